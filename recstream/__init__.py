@@ -1,0 +1,23 @@
+"""A stream-native, event-sourced recommender.
+
+The numeric core can be used alone::
+
+    from recstream import ALS
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["ALS", "ALSModel", "__version__"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Load the numeric core when it is first asked for: importing recstream stays cheap."""
+    if name in {"ALS", "ALSModel"}:
+        from recstream.core import als  # noqa: PLC0415 - lazy on purpose
+
+        return getattr(als, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

@@ -1,0 +1,1 @@
+"""Items behind a small port: embedded (rocksdict) and MongoDB."""

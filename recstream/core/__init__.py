@@ -1,0 +1,1 @@
+"""Pure functions over values: no clock, no I/O, no logging, no global randomness."""

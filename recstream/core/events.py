@@ -1,0 +1,283 @@
+"""Step 1 of the flow: bytes from outside become an `Event`, or an `InvalidEvent` that says why.
+
+The log's record holds the event as one JSON object, with ``id`` and ``ts`` always present. The
+edge (bridge, importer, simulator) fills them in with `admit`; everything after the log uses
+`decode_record`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from recstream.errors import InvalidEvent, InvalidSetting
+
+EventType = Literal[
+    "impression", "view", "click", "cart", "purchase", "rate", "like", "dislike", "remove"
+]
+EVENT_TYPES: tuple[EventType, ...] = (
+    "impression",
+    "view",
+    "click",
+    "cart",
+    "purchase",
+    "rate",
+    "like",
+    "dislike",
+    "remove",
+)
+"""Every type; its place is the code under which a history stores it, so only ever append."""
+
+MAX_EVENT_BYTES = 32 * 1024
+MAX_ID_CHARACTERS = 256
+MAX_AHEAD = timedelta(hours=24)
+NEUTRAL_RATING = 2.5
+MAX_RATING = 5.0
+MAX_VALUE = 1_000_000.0
+MAX_MULTIPLIER = 10.0
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Event(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Something a user did, as clients send it and as the log keeps it.
+
+    Attributes
+    ----------
+    id : str
+        Idempotency key: the same id twice counts once.
+    type : EventType
+    user : str
+        Key of the record, hence of the partition.
+    item : str or None
+        Required by every type but ``impression``.
+    items : tuple of str
+        What an ``impression`` showed.
+    ts : datetime
+        When it happened, with a time zone.
+    value : float or None
+        The rating of ``rate`` (0 to 5); elsewhere a multiplier of the type's weight, e.g. a quantity.
+    session, rec_id : str or None
+        Where the event came from; ``rec_id`` names the list the item was taken from.
+    context : dict
+        Kept as it came; nothing is derived from it.
+    """
+
+    id: str = ""
+    type: EventType
+    user: str
+    item: str | None = None
+    items: tuple[str, ...] = ()
+    ts: datetime | None = None
+    value: float | None = None
+    session: str | None = None
+    rec_id: str | None = None
+    context: dict[str, Any] = {}
+
+
+class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Weight of one event of each type, before its value and its age.
+
+    ``dislike`` and ``remove`` have no weight: the first sets the entry's weight to zero and keeps the
+    item out of the user's lists, the second takes the item out of the history.
+    """
+
+    impression: float = 0.0
+    view: float = 1.0
+    click: float = 1.5
+    cart: float = 3.0
+    purchase: float = 5.0
+    rate: float = 5.0
+    like: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            weight = getattr(self, name)
+            if not (math.isfinite(weight) and 0.0 <= weight <= 1000.0):  # noqa: PLR2004 - stated below
+                message = f"weight of {name!r} must be a number from 0 to 1000, got {weight!r}"
+                raise InvalidSetting(message)
+
+
+_decoder = msgspec.json.Decoder(Event)
+_batch_decoder = msgspec.json.Decoder(list[Event])
+_encoder = msgspec.json.Encoder()
+
+
+def timestamp_ms(moment: datetime) -> int:
+    """Return milliseconds since 1970-01-01 UTC, rounded down.
+
+    >>> timestamp_ms(datetime(1970, 1, 1, 0, 0, 1, 999, tzinfo=UTC))
+    1000
+    """
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+def from_timestamp_ms(milliseconds: int) -> datetime:
+    """Return the UTC moment of a number of milliseconds since 1970.
+
+    >>> from_timestamp_ms(1000).isoformat()
+    '1970-01-01T00:00:01+00:00'
+    """
+    return EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as the JSON object that the log keeps."""
+    return _encoder.encode(event)
+
+
+def digest(event: Event) -> bytes:
+    """Return 8 bytes that differ when two events with one id have different bodies."""
+    return hashlib.blake2b(_encoder.encode(event), digest_size=8).digest()
+
+
+def check(event: Event) -> Event:
+    """Return the event if its fields fit together.
+
+    Raises
+    ------
+    InvalidEvent
+        With the code and pointer of the first field that does not.
+    """
+    for pointer, text in (("/id", event.id), ("/user", event.user), ("/item", event.item)):
+        if text is not None and (len(text) > MAX_ID_CHARACTERS or not text.isprintable()):
+            message = (
+                f"expected at most {MAX_ID_CHARACTERS} printable characters, got {text[:40]!r}"
+            )
+            raise InvalidEvent(message, code="invalid-name", pointer=pointer)
+    if not event.user:
+        raise InvalidEvent("expected a user id, got an empty one", code="missing", pointer="/user")
+    if event.type == "impression":
+        if not event.items and not event.item:
+            message = "an impression needs the items that were shown"
+            raise InvalidEvent(message, code="missing", pointer="/items")
+        if not all(0 < len(item) <= MAX_ID_CHARACTERS for item in event.items):
+            message = f"each item shown needs 1 to {MAX_ID_CHARACTERS} characters"
+            raise InvalidEvent(message, code="invalid-name", pointer="/items")
+    elif not event.item:
+        message = f"an event of type {event.type!r} needs an item"
+        raise InvalidEvent(message, code="missing", pointer="/item")
+    _check_value(event)
+    if event.ts is None or event.ts.tzinfo is None:
+        message = "expected a time with a zone, like 2026-11-22T10:00:00Z"
+        raise InvalidEvent(message, code="invalid-time", pointer="/ts")
+    return event
+
+
+def _check_value(event: Event) -> None:
+    value = event.value
+    if value is None:
+        if event.type == "rate":
+            message = "a rating needs its value, 0 to 5"
+            raise InvalidEvent(message, code="missing", pointer="/value")
+        return
+    most = MAX_RATING if event.type == "rate" else MAX_VALUE
+    if not (math.isfinite(value) and 0.0 <= value <= most):
+        message = f"expected a value from 0 to {most:g} for type {event.type!r}, got {value!r}"
+        raise InvalidEvent(message, code="out-of-range", pointer="/value")
+
+
+def admit(event: Event, *, now: datetime, new_id: Callable[[], str]) -> Event:
+    """Return the event as it may enter the log: with an id, a time, and checked.
+
+    Parameters
+    ----------
+    event : Event
+        As the client sent it.
+    now : datetime
+        The edge's time; stands in for a missing ``ts``, which may be at most 24 h ahead of it.
+    new_id : callable
+        Makes the id of an event that came without one.
+
+    Raises
+    ------
+    InvalidEvent
+    """
+    ts = now if event.ts is None else event.ts
+    event = check(msgspec.structs.replace(event, id=event.id or new_id(), ts=ts))
+    if ts > now + MAX_AHEAD:
+        message = f"expected a time at most 24 h ahead of {now.isoformat()}, got {ts.isoformat()}"
+        raise InvalidEvent(message, code="in-the-future", pointer="/ts")
+    return event
+
+
+def decode_event(raw: bytes | memoryview | str) -> Event:
+    """Return one event from JSON as a client sends it: shapes and types checked, fields not yet.
+
+    Raises
+    ------
+    InvalidEvent
+    """
+    size_bytes = len(raw)
+    if size_bytes > MAX_EVENT_BYTES:
+        message = f"expected at most {MAX_EVENT_BYTES} bytes an event, got {size_bytes}"
+        raise InvalidEvent(message, code="too-large")
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from error
+
+
+def invalid(error: Exception) -> InvalidEvent:
+    """Return what msgspec says about bad JSON as an `InvalidEvent` with a code and a pointer."""
+    text = str(error)
+    reason, found, path = text.partition(" - at `$")
+    pointer = path.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/") if found else ""
+    if not isinstance(error, msgspec.ValidationError):
+        code = "malformed-json"
+    elif "enum" in reason:
+        code = "invalid-enum"
+    elif "missing required field" in reason:
+        code = "missing"
+        pointer = f"{pointer}/{reason.rsplit('`', 2)[-2]}"
+    elif "unknown field" in reason:
+        code = "unknown-field"
+        pointer = f"{pointer}/{reason.rsplit('`', 2)[-2]}"
+    else:
+        code = "invalid-type"
+    return InvalidEvent(reason, code=code, pointer=pointer)
+
+
+def decode_record(value: bytes) -> list[Event]:
+    """Return the events of a log record: one JSON object, or an array of them.
+
+    Raises
+    ------
+    InvalidEvent
+        The record as a whole can't be read, or one of its events breaks a rule.
+    """
+    try:
+        if value[:1] == b"[":
+            return [check(event) for event in _batch_decoder.decode(value)]
+        return [check(_decoder.decode(value))]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(error) from error
+
+
+def weight(event: Event, weights: Weights) -> float:
+    """Return the weight r ≥ 0 that an event adds to its item, before decay.
+
+    A rating counts by how far it lies above neutral: ``w · max(0, value - 2.5) / 2.5``. Elsewhere a
+    value multiplies the weight, at most tenfold.
+
+    >>> weight(Event(type="rate", user="u", item="i", value=5.0), Weights(rate=4.0))
+    4.0
+    >>> weight(Event(type="rate", user="u", item="i", value=2.0), Weights())
+    0.0
+    >>> weight(Event(type="purchase", user="u", item="i", value=2.0), Weights(purchase=5.0))
+    10.0
+    """
+    if event.type in {"dislike", "remove"}:
+        return 0.0
+    base: float = getattr(weights, event.type)
+    value = 1.0 if event.value is None else event.value
+    if event.type == "rate":
+        return base * max(0.0, value - NEUTRAL_RATING) / (MAX_RATING - NEUTRAL_RATING)
+    return base * min(value, MAX_MULTIPLIER)

@@ -1,0 +1,206 @@
+"""The records on the topics beside interactions: lists, models, control, catalogue, dead letters.
+
+Plain JSON that any client can read. One struct a record; REST and WebSocket send the same bodies.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Source = Literal["popular", "fold-in", "refresh", "content"]
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an item is in a list: the part of its score that one thing in the history brings."""
+
+    kind: Literal["because", "popular", "content"]
+    item: str = ""
+    event: str = ""
+    share: float = 0.0
+
+
+class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place of a list. ``was`` is its rank in the list before, 0 if it was not there."""
+
+    item: str
+    rank: int
+    score: float
+    was: int = 0
+    why: tuple[Reason, ...] = ()
+
+
+class AsOf(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest event of the user that the list knows of: a position on the interactions topic."""
+
+    partition: int
+    offset: int
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the list came from, and when each step was done (milliseconds since 1970).
+
+    The times are for measuring; nothing is derived from them, and two derivations of one list are
+    compared without them.
+    """
+
+    event_id: str = ""
+    event_ts: int = 0
+    appended_ts: int = 0
+    folded_ts: int = 0
+    published_ts: int = 0
+
+
+class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's list: the record on `recstream.recommendations`, and the body of REST and WebSocket.
+
+    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the control
+    settings). ``epoch`` and ``offset`` are the list's own position and are filled in by its reader.
+    """
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: int = 0
+    as_of: AsOf | None = None
+    source: Source
+    items: tuple[RecommendedItem, ...]
+    lineage: Lineage = Lineage()
+    epoch: str = ""
+    partition: int = 0
+    offset: int = -1
+
+
+class GenerationAnnounced(
+    msgspec.Struct, frozen=True, kw_only=True, tag="generation", tag_field="type"
+):
+    """A generation that workers and bridges may adopt: a reference, never the model itself.
+
+    Attributes
+    ----------
+    generation : int
+    parent : int or None
+        The generation it was warm-started from.
+    artifact : str
+        Name in the model store.
+    digest : str
+        BLAKE2b of the artifact's content; checked by every reader.
+    offsets : dict of str to int
+        Partition to the next offset of interactions: everything before it is in the histories trained on.
+    """
+
+    generation: int
+    parent: int | None
+    artifact: str
+    digest: str
+    offsets: dict[str, int]
+    hyperparameters: dict[str, Any]
+    seed: int
+    n_users: int
+    n_items: int
+    n_interactions: int
+    loss: float | None
+    train_seconds: float
+    created_ts: int
+
+
+class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag_field="type"):
+    """Items that moved since a generation. ``delta`` counts 1, 2, 3 … within the generation.
+
+    Attributes
+    ----------
+    items : tuple of str
+    factors : bytes
+        float32, C order, ``(len(items), n_factors)``; empty when the generation has no factors.
+    bias : bytes
+        float32 ``(len(items),)``: the items' new priors.
+    offsets : dict of str to int
+        Partition to the next offset of interactions that the delta knows of.
+    """
+
+    generation: int
+    delta: int
+    offsets: dict[str, int]
+    items: tuple[str, ...]
+    factors: bytes
+    bias: bytes
+    created_ts: int
+
+
+ModelRecord = GenerationAnnounced | DeltaAnnounced
+
+
+class TrainingRequested(
+    msgspec.Struct, frozen=True, kw_only=True, tag="train", tag_field="type", omit_defaults=True
+):
+    """Somebody asked for a training run; the answer is a generation."""
+
+    id: str
+    requested_ts: int
+    reason: str = ""
+
+
+ControlRecord = TrainingRequested
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A product: the record on `recstream.catalogue` and the body of ``/v1/items``."""
+
+    item: str
+    title: str = ""
+    category: str = ""
+    brand: str = ""
+    price: float | None = None
+    description: str = ""
+    image: str = ""
+    attributes: dict[str, Any] = {}
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What could not be read, why, and where it came from; it can be sent again from here."""
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    pointer: str = ""
+    value: str = ""
+    truncated: bool = False
+
+
+class TrainingProgress(
+    msgspec.Struct, frozen=True, kw_only=True, tag="training", tag_field="type", omit_defaults=True
+):
+    """What the trainer is doing now, on `recstream.pipeline`: for people to look at."""
+
+    state: Literal["waiting", "training", "done", "failed"]
+    generation: int = 0
+    iteration: int = 0
+    iterations: int = 0
+    seconds: float = 0.0
+    detail: str = ""
+    ts: int = 0
+
+
+class WorkerStatus(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker", tag_field="type", omit_defaults=True
+):
+    """What one worker has done, about once a second while it works."""
+
+    worker: str
+    events: int
+    published: int
+    dead_letters: int
+    lag: dict[str, int]
+    generation: int
+    delta: int = 0
+    fold_in_ms_p50: float = 0.0
+    fold_in_ms_p99: float = 0.0
+    freshness_ms_p50: float = 0.0
+    freshness_ms_p99: float = 0.0
+    ts: int = 0
+
+
+PipelineRecord = TrainingProgress | WorkerStatus

@@ -1,0 +1,100 @@
+"""The error tree: everything recstream raises on purpose, drawn here once.
+
+::
+
+    RecstreamError
+    ├── InvalidInput (ValueError)      an argument, option or file the caller can mend
+    │   ├── InvalidEvent               an event that may not enter the log
+    │   └── InvalidSetting             a flag, variable or file entry
+    ├── NotFound (LookupError)         a user, item, topic or generation that is not there
+    ├── LogError                       the event log
+    │   ├── LogUnavailable             can't be reached or written now; try again
+    │   ├── LogCorrupt                 can't be read as a log; never guessed at
+    │   ├── OffsetOutOfRange           pruned, or not written yet
+    │   ├── EpochMismatch              state that belongs to another log
+    │   └── PartitionCountMismatch     a topic has another partition count than recorded
+    ├── ModelError
+    │   ├── ArtifactCorrupt            an artifact whose digest or shape is wrong
+    │   └── ModelMismatch              generations, deltas or shapes that don't fit together
+    ├── CatalogueUnavailable           the item store can't be reached; try again
+    └── StartupError                   a role can't start: port in use, directory not writable, …
+
+Each message says what was expected, what came, where, and what to do.
+"""
+
+
+class RecstreamError(Exception):
+    """Root of everything recstream raises on purpose."""
+
+
+class InvalidInput(RecstreamError, ValueError):
+    """An argument, option or file that the caller can mend."""
+
+
+class InvalidEvent(InvalidInput):
+    """An event that may not enter the log.
+
+    Attributes
+    ----------
+    code : str
+        Short machine-readable reason, e.g. ``"invalid-enum"``.
+    pointer : str
+        JSON pointer of the offending field inside the event, e.g. ``"/type"``.
+    """
+
+    def __init__(self, message: str, *, code: str, pointer: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.pointer = pointer
+
+
+class InvalidSetting(InvalidInput):
+    """A flag, environment variable or file entry that can't be used."""
+
+
+class NotFound(RecstreamError, LookupError):
+    """A user, item, topic or generation that is not there."""
+
+
+class LogError(RecstreamError):
+    """Root of the event log's errors."""
+
+
+class LogUnavailable(LogError):
+    """The log can't be reached or written now; the same call may succeed later."""
+
+
+class LogCorrupt(LogError):
+    """The file is not a readable log; nothing was guessed."""
+
+
+class OffsetOutOfRange(LogError):
+    """The offset was pruned or has not been written yet."""
+
+
+class EpochMismatch(LogError):
+    """State on disk belongs to another log than the one that is open."""
+
+
+class PartitionCountMismatch(LogError):
+    """A topic has another partition count than the one recorded for it."""
+
+
+class ModelError(RecstreamError):
+    """Root of the errors about models and their artifacts."""
+
+
+class ArtifactCorrupt(ModelError):
+    """An artifact's digest, names, shapes or dtypes are not what they must be."""
+
+
+class ModelMismatch(ModelError):
+    """Generations, deltas or shapes that do not fit together."""
+
+
+class CatalogueUnavailable(RecstreamError):
+    """The item store can't be reached now; the same call may succeed later."""
+
+
+class StartupError(RecstreamError):
+    """A role can't start: a port in use, a directory not writable, a wrong epoch."""

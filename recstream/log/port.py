@@ -1,0 +1,148 @@
+"""The event log as a port: what every role may ask of a log, whichever adapter serves it.
+
+Two adapters: `recstream.log.embedded` (one SQLite file, several processes) and
+`recstream.log.kafka`. One contract suite (`tests/contracts/`) runs against both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from recstream.log.topics import TopicSpec
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
+class NewRecord(NamedTuple):
+    """A record to append.
+
+    ``partition=None`` chooses by murmur2 of the key, as Kafka's clients do; a key of ``None``
+    with no partition goes to partition 0. ``timestamp_ms=None`` takes the log's append time.
+    ``value=None`` is a tombstone.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    timestamp_ms: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Record(NamedTuple):
+    """A record as the log holds it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Position(NamedTuple):
+    """Where a record was appended."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Tail(Protocol):
+    """A reader of several partitions that waits for what comes next."""
+
+    def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
+        """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came.
+
+        Records of one partition come in offset order, gaps (compaction, retention) skipped.
+        """
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """Continue that partition at ``offset``; a partition not tailed before is added."""
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the next offset to be returned, by partition."""
+
+    def wake(self) -> None:
+        """Make a `poll` that waits in another thread return now."""
+
+    def close(self) -> None:
+        """Release what the tail holds."""
+
+
+class EventLog(Protocol):
+    """A durable, partitioned, append-only log. Safe to share between threads."""
+
+    @property
+    def epoch(self) -> str:
+        """ULID of this log; another one after the log was wiped or recreated."""
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> None:
+        """Create what is missing.
+
+        Raises
+        ------
+        PartitionCountMismatch
+            A topic exists with another partition count.
+        """
+
+    def partitions(self, topic: str) -> int:
+        """Return the partition count; raises `NotFound` for an unknown topic."""
+
+    def topics(self) -> dict[str, int]:
+        """Return every topic with its partition count."""
+
+    def append(
+        self,
+        records: Sequence[NewRecord],
+        *,
+        group: str | None = None,
+        offsets: Mapping[TopicPartition, int] | None = None,
+    ) -> list[Position]:
+        """Append records, and commit a group's offsets with them.
+
+        When this returns, the records are durable. On the embedded log all records and the
+        offsets commit in one transaction, over all topics; on Kafka the records are
+        acknowledged by all in-sync replicas before the offsets are committed.
+
+        Raises
+        ------
+        LogUnavailable
+            Nothing was promised: the caller keeps the records and may try again.
+        """
+
+    def read(
+        self, topic: str, partition: int, offset: int, max_records: int = 1000
+    ) -> list[Record]:
+        """Return up to ``max_records`` records from ``offset`` on, without waiting.
+
+        Raises
+        ------
+        OffsetOutOfRange
+            ``offset`` is below the earliest kept one.
+        """
+
+    def earliest(self, topic: str, partition: int) -> int:
+        """Return the offset of the oldest record that may still be read."""
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return the offset that the next appended record will get."""
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Return the first offset whose record was appended at or after a time."""
+
+    def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
+        """Return a reader that starts at these offsets."""
+
+    def committed(self, group: str) -> dict[TopicPartition, int]:
+        """Return the next offsets a consumer group will read."""
+
+    def close(self) -> None:
+        """Release files, threads and connections."""

@@ -1,0 +1,67 @@
+"""Steps 2, 6, 8 of the flow: the names of the topics and how each is kept."""
+
+from __future__ import annotations
+
+import msgspec
+
+INTERACTIONS = "recstream.interactions"
+"""Events, key = user. The truth: everything else is derived from it."""
+RECOMMENDATIONS = "recstream.recommendations"
+"""Published lists, key = user."""
+MODELS = "recstream.models"
+"""Announcements of generations and their deltas, one partition, in order."""
+CATALOGUE = "recstream.catalogue"
+"""Item upserts and deletes, key = item; a delete is a tombstone."""
+CONTROL = "recstream.control"
+"""Training requests and settings that change what is recommended, one partition."""
+DEAD_LETTERS = "recstream.dead-letters"
+"""What could not be read, with the reason and where it came from."""
+PIPELINE = "recstream.pipeline"
+"""Short-lived status of the roles (training progress, lag), one partition; nothing is derived from it."""
+HISTORIES_TABLE = "user-histories"
+"""Faust's table of users' histories."""
+
+
+def histories_changelog(app_id: str) -> str:
+    """Return the name Faust gives the changelog of the histories table.
+
+    >>> histories_changelog("recstream-worker")
+    'recstream-worker-user-histories-changelog'
+    """
+    return f"{app_id}-{HISTORIES_TABLE}-changelog"
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """How a topic is created and kept.
+
+    Attributes
+    ----------
+    name : str
+    partitions : int
+        Fixed for the life of the topic: a user's order depends on it.
+    compacted : bool
+        Keep at least the newest record of every key, and drop older ones in time.
+    retention_ms : int or None
+        Drop records older than this; ``None`` keeps them for ever.
+    """
+
+    name: str
+    partitions: int
+    compacted: bool = False
+    retention_ms: int | None = None
+
+
+DAY_MS = 24 * 3600 * 1000
+
+
+def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
+    """Return the topics of an installation whose user-keyed topics have ``partitions``."""
+    return (
+        TopicSpec(INTERACTIONS, partitions),
+        TopicSpec(RECOMMENDATIONS, partitions),
+        TopicSpec(MODELS, 1),
+        TopicSpec(CATALOGUE, 1, compacted=True),
+        TopicSpec(CONTROL, 1),
+        TopicSpec(DEAD_LETTERS, partitions),
+        TopicSpec(PIPELINE, 1, retention_ms=DAY_MS),
+    )

@@ -1,0 +1,230 @@
+"""Every setting, typed and checked once at the start; the only module that reads the environment.
+
+Precedence: flag > ``RECSTREAM_*`` variable (``RECSTREAM_*_FILE`` names a file that holds a secret)
+> ``recstream.toml`` > default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from recstream.core.events import Weights
+from recstream.errors import InvalidSetting
+
+SECRETS = frozenset({"secret", "kafka_sasl_password"})
+"""Fields that are never shown, and that ``RECSTREAM_<NAME>_FILE`` may name a file for."""
+
+DAY_MS = 24 * 3600 * 1000
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an installation can be told. Every field has a unit in its name or below."""
+
+    # Where things are
+    data_dir: str = "recstream-data"
+    """Folder of the embedded log, tables, views and models."""
+    broker: str = ""
+    """``embedded:///path`` or ``kafka://host:port[;host:port]``; empty: embedded under ``data_dir``."""
+    catalogue: str = ""
+    """``embedded:///path`` or ``mongodb://…``; empty: embedded under ``data_dir``."""
+    models: str = ""
+    """``file:///path`` or ``mongodb://…`` (GridFS); empty: a folder under ``data_dir``."""
+    partitions: int = 4
+    """Partitions of the topics keyed by user; fixed once the log exists."""
+    app_id: str = "recstream-worker"
+    """Faust app id: the consumer group and the prefix of the changelog."""
+
+    # The bridge
+    host: str = "127.0.0.1"
+    port: int = 8000
+    secret: str = ""
+    """HMAC secret of tokens; required when ``host`` is not a loopback address."""
+    allowed_origins: tuple[str, ...] = ()
+    """Origins besides the bridge's own whose pages may open a WebSocket."""
+    max_connections: int = 10_000
+
+    # Lists
+    list_size: int = 20
+    """Items in a published list."""
+    weights: Weights = Weights()
+    half_life_days: float = 60.0
+    """Age at which an event's weight has halved."""
+    popularity_half_life_days: float = 7.0
+    """Age at which an event's part in an item's popularity has halved."""
+    popularity_weight: float | None = None
+    """Weight of the popularity prior in a score; none: what training chose."""
+    refresh_users: int = 2_000
+    """Users seen lately that get a new list after each new generation."""
+
+    # Training
+    train_every_events: int = 20_000
+    train_every_s: float = 600.0
+    train_min_events: int = 200
+    """No factors are trained before the log holds this many events."""
+    delta_every_s: float = 1.0
+    n_factors: int = 64
+    iterations: int = 12
+    hyperparameters: dict[str, float | int | str] = {}
+    """Further options of `recstream.ALS`, as ``recstream tune`` writes them."""
+    seed: int = 0
+    threads: int = 0
+    """Threads of training and ranking; 0: one a core."""
+    keep_generations: int = 5
+
+    # Kafka
+    kafka_replication: int = 1
+    kafka_security_protocol: str = "PLAINTEXT"
+    kafka_sasl_mechanism: str = ""
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: str = ""
+    kafka_ssl_cafile: str = ""
+
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        at_least: dict[str, float] = {
+            "partitions": 1,
+            "list_size": 1,
+            "refresh_users": 0,
+            "train_every_events": 1,
+            "train_every_s": 1,
+            "train_min_events": 1,
+            "delta_every_s": 0.05,
+            "n_factors": 1,
+            "iterations": 1,
+            "threads": 0,
+            "keep_generations": 1,
+            "max_connections": 1,
+            "kafka_replication": 1,
+        }
+        for name, least in at_least.items():
+            if not getattr(self, name) >= least:
+                message = f"setting {name} must be at least {least:g}, got {getattr(self, name)!r}"
+                raise InvalidSetting(message)
+        for name in ("half_life_days", "popularity_half_life_days"):
+            if not getattr(self, name) > 0.0:
+                message = f"setting {name} must be above 0 days, got {getattr(self, name)!r}"
+                raise InvalidSetting(message)
+        if not 0 <= self.port <= 65_535:  # noqa: PLR2004 - the range of TCP ports
+            message = f"setting port must be 0 (any free one) to 65535, got {self.port}"
+            raise InvalidSetting(message)
+
+    @property
+    def broker_url(self) -> str:
+        """Where the log is: ``broker``, or the embedded log under ``data_dir``."""
+        return self.broker or f"embedded://{self.path('log.db')}"
+
+    @property
+    def catalogue_url(self) -> str:
+        """Where the items are: ``catalogue``, or an embedded store under ``data_dir``."""
+        return self.catalogue or f"embedded://{self.path('catalogue')}"
+
+    @property
+    def models_url(self) -> str:
+        """Where the artifacts are: ``models``, or a folder under ``data_dir``."""
+        return self.models or f"file://{self.path('models')}"
+
+    @property
+    def half_life_ms(self) -> float:
+        """``half_life_days`` in milliseconds, the unit of event time."""
+        return self.half_life_days * DAY_MS
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the bridge can only be reached from this machine."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    def path(self, *parts: str) -> Path:
+        """Return an absolute path under ``data_dir``."""
+        return Path(self.data_dir).expanduser().absolute().joinpath(*parts)
+
+    def shown(self) -> dict[str, Any]:
+        """Return the settings for people to read, with secrets hidden."""
+        shown: dict[str, Any] = msgspec.to_builtins(self)
+        return {k: "***" if k in SECRETS and v else v for k, v in shown.items()}
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """Return the settings from flags, environment, file and defaults, in that order.
+
+    Parameters
+    ----------
+    flags : mapping, optional
+        From the command line; values of ``None`` were not given.
+    environ : mapping, optional
+        Default: `os.environ`.
+    file : Path, optional
+        Default: ``RECSTREAM_CONFIG``, else ``recstream.toml`` in the working directory if it is there.
+
+    Raises
+    ------
+    InvalidSetting
+        Naming the setting, what was expected, what came, and where it came from.
+    """
+    variables = os.environ if environ is None else environ
+    values = _from_file(file, variables)
+    values |= _from_environ(variables)
+    values |= {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        if isinstance(cause, InvalidSetting):
+            raise cause from error
+        message = f"{error}; known settings: {', '.join(Settings.__struct_fields__)}"
+        raise InvalidSetting(message) from error
+
+
+def _from_file(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any]:
+    named = file or (
+        Path(variables["RECSTREAM_CONFIG"]) if "RECSTREAM_CONFIG" in variables else None
+    )
+    path = named or Path("recstream.toml")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named is None:
+            return {}
+        raise InvalidSetting(f"settings file {path} is not there") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidSetting(f"settings file {path} can't be read: {error}") from error
+
+
+def _from_environ(variables: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in Settings.__struct_fields__:
+        variable = f"RECSTREAM_{name.upper()}"
+        if variable in variables:
+            values[name] = _structured(
+                variable, variables[variable], Settings.__annotations__[name]
+            )
+        elif name in SECRETS and f"{variable}_FILE" in variables:
+            path = Path(variables[f"{variable}_FILE"])
+            try:
+                values[name] = path.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise InvalidSetting(
+                    f"{variable}_FILE names {path}, which can't be read: {error}"
+                ) from error
+    return values
+
+
+def _structured(variable: str, text: str, annotation: str) -> Any:
+    """Return a variable's text, read as JSON where the setting has a structure."""
+    if not annotation.startswith(("dict", "tuple", "Weights")):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidSetting(f"{variable} must be JSON, got {text[:60]!r}: {error}") from error

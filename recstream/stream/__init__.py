@@ -1,0 +1,1 @@
+"""Faust: the topology, its table, its agents, and the trainer."""
