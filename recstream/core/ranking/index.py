@@ -34,7 +34,7 @@ def user_code_limit(n_factors: int) -> int:
 def checked_matrix(name: str, values: object, n_columns: int | None = None) -> F32:
     """Return values as a C-ordered finite float32 matrix, or say what is wrong with them."""
     array = np.asarray(values)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
+    if array.ndim != 2 or array.dtype.kind not in "fiu":  # noqa: PLR2004
         msg = f"{name} must be a real matrix (2 dimensions), got {array.ndim} of {array.dtype}"
         raise InvalidInput(msg)
     if n_columns is not None and array.shape[1] != n_columns:
@@ -74,7 +74,7 @@ def user_slack(n_factors: int) -> float:
 
 def _upper(bias: F32) -> F32:
     """Return bounds from above that leave room for rounding."""
-    return bias + np.abs(bias) * _ROUNDING + _UNDERFLOW
+    return np.asarray(bias + np.abs(bias) * _ROUNDING + _UNDERFLOW, np.float32)
 
 
 def _quantised(factors: F32, slack: float) -> tuple[NDArray[np.int8], F32, F32, F32]:

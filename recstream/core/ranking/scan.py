@@ -7,9 +7,11 @@ answer, whatever the order in which items and users come along.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+from numpy.typing import NDArray
 
+from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
+from recstream.core.kernels.jit import compiled
 from recstream.core.ranking.tile import N_LANES, N_QUERIES, tile_candidates
 
 __all__ = ["GROUP_TILES", "exact_score", "merge_best", "scan", "score_pairs", "sort_best"]
@@ -18,8 +20,8 @@ GROUP_TILES = 16
 """Tiles that share one bound on norm and bias, by which they are skipped together."""
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def exact_score(user, item, bias):  # type: ignore[no-untyped-def]
+@compiled
+def exact_score(user: Float32s, item: Float32s, bias: np.float32) -> np.float32:
     """Return ``user · item + bias``: float64 sums in a fixed order, rounded once to float32.
 
     A product of two float32 is exact in float64, so a fused multiply-add changes nothing and
@@ -40,22 +42,24 @@ def exact_score(user, item, bias):  # type: ignore[no-untyped-def]
     return np.float32(((a + b) + (c + d)) + np.float64(bias))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def score_pairs(users, items, bias, rows, ids, out):  # type: ignore[no-untyped-def]
+@compiled
+def score_pairs(
+    users: Float32s, items: Float32s, bias: Float32s, rows: Int64s, ids: Int64s, out: Float32s
+) -> None:
     """Write the exact score of ``(rows[p], ids[p])`` to ``out[p]``."""
     for p in range(rows.shape[0]):
         i = ids[p]
         out[p] = exact_score(users[rows[p]], items[i], bias[i])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _worse(score_a, id_a, score_b, id_b):  # type: ignore[no-untyped-def]
+@compiled
+def _worse(score_a: np.float32, id_a: np.int32, score_b: np.float32, id_b: np.int32) -> bool:
     """Say whether a ranks after b: by score, then by higher id."""
-    return score_a < score_b or (score_a == score_b and id_a > id_b)
+    return bool(score_a < score_b or (score_a == score_b and id_a > id_b))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _sink(scores, ids, at, size):  # type: ignore[no-untyped-def]
+@compiled
+def _sink(scores: Float32s, ids: Int32s, at: int, size: int) -> None:
     """Restore the heap (worst on top) below one entry."""
     while True:
         child = 2 * at + 1
@@ -71,8 +75,8 @@ def _sink(scores, ids, at, size):  # type: ignore[no-untyped-def]
         at = child
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _offer(scores, ids, score, item):  # type: ignore[no-untyped-def]
+@compiled
+def _offer(scores: Float32s, ids: Int32s, score: np.float32, item: np.int32) -> None:
     """Replace the worst entry if the new one ranks before it."""
     if _worse(scores[0], ids[0], score, item):
         scores[0] = score
@@ -80,8 +84,8 @@ def _offer(scores, ids, score, item):  # type: ignore[no-untyped-def]
         _sink(scores, ids, 0, scores.shape[0])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def sort_best(scores, ids, empty):  # type: ignore[no-untyped-def]
+@compiled
+def sort_best(scores: Float32s, ids: Int32s, empty: np.int32) -> None:
     """Turn each row's heap into a ranking, best first; unused places become -1 and -inf."""
     for row in range(scores.shape[0]):
         s = scores[row]
@@ -95,16 +99,16 @@ def sort_best(scores, ids, empty):  # type: ignore[no-untyped-def]
                 i[place] = -1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def merge_best(scores, ids, more_scores, more_ids):  # type: ignore[no-untyped-def]
+@compiled
+def merge_best(scores: Float32s, ids: Int32s, more_scores: Float32s, more_ids: Int32s) -> None:
     """Offer the entries of a second set of heaps to the first."""
     for row in range(scores.shape[0]):
         for place in range(more_ids.shape[1]):
             _offer(scores[row], ids[row], more_scores[row, place], more_ids[row, place])
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _contains(sorted_ids, first, end, item):  # type: ignore[no-untyped-def]
+@compiled
+def _contains(sorted_ids: Int32s, first: int, end: int, item: np.int32) -> bool:
     """Find an item in ``sorted_ids[first:end]`` by bisection."""
     while first < end:
         middle = (first + end) >> 1
@@ -117,8 +121,15 @@ def _contains(sorted_ids, first, end, item):  # type: ignore[no-untyped-def]
     return False
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _block_may_enter(norms, thresholds, first, last, group_norm, group_bias):  # type: ignore[no-untyped-def]
+@compiled
+def _block_may_enter(
+    norms: Float32s,
+    thresholds: Float32s,
+    first: int,
+    last: int,
+    group_norm: np.float32,
+    group_bias: np.float32,
+) -> bool:
     """Say whether any user of a block could still take an item of a group."""
     for user in range(first, last):
         # Cauchy–Schwarz; `not <` keeps the group when the product is not a number.
@@ -127,30 +138,30 @@ def _block_may_enter(norms, thresholds, first, last, group_norm, group_bias):  #
     return False
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def scan(  # type: ignore[no-untyped-def]
-    codes,  # (n_tiles, n_pairs, 16, 2) int8
-    scale,  # (n_tiles * 16,) float32, as error, bound_bias and order
-    error,
-    bound_bias,
-    order,  # int32, the item in each slot, -1 in padding
-    group_norm,  # (n_groups,) float32, as group_bias
-    group_bias,
-    items,  # (n_items, n_factors) float32, as they were given
-    bias,  # (n_items,) float32
-    users,  # (b, n_factors) float32
-    queries,  # (n_blocks, n_pairs, 4, 2) int16
-    q_scale,  # (n_blocks * 4,) float32, as q_norm and threshold
-    q_norm,
-    threshold,
-    seen_indptr,  # CSR of what to leave out, rows sorted; (1,) where there is none
-    seen_indices,
-    mask,  # (n_items,) bool; (0,) allows everything
-    first_group,
-    last_group,
-    scores,  # (b, n) float32 heaps
-    ids,
-):
+@compiled
+def scan(
+    codes: NDArray[np.int8],  # (n_tiles, n_pairs, 16, 2)
+    scale: Float32s,  # (n_tiles * 16,), as error, bound_bias and order
+    error: Float32s,
+    bound_bias: Float32s,
+    order: Int32s,  # the item in each slot, -1 in padding
+    group_norm: Float32s,  # (n_groups,), as group_bias
+    group_bias: Float32s,
+    items: Float32s,  # (n_items, n_factors), as they were given
+    bias: Float32s,  # (n_items,)
+    users: Float32s,  # (b, n_factors)
+    queries: NDArray[np.int16],  # (n_blocks, n_pairs, 4, 2)
+    q_scale: Float32s,  # (n_blocks * 4,), as q_norm and threshold
+    q_norm: Float32s,
+    threshold: Float32s,
+    seen_indptr: Int64s,  # CSR of what to leave out, rows sorted; (1,) where there is none
+    seen_indices: Int32s,
+    mask: NDArray[np.bool_],  # (n_items,); (0,) allows everything
+    first_group: int,
+    last_group: int,
+    scores: Float32s,  # (b, n) heaps
+    ids: Int32s,
+) -> None:
     """Scan groups of items for all users and keep each user's best in its heap."""
     n_users = users.shape[0]
     n_pairs = codes.shape[1]

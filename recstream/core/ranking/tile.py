@@ -9,6 +9,7 @@ the same everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -54,6 +55,11 @@ def _load(builder: Any, base: Any, offset: Any, vector: Any) -> Any:
     return loaded
 
 
+def _variable(builder: Any, start: Any) -> Any:
+    """Make a local variable that holds a vector."""
+    return cgutils.alloca_once_value(builder, start)  # type: ignore[no-untyped-call]
+
+
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     """Build the body of `tile_candidates`; the names are those of its parameters."""
     data = [
@@ -66,7 +72,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     wide = ir.VectorType(_I32, 2 * N_LANES)
     lanes = ir.VectorType(_F32, N_LANES)
     zero = ir.Constant(ir.VectorType(_I32, N_LANES), [0] * N_LANES)
-    sums = [cgutils.alloca_once_value(builder, zero) for _ in range(N_QUERIES)]
+    sums = [_variable(builder, zero) for _ in range(N_QUERIES)]
     first_pair = builder.mul(tile, n_pairs)
     first_query_pair = builder.mul(block, n_pairs)
     with cgutils.for_range(builder, n_pairs) as loop:
@@ -109,37 +115,29 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return result
 
 
-@intrinsic
-def tile_candidates(  # type: ignore[no-untyped-def]
-    _typing,
-    codes,
-    scale,
-    error,
-    bias,
-    queries,
-    q_scale,
-    q_norm,
-    threshold,
-    tile,
-    block,
-    n_pairs,
-):
-    """Return 16 bits for each of 4 users: the items whose upper bound reaches the threshold.
+def _typed(
+    _typing: Any,
+    codes: Any,
+    scale: Any,
+    error: Any,
+    bias: Any,
+    queries: Any,
+    q_scale: Any,
+    q_norm: Any,
+    threshold: Any,
+    tile: Any,  # noqa: ARG001
+    block: Any,  # noqa: ARG001
+    n_pairs: Any,  # noqa: ARG001
+) -> tuple[Any, Callable[..., Any]]:
+    """Type `tile_candidates`: the arrays as they come, the places as intp, the answer 64 bits."""
+    arrays = (codes, scale, error, bias, queries, q_scale, q_norm, threshold)
+    return types.int64(*arrays, types.intp, types.intp, types.intp), _emit
 
-    ``bound = scale·q_scale·Σ codes·queries + error·q_norm + bias``; ``codes`` is (tiles, n_pairs,
-    16, 2) int8, ``queries`` (blocks, n_pairs, 4, 2) int16, the rest float32 by item or by user.
-    """
-    args = (
-        codes,
-        scale,
-        error,
-        bias,
-        queries,
-        q_scale,
-        q_norm,
-        threshold,
-        types.intp,
-        types.intp,
-        types.intp,
-    )
-    return types.int64(*args), _emit
+
+tile_candidates: Any = intrinsic(_typed)
+"""Return 16 bits for each of 4 users: the items whose upper bound reaches the threshold.
+
+``bound = scale·q_scale·Σ codes·queries + error·q_norm + bias``; ``codes`` is (tiles, n_pairs,
+16, 2) int8, ``queries`` (blocks, n_pairs, 4, 2) int16, the rest float32 by item or by user;
+``tile``, ``block`` and ``n_pairs`` say where. Callable from compiled code only.
+"""
