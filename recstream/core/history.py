@@ -1,0 +1,466 @@
+"""Step 3 of the flow: one user's events fold into a history, and a history into rows of a table.
+
+A history is a value: `apply` returns a new one that shares every untouched page with the old one.
+It is stored as several rows, so that an event of a heavy user costs no more than one of a light
+user (`changes` says which rows an event moved):
+
+===========================  =====================================================================
+key                          value (msgpack)
+===========================  =====================================================================
+``user``                     the header: position, clock, counts, and the newest event ids
+``user \\0 p NUMBER``         a page of entries, chosen by a hash of the item id
+``user \\0 r NUMBER``         a full chunk of event ids
+``user \\0 l``                the user's newest published list (`ListRow`)
+``\\0applied``                the partition's next offset (`AppliedRow`); closes every group of rows
+===========================  =====================================================================
+
+Pages grow by linear hashing: one page is split at a time, when entries outnumber
+`PAGE_ENTRIES` a page on average. An event therefore rewrites the header, one page, rarely two
+more (a split), and every `CHUNK_IDS` events a chunk of ids, whatever the length of the history.
+
+**What counts once.** A record at or before the last applied position changes nothing, and so does
+an event whose id is among the last `WINDOW_IDS` of the user's, whatever its body: a whole request
+of 1,000 events sent twice counts once. An id that returns after more events than that of the same
+user counts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+import numpy as np
+
+from recstream.core.events import EVENT_TYPES, Event, Weights, timestamp_ms, weight
+
+PAGE_ENTRIES = 32
+CHUNK_IDS = 32
+CHUNKS = 32
+WINDOW_IDS = CHUNK_IDS * CHUNKS
+ID_BYTES = 8
+SCHEMA = 1
+APPLIED_KEY = b"\0applied"
+"""No user's key: ids of users are printable."""
+
+_CHUNK_BYTES = CHUNK_IDS * ID_BYTES
+_KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What an event weighs, and how fast that weight fades."""
+
+    weights: Weights
+    half_life_ms: float
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a history knows of one item.
+
+    Attributes
+    ----------
+    item : str
+    weight : float
+        Σ of the events' weights r, each decayed to ``at_ms``.
+    at_ms : int
+        Time of the item's newest event.
+    kind : int
+        Place in `EVENT_TYPES` of the event applied last.
+    offset : int
+        Of the record of the event applied last.
+    n_events : int
+        Applied since the item entered the history.
+    """
+
+    item: str
+    weight: float
+    at_ms: int
+    kind: int
+    offset: int
+    n_events: int
+
+
+Page = dict[str, Entry]
+"""Entries by item id, in the order in which the items came. Never changed in place."""
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The row under the user's own key; see `History` for the fields."""
+
+    schema: int
+    offset: int
+    index: int
+    clock_ms: int
+    n_items: int
+    n_ids: int
+    n_pages: int
+    newest_ids: bytes
+
+
+class History(msgspec.Struct, frozen=True, gc=False):
+    """All that a user did, as far as lists depend on it.
+
+    Attributes
+    ----------
+    user : str
+    offset, index : int
+        Position of the newest event applied: offset of its record, place inside the record.
+    clock_ms : int
+        The newest event time; weights are as of it.
+    n_items : int
+        Entries in all pages.
+    n_ids : int
+        Events applied so far.
+    window : bytes
+        Digests of the newest ids, `ID_BYTES` each: up to `CHUNKS` full chunks
+        and the one being filled.
+    pages : tuple of dict
+    """
+
+    user: str
+    offset: int = -1
+    index: int = -1
+    clock_ms: int = 0
+    n_items: int = 0
+    n_ids: int = 0
+    window: bytes = b""
+    pages: tuple[Page, ...] = ({},)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry, page by page."""
+        for page in self.pages:
+            yield from page.values()
+
+    def find(self, item: str) -> Entry | None:
+        """Return the entry of an item, or None."""
+        return self.pages[_page_of(item, len(self.pages))].get(item)
+
+
+class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The newest published list of a user: what the next one is compared with."""
+
+    generation: int
+    delta: int
+    items: tuple[str, ...]
+
+
+class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the rows of a partition stand for.
+
+    Attributes
+    ----------
+    next_offset : int
+        Every record of the interactions' partition before it is in the rows.
+    listed_offset : int
+        Users whose header's offset is below it have had their list made.
+    """
+
+    next_offset: int
+    listed_offset: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_header = msgspec.msgpack.Decoder(Header).decode
+_decode_page = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
+decode_applied_row = msgspec.msgpack.Decoder(AppliedRow).decode
+encode_row = _encode
+
+
+def apply(history: History, event: Event, offset: int, index: int, rules: Rules) -> History:
+    """Return the history after one event; the same object if the event counts for nothing.
+
+    Parameters
+    ----------
+    history : History
+    event : Event
+        Checked, with an id and a time.
+    offset, index : int
+        The event's position: its record's offset, its place in the record.
+    rules : Rules
+
+    Notes
+    -----
+    Events count in the order of the log. Their times only say how far they have faded: an event that
+    comes late is added as faded as it is by then. ``dislike`` sets the entry's weight to zero,
+    ``remove`` takes the entry out, ``impression`` says nothing about taste and changes nothing.
+    """
+    if offset < history.offset or (offset == history.offset and index <= history.index):
+        return history
+    kind = event.type
+    if kind == "impression":
+        return history
+    token = id_digest(event.id)
+    window = history.window
+    if _contains(window, token):
+        return history
+    item, ts = event.item, event.ts
+    if item is None or ts is None:
+        message = f"event {event.id!r} must have an item and a time; check it before folding"
+        raise ValueError(message)
+    at_ms = timestamp_ms(ts)
+    pages = history.pages
+    number = _page_of(item, len(pages))
+    page = pages[number]
+    old = page.get(item)
+    n_items = history.n_items
+    if kind == "remove":
+        if old is not None:
+            page = {name: entry for name, entry in page.items() if name != item}
+            pages = (*pages[:number], page, *pages[number + 1 :])
+            n_items -= 1
+    else:
+        page = page.copy()
+        if old is None:
+            page[item] = Entry(item, weight(event, rules.weights), at_ms, _KINDS[kind], offset, 1)
+            n_items += 1
+        else:
+            page[item] = _add(old, event, at_ms, offset, rules)
+        pages = (*pages[:number], page, *pages[number + 1 :])
+        if n_items > PAGE_ENTRIES * len(pages):
+            pages = _split(pages)
+    n_ids = history.n_ids + 1
+    window += token
+    if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
+        window = window[_CHUNK_BYTES:]
+    clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
+    return History(history.user, offset, index, clock_ms, n_items, n_ids, window, pages)
+
+
+def _add(old: Entry, event: Event, at_ms: int, offset: int, rules: Rules) -> Entry:
+    """Return an entry with one more event in it."""
+    newest = max(old.at_ms, at_ms)
+    if event.type == "dislike":
+        total = 0.0
+    else:
+        total = weight(event, rules.weights) * decay(newest - at_ms, rules.half_life_ms)
+        total += old.weight * decay(newest - old.at_ms, rules.half_life_ms)
+    return Entry(old.item, total, newest, _KINDS[event.type], offset, old.n_events + 1)
+
+
+def decay(age_ms: int, half_life_ms: float) -> float:
+    """Return what is left of a weight after a time.
+
+    >>> decay(0, 5.0), decay(5, 5.0), decay(10, 5.0)
+    (1.0, 0.5, 0.25)
+    """
+    return math.exp2(-age_ms / half_life_ms) if age_ms else 1.0
+
+
+def id_digest(event_id: str) -> bytes:
+    """Return the 8 bytes under which a history remembers an event id."""
+    return hashlib.blake2b(event_id.encode(), digest_size=ID_BYTES).digest()
+
+
+def _contains(window: bytes, token: bytes) -> bool:
+    """Return whether a digest stands in the window, at a multiple of its length."""
+    at = window.find(token)
+    while at % ID_BYTES and at >= 0:
+        at = window.find(token, at + 1)
+    return at >= 0
+
+
+def _page_of(item: str, n_pages: int) -> int:
+    """Return the page of an item: linear hashing (Litwin 1980) over a CRC of its id."""
+    if n_pages == 1:
+        return 0
+    half = 1 << (n_pages.bit_length() - 1)
+    number = zlib.crc32(item.encode()) & (2 * half - 1)
+    return number if number < n_pages else number - half
+
+
+def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:
+    """Return one page more: the next in turn is divided between itself and the new one."""
+    n_pages = len(pages)
+    number = n_pages - (1 << (n_pages.bit_length() - 1))
+    kept: Page = {}
+    moved: Page = {}
+    for item, entry in pages[number].items():
+        (moved if _page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
+    return (*pages[:number], kept, *pages[number + 1 :], moved)
+
+
+# Rows
+
+
+def page_key(user: bytes, number: int) -> bytes:
+    """Return the key of a page.
+
+    >>> page_key(b"u42", 3)
+    b'u42\\x00p3'
+    """
+    return b"%b\0p%d" % (user, number)
+
+
+def chunk_key(user: bytes, number: int) -> bytes:
+    """Return the key of a chunk of event ids."""
+    return b"%b\0r%d" % (user, number)
+
+
+def list_key(user: bytes) -> bytes:
+    """Return the key of the user's newest list."""
+    return user + b"\0l"
+
+
+def split_key(key: bytes) -> tuple[bytes, str, int]:
+    """Return (user, kind, number) of a row's key; kinds: ``h p r l``, and ``a`` for `APPLIED_KEY`.
+
+    >>> split_key(b"u42"), split_key(b"u42\\0p3"), split_key(APPLIED_KEY)
+    ((b'u42', 'h', 0), (b'u42', 'p', 3), (b'', 'a', 0))
+    """
+    user, found, rest = key.partition(b"\0")
+    if not found:
+        return user, "h", 0
+    return user, chr(rest[0]), int(rest[1:]) if rest[1:].isdigit() else 0
+
+
+def changes(old: History | None, new: History) -> list[tuple[bytes, bytes]]:
+    """Return the rows (key, value) in which a history differs from an earlier one of the same user.
+
+    Parameters
+    ----------
+    old : History or None
+        None for all rows.
+    """
+    user = new.user.encode()
+    rows: list[tuple[bytes, bytes]] = []
+    before = old.pages if old is not None else ()
+    n_before = len(before)
+    for number, page in enumerate(new.pages):
+        if number >= n_before or before[number] is not page:
+            rows.append((page_key(user, number), _encode(tuple(page.values()))))
+    n_full = new.n_ids // CHUNK_IDS
+    first = max(0, n_full - CHUNKS)
+    for chunk in range(max(first, old.n_ids // CHUNK_IDS if old is not None else 0), n_full):
+        start = (chunk - first) * _CHUNK_BYTES
+        ids = new.window[start : start + _CHUNK_BYTES]
+        rows.append((chunk_key(user, chunk % CHUNKS), _encode(ids)))
+    n_open = new.n_ids % CHUNK_IDS * ID_BYTES
+    rows.append(
+        (
+            user,
+            _encode(
+                Header(
+                    SCHEMA,
+                    new.offset,
+                    new.index,
+                    new.clock_ms,
+                    new.n_items,
+                    new.n_ids,
+                    len(new.pages),
+                    new.window[len(new.window) - n_open :],
+                )
+            ),
+        )
+    )
+    return rows
+
+
+def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
+    """Return the history that rows hold, or None if the user has none.
+
+    Parameters
+    ----------
+    user : str
+    get : callable
+        Returns the value of a key, or None.
+
+    Raises
+    ------
+    ValueError
+        A row is missing or can't be read: the rows are not those of a whole history.
+    """
+    key = user.encode()
+    raw = get(key)
+    if raw is None:
+        return None
+    try:
+        header = _decode_header(raw)
+        if header.schema != SCHEMA:
+            message = f"expected schema {SCHEMA}, got {header.schema}"
+            raise ValueError(message)  # noqa: TRY301 - one place adds where it happened
+        pages = tuple(
+            {entry.item: entry for entry in _decode_page(_have(get, page_key(key, number)))}
+            for number in range(header.n_pages)
+        )
+        n_full = header.n_ids // CHUNK_IDS
+        first = max(0, n_full - CHUNKS)
+        chunks = [
+            msgspec.msgpack.decode(_have(get, chunk_key(key, chunk % CHUNKS)), type=bytes)
+            for chunk in range(first, n_full)
+        ]
+    except (msgspec.DecodeError, ValueError) as error:
+        message = f"the history of a user can't be read: {error}; rebuild the table from the log"
+        raise ValueError(message) from error
+    return History(
+        user,
+        header.offset,
+        header.index,
+        header.clock_ms,
+        header.n_items,
+        header.n_ids,
+        b"".join((*chunks, header.newest_ids)),
+        pages,
+    )
+
+
+def _have(get: Callable[[bytes], bytes | None], key: bytes) -> bytes:
+    value = get(key)
+    if value is None:
+        message = f"row {key.partition(bytes(1))[2]!r} is missing"
+        raise ValueError(message)
+    return value
+
+
+def header_offset(raw: bytes) -> int:
+    """Return the offset of the newest event from a header's row alone."""
+    return _decode_header(raw).offset
+
+
+def digest(history: History) -> str:
+    """Return a digest (BLAKE2b, hex) of everything in a history: equal bytes, equal histories."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for key, value in changes(None, history):
+        hasher.update(len(key).to_bytes(4, "little") + key)
+        hasher.update(len(value).to_bytes(4, "little") + value)
+    return hasher.hexdigest()
+
+
+# What the model sees
+
+
+def row(
+    history: History, index: Mapping[str, int], half_life_ms: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a history as a row of the matrix: (columns int32 ascending, weights float32 > 0).
+
+    Weights are as of the history's own clock. Items the index lacks, and those whose weight is zero
+    (disliked, or faded away), are left out; the latter are still `seen`. Training and fold-in use
+    this one function, so that a user's row is the same in both.
+    """
+    clock_ms = history.clock_ms
+    columns: list[int] = []
+    weights: list[float] = []
+    ages: list[int] = []
+    for page in history.pages:
+        for item, entry in page.items():
+            column = index.get(item)
+            if column is not None and entry.weight > 0.0:
+                columns.append(column)
+                weights.append(entry.weight)
+                ages.append(entry.at_ms - clock_ms)
+    cols = np.array(columns, dtype=np.int32)
+    values = np.array(weights, dtype=np.float64)
+    values *= np.exp2(np.array(ages, dtype=np.float64) / half_life_ms)
+    rounded = values.astype(np.float32)
+    order = np.argsort(cols, kind="stable")
+    if not rounded.all():
+        order = order[rounded[order] > 0.0]
+    return cols[order], rounded[order]
+
+
+def seen(history: History) -> set[str]:
+    """Return the ids of all items in a history, whatever their weight."""
+    return {item for page in history.pages for item in page}
