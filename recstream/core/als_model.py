@@ -1,0 +1,526 @@
+"""Steps 6–8 of the flow: a trained generation: fold-in, lists, explanations, and its file.
+
+A serving process needs no user factors: `ALSModel` is complete with the item factors, the item
+counts, the objective and the mean user count, and folds users in from their histories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.linalg
+
+from recstream.core.foldin import FixedSide, Rows, as_rows, principal_axes, solve
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.kernels.pool import pool
+from recstream.core.objective import Objective, count_weights, mean_count, row_terms
+from recstream.errors import ArtifactCorrupt, InvalidInput
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["ALSModel", "Contributions"]
+
+FORMAT = "recstream-als-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """How much each entry of one history adds to the scores of some items.
+
+    Attributes
+    ----------
+    items : (n,) int32
+        The items shown.
+    history : (h,) int32
+        The items of the history, in its order.
+    shares : (n, h) float64
+        ``shares[a].sum()`` is the score of ``items[a]``, up to float32 rounding of that score.
+    """
+
+    items: Int32s
+    history: Int32s
+    shares: Float64s
+
+
+class ALSModel:
+    """Item factors, perhaps user factors, and all that folding rows in needs.
+
+    Parameters
+    ----------
+    item_factors : (m, d) float32
+    item_counts : (m,) int
+        Entries per item in the training matrix; the separable weights are made of them.
+    objective : Objective
+    mean_user_count : float
+        Mean entries per user in the training matrix.
+    mean_item_count : float, optional
+        By default that of `item_counts`.
+    user_factors, user_counts : (n, d) float32 and (n,) int, optional
+    spectrum, missing_total : (d,) float32 and float, optional
+        What the generation's items weigh as missing entries. With them, the factors are already
+        in principal axes; without them, they are brought there, which changes no product
+        ``x·y``.
+    """
+
+    def __init__(
+        self,
+        item_factors: Float32s,
+        item_counts: Int64s,
+        *,
+        objective: Objective,
+        mean_user_count: float,
+        mean_item_count: float | None = None,
+        user_factors: Float32s | None = None,
+        user_counts: Int64s | None = None,
+        spectrum: Float32s | None = None,
+        missing_total: float | None = None,
+    ) -> None:
+        item_factors = _factors(item_factors, "item_factors")
+        n_items, n_factors = item_factors.shape
+        self.objective = objective
+        self.item_counts = _counts(item_counts, "item_counts", n_items)
+        self.mean_user_count = _positive(mean_user_count, "mean_user_count")
+        self.mean_item_count = _positive(
+            mean_count(self.item_counts) if mean_item_count is None else mean_item_count,
+            "mean_item_count",
+        )
+        if (user_factors is None) != (user_counts is None):
+            raise InvalidInput("user_factors and user_counts must be given together")
+        self.user_factors = None
+        self.user_counts = None
+        if user_factors is not None and user_counts is not None:
+            user_factors = _factors(user_factors, "user_factors", n_factors=n_factors)
+            self.user_counts = _counts(user_counts, "user_counts", len(user_factors))
+        if spectrum is None or missing_total is None:
+            missing = count_weights(
+                self.item_counts, self.mean_item_count, objective.missing_exponents[1]
+            )
+            rotation, spectrum = principal_axes(item_factors, missing, objective.unobserved_weight)
+            missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
+            item_factors = item_factors @ rotation
+            user_factors = None if user_factors is None else user_factors @ rotation
+        spectrum = np.ascontiguousarray(spectrum, np.float32)
+        if spectrum.shape != (n_factors,) or not np.all(np.isfinite(spectrum) & (spectrum >= 0)):
+            raise InvalidInput(f"spectrum must be {n_factors} finite numbers of at least 0")
+        self.item_factors = item_factors
+        self.user_factors = user_factors
+        self.spectrum = spectrum
+        self.missing_total = _positive(missing_total, "missing_total")
+        self._user_side: FixedSide | None = None
+
+    @property
+    def n_factors(self) -> int:
+        """Length of a factor row."""
+        return int(self.item_factors.shape[1])
+
+    @property
+    def n_items(self) -> int:
+        """Rows of `item_factors`."""
+        return int(self.item_factors.shape[0])
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The objective's numbers and `n_factors`, as plain JSON values."""
+        return {"n_factors": self.n_factors, **self.objective.as_dict()}
+
+    def _items(self) -> FixedSide:
+        """Return the items as the side that users are solved against."""
+        return FixedSide(
+            self.item_factors,
+            self.spectrum,
+            count_weights(
+                self.item_counts, self.mean_item_count, self.objective.positive_exponents[1]
+            ),
+            self.missing_total,
+        )
+
+    def fold_in(self, interactions: object, *, threads: int = 1) -> Float32s:
+        """Return the factors of users with these histories.
+
+        Exact (dual for up to `n_factors` entries, else primal), whatever solver the training
+        used. A row's bits depend on that row alone: not on the others, nor on `threads`.
+
+        Parameters
+        ----------
+        interactions : scipy sparse, (b, n_items)
+            Weights of the histories; an empty row gives zeros.
+
+        Returns
+        -------
+        (b, n_factors) float32
+        """
+        rows = as_rows(interactions, "interactions", n_columns=self.n_items)
+        out = np.empty((len(rows), self.n_factors), np.float32)
+        with pool(threads) as workers:
+            solve(
+                rows,
+                self._items(),
+                self.objective,
+                "users",
+                self.mean_user_count,
+                out=out,
+                pool=workers,
+            )
+        return out
+
+    def fold_in_items(
+        self,
+        interactions: object,
+        *,
+        user_factors: Float32s | None = None,
+        user_counts: Int64s | None = None,
+        threads: int = 1,
+    ) -> Float32s:
+        """Return the factors of items with these users.
+
+        Parameters
+        ----------
+        interactions : scipy sparse, (b, n_users)
+            One row per item: the weights its users gave it.
+        user_factors, user_counts : (n_users, n_factors) float32 and (n_users,) int, optional
+            Users as they are now, in this model's axes, if they moved or grew since the
+            training. The missing entries keep the weight of the generation's users.
+
+        Returns
+        -------
+        (b, n_factors) float32
+        """
+        if self.user_factors is None or self.user_counts is None:
+            raise InvalidInput("fold_in_items needs a model with user_factors; this one has none")
+        if (user_factors is None) != (user_counts is None):
+            raise InvalidInput("user_factors and user_counts must be given together")
+        users = self.user_factors if user_factors is None else user_factors
+        users = _factors(users, "user_factors", n_factors=self.n_factors)
+        counts = self.user_counts if user_counts is None else user_counts
+        counts = _counts(counts, "user_counts", len(users))
+        rows = as_rows(interactions, "interactions", n_columns=len(users))
+        missing = count_weights(
+            self.user_counts, self.mean_user_count, self.objective.missing_exponents[0]
+        )
+        rotation, spectrum = principal_axes(
+            self.user_factors, missing, self.objective.unobserved_weight
+        )
+        # Only the users these items have are rotated: a delta touches few of them.
+        touched, columns = np.unique(rows.indices, return_inverse=True)
+        fixed = FixedSide(
+            users[touched] @ rotation,
+            spectrum,
+            count_weights(
+                counts[touched], self.mean_user_count, self.objective.positive_exponents[0]
+            ),
+            self.objective.unobserved_weight * float(missing.sum(dtype=np.float64)),
+        )
+        out = np.empty((len(rows), self.n_factors), np.float32)
+        with pool(threads) as workers:
+            solve(
+                Rows(rows.indptr, columns.astype(np.int32), rows.weights, len(touched)),
+                fixed,
+                self.objective,
+                "items",
+                self.mean_item_count,
+                out=out,
+                pool=workers,
+            )
+        return np.ascontiguousarray(out @ rotation.T)
+
+    def with_items(
+        self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None
+    ) -> ALSModel:
+        """Return this model with some items' factors replaced, or added at the end.
+
+        Everything else of the generation is kept: the spectrum, the mean counts and the missing
+        weights. Applying deltas one by one or all at once gives the same bits.
+
+        Parameters
+        ----------
+        rows : (k,) int
+            Distinct item rows; rows past the end make the model grow.
+        factors : (k, n_factors) float32
+        counts : (k,) int, optional
+            Their entries by now; unchanged (0 for new rows) by default.
+        """
+        index = np.asarray(rows)
+        if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+            raise InvalidInput(f"rows must be a list of item rows, got {index.dtype} {index.shape}")
+        if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
+            raise InvalidInput("rows must be distinct and at least 0")
+        values = _factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
+        n_items = max(self.n_items, int(index.max()) + 1 if len(index) else 0)
+        item_factors = np.zeros((n_items, self.n_factors), np.float32)
+        item_factors[: self.n_items] = self.item_factors
+        item_factors[index] = values
+        item_counts = np.zeros(n_items, np.int64)
+        item_counts[: self.n_items] = self.item_counts
+        if counts is not None:
+            item_counts[index] = _counts(counts, "counts", len(index))
+        return ALSModel(
+            item_factors,
+            item_counts,
+            objective=self.objective,
+            mean_user_count=self.mean_user_count,
+            mean_item_count=self.mean_item_count,
+            user_factors=self.user_factors,
+            user_counts=self.user_counts,
+            spectrum=self.spectrum,
+            missing_total=self.missing_total,
+        )
+
+    def recommend(
+        self,
+        user_factors: Float32s,
+        n: int = 20,
+        *,
+        exclude: object = None,
+        bias: Float32s | None = None,
+        mask: Any = None,
+        threads: int | None = None,
+    ) -> tuple[Int32s, Float32s]:
+        """Return the `n` best items of each row of factors and their scores; see `top_n`."""
+        from recstream.core.ranking import top_n  # noqa: PLC0415  (it compiles kernels of its own)
+
+        return top_n(
+            user_factors,
+            self.item_factors,
+            n,
+            exclude=exclude,
+            bias=bias,
+            mask=mask,
+            threads=threads,
+        )
+
+    def similar_items(self, items: Any, n: int = 10) -> tuple[Int32s, Float32s]:
+        """Return the `n` items nearest by cosine to each given item, itself left out."""
+        index = np.atleast_1d(np.asarray(items))
+        if index.dtype.kind not in "iu" or index.ndim != 1:
+            raise InvalidInput(f"items must be item rows, got {index.dtype} {index.shape}")
+        if index.size and not (index.min() >= 0 and index.max() < self.n_items):
+            raise InvalidInput(
+                f"items must be rows from 0 to {self.n_items - 1}, "
+                f"got {int(index.min())} to {int(index.max())}"
+            )
+        import scipy.sparse as sp  # noqa: PLC0415
+
+        from recstream.core.ranking import top_n  # noqa: PLC0415
+
+        norms = np.sqrt(np.einsum("ij,ij->i", self.item_factors, self.item_factors))
+        unit = self.item_factors / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+        itself = sp.csr_matrix(
+            (np.ones(len(index), np.float32), index, np.arange(len(index) + 1)),
+            shape=(len(index), self.n_items),
+        )
+        return top_n(unit[index], unit, n, exclude=itself)
+
+    def explain(self, interactions: object, item: int) -> Contributions:
+        """Return what each entry of one history adds to the score of one item.
+
+        The score ``y_jᵀ A⁻¹ Σ_i w_i y_i`` is a sum over the history (eq. 7 of Hu et al.).
+        """
+        return self.explain_list(interactions, np.array([item], np.int32))
+
+    def explain_list(self, interactions: object, items: Int32s) -> Contributions:
+        """Return what each entry of one history adds to the scores of several items.
+
+        One factorisation serves the whole list: ``min(h, d)² max(h, d) + N h d`` multiply-adds
+        for a history of h entries and N items, in float64.
+        """
+        rows = as_rows(interactions, "interactions", n_columns=self.n_items)
+        if len(rows) != 1:
+            raise InvalidInput(f"interactions must be one user's row, got {len(rows)} rows")
+        shown = np.ascontiguousarray(items, np.int32)
+        if shown.ndim != 1 or (
+            shown.size and not (shown.min() >= 0 and shown.max() < self.n_items)
+        ):
+            raise InvalidInput(f"items must be rows from 0 to {self.n_items - 1}, got {items!r}")
+        weights, diagonal = self._system(rows)
+        near = self.item_factors[rows.indices].astype(np.float64)
+        target = self.item_factors[shown].astype(np.float64)
+        root = np.sqrt(weights)
+        scaled = near * root[:, None] / np.sqrt(diagonal)
+        target /= np.sqrt(diagonal)
+        h, d = scaled.shape
+        if h <= d:
+            system = scaled @ scaled.T
+            system[np.diag_indices(h)] += 1.0
+            shares = scipy.linalg.solve(system, scaled @ target.T, assume_a="pos") if h else None
+            shares = np.zeros((len(shown), 0)) if shares is None else shares.T * root
+        else:
+            system = scaled.T @ scaled
+            system[np.diag_indices(d)] += 1.0
+            solved = scipy.linalg.solve(system, target.T, assume_a="pos")
+            shares = (scaled @ solved).T * root
+        return Contributions(shown, rows.indices.copy(), shares)
+
+    def _system(self, rows: Rows) -> tuple[Float64s, Float64s]:
+        """Return one row's weights (h,) and the diagonal (d,) of its prior."""
+        scale, ridge, missing = (np.empty(len(rows), np.float32) for _ in range(3))
+        items = self._items()
+        row_terms(
+            rows.indptr,
+            rows.indices,
+            rows.weights,
+            items.weight,
+            self.mean_user_count,
+            self.objective.terms("users", self.missing_total),
+            scale,
+            ridge,
+            missing,
+        )
+        weights = (scale[0] * rows.weights * items.weight[rows.indices]).astype(np.float64)
+        return weights, (self.spectrum + ridge[0]).astype(np.float64)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return everything the model is made of, as named arrays for a checked ``.npz``."""
+        header = {
+            "format": FORMAT,
+            "objective": self.objective.as_dict(),
+            "mean_user_count": self.mean_user_count,
+            "mean_item_count": self.mean_item_count,
+            "missing_total": self.missing_total,
+        }
+        named: dict[str, Any] = {
+            "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8),
+            "item_factors": self.item_factors,
+            "item_counts": self.item_counts,
+            "spectrum": self.spectrum,
+        }
+        if self.user_factors is not None and self.user_counts is not None:
+            named["user_factors"] = self.user_factors
+            named["user_counts"] = self.user_counts
+        return named
+
+    @classmethod
+    def from_arrays(cls, named: dict[str, Any]) -> ALSModel:
+        """Return the model that `arrays` described.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            A name, shape or type is not what it must be.
+        """
+        required = {"header", "item_factors", "item_counts", "spectrum"}
+        optional = {"user_factors", "user_counts"}
+        if not (required <= set(named) <= required | optional):
+            raise ArtifactCorrupt(
+                f"a model must hold {sorted(required)} and may hold {sorted(optional)}, "
+                f"got {sorted(named)}"
+            )
+        try:
+            header = json.loads(bytes(named["header"]))
+            if header["format"] != FORMAT:
+                raise ArtifactCorrupt(
+                    f"model format must be {FORMAT!r}, got {header['format']!r}; "
+                    "train it again with this version"
+                )
+            return cls(
+                named["item_factors"],
+                named["item_counts"],
+                objective=Objective.from_dict(header["objective"]),
+                mean_user_count=header["mean_user_count"],
+                mean_item_count=header["mean_item_count"],
+                user_factors=named.get("user_factors"),
+                user_counts=named.get("user_counts"),
+                spectrum=named["spectrum"],
+                missing_total=header["missing_total"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactCorrupt(f"model arrays don't fit together: {error}") from error
+
+    def digest(self) -> str:
+        """Return the SHA-256 of names, types, shapes and bytes of `arrays`, in hex."""
+        return _digest(self.arrays())
+
+    def save(self, file: str | PathLike[str] | IO[bytes]) -> str:
+        """Write the model as ``.npz`` and return its digest, which is stored inside too."""
+        named = self.arrays()
+        digest = _digest(named)
+        with open(file, "wb") if not hasattr(file, "write") else _left_open(file) as stream:
+            np.savez(stream, digest=np.frombuffer(digest.encode(), np.uint8), **named)
+        return digest
+
+    @classmethod
+    def load(cls, file: str | PathLike[str] | IO[bytes]) -> ALSModel:
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            Not such a file, or its digest is not the stored one.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                named = {name: stored[name] for name in stored.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
+            raise ArtifactCorrupt(f"{file} is not a readable model file: {error}") from error
+        expected = bytes(named.pop("digest", np.empty(0, np.uint8))).decode(errors="replace")
+        if (actual := _digest(named)) != expected:
+            raise ArtifactCorrupt(
+                f"{file} must have the digest {expected!r} it was written with, got {actual!r}; "
+                "fetch it again"
+            )
+        return cls.from_arrays(named)
+
+
+@dataclass
+class _left_open:  # noqa: N801  (used like contextlib's functions)
+    """Lend a stream to a with-block without closing it."""
+
+    stream: Any
+
+    def __enter__(self) -> Any:
+        return self.stream
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def _digest(named: dict[str, Any]) -> str:
+    """Hash names, types, shapes and bytes in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(named):
+        array = np.ascontiguousarray(named[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _factors(
+    values: Any, name: str, *, n_factors: int | None = None, n_rows: int | None = None
+) -> Float32s:
+    """Return a checked contiguous float32 matrix."""
+    array = np.asarray(values)
+    if array.ndim != 2 or array.dtype.kind != "f":  # noqa: PLR2004
+        raise InvalidInput(f"{name} must be a float matrix, got {array.dtype} {array.shape}")
+    if array.shape[1] != n_factors if n_factors is not None else array.shape[1] < 1:
+        raise InvalidInput(f"{name} must have {n_factors or 'some'} columns, got {array.shape}")
+    if n_rows is not None and len(array) != n_rows:
+        raise InvalidInput(f"{name} must have {n_rows} rows, got {array.shape}")
+    array = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(array).all():
+        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise InvalidInput(f"{name} must be finite, got {array[bad].min()} in row {bad}")
+    return array
+
+
+def _counts(values: Any, name: str, n: int) -> Int64s:
+    """Return checked counts."""
+    array = np.asarray(values)
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise InvalidInput(f"{name} must be {n} whole numbers, got {array.dtype} {array.shape}")
+    if n and array.min() < 0:
+        raise InvalidInput(f"{name} must be at least 0, got {array.min()}")
+    return array.astype(np.int64, copy=False)
+
+
+def _positive(value: float, name: str) -> float:
+    """Return a checked positive number."""
+    if not (np.isfinite(value) and value > 0):
+        raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
+    return float(value)

@@ -1,0 +1,51 @@
+"""Steps 5–7 of the flow, in parallel: tasks of about equal cost over a bounded set of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from recstream.errors import InvalidInput
+
+Task = TypeVar("Task")
+
+
+class Pool:
+    """Runs compiled kernels, which release the GIL, on at most `threads` threads.
+
+    With one thread nothing is started and tasks run in the caller. Results never depend on the
+    number of threads, because each task writes rows of its own.
+    """
+
+    def __init__(self, threads: int, executor: ThreadPoolExecutor | None) -> None:
+        self.threads = threads
+        self._executor = executor
+
+    def run(self, work: Callable[[Task], object], tasks: Iterable[Task]) -> None:
+        """Run `work` on every task and wait; the first error is raised after all have ended."""
+        if self._executor is None:
+            for task in tasks:
+                work(task)
+            return
+        futures = [self._executor.submit(work, task) for task in tasks]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+
+
+SERIAL = Pool(1, None)
+"""Runs everything in the calling thread."""
+
+
+@contextmanager
+def pool(threads: int) -> Iterator[Pool]:
+    """Open a pool of `threads` threads and close it at the end of the block."""
+    if threads < 1:
+        raise InvalidInput(f"threads must be at least 1, got {threads}")
+    if threads == 1:
+        yield SERIAL
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="recstream-als") as executor:
+        yield Pool(threads, executor)
