@@ -1,1 +1,45 @@
-"""Items behind a small port: embedded (rocksdict) and MongoDB."""
+"""Items behind a small port: rocksdict on one machine, MongoDB elsewhere; a view of the log's topic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from recstream.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from recstream.catalogue.port import Catalogue
+
+__all__ = ["open_catalogue"]
+
+
+def open_catalogue(url: str, *, owner: str = "") -> Catalogue:
+    """Open the item store that a URL names: ``embedded:///folder`` or ``mongodb://host/database``.
+
+    Parameters
+    ----------
+    url : str
+        Without a database, MongoDB's ``recstream`` is used.
+    owner : str, optional
+        The process that follows the topic, e.g. ``"bridge-8000"``. An embedded store has one process,
+        so each owner gets its own sub-folder; in MongoDB all share one collection.
+
+    Raises
+    ------
+    InvalidSetting
+        The URL's scheme is neither, or a part of it is missing.
+    CatalogueUnavailable
+        The store can't be reached, or another process holds it.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "embedded" and rest:
+        from recstream.catalogue.embedded import EmbeddedCatalogue  # noqa: PLC0415 - loads when used
+
+        return EmbeddedCatalogue(f"{rest}/{owner}" if owner else rest)
+    if scheme in {"mongodb", "mongodb+srv"} and rest:
+        from recstream.catalogue.mongo import MongoCatalogue  # noqa: PLC0415 - an extra
+
+        return MongoCatalogue(url)
+    shown = urlsplit(url)._replace(netloc="…").geturl() if "@" in url else url
+    message = f"catalogue must be embedded:///folder or mongodb://host:port/database, got {shown!r}"
+    raise InvalidSetting(message)

@@ -1,0 +1,125 @@
+"""What a search compares: words without case or accents, an order of items, and opaque cursors.
+
+Both adapters index and page by these functions, so that they find the same items in the same order.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import unicodedata
+from typing import NamedTuple
+
+import msgspec
+
+from recstream.core.records import Item
+from recstream.errors import InvalidInput
+
+SEPARATOR = "\x1f"
+"""Between title and id in a sort key; sorts before every letter and occurs in no folded title."""
+
+MAX_SORT_TITLE = 96
+MAX_WORDS = 64
+MAX_WORD_LENGTH = 40
+MAX_QUERY_WORDS = 8
+MAX_PAGE = 1000
+TIERS = 3
+
+
+class Terms(NamedTuple):
+    """Where an item stands in the order, and the words it is found by."""
+
+    sort: str
+    title_words: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+class Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """After which item a page begins: its tier in the ranking and its sort key."""
+
+    tier: int = 0
+    after: str = ""
+
+
+def folded(text: str) -> str:
+    """Return the words of a text in lower case without accents, one space between them.
+
+    >>> folded("  Crème-Brûlée  TORCH (2nd ed.)")
+    'creme brulee torch 2nd ed'
+    >>> folded("Straße")
+    'strasse'
+    """
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    letters = (c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
+    return " ".join("".join(letters).split())
+
+
+def terms(item: Item) -> Terms:
+    """Return an item's sort key and words; a long description counts with its first words."""
+    title = folded(item.title or item.item)
+    title_words = _distinct(title)
+    rest = _distinct(folded(f"{item.brand} {item.category} {item.description[:2000]}"))
+    return Terms(
+        sort=f"{title[:MAX_SORT_TITLE]}{SEPARATOR}{item.item}",
+        title_words=title_words,
+        words=tuple(dict.fromkeys(title_words + rest))[:MAX_WORDS],
+    )
+
+
+def query_words(text: str) -> tuple[str, ...]:
+    """Return the words that a search must find, at most `MAX_QUERY_WORDS`."""
+    return _distinct(folded(text))[:MAX_QUERY_WORDS]
+
+
+def phrase(text: str) -> str:
+    """Return how the sort key of a title begins that begins with this text."""
+    return folded(text)[:MAX_SORT_TITLE]
+
+
+def item_id(sort: str) -> str:
+    """Return the id in a sort key."""
+    return sort.partition(SEPARATOR)[2]
+
+
+def encode_cursor(cursor: Cursor) -> str:
+    """Return a cursor as clients carry it: letters, digits, ``-`` and ``_``."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str) -> Cursor:
+    """Return the cursor a client sent back; the empty string is the beginning.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if not text:
+        return Cursor()
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        cursor = msgspec.msgpack.decode(raw, type=Cursor)
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        message = f"cursor must be one that a page gave as its next, got {text[:40]!r}"
+        raise InvalidInput(message) from error
+    if not 0 <= cursor.tier < TIERS:
+        message = f"cursor must be one that a page gave as its next, got {text[:40]!r}"
+        raise InvalidInput(message)
+    return cursor
+
+
+def check_limit(limit: int) -> int:
+    """Return the limit if a page may have that many items.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    if not 1 <= limit <= MAX_PAGE:
+        message = f"limit must be from 1 to {MAX_PAGE} items a page, got {limit}"
+        raise InvalidInput(message)
+    return limit
+
+
+def _distinct(text: str) -> tuple[str, ...]:
+    """Return the different words of a folded text, in order."""
+    return tuple(dict.fromkeys(word[:MAX_WORD_LENGTH] for word in text.split()))

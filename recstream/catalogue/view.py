@@ -1,0 +1,188 @@
+"""Step 1½ of the flow: the topic `recstream.catalogue` becomes a catalogue, and stays one.
+
+A record's key is the item's id; its value is the item as JSON, or nothing when it was deleted. Who
+changes the catalogue appends `upsert_record` or `delete_record`; nobody writes to the store itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from recstream.catalogue.port import Catalogue, ViewPosition
+from recstream.core.records import Item
+from recstream.errors import CatalogueUnavailable, LogUnavailable, OffsetOutOfRange
+from recstream.log.port import EventLog, NewRecord, Record, Tail, TopicPartition
+from recstream.log.topics import CATALOGUE
+
+__all__ = ["CatalogueView", "delete_record", "upsert_record"]
+
+log = logging.getLogger(__name__)
+
+_TP = TopicPartition(CATALOGUE, 0)
+_FIRST_WAIT_S = 0.2
+_LONGEST_WAIT_S = 10.0
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Item).decode
+
+
+def upsert_record(item: Item) -> NewRecord:
+    """Return the record that adds an item or replaces it."""
+    return NewRecord(CATALOGUE, item.item.encode(), _encode(item), 0)
+
+
+def delete_record(item_id: str) -> NewRecord:
+    """Return the record that takes an item out: a tombstone."""
+    return NewRecord(CATALOGUE, item_id.encode(), None, 0)
+
+
+class CatalogueView:
+    """Keeps a catalogue equal to its topic.
+
+    Parameters
+    ----------
+    log : EventLog
+    catalogue : Catalogue
+        Cleared and filled again when it belongs to another log, or to a stretch that is gone.
+    batch_size : int
+        Records applied at once.
+    on_change : callable, optional
+        Called with the changes of each batch (item id to `Item`, or ``None``) once they are in.
+
+    Attributes
+    ----------
+    unreadable : int
+        Records that were passed over because they are no items.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        catalogue: Catalogue,
+        *,
+        batch_size: int = 1000,
+        on_change: Callable[[dict[str, Item | None]], None] | None = None,
+    ) -> None:
+        self._log = log
+        self._catalogue = catalogue
+        self._batch_size = batch_size
+        self._on_change = on_change
+        self._tail: Tail | None = None
+        self._stopping = threading.Event()
+        self.unreadable = 0
+
+    def poll(self, timeout_s: float = 0.0) -> int:
+        """Apply the next records, waiting up to ``timeout_s`` for the first; return how many came.
+
+        Raises
+        ------
+        CatalogueUnavailable, LogUnavailable
+            Nothing is lost: the next call continues where the store is.
+        """
+        try:
+            if self._tail is None:
+                self._tail = self._log.tail({_TP: self._start()})
+            records = self._tail.poll(timeout_s, self._batch_size)
+        except OffsetOutOfRange:
+            self._forget()
+            self._catalogue.clear()
+            return 0
+        if records:
+            changes = self._changes(records)
+            try:
+                self._catalogue.apply(
+                    changes, ViewPosition(self._log.epoch, records[-1].offset + 1)
+                )
+            except CatalogueUnavailable:
+                self._forget()
+                raise
+            if self._on_change is not None:
+                self._on_change(changes)
+        return len(records)
+
+    def catch_up(self) -> int:
+        """Apply everything that the topic holds now; return the number of records."""
+        end = self._log.high_watermark(*_TP)
+        applied = 0
+        while self._reached() < end:
+            count = self.poll(0.05)
+            applied += count
+            if not count and self._tail is not None and self._tail.positions()[_TP] >= end:
+                break
+        return applied
+
+    def follow(self) -> None:
+        """Apply records as they come until `stop`; waits and tries again while log or store is away."""
+        wait_s = _FIRST_WAIT_S
+        while not self._stopping.is_set():
+            try:
+                self.poll(1.0)
+                wait_s = _FIRST_WAIT_S
+            except (CatalogueUnavailable, LogUnavailable) as error:
+                log.warning("catalogue waits retry_in_s=%.1f reason=%s", wait_s, error)
+                self._stopping.wait(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        self._forget()
+
+    def stop(self) -> None:
+        """Make `follow` return; may be called from another thread."""
+        self._stopping.set()
+        if (tail := self._tail) is not None:
+            tail.wake()
+
+    def close(self) -> None:
+        """Release the tail; the log and the catalogue stay open."""
+        self._stopping.set()
+        self._forget()
+
+    def _start(self) -> int:
+        """Return the next offset to apply; an emptied store if what it holds is of no use."""
+        earliest = self._log.earliest(*_TP)
+        held = self._catalogue.position()
+        if held is None:
+            return earliest
+        reason = ""
+        if held.epoch != self._log.epoch:
+            reason = f"it was built from log {held.epoch}, this is {self._log.epoch}"
+        elif not earliest <= held.offset <= self._log.high_watermark(*_TP):
+            reason = f"the log does not hold its offset {held.offset}"
+        if reason:
+            log.info("catalogue built again reason=%s", reason)
+            self._catalogue.clear()
+            return earliest
+        return held.offset
+
+    def _reached(self) -> int:
+        held = self._catalogue.position()
+        return held.offset if held is not None and held.epoch == self._log.epoch else 0
+
+    def _forget(self) -> None:
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            tail.close()
+
+    def _changes(self, records: list[Record]) -> dict[str, Item | None]:
+        """Return what the records make of each item: the last one counts."""
+        changes: dict[str, Item | None] = {}
+        for record in records:
+            try:
+                name = (record.key or b"").decode()
+                item = None if record.value is None else _decode(record.value)
+                if not name or (item is not None and item.item != name):
+                    message = f"expected the item's id as the key, got {name[:40]!r}"
+                    raise ValueError(message)  # noqa: TRY301 - one place tells of all three
+            except (msgspec.DecodeError, ValueError) as error:
+                self.unreadable += 1
+                if self.unreadable.bit_count() == 1:
+                    log.warning(
+                        "catalogue record passed over offset=%d total=%d reason=%s",
+                        record.offset,
+                        self.unreadable,
+                        error,
+                    )
+            else:
+                changes[name] = item
+        return changes
