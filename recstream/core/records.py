@@ -115,6 +115,8 @@ class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag
         float32, C order, ``(len(items), n_factors)``; empty when the generation has no factors.
     bias : bytes
         float32 ``(len(items),)``: the items' new priors.
+    counts : bytes
+        int32 ``(len(items),)``: users who have the item by now, which its weights depend on.
     offsets : dict of str to int
         Partition to the next offset of interactions that the delta knows of.
     """
@@ -125,6 +127,7 @@ class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag
     items: tuple[str, ...]
     factors: bytes
     bias: bytes
+    counts: bytes
     created_ts: int
 
 
