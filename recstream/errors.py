@@ -5,10 +5,12 @@
     RecstreamError
     ├── InvalidInput (ValueError)      an argument, option or file the caller can mend
     │   ├── InvalidEvent               an event that may not enter the log
-    │   └── InvalidSetting             a flag, variable or file entry
+    │   ├── InvalidSetting             a flag, variable or file entry
+    │   └── TokenRefused               a token that is missing, wrong or expired
     ├── NotFound (LookupError)         a user, item, topic or generation that is not there
     ├── LogError                       the event log
     │   ├── LogUnavailable             can't be reached or written now; try again
+    │   ├── LogFenced                  the partition belongs to another member of the group now
     │   ├── LogCorrupt                 can't be read as a log; never guessed at
     │   ├── OffsetOutOfRange           pruned, or not written yet
     │   ├── EpochMismatch              state that belongs to another log
@@ -52,6 +54,20 @@ class InvalidSetting(InvalidInput):
     """A flag, environment variable or file entry that can't be used."""
 
 
+class TokenRefused(InvalidInput):
+    """A token that is missing, wrong or expired.
+
+    Attributes
+    ----------
+    expired : bool
+        It was good once: a newer one would do.
+    """
+
+    def __init__(self, message: str, *, expired: bool = False) -> None:
+        super().__init__(message)
+        self.expired = expired
+
+
 class NotFound(RecstreamError, LookupError):
     """A user, item, topic or generation that is not there."""
 
@@ -62,6 +78,10 @@ class LogError(RecstreamError):
 
 class LogUnavailable(LogError):
     """The log can't be reached or written now; the same call may succeed later."""
+
+
+class LogFenced(LogError):
+    """The partition belongs to another member of the group now; nothing was written."""
 
 
 class LogCorrupt(LogError):

@@ -16,6 +16,9 @@ __all__ = ["open_log"]
 def open_log(url: str, settings: Settings | None = None) -> EventLog:
     """Open the log that a URL names: ``embedded:///path/to/log.db`` or ``kafka://host:port``.
 
+    ``embedded:///path?sync=normal`` does not wait for the disk at each append: see
+    docs/decisions/log-durability.md.
+
     Raises
     ------
     InvalidSetting
@@ -23,11 +26,11 @@ def open_log(url: str, settings: Settings | None = None) -> EventLog:
     LogUnavailable
         The log can't be reached.
     """
-    scheme, _, rest = url.partition("://")
+    scheme, _, _ = url.partition("://")
     if scheme == "embedded":
-        from recstream.log.embedded import EmbeddedLog  # noqa: PLC0415 - adapters load when used
+        from recstream.log.embedded import open_embedded  # noqa: PLC0415 - adapters load when used
 
-        return EmbeddedLog(rest)
+        return open_embedded(url)
     if scheme == "kafka":
         from recstream.log.kafka import KafkaLog  # noqa: PLC0415 - an extra that may be missing
 

@@ -1,0 +1,34 @@
+"""Step 2 of the flow: the event log in one SQLite file."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from recstream.errors import InvalidSetting
+from recstream.log.embedded.log import EmbeddedLog, Head
+
+__all__ = ["EmbeddedLog", "Head", "open_embedded"]
+
+
+def open_embedded(url: str) -> EmbeddedLog:
+    """Open ``embedded:///absolute/path?sync=full|normal``.
+
+    Raises
+    ------
+    InvalidSetting
+        The URL has no absolute path, or an option that is not known.
+    """
+    parts = urlsplit(url)
+    options = parse_qs(parts.query, keep_blank_values=True)
+    sync = options.pop("sync", ["full"])[-1]
+    if parts.netloc or not parts.path.startswith("/") or parts.path == "/":
+        raise InvalidSetting(f"broker must be embedded:///absolute/path, got {url!r}")
+    if options:
+        raise InvalidSetting(
+            f"the embedded log's only option is sync, got {sorted(options)} in {url!r}"
+        )
+    if sync == "full":
+        return EmbeddedLog(unquote(parts.path), sync="full")
+    if sync == "normal":
+        return EmbeddedLog(unquote(parts.path), sync="normal")
+    raise InvalidSetting(f"sync must be full or normal, got {sync!r} in {url!r}")

@@ -1,0 +1,478 @@
+"""Step 2 of the flow: the event log in one SQLite file, for one machine and any number of processes.
+
+What an acknowledgement promises is the URL's ``sync``: see docs/decisions/log-durability.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from pathlib import Path
+from sqlite3 import Connection
+from typing import NamedTuple
+
+from recstream.errors import (
+    InvalidInput,
+    LogFenced,
+    LogUnavailable,
+    NotFound,
+    OffsetOutOfRange,
+    PartitionCountMismatch,
+    RecstreamError,
+)
+from recstream.log.embedded.segments import Columns, pack_columns, unpack
+from recstream.log.embedded.storage import OFFSET_BITS, Storage, Sync, touch, wake_path
+from recstream.log.embedded.tail import EmbeddedTail
+from recstream.log.partitioner import partition_for
+from recstream.log.port import NewRecord, Position, Record, TopicPartition
+from recstream.log.topics import TopicSpec
+
+MAX_READ_BYTES = 8 << 20
+"""A read stops after this many bytes even if fewer records were asked for than found."""
+_new_position = tuple.__new__
+
+
+class Head(NamedTuple):
+    """A partition: its row, the earliest offset kept and the next one to be given."""
+
+    id: int
+    low: int
+    next: int
+
+    def key(self, offset: int) -> int:
+        """Return the segment key of an offset here."""
+        return self.id << OFFSET_BITS | offset
+
+
+class _Batch:
+    """Records of one partition, with their places in the caller's list."""
+
+    __slots__ = ("columns", "indices")
+
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+        self.columns = Columns()
+
+
+class _Request:
+    """One caller's append, waiting for the transaction that carries it."""
+
+    __slots__ = ("batches", "count", "error", "group", "is_done", "member", "offsets", "positions")
+
+    def __init__(
+        self,
+        batches: dict[TopicPartition, _Batch],
+        count: int,
+        group: str | None,
+        offsets: Mapping[TopicPartition, int],
+        member: str | None,
+    ) -> None:
+        self.batches = batches
+        self.count = count
+        self.group = group
+        self.offsets = offsets
+        self.member = member
+        self.is_done = False
+        self.error: RecstreamError | None = None
+        self.positions: list[Position] = []
+
+
+def system_clock_ms() -> int:
+    """Return the time of day in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class EmbeddedLog:
+    """The `EventLog` in one SQLite file. Safe to share between threads and processes.
+
+    Appends of several threads that wait at the same time share one transaction and one wait for
+    the disk.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; made, with its folder, if it is not there.
+    sync : {"full", "normal"}
+        ``"full"``: an acknowledged append survives a power cut. ``"normal"``: it survives the
+        death of any process, but the last moments before a power cut may be missing.
+    clock_ms : callable
+        Gives append times.
+
+    Raises
+    ------
+    LogUnavailable
+        The file or its folder can't be opened or written.
+    LogCorrupt
+        The file is something else, or damaged.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        sync: Sync = "full",
+        busy_timeout_s: float = 15.0,
+        clock_ms: Callable[[], int] = system_clock_ms,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.storage = Storage(self.path, sync=sync, busy_timeout_s=busy_timeout_s)
+        self.clock_ms = clock_ms
+        self._wake_path = wake_path(self.path)
+        self._wake_descriptor = os.open(
+            self._wake_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+        self._partitions: dict[str, int] = {}
+        self._pending: deque[_Request] = deque()
+        self.write_mutex = threading.Lock()
+        self._closed = False
+
+    @property
+    def epoch(self) -> str:
+        """ULID of this log; another one after the log was wiped or recreated."""
+        return self.storage.epoch
+
+    # Topics
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> None:
+        """Create what is missing; raises `PartitionCountMismatch` before creating anything."""
+        wanted = list(specs)
+        known = self.topics()
+        for spec in wanted:
+            self._check_count(spec, known.get(spec.name, spec.partitions))
+        if all(spec.name in known for spec in wanted):
+            return
+        with self.write_mutex, self.storage.write() as connection:
+            for spec in wanted:
+                row = connection.execute(
+                    "SELECT partitions FROM topics WHERE name=?", (spec.name,)
+                ).fetchone()
+                if row is not None:
+                    self._check_count(spec, row[0])
+                    continue
+                connection.execute(
+                    "INSERT INTO topics(name, partitions, compacted, retention_ms)"
+                    " VALUES (?, ?, ?, ?)",
+                    (spec.name, spec.partitions, spec.compacted, spec.retention_ms),
+                )
+                connection.executemany(
+                    "INSERT INTO heads(topic, partition, low, next, cleaned) VALUES (?, ?, 0, 0, 0)",
+                    [(spec.name, partition) for partition in range(spec.partitions)],
+                )
+        self.ring()
+
+    def _check_count(self, spec: TopicSpec, partitions: int) -> None:
+        if spec.partitions < 1:
+            raise InvalidInput(f"topic {spec.name} needs at least 1 partition, got 0 or fewer")
+        if spec.partitions != partitions:
+            raise PartitionCountMismatch(
+                f"topic {spec.name} must have {spec.partitions} partitions, has {partitions} in "
+                f"{self.path}; set the partition count back, or begin a new log elsewhere "
+                "and import again"
+            )
+
+    def partitions(self, topic: str) -> int:
+        """Return the partition count; raises `NotFound` for an unknown topic."""
+        count = self._partitions.get(topic)
+        if count is None:
+            count = self.topics().get(topic)
+            if count is None:
+                raise NotFound(f"topic {topic!r} is not in the log {self.path}; create it first")
+            self._partitions[topic] = count
+        return count
+
+    def topics(self) -> dict[str, int]:
+        """Return every topic with its partition count."""
+        with self.storage.read() as connection:
+            return dict(connection.execute("SELECT name, partitions FROM topics ORDER BY name"))
+
+    # Appending
+
+    def append(
+        self,
+        records: Sequence[NewRecord],
+        *,
+        group: str | None = None,
+        offsets: Mapping[TopicPartition, int] | None = None,
+        member: str | None = None,
+    ) -> list[Position]:
+        """Append records over any topics and commit a group's offsets, in one transaction.
+
+        Parameters
+        ----------
+        records : sequence of NewRecord
+        group : str, optional
+            The consumer group whose ``offsets`` (next to be read) are committed.
+        offsets : mapping, optional
+        member : str, optional
+            Who commits, in a group that has members (`recstream.log.embedded.groups`).
+
+        Raises
+        ------
+        LogFenced
+            A partition of ``offsets`` belongs to another member of the group; nothing was written.
+        LogUnavailable
+            Nothing was written, or the disk can't tell: the caller keeps the records.
+        """
+        request = _Request(self._batches(records), len(records), group, offsets or {}, member)
+        if request.offsets and group is None:
+            raise InvalidInput("offsets need a group to be committed for")
+        self._pending.append(request)
+        with self.write_mutex:
+            if not request.is_done:
+                self._commit_pending()
+        if request.error is not None:
+            raise request.error
+        return request.positions
+
+    def _batches(self, records: Sequence[NewRecord]) -> dict[TopicPartition, _Batch]:
+        """Split records by partition."""
+        now = self.clock_ms()
+        batches: dict[TopicPartition, _Batch] = {}
+        for index, (topic, key, value, partition, timestamp_ms, headers) in enumerate(records):
+            count = self._partitions.get(topic) or self.partitions(topic)
+            if partition is None:
+                at = 0 if key is None else partition_for(key, count)
+            elif 0 <= partition < count:
+                at = partition
+            else:
+                raise InvalidInput(
+                    f"partition of {topic} must be 0 to {count - 1}, got {partition}"
+                )
+            for what in (key, value):
+                if what is not None and what.__class__ is not bytes:
+                    raise InvalidInput(
+                        f"key and value must be bytes or None, got {type(what).__name__}; "
+                        f"record {index} for {topic}"
+                    )
+            tp = TopicPartition(topic, at)
+            batch = batches.get(tp)
+            if batch is None:
+                batch = batches[tp] = _Batch()
+            batch.indices.append(index)
+            columns = batch.columns
+            columns.timestamps.append(now if timestamp_ms is None else timestamp_ms)
+            columns.keys.append(key)
+            columns.values.append(value)
+            columns.headers.append(headers)
+        return batches
+
+    def _commit_pending(self) -> None:
+        """Carry out all waiting requests in one transaction."""
+        requests: list[_Request] = []
+        while self._pending:
+            requests.append(self._pending.popleft())
+        try:
+            with self.storage.write() as connection:
+                accepted = [r for r in requests if self._admit(connection, r)]
+                self._write_batches(connection, accepted)
+                for request in accepted:
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)",
+                        [(request.group, *tp, next_) for tp, next_ in request.offsets.items()],
+                    )
+        except BaseException as error:
+            for request in requests:
+                request.error = request.error or (
+                    error
+                    if isinstance(error, RecstreamError)
+                    else LogUnavailable(f"the log {self.path}: {error!r}")
+                )
+            if not isinstance(error, RecstreamError):
+                raise
+        finally:
+            for request in requests:
+                request.is_done = True
+        self.ring()
+
+    def _admit(self, connection: Connection, request: _Request) -> bool:
+        """Refuse the offsets of a member that lost its partitions."""
+        for topic, partition in request.offsets:
+            owner = connection.execute(
+                "SELECT member FROM owners WHERE grp=? AND topic=? AND partition=?",
+                (request.group, topic, partition),
+            ).fetchone()
+            if (owner and owner[0]) != request.member:
+                request.error = LogFenced(
+                    f"{topic}[{partition}] of group {request.group} belongs to "
+                    f"{owner[0] if owner else 'nobody'}, not to {request.member or 'a non-member'}; "
+                    "its records will be processed by their owner"
+                )
+                return False
+        return True
+
+    def _write_batches(self, connection: Connection, requests: list[_Request]) -> None:
+        """Give offsets and insert segments; requests for one partition share a segment."""
+        together: dict[TopicPartition, Columns] = {}
+        shares: dict[TopicPartition, list[tuple[_Request, list[int]]]] = {}
+        for request in requests:
+            request.positions = [Position("", 0, 0)] * request.count
+            for tp, batch in request.batches.items():
+                shares.setdefault(tp, []).append((request, batch.indices))
+                if tp in together:
+                    together[tp].extend(batch.columns)
+                else:
+                    together[tp] = batch.columns
+        now = self.clock_ms()
+        for tp, columns in together.items():
+            head = self.head(connection, tp.topic, tp.partition)
+            at = head.next
+            connection.executemany(
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (head.key(p.base), *p[1:4], now, len(p.data), p.crc, p.data)
+                    for p in pack_columns(at, columns)
+                ],
+            )
+            connection.execute(
+                "UPDATE heads SET next=? WHERE id=?", (at + len(columns.keys), head.id)
+            )
+            for request, indices in shares[tp]:
+                found = map(
+                    _new_position,
+                    repeat(Position),
+                    zip(
+                        repeat(tp.topic),
+                        repeat(tp.partition),
+                        range(at, at + len(indices)),
+                        strict=False,
+                    ),
+                )
+                if len(indices) == request.count:
+                    request.positions = list(found)
+                else:
+                    for index, position in zip(indices, found, strict=True):
+                        request.positions[index] = position
+                at += len(indices)
+
+    def ring(self) -> None:
+        """Wake every reader of every process."""
+        touch(self._wake_descriptor)
+
+    # Reading
+
+    def read(
+        self, topic: str, partition: int, offset: int, max_records: int = 1000
+    ) -> list[Record]:
+        """Return up to ``max_records`` records from ``offset`` on, without waiting.
+
+        Raises
+        ------
+        OffsetOutOfRange
+            ``offset`` is below the earliest kept one, or above the next one to be written.
+        """
+        with self.storage.read() as connection:
+            head = self.head(connection, topic, partition)
+            if not head.low <= offset <= head.next:
+                raise OffsetOutOfRange(
+                    f"offset of {topic}[{partition}] must be {head.low} to {head.next}, "
+                    f"got {offset}; begin at the earliest one"
+                )
+            records: list[Record] = []
+            for found in self.scan(connection, topic, partition, head, offset):
+                records += found
+                if len(records) >= max_records:
+                    break
+        return records[:max_records]
+
+    def scan(
+        self, connection: Connection, topic: str, partition: int, head: Head, offset: int
+    ) -> Iterator[list[Record]]:
+        """Give the records from ``offset`` on, a segment at a time, up to `MAX_READ_BYTES`."""
+        if offset >= head.next:
+            return
+        size = 0
+        for key, next_, count, crc, data in connection.execute(
+            "SELECT id, next, count, crc, data FROM segments WHERE id >= coalesce("
+            "(SELECT max(id) FROM segments WHERE id BETWEEN ?1 AND ?2), ?2) AND id < ?3"
+            " ORDER BY id",
+            (head.key(0), head.key(offset), head.key(head.next)),
+        ):
+            if next_ <= offset or count == 0:
+                continue
+            base = key - head.key(0)
+            records = unpack(topic, partition, base, crc, data)
+            if base < offset:
+                records = [r for r in records if r.offset >= offset]
+            yield records
+            size += len(data)
+            if size >= MAX_READ_BYTES:
+                return
+
+    def head(self, connection: Connection, topic: str, partition: int) -> Head:
+        """Return a partition's row; raises `NotFound`."""
+        row = connection.execute(
+            "SELECT id, low, next FROM heads WHERE topic=? AND partition=?", (topic, partition)
+        ).fetchone()
+        if row is None:
+            raise NotFound(f"{topic}[{partition}] is not in the log {self.path}; create it first")
+        return Head(*row)
+
+    def earliest(self, topic: str, partition: int) -> int:
+        """Return the offset of the oldest record that may still be read."""
+        with self.storage.read() as connection:
+            return self.head(connection, topic, partition).low
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return the offset that the next appended record will get."""
+        with self.storage.read() as connection:
+            return self.head(connection, topic, partition).next
+
+    def heads(self) -> dict[TopicPartition, Head]:
+        """Return every partition with its earliest and next offset, as of one moment."""
+        with self.storage.read() as connection:
+            return {
+                TopicPartition(topic, partition): Head(*rest)
+                for topic, partition, *rest in connection.execute(
+                    "SELECT topic, partition, id, low, next FROM heads"
+                )
+            }
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Return the first offset whose record's time is at or after a time, else the next one."""
+        with self.storage.read() as connection:
+            head = self.head(connection, topic, partition)
+            row = connection.execute(
+                "SELECT id FROM segments WHERE id >= ? AND id < ? AND max_ts >= ?"
+                " ORDER BY id LIMIT 1",
+                (head.key(0), head.key(head.next), timestamp_ms),
+            ).fetchone()
+            if row is None:
+                return head.next
+            base = row[0] - head.key(0)
+            for records in self.scan(connection, topic, partition, head, base):
+                for record in records:
+                    if record.timestamp_ms >= timestamp_ms:
+                        return record.offset
+            return head.next
+
+    def tail(self, positions: Mapping[TopicPartition, int]) -> EmbeddedTail:
+        """Return a reader that starts at these offsets."""
+        return EmbeddedTail(self, self._wake_path, positions)
+
+    def committed(self, group: str) -> dict[TopicPartition, int]:
+        """Return the next offsets a consumer group will read."""
+        with self.storage.read() as connection:
+            return {
+                TopicPartition(topic, partition): next_
+                for topic, partition, next_ in connection.execute(
+                    "SELECT topic, partition, next FROM offsets WHERE grp=?", (group,)
+                )
+            }
+
+    def version(self) -> int:
+        """Return a number that changes with every commit of any process."""
+        with self.storage.read() as connection:
+            total: int = connection.execute("SELECT sum(next) FROM heads").fetchone()[0] or 0
+            return total
+
+    def close(self) -> None:
+        """Release files and connections."""
+        with self.write_mutex:
+            if not self._closed:
+                self._closed = True
+                self.storage.close()
+                os.close(self._wake_descriptor)

@@ -1,0 +1,249 @@
+"""Step 2 of the flow: the SQLite file under the embedded log: schema, connections, transactions.
+
+``segments`` has one row for each packed batch of a partition, keyed by partition and base offset
+in one integer, so that reading onwards is one range scan. ``heads`` knows the earliest and the
+next offset of every partition.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from ulid import ULID
+
+from recstream.errors import LogCorrupt, LogError, LogUnavailable
+
+T = TypeVar("T")
+Sync = Literal["full", "normal"]
+
+APPLICATION_ID = 0x72656373
+FORMAT = 1
+OFFSET_BITS = 44
+"""A segment's key is ``head << OFFSET_BITS | base offset``: 17 billion records a partition a thousand times over."""
+PAGE_SIZE = 8192
+CHECKPOINT_PAGES = 2048
+_RETRY_S = 0.0003
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE topics (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL,
+    compacted INTEGER NOT NULL, retention_ms INTEGER
+);
+CREATE TABLE heads (
+    id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    low INTEGER NOT NULL, next INTEGER NOT NULL, cleaned INTEGER NOT NULL,
+    UNIQUE (topic, partition)
+);
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY, next INTEGER NOT NULL, count INTEGER NOT NULL,
+    max_ts INTEGER NOT NULL, appended_ms INTEGER NOT NULL, size INTEGER NOT NULL,
+    crc INTEGER NOT NULL, data BLOB NOT NULL
+);
+CREATE TABLE offsets (
+    grp TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL,
+    PRIMARY KEY (grp, topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE groups (
+    name TEXT PRIMARY KEY, generation INTEGER NOT NULL, is_settled INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE members (
+    grp TEXT NOT NULL, id TEXT NOT NULL, joined INTEGER NOT NULL, generation INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL, process TEXT NOT NULL, metadata BLOB NOT NULL,
+    assignment BLOB NOT NULL, PRIMARY KEY (grp, id)
+) WITHOUT ROWID;
+CREATE TABLE owners (
+    grp TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, member TEXT NOT NULL,
+    PRIMARY KEY (grp, topic, partition)
+) WITHOUT ROWID;
+"""
+
+
+class Storage:
+    """Connections to one file: any number of readers, one writer at a time.
+
+    Parameters
+    ----------
+    path : Path
+        Made if it is not there.
+    sync : {"full", "normal"}
+        Whether a commit waits for the disk (survives a power cut) or for the operating system
+        only (survives a killed process).
+    busy_timeout_s : float
+        How long a writer waits for the writers of other processes.
+    """
+
+    def __init__(self, path: Path, *, sync: Sync = "full", busy_timeout_s: float = 15.0) -> None:
+        self.path = path
+        self.sync = sync
+        self.busy_timeout_s = busy_timeout_s
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._closed = False
+        with self.translated():
+            self._writer = self._connect(wait_s=0.0)
+            try:
+                self.epoch = self._prepare(self._writer)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def _connect(self, wait_s: float) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LogUnavailable(
+                f"the folder of the log {self.path} can't be made: {error}; "
+                "name a folder that may be written"
+            ) from error
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=wait_s
+        )
+        connection.execute(f"PRAGMA synchronous={self.sync}")
+        connection.execute("PRAGMA cache_size=-8192")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> str:
+        """Make the schema if the file is new; return the epoch."""
+        connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        mode = _patiently(
+            lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0], self.busy_timeout_s
+        )
+        if mode != "wal":
+            raise LogUnavailable(
+                f"the log {self.path} can't use a write-ahead log (mode {mode}); "
+                "keep it on a local disk"
+            )
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        self._begin(connection)
+        try:
+            epoch = self._check_or_make(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        return epoch
+
+    def _check_or_make(self, connection: sqlite3.Connection) -> str:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application == 0 and tables == 0:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={FORMAT}")
+            connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (str(ULID()),))
+        elif application != APPLICATION_ID:
+            raise LogCorrupt(
+                f"{self.path} is an SQLite file but not a recstream log; name another path"
+            )
+        elif form != FORMAT:
+            raise LogCorrupt(
+                f"the log {self.path} has format {form}, this version reads {FORMAT}; "
+                "use the version that wrote it"
+            )
+        (epoch,) = connection.execute("SELECT value FROM meta WHERE name='epoch'").fetchone()
+        return str(epoch)
+
+    @contextmanager
+    def read(self) -> Generator[sqlite3.Connection, None, None]:
+        """Give a connection that sees one state of the file throughout the block."""
+        with self.translated():
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect(wait_s=self.busy_timeout_s)
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
+
+    @contextmanager
+    def write(self) -> Generator[sqlite3.Connection, None, None]:
+        """Give the writing connection inside a transaction; the caller holds the writers' mutex."""
+        with self.translated():
+            connection = self._writer
+            self._begin(connection)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin to write; ask again sooner than SQLite's own waiting (up to 100 ms) would."""
+        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"), self.busy_timeout_s)
+
+    @contextmanager
+    def translated(self) -> Generator[None, None, None]:
+        """Raise SQLite's errors as the log's."""
+        if self._closed:
+            raise LogUnavailable(f"the log {self.path} was closed here; open it again")
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
+
+    def _translate(self, error: sqlite3.Error) -> LogError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        advice = {
+            sqlite3.SQLITE_FULL: "free some space on the disk and try again",
+            sqlite3.SQLITE_READONLY: "make the file and its folder writable",
+            sqlite3.SQLITE_CANTOPEN: "check that the folder exists and may be written",
+            sqlite3.SQLITE_BUSY: "another process holds the log for long; find and stop it",
+            sqlite3.SQLITE_IOERR: "check the disk",
+            sqlite3.SQLITE_PERM: "make the file and its folder writable",
+        }
+        if code in advice:
+            return LogUnavailable(f"the log {self.path}: {error}; {advice[code]}")
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            return LogCorrupt(
+                f"the log {self.path} can't be read: {error}; restore it from a backup, "
+                "or move it away to begin an empty one"
+            )
+        return LogUnavailable(f"the log {self.path}: {error}")
+
+    def close(self) -> None:
+        """Close every connection that is not in use; those in use close when they are given back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+        self._writer.close()
+
+
+def _patiently(attempt: Callable[[], T], timeout_s: float) -> T:
+    """Return what ``attempt`` returns, trying again while the file is locked."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return attempt()
+        except sqlite3.OperationalError as error:
+            locked = (error.sqlite_errorcode & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            if not locked or time.monotonic() > deadline:
+                raise
+        time.sleep(_RETRY_S)
+
+
+def wake_path(path: Path) -> Path:
+    """Return the file beside the log that writers touch to wake readers of other processes."""
+    return path.with_name(path.name + "-wake")
+
+
+def touch(descriptor: int) -> None:
+    """Tell whoever watches the wake file that something was committed."""
+    os.pwrite(descriptor, b"\n", 0)
