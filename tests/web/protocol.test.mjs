@@ -1,0 +1,69 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import test from "node:test";
+
+import { ProtocolError, decode, encode, readClose } from "../../web/protocol.js";
+import { recs } from "./samples.js";
+
+test("an unknown message type throws and names it", () => {
+  assert.throws(() => decode('{"type":"mystery"}'), /unknown message type "mystery"/);
+  assert.throws(() => encode(/** @type {any} */ ({ type: "mystery" })), ProtocolError);
+});
+
+test("what is not an object in JSON throws", () => {
+  for (const text of ["", "{", "null", "[]", '"recs"', "3"]) {
+    assert.throws(() => decode(text), ProtocolError, text);
+  }
+});
+
+test("a field of the wrong type throws and names the field", () => {
+  const message = JSON.stringify(recs({ generation: "3" }));
+
+  assert.throws(() => decode(message), /expected number at .generation of a "recs", got "3"/);
+});
+
+test("a full list is read as it is", () => {
+  const list = recs();
+
+  assert.deepEqual(decode(JSON.stringify(list)), list);
+});
+
+test("fields left out of a list get the value they stand for", () => {
+  const list = decode(
+    '{"type":"recs","rec_id":"r","user":"u","generation":0,"source":"popular","items":[{"item":"p","rank":1,"score":0}]}',
+  );
+
+  assert.ok(list.type === "recs");
+  assert.equal(list.as_of, null);
+  assert.deepEqual(list.items, [{ item: "p", rank: 1, was: 0, score: 0, why: [] }]);
+});
+
+test("a pipeline before the first generation is read", () => {
+  const message = decode('{"type":"pipeline","epoch":"A","offset":-1}');
+
+  assert.ok(message.type === "pipeline");
+  assert.equal(message.generation, null);
+  assert.equal(message.training, null);
+});
+
+test("only refusals end the wish to connect", () => {
+  const codes = [1000, 1006, 1009, 1012, 4001, 4002, 4008, 4010, 4013, 4503, 4504];
+
+  assert.deepEqual(
+    codes.filter((code) => !readClose(code).retry),
+    [1009, 4001, 4002, 4503],
+  );
+});
+
+const examples = new URL("../snapshots/messages.json", import.meta.url);
+
+test("every example that the bridge produces is read", { skip: !existsSync(examples) }, () => {
+  const file = JSON.parse(readFileSync(examples, "utf8"));
+  const messages = file.server ?? Object.values(file);
+
+  assert.ok(messages.length > 0);
+  for (const message of messages) {
+    assert.equal(decode(JSON.stringify(message)).type, message.type);
+  }
+});

@@ -1,0 +1,239 @@
+// @ts-check
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { LiveSocket, backoffMs } from "../../web/socket.js";
+import { recs } from "./samples.js";
+
+/** A clock that moves when told, a network that does what the test says. */
+function world() {
+  let nowMs = 0;
+  /** @type {{id: number, atMs: number, run: () => void}[]} */
+  let waiting = [];
+  /** @type {any[]} */
+  const opened = [];
+  /** @type {any[]} */
+  const statuses = [];
+  /** @type {any[]} */
+  const messages = [];
+  let serial = 0;
+  const socket = new LiveSocket({
+    open: () => {
+      const transport = {
+        ...{ sent: /** @type {any[]} */ ([]), closedWith: /** @type {any} */ (null) },
+        ...{ onopen: () => {}, onmessage: (/** @type {any} */ _) => {} },
+        ...{ onclose: (/** @type {any} */ _) => {}, onerror: () => {} },
+        send(/** @type {string} */ data) {
+          this.sent.push(JSON.parse(data));
+        },
+        close(/** @type {number} */ code) {
+          this.closedWith = code;
+        },
+      };
+      opened.push(transport);
+      return transport;
+    },
+    identity: () => ({ user: "u1" }),
+    subs: [{ ch: "recs" }, { ch: "log", user: "u1" }],
+    onMessage: (message) => messages.push(message),
+    onStatus: (status) => statuses.push(status),
+    timers: {
+      setTimeout: (run, ms) => {
+        serial += 1;
+        waiting.push({ id: serial, atMs: nowMs + ms, run });
+        return serial;
+      },
+      clearTimeout: (id) => {
+        waiting = waiting.filter((timer) => timer.id !== id);
+      },
+    },
+    random: () => 1,
+  });
+  return {
+    socket,
+    opened,
+    statuses,
+    messages,
+    get last() {
+      return opened[opened.length - 1];
+    },
+    get phase() {
+      return statuses[statuses.length - 1].phase;
+    },
+    get timers() {
+      return waiting.length;
+    },
+    /** @param {number} ms */
+    pass(ms) {
+      nowMs += ms;
+      for (const timer of waiting.filter(({ atMs }) => atMs <= nowMs)) {
+        waiting = waiting.filter(({ id }) => id !== timer.id);
+        timer.run();
+      }
+    },
+    /** @param {Record<string, any>} message */
+    say(message) {
+      this.last.onmessage({ data: JSON.stringify(message) });
+    },
+    goLive() {
+      this.last.onopen();
+      this.say({ type: "welcome", ping_s: 25, epoch: "A", subs: [] });
+    },
+  };
+}
+
+test("it says hello first, and is live once it is welcome", () => {
+  const w = world();
+  w.socket.start();
+  assert.equal(w.phase, "connecting");
+
+  w.goLive();
+
+  assert.deepEqual(w.last.sent, [
+    { type: "hello", user: "u1", subs: [{ ch: "recs" }, { ch: "log", user: "u1" }] },
+  ]);
+  assert.equal(w.phase, "live");
+  assert.equal(w.timers, 0);
+});
+
+test("after a loss it is stale, comes back by itself and resumes from epoch and offset", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  w.say(recs({ epoch: "A", offset: 12 }));
+  w.last.onclose({ code: 1006 });
+  assert.equal(w.phase, "stale");
+
+  w.pass(backoffMs(1, 1));
+  w.last.onopen();
+
+  assert.equal(w.opened.length, 2);
+  assert.deepEqual(w.last.sent[0].subs[0], { ch: "recs", since: { epoch: "A", offset: 12 } });
+  w.goLive();
+  assert.equal(w.phase, "live");
+});
+
+test("the log resumes in the epoch of the welcome", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  w.say({ type: "log", topic: "t", partition: 0, offset: 7, ts: 1, key: "u1", value: {} });
+  w.last.onclose({ code: 1012 });
+  w.pass(20_000);
+  w.last.onopen();
+
+  assert.deepEqual(w.last.sent[0].subs[1], {
+    ...{ ch: "log", user: "u1", since: { epoch: "A", offset: 7 } },
+  });
+});
+
+test("waits grow to a cap and start over once it was live", () => {
+  const waits = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((attempt) => backoffMs(attempt, 1));
+  assert.deepEqual(waits, [250, 500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
+  assert.equal(backoffMs(3, 0), 500);
+
+  const w = world();
+  w.socket.start();
+  for (let i = 1; i <= 4; i += 1) {
+    w.last.onclose({ code: 1006 });
+    assert.equal(w.statuses[w.statuses.length - 1].retryInMs, backoffMs(i, 1));
+    w.pass(20_000);
+  }
+  w.goLive();
+  w.last.onclose({ code: 1006 });
+
+  assert.equal(w.statuses[w.statuses.length - 1].retryInMs, 250);
+});
+
+test("before the first welcome a loss is still connecting, not stale", () => {
+  const w = world();
+  w.socket.start();
+  w.last.onclose({ code: 1006 });
+
+  assert.equal(w.phase, "connecting");
+});
+
+test("a bridge that never says welcome is left and tried again", () => {
+  const w = world();
+  w.socket.start();
+  w.last.onopen();
+  const first = w.last;
+
+  w.pass(10_000);
+  assert.equal(first.closedWith, 1000);
+  w.pass(250);
+
+  assert.equal(w.opened.length, 2);
+});
+
+test("what can't be recovered is asked for anew, without a position", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  w.say(recs({ offset: 12 }));
+  w.last.onclose({ code: 4010 });
+  w.pass(1000);
+  w.last.onopen();
+
+  assert.deepEqual(w.last.sent[0].subs[0], { ch: "recs" });
+});
+
+test("being told to slow down waits at least ten seconds", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  w.last.onclose({ code: 4013 });
+
+  assert.ok(w.statuses[w.statuses.length - 1].retryInMs >= 10_000);
+});
+
+test("being refused fails with the bridge's words, until somebody asks again", () => {
+  const w = world();
+  w.socket.start();
+  w.last.onopen();
+  w.say({ type: "error", code: "forbidden", detail: "a token is needed" });
+  w.last.onclose({ code: 4503 });
+  assert.equal(w.phase, "failed");
+  assert.equal(w.statuses[w.statuses.length - 1].detail, "a token is needed");
+  w.pass(60_000);
+  assert.equal(w.opened.length, 1);
+
+  w.socket.retryNow();
+
+  assert.equal(w.opened.length, 2);
+});
+
+test("a message of an unknown type ends the connection and throws", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+
+  assert.throws(() => w.say({ type: "mystery" }), /mystery/);
+  assert.equal(w.phase, "failed");
+});
+
+test("after stop nothing connects, whatever happens", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  w.last.onclose({ code: 1006 });
+  w.socket.stop();
+  w.pass(60_000);
+  w.socket.retryNow();
+  w.socket.reconnect();
+
+  assert.equal(w.opened.length, 1);
+  assert.equal(w.timers, 0);
+});
+
+test("a changed network gives the old connection up at once", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  const old = w.last;
+  w.socket.reconnect();
+  w.pass(250);
+
+  assert.equal(old.closedWith, 1000);
+  assert.equal(w.opened.length, 2);
+});

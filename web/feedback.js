@@ -1,0 +1,193 @@
+// @ts-check
+/**
+ * Step 1 of the flow: what the visitor does becomes events, and no event is lost on the way to the log.
+ *
+ * Every event is stored before it is sent and deleted once the bridge has answered for it. Its id is
+ * made here, so that sending it twice counts once. Each event has a storage key of its own: several
+ * tabs share one queue without overwriting each other.
+ */
+
+/**
+ * @typedef {{id: string, type: string, user: string, item: string, ts: string, value?: number,
+ *   session?: string, rec_id?: string}} ShopEvent
+ * @typedef {{getItem: (key: string) => string | null, setItem: (key: string, value: string) => void,
+ *   removeItem: (key: string) => void, key: (index: number) => string | null, readonly length: number}} Store
+ * @typedef {{accepted: number, duplicates: number,
+ *   rejected: {index: number, id: string, pointer?: string, code: string, detail: string}[],
+ *   position: {epoch: string, offsets: Record<string, number>} | null}} Receipt
+ * @typedef {{queued: number, trouble: string, retryInMs: number}} OutboxStatus
+ * @typedef {{
+ *   post: (events: ShopEvent[]) => Promise<{status: number, retryAfterS: number, body: any}>,
+ *   store: Store,
+ *   timers: import("./socket.js").Timers,
+ *   random: () => number,
+ *   onStatus: (status: OutboxStatus) => void,
+ *   onReceipt: (events: ShopEvent[], receipt: Receipt) => void,
+ * }} Options
+ */
+
+import { backoffMs } from "./socket.js";
+
+const PREFIX = "recstream.outbox.";
+const BATCH = 100;
+const MOST_QUEUED = 1000;
+
+/** Answers that would come again however often one asks: halve the batch, then give the event up. */
+const UNREADABLE = new Set([400, 413, 415]);
+
+export class Outbox {
+  /** @type {Map<string, ShopEvent>} by id, oldest first */
+  #events = new Map();
+  #isSending = false;
+  #attempt = 0;
+  #most = BATCH;
+  #trouble = "";
+  /** @type {any} */
+  #timer = null;
+
+  /** @param {Options} options */
+  constructor(options) {
+    this.options = options;
+    for (const event of this.#stored()) this.#events.set(event.id, event);
+  }
+
+  get size() {
+    return this.#events.size;
+  }
+
+  /** Sends what an earlier visit, or another tab, left behind. */
+  start() {
+    this.#tell("", 0);
+    return this.flush();
+  }
+
+  /**
+   * Keeps the event and sends it as soon as possible.
+   *
+   * @param {ShopEvent} event
+   */
+  add(event) {
+    if (this.#events.size >= MOST_QUEUED) {
+      const [oldest] = this.#events.keys();
+      this.#forget(oldest);
+    }
+    this.#events.set(event.id, event);
+    try {
+      this.options.store.setItem(PREFIX + event.id, JSON.stringify(event));
+    } catch {
+      // No storage (private window, quota): the event lives as long as the page.
+    }
+    this.#tell(this.#trouble, 0);
+    return this.flush();
+  }
+
+  /** Sends the queue now, one request at a time, in the order in which things happened. */
+  async flush() {
+    if (this.#isSending || this.#events.size === 0) return;
+    this.#isSending = true;
+    this.#clearTimer();
+    try {
+      while (this.#events.size > 0 && (await this.#sendOne()));
+    } finally {
+      this.#isSending = false;
+    }
+  }
+
+  /** Sends one batch; returns whether to go on with the next. */
+  async #sendOne() {
+    const batch = [...this.#events.values()].slice(0, this.#most);
+    let answer;
+    try {
+      answer = await this.options.post(batch);
+    } catch {
+      return this.#later("the bridge can't be reached", 0);
+    }
+    const { status } = answer;
+    if (UNREADABLE.has(status) && batch.length > 1) {
+      this.#most = Math.ceil(batch.length / 2);
+      return true;
+    }
+    if (status === 202 || status === 422 || UNREADABLE.has(status)) {
+      this.#attempt = 0;
+      this.#most = BATCH;
+      for (const event of batch) this.#forget(event.id);
+      const body = answer.body ?? {};
+      this.options.onReceipt(batch, {
+        accepted: body.accepted ?? 0,
+        duplicates: body.duplicates ?? 0,
+        rejected: body.rejected ?? batch.map(({ id }, index) => ({ index, id, ...refusal(body) })),
+        position: body.position ?? null,
+      });
+      this.#tell("", 0);
+      return true;
+    }
+    const said = answer.body?.detail ?? answer.body?.title ?? `answer ${status}`;
+    return this.#later(said, answer.retryAfterS * 1000);
+  }
+
+  /**
+   * @param {string} trouble
+   * @param {number} atLeastMs
+   */
+  #later(trouble, atLeastMs) {
+    this.#attempt += 1;
+    const delayMs = Math.max(atLeastMs, backoffMs(this.#attempt, this.options.random()));
+    this.#timer = this.options.timers.setTimeout(() => void this.flush(), delayMs);
+    this.#tell(trouble, delayMs);
+    return false;
+  }
+
+  #clearTimer() {
+    if (this.#timer !== null) this.options.timers.clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  /** @param {string} id */
+  #forget(id) {
+    this.#events.delete(id);
+    try {
+      this.options.store.removeItem(PREFIX + id);
+    } catch {
+      // As above: there was nothing stored.
+    }
+  }
+
+  /** @returns {ShopEvent[]} what is stored, oldest first; what can't be read is deleted */
+  #stored() {
+    const { store } = this.options;
+    const found = [];
+    try {
+      const keys = Array.from({ length: store.length }, (_, index) => store.key(index));
+      for (const key of keys) {
+        if (key === null || !key.startsWith(PREFIX)) continue;
+        try {
+          const event = JSON.parse(store.getItem(key) ?? "");
+          if (`${PREFIX}${event.id}` !== key) throw new SyntaxError("the key names another event");
+          found.push(event);
+        } catch {
+          store.removeItem(key);
+        }
+      }
+    } catch {
+      return [];
+    }
+    return found.sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /**
+   * @param {string} trouble
+   * @param {number} retryInMs
+   */
+  #tell(trouble, retryInMs) {
+    this.#trouble = trouble;
+    this.options.onStatus({ queued: this.#events.size, trouble, retryInMs });
+  }
+}
+
+/**
+ * @param {{detail?: string, title?: string}} problem
+ * @returns {{code: string, detail: string}}
+ */
+function refusal(problem) {
+  return { code: "refused", detail: problem.detail ?? problem.title ?? "refused" };
+}

@@ -1,0 +1,288 @@
+// @ts-check
+/**
+ * Step 10 of the flow: a WebSocket frame becomes a message the page understands, or an error that
+ * says why. One switch holds the whole protocol, in each direction; unknown types throw.
+ */
+
+export const SUBPROTOCOL = "recstream.v1";
+
+/**
+ * @typedef {{kind: string, item?: string, event?: string, share?: number}} Reason
+ * @typedef {{item: string, rank: number, was: number, score: number, why: Reason[]}} Place
+ * @typedef {{event_id: string, event_ts: number, appended_ts: number, folded_ts: number,
+ *   published_ts: number}} Lineage
+ * @typedef {{type: "recs", rec_id: string, user: string, epoch: string, partition: number,
+ *   offset: number, generation: number, delta: number,
+ *   as_of: {partition: number, offset: number} | null, source: string, items: Place[],
+ *   lineage: Lineage}} Recs
+ * @typedef {{ch: string, epoch?: string, offset?: number, recovered?: boolean}} Subscribed
+ * @typedef {{type: "welcome", ping_s: number, epoch: string, subs: Subscribed[]}} Welcome
+ * @typedef {{state: string, generation: number, iteration: number, iterations: number,
+ *   seconds: number, detail: string}} Training
+ * @typedef {{generation: number, nUsers: number, nItems: number, nInteractions: number,
+ *   trainSeconds: number, createdMs: number}} Model
+ * @typedef {{type: "pipeline", epoch: string, offset: number, generation: number | null, delta: number,
+ *   model: Model | null, training: Training | null, nWorkers: number, nEvents: number, lag: number,
+ *   nConnections: number}} Pipeline
+ * @typedef {{type: "log", topic: string, partition: number, offset: number, ts: number,
+ *   key: string | null, value: any}} LogMessage
+ * @typedef {{type: "gap", ch: string, topic: string, partition: number, from: number, to: number}} Gap
+ * @typedef {{type: "error", code: string, temporary: boolean, detail: string, ch: string | null}}
+ *   ErrorMessage
+ * @typedef {Recs | Welcome | Pipeline | LogMessage | Gap | ErrorMessage} Message
+ * @typedef {{ch: string, user?: string, since?: {epoch: string, offset: number}}} Subscription
+ */
+
+/** A frame that does not follow the protocol. */
+export class ProtocolError extends Error {
+  name = "ProtocolError";
+}
+
+/**
+ * @param {Record<string, any>} from
+ * @param {string} field
+ * @param {"string" | "number" | "boolean"} type
+ * @param {any} [otherwise] stands in for a missing field; without it the field is required
+ * @returns {any}
+ */
+function take(from, field, type, otherwise) {
+  const value = from[field];
+  if (value === undefined && otherwise !== undefined) return otherwise;
+  if (typeof value !== type || (type === "number" && !Number.isFinite(value))) {
+    throw new ProtocolError(
+      `expected ${type} at .${field} of a "${from.type ?? "?"}", got ${JSON.stringify(value)}`,
+    );
+  }
+  return value;
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} where
+ * @returns {Record<string, any>}
+ */
+function takeObject(value, where) {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new ProtocolError(`expected an object at ${where}, got ${JSON.stringify(value)}`);
+  }
+  return /** @type {Record<string, any>} */ (value);
+}
+
+/**
+ * @param {unknown} value
+ * @param {string} where
+ * @returns {unknown[]}
+ */
+function takeArray(value, where) {
+  if (!Array.isArray(value)) {
+    throw new ProtocolError(`expected an array at ${where}, got ${JSON.stringify(value)}`);
+  }
+  return value;
+}
+
+/**
+ * @param {unknown} value
+ * @returns {Place}
+ */
+function readPlace(value) {
+  const place = takeObject(value, ".items[]");
+  return {
+    item: take(place, "item", "string"),
+    rank: take(place, "rank", "number"),
+    was: take(place, "was", "number", 0),
+    score: take(place, "score", "number"),
+    why: takeArray(place.why ?? [], ".why").map((reason) => {
+      const from = takeObject(reason, ".why[]");
+      return { ...from, kind: take(from, "kind", "string") };
+    }),
+  };
+}
+
+/**
+ * Returns a list from the body that the topic, REST and the WebSocket share.
+ *
+ * @param {unknown} value
+ * @returns {Recs}
+ */
+export function readRecs(value) {
+  const body = takeObject(value, "$");
+  const lineage = takeObject(body.lineage ?? {}, ".lineage");
+  const asOf = body.as_of == null ? null : takeObject(body.as_of, ".as_of");
+  return {
+    type: "recs",
+    rec_id: take(body, "rec_id", "string", ""),
+    user: take(body, "user", "string"),
+    epoch: take(body, "epoch", "string", ""),
+    partition: take(body, "partition", "number", 0),
+    offset: take(body, "offset", "number", -1),
+    generation: take(body, "generation", "number"),
+    delta: take(body, "delta", "number", 0),
+    as_of: asOf && {
+      partition: take(asOf, "partition", "number"),
+      offset: take(asOf, "offset", "number"),
+    },
+    source: take(body, "source", "string"),
+    items: takeArray(body.items, ".items").map(readPlace),
+    lineage: {
+      event_id: take(lineage, "event_id", "string", ""),
+      event_ts: take(lineage, "event_ts", "number", 0),
+      appended_ts: take(lineage, "appended_ts", "number", 0),
+      folded_ts: take(lineage, "folded_ts", "number", 0),
+      published_ts: take(lineage, "published_ts", "number", 0),
+    },
+  };
+}
+
+/**
+ * Returns what the roles are doing, from the body that REST and the WebSocket share.
+ *
+ * @param {unknown} value
+ * @returns {Pipeline}
+ */
+export function readPipeline(value) {
+  const body = takeObject(value, "$");
+  const model = body.model == null ? null : takeObject(body.model, ".model");
+  const training = body.training == null ? null : takeObject(body.training, ".training");
+  return {
+    type: "pipeline",
+    epoch: take(body, "epoch", "string", ""),
+    offset: take(body, "offset", "number", -1),
+    generation: body.generation == null ? null : take(body, "generation", "number"),
+    delta: take(body, "delta", "number", 0),
+    model: model && {
+      generation: take(model, "generation", "number"),
+      nUsers: take(model, "n_users", "number", 0),
+      nItems: take(model, "n_items", "number", 0),
+      nInteractions: take(model, "n_interactions", "number", 0),
+      trainSeconds: take(model, "train_seconds", "number", 0),
+      createdMs: take(model, "created_ts", "number", 0),
+    },
+    training: training && {
+      state: take(training, "state", "string"),
+      generation: take(training, "generation", "number", 0),
+      iteration: take(training, "iteration", "number", 0),
+      iterations: take(training, "iterations", "number", 0),
+      seconds: take(training, "seconds", "number", 0),
+      detail: take(training, "detail", "string", ""),
+    },
+    nWorkers: takeArray(body.workers ?? [], ".workers").length,
+    nEvents: take(body, "events", "number", 0),
+    lag: take(body, "lag", "number", 0),
+    nConnections: take(body, "connections", "number", 0),
+  };
+}
+
+/**
+ * Returns the message in one WebSocket frame.
+ *
+ * @param {string} text
+ * @returns {Message}
+ */
+export function decode(text) {
+  /** @type {unknown} */
+  let parsed;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new ProtocolError(`expected JSON, got ${text.slice(0, 60)}`, { cause: error });
+  }
+  const body = takeObject(parsed, "$");
+  switch (body.type) {
+    case "recs":
+      return readRecs(body);
+    case "welcome":
+      return {
+        type: "welcome",
+        ping_s: take(body, "ping_s", "number"),
+        epoch: take(body, "epoch", "string", ""),
+        subs: takeArray(body.subs, ".subs").map((sub) => {
+          const from = takeObject(sub, ".subs[]");
+          return { ...from, ch: take(from, "ch", "string") };
+        }),
+      };
+    case "pipeline":
+      return readPipeline(body);
+    case "log":
+      return {
+        type: "log",
+        topic: take(body, "topic", "string"),
+        partition: take(body, "partition", "number"),
+        offset: take(body, "offset", "number"),
+        ts: take(body, "ts", "number"),
+        key: body.key == null ? null : take(body, "key", "string"),
+        value: body.value ?? null,
+      };
+    case "gap":
+      return {
+        type: "gap",
+        ch: take(body, "ch", "string"),
+        topic: take(body, "topic", "string", ""),
+        partition: take(body, "partition", "number", 0),
+        from: take(body, "from", "number"),
+        to: take(body, "to", "number"),
+      };
+    case "error":
+      return {
+        type: "error",
+        code: take(body, "code", "string"),
+        temporary: take(body, "temporary", "boolean", false),
+        detail: take(body, "detail", "string", ""),
+        ch: body.ch == null ? null : take(body, "ch", "string"),
+      };
+    default:
+      throw new ProtocolError(`unknown message type ${JSON.stringify(body.type)}`);
+  }
+}
+
+/**
+ * Returns the frame of a message to the bridge.
+ *
+ * @param {{type: "hello", user?: string, token?: string, subs: Subscription[]}
+ *   | {type: "refresh", token: string}
+ *   | {type: "sub", ch: string}
+ *   | {type: "unsub", ch: string}} message
+ */
+export function encode(message) {
+  switch (message.type) {
+    case "hello":
+    case "refresh":
+    case "sub":
+    case "unsub":
+      return JSON.stringify(message);
+    default:
+      throw new ProtocolError(`unknown message type ${JSON.stringify(message)}`);
+  }
+}
+
+/**
+ * What a close code asks of the client.
+ *
+ * @param {number} code
+ * @returns {{retry: boolean, resume: boolean, slow: boolean, reason: string}} whether to connect
+ *   again, whether the last position may be named then, and whether to wait longer before it
+ */
+export function readClose(code) {
+  const again = { retry: true, resume: true, slow: false };
+  switch (code) {
+    case 4001:
+      return { retry: false, resume: true, slow: false, reason: "the token has expired" };
+    case 4002:
+      return { retry: false, resume: false, slow: false, reason: "the bridge did not understand" };
+    case 4008:
+      return { ...again, reason: "this browser read too slowly" };
+    case 4010:
+      return { ...again, resume: false, reason: "the log does not reach back that far" };
+    case 4013:
+      return { ...again, slow: true, reason: "too many messages from here" };
+    case 4503:
+      return { retry: false, resume: false, slow: false, reason: "not allowed" };
+    case 4504:
+      return { ...again, slow: true, reason: "the bridge has no room left" };
+    case 1009:
+      return { retry: false, resume: false, slow: false, reason: "a message was too big" };
+    case 1012:
+      return { ...again, reason: "the bridge is restarting" };
+    default:
+      return { ...again, reason: "the connection was lost" };
+  }
+}

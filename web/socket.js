@@ -1,0 +1,194 @@
+// @ts-check
+/**
+ * Step 10 of the flow: keeps one WebSocket to the bridge alive, and resumes where it stopped.
+ *
+ * The transport, the timers and the dice are passed in. What arrives goes to `onMessage`, what becomes
+ * of the connection to `onStatus`; this module decides nothing about the page.
+ */
+
+import { ProtocolError, SUBPROTOCOL, decode, encode, readClose } from "./protocol.js";
+
+/**
+ * @typedef {import("./protocol.js").Message} Message
+ * @typedef {"connecting" | "live" | "stale" | "failed"} Phase
+ * @typedef {{phase: Phase, attempt: number, retryInMs: number, detail: string}} Status
+ * @typedef {{setTimeout: (f: () => void, ms: number) => any, clearTimeout: (id: any) => void}} Timers
+ * @typedef {{onopen: any, onmessage: any, onclose: any, onerror: any,
+ *   send: (data: string) => void, close: (code?: number, reason?: string) => void}} Transport
+ * @typedef {{
+ *   open: (protocol: string) => Transport,
+ *   identity: () => {user?: string, token?: string},
+ *   subs: import("./protocol.js").Subscription[],
+ *   onMessage: (message: Message) => void,
+ *   onStatus: (status: Status) => void,
+ *   timers: Timers,
+ *   random: () => number,
+ * }} Options
+ */
+
+const FIRST_DELAY_MS = 250;
+const LONGEST_DELAY_MS = 15_000;
+const SLOW_DELAY_MS = 10_000;
+const WELCOME_DEADLINE_MS = 10_000;
+
+/**
+ * Returns how long to wait before the n-th attempt to connect again: exponential, capped, with half
+ * of it left to chance so that a restarted bridge does not meet all its clients in one moment.
+ *
+ * @param {number} attempt 1, 2, 3 …
+ * @param {number} dice from 0 to 1
+ */
+export function backoffMs(attempt, dice) {
+  const most = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** (attempt - 1));
+  return most / 2 + (most / 2) * dice;
+}
+
+export class LiveSocket {
+  /** @type {Map<string, {epoch: string, offset: number}>} */
+  #positions = new Map();
+  /** @type {Transport | null} */
+  #transport = null;
+  /** @type {any} */
+  #timer = null;
+  #attempt = 0;
+  #epoch = "";
+  #said = "";
+  #wasLive = false;
+  #isStopped = true;
+
+  /** @param {Options} options */
+  constructor(options) {
+    this.options = options;
+  }
+
+  /** Connects, and stays connected until `stop`. */
+  start() {
+    this.#isStopped = false;
+    this.#connect();
+  }
+
+  /** Closes the connection for good. */
+  stop() {
+    this.#isStopped = true;
+    this.#clearTimer();
+    this.#drop(1000, "left");
+  }
+
+  /** Connects now if it was waiting, or had given up. */
+  retryNow() {
+    if (this.#isStopped || this.#transport !== null) return;
+    this.#attempt = 0;
+    this.#connect();
+  }
+
+  /** Gives the connection up and makes a new one; for when the network says that it has changed. */
+  reconnect() {
+    if (this.#isStopped) return;
+    this.#drop(1000, "network changed");
+    this.#lost("the network changed", { slow: false });
+  }
+
+  /** @param {string} reason */
+  #drop(code = 1000, reason = "") {
+    const transport = this.#transport;
+    this.#transport = null;
+    if (transport === null) return;
+    transport.onopen = transport.onmessage = transport.onclose = transport.onerror = null;
+    transport.close(code, reason);
+  }
+
+  #clearTimer() {
+    if (this.#timer !== null) this.options.timers.clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  /**
+   * @param {Phase} phase
+   * @param {string} detail
+   */
+  #tell(phase, detail, retryInMs = 0) {
+    this.options.onStatus({ phase, attempt: this.#attempt, retryInMs, detail });
+  }
+
+  #connect() {
+    this.#clearTimer();
+    this.#said = "";
+    this.#tell(this.#wasLive ? "stale" : "connecting", "connecting");
+    const transport = this.options.open(SUBPROTOCOL);
+    this.#transport = transport;
+    this.#timer = this.options.timers.setTimeout(() => {
+      this.#drop(1000, "no welcome");
+      this.#lost("the bridge did not answer", { slow: false });
+    }, WELCOME_DEADLINE_MS);
+    transport.onopen = () => transport.send(encode(this.#hello()));
+    transport.onmessage = (/** @type {{data: unknown}} */ event) => this.#receive(event.data);
+    transport.onerror = () => {};
+    transport.onclose = (/** @type {{code: number}} */ event) => {
+      this.#transport = null;
+      this.#closed(event.code);
+    };
+  }
+
+  /** @returns {{type: "hello", user?: string, token?: string, subs: import("./protocol.js").Subscription[]}} */
+  #hello() {
+    const subs = this.options.subs.map((sub) => {
+      const since = this.#positions.get(sub.ch);
+      return since === undefined ? sub : { ...sub, since };
+    });
+    return { type: "hello", ...this.options.identity(), subs };
+  }
+
+  /** @param {unknown} data */
+  #receive(data) {
+    let message;
+    try {
+      message = decode(String(data));
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#drop(1000, "protocol error");
+      this.#giveUp(`this page and the bridge speak different versions: ${error.message}`);
+      throw error;
+    }
+    if (message.type === "welcome") {
+      this.#clearTimer();
+      this.#attempt = 0;
+      this.#wasLive = true;
+      this.#epoch = message.epoch;
+      this.#tell("live", "");
+    } else if (message.type === "recs" && message.offset >= 0) {
+      this.#positions.set("recs", { epoch: message.epoch, offset: message.offset });
+    } else if (message.type === "log") {
+      this.#positions.set("log", { epoch: this.#epoch, offset: message.offset });
+    } else if (message.type === "error") {
+      this.#said = message.detail || message.code;
+    }
+    this.options.onMessage(message);
+  }
+
+  /** @param {number} code */
+  #closed(code) {
+    const meaning = readClose(code);
+    if (!meaning.resume) this.#positions.clear();
+    if (meaning.retry) this.#lost(meaning.reason, meaning);
+    else this.#giveUp(this.#said || meaning.reason);
+  }
+
+  /**
+   * @param {string} reason
+   * @param {{slow: boolean}} meaning
+   */
+  #lost(reason, { slow }) {
+    this.#clearTimer();
+    this.#attempt += 1;
+    const delayMs =
+      backoffMs(this.#attempt, this.options.random()) + (slow ? SLOW_DELAY_MS : 0);
+    this.#timer = this.options.timers.setTimeout(() => this.#connect(), delayMs);
+    this.#tell(this.#wasLive ? "stale" : "connecting", reason, delayMs);
+  }
+
+  /** @param {string} reason */
+  #giveUp(reason) {
+    this.#clearTimer();
+    this.#tell("failed", reason);
+  }
+}

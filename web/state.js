@@ -1,0 +1,438 @@
+// @ts-check
+/**
+ * Step 10 of the flow: everything the page knows, and the one function that changes it.
+ *
+ * `reduce` is pure: no clock, no network, no page. Messages of the bridge and things that happen in the
+ * page are actions alike; an unknown type throws.
+ */
+
+import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
+
+/**
+ * @typedef {import("./protocol.js").Recs} Recs
+ * @typedef {import("./protocol.js").Message} Message
+ * @typedef {import("./latency.js").Click} Click
+ * @typedef {import("./latency.js").Trace} Trace
+ * @typedef {import("./socket.js").Status} SocketStatus
+ * @typedef {{item: string, title?: string, category?: string, brand?: string, price?: number | null,
+ *   description?: string, image?: string, attributes?: Record<string, any>, isMissing?: boolean}} Item
+ * @typedef {"idle" | "loading" | "ready" | "failed"} LoadStatus
+ * @typedef {{status: LoadStatus, items: string[], error: string}} Loaded
+ * @typedef {Loaded & {query: string, category: string, next: string | null}} Catalogue
+ * @typedef {{id: string, type: string, item: string, tsMs: number, partition: number | null,
+ *   offset: number | null, status: "queued" | "logged" | "refused", detail: string}} Activity
+ * @typedef {Click & {user: string, position: {partition: number, offset: number} | null}} Pending
+ * @typedef {{click: Pending, recs: Recs, receivedMs: number, receivedWallMs: number}} Arrival
+ * @typedef {import("./protocol.js").Pipeline} Pipeline
+ * @typedef {import("./protocol.js").LogMessage} LogMessage
+ * @typedef {{
+ *   user: string,
+ *   connection: SocketStatus,
+ *   recs: Recs | null,
+ *   isFirstList: boolean,
+ *   pending: Pending[],
+ *   arrival: Arrival | null,
+ *   lastTrace: Trace | null,
+ *   unchanged: Pending | null,
+ *   totalsMs: number[],
+ *   clock: import("./latency.js").Clock,
+ *   outbox: import("./feedback.js").OutboxStatus,
+ *   pipeline: Pipeline | null,
+ *   activity: Activity[],
+ *   nMissed: number,
+ *   reactions: Record<string, string>,
+ *   items: Record<string, Item>,
+ *   categories: string[],
+ *   catalogue: Catalogue,
+ *   popular: Loaded,
+ *   opened: {item: string, similar: Loaded, reasons: import("./protocol.js").Reason[] | null} | null,
+ *   notice: {text: string, serial: number},
+ * }} State
+ */
+
+/** How many clicks the page's median is taken over. */
+const TOTALS_KEPT = 200;
+const ACTIVITY_KEPT = 40;
+const PENDING_KEPT = 50;
+
+/** A click whose list has not come after this long changed nothing that is shown. */
+export const UNCHANGED_AFTER_MS = 3000;
+
+/** @type {Loaded} */
+const NOTHING = Object.freeze({ status: "idle", items: [], error: "" });
+
+/**
+ * Returns the state before anything is known.
+ *
+ * @param {string} user
+ * @returns {State}
+ */
+export function initialState(user) {
+  return {
+    user,
+    connection: { phase: "connecting", attempt: 0, retryInMs: 0, detail: "" },
+    recs: null,
+    isFirstList: true,
+    pending: [],
+    arrival: null,
+    lastTrace: null,
+    unchanged: null,
+    totalsMs: [],
+    clock: UNKNOWN_CLOCK,
+    outbox: { queued: 0, trouble: "", retryInMs: 0 },
+    pipeline: null,
+    activity: [],
+    nMissed: 0,
+    reactions: {},
+    items: {},
+    categories: [],
+    catalogue: { ...NOTHING, query: "", category: "", next: null },
+    popular: NOTHING,
+    opened: null,
+    notice: { text: "", serial: 0 },
+  };
+}
+
+/**
+ * Whether a list may take the place of the one shown: for the same user, and newer. Offsets of two
+ * epochs can't be compared; the bridge only sends lists of the log that it reads now.
+ *
+ * @param {Recs | null} shown
+ * @param {Recs} list
+ */
+export function isNewer(shown, list) {
+  if (shown === null || shown.epoch !== list.epoch) return true;
+  if (list.generation !== shown.generation) return list.generation > shown.generation;
+  return list.offset > shown.offset;
+}
+
+/**
+ * The clicks that a list answers, given where they are in the log.
+ *
+ * @param {Recs} list
+ * @param {Pending} click
+ */
+function answers(list, click) {
+  if (click.user !== list.user) return false;
+  if (list.lineage.event_id === click.id) return true;
+  return (
+    click.position !== null &&
+    list.as_of !== null &&
+    list.as_of.partition === click.position.partition &&
+    list.as_of.offset >= click.position.offset
+  );
+}
+
+/**
+ * @param {State} state
+ * @param {Recs} list
+ * @param {{atMs: number, wallMs: number}} received
+ * @returns {State}
+ */
+function receive(state, list, received) {
+  if (list.user !== state.user || !isNewer(state.recs, list)) return state;
+  const click = state.pending.find(({ id }) => id === list.lineage.event_id);
+  const isMeasurable = click !== undefined && list.lineage.published_ts > 0;
+  return {
+    ...state,
+    recs: list,
+    isFirstList: state.recs === null,
+    pending: state.pending.filter((pending) => !answers(list, pending)),
+    unchanged: null,
+    clock: isMeasurable
+      ? narrow(state.clock, click, list.lineage, received.wallMs)
+      : state.clock,
+    arrival: isMeasurable
+      ? { click, recs: list, receivedMs: received.atMs, receivedWallMs: received.wallMs }
+      : state.arrival,
+  };
+}
+
+/**
+ * @param {State} state
+ * @param {number} paintedMs
+ * @returns {State}
+ */
+function painted(state, paintedMs) {
+  if (state.arrival === null) return state;
+  const { click, recs, receivedMs } = state.arrival;
+  const lastTrace = trace(click, recs.lineage, { receivedMs, paintedMs, clock: state.clock });
+  return {
+    ...state,
+    arrival: null,
+    lastTrace,
+    totalsMs: [...state.totalsMs, lastTrace.totalMs].slice(-TOTALS_KEPT),
+  };
+}
+
+/**
+ * @param {State} state
+ * @param {string[]} ids
+ * @param {{epoch: string, offsets: Record<string, number>} | null} position
+ * @param {Record<string, string>} refused reason by id
+ * @returns {State}
+ */
+function acknowledged(state, ids, position, refused) {
+  const offsets = Object.entries(position?.offsets ?? {});
+  const place =
+    offsets.length === 1 ? { partition: Number(offsets[0][0]), offset: offsets[0][1] } : null;
+  const known = new Set(ids);
+  const pending = state.pending
+    .filter(({ id }) => refused[id] === undefined)
+    .map((click) => (known.has(click.id) ? { ...click, position: place } : click))
+    .filter((click) => state.recs === null || !answers(state.recs, click));
+  const activity = state.activity.map((entry) => {
+    if (!known.has(entry.id)) return entry;
+    if (refused[entry.id] !== undefined) {
+      return { ...entry, status: /** @type {const} */ ("refused"), detail: refused[entry.id] };
+    }
+    return { ...entry, ...place, status: /** @type {const} */ ("logged") };
+  });
+  return { ...state, pending, activity };
+}
+
+/**
+ * @param {State} state
+ * @param {Item[]} items
+ */
+function withItems(state, items) {
+  if (items.length === 0) return state;
+  const known = { ...state.items };
+  const categories = new Set(state.categories);
+  for (const item of items) {
+    known[item.item] = item;
+    if (item.category) categories.add(item.category);
+  }
+  return {
+    ...state,
+    items: known,
+    categories:
+      categories.size === state.categories.length ? state.categories : [...categories].sort(),
+  };
+}
+
+/** @param {readonly Item[]} items */
+const idsOf = (items) => items.map(({ item }) => item);
+
+/**
+ * Returns the state after one action. What did not change keeps its identity, so that the view can
+ * skip it.
+ *
+ * @param {State} state
+ * @param {Record<string, any>} action
+ * @returns {State}
+ */
+export function reduce(state, action) {
+  switch (action.type) {
+    case "welcome":
+      return state;
+    case "gap":
+      return { ...state, nMissed: state.nMissed + action.message.to - action.message.from + 1 };
+    case "log":
+      return withLogged(state, action.message);
+    case "recs":
+      return receive(state, /** @type {Recs} */ (action.list), action.received);
+    case "pipeline":
+      return isOlder(action.message, state.pipeline)
+        ? state
+        : { ...state, pipeline: action.message };
+    case "error":
+      return notify(state, action.detail || action.code);
+
+    case "connection":
+      return { ...state, connection: action.status };
+    case "outbox":
+      return { ...state, outbox: action.status };
+    case "user": {
+      const { user } = action;
+      if (user === state.user) return state;
+      const { items, categories, catalogue, popular, pipeline, outbox, totalsMs, clock } = state;
+      return {
+        ...initialState(user),
+        items,
+        categories,
+        catalogue,
+        popular,
+        pipeline,
+        outbox,
+        totalsMs,
+        clock,
+        notice: state.notice,
+      };
+    }
+
+    case "clicked": {
+      const { event, atMs, wallMs } = action;
+      const click = { id: event.id, item: event.item, kind: event.type, user: event.user };
+      const isMeasured = event.type !== "impression";
+      return {
+        ...state,
+        pending: isMeasured
+          ? [...state.pending, { ...click, atMs, wallMs, position: null }].slice(-PENDING_KEPT)
+          : state.pending,
+        reactions: withReaction(state.reactions, event),
+        activity: [
+          {
+            ...{ id: event.id, type: event.type, item: event.item, tsMs: wallMs },
+            ...{ partition: null, offset: null, status: /** @type {const} */ ("queued"), detail: "" },
+          },
+          ...state.activity,
+        ].slice(0, ACTIVITY_KEPT),
+      };
+    }
+    case "acknowledged":
+      return acknowledged(state, action.ids, action.position, action.refused);
+    case "painted":
+      return painted(state, action.atMs);
+    case "waited": {
+      const isOver = (/** @type {Pending} */ click) =>
+        click.position !== null && action.atMs - click.atMs >= UNCHANGED_AFTER_MS;
+      const over = state.pending.filter(isOver);
+      if (over.length === 0) return state;
+      return {
+        ...state,
+        pending: state.pending.filter((click) => !isOver(click)),
+        unchanged: over[over.length - 1],
+      };
+    }
+    case "history":
+      return action.user === state.user ? withHistory(state, action.events) : state;
+
+    case "items":
+      return withItems(state, action.items);
+    case "categories":
+      return { ...state, categories: action.categories };
+    case "catalogue-loading":
+      return {
+        ...state,
+        catalogue: action.isMore
+          ? { ...state.catalogue, status: "loading", error: "" }
+          : {
+              ...{ status: "loading", items: state.catalogue.items, error: "", next: null },
+              ...{ query: action.query, category: action.category },
+            },
+      };
+    case "catalogue-page": {
+      const { query, category } = state.catalogue;
+      if (action.query !== query || action.category !== category) return state;
+      const before = action.isMore ? state.catalogue.items : [];
+      const items = [...new Set([...before, ...idsOf(action.items)])];
+      return withItems(
+        {
+          ...state,
+          catalogue: { ...state.catalogue, status: "ready", items, next: action.next, error: "" },
+        },
+        action.items,
+      );
+    }
+    case "catalogue-failed":
+      return { ...state, catalogue: { ...state.catalogue, status: "failed", error: action.detail } };
+    case "popular":
+      return withItems(
+        { ...state, popular: { status: "ready", items: idsOf(action.items), error: "" } },
+        action.items.filter((/** @type {Item} */ { item }) => state.items[item] === undefined),
+      );
+
+    case "opened":
+      return {
+        ...state,
+        opened: {
+          item: action.item,
+          similar: { status: "loading", items: [], error: "" },
+          reasons: null,
+        },
+      };
+    case "closed":
+      return { ...state, opened: null };
+    case "similar":
+      if (state.opened === null || state.opened.item !== action.item) return state;
+      return withItems(
+        {
+          ...state,
+          opened: {
+            ...state.opened,
+            similar: { status: action.status, items: idsOf(action.items), error: action.detail ?? "" },
+          },
+        },
+        action.items.filter((/** @type {Item} */ { item }) => state.items[item] === undefined),
+      );
+    case "explained":
+      if (state.opened === null || state.opened.item !== action.item) return state;
+      return { ...state, opened: { ...state.opened, reasons: action.reasons } };
+    case "notice":
+      return notify(state, action.text);
+    default:
+      throw new TypeError(`unknown action type ${JSON.stringify(action.type)}`);
+  }
+}
+
+/**
+ * @param {Pipeline} message
+ * @param {Pipeline | null} shown
+ */
+function isOlder(message, shown) {
+  return shown !== null && shown.epoch === message.epoch && message.offset < shown.offset;
+}
+
+/**
+ * Returns the state after a record of the visitor's own events came out of the log: made here, in
+ * another tab, or by another program.
+ *
+ * @param {State} state
+ * @param {LogMessage} message
+ */
+function withLogged(state, { key, partition, offset, ts, value }) {
+  if (key !== state.user || typeof value?.id !== "string") return state;
+  const { id, type, item } = value;
+  const entry = state.activity.find((known) => known.id === id);
+  if (entry !== undefined) {
+    if (entry.status === "logged") return state;
+    const logged = { ...entry, partition, offset, status: /** @type {const} */ ("logged") };
+    return {
+      ...state,
+      activity: state.activity.map((known) => (known.id === id ? logged : known)),
+    };
+  }
+  const reactions = withReaction(state.reactions, { type, item: item ?? "" });
+  return withHistory({ ...state, reactions }, [
+    {
+      ...{ id, type, item: item ?? "", tsMs: Date.parse(value.ts) || ts, partition, offset },
+      ...{ status: /** @type {const} */ ("logged"), detail: "" },
+    },
+  ]);
+}
+
+/**
+ * @param {State} state
+ * @param {string} text
+ */
+function notify(state, text) {
+  return { ...state, notice: { text, serial: state.notice.serial + 1 } };
+}
+
+/**
+ * @param {Record<string, string>} reactions what the visitor said last about an item
+ * @param {{type: string, item: string}} event
+ */
+function withReaction(reactions, { type, item }) {
+  if (type === "impression" || type === "click" || type === "view") return reactions;
+  if (type === "remove") {
+    const { [item]: _, ...rest } = reactions;
+    return rest;
+  }
+  return { ...reactions, [item]: type };
+}
+
+/**
+ * @param {State} state
+ * @param {Activity[]} events newest first
+ */
+function withHistory(state, events) {
+  const here = new Set(state.activity.map(({ id }) => id));
+  const before = events.filter(({ id }) => !here.has(id));
+  const activity = [...state.activity, ...before]
+    .sort((a, b) => b.tsMs - a.tsMs)
+    .slice(0, ACTIVITY_KEPT);
+  const reactions = [...before].reverse().reduce(withReaction, {});
+  return { ...state, activity, reactions: { ...reactions, ...state.reactions } };
+}
