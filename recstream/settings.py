@@ -6,7 +6,9 @@ Precedence: flag > ``RECSTREAM_*`` variable (``RECSTREAM_*_FILE`` names a file t
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -111,6 +113,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not getattr(self, name) > 0.0:
                 message = f"setting {name} must be above 0 days, got {getattr(self, name)!r}"
                 raise InvalidSetting(message)
+        if self.log_level.upper() not in logging.getLevelNamesMapping():
+            message = (
+                f"setting log_level must be DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}"
+            )
+            raise InvalidSetting(message)
         if not 0 <= self.port <= 65_535:  # noqa: PLR2004 - the range of TCP ports
             message = f"setting port must be 0 (any free one) to 65535, got {self.port}"
             raise InvalidSetting(message)
@@ -148,6 +155,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return the settings for people to read, with secrets hidden."""
         shown: dict[str, Any] = msgspec.to_builtins(self)
         return {k: "***" if k in SECRETS and v else v for k, v in shown.items()}
+
+
+def has_desktop(environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether a browser window could open where this process runs."""
+    variables = os.environ if environ is None else environ
+    return sys.platform == "darwin" or bool(
+        variables.get("DISPLAY") or variables.get("WAYLAND_DISPLAY")
+    )
 
 
 def load(

@@ -1,0 +1,152 @@
+"""Options that many commands share, and how a command speaks: JSON on request, else text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from recstream.errors import InvalidSetting
+from recstream.settings import Settings, load
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PLACES = ("data_dir", "broker", "catalogue", "models")
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``: the command's answer as JSON on standard output."""
+    option: Callable[[F], F] = click.option(
+        "--json", "as_json", is_flag=True, help="Answer in JSON, a line a thing."
+    )
+    return option(function)
+
+
+def settings_options(*more: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options that make `Settings`, and pass them as ``settings``.
+
+    Parameters
+    ----------
+    *more : str
+        Of ``host`` and ``port``, what the command has besides the places of things.
+    """
+    options = [
+        click.option("--data-dir", metavar="DIR", help="Folder of the embedded log and stores."),
+        click.option("--broker", metavar="URL", help="embedded:///path or kafka://host:port."),
+        click.option("--catalogue", metavar="URL", help="embedded:///path or mongodb://…"),
+        click.option("--models", metavar="URL", help="file:///path or mongodb://…"),
+    ]
+    if "host" in more:
+        options.append(click.option("--host", metavar="ADDRESS", help="Address to listen on."))
+    if "port" in more:
+        options.append(click.option("--port", type=int, help="Port of the bridge; 0: a free one."))
+    options += [
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Settings file.  [default: recstream.toml, if there]",
+        ),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Any other setting, e.g. --set n_factors=128.",
+        ),
+    ]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def with_settings(
+            config: Path | None, assignments: tuple[str, ...], **arguments: Any
+        ) -> Any:
+            flags = {name: arguments.pop(name) for name in (*PLACES, *more)}
+            flags |= _assigned(assignments)
+            return function(settings=load(flags, file=config), **arguments)
+
+        decorated: Callable[..., Any] = with_settings
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Return ``NAME=VALUE`` as settings; structured ones are JSON, as in the environment."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, found, value = assignment.partition("=")
+        if not found or name not in Settings.__struct_fields__:
+            raise InvalidSetting(
+                f"--set needs NAME=VALUE with a known setting, got {assignment!r}; "
+                f"known: {', '.join(Settings.__struct_fields__)}"
+            )
+        values[name] = _structure(name, value)
+    return values
+
+
+def _structure(name: str, value: str) -> Any:
+    if not value.startswith(("{", "[")):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        raise InvalidSetting(f"--set {name} must be JSON, got {value[:60]!r}: {error}") from error
+
+
+def as_flags(settings: Settings) -> list[str]:
+    """Return the flags that give another recstream process exactly these settings.
+
+    Secrets are left out: they come to it as they came here, by variable or file, and a command
+    line can be read by everybody on the machine.
+    """
+    flags = []
+    default = Settings()
+    for name in Settings.__struct_fields__:
+        value = getattr(settings, name)
+        if name in {"secret", "kafka_sasl_password"} or value == getattr(default, name):
+            continue
+        plain = msgspec.to_builtins(value)
+        text = msgspec.json.encode(plain).decode() if isinstance(plain, (dict, list)) else plain
+        flags.append(f"--set={name}={text}")
+    return flags
+
+
+def say(answer: Any, text: str, *, as_json: bool) -> None:
+    """Print an answer: its JSON if that was asked for, else the text."""
+    click.echo(msgspec.json.encode(answer).decode() if as_json else text)
+
+
+def table(rows: list[Mapping[str, Any]]) -> str:
+    """Return rows as aligned columns under their names; numbers to the right.
+
+    >>> print(table([{"item": "p1", "score": 2}, {"item": "p10", "score": 10}]))
+    item  score
+    p1        2
+    p10      10
+    """
+    if not rows:
+        return ""
+    names = list(rows[0])
+    cells = [[str(row[name]) for name in names] for row in rows]
+    right = [isinstance(rows[0][name], int | float) for name in names]
+    widths = [max(len(name), *(len(line[at]) for line in cells)) for at, name in enumerate(names)]
+    lines = [names, *cells]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def is_terminal() -> bool:
+    """Whether somebody watches standard error: progress bars are for them alone."""
+    return sys.stderr.isatty()

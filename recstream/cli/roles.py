@@ -1,0 +1,114 @@
+"""`recstream worker`, `trainer`, `bridge`: one role of a deployment in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+import click
+import msgspec
+
+from recstream.cli.options import json_option, settings_options
+from recstream.settings import Settings
+
+supervised_option = click.option(
+    "--supervised",
+    is_flag=True,
+    hidden=True,
+    help="Stop when standard input closes: the supervisor has gone.",
+)
+
+
+@click.command(short_help="Fold events into histories and publish lists.")
+@settings_options()
+@json_option
+@supervised_option
+def worker(settings: Settings, as_json: bool, supervised: bool) -> None:
+    """Fold events into histories, fold users in, publish their lists.
+
+    Run as many as the topics have partitions; they share the partitions among them.
+
+    \b
+    Examples:
+      recstream worker
+      recstream worker --broker kafka://localhost:9092
+    """
+    _start("worker", settings, as_json=as_json, supervised=supervised)
+    from recstream.stream.worker import run
+
+    run(settings)
+
+
+@click.command(short_help="Train on the histories and announce generations.")
+@settings_options()
+@json_option
+@supervised_option
+def trainer(settings: Settings, as_json: bool, supervised: bool) -> None:
+    """Train on the histories, announce generations and their deltas.
+
+    One trains; any others stand by and take over.
+
+    \b
+    Examples:
+      recstream trainer
+      recstream trainer --set n_factors=128 --set train_every_s=300
+    """
+    _start("trainer", settings, as_json=as_json, supervised=supervised)
+    from recstream.stream.trainer import run
+
+    run(settings)
+
+
+@click.command(short_help="Serve REST, WebSocket and the page.")
+@settings_options("host", "port")
+@json_option
+@supervised_option
+def bridge(settings: Settings, as_json: bool, supervised: bool) -> None:
+    """Serve REST, WebSocket and the page.
+
+    Run as many as you like behind a proxy; each keeps its own view of the log.
+
+    \b
+    Examples:
+      recstream bridge --port 8000
+      RECSTREAM_SECRET_FILE=/run/secrets/recstream recstream bridge --host 0.0.0.0
+    """
+    _start("bridge", settings, as_json=as_json, supervised=supervised)
+    from recstream.bridge.server import run
+
+    run(settings)
+
+
+class _JsonLines(logging.Formatter):
+    """A log line as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "ts": int(record.created * 1000),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def _start(role: str, settings: Settings, *, as_json: bool, supervised: bool) -> None:
+    """Set up what every role needs: its log lines, its folder, and an eye on the supervisor."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonLines()
+        if as_json
+        else logging.Formatter(f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    if supervised:
+        from recstream.supervisor import follow_parent
+
+        follow_parent()
+    prepare: Callable[[Settings], None]
+    from recstream.doctor import prepare_data_dir as prepare
+
+    prepare(settings)

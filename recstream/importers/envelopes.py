@@ -1,0 +1,53 @@
+"""Step 2 of the flow for many events at once: arrays of events, each for one partition.
+
+An envelope is a record without a key whose value is a JSON array of events, all of whose users
+hash to its partition. Readers apply the events in the order of the array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from recstream.core.events import Event
+from recstream.log.partitioner import partition_for
+from recstream.log.port import NewRecord
+from recstream.log.topics import INTERACTIONS
+
+ENVELOPE_EVENTS = 500
+"""Events of one envelope at most: about 75 kB, well below any broker's limit."""
+ENVELOPE_BYTES = 512 * 1024
+"""Bytes of one envelope at most, but for a single event that is larger."""
+
+
+def envelopes(events: Iterable[Event], partitions: int) -> Iterator[NewRecord]:
+    """Yield records for interactions that hold the events, each partition in the given order.
+
+    >>> rows = [Event(id=str(n), type="view", user="u1", item="p1") for n in range(501)]
+    >>> [record.partition for record in envelopes(rows, 1)]
+    [0, 0]
+    """
+    encode = msgspec.json.Encoder().encode
+    waiting: list[list[bytes]] = [[] for _ in range(partitions)]
+    sizes = [0] * partitions
+    for event in events:
+        partition = partition_for(event.user.encode(), partitions)
+        body = encode(event)
+        if waiting[partition] and sizes[partition] + len(body) > ENVELOPE_BYTES:
+            yield _envelope(partition, waiting[partition])
+            sizes[partition] = 0
+        waiting[partition].append(body)
+        sizes[partition] += len(body)
+        if len(waiting[partition]) == ENVELOPE_EVENTS:
+            yield _envelope(partition, waiting[partition])
+            sizes[partition] = 0
+    for partition, bodies in enumerate(waiting):
+        if bodies:
+            yield _envelope(partition, bodies)
+
+
+def _envelope(partition: int, bodies: list[bytes]) -> NewRecord:
+    value = b"[" + b",".join(bodies) + b"]"
+    bodies.clear()
+    return NewRecord(INTERACTIONS, key=None, value=value, partition=partition)

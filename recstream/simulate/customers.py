@@ -1,0 +1,147 @@
+"""Step 1 of the flow, made up: customers with tastes, and the events of their visits.
+
+Everything is a function of the seed. Events come without a time: `history` gives them one, and
+whoever posts `traffic` lets the edge do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.events import Event, EventType, from_timestamp_ms
+from recstream.simulate.shop import N_STYLES, Shop
+
+SHARPNESS = 2.5
+"""How much taste outweighs popularity when a product is chosen."""
+DRIFT_EVENTS = 4_000
+"""Events after which another third of the products is in fashion."""
+FASHION = 3.0
+OPEN_VISITS = 6
+"""Visits that go on at the same time."""
+MAX_VIEWS = 9
+DAY_MS = 86_400_000
+
+
+class Customers:
+    """Who visits a shop, and what each of them likes.
+
+    Parameters
+    ----------
+    shop : Shop
+    n_users : int
+    seed : int
+    """
+
+    def __init__(self, shop: Shop, n_users: int, seed: int) -> None:
+        rng = np.random.Generator(np.random.PCG64([seed, 1]))
+        self.shop = shop
+        self.names = tuple(f"u{number}" for number in range(1, n_users + 1))
+        self.categories = rng.dirichlet(np.full(shop.n_categories, 0.25), size=n_users)
+        tastes = rng.normal(size=(n_users, N_STYLES))
+        self.tastes = tastes / np.linalg.norm(tastes, axis=1, keepdims=True)
+        self.activity = rng.permutation(n_users) + 5.0
+        self.activity = self.activity**-0.7 / np.sum(self.activity**-0.7)
+        self._rows = [np.flatnonzero(shop.category == c) for c in range(shop.n_categories)]
+        self._season = rng.integers(0, 3, size=len(shop.items))
+
+    def visit(self, rng: np.random.Generator, n_before: int) -> Iterator[Event]:
+        """Yield the events of one visit of one customer.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        n_before : int
+            Events before this visit: decides what is in fashion.
+        """
+        user = int(rng.choice(len(self.names), p=self.activity))
+        session = f"s{rng.integers(1 << 48):012x}"
+        category = int(rng.choice(self.shop.n_categories, p=self.categories[user]))
+        liking, chance = self._chances(user, category, n_before)
+        rows = self._rows[category]
+        n_views = min(int(rng.geometric(0.35)) + 1, MAX_VIEWS, len(rows))
+        for at in rng.choice(len(rows), size=n_views, replace=False, p=chance):
+            item = self.shop.items[rows[at]].item
+            for kind, value in _funnel(rng, float(liking[at])):
+                yield Event(
+                    type=kind, user=self.names[user], item=item, session=session, value=value
+                )
+
+    def _chances(
+        self, user: int, category: int, n_before: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return how much a customer likes the products of a category, and their chances."""
+        rows = self._rows[category]
+        liking = self.shop.styles[rows] @ self.tastes[user]
+        fashion = np.where(self._season[rows] == (n_before // DRIFT_EVENTS) % 3, FASHION, 1.0)
+        chance = self.shop.popularity[rows] * fashion * np.exp(SHARPNESS * liking)
+        return liking, chance / chance.sum()
+
+
+def _funnel(rng: np.random.Generator, liking: float) -> Iterator[tuple[EventType, float | None]]:
+    """Yield what happens to a product that is looked at; the more it is liked, the further."""
+    yield "view", None
+    want = 1.0 / (1.0 + np.exp(-3.0 * liking))
+    luck = rng.random(5)
+    if liking < -0.5:  # noqa: PLR2004 - clearly against somebody's taste
+        if luck[0] < 0.1:  # noqa: PLR2004 - few people say so
+            yield "dislike", None
+        return
+    if luck[0] < 0.6 * want:
+        yield "click", None
+        if luck[1] < 0.45 * want:
+            yield "cart", None
+            if luck[2] < 0.7 * want:
+                yield "purchase", 1.0 + (luck[3] < 0.1)  # noqa: PLR2004 - some buy two
+                if luck[4] < 0.3:  # noqa: PLR2004 - and some rate what they bought
+                    yield "rate", float(np.clip(round(2 * (2.8 + 2.2 * liking)) / 2, 0.5, 5.0))
+        elif luck[2] < 0.12 * want:
+            yield "like", None
+
+
+def traffic(customers: Customers, seed: int, n_before: int = 0) -> Iterator[Event]:
+    """Yield events for ever: several visits at a time, without ids and times.
+
+    Parameters
+    ----------
+    customers : Customers
+    seed : int
+        Another seed gives other visits of the same customers.
+    n_before : int
+        Events before the first one; sets what is in fashion.
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 2]))
+    visits = [customers.visit(rng, n_before) for _ in range(OPEN_VISITS)]
+    n = n_before
+    while True:
+        at = int(rng.integers(OPEN_VISITS))
+        event = next(visits[at], None)
+        if event is None:
+            visits[at] = customers.visit(rng, n)
+            continue
+        n += 1
+        yield event
+
+
+def history(
+    customers: Customers, seed: int, n_events: int, *, end_ms: int, days: float = 30.0
+) -> Iterator[Event]:
+    """Yield ``n_events`` past events in time order, with ids and times, the last before ``end_ms``.
+
+    Evenings are busier than nights (UTC).
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 3]))
+    day = rng.integers(0, max(1, round(days)), size=2 * n_events)
+    hour = np.clip(rng.normal(16.0, 4.5, size=2 * n_events), 0.0, 23.99)
+    start_ms = (end_ms // DAY_MS - max(1, round(days))) * DAY_MS
+    times = start_ms + ((day + hour / 24.0) * DAY_MS).astype(np.int64) + DAY_MS
+    times = np.sort(times[times < end_ms][:n_events])
+    times = np.concatenate([np.full(n_events - len(times), start_ms), times])
+    for n, (event, ts) in enumerate(
+        zip(islice(traffic(customers, seed), n_events), times.tolist(), strict=True)
+    ):
+        yield msgspec.structs.replace(event, id=f"shop-{seed}-{n}", ts=from_timestamp_ms(ts))

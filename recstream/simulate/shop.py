@@ -1,0 +1,106 @@
+"""Step 1 of the flow, made up: a shop's products, equal for an equal seed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.records import Item
+from recstream.simulate.words import AISLES, COLOURS, Aisle
+
+N_STYLES = 6
+"""Dimensions of taste inside a category: what makes one skillet more to someone's liking."""
+ZIPF_EXPONENT = 0.8
+
+
+class Shop(NamedTuple):
+    """Products and what is hidden about them.
+
+    Attributes
+    ----------
+    items : tuple of Item
+    category : (n,) int32
+        Row into the categories.
+    styles : (n, N_STYLES) float64
+        Unit vectors; a customer whose taste points the same way likes the product.
+    popularity : (n,) float64
+        Zipf weights over the products of one category, in no order.
+    n_categories : int
+    """
+
+    items: tuple[Item, ...]
+    category: NDArray[np.int32]
+    styles: NDArray[np.float64]
+    popularity: NDArray[np.float64]
+    n_categories: int
+
+
+def make_shop(seed: int, n_items: int = 480) -> Shop:
+    """Return a shop of ``n_items`` products, spread evenly over the categories.
+
+    The styles follow the adjective and the brand, so that taste can be seen in the titles.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    per_aisle = [len(part) for part in np.array_split(np.arange(n_items), len(AISLES))]
+    items: list[Item] = []
+    styles: list[NDArray[np.float64]] = []
+    popularity: list[NDArray[np.float64]] = []
+    for aisle, n in zip(AISLES, per_aisle, strict=True):
+        by_word = {
+            word: rng.normal(size=N_STYLES)
+            for word in sorted(
+                {*aisle.brands, *aisle.adjectives, *(noun for noun, _ in aisle.nouns)}
+            )
+        }
+        for brand, adjective, noun, price, colour in _names(aisle, n, rng):
+            number = len(items) + 1
+            items.append(_item(aisle, number, brand, adjective, noun, price, colour))
+            style = by_word[adjective] + 0.6 * by_word[brand] + 0.6 * by_word[noun]
+            styles.append(style / np.linalg.norm(style))
+        ranks = rng.permutation(n) + 1
+        popularity.append(ranks.astype(np.float64) ** -ZIPF_EXPONENT)
+    return Shop(
+        items=tuple(items),
+        category=np.repeat(np.arange(len(AISLES), dtype=np.int32), per_aisle),
+        styles=np.array(styles).reshape(len(items), N_STYLES),
+        popularity=np.concatenate(popularity),
+        n_categories=len(AISLES),
+    )
+
+
+def _names(
+    aisle: Aisle, n: int, rng: np.random.Generator
+) -> list[tuple[str, str, str, float, str]]:
+    """Return ``n`` different products of an aisle; a colour is added once the names run out."""
+    every = [
+        (brand, adjective, noun, price)
+        for brand in aisle.brands
+        for adjective in aisle.adjectives
+        for noun, price in aisle.nouns
+    ]
+    names: list[tuple[str, str, str, float, str]] = []
+    colours = ["", *COLOURS, *(f"{a} and {b}" for a in COLOURS for b in COLOURS if a != b)]
+    for colour in colours:
+        for at in rng.permutation(len(every)):
+            if len(names) == n:
+                return names
+            names.append((*every[at], colour))
+    return names
+
+
+def _item(
+    aisle: Aisle, number: int, brand: str, adjective: str, noun: str, price: float, colour: str
+) -> Item:
+    spread = 0.8 + 0.4 * ((number * 7919) % 100) / 100
+    title = f"{brand} {adjective} {noun}" + (f", {colour}" if colour else "")
+    return Item(
+        item=f"p{number}",
+        title=title,
+        category=aisle.category,
+        brand=brand,
+        price=max(1.0, round(price * spread)) - 0.05,
+        description=f"{adjective} {noun.lower()} by {brand}, {aisle.use}.",
+        attributes={"style": adjective, "kind": noun},
+    )

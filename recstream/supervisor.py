@@ -1,0 +1,257 @@
+"""The roles as processes: started together, restarted when one dies, stopped together.
+
+Each role runs in its own session, so that a Ctrl-C reaches only the supervisor, which then stops
+the roles in order. Each holds the read end of a pipe to the supervisor as standard input: when
+the supervisor is gone, even by kill -9, the pipe closes and the role stops itself. Each also
+inherits the lock on the data directory, so nobody else can start there while one still runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from recstream.errors import StartupError
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_S = 0.5
+MOST_BACKOFF_S = 30.0
+STEADY_S = 30.0
+"""A role that ran this long starts afresh with the shortest back-off."""
+STARTUP_FAILURES = 3
+"""Deaths in a row, each before `STEADY_S`, without ever having run steadily: it can't start."""
+DRAIN_S = 10.0
+"""How long a role may take to stop before it is killed."""
+MAX_LOG_BYTES = 16 * 1024 * 1024
+
+
+class DirectoryLock:
+    """The right to run roles on a data directory: one supervisor and its roles at a time.
+
+    Parameters
+    ----------
+    directory : Path
+        Made if it is not there.
+    wait_s : float
+        How long roles whose supervisor has gone may take to stop.
+
+    Raises
+    ------
+    StartupError
+        Somebody else runs there.
+    """
+
+    def __init__(self, directory: Path, wait_s: float = DRAIN_S + 2.0) -> None:
+        path = directory / "up.lock"
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + wait_s
+        while not self._try():
+            holder = os.pread(self.fd, 32, 0).decode(errors="replace").strip()
+            if _is_running(holder) or time.monotonic() > deadline:
+                os.close(self.fd)
+                raise StartupError(
+                    f"another `recstream up` (process {holder or 'unknown'}) runs on {directory}; "
+                    "stop it first, or choose another folder with --data-dir"
+                )
+            time.sleep(0.1)
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _try(self) -> bool:
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Let go; the roles that inherited the lock hold it until they end."""
+        os.close(self.fd)
+
+
+def _is_running(process_id: str) -> bool:
+    try:
+        os.kill(int(process_id), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Role:
+    """One process of the system, and how it fares."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], log_path: Path | None, lock_fd: int | None
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.log_path = log_path
+        self.lock_fd = lock_fd
+        self.process: subprocess.Popen[bytes] | None = None
+        self.failures = 0
+        self.was_steady = False
+        self.started_s = 0.0
+        self.restart_at_s = 0.0
+
+    def start(self) -> None:
+        """Start the process."""
+        output = self._open_log()
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=() if self.lock_fd is None else (self.lock_fd,),
+            )
+        finally:
+            if output is not None:
+                os.close(output)
+        self.started_s = time.monotonic()
+
+    def _open_log(self) -> int | None:
+        if self.log_path is None:
+            return None
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if self.log_path.stat().st_size > MAX_LOG_BYTES:
+                self.log_path.replace(self.log_path.with_suffix(".old.log"))
+        return os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def last_words(self, lines: int = 3) -> str:
+        """Return the end of what the process wrote, if it is kept in a file."""
+        if self.log_path is None or not self.log_path.exists():
+            return ""
+        with self.log_path.open("rb") as file:
+            file.seek(max(0, self.log_path.stat().st_size - 4096))
+            text = file.read().decode(errors="replace")
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and everything it started."""
+        if self.process is not None and self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def reap(self) -> None:
+        """Close the pipe of a process that has ended, and end what it may have left behind."""
+        if self.process is None:
+            return
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+class Supervisor:
+    """Keep the roles running until told to stop.
+
+    Parameters
+    ----------
+    tell : callable
+        Takes one line for people, e.g. that a role died and when it is restarted.
+    """
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.roles: list[Role] = []
+        self._tell = tell
+
+    def add(self, role: Role) -> None:
+        """Start a role and watch it from now on."""
+        self.roles.append(role)
+        role.start()
+
+    def check(self) -> None:
+        """Restart what died and has waited long enough.
+
+        Raises
+        ------
+        StartupError
+            A role died again and again without ever having run steadily.
+        """
+        now = time.monotonic()
+        for role in self.roles:
+            process = role.process
+            if process is None:
+                if now >= role.restart_at_s:
+                    role.start()
+                continue
+            is_steady = now - role.started_s > STEADY_S
+            if process.poll() is None:
+                role.was_steady |= is_steady
+                continue
+            self._note_death(role, process.returncode, is_steady=is_steady)
+
+    def _note_death(self, role: Role, code: int, *, is_steady: bool) -> None:
+        role.reap()
+        role.process = None
+        role.failures = 1 if is_steady else role.failures + 1
+        how = (
+            f"was ended by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit code {code}"
+        )
+        words = role.last_words()
+        said = f"; its last words:\n{words}" if words else ""
+        if not role.was_steady and role.failures >= STARTUP_FAILURES:
+            raise StartupError(f"the {role.name} can't start: it {how} {role.failures} times{said}")
+        wait_s = min(FIRST_BACKOFF_S * 2 ** (role.failures - 1), MOST_BACKOFF_S)
+        role.restart_at_s = time.monotonic() + wait_s
+        self._tell(f"the {role.name} {how}; starting it again in {wait_s:g} s{said}")
+
+    def stop(self, drain_s: float = DRAIN_S) -> None:
+        """Stop the roles one after the other, in the order they were added; then make sure.
+
+        A role that takes longer than ``drain_s`` is killed; so are all when this is interrupted.
+        """
+        try:
+            for role in self.roles:
+                role.signal(signal.SIGTERM)
+                self._wait(role, drain_s)
+        finally:
+            for role in self.roles:
+                role.signal(signal.SIGKILL)
+                if role.process is not None:
+                    role.process.wait()
+                role.reap()
+                role.process = None
+
+    def _wait(self, role: Role, drain_s: float) -> None:
+        if role.process is None:
+            return
+        try:
+            role.process.wait(timeout=drain_s)
+        except subprocess.TimeoutExpired:
+            self._tell(f"the {role.name} did not stop within {drain_s:g} s and is killed")
+
+
+def role_command(role: str, flags: Sequence[str]) -> list[str]:
+    """Return the command that runs a role under this interpreter."""
+    return [sys.executable, "-m", "recstream", role, "--supervised", *flags]
+
+
+def follow_parent(drain_s: float = DRAIN_S) -> None:
+    """Stop this process when its supervisor is gone: its end of standard input has closed."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(drain_s)
+        os._exit(1)  # the drain's deadline has passed and nobody is left to enforce it
+
+    threading.Thread(target=watch, name="follow-parent", daemon=True).start()
