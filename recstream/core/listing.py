@@ -72,7 +72,7 @@ def rank(
         personal = np.zeros(len(rows), np.bool_)
     else:
         factors = model.fold_in(matrix, threads=threads)
-        personal = factors.any(axis=1)
+        personal = np.asarray(factors.any(axis=1))
     # A list never fills up with places that are not allowed: at most every item but the seen ones.
     length = min(n, generation.n_items)
     ids, scores = top_n(
