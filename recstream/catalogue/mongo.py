@@ -1,0 +1,291 @@
+"""The catalogue in MongoDB, or in a server that speaks its protocol: one collection, many readers.
+
+A document is an item with what a search needs beside it: ``sort`` (folded title and id), ``title_words``
+and ``words`` (`recstream.catalogue.text.terms`), and ``at``, the topic's offset it is from. Several
+bridges may follow the topic into one collection: a document is replaced only by a newer one, and a
+deleted item leaves ``{_id, at}`` behind, so that a follower that lags can't bring it back.
+
+Only operations that MongoDB and FerretDB share are used. ``attributes`` are kept as JSON text: their
+names and nesting are the shop's, and not every server takes any name or arrays in arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pymongo
+from pymongo import DeleteOne, IndexModel, InsertOne, MongoClient, ReplaceOne
+from pymongo.collection import Collection
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    DocumentTooLarge,
+    InvalidURI,
+    OperationFailure,
+    PyMongoError,
+)
+
+from recstream.catalogue import text as words_of
+from recstream.catalogue.port import Page, ViewPosition
+from recstream.catalogue.text import TIERS, Cursor
+from recstream.core.records import Item
+from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
+
+Document = dict[str, Any]
+Write = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
+
+_DEFAULTS: dict[str, Any] = {
+    "timeoutMS": 10_000,
+    "serverSelectionTimeoutMS": 3_000,
+    "appname": "recstream",
+}
+_VIEW = "catalogue"
+_DUPLICATE = 11_000
+_REFUSED = {13, 18}
+_AT_ONCE = 1000
+_PLAIN_FIELDS = tuple(name for name in Item.__struct_fields__ if name not in {"item", "attributes"})
+_LIVE: Document = {"sort": {"$gt": ""}}
+
+
+class MongoCatalogue:
+    """Items in MongoDB. See `recstream.catalogue.port.Catalogue`.
+
+    Parameters
+    ----------
+    url : str
+        ``mongodb://[user:password@]host[:port][/database][?options]``; time-outs may be among the
+        options (``timeoutMS``, default 10 s an operation).
+
+    Raises
+    ------
+    InvalidSetting
+        The URL can't be read.
+    CatalogueUnavailable
+        The server can't be reached, or refuses user or password.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = {
+                name.lower() for name in pymongo.uri_parser.parse_uri(url, warn=False)["options"]
+            }
+            defaults = {
+                name: value for name, value in _DEFAULTS.items() if name.lower() not in given
+            }
+            self._client: MongoClient[Document] = MongoClient(url, **defaults)
+            database = self._client.get_default_database("recstream")
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            message = f"catalogue must be mongodb://[user:password@]host[:port][/database]: {error}"
+            raise InvalidSetting(message) from error
+        self._items: Collection[Document] = database["items"]
+        self._views: Collection[Document] = database["views"]
+        self._where = ", ".join(f"{host}:{port}" for host, port in _hosts(url))
+        try:
+            with self._asking():
+                self._create_indexes()
+        except CatalogueUnavailable:
+            self._client.close()
+            raise
+
+    def apply(
+        self, changes: Mapping[str, Item | None], position: ViewPosition | None = None
+    ) -> None:
+        """Upsert items, and delete those whose value is ``None``; then keep the position."""
+        names = list(changes)
+        for start in range(0, len(names), _AT_ONCE):
+            part = {name: changes[name] for name in names[start : start + _AT_ONCE]}
+            with self._asking():
+                self._write(part, position)
+        if position is not None:
+            with self._asking():
+                self._keep_position(position)
+
+    def get_many(self, ids: Iterable[str]) -> dict[str, Item]:
+        """Return the items that are there, by id."""
+        names = list(ids)
+        found: list[Document] = []
+        for start in range(0, len(names), _AT_ONCE):
+            wanted = {"_id": {"$in": names[start : start + _AT_ONCE]}}
+            with self._asking():
+                found += self._items.find(wanted)
+        return {document["_id"]: _item(document) for document in found if "sort" in document}
+
+    def search(
+        self, text: str = "", *, category: str = "", cursor: str = "", limit: int = 20
+    ) -> Page:
+        """Return items by title, or those that match a text, best first."""
+        words_of.check_limit(limit)
+        start = words_of.decode_cursor(cursor)
+        words = words_of.query_words(text)
+        places: list[tuple[Cursor, Item]] = []
+        for tier in range(start.tier, TIERS if words else 1):
+            after = start.after if tier == start.tier else ""
+            query = _query(tier, words, words_of.phrase(text), category, after)
+            wanted = limit + 1 - len(places)
+            with self._asking():
+                found = list(self._items.find(query).sort("sort", 1).limit(wanted))
+            places += [(Cursor(tier, document["sort"]), _item(document)) for document in found]
+            if len(places) > limit:
+                break
+        shown = places[:limit]
+        return Page(
+            tuple(item for _, item in shown),
+            words_of.encode_cursor(shown[-1][0]) if len(places) > limit else "",
+        )
+
+    def categories(self) -> dict[str, int]:
+        """Return the categories that have items, by name, with how many."""
+        counted: list[Document] = [
+            {"$match": {"category": {"$gt": ""}}},
+            {"$group": {"_id": "$category", "items": {"$sum": 1}}},
+        ]
+        with self._asking():
+            return {each["_id"]: int(each["items"]) for each in self._items.aggregate(counted)}
+
+    def count(self) -> int:
+        """Return the number of items."""
+        with self._asking():
+            return self._items.count_documents(_LIVE)
+
+    def position(self) -> ViewPosition | None:
+        """Return how far the topic was applied."""
+        with self._asking():
+            held = self._views.find_one({"_id": _VIEW})
+        return None if held is None else ViewPosition(held["epoch"], int(held["offset"]))
+
+    def clear(self) -> None:
+        """Delete every item and the position."""
+        with self._asking():
+            self._views.delete_one({"_id": _VIEW})
+            self._items.delete_many({})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _create_indexes(self) -> None:
+        self._items.create_indexes(
+            [
+                IndexModel([("sort", 1)]),
+                IndexModel([("category", 1), ("sort", 1)]),
+                IndexModel([("title_words", 1), ("sort", 1)]),
+                IndexModel([("words", 1), ("sort", 1)]),
+            ]
+        )
+
+    def _write(self, changes: Mapping[str, Item | None], position: ViewPosition | None) -> None:
+        """Write changes, none of them over something newer."""
+        at = -1 if position is None else position.offset
+        held = {
+            document["_id"]: document["at"]
+            for document in self._items.find({"_id": {"$in": list(changes)}}, {"at": 1})
+        }
+        added: list[Write] = []
+        replaced: list[Write] = []
+        for name, item in changes.items():
+            if position is None and item is None:
+                replaced.append(DeleteOne({"_id": name}))
+            elif name not in held:
+                added.append(InsertOne(_document(name, item, at)))
+            elif position is None:
+                replaced.append(ReplaceOne({"_id": name}, _document(name, item, at)))
+            elif held[name] < at:
+                older = {"_id": name, "at": {"$lt": at}}
+                replaced.append(ReplaceOne(older, _document(name, item, at)))
+        if replaced:
+            self._items.bulk_write(replaced, ordered=False)
+        if added:
+            try:
+                self._items.bulk_write(added, ordered=False)
+            except BulkWriteError as error:
+                failed = error.details.get("writeErrors", [])
+                if any(each["code"] != _DUPLICATE for each in failed):
+                    raise
+                # Another follower was first with these: now they are there, and compared.
+                self._write({name: changes[name] for name in map(_failed_id, failed)}, position)
+
+    def _keep_position(self, position: ViewPosition) -> None:
+        same = {"_id": _VIEW, "epoch": position.epoch}
+        moved = self._views.update_one(same, {"$max": {"offset": position.offset}})
+        if not moved.matched_count:
+            fresh = {"epoch": position.epoch, "offset": position.offset}
+            self._views.replace_one({"_id": _VIEW}, fresh, upsert=True)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Turn what pymongo raises into errors of ours."""
+        try:
+            yield
+        except DocumentTooLarge as error:
+            raise InvalidInput(f"an item is too large for MongoDB: {error}") from error
+        except OperationFailure as error:
+            if error.code in _REFUSED:
+                message = f"MongoDB at {self._where} refuses user or password: {_first_line(error)}"
+            else:
+                message = f"MongoDB at {self._where} refused an operation: {_first_line(error)}"
+            raise CatalogueUnavailable(message) from error
+        except PyMongoError as error:
+            message = (
+                f"MongoDB at {self._where} can't be reached: {_first_line(error)}; check that it"
+                " runs and that the catalogue setting names it"
+            )
+            raise CatalogueUnavailable(message) from error
+
+
+def _document(name: str, item: Item | None, at: int) -> Document:
+    """Return what the collection holds of an item, or of one that was deleted."""
+    if item is None:
+        return {"_id": name, "at": at}
+    terms = words_of.terms(item)
+    plain = {field: getattr(item, field) for field in _PLAIN_FIELDS}
+    return {
+        "_id": name,
+        **plain,
+        "attributes": msgspec.json.encode(item.attributes).decode(),
+        "sort": terms.sort,
+        "title_words": list(terms.title_words),
+        "words": list(terms.words),
+        "at": at,
+    }
+
+
+def _item(document: Document) -> Item:
+    plain = {field: document[field] for field in _PLAIN_FIELDS}
+    attributes = msgspec.json.decode(document["attributes"])
+    return Item(item=document["_id"], **plain, attributes=attributes)
+
+
+def _query(tier: int, words: tuple[str, ...], phrase: str, category: str, after: str) -> Document:
+    """Return the query for the items of one tier of the ranking, after a sort key."""
+    begins = {"sort": {"$regex": f"^{phrase}"}}
+    conditions: list[Document] = [{"sort": {"$gt": after}}]
+    if category:
+        conditions.append({"category": category})
+    if tier == 0 and words:
+        conditions.append(begins)
+    if tier > 0:
+        field = "title_words" if tier == 1 else "words"
+        conditions += [{field: {"$regex": f"^{word}"}} for word in words]
+        conditions.append({"$nor": [begins]})
+    if tier == TIERS - 1:
+        in_title = [{"title_words": {"$regex": f"^{word}"}} for word in words]
+        conditions.append({"$nor": [{"$and": in_title}]})
+    return {"$and": conditions}
+
+
+def _failed_id(error: Mapping[str, Any]) -> str:
+    """Return the id of the document that a bulk insert could not add."""
+    name: str = error["op"]["_id"]
+    return name
+
+
+def _hosts(url: str) -> list[tuple[str, int]]:
+    hosts: list[tuple[str, int]] = pymongo.uri_parser.parse_uri(url, warn=False)["nodelist"]
+    return hosts
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(", full error:")[0][:300]

@@ -1,0 +1,93 @@
+"""Real servers for the tests marked `integration`: each session starts its own and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+class Server:
+    """A server that one of the scripts starts, on a free port, with its data in a folder of its own."""
+
+    def __init__(self, script: str, directory: Path, *options: str) -> None:
+        self.port = two_free_ports()
+        self.directory = directory
+        self._command = [ROOT / "scripts" / script]
+        self._options = ["--port", str(self.port), "--directory", str(directory), *options]
+
+    def run(self, action: str) -> None:
+        done = subprocess.run(  # noqa: S603 - our own script
+            [*self._command, action, *self._options],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> None:
+        self.run("start")
+
+    def stop(self) -> None:
+        self.run("stop")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        pid = int((self.directory / "pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        # Not our child: it is gone when it has no command line left.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            while Path(f"/proc/{pid}/cmdline").read_bytes():
+                time.sleep(0.01)
+
+
+def two_free_ports() -> int:
+    """Return a free port whose next one is free too: a broker's controller listens there."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 1))
+                return port
+
+
+@pytest.fixture(scope="session")
+def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server("kafka", tmp_path_factory.mktemp("kafka"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_url(kafka_server: Server) -> str:
+    return f"kafka://127.0.0.1:{kafka_server.port}"
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server("mongo", tmp_path_factory.mktemp("mongo"))
+    server.start()
+    yield server
+    server.stop()
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture
+def mongo_database_url(mongo_server: Server) -> str:
+    """Return a database that no other test uses."""
+    return f"mongodb://127.0.0.1:{mongo_server.port}/test{next(_databases)}"
