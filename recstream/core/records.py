@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from recstream.core.events import Weights
+
 Source = Literal["popular", "fold-in", "refresh", "content"]
 
 
@@ -55,14 +57,15 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user's list: the record on `recstream.recommendations`, and the body of REST and WebSocket.
 
-    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the control
-    settings). ``epoch`` and ``offset`` are the list's own position and are filled in by its reader.
+    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the rules that
+    ``control`` names by their offset on the control topic). ``epoch`` and ``offset`` are the list's own position and are filled in by its reader.
     """
 
     rec_id: str
     user: str
     generation: int
     delta: int = 0
+    control: int = -1
     as_of: AsOf | None = None
     source: Source
     items: tuple[RecommendedItem, ...]
@@ -144,7 +147,23 @@ class TrainingRequested(
     reason: str = ""
 
 
-ControlRecord = TrainingRequested
+class RulesAdopted(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_field="type"):
+    """From an offset of a partition on, its events weigh and its lists are made by these rules.
+
+    The worker that owns the partition appends it before it folds the first event by them, so that
+    a replay folds every event by the rules that held then. Its own offset on the control topic is
+    the number that lists carry as ``control``.
+    """
+
+    partition: int
+    from_offset: int
+    weights: Weights
+    half_life_ms: float
+    list_size: int
+    adopted_ts: int
+
+
+ControlRecord = TrainingRequested | RulesAdopted
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
