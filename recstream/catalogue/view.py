@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _TP = TopicPartition(CATALOGUE, 0)
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
+_STALL_S = 10
+_STALLS = 20
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Item).decode
 
@@ -106,12 +108,15 @@ class CatalogueView:
     def catch_up(self) -> int:
         """Apply everything that the topic holds now; return the number of records."""
         end = self._log.high_watermark(*_TP)
-        applied = 0
-        while self._reached() < end:
-            count = self.poll(0.05)
+        applied = self.poll()
+        stalled = 0
+        while self._tail is None or self._tail.positions()[_TP] < end:
+            count = self.poll(_STALL_S / _STALLS)
             applied += count
-            if not count and self._tail is not None and self._tail.positions()[_TP] >= end:
-                break
+            stalled = 0 if count else stalled + 1
+            if stalled == _STALLS:
+                message = f"{CATALOGUE} gave nothing for {_STALL_S} s, {end} records were expected"
+                raise LogUnavailable(message)
         return applied
 
     def follow(self) -> None:
@@ -154,10 +159,6 @@ class CatalogueView:
             self._catalogue.clear()
             return earliest
         return held.offset
-
-    def _reached(self) -> int:
-        held = self._catalogue.position()
-        return held.offset if held is not None and held.epoch == self._log.epoch else 0
 
     def _forget(self) -> None:
         tail, self._tail = self._tail, None
