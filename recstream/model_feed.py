@@ -1,0 +1,143 @@
+"""Step 6 of the flow: the models topic → generations and deltas in order, each artifact checked.
+
+Workers and bridges follow it alike, each on its own: no consumer group, so that everyone gets
+every record. Starting costs the records since the newest usable generation, not the whole topic.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from recstream.core.model import Generation
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord
+from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
+from recstream.log.port import EventLog, Record, Tail, TopicPartition
+from recstream.log.topics import MODELS
+from recstream.model_store import ModelStore, fetch
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 256
+_TP = TopicPartition(MODELS, 0)
+_decode = msgspec.json.Decoder(ModelRecord).decode
+
+
+class Unusable(NamedTuple):
+    """A record of the models topic that can't be followed, and why."""
+
+    record: Record
+    error: Exception
+
+
+Step = Generation | DeltaAnnounced | Unusable
+"""What to do next: serve a generation from now on, move it by a delta, or tell about a record."""
+
+
+class ModelFeed:
+    """Reads the models topic from its newest usable generation on.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    store : ModelStore
+    """
+
+    def __init__(self, event_log: EventLog, store: ModelStore) -> None:
+        self._log = event_log
+        self._store = store
+        self._tail: Tail | None = None
+        self._serving: int | None = None
+
+    def newest(self) -> Generation | None:
+        """Return the newest usable generation with all its deltas, None if there is none yet.
+
+        Afterwards `poll` continues behind what is in it. Older generations are tried in turn when
+        an artifact is gone or corrupt.
+        """
+        end = self._log.high_watermark(MODELS, 0)
+        generation: Generation | None = None
+        deltas: list[DeltaAnnounced] = []
+        for record in self._backwards(end):
+            announced = self._read(record)
+            if isinstance(announced, DeltaAnnounced):
+                deltas.append(announced)
+            elif isinstance(announced, GenerationAnnounced):
+                found = self._fetch(record, announced)
+                if isinstance(found, Generation):
+                    generation = found
+                    break
+        if generation is not None:
+            for delta in reversed(deltas):
+                if delta.generation == generation.number:
+                    generation.apply_delta(delta)
+            self._serving = generation.number
+        if self._tail is None:
+            self._tail = self._log.tail({_TP: end})
+        else:
+            self._tail.seek(_TP, end)
+        return generation
+
+    def poll(self, timeout_s: float) -> list[Step]:
+        """Return what came since, waiting up to ``timeout_s`` for the first.
+
+        Artifacts are read here: call it in a thread of its own. Deltas of a generation that could
+        not be used are left out.
+        """
+        if self._tail is None:
+            raise ModelMismatch("call newest() before poll()")
+        steps: list[Step] = []
+        for record in self._tail.poll(timeout_s):
+            announced = self._read(record)
+            if isinstance(announced, GenerationAnnounced):
+                found = self._fetch(record, announced)
+                if isinstance(found, Generation):
+                    self._serving = found.number
+                steps.append(found)
+            elif isinstance(announced, Unusable) or announced.generation == self._serving:
+                steps.append(announced)
+        return steps
+
+    def wake(self) -> None:
+        """Make a `poll` that waits in another thread return now."""
+        if self._tail is not None:
+            self._tail.wake()
+
+    def close(self) -> None:
+        """Release the tail."""
+        if self._tail is not None:
+            self._tail.close()
+
+    def _backwards(self, end: int) -> Iterator[Record]:
+        """Give the records before ``end``, newest first, reading a chunk at a time."""
+        earliest = self._log.earliest(MODELS, 0)
+        while end > earliest:
+            start = at = max(earliest, end - _CHUNK)
+            chunk: list[Record] = []
+            while at < end:
+                part = [r for r in self._log.read(MODELS, 0, at, _CHUNK) if r.offset < end]
+                if not part:
+                    break
+                chunk += part
+                at = part[-1].offset + 1
+            yield from reversed(chunk)
+            end = start
+
+    def _read(self, record: Record) -> ModelRecord | Unusable:
+        try:
+            announced: ModelRecord = _decode(record.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Unusable(record, error)
+        return announced
+
+    def _fetch(self, record: Record, announced: GenerationAnnounced) -> Generation | Unusable:
+        try:
+            return fetch(self._store, announced)
+        except (ArtifactCorrupt, NotFound) as error:
+            log.error(  # noqa: TRY400 - the message says all there is to know
+                "model not adopted generation=%d error=%s", announced.generation, error
+            )
+            return Unusable(record, error)
