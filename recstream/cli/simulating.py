@@ -1,0 +1,115 @@
+"""`recstream simulate`: made-up customers who go on shopping, through REST or into the log."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from recstream.cli.options import is_terminal, json_option, say, settings_options
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.simulate.driver import Report
+
+
+@click.command(short_help="Send the events of made-up customers at a rate.")
+@settings_options("host", "port")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0.01, max=100_000),
+    default=50.0,
+    show_default=True,
+    help="Events a second.",
+)
+@click.option(
+    "--users", type=click.IntRange(min=1), default=200, show_default=True, help="Customers."
+)
+@click.option(
+    "--items", type=click.IntRange(min=12), default=480, show_default=True, help="Products."
+)
+@click.option("--events", type=click.IntRange(min=1), help="Stop after so many.")
+@click.option("--url", help="Bridge to post to.  [default: the one the settings describe]")
+@click.option("--token", help="Service token, where the bridge asks for one.")
+@click.option("--direct", is_flag=True, help="Append straight to the log, without a bridge.")
+@click.option("--shop-seed", type=int, default=0, show_default=True, help="Which shop.")
+@json_option
+def simulate(
+    settings: Settings,
+    rate: float,
+    users: int,
+    items: int,
+    events: int | None,
+    url: str | None,
+    token: str | None,
+    direct: bool,
+    shop_seed: int,
+    as_json: bool,
+) -> None:
+    """Send the events of made-up customers, with latent tastes and changing fashions.
+
+    The products are those that `recstream up` fills an empty log with, as long as --items and
+    --shop-seed are left alone. Runs until Ctrl-C, unless --events says when to stop.
+
+    \b
+    Examples:
+      recstream simulate --rate 50 --users 200
+      recstream simulate --events 10000 --rate 100000 --direct
+    """
+    from recstream.simulate.driver import direct_sink, drive, rest_sink
+
+    if direct:
+        sink = direct_sink(settings)
+    else:
+        sink = rest_sink(url or f"http://{settings.host}:{settings.port}", token)
+    progress = _Progress(events) if is_terminal() and not as_json else None
+    try:
+        report = drive(
+            sink,
+            rate=rate,
+            n_users=users,
+            n_items=items,
+            shop_seed=shop_seed,
+            # Another start, other visits: nothing else here may depend on the clock.
+            seed=time.time_ns(),
+            n_events=events,
+            on_progress=progress,
+        )
+    finally:
+        sink.close()
+        if progress is not None:
+            progress.close()
+    say(
+        report,
+        f"{report.accepted:,} events accepted, {report.rejected:,} rejected in "
+        f"{report.seconds:.1f} s ({report.accepted / max(report.seconds, 1e-9):,.0f}/s)",
+        as_json=as_json,
+    )
+
+
+class _Progress:
+    """A bar on standard error that says how fast it goes."""
+
+    def __init__(self, total: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("events"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("events", total=total, rate="")
+        self._progress.start()
+
+    def __call__(self, report: Report) -> None:
+        rate = f"{report.accepted / max(report.seconds, 1e-9):,.0f}/s"
+        done = report.accepted + report.rejected
+        self._progress.update(self._task, completed=done, rate=rate)
+
+    def close(self) -> None:
+        self._progress.stop()
