@@ -14,16 +14,20 @@ import numpy as np
 
 from recstream.core.als_model import ALSModel
 from recstream.core.foldin import (
-    FixedSide,
+    Axes,
+    Plan,
     Rows,
     Side,
     Solved,
     Solver,
     as_rows,
+    make_plan,
     principal_axes,
     solve,
+    turn,
+    width_of,
 )
-from recstream.core.kernels.arrays import Float32s, Int64s
+from recstream.core.kernels.arrays import Float32s, Float64s, Int64s
 from recstream.core.kernels.pool import Pool, pool
 from recstream.core.objective import Objective, count_weights, mean_count
 from recstream.errors import InvalidInput
@@ -146,75 +150,100 @@ class ALS:
             )
         tell = callback or (lambda _: None)
         begun = default_timer()
-        items = users.transposed()
-        X, Y = self._start(len(users), len(items), init)
-        tell(Iteration(0, None, default_timer() - begun, "prepared"))
-        means = (mean_count(user_counts), mean_count(item_counts))
+        X, Y = self._start(len(users), users.n_columns, init)
         with pool(self.threads) as workers:
+            user_side = self._side("users", users, user_counts, item_counts)
+            item_side = self._side("items", users.transposed(), item_counts, user_counts)
+            tell(Iteration(0, None, default_timer() - begun, "prepared"))
             for number in range(1, self.iterations + 1):
                 begun = default_timer()
-                penalty = self._half_step("users", users, X, Y, item_counts, means, workers).penalty
-                loss = self._half_step("items", items, Y, X, user_counts, means, workers).loss
+                penalty = self._half_step(user_side, X, Y, workers).penalty
+                loss = self._half_step(item_side, Y, X, workers).loss
                 tell(Iteration(number, loss + penalty, default_timer() - begun))
+            rotation, spectrum = self._axes(user_side, Y, workers)
+            turn(Y, rotation, np.arange(len(Y)), pool=workers)
+            turn(X, rotation, np.arange(len(X)), pool=workers)
+        d = self.n_factors
         return ALSModel(
-            Y,
+            np.ascontiguousarray(Y[:, :d]),
             item_counts,
             objective=self.objective,
-            mean_user_count=means[0],
-            mean_item_count=means[1],
-            user_factors=X,
+            mean_user_count=mean_count(user_counts),
+            user_factors=np.ascontiguousarray(X[:, :d]),
             user_counts=user_counts,
+            spectrum=spectrum[:d],
+            missing_total=user_side.missing_total,
         )
 
     def _start(
         self, n_users: int, n_items: int, init: ALSModel | None
     ) -> tuple[Float32s, Float32s]:
-        """Return factors to start from: those of `init` where it has some, small noise for new items."""
+        """Return factors to start from: those of `init`, small noise for items it lacks."""
         d = self.n_factors
+        X, Y = (np.zeros((n, width_of(d)), np.float32) for n in (n_users, n_items))
         generator = np.random.Generator(np.random.PCG64(self.seed))
-        Y = generator.standard_normal((n_items, d), np.float32) * np.float32(0.1 / np.sqrt(d))
-        X = np.zeros((n_users, d), np.float32)
+        Y[:, :d] = generator.standard_normal((n_items, d), np.float32) * np.float32(
+            0.1 / np.sqrt(d)
+        )
         if init is not None:
             if init.n_factors != d:
                 raise InvalidInput(f"init must have {d} factors, got {init.n_factors}")
             known = min(n_items, init.n_items)
-            Y[:known] = init.item_factors[:known]
+            Y[:known, :d] = init.item_factors[:known]
             if init.user_factors is not None:
                 known = min(n_users, len(init.user_factors))
-                X[:known] = init.user_factors[:known]
+                X[:known, :d] = init.user_factors[:known]
         return X, Y
 
-    def _half_step(
-        self,
-        side: Side,
-        rows: Rows,
-        out: Float32s,
-        factors: Float32s,
-        counts: Int64s,
-        means: tuple[float, float],
-        workers: Pool,
-    ) -> Solved:
-        """Solve one side against the other, both in the other's principal axes afterwards."""
-        fixed_which = 1 if side == "users" else 0
+    def _side(self, side: Side, rows: Rows, counts: Int64s, fixed_counts: Int64s) -> _HalfStep:
+        """Return what a half-step for one side needs, whatever the factors."""
         objective = self.objective
-        mean = means[fixed_which]
-        missing = count_weights(counts, mean, objective.missing_exponents[fixed_which])
-        rotation, spectrum = principal_axes(factors, missing, objective.unobserved_weight)
-        factors[:] = factors @ rotation
-        out[:] = out @ rotation
-        fixed = FixedSide(
-            factors,
-            spectrum,
-            count_weights(counts, mean, objective.positive_exponents[fixed_which]),
-            objective.unobserved_weight * float(missing.sum(dtype=np.float64)),
-        )
-        return solve(
+        which = 1 if side == "users" else 0
+        mean = mean_count(fixed_counts)
+        missing = count_weights(fixed_counts, mean, objective.missing_exponents[which])
+        missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
+        plan = make_plan(
             rows,
-            fixed,
-            objective,
             side,
-            means[1 - fixed_which],
-            out=out,
+            objective,
+            mean=mean_count(counts),
+            weight=count_weights(fixed_counts, mean, objective.positive_exponents[which]),
+            missing_total=missing_total,
+            n_factors=self.n_factors,
             solver=self.solver,
+            n_tasks=16 * self.threads,
+        )
+        moved = np.concatenate([np.empty(0, np.int64), *plan.gradient])
+        return _HalfStep(plan, missing, missing_total, np.sort(moved))
+
+    def _axes(self, half: _HalfStep, factors: Float32s, workers: Pool) -> tuple[Float64s, Float32s]:
+        """Return the principal axes of the fixed side of a half-step."""
+        return principal_axes(
+            factors,
+            self.n_factors,
+            half.fixed_missing,
+            self.objective.unobserved_weight,
             pool=workers,
         )
+
+    def _half_step(
+        self, half: _HalfStep, out: Float32s, factors: Float32s, workers: Pool
+    ) -> Solved:
+        """Solve one side against the other, both in the other's principal axes afterwards."""
+        rotation, spectrum = self._axes(half, factors, workers)
+        turn(factors, rotation, np.arange(len(factors)), pool=workers)
+        turn(out, rotation, half.moved, pool=workers)
+        return solve(half.plan, Axes(factors, spectrum, self.n_factors), out, pool=workers)
+
+
+@dataclass(frozen=True)
+class _HalfStep:
+    """A plan, and what its fixed side weighs as missing entries.
+
+    `moved` are the rows that start from their old factors, which must be rotated with the rest.
+    """
+
+    plan: Plan
+    fixed_missing: Float32s
+    missing_total: float
+    moved: Int64s

@@ -15,10 +15,21 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import scipy.linalg
 
-from recstream.core.foldin import FixedSide, Rows, as_rows, principal_axes, solve
+from recstream.core.foldin import (
+    Axes,
+    Plan,
+    Rows,
+    as_rows,
+    make_plan,
+    padded,
+    principal_axes,
+    solve,
+    turn,
+    width_of,
+)
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.pool import pool
-from recstream.core.objective import Objective, count_weights, mean_count, row_terms
+from recstream.core.objective import Objective, count_weights, mean_count
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
 if TYPE_CHECKING:
@@ -101,10 +112,13 @@ class ALSModel:
             missing = count_weights(
                 self.item_counts, self.mean_item_count, objective.missing_exponents[1]
             )
-            rotation, spectrum = principal_axes(item_factors, missing, objective.unobserved_weight)
+            rotation, spectrum = principal_axes(
+                padded(item_factors), n_factors, missing, objective.unobserved_weight
+            )
+            spectrum = spectrum[:n_factors]
             missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
-            item_factors = item_factors @ rotation
-            user_factors = None if user_factors is None else user_factors @ rotation
+            item_factors = _turned(item_factors, rotation)
+            user_factors = None if user_factors is None else _turned(user_factors, rotation)
         spectrum = np.ascontiguousarray(spectrum, np.float32)
         if spectrum.shape != (n_factors,) or not np.all(np.isfinite(spectrum) & (spectrum >= 0)):
             raise InvalidInput(f"spectrum must be {n_factors} finite numbers of at least 0")
@@ -112,7 +126,13 @@ class ALSModel:
         self.user_factors = user_factors
         self.spectrum = spectrum
         self.missing_total = _positive(missing_total, "missing_total")
-        self._user_side: FixedSide | None = None
+        self._user_prior: tuple[Float64s, Float32s, float] | None = None
+        wide = np.ones(width_of(n_factors), np.float32)
+        wide[:n_factors] = spectrum
+        self._items = Axes(padded(item_factors), wide, n_factors)
+        self._item_weight = count_weights(
+            self.item_counts, self.mean_item_count, objective.positive_exponents[1]
+        )
 
     @property
     def n_factors(self) -> int:
@@ -128,17 +148,6 @@ class ALSModel:
     def params(self) -> dict[str, Any]:
         """The objective's numbers and `n_factors`, as plain JSON values."""
         return {"n_factors": self.n_factors, **self.objective.as_dict()}
-
-    def _items(self) -> FixedSide:
-        """Return the items as the side that users are solved against."""
-        return FixedSide(
-            self.item_factors,
-            self.spectrum,
-            count_weights(
-                self.item_counts, self.mean_item_count, self.objective.positive_exponents[1]
-            ),
-            self.missing_total,
-        )
 
     def fold_in(self, interactions: object, *, threads: int = 1) -> Float32s:
         """Return the factors of users with these histories.
@@ -156,18 +165,24 @@ class ALSModel:
         (b, n_factors) float32
         """
         rows = as_rows(interactions, "interactions", n_columns=self.n_items)
-        out = np.empty((len(rows), self.n_factors), np.float32)
+        plan = self._user_plan(rows, threads)
+        out = np.empty((len(rows), self._items.factors.shape[1]), np.float32)
         with pool(threads) as workers:
-            solve(
-                rows,
-                self._items(),
-                self.objective,
-                "users",
-                self.mean_user_count,
-                out=out,
-                pool=workers,
-            )
-        return out
+            solve(plan, self._items, out, pool=workers)
+        return np.ascontiguousarray(out[:, : self.n_factors])
+
+    def _user_plan(self, rows: Rows, n_tasks: int = 1) -> Plan:
+        """Return the plan to solve users exactly."""
+        return make_plan(
+            rows,
+            "users",
+            self.objective,
+            mean=self.mean_user_count,
+            weight=self._item_weight,
+            missing_total=self.missing_total,
+            n_factors=self.n_factors,
+            n_tasks=n_tasks,
+        )
 
     def fold_in_items(
         self,
@@ -200,34 +215,45 @@ class ALSModel:
         counts = self.user_counts if user_counts is None else user_counts
         counts = _counts(counts, "user_counts", len(users))
         rows = as_rows(interactions, "interactions", n_columns=len(users))
-        missing = count_weights(
-            self.user_counts, self.mean_user_count, self.objective.missing_exponents[0]
-        )
-        rotation, spectrum = principal_axes(
-            self.user_factors, missing, self.objective.unobserved_weight
-        )
+        if self._user_prior is None:
+            self._user_prior = self._weigh_users(self.user_factors, self.user_counts)
+        rotation, spectrum, missing_total = self._user_prior
         # Only the users these items have are rotated: a delta touches few of them.
         touched, columns = np.unique(rows.indices, return_inverse=True)
-        fixed = FixedSide(
-            users[touched] @ rotation,
-            spectrum,
-            count_weights(
+        near = padded(users[touched])
+        turn(near, rotation, np.arange(len(near)))
+        plan = make_plan(
+            Rows(rows.indptr, columns.astype(np.int32), rows.weights, len(touched)),
+            "items",
+            self.objective,
+            mean=self.mean_item_count,
+            weight=count_weights(
                 counts[touched], self.mean_user_count, self.objective.positive_exponents[0]
             ),
-            self.objective.unobserved_weight * float(missing.sum(dtype=np.float64)),
+            missing_total=missing_total,
+            n_factors=self.n_factors,
+            n_tasks=threads,
         )
-        out = np.empty((len(rows), self.n_factors), np.float32)
+        out = np.empty((len(rows), near.shape[1]), np.float32)
         with pool(threads) as workers:
-            solve(
-                Rows(rows.indptr, columns.astype(np.int32), rows.weights, len(touched)),
-                fixed,
-                self.objective,
-                "items",
-                self.mean_item_count,
-                out=out,
-                pool=workers,
-            )
-        return np.ascontiguousarray(out @ rotation.T)
+            solve(plan, Axes(near, spectrum, self.n_factors), out, pool=workers)
+        turn(out, rotation.T, np.arange(len(out)))
+        return np.ascontiguousarray(out[:, : self.n_factors])
+
+    def _weigh_users(
+        self, user_factors: Float32s, user_counts: Int64s
+    ) -> tuple[Float64s, Float32s, float]:
+        """Return the users' principal axes, spectrum and total weight as missing entries."""
+        objective = self.objective
+        missing = count_weights(user_counts, self.mean_user_count, objective.missing_exponents[0])
+        rotation, spectrum = principal_axes(
+            padded(user_factors), self.n_factors, missing, objective.unobserved_weight
+        )
+        return (
+            rotation,
+            spectrum,
+            objective.unobserved_weight * float(missing.sum(dtype=np.float64)),
+        )
 
     def with_items(
         self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None
@@ -259,7 +285,7 @@ class ALSModel:
         item_counts[: self.n_items] = self.item_counts
         if counts is not None:
             item_counts[index] = _counts(counts, "counts", len(index))
-        return ALSModel(
+        model = ALSModel(
             item_factors,
             item_counts,
             objective=self.objective,
@@ -270,6 +296,8 @@ class ALSModel:
             spectrum=self.spectrum,
             missing_total=self.missing_total,
         )
+        model._user_prior = self._user_prior
+        return model
 
     def recommend(
         self,
@@ -358,21 +386,9 @@ class ALSModel:
 
     def _system(self, rows: Rows) -> tuple[Float64s, Float64s]:
         """Return one row's weights (h,) and the diagonal (d,) of its prior."""
-        scale, ridge, missing = (np.empty(len(rows), np.float32) for _ in range(3))
-        items = self._items()
-        row_terms(
-            rows.indptr,
-            rows.indices,
-            rows.weights,
-            items.weight,
-            self.mean_user_count,
-            self.objective.terms("users", self.missing_total),
-            scale,
-            ridge,
-            missing,
-        )
-        weights = (scale[0] * rows.weights * items.weight[rows.indices]).astype(np.float64)
-        return weights, (self.spectrum + ridge[0]).astype(np.float64)
+        plan = self._user_plan(rows)
+        weights = plan.scale[0] * rows.weights * self._item_weight[rows.indices]
+        return weights.astype(np.float64), (self.spectrum + plan.ridge[0]).astype(np.float64)
 
     def arrays(self) -> dict[str, Any]:
         """Return everything the model is made of, as named arrays for a checked ``.npz``."""
@@ -489,6 +505,14 @@ def _digest(named: dict[str, Any]) -> str:
         digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         digest.update(array.data)
     return digest.hexdigest()
+
+
+def _turned(factors: Float32s, rotation: Float64s) -> Float32s:
+    """Return a rotated copy of factors."""
+    out = padded(factors)
+    out = out.copy() if out is factors else out
+    turn(out, rotation, np.arange(len(out)))
+    return np.ascontiguousarray(out[:, : factors.shape[1]])
 
 
 def _factors(

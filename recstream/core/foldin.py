@@ -18,16 +18,39 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 
-from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.kernels.dense import OUTER_COLUMNS, add_gramian, panels, rotate
+from recstream.core.kernels.exact import solve_dual, solve_primal
+from recstream.core.kernels.gradients import improve
 from recstream.core.kernels.plain import solve_plain
 from recstream.core.kernels.pool import SERIAL, Pool
+from recstream.core.kernels.vector import HAS_AVX2, LANES
 from recstream.core.objective import Objective, row_terms
 from recstream.errors import InvalidInput, ModelError
 
 Solver = Literal["mixed", "exact"]
 Side = Literal["users", "items"]
 
-__all__ = ["FixedSide", "Rows", "Solved", "Solver", "as_rows", "principal_axes", "solve"]
+__all__ = [
+    "Axes",
+    "Plan",
+    "Rows",
+    "Side",
+    "Solved",
+    "Solver",
+    "as_rows",
+    "make_plan",
+    "padded",
+    "principal_axes",
+    "solve",
+    "turn",
+    "width_of",
+]
+
+DUAL_UP_TO = 16
+"""With ``solver="mixed"``, rows up to this length are solved by their dual."""
+TURNED = 2048
+"""Rows that one task rotates."""
 
 
 @dataclass(frozen=True)
@@ -123,24 +146,46 @@ def as_rows(matrix: object, name: str, *, n_columns: int | None = None) -> Rows:
 
 
 @dataclass(frozen=True)
-class FixedSide:
-    """One side's factors in their principal axes, and its weights: what rows are solved against.
+class Axes:
+    """One side's factors in their principal axes: what rows are solved against.
 
     Attributes
     ----------
-    factors : (m, d) float32
-    spectrum : (d,) float32
-        ``α₀ Λ``, ascending.
-    weight : (m,) float32
-        The positives' separable weight, p_i.
-    missing_total : float
-        ``α₀ Σ m_i``.
+    factors : (m, width) float32
+        Zeros beyond `n_factors`; the width is a multiple of LANES.
+    spectrum : (width,) float32
+        ``α₀ Λ``, descending; one beyond `n_factors`.
+    n_factors : int
     """
 
     factors: Float32s
     spectrum: Float32s
+    n_factors: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows with their weights and the order in which they are solved; made once per training.
+
+    Attributes
+    ----------
+    scale, ridge, missing : (n,) float32
+        See `recstream.core.objective.row_terms`.
+    weight : (n_columns,) float32
+        The positives' separable weight of the fixed side.
+    short, long, gradient : list of (k,) int64
+        Tasks: rows for the dual, the primal and conjugate gradients.
+    """
+
+    rows: Rows
+    side: Side
+    scale: Float32s
+    ridge: Float32s
+    missing: Float32s
     weight: Float32s
-    missing_total: float
+    short: list[Int64s]
+    long: list[Int64s]
+    gradient: list[Int64s]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,83 +198,208 @@ class Solved:
         All terms they take part in, their regularization among them.
     penalty : float
         Their regularization alone.
+    skipped : int
+        Rows left as they were, because they were good enough.
     """
 
     loss: float
     penalty: float
+    skipped: int
+
+
+def width_of(n_factors: int) -> int:
+    """Return the length of a padded row of factors.
+
+    >>> width_of(1) == LANES
+    True
+    """
+    return -(-n_factors // LANES) * LANES
+
+
+def padded(factors: Float32s) -> Float32s:
+    """Return factors as rows of whole vectors; the same array where they are already."""
+    n, d = factors.shape
+    if d % LANES == 0:
+        return factors
+    out = np.zeros((n, width_of(d)), np.float32)
+    out[:, :d] = factors
+    return out
 
 
 def principal_axes(
-    factors: Float32s, missing: Float32s, unobserved_weight: float
-) -> tuple[Float32s, Float32s]:
-    """Return the rotation Q (d, d) and the spectrum (d,) of ``α₀ Σ m_i y_i y_iᵀ``."""
-    gramian = unobserved_weight * ((factors * missing[:, None]).T @ factors).astype(np.float64)
-    values, vectors = np.linalg.eigh((gramian + gramian.T) / 2)
-    return vectors.astype(np.float32), np.maximum(values, 0.0).astype(np.float32)
-
-
-def solve(
-    rows: Rows,
-    fixed: FixedSide,
-    objective: Objective,
-    side: Side,
-    mean: float,
+    factors: Float32s,
+    n_factors: int,
+    missing: Float32s,
+    unobserved_weight: float,
     *,
-    out: Float32s,
-    solver: Solver = "exact",
     pool: Pool = SERIAL,
-) -> Solved:
-    """Solve every row against the fixed side, in place.
+) -> tuple[Float64s, Float32s]:
+    """Return the rotation (d, d) into the principal axes and the spectrum (width,).
+
+    Sums don't depend on the number of threads; LAPACK's eigenvectors may.
+
+    Parameters
+    ----------
+    factors : (m, width) float32
+        Padded.
+    missing : (m,) float32
+        The missing entries' separable weight m_i.
+    """
+    m, width = factors.shape
+    wide = -(-width // OUTER_COLUMNS) * OUTER_COLUMNS
+    step = max(4096, -(-m // 64))
+    starts = range(0, m, step)
+    parts = np.zeros((len(starts), wide, wide))
+    flat = factors.reshape(-1)
+    pool.run(
+        lambda part: add_gramian(
+            flat, width, missing, starts[part], min(starts[part] + step, m), parts[part]
+        ),
+        range(len(starts)),
+    )
+    gramian = unobserved_weight * parts.sum(axis=0)[:n_factors, :n_factors]
+    values, vectors = np.linalg.eigh(gramian)  # reads the lower triangle only
+    spectrum = np.ones(width, np.float32)
+    spectrum[:n_factors] = np.maximum(values[::-1], 0.0)
+    return vectors[:, ::-1], spectrum
+
+
+def turn(factors: Float32s, rotation: Float64s, rows: Int64s, *, pool: Pool = SERIAL) -> None:
+    """Rotate some rows of padded factors in place."""
+    width = factors.shape[1]
+    flat = factors.reshape(-1)
+    cut = panels(rotation, width)
+    pool.run(
+        lambda start: rotate(flat, width, cut, rows[start : start + TURNED]),
+        range(0, len(rows), TURNED),
+    )
+
+
+def make_plan(
+    rows: Rows,
+    side: Side,
+    objective: Objective,
+    *,
+    mean: float,
+    weight: Float32s,
+    missing_total: float,
+    n_factors: int,
+    solver: Solver = "exact",
+    n_tasks: int = 1,
+) -> Plan:
+    """Weigh the rows and sort them into tasks of about equal cost.
 
     Parameters
     ----------
     rows : Rows
-        Their entries; columns are rows of `fixed`.
+        Their entries; columns are rows of the fixed side.
     side : {"users", "items"}
         Which side the rows are; it chooses the exponents.
     mean : float
         Mean count of that side in the training matrix.
-    out : (n, d) float32
-        Overwritten. With ``solver="mixed"`` the values in it are where long rows start from.
+    weight, missing_total : (n_columns,) float32 and float
+        Of the fixed side: the positives' separable weights, and ``α₀ Σ m``.
+    """
+    n = len(rows)
+    scale, ridge, missing = np.empty((3, n), np.float32)
+    terms = objective.terms(side, missing_total)
+    row_terms(rows.indptr, rows.indices, rows.weights, weight, mean, terms, scale, ridge, missing)
+    lengths = np.diff(rows.indptr)
+    order = np.argsort(lengths, kind="stable")
+    lengths = lengths[order]
+    direct = int(np.searchsorted(lengths, _direct(n_factors, solver), side="right"))
+    short, rest = order[:direct], order[direct:]
+    cost = lengths[:direct] * (lengths[:direct] + 16) + 64
+    cut = _tasks(rest, lengths[direct:], n_tasks)
+    return Plan(
+        rows,
+        side,
+        scale,
+        ridge,
+        missing,
+        weight,
+        _tasks(short, cost, n_tasks),
+        cut if solver == "exact" else [],
+        cut if solver == "mixed" else [],
+    )
+
+
+def _direct(n_factors: int, solver: Solver) -> int:
+    """Return the longest row that is solved by its dual."""
+    return n_factors if solver == "exact" else min(n_factors, DUAL_UP_TO)
+
+
+def _tasks(order: Int64s, cost: Int64s, n_tasks: int) -> list[Int64s]:
+    """Cut an order of rows into tasks of about equal cost and whole groups, dearest first."""
+    if n_tasks == 1 or len(order) <= LANES:
+        return [order] if len(order) else []
+    running = np.cumsum(cost)
+    goals = running[-1] * np.arange(1, n_tasks) / n_tasks
+    cuts = np.unique(np.searchsorted(running, goals) // LANES * LANES)
+    return [part for part in np.split(order, cuts) if len(part)][::-1]
+
+
+def solve(
+    plan: Plan,
+    fixed: Axes,
+    out: Float32s,
+    *,
+    pool: Pool = SERIAL,
+    simd: bool = HAS_AVX2,
+    steps: int = 3,
+    tolerance: float = 0.0,
+) -> Solved:
+    """Solve every row of a plan against the fixed side, in place.
+
+    Parameters
+    ----------
+    out : (n, width) float32
+        Overwritten. Rows for conjugate gradients start from what is in it, in the axes of
+        `fixed`.
     pool : Pool
         Where the work runs; the result has the same bits for any number of threads.
+    simd : bool
+        Whether to use the vector kernels; by default where the processor has AVX2.
+    steps, tolerance : int, float
+        Of conjugate gradients; see `improve`.
 
     Raises
     ------
     ModelError
         A factor would not be finite: the numbers overflow float32.
     """
-    n = len(rows)
-    scale, ridge, missing = (np.empty(n, np.float32) for _ in range(3))
-    terms = objective.terms(side, fixed.missing_total)
-    row_terms(
-        rows.indptr, rows.indices, rows.weights, fixed.weight, mean, terms, scale, ridge, missing
+    rows = plan.rows
+    width = fixed.factors.shape[1]
+    z, target = fixed.factors.reshape(-1), out.reshape(-1)
+    entries = (rows.indptr, rows.indices, rows.weights, plan.weight, plan.scale, plan.ridge)
+    loss = np.empty(len(rows))
+    skipped = []
+
+    def dual(part: Int64s) -> None:
+        solve_dual(z, width, fixed.spectrum, part, *entries, target, loss)
+
+    def primal(part: Int64s) -> None:
+        solve_primal(z, width, fixed.n_factors, fixed.spectrum, part, *entries, target, loss)
+
+    def plain(part: Int64s) -> None:
+        solve_plain(fixed.factors, fixed.spectrum, part, *entries, out, loss)
+
+    def gradient(part: Int64s) -> None:
+        skipped.append(
+            improve(z, width, fixed.spectrum, part, *entries, steps, tolerance, target, loss)
+        )
+
+    pool.run_all(
+        (gradient if simd else plain, plan.gradient),
+        (primal if simd else plain, plan.long),
+        (dual if simd else plain, plan.short),
     )
-    loss = np.empty(n)
-    order = np.argsort(np.diff(rows.indptr), kind="stable")
-
-    def run(part: Int64s) -> None:
-        solve_plain(
-            fixed.factors,
-            fixed.spectrum,
-            part,
-            rows.indptr,
-            rows.indices,
-            rows.weights,
-            fixed.weight,
-            scale,
-            ridge,
-            out,
-            loss,
-        )
-
-    pool.run(run, np.array_split(order, max(1, min(64, n // 64))))
-    total = float(loss @ missing)
+    total = float(loss @ plan.missing)
     if not np.isfinite(total):
-        bad = int(np.flatnonzero(~np.isfinite(loss))[0])
+        bad = np.flatnonzero(~np.isfinite(loss))
         raise ModelError(
-            f"the factors of row {bad} of the {side} are not finite; "
-            "scale the weights down or raise the regularization"
+            f"the factors of {len(bad)} rows of the {plan.side}, the first of them row "
+            f"{bad[:1]}, are not finite; scale the weights down or raise the regularization"
         )
-    penalty = float(np.einsum("ij,ij->i", out, out) @ (ridge * missing))
-    return Solved(total, penalty)
+    squares = np.einsum("ij,ij->i", out, out)
+    return Solved(total, float(squares @ (plan.ridge * plan.missing)), sum(skipped))

@@ -25,11 +25,16 @@ class Pool:
 
     def run(self, work: Callable[[Task], object], tasks: Iterable[Task]) -> None:
         """Run `work` on every task and wait; the first error is raised after all have ended."""
+        self.run_all((work, tasks))
+
+    def run_all(self, *jobs: tuple[Callable[[Task], object], Iterable[Task]]) -> None:
+        """Run several kinds of work, each on its tasks, and wait for all of them."""
         if self._executor is None:
-            for task in tasks:
-                work(task)
+            for work, tasks in jobs:
+                for task in tasks:
+                    work(task)
             return
-        futures = [self._executor.submit(work, task) for task in tasks]
+        futures = [self._executor.submit(work, task) for work, tasks in jobs for task in tasks]
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]

@@ -1,0 +1,149 @@
+"""Half of step 5 of the flow: long rows by a few warm-started steps of conjugate gradients.
+
+The system is the one of `recstream.core.kernels.exact`. The diagonal D, which all rows share up
+to their ridge, is the preconditioner: that is conjugate gradients on the whitened system, whose
+eigenvalues all but the row's own entries are one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.kernels.jit import compiled
+from recstream.core.kernels.tiles import GROUP, axpy_group, dot_group
+from recstream.core.kernels.vector import (
+    LANES,
+    add,
+    divide,
+    fma,
+    lane_sum,
+    load,
+    multiply,
+    negate,
+    splat,
+    store,
+    zero,
+)
+
+__all__ = ["improve"]
+
+
+@compiled
+def improve(
+    z: Float32s,
+    width: int,
+    spectrum: Float32s,
+    order: Int64s,
+    indptr: Int64s,
+    indices: Int32s,
+    weights: Float32s,
+    fixed_weight: Float32s,
+    scale: Float32s,
+    ridge: Float32s,
+    steps: int,
+    tolerance: float,
+    out: Float32s,
+    loss: Float64s,
+) -> int:
+    """Take `steps` steps from the factors in `out` for every row in `order`.
+
+    A row whose residual r is so small that ``rᵀD⁻¹r ≤ tolerance · Σ w`` is left as it is: that
+    number bounds how far its loss is above the least possible one.
+
+    Returns
+    -------
+    int
+        Rows left as they were.
+    """
+    longest = 0
+    for row in order:
+        longest = max(longest, indptr[row + 1] - indptr[row])
+    padded = (longest + GROUP - 1) // GROUP * GROUP + LANES
+    offsets = np.empty(padded, np.int64)
+    known = np.empty(padded, np.float32)
+    dots = np.empty(padded, np.float32)
+    x = np.empty(width, np.float32)
+    r = np.empty(width, np.float32)
+    p = np.empty(width, np.float32)
+    q = np.empty(width, np.float32)
+    skipped = 0
+    for row in order:
+        start = indptr[row]
+        n = indptr[row + 1] - start
+        filled = (n + GROUP - 1) // GROUP * GROUP
+        shift = splat(ridge[row])
+        for a in range(n):
+            item = np.int64(indices[start + a])
+            offsets[a] = item * width
+            known[a] = scale[row] * weights[start + a] * fixed_weight[item]
+        for a in range(n, filled):
+            offsets[a] = 0
+            known[a] = 0.0
+        # r = Σ w (1 - zᵀx) z - D x, and the loss at x
+        energy = zero()
+        for k in range(0, width, LANES):
+            value = load(out, row * width + k)
+            store(x, k, value)
+            weighted = multiply(add(load(spectrum, k), shift), value)
+            energy = fma(weighted, value, energy)
+            store(r, k, negate(weighted))
+        for a in range(0, filled, GROUP):
+            dot_group(z, offsets, a, x, width, dots, a)
+        lost = np.float64(lane_sum(energy))
+        total = 0.0
+        for a in range(filled):
+            miss = np.float32(1.0) - dots[a]
+            total += known[a]
+            dots[a] = known[a] * miss
+            lost += dots[a] * miss
+        for a in range(0, filled, GROUP):
+            axpy_group(z, offsets, a, dots, r, width)
+        strength = zero()
+        for k in range(0, width, LANES):
+            residual = load(r, k)
+            step = divide(residual, add(load(spectrum, k), shift))
+            strength = fma(residual, step, strength)
+            store(p, k, step)
+        rho = lane_sum(strength)
+        if rho <= tolerance * total:
+            loss[row] = lost
+            skipped += 1
+            continue
+        for number in range(steps):
+            for k in range(0, width, LANES):
+                store(q, k, multiply(add(load(spectrum, k), shift), load(p, k)))
+            for a in range(0, filled, GROUP):
+                dot_group(z, offsets, a, p, width, dots, a)
+            for a in range(filled):
+                dots[a] *= known[a]
+            for a in range(0, filled, GROUP):
+                axpy_group(z, offsets, a, dots, q, width)
+            curvature = zero()
+            for k in range(0, width, LANES):
+                curvature = fma(load(p, k), load(q, k), curvature)
+            steepness = lane_sum(curvature)
+            if not steepness > 0.0:
+                break
+            length = rho / steepness
+            lost -= length * rho
+            along = splat(length)
+            strength = zero()
+            for k in range(0, width, LANES):
+                store(x, k, fma(along, load(p, k), load(x, k)))
+                residual = fma(negate(along), load(q, k), load(r, k))
+                store(r, k, residual)
+                step = divide(residual, add(load(spectrum, k), shift))
+                strength = fma(residual, step, strength)
+            before = rho
+            rho = lane_sum(strength)
+            if number + 1 == steps or rho <= tolerance * total:
+                break
+            keep = splat(rho / before)
+            for k in range(0, width, LANES):
+                step = divide(load(r, k), add(load(spectrum, k), shift))
+                store(p, k, fma(keep, load(p, k), step))
+        for k in range(0, width, LANES):
+            store(out, row * width + k, load(x, k))
+        loss[row] = lost
+    return skipped

@@ -1,0 +1,233 @@
+"""SIMD vectors as numba values, so that the kernels of steps 5–7 are written in plain Python.
+
+A vector is `LANES` float32 numbers in one register. Its operations are target-independent LLVM
+instructions, which the compiler lowers to what the processor has; `LANES` is 16 with AVX-512
+and 8 otherwise. Addresses are ``(flat array, offset)``; nothing checks them.
+
+Sums have a fixed order: `fma` rounds once where the processor can, `dots` adds lanes pairwise.
+So a kernel gives the same bits for the same numbers, wherever they lie in memory.
+"""
+
+# ruff: noqa: ARG001  (numba passes every argument by position)
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import models, register_model
+
+__all__ = [
+    "HAS_AVX2",
+    "LANES",
+    "VECTOR",
+    "add",
+    "address",
+    "divide",
+    "emit_fma",
+    "emit_load",
+    "emit_splat",
+    "emit_store",
+    "fma",
+    "intrinsic",
+    "lane_sum",
+    "load",
+    "multiply",
+    "negate",
+    "splat",
+    "square_root",
+    "store",
+    "zero",
+]
+
+
+intrinsic: Any = _intrinsic
+"""Makes code that a kernel calls; what the type checker sees are not the kernel's arguments."""
+_declare: Any = cgutils.get_or_insert_function
+_config: Any = config
+
+
+def _processor_features() -> set[str]:
+    """Return the features numba compiles for: ``NUMBA_CPU_FEATURES``, or the processor's."""
+    if _config.CPU_FEATURES is not None:
+        return {name[1:] for name in _config.CPU_FEATURES.split(",") if name.startswith("+")}
+    return {name for name, present in llvm.get_host_cpu_features().items() if present}
+
+
+_FEATURES = _processor_features()
+HAS_AVX2 = {"avx2", "fma"} <= _FEATURES
+LANES = 16 if "avx512f" in _FEATURES else 8
+
+_F32 = ir.FloatType()
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
+VECTOR = ir.VectorType(_F32, LANES)
+
+
+class VectorType(types.Type):
+    """Numba's name for one register of float32."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"float32x{LANES}")
+
+
+vector_type = VectorType()
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    """A vector is held as an LLVM vector."""
+
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, VECTOR)
+
+
+def address(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
+    """Return the address of element `offset` of a contiguous array."""
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.gep(data, [offset])
+
+
+def emit_load(builder: Any, at: Any) -> Any:
+    """Emit an unaligned read of a vector."""
+    return builder.load(builder.bitcast(at, VECTOR.as_pointer()), align=4)
+
+
+def emit_store(builder: Any, at: Any, value: Any) -> None:
+    """Emit an unaligned write of a vector."""
+    builder.store(value, builder.bitcast(at, VECTOR.as_pointer()), align=4)
+
+
+@intrinsic
+def load(_: Any, array: Any, offset: Any) -> Any:
+    """Read a vector starting at element `offset`."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = address(context, builder, signature.args[0], args[0], args[1])
+        return emit_load(builder, at)
+
+    return vector_type(array, types.int64), emit
+
+
+@intrinsic
+def store(_: Any, array: Any, offset: Any, value: Any) -> Any:
+    """Write a vector starting at element `offset`."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = address(context, builder, signature.args[0], args[0], args[1])
+        emit_store(builder, at, args[2])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, vector_type), emit
+
+
+@intrinsic
+def splat(_: Any, value: Any) -> Any:
+    """Repeat a number in every lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return emit_splat(builder, args[0])
+
+    return vector_type(types.float32), emit
+
+
+def emit_splat(builder: Any, value: Any) -> Any:
+    """Repeat a scalar in every lane."""
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(
+        first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
+    )
+
+
+@intrinsic
+def zero(_: Any) -> Any:
+    """Return a vector of zeros."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(VECTOR, [0.0] * LANES)
+
+    return vector_type(), emit
+
+
+def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """Emit ``a · b + c``: one rounding where the processor has the instruction, else two."""
+    if "fma" not in _FEATURES:
+        return builder.fadd(builder.fmul(a, b), c)
+    function = _declare(
+        builder.module,
+        ir.FunctionType(VECTOR, [VECTOR] * 3),
+        f"llvm.fma.v{LANES}f32",
+    )
+    return builder.call(function, [a, b, c])
+
+
+@intrinsic
+def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return ``a · b + c`` lane by lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return emit_fma(builder, *args)
+
+    return vector_type(vector_type, vector_type, vector_type), emit
+
+
+def _binary(name: str) -> Any:
+    """Make an intrinsic of an LLVM instruction with two operands."""
+
+    @intrinsic
+    def operation(_: Any, a: Any, b: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, name)(*args)
+
+        return vector_type(vector_type, vector_type), emit
+
+    return operation
+
+
+add = _binary("fadd")
+multiply = _binary("fmul")
+divide = _binary("fdiv")
+
+
+@intrinsic
+def negate(_: Any, a: Any) -> Any:
+    """Return ``-a`` lane by lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fneg(args[0])
+
+    return vector_type(vector_type), emit
+
+
+@intrinsic
+def square_root(_: Any, a: Any) -> Any:
+    """Return the square root lane by lane."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function = _declare(
+            builder.module, ir.FunctionType(VECTOR, [VECTOR]), f"llvm.sqrt.v{LANES}f32"
+        )
+        return builder.call(function, args)
+
+    return vector_type(vector_type), emit
+
+
+@intrinsic
+def lane_sum(_: Any, a: Any) -> Any:
+    """Return the sum of the lanes, added up by halves."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(_I32, LANES)
+        total, half = args[0], LANES // 2
+        while half:
+            other = [(lane + half) % LANES for lane in range(LANES)]
+            moved = builder.shuffle_vector(total, total, ir.Constant(kind, other))
+            total, half = builder.fadd(total, moved), half // 2
+        return builder.extract_element(total, ir.Constant(_I32, 0))
+
+    return types.float32(vector_type), emit
