@@ -1,0 +1,290 @@
+"""Steps 4–8 of the flow: what is popular now, as a bias that item deltas carry.
+
+Popularity is a *mixture over memories*. Memory k counts events with half-life h_k; its share
+``p_k(i)`` is item i's part of all it remembers. How much each memory says about the next event is
+learned from the stream itself, by online EM: before an event is counted, each memory is credited
+with the probability it gave to the item that came. So no half-life is chosen by hand, and nothing
+is fitted to events that were not over yet. With ``w`` for the credit::
+
+    prior_i = Σ_k w_k p_k(i) + w_0 / m          bias_i = β log(prior_i)
+    score_ui = x_u · y_i + bias_i
+
+β, the worth of a unit of log-popularity in units of ``x·y``, is chosen by prequential validation
+(`recstream.core.prequential`, `recstream.core.tuning`). The clock is the number of events counted,
+not the time of day: a quiet night does not age anything.
+
+**Forward decay.** A memory stores ``S_k(i) = Σ 2^(c/h_k)`` over the item's events at clock c and
+the same sum over all items. Shares are ratios of the two, so an item no event touches needs no
+update, whatever the time that passes; sums are scaled down together, by a power of two, before
+they grow out of range.
+
+What a trainer needs, all of it pure:
+
+1. ``state = Popularity.empty(n_items)``, or ``popularity_of(items, at_ms)`` from the entries of the
+   histories, in the order of time: a function of the histories alone.
+2. ``state = state.observe(items)`` for each batch of events, in the order of the log; rows past the
+   end are new items.
+3. ``bias = state.bias(beta)`` for a generation or a delta; publish the values that moved by more
+   than a tolerance: `changed`.
+4. `fading_weights` gives matrix rows and fold-in rows the same fading weights, by the
+   user's own events.
+5. Where seen items may return, ``own_bonus`` gives the items of a history what the user's own
+   habit adds to the bias.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recstream.core.kernels.arrays import Float32s, Float64s, Int64s
+from recstream.core.kernels.jit import compiled
+from recstream.errors import InvalidInput
+
+__all__ = [
+    "HALF_LIVES",
+    "Popularity",
+    "changed",
+    "fading_weights",
+    "own_bonus",
+    "popularity_of",
+]
+
+HALF_LIVES = (1.0, 8.0, 64.0, 512.0, 4096.0, 32768.0, math.inf)
+"""Half-lives of the memories, in events; infinity never forgets."""
+
+# Sums are scaled down when their forward factor passes this power of two.
+_RANGE = 600.0
+# Credits move by at least this part per event, so that they can follow a stream that changes.
+_SLOWEST = 1e-4
+_FIRST = 50.0
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """What each memory holds; a value: `observe` returns a new one.
+
+    Attributes
+    ----------
+    sums : (m, K) float64
+        Forward-decayed event counts of items.
+    totals : (K,) float64
+        Their sums over all items.
+    credit : (K + 1,) float64
+        w: what each memory, and the uniform share, has been worth. Adds up to 1.
+    clock : float
+        Events counted.
+    landmark : (K,) float64
+        Clock at which one event weighs 1 in a memory.
+    half_lives : (K,) float64
+    """
+
+    sums: Float64s
+    totals: Float64s
+    credit: Float64s
+    clock: float
+    landmark: Float64s
+    half_lives: Float64s
+
+    @classmethod
+    def empty(cls, n_items: int, half_lives: tuple[float, ...] = HALF_LIVES) -> Popularity:
+        """Return a state that has seen nothing, every memory worth the same."""
+        lives = np.asarray(half_lives, np.float64)
+        if lives.ndim != 1 or not len(lives) or not (lives > 0).all():
+            msg = f"half_lives must be numbers above 0, got {half_lives}"
+            raise InvalidInput(msg)
+        n_memories = len(lives)
+        return cls(
+            np.zeros((n_items, n_memories)),
+            np.zeros(n_memories),
+            np.full(n_memories + 1, 1.0 / (n_memories + 1)),
+            0.0,
+            np.zeros(n_memories),
+            lives,
+        )
+
+    @property
+    def n_items(self) -> int:
+        """Rows known."""
+        return int(self.sums.shape[0])
+
+    def observe(self, items: object, n_items: int | None = None) -> Popularity:
+        """Return the state after these events, in this order.
+
+        Parameters
+        ----------
+        items : (n,) int
+            The events' item rows.
+        n_items : int, optional
+            Rows known afterwards, at least those named.
+        """
+        rows = np.ascontiguousarray(items, np.int64)
+        if rows.ndim != 1 or rows.min(initial=0) < 0:
+            msg = f"items must be a vector of rows of at least 0, got {rows!r}"
+            raise InvalidInput(msg)
+        size = max(self.n_items, int(rows.max(initial=-1)) + 1, n_items or 0)
+        sums = np.zeros((size, len(self.half_lives)))
+        sums[: self.n_items] = self.sums
+        totals, credit, landmark = self.totals.copy(), self.credit.copy(), self.landmark.copy()
+        clock = observe_in_place(sums, totals, credit, landmark, self.half_lives, self.clock, rows)
+        return replace(
+            self, sums=sums, totals=totals, credit=credit, clock=clock, landmark=landmark
+        )
+
+    def prior(self) -> Float64s:
+        """Return ``Σ_k w_k p_k(i) + w_0 / m``, which adds up to 1 once anything was seen."""
+        return np.asarray(
+            self.sums @ (self.credit[:-1] / np.maximum(self.totals, np.finfo(float).tiny))
+            + self.credit[-1] / max(1, self.n_items),
+            np.float64,
+        )
+
+    def bias(self, beta: float) -> Float32s:
+        """Return ``β log(prior_i · m)`` per item: 0 for an item as popular as the average.
+
+        The constant m changes no order and keeps the values small.
+        """
+        if not (math.isfinite(beta) and beta >= 0):
+            msg = f"beta must be a finite number of at least 0, got {beta!r}"
+            raise InvalidInput(msg)
+        return (beta * np.log(self.prior() * max(1, self.n_items))).astype(np.float32)
+
+
+def popularity_of(
+    items: object,
+    at_ms: object,
+    n_items: int,
+    credit: Float64s | None = None,
+    half_lives: tuple[float, ...] = HALF_LIVES,
+) -> Popularity:
+    """Return the state of a table of (item, event time) entries, whatever their order.
+
+    Equal times are ordered by item row, so the state is a function of the set of entries.
+
+    Parameters
+    ----------
+    items, at_ms : (n,) int
+    n_items : int
+    credit : (K + 1,) float64, optional
+        Credits to begin with, such as those of the generation before.
+    half_lives : tuple of float
+    """
+    rows, times = np.asarray(items, np.int64), np.asarray(at_ms)
+    if rows.shape != times.shape:
+        msg = f"items and at_ms must be of one length, got {rows.shape} and {times.shape}"
+        raise InvalidInput(msg)
+    state = Popularity.empty(n_items, half_lives)
+    if credit is not None:
+        state = replace(state, credit=np.asarray(credit, np.float64).copy())
+    return state.observe(rows[np.lexsort((rows, times))])
+
+
+def changed(old: Float32s, new: Float32s, tolerance: float) -> Int64s:
+    """Return the rows whose bias moved by more than a tolerance, new rows among them.
+
+    >>> changed(np.array([0.0, 1.0], np.float32), np.array([0.0, 1.5, 2.0], np.float32), 0.1)
+    array([1, 2])
+    """
+    moved = np.ones(len(new), np.bool_)
+    moved[: len(old)] = np.abs(new[: len(old)] - old) > tolerance
+    return np.flatnonzero(moved)
+
+
+def fading_weights(order: object, half_life: float) -> Float32s:
+    """Return ``2^(-age / half_life)`` where age is how many newer entries a history has.
+
+    Parameters
+    ----------
+    order : (n,) sortable
+        Time (or position) of each entry of one history; equal values share an age.
+    half_life : float
+        In entries of the same user; infinity gives ones.
+
+    >>> fading_weights([30, 10, 20], 1.0)
+    array([1.  , 0.25, 0.5 ], dtype=float32)
+    """
+    if not half_life > 0:
+        msg = f"half_life must be above 0, got {half_life!r}"
+        raise InvalidInput(msg)
+    at = np.asarray(order)
+    age = len(at) - np.searchsorted(np.sort(at), at, side="right")
+    return np.exp2(-age / half_life).astype(np.float32)
+
+
+def own_bonus(prior: Float64s, habit: Float64s, own_credit: float, beta: float) -> Float32s:
+    """Return what a user's habit adds to the bias of the items of the history.
+
+    ``β log(1 + v habit_i / prior_i)``, with v the credit of habit: the bias of the mixture of
+    popularity and habit, less the bias of popularity.
+
+    Parameters
+    ----------
+    prior : (n,) float64
+        Of the history's items, as in `Popularity.prior`.
+    habit : (n,) float64
+        Each item's share in what the user did; adds up to 1.
+    own_credit, beta : float
+    """
+    return (beta * np.log1p(own_credit * habit / prior)).astype(np.float32)
+
+
+@compiled
+def observe_in_place(
+    sums: Float64s,
+    totals: Float64s,
+    credit: Float64s,
+    landmark: Float64s,
+    half_lives: Float64s,
+    clock: float,
+    rows: Int64s,
+) -> float:
+    """Credit the memories with each event, then count it; return the clock after the last."""
+    n_memories = len(half_lives)
+    for e in range(len(rows)):
+        item = rows[e]
+        credit_in_place(sums, totals, credit, clock, item, 0.0)
+        for k in range(n_memories):
+            power = (clock - landmark[k]) / half_lives[k]
+            if power > _RANGE:
+                # A whole power of two: exact for every sum in normal range.
+                whole = math.floor(power)
+                shrink = 2.0**-whole
+                for i in range(sums.shape[0]):
+                    sums[i, k] *= shrink
+                totals[k] *= shrink
+                landmark[k] += whole * half_lives[k]
+                power = (clock - landmark[k]) / half_lives[k]
+            grown = 2.0**power
+            sums[item, k] += grown
+            totals[k] += grown
+        clock += 1.0
+    return clock
+
+
+@compiled
+def credit_in_place(
+    sums: Float64s,
+    totals: Float64s,
+    credit: Float64s,
+    clock: float,
+    item: int,
+    own: float,
+) -> None:
+    """Move the credit towards the memories that expected the item (one step of online EM).
+
+    ``own`` is what other parts of a mixture expected; it lowers what is left to explain. An item
+    never seen before says nothing about memory.
+    """
+    n_memories = len(totals)
+    if sums[item, n_memories - 1] == 0.0:
+        return
+    total = own
+    for k in range(n_memories):
+        total += credit[k] * sums[item, k] / totals[k]
+    total += credit[n_memories] / len(sums)
+    step = max(_SLOWEST, 1.0 / (_FIRST + clock))
+    for k in range(n_memories):
+        credit[k] += step * (credit[k] * sums[item, k] / totals[k] / total - credit[k])
+    credit[n_memories] += step * (credit[n_memories] / len(sums) / total - credit[n_memories])
