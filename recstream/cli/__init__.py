@@ -30,7 +30,6 @@ COMMANDS: dict[str, str] = {
     "dead-letters": "dead_letters:dead_letters",
     "doctor": "doctor:doctor",
     "token": "token:token",
-    "bench": "bench:bench",
 }
 """Command name to ``module:function`` in this package, in the order of the help."""
 

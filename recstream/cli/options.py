@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -123,7 +123,7 @@ def say(answer: Any, text: str, *, as_json: bool) -> None:
     click.echo(msgspec.json.encode(answer).decode() if as_json else text)
 
 
-def table(rows: list[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as aligned columns under their names; numbers to the right.
 
     >>> print(table([{"item": "p1", "score": 2}, {"item": "p10", "score": 10}]))

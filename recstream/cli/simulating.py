@@ -11,7 +11,7 @@ from recstream.cli.options import is_terminal, json_option, say, settings_option
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.simulate.driver import Report
+    from recstream.simulate.driver import Report, Sink
 
 
 @click.command(short_help="Send the events of made-up customers at a rate.")
@@ -59,6 +59,7 @@ def simulate(
     """
     from recstream.simulate.driver import direct_sink, drive, rest_sink
 
+    sink: Sink
     if direct:
         sink = direct_sink(settings)
     else:

@@ -1,0 +1,187 @@
+"""`recstream dead-letters`: what could not be read, why, and sending it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recstream.cli.log import open_existing
+from recstream.cli.options import json_option, say, settings_options, table
+from recstream.errors import InvalidInput, NotFound
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.core.records import DeadLetter
+    from recstream.log.port import EventLog
+
+
+@click.group("dead-letters", short_help="What could not be read: list, show, send again.")
+def dead_letters() -> None:
+    """List, show and send again what could not be read.
+
+    A dead letter is named by its partition and offset, e.g. 0:17.
+    """
+
+
+@dead_letters.command("list", short_help="How many there are by reason, and the newest.")
+@click.option("-n", "--lines", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--reason", help="Only with this reason.")
+@settings_options()
+@json_option
+def list_(settings: Settings, lines: int, reason: str | None, as_json: bool) -> None:
+    """List dead letters: how many by reason, and the newest.
+
+    \b
+    Examples:
+      recstream dead-letters list
+      recstream dead-letters list --reason malformed-json --json
+    """
+    event_log = open_existing(settings)
+    try:
+        found = [
+            (name, letter)
+            for name, letter in _letters(event_log)
+            if reason is None or letter.reason == reason
+        ]
+    finally:
+        event_log.close()
+    counts = dict(Counter(letter.reason for _, letter in found).most_common())
+    rows = [
+        {
+            "id": name,
+            "reason": letter.reason,
+            "from": f"{letter.topic} {letter.partition}:{letter.offset}",
+            "detail": letter.detail[:80],
+        }
+        for name, letter in found[-lines:]
+    ]
+    summary = ", ".join(f"{count:,} {why}" for why, count in counts.items())
+    text = f"{len(found):,} dead letters ({summary})\n{table(rows)}" if found else "no dead letters"
+    say({"counts": counts, "newest": rows}, text, as_json=as_json)
+
+
+@dead_letters.command(short_help="Everything about one.")
+@click.argument("name", metavar="ID")
+@settings_options()
+@json_option
+def show(settings: Settings, name: str, as_json: bool) -> None:
+    """Show one dead letter with its value.
+
+    \b
+    Example:
+      recstream dead-letters show 0:17
+    """
+    import msgspec
+
+    event_log = open_existing(settings)
+    try:
+        letter = _letter(event_log, name)
+        value = _original(event_log, letter)[1].decode(errors="replace")
+    finally:
+        event_log.close()
+    answer = {"id": name, **msgspec.to_builtins(letter), "value": value}
+    where = f"{letter.topic} {letter.partition}:{letter.offset}"
+    text = f"{letter.reason}: {letter.detail}\nfrom {where} at {letter.pointer or '/'}\n\n{value}"
+    say(answer, text, as_json=as_json)
+
+
+@dead_letters.command(short_help="Append the value again to the topic it came from.")
+@click.argument("names", metavar="ID…", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every dead letter.")
+@click.option("--reason", help="Every one with this reason.")
+@click.option(
+    "--with",
+    "replacement",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Send this file's content in its place.",
+)
+@settings_options()
+@json_option
+def send(
+    settings: Settings,
+    names: tuple[str, ...],
+    everything: bool,
+    reason: str | None,
+    replacement: Path | None,
+    as_json: bool,
+) -> None:
+    """Send dead letters again, as they were or mended.
+
+    Sending one twice is harmless: an event's id counts once.
+
+    \b
+    Examples:
+      recstream dead-letters send 0:17 --with mended.json
+      recstream dead-letters send --reason too-large
+    """
+    from recstream.log.port import NewRecord
+
+    if not (names or everything or reason):
+        raise click.UsageError("name dead letters by id, or use --all or --reason")
+    if replacement is not None and len(names) != 1:
+        raise click.UsageError("--with mends one dead letter: name exactly one")
+    event_log = open_existing(settings)
+    try:
+        if names:
+            chosen = [_letter(event_log, name) for name in names]
+        else:
+            chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
+        records = []
+        for letter in chosen:
+            key, value = _original(event_log, letter)
+            value = value if replacement is None else replacement.read_bytes()
+            records.append(NewRecord(letter.topic, key, value, partition=letter.partition))
+        positions = event_log.append(records) if records else []
+    finally:
+        event_log.close()
+    sent = [f"{p.topic} {p.partition}:{p.offset}" for p in positions]
+    text = "\n".join([f"{len(sent)} sent again", *(f"  {where}" for where in sent)])
+    say({"sent": sent}, text, as_json=as_json)
+
+
+def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
+    import msgspec
+
+    from recstream.core.records import DeadLetter
+    from recstream.log.topics import DEAD_LETTERS
+
+    decode = msgspec.json.Decoder(DeadLetter).decode
+    for partition in range(event_log.partitions(DEAD_LETTERS)):
+        offset = event_log.earliest(DEAD_LETTERS, partition)
+        while records := event_log.read(DEAD_LETTERS, partition, offset):
+            for record in records:
+                if record.value is not None:
+                    yield f"{partition}:{record.offset}", decode(record.value)
+            offset = records[-1].offset + 1
+
+
+def _letter(event_log: EventLog, name: str) -> DeadLetter:
+    partition, _, offset = name.partition(":")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        raise InvalidInput(f"a dead letter is named like 0:17, got {name!r}")
+    for found, letter in _letters(event_log):
+        if found == name:
+            return letter
+    raise NotFound(f"there is no dead letter {name}; see `recstream dead-letters list`")
+
+
+def _original(event_log: EventLog, letter: DeadLetter) -> tuple[bytes | None, bytes]:
+    """Return key and value of the record a letter came from; its own copy if that is gone."""
+    from recstream.errors import OffsetOutOfRange
+
+    try:
+        records = event_log.read(letter.topic, letter.partition, letter.offset, 1)
+    except OffsetOutOfRange:
+        records = []
+    if records and records[0].offset == letter.offset and records[0].value is not None:
+        return records[0].key, records[0].value
+    if letter.truncated:
+        raise NotFound(
+            f"{letter.topic} {letter.partition}:{letter.offset} is no longer kept, and the dead "
+            "letter holds only its beginning; mend it with --with FILE"
+        )
+    return None, letter.value.encode()

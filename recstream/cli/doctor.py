@@ -1,0 +1,45 @@
+"""`recstream doctor`: check whether everything is in place."""
+
+from __future__ import annotations
+
+import click
+
+from recstream.cli.options import json_option, settings_options
+from recstream.settings import Settings
+
+MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
+
+
+@click.command(short_help="Check this machine and the installation.")
+@click.option("--settings", "show_settings", is_flag=True, help="Show every setting in force.")
+@settings_options("host", "port")
+@json_option
+@click.pass_context
+def doctor(context: click.Context, settings: Settings, show_settings: bool, as_json: bool) -> None:
+    """Check this machine and the installation; exit code 1 if something must be mended.
+
+    \b
+    Examples:
+      recstream doctor
+      recstream doctor --settings --json
+    """
+    import msgspec
+
+    from recstream.doctor import examine
+
+    findings = list(examine(settings))
+    if as_json:
+        answer = {"findings": [finding._asdict() for finding in findings]}
+        if show_settings:
+            answer["settings"] = settings.shown()  # type: ignore[assignment]
+        click.echo(msgspec.json.encode(answer).decode())
+    else:
+        for finding in findings:
+            advice = f"\n         → {finding.advice}" if finding.advice else ""
+            click.echo(f"{MARKS[finding.state]}  {finding.check}: {finding.detail}{advice}")
+        if show_settings:
+            click.echo()
+            for name, value in settings.shown().items():
+                click.echo(f"{name} = {msgspec.json.encode(value).decode()}")
+    if any(finding.state == "failed" for finding in findings):
+        context.exit(1)

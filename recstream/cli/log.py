@@ -1,0 +1,158 @@
+"""`recstream log`: look at the log itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recstream.cli.options import json_option, settings_options
+from recstream.errors import InvalidInput, NotFound
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.log.port import EventLog, Record, TopicPartition
+
+WIDTH = 160
+
+
+@click.group("log", short_help="Look at the log's records.")
+def log() -> None:
+    """Look at the log's records."""
+
+
+@log.command(short_help="Show a topic's newest records, and those to come.")
+@click.argument("topic", default="interactions")
+@click.option(
+    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Records back."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--from", "start", type=click.IntRange(min=0), help="From this offset on.")
+@click.option("--partition", type=click.IntRange(min=0), help="Only this partition.")
+@click.option("--key", help="Only records with this key, e.g. a user.")
+@settings_options()
+@json_option
+def tail(
+    settings: Settings,
+    topic: str,
+    lines: int,
+    follow: bool,
+    start: int | None,
+    partition: int | None,
+    key: str | None,
+    as_json: bool,
+) -> None:
+    """Show the newest records of TOPIC, a partition after the other; with -f those to come.
+
+    The recstream. before a topic's name may be left out.
+
+    \b
+    Examples:
+      recstream log tail -f
+      recstream log tail recommendations --key u42 --json
+      recstream log tail interactions --partition 0 --from 1000 -n 50
+    """
+    event_log = open_existing(settings)
+    try:
+        positions = _positions(event_log, topic, lines, start, partition)
+        shown = 0
+        name = next(iter(positions)).topic
+        wanted = None if key is None else key.encode()
+        for record in _recent(event_log, positions):
+            if wanted in {None, record.key} and (start is None or shown < lines):
+                click.echo(_line(record, as_json=as_json))
+                shown += 1
+        if not follow:
+            return
+        ends = {tp: event_log.high_watermark(name, tp.partition) for tp in positions}
+        newer = event_log.tail(ends)
+        while True:
+            for record in newer.poll(1.0):
+                if wanted in {None, record.key}:
+                    click.echo(_line(record, as_json=as_json))
+    finally:
+        event_log.close()
+
+
+def open_existing(settings: Settings) -> EventLog:
+    """Open the log; an embedded one that nobody has made yet is not made by looking.
+
+    Raises
+    ------
+    NotFound
+        There is none.
+    """
+    from pathlib import Path
+
+    from recstream.log import open_log
+
+    scheme, _, rest = settings.broker_url.partition("://")
+    path = Path(rest.partition("?")[0])
+    if scheme == "embedded" and not path.exists():
+        raise NotFound(
+            f"there is no log at {path}; start one with `recstream up`, or name the data "
+            "directory with --data-dir"
+        )
+    return open_log(settings.broker_url, settings)
+
+
+def _positions(
+    event_log: EventLog, topic: str, lines: int, start: int | None, partition: int | None
+) -> dict[TopicPartition, int]:
+    from recstream.log.port import TopicPartition
+
+    known = event_log.topics()
+    name = topic if topic in known else f"recstream.{topic}"
+    if name not in known:
+        raise NotFound(f"there is no topic {topic!r}; there are: {', '.join(sorted(known))}")
+    if partition is not None and partition >= known[name]:
+        raise InvalidInput(f"{name} has partitions 0 to {known[name] - 1}, got {partition}")
+    partitions = range(known[name]) if partition is None else [partition]
+    positions = {}
+    for number in partitions:
+        earliest = event_log.earliest(name, number)
+        newest = event_log.high_watermark(name, number)
+        first = newest - lines if start is None else start
+        positions[TopicPartition(name, number)] = max(earliest, first)
+    return positions
+
+
+def _recent(event_log: EventLog, positions: dict[TopicPartition, int]) -> Any:
+    for tp, start in positions.items():
+        end = event_log.high_watermark(*tp)
+        offset = start
+        while offset < end and (records := event_log.read(*tp, offset)):
+            yield from (record for record in records if record.offset < end)
+            offset = records[-1].offset + 1
+
+
+def _line(record: Record, *, as_json: bool) -> str:
+    import msgspec
+
+    from recstream.core.events import from_timestamp_ms
+
+    key = None if record.key is None else record.key.decode(errors="replace")
+    if as_json:
+        try:
+            value = None if record.value is None else msgspec.json.decode(record.value)
+        except msgspec.DecodeError:
+            value = {"bytes": len(record.value or b"")}
+        said = {
+            "topic": record.topic,
+            "partition": record.partition,
+            "offset": record.offset,
+            "timestamp_ms": record.timestamp_ms,
+            "key": key,
+            "value": value,
+        }
+        return msgspec.json.encode(said).decode()
+    value_text = "(deleted)" if record.value is None else _text(record.value)
+    at = from_timestamp_ms(record.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{at}  {record.partition}:{record.offset}  {key or '-'}  {value_text}"
+
+
+def _text(value: bytes) -> str:
+    text = value[: 4 * WIDTH].decode(errors="replace")
+    if not text.isprintable():
+        return f"({len(value):,} bytes)"
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"

@@ -1,0 +1,172 @@
+"""`recstream train` and `recommend`: ask for a generation, and for a user's list."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recstream.cli.log import open_existing
+from recstream.cli.options import json_option, say, settings_options, table
+from recstream.errors import NotFound, RecstreamError
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.core.records import GenerationAnnounced, Item, Recommendations
+    from recstream.log.port import EventLog
+
+
+@click.command(short_help="Ask the trainer for a new generation.")
+@click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is announced.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0, show_default=True
+)
+@settings_options()
+@json_option
+def train(settings: Settings, reason: str, wait: bool, timeout_s: float, as_json: bool) -> None:
+    """Ask the trainer for a new generation, and wait until it is announced.
+
+    The request is a record on the control topic; a trainer must be running to answer it.
+
+    \b
+    Examples:
+      recstream train
+      recstream train --no-wait --json
+    """
+    import msgspec
+    from ulid import ULID
+
+    from recstream.core.records import TrainingRequested
+    from recstream.log.port import NewRecord
+    from recstream.log.topics import CONTROL, MODELS
+
+    event_log = open_existing(settings)
+    try:
+        before = event_log.high_watermark(MODELS, 0)
+        request = TrainingRequested(
+            id=str(ULID()), requested_ts=time.time_ns() // 1_000_000, reason=reason
+        )
+        event_log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), partition=0)])
+        if not wait:
+            say(request, f"training run {request.id} requested", as_json=as_json)
+            return
+        made = _wait_for_generation(event_log, before, timeout_s)
+    finally:
+        event_log.close()
+    text = (
+        f"generation {made.generation}: {made.n_interactions:,} interactions of "
+        f"{made.n_users:,} users and {made.n_items:,} items, trained in {made.train_seconds:.2f} s"
+    )
+    say(made, text, as_json=as_json)
+
+
+def _wait_for_generation(event_log: EventLog, start: int, timeout_s: float) -> GenerationAnnounced:
+    import msgspec
+
+    from recstream.core.records import GenerationAnnounced, ModelRecord
+    from recstream.log.port import TopicPartition
+    from recstream.log.topics import MODELS
+
+    tail = event_log.tail({TopicPartition(MODELS, 0): start})
+    deadline = time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > 0:
+        for record in tail.poll(min(left_s, 1.0)):
+            if record.value is None:
+                continue
+            announced = msgspec.json.decode(record.value, type=ModelRecord)
+            if isinstance(announced, GenerationAnnounced):
+                return announced
+    raise RecstreamError(
+        f"no generation was announced within {timeout_s:g} s; is a trainer running? "
+        "`recstream up` and `recstream trainer` start one"
+    )
+
+
+@click.command(short_help="Show a user's newest list.")
+@click.argument("user")
+@click.option("-n", type=click.IntRange(min=1, max=1000), default=10, show_default=True)
+@settings_options()
+@json_option
+def recommend(settings: Settings, user: str, n: int, as_json: bool) -> None:
+    """Show the newest list that was published for USER, read from the log.
+
+    Works without a bridge; a user without events has no list of their own there.
+
+    \b
+    Examples:
+      recstream recommend u42
+      recstream recommend u42 -n 5 --json
+    """
+    event_log = open_existing(settings)
+    try:
+        made = _newest_list(event_log, user)
+        titles = _titles(event_log, {entry.item for entry in made.items})
+    finally:
+        event_log.close()
+    rows = [
+        {
+            "rank": entry.rank,
+            "item": entry.item,
+            "title": titles[entry.item].title if entry.item in titles else "",
+            "score": f"{entry.score:.3f}",
+            "why": _why(entry.why, titles),
+        }
+        for entry in made.items[:n]
+    ]
+    head = f"{user}: {made.source}, generation {made.generation}, list {made.rec_id}"
+    say(made, f"{head}\n{table(rows)}", as_json=as_json)
+
+
+def _newest_list(event_log: EventLog, user: str) -> Recommendations:
+    import msgspec
+
+    from recstream.core.records import Recommendations
+    from recstream.log.partitioner import partition_for
+    from recstream.log.topics import RECOMMENDATIONS
+
+    key = user.encode()
+    partition = partition_for(key, event_log.partitions(RECOMMENDATIONS))
+    newest: bytes | None = None
+    at = offset = event_log.earliest(RECOMMENDATIONS, partition)
+    while records := event_log.read(RECOMMENDATIONS, partition, offset):
+        for record in records:
+            if record.key == key and record.value is not None:
+                newest, at = record.value, record.offset
+        offset = records[-1].offset + 1
+    if newest is None:
+        raise NotFound(
+            f"no list was published for {user!r}: either no event of theirs is in the log, or no "
+            "worker has come to it yet"
+        )
+    made = msgspec.json.decode(newest, type=Recommendations)
+    return msgspec.structs.replace(made, epoch=event_log.epoch, partition=partition, offset=at)
+
+
+def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
+    import msgspec
+
+    from recstream.core.records import Item
+    from recstream.log.topics import CATALOGUE
+
+    keys = {item.encode() for item in wanted}
+    found: dict[str, Item] = {}
+    offset = event_log.earliest(CATALOGUE, 0)
+    while records := event_log.read(CATALOGUE, 0, offset):
+        for record in records:
+            if record.key in keys and record.value is not None:
+                item = msgspec.json.decode(record.value, type=Item)
+                found[item.item] = item
+        offset = records[-1].offset + 1
+    return found
+
+
+def _why(reasons: tuple[Any, ...], titles: dict[str, Item]) -> str:
+    if not reasons:
+        return ""
+    first = reasons[0]
+    if first.kind != "because":
+        return str(first.kind)
+    title = titles[first.item].title if first.item in titles else first.item
+    return f"because of {title}"[:60]

@@ -1,0 +1,43 @@
+"""`recstream token`: make the tokens that the bridge asks for."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from recstream.cli.options import json_option, say, settings_options
+from recstream.errors import InvalidSetting
+from recstream.settings import Settings
+
+
+@click.command(short_help="Make a token for a user or a service.")
+@click.option("--user", help="May act for this user only.  [default: a service, for all]")
+@click.option(
+    "--ttl", "ttl_s", type=click.IntRange(min=1), default=3600, show_default=True, help="Seconds."
+)
+@settings_options()
+@json_option
+def token(settings: Settings, user: str | None, ttl_s: int, as_json: bool) -> None:
+    """Make a token for a user, or for a service that acts for all of them.
+
+    Needs the bridge's secret: RECSTREAM_SECRET or RECSTREAM_SECRET_FILE.
+
+    \b
+    Examples:
+      RECSTREAM_SECRET_FILE=/run/secrets/recstream recstream token --user u42
+      recstream token --ttl 86400 --json
+    """
+    from recstream.bridge.auth import Authenticator
+
+    if not settings.secret:
+        raise InvalidSetting(
+            "a token needs the bridge's secret: set RECSTREAM_SECRET, or RECSTREAM_SECRET_FILE to "
+            "the path of a file that holds it"
+        )
+    made, expires_s = Authenticator(settings.secret, now=_now_s).issue(user, ttl_s=ttl_s)
+    say({"token": made, "expires_s": expires_s, "user": user}, made, as_json=as_json)
+
+
+def _now_s() -> float:
+    return time.time_ns() / 1e9

@@ -1,0 +1,122 @@
+"""Step 1 of the flow for MovieLens: its ratings as events, its titles and genres as products."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from recstream.core.records import Item
+from recstream.errors import InvalidInput
+from recstream.importers.mapping import ColumnMapping
+from recstream.importers.source import BadLine, Source
+
+_YEAR = re.compile(r"^(?P<title>.*\S)\s*\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*$")
+_ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Les?|La|Il|Der|Die|Das|El)$")
+NO_GENRES = "(no genres listed)"
+U_ITEM_GENRES = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+"""Columns 6 to 24 of ``u.item``."""
+
+
+class Files(NamedTuple):
+    """The files of one MovieLens data set; ``titles`` is None where there are none."""
+
+    ratings: Path
+    titles: Path | None
+
+
+def find_files(path: Path) -> Files:
+    """Return the files of a data set, from its folder or from its file of ratings.
+
+    Raises
+    ------
+    InvalidInput
+        There is no file of ratings.
+    """
+    if path.is_file():
+        return Files(path, _first(path.parent, ("movies.csv", "movies.dat", "u.item")))
+    ratings = _first(path, ("ratings.csv", "ratings.dat", "ratings.tsv", "u.data"))
+    if ratings is None:
+        raise InvalidInput(
+            f"{path} must be a MovieLens folder with ratings.csv, ratings.dat, ratings.tsv or "
+            "u.data (each may end in .gz), or such a file"
+        )
+    return Files(ratings, _first(path, ("movies.csv", "movies.dat", "u.item")))
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    for name in names:
+        for candidate in (folder / name, folder / f"{name}.gz"):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def ratings_mapping(ratings: Path) -> tuple[ColumnMapping, bool]:
+    """Return the columns of a file of ratings, and whether it has a header."""
+    with_header = ratings.name.startswith("ratings.csv")
+    user, item, value, time = (
+        ("userId", "movieId", "rating", "timestamp") if with_header else ("1", "2", "3", "4")
+    )
+    mapping = ColumnMapping(user=user, item=item, value=value, time=time, type="rate")
+    return mapping, with_header
+
+
+def read_titles(path: Path) -> Iterator[Item]:
+    """Yield the products of ``movies.csv``, ``movies.dat`` or ``u.item``; bad lines are left out."""
+    is_csv = path.name.startswith("movies.csv")
+    source = Source(
+        path,
+        header=is_csv,
+        encoding="utf-8" if is_csv else "latin-1",
+        delimiter="|" if path.name.startswith("u.item") else None,
+    )
+    for _, row in source.rows():
+        if isinstance(row, BadLine | dict) or len(row) < 3:  # noqa: PLR2004 - id, title, genres
+            continue
+        if path.name.startswith("u.item"):
+            genres = [g for g, flag in zip(U_ITEM_GENRES, row[5:], strict=False) if flag == "1"]
+        else:
+            genres = [genre for genre in row[2].split("|") if genre and genre != NO_GENRES]
+        yield movie(row[0], row[1], genres)
+
+
+def movie(item_id: str, title: str, genres: list[str]) -> Item:
+    """Return a film as a product: the year and a trailing article taken out of the title.
+
+    >>> film = movie("2", "Matrix, The (1999)", ["Action", "Sci-Fi"])
+    >>> film.title, film.category, film.attributes["year"]
+    ('The Matrix', 'Action', 1999)
+    """
+    attributes: dict[str, object] = {"genres": genres}
+    found = _YEAR.match(title)
+    if found:
+        title = found["title"]
+        attributes["year"] = int(found["year"])
+    moved = _ARTICLE.match(title)
+    if moved:
+        title = f"{moved['article']} {moved['rest']}"
+    return Item(
+        item=item_id, title=title, category=genres[0] if genres else "", attributes=attributes
+    )
