@@ -1,0 +1,569 @@
+"""Step 2 of the flow, on Kafka: `KafkaLog`, the client that bridge, trainer, importers and scripts use.
+
+Appends wait for the acknowledgement of all in-sync replicas, from an idempotent producer: what was
+acknowledged is there once and in order. Records and a group's offsets are not one transaction here:
+first the records, then the offsets, so that a crash in between repeats records and never skips them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, TypeVar
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+)
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from ulid import ULID
+
+from recstream.errors import (
+    InvalidInput,
+    LogFenced,
+    LogUnavailable,
+    NotFound,
+    OffsetOutOfRange,
+    PartitionCountMismatch,
+)
+from recstream.log.kafka.client import (
+    DELIVERY_TIMEOUT_S,
+    MAX_RECORD_BYTES,
+    REQUEST_TIMEOUT_S,
+    Problems,
+    common,
+    consumer_options,
+    producer_options,
+    servers,
+)
+from recstream.log.kafka.epoch import (
+    META,
+    META_SPEC,
+    Epoch,
+    MadeTopic,
+    Meta,
+    epoch_record,
+    read_meta,
+    topic_record,
+)
+from recstream.log.kafka.tail import KafkaTail
+from recstream.log.partitioner import partition_for
+from recstream.log.port import NewRecord, Position, Record, TopicPartition
+from recstream.log.topics import DAY_MS, TopicSpec
+from recstream.settings import Settings
+
+T = TypeVar("T")
+
+_END = -1
+_KEPT_READERS = 4
+_READ_WAIT_MS = 5
+_OVERHEAD_BYTES = 128
+_SAFE_REPLICATION = 3
+_NOT_ALONE = {
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.FENCED_INSTANCE_ID,
+}
+
+
+class KafkaLog:
+    """The `recstream.log.port.EventLog` on Kafka. Safe to share between threads.
+
+    Parameters
+    ----------
+    url : str
+        ``kafka://host:port``, further servers after ``;``.
+    settings : Settings, optional
+        Security and replication.
+
+    Raises
+    ------
+    InvalidSetting
+        The URL or a security setting can't be used.
+    LogUnavailable
+        No broker answers, or it refuses user or password.
+    """
+
+    def __init__(self, url: str, settings: Settings | None = None) -> None:
+        self._shared = common(url, settings)
+        self._where = servers(url)
+        self._replication = 1 if settings is None else settings.kafka_replication
+        self._problems = Problems()
+        self._partitions: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self._readers: list[KafkaTail] = []
+        self._committers: dict[str, Consumer] = {}
+        self._closed = threading.Event()
+        called_back = {"error_cb": self._problems}
+        try:
+            self._admin = AdminClient(self._shared | called_back)
+            self._asker = Consumer(consumer_options(self._shared, "recstream-asker") | called_back)
+            self._producer = Producer(producer_options(self._shared) | called_back)
+        except (KafkaException, ValueError) as error:
+            raise self._problems.translate(error, "with these settings") from error
+        self._poller = threading.Thread(target=self._deliver, name="kafka-acks", daemon=True)
+        self._poller.start()
+        try:
+            self._epoch = self._open_epoch()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def epoch(self) -> str:
+        """ULID of this log; another one once its topics were made again or the cluster is another."""
+        return self._epoch
+
+    # Topics
+
+    def create_topics(self, specs: Iterable[TopicSpec]) -> None:
+        """Create what is missing, and record each topic's id and partition count.
+
+        Raises
+        ------
+        PartitionCountMismatch
+            A topic has another partition count than wanted, or than recorded when it was made.
+        """
+        wanted = list(specs)
+        for spec in wanted:
+            if spec.partitions < 1:
+                message = f"topic {spec.name} needs at least 1 partition, got {spec.partitions}"
+                raise InvalidInput(message)
+        meta = self._meta()
+        there = self._made([spec.name for spec in wanted])
+        for spec in wanted:
+            if spec.name in there:
+                self._check_count(spec, there[spec.name], meta)
+        missing = [spec for spec in wanted if spec.name not in there]
+        if missing:
+            self._create(missing)
+            there |= self._made([spec.name for spec in missing])
+            for spec in missing:
+                self._check_count(spec, there[spec.name], meta)
+        unrecorded = {
+            spec.name: there[spec.name]
+            for spec in wanted
+            if meta.topics.get(spec.name) != there[spec.name]
+        }
+        self.append([topic_record(name, made) for name, made in unrecorded.items()])
+
+    def partitions(self, topic: str) -> int:
+        """Return the partition count; raises `NotFound` for an unknown topic."""
+        count = self._partitions.get(topic)
+        if count is None:
+            count = self._all_topics().get(topic)
+            if count is None:
+                message = f"topic {topic!r} is not on Kafka at {self._where}; create it first"
+                raise NotFound(message)
+            self._partitions[topic] = count
+        return count
+
+    def topics(self) -> dict[str, int]:
+        """Return every topic with its partition count, Kafka's and our own inner ones left out."""
+        found = self._all_topics()
+        return {name: found[name] for name in sorted(found) if name != META and name[:2] != "__"}
+
+    # Appending
+
+    def append(
+        self,
+        records: Sequence[NewRecord],
+        *,
+        group: str | None = None,
+        offsets: Mapping[TopicPartition, int] | None = None,
+        member: str | None = None,  # noqa: ARG002 - Kafka asks members to commit for themselves
+    ) -> list[Position]:
+        """Append records; once all are acknowledged, commit the offsets of a group without members.
+
+        Raises
+        ------
+        LogUnavailable
+            Not every record was acknowledged in time: the caller keeps them and may try again.
+        LogFenced
+            The records are in, but the group has members, and only they may commit offsets.
+        InvalidInput
+            A record is too large or its partition does not exist; nothing was appended.
+        """
+        if offsets and group is None:
+            raise InvalidInput("offsets need a group to be committed for")
+        placed = [self._place(index, record) for index, record in enumerate(records)]
+        waiting = _Acknowledgements(placed)
+        for index, (record, partition) in enumerate(zip(records, placed, strict=True)):
+            self._produce(record, partition.partition, partial(waiting.acknowledge, index))
+        positions = waiting.result(self._problems, f"appending to {self._where}")
+        if offsets and group is not None:
+            self._commit(group, offsets)
+        return positions
+
+    # Reading
+
+    def read(
+        self, topic: str, partition: int, offset: int, max_records: int = 1000
+    ) -> list[Record]:
+        """Return up to ``max_records`` records from ``offset`` on, without waiting for more."""
+        tp = self._existing(topic, partition)
+        low, high = self._watermarks(tp)
+        if offset < low:
+            message = (
+                f"offset {offset} of {topic}[{partition}] was pruned; the earliest kept is {low}"
+            )
+            raise OffsetOutOfRange(message)
+        if offset >= high or max_records < 1:
+            return []
+        reader = self._borrow(tp, offset)
+        try:
+            records = reader.read(max_records, REQUEST_TIMEOUT_S)
+        except BaseException:
+            reader.close()
+            raise
+        self._give_back(reader)
+        return records
+
+    def earliest(self, topic: str, partition: int) -> int:
+        """Return the offset of the oldest record that may still be read."""
+        return self._watermarks(self._existing(topic, partition))[0]
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return the offset that the next appended record will get."""
+        return self._watermarks(self._existing(topic, partition))[1]
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Return the first offset whose record has this time or a later one."""
+        tp = self._existing(topic, partition)
+        asked = KafkaPartition(*tp, max(0, timestamp_ms))
+        found = self._ask(
+            lambda: self._asker.offsets_for_times([asked], REQUEST_TIMEOUT_S), "asking for a time"
+        )
+        offset: int = found[0].offset
+        return self.high_watermark(topic, partition) if offset == _END else offset
+
+    def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:
+        """Return a reader that starts at these offsets."""
+        for tp in positions:
+            self._existing(*tp)
+        return KafkaTail(self._shared, positions)
+
+    def committed(self, group: str) -> dict[TopicPartition, int]:
+        """Return the next offsets a consumer group will read."""
+        asked = self._ask(
+            lambda: self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
+            ),
+            "asking for offsets",
+        )
+        held = self._answer(asked[group], f"asking for the offsets of group {group}")
+        return {
+            TopicPartition(each.topic, each.partition): each.offset
+            for each in held.topic_partitions or ()
+            if each.offset >= 0
+        }
+
+    def close(self) -> None:
+        """Wait for what is on its way, and close all connections."""
+        if self._closed.is_set():
+            return
+        self._producer.flush(DELIVERY_TIMEOUT_S)
+        self._closed.set()
+        self._poller.join()
+        with self._lock:
+            readers, self._readers = self._readers, []
+            committers, self._committers = self._committers, {}
+        for reader in readers:
+            reader.close()
+        for consumer in (self._asker, *committers.values()):
+            consumer.close()
+
+    # What the epoch is made of
+
+    def _open_epoch(self) -> str:
+        """Return the epoch that the meta topic names, after writing one where it names none."""
+        if META not in self._all_topics():
+            self._create([META_SPEC])
+        cluster = str(
+            self._ask(lambda: self._admin.list_topics(META, REQUEST_TIMEOUT_S)).cluster_id
+        )
+        meta = self._meta()
+        changed = meta.changed(cluster, self._made(list(meta.topics)))
+        current = meta.current
+        if current is None or changed or current.cluster != cluster:
+            follows = "" if current is None else current.epoch
+            ended = [topic_record(name, None) for name in changed]
+            self.append([epoch_record(Epoch(str(ULID()), cluster, follows)), *ended])
+            current = self._meta().current
+        if current is None:
+            message = (
+                f"Kafka at {self._where} kept no epoch in {META}; check what the topic's policy is"
+            )
+            raise LogUnavailable(message)
+        return current.epoch
+
+    def _meta(self) -> Meta:
+        records: list[Record] = []
+        at, end = self.earliest(META, 0), self.high_watermark(META, 0)
+        while at < end:
+            batch = self.read(META, 0, at)
+            if not batch:
+                break
+            records += batch
+            at = batch[-1].offset + 1
+        return read_meta(records)
+
+    def _all_topics(self) -> dict[str, int]:
+        listed = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_TIMEOUT_S))
+        return {
+            name: len(topic.partitions)
+            for name, topic in listed.topics.items()
+            if topic.error is None
+        }
+
+    def _made(self, names: list[str]) -> dict[str, MadeTopic]:
+        """Return those of the topics that exist, as they were made."""
+        if not names:
+            return {}
+        asked = self._ask(
+            lambda: self._admin.describe_topics(
+                TopicCollection(names), request_timeout=REQUEST_TIMEOUT_S
+            )
+        )
+        there: dict[str, MadeTopic] = {}
+        for name, future in asked.items():
+            try:
+                described = self._answer(future, f"describing topic {name}")
+            except NotFound:
+                continue
+            there[name] = MadeTopic(str(described.topic_id), len(described.partitions))
+        return there
+
+    def _check_count(self, spec: TopicSpec, there: MadeTopic, meta: Meta) -> None:
+        recorded = meta.topics.get(spec.name)
+        for expected, why in (
+            (spec.partitions, "the setting partitions says so"),
+            (recorded.partitions if recorded else spec.partitions, "it was made with as many"),
+        ):
+            if expected != there.partitions:
+                message = (
+                    f"topic {spec.name} must have {expected} partitions ({why}), has"
+                    f" {there.partitions} on Kafka at {self._where}: a user's order and every"
+                    " state depend on the count; set it back, or import into new topics"
+                )
+                raise PartitionCountMismatch(message)
+
+    def _create(self, specs: list[TopicSpec]) -> None:
+        replicas = self._replication
+        made = [
+            NewTopic(spec.name, spec.partitions, replicas, config=_topic_options(spec, replicas))
+            for spec in specs
+        ]
+        asked = self._ask(
+            lambda: self._admin.create_topics(
+                made, operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S
+            )
+        )
+        for name, future in asked.items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise self._problems.translate(error, f"creating topic {name}") from error
+        self._wait_for(specs)
+
+    def _wait_for(self, specs: list[TopicSpec]) -> None:
+        """Wait until the brokers know the topics' leaders."""
+        names = {spec.name for spec in specs}
+        for attempt in range(100):
+            if names <= self._all_topics().keys():
+                return
+            self._closed.wait(0.01 * (attempt + 1))
+        message = f"Kafka at {self._where} made topics {sorted(names)} but does not list them"
+        raise LogUnavailable(message)
+
+    # What appends are made of
+
+    def _place(self, index: int, record: NewRecord) -> TopicPartition:
+        """Return where a record goes, once it is known to be one that Kafka takes."""
+        for what in (record.key, record.value):
+            if what is not None and not isinstance(what, bytes):
+                message = f"key and value must be bytes or None, got {type(what).__name__}; record {index}"
+                raise InvalidInput(message)
+        size = len(record.key or b"") + len(record.value or b"") + _OVERHEAD_BYTES
+        if size > MAX_RECORD_BYTES:
+            message = (
+                f"record {index} for {record.topic} must have less than {MAX_RECORD_BYTES} bytes,"
+                f" got {size}"
+            )
+            raise InvalidInput(message)
+        count = self.partitions(record.topic)
+        if record.partition is None:
+            at = 0 if record.key is None else partition_for(record.key, count)
+            return TopicPartition(record.topic, at)
+        return self._existing(record.topic, record.partition)
+
+    def _produce(self, record: NewRecord, partition: int, on_delivery: Callable[..., None]) -> None:
+        """Hand a record to the producer; waits while its queue is full."""
+        if self._closed.is_set():
+            raise LogUnavailable("the log is closed")
+        options: dict[str, Any] = {}
+        if record.timestamp_ms is not None:
+            options["timestamp"] = record.timestamp_ms
+        if record.headers:
+            options["headers"] = list(record.headers)
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    partition,
+                    on_delivery=on_delivery,
+                    **options,
+                )
+            except BufferError:
+                self._closed.wait(0.002)
+            except KafkaException as error:
+                if error.args[0].fatal():
+                    self._renew_producer()
+                raise self._problems.translate(error, f"appending to {self._where}") from error
+            else:
+                return
+
+    def _renew_producer(self) -> None:
+        """Replace a producer that has given up for good, e.g. because its sequence was broken."""
+        with self._lock:
+            self._producer = Producer(producer_options(self._shared) | {"error_cb": self._problems})
+
+    def _deliver(self) -> None:
+        """Call back who waits for acknowledgements, until the log is closed."""
+        while not self._closed.is_set():
+            self._producer.poll(0.1)
+
+    def _commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        with self._lock:
+            committer = self._committers.get(group)
+            if committer is None:
+                options = consumer_options(self._shared, group) | {"error_cb": self._problems}
+                committer = self._committers[group] = Consumer(options)
+        wanted = [KafkaPartition(*tp, offset) for tp, offset in offsets.items()]
+        try:
+            done = committer.commit(offsets=wanted, asynchronous=False)
+            errors = [each.error for each in done or () if each.error is not None]
+        except KafkaException as error:
+            errors = [error.args[0]]
+        if errors and errors[0].code() in _NOT_ALONE:
+            message = f"group {group} has members, and only they may commit its offsets: {errors[0].str()}"
+            raise LogFenced(message)
+        if errors:
+            doing = f"committing the offsets of group {group}"
+            raise self._problems.translate(KafkaException(errors[0]), doing)
+
+    # What reads are made of
+
+    def _existing(self, topic: str, partition: int) -> TopicPartition:
+        count = self.partitions(topic)
+        if not 0 <= partition < count:
+            message = f"partition of {topic} must be 0 to {count - 1}, got {partition}"
+            raise InvalidInput(message)
+        return TopicPartition(topic, partition)
+
+    def _watermarks(self, tp: TopicPartition) -> tuple[int, int]:
+        def ask() -> tuple[int, int]:
+            answer = self._asker.get_watermark_offsets(KafkaPartition(*tp), REQUEST_TIMEOUT_S)
+            if answer is None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+            return answer
+
+        return self._ask(ask, f"asking for the offsets of {tp.topic}[{tp.partition}]")
+
+    def _borrow(self, tp: TopicPartition, offset: int) -> KafkaTail:
+        """Return a reader at an offset: one that stands there already, or another one moved there."""
+        wanted = {tp: offset}
+        with self._lock:
+            standing = [r for r in self._readers if r.positions() == wanted]
+            resting = [r for r in self._readers if not r.positions()]
+            reader = next(iter(standing + resting + self._readers), None)
+            if reader is not None:
+                self._readers.remove(reader)
+        if reader is None:
+            return KafkaTail(self._shared, wanted, _READ_WAIT_MS)
+        if reader.positions() != wanted:
+            reader.restart(wanted)
+        return reader
+
+    def _give_back(self, reader: KafkaTail) -> None:
+        """Keep a reader: where it stands, so that the next read goes on, or at rest at the end."""
+        if reader.is_at_end:
+            reader.restart({})
+        with self._lock:
+            self._readers.append(reader)
+            extra = self._readers.pop(0) if len(self._readers) > _KEPT_READERS else None
+        if extra is not None:
+            extra.close()
+
+    def _ask(self, question: Callable[[], T], doing: str = "asking for topics") -> T:
+        """Return the answer of a call to the brokers; librdkafka's errors become ours."""
+        try:
+            return question()
+        except KafkaException as error:
+            raise self._problems.translate(error, f"{doing} at {self._where}") from error
+        except RuntimeError as error:
+            raise LogUnavailable(f"the log is closed: {error}") from error
+
+    def _answer(self, future: Future[T], doing: str) -> T:
+        return self._ask(lambda: future.result(REQUEST_TIMEOUT_S + 1.0), doing)
+
+
+class _Acknowledgements:
+    """Those that one append waits for."""
+
+    def __init__(self, placed: list[TopicPartition]) -> None:
+        self._placed = placed
+        self._offsets = [0] * len(placed)
+        self._left = len(placed)
+        self._error: KafkaError | None = None
+        self._done = threading.Event()
+
+    def acknowledge(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """Take the broker's answer to one record; called by one thread only."""
+        if error is not None:
+            self._error = self._error or error
+        else:
+            self._offsets[index] = message.offset() or 0
+        self._left -= 1
+        if not self._left:
+            self._done.set()
+
+    def result(self, problems: Problems, doing: str) -> list[Position]:
+        """Wait for all answers and return where the records are."""
+        if self._left and not self._done.wait(DELIVERY_TIMEOUT_S + REQUEST_TIMEOUT_S):
+            self._error = self._error or KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001
+        if self._error is not None:
+            raise problems.translate(KafkaException(self._error), doing)
+        return [
+            Position(*tp, offset) for tp, offset in zip(self._placed, self._offsets, strict=True)
+        ]
+
+
+def _topic_options(spec: TopicSpec, replication: int) -> dict[str, str]:
+    """Return the broker's options for a topic."""
+    options = {
+        "max.message.bytes": str(MAX_RECORD_BYTES),
+        "message.timestamp.type": "CreateTime",
+        "cleanup.policy": "compact" if spec.compacted else "delete",
+        "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
+        "retention.bytes": "-1",
+    }
+    if spec.compacted:
+        # A view that was away for less than this still sees what was deleted meanwhile.
+        options["delete.retention.ms"] = str(30 * DAY_MS)
+    if replication >= _SAFE_REPLICATION:
+        options["min.insync.replicas"] = "2"
+    return options

@@ -1,0 +1,187 @@
+"""Readers of Kafka partitions, without a consumer group: every reader sees every record."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from recstream.errors import LogUnavailable, OffsetOutOfRange
+from recstream.log.kafka.client import Problems, consumer_options, translated
+from recstream.log.port import Record, TopicPartition
+
+_SLICE_S = 0.05
+"""How soon a `wake` is noticed; records are noticed at once."""
+
+
+class KafkaTail:
+    """A `recstream.log.port.Tail` on Kafka.
+
+    Parameters
+    ----------
+    shared : dict
+        `recstream.log.kafka.client.common`.
+    positions : mapping of TopicPartition to int
+        Where to start.
+    fetch_wait_ms : int
+        See `recstream.log.kafka.client.consumer_options`.
+    """
+
+    def __init__(
+        self,
+        shared: dict[str, Any],
+        positions: Mapping[TopicPartition, int],
+        fetch_wait_ms: int = 100,
+    ) -> None:
+        self._problems = Problems()
+        options = consumer_options(shared, f"recstream-reader-{uuid4()}", fetch_wait_ms)
+        self._consumer = Consumer(options | {"error_cb": self._problems})
+        self._positions = dict(positions)
+        self._at_end: set[TopicPartition] = set()
+        self._lock = threading.RLock()
+        self._woken = threading.Event()
+        self._closed = False
+        self._assign()
+
+    def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
+        """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came.
+
+        Raises
+        ------
+        OffsetOutOfRange
+            A position is pruned or not written yet.
+        LogUnavailable
+            The tail is closed, or the broker refuses to be read.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            left_s = max(0.0, deadline_s - time.monotonic())
+            records = self._take(min(left_s, _SLICE_S), max_records)
+            if records or left_s == 0.0 or self._woken.is_set():
+                self._woken.clear()
+                return records
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether all that its partitions held was returned."""
+        return self._positions.keys() <= self._at_end
+
+    def restart(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Leave all partitions and go on with these; with none it rests, and fetches nothing."""
+        with self._lock:
+            self._positions = dict(positions)
+            self._assign()
+
+    def read(self, max_records: int, timeout_s: float) -> list[Record]:
+        """Return records until there are enough or every partition has ended; for one-off reads.
+
+        Raises
+        ------
+        LogUnavailable
+            The end was not reached in time.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        records: list[Record] = []
+        while len(records) < max_records and not self.is_at_end:
+            records += self._take(_SLICE_S, max_records - len(records))
+            if time.monotonic() > deadline_s:
+                stalled = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public spelling
+                raise self._problems.translate(KafkaException(stalled), "reading")
+        return records
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        """Continue that partition at ``offset``; a partition not tailed before is added."""
+        with self._lock:
+            self._positions[tp] = offset
+            self._assign()
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return the next offset to be returned, by partition."""
+        with self._lock:
+            return dict(self._positions)
+
+    def wake(self) -> None:
+        """Make a `poll` that waits in another thread return within some 50 ms."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """Close the connections; a poll that waits returns."""
+        self._woken.set()
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._consumer.close()
+
+    def _assign(self) -> None:
+        """Tell the consumer all positions anew; what it had fetched ahead is dropped."""
+        self._at_end.clear()
+        with self._translating():
+            self._consumer.assign(
+                [KafkaPartition(*tp, offset) for tp, offset in self._positions.items()]
+            )
+
+    def _take(self, timeout_s: float, max_records: int) -> list[Record]:
+        """Return what is there, waiting only for the first message."""
+        with self._lock:
+            if self._closed:
+                raise LogUnavailable("the tail is closed")
+            with self._translating():
+                # `consume` waits until all asked for have come, `poll` for one: so first the one.
+                first = self._consumer.poll(timeout_s)
+                if first is None:
+                    return []
+                messages = [first]
+                if max_records > 1:
+                    messages += self._consumer.consume(max_records - 1, 0.0)
+            return [record for message in messages if (record := self._record(message))]
+
+    def _record(self, message: Message) -> Record | None:
+        """Return a message as a record and move the position behind it."""
+        tp = TopicPartition(message.topic() or "", message.partition() or 0)
+        error = message.error()
+        if error is not None:
+            self._note(tp, message, error)
+            return None
+        offset: int = message.offset() or 0
+        self._positions[tp] = offset + 1
+        self._at_end.discard(tp)
+        return Record(
+            tp.topic,
+            tp.partition,
+            offset,
+            message.timestamp()[1],
+            message.key(),
+            message.value(),
+            tuple(message.headers() or ()),  # type: ignore[arg-type]
+        )
+
+    def _note(self, tp: TopicPartition, message: Message, error: KafkaError) -> None:
+        """Take the end of a partition, or an error that came in place of a record."""
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public spelling
+            self._positions[tp] = max(self._positions[tp], message.offset() or 0)
+            self._at_end.add(tp)
+        elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+            raise OffsetOutOfRange(
+                f"offset {self._positions[tp]} of {tp.topic}[{tp.partition}] was pruned or is not"
+                " written yet; start at the earliest offset"
+            )
+        elif error.retriable() or code < 0:
+            self._problems(error)
+        else:
+            raise translated(error, f"reading {tp.topic}[{tp.partition}]")
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise self._problems.translate(error, "reading") from error
+        except RuntimeError as error:
+            raise LogUnavailable(f"the tail is closed: {error}") from error
