@@ -158,8 +158,10 @@ def check(event: Event) -> Event:
         if not event.items and not event.item:
             message = "an impression needs the items that were shown"
             raise InvalidEvent(message, code="missing", pointer="/items")
-        if not all(0 < len(item) <= MAX_ID_CHARACTERS for item in event.items):
-            message = f"each item shown needs 1 to {MAX_ID_CHARACTERS} characters"
+        if not all(
+            0 < len(item) <= MAX_ID_CHARACTERS and item.isprintable() for item in event.items
+        ):
+            message = f"each item shown needs 1 to {MAX_ID_CHARACTERS} printable characters"
             raise InvalidEvent(message, code="invalid-name", pointer="/items")
     elif not event.item:
         message = f"an event of type {event.type!r} needs an item"
@@ -167,6 +169,9 @@ def check(event: Event) -> Event:
     _check_value(event)
     if event.ts is None or event.ts.tzinfo is None:
         message = "expected a time with a zone, like 2026-11-22T10:00:00Z"
+        raise InvalidEvent(message, code="invalid-time", pointer="/ts")
+    if event.ts < EPOCH:
+        message = f"expected a time from 1970 on, got {event.ts.isoformat()}"
         raise InvalidEvent(message, code="invalid-time", pointer="/ts")
     return event
 

@@ -1,0 +1,123 @@
+"""Where settings come from, which of them wins, and what is said about a bad one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recstream.core.events import Weights
+from recstream.errors import InvalidSetting
+from recstream.settings import Settings, has_desktop, load
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "recstream.toml"
+    path.write_text('port = 1\nhost = "::1"\nn_factors = 16\n[weights]\nview = 2.0\n')
+    return path
+
+
+def test_a_flag_wins_over_a_variable_over_the_file_over_the_default(file: Path) -> None:
+    environ = {"RECSTREAM_PORT": "2", "RECSTREAM_N_FACTORS": "32"}
+
+    settings = load({"port": 3}, environ=environ, file=file)
+
+    assert (settings.port, settings.n_factors, settings.host) == (3, 32, "::1")
+    assert settings.list_size == Settings().list_size
+
+
+def test_a_flag_that_was_not_given_hides_nothing(file: Path) -> None:
+    assert load({"port": None}, environ={}, file=file).port == 1
+
+
+def test_structured_settings_come_as_tables_or_json(file: Path) -> None:
+    environ = {
+        "RECSTREAM_HYPERPARAMETERS": '{"alpha": 2.0}',
+        "RECSTREAM_ALLOWED_ORIGINS": '["https://shop.example"]',
+    }
+
+    settings = load(environ=environ, file=file)
+
+    assert settings.weights == Weights(view=2.0)
+    assert settings.hyperparameters == {"alpha": 2.0}
+    assert settings.allowed_origins == ("https://shop.example",)
+
+
+def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("hush-hush\n")
+
+    settings = load(environ={"RECSTREAM_SECRET_FILE": str(path)})
+
+    shown = settings.shown()
+    assert settings.secret == path.read_text().strip()
+    assert set(shown["secret"]) == {"*"}
+    assert settings.secret not in str(shown)
+
+
+def test_the_config_variable_names_the_file(file: Path) -> None:
+    assert load(environ={"RECSTREAM_CONFIG": str(file)}).port == 1
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"RECSTREAM_PORT": "many"}, "port"),
+        ({"RECSTREAM_PORT": "70000"}, "port must be 0"),
+        ({"RECSTREAM_PARTITIONS": "0"}, "partitions must be at least 1, got 0"),
+        ({"RECSTREAM_HALF_LIFE_DAYS": "0"}, "half_life_days must be above 0"),
+        ({"RECSTREAM_HALF_LIFE_DAYS": "nan"}, "half_life_days"),
+        ({"RECSTREAM_LOG_LEVEL": "LOUD"}, "log_level"),
+        ({"RECSTREAM_HYPERPARAMETERS": "alpha=2"}, "RECSTREAM_HYPERPARAMETERS must be JSON"),
+        ({"RECSTREAM_WEIGHTS": '{"view": -1}'}, "view"),
+        ({"RECSTREAM_WEIGHTS": '{"glance": 1}'}, "glance"),
+        ({"RECSTREAM_CONFIG": "/nowhere/recstream.toml"}, "is not there"),
+        ({"RECSTREAM_SECRET_FILE": "/nowhere/secret"}, "RECSTREAM_SECRET_FILE"),
+    ],
+)
+def test_a_bad_setting_is_named(environ: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidSetting, match=said):
+        load(environ=environ)
+
+
+def test_an_unknown_entry_of_the_file_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    path = tmp_path / "recstream.toml"
+    path.write_text("prot = 1\n")
+
+    with pytest.raises(InvalidSetting, match=r"prot.*known settings: .*port"):
+        load(environ={}, file=path)
+
+
+def test_a_file_that_is_no_toml_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "recstream.toml"
+    path.write_text("port = = 1")
+
+    with pytest.raises(InvalidSetting, match=r"recstream\.toml can't be read"):
+        load(environ={}, file=path)
+
+
+def test_everything_is_kept_under_the_data_directory_unless_told_otherwise(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path))
+
+    assert settings.broker_url == f"embedded://{tmp_path}/log.db"
+    assert settings.catalogue_url == f"embedded://{tmp_path}/catalogue"
+    assert settings.models_url == f"file://{tmp_path}/models"
+    assert Settings(broker="kafka://k:9092").broker_url == "kafka://k:9092"
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)],  # noqa: S104
+)
+def test_only_loopback_addresses_count_as_loopback(host: str, is_loopback: bool) -> None:
+    assert Settings(host=host).is_loopback == is_loopback
+
+
+def test_a_half_life_is_a_length_of_time() -> None:
+    assert Settings(half_life_days=2.0).half_life_ms == 2 * 24 * 3600 * 1000
+
+
+def test_a_desktop_is_where_a_window_can_open() -> None:
+    assert has_desktop({"DISPLAY": ":0"})
+    assert has_desktop({"WAYLAND_DISPLAY": "wayland-0"})
