@@ -27,6 +27,7 @@ from recstream.errors import (
 from recstream.log.embedded.segments import Columns, pack_columns, unpack
 from recstream.log.embedded.storage import OFFSET_BITS, Storage, Sync, touch, wake_path
 from recstream.log.embedded.tail import EmbeddedTail
+from recstream.log.embedded.wakeup import Wakeup
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
@@ -379,9 +380,16 @@ class EmbeddedLog:
         return records[:max_records]
 
     def scan(
-        self, connection: Connection, topic: str, partition: int, head: Head, offset: int
+        self,
+        connection: Connection,
+        topic: str,
+        partition: int,
+        head: Head,
+        offset: int,
+        *,
+        max_bytes: int = MAX_READ_BYTES,
     ) -> Iterator[list[Record]]:
-        """Give the records from ``offset`` on, a segment at a time, up to `MAX_READ_BYTES`."""
+        """Give the records from ``offset`` on, a segment at a time, up to about ``max_bytes``."""
         if offset >= head.next:
             return
         size = 0
@@ -399,7 +407,7 @@ class EmbeddedLog:
                 records = [r for r in records if r.offset >= offset]
             yield records
             size += len(data)
-            if size >= MAX_READ_BYTES:
+            if size >= max_bytes:
                 return
 
     def head(self, connection: Connection, topic: str, partition: int) -> Head:
@@ -451,7 +459,11 @@ class EmbeddedLog:
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> EmbeddedTail:
         """Return a reader that starts at these offsets."""
-        return EmbeddedTail(self, self._wake_path, positions)
+        return EmbeddedTail(self, positions)
+
+    def wakeup(self) -> Wakeup:
+        """Return a bell that rings at each append of any process."""
+        return Wakeup(self._wake_path, self.version)
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the next offsets a consumer group will read."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recstream.errors import NotFound
-from recstream.log.embedded.wakeup import Wakeup
 from recstream.log.port import Record, TopicPartition
 
 if TYPE_CHECKING:
@@ -25,20 +23,16 @@ class EmbeddedTail:
     Parameters
     ----------
     log : EmbeddedLog
-    wake_path : Path
-        The file that writers touch.
     positions : mapping of TopicPartition to int
         Next offset to return; below the earliest kept one means from that one.
     """
 
-    def __init__(
-        self, log: EmbeddedLog, wake_path: Path, positions: Mapping[TopicPartition, int]
-    ) -> None:
+    def __init__(self, log: EmbeddedLog, positions: Mapping[TopicPartition, int]) -> None:
         self._log = log
         self._positions = dict(positions)
         self._turn = 0
         self._woken = threading.Event()
-        self.wakeup = Wakeup(wake_path, log.version)
+        self.wakeup = log.wakeup()
 
     def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
         """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came."""

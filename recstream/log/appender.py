@@ -1,0 +1,161 @@
+"""Step 2 of the flow: a thread that appends, so that an event loop never waits for the disk.
+
+While one transaction is on its way to the disk, what arrives meanwhile gathers and goes into the
+next one, in order. While the log is unavailable (a full disk, a locked file) the thread holds
+what it was given and tries again: nothing is dropped, and callers wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from recstream.errors import LogUnavailable
+from recstream.log.embedded import EmbeddedLog
+from recstream.log.port import NewRecord, Position, TopicPartition
+
+log = logging.getLogger(__name__)
+
+Done = Callable[[list[Position] | None, BaseException | None], None]
+
+_RETRY_S = (0.05, 0.2, 1.0)
+_TELL_EVERY = 10
+MAX_TOGETHER = 5_000
+
+
+class _Work(NamedTuple):
+    records: Sequence[NewRecord]
+    offsets: Mapping[TopicPartition, int]
+    done: Done
+
+
+class Appender:
+    """Appends to an embedded log in the background, in the order of the calls.
+
+    Parameters
+    ----------
+    event_log : EmbeddedLog
+    group, member : str, optional
+        For whom offsets are committed.
+    """
+
+    def __init__(self, event_log: EmbeddedLog, *, group: str, name: str = "log-appender") -> None:
+        self.event_log = event_log
+        self.group = group
+        self.member: str | None = None
+        self._queue: deque[_Work] = deque()
+        self._changed = threading.Condition()
+        self._n_open = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def n_open(self) -> int:
+        """Records handed over and not yet acknowledged."""
+        return self._n_open
+
+    def submit(
+        self,
+        records: Sequence[NewRecord],
+        offsets: Mapping[TopicPartition, int] | None,
+        done: Done,
+    ) -> None:
+        """Append in the background; ``done(positions, error)`` is called in the thread."""
+        with self._changed:
+            if self._stopping.is_set():
+                raise LogUnavailable("the log's appender has stopped; start the worker again")
+            self._queue.append(_Work(records, offsets or {}, done))
+            self._n_open += len(records)
+            self._changed.notify()
+
+    def call(
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int] | None = None
+    ) -> Future[list[Position]]:
+        """Append in the background; return a future of the positions."""
+        future: Future[list[Position]] = Future()
+
+        def done(positions: list[Position] | None, error: BaseException | None) -> None:
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(positions or [])
+
+        self.submit(records, offsets, done)
+        return future
+
+    def stop(self) -> None:
+        """Append what was handed over, then end the thread."""
+        with self._changed:
+            self._stopping.set()
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue and not self._stopping.is_set():
+                    self._changed.wait()
+                if not self._queue:
+                    return
+                works = self._gather()
+            self._carry_out(works)
+
+    def _gather(self) -> list[_Work]:
+        """Take the next work, with those behind it that may share its transaction."""
+        works = [self._queue.popleft()]
+        n_records = len(works[0].records)
+        while (
+            self._queue
+            and not works[-1].offsets
+            and not self._queue[0].offsets
+            and n_records + len(self._queue[0].records) <= MAX_TOGETHER
+        ):
+            works.append(self._queue.popleft())
+            n_records += len(works[-1].records)
+        return works
+
+    def _carry_out(self, works: list[_Work]) -> None:
+        records = (
+            works[0].records if len(works) == 1 else [r for work in works for r in work.records]
+        )
+        positions: list[Position] | None = None
+        error: BaseException | None = None
+        try:
+            positions = self._append(records, works[0].offsets)
+        except Exception as reason:  # noqa: BLE001 - goes to whoever waits for these records
+            error = reason
+        if len(works) > 1 and error is not None and not isinstance(error, LogUnavailable):
+            for work in works:
+                self._carry_out([work])
+            return
+        self._n_open -= len(records)
+        at = 0
+        for work in works:
+            after = at + len(work.records)
+            work.done(None if positions is None else positions[at:after], error)
+            at = after
+
+    def _append(
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
+    ) -> list[Position]:
+        attempt = 0
+        while True:
+            try:
+                return self.event_log.append(
+                    records,
+                    group=self.group if offsets else None,
+                    offsets=offsets,
+                    member=self.member if offsets else None,
+                )
+            except LogUnavailable as error:
+                if self._stopping.is_set():
+                    raise
+                if attempt % _TELL_EVERY == 0:
+                    log.warning("log unavailable, trying again records=%d: %s", len(records), error)
+                self._stopping.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
