@@ -8,16 +8,14 @@ one message per record.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from faust.transport.consumer import Consumer, ensure_TP
 from faust.topics import Topic
+from faust.transport.consumer import Consumer, ensure_TP
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 from faust.types.transports import TPorTopicSet
-from faust.types.tuples import ack_lock
 from mode import ServiceT
-from mode.utils.futures import notify
 
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
@@ -50,6 +48,18 @@ class BatchTopic(Topic):
         self.decode = decode  # type: ignore[method-assign]
 
 
+class _Acked(set[int]):
+    """Offsets acknowledged out of order; says so, because streams write to it past `ack`."""
+
+    def __init__(self, on_ack: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_ack = on_ack
+
+    def add(self, offset: int) -> None:
+        super().add(offset)
+        self._on_ack()
+
+
 class BatchDelivery(Consumer):
     """What a Faust consumer must do differently to deliver batches; mix in before a driver's own.
 
@@ -69,6 +79,8 @@ class BatchDelivery(Consumer):
         self._batch_topics: frozenset[str] = frozenset()
         self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
         self._committable: dict[TP, int] = {}
+        self._acked_index = defaultdict(lambda: _Acked(self._on_ack))
+        self._is_held_back = False
         self._n_seeks = 0
         self.changed = asyncio.Event()
         super().__post_init__()
@@ -125,6 +137,7 @@ class BatchDelivery(Consumer):
             for name in channel.topics
         )
         self.changed.clear()
+        self._is_held_back = False
         active = {tp for tp in self._get_active_partitions() if not self._is_full(tp)}
         if not active:
             await self._wait_for_change()
@@ -151,7 +164,10 @@ class BatchDelivery(Consumer):
     def _is_full(self, tp: TP) -> bool:
         if tp.topic not in self._batch_topics:
             return False
-        return len(self._delivered[tp]) >= MAX_OPEN_BATCHES
+        self._advance(tp)
+        is_full = len(self._delivered[tp]) >= MAX_OPEN_BATCHES
+        self._is_held_back = self._is_held_back or is_full
+        return is_full
 
     async def _deliver(self, fetched: Mapping[Any, Sequence[Any]]) -> None:
         generation = self.app.consumer_generation_id
@@ -199,21 +215,9 @@ class BatchDelivery(Consumer):
 
     # Acknowledging: offsets are committable in the order in which they were delivered.
 
-    def ack(self, message: Message) -> bool:
-        """Mark a message as worked off."""
-        with ack_lock:
-            if message.acked:
-                return False
-            message.acked = True
-            if not self.app.topics.acks_enabled_for(message.topic):
-                return False
-            self._acked_index[message.tp].add(message.offset)
-            self._unacked_messages.discard(message)
-            self._n_acked += 1
-            self._advance(message.tp)
-            notify(self._waiting_for_ack)
-        self.changed.set()
-        return True
+    def _on_ack(self) -> None:
+        if self._is_held_back:
+            self.changed.set()
 
     def _advance(self, tp: TP) -> None:
         """Move past what is acknowledged, or committed together with its effects."""
@@ -224,11 +228,14 @@ class BatchDelivery(Consumer):
             offset = delivered.popleft()
             acked.discard(offset)
             self._committable[tp] = offset + 1
+        self._acked[tp].clear()
 
     def _new_offset(self, tp: TP) -> int | None:
         return self._committable.pop(tp, None)
 
     def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
+        for tp in list(self._delivered):
+            self._advance(tp)
         return (
             tp
             for tp in list(self._committable)
