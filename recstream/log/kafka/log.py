@@ -9,40 +9,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    Message,
-    Producer,
-    TopicCollection,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from ulid import ULID
 
 from recstream.errors import (
     InvalidInput,
+    InvalidSetting,
     LogFenced,
     LogUnavailable,
     NotFound,
     OffsetOutOfRange,
     PartitionCountMismatch,
 )
+from recstream.log.kafka.admin import KafkaAdmin
 from recstream.log.kafka.client import (
-    DELIVERY_TIMEOUT_S,
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
     Problems,
     common,
     consumer_options,
-    producer_options,
     servers,
 )
 from recstream.log.kafka.epoch import (
@@ -55,10 +43,11 @@ from recstream.log.kafka.epoch import (
     read_meta,
     topic_record,
 )
+from recstream.log.kafka.producer import KafkaProducer
 from recstream.log.kafka.tail import KafkaTail
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
-from recstream.log.topics import DAY_MS, TopicSpec
+from recstream.log.topics import TopicSpec
 from recstream.settings import Settings
 
 T = TypeVar("T")
@@ -67,7 +56,6 @@ _END = -1
 _KEPT_READERS = 4
 _READ_WAIT_MS = 5
 _OVERHEAD_BYTES = 128
-_SAFE_REPLICATION = 3
 _NOT_ALONE = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
@@ -97,22 +85,20 @@ class KafkaLog:
     def __init__(self, url: str, settings: Settings | None = None) -> None:
         self._shared = common(url, settings)
         self._where = servers(url)
-        self._replication = 1 if settings is None else settings.kafka_replication
+        replication = 1 if settings is None else settings.kafka_replication
         self._problems = Problems()
         self._partitions: dict[str, int] = {}
         self._lock = threading.Lock()
         self._readers: list[KafkaTail] = []
         self._committers: dict[str, Consumer] = {}
-        self._closed = threading.Event()
-        called_back = {"error_cb": self._problems}
+        self._is_closed = False
         try:
-            self._admin = AdminClient(self._shared | called_back)
-            self._asker = Consumer(consumer_options(self._shared, "recstream-asker") | called_back)
-            self._producer = Producer(producer_options(self._shared) | called_back)
+            self._admin = KafkaAdmin(self._shared, self._where, self._problems, replication)
+            self._asker = self._consumer("recstream-asker")
+            self._producer = KafkaProducer(self._shared, self._where, self._problems)
         except (KafkaException, ValueError) as error:
-            raise self._problems.translate(error, "with these settings") from error
-        self._poller = threading.Thread(target=self._deliver, name="kafka-acks", daemon=True)
-        self._poller.start()
+            message = f"Kafka's settings can't be used: {error}; see the settings kafka_*"
+            raise InvalidSetting(message) from error
         try:
             self._epoch = self._open_epoch()
         except BaseException:
@@ -140,14 +126,14 @@ class KafkaLog:
                 message = f"topic {spec.name} needs at least 1 partition, got {spec.partitions}"
                 raise InvalidInput(message)
         meta = self._meta()
-        there = self._made([spec.name for spec in wanted])
+        there = self._admin.made([spec.name for spec in wanted])
         for spec in wanted:
             if spec.name in there:
                 self._check_count(spec, there[spec.name], meta)
         missing = [spec for spec in wanted if spec.name not in there]
         if missing:
-            self._create(missing)
-            there |= self._made([spec.name for spec in missing])
+            self._admin.create(missing)
+            there |= self._admin.made([spec.name for spec in missing])
             for spec in missing:
                 self._check_count(spec, there[spec.name], meta)
         unrecorded = {
@@ -161,7 +147,7 @@ class KafkaLog:
         """Return the partition count; raises `NotFound` for an unknown topic."""
         count = self._partitions.get(topic)
         if count is None:
-            count = self._all_topics().get(topic)
+            count = self._admin.all_topics().get(topic)
             if count is None:
                 message = f"topic {topic!r} is not on Kafka at {self._where}; create it first"
                 raise NotFound(message)
@@ -170,7 +156,7 @@ class KafkaLog:
 
     def topics(self) -> dict[str, int]:
         """Return every topic with its partition count, Kafka's and our own inner ones left out."""
-        found = self._all_topics()
+        found = self._admin.all_topics()
         return {name: found[name] for name in sorted(found) if name != META and name[:2] != "__"}
 
     # Appending
@@ -197,10 +183,7 @@ class KafkaLog:
         if offsets and group is None:
             raise InvalidInput("offsets need a group to be committed for")
         placed = [self._place(index, record) for index, record in enumerate(records)]
-        waiting = _Acknowledgements(placed)
-        for index, (record, partition) in enumerate(zip(records, placed, strict=True)):
-            self._produce(record, partition.partition, partial(waiting.acknowledge, index))
-        positions = waiting.result(self._problems, f"appending to {self._where}")
+        positions = self._producer.append(records, placed)
         if offsets and group is not None:
             self._commit(group, offsets)
         return positions
@@ -255,29 +238,17 @@ class KafkaLog:
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the next offsets a consumer group will read."""
-        asked = self._ask(
-            lambda: self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
-            ),
-            "asking for offsets",
-        )
-        held = self._answer(asked[group], f"asking for the offsets of group {group}")
-        return {
-            TopicPartition(each.topic, each.partition): each.offset
-            for each in held.topic_partitions or ()
-            if each.offset >= 0
-        }
+        return self._admin.committed(group)
 
     def close(self) -> None:
         """Wait for what is on its way, and close all connections."""
-        if self._closed.is_set():
-            return
-        self._producer.flush(DELIVERY_TIMEOUT_S)
-        self._closed.set()
-        self._poller.join()
         with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
             readers, self._readers = self._readers, []
             committers, self._committers = self._committers, {}
+        self._producer.close()
         for reader in readers:
             reader.close()
         for consumer in (self._asker, *committers.values()):
@@ -287,13 +258,11 @@ class KafkaLog:
 
     def _open_epoch(self) -> str:
         """Return the epoch that the meta topic names, after writing one where it names none."""
-        if META not in self._all_topics():
-            self._create([META_SPEC])
-        cluster = str(
-            self._ask(lambda: self._admin.list_topics(META, REQUEST_TIMEOUT_S)).cluster_id
-        )
+        if META not in self._admin.all_topics():
+            self._admin.create([META_SPEC])
+        cluster = self._admin.cluster()
         meta = self._meta()
-        changed = meta.changed(cluster, self._made(list(meta.topics)))
+        changed = meta.changed(cluster, self._admin.made(list(meta.topics)))
         current = meta.current
         if current is None or changed or current.cluster != cluster:
             follows = "" if current is None else current.epoch
@@ -318,32 +287,6 @@ class KafkaLog:
             at = batch[-1].offset + 1
         return read_meta(records)
 
-    def _all_topics(self) -> dict[str, int]:
-        listed = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_TIMEOUT_S))
-        return {
-            name: len(topic.partitions)
-            for name, topic in listed.topics.items()
-            if topic.error is None
-        }
-
-    def _made(self, names: list[str]) -> dict[str, MadeTopic]:
-        """Return those of the topics that exist, as they were made."""
-        if not names:
-            return {}
-        asked = self._ask(
-            lambda: self._admin.describe_topics(
-                TopicCollection(names), request_timeout=REQUEST_TIMEOUT_S
-            )
-        )
-        there: dict[str, MadeTopic] = {}
-        for name, future in asked.items():
-            try:
-                described = self._answer(future, f"describing topic {name}")
-            except NotFound:
-                continue
-            there[name] = MadeTopic(str(described.topic_id), len(described.partitions))
-        return there
-
     def _check_count(self, spec: TopicSpec, there: MadeTopic, meta: Meta) -> None:
         recorded = meta.topics.get(spec.name)
         for expected, why in (
@@ -357,35 +300,6 @@ class KafkaLog:
                     " state depend on the count; set it back, or import into new topics"
                 )
                 raise PartitionCountMismatch(message)
-
-    def _create(self, specs: list[TopicSpec]) -> None:
-        replicas = self._replication
-        made = [
-            NewTopic(spec.name, spec.partitions, replicas, config=_topic_options(spec, replicas))
-            for spec in specs
-        ]
-        asked = self._ask(
-            lambda: self._admin.create_topics(
-                made, operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S
-            )
-        )
-        for name, future in asked.items():
-            try:
-                future.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise self._problems.translate(error, f"creating topic {name}") from error
-        self._wait_for(specs)
-
-    def _wait_for(self, specs: list[TopicSpec]) -> None:
-        """Wait until the brokers know the topics' leaders."""
-        names = {spec.name for spec in specs}
-        for attempt in range(100):
-            if names <= self._all_topics().keys():
-                return
-            self._closed.wait(0.01 * (attempt + 1))
-        message = f"Kafka at {self._where} made topics {sorted(names)} but does not list them"
-        raise LogUnavailable(message)
 
     # What appends are made of
 
@@ -408,50 +322,11 @@ class KafkaLog:
             return TopicPartition(record.topic, at)
         return self._existing(record.topic, record.partition)
 
-    def _produce(self, record: NewRecord, partition: int, on_delivery: Callable[..., None]) -> None:
-        """Hand a record to the producer; waits while its queue is full."""
-        if self._closed.is_set():
-            raise LogUnavailable("the log is closed")
-        options: dict[str, Any] = {}
-        if record.timestamp_ms is not None:
-            options["timestamp"] = record.timestamp_ms
-        if record.headers:
-            options["headers"] = list(record.headers)
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    record.value,
-                    record.key,
-                    partition,
-                    on_delivery=on_delivery,
-                    **options,
-                )
-            except BufferError:
-                self._closed.wait(0.002)
-            except KafkaException as error:
-                if error.args[0].fatal():
-                    self._renew_producer()
-                raise self._problems.translate(error, f"appending to {self._where}") from error
-            else:
-                return
-
-    def _renew_producer(self) -> None:
-        """Replace a producer that has given up for good, e.g. because its sequence was broken."""
-        with self._lock:
-            self._producer = Producer(producer_options(self._shared) | {"error_cb": self._problems})
-
-    def _deliver(self) -> None:
-        """Call back who waits for acknowledgements, until the log is closed."""
-        while not self._closed.is_set():
-            self._producer.poll(0.1)
-
     def _commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         with self._lock:
             committer = self._committers.get(group)
             if committer is None:
-                options = consumer_options(self._shared, group) | {"error_cb": self._problems}
-                committer = self._committers[group] = Consumer(options)
+                committer = self._committers[group] = self._consumer(group)
         wanted = [KafkaPartition(*tp, offset) for tp, offset in offsets.items()]
         try:
             done = committer.commit(offsets=wanted, asynchronous=False)
@@ -508,7 +383,7 @@ class KafkaLog:
         if extra is not None:
             extra.close()
 
-    def _ask(self, question: Callable[[], T], doing: str = "asking for topics") -> T:
+    def _ask(self, question: Callable[[], T], doing: str) -> T:
         """Return the answer of a call to the brokers; librdkafka's errors become ours."""
         try:
             return question()
@@ -517,53 +392,5 @@ class KafkaLog:
         except RuntimeError as error:
             raise LogUnavailable(f"the log is closed: {error}") from error
 
-    def _answer(self, future: Future[T], doing: str) -> T:
-        return self._ask(lambda: future.result(REQUEST_TIMEOUT_S + 1.0), doing)
-
-
-class _Acknowledgements:
-    """Those that one append waits for."""
-
-    def __init__(self, placed: list[TopicPartition]) -> None:
-        self._placed = placed
-        self._offsets = [0] * len(placed)
-        self._left = len(placed)
-        self._error: KafkaError | None = None
-        self._done = threading.Event()
-
-    def acknowledge(self, index: int, error: KafkaError | None, message: Message) -> None:
-        """Take the broker's answer to one record; called by one thread only."""
-        if error is not None:
-            self._error = self._error or error
-        else:
-            self._offsets[index] = message.offset() or 0
-        self._left -= 1
-        if not self._left:
-            self._done.set()
-
-    def result(self, problems: Problems, doing: str) -> list[Position]:
-        """Wait for all answers and return where the records are."""
-        if self._left and not self._done.wait(DELIVERY_TIMEOUT_S + REQUEST_TIMEOUT_S):
-            self._error = self._error or KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001
-        if self._error is not None:
-            raise problems.translate(KafkaException(self._error), doing)
-        return [
-            Position(*tp, offset) for tp, offset in zip(self._placed, self._offsets, strict=True)
-        ]
-
-
-def _topic_options(spec: TopicSpec, replication: int) -> dict[str, str]:
-    """Return the broker's options for a topic."""
-    options = {
-        "max.message.bytes": str(MAX_RECORD_BYTES),
-        "message.timestamp.type": "CreateTime",
-        "cleanup.policy": "compact" if spec.compacted else "delete",
-        "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
-        "retention.bytes": "-1",
-    }
-    if spec.compacted:
-        # A view that was away for less than this still sees what was deleted meanwhile.
-        options["delete.retention.ms"] = str(30 * DAY_MS)
-    if replication >= _SAFE_REPLICATION:
-        options["min.insync.replicas"] = "2"
-    return options
+    def _consumer(self, group: str) -> Consumer:
+        return Consumer(consumer_options(self._shared, group) | {"error_cb": self._problems})

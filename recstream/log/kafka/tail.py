@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log.kafka.client import Problems, consumer_options, translated
+from recstream.log.kafka.client import REQUEST_TIMEOUT_S, Problems, consumer_options, translated
 from recstream.log.port import Record, TopicPartition
 
 _SLICE_S = 0.05
@@ -44,6 +44,7 @@ class KafkaTail:
         self._consumer = Consumer(options | {"error_cb": self._problems})
         self._positions = dict(positions)
         self._at_end: set[TopicPartition] = set()
+        self._known: set[str] = set()
         self._lock = threading.RLock()
         self._woken = threading.Event()
         self._closed = False
@@ -121,6 +122,11 @@ class KafkaTail:
     def _assign(self) -> None:
         """Tell the consumer all positions anew; what it had fetched ahead is dropped."""
         self._at_end.clear()
+        for topic in {tp.topic for tp in self._positions} - self._known:
+            # Else a consumer that already reads other topics takes a second to find a new one.
+            with suppress(KafkaException):
+                self._consumer.list_topics(topic, REQUEST_TIMEOUT_S)
+                self._known.add(topic)
         with self._translating():
             self._consumer.assign(
                 [KafkaPartition(*tp, offset) for tp, offset in self._positions.items()]
