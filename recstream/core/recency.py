@@ -241,26 +241,37 @@ def observe_in_place(
     rows: Int64s,
 ) -> float:
     """Credit the memories with each event, then count it; return the clock after the last."""
-    n_memories = len(half_lives)
     for e in range(len(rows)):
-        item = rows[e]
-        credit_in_place(sums, totals, credit, clock, item, 0.0)
-        for k in range(n_memories):
-            power = (clock - landmark[k]) / half_lives[k]
-            if power > _RANGE:
-                # A whole power of two: exact for every sum in normal range.
-                whole = math.floor(power)
-                shrink = 2.0**-whole
-                for i in range(sums.shape[0]):
-                    sums[i, k] *= shrink
-                totals[k] *= shrink
-                landmark[k] += whole * half_lives[k]
-                power = (clock - landmark[k]) / half_lives[k]
-            grown = 2.0**power
-            sums[item, k] += grown
-            totals[k] += grown
+        credit_in_place(sums, totals, credit, clock, rows[e], 1.0)
+        count_in_place(sums, totals, landmark, half_lives, clock, rows[e])
         clock += 1.0
     return clock
+
+
+@compiled
+def count_in_place(
+    sums: Float64s,
+    totals: Float64s,
+    landmark: Float64s,
+    half_lives: Float64s,
+    clock: float,
+    item: int,
+) -> None:
+    """Count one event in every memory."""
+    for k in range(len(half_lives)):
+        power = (clock - landmark[k]) / half_lives[k]
+        if power > _RANGE:
+            # A whole power of two: exact for every sum in normal range.
+            whole = math.floor(power)
+            shrink = 2.0**-whole
+            for i in range(sums.shape[0]):
+                sums[i, k] *= shrink
+            totals[k] *= shrink
+            landmark[k] += whole * half_lives[k]
+            power = (clock - landmark[k]) / half_lives[k]
+        grown = 2.0**power
+        sums[item, k] += grown
+        totals[k] += grown
 
 
 @compiled
@@ -270,21 +281,20 @@ def credit_in_place(
     credit: Float64s,
     clock: float,
     item: int,
-    own: float,
+    part: float,
 ) -> None:
     """Move the credit towards the memories that expected the item (one step of online EM).
 
-    ``own`` is what other parts of a mixture expected; it lowers what is left to explain. An item
-    never seen before says nothing about memory.
+    ``part`` of the event, from 0 to 1, is what popularity has to explain; the rest is habit. An
+    item never seen before says nothing about memory.
     """
     n_memories = len(totals)
     if sums[item, n_memories - 1] == 0.0:
         return
-    total = own
+    total = credit[n_memories] / len(sums)
     for k in range(n_memories):
         total += credit[k] * sums[item, k] / totals[k]
-    total += credit[n_memories] / len(sums)
-    step = max(_SLOWEST, 1.0 / (_FIRST + clock))
+    step = part * max(_SLOWEST, 1.0 / (_FIRST + clock))
     for k in range(n_memories):
         credit[k] += step * (credit[k] * sums[item, k] / totals[k] / total - credit[k])
     credit[n_memories] += step * (credit[n_memories] / len(sums) / total - credit[n_memories])

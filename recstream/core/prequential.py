@@ -1,0 +1,452 @@
+"""Beside the flow: how good lists would have been, event by event: recommend, check, learn.
+
+`evaluate` replays a stream in the order of time. Before an event counts, its user is folded in from
+the history so far and all known items are scored as the product scores them::
+
+    score_ui = x_u · y_i + β log(prior_i)                             (items not seen)
+    score_ui = x_u · y_i + β log(prior_i + v / (1 - v) habit_ui)      (seen items, with `repeat`)
+
+``prior`` is `recstream.core.recency.Popularity`, ``habit_ui`` item i's share in what user u did,
+and v how much of the stream habit explains, learned by the same online EM. The place of the item
+that came is noted; then the event is counted, its user and its item are folded in, and from time
+to time the model is trained again from where it stands.
+
+β comes from a grid: every value is ranked with, and the one that did best *so far* is in force. A
+figure therefore never depends on an event that was still to come.
+
+Folding in happens every `Recipe.update_every` events, as deltas do in the product; histories,
+popularity and what is seen are exact at every event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.als import ALS, ALSModel
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.kernels.jit import compiled
+from recstream.core.objective import Objective
+from recstream.core.recency import HALF_LIVES, count_in_place, credit_in_place
+from recstream.core.tally import Rows, Tally
+from recstream.errors import InvalidInput
+
+__all__ = ["BETAS", "Prequential", "Recipe", "Stream", "evaluate", "soft_hits", "stream_of"]
+
+BETAS = (0.0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 1e4)
+"""Worths of popularity to choose from: from none to nothing but popularity."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Events in the order of time, users and items numbered as they first appear."""
+
+    users: Int32s
+    items: Int32s
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+def stream_of(users: object, items: object, times: object) -> Stream:
+    """Return the stream of a table of events; events of one time keep their order.
+
+    >>> stream_of(["b", "a", "b"], [7, 7, 5], [2, 3, 1]).users
+    array([0, 0, 1], dtype=int32)
+    """
+    columns = [np.asarray(column) for column in (users, items, times)]
+    if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1:
+        msg = f"users, items and times must be vectors of one length, got {[c.shape for c in columns]}"
+        raise InvalidInput(msg)
+    order = np.argsort(columns[2], kind="stable")
+    return Stream(_numbered(columns[0][order]), _numbered(columns[1][order]))
+
+
+def _numbered(labels: NDArray[np.generic]) -> Int32s:
+    """Number labels in the order of their first appearance."""
+    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    number = np.empty(len(first), np.int32)
+    number[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    return number[which]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All choices behind a score.
+
+    Attributes
+    ----------
+    n_factors, iterations : int
+    objective : Objective
+    history_half_life : float
+        In events of the same user; infinity keeps every entry at its full weight.
+    half_lives : tuple of float
+        Memories of popularity, in events.
+    betas : tuple of float
+        Worths of popularity to choose from.
+    repeat : bool
+        Whether seen items may be recommended again.
+    update_every : int
+        Events between two deltas.
+    grow : float
+        Train again when the events have grown by this part.
+    seed : int
+    """
+
+    n_factors: int = 64
+    iterations: int = 12
+    objective: Objective = field(
+        default_factory=lambda: Objective(
+            regularization=0.05,
+            unobserved_weight=0.03,
+            positive_exponents=(0.3, 0.15),
+            missing_exponents=(0.15, 0.15),
+        )
+    )
+    history_half_life: float = 10.0
+    half_lives: tuple[float, ...] = HALF_LIVES
+    betas: tuple[float, ...] = BETAS
+    repeat: bool = False
+    own_gain: float = 1.0
+    update_every: int = 32
+    grow: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prequential:
+    """What came of a replay.
+
+    Attributes
+    ----------
+    ranks : (n,) int32
+        Place of each event's item, from 1; 0 where it could not be ranked because nobody had seen
+        it yet, -1 for events left out: repeats where `Recipe.repeat` is off.
+    grid : (n, n_betas) int32
+        The same for every β.
+    beta : float
+        In force at the end.
+    habit : float
+        v at the end.
+    credit : (K + 1,) float64
+        Of the memories at the end.
+    trainings : int
+    """
+
+    ranks: Int32s
+    grid: Int32s
+    beta: float
+    habit: float
+    credit: Float64s
+    trainings: int
+
+    def recall(self, k: int) -> float:
+        """Return the share of events whose item stood in the first k places."""
+        counted = self.ranks[self.ranks >= 0]
+        return float(((counted > 0) & (counted <= k)).mean()) if len(counted) else math.nan
+
+    def mrr(self) -> float:
+        """Return the mean of one over the place; 0 for an item that could not be ranked."""
+        counted = self.ranks[self.ranks >= 0].astype(np.float64)
+        return (
+            float(np.divide(1.0, counted, where=counted > 0, out=counted).mean())
+            if len(counted)
+            else math.nan
+        )
+
+
+def soft_hits(ranks: Int32s) -> Float64s:
+    """Return ``10 / (9 + rank)``, 0 for what was not ranked: recall@10 with less noise."""
+    return np.where(ranks > 0, 10.0 / (9.0 + np.maximum(ranks, 1)), 0.0)
+
+
+@dataclass
+class _Prior:
+    """The arrays of a `Popularity` in place, with the credit of habit."""
+
+    sums: Float64s
+    totals: Float64s
+    credit: Float64s
+    landmark: Float64s
+    half_lives: Float64s
+    habit: Float64s
+    known: NDArray[np.bool_]
+    clock: int = 0
+
+
+def evaluate(
+    stream: Stream,
+    recipe: Recipe,
+    *,
+    warm_up: float = 0.2,
+    train_from: float = 0.5,
+    stop: float = 1.0,
+    threads: int | None = None,
+    progress: Callable[[float], object] | None = None,
+) -> Prequential:
+    """Replay a stream and return the places of the items that came.
+
+    Parameters
+    ----------
+    stream : Stream
+    recipe : Recipe
+    warm_up, stop : float
+        Events of this part of the stream are learned from without counting in the result; events
+        after `stop` are not used at all.
+    train_from : float
+        Part of the warm-up after which the first model is trained; the rest of the warm-up is
+        recommended for and checked like what follows, to choose β.
+    threads : int, optional
+        For training; fold-in takes one.
+    progress : callable, optional
+        Called with the part done, after each training.
+    """
+    if not (0.0 < warm_up < stop <= 1.0 and 0.0 < train_from <= 1.0):
+        msg = f"warm_up < stop must lie in (0, 1], train_from too, got {warm_up}, {stop}, {train_from}"
+        raise InvalidInput(msg)
+    n_events, begin = int(stop * len(stream)), int(warm_up * len(stream))
+    first = max(1, int(train_from * begin))
+    if begin < 1 or n_events <= begin:
+        msg = f"a stream must have events before and after its warm-up, got {len(stream)} events"
+        raise InvalidInput(msg)
+    run = _Run(stream, recipe, n_events, threads)
+    run.count_only(0, first)
+    gains = np.zeros(len(recipe.betas))
+    grid = np.zeros((n_events, len(recipe.betas)), np.int32)
+    ranks = np.zeros(n_events, np.int32)
+    best, next_training, trainings = 0, first, 0
+    for at in range(first, n_events, recipe.update_every):
+        if at >= next_training:
+            run.train()
+            trainings += 1
+            next_training = at + max(1, int(recipe.grow * at))
+            best = int(np.argmax(gains))
+            if progress is not None:
+                progress(at / n_events)
+        part = slice(at, min(at + recipe.update_every, n_events))
+        grid[part] = run.step(part)
+        ranks[part] = grid[part, best]
+        gains += soft_hits(grid[part]).sum(axis=0)
+    return Prequential(
+        ranks[begin:],
+        grid[begin:],
+        recipe.betas[int(np.argmax(gains))],
+        float(run.prior.habit[0]),
+        run.prior.credit,
+        trainings,
+    )
+
+
+class _Run:
+    """The state of one replay."""
+
+    def __init__(self, stream: Stream, recipe: Recipe, n_events: int, threads: int | None) -> None:
+        self.stream, self.recipe = stream, recipe
+        n_users = int(stream.users[:n_events].max()) + 1
+        n_items = int(stream.items[:n_events].max()) + 1
+        n_memories = len(recipe.half_lives)
+        self.tally = Tally(n_users, n_items, n_events, recipe.history_half_life)
+        self.prior = _Prior(
+            np.zeros((n_items, n_memories)),
+            np.zeros(n_memories),
+            np.full(n_memories + 1, 1.0 / (n_memories + 1)),
+            np.zeros(n_memories),
+            np.asarray(recipe.half_lives, np.float64),
+            np.full(1, 0.1),
+            np.zeros(n_items, np.bool_),
+        )
+        self.user_factors = np.zeros((n_users, recipe.n_factors), np.float32)
+        self.betas = np.asarray(recipe.betas, np.float64)
+        self.model: ALSModel | None = None
+        self.als = ALS(
+            recipe.n_factors,
+            iterations=recipe.iterations,
+            seed=recipe.seed,
+            threads=threads,
+            **_objective_arguments(recipe.objective),
+        )
+
+    def _known(self, stop: int) -> tuple[int, int]:
+        """Return how many users and items have appeared before an event."""
+        return (
+            int(self.stream.users[:stop].max(initial=-1)) + 1,
+            int(self.stream.items[:stop].max(initial=-1)) + 1,
+        )
+
+    def count_only(self, first: int, last: int) -> None:
+        """Learn histories and popularity from events without recommending."""
+        for at in range(first, last, 128):
+            self._rank(slice(at, min(at + 128, last)), None, None)
+
+    def train(self) -> None:
+        """Train on the histories so far, from the present factors if there are any."""
+        n_users, n_items = self._known(self.prior.clock)
+        matrix = self.tally.user_rows(np.arange(n_users, dtype=np.int32)).csr(n_items)
+        self.model = self.als.fit(matrix, init=self.model)
+        if self.model.user_factors is not None:
+            self.user_factors[:n_users] = self.model.user_factors
+        self.als.iterations = max(2, self.recipe.iterations // 4)
+
+    def step(self, part: slice) -> Int32s:
+        """Recommend, check and learn for a batch of events; return the places for every β."""
+        model = self.model
+        if model is None:
+            msg = "a replay must be trained before its first step"
+            raise InvalidInput(msg)
+        n_users, n_items = self._known(part.stop)
+        if n_items > model.n_items:
+            new = np.arange(model.n_items, n_items, dtype=np.int32)
+            model = model.with_items(new, np.zeros((len(new), model.n_factors), np.float32))
+        ranks = self._rank(part, model, n_items)
+        users = np.unique(self.stream.users[part])
+        items = np.unique(self.stream.items[part])
+        self.user_factors[users] = model.fold_in(self.tally.user_rows(users).csr(n_items))
+        factors = model.fold_in_items(
+            self.tally.item_rows(items).csr(n_users),
+            user_factors=self.user_factors[:n_users],
+            user_counts=self.tally.user_counts[:n_users],
+        )
+        self.model = model.with_items(items, factors, counts=self.tally.item_counts[items])
+        return ranks
+
+    def _rank(self, part: slice, model: ALSModel | None, n_items: int | None) -> Int32s:
+        """Count events; with a model, find the places of their items first."""
+        users, items = self.stream.users[part], self.stream.items[part]
+        rows = self.tally.count(users, items)
+        if model is None or n_items is None:
+            folded, factors = np.zeros((len(users), 0), np.float32), np.zeros((0, 0), np.float32)
+        else:
+            folded, factors = model.fold_in(rows.csr(n_items)), model.item_factors
+        ranks = np.zeros((len(users), len(self.betas)), np.int32)
+        _replay(self.prior, items, rows, folded, factors, self.betas, self.recipe, ranks)
+        return ranks
+
+
+def _objective_arguments(objective: Objective) -> dict[str, object]:
+    """Return an objective as arguments of `ALS`."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in objective.as_dict().items()
+    }
+
+
+def _replay(
+    prior: _Prior,
+    items: Int32s,
+    rows: Rows,
+    folded: Float32s,
+    factors: Float32s,
+    betas: Float64s,
+    recipe: Recipe,
+    ranks: Int32s,
+) -> None:
+    """Rank and count a batch of events in compiled code."""
+    _replay_events(
+        items, rows.indptr, rows.indices, rows.counts, folded, factors, betas,
+        recipe.repeat, recipe.own_gain,
+        prior.sums, prior.totals, prior.credit, prior.landmark, prior.half_lives, prior.habit,
+        prior.known, prior.clock, ranks,
+    )  # fmt: skip
+    prior.clock += len(items)
+
+
+@compiled
+def _replay_events(
+    items: Int32s,
+    indptr: Int64s,
+    indices: Int32s,
+    counts: Int32s,
+    folded: Float32s,
+    factors: Float32s,
+    betas: Float64s,
+    repeat: bool,
+    own_gain: float,
+    sums: Float64s,
+    totals: Float64s,
+    credit: Float64s,
+    landmark: Float64s,
+    half_lives: Float64s,
+    habit: Float64s,
+    known: NDArray[np.bool_],
+    clock: int,
+    ranks: Int32s,
+) -> None:
+    """For each event: rank its item for every β, credit what expected it, count it."""
+    n_items = len(known)
+    prior = np.zeros(n_items)
+    dots = np.zeros(n_items)
+    allowed = np.zeros(n_items, np.bool_)
+    share = np.zeros(len(totals))
+    n_known = 0
+    for i in range(n_items):
+        n_known += known[i]
+    for e in range(len(items)):
+        item = items[e]
+        own = indices[indptr[e] : indptr[e + 1]]
+        done = counts[indptr[e] : indptr[e + 1]]
+        total = done.sum()
+        mine = 0.0
+        for a in range(len(own)):
+            if own[a] == item:
+                mine = done[a] / total
+        expected = credit[-1] / max(1, n_known)
+        for k in range(len(totals)):
+            share[k] = credit[k] / max(totals[k], 1e-300)
+            expected += share[k] * sums[item, k]
+        if mine > 0.0 and not repeat:
+            ranks[e] = -1
+        elif known[item] and len(factors) > 0:
+            for i in range(len(factors)):
+                allowed[i] = known[i]
+                value = credit[-1] / n_known
+                for k in range(len(totals)):
+                    value += share[k] * sums[i, k]
+                prior[i] = value
+                dot = np.float32(0.0)
+                for f in range(folded.shape[1]):
+                    dot += folded[e, f] * factors[i, f]
+                dots[i] = dot
+            odds = habit[0] / (1.0 - habit[0])
+            for a in range(len(own)):
+                allowed[own[a]] = repeat
+                dots[own[a]] *= own_gain
+                prior[own[a]] += odds * done[a] / total
+            _place(item, len(factors), dots, prior, allowed, betas, ranks[e])
+        if known[item]:
+            if len(own) > 0 and repeat:
+                both = (1.0 - habit[0]) * expected + habit[0] * mine
+                part = (1.0 - habit[0]) * expected / both
+                habit[0] += (1.0 - part - habit[0]) * max(1e-4, 1.0 / (50.0 + clock))
+            else:
+                part = 1.0
+            credit_in_place(sums, totals, credit, clock, item, part)
+        count_in_place(sums, totals, landmark, half_lives, clock, item)
+        clock += 1
+        n_known += not known[item]
+        known[item] = True
+
+
+@compiled
+def _place(
+    item: int,
+    n_items: int,
+    dots: Float64s,
+    prior: Float64s,
+    allowed: NDArray[np.bool_],
+    betas: Float64s,
+    ranks: Int32s,
+) -> None:
+    """Write the item's place among allowed items, equal scores by row, for every β."""
+    own = math.log(prior[item])
+    ranks[:] = 1
+    for i in range(n_items):
+        if allowed[i] and i != item:
+            ahead = dots[i] - dots[item]
+            popular = math.log(prior[i]) - own
+            for b in range(len(betas)):
+                gap = ahead + betas[b] * popular
+                ranks[b] += gap > 0.0 or (gap == 0.0 and i < item)
