@@ -77,12 +77,39 @@ class Tail(Protocol):
         """Release what the tail holds."""
 
 
-class EventLog(Protocol):
-    """A durable, partitioned, append-only log. Safe to share between threads."""
+class ReadableLog(Protocol):
+    """The reading half of a log: all that a replay may use."""
 
     @property
     def epoch(self) -> str:
         """ULID of this log; another one after the log was wiped or recreated."""
+
+    def partitions(self, topic: str) -> int:
+        """Return the partition count; raises `NotFound` for an unknown topic."""
+
+    def read(
+        self, topic: str, partition: int, offset: int, max_records: int = 1000
+    ) -> list[Record]:
+        """Return up to ``max_records`` records from ``offset`` on, without waiting.
+
+        Raises
+        ------
+        OffsetOutOfRange
+            ``offset`` is below the earliest kept one.
+        """
+
+    def earliest(self, topic: str, partition: int) -> int:
+        """Return the offset of the oldest record that may still be read."""
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        """Return the offset that the next appended record will get."""
+
+    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Return the first offset whose record was appended at or after a time."""
+
+
+class EventLog(ReadableLog, Protocol):
+    """A durable, partitioned, append-only log. Safe to share between threads."""
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
         """Create what is missing.
@@ -92,9 +119,6 @@ class EventLog(Protocol):
         PartitionCountMismatch
             A topic exists with another partition count.
         """
-
-    def partitions(self, topic: str) -> int:
-        """Return the partition count; raises `NotFound` for an unknown topic."""
 
     def topics(self) -> dict[str, int]:
         """Return every topic with its partition count."""
@@ -117,26 +141,6 @@ class EventLog(Protocol):
         LogUnavailable
             Nothing was promised: the caller keeps the records and may try again.
         """
-
-    def read(
-        self, topic: str, partition: int, offset: int, max_records: int = 1000
-    ) -> list[Record]:
-        """Return up to ``max_records`` records from ``offset`` on, without waiting.
-
-        Raises
-        ------
-        OffsetOutOfRange
-            ``offset`` is below the earliest kept one.
-        """
-
-    def earliest(self, topic: str, partition: int) -> int:
-        """Return the offset of the oldest record that may still be read."""
-
-    def high_watermark(self, topic: str, partition: int) -> int:
-        """Return the offset that the next appended record will get."""
-
-    def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        """Return the first offset whose record was appended at or after a time."""
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""

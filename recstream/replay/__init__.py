@@ -1,0 +1,1 @@
+"""↺ of the flow: the log again: state, lists and generations derived from it, and compared."""

@@ -1,0 +1,81 @@
+"""↺ of the flow: any generation as of any of its deltas, again, from the models topic and the store."""
+
+from __future__ import annotations
+
+from recstream.core.model import Generation
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced
+from recstream.errors import ModelMismatch, NotFound
+from recstream.log.port import ReadableLog
+from recstream.log.topics import MODELS
+from recstream.model_store import ModelStore, fetch
+from recstream.replay.source import decode_model, parsed, records
+
+
+class Generations:
+    """Generations as of a delta. Asked for in order, each record is applied once.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    store : ModelStore
+
+    Attributes
+    ----------
+    announced : dict of int to GenerationAnnounced
+        As of the newest `refresh`.
+    """
+
+    def __init__(self, log: ReadableLog, store: ModelStore) -> None:
+        self._log = log
+        self._store = store
+        self._next_offset = 0
+        self._offsets: dict[tuple[int, int], int] = {}
+        self._current: Generation | None = None
+        self.announced: dict[int, GenerationAnnounced] = {}
+        self.announced_at: dict[int, int] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what was announced since."""
+        for record in records(self._log, MODELS, 0, self._next_offset):
+            self._next_offset = record.offset + 1
+            if record.value is None:
+                continue
+            model = parsed(record, decode_model)
+            if isinstance(model, GenerationAnnounced):
+                self.announced[model.generation] = model
+                self.announced_at[model.generation] = record.offset
+                self._offsets = {k: v for k, v in self._offsets.items() if k[0] != model.generation}
+            elif isinstance(model, DeltaAnnounced):
+                self._offsets[model.generation, model.delta] = record.offset
+
+    def at(self, number: int, delta: int) -> Generation:
+        """Return a generation as of a delta; it is moved by the next call.
+
+        Raises
+        ------
+        NotFound
+            The generation or the delta is not on the models topic, or its artifact was pruned.
+        """
+        current = self._current
+        if current is None or current.number != number or current.delta > delta:
+            announced = self.announced.get(number)
+            if announced is None:
+                raise NotFound(
+                    f"generation {number} is not on {MODELS}; the log was pruned or exported "
+                    "without it"
+                )
+            current = self._current = fetch(self._store, announced)
+        while current.delta < delta:
+            current.apply_delta(self._delta(number, current.delta + 1))
+        return current
+
+    def _delta(self, number: int, delta: int) -> DeltaAnnounced:
+        offset = self._offsets.get((number, delta))
+        found = [] if offset is None else self._log.read(MODELS, 0, offset, 1)
+        if not found:
+            raise NotFound(f"delta {delta} of generation {number} is not on {MODELS}")
+        model = parsed(found[0], decode_model)
+        if not isinstance(model, DeltaAnnounced):
+            raise ModelMismatch(f"{MODELS} offset {offset} must hold a delta, got a generation")
+        return model

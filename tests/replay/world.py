@@ -1,0 +1,178 @@
+"""A small installation without processes: a real embedded log, the real folds, made-up generations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from recstream.core.als import ALS
+from recstream.core.control import RulesTimeline
+from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.history import row
+from recstream.core.matrix import stack
+from recstream.core.model import Generation
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced
+from recstream.log.embedded import EmbeddedLog
+from recstream.log.port import NewRecord, Record
+from recstream.log.topics import INTERACTIONS, MODELS, TopicSpec, histories_changelog, topic_specs
+from recstream.model_store import DirectoryStore, artifact_name, pack
+from recstream.replay.fold import PartitionFold
+from recstream.settings import Settings
+from recstream.stream.engine import Engine
+from recstream.stream.rules import adopt, read_timeline
+from recstream.stream.tables import MemoryRows
+
+ITEMS = [f"i{number:02}" for number in range(24)]
+START_MS = 1_700_000_000_000
+
+
+class World:
+    """One log, one engine that owns every partition, and generations on demand."""
+
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings(partitions=2, list_size=5, n_factors=4)
+        self.changelog = histories_changelog(self.settings.app_id)
+        self.now_ms = START_MS
+        self.log = EmbeddedLog(folder / "log.db", sync="normal", clock_ms=lambda: self.now_ms)
+        self.log.create_topics(topic_specs(self.settings.partitions))
+        self.log.create_topics(
+            [TopicSpec(self.changelog, self.settings.partitions, compacted=True)]
+        )
+        self.store = DirectoryStore(folder / "models")
+        self.rows = MemoryRows()
+        self.n_events = 0
+        self.generation = -1
+        self.engine = self.worker()
+
+    def worker(self) -> Engine:
+        """Return a worker's engine as it starts: nothing in memory, the rows as they are."""
+        self.timeline: RulesTimeline = read_timeline(self.log)
+        engine = Engine(
+            self.log,
+            lambda records, offsets: self.log.append(records, group="g", offsets=offsets),
+            self.rows,
+            changelog=self.changelog,
+            timeline=self.timeline,
+            n_lately=100,
+            clock_ms=lambda: self.now_ms,
+        )
+        for partition in range(self.settings.partitions):
+            adopt(
+                self.log,
+                self.timeline,
+                self.settings,
+                partition=partition,
+                from_offset=engine.state(partition).next_offset,
+                now_ms=self.now_ms,
+            )
+        return engine
+
+    def do(self, user: str, item: str, kind: str = "view", **fields: object) -> Event:
+        """Append an event, a second after the one before; nothing is folded yet."""
+        self.now_ms += 1000
+        self.n_events += 1
+        raw = {"type": kind, "user": user, "item": item, **fields}
+        raw.setdefault("id", f"e{self.n_events}")
+        raw.setdefault("ts", from_timestamp_ms(self.now_ms))
+        event = msgspec.convert(raw, Event)
+        self.log.append([NewRecord(INTERACTIONS, user.encode(), encode(event))])
+        return event
+
+    def browse(self, n_events: int, *, n_users: int = 12, seed: int = 0) -> None:
+        """Append made-up events: users with even numbers like even items, the others odd ones."""
+        rng = np.random.default_rng(seed)
+        for _ in range(n_events):
+            user = int(rng.integers(n_users))
+            item = int(rng.integers(len(ITEMS) // 2)) * 2 + user % 2
+            self.do(f"u{user}", ITEMS[item], str(rng.choice(["view", "like", "purchase"])))
+
+    def work(self, group: int = 7) -> None:
+        """Let the engine fold and publish all there is, in groups of records."""
+        for partition in range(self.settings.partitions):
+            while True:
+                at = self.engine.state(partition).next_offset
+                found = self.log.read(INTERACTIONS, partition, at, group)
+                if not found:
+                    break
+                self.engine.ingest(found)
+        while self.engine.n_open and self.engine.generation is not None:
+            self.engine.list_open(100)
+        while self.engine.n_to_refresh:
+            self.engine.refresh(100)
+
+    def train(self, *, factors: bool = True) -> Generation:
+        """Announce a generation of all there is, and let the engine adopt it."""
+        self.generation += 1
+        histories = []
+        for partition in range(self.settings.partitions):
+            fold = PartitionFold(partition, self.settings.partitions, self.timeline)
+            fold.fold(self.records(INTERACTIONS, partition))
+            histories += [fold.histories[user] for user in sorted(fold.histories)]
+        index = {item: at for at, item in enumerate(ITEMS)}
+        half_life_ms = self.settings.half_life_ms
+        matrix = stack([row(each, index, half_life_ms) for each in histories], len(ITEMS))
+        offsets = {
+            str(at): self.log.high_watermark(INTERACTIONS, at)
+            for at in range(self.settings.partitions)
+        }
+        generation = Generation(
+            number=self.generation,
+            parent=self.generation - 1 if self.generation else None,
+            offsets=offsets,
+            hyperparameters={},
+            seed=0,
+            items=ITEMS,
+            bias=np.linspace(0.3, 0.0, len(ITEMS)).astype(np.float32),
+            model=ALS(n_factors=4, iterations=4).fit(matrix) if factors else None,
+        )
+        digest, content = pack(generation)
+        name = artifact_name(self.generation, digest)
+        self.store.put(name, content)
+        self.announce(
+            GenerationAnnounced(
+                generation=self.generation,
+                parent=generation.parent,
+                artifact=name,
+                digest=digest,
+                offsets=offsets,
+                hyperparameters={},
+                seed=0,
+                n_users=len(histories),
+                n_items=len(ITEMS),
+                n_interactions=matrix.nnz,
+                loss=None,
+                train_seconds=0.0,
+                created_ts=self.now_ms,
+            )
+        )
+        self.engine.adopt(generation)
+        return generation
+
+    def move(self, item: str, factors: list[float], bias: float) -> None:
+        """Announce a delta that moves one item, and let the engine apply it."""
+        generation = self.engine.generation
+        assert generation is not None
+        delta = DeltaAnnounced(
+            generation=generation.number,
+            delta=generation.delta + 1,
+            offsets={},
+            items=(item,),
+            factors=np.array(factors, np.float32).tobytes(),
+            bias=np.array([bias], np.float32).tobytes(),
+            counts=np.array([3], np.int32).tobytes(),
+            created_ts=self.now_ms,
+        )
+        self.announce(delta)
+        self.engine.move(delta)
+
+    def announce(self, record: GenerationAnnounced | DeltaAnnounced) -> None:
+        self.log.append([NewRecord(MODELS, None, msgspec.json.encode(record), 0)])
+
+    def records(self, topic: str, partition: int) -> list[Record]:
+        """Return all records of a partition."""
+        return self.log.read(topic, partition, self.log.earliest(topic, partition), 1_000_000)
+
+    def close(self) -> None:
+        self.log.close()
