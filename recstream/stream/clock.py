@@ -1,0 +1,10 @@
+"""Beside the flow: the one clock of worker and trainer; what they derive never reads it."""
+
+from __future__ import annotations
+
+import time
+
+
+def system_clock_ms() -> int:
+    """Return the time of day in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

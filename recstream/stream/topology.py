@@ -1,0 +1,152 @@
+"""Step 3 of the flow: the Faust app of a worker, built in a function and never at import."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faust
+from faust.types import TP
+
+from recstream.log.batches import BatchTopic
+from recstream.log.port import EventLog, TopicPartition
+from recstream.log.topics import HISTORIES_TABLE, INTERACTIONS, histories_changelog
+from recstream.model_feed import ModelFeed
+from recstream.model_store import ModelStore
+from recstream.settings import Settings
+from recstream.stream import rules
+from recstream.stream.engine import Engine
+from recstream.stream.runner import Runner
+from recstream.stream.tables import ROCKSDB_OPTIONS, FaustRows
+
+
+class Topology(NamedTuple):
+    """What a worker runs."""
+
+    app: faust.App
+    histories: Any
+    ingest: Any
+    runner: Runner
+
+
+def build_app(settings: Settings, tables: Path) -> faust.App:
+    """Return the Faust app, without topics, tables or agents.
+
+    Parameters
+    ----------
+    tables : Path
+        Folder of the RocksDB files, of this log's epoch alone.
+    """
+    return faust.App(
+        settings.app_id,
+        broker=settings.broker_url,
+        store="rocksdb://",
+        datadir=tables,
+        tabledir=tables,
+        topic_partitions=settings.partitions,
+        topic_disable_leader=True,
+        web_enabled=False,
+        autodiscover=False,
+        logging_config={"version": 1, "disable_existing_loggers": False},
+        stream_wait_empty=False,
+        consumer_auto_offset_reset="earliest",
+    )
+
+
+def build_topology(
+    app: faust.App,
+    settings: Settings,
+    *,
+    event_log: EventLog,
+    store: ModelStore,
+    clock_ms: Callable[[], int],
+    fail: Callable[[BaseException], Any],
+    name: str,
+) -> Topology:
+    """Attach table, agent and runner to an app. Called on its event loop.
+
+    Parameters
+    ----------
+    event_log : EventLog
+        The same log as the app's broker, for reading.
+    fail : callable
+        Called with an error that must stop the worker: an event would be lost otherwise.
+    """
+    histories = app.Table(
+        HISTORIES_TABLE,
+        partitions=settings.partitions,
+        key_type=bytes,
+        value_type=bytes,
+        options=dict(ROCKSDB_OPTIONS),
+    )
+    timeline = rules.read_timeline(event_log)
+
+    engine = Engine(
+        event_log,
+        _append_through(app),
+        FaustRows(histories),
+        changelog=histories_changelog(settings.app_id),
+        timeline=timeline,
+        n_lately=settings.refresh_users,
+        clock_ms=clock_ms,
+    )
+
+    def prepare(partition: int) -> None:
+        timeline.extend(rules.control_records(event_log))
+        state = engine.state(partition)
+        rules.adopt(
+            event_log,
+            timeline,
+            settings,
+            partition=partition,
+            from_offset=state.next_offset,
+            now_ms=clock_ms(),
+        )
+        committed = event_log.committed(settings.app_id)
+        engine.recall(partition, committed.get(TopicPartition(INTERACTIONS, partition), 0))
+
+    runner = Runner(
+        engine,
+        ModelFeed(event_log, store),
+        event_log,
+        prepare=prepare,
+        clock_ms=clock_ms,
+        name=name,
+    )
+
+    @app.agent(BatchTopic.of(app, INTERACTIONS, partitions=settings.partitions))
+    async def ingest(stream: Any) -> None:
+        async for event in stream.events():
+            try:
+                await runner.ingest(event.value)
+            except Exception as error:
+                # Faust would start the agent again behind this batch, and its events were lost.
+                fail(error)
+                raise
+
+    @histories.on_recover
+    async def take_over() -> None:
+        await runner.own(_mine(app.consumer.assignment()))
+
+    @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # Faust passes what it says
+    async def let_go(_: Any, revoked: set[TP], **__: Any) -> None:
+        await runner.revoke(_mine(revoked))
+
+    return Topology(app, histories, ingest, runner)
+
+
+def _mine(tps: set[TP]) -> set[int]:
+    """Return the partitions of interactions among an assignment."""
+    return {tp.partition for tp in tps if tp.topic == INTERACTIONS}
+
+
+def _append_through(app: faust.App) -> Any:
+    """Return how the engine's thread appends: by the app's consumer, which knows the group."""
+
+    def append(records: Any, offsets: Any) -> Any:
+        consumer: Any = app.consumer
+        return asyncio.run_coroutine_threadsafe(
+            consumer.append(records, offsets), app.loop
+        ).result()
+
+    return append

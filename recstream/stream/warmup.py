@@ -1,0 +1,33 @@
+"""Step 7 of the flow: a list made of nothing, so that kernels are loaded before the first event."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recstream.core.als_model import ALSModel
+from recstream.core.history import Entry, History
+from recstream.core.listing import describe, rank
+from recstream.core.model import Generation
+from recstream.core.objective import Objective
+
+
+def warm_up() -> None:
+    """Fold in, rank and explain once: loads what numba compiled, or compiles it."""
+    items = [f"i{number}" for number in range(64)]
+    factors = np.linspace(-1.0, 1.0, 64 * 8, dtype=np.float32).reshape(64, 8)
+    model = ALSModel(factors, np.ones(64, np.int64), objective=Objective(), mean_user_count=1.0)
+    generation = Generation(
+        number=0,
+        parent=None,
+        offsets={},
+        hyperparameters={},
+        seed=0,
+        items=items,
+        bias=np.zeros(64, np.float32),
+        model=model,
+    )
+    for n_entries in (1, 32):
+        page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items[:n_entries]}
+        history = History("", n_items=n_entries, n_ids=n_entries, pages=(page,))
+        ranked = rank([history], generation, 5, 1.0)
+        describe(ranked[0], history, generation)

@@ -1,0 +1,120 @@
+"""Steps 3 and 6 to 8 of the flow: the worker's process, from settings to a clean end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from recstream.errors import RecstreamError, StartupError
+from recstream.log import open_log
+from recstream.log.port import EventLog
+from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
+from recstream.model_store import open_store
+from recstream.settings import Settings
+from recstream.stream.clock import system_clock_ms
+from recstream.stream.topology import build_app, build_topology
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    RecstreamError
+        The worker can't start, or had to stop rather than lose an event.
+    """
+    asyncio.run(serve(settings))
+
+
+async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
+    """Run a worker on the current event loop until ``stop`` is set or a signal comes."""
+    stopping = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with _signals(loop, stopping), contextlib.closing(_open(settings)) as event_log:
+        errors: list[BaseException] = []
+
+        def fail(error: BaseException) -> None:
+            log.error("worker stops: %r", error, exc_info=error)
+            errors.append(error)
+            stopping.set()
+
+        tables = _tables_folder(settings, event_log)
+        app = build_app(settings, tables)
+        topology = build_topology(
+            app,
+            settings,
+            event_log=event_log,
+            store=open_store(settings.models_url),
+            clock_ms=system_clock_ms,
+            fail=fail,
+            name=f"{socket.gethostname()}-{os.getpid()}",
+        )
+        await topology.runner.start(fail)
+        try:
+            await app.start()
+            log.info("worker ready app=%s broker=%s", settings.app_id, settings.broker_url)
+            await app.wait_first(stopping.wait())
+            if app.crashed and app.crash_reason is not None:
+                errors.append(app.crash_reason)
+        finally:
+            await topology.runner.settle()
+            await app.stop()
+            await topology.runner.close()
+        for error in errors:
+            if isinstance(error, RecstreamError):
+                raise error
+            raise StartupError(f"worker stopped by {error!r}; its log says where") from error
+
+
+def _open(settings: Settings) -> EventLog:
+    """Open the log with all topics in it."""
+    event_log = open_log(settings.broker_url, settings)
+    changelog = TopicSpec(histories_changelog(settings.app_id), settings.partitions, compacted=True)
+    event_log.create_topics((*topic_specs(settings.partitions), changelog))
+    return event_log
+
+
+def _tables_folder(settings: Settings, event_log: EventLog) -> Path:
+    """Return the folder of this log's tables, made if it is not there.
+
+    Tables of another epoch are left alone and not used: this log's come back from its changelog.
+    """
+    folder = settings.path("tables", settings.app_id)
+    try:
+        others = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+        if others and event_log.epoch not in others:
+            log.warning(
+                "tables of another log found in %s (epochs %s), not used; delete them when the log "
+                "is not coming back",
+                folder,
+                ", ".join(others),
+            )
+        (folder / event_log.epoch).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartupError(
+            f"tables folder {folder} can't be used: {error}; choose another with --data-dir"
+        ) from error
+    return folder / event_log.epoch
+
+
+@contextlib.contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> Iterator[None]:
+    """Set an event on SIGTERM and SIGINT."""
+    names = (signal.SIGTERM, signal.SIGINT)
+    try:
+        for each in names:
+            loop.add_signal_handler(each, stopping.set)
+    except (RuntimeError, ValueError):  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for each in names:
+            loop.remove_signal_handler(each)
