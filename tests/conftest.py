@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,10 @@ class Server:
     def stop(self) -> None:
         self.run("stop")
 
+    @property
+    def kafka_url(self) -> str:
+        return f"kafka://127.0.0.1:{self.port}"
+
     def kill(self) -> None:
         """End it as a power cut would."""
         pid = int((self.directory / "pid").read_text())
@@ -63,6 +67,20 @@ def two_free_ports() -> int:
                 return port
 
 
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Return a function that starts a server of this test's own, which may be stopped or killed."""
+    with contextlib.ExitStack() as running:
+
+        def start(script: str, *options: str) -> Server:
+            server = Server(script, tmp_path / f"{script}-server", *options)
+            server.start()
+            running.callback(server.stop)
+            return server
+
+        yield start
+
+
 @pytest.fixture(scope="session")
 def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server("kafka", tmp_path_factory.mktemp("kafka"))
@@ -73,7 +91,7 @@ def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def kafka_url(kafka_server: Server) -> str:
-    return f"kafka://127.0.0.1:{kafka_server.port}"
+    return kafka_server.kafka_url
 
 
 @pytest.fixture(scope="session")
