@@ -1,0 +1,357 @@
+"""What every adapter of the `EventLog` port promises."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange, PartitionCountMismatch
+from recstream.log.partitioner import partition_for
+from recstream.log.port import EventLog, NewRecord, Position, Record, Tail, TopicPartition
+from recstream.log.topics import TopicSpec
+
+Opener = Callable[[], EventLog]
+
+DEADLINE_S = 20.0
+
+
+def take(tail: Tail, count: int) -> list[Record]:
+    """Return the next ``count`` records, or what came before the deadline."""
+    records: list[Record] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while len(records) < count and time.monotonic() < deadline:
+        records += tail.poll(0.2)
+    return records
+
+
+def values(records: list[Record]) -> list[bytes | None]:
+    return [record.value for record in records]
+
+
+def numbered(topic: str, count: int, *, partition: int = 0, start: int = 0) -> list[NewRecord]:
+    return [NewRecord(topic, None, b"%d" % n, partition) for n in range(start, start + count)]
+
+
+def test_what_is_appended_is_read_back_as_it_was(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 3)])
+
+    positions = log.append(
+        [
+            NewRecord(topic, b"k", b"\x00\xff", 2, 1_700_000_000_123, (("h", b"1"), ("h", b"2"))),
+            NewRecord(topic, None, None, 2, 5),
+            NewRecord(topic, b"", b"", 2, 6),
+        ]
+    )
+
+    assert positions == [Position(topic, 2, 0), Position(topic, 2, 1), Position(topic, 2, 2)]
+    assert log.read(topic, 2, 0) == [
+        Record(topic, 2, 0, 1_700_000_000_123, b"k", b"\x00\xff", (("h", b"1"), ("h", b"2"))),
+        Record(topic, 2, 1, 5, None, None, ()),
+        Record(topic, 2, 2, 6, b"", b"", ()),
+    ]
+
+
+def test_a_record_without_a_time_gets_the_time_of_its_append(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    before = time.time_ns() // 1_000_000
+
+    log.append(numbered(topic, 1))
+
+    after = time.time_ns() // 1_000_000
+    assert before <= log.read(topic, 0, 0)[0].timestamp_ms <= after
+
+
+def test_a_key_always_goes_to_the_partition_that_kafkas_clients_choose(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 4)])
+    keys = [b"u%d" % n for n in range(50)]
+
+    positions = log.append([NewRecord(topic, key, b"") for key in keys])
+
+    assert [p.partition for p in positions] == [partition_for(key, 4) for key in keys]
+
+
+def test_a_record_without_key_and_partition_goes_to_the_first_one(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 4)])
+
+    assert log.append([NewRecord(topic, None, b"v")]) == [Position(topic, 0, 0)]
+
+
+def test_positions_come_in_the_order_of_the_records(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 3)])
+    records = [NewRecord(topic, None, b"%d" % n, n % 3) for n in range(10)]
+
+    positions = log.append(records)
+
+    assert positions == [Position(topic, n % 3, n // 3) for n in range(10)]
+
+
+def test_offsets_go_on_where_the_last_append_ended(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    log.append(numbered(topic, 5))
+
+    positions = log.append(numbered(topic, 2, start=5))
+
+    assert [p.offset for p in positions] == [5, 6]
+    assert log.high_watermark(topic, 0) == 7
+    assert log.earliest(topic, 0) == 0
+
+
+def test_appending_nothing_does_nothing(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+
+    assert log.append([]) == []
+    assert log.high_watermark(topic, 0) == 0
+
+
+def test_reading_begins_at_the_offset_and_ends_at_the_limit(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    log.append(numbered(topic, 10))
+
+    assert values(log.read(topic, 0, 3, max_records=4)) == [b"3", b"4", b"5", b"6"]
+
+
+def test_a_reader_that_goes_on_behind_the_last_record_meets_each_record_once(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    for start in range(0, 2_500, 500):
+        log.append(numbered(topic, 500, start=start))
+
+    seen: list[bytes | None] = []
+    offset = 0
+    while records := log.read(topic, 0, offset, max_records=333):
+        seen += values(records)
+        offset = records[-1].offset + 1
+
+    assert seen == [b"%d" % n for n in range(2_500)]
+
+
+def test_there_is_nothing_to_read_at_the_end(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    log.append(numbered(topic, 3))
+
+    assert log.read(topic, 0, 3) == []
+
+
+def test_an_offset_that_was_never_written_is_refused(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+
+    with pytest.raises(OffsetOutOfRange, match=topic):
+        log.read(topic, 0, 7)
+
+
+def test_a_topic_that_is_not_there_is_named(log: EventLog, topic: str) -> None:
+    with pytest.raises(NotFound, match=topic):
+        log.partitions(topic)
+    with pytest.raises(NotFound, match=topic):
+        log.append([NewRecord(topic, b"k", b"v")])
+
+
+def test_a_partition_that_is_not_there_is_refused_and_nothing_is_written(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 2)])
+
+    with pytest.raises(InvalidInput, match="partition"):
+        log.append([NewRecord(topic, None, b"v", 0), NewRecord(topic, None, b"v", 2)])
+
+    assert log.high_watermark(topic, 0) == 0
+
+
+def test_creating_a_topic_again_changes_nothing(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 2)])
+    log.append(numbered(topic, 1))
+
+    log.create_topics([TopicSpec(topic, 2)])
+
+    assert log.partitions(topic) == 2
+    assert log.topics()[topic] == 2
+    assert log.high_watermark(topic, 0) == 1
+
+
+def test_another_partition_count_is_refused_before_anything_is_created(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 2)])
+
+    with pytest.raises(PartitionCountMismatch, match=r"\b3\b.*\b2\b"):
+        log.create_topics([TopicSpec(f"{topic}-new", 1), TopicSpec(topic, 3)])
+
+    assert f"{topic}-new" not in log.topics()
+
+
+def test_the_offset_at_a_time_is_the_first_record_not_before_it(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    log.append([NewRecord(topic, None, b"", 0, ms) for ms in (100, 200, 200, 300)])
+
+    assert [log.offset_at(topic, 0, ms) for ms in (0, 100, 150, 200, 201, 300)] == [
+        0, 0, 1, 1, 3, 3,
+    ]  # fmt: skip
+    assert log.offset_at(topic, 0, 301) == 4
+
+
+def test_a_group_reads_back_the_offsets_it_committed(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 2)])
+    log.append([*numbered(topic, 9), *numbered(topic, 4, partition=1)])
+    group = f"group-{topic}"
+    assert log.committed(group) == {}
+
+    log.append([], group=group, offsets={TopicPartition(topic, 0): 7})
+    log.append([], group=group, offsets={TopicPartition(topic, 1): 2, TopicPartition(topic, 0): 8})
+
+    assert log.committed(group) == {TopicPartition(topic, 0): 8, TopicPartition(topic, 1): 2}
+    assert log.committed(f"{group}-other") == {}
+
+
+def test_records_and_offsets_are_committed_together(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1), TopicSpec(f"{topic}-out", 1)])
+    log.append(numbered(topic, 3))
+    group = f"group-{topic}"
+
+    log.append(numbered(f"{topic}-out", 1), group=group, offsets={TopicPartition(topic, 0): 3})
+
+    assert values(log.read(f"{topic}-out", 0, 0)) == [b"0"]
+    assert log.committed(group) == {TopicPartition(topic, 0): 3}
+
+
+def test_what_one_client_appends_another_one_reads(open_client: Opener, topic: str) -> None:
+    writer, reader = open_client(), open_client()
+    writer.create_topics([TopicSpec(topic, 1)])
+
+    writer.append(numbered(topic, 2))
+
+    assert values(reader.read(topic, 0, 0)) == [b"0", b"1"]
+    assert reader.epoch == writer.epoch
+
+
+def test_a_log_is_the_same_when_it_is_opened_again(open_client: Opener, topic: str) -> None:
+    first = open_client()
+    first.create_topics([TopicSpec(topic, 1)])
+    first.append(numbered(topic, 2))
+    epoch = first.epoch
+    first.close()
+
+    again = open_client()
+
+    assert again.epoch == epoch
+    assert values(again.read(topic, 0, 0)) == [b"0", b"1"]
+
+
+def test_threads_that_append_at_once_all_get_offsets_of_their_own(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    positions: list[Position] = []
+
+    def work(number: int) -> None:
+        for n in range(20):
+            (position,) = log.append([NewRecord(topic, None, b"%d/%d" % (number, n), 0)])
+            positions.append(position)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(p.offset for p in positions) == list(range(160))
+    found = values(log.read(topic, 0, 0))
+    for number in range(8):
+        mine = [v for v in found if v is not None and v.startswith(b"%d/" % number)]
+        assert mine == [b"%d/%d" % (number, n) for n in range(20)]
+
+
+def test_a_tail_gives_what_is_there_and_then_what_comes(open_client: Opener, topic: str) -> None:
+    writer, reader = open_client(), open_client()
+    writer.create_topics([TopicSpec(topic, 2)])
+    writer.append(numbered(topic, 3))
+    tail = reader.tail({TopicPartition(topic, 0): 1, TopicPartition(topic, 1): 0})
+
+    there = take(tail, 2)
+    writer.append(numbered(topic, 2, partition=1))
+    came = take(tail, 2)
+
+    assert values(there) == [b"1", b"2"]
+    assert [(r.partition, r.offset) for r in came] == [(1, 0), (1, 1)]
+    assert tail.positions() == {TopicPartition(topic, 0): 3, TopicPartition(topic, 1): 2}
+    tail.close()
+
+
+def test_a_tail_that_waits_is_woken_by_an_append(open_client: Opener, topic: str) -> None:
+    writer, reader = open_client(), open_client()
+    writer.create_topics([TopicSpec(topic, 1)])
+    tail = reader.tail({TopicPartition(topic, 0): 0})
+    found: list[Record] = []
+    thread = threading.Thread(target=lambda: found.extend(tail.poll(DEADLINE_S)))
+    thread.start()
+
+    writer.append(numbered(topic, 1))
+    thread.join()
+
+    assert values(found) == [b"0"]
+    tail.close()
+
+
+def test_a_tail_with_nothing_to_read_returns_after_the_timeout(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    tail = log.tail({TopicPartition(topic, 0): 0})
+    began = time.monotonic()
+
+    assert tail.poll(0.05) == []
+
+    assert 0.04 <= time.monotonic() - began < DEADLINE_S
+    tail.close()
+
+
+def test_a_tail_that_waits_can_be_woken_from_another_thread(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    tail = log.tail({TopicPartition(topic, 0): 0})
+    began = time.monotonic()
+    thread = threading.Thread(target=lambda: tail.poll(4 * DEADLINE_S))
+    thread.start()
+
+    tail.wake()
+    thread.join(DEADLINE_S)
+
+    assert not thread.is_alive()
+    assert time.monotonic() - began < DEADLINE_S
+    tail.close()
+
+
+def test_a_tail_gives_no_more_than_it_was_asked_for_and_loses_nothing(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 2)])
+    log.append([*numbered(topic, 25), *numbered(topic, 25, partition=1)])
+    tail = log.tail({TopicPartition(topic, 0): 0, TopicPartition(topic, 1): 0})
+
+    polls: list[list[Record]] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while sum(map(len, polls)) < 50 and time.monotonic() < deadline:
+        polls.append(tail.poll(0.2, max_records=10))
+
+    assert max(map(len, polls)) <= 10
+    for partition in (0, 1):
+        offsets = [r.offset for poll in polls for r in poll if r.partition == partition]
+        assert offsets == list(range(25))
+    tail.close()
+
+
+def test_a_tail_can_be_moved_and_given_another_partition(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 2)])
+    log.append([*numbered(topic, 4), *numbered(topic, 2, partition=1)])
+    tail = log.tail({TopicPartition(topic, 0): 4})
+
+    tail.seek(TopicPartition(topic, 0), 2)
+    tail.seek(TopicPartition(topic, 1), 1)
+    records = take(tail, 3)
+
+    assert sorted((r.partition, r.offset) for r in records) == [(0, 2), (0, 3), (1, 1)]
+    tail.close()
