@@ -196,12 +196,10 @@ class KafkaLog:
         """Return up to ``max_records`` records from ``offset`` on, without waiting for more."""
         tp = self._existing(topic, partition)
         low, high = self._watermarks(tp)
-        if offset < low:
-            message = (
-                f"offset {offset} of {topic}[{partition}] was pruned; the earliest kept is {low}"
-            )
+        if not low <= offset <= high:
+            message = f"offset of {topic}[{partition}] must be from {low} (the earliest kept) to {high}, got {offset}"
             raise OffsetOutOfRange(message)
-        if offset >= high or max_records < 1:
+        if offset == high or max_records < 1:
             return []
         reader = self._borrow(tp, offset)
         try:
