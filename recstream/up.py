@@ -150,8 +150,11 @@ class _System:
             progress = _Progress(event_log, self.say)
             self._start_roles()
             self._seed(event_log)
-            traffic = self._traffic(event_log)
-            self._watch(progress, traffic)
+            self._wait_until_live(progress)
+            traffic = self._start_traffic(event_log)
+            while True:
+                self.supervisor.check()
+                progress.follow(1.0)
         except Interrupted as request:
             self.say("stopping", "stopping …", done=False)
             return request.number
@@ -186,21 +189,24 @@ class _System:
         items, events = seed_shop(event_log, seed=self.settings.seed, now=_now())
         self.say("shop", f"a made-up shop with {items:,} products and {events:,} past events")
 
-    def _traffic(self, event_log: EventLog) -> Traffic | None:
+    def _start_traffic(self, event_log: EventLog) -> Traffic | None:
         if not self.plan.traffic or not is_seeded(event_log):
             return None
-        return Traffic(
+        traffic = Traffic(
             event_log,
             seed=self.settings.seed,
             rate=self.plan.traffic,
             now=_now,
             new_id=lambda: str(ULID()),
         )
+        traffic.start()
+        self.say("traffic", f"made-up customers go on with {self.plan.traffic:g} events/s")
+        return traffic
 
-    def _watch(self, progress: _Progress, traffic: Traffic | None) -> None:
+    def _wait_until_live(self, progress: _Progress) -> None:
         url = ""
         is_served = False
-        while True:
+        while not (is_served and progress.is_live):
             self.supervisor.check()
             progress.follow(CHECK_S)
             url = url or self._url()
@@ -208,15 +214,7 @@ class _System:
                 is_served = True
                 self.say("serving", f"the page is at {url}", url=url)
                 self.on_ready(url)
-            if is_served and progress.is_live:
-                break
         self.say("live", f"lists are live: {url}  (Ctrl-C stops everything)", url=url)
-        if traffic is not None:
-            traffic.start()
-            self.say("traffic", f"made-up customers go on with {self.plan.traffic:g} events/s")
-        while True:
-            self.supervisor.check()
-            progress.follow(1.0)
 
     def _url(self) -> str:
         if self.settings.port:

@@ -96,7 +96,7 @@ def _funnel(rng: np.random.Generator, liking: float) -> Iterator[tuple[EventType
         if luck[1] < 0.45 * want:
             yield "cart", None
             if luck[2] < 0.7 * want:
-                yield "purchase", 1.0 + (luck[3] < 0.1)  # noqa: PLR2004 - some buy two
+                yield "purchase", 2.0 if luck[3] < 0.1 else 1.0  # noqa: PLR2004 - some buy two
                 if luck[4] < 0.3:  # noqa: PLR2004 - and some rate what they bought
                     yield "rate", float(np.clip(round(2 * (2.8 + 2.2 * liking)) / 2, 0.5, 5.0))
         elif luck[2] < 0.12 * want:
