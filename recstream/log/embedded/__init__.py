@@ -6,8 +6,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from recstream.errors import InvalidSetting
 from recstream.log.embedded.log import EmbeddedLog, Head
+from recstream.log.embedded.maintenance import Maintained, maintain, redact
 
-__all__ = ["EmbeddedLog", "Head", "open_embedded"]
+__all__ = ["EmbeddedLog", "Head", "Maintained", "maintain", "open_embedded", "redact"]
 
 
 def open_embedded(url: str) -> EmbeddedLog:

@@ -218,6 +218,15 @@ class Storage:
             )
         return LogUnavailable(f"the log {self.path}: {error}")
 
+    def shorten(self) -> None:
+        """Move the write-ahead log into the file, and empty it if no reader needs it."""
+        with self.translated():
+            connection = self._connect(wait_s=0.0)
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.close()
+
     def close(self) -> None:
         """Close every connection that is not in use; those in use close when they are given back."""
         self._closed = True
