@@ -74,6 +74,19 @@ PUSH_DISCONNECTS = Counter(
     ("code",),
     registry=REGISTRY,
 )
+HTTP_REQUESTS = Counter(
+    "recstream_http_requests",
+    "Answers of the bridge, by route.",
+    ("route", "status"),
+    registry=REGISTRY,
+)
+HTTP_DURATION = Histogram(
+    "recstream_http_duration_seconds",
+    "Time to answer a request.",
+    ("route",),
+    buckets=_LATENCY_S,
+    registry=REGISTRY,
+)
 
 
 def exposition() -> bytes:

@@ -1,0 +1,150 @@
+"""Who may ask for what: short-lived HMAC tokens, and the exception for loopback without a secret."""
+
+from __future__ import annotations
+
+import secrets as random_secrets
+from collections.abc import Callable
+
+import jwt
+import msgspec
+
+from recstream.errors import StartupError, TokenRefused
+from recstream.settings import Settings
+
+ALGORITHM = "HS256"
+MIN_SECRET_CHARACTERS = 32
+DEFAULT_TTL_S = 900
+MAX_TTL_S = 24 * 3600
+USER, SERVICE = "user", "service"
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who is asking.
+
+    Attributes
+    ----------
+    user : str or None
+        The user a token was made for.
+    is_service : bool
+        May act for every user: a shop's own server, or anybody on an open loopback bridge.
+    expires_s : float or None
+        Seconds since 1970.
+    """
+
+    user: str | None = None
+    is_service: bool = False
+    expires_s: float | None = None
+
+    def may_act_for(self, user: str) -> bool:
+        """Return whether this identity may read and write what is a user's own."""
+        return self.is_service or self.user == user
+
+
+NOBODY = Identity()
+EVERYBODY = Identity(is_service=True)
+
+
+class Authenticator:
+    """Makes and checks tokens.
+
+    A token is a JWT (HS256) with ``sub`` (the user), ``scope`` (``user`` or ``service``) and ``exp``,
+    so that a shop's own server can make them in any language.
+
+    Parameters
+    ----------
+    secret : str
+        Empty: a random one for the life of this process, and everybody may act for everybody.
+    now : callable
+        Seconds since 1970.
+    """
+
+    def __init__(self, secret: str, *, now: Callable[[], float]) -> None:
+        self.is_open = not secret
+        self._secret = secret or random_secrets.token_urlsafe(48)
+        self._now = now
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, now: Callable[[], float]) -> Authenticator:
+        """Return the authenticator of an installation.
+
+        Raises
+        ------
+        StartupError
+            The bridge would be open to other machines, or its secret is too short.
+        """
+        if not settings.secret and not settings.is_loopback:
+            message = (
+                f"host {settings.host} can be reached from other machines, so tokens need a secret; "
+                "set RECSTREAM_SECRET or RECSTREAM_SECRET_FILE, or listen on 127.0.0.1"
+            )
+            raise StartupError(message)
+        if 0 < len(settings.secret) < MIN_SECRET_CHARACTERS:
+            message = (
+                f"secret must have at least {MIN_SECRET_CHARACTERS} characters, "
+                f"got {len(settings.secret)}; make one with `openssl rand -base64 33`"
+            )
+            raise StartupError(message)
+        return cls(settings.secret, now=now)
+
+    def issue(self, user: str | None, *, ttl_s: int = DEFAULT_TTL_S) -> tuple[str, float]:
+        """Return a token and when it expires (seconds since 1970); without a user: a service token."""
+        issued_s = int(self._now())
+        claims = {"iat": issued_s, "exp": issued_s + ttl_s, "scope": USER if user else SERVICE}
+        if user:
+            claims["sub"] = user
+        return jwt.encode(claims, self._secret, algorithm=ALGORITHM), issued_s + ttl_s
+
+    def verify(self, token: str) -> Identity:
+        """Return whom a token was made for.
+
+        Raises
+        ------
+        TokenRefused
+            With ``expired`` telling whether a newer one would do.
+        """
+        try:
+            # The clock is ours, so that it can be passed in: PyJWT would read its own.
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[ALGORITHM],
+                options={"require": ["exp", "scope"], "verify_exp": False, "verify_iat": False},
+            )
+        except jwt.InvalidTokenError as error:
+            message = f"the token can't be used: {error}"
+            raise TokenRefused(message) from error
+        scope, user, expires_s = claims["scope"], claims.get("sub"), claims["exp"]
+        if scope not in {USER, SERVICE} or (scope == USER and not user):
+            raise TokenRefused("the token's scope must be user (with a sub) or service")
+        if not isinstance(expires_s, int | float):
+            raise TokenRefused("the token's exp must be a number of seconds")
+        if expires_s <= self._now():
+            raise TokenRefused("the token has expired; ask for a new one", expired=True)
+        return Identity(user=user, is_service=scope == SERVICE, expires_s=float(expires_s))
+
+    def identify(self, authorization: str | None) -> Identity:
+        """Return who sent a request with this ``Authorization`` header.
+
+        Raises
+        ------
+        TokenRefused
+        """
+        if authorization is None:
+            return EVERYBODY if self.is_open else NOBODY
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise TokenRefused("expected `Authorization: Bearer <token>`")
+        return self.verify(token.strip())
+
+    def greet(self, token: str, user: str | None) -> Identity:
+        """Return who a `Hello` comes from: by token, or by its word where the bridge is open.
+
+        Raises
+        ------
+        TokenRefused
+        """
+        if token:
+            return self.verify(token)
+        if not self.is_open:
+            raise TokenRefused("hello needs a token; ask POST /v1/tokens for one")
+        return Identity(user=user, is_service=True)

@@ -1,0 +1,163 @@
+"""Step 9 of the flow: one thread reads the topics, brings the views up to date, and tells the hub."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from recstream.bridge.hub import Hub
+from recstream.bridge.live import Live
+from recstream.bridge.peer import Outgoing
+from recstream.bridge.protocol import encode, tagged
+from recstream.bridge.serving import Serving
+from recstream.bridge.status import Status
+from recstream.bridge.views import Views
+from recstream.core.records import Recommendations
+from recstream.errors import LogError, OffsetOutOfRange
+from recstream.log.port import EventLog, Record, Tail
+from recstream.log.topics import PIPELINE, RECOMMENDATIONS
+from recstream.metrics import FRESHNESS
+
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0
+CATCH_UP_POLL_S = 0.05
+RETRY_S = 0.5
+BATCH_RECORDS = 2000
+
+
+def recs_message(body: Recommendations) -> Outgoing:
+    """Return a list as a message."""
+    position = f"{body.epoch}:{body.offset}" if body.offset >= 0 else ""
+    return Outgoing("recs", tagged("recs", encode(body)), position=position)
+
+
+class CurrentState:
+    """What a new subscriber is told first."""
+
+    def __init__(self, serving: Serving, status: Status) -> None:
+        self._serving = serving
+        self._status = status
+
+    def recs(self, user: str) -> tuple[int, Outgoing]:
+        """Return the offset and message of a user's newest list."""
+        body = self._serving.list_of(user)
+        return body.offset, recs_message(body)
+
+    def pipeline(self) -> Outgoing:
+        """Return the pipeline's state."""
+        return Outgoing("pipeline", tagged("pipeline", encode(self._status.pipeline())))
+
+
+class Follower:
+    """The thread that keeps this bridge up with the log.
+
+    Parameters
+    ----------
+    now_ms : callable
+        Milliseconds since 1970, for measuring freshness.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        views: Views,
+        serving: Serving,
+        status: Status,
+        hub: Hub,
+        live: Live,
+        *,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._log = event_log
+        self._views = views
+        self._serving = serving
+        self._status = status
+        self._hub = hub
+        self._live = live
+        self._now_ms = now_ms
+        self._freshness = FRESHNESS.labels("sent")
+        self._stopping = threading.Event()
+        self._tail: Tail | None = None
+        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+        self.caught_up = threading.Event()
+        serving.on_change = self._status_changed
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        tail = self._tail
+        if tail is not None:
+            tail.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._follow_log()
+            except OffsetOutOfRange as error:
+                log.warning("views continue where the log begins reason=%s", error)
+            except LogError as error:
+                log.warning("log can't be followed, trying again reason=%s", error)
+                self._stopping.wait(RETRY_S)
+
+    def _follow_log(self) -> None:
+        positions = self._views.positions(self._log) | self._status.positions()
+        ends = {tp: self._log.high_watermark(*tp) for tp in positions}
+        tail = self._tail = self._log.tail(positions)
+        try:
+            while not self._stopping.is_set():
+                if not self.caught_up.is_set():
+                    at = tail.positions()
+                    if all(at[tp] >= end for tp, end in ends.items()):
+                        self.caught_up.set()
+                        log.info("views have caught up")
+                self.take(
+                    tail.poll(POLL_S if self.caught_up.is_set() else CATCH_UP_POLL_S, BATCH_RECORDS)
+                )
+        finally:
+            self._tail = None
+            tail.close()
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Bring the views up to date, then tell who listens."""
+        if not records:
+            return
+        models = self._views.apply(records)
+        told = self._status.take(record for record in records if record.topic == PIPELINE)
+        if models:
+            self._status.take_models(models)
+            self._serving.take(models)
+        newest = {
+            record.key: record.offset
+            for record in records
+            if record.topic == RECOMMENDATIONS and record.key is not None
+        }
+        lists = [
+            entry
+            for key in newest
+            if self._hub.wants(user := key.decode()) and (entry := self._list(user)) is not None
+        ]
+        if lists:
+            self._live.post(self._hub.publish_recs, lists)
+        if told or models:
+            self._status_changed()
+
+    def _list(self, user: str) -> tuple[str, int, Outgoing] | None:
+        body = self._serving.published(user)
+        if body is None:
+            return None
+        appended_ts = body.lineage.appended_ts
+        if appended_ts > 0 and body.source == "fold-in":
+            self._freshness.observe(max(0, self._now_ms() - appended_ts) / 1000)
+        self._status.pushed(body.lineage.published_ts)
+        return user, body.offset, recs_message(body)
+
+    def _status_changed(self) -> None:
+        self._live.post(self._hub.status_changed)

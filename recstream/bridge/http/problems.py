@@ -1,0 +1,172 @@
+"""Every error of the HTTP surface as ``application/problem+json`` (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from recstream.errors import (
+    CatalogueUnavailable,
+    InvalidEvent,
+    InvalidInput,
+    LogUnavailable,
+    NotFound,
+    OffsetOutOfRange,
+    RecstreamError,
+    TokenRefused,
+)
+
+log = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S = 1
+
+
+_STATUS: tuple[tuple[type[RecstreamError], int, str], ...] = (
+    (OffsetOutOfRange, 416, "offset-out-of-range"),
+    (InvalidInput, 400, "invalid-input"),
+    (NotFound, 404, "not-found"),
+    (LogUnavailable, 503, "log-unavailable"),
+    (CatalogueUnavailable, 503, "catalogue-unavailable"),
+)
+
+
+class Pointed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is wrong, and where: a JSON pointer into the body, or ``?name`` of a parameter."""
+
+    pointer: str
+    code: str = ""
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What went wrong with a request."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: tuple[Pointed, ...] = ()
+
+
+class HttpProblem(RecstreamError):
+    """An answer that is an error.
+
+    Parameters
+    ----------
+    status : int
+    detail : str
+        What was expected, what came, what to do.
+    code : str, optional
+        Last part of the problem's type; by default the status' name.
+    errors : tuple of Pointed, optional
+    more : struct, optional
+        Its fields are added to the problem's.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        code: str = "",
+        errors: tuple[Pointed, ...] = (),
+        more: msgspec.Struct | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.code = code
+        self.errors = errors
+        self.more = more
+        self.retry_after_s = retry_after_s
+
+
+def respond(problem: HttpProblem) -> Response:
+    """Return a problem as an answer."""
+    status = HTTPStatus(problem.status)
+    code = problem.code or status.phrase.lower().replace(" ", "-").replace("'", "")
+    body = Problem(
+        type=f"urn:recstream:problem:{code}",
+        title=status.phrase,
+        status=problem.status,
+        detail=problem.detail,
+        instance=request.path,
+        errors=problem.errors,
+    )
+    fields: dict[str, Any] = msgspec.to_builtins(body)
+    if problem.more is not None:
+        fields |= msgspec.to_builtins(problem.more)
+    response = Response(msgspec.json.encode(fields), problem.status, content_type=PROBLEM_JSON)
+    response.headers["Cache-Control"] = "no-store"
+    if problem.retry_after_s is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def as_problem(error: RecstreamError) -> HttpProblem:
+    """Return what an error of ours means to an HTTP client."""
+    if isinstance(error, HttpProblem):
+        return error
+    if isinstance(error, TokenRefused):
+        return HttpProblem(401, str(error), code="token-refused")
+    if isinstance(error, InvalidEvent):
+        pointed = Pointed(pointer=error.pointer, code=error.code, detail=str(error))
+        return HttpProblem(422, str(error), code=error.code, errors=(pointed,))
+    for kind, status, code in _STATUS:
+        if isinstance(error, kind):
+            retry_after_s = RETRY_AFTER_S if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+            return HttpProblem(
+                status,
+                str(error),
+                code=code,
+                retry_after_s=retry_after_s,
+            )
+    return HttpProblem(500, str(error))
+
+
+def install(app: Flask) -> None:
+    """Make every error of an app a problem."""
+
+    @app.errorhandler(RecstreamError)
+    def ours(error: RecstreamError) -> Response:
+        problem = as_problem(error)
+        if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            log.warning("request failed status=%d reason=%s", problem.status, error)
+        return respond(problem)
+
+    @app.errorhandler(HTTPException)
+    def theirs(error: HTTPException) -> Response:
+        status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+        if error.response is not None or status < HTTPStatus.BAD_REQUEST:
+            return app.make_response(error)
+        response = respond(HttpProblem(status, _told(error, status)))
+        for name, value in error.get_headers():
+            if name.lower() in {"allow", "retry-after"}:
+                response.headers[name] = value
+        return response
+
+    @app.errorhandler(Exception)
+    def bug(error: Exception) -> Response:
+        log.error("request failed route=%s", request.url_rule, exc_info=error)
+        detail = "the bridge made a mistake; its log says more"
+        return respond(HttpProblem(500, detail))
+
+
+def _told(error: HTTPException, status: int) -> str:
+    if status == HTTPStatus.NOT_FOUND:
+        return f"nothing is at {request.path}; /openapi.json lists what is"
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"{request.method} is not possible at {request.path}"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return "the body is too large; a request may have 1 MiB"
+    return error.description or HTTPStatus(status).phrase

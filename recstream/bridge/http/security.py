@@ -1,0 +1,90 @@
+"""Which pages may talk to the bridge, and the headers that keep its own page to itself."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+
+from recstream.bridge.http.problems import HttpProblem
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; "
+    "font-src 'self'; connect-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+
+
+def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> None:
+    """Check origin and host of every request, and set the security headers of every answer.
+
+    Parameters
+    ----------
+    allowed_origins : tuple of str
+        Origins besides the bridge's own, e.g. ``https://shop.example``.
+    is_open : bool
+        No token is needed. Then the name by which the bridge was reached must be this machine's own:
+        a page elsewhere could otherwise point its name here and act for its visitor.
+    """
+    allowed = frozenset(allowed_origins)
+
+    @app.before_request
+    def check() -> Response | None:
+        if is_open and (urlsplit(f"//{request.host}").hostname or "") not in _LOOPBACK_NAMES:
+            message = (
+                f"the bridge has no secret, so it answers as localhost only, not as {request.host}"
+            )
+            raise HttpProblem(421, message)
+        origin = request.headers.get("Origin")
+        if origin is None or is_same_site(origin, request.host):
+            return None
+        if origin in allowed:
+            return _preflight() if request.method == "OPTIONS" else None
+        _refuse_unless_harmless(origin)
+        return None
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
+        if response.mimetype == "text/html":
+            response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        origin = request.headers.get("Origin")
+        if origin in allowed:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After, ETag"
+        if allowed:
+            response.vary.add("Origin")
+        return response
+
+
+def _refuse_unless_harmless(origin: str) -> None:
+    """Let a page elsewhere ask for what it can't read: the answer has no CORS headers."""
+    if request.method not in {"GET", "HEAD"} or request.headers.get("Upgrade") is not None:
+        message = f"pages of {origin} may not do this; setting allowed_origins names those that may"
+        raise HttpProblem(403, message, code="origin-not-allowed")
+
+
+def _preflight() -> Response:
+    response = Response(status=204)
+    response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE"
+    response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Last-Event-ID"
+    response.headers["Access-Control-Max-Age"] = "600"
+    return response
+
+
+def is_same_site(origin: str, host: str) -> bool:
+    """Return whether an ``Origin`` is that of the ``Host`` asked.
+
+    >>> is_same_site("http://shop.test:8000", "shop.test:8000")
+    True
+    >>> is_same_site("https://evil.test", "shop.test")
+    False
+    """
+    return urlsplit(origin).netloc == host

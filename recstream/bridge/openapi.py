@@ -1,0 +1,129 @@
+"""``/openapi.json`` (OpenAPI 3.1), written from the same endpoints and structs that serve."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from recstream import __version__
+from recstream.bridge.http.problems import PROBLEM_JSON, Problem
+from recstream.bridge.http.routing import Endpoint
+
+REF = "#/components/schemas/{name}"
+_VARIABLE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
+_ALWAYS = {
+    400: "The request can't be understood",
+    500: "A mistake of the bridge",
+}
+_ON_TOKEN = {401: "A token is missing, wrong or expired", 403: "The token is not for this"}
+
+INTRODUCTION = """Events in, lists out. `POST /v1/events` answers 202 once the events are durably in
+the log; each new list is pushed to WebSocket clients (`/v1/ws`, see `/asyncapi.json`). Every error is
+`application/problem+json` (RFC 9457). Where the bridge listens on loopback and has no secret, no token
+is needed."""
+
+
+def openapi(endpoints: Sequence[Endpoint]) -> bytes:
+    """Return the document as JSON."""
+    types = list(_types(endpoints))
+    schemas, components = msgspec.json.schema_components(types, ref_template=REF)
+    by_type = {_key(type_): schema for type_, schema in zip(types, schemas, strict=True)}
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in endpoints:
+        path = _VARIABLE.sub(r"{\1}", endpoint.rule)
+        operation = _operation(endpoint, by_type, components)
+        paths.setdefault(path, {})[endpoint.method.lower()] = operation
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "recstream",
+            "version": __version__,
+            "description": INTRODUCTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            },
+        },
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+
+
+def _types(endpoints: Iterable[Endpoint]) -> Iterable[Any]:
+    """Yield every type that bodies, answers and parameters have, once."""
+    seen: set[str] = set()
+    for endpoint in endpoints:
+        wanted = (endpoint.body, endpoint.returns, endpoint.query, *endpoint.consumes.values())
+        for type_ in (*wanted, Problem):
+            if type_ is not None and _key(type_) not in seen:
+                seen.add(_key(type_))
+                yield type_
+
+
+def _key(type_: Any) -> str:
+    return str(type_)
+
+
+def _operation(
+    endpoint: Endpoint, by_type: dict[str, Any], components: dict[str, Any]
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "tags": [endpoint.tag],
+        "security": [{}] if endpoint.access == "public" else [{"token": []}, {}],
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _VARIABLE.findall(endpoint.rule)
+    ]
+    if endpoint.query is not None:
+        parameters += _query_parameters(components[endpoint.query.__name__])
+    if parameters:
+        operation["parameters"] = parameters
+    bodies = dict(endpoint.consumes)
+    if endpoint.body is not None:
+        bodies["application/json"] = endpoint.body
+    if bodies:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {kind: {"schema": by_type[_key(type_)]} for kind, type_ in bodies.items()},
+        }
+    operation["responses"] = _responses(endpoint, by_type)
+    return operation
+
+
+def _query_parameters(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    required = set(schema.get("required", ()))
+    parameters = []
+    for name, field in schema["properties"].items():
+        parameter: dict[str, Any] = {"name": name, "in": "query", "required": name in required}
+        described = dict(field)
+        if "description" in described:
+            parameter["description"] = described.pop("description")
+        parameter["schema"] = described
+        parameters.append(parameter)
+    return parameters
+
+
+def _responses(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
+    success: dict[str, Any] = {"description": HTTPStatus(endpoint.status).phrase}
+    if endpoint.returns is not None:
+        schema = by_type[_key(endpoint.returns)]
+        success["content"] = {endpoint.produces: {"schema": schema}}
+    responses = {str(endpoint.status): success}
+    problems = dict(_ALWAYS)
+    if endpoint.access != "public":
+        problems |= _ON_TOKEN
+    problems |= endpoint.problems
+    content = {PROBLEM_JSON: {"schema": by_type[_key(Problem)]}}
+    for status, description in sorted(problems.items()):
+        responses[str(status)] = {"description": description, "content": content}
+    return responses

@@ -1,0 +1,301 @@
+"""Step 9 of the flow: every message between bridge and browser, as structs; unknown ones are refused.
+
+WebSocket subprotocol ``recstream.v1``. `recs` and `pipeline` are latest-wins: a slow client skips to
+the newest. `log` is ordered, and what a client misses is named in a `Gap`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from recstream.core.records import (
+    GenerationAnnounced,
+    Recommendations,
+    TrainingProgress,
+    WorkerStatus,
+)
+from recstream.errors import InvalidInput
+from recstream.log.topics import INTERACTIONS
+
+SUBPROTOCOL = "recstream.v1"
+MAX_MESSAGE_BYTES = 16 * 1024
+PING_S = 25
+MAX_SUBSCRIPTIONS = 16
+
+Channel = Literal["recs", "pipeline", "log"]
+ErrorCode = Literal["forbidden", "not-found", "invalid-message", "too-many", "unavailable"]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class CloseCode(IntEnum):
+    """Why the bridge closed a connection."""
+
+    INVALID_MESSAGE = 1008
+    TOO_BIG = 1009
+    DRAINING = 1012
+    TOKEN_EXPIRED = 4001
+    TOO_SLOW = 4008
+    CANNOT_RECOVER = 4010
+    RATE = 4013
+    FORBIDDEN = 4503
+    TOO_MANY_CONNECTIONS = 4504
+
+
+class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The last message of a channel that the client has: the log's epoch and an offset."""
+
+    epoch: str
+    offset: int
+
+
+class Subscription(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a client wants to hear.
+
+    Attributes
+    ----------
+    ch : Channel
+    since : Since or None
+        Resume behind this; none: `recs` and `pipeline` begin with a snapshot, `log` begins live.
+    topic : str
+        `log` only.
+    partition : int or None
+        `log` only; none: the partition of ``user``.
+    user : str or None
+        `log` only: records of this key and nothing else.
+    """
+
+    ch: Channel
+    since: Since | None = None
+    topic: Name = INTERACTIONS
+    partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    user: Name | None = None
+
+
+Subscriptions = Annotated[tuple[Subscription, ...], msgspec.Meta(max_length=MAX_SUBSCRIPTIONS)]
+
+
+class Hello(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="hello",
+    tag_field="type",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
+    """The client's first message: who it is, and what it wants.
+
+    ``user`` may stand in for ``token`` where the bridge listens on loopback and has no secret.
+    """
+
+    token: str = ""
+    user: Name | None = None
+    subs: Subscriptions = ()
+
+
+class Refresh(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="refresh",
+    tag_field="type",
+    forbid_unknown_fields=True,
+):
+    """A newer token for the same user, before the old one expires."""
+
+    token: str
+
+
+class Sub(
+    Subscription,
+    frozen=True,
+    kw_only=True,
+    tag="sub",
+    tag_field="type",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
+    """One more subscription; answered by a `Welcome` with where it starts."""
+
+
+class Unsub(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="unsub",
+    tag_field="type",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
+    """The end of a channel's subscriptions on this connection."""
+
+    ch: Channel
+
+
+ClientMessage = Hello | Refresh | Sub | Unsub
+_client_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_encoder = msgspec.json.Encoder()
+
+
+class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a subscription starts.
+
+    Attributes
+    ----------
+    offset : int
+        Newest offset of the channel when it began, -1 if there is none.
+    recovered : bool
+        Nothing between ``since`` and the first message is missing.
+    """
+
+    ch: Channel
+    offset: int
+    recovered: bool = msgspec.field(default_factory=bool)
+    topic: str = ""
+    partition: int | None = None
+
+
+class Welcome(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    tag="welcome",
+    tag_field="type",
+    omit_defaults=True,
+):
+    """The answer to `Hello` and to `Sub`. WebSocket pings come every ``ping_s`` seconds."""
+
+    ping_s: int
+    epoch: str
+    user: str | None = None
+    subs: tuple[SubscriptionState, ...]
+
+
+class RecsMessage(
+    Recommendations, frozen=True, kw_only=True, tag="recs", tag_field="type", omit_defaults=True
+):
+    """A user's newest list, with its own epoch, partition and offset."""
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A percentile pair of one step of the loop, in milliseconds."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the roles are doing now: body of ``GET /v1/pipeline``.
+
+    Attributes
+    ----------
+    generation, delta : int or None
+        The newest announced; none before the first.
+    events : int
+        Records on the interactions topic.
+    lag : int
+        Records that no worker has reported as folded yet.
+    workers : tuple of WorkerStatus
+        Those heard from lately.
+    push : Stage or None
+        List published → handed to the socket, over the last lists pushed by this bridge.
+    """
+
+    epoch: str
+    offset: int
+    generation: int | None = None
+    delta: int = 0
+    model: GenerationAnnounced | None = None
+    training: TrainingProgress | None = None
+    workers: tuple[WorkerStatus, ...] = ()
+    events: int = 0
+    lag: int = 0
+    connections: int = 0
+    push: Stage | None = None
+
+
+class PipelineMessage(
+    Pipeline, frozen=True, kw_only=True, tag="pipeline", tag_field="type", omit_defaults=True
+):
+    """The pipeline's state, whenever it changed."""
+
+
+class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record of a topic, for people to read.
+
+    ``value`` is the record's JSON; a tombstone has none. What is not JSON comes as ``text``.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    ts: int
+    key: str | None = None
+    value: msgspec.Raw | None = None
+    text: str | None = None
+
+
+class LogMessage(
+    LogRecord, frozen=True, kw_only=True, tag="log", tag_field="type", omit_defaults=True
+):
+    """The next record of a partition."""
+
+
+class Gap(
+    msgspec.Struct, frozen=True, kw_only=True, tag="gap", tag_field="type", omit_defaults=True
+):
+    """Offsets ``from`` to ``to`` (both included) of a partition were left out."""
+
+    ch: Channel
+    topic: str
+    partition: int
+    from_: int = msgspec.field(name="from")
+    to: int
+
+
+class ErrorMessage(
+    msgspec.Struct, frozen=True, kw_only=True, tag="error", tag_field="type", omit_defaults=True
+):
+    """What could not be done; ``temporary`` says whether trying again can help."""
+
+    code: ErrorCode
+    temporary: bool = msgspec.field(default_factory=bool)
+    detail: str = ""
+    ch: Channel | None = None
+
+
+ServerMessage = Welcome | RecsMessage | PipelineMessage | LogMessage | Gap | ErrorMessage
+
+
+def decode_client(raw: bytes | str) -> ClientMessage:
+    """Return a client's message.
+
+    Raises
+    ------
+    InvalidInput
+        It is not JSON, of an unknown type, or its fields are not what they must be.
+    """
+    try:
+        return _client_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"expected a recstream.v1 message (hello, refresh, sub, unsub): {error}"
+        raise InvalidInput(message) from error
+
+
+def encode(message: Any) -> bytes:
+    """Return a server message as JSON."""
+    return _encoder.encode(message)
+
+
+def tagged(tag: str, body: bytes) -> bytes:
+    """Return a JSON object with its message type in front.
+
+    >>> tagged("recs", b'{"user":"u1"}')
+    b'{"type":"recs","user":"u1"}'
+    """
+    return b'{"type":"%s",%s' % (tag.encode(), body[1:])

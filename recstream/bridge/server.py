@@ -1,0 +1,348 @@
+"""Steps 2 and 9 of the flow: the bridge as a process, `run`; or inside another one, `Bridge`.
+
+HTTP is served by cheroot's thread pool. It was measured beside gunicorn's gthread worker (some 20 %
+more requests/s, less latency) and is one process, so that it can be embedded in tests; a route can
+let go of its socket (see `recstream.bridge.http.push`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from cheroot import wsgi
+from ulid import ULID
+
+import recstream
+from recstream.bridge.auth import Authenticator
+from recstream.bridge.follower import CurrentState, Follower
+from recstream.bridge.http import create_app
+from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.push import DETACH
+from recstream.bridge.hub import Hub
+from recstream.bridge.items import Items
+from recstream.bridge.live import Live
+from recstream.bridge.logfeed import LogFeed
+from recstream.bridge.serving import Serving
+from recstream.bridge.status import Status
+from recstream.bridge.views import Views
+from recstream.catalogue import open_catalogue
+from recstream.core.events import EPOCH, timestamp_ms
+from recstream.errors import CatalogueUnavailable, StartupError
+from recstream.log import open_log
+from recstream.log.port import EventLog
+from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
+from recstream.model_store import open_store
+from recstream.settings import Settings
+
+log = logging.getLogger(__name__)
+
+THREADS = 32
+BACKLOG = 1024
+MAX_IDLE_CONNECTIONS = 10_000
+REQUEST_TIMEOUT_S = 30
+MAX_DRAINED_BYTES = 8 << 20
+SWITCH_INTERVAL_S = 0.001
+ADDRESS_FILE = "bridge.json"
+
+
+def utc_now() -> datetime:
+    """Return the edge's time: the one clock of a running bridge."""
+    return EPOCH + timedelta(microseconds=time.time_ns() // 1000)
+
+
+class Bridge:
+    """Everything a bridge is made of, started and stopped together.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``port=0`` takes a free one; `url` tells which.
+    event_log : EventLog, optional
+        Default: opened from the settings, and closed with the bridge.
+    now : callable, optional
+
+    Raises
+    ------
+    StartupError
+        The port is in use, the data directory can't be written, or the secret is missing.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        event_log: EventLog | None = None,
+        now: Callable[[], datetime] = utc_now,
+        web: Path | None = None,
+    ) -> None:
+        self.settings = settings
+        self._stack = contextlib.ExitStack()
+        auth = Authenticator.from_settings(settings, now=lambda: timestamp_ms(now()) / 1000)
+        try:
+            self._socket = self._stack.enter_context(_listen(settings.host, settings.port))
+            if event_log is None:
+                event_log = _opened_log(settings)
+                self._stack.callback(event_log.close)
+            self.deps = self._assemble(settings, event_log, auth, now, web or web_folder())
+            self._server = _HttpServer(self._socket, create_app(self.deps))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _assemble(
+        self,
+        settings: Settings,
+        event_log: EventLog,
+        auth: Authenticator,
+        now: Callable[[], datetime],
+        web: Path,
+    ) -> Deps:
+        def now_ms() -> int:
+            return timestamp_ms(now())
+
+        views = Views.in_data_dir(
+            settings.path(), epoch=event_log.epoch, changelog=histories_changelog(settings.app_id)
+        )
+        self._stack.callback(views.close)
+        live = Live(
+            auth,
+            epoch=event_log.epoch,
+            max_connections=settings.max_connections,
+            now=lambda: now_ms() / 1000,
+        )
+        serving = Serving(
+            views,
+            open_store(settings.models_url),
+            half_life_ms=settings.half_life_ms,
+            list_size=settings.list_size,
+            partitions=settings.partitions,
+        )
+        status = Status(event_log, now_ms=now_ms, connections=lambda: len(live.peers))
+        status.take_models(views.generations())
+        try:
+            catalogue = open_catalogue(settings.catalogue_url, owner=views.folder.name)
+        except CatalogueUnavailable as error:
+            raise StartupError(str(error)) from error
+        items = Items(event_log, catalogue)
+        feed = LogFeed(event_log, live.post)
+        hub = Hub(event_log, CurrentState(serving, status), feed)
+        follower = Follower(event_log, views, serving, status, hub, live, now_ms=now_ms)
+
+        def stop() -> None:
+            live.stop()
+            feed.close()
+            follower.stop()
+            serving.stop()
+            items.stop()
+
+        self._stack.callback(stop)
+        live.start(hub)
+        serving.start()
+        items.start()
+        follower.start()
+        return Deps(
+            settings=settings,
+            log=event_log,
+            auth=auth,
+            views=views,
+            serving=serving,
+            status=status,
+            items=items,
+            live=live,
+            follower=follower,
+            now=now,
+            new_id=lambda: str(ULID()),
+            web=web,
+        )
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        host, port = self._socket.getsockname()[:2]
+        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+        return f"http://{f'[{shown}]' if ':' in shown and shown[0] != '[' else shown}:{port}"
+
+    def serve(self) -> None:
+        """Answer requests until `stop`."""
+        self._server.serve_until_stopped()
+
+    def stop(self) -> None:
+        """Stop answering, tell every client to come back (1012), close everything."""
+        self._server.shut()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        """Serve in a thread."""
+        self._thread = threading.Thread(target=self.serve, name="http", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()
+        self._thread.join()
+
+
+def run(settings: Settings) -> None:
+    """Run a bridge until SIGTERM or SIGINT; writes its address into ``bridge.json``.
+
+    Raises
+    ------
+    StartupError
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    bridge = Bridge(settings)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    address = settings.path(ADDRESS_FILE)
+    _write_address(address, bridge.url)
+    with bridge:
+        log.info("bridge serves url=%s", bridge.url)
+        stopping.wait()
+        log.info("bridge drains connections=%d", len(bridge.deps.live.peers))
+    with contextlib.suppress(OSError):
+        address.unlink()
+
+
+def _write_address(path: Path, url: str) -> None:
+    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary.write_bytes(msgspec.json.encode({"url": url, "pid": os.getpid()}))
+    temporary.replace(path)
+
+
+def web_folder() -> Path:
+    """Return the page's folder: inside the package in a wheel, beside it in a checkout."""
+    package = Path(recstream.__file__).parent
+    packed = package / "_web"
+    return packed if packed.is_dir() else package.parent / "web"
+
+
+def _opened_log(settings: Settings) -> EventLog:
+    with contextlib.suppress(FileExistsError):
+        try:
+            settings.path().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"data directory {settings.path()} can't be made: {error}"
+            raise StartupError(message) from error
+    event_log = open_log(settings.broker_url, settings)
+    changelog = TopicSpec(histories_changelog(settings.app_id), settings.partitions, compacted=True)
+    event_log.create_topics((*topic_specs(settings.partitions), changelog))
+    return event_log
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket that does not listen yet."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            message = (
+                f"port {port} of {host} is in use; stop what uses it, or choose another with "
+                "--port or RECSTREAM_PORT (0 takes a free one)"
+            )
+        else:
+            message = f"can't listen on {host}:{port}: {error}; choose another --host or --port"
+        raise StartupError(message) from error
+    return bound
+
+
+class _Gateway(wsgi.Gateway_10):
+    """WSGI as cheroot has it, and a way for a route to take the connection's socket along."""
+
+    def __init__(self, req: Any) -> None:
+        super().__init__(req)
+        self.is_detached = False
+        self.env[DETACH] = self.detach
+
+    def detach(self) -> socket.socket:
+        """Return the connection's socket; the server forgets it."""
+        connection = self.req.conn
+        taken = socket.socket(fileno=connection.socket.detach())
+        connection.linger = True
+        self.is_detached = True
+        self.req.close_connection = True
+        self.req.sent_headers = True
+        return taken
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Any:
+        """Begin an answer; after one about a body that is too large, the connection ends."""
+        if status.startswith("413"):
+            # cheroot would read the rest of the body in one piece to keep the connection.
+            self._drain()
+            self.req.close_connection = True
+        return super().start_response(status, headers, exc_info)
+
+    def _drain(self) -> None:
+        """Read some of what the client still sends, so that it can read the answer."""
+        left = MAX_DRAINED_BYTES
+        with contextlib.suppress(OSError, ValueError):
+            while left > 0 and (chunk := self.req.rfile.read(min(left, 1 << 16))):
+                left -= len(chunk)
+
+
+class _HttpServer(wsgi.Server):
+    """cheroot on a socket that is bound already."""
+
+    expiration_interval = 0.1
+
+    def __init__(self, bound: socket.socket, app: Any) -> None:
+        super().__init__(
+            bound.getsockname()[:2],
+            app,
+            numthreads=THREADS,
+            server_name="recstream",
+            request_queue_size=BACKLOG,
+            timeout=REQUEST_TIMEOUT_S,
+            shutdown_timeout=5,
+        )
+        self.gateway = _Gateway
+        self._bound = bound
+        self.keep_alive_conn_limit = MAX_IDLE_CONNECTIONS
+        self.max_request_header_size = 64 * 1024
+
+    def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
+        """Return the socket that was bound before anything else was opened."""
+        del family, type, proto
+        taken: socket.socket = self._bound.dup()
+        self.socket = taken
+        return taken
+
+    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
+        """Log as the rest of recstream does."""
+        log.log(level, "http server: %s", msg, exc_info=traceback)
+
+    def serve_until_stopped(self) -> None:
+        """Answer requests until `shut`."""
+        self.prepare()
+        self.serve()
+
+    def shut(self) -> None:
+        """Stop answering, once the requests under way are done."""
+        self.stop()

@@ -1,0 +1,379 @@
+"""Steps 7 and 8 of the flow, on request: lists, neighbours and reasons from the newest generation.
+
+The worker publishes a list whenever a user acts. What nobody published (a visitor's list, a category's,
+a longer one) is made here by the same functions from the same generation.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from recstream.bridge.views import Views, without
+from recstream.core import listing
+from recstream.core.events import EVENT_TYPES
+from recstream.core.history import Entry, History, row, seen
+from recstream.core.matrix import stack
+from recstream.core.model import Generation
+from recstream.core.ranking import top_n
+from recstream.core.records import (
+    AsOf,
+    DeltaAnnounced,
+    GenerationAnnounced,
+    ModelRecord,
+    Recommendations,
+    RecommendedItem,
+)
+from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
+from recstream.log.partitioner import partition_for
+from recstream.metrics import MODEL_GENERATION
+from recstream.model_store import ModelStore, fetch
+
+log = logging.getLogger(__name__)
+
+MAX_CONTRIBUTIONS = 50
+
+Mask = Callable[[Generation], NDArray[np.bool_] | None]
+"""Which items of a generation may be listed; None for all."""
+
+
+class Contribution(msgspec.Struct, frozen=True, kw_only=True):
+    """What one thing in a history adds to an item's score; below zero: it speaks against it."""
+
+    item: str
+    event: str
+    score: float
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an item has the score it has: ``score`` is ``prior`` plus the sum over all of the history.
+
+    Attributes
+    ----------
+    prior : float
+        How popular the item is of late.
+    because : tuple of Contribution
+        The largest ones, in either direction, of ``n_because``.
+    is_seen : bool
+        The item is in the user's history, so lists leave it out.
+    """
+
+    user: str
+    item: str
+    score: float
+    prior: float
+    because: tuple[Contribution, ...]
+    n_because: int
+    is_seen: bool
+    generation: int
+    delta: int
+    as_of: AsOf | None
+
+
+class Serving:
+    """The generation that this bridge serves, kept up with the models topic.
+
+    Parameters
+    ----------
+    views : Views
+        Hold what was announced before this process started.
+    store : ModelStore
+    half_life_ms : float
+        Of an event's weight, as the workers have it.
+    list_size : int
+        Items in a published list.
+    partitions : int
+        Of the interactions topic, for `AsOf`.
+    """
+
+    def __init__(
+        self,
+        views: Views,
+        store: ModelStore,
+        *,
+        half_life_ms: float,
+        list_size: int,
+        partitions: int,
+    ) -> None:
+        self._views = views
+        self._store = store
+        self._half_life_ms = half_life_ms
+        self._list_size = list_size
+        self._partitions = partitions
+        self._generation: Generation | None = None
+        self._mutex = threading.Lock()
+        self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._adopt_all, name="adopt", daemon=True)
+        self.on_change: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Adopt the newest generation that can be had, and then every new one, in a thread."""
+        self._thread.start()
+
+    def take(self, models: Iterable[ModelRecord]) -> None:
+        """Adopt what was announced, soon."""
+        for model in models:
+            self._inbox.put(model)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _adopt_all(self) -> None:
+        self._adopt_newest()
+        while (model := self._inbox.get()) is not None:
+            waiting = [model]
+            while not self._inbox.empty():
+                more = self._inbox.get()
+                if more is None:
+                    return
+                waiting.append(more)
+            if any(isinstance(one, GenerationAnnounced) for one in waiting):
+                self._adopt_newest()
+            for one in waiting:
+                if isinstance(one, DeltaAnnounced):
+                    self._move(one)
+            self.on_change()
+
+    def _adopt_newest(self) -> None:
+        """Adopt the newest generation that can be read and is newer than the one served."""
+        for announced in reversed(self._views.generations()):
+            current = self._generation
+            if current is not None and announced.generation <= current.number:
+                return
+            if self._adopt(announced):
+                return
+
+    def _adopt(self, announced: GenerationAnnounced) -> bool:
+        try:
+            generation = fetch(self._store, announced)
+            for delta in self._views.deltas(announced.generation):
+                generation.apply_delta(delta)
+            # The first list compiles or loads the kernels: nobody should wait for that.
+            listing.rank([History("")], generation, 1, self._half_life_ms)
+        except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
+            log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason says it all
+            return False
+        with self._mutex:
+            self._generation = generation
+        MODEL_GENERATION.set(generation.number)
+        log.info("model adopted generation=%d items=%d", generation.number, generation.n_items)
+        return True
+
+    def _move(self, delta: DeltaAnnounced) -> None:
+        with self._mutex:
+            generation = self._generation
+            if generation is None or delta.generation != generation.number:
+                return
+            try:
+                generation.apply_delta(delta)
+            except ModelMismatch as error:
+                log.warning("delta refused reason=%s", error)
+
+    @property
+    def current(self) -> tuple[int, int] | None:
+        """Generation and delta that lists are made from; None before the first."""
+        generation = self._generation
+        return None if generation is None else (generation.number, generation.delta)
+
+    def published(self, user: str) -> Recommendations | None:
+        """Return a user's published list without what the user has seen since."""
+        stored = self._views.latest(user)
+        if stored is None:
+            return None
+        history = self._views.history(user)
+        return stored if history is None else without(stored, seen(history))
+
+    def list_of(self, user: str) -> Recommendations:
+        """Return a user's list: the published one, or what is popular."""
+        return self.published(user) or self.made_for(user, self._list_size)
+
+    def recommend(self, user: str, n: int, *, mask: Mask | None, known: bool) -> Recommendations:
+        """Return a user's ``n`` best items.
+
+        Parameters
+        ----------
+        mask : callable or None
+            None: any item.
+        known : bool
+            Items that the user has seen may be in it.
+        """
+        if mask is None and not known:
+            stored = self.published(user)
+            if stored is not None and (n <= len(stored.items) or self._generation is None):
+                return _cut(stored, n)
+        return self.made_for(user, n, mask=mask, known=known)
+
+    def made_for(
+        self, user: str, n: int, *, mask: Mask | None = None, known: bool = False
+    ) -> Recommendations:
+        """Return a user's list made now, from the history as this bridge has read it."""
+        history = self._views.history(user) or History(user)
+        return self._made(history, n, mask=mask, known=known, epoch=self._views.epoch)
+
+    def made_from(self, items: Iterable[str], n: int, *, mask: Mask | None) -> Recommendations:
+        """Return a list for somebody who looked at some items and nothing else."""
+        page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items}
+        visitor = History("", n_items=len(page), pages=(page,))
+        return self._made(visitor, n, mask=mask, known=False, epoch=self._views.epoch)
+
+    def _made(
+        self, history: History, n: int, *, mask: Mask | None, known: bool, epoch: str
+    ) -> Recommendations:
+        with self._mutex:
+            generation = self._generation
+            if generation is None:
+                return Recommendations(
+                    rec_id="none",
+                    user=history.user,
+                    generation=0,
+                    source="popular",
+                    items=(),
+                    epoch=epoch,
+                )
+            allowed = None if mask is None else mask(generation)
+            if known:
+                ranked = _with_known(history, generation, n, self._half_life_ms, allowed)
+            else:
+                ranked = listing.rank(
+                    [history],
+                    generation,
+                    n,
+                    self._half_life_ms,
+                    mask=_unseen(history, generation, allowed),
+                )[0]
+            items: tuple[RecommendedItem, ...] = listing.describe(ranked, history, generation)
+            as_of = self._as_of(history)
+            place = "" if as_of is None else f"-{as_of.partition}.{as_of.offset}"
+            return Recommendations(
+                rec_id=f"{ranked.source}-{generation.number}.{generation.delta}{place}",
+                user=history.user,
+                generation=generation.number,
+                delta=generation.delta,
+                as_of=as_of,
+                source=ranked.source,
+                items=items,
+                epoch=epoch,
+            )
+
+    def _as_of(self, history: History) -> AsOf | None:
+        if history.offset < 0:
+            return None
+        partition = partition_for(history.user.encode(), self._partitions)
+        return AsOf(partition=partition, offset=history.offset)
+
+    def explain(self, user: str, item: str) -> Explanation:
+        """Return what each entry of a user's history adds to an item's score.
+
+        Raises
+        ------
+        NotFound
+            The generation does not know the item, or there is none yet.
+        """
+        history = self._views.history(user) or History(user)
+        with self._mutex:
+            generation = self._generation
+            at = None if generation is None else generation.rows.get(item)
+            if generation is None or at is None:
+                number = (
+                    "no generation" if generation is None else f"generation {generation.number}"
+                )
+                raise NotFound(f"{number} knows no item {item!r}: nothing can be said of it yet")
+            prior = float(generation.bias[at])
+            parts: list[Contribution] = []
+            own = row(history, generation.rows, self._half_life_ms)
+            if generation.model is not None and len(own[0]):
+                told = generation.model.explain(stack([own], generation.n_items), at)
+                parts = [
+                    _contribution(generation.items[column], share, history)
+                    for column, share in zip(
+                        told.history.tolist(), told.shares[0].tolist(), strict=True
+                    )
+                ]
+            parts.sort(key=lambda part: -abs(part.score))
+            return Explanation(
+                user=user,
+                item=item,
+                score=prior + sum(part.score for part in parts),
+                prior=prior,
+                because=tuple(parts[:MAX_CONTRIBUTIONS]),
+                n_because=len(parts),
+                is_seen=history.find(item) is not None,
+                generation=generation.number,
+                delta=generation.delta,
+                as_of=self._as_of(history),
+            )
+
+    def similar(self, item: str, n: int) -> list[tuple[str, float]] | None:
+        """Return the items nearest to one, by cosine; None if the generation lacks it."""
+        with self._mutex:
+            generation = self._generation
+            if generation is None or generation.model is None:
+                return None
+            at = generation.rows.get(item)
+            if at is None:
+                return None
+            rows, scores = generation.model.similar_items([at], min(n, generation.n_items))
+            return [
+                (generation.items[near], float(score))
+                for near, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+                if near >= 0
+            ]
+
+
+def _contribution(item: str, score: float, history: History) -> Contribution:
+    entry = history.find(item)
+    return Contribution(
+        item=item, event="" if entry is None else EVENT_TYPES[entry.kind], score=score
+    )
+
+
+def _cut(body: Recommendations, n: int) -> Recommendations:
+    return body if n >= len(body.items) else replace(body, items=body.items[:n])
+
+
+def _unseen(
+    history: History, generation: Generation, allowed: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """Return the mask without items whose weight is zero: seen, but not in the user's row."""
+    rows = [
+        generation.rows[entry.item]
+        for entry in history.entries()
+        if entry.weight <= 0.0 and entry.item in generation.rows
+    ]
+    if not rows:
+        return allowed
+    mask = np.ones(generation.n_items, np.bool_) if allowed is None else allowed.copy()
+    mask[rows] = False
+    return mask
+
+
+def _with_known(
+    history: History,
+    generation: Generation,
+    n: int,
+    half_life_ms: float,
+    mask: NDArray[np.bool_] | None,
+) -> listing.Ranked:
+    """Return the ``n`` best items, those of the history included."""
+    own = row(history, generation.rows, half_life_ms)
+    if not generation.n_items:
+        return listing.rank([history], generation, n, half_life_ms)[0]
+    if generation.model is None:
+        factors = np.zeros((1, 1), np.float32)
+        is_personal = False
+    else:
+        factors = generation.model.fold_in(stack([own], generation.n_items))
+        is_personal = bool(factors.any())
+    ids, scores = top_n(factors, generation.index, min(n, generation.n_items), mask=mask)
+    count = int((ids[0] >= 0).sum())
+    return listing.Ranked(ids[0, :count], scores[0, :count], own, is_personal)
