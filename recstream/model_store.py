@@ -27,17 +27,21 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _DIGEST = "digest"
 
 
-class ModelStore(Protocol):
-    """Blobs by name; a name is written once and never changes."""
-
-    def put(self, name: str, content: bytes) -> None:
-        """Keep content under a name: all of it durably, or nothing. An old content is replaced."""
+class ReadableStore(Protocol):
+    """Blobs by name, for reading."""
 
     def get(self, name: str) -> bytes:
         """Return a content; raises `NotFound` if there is none of that name."""
 
     def list(self) -> list[str]:
         """Return all names, sorted."""
+
+
+class ModelStore(ReadableStore, Protocol):
+    """Blobs by name; a name is written once and never changes."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keep content under a name: all of it durably, or nothing. An old content is replaced."""
 
     def delete(self, name: str) -> None:
         """Forget a name; nothing happens if it is not there."""
@@ -173,7 +177,7 @@ def unpack(content: bytes, name: str, expected_digest: str | None = None) -> Gen
         raise ArtifactCorrupt(f"{name}: {error}") from error
 
 
-def fetch(store: ModelStore, announced: GenerationAnnounced) -> Generation:
+def fetch(store: ReadableStore, announced: GenerationAnnounced) -> Generation:
     """Return the generation that an announcement names, checked against it.
 
     Raises

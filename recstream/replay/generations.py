@@ -7,7 +7,7 @@ from recstream.core.records import DeltaAnnounced, GenerationAnnounced
 from recstream.errors import ModelMismatch, NotFound
 from recstream.log.port import ReadableLog
 from recstream.log.topics import MODELS
-from recstream.model_store import ModelStore, fetch
+from recstream.model_store import ReadableStore, fetch
 from recstream.replay.source import decode_model, parsed, records
 
 
@@ -17,7 +17,7 @@ class Generations:
     Parameters
     ----------
     log : ReadableLog
-    store : ModelStore
+    store : ReadableStore
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class Generations:
         As of the newest `refresh`.
     """
 
-    def __init__(self, log: ReadableLog, store: ModelStore) -> None:
+    def __init__(self, log: ReadableLog, store: ReadableStore) -> None:
         self._log = log
         self._store = store
         self._next_offset = 0
@@ -48,6 +48,20 @@ class Generations:
                 self._offsets = {k: v for k, v in self._offsets.items() if k[0] != model.generation}
             elif isinstance(model, DeltaAnnounced):
                 self._offsets[model.generation, model.delta] = record.offset
+
+    def offsets_of(self, numbers: set[int]) -> list[int]:
+        """Return where the models topic announces some generations and their deltas, in order.
+
+        Raises
+        ------
+        NotFound
+            One of them is not there.
+        """
+        missing = numbers - self.announced.keys()
+        if missing:
+            raise NotFound(f"generations {sorted(missing)} are not on {MODELS}")
+        deltas = [offset for (number, _), offset in self._offsets.items() if number in numbers]
+        return sorted([self.announced_at[number] for number in numbers] + deltas)
 
     def at(self, number: int, delta: int) -> Generation:
         """Return a generation as of a delta; it is moved by the next call.
