@@ -71,9 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; errors raised on purpose become one message, never a traceback."""
     as_json = "--json" in arguments
     try:
-        cli.main(list(arguments), prog_name="recstream", standalone_mode=False)
-    except click.exceptions.Exit as request:
-        return request.exit_code
+        code = cli.main(list(arguments), prog_name="recstream", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except click.ClickException as error:
@@ -89,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     except (RecstreamError, OSError) as error:
         _complain(type(error).__name__, str(error), as_json=as_json)
         return USAGE if isinstance(error, InvalidSetting) else FAILED
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _complain(kind: str, text: str, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from recstream.errors import InvalidSetting
-from recstream.settings import Settings, load
+from recstream.settings import SECRETS, Settings, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,19 +101,22 @@ def _structure(name: str, value: str) -> Any:
 
 
 def as_flags(settings: Settings) -> list[str]:
-    """Return the flags that give another recstream process exactly these settings.
+    """Return the flags that give a child of this process exactly these settings.
 
-    Secrets are left out: they come to it as they came here, by variable or file, and a command
+    It inherits this one's variables and working directory, so only what differs from them is
+    named. Secrets are left out: they come to it as they came here, by variable or file, and a command
     line can be read by everybody on the machine.
     """
     flags = []
-    default = Settings()
+    inherited = load()
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
-        if name in {"secret", "kafka_sasl_password"} or value == getattr(default, name):
+        if name in SECRETS or value == getattr(inherited, name):
             continue
         plain = msgspec.to_builtins(value)
-        text = msgspec.json.encode(plain).decode() if isinstance(plain, (dict, list)) else plain
+        text = (
+            msgspec.json.encode(plain).decode() if isinstance(plain, dict | list | tuple) else plain
+        )
         flags.append(f"--set={name}={text}")
     return flags
 
