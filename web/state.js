@@ -42,7 +42,7 @@ import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
  *   nMissed: number,
  *   reactions: Record<string, string>,
  *   items: Record<string, Item>,
- *   categories: string[],
+ *   categories: {name: string, nItems: number}[],
  *   catalogue: Catalogue,
  *   popular: Loaded,
  *   opened: {item: string, similar: Loaded, reasons: import("./protocol.js").Reason[] | null} | null,
@@ -198,17 +198,8 @@ function acknowledged(state, ids, position, refused) {
 function withItems(state, items) {
   if (items.length === 0) return state;
   const known = { ...state.items };
-  const categories = new Set(state.categories);
-  for (const item of items) {
-    known[item.item] = item;
-    if (item.category) categories.add(item.category);
-  }
-  return {
-    ...state,
-    items: known,
-    categories:
-      categories.size === state.categories.length ? state.categories : [...categories].sort(),
-  };
+  for (const item of items) known[item.item] = item;
+  return { ...state, items: known };
 }
 
 /** @param {readonly Item[]} items */
@@ -328,10 +319,7 @@ export function reduce(state, action) {
     case "catalogue-failed":
       return { ...state, catalogue: { ...state.catalogue, status: "failed", error: action.detail } };
     case "popular":
-      return withItems(
-        { ...state, popular: { status: "ready", items: idsOf(action.items), error: "" } },
-        action.items.filter((/** @type {Item} */ { item }) => state.items[item] === undefined),
-      );
+      return { ...state, popular: { status: "ready", items: action.ids, error: "" } };
 
     case "opened":
       return {

@@ -1,0 +1,179 @@
+// @ts-check
+/** The product dialog: one product, what can be said about it, why it is in the list, what is like it. */
+
+import { actionButtons, createMini, updateActions, updateMini, updatePicture } from "./cards.js";
+import { find, html, keyed, setAttribute, setText } from "./dom.js";
+import { icon } from "./icons.js";
+import { formatMs } from "./latency.js";
+import { priceOf, titleOf, verb } from "./words.js";
+
+/**
+ * @typedef {import("./state.js").State} State
+ * @typedef {import("./cards.js").Handlers & {close: () => void}} Handlers
+ */
+
+/** Reasons shown; the rest adds little. */
+const REASONS_SHOWN = 4;
+
+export class ProductDialog {
+  #shown = "";
+
+  /**
+   * @param {HTMLDialogElement} dialog
+   * @param {Handlers} handlers
+   */
+  constructor(dialog, handlers) {
+    this.dialog = dialog;
+    this.handlers = handlers;
+    dialog.addEventListener("close", () => this.#closed());
+    dialog.addEventListener("click", (event) => {
+      if (event.target === dialog) dialog.close();
+    });
+  }
+
+  #closed() {
+    this.#shown = "";
+    this.handlers.close();
+  }
+
+  /** @param {string} id */
+  #build(id) {
+    const close = html(
+      "button",
+      {
+        ...{ type: "button", class: "product-close", "aria-label": "Close" },
+        onclick: () => this.dialog.close(),
+      },
+      icon("close"),
+    );
+    this.dialog.replaceChildren(
+      html(
+        "article",
+        { class: "product-inner" },
+        html("div", { class: "product-picture", "data-part": "picture" }),
+        html(
+          "div",
+          { class: "product-text" },
+          html("p", { class: "card-category", "data-part": "category" }),
+          html("h2", { class: "product-title", id: "product-title", "data-part": "title" }),
+          html("p", { class: "product-price", "data-part": "price" }),
+          html("p", { class: "product-description", "data-part": "description" }),
+          actionButtons(id, this.handlers, true),
+          html("p", { class: "product-live", "data-part": "live" }),
+        ),
+        html(
+          "section",
+          { class: "why", "aria-labelledby": "why-title", "data-part": "why" },
+          html("h3", { class: "row-title", id: "why-title", text: "Why it is in your list" }),
+          html("ul", { class: "why-list", role: "list", "data-part": "why-list" }),
+        ),
+        html(
+          "section",
+          { class: "similar", "aria-labelledby": "similar-title" },
+          html("h3", { class: "row-title", id: "similar-title", text: "Similar products" }),
+          html("p", { class: "muted", "data-part": "similar-note" }),
+          html("ul", { class: "row", role: "list", "data-part": "similar" }),
+        ),
+      ),
+      close,
+    );
+  }
+
+  /**
+   * @param {State} state
+   * @param {State} before
+   */
+  render(state, before) {
+    const { opened } = state;
+    if (opened === null) {
+      if (this.dialog.open) this.dialog.close();
+      return;
+    }
+    const isSame =
+      state.opened === before.opened &&
+      state.items === before.items &&
+      state.reactions === before.reactions &&
+      state.recs === before.recs &&
+      state.lastTrace === before.lastTrace;
+    if (isSame) return;
+    if (this.#shown !== opened.item) {
+      this.#shown = opened.item;
+      this.#build(opened.item);
+      if (!this.dialog.open) this.dialog.showModal();
+      this.dialog.scrollTo({ top: 0 });
+    }
+    this.#update(state, opened);
+  }
+
+  /**
+   * @param {State} state
+   * @param {NonNullable<State["opened"]>} opened
+   */
+  #update(state, opened) {
+    const id = opened.item;
+    const item = state.items[id] ?? { item: id };
+    const title = titleOf(state.items, id);
+    updatePicture(find(this.dialog, "picture"), item);
+    setText(find(this.dialog, "category"), [item.category, item.brand].filter(Boolean).join(" · "));
+    setText(find(this.dialog, "title"), title);
+    setText(find(this.dialog, "price"), priceOf(item));
+    setText(find(this.dialog, "description"), item.description ?? "");
+    updateActions(this.dialog, title, state.reactions[id]);
+    setText(find(this.dialog, "live"), liveText(state));
+    this.#updateWhy(state, opened);
+    const { similar } = opened;
+    const note = find(this.dialog, "similar-note");
+    setText(note, similarNote(similar));
+    note.hidden = note.textContent === "";
+    keyed(
+      find(this.dialog, "similar"),
+      similar.items,
+      (other) => createMini(other, this.handlers),
+      (card, other) => updateMini(card, other, state),
+    );
+  }
+
+  /**
+   * @param {State} state
+   * @param {NonNullable<State["opened"]>} opened
+   */
+  #updateWhy(state, opened) {
+    const reasons = (opened.reasons ?? []).filter(({ share }) => (share ?? 0) > 0);
+    find(this.dialog, "why").hidden = reasons.length === 0;
+    const shown = reasons.slice(0, REASONS_SHOWN);
+    keyed(
+      find(this.dialog, "why-list"),
+      shown.map(({ kind, item }) => `${kind} ${item}`),
+      () =>
+        html(
+          "li",
+          { class: "why-reason" },
+          html("span", { "data-part": "why-text" }),
+          html("span", { class: "why-bar" }),
+          html("span", { class: "why-share", "data-part": "why-share" }),
+        ),
+      (element, _, index) => {
+        const { kind, item = "", event = "", share = 0 } = shown[index];
+        const text = kind === "because" ? `you ${verb(event)} ${titleOf(state.items, item)}` : kind;
+        setText(find(element, "why-text"), text);
+        setText(find(element, "why-share"), `${Math.round(share * 100)} %`);
+        element.style.setProperty("--share", String(Math.min(1, share)));
+        setAttribute(element, "data-kind", kind);
+      },
+    );
+  }
+}
+
+/** @param {State} state */
+function liveText({ lastTrace, pending, connection }) {
+  if (connection.phase !== "live") return "Your list follows once the connection is back.";
+  if (pending.length > 0) return "Deriving your list …";
+  return lastTrace === null ? "" : `“For you” followed in ${formatMs(lastTrace.totalMs)}.`;
+}
+
+/** @param {import("./state.js").Loaded} similar */
+function similarNote({ status, items, error }) {
+  if (status === "loading") return "Looking …";
+  if (status === "failed") return `They can't be loaded: ${error}`;
+  return items.length === 0 ? "None yet: the model has not met this product." : "";
+}

@@ -1,0 +1,86 @@
+// @ts-check
+/** Who is shopping: a few regulars of the made-up shop, anybody by id, or somebody new. */
+
+import { find, html, keyed, setAttribute, setText } from "./dom.js";
+import { icon } from "./icons.js";
+import { hash, newVisitor } from "./ids.js";
+
+/** @type {{user: string, name: string}[]} */
+const REGULARS = [
+  { user: "u1", name: "Mara" },
+  { user: "u2", name: "Jonas" },
+  { user: "u3", name: "Priya" },
+  { user: "u4", name: "Tomás" },
+];
+
+/** @param {string} user */
+export function nameOf(user) {
+  const regular = REGULARS.find((known) => known.user === user);
+  if (regular !== undefined) return regular.name;
+  return user.startsWith("visitor-") ? "New visitor" : user;
+}
+
+/**
+ * @param {HTMLElement} avatar
+ * @param {string} user
+ */
+function updateAvatar(avatar, user) {
+  avatar.style.setProperty("--hue", String(hash(user) % 360));
+  setText(avatar, nameOf(user).slice(0, 1).toUpperCase());
+}
+
+export class Personas {
+  /**
+   * @param {ParentNode} root
+   * @param {{choose: (user: string) => void}} handlers
+   */
+  constructor(root, { choose }) {
+    this.root = root;
+    const popover = find(root, "personas");
+    const pick = (/** @type {string} */ user) => {
+      popover.hidePopover();
+      choose(user);
+    };
+    const entries = [...REGULARS, { user: "", name: "New visitor" }];
+    find(root, "persona-caret").append(icon("down"));
+    keyed(
+      find(root, "persona-list"),
+      entries.map(({ user }) => user || "new"),
+      () => html("li"),
+      (element, _, index) => {
+        const { user, name } = entries[index];
+        const avatar = html("span", { class: "avatar", "aria-hidden": "true" });
+        if (user) updateAvatar(avatar, user);
+        else avatar.append(icon("spark"));
+        const about = user ? `regular, ${user}` : "no history yet";
+        element.append(
+          html(
+            "button",
+            {
+              ...{ type: "button", class: "persona-choice", "data-user": user },
+              onclick: () => pick(user || newVisitor()),
+            },
+            avatar,
+            html("span", { text: name }),
+            html("span", { class: "muted", text: about }),
+          ),
+        );
+      },
+    );
+    find(root, "persona-form").addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const user = find(root, "persona-id").value.trim();
+      if (user) pick(user);
+    });
+  }
+
+  /** @param {import("./state.js").State} state */
+  render({ user }) {
+    setText(find(this.root, "persona-name"), nameOf(user));
+    setAttribute(find(this.root, "persona"), "title", user);
+    updateAvatar(find(this.root, "persona-avatar"), user);
+    for (const choice of this.root.querySelectorAll(".persona-choice")) {
+      setAttribute(choice, "aria-current", choice.getAttribute("data-user") === user ? "true" : null);
+    }
+  }
+}

@@ -1,0 +1,103 @@
+// @ts-check
+/**
+ * Product pictures without files: an SVG drawn from an item's id, category and title, the same on
+ * every visit. Colours are classes over the custom property `--hue`, so they follow the theme.
+ */
+
+import { svg } from "./dom.js";
+import { hash } from "./ids.js";
+import { findShape } from "./shapes.js";
+
+/** Hues that sit well beside each other; a category gets one by its name. */
+const HUES = [22, 48, 78, 110, 145, 172, 200, 228, 255, 282, 312, 345];
+
+/** @type {Record<string, number>} the shop's own aisles, told apart by hand */
+const OWN_HUES = {
+  ...{ kitchen: 32, "coffee & tea": 58, outdoor: 150, cycling: 205, audio: 285, desk: 85 },
+  ...{ books: 15, garden: 128, home: 345, photo: 245, games: 310, running: 180 },
+};
+
+/**
+ * Returns the hue of a category, in degrees.
+ *
+ * @param {string} category
+ */
+export function hueOf(category) {
+  const name = category.toLowerCase();
+  return OWN_HUES[name] ?? HUES[hash(name) % HUES.length];
+}
+
+/**
+ * Returns the picture of an item.
+ *
+ * @param {{item: string, title?: string, category?: string}} item
+ */
+export function picture({ item, title = "", category = "" }) {
+  const seed = hash(item);
+  const hue = category ? hueOf(category) : HUES[seed % HUES.length];
+  const image = svg("svg", {
+    ...{ viewBox: "0 0 200 200", class: "picture", "aria-hidden": "true", focusable: "false" },
+    ...{ preserveAspectRatio: "xMidYMid slice" },
+  });
+  image.style.setProperty("--hue", String((hue + ((seed >>> 4) % 21) - 10 + 360) % 360));
+  image.style.setProperty("--turn", String([0, 150, 190, 40][(seed >>> 9) % 4]));
+  image.append(svg("path", { class: "tone-ground", d: "M-100-100h400v400h-400z" }));
+  image.append(...backdrop(seed));
+  const shape = findShape(title, category);
+  image.append(...(shape === null ? abstract(seed) : drawn(shape)));
+  return image;
+}
+
+/**
+ * @param {number} seed
+ * @returns {SVGElement[]}
+ */
+function backdrop(seed) {
+  const x = 30 + ((seed >>> 3) % 140);
+  const floor = svg("path", { class: "tone-floor", d: "M-100 158h400v142h-400z" });
+  switch ((seed >>> 12) % 4) {
+    case 0:
+      return [svg("circle", { class: "tone-glow", cx: x, cy: 84, r: 74 }), floor];
+    case 1:
+      return [svg("path", { class: "tone-glow", d: `M${x - 60} 158a60 90 0 0 1 120 0z` }), floor];
+    case 2:
+      return [svg("path", { class: "tone-glow", d: `M${x - 44}-100h88v258h-88z` }), floor];
+    default:
+      return [svg("path", { class: "tone-glow", d: "M-100 158L300-20v178z" }), floor];
+  }
+}
+
+/**
+ * @param {import("./shapes.js").Part[]} parts
+ * @returns {SVGElement[]}
+ */
+function drawn(parts) {
+  const shadow = svg("ellipse", { class: "tone-shadow", cx: 100, cy: 161, rx: 66, ry: 6 });
+  const paths = parts.map(([tone, d, width]) =>
+    width === undefined
+      ? svg("path", { class: `tone-${tone}`, d })
+      : svg("path", { class: `line-${tone}`, d, "stroke-width": width }),
+  );
+  return [shadow, ...paths];
+}
+
+/**
+ * A composition for what has no silhouette: a few plain forms, arranged by the seed.
+ *
+ * @param {number} seed
+ * @returns {SVGElement[]}
+ */
+function abstract(seed) {
+  const at = (/** @type {number} */ shift, /** @type {number} */ range) => (seed >>> shift) % range;
+  const r = 30 + at(2, 22);
+  const x = 64 + at(6, 72);
+  const w = 26 + at(10, 34);
+  return [
+    svg("ellipse", { class: "tone-shadow", cx: 100, cy: 161, rx: 72, ry: 6 }),
+    svg("rect", { class: "tone-b", x: 150 - w, y: 62 + at(14, 30), width: w, height: 200, rx: 4 }),
+    svg("path", { class: "tone-floor", d: "M-100 160h400v142h-400z" }),
+    svg("circle", { class: "tone-a", cx: x, cy: 158 - r, r }),
+    svg("circle", { class: "tone-e", cx: x - r / 3, cy: 150 - r * 1.2, r: r / 4 }),
+    svg("path", { class: "tone-c", d: `M${30 + at(5, 20)} 158l${24 + at(8, 14)}-${50 + at(11, 40)} ${26 + at(3, 14)} ${50 + at(11, 40)}z` }),
+  ];
+}

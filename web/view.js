@@ -1,0 +1,121 @@
+// @ts-check
+/** Step 10 of the flow: the page as a picture of the state. Nothing here decides or remembers. */
+
+import { ProductDialog } from "./dialog.js";
+import { find, setAttribute, setText } from "./dom.js";
+import { Engine } from "./engine.js";
+import { icon } from "./icons.js";
+import { Personas } from "./personas.js";
+import { recall, remember } from "./prefs.js";
+import { Products } from "./products.js";
+import { Shelf, announcement } from "./shelf.js";
+import { offerTheme } from "./theme.js";
+
+/**
+ * @typedef {import("./state.js").State} State
+ * @typedef {import("./products.js").Handlers & import("./dialog.js").Handlers
+ *   & import("./engine.js").Handlers & {chooseUser: (user: string) => void, retry: () => void}} Handlers
+ */
+
+/** Announcements wait for a pause, so that a burst of lists is heard once. */
+const ANNOUNCE_AFTER_MS = 1500;
+const TOAST_MS = 5000;
+
+export class View {
+  /** @type {any} */
+  #announcing = null;
+  /** @type {any} */
+  #toasting = null;
+
+  /**
+   * @param {HTMLElement} page
+   * @param {Handlers} handlers
+   */
+  constructor(page, handlers) {
+    this.page = page;
+    this.shelf = new Shelf(find(page, "shelf"), handlers);
+    this.products = new Products(page, handlers);
+    this.engine = new Engine(find(page, "engine"), handlers);
+    this.dialog = new ProductDialog(find(page, "product"), handlers);
+    this.personas = new Personas(page, { choose: handlers.chooseUser });
+    offerTheme(find(page, "theme"));
+    find(page, "search-icon").append(icon("search"));
+    find(page, "banner-retry").addEventListener("click", handlers.retry);
+    this.#offerHint();
+  }
+
+  #offerHint() {
+    const hint = find(this.page, "hint");
+    hint.hidden = recall("hint") === "seen";
+    find(this.page, "hint-close").addEventListener("click", () => {
+      remember("hint", "seen");
+      hint.hidden = true;
+      find(this.page, "search").focus({ preventScroll: true });
+    });
+  }
+
+  /**
+   * @param {State} state
+   * @param {State} before the state drawn last; the same one draws everything
+   */
+  render(state, before) {
+    this.shelf.render(state, before);
+    this.products.render(state, before);
+    this.engine.render(state, before);
+    this.dialog.render(state, before);
+    if (state.user !== before.user || state === before) this.personas.render(state);
+    this.#renderBanner(state);
+    if (state.recs !== before.recs) this.#announce(state);
+    if (state.notice !== before.notice) this.#toast(state.notice.text);
+  }
+
+  /** @param {State} state */
+  #renderBanner(state) {
+    const text = bannerText(state);
+    const banner = find(this.page, "banner");
+    banner.hidden = text === "";
+    setText(find(this.page, "banner-text"), text);
+    setAttribute(banner, "data-phase", state.connection.phase);
+  }
+
+  /** @param {State} state */
+  #announce(state) {
+    clearTimeout(this.#announcing);
+    this.#announcing = setTimeout(() => {
+      setText(find(this.page, "announcer"), announcement(state));
+    }, ANNOUNCE_AFTER_MS);
+  }
+
+  /** @param {string} text */
+  #toast(text) {
+    const toast = find(this.page, "toast");
+    setText(toast, text);
+    setAttribute(toast, "data-shown", text ? "" : null);
+    clearTimeout(this.#toasting);
+    this.#toasting = setTimeout(() => setAttribute(toast, "data-shown", null), TOAST_MS);
+  }
+}
+
+/**
+ * Returns what stands in the way, and what happens about it; nothing while all is well.
+ *
+ * @param {State} state
+ */
+export function bannerText({ connection, outbox }) {
+  const kept =
+    outbox.queued === 0
+      ? ""
+      : ` ${outbox.queued === 1 ? "One click is" : `${outbox.queued} clicks are`} kept and sent later.`;
+  switch (connection.phase) {
+    case "failed":
+      return `No live connection: ${connection.detail}.${kept}`;
+    case "stale":
+      return `Connection lost, so this list may be old: ${connection.detail}.${kept}`;
+    case "connecting":
+      return connection.attempt > 1 ? `The bridge does not answer yet.${kept}` : "";
+    default:
+      return outbox.trouble === "" || outbox.queued === 0
+        ? ""
+        : `Your clicks can't be stored at the moment (${outbox.trouble}).${kept}`;
+  }
+}
