@@ -52,8 +52,8 @@ class ModelFeed:
         self._tail: Tail | None = None
         self._serving: int | None = None
 
-    def newest(self) -> Generation | None:
-        """Return the newest usable generation with all its deltas, None if there is none yet.
+    def newest(self, *, with_deltas: bool = True) -> Generation | None:
+        """Return the newest usable generation, moved by all its deltas; None if there is none yet.
 
         Afterwards `poll` continues behind what is in it. Older generations are tried in turn when
         an artifact is gone or corrupt.
@@ -72,7 +72,7 @@ class ModelFeed:
                     break
         if generation is not None:
             for delta in reversed(deltas):
-                if delta.generation == generation.number:
+                if with_deltas and delta.generation == generation.number:
                     generation.apply_delta(delta)
             self._serving = generation.number
         if self._tail is None:

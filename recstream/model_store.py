@@ -70,6 +70,7 @@ class DirectoryStore:
         target = self.folder / checked_name(name)
         handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=self.folder)
         try:
+            os.fchmod(handle, 0o644)
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()

@@ -66,8 +66,8 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_header = msgspec.msgpack.Decoder(Header).decode
-_decode_page = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+decode_header = msgspec.msgpack.Decoder(Header).decode
+decode_page = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
 decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
 decode_applied_row = msgspec.msgpack.Decoder(AppliedRow).decode
 encode_row = _encode
@@ -165,12 +165,12 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
     if raw is None:
         return None
     try:
-        header = _decode_header(raw)
+        header = decode_header(raw)
         if header.schema != SCHEMA:
             message = f"expected schema {SCHEMA}, got {header.schema}"
             raise ValueError(message)  # noqa: TRY301 - one place adds where it happened
         pages = tuple(
-            {entry.item: entry for entry in _decode_page(_have(get, page_key(key, number)))}
+            {entry.item: entry for entry in decode_page(_have(get, page_key(key, number)))}
             for number in range(header.n_pages)
         )
         n_full = header.n_ids // CHUNK_IDS
@@ -204,7 +204,7 @@ def _have(get: Callable[[bytes], bytes | None], key: bytes) -> bytes:
 
 def header_offset(raw: bytes) -> int:
     """Return the offset of the newest event from a header's row alone."""
-    return _decode_header(raw).offset
+    return decode_header(raw).offset
 
 
 def digest(history: History) -> str:

@@ -1,0 +1,479 @@
+"""Steps 4 to 6 of the flow: the trainer's process: follows histories, trains, announces, sends deltas.
+
+It reads the histories' changelog, never the tables, and writes only artifacts, announcements and
+progress: ingest does not know that it exists. Training runs in a thread of its own while the
+histories are followed on and deltas of the serving generation keep coming.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic, perf_counter
+from types import FrameType
+
+import msgspec
+
+from recstream.core.als import Iteration
+from recstream.core.model import Generation
+from recstream.core.records import (
+    ControlRecord,
+    DeltaAnnounced,
+    GenerationAnnounced,
+    ModelRecord,
+    TrainingProgress,
+    TrainingRequested,
+)
+from recstream.errors import LogError, LogFenced, LogUnavailable
+from recstream.log import open_log
+from recstream.log.port import EventLog, NewRecord, Record, TopicPartition
+from recstream.log.topics import (
+    CONTROL,
+    MODELS,
+    PIPELINE,
+    TopicSpec,
+    histories_changelog,
+    topic_specs,
+)
+from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
+from recstream.model_feed import ModelFeed
+from recstream.model_store import ModelStore, artifact_name, open_store, pack, prune
+from recstream.settings import Settings
+from recstream.stream.clock import system_clock_ms
+from recstream.stream.deltas import Deltas
+from recstream.stream.follower import Follower, Group
+from recstream.stream.lease import Lease, lease_for
+from recstream.stream.training import Snapshot, Trained, hyperparameters, resume, train
+
+log = logging.getLogger(__name__)
+
+READ_RECORDS = 5_000
+LEASE_EVERY_S = 1.0
+QUIET_S = 0.7
+"""A first training waits until events stop coming for so long, or `PATIENCE_S` is over."""
+PATIENCE_S = 4.0
+RETRY_S = 10.0
+
+_encode = msgspec.json.Encoder().encode
+_decode_control = msgspec.json.Decoder(ControlRecord).decode
+
+
+def run(settings: Settings) -> None:
+    """Run a trainer until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    RecstreamError
+        The trainer can't start.
+    """
+    stopping = threading.Event()
+    with (
+        contextlib.closing(open_log(settings.broker_url, settings)) as event_log,
+        _signals(stopping),
+    ):
+        changelog = TopicSpec(
+            histories_changelog(settings.app_id), settings.partitions, compacted=True
+        )
+        event_log.create_topics((*topic_specs(settings.partitions), changelog))
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        trainer = Trainer(
+            settings,
+            event_log,
+            open_store(settings.models_url),
+            lease_for(event_log, name),
+            clock_ms=system_clock_ms,
+        )
+        try:
+            trainer.serve(stopping)
+        finally:
+            trainer.close()
+
+
+class Trainer:
+    """What a trainer knows and does; `step` is one turn of its loop.
+
+    Parameters
+    ----------
+    settings : Settings
+    event_log : EventLog
+    store : ModelStore
+    lease : Lease
+    clock_ms : callable
+        For the records' times: nothing else depends on it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        event_log: EventLog,
+        store: ModelStore,
+        lease: Lease,
+        *,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._chosen = hyperparameters(settings)
+        self._log = event_log
+        self._store = store
+        self._lease = lease
+        self._clock_ms = clock_ms
+        self._changelog = histories_changelog(settings.app_id)
+        sources = [
+            *(TopicPartition(self._changelog, each) for each in range(settings.partitions)),
+            TopicPartition(CONTROL, 0),
+        ]
+        self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in sources})
+        self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
+        self._follower = Follower()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-training")
+        self._training: Future[Trained] | None = None
+        self._since_snapshot: list[Group] = []
+        self._deltas: Deltas | None = None
+        self._serving: Generation | None = None
+        self._is_active = False
+        self._is_caught_up = False
+        self._request: TrainingRequested | None = None
+        self._n_trained_events = 0
+        self._trained_at = monotonic()
+        self._next_delta = 0.0
+        self._next_lease = 0.0
+        self._waiting_since: float | None = None
+        self._moved_at = monotonic()
+
+    @property
+    def generation(self) -> Generation | None:
+        """The newest generation announced, as its artifact has it."""
+        return self._serving
+
+    def serve(self, stopping: threading.Event) -> None:
+        """Work until told to stop. While the log is unavailable it is tried again."""
+        while not stopping.is_set():
+            try:
+                self.step()
+            except LogFenced as error:
+                log.warning("trainer stands by: %s", error)
+                self._stand_by()
+            except LogUnavailable as error:
+                log.warning("log unavailable, trying again: %s", error)
+                stopping.wait(1.0)
+
+    def close(self) -> None:
+        """Stop; a training under way is finished and thrown away."""
+        self._tail.close()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(LogError):
+            self._lease.release()
+
+    def step(self) -> None:
+        """Take in what came, then do what is due: train, announce, send a delta."""
+        self._take_in(self._tail.poll(self._patience(), READ_RECORDS))
+        if not self._holds_lease():
+            return
+        if self._training is not None:
+            if self._training.done():
+                self._finish_training()
+        elif self._is_due():
+            self._start_training()
+        if monotonic() >= self._next_delta:
+            self._next_delta = monotonic() + self._settings.delta_every_s
+            self._send_delta()
+
+    # Following
+
+    def _patience(self) -> float:
+        """Return how long a turn may wait for records."""
+        if self._training is not None or not self._is_caught_up:
+            return 0.05
+        return min(LEASE_EVERY_S, self._settings.delta_every_s)
+
+    def _take_in(self, records: list[Record]) -> None:
+        rows = []
+        for record in records:
+            if record.topic == self._changelog:
+                rows.append(record)
+            else:
+                self._read_control(record)
+        groups = self._follower.apply(rows)
+        for group in groups:
+            if group.users:
+                self._moved_at = monotonic()
+                if self._deltas is not None:
+                    self._deltas.touch(group.users, group.touches)
+                if self._training is not None:
+                    self._since_snapshot.append(group)
+        if not self._is_caught_up and self._has_reached(self._target):
+            self._is_caught_up = True
+            log.info(
+                "histories followed users=%d events=%d",
+                len(self._follower.users),
+                self._follower.n_events,
+            )
+
+    def _has_reached(self, target: Mapping[TopicPartition, int]) -> bool:
+        positions = self._tail.positions()
+        return all(positions.get(tp, 0) >= offset for tp, offset in target.items())
+
+    def _read_control(self, record: Record) -> None:
+        try:
+            asked = _decode_control(record.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("control record not read offset=%d error=%s", record.offset, error)
+            return
+        if isinstance(asked, TrainingRequested):
+            self._request = asked
+
+    # Being the one
+
+    def _holds_lease(self) -> bool:
+        if monotonic() >= self._next_lease:
+            self._next_lease = monotonic() + LEASE_EVERY_S
+            is_active = self._lease.hold()
+            if self._is_active and not is_active:
+                self._stand_by()
+            self._is_active = is_active
+        if self._is_active and self._serving is None and self._is_caught_up:
+            self._resume()
+        return self._is_active and self._serving is not None
+
+    def _stand_by(self) -> None:
+        self._is_active = False
+        self._deltas = None
+        self._serving = None
+
+    def _resume(self) -> None:
+        """Go on from what the log says: its newest generation, or generation 0."""
+        feed = ModelFeed(self._log, self._store)
+        try:
+            moved, stored = feed.newest(), feed.newest(with_deltas=False)
+        finally:
+            feed.close()
+        log.info("trainer active generation=%s", None if stored is None else stored.number)
+        self._waiting_since = None
+        self._trained_at = monotonic()
+        self._n_trained_events = 0
+        snapshot = self._snapshot()
+        if moved is None or stored is None:
+            self._announce(self._train(snapshot, 0, None, None), 0.0)
+            return
+        self._serving = stored
+        trained, unknown = resume(moved, snapshot)
+        self._deltas = Deltas(trained)
+        self._deltas.touch(unknown.users, unknown.touches)
+        if stored.offsets == snapshot.offsets:
+            self._n_trained_events = snapshot.n_events
+        if self._request is not None and self._answered(self._request):
+            self._request = None
+
+    def _answered(self, request: TrainingRequested) -> bool:
+        """Return whether a generation came after a request."""
+        end = self._log.high_watermark(MODELS, 0)
+        at = max(self._log.earliest(MODELS, 0), end - READ_RECORDS)
+        for record in self._log.read(MODELS, 0, at, READ_RECORDS):
+            with contextlib.suppress(msgspec.DecodeError):
+                announced = msgspec.json.decode(record.value or b"", type=ModelRecord)
+                if (
+                    isinstance(announced, GenerationAnnounced)
+                    and announced.created_ts >= request.requested_ts
+                ):
+                    return True
+        return False
+
+    # Training
+
+    def _is_due(self) -> bool:
+        """Whether to train now: asked to, or enough is new and it has settled."""
+        if self._serving is None or not self._is_caught_up:
+            return False
+        if self._request is not None:
+            return True
+        n_events = self._follower.n_events
+        new = n_events - self._n_trained_events
+        least = self._settings.train_min_events
+        if n_events < least or new <= 0:
+            return False
+        doubled = max(least, self._n_trained_events)
+        waited = monotonic() - self._trained_at
+        if new < min(self._settings.train_every_events, doubled) and (
+            waited < self._settings.train_every_s
+        ):
+            return False
+        now = monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return now - self._moved_at >= QUIET_S or now - self._waiting_since >= PATIENCE_S
+
+    def _snapshot(self) -> Snapshot:
+        """Return the histories as they are now; later changes leave it alone."""
+        offsets = {str(p): offset for p, offset in sorted(self._follower.offsets.items())}
+        return Snapshot(dict(self._follower.users), offsets, self._follower.n_events)
+
+    def _start_training(self) -> None:
+        parent = self._serving
+        if parent is None:
+            return
+        snapshot = self._snapshot()
+        self._since_snapshot = []
+        self._waiting_since = None
+        self._request = None
+        self._n_trained_events = snapshot.n_events
+        self._trained_at = monotonic()
+        number = parent.number + 1
+        self._tell("training", number, detail=f"{len(snapshot.users)} users")
+        self._training = self._thread.submit(self._train, snapshot, number, parent, self._tell)
+
+    def _train(
+        self,
+        snapshot: Snapshot,
+        number: int,
+        parent: Generation | None,
+        tell: Callable[..., None] | None,
+    ) -> Trained:
+        begun = perf_counter()
+        chosen = self._chosen
+        if parent is None or snapshot.n_events < self._settings.train_min_events:
+            chosen = {**chosen, "n_factors": 0}
+        total = int(self._chosen["iterations"])
+
+        def progress(iteration: Iteration) -> None:
+            if tell is not None:
+                tell(
+                    "training",
+                    number,
+                    iteration=iteration.number,
+                    iterations=total,
+                    seconds=perf_counter() - begun,
+                    detail=iteration.note,
+                )
+
+        return train(
+            snapshot,
+            number=number,
+            parent=parent,
+            chosen=chosen,
+            seed=self._settings.seed,
+            callback=progress,
+        )
+
+    def _finish_training(self) -> None:
+        training, self._training = self._training, None
+        if training is None:
+            return
+        seconds = monotonic() - self._trained_at
+        try:
+            trained = training.result()
+            self._announce(trained, seconds)
+        except LogError:
+            raise
+        except Exception as error:  # the serving generation goes on; the next training may do
+            log.exception("training failed")
+            self._tell("failed", 0, seconds=seconds, detail=str(error))
+            self._trained_at = monotonic() + RETRY_S
+            return
+        if self._deltas is not None:
+            for group in self._since_snapshot:
+                self._deltas.touch(group.users, group.touches)
+        self._since_snapshot = []
+
+    def _announce(self, trained: Trained, seconds: float) -> None:
+        """Keep the artifact, then tell of it: whoever reads the announcement finds the artifact."""
+        generation = trained.generation
+        digest, content = pack(generation)
+        name = artifact_name(generation.number, digest)
+        self._store.put(name, content)
+        announced = GenerationAnnounced(
+            generation=generation.number,
+            parent=generation.parent,
+            artifact=name,
+            digest=digest,
+            offsets=generation.offsets,
+            hyperparameters=generation.hyperparameters,
+            seed=generation.seed,
+            n_users=len(trained.user_ids),
+            n_items=generation.n_items,
+            n_interactions=trained.n_interactions,
+            loss=trained.loss,
+            train_seconds=round(seconds, 3),
+            created_ts=self._clock_ms(),
+        )
+        self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
+        self._serving = generation
+        self._deltas = Deltas(trained)
+        prune(self._store, self._settings.keep_generations)
+        MODEL_GENERATION.set(generation.number)
+        if generation.number:
+            TRAINING_DURATION.observe(seconds)
+        log.info(
+            "model published generation=%d users=%d items=%d entries=%d seconds=%.2f bytes=%d",
+            generation.number,
+            len(trained.user_ids),
+            generation.n_items,
+            trained.n_interactions,
+            seconds,
+            len(content),
+        )
+        self._tell("done", generation.number, seconds=seconds)
+
+    def _send_delta(self) -> None:
+        if self._deltas is None:
+            return
+        delta = self._deltas.make(
+            self._follower.users, self._follower.offsets, now_ms=self._clock_ms()
+        )
+        if delta is not None:
+            self._lease.append([NewRecord(MODELS, b"delta", encode_model(delta))])
+
+    def _tell(
+        self,
+        state: str,
+        generation: int,
+        *,
+        iteration: int = 0,
+        iterations: int = 0,
+        seconds: float = 0.0,
+        detail: str = "",
+    ) -> None:
+        """Tell people what is going on; nothing depends on it, so a full disk does not matter here."""
+        progress = msgspec.convert(
+            {
+                "type": "training",
+                "state": state,
+                "generation": generation,
+                "iteration": iteration,
+                "iterations": iterations,
+                "seconds": round(seconds, 3),
+                "detail": detail,
+                "ts": self._clock_ms(),
+            },
+            TrainingProgress,
+        )
+        with contextlib.suppress(LogError):
+            self._log.append([NewRecord(PIPELINE, b"trainer", _encode(progress))])
+
+
+def encode_model(record: DeltaAnnounced | GenerationAnnounced) -> bytes:
+    """Return a record of the models topic as JSON."""
+    return _encode(record)
+
+
+@contextlib.contextmanager
+def _signals(stopping: threading.Event) -> Iterator[None]:
+    """Set an event on SIGTERM and SIGINT; nothing where this is not the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
