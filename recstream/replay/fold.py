@@ -33,6 +33,8 @@ class PartitionFold:
     ----------
     histories : dict of str to History
         Of the users met so far.
+    loaded : dict of str to History
+        Those of them that ``load`` returned, as it did.
     n_events : int
         Folded or known already.
     """
@@ -49,6 +51,7 @@ class PartitionFold:
         self.partition = partition
         self.next_offset = next_offset
         self.histories: dict[str, History] = {}
+        self.loaded: dict[str, History] = {}
         self.n_events = 0
         self._n_partitions = n_partitions
         self._timeline = timeline
@@ -59,7 +62,11 @@ class PartitionFold:
         return self.histories.get(user) or self._load(user) or History(user)
 
     def fold(
-        self, records: Iterable[Record], wanted: Wanted | None = None
+        self,
+        records: Iterable[Record],
+        wanted: Wanted | None = None,
+        *,
+        only: str | None = None,
     ) -> dict[tuple[str, int], History]:
         """Fold records, and return the histories that were asked for.
 
@@ -67,12 +74,14 @@ class PartitionFold:
         ----------
         wanted : mapping, optional
             Users and the offsets of the newest event that their history is wanted at.
+        only : str, optional
+            Fold this user's events alone.
 
         Returns
         -------
         dict of (user, offset) to History
         """
-        histories, load, at = self.histories, self._load, self._timeline.at
+        histories, at = self.histories, self._timeline.at
         number, n_partitions = self.partition, self._n_partitions
         kept: dict[tuple[str, int], History] = {}
         for record in records:
@@ -82,17 +91,27 @@ class PartitionFold:
             rules = at(number, offset).rules
             for place, event in decode(record).events:
                 user = event.user
+                if only is not None and user != only:
+                    continue
                 old = histories.get(user)
                 if old is None:
                     if partition_for(user.encode(), n_partitions) != number:
                         continue
-                    old = load(user) or History(user)
+                    old = self._first(user)
                 self.n_events += 1
                 histories[user] = new = apply(old, event, offset, place, rules)
                 if wanted is not None and user in wanted and new.offset in wanted[user]:
                     kept[user, new.offset] = new
             self.next_offset = offset + 1
         return kept
+
+    def _first(self, user: str) -> History:
+        """Return the history of a user met for the first time."""
+        known = self._load(user)
+        if known is None:
+            return History(user)
+        self.loaded[user] = known
+        return known
 
 
 def state_digest(histories: Mapping[str, History]) -> str:
