@@ -48,6 +48,7 @@ export function drawWaterfall(list, trace) {
       const [from, to] = step === undefined ? [0, 0] : [step.fromMs / total, step.toMs / total];
       element.style.setProperty("--from", from.toFixed(4));
       element.style.setProperty("--length", (to - from).toFixed(4));
+      setAttribute(element, "data-empty", step === undefined ? "" : null);
       setText(find(element, "ms"), step === undefined ? "–" : formatMs(step.toMs - step.fromMs));
     },
   );
@@ -67,7 +68,7 @@ export function drawSpark(root, totalsMs) {
   const width = BARS * 4;
   const bars = shown.map((ms, i) => {
     const height = Math.max(1.5, (ms / most) * 24);
-    const x = width - (shown.length - i) * 4;
+    const x = i * 4;
     const name = i === shown.length - 1 ? "spark-bar spark-last" : "spark-bar";
     return svg("rect", { class: name, x, y: 24 - height, width: 3, height, rx: 1 });
   });

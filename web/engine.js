@@ -96,8 +96,8 @@ export class Engine {
     setText(
       find(this.root, "bar-latency"),
       lastTrace === null || median === null
-        ? "Click something: its way is measured here"
-        : `last ${formatMs(lastTrace.totalMs)} · median ${formatMs(median)}`,
+        ? "Click, and it is timed"
+        : `${formatMs(lastTrace.totalMs)} · median ${formatMs(median)}`,
     );
     drawWaterfall(find(this.root, "waterfall"), lastTrace);
     drawSpark(find(this.root, "latency-spark"), totalsMs);

@@ -23,6 +23,18 @@ export function titleOf(items, id) {
   return items[id]?.title || id;
 }
 
+/**
+ * Returns a shorter name for use inside a sentence: without the brand that a title begins with.
+ *
+ * @param {Record<string, Item>} items
+ * @param {string} id
+ */
+export function shortTitleOf(items, id) {
+  const title = titleOf(items, id);
+  const brand = items[id]?.brand;
+  return brand && title.startsWith(`${brand} `) ? title.slice(brand.length + 1) : title;
+}
+
 /** @param {Item | undefined} item */
 export function priceOf(item) {
   return typeof item?.price === "number" ? money.format(item.price) : "";
@@ -59,12 +71,12 @@ export function reasonText(why, items, category) {
     case undefined:
       return category;
     case "because":
-      return `because you ${verb(reason.event ?? "view")} ${titleOf(items, reason.item ?? "")}`;
+      return `because you ${verb(reason.event ?? "view")} ${shortTitleOf(items, reason.item ?? "")}`;
     case "popular":
       return "popular right now";
     case "content":
       return reason.item
-        ? `resembles ${titleOf(items, reason.item)}`
+        ? `resembles ${shortTitleOf(items, reason.item)}`
         : "resembles what you looked at";
     default:
       return reason.kind;
