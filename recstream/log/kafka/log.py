@@ -45,6 +45,7 @@ from recstream.log.kafka.epoch import (
 )
 from recstream.log.kafka.producer import KafkaProducer
 from recstream.log.kafka.tail import KafkaTail
+from recstream.log.kafka.writers import PartitionWriters
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
@@ -83,7 +84,7 @@ class KafkaLog:
     """
 
     def __init__(self, url: str, settings: Settings | None = None) -> None:
-        self._shared = common(url, settings)
+        self.shared = common(url, settings)
         self._where = servers(url)
         replication = 1 if settings is None else settings.kafka_replication
         self._problems = Problems()
@@ -93,9 +94,9 @@ class KafkaLog:
         self._committers: dict[str, Consumer] = {}
         self._is_closed = False
         try:
-            self._admin = KafkaAdmin(self._shared, self._where, self._problems, replication)
+            self._admin = KafkaAdmin(self.shared, self._where, self._problems, replication)
             self._asker = self._consumer("recstream-asker")
-            self._producer = KafkaProducer(self._shared, self._where, self._problems)
+            self._producer = KafkaProducer(self.shared, self._where, self._problems)
         except (KafkaException, ValueError) as error:
             message = f"Kafka's settings can't be used: {error}; see the settings kafka_*"
             raise InvalidSetting(message) from error
@@ -182,11 +183,24 @@ class KafkaLog:
         """
         if offsets and group is None:
             raise InvalidInput("offsets need a group to be committed for")
-        placed = [self._place(index, record) for index, record in enumerate(records)]
-        positions = self._producer.append(records, placed)
+        positions = self._producer.append(records, self.place(records))
         if offsets and group is not None:
             self._commit(group, offsets)
         return positions
+
+    def writers(self, group: str) -> PartitionWriters:
+        """Return what a member of a consumer group appends with: records and offset at once."""
+        return PartitionWriters(self, self.shared, group)
+
+    def place(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
+        """Return where records go, once they are known to be ones that Kafka takes.
+
+        Raises
+        ------
+        InvalidInput
+            One is too large, no bytes, or for a partition that is not there.
+        """
+        return [self._place(index, record) for index, record in enumerate(records)]
 
     # Reading
 
@@ -218,6 +232,23 @@ class KafkaLog:
         """Return the offset that the next appended record will get."""
         return self._watermarks(self._existing(topic, partition))[1]
 
+    def visible_end(self, topic: str, partition: int) -> int:
+        """Return the offset after the last record that a reader will ever get from what is there.
+
+        It lies below the high watermark where the last offsets are ends of transactions, or records
+        that were compacted away.
+        """
+        low, high = self._watermarks(self._existing(topic, partition))
+        reach = 16
+        while True:
+            at = max(low, high - reach)
+            start, end = at, at
+            while at < high and (records := self.read(topic, partition, at)):
+                at = end = records[-1].offset + 1
+            if end > start or start == low:
+                return end
+            reach *= 16
+
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Return the first offset whose record has this time or a later one."""
         tp = self._existing(topic, partition)
@@ -232,7 +263,7 @@ class KafkaLog:
         """Return a reader that starts at these offsets."""
         for tp in positions:
             self._existing(*tp)
-        return KafkaTail(self._shared, positions)
+        return KafkaTail(self.shared, positions)
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the next offsets a consumer group will read."""
@@ -302,7 +333,6 @@ class KafkaLog:
     # What appends are made of
 
     def _place(self, index: int, record: NewRecord) -> TopicPartition:
-        """Return where a record goes, once it is known to be one that Kafka takes."""
         for what in (record.key, record.value):
             if what is not None and not isinstance(what, bytes):
                 message = f"key and value must be bytes or None, got {type(what).__name__}; record {index}"
@@ -366,7 +396,7 @@ class KafkaLog:
             if reader is not None:
                 self._readers.remove(reader)
         if reader is None:
-            return KafkaTail(self._shared, wanted, _READ_WAIT_MS)
+            return KafkaTail(self.shared, wanted, _READ_WAIT_MS)
         if reader.positions() != wanted:
             reader.restart(wanted)
         return reader
@@ -391,4 +421,4 @@ class KafkaLog:
             raise LogUnavailable(f"the log is closed: {error}") from error
 
     def _consumer(self, group: str) -> Consumer:
-        return Consumer(consumer_options(self._shared, group) | {"error_cb": self._problems})
+        return Consumer(consumer_options(self.shared, group) | {"error_cb": self._problems})

@@ -1,0 +1,86 @@
+"""One of several processes is active: the one that Kafka gives the only partition of a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaException
+
+from recstream.errors import LogFenced
+from recstream.log.kafka.client import Problems, consumer_options
+from recstream.log.kafka.log import KafkaLog
+from recstream.log.port import NewRecord, Position, TopicPartition
+
+SESSION_TIMEOUT_MS = 10_000
+_HOUR_MS = 3_600_000
+
+
+class KafkaLease:
+    """A lease on a topic's first partition by membership of a consumer group.
+
+    Announcements are transactions of the partition's owner, so that Kafka itself refuses those of a
+    process that was taken for dead.
+
+    Parameters
+    ----------
+    event_log : KafkaLog
+    group : str
+    tp : TopicPartition
+        What is leased.
+    """
+
+    def __init__(self, event_log: KafkaLog, group: str, tp: TopicPartition) -> None:
+        self._log = event_log
+        self._tp = tp
+        self._problems = Problems()
+        self._writers = event_log.writers(group)
+        options = consumer_options(event_log.shared, group) | {
+            "session.timeout.ms": SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
+            "max.poll.interval.ms": _HOUR_MS,
+            "auto.offset.reset": "latest",
+            "enable.partition.eof": False,
+            "error_cb": self._problems,
+        }
+        self._consumer = Consumer(options)
+        self._consumer.subscribe([tp.topic], on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        self._holds = False
+
+    def hold(self) -> bool:
+        """Return whether this process is the active one; takes part in the group."""
+        try:
+            self._consumer.poll(0.0)
+            given = [(each.topic, each.partition) for each in self._consumer.assignment()]
+        except KafkaException as error:
+            raise self._problems.translate(error, "asking for the lease") from error
+        if self._tp not in given:
+            return False
+        if not self._holds:
+            # Nothing is read here: what comes on the topic is others' business.
+            self._consumer.pause(self._consumer.assignment())
+            self._writers.own([self._tp])
+            self._holds = True
+        return True
+
+    def append(self, records: Sequence[NewRecord]) -> list[Position]:
+        """Append under the lease.
+
+        Raises
+        ------
+        LogFenced
+            Another process is active by now.
+        """
+        if not self._holds:
+            raise LogFenced(f"the lease on {self._tp.topic} is another process's")
+        offset = self._log.high_watermark(*self._tp)
+        return self._writers.append(records, {self._tp: offset})
+
+    def release(self) -> None:
+        """Leave the group, so that another process goes on at once."""
+        self._holds = False
+        self._consumer.close()
+        self._writers.close()
+
+    def _on_revoke(self, *_: object) -> None:
+        self._holds = False
+        self._writers.release([self._tp])

@@ -1,0 +1,286 @@
+"""Appends whose records and offset belong together: one transactional producer for each partition owned.
+
+Kafka's transactions make a group of records, over any topics, and the consumer group's offset appear
+at once or not at all. The producer's name is the partition's, so that taking a partition over ends
+what its last owner had begun and refuses what it may still send: a worker that was taken for dead
+can't write past its successor.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition as KafkaPartition
+
+from recstream.errors import InvalidInput, LogError, LogFenced, LogUnavailable
+from recstream.log.kafka.client import (
+    REQUEST_TIMEOUT_S,
+    Problems,
+    consumer_options,
+    producer_options,
+)
+from recstream.log.port import NewRecord, Position, TopicPartition
+
+if TYPE_CHECKING:
+    from recstream.log.kafka.log import KafkaLog
+
+log = logging.getLogger(__name__)
+
+TRANSACTION_TIMEOUT_MS = 15_000
+"""After this the broker ends a transaction whose worker is gone and has no successor."""
+_OWN_TIMEOUT_S = 60.0
+_RETRY_S = (0.05, 0.2, 1.0)
+_TELL_EVERY = 10
+_FENCED = {
+    KafkaError._FENCED,  # noqa: SLF001 - how the library spells its own codes
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+}
+
+
+class PartitionWriters:
+    """Appends for the partitions of a consumer group that this worker owns.
+
+    Parameters
+    ----------
+    event_log : KafkaLog
+    shared : dict
+        `recstream.log.kafka.client.common`.
+    group : str
+        The consumer group whose offsets are committed.
+    """
+
+    def __init__(self, event_log: KafkaLog, shared: dict[str, Any], group: str) -> None:
+        self._log = event_log
+        self._shared = shared
+        self._group = group
+        self._problems = Problems()
+        self._writers: dict[TopicPartition, _Writer] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        # Never subscribed: it only says which group the offsets are of.
+        self._member = Consumer(consumer_options(shared, group))
+
+    def own(self, tps: Collection[TopicPartition]) -> None:
+        """Take partitions over: when this returns, their last owner can't write any more.
+
+        Raises
+        ------
+        LogUnavailable
+            The broker did not answer in time.
+        """
+        missing = [tp for tp in tps if tp not in self._writers]
+        if not missing:
+            return
+        with ThreadPoolExecutor(len(missing), thread_name_prefix="kafka-own") as pool:
+            writers = list(pool.map(self._writer, missing))
+        with self._lock:
+            self._writers |= dict(zip(missing, writers, strict=True))
+
+    def release(self, tps: Iterable[TopicPartition]) -> None:
+        """Give partitions up; what was appended for them is complete."""
+        with self._lock:
+            for tp in tps:
+                self._writers.pop(tp, None)
+
+    def append(
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
+    ) -> list[Position]:
+        """Append records and commit the offset of one owned partition, both or neither.
+
+        Waits while the log is unavailable, until `close`.
+
+        Raises
+        ------
+        LogFenced
+            The partition is another worker's; nothing was written.
+        LogUnavailable
+            Closed while the log was away; it is not known whether anything was written.
+        """
+        if len(offsets) != 1:
+            message = f"expected the offset of one partition, got {len(offsets)}"
+            raise InvalidInput(message)
+        ((tp, offset),) = offsets.items()
+        placed = self._log.place(records)
+        for attempt in range(1_000_000):
+            try:
+                return self._writer_of(tp).append(records, placed, offset, self._member)
+            except LogUnavailable as error:
+                if attempt % _TELL_EVERY == 0:
+                    log.warning(
+                        "kafka unavailable, trying again records=%d: %s", len(records), error
+                    )
+                if self._stopping.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)]):
+                    raise
+                positions = self._resolve(tp, offset)
+                if positions is not None:
+                    return positions
+        raise LogUnavailable("gave up appending")
+
+    def close(self) -> None:
+        """Give all partitions up, and stop waiting for a log that is away."""
+        self._stopping.set()
+        with self._lock:
+            self._writers.clear()
+        self._member.close()
+
+    def _writer(self, tp: TopicPartition) -> _Writer:
+        name = f"{self._group}-{tp.topic}-{tp.partition}"
+        return _Writer(self._shared, name, tp, self._problems)
+
+    def _writer_of(self, tp: TopicPartition) -> _Writer:
+        with self._lock:
+            writer = self._writers.get(tp)
+        if writer is None:
+            message = f"{tp.topic}[{tp.partition}] of group {self._group} is not this worker's"
+            raise LogFenced(message)
+        return writer
+
+    def _resolve(self, tp: TopicPartition, offset: int) -> list[Position] | None:
+        """After an append without an answer: return its positions if it came about after all."""
+        writer = self._writer_of(tp)
+        if not writer.is_in_doubt:
+            return None
+        try:
+            writer.begin_anew()
+            held = self._log.committed(self._group).get(tp, 0)
+        except LogUnavailable:
+            return None
+        if held < offset:
+            return None
+        if any(position.offset < 0 for position in writer.positions):
+            message = (
+                f"{tp.topic}[{tp.partition}] up to {offset} was appended, but where is not known;"
+                " start the worker again, it recovers from the changelog"
+            )
+            raise LogError(message)
+        return writer.positions
+
+
+class _Writer:
+    """The transactional producer of one partition."""
+
+    def __init__(
+        self, shared: dict[str, Any], name: str, tp: TopicPartition, problems: Problems
+    ) -> None:
+        self._options = producer_options(shared) | {
+            "transactional.id": name,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "error_cb": problems,
+        }
+        self._tp = tp
+        self._problems = problems
+        self._lock = threading.Lock()
+        self.positions: list[Position] = []
+        self.is_in_doubt = False
+        self.is_fenced = False
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Make the producer; the broker ends what one of this name had begun."""
+        self._producer = Producer(self._options)
+        self._call("taking over", partial(self._producer.init_transactions, _OWN_TIMEOUT_S))
+        self.is_in_doubt = False
+
+    def append(
+        self,
+        records: Sequence[NewRecord],
+        placed: Sequence[TopicPartition],
+        offset: int,
+        member: Consumer,
+    ) -> list[Position]:
+        """Append in one transaction."""
+        with self._lock:
+            if self.is_fenced:
+                raise self._fenced()
+            if self.is_in_doubt:
+                self.begin_anew()
+            self.positions = [Position(*tp, -1) for tp in placed]
+            errors: list[KafkaError] = []
+            self.is_in_doubt = True
+            self._call("beginning", self._producer.begin_transaction)
+            for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
+                self._call(
+                    "appending",
+                    partial(self._produce, record, tp, partial(self._placed, errors, index)),
+                )
+            self._call(
+                "committing",
+                lambda: self._producer.send_offsets_to_transaction(
+                    [KafkaPartition(*self._tp, offset)],
+                    member.consumer_group_metadata(),
+                    REQUEST_TIMEOUT_S,
+                ),
+            )
+            self._producer.flush(REQUEST_TIMEOUT_S)
+            if errors:
+                self._abort()
+                raise self._problems.translate(KafkaException(errors[0]), "appending")
+            self._call("committing", partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
+            self._producer.flush(REQUEST_TIMEOUT_S)
+            self.is_in_doubt = False
+            return self.positions
+
+    def _produce(
+        self, record: NewRecord, tp: TopicPartition, on_delivery: Callable[..., None]
+    ) -> None:
+        options: dict[str, Any] = {}
+        if record.timestamp_ms is not None:
+            options["timestamp"] = record.timestamp_ms
+        if record.headers:
+            options["headers"] = list(record.headers)
+        while True:
+            try:
+                self._producer.produce(
+                    tp.topic,
+                    record.value,
+                    record.key,
+                    tp.partition,
+                    on_delivery=on_delivery,
+                    **options,
+                )
+            except BufferError:
+                self._producer.poll(0.01)
+            else:
+                return
+
+    def _placed(
+        self, errors: list[KafkaError], index: int, error: KafkaError | None, message: Message
+    ) -> None:
+        if error is not None:
+            errors.append(error)
+        else:
+            self.positions[index] = self.positions[index]._replace(offset=message.offset() or 0)
+
+    def _abort(self) -> None:
+        try:
+            self._producer.abort_transaction(REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            log.info("transaction not ended by itself, a new producer ends it: %s", error)
+        else:
+            self.is_in_doubt = False
+
+    def _call(self, doing: str, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            if reason.code() in _FENCED:
+                self.is_fenced = True
+                raise self._fenced() from error
+            if reason.txn_requires_abort():
+                self._abort()
+            raise self._problems.translate(error, doing) from error
+
+    def _fenced(self) -> LogFenced:
+        return LogFenced(
+            f"{self._tp.topic}[{self._tp.partition}] belongs to another worker now; nothing was"
+            " written, and its owner will process the records"
+        )
