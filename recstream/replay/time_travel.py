@@ -317,9 +317,8 @@ class TimeTravel:
         partition = self._snapshots.partition(user)
         offset = self._offset(user, when)
         at_ms = when.timestamp_ms
-        if at_ms is None:
-            found = self._log.read(INTERACTIONS, partition, offset, 1) if offset >= 0 else []
-            at_ms = found[0].timestamp_ms if found else None
+        if at_ms is None and offset + 1 < self._log.high_watermark(INTERACTIONS, partition):
+            at_ms = self._log.read(INTERACTIONS, partition, offset + 1, 1)[0].timestamp_ms
         announced = [
             number
             for number, position in self._generations.announced_at.items()

@@ -21,6 +21,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def eventful(world: World) -> World:
     """A log with two generations, a delta, changed rules, and lists of all kinds."""
+    world.browse(20, seed=7)
     world.train(factors=False)
     world.browse(60, seed=1)
     world.work()

@@ -66,11 +66,12 @@ def test_the_list_at_a_time_is_the_one_last_published_by_then(
 
 
 def test_somebody_without_a_list_had_the_popular_items(travel: TimeTravel) -> None:
-    found = travel.list_at("stranger", Moment(offset=5))
+    found = travel.list_at("stranger", Moment())
 
     assert found.is_identical is None
     assert found.list.source == "popular"
-    assert [item.item for item in found.list.items] == ["i00", "i01", "i02", "i03", "i04"]
+    assert len(found.list.items) == 5
+    assert found.list.generation == 2
 
 
 def test_before_the_first_model_nobody_had_a_list(travel: TimeTravel) -> None:

@@ -51,8 +51,8 @@ def test_the_lists_come_from_several_generations_deltas_and_sources(eventful: Wo
 def test_lists_made_before_and_after_a_change_of_rules_are_each_derived_by_theirs(
     world: World,
 ) -> None:
-    world.train(factors=False)
     world.browse(30)
+    world.train(factors=False)
     world.work()
     world.settings = msgspec.structs.replace(world.settings, list_size=3, half_life_days=0.001)
     world.engine = world.worker()

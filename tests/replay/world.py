@@ -7,22 +7,21 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from recstream.core.als import ALS
 from recstream.core.control import RulesTimeline
 from recstream.core.events import Event, encode, from_timestamp_ms
-from recstream.core.history import row
-from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import INTERACTIONS, MODELS, TopicSpec, histories_changelog, topic_specs
-from recstream.model_store import DirectoryStore, artifact_name, pack
+from recstream.model_store import DirectoryStore, artifact_name, fetch, pack
 from recstream.replay.fold import PartitionFold
+from recstream.replay.retrain import snapshot
 from recstream.settings import Settings
 from recstream.stream.engine import Engine
 from recstream.stream.rules import adopt, read_timeline
 from recstream.stream.tables import MemoryRows
+from recstream.stream.training import hyperparameters, train
 
 ITEMS = [f"i{number:02}" for number in range(24)]
 START_MS = 1_700_000_000_000
@@ -32,7 +31,7 @@ class World:
     """One log, one engine that owns every partition, and generations on demand."""
 
     def __init__(self, folder: Path, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings(partitions=2, list_size=5, n_factors=4)
+        self.settings = settings or Settings(partitions=2, list_size=5, n_factors=4, iterations=4)
         self.changelog = histories_changelog(self.settings.app_id)
         self.now_ms = START_MS
         self.log = EmbeddedLog(folder / "log.db", sync="normal", clock_ms=lambda: self.now_ms)
@@ -43,7 +42,7 @@ class World:
         self.store = DirectoryStore(folder / "models")
         self.rows = MemoryRows()
         self.n_events = 0
-        self.generation = -1
+        self.trained: Generation | None = None
         self.engine = self.worker()
 
     def worker(self) -> Engine:
@@ -104,51 +103,45 @@ class World:
 
     def train(self, *, factors: bool = True) -> Generation:
         """Announce a generation of all there is, and let the engine adopt it."""
-        self.generation += 1
-        histories = []
-        for partition in range(self.settings.partitions):
-            fold = PartitionFold(partition, self.settings.partitions, self.timeline)
-            fold.fold(self.records(INTERACTIONS, partition))
-            histories += [fold.histories[user] for user in sorted(fold.histories)]
-        index = {item: at for at, item in enumerate(ITEMS)}
-        half_life_ms = self.settings.half_life_ms
-        matrix = stack([row(each, index, half_life_ms) for each in histories], len(ITEMS))
-        offsets = {
-            str(at): self.log.high_watermark(INTERACTIONS, at)
-            for at in range(self.settings.partitions)
-        }
-        generation = Generation(
-            number=self.generation,
-            parent=self.generation - 1 if self.generation else None,
-            offsets=offsets,
-            hyperparameters={},
+        number = 0 if self.trained is None else self.trained.number + 1
+        folds = [
+            PartitionFold(each, self.settings.partitions, self.timeline)
+            for each in range(self.settings.partitions)
+        ]
+        for fold in folds:
+            fold.fold(self.records(INTERACTIONS, fold.partition))
+        offsets = {str(fold.partition): fold.next_offset for fold in folds}
+        chosen = hyperparameters(self.settings)
+        done = train(
+            snapshot(folds, offsets),
+            number=number,
+            parent=self.trained,
+            chosen=chosen if factors else {**chosen, "n_factors": 0},
             seed=0,
-            items=ITEMS,
-            bias=np.linspace(0.3, 0.0, len(ITEMS)).astype(np.float32),
-            model=ALS(n_factors=4, iterations=4).fit(matrix) if factors else None,
         )
-        digest, content = pack(generation)
-        name = artifact_name(self.generation, digest)
+        self.trained = done.generation
+        digest, content = pack(done.generation)
+        name = artifact_name(number, digest)
         self.store.put(name, content)
-        self.announce(
-            GenerationAnnounced(
-                generation=self.generation,
-                parent=generation.parent,
-                artifact=name,
-                digest=digest,
-                offsets=offsets,
-                hyperparameters={},
-                seed=0,
-                n_users=len(histories),
-                n_items=len(ITEMS),
-                n_interactions=matrix.nnz,
-                loss=None,
-                train_seconds=0.0,
-                created_ts=self.now_ms,
-            )
+        record = GenerationAnnounced(
+            generation=number,
+            parent=done.generation.parent,
+            artifact=name,
+            digest=digest,
+            offsets=offsets,
+            hyperparameters=done.generation.hyperparameters,
+            seed=0,
+            n_users=len(done.user_ids),
+            n_items=done.generation.n_items,
+            n_interactions=done.n_interactions,
+            loss=done.loss,
+            train_seconds=0.0,
+            created_ts=self.now_ms,
         )
-        self.engine.adopt(generation)
-        return generation
+        self.announce(record)
+        serving = fetch(self.store, record)
+        self.engine.adopt(serving)
+        return serving
 
     def move(self, item: str, factors: list[float], bias: float) -> None:
         """Announce a delta that moves one item, and let the engine apply it."""

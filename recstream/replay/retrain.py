@@ -1,0 +1,126 @@
+"""↺ of the flow: every generation trained again from the log, and its digest compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from recstream.core.control import RulesTimeline
+from recstream.core.history import History
+from recstream.core.history_rows import changes, split_key
+from recstream.core.model import Generation
+from recstream.core.records import GenerationAnnounced
+from recstream.errors import NotFound
+from recstream.log.port import ReadableLog
+from recstream.log.topics import INTERACTIONS
+from recstream.model_store import pack
+from recstream.replay.fold import PartitionFold
+from recstream.replay.source import batches
+from recstream.stream.follower import UserRows
+from recstream.stream.training import Snapshot, train
+
+
+class Retrained(NamedTuple):
+    """A generation that was trained again."""
+
+    number: int
+    announced: str
+    derived: str
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether it has the digest that was announced."""
+        return self.announced == self.derived
+
+
+class DerivedStore:
+    """Artifacts that were derived again, in memory: what `recstream.replay.generations` reads."""
+
+    def __init__(self) -> None:
+        self._content: dict[str, bytes] = {}
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keep an artifact."""
+        self._content[name] = content
+
+    def get(self, name: str) -> bytes:
+        """Return an artifact's content; raises `NotFound`."""
+        try:
+            return self._content[name]
+        except KeyError:
+            raise NotFound(f"no artifact {name!r} was derived") from None
+
+    def list(self) -> list[str]:
+        """Return all names, sorted."""
+        return sorted(self._content)
+
+
+def retrain(
+    log: ReadableLog,
+    announced: Mapping[int, GenerationAnnounced],
+    timeline: RulesTimeline,
+    store: DerivedStore,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[Retrained]:
+    """Train every announced generation again, from the first on.
+
+    Parameters
+    ----------
+    announced : mapping of int to GenerationAnnounced
+        From `recstream.replay.generations.Generations`.
+    store : DerivedStore
+        Receives the artifacts, under the names that were announced.
+    progress : callable
+        Called with the number of events folded since the last call.
+
+    Notes
+    -----
+    Each is derived from its derived parent, so that no artifact of the first training is used. The
+    thread count that was used is among the hyper-parameters: sums depend on it, and on the machine.
+    """
+    n_partitions = log.partitions(INTERACTIONS)
+    folds = [PartitionFold(each, n_partitions, timeline) for each in range(n_partitions)]
+    derived: dict[int, Generation] = {}
+    for number in sorted(announced):
+        record = announced[number]
+        for fold in folds:
+            stop = record.offsets.get(str(fold.partition), 0)
+            for group in batches(log, INTERACTIONS, fold.partition, fold.next_offset, stop):
+                before = fold.n_events
+                fold.fold(group)
+                progress(fold.n_events - before)
+        trained = train(
+            snapshot(folds, record.offsets),
+            number=number,
+            parent=None if record.parent is None else derived[record.parent],
+            chosen=record.hyperparameters,
+            seed=record.seed,
+        )
+        derived[number] = trained.generation
+        digest, content = pack(trained.generation)
+        store.put(record.artifact, content)
+        yield Retrained(number, record.digest, digest)
+
+
+def snapshot(folds: list[PartitionFold], offsets: Mapping[str, int]) -> Snapshot:
+    """Return what a training at an offset vector knows, from folds that stand there."""
+    histories = [history for fold in folds for history in fold.histories.values() if history.n_ids]
+    return Snapshot(
+        users={history.user: _rows(history) for history in histories},
+        offsets=dict(offsets),
+        n_events=sum(history.n_ids for history in histories),
+    )
+
+
+def _rows(history: History) -> UserRows:
+    """Return a history as the trainer holds it."""
+    header = b""
+    pages = [b""] * len(history.pages)
+    for key, value in changes(None, history):
+        _, kind, number = split_key(key)
+        if kind == "h":
+            header = value
+        elif kind == "p":
+            pages[number] = value
+    return UserRows(header, tuple(pages))
