@@ -4,19 +4,22 @@
 
     L(X, Y) = Σ_(u,i) observed  w_ui (1 - x_uᵀy_i)²
             + α₀ Σ_(all u, i)   m_u m_i (x_uᵀy_i)²
-            + λ (Σ_u s_u^ν |x_u|² + Σ_i s_i^ν |y_i|²)
+            + Σ_u ρ_u |x_u|² + Σ_i ρ_i |y_i|²
 
     w_ui = α r_ui p_u p_i          r_ui ≥ 0: the weight of the history's entry
     p_u  = (n_u / n̄_users)^-e      n_u: entries of u with r > 0; e: positive exponent of users
     m_u  = (n_u / n̄_users)^-f      f: missing exponent of users; likewise p_i, m_i for items
-    s_u  = Σ_i w_ui + α₀ m_u Σ_i m_i
+    ρ_u  = λ α n̄_users (s_u / s̄_users)^ν   the row's regularization
+    s_u  = Σ_i w_ui + α₀ m_u Σ_i m_i       its total weight; s̄_users = α n̄_users + α₀ Σ_i m_i
 
 With all exponents zero, ν = 0 and ``α₀ = 1`` this is Hu, Koren & Volinsky (ICDM 2008), eq. 3, but
 for the confidence of an observed pair: theirs is ``1 + αr`` on the target 1; here the pair pays
 ``αr (1 - s)² + α₀ s²``, which has the same curvature ``αr + α₀`` and the target
 ``αr / (αr + α₀)``. That is the form of Rendle et al. (RecSys 2022), whose frequency-scaled
-regularization ``(n_u + α₀ |I|)^ν`` is ``s_u^ν`` here with the separable weights put in. Dividing
-the counts by their mean keeps the meaning of α₀ and λ when the exponents change.
+regularization ``λ (n_u + α₀ |I|)^ν`` is ``ρ_u`` up to a constant, with the separable weights put
+in. Dividing counts and totals by their means keeps the meaning of α₀, λ and ν apart from each
+other and from the size of the catalogue: λ is what an average row pays, in units of the weight it
+has observed. That is what lets one default serve data sets of 1,000 and of 40,000 items.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ class Objective:
     Attributes
     ----------
     regularization : float
-        λ > 0.
+        λ > 0, relative to the observed weight of an average row.
     alpha : float
         α > 0, weight of an observed entry of weight one.
     unobserved_weight : float
@@ -52,12 +55,12 @@ class Objective:
         Exponents (users, items) of the separable weights; 0 switches one off.
     """
 
-    regularization: float = 0.003
+    regularization: float = 0.1
     alpha: float = 1.0
-    unobserved_weight: float = 0.1
+    unobserved_weight: float = 0.5
     regularization_exponent: float = 1.0
-    positive_exponents: tuple[float, float] = (0.25, 0.25)
-    missing_exponents: tuple[float, float] = (0.15, 0.15)
+    positive_exponents: tuple[float, float] = (0.5, 0.5)
+    missing_exponents: tuple[float, float] = (0.3, 0.3)
 
     def __post_init__(self) -> None:
         for name in ("regularization", "alpha", "unobserved_weight"):
@@ -155,11 +158,13 @@ def row_terms(
 
     The row's normal equation, divided by its missing weight m_u, is
     ``(α₀ Σ m_i y yᵀ + ridge I + Σ (scale r p_i) y yᵀ) x = Σ (scale r p_i) y`` with
-    ``scale = α p_u / m_u`` and ``ridge = λ s_u^ν / m_u``.
+    ``scale = α p_u / m_u`` and ``ridge = ρ_u / m_u``.
 
     `terms` holds α, the positive exponent, the missing exponent, λ, ν and α₀ Σ m_i.
     """
     alpha, positive, absent, regularization, nu, missing_total = terms
+    average = alpha * mean
+    ordinary = average + missing_total
     for row in range(len(indptr) - 1):
         n = 0
         observed = 0.0
@@ -171,5 +176,6 @@ def row_terms(
         m = relative**-absent
         p = alpha * relative**-positive
         scale[row] = p / m
-        ridge[row] = regularization * (p * observed + m * missing_total) ** nu / m
+        total = p * observed + m * missing_total
+        ridge[row] = regularization * average * (total / ordinary) ** nu / m
         missing[row] = m
