@@ -97,6 +97,10 @@ class Bridge:
             if event_log is None:
                 event_log = _opened_log(settings)
                 self._stack.callback(event_log.close)
+            changelog = TopicSpec(
+                histories_changelog(settings.app_id), settings.partitions, compacted=True
+            )
+            event_log.create_topics((*topic_specs(settings.partitions), changelog))
             self.deps = self._assemble(settings, event_log, auth, now, web or web_folder())
             self._server = _HttpServer(self._socket, create_app(self.deps))
         except BaseException:
@@ -238,16 +242,12 @@ def web_folder() -> Path:
 
 
 def _opened_log(settings: Settings) -> EventLog:
-    with contextlib.suppress(FileExistsError):
-        try:
-            settings.path().mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"data directory {settings.path()} can't be made: {error}"
-            raise StartupError(message) from error
-    event_log = open_log(settings.broker_url, settings)
-    changelog = TopicSpec(histories_changelog(settings.app_id), settings.partitions, compacted=True)
-    event_log.create_topics((*topic_specs(settings.partitions), changelog))
-    return event_log
+    try:
+        settings.path().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"data directory {settings.path()} can't be made: {error}; choose --data-dir"
+        raise StartupError(message) from error
+    return open_log(settings.broker_url, settings)
 
 
 def _listen(host: str, port: int) -> socket.socket:
