@@ -105,10 +105,15 @@ export class Api {
 
   /**
    * @param {string} user
-   * @returns {Promise<Record<string, any>[]>} newest first
+   * @returns {Promise<import("./state.js").Activity[]>} newest first
    */
   async events(user) {
-    return (await this.#get(`/v1/users/${encodeURIComponent(user)}/events`)).events;
+    const body = await this.#get(`/v1/users/${encodeURIComponent(user)}/events`, { limit: 30 });
+    return body.events.map((/** @type {any} */ { offset, appended_ts: appendedTs, event }) => ({
+      ...{ id: event.id, type: event.type, item: event.item ?? "", offset },
+      ...{ tsMs: Date.parse(event.ts) || appendedTs, partition: body.partition },
+      ...{ status: "logged", detail: "" },
+    }));
   }
 
   /**

@@ -230,12 +230,22 @@ async function open(item, from) {
 }
 
 /** @param {string} user */
+async function loadHistory(user) {
+  try {
+    dispatch({ type: "history", user, events: await api.events(user) });
+  } catch {
+    // What happens from now on comes over the socket; the past is not worth an alarm.
+  }
+}
+
+/** @param {string} user */
 function chooseUser(user) {
   if (user === state.user) return;
   remember("user", user);
   socket.stop();
   dispatch({ type: "user", user });
   socket = connect(user);
+  void loadHistory(user);
 }
 
 async function train() {
@@ -319,6 +329,7 @@ const view = new View(document.body, {
 let socket = connect(state.user);
 view.render(state, state);
 void loadCatalogue();
+void loadHistory(state.user);
 void outbox.start();
 addEventListener("online", () => {
   socket.reconnect();

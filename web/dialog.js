@@ -15,6 +15,12 @@ import { priceOf, titleOf, verb } from "./words.js";
 /** Reasons shown; the rest adds little. */
 const REASONS_SHOWN = 4;
 
+/** @type {Record<string, string>} */
+const OTHER_REASONS = {
+  popular: "many others like it at the moment",
+  content: "it resembles what you looked at",
+};
+
 export class ProductDialog {
   #shown = "";
 
@@ -154,7 +160,10 @@ export class ProductDialog {
         ),
       (element, _, index) => {
         const { kind, item = "", event = "", share = 0 } = shown[index];
-        const text = kind === "because" ? `you ${verb(event)} ${titleOf(state.items, item)}` : kind;
+        const text =
+          kind === "because"
+            ? `you ${verb(event)} ${titleOf(state.items, item)}`
+            : (OTHER_REASONS[kind] ?? kind);
         setText(find(element, "why-text"), text);
         setText(find(element, "why-share"), `${Math.round(share * 100)} %`);
         element.style.setProperty("--share", String(Math.min(1, share)));

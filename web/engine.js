@@ -128,7 +128,7 @@ export class Engine {
     const model = pipeline?.model ?? null;
     /** @type {Record<string, string>} */
     const facts = {
-      "Events in the log": pipeline === null ? "–" : count(pipeline.nEvents),
+      "Records in the log": pipeline === null ? "–" : count(pipeline.nEvents),
       "Waiting to be folded": pipeline === null ? "–" : count(pipeline.lag),
       "Interactions learned": model === null ? "–" : count(model.nInteractions),
       "Users × items": model === null ? "–" : `${count(model.nUsers)} × ${count(model.nItems)}`,

@@ -16,6 +16,10 @@ const MOST_CHIPS = 24;
 const TYPING_PAUSE_MS = 180;
 
 export class Products {
+  /** What each card shows, so that a click redraws one card and not the grid. */
+  /** @type {WeakMap<Element, {item: any, reaction: string | undefined}>} */
+  #shown = new WeakMap();
+
   /**
    * @param {HTMLElement} root
    * @param {Handlers} handlers
@@ -67,7 +71,13 @@ export class Products {
       this.grid,
       state.catalogue.items,
       (id) => createCard(id, this.handlers),
-      (card, id) => updateCard(card, id, state),
+      (card, id) => {
+        const shown = this.#shown.get(card);
+        const [item, reaction] = [state.items[id], state.reactions[id]];
+        if (shown !== undefined && shown.item === item && shown.reaction === reaction) return;
+        this.#shown.set(card, { item, reaction });
+        updateCard(card, id, state);
+      },
     );
   }
 
