@@ -5,8 +5,10 @@ The loss is written out in `recstream.core.objective`, one half-step in `recstre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from timeit import default_timer
 
 import numba
@@ -21,14 +23,17 @@ from recstream.core.foldin import (
     Solved,
     Solver,
     as_rows,
+    is_warm,
     make_plan,
     principal_axes,
     solve,
     turn,
+    warm_up,
     width_of,
 )
 from recstream.core.kernels.arrays import Float32s, Float64s, Int64s
 from recstream.core.kernels.pool import Pool, pool
+from recstream.core.kernels.vector import HAS_AVX2
 from recstream.core.objective import Objective, count_weights, mean_count
 from recstream.errors import InvalidInput
 
@@ -51,12 +56,15 @@ class Iteration:
         Wall time it took.
     note : str
         What is going on, for a person.
+    skipped : int
+        Rows left as they were, because they were good enough; see `tolerance`.
     """
 
     number: int
     loss: float | None
     seconds: float
     note: str = ""
+    skipped: int = 0
 
 
 class ALS:
@@ -78,6 +86,11 @@ class ALS:
     threads : int, optional
         At most this many at work; by default what numba would take (``NUMBA_NUM_THREADS``, or
         the processors this process may use).
+    tolerance : float
+        With "mixed", a long row whose loss is within this share of its weight of the least
+        possible is left as it is: most rows of a warm start are. 0 solves every row.
+    simd : bool
+        Whether to use the vector kernels; by default where the processor has AVX2.
     """
 
     def __init__(
@@ -94,12 +107,24 @@ class ALS:
         solver: Solver = "mixed",
         seed: int = 0,
         threads: int | None = None,
+        tolerance: float = 0.0,
+        simd: bool = HAS_AVX2,
     ) -> None:
-        for name, value in (("n_factors", n_factors), ("iterations", iterations)):
-            if not isinstance(value, int) or value < 1:
-                raise InvalidInput(f"{name} must be a whole number of at least 1, got {value!r}")
-        if not isinstance(seed, int) or seed < 0:
-            raise InvalidInput(f"seed must be a whole number of at least 0, got {seed!r}")
+        threads = _processors() if threads is None else threads
+        for name, value, least in (
+            ("n_factors", n_factors, 1),
+            ("iterations", iterations, 1),
+            ("seed", seed, 0),
+            ("threads", threads, 1),
+        ):
+            if not (is_whole(value) and value >= least):
+                raise InvalidInput(
+                    f"{name} must be a whole number of at least {least}, got {value!r}"
+                )
+        if not (math.isfinite(tolerance) and tolerance >= 0):
+            raise InvalidInput(
+                f"tolerance must be a finite number of at least 0, got {tolerance!r}"
+            )
         if solver not in ("mixed", "exact"):
             raise InvalidInput(f'solver must be "mixed" or "exact", got {solver!r}')
         self.objective = Objective(
@@ -114,7 +139,9 @@ class ALS:
         self.iterations = iterations
         self.solver: Solver = solver
         self.seed = seed
-        self.threads = numba.config.NUMBA_NUM_THREADS if threads is None else threads
+        self.threads = threads
+        self.tolerance = tolerance
+        self.simd = simd
 
     def fit(
         self,
@@ -149,6 +176,9 @@ class ALS:
                 f"{len(users)} × {users.n_columns}"
             )
         tell = callback or (lambda _: None)
+        if not is_warm():
+            tell(Iteration(0, None, 0.0, "loading kernels; the first start compiles them"))
+            warm_up()
         begun = default_timer()
         X, Y = self._start(len(users), users.n_columns, init)
         with pool(self.threads) as workers:
@@ -157,9 +187,11 @@ class ALS:
             tell(Iteration(0, None, default_timer() - begun, "prepared"))
             for number in range(1, self.iterations + 1):
                 begun = default_timer()
-                penalty = self._half_step(user_side, X, Y, workers).penalty
-                loss = self._half_step(item_side, Y, X, workers).loss
-                tell(Iteration(number, loss + penalty, default_timer() - begun))
+                by_user = self._half_step(user_side, X, Y, workers)
+                by_item = self._half_step(item_side, Y, X, workers)
+                seconds = default_timer() - begun
+                loss = by_item.loss + by_user.penalty
+                tell(Iteration(number, loss, seconds, skipped=by_user.skipped + by_item.skipped))
             rotation, spectrum = self._axes(user_side, Y, workers)
             turn(Y, rotation, np.arange(len(Y)), pool=workers)
             turn(X, rotation, np.arange(len(X)), pool=workers)
@@ -233,7 +265,28 @@ class ALS:
         rotation, spectrum = self._axes(half, factors, workers)
         turn(factors, rotation, np.arange(len(factors)), pool=workers)
         turn(out, rotation, half.moved, pool=workers)
-        return solve(half.plan, Axes(factors, spectrum, self.n_factors), out, pool=workers)
+        return solve(
+            half.plan,
+            Axes(factors, spectrum, self.n_factors),
+            out,
+            pool=workers,
+            simd=self.simd,
+            tolerance=self.tolerance,
+        )
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is an integer, numpy's among them, and no bool.
+
+    >>> is_whole(np.int64(3)), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _processors() -> int:
+    """Return how many threads numba would use."""
+    return int(vars(numba.config)["NUMBA_NUM_THREADS"])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -276,6 +278,7 @@ class ALSModel:
             raise InvalidInput(f"rows must be a list of item rows, got {index.dtype} {index.shape}")
         if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
             raise InvalidInput("rows must be distinct and at least 0")
+        index = index.astype(np.int64)
         values = _factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
         n_items = max(self.n_items, int(index.max()) + 1 if len(index) else 0)
         item_factors = np.zeros((n_items, self.n_factors), np.float32)
@@ -455,7 +458,7 @@ class ALSModel:
         """Write the model as ``.npz`` and return its digest, which is stored inside too."""
         named = self.arrays()
         digest = _digest(named)
-        with open(file, "wb") if not hasattr(file, "write") else _left_open(file) as stream:
+        with _opened(file, "wb") as stream:
             np.savez(stream, digest=np.frombuffer(digest.encode(), np.uint8), **named)
         return digest
 
@@ -469,7 +472,7 @@ class ALSModel:
             Not such a file, or its digest is not the stored one.
         """
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            with _opened(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 named = {name: stored[name] for name in stored.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
             if isinstance(error, FileNotFoundError):
@@ -484,17 +487,14 @@ class ALSModel:
         return cls.from_arrays(named)
 
 
-@dataclass
-class _left_open:  # noqa: N801  (used like contextlib's functions)
-    """Lend a stream to a with-block without closing it."""
-
-    stream: Any
-
-    def __enter__(self) -> Any:
-        return self.stream
-
-    def __exit__(self, *_: object) -> None:
-        return None
+@contextmanager
+def _opened(file: str | PathLike[str] | IO[bytes], mode: str) -> Iterator[IO[Any]]:
+    """Open a path; lend an open stream without closing it."""
+    if hasattr(file, "read"):
+        yield file
+        return
+    with open(file, mode) as stream:  # noqa: PTH123  (core is given paths, it makes none)
+        yield stream
 
 
 def _digest(named: dict[str, Any]) -> str:

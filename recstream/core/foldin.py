@@ -13,7 +13,7 @@ in these axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
@@ -39,11 +39,13 @@ __all__ = [
     "Solved",
     "Solver",
     "as_rows",
+    "is_warm",
     "make_plan",
     "padded",
     "principal_axes",
     "solve",
     "turn",
+    "warm_up",
     "width_of",
 ]
 
@@ -403,3 +405,37 @@ def solve(
         )
     squares = np.einsum("ij,ij->i", out, out)
     return Solved(total, float(squares @ (plan.ridge * plan.missing)), sum(skipped))
+
+
+def is_warm() -> bool:
+    """Return whether this process has its kernels ready."""
+    kernel: Any = solve_dual
+    return bool(kernel.signatures)
+
+
+def warm_up() -> None:
+    """Load every kernel, compiling those that no cache holds: about half a minute, once.
+
+    A server calls this before it says that it is ready.
+    """
+    d = LANES
+    entries = np.ones((2, 2 * LANES + 1), np.float32)
+    entries[1, 2:] = 0.0
+    rows = as_rows(sp.csr_matrix(entries), "entries")
+    fixed = np.eye(2 * LANES + 1, d, dtype=np.float32)
+    objective = Objective()
+    rotation, spectrum = principal_axes(fixed, d, np.ones(len(fixed), np.float32), 1.0)
+    turn(fixed, rotation, np.arange(len(fixed)))
+    weight = np.ones(len(fixed), np.float32)
+    for solver in get_args(Solver):
+        plan = make_plan(
+            rows,
+            "users",
+            objective,
+            mean=1.0,
+            weight=weight,
+            missing_total=1.0,
+            n_factors=d,
+            solver=solver,
+        )
+        solve(plan, Axes(fixed, spectrum, d), np.zeros((2, d), np.float32))
