@@ -236,7 +236,7 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     offset: int
     ts: int
     key: str | None = None
-    value: msgspec.Raw | None = None
+    value: Any = None
     text: str | None = None
 
 
