@@ -37,6 +37,23 @@ _PASSWORD_CODES = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
 
+PASSING_CODES = {
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+}
+"""What a broker says while it starts, elects or moves; the same question succeeds a moment later."""
+
 
 def servers(url: str) -> str:
     """Return the bootstrap servers of a broker URL, comma-separated.
@@ -161,7 +178,7 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
             f"Kafka, {doing}: {text}; check the settings kafka_security_protocol, kafka_sasl_mechanism,"
             " kafka_sasl_username and kafka_sasl_password, and what this user may do"
         )
-    if error.fatal() or error.retriable() or code < 0:
+    if error.fatal() or error.retriable() or code < 0 or code in PASSING_CODES:
         return LogUnavailable(
             f"Kafka, {doing}: {text}; check that the broker runs and that the broker setting names it"
         )

@@ -8,6 +8,7 @@ first the records, then the offsets, so that a crash in between repeats records 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from recstream.errors import (
 from recstream.log.kafka.admin import KafkaAdmin
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
+    PASSING_CODES,
     REQUEST_TIMEOUT_S,
     Problems,
     common,
@@ -54,6 +56,7 @@ from recstream.settings import Settings
 T = TypeVar("T")
 
 _END = -1
+_AGAIN_S = 0.02
 _KEPT_READERS = 4
 _READ_WAIT_MS = 5
 _OVERHEAD_BYTES = 128
@@ -412,13 +415,18 @@ class KafkaLog:
             extra.close()
 
     def _ask(self, question: Callable[[], T], doing: str) -> T:
-        """Return the answer of a call to the brokers; librdkafka's errors become ours."""
-        try:
-            return question()
-        except KafkaException as error:
-            raise self._problems.translate(error, f"{doing} at {self._where}") from error
-        except RuntimeError as error:
-            raise LogUnavailable(f"the log is closed: {error}") from error
+        """Return the answer of a call to the brokers, asked again while one is starting."""
+        deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                is_passing = error.args[0].code() in PASSING_CODES
+                if not is_passing or time.monotonic() > deadline_s:
+                    raise self._problems.translate(error, f"{doing} at {self._where}") from error
+                time.sleep(_AGAIN_S)
+            except RuntimeError as error:
+                raise LogUnavailable(f"the log is closed: {error}") from error
 
     def _consumer(self, group: str) -> Consumer:
         return Consumer(consumer_options(self.shared, group) | {"error_cb": self._problems})
