@@ -108,4 +108,9 @@ def lease_for(event_log: EventLog, member_id: str) -> Lease:
     """Return the lease that a log allows."""
     if isinstance(event_log, EmbeddedLog):
         return EmbeddedLease(event_log, member_id)
+    from recstream.log.kafka import KafkaLog  # noqa: PLC0415 - an extra that may be missing
+    from recstream.log.kafka.lease import KafkaLease  # noqa: PLC0415
+
+    if isinstance(event_log, KafkaLog):
+        return KafkaLease(event_log, GROUP, _MODELS)
     return SoleTrainer(event_log)

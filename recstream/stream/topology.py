@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import faust
 from faust.types import TP
@@ -39,7 +39,7 @@ def build_app(settings: Settings, tables: Path) -> faust.App:
     """
     return faust.App(
         settings.app_id,
-        broker=settings.broker_url,
+        **_broker_options(settings),
         store="rocksdb://",
         datadir=tables,
         tabledir=tables,
@@ -51,6 +51,15 @@ def build_app(settings: Settings, tables: Path) -> faust.App:
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
     )
+
+
+def _broker_options(settings: Settings) -> dict[str, Any]:
+    """Return what the app is told about its broker."""
+    if settings.broker_url.startswith("kafka://"):
+        from recstream.log.kafka_transport import app_options  # noqa: PLC0415 - an extra
+
+        return app_options(settings)
+    return {"broker": settings.broker_url}
 
 
 def build_topology(
@@ -72,6 +81,8 @@ def build_topology(
     fail : callable
         Called with an error that must stop the worker: an event would be lost otherwise.
     """
+    if settings.broker_url.startswith("kafka://"):
+        cast(Any, app.transport).use(event_log)
     histories = app.Table(
         HISTORIES_TABLE,
         partitions=settings.partitions,
