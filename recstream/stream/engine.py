@@ -220,7 +220,9 @@ class Engine:
                     outcomes[event.type, "ignored"] += 1
                 else:
                     outcomes[event.type, "folded"] += 1
-                    causes[user] = Cause(offset, event, record.timestamp_ms)
+                    first = causes.get(user)
+                    since = offset if first is None else first.offset
+                    causes[user] = Cause(since, event, record.timestamp_ms)
         rows: list[tuple[bytes, bytes]] = []
         for user, cause in causes.items():
             old = known[user].history
