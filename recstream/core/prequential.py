@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 from recstream.core.als import ALS, ALSModel
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
-from recstream.core.objective import Objective
 from recstream.core.recency import HALF_LIVES, count_in_place, credit_in_place
+from recstream.core.scale import Proportions
 from recstream.core.tally import Rows, Tally
 from recstream.errors import InvalidInput
 
 __all__ = ["BETAS", "Prequential", "Recipe", "Stream", "evaluate", "soft_hits", "stream_of"]
 
-BETAS = (0.0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 1e4)
-"""Worths of popularity to choose from: from none to nothing but popularity."""
+BETAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 1e4)
+"""Worths of popularity to choose from, in units of `typical_score`: from none to nothing else."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def stream_of(users: object, items: object, times: object) -> Stream:
 
 
 def _numbered(labels: NDArray[np.generic]) -> Int32s:
-    """Number labels in the order of their first appearance."""
+    """Return each label as a number, counted in the order of first appearance."""
     _, first, which = np.unique(labels, return_index=True, return_inverse=True)
     number = np.empty(len(first), np.int32)
     number[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
@@ -81,7 +81,8 @@ class Recipe:
     Attributes
     ----------
     n_factors, iterations : int
-    objective : Objective
+    proportions : Proportions
+        The objective; its numbers follow the size of the data at each training.
     history_half_life : float
         In events of the same user; infinity keeps every entry at its full weight.
     half_lives : tuple of float
@@ -99,14 +100,7 @@ class Recipe:
 
     n_factors: int = 64
     iterations: int = 12
-    objective: Objective = field(
-        default_factory=lambda: Objective(
-            regularization=0.05,
-            unobserved_weight=0.03,
-            positive_exponents=(0.3, 0.15),
-            missing_exponents=(0.15, 0.15),
-        )
-    )
+    proportions: Proportions = field(default_factory=Proportions)
     history_half_life: float = 10.0
     half_lives: tuple[float, ...] = HALF_LIVES
     betas: tuple[float, ...] = BETAS
@@ -262,13 +256,8 @@ class _Run:
         self.user_factors = np.zeros((n_users, recipe.n_factors), np.float32)
         self.betas = np.asarray(recipe.betas, np.float64)
         self.model: ALSModel | None = None
-        self.als = ALS(
-            recipe.n_factors,
-            iterations=recipe.iterations,
-            seed=recipe.seed,
-            threads=threads,
-            **_objective_arguments(recipe.objective),
-        )
+        self.threads = threads
+        self.unit = 1.0
 
     def _known(self, stop: int) -> tuple[int, int]:
         """Return how many users and items have appeared before an event."""
@@ -285,11 +274,28 @@ class _Run:
     def train(self) -> None:
         """Train on the histories so far, from the present factors if there are any."""
         n_users, n_items = self._known(self.prior.clock)
-        matrix = self.tally.user_rows(np.arange(n_users, dtype=np.int32)).csr(n_items)
-        self.model = self.als.fit(matrix, init=self.model)
+        everyone = np.arange(n_users, dtype=np.int32)
+        rows = self.tally.user_rows(everyone)
+        objective = self.recipe.proportions.objective(
+            n_items=n_items, mean_user_count=len(rows.indices) / n_users
+        )
+        als = ALS(
+            self.recipe.n_factors,
+            regularization=objective.regularization,
+            unobserved_weight=objective.unobserved_weight,
+            regularization_exponent=objective.regularization_exponent,
+            positive_exponents=objective.positive_exponents,
+            missing_exponents=objective.missing_exponents,
+            iterations=self.recipe.iterations
+            if self.model is None
+            else max(2, self.recipe.iterations // 4),
+            seed=self.recipe.seed,
+            threads=self.threads,
+        )
+        self.model = als.fit(rows.csr(n_items), init=self.model)
         if self.model.user_factors is not None:
             self.user_factors[:n_users] = self.model.user_factors
-        self.als.iterations = max(2, self.recipe.iterations // 4)
+        self.unit = typical_score(self.model, rows)
 
     def step(self, part: slice) -> Int32s:
         """Recommend, check and learn for a batch of events; return the places for every β."""
@@ -318,35 +324,37 @@ class _Run:
         users, items = self.stream.users[part], self.stream.items[part]
         rows = self.tally.count(users, items)
         if model is None or n_items is None:
-            folded, factors = np.zeros((len(users), 0), np.float32), np.zeros((0, 0), np.float32)
+            scores = np.zeros((len(users), 0), np.float32)
         else:
-            folded, factors = model.fold_in(rows.csr(n_items)), model.item_factors
+            scores = model.fold_in(rows.csr(n_items)) @ model.item_factors.T
         ranks = np.zeros((len(users), len(self.betas)), np.int32)
-        _replay(self.prior, items, rows, folded, factors, self.betas, self.recipe, ranks)
+        _replay(self.prior, items, rows, scores, self.betas * self.unit, self.recipe, ranks)
         return ranks
 
 
-def _objective_arguments(objective: Objective) -> dict[str, object]:
-    """Return an objective as arguments of `ALS`."""
-    return {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in objective.as_dict().items()
-    }
+def typical_score(model: ALSModel, rows: Rows) -> float:
+    """Return the mean of ``x·y`` over what users have: the size that scores of this model have."""
+    if model.user_factors is None:
+        msg = "typical_score needs a model with user_factors; this one has none"
+        raise InvalidInput(msg)
+    owners = np.repeat(np.arange(len(rows.indptr) - 1), np.diff(rows.indptr))
+    step = max(1, len(owners) // 100_000)
+    pairs = model.user_factors[owners[::step]] * model.item_factors[rows.indices[::step]]
+    return max(float(pairs.sum(dtype=np.float64)) / max(1, len(pairs)), 1e-6)
 
 
 def _replay(
     prior: _Prior,
     items: Int32s,
     rows: Rows,
-    folded: Float32s,
-    factors: Float32s,
+    scores: Float32s,
     betas: Float64s,
     recipe: Recipe,
     ranks: Int32s,
 ) -> None:
     """Rank and count a batch of events in compiled code."""
     _replay_events(
-        items, rows.indptr, rows.indices, rows.counts, folded, factors, betas,
+        items, rows.indptr, rows.indices, rows.counts, scores, betas,
         recipe.repeat, recipe.own_gain,
         prior.sums, prior.totals, prior.credit, prior.landmark, prior.half_lives, prior.habit,
         prior.known, prior.clock, ranks,
@@ -360,8 +368,7 @@ def _replay_events(
     indptr: Int64s,
     indices: Int32s,
     counts: Int32s,
-    folded: Float32s,
-    factors: Float32s,
+    scores: Float32s,
     betas: Float64s,
     repeat: bool,
     own_gain: float,
@@ -399,23 +406,20 @@ def _replay_events(
             expected += share[k] * sums[item, k]
         if mine > 0.0 and not repeat:
             ranks[e] = -1
-        elif known[item] and len(factors) > 0:
-            for i in range(len(factors)):
+        elif known[item] and scores.shape[1] > 0:
+            for i in range(scores.shape[1]):
                 allowed[i] = known[i]
                 value = credit[-1] / n_known
                 for k in range(len(totals)):
                     value += share[k] * sums[i, k]
                 prior[i] = value
-                dot = np.float32(0.0)
-                for f in range(folded.shape[1]):
-                    dot += folded[e, f] * factors[i, f]
-                dots[i] = dot
+                dots[i] = scores[e, i]
             odds = habit[0] / (1.0 - habit[0])
             for a in range(len(own)):
                 allowed[own[a]] = repeat
                 dots[own[a]] *= own_gain
                 prior[own[a]] += odds * done[a] / total
-            _place(item, len(factors), dots, prior, allowed, betas, ranks[e])
+            _place(item, scores.shape[1], dots, prior, allowed, betas, ranks[e])
         if known[item]:
             if len(own) > 0 and repeat:
                 both = (1.0 - habit[0]) * expected + habit[0] * mine
