@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -57,6 +58,29 @@ def prepare_data_dir(settings: Settings) -> None:
             f"data directory {folder} has {free_bytes // 1024**2} MiB free, at least "
             f"{LEAST_FREE_BYTES // 1024**2} are needed; free some space there"
         )
+
+
+def warm_up_kernels(settings: Settings) -> Finding:
+    """Train, fold in and rank once on made-up numbers, so that numba's machine code is cached.
+
+    The first use of a kernel compiles it: some 15 s of processor time in all, once a machine.
+    """
+    import numpy as np  # noqa: PLC0415 - the other checks must not wait for these
+    from scipy import sparse  # noqa: PLC0415
+
+    from recstream.core.als import ALS  # noqa: PLC0415
+    from recstream.stream.warmup import warm_up  # noqa: PLC0415
+
+    started_s = time.perf_counter()
+    n = 2 * settings.n_factors
+    # Rows of every length from 1 up: short and long ones go through different kernels.
+    matrix = sparse.csr_array(np.tril(np.ones((n, n), dtype=np.float32)))
+    model = ALS(n_factors=settings.n_factors, iterations=2, seed=0).fit(matrix)
+    model = ALS(n_factors=settings.n_factors, iterations=1, seed=0).fit(matrix, init=model)
+    model.fold_in_items(matrix[:3])
+    model.recommend(model.fold_in(matrix[:3]), n=5, exclude=matrix[:3])
+    warm_up()
+    return Finding("kernels", "ok", f"ready after {time.perf_counter() - started_s:.1f} s")
 
 
 def check_port(host: str, port: int) -> None:

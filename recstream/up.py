@@ -156,7 +156,7 @@ class _System:
                 self.supervisor.check()
                 progress.follow(1.0)
         except Interrupted as request:
-            self.say("stopping", "stopping …", done=False)
+            self.say("stopping", "stopping …")
             return request.number
         finally:
             # The bridge first: nothing new comes in; then the worker finishes what is there.

@@ -12,22 +12,32 @@ MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 @click.command(short_help="Check this machine and the installation.")
 @click.option("--settings", "show_settings", is_flag=True, help="Show every setting in force.")
+@click.option("--warm-up", is_flag=True, help="Compile the numeric kernels now; this is cached.")
 @settings_options("host", "port")
 @json_option
 @click.pass_context
-def doctor(context: click.Context, settings: Settings, show_settings: bool, as_json: bool) -> None:
+def doctor(
+    context: click.Context,
+    settings: Settings,
+    show_settings: bool,
+    warm_up: bool,
+    as_json: bool,
+) -> None:
     """Check this machine and the installation; exit code 1 if something must be mended.
 
     \b
     Examples:
       recstream doctor
       recstream doctor --settings --json
+      recstream doctor --warm-up       # the first `recstream up` need not compile
     """
     import msgspec
 
-    from recstream.doctor import examine
+    from recstream.doctor import examine, warm_up_kernels
 
     findings = list(examine(settings))
+    if warm_up:
+        findings.append(warm_up_kernels(settings))
     if as_json:
         answer = {"findings": [finding._asdict() for finding in findings]}
         if show_settings:
