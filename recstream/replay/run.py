@@ -1,0 +1,306 @@
+"""↺ of the flow: a whole replay: state from the log alone, lists, histories and generations compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import merge
+from pathlib import Path
+
+import msgspec
+import rocksdict
+
+from recstream.core.control import RulesTimeline
+from recstream.core.history import History
+from recstream.core.history_rows import APPLIED_KEY, changes, decode_applied_row, load
+from recstream.errors import StartupError
+from recstream.log.port import ReadableLog, Record
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.model_store import ReadableStore
+from recstream.replay.fold import PartitionFold, state_digest
+from recstream.replay.generations import Generations
+from recstream.replay.retrain import DerivedStore, Retrained, retrain
+from recstream.replay.source import batches, records
+from recstream.replay.verify import Difference, Verified, verify_partition
+from recstream.stream.rules import read_timeline
+
+Progress = Callable[[str, int], None]
+"""Called with what was done (``events``, ``lists``, ``generations``) and how many since the last call."""
+
+
+class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay of one partition found.
+
+    Attributes
+    ----------
+    events, users : int
+        Folded, and met.
+    digest : str
+        Of all histories: equal digests, equal state.
+    lists, underivable : int
+        Compared; and those whose generation or history is not to be had.
+    histories : int
+        Compared with the table's changelog; -1 if they were not.
+    differences : tuple of Difference
+        The first few.
+    """
+
+    partition: int
+    start: int
+    stop: int
+    events: int
+    users: int
+    digest: str
+    lists: int = 0
+    underivable: int = 0
+    histories: int = -1
+    differences: tuple[Difference, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay found; ``is_identical`` is False if one byte differed."""
+
+    epoch: str
+    partitions: tuple[PartitionReport, ...]
+    generations: tuple[Retrained, ...] = ()
+    is_identical: bool = True
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to replay, and what to compare.
+
+    Attributes
+    ----------
+    ranges : mapping of int to (int, int)
+        Partition to [from, to) on the interactions topic: the lists as of events in it are compared.
+        State is always folded from the beginning.
+    user : str or None
+        Compare this user's lists alone.
+    every : int
+        Compare each list, each second, each third …
+    changelog : str or None
+        Compare all histories with the table's changelog of this name.
+    """
+
+    ranges: dict[int, tuple[int, int]]
+    user: str | None = None
+    verify: bool = False
+    retrain: bool = False
+    every: int = 1
+    changelog: str | None = None
+    into: Path | None = None
+
+
+def replay(
+    log: ReadableLog,
+    store: ReadableStore,
+    plan: Plan,
+    *,
+    fold_at: Callable[[int], PartitionFold] | None = None,
+    progress: Progress = lambda *_: None,
+) -> Report:
+    """Derive state, and what the plan asks for, from the log alone.
+
+    Parameters
+    ----------
+    fold_at : callable, optional
+        Returns the fold of a partition as it stands where the log begins: a slice's own.
+    """
+    timeline = read_timeline(log)
+    generations = Generations(log, store)
+    retrained: list[Retrained] = []
+    if plan.retrain:
+        derived = DerivedStore()
+        for found in retrain(
+            log,
+            generations.announced,
+            timeline,
+            derived,
+            progress=lambda n_events: progress("events", n_events),
+        ):
+            retrained.append(found)
+            progress("generations", 1)
+        generations = Generations(log, derived)
+    n_partitions = log.partitions(INTERACTIONS)
+    partitions = []
+    for partition in sorted(plan.ranges):
+        fold = (
+            PartitionFold(partition, n_partitions, timeline)
+            if fold_at is None
+            else fold_at(partition)
+        )
+        partitions.append(_replay_partition(log, generations, timeline, plan, fold, progress))
+    is_identical = all(each.is_identical for each in retrained) and not any(
+        each.differences for each in partitions
+    )
+    return Report(
+        epoch=log.epoch,
+        partitions=tuple(partitions),
+        generations=tuple(retrained),
+        is_identical=is_identical,
+    )
+
+
+def _replay_partition(
+    log: ReadableLog,
+    generations: Generations,
+    timeline: RulesTimeline,
+    plan: Plan,
+    fold: PartitionFold,
+    progress: Progress,
+) -> PartitionReport:
+    start, stop = plan.ranges[fold.partition]
+
+    def advance(end: int) -> None:
+        for group in batches(log, INTERACTIONS, fold.partition, fold.next_offset, end):
+            before = fold.n_events
+            fold.fold(group)
+            progress("events", fold.n_events - before)
+
+    advance(start)
+    verified = Verified(0, 0, ())
+    if plan.verify:
+
+        def tell(n_events: int, n_lists: int) -> None:
+            progress("events", n_events)
+            progress("lists", n_lists)
+
+        verified = verify_partition(
+            log,
+            generations,
+            timeline,
+            fold.partition,
+            fold=fold,
+            stop=stop,
+            user=plan.user,
+            every=plan.every,
+            progress=tell,
+        )
+    advance(stop)
+    differences = list(verified.differences)
+    n_compared = -1
+    if plan.verify and plan.changelog is not None:
+        stored, applied = stored_histories(log, plan.changelog, fold.partition)
+        if fold.next_offset < applied:
+            n_compared = -1
+        elif fold.next_offset == applied:
+            n_compared, found = compare_histories(fold, stored)
+            differences += found
+        else:
+            again = PartitionFold(fold.partition, log.partitions(INTERACTIONS), timeline)
+            for group in batches(log, INTERACTIONS, fold.partition, 0, applied):
+                again.fold(group)
+            n_compared, found = compare_histories(again, stored)
+            differences += found
+    if plan.into is not None:
+        write_state(fold, plan.into)
+    return PartitionReport(
+        partition=fold.partition,
+        start=start,
+        stop=stop,
+        events=fold.n_events,
+        users=len(fold.histories),
+        digest=state_digest(fold.histories),
+        lists=verified.lists,
+        underivable=verified.underivable,
+        histories=n_compared,
+        differences=tuple(differences[:5]),
+    )
+
+
+def stored_histories(
+    log: ReadableLog, changelog: str, partition: int
+) -> tuple[dict[str, History], int]:
+    """Return the histories in a table's changelog, and the interactions' offset they stand at."""
+    rows: dict[bytes, bytes] = {}
+    for record in records(log, changelog, partition):
+        if record.key is None:
+            continue
+        if record.value is None:
+            rows.pop(record.key, None)
+        else:
+            rows[record.key] = record.value
+    applied = rows.get(APPLIED_KEY)
+    users = [key.decode() for key in rows if b"\0" not in key]
+    found = {user: history for user in users if (history := load(user, rows.get)) is not None}
+    return found, 0 if applied is None else decode_applied_row(applied).next_offset
+
+
+def compare_histories(
+    fold: PartitionFold, stored: Mapping[str, History]
+) -> tuple[int, list[Difference]]:
+    """Return how many histories were compared byte for byte, and which differ."""
+    derived = {user: each for user, each in fold.histories.items() if each.n_ids}
+    differences = []
+    for user in sorted(derived.keys() | stored.keys()):
+        old, new = stored.get(user), derived.get(user)
+        if (old and changes(None, old)) != (new and changes(None, new)):
+            offset = -1 if old is None else old.offset
+            differences.append(
+                Difference(fold.partition, offset, user, "history", _shown(old), _shown(new))
+            )
+    return len(derived.keys() | stored.keys()), differences
+
+
+def _shown(history: History | None) -> str:
+    return "none" if history is None else msgspec.json.encode(history.pages).decode()
+
+
+def write_state(fold: PartitionFold, folder: Path) -> None:
+    """Write a partition's histories as the worker's table would hold them, to look at.
+
+    Raises
+    ------
+    StartupError
+        The folder holds something already.
+    """
+    target = folder / f"partition-{fold.partition}"
+    if target.exists() and any(target.iterdir()):
+        raise StartupError(f"{target} must be empty or new: a replay never writes over state")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(create_if_missing=True)
+    database = rocksdict.Rdict(str(target), options)
+    try:
+        for history in fold.histories.values():
+            batch = rocksdict.WriteBatch(raw_mode=True)
+            for key, value in changes(None, history):
+                batch.put(key, value)
+            database.write(batch)
+    finally:
+        database.close()
+
+
+def play(
+    log: ReadableLog,
+    ranges: Mapping[int, tuple[int, int]],
+    *,
+    speed: float,
+    sleep: Callable[[float], object],
+    topics: Sequence[str] = (INTERACTIONS, RECOMMENDATIONS),
+) -> Iterator[Record]:
+    """Give events and lists in the order of their times, as far apart as they were, ``speed`` times faster.
+
+    Parameters
+    ----------
+    ranges : mapping of int to (int, int)
+        On the interactions topic; lists are given from the time of its first event on.
+    sleep : callable
+        Waits a number of seconds.
+    """
+    streams = []
+    for partition, (start, stop) in ranges.items():
+        if start >= stop:
+            continue
+        first = log.read(INTERACTIONS, partition, start, 1)
+        if not first:
+            continue
+        streams.append(records(log, INTERACTIONS, partition, start, stop))
+        if RECOMMENDATIONS in topics:
+            since = log.offset_at(RECOMMENDATIONS, partition, first[0].timestamp_ms)
+            streams.append(records(log, RECOMMENDATIONS, partition, since))
+    last_ms: int | None = None
+    for record in merge(*streams, key=lambda record: record.timestamp_ms):
+        if last_ms is not None and record.timestamp_ms > last_ms:
+            sleep((record.timestamp_ms - last_ms) / 1000.0 / speed)
+        last_ms = record.timestamp_ms
+        yield record

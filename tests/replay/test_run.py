@@ -1,0 +1,97 @@
+"""A replay derives state from the log alone, compares what it is asked to, and writes nothing over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import rocksdict
+
+from recstream.core.history_rows import load
+from recstream.errors import StartupError
+from recstream.log.port import NewRecord
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.replay.run import Plan, Report, play, replay
+from tests.replay.world import World
+
+
+def ranges(world: World) -> dict[int, tuple[int, int]]:
+    return {at: (0, world.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
+
+
+def run(world: World, **options: object) -> Report:
+    plan = Plan(**{"ranges": ranges(world), "changelog": world.changelog, **options})
+    return replay(world.log, world.store, plan)
+
+
+def test_everything_is_identical_when_nothing_was_tampered_with(eventful: World) -> None:
+    report = run(eventful, verify=True, retrain=True)
+
+    assert report.is_identical
+    assert sum(each.lists for each in report.partitions) > 60
+    assert sum(each.histories for each in report.partitions) == 12
+    assert len(report.generations) == 3
+
+
+def test_two_replays_have_the_same_digests(eventful: World) -> None:
+    assert run(eventful).partitions == run(eventful).partitions
+
+
+def test_an_event_added_behind_the_tables_back_is_seen_as_a_difference_of_histories(
+    eventful: World,
+) -> None:
+    rows = eventful.records(eventful.changelog, 0)
+    header = next(each for each in reversed(rows) if each.key in {b"u1", b"u2"})
+    older = next(each for each in rows if each.key == header.key)
+    eventful.log.append([NewRecord(eventful.changelog, older.key, older.value, 0)])
+
+    report = run(eventful, verify=True)
+
+    assert not report.is_identical
+    (difference,) = report.partitions[0].differences
+    assert (difference.what, difference.user) == ("history", (older.key or b"").decode())
+
+
+def test_progress_tells_events_and_lists(eventful: World) -> None:
+    told: dict[str, int] = {}
+    plan = Plan(ranges=ranges(eventful), verify=True)
+
+    def progress(what: str, n: int) -> None:
+        told[what] = told.get(what, 0) + n
+
+    report = replay(eventful.log, eventful.store, plan, progress=progress)
+
+    assert told["events"] == sum(each.events for each in report.partitions) == eventful.n_events
+    assert told["lists"] == sum(each.lists for each in report.partitions)
+
+
+def test_state_written_into_a_folder_is_what_the_worker_has(
+    eventful: World, tmp_path: Path
+) -> None:
+    run(eventful, into=tmp_path / "state")
+
+    for partition in range(2):
+        options = rocksdict.Options(raw_mode=True)
+        database = rocksdict.Rdict(str(tmp_path / "state" / f"partition-{partition}"), options)
+        written = dict(database.items())
+        database.close()
+        for user in [key.decode() for key in written if b"\0" not in key]:
+            assert load(user, written.get) == eventful.engine.state(partition).known(user).history
+
+
+def test_a_folder_with_something_in_it_is_not_written_over(eventful: World, tmp_path: Path) -> None:
+    run(eventful, into=tmp_path / "state")
+
+    with pytest.raises(StartupError, match="must be empty or new"):
+        run(eventful, into=tmp_path / "state")
+
+
+def test_playing_keeps_the_order_of_time_and_its_distances(eventful: World) -> None:
+    waited: list[float] = []
+
+    played = list(play(eventful.log, ranges(eventful), speed=10.0, sleep=waited.append))
+
+    times = [record.timestamp_ms for record in played]
+    assert times == sorted(times)
+    assert {record.topic for record in played} == {INTERACTIONS, RECOMMENDATIONS}
+    assert sum(waited) == pytest.approx((times[-1] - times[0]) / 10_000)
