@@ -71,6 +71,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._max_poll_records = MAX_BATCH_RECORDS  # noqa: SLF001
         return consumer
 
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to the committed offsets, or where the app's setting says; changelogs are left alone."""
+        found: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
+        return found
+
+    async def _seek_to_committed(self) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        sought: dict[TP, int] = {}
+        for tp in consumer.assignment():
+            if tp.topic in self.app.tables.changelog_topics:
+                continue
+            offset = await consumer.committed(tp)
+            if offset is None:
+                is_latest = self.app.conf.consumer_auto_offset_reset == "latest"
+                ask = consumer.end_offsets if is_latest else consumer.beginning_offsets
+                offset = (await ask([tp]))[tp]
+            consumer.seek(tp, offset)
+            sought[TP(*tp)] = offset
+        return sought
+
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         wanted = {
             driver.ensure_aiokafka_TP(tp): aiokafka.structs.OffsetAndMetadata(offset, "")
@@ -91,6 +111,10 @@ class Consumer(BatchDelivery, driver.Consumer):
 
     transport: "Transport"
     poll_timeout_s = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positioning = asyncio.Lock()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -139,14 +163,38 @@ class Consumer(BatchDelivery, driver.Consumer):
             tuple(fetched.headers),
         )
 
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109 - the driver interface's own
+    ) -> Any:
+        """Fetch, but not while positions are being moved.
+
+        Faust lets streams read before it has moved them to the committed offsets. What a fetch took
+        from behind a move would be lost, and what it took from before would come twice.
+        """
+        n_seeks = self._n_seeks
+        async with self._positioning:
+            if n_seeks != self._n_seeks:
+                return {}
+            return await super()._getmany(active_partitions, timeout)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to the committed offsets."""
+        async with self._positioning:
+            self.forget_delivered(list(self._delivered))
+            return await super().seek_to_committed()
+
     async def _seek(self, partition: TP, offset: int) -> None:
-        self.forget_delivered([partition])
-        await super()._seek(partition, offset)
+        async with self._positioning:
+            self.forget_delivered([partition])
+            await super()._seek(partition, offset)
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Go to these offsets."""
-        self.forget_delivered(partitions)
-        await super().seek_wait(partitions)
+        async with self._positioning:
+            self.forget_delivered(partitions)
+            await super().seek_wait(partitions)
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """Return the offsets after the last records that can be read.
