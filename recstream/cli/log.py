@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recstream.cli.options import json_option, settings_options
+from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import InvalidInput, NotFound
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.log.port import EventLog, Record, TopicPartition
+    from recstream.replay.time_travel import Change
 
 WIDTH = 160
 
@@ -60,7 +61,7 @@ def tail(
         wanted = None if key is None else key.encode()
         for record in _recent(event_log, positions):
             if wanted in {None, record.key} and (start is None or shown < lines):
-                click.echo(_line(record, as_json=as_json))
+                click.echo(record_line(record, as_json=as_json))
                 shown += 1
         if not follow:
             return
@@ -69,9 +70,47 @@ def tail(
         while True:
             for record in newer.poll(1.0):
                 if wanted in {None, record.key}:
-                    click.echo(_line(record, as_json=as_json))
+                    click.echo(record_line(record, as_json=as_json))
     finally:
         event_log.close()
+
+
+@log.command(short_help="Show how a user's list became another between two moments.")
+@click.argument("user")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@settings_options()
+@json_option
+def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
+    """Show how the list of USER at moment A became the one at B: who entered, left and moved.
+
+    A and B are offsets of the user's partition or times. Each list published in between is a step,
+    with the events since the one before and whether the model was another.
+
+    \b
+    Examples:
+      recstream log diff u42 0 1200
+      recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
+    """
+    from recstream.cli.past import time_travel
+    from recstream.replay.time_travel import moment
+
+    with time_travel(settings) as travel:
+        found = travel.diff(user, moment(a), moment(b))
+    lines = [f"{user}: {_change(found.change)}"]
+    for step in found.steps:
+        events = ", ".join(f"{event.type} {event.item} ({event.offset})" for event in step.events)
+        model = f"generation {step.generation}.{step.delta}" if step.model_changed else ""
+        cause = "; ".join(filter(None, (events, model)))
+        lines.append(f"  as of {step.as_of}  {cause or 'no new event'}\n    {_change(step.change)}")
+    say(found, "\n".join(lines), as_json=as_json)
+
+
+def _change(change: Change) -> str:
+    parts = [f"+ {each.item} at {each.after}" for each in change.entered]
+    parts += [f"- {each.item} from {each.before}" for each in change.left]
+    parts += [f"{each.item} {each.before} → {each.after}" for each in change.moved]
+    return ", ".join(parts) or "nothing changed"
 
 
 def open_existing(settings: Settings) -> EventLog:
@@ -126,7 +165,8 @@ def _recent(event_log: EventLog, positions: dict[TopicPartition, int]) -> Any:
             offset = records[-1].offset + 1
 
 
-def _line(record: Record, *, as_json: bool) -> str:
+def record_line(record: Record, *, as_json: bool) -> str:
+    """Return a record as one line for people, or as JSON."""
     import msgspec
 
     from recstream.core.events import from_timestamp_ms

@@ -87,21 +87,29 @@ def _wait_for_generation(event_log: EventLog, start: int, timeout_s: float) -> G
 @click.command(short_help="Show a user's newest list.")
 @click.argument("user")
 @click.option("-n", type=click.IntRange(min=1, max=1000), default=10, show_default=True)
+@click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="The list at a moment of the past.")
 @settings_options()
 @json_option
-def recommend(settings: Settings, user: str, n: int, as_json: bool) -> None:
+def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json: bool) -> None:
     """Show the newest list that was published for USER, read from the log.
 
-    Works without a bridge; a user without events has no list of their own there.
+    Works without a bridge; a user without events has no list of their own there. With --as-of
+    the list is made again from the log as it stood at an offset of the user's partition or at a
+    time, and compared with what was published then.
 
     \b
     Examples:
       recstream recommend u42
       recstream recommend u42 -n 5 --json
+      recstream recommend u42 --as-of 2026-11-22T10:42:00Z
     """
+    if as_of is not None:
+        made, note = _list_as_of(settings, user, as_of)
+    else:
+        made, note = None, ""
     event_log = open_existing(settings)
     try:
-        made = _newest_list(event_log, user)
+        made = made or _newest_list(event_log, user)
         titles = _titles(event_log, {entry.item for entry in made.items})
     finally:
         event_log.close()
@@ -115,8 +123,24 @@ def recommend(settings: Settings, user: str, n: int, as_json: bool) -> None:
         }
         for entry in made.items[:n]
     ]
-    head = f"{user}: {made.source}, generation {made.generation}, list {made.rec_id}"
+    head = f"{user}: {made.source}, generation {made.generation}, list {made.rec_id}{note}"
     say(made, f"{head}\n{table(rows)}", as_json=as_json)
+
+
+def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:
+    from recstream.cli.past import time_travel
+    from recstream.replay.time_travel import moment
+
+    with time_travel(settings) as travel:
+        found = travel.list_at(user, moment(as_of))
+    if found.is_identical is None:
+        return found.list, "; nothing had been published for this user by then"
+    if not found.is_identical:
+        raise RecstreamError(
+            f"list {found.list.rec_id} made again differs from the one published; "
+            f"`recstream replay --verify --user {user}` shows where"
+        )
+    return found.list, "; made again from the log, every byte as published"
 
 
 def _newest_list(event_log: EventLog, user: str) -> Recommendations:

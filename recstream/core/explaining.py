@@ -54,7 +54,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     prior : float
         How popular the item is of late.
     because : tuple of Contribution
-        All parts, the largest first.
+        All parts, the largest first, whichever way they pull.
     verdict : str
         ``listed``, ``seen`` (in the history, so left out), or ``below-the-cut``.
     rank : int
@@ -141,4 +141,4 @@ def _parts(
                     score=share,
                 )
             )
-    return sorted(parts, key=lambda part: (-part.score, part.item))
+    return sorted(parts, key=lambda part: (-abs(part.score), part.item))

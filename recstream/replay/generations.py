@@ -63,6 +63,10 @@ class Generations:
         deltas = [offset for (number, _), offset in self._offsets.items() if number in numbers]
         return sorted([self.announced_at[number] for number in numbers] + deltas)
 
+    def newest_delta(self, number: int) -> int:
+        """Return the number of a generation's newest delta, 0 if it has none."""
+        return max((delta for of, delta in self._offsets if of == number), default=0)
+
     def at(self, number: int, delta: int) -> Generation:
         """Return a generation as of a delta; it is moved by the next call.
 

@@ -10,7 +10,9 @@ import msgspec
 
 from recstream.core.control import RulesTimeline
 from recstream.core.events import timestamp_ms
+from recstream.core.explaining import Explanation, explain
 from recstream.core.history import History
+from recstream.core.model import Generation
 from recstream.core.records import Recommendations, RecommendedItem
 from recstream.errors import InvalidInput, NotFound
 from recstream.log.port import ReadableLog
@@ -210,6 +212,28 @@ class TimeTravel:
         """Return a user's history at a moment."""
         return self._snapshots.history(user, self._offset(user, when))
 
+    def explain(self, user: str, item: str, when: Moment) -> Explanation:
+        """Return why an item had its score for a user at a moment, and why it was listed or not.
+
+        Raises
+        ------
+        NotFound
+            No model had been announced by then, or it did not know the item.
+        """
+        self._generations.refresh()
+        timeline = read_timeline(self._log)
+        offset = self._offset(user, when)
+        generation = self._generation(user, when)
+        history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
+        adopted = timeline.at(self._snapshots.partition(user), max(offset, 0))
+        return explain(
+            history,
+            generation,
+            item,
+            list_size=adopted.list_size,
+            half_life_ms=adopted.rules.half_life_ms,
+        )
+
     def diff(self, user: str, a: Moment, b: Moment) -> ListDiff:
         """Return how a user's list at moment ``a`` became the one at ``b``.
 
@@ -316,17 +340,29 @@ class TimeTravel:
     def _unpublished(self, user: str, when: Moment, timeline: RulesTimeline) -> Recommendations:
         partition = self._snapshots.partition(user)
         offset = self._offset(user, when)
+        generation = self._generation(user, when)
+        history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
+        adopted = timeline.at(partition, max(offset, 0))
+        return next(derive([history], generation, adopted, partition))([])
+
+    def _generation(self, user: str, when: Moment) -> Generation:
+        """Return the model that served a user at a moment: that of the list then, or the newest then."""
+        position = self._position(user, when)
+        if position is not None and (when.offset is not None or when.timestamp_ms is not None):
+            body = self._published(user, position).body
+            return self._generations.at(body.generation, body.delta)
+        partition = self._snapshots.partition(user)
+        offset = self._offset(user, when)
         at_ms = when.timestamp_ms
         if at_ms is None and offset + 1 < self._log.high_watermark(INTERACTIONS, partition):
             at_ms = self._log.read(INTERACTIONS, partition, offset + 1, 1)[0].timestamp_ms
         announced = [
             number
-            for number, position in self._generations.announced_at.items()
-            if at_ms is None or self._log.read(MODELS, 0, position, 1)[0].timestamp_ms <= at_ms
+            for number, place in self._generations.announced_at.items()
+            if at_ms is None or self._log.read(MODELS, 0, place, 1)[0].timestamp_ms <= at_ms
         ]
         if not announced:
             raise NotFound("no model had been announced by then, so nobody had a list")
-        generation = self._generations.at(max(announced), 0)
-        history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
-        adopted = timeline.at(partition, max(offset, 0))
-        return next(derive([history], generation, adopted, partition))([])
+        number = max(announced)
+        delta = self._generations.newest_delta(number) if at_ms is None else 0
+        return self._generations.at(number, delta)

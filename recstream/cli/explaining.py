@@ -1,0 +1,103 @@
+"""`recstream explain` and `why-not`: which events a score comes from, and what keeps an item out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from recstream.cli.options import json_option, say, settings_options, table
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.core.explaining import Explanation
+
+MAX_SHOWN = 10
+
+
+@click.command(short_help="Show which events of a user an item's score comes from.")
+@click.argument("user")
+@click.argument("item")
+@click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="At a moment of the past.")
+@settings_options()
+@json_option
+def explain(settings: Settings, user: str, item: str, as_of: str | None, as_json: bool) -> None:
+    """Take the score of ITEM for USER apart: what each entry of the history adds, and by which event.
+
+    The parts and the item's prior sum to the score.
+
+    \b
+    Examples:
+      recstream explain u42 p9
+      recstream explain u42 p9 --as-of 2026-11-22T10:42:00Z --json
+    """
+    told = _explained(settings, user, item, as_of)
+    rows = [
+        {
+            "part": f"{part.score:+.4f}",
+            "because of": part.item,
+            "event": part.event,
+            "offset": part.offset,
+            "events": part.n_events,
+        }
+        for part in told.because[:MAX_SHOWN]
+    ]
+    rest = told.because[MAX_SHOWN:]
+    if rest:
+        rows.append(
+            {
+                "part": f"{sum(part.score for part in rest):+.4f}",
+                "because of": f"{len(rest)} other items",
+                "event": "",
+                "offset": "",
+                "events": "",
+            }
+        )
+    rows.append(
+        {
+            "part": f"{told.prior:+.4f}",
+            "because of": "popular of late",
+            "event": "",
+            "offset": "",
+            "events": "",
+        }
+    )
+    say(told, f"{_verdict(told)}\n{table(rows)}", as_json=as_json)
+
+
+@click.command("why-not", short_help="Say what keeps an item out of a user's list.")
+@click.argument("user")
+@click.argument("item")
+@click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="At a moment of the past.")
+@settings_options()
+@json_option
+def why_not(settings: Settings, user: str, item: str, as_of: str | None, as_json: bool) -> None:
+    """Say why ITEM is not in the list of USER: seen before, or below the cut and by how much.
+
+    \b
+    Examples:
+      recstream why-not u42 p9
+      recstream why-not u42 p9 --as-of 1200
+    """
+    told = _explained(settings, user, item, as_of)
+    say(told, _verdict(told), as_json=as_json)
+
+
+def _explained(settings: Settings, user: str, item: str, as_of: str | None) -> Explanation:
+    from recstream.cli.past import time_travel
+    from recstream.replay.time_travel import Moment, moment
+
+    with time_travel(settings) as travel:
+        return travel.explain(user, item, Moment() if as_of is None else moment(as_of))
+
+
+def _verdict(told: Explanation) -> str:
+    score = f"score {told.score:.4f} (generation {told.generation}, delta {told.delta})"
+    if told.verdict == "seen":
+        return f"{told.item} is in the history of {told.user}, so no list shows it again: {score}"
+    if told.verdict == "listed":
+        return f"{told.item} is number {told.rank} of the list of {told.user}: {score}"
+    return (
+        f"{told.item} is number {told.rank} for {told.user}: {score} is {told.missing:.4f} below "
+        f"the cut at {told.cut:.4f}"
+    )

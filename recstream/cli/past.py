@@ -1,0 +1,46 @@
+"""How commands that ask about the past open the log, the models and the snapshots of a user's command line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from recstream.cli.log import open_existing
+from recstream.cli.options import is_terminal
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.replay.time_travel import TimeTravel
+
+
+@contextlib.contextmanager
+def time_travel(settings: Settings) -> Iterator[TimeTravel]:
+    """Open what answers about the past; the first time it reads the whole log, and shows that."""
+    from recstream.model_store import open_store
+    from recstream.replay.snapshots import Snapshots
+    from recstream.replay.time_travel import TimeTravel
+
+    with contextlib.closing(open_existing(settings)) as log, _counting() as progress:
+        snapshots = Snapshots(log, settings.path("time-travel"), progress=progress)
+        with contextlib.closing(snapshots):
+            yield TimeTravel(log, open_store(settings.models_url), snapshots)
+
+
+@contextlib.contextmanager
+def _counting() -> Iterator[Callable[[int], None]]:
+    if not is_terminal():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    bars = Progress(
+        SpinnerColumn(),
+        TextColumn("reading the log: {task.completed:,.0f} events"),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bars:
+        task = bars.add_task("events", total=None)
+        yield lambda n_events: bars.advance(task, n_events)

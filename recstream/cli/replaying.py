@@ -1,0 +1,242 @@
+"""`recstream replay` and `export`: derive everything again from the log, and carry a part of it away."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from recstream.cli.log import open_existing, record_line
+from recstream.cli.options import is_terminal, json_option, say, settings_options, table
+from recstream.errors import RecstreamError
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.log.port import ReadableLog
+    from recstream.model_store import ReadableStore
+    from recstream.replay.run import Progress, Report
+
+SPEEDS = {"1x": 1.0, "10x": 10.0, "100x": 100.0}
+
+
+class DifferencesFoundError(RecstreamError):
+    """A replay did not give the same bytes."""
+
+
+@click.command(short_help="Derive state, lists and models again from the log, and compare.")
+@click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option("--from", "start", metavar="OFFSET|TIME", help="First event whose lists count.")
+@click.option("--to", "stop", metavar="OFFSET|TIME", help="Event to stop before.")
+@click.option("--user", help="Compare this user's lists alone.")
+@click.option(
+    "--speed",
+    type=click.Choice(["max", *SPEEDS]),
+    default="max",
+    show_default=True,
+    help="max: as fast as it goes; else show events and lists as far apart as they were.",
+)
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Write state here.")
+@click.option("--verify", is_flag=True, help="Compare every list and history, byte for byte.")
+@click.option("--retrain", is_flag=True, help="Train every generation again, compare digests.")
+@click.option(
+    "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Sample of the lists."
+)
+@settings_options()
+@json_option
+def replay(
+    settings: Settings,
+    file: Path | None,
+    start: str | None,
+    stop: str | None,
+    user: str | None,
+    speed: str,
+    into: Path | None,
+    verify: bool,
+    retrain: bool,
+    every: int,
+    as_json: bool,
+) -> None:
+    """Derive state from the log alone; with --verify every list, with --retrain every model.
+
+    Without FILE the installation's own log is read, and nothing in it is changed. FILE is what
+    `recstream export` wrote, here or elsewhere. Exit code 1, and the first difference, if one byte
+    is not the same.
+
+    \b
+    Examples:
+      recstream replay --verify
+      recstream replay --verify --retrain --json
+      recstream replay --from 2026-11-22T10:00:00Z --to 2026-11-22T11:00:00Z --speed 10x
+      recstream replay bug.zip --verify
+    """
+    import time
+
+    from recstream.log.topics import histories_changelog
+    from recstream.model_store import open_store
+    from recstream.replay.ranges import ranges_of
+    from recstream.replay.run import Plan, play
+    from recstream.replay.run import replay as run_replay
+    from recstream.replay.slices import Slice
+
+    with contextlib.ExitStack() as stack:
+        if file is None:
+            store: ReadableStore = open_store(settings.models_url)
+            log: ReadableLog = stack.enter_context(contextlib.closing(open_existing(settings)))
+            part = None
+        else:
+            log = store = part = Slice(file)
+        ranges = ranges_of(log, start, stop)
+        if speed != "max":
+            for record in play(log, ranges, speed=SPEEDS[speed], sleep=time.sleep):
+                if user is None or record.key in {user.encode(), None}:
+                    click.echo(record_line(record, as_json=as_json))
+            return
+        plan = Plan(
+            ranges=ranges,
+            user=user,
+            verify=verify,
+            retrain=retrain,
+            every=every,
+            changelog=None if part is not None else histories_changelog(settings.app_id),
+            into=into,
+        )
+        with _progress() as progress:
+            report = run_replay(
+                log,
+                store,
+                plan,
+                fold_at=None if part is None else part.fold,
+                progress=progress,
+            )
+    say(report, _told(report, verify=verify), as_json=as_json)
+    if not report.is_identical:
+        raise DifferencesFoundError(_first_difference(report))
+
+
+def _told(report: Report, *, verify: bool) -> str:
+    rows = [
+        {
+            "partition": each.partition,
+            "from": each.start,
+            "to": each.stop,
+            "events": f"{each.events:,}",
+            "users": f"{each.users:,}",
+            "lists": f"{each.lists:,}" if verify else "-",
+            "histories": f"{each.histories:,}" if each.histories >= 0 else "-",
+            "differ": len(each.differences),
+            "digest": each.digest,
+        }
+        for each in report.partitions
+    ]
+    lines = [f"log {report.epoch}", table(rows)]
+    if report.generations:
+        lines.append(
+            table(
+                [
+                    {
+                        "generation": each.number,
+                        "announced": each.announced,
+                        "trained again": each.derived,
+                        "": "identical" if each.is_identical else "DIFFERS",
+                    }
+                    for each in report.generations
+                ]
+            )
+        )
+    if verify:
+        n_lists = sum(each.lists for each in report.partitions)
+        lines.append(
+            f"{n_lists:,} lists derived again: "
+            + ("every byte the same" if report.is_identical else "not the same")
+        )
+    return "\n".join(lines)
+
+
+def _first_difference(report: Report) -> str:
+    for each in report.partitions:
+        for found in each.differences:
+            return (
+                f"{found.what} differs for user {found.user!r}, partition {found.partition}, "
+                f"offset {found.offset}\n  published: {found.published}\n  derived:   {found.derived}"
+            )
+    for generation in report.generations:
+        if not generation.is_identical:
+            return (
+                f"generation {generation.number} was announced with digest {generation.announced}, "
+                f"trained again it has {generation.derived}; was it trained on another kind of "
+                "machine, or with another thread count?"
+            )
+    return "something differs"
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Progress]:
+    """Count events, lists and generations on a terminal; say nothing elsewhere."""
+    if not is_terminal():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    bars = Bars(
+        SpinnerColumn(),
+        TextColumn("{task.description:<12}{task.completed:>12,.0f}"),
+        TextColumn("{task.speed:>12,.0f}/s"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bars:
+        tasks = {
+            what: bars.add_task(what, total=None, start=True)
+            for what in ("events", "lists", "generations")
+        }
+        yield lambda what, n: bars.advance(tasks[what], n)
+
+
+@click.command(short_help="Write a part of the log to one file that verifies anywhere.")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--from", "start", metavar="OFFSET|TIME", help="First event.")
+@click.option("--to", "stop", metavar="OFFSET|TIME", help="Event to stop before.")
+@click.option("--user", help="This user's events alone; those of others are blanked out.")
+@settings_options()
+@json_option
+def export(
+    settings: Settings,
+    file: Path,
+    start: str | None,
+    stop: str | None,
+    user: str | None,
+    as_json: bool,
+) -> None:
+    """Write events, the lists made from them, and the models they name to FILE: a bug report.
+
+    It holds what is needed to derive its lists again, and nothing else of the log.
+
+    \b
+    Examples:
+      recstream export bug.zip --user u42
+      recstream export morning.zip --from 2026-11-22T06:00:00Z --to 2026-11-22T12:00:00Z
+    """
+    from recstream.model_store import open_store
+    from recstream.replay.ranges import ranges_of
+    from recstream.replay.slices import export as write_slice
+
+    with contextlib.closing(open_existing(settings)) as log, _progress() as progress:
+        manifest = write_slice(
+            log,
+            open_store(settings.models_url),
+            ranges_of(log, start, stop),
+            file,
+            user=user,
+            progress=lambda n_events: progress("events", n_events),
+        )
+    text = (
+        f"{file}: {manifest.n_records:,} records, {len(manifest.models)} generations, "
+        f"{file.stat().st_size:,} bytes; `recstream replay {file} --verify` derives its lists again"
+    )
+    say(manifest, text, as_json=as_json)
