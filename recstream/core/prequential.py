@@ -30,7 +30,14 @@ from numpy.typing import NDArray
 from recstream.core.als import ALS, ALSModel
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
-from recstream.core.recency import HALF_LIVES, count_in_place, credit_in_place
+from recstream.core.recency import (
+    FIRST,
+    HALF_LIVES,
+    SLOWEST,
+    TINY,
+    count_in_place,
+    credit_in_place,
+)
 from recstream.core.scale import Proportions
 from recstream.core.tally import Rows, Tally
 from recstream.errors import InvalidInput
@@ -383,37 +390,25 @@ def _replay_events(
     ranks: Int32s,
 ) -> None:
     """For each event: rank its item for every β, credit what expected it, count it."""
-    n_items = len(known)
-    prior = np.zeros(n_items)
-    dots = np.zeros(n_items)
-    allowed = np.zeros(n_items, np.bool_)
-    share = np.zeros(len(totals))
-    n_known = 0
-    for i in range(n_items):
-        n_known += known[i]
+    prior = np.zeros(len(known))
+    dots = np.zeros(len(known))
+    allowed = np.zeros(len(known), np.bool_)
+    worth = np.zeros(len(totals) + 1)
+    n_known = known.sum()
     for e in range(len(items)):
         item = items[e]
         own = indices[indptr[e] : indptr[e + 1]]
         done = counts[indptr[e] : indptr[e + 1]]
-        total = done.sum()
-        mine = 0.0
-        for a in range(len(own)):
-            if own[a] == item:
-                mine = done[a] / total
-        expected = credit[-1] / max(1, n_known)
-        for k in range(len(totals)):
-            share[k] = credit[k] / max(totals[k], 1e-300)
-            expected += share[k] * sums[item, k]
+        total = max(1, done.sum())
+        _weigh(totals, credit, n_known, worth)
+        mine = done[own == item].sum() / total
         if mine > 0.0 and not repeat:
             ranks[e] = -1
         elif known[item] and scores.shape[1] > 0:
             for i in range(scores.shape[1]):
                 allowed[i] = known[i]
-                value = credit[-1] / n_known
-                for k in range(len(totals)):
-                    value += share[k] * sums[i, k]
-                prior[i] = value
                 dots[i] = scores[e, i]
+                prior[i] = _expected(sums, worth, i)
             odds = habit[0] / (1.0 - habit[0])
             for a in range(len(own)):
                 allowed[own[a]] = repeat
@@ -421,17 +416,34 @@ def _replay_events(
                 prior[own[a]] += odds * done[a] / total
             _place(item, scores.shape[1], dots, prior, allowed, betas, ranks[e])
         if known[item]:
+            popular = _expected(sums, worth, item)
+            part = 1.0
             if len(own) > 0 and repeat:
-                both = (1.0 - habit[0]) * expected + habit[0] * mine
-                part = (1.0 - habit[0]) * expected / both
-                habit[0] += (1.0 - part - habit[0]) * max(1e-4, 1.0 / (50.0 + clock))
-            else:
-                part = 1.0
+                popular *= 1.0 - habit[0]
+                part = popular / (popular + habit[0] * mine)
+                habit[0] += (1.0 - part - habit[0]) * max(SLOWEST, 1.0 / (FIRST + clock))
             credit_in_place(sums, totals, credit, clock, item, part)
         count_in_place(sums, totals, landmark, half_lives, clock, item)
         clock += 1
         n_known += not known[item]
         known[item] = True
+
+
+@compiled
+def _weigh(totals: Float64s, credit: Float64s, n_known: int, worth: Float64s) -> None:
+    """Write what one unit of each memory's sums adds to the prior, and the uniform share."""
+    for k in range(len(totals)):
+        worth[k] = credit[k] / max(totals[k], TINY)
+    worth[-1] = credit[-1] / max(1, n_known)
+
+
+@compiled
+def _expected(sums: Float64s, worth: Float64s, item: int) -> float:
+    """Return the prior of an item."""
+    value = float(worth[-1])
+    for k in range(sums.shape[1]):
+        value += worth[k] * sums[item, k]
+    return value
 
 
 @compiled

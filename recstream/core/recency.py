@@ -57,9 +57,12 @@ HALF_LIVES = (1.0, 8.0, 64.0, 512.0, 4096.0, 32768.0, math.inf)
 
 # Sums are scaled down when their forward factor passes this power of two.
 _RANGE = 600.0
-# Credits move by at least this part per event, so that they can follow a stream that changes.
-_SLOWEST = 1e-4
-_FIRST = 50.0
+SLOWEST = 1e-4
+"""Credits move by at least this part per event, so that they follow a stream that changes."""
+FIRST = 50.0
+"""Events that the credits one starts with are worth."""
+TINY = 1e-300
+"""Stands in for a total of nothing."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class Popularity:
     def prior(self) -> Float64s:
         """Return ``Σ_k w_k p_k(i) + w_0 / m``, which adds up to 1 once anything was seen."""
         return np.asarray(
-            self.sums @ (self.credit[:-1] / np.maximum(self.totals, np.finfo(float).tiny))
+            self.sums @ (self.credit[:-1] / np.maximum(self.totals, TINY))
             + self.credit[-1] / max(1, self.n_items),
             np.float64,
         )
@@ -294,7 +297,7 @@ def credit_in_place(
     total = credit[n_memories] / len(sums)
     for k in range(n_memories):
         total += credit[k] * sums[item, k] / totals[k]
-    step = part * max(_SLOWEST, 1.0 / (_FIRST + clock))
+    step = part * max(SLOWEST, 1.0 / (FIRST + clock))
     for k in range(n_memories):
         credit[k] += step * (credit[k] * sums[item, k] / totals[k] / total - credit[k])
     credit[n_memories] += step * (credit[n_memories] / len(sums) / total - credit[n_memories])

@@ -1,12 +1,12 @@
 """Step 5 of the flow: an objective in terms that mean the same on every data set.
 
-λ and α₀ have no natural size: what is right depends on how many items there are and how many of
-them a user has. Two ratios do travel between data sets:
+What α₀ and λ should be depends on how many items there are and how many of them a user has. Two
+ratios travel between data sets:
 
 - *unobserved mass* ``U = α₀ |I| / n̄``: what all cells of a user's row weigh together, in units of
   what the observed ones weigh;
-- *ridge* ``R = λ s̄^ν`` with ``s̄ = α n̄ (1 + U)``: what is added to a user's diagonal, in units of
-  one observation.
+- *ridge* ``R = λ n̄``: what is added to an average user's diagonal, in units of one observation,
+  whatever ν (see `recstream.core.objective`).
 
 n̄ is the mean number of entries of users that have any.
 """
@@ -35,11 +35,11 @@ class Proportions:
         As in `recstream.core.objective`.
     """
 
-    unobserved_mass: float = 2.0
-    ridge: float = 3.0
+    unobserved_mass: float = 3.0
+    ridge: float = 2.5
     regularization_exponent: float = 1.0
-    positive_exponents: tuple[float, float] = (0.3, 0.15)
-    missing_exponents: tuple[float, float] = (0.15, 0.15)
+    positive_exponents: tuple[float, float] = (0.3, 0.1)
+    missing_exponents: tuple[float, float] = (0.05, 0.1)
 
     def __post_init__(self) -> None:
         for name in ("unobserved_mass", "ridge"):
@@ -51,15 +51,14 @@ class Proportions:
         """Return the objective for data of this size.
 
         >>> Proportions(ridge=6.0).objective(n_items=100, mean_user_count=10.0).unobserved_weight
-        0.2
+        0.3
         """
         if n_items < 1 or not mean_user_count > 0:
             raise InvalidInput(
                 f"n_items and mean_user_count must be above 0, got {n_items} and {mean_user_count}"
             )
-        mass = mean_user_count * (1.0 + self.unobserved_mass)
         return Objective(
-            regularization=self.ridge / mass**self.regularization_exponent,
+            regularization=self.ridge / mean_user_count,
             unobserved_weight=self.unobserved_mass * mean_user_count / n_items,
             regularization_exponent=self.regularization_exponent,
             positive_exponents=self.positive_exponents,

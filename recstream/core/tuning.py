@@ -208,7 +208,7 @@ def tune(
     k: int = 20,
     n_factors: int = 128,
     iterations: int = 8,
-    candidates: int = 27,
+    candidates: int = 36,
     seed: int = 0,
     threads: int | None = None,
     max_users: int = 10_000,
@@ -225,7 +225,8 @@ def tune(
         otherwise a random fifth.
     k : int
     n_factors, iterations : int
-        Of the last rung and of the result; lower rungs take a quarter and a half of the factors.
+        Of the last rung and, at most, of the result; lower rungs take an eighth, a quarter and a
+        half of the factors, and half the iterations.
     candidates : int
         On the lowest rung.
     seed, threads : int
@@ -245,27 +246,33 @@ def tune(
     known, wanted = train[asked], test[asked]
     mean_count = train.nnz / max(1, int(np.count_nonzero(np.diff(train.indptr))))
 
-    def score(choice: Choice, rung: _Rung) -> float:
+    def score(choice: Choice, rung: _Rung) -> tuple[float, int]:
         objective = choice.proportions.objective(n_items=train.shape[1], mean_user_count=mean_count)
-        model = ALS(
-            rung.n_factors,
-            iterations=rung.iterations,
-            seed=seed,
-            threads=threads,
-            regularization=objective.regularization,
-            unobserved_weight=objective.unobserved_weight,
-            regularization_exponent=objective.regularization_exponent,
-            positive_exponents=objective.positive_exponents,
-            missing_exponents=objective.missing_exponents,
-        ).fit(train)
-        users = model.fold_in(known, threads=threads or 1)
-        ids, _ = top_n(users, ItemIndex(model.item_factors), k, exclude=known, threads=threads)
-        return quality(ids, wanted, k).ndcg
+        best, model, spent = (-math.inf, 0), None, 0
+        for stage in rung.stages:
+            model = ALS(
+                rung.n_factors,
+                iterations=stage - spent,
+                seed=seed,
+                threads=threads,
+                regularization=objective.regularization,
+                unobserved_weight=objective.unobserved_weight,
+                regularization_exponent=objective.regularization_exponent,
+                positive_exponents=objective.positive_exponents,
+                missing_exponents=objective.missing_exponents,
+            ).fit(train, init=model)
+            spent = stage
+            users = model.fold_in(known, threads=threads or 1)
+            ids, _ = top_n(users, ItemIndex(model.item_factors), k, exclude=known, threads=threads)
+            best = max(best, (quality(ids, wanted, k).ndcg, stage), key=lambda pair: pair[0])
+        return best
 
+    short = max(2, iterations // 2)
     rungs = [
-        _Rung(0, max(8, n_factors // 4), max(3, iterations // 2), 1.0, candidates),
-        _Rung(1, max(8, n_factors // 2), max(3, iterations // 2), 1.0, max(3, candidates // 3)),
-        _Rung(2, n_factors, iterations, 1.0, max(2, candidates // 9)),
+        _Rung(0, max(8, n_factors // 8), (short,), candidates),
+        _Rung(1, max(8, n_factors // 4), (short,), max(4, candidates // 3)),
+        _Rung(2, max(8, n_factors // 2), (short,), max(3, candidates // 6)),
+        _Rung(3, n_factors, tuple(sorted({short, iterations})), max(2, candidates // 12)),
     ]
     trials = _climb(rungs, score, generator, progress, moves_half_life=False)
     best = trials[-1]
@@ -291,7 +298,7 @@ def tune_stream(
     generator = np.random.Generator(np.random.PCG64(seed))
     betas: dict[Choice, float] = {}
 
-    def score(choice: Choice, rung: _Rung) -> float:
+    def score(choice: Choice, rung: _Rung) -> tuple[float, int]:
         recipe = replace(
             base,
             n_factors=rung.n_factors,
@@ -301,11 +308,11 @@ def tune_stream(
         replay = evaluate(stream, recipe, warm_up=0.5, stop=rung.stop, threads=threads)
         betas[choice] = replay.beta
         counted = replay.ranks[replay.ranks >= 0]
-        return float(soft_hits(counted).mean()) if len(counted) else 0.0
+        return (float(soft_hits(counted).mean()) if len(counted) else 0.0), rung.stages[-1]
 
     rungs = [
-        _Rung(0, base.n_factors, base.iterations, 0.7, candidates),
-        _Rung(1, base.n_factors, base.iterations, 1.0, max(3, candidates // 3)),
+        _Rung(0, base.n_factors, (base.iterations,), candidates, stop=0.7),
+        _Rung(1, base.n_factors, (base.iterations,), max(3, candidates // 3)),
     ]
     trials = _climb(rungs, score, generator, progress, moves_half_life=True)
     best = trials[-1]
@@ -322,18 +329,21 @@ def tune_stream(
 
 @dataclass(frozen=True, slots=True)
 class _Rung:
-    """What a trial costs on one step of the ladder, and how many are made there."""
+    """What a trial costs on one step of the ladder, and how many are made there.
+
+    `stages` are the iterations after which a model is checked; the best stage counts.
+    """
 
     number: int
     n_factors: int
-    iterations: int
-    stop: float
+    stages: tuple[int, ...]
     candidates: int
+    stop: float = 1.0
 
 
 def _climb(
     rungs: list[_Rung],
-    score: Callable[[Choice, _Rung], float],
+    score: Callable[[Choice, _Rung], tuple[float, int]],
     generator: np.random.Generator,
     progress: Callable[[Progress], object] | None,
     *,
@@ -351,8 +361,8 @@ def _climb(
         )
         here: list[Trial] = []
         for choice in todo:
-            value = score(choice, rung)
-            trial = Trial(rung.number, choice, rung.n_factors, rung.iterations, value)
+            value, iterations = score(choice, rung)
+            trial = Trial(rung.number, choice, rung.n_factors, iterations, value)
             here.append(trial)
             if progress is not None:
                 leader = max(here, key=lambda t: t.score)
