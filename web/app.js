@@ -245,7 +245,6 @@ function chooseUser(user) {
   socket.stop();
   dispatch({ type: "user", user });
   socket = connect(user);
-  void loadHistory(user);
 }
 
 async function train() {
@@ -269,6 +268,8 @@ function receive(message) {
       });
       break;
     case "welcome":
+      // Only now: what is appended from here on is pushed, what was appended before is read.
+      void loadHistory(state.user);
       void outbox.flush();
       break;
     case "pipeline":
@@ -329,7 +330,6 @@ const view = new View(document.body, {
 let socket = connect(state.user);
 view.render(state, state);
 void loadCatalogue();
-void loadHistory(state.user);
 void outbox.start();
 addEventListener("online", () => {
   socket.reconnect();

@@ -22,6 +22,8 @@ const ANNOUNCE_AFTER_MS = 1500;
 const TOAST_MS = 5000;
 
 export class View {
+  /** @type {State | null} */
+  #state = null;
   /** @type {any} */
   #announcing = null;
   /** @type {any} */
@@ -59,13 +61,14 @@ export class View {
    * @param {State} before the state drawn last; the same one draws everything
    */
   render(state, before) {
+    this.#state = state;
     this.shelf.render(state, before);
     this.products.render(state, before);
     this.engine.render(state, before);
     this.dialog.render(state, before);
     if (state.user !== before.user || state === before) this.personas.render(state);
     this.#renderBanner(state);
-    if (state.recs !== before.recs) this.#announce(state);
+    if (state.recs !== before.recs) this.#announce();
     if (state.notice !== before.notice) this.#toast(state.notice.text);
   }
 
@@ -78,11 +81,10 @@ export class View {
     setAttribute(banner, "data-phase", state.connection.phase);
   }
 
-  /** @param {State} state */
-  #announce(state) {
+  #announce() {
     clearTimeout(this.#announcing);
     this.#announcing = setTimeout(() => {
-      setText(find(this.page, "announcer"), announcement(state));
+      if (this.#state !== null) setText(find(this.page, "announcer"), announcement(this.#state));
     }, ANNOUNCE_AFTER_MS);
   }
 

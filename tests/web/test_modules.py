@@ -18,7 +18,7 @@ def test_the_modules_of_the_page_keep_their_rules(suite):
     if node is None:
         pytest.skip("Node 20 or newer is needed to run the page's modules outside a browser")
 
-    run = subprocess.run(  # noqa: S603 - our own files, and Node from the PATH
+    run = subprocess.run(
         [node, "--test", str(suite)], capture_output=True, text=True, timeout=60, check=False
     )
 

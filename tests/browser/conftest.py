@@ -1,0 +1,142 @@
+"""A real shop for the page's tests: `recstream up` in a folder of its own, and a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shop_client import get, wait_until
+from tcp_proxy import TcpProxy
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START_DEADLINE_S = 90.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of a running shop with a trained model."""
+    folder = tmp_path_factory.mktemp("shop")
+    command = [sys.executable, "-m", "recstream", "up", "--data-dir", str(folder), "--port", "0"]
+    output = folder / "up.log"
+    with output.open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--no-open", "--traffic", "0"], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield wait_until(
+                lambda: _served(process, folder, output),
+                "a trained shop",
+                deadline_s=START_DEADLINE_S,
+            )
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _served(process: subprocess.Popen[bytes], folder: Path, output: Path) -> str | None:
+    if process.poll() is not None:
+        pytest.fail(f"recstream up ended by itself:\n{output.read_text()}")
+    address = folder / "bridge.json"
+    if not address.exists():
+        return None
+    url = str(json.loads(address.read_text())["url"])
+    is_trained = (get(f"{url}/v1/pipeline").get("generation") or 0) >= 1
+    return url if is_trained and get(f"{url}/health/ready")["status"] == "ready" else None
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Return a browser; a machine without one skips."""
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("chromium is needed; Debian's package will do")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """Opens pages and keeps what went wrong in them."""
+
+    def __init__(self, browser: Any, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self.contexts: list[Any] = []
+        self.troubles: list[str] = []
+        self.expected: tuple[str, ...] = ()
+
+    def __call__(
+        self, user: str = "", *, url: str = "", width: int = 1440, height: int = 900, **more: Any
+    ) -> Any:
+        """Return a page of a fresh browser profile, with its list and products drawn."""
+        size = {"width": width, "height": height}
+        context = self.browser.new_context(viewport=size, **more)
+        context.set_default_timeout(15_000)
+        self.contexts.append(context)
+        return self.open(context, user, url)
+
+    def open(self, context: Any, user: str = "", url: str = "") -> Any:
+        page = context.new_page()
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.troubles.append(f"uncaught: {error}"))
+        page.goto(f"{url or self.url}/" + (f"?user={user}" if user else ""))
+        page.locator(".place-open").first.wait_for()
+        page.locator(".card-open").first.wait_for()
+        return page
+
+    def _heard(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.troubles.append(f"{message.type}: {message.text}")
+
+    def close(self) -> list[str]:
+        for context in self.contexts:
+            context.close()
+        return [
+            trouble
+            for trouble in self.troubles
+            if not any(words in trouble for words in self.expected)
+        ]
+
+
+@pytest.fixture
+def visit(chromium: Any, shop: str) -> Iterator[Visit]:
+    """Return a function that opens pages; no page may have logged an error in the end."""
+    visit = Visit(chromium, shop)
+    yield visit
+    assert visit.close() == []
+
+
+@pytest.fixture
+def proxy(shop: str) -> Iterator[TcpProxy]:
+    """Return a proxy in front of the shop that can be killed and brought back."""
+    host, port = shop.removeprefix("http://").split(":")
+    with TcpProxy((host, int(port))) as running:
+        yield running
