@@ -17,7 +17,8 @@
     │   └── PartitionCountMismatch     a topic has another partition count than recorded
     ├── ModelError
     │   ├── ArtifactCorrupt            an artifact whose digest or shape is wrong
-    │   └── ModelMismatch              generations, deltas or shapes that don't fit together
+    │   ├── ModelMismatch              generations, deltas or shapes that don't fit together
+    │   └── ModelStoreUnavailable      the model store can't be reached; try again
     ├── CatalogueUnavailable           the item store can't be reached; try again
     └── StartupError                   a role can't start: port in use, directory not writable, …
 
@@ -110,6 +111,10 @@ class ArtifactCorrupt(ModelError):
 
 class ModelMismatch(ModelError):
     """Generations, deltas or shapes that do not fit together."""
+
+
+class ModelStoreUnavailable(ModelError):
+    """The model store can't be reached now; the same call may succeed later."""
 
 
 class CatalogueUnavailable(RecstreamError):

@@ -110,7 +110,7 @@ def checked_name(name: str) -> str:
 
 
 def open_store(url: str) -> ModelStore:
-    """Open the store a URL names: ``file:///path``.
+    """Open the store a URL names: ``file:///path`` or ``mongodb://host:port/database``.
 
     Raises
     ------
@@ -120,7 +120,12 @@ def open_store(url: str) -> ModelStore:
     scheme, _, path = url.partition("://")
     if scheme == "file":
         return DirectoryStore(Path(path))
-    raise InvalidSetting(f"models must be file:///path, got {url!r}")
+    if scheme in {"mongodb", "mongodb+srv"}:
+        from recstream.gridfs_store import GridFsStore  # noqa: PLC0415 - an extra
+
+        return GridFsStore(url)
+    shown = f"{scheme}://{path.rpartition('@')[2]}"
+    raise InvalidSetting(f"models must be file:///path or mongodb://host:port, got {shown!r}")
 
 
 def artifact_name(generation: int, content_digest: str) -> str:

@@ -21,9 +21,14 @@ from recstream.model_store import (
 )
 
 
-@pytest.fixture
-def store(tmp_path):
-    return open_store(f"file://{tmp_path}/models")
+@pytest.fixture(params=["file", pytest.param("mongo", marks=pytest.mark.integration)])
+def store(request, tmp_path):
+    if request.param == "file":
+        yield open_store(f"file://{tmp_path}/models")
+    else:
+        opened = open_store(request.getfixturevalue("mongo_database_url"))
+        yield opened
+        opened.close()
 
 
 def generation(number=5):
