@@ -1,0 +1,129 @@
+"""Step 3 of the flow, judged: each event is predicted by the list its user had, before it is learnt.
+
+The list a user had at an event is the newest one made as of an earlier event of theirs: the worker
+knows it when it folds the event, and a replay finds the same one in the log, so both count the same.
+Only events that say "this item, for the first time" are asked for: what is in the history cannot be
+in the list.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from recstream.core.events import Event, Weights, weight
+from recstream.core.history import History
+
+CUTS = (5, 10, 20)
+WINDOW_EVENTS = 1_000
+COLD_EVENTS = 5
+"""A user with fewer events than this is cold."""
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """How well lists predicted some events.
+
+    Attributes
+    ----------
+    events : int
+    hits : dict of int to float
+        k to the share of events whose item was among the first k.
+    mrr : float
+        Mean of 1 / rank, 0 where the item was not listed.
+    """
+
+    events: int
+    hits: dict[int, float]
+    mrr: float
+
+
+class Tally:
+    """Ranks of events, all of them counted and the newest ones kept.
+
+    Parameters
+    ----------
+    window : int
+        Events that `recent` looks at.
+    """
+
+    def __init__(self, window: int = WINDOW_EVENTS) -> None:
+        self.events = 0
+        self._hits = [0] * len(CUTS)
+        self._reciprocals = 0.0
+        self._ranks: deque[int] = deque(maxlen=window)
+
+    def add(self, rank: int) -> None:
+        """Count an event whose item stood at a rank, 0 for not listed."""
+        self.events += 1
+        self._ranks.append(rank)
+        if rank:
+            self._reciprocals += 1.0 / rank
+            for at, cut in enumerate(CUTS):
+                self._hits[at] += rank <= cut
+
+    def total(self) -> Score:
+        """Return the score of all events."""
+        return _score(self.events, self._hits, self._reciprocals)
+
+    def recent(self) -> Score:
+        """Return the score of the newest events."""
+        listed = [rank for rank in self._ranks if rank]
+        hits = [sum(rank <= cut for rank in listed) for cut in CUTS]
+        return _score(len(self._ranks), hits, sum(1.0 / rank for rank in listed))
+
+
+def _score(events: int, hits: Sequence[int], reciprocals: float) -> Score:
+    n = max(1, events)
+    shares = {cut: count / n for cut, count in zip(CUTS, hits, strict=True)}
+    return Score(events=events, hits=shares, mrr=reciprocals / n)
+
+
+class Scoreboard:
+    """Tallies over all events, by generation, by source of the list, and for cold users."""
+
+    def __init__(self, window: int = WINDOW_EVENTS) -> None:
+        self._window = window
+        self._tallies: dict[str, Tally] = {}
+
+    def add(self, rank: int, *, generation: int, source: str, is_cold: bool) -> None:
+        """Count an event under every name that it belongs to."""
+        names = ["all", f"generation {generation}", f"source {source}"]
+        if is_cold:
+            names.append("cold users")
+        for name in names:
+            tally = self._tallies.get(name)
+            if tally is None:
+                tally = self._tallies[name] = Tally(self._window)
+            tally.add(rank)
+
+    def totals(self) -> dict[str, Score]:
+        """Return the score of all events by name."""
+        return {name: tally.total() for name, tally in sorted(self._tallies.items())}
+
+    def recent(self) -> dict[str, Score]:
+        """Return the score of each name's newest events."""
+        return {name: tally.recent() for name, tally in sorted(self._tallies.items())}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._tallies))
+
+
+def is_asked(history: History, event: Event, weights: Weights) -> bool:
+    """Return whether an event is to be predicted: taste for an item that the user had not touched."""
+    return (
+        event.item is not None
+        and event.type not in {"impression", "remove", "dislike"}
+        and weight(event, weights) > 0.0
+        and history.find(event.item) is None
+    )
+
+
+def rank_in(items: Sequence[str], item: str | None) -> int:
+    """Return the rank of an item in a list, from 1; 0 if it is not there.
+
+    >>> rank_in(["a", "b"], "b"), rank_in(["a", "b"], "c")
+    (2, 0)
+    """
+    return items.index(item) + 1 if item in items else 0
