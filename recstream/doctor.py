@@ -69,6 +69,7 @@ def warm_up_kernels(settings: Settings) -> Finding:
     from scipy import sparse  # noqa: PLC0415
 
     from recstream.core.als import ALS  # noqa: PLC0415
+    from recstream.core.recency import Popularity  # noqa: PLC0415
     from recstream.stream.warmup import warm_up  # noqa: PLC0415
 
     started_s = time.perf_counter()
@@ -79,6 +80,7 @@ def warm_up_kernels(settings: Settings) -> Finding:
     model = ALS(n_factors=settings.n_factors, iterations=1, seed=0).fit(matrix, init=model)
     model.fold_in_items(matrix[:3])
     model.recommend(model.fold_in(matrix[:3]), n=5, exclude=matrix[:3])
+    Popularity.empty(2).observe(np.array([0, 1, 1], dtype=np.int64))
     warm_up()
     return Finding("kernels", "ok", f"ready after {time.perf_counter() - started_s:.1f} s")
 

@@ -80,7 +80,7 @@ def test_help_loads_nothing_heavy() -> None:
     )
 
     command_line = [sys.executable, "-c", program]
-    done = subprocess.run(command_line, capture_output=True, check=False)  # noqa: S603 - ours
+    done = subprocess.run(command_line, capture_output=True, check=False)
 
     assert done.returncode == 0, done.stderr.decode()
 

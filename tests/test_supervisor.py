@@ -185,7 +185,7 @@ def abandoned(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     started, written = str(tmp_path / "pid"), str(tmp_path / "pid.tmp")
     program = textwrap.dedent(FOLLOWS.format(written, written, started))
     command = [sys.executable, "-c", SUPERVISES, str(tmp_path), program]
-    parent = subprocess.Popen(command)  # noqa: S603 - our own program
+    parent = subprocess.Popen(command)
     wait_until(Path(started).exists, "the role starts")
     yield parent, int(Path(started).read_text())
     parent.kill()

@@ -13,6 +13,7 @@ from importlib import import_module
 import click
 
 from recstream import __version__
+from recstream.cli.options import FAILED, INTERRUPTED, USAGE
 from recstream.errors import InvalidSetting, RecstreamError
 
 __all__ = ["main"]
@@ -36,8 +37,6 @@ COMMANDS: dict[str, str] = {
     "token": "token:token",
 }
 """Command name to ``module:function`` in this package, in the order of the help."""
-
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class LazyGroup(click.Group):

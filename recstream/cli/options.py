@@ -16,6 +16,8 @@ from recstream.settings import SECRETS, Settings, load
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes besides 0."""
 PLACES = ("data_dir", "broker", "catalogue", "models")
 
 

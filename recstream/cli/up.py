@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from recstream.cli.options import as_flags, is_terminal, json_option, settings_options
+from recstream.cli.options import INTERRUPTED, as_flags, is_terminal, json_option, settings_options
 from recstream.settings import Settings, has_desktop
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 @click.option("--open/--no-open", "open_page", default=None, help="Open the page in a browser.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the roles' log lines here.")
 @json_option
+@click.pass_context
 def up(
+    context: click.Context,
     settings: Settings,
     shop: str,
     traffic: float,
@@ -74,8 +76,7 @@ def up(
     )
     with _teller(as_json=as_json) as tell:
         number = run(settings, plan, tell, on_ready)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
+    context.exit(INTERRUPTED if number == signal.SIGINT else 0)
 
 
 class _teller:  # noqa: N801 - a context that gives a function
