@@ -131,7 +131,7 @@ def solve_dual(
             for k in range(0, width, LANES):
                 store(total, k, zero())
             for a in range(0, filled, GROUP):
-                axpy_group(z, offsets, a, factors, total, width)
+                axpy_group(z, offsets, a, factors, a, total, width)
             added = splat(ridge[row])
             for k in range(0, width, LANES):
                 store(out, row * width + k, divide(load(total, k), add(load(spectrum, k), added)))
@@ -187,7 +187,7 @@ def solve_primal(
                 filled = (n + GROUP - 1) // GROUP * GROUP
                 roots[n:filled] = 0.0
                 for a in range(0, filled, GROUP):
-                    axpy_group(scaled, offsets, a, roots, total, width)
+                    axpy_group(scaled, offsets, a, roots, a, total, width)
                 for i in range(0, width, OUTER_ROWS):
                     for j in range(0, i + OUTER_ROWS, OUTER_COLUMNS):
                         at = i * wide + j

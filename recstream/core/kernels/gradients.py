@@ -11,7 +11,7 @@ import numpy as np
 
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
-from recstream.core.kernels.tiles import GROUP, axpy_group, dot_group
+from recstream.core.kernels.tiles import GROUP, axpy_group, dot_group, prefetch_group
 from recstream.core.kernels.vector import (
     LANES,
     add,
@@ -27,6 +27,9 @@ from recstream.core.kernels.vector import (
 )
 
 __all__ = ["improve"]
+
+AHEAD = 64
+"""Entries of the next row that are asked for in advance."""
 
 
 @compiled
@@ -60,26 +63,38 @@ def improve(
     for row in order:
         longest = max(longest, indptr[row + 1] - indptr[row])
     padded = (longest + GROUP - 1) // GROUP * GROUP + LANES
-    offsets = np.empty(padded, np.int64)
-    known = np.empty(padded, np.float32)
+    # Two halves: while a row is solved, the next one is on its way from memory.
+    offsets = np.empty(2 * padded, np.int64)
+    weight = np.empty(2 * padded, np.float32)
     dots = np.empty(padded, np.float32)
     x = np.empty(width, np.float32)
     r = np.empty(width, np.float32)
     p = np.empty(width, np.float32)
     q = np.empty(width, np.float32)
     skipped = 0
-    for row in order:
-        start = indptr[row]
-        n = indptr[row + 1] - start
+    for number in range(-1, len(order)):
+        ahead = (number + 1) % 2 * padded
+        if number + 1 < len(order):
+            following = order[number + 1]
+            start = indptr[following]
+            n = indptr[following + 1] - start
+            filled = (n + GROUP - 1) // GROUP * GROUP
+            for a in range(n):
+                item = np.int64(indices[start + a])
+                offsets[ahead + a] = item * width
+                weight[ahead + a] = scale[following] * weights[start + a] * fixed_weight[item]
+            for a in range(n, filled):
+                offsets[ahead + a] = 0
+                weight[ahead + a] = 0.0
+            for a in range(0, min(filled, AHEAD), GROUP):
+                prefetch_group(z, offsets, ahead + a, width)
+        if number < 0:
+            continue
+        row = order[number]
+        base = number % 2 * padded
+        n = indptr[row + 1] - indptr[row]
         filled = (n + GROUP - 1) // GROUP * GROUP
         shift = splat(ridge[row])
-        for a in range(n):
-            item = np.int64(indices[start + a])
-            offsets[a] = item * width
-            known[a] = scale[row] * weights[start + a] * fixed_weight[item]
-        for a in range(n, filled):
-            offsets[a] = 0
-            known[a] = 0.0
         # r = Σ w (1 - zᵀx) z - D x, and the loss at x
         energy = zero()
         for k in range(0, width, LANES):
@@ -89,16 +104,16 @@ def improve(
             energy = fma(weighted, value, energy)
             store(r, k, negate(weighted))
         for a in range(0, filled, GROUP):
-            dot_group(z, offsets, a, x, width, dots, a)
+            dot_group(z, offsets, base + a, x, width, dots, a)
         lost = np.float64(lane_sum(energy))
         total = 0.0
         for a in range(filled):
             miss = np.float32(1.0) - dots[a]
-            total += known[a]
-            dots[a] = known[a] * miss
+            total += weight[base + a]
+            dots[a] = weight[base + a] * miss
             lost += dots[a] * miss
         for a in range(0, filled, GROUP):
-            axpy_group(z, offsets, a, dots, r, width)
+            axpy_group(z, offsets, base + a, dots, a, r, width)
         strength = zero()
         for k in range(0, width, LANES):
             residual = load(r, k)
@@ -110,15 +125,15 @@ def improve(
             loss[row] = lost
             skipped += 1
             continue
-        for number in range(steps):
+        for step_number in range(steps):
             for k in range(0, width, LANES):
                 store(q, k, multiply(add(load(spectrum, k), shift), load(p, k)))
             for a in range(0, filled, GROUP):
-                dot_group(z, offsets, a, p, width, dots, a)
+                dot_group(z, offsets, base + a, p, width, dots, a)
             for a in range(filled):
-                dots[a] *= known[a]
+                dots[a] *= weight[base + a]
             for a in range(0, filled, GROUP):
-                axpy_group(z, offsets, a, dots, q, width)
+                axpy_group(z, offsets, base + a, dots, a, q, width)
             curvature = zero()
             for k in range(0, width, LANES):
                 curvature = fma(load(p, k), load(q, k), curvature)
@@ -137,7 +152,7 @@ def improve(
                 strength = fma(residual, step, strength)
             before = rho
             rho = lane_sum(strength)
-            if number + 1 == steps or rho <= tolerance * total:
+            if step_number + 1 == steps or rho <= tolerance * total:
                 break
             keep = splat(rho / before)
             for k in range(0, width, LANES):

@@ -34,7 +34,7 @@ __all__ = [
     "dot_group",
     "dot_tile",
     "outer_tile",
-    "prefetch",
+    "prefetch_group",
 ]
 
 DOT_ROWS = LANES // 4
@@ -45,6 +45,9 @@ OUTER_ROWS = LANES // 2
 """Rows of an `outer_tile`."""
 OUTER_COLUMNS = 2 * LANES
 """Columns of an `outer_tile`."""
+
+LINE = 16
+"""Numbers in a cache line."""
 
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
@@ -238,25 +241,32 @@ def dot_group(
 
 @intrinsic
 def axpy_group(
-    _: Any, z: Any, offsets: Any, first: Any, factors: Any, vector: Any, length: Any
+    _: Any,
+    z: Any,
+    offsets: Any,
+    first: Any,
+    factors: Any,
+    factors_at: Any,
+    vector: Any,
+    length: Any,
 ) -> Any:
-    """Add GROUP rows of `z`, each times ``factors[first + i]``, to a vector, in order."""
+    """Add GROUP rows of `z`, each times ``factors[factors_at + i]``, to a vector, in order."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        z_, offsets_, first_, factors_, vector_, n = args
+        z_, offsets_, first_, factors_, factors_at_, vector_, n = args
         rows = _group_rows(context, builder, signature.args, z_, offsets_, first_)
         times = [
             emit_splat(
                 builder,
                 builder.load(
                     _pointer(
-                        context, builder, signature.args[3], factors_, builder.add(first_, _int(i))
+                        context, builder, signature.args[3], factors_, builder.add(factors_at_, _int(i))
                     )
                 ),
             )
             for i in range(GROUP)
         ]
-        base = _pointer(context, builder, signature.args[4], vector_, _int(0))
+        base = _pointer(context, builder, signature.args[5], vector_, _int(0))
         with cgutils.for_range_slice(builder, _int(0), n, _int(LANES), intp=_I64) as (k, _count):
             at = builder.gep(base, [k])
             total = emit_load(builder, at)
@@ -266,7 +276,7 @@ def axpy_group(
         return context.get_dummy_value()
 
     i64 = types.int64
-    return types.void(z, offsets, i64, factors, vector, i64), emit
+    return types.void(z, offsets, i64, factors, i64, vector, i64), emit
 
 
 def _group_rows(
@@ -288,26 +298,21 @@ def _group_rows(
 
 
 @intrinsic
-def prefetch(_: Any, array: Any, offset: Any) -> Any:
-    """Ask for the cache line of element `offset`, which will be read soon."""
+def prefetch_group(_: Any, z: Any, offsets: Any, first: Any, length: Any) -> Any:
+    """Ask for GROUP rows of `z` that will be read soon; see `dot_group`."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        at = _pointer(context, builder, signature.args[0], args[0], args[1])
+        z_, offsets_, first_, n = args
         byte = ir.IntType(8).as_pointer()
-        function = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32]),
-            "llvm.prefetch.p0",
+        request = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte] + [_I32] * 3), "llvm.prefetch.p0"
         )
-        builder.call(
-            function,
-            [
-                builder.bitcast(at, byte),
-                ir.Constant(_I32, 0),
-                ir.Constant(_I32, 3),
-                ir.Constant(_I32, 1),
-            ],
-        )
+        rows = _group_rows(context, builder, signature.args, z_, offsets_, first_)
+        with cgutils.for_range_slice(builder, _int(0), n, _int(LINE), intp=_I64) as (k, _count):
+            for row in rows:
+                at = builder.bitcast(builder.gep(row, [k]), byte)
+                builder.call(request, [at, *(ir.Constant(_I32, value) for value in (0, 2, 1))])
         return context.get_dummy_value()
 
-    return types.void(array, types.int64), emit
+    i64 = types.int64
+    return types.void(z, offsets, i64, i64), emit
