@@ -270,6 +270,31 @@ def test_log_tail_shows_the_newest_records_of_a_key(
     assert (record["key"], record["value"]["rec_id"]) == ("u1", "r-0")
 
 
+def test_log_tail_finds_a_key_however_far_back(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = NewRecord(RECOMMENDATIONS, b"rare", b"{}", partition=0)
+    event_log.append([record, *(record._replace(key=b"often") for _ in range(1_500))])
+
+    run(["log", "tail", "recommendations", "--key", "rare", "--json", "--data-dir", str(data)])
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["offset"] == 0
+
+
+def test_log_tail_from_an_offset_shows_the_first_from_there(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = NewRecord(RECOMMENDATIONS, b"u1", b"{}", partition=0)
+    event_log.append([record] * 9)
+    arguments = ["log", "tail", "recommendations", "--from", "3", "-n", "2", "--partition", "0"]
+
+    run([*arguments, "--json", "--data-dir", str(data)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["offset"] for line in lines] == [3, 4]
+
+
 EVENT = Event(id="1", type="view", user="u1", item="p1", ts=from_timestamp_ms(0))
 
 

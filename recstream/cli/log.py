@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 
@@ -55,17 +58,21 @@ def tail(
     """
     event_log = open_existing(settings)
     try:
-        positions = _positions(event_log, topic, lines, start, partition)
-        shown = 0
-        name = next(iter(positions)).topic
+        # A key's newest records may lie anywhere: all of them are looked at.
+        back = lines if key is None else None
+        positions = _positions(event_log, topic, back, start, partition)
+        ends = {tp: event_log.high_watermark(*tp) for tp in positions}
         wanted = None if key is None else key.encode()
-        for record in _recent(event_log, positions):
-            if wanted in {None, record.key} and (start is None or shown < lines):
-                click.echo(record_line(record, as_json=as_json))
-                shown += 1
+        found = (r for r in _between(event_log, positions, ends) if wanted in {None, r.key})
+        shown: Iterable[Record] = found
+        if start is not None:
+            shown = islice(found, lines)
+        elif key is not None:
+            shown = deque(found, maxlen=lines)
+        for record in shown:
+            click.echo(record_line(record, as_json=as_json))
         if not follow:
             return
-        ends = {tp: event_log.high_watermark(name, tp.partition) for tp in positions}
         newer = event_log.tail(ends)
         while True:
             for record in newer.poll(1.0):
@@ -136,7 +143,7 @@ def open_existing(settings: Settings) -> EventLog:
 
 
 def _positions(
-    event_log: EventLog, topic: str, lines: int, start: int | None, partition: int | None
+    event_log: EventLog, topic: str, back: int | None, start: int | None, partition: int | None
 ) -> dict[TopicPartition, int]:
     from recstream.log.port import TopicPartition
 
@@ -151,17 +158,24 @@ def _positions(
     for number in partitions:
         earliest = event_log.earliest(name, number)
         newest = event_log.high_watermark(name, number)
-        first = newest - lines if start is None else start
-        positions[TopicPartition(name, number)] = max(earliest, first)
+        if start is not None:
+            earliest = max(earliest, start)
+        elif back is not None:
+            earliest = max(earliest, newest - back)
+        positions[TopicPartition(name, number)] = earliest
     return positions
 
 
-def _recent(event_log: EventLog, positions: dict[TopicPartition, int]) -> Any:
+def _between(
+    event_log: EventLog,
+    positions: dict[TopicPartition, int],
+    ends: dict[TopicPartition, int],
+) -> Iterator[Record]:
+    """Yield the records from the positions up to the ends, a partition after the other."""
     for tp, start in positions.items():
-        end = event_log.high_watermark(*tp)
         offset = start
-        while offset < end and (records := event_log.read(*tp, offset)):
-            yield from (record for record in records if record.offset < end)
+        while offset < ends[tp] and (records := event_log.read(*tp, offset)):
+            yield from (record for record in records if record.offset < ends[tp])
             offset = records[-1].offset + 1
 
 

@@ -110,7 +110,7 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
     event_log = open_existing(settings)
     try:
         made = made or _newest_list(event_log, user)
-        titles = _titles(event_log, {entry.item for entry in made.items})
+        titles = _titles(event_log, _named(made))
     finally:
         event_log.close()
     rows = [
@@ -166,6 +166,12 @@ def _newest_list(event_log: EventLog, user: str) -> Recommendations:
         )
     made = msgspec.json.decode(newest, type=Recommendations)
     return msgspec.structs.replace(made, epoch=event_log.epoch, partition=partition, offset=at)
+
+
+def _named(made: Recommendations) -> set[str]:
+    """Return the items of a list and of its reasons."""
+    items = {entry.item for entry in made.items}
+    return items | {reason.item for entry in made.items for reason in entry.why if reason.item}
 
 
 def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,13 +95,14 @@ def up_to_date_generation(folder: Path) -> int:
     return int(json.loads(printed.read_text())["generation"])
 
 
-def listen(world: World, user: str) -> ClientConnection:
-    """Return a WebSocket that gets the user's lists."""
+@contextmanager
+def listen(world: World, user: str) -> Iterator[ClientConnection]:
+    """Open a WebSocket that gets the user's lists."""
     address = world.url.replace("http://", "ws://") + "/v1/ws"
-    client = connect(address, subprotocols=["recstream.v1"])  # type: ignore[list-item]
-    client.send(json.dumps({"type": "hello", "user": user, "subs": [{"ch": "recs"}]}))
-    assert json.loads(client.recv(PUSH_DEADLINE_S))["type"] == "welcome"
-    return client
+    with connect(address, subprotocols=["recstream.v1"]) as client:
+        client.send(json.dumps({"type": "hello", "user": user, "subs": [{"ch": "recs"}]}))
+        assert json.loads(client.recv(PUSH_DEADLINE_S))["type"] == "welcome"
+        yield client
 
 
 def next_list(client: ClientConnection, after: int = -1) -> dict[str, Any]:
@@ -109,6 +111,12 @@ def next_list(client: ClientConnection, after: int = -1) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(client.recv(PUSH_DEADLINE_S))
         if message["type"] == "recs" and message.get("as_of", {}).get("offset", -1) > after:
             return message
+
+
+def refreshed(world: World) -> dict[str, Any] | None:
+    """Return the user's list once it is one of the newest generation."""
+    made: dict[str, Any] = get(f"{world.url}/v1/users/{world.case.user}/recommendations")
+    return made if made["generation"] >= world.generation else None
 
 
 def test_every_row_is_imported_and_trained_on(world: World) -> None:
@@ -124,7 +132,7 @@ def test_every_row_is_imported_and_trained_on(world: World) -> None:
 
 
 def test_a_users_list_holds_nothing_they_have_seen(world: World) -> None:
-    made = get(f"{world.url}/v1/users/{world.case.user}/recommendations")
+    made = wait_until(lambda: refreshed(world), "the list follows the generation")
 
     listed = [entry["item"] for entry in made["items"]]
     assert made["source"] in {"fold-in", "refresh"}
@@ -136,6 +144,7 @@ def test_a_users_list_holds_nothing_they_have_seen(world: World) -> None:
 
 def test_a_click_is_pushed_as_a_changed_list(world: World) -> None:
     user = world.case.user
+    wait_until(lambda: refreshed(world), "the list follows the generation")
     with listen(world, user) as client:
         before = next_list(client)
         chosen = before["items"][0]["item"]
