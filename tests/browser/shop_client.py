@@ -26,7 +26,14 @@ def request(url: str, method: str, body: Any) -> int:
         return int(answer.status)
 
 
-def wait_until(ask: Callable[[], Any], what: str, *, deadline_s: float) -> Any:
+def expect(actual: Any) -> Any:
+    """Return Playwright's waiting assertions; imported late, so that collecting needs no browser."""
+    from playwright.sync_api import expect  # noqa: PLC0415
+
+    return expect(actual)
+
+
+def wait_until(ask: Callable[[], Any], what: Callable[[], str], *, deadline_s: float) -> Any:
     """Return the first answer that is not None or False; fail when the deadline passes."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
@@ -36,4 +43,4 @@ def wait_until(ask: Callable[[], Any], what: str, *, deadline_s: float) -> Any:
         except OSError:
             pass
         time.sleep(0.05)
-    pytest.fail(f"{what}: not within {deadline_s:g} s")
+    pytest.fail(f"{what()}: not within {deadline_s:g} s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from shop_client import expect
 
 NAMELESS = """() => {
   const nameOf = (element) => {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
-from playwright.sync_api import Page, expect
-from shop_client import get, request
+from shop_client import expect, get, request, wait_until
 
 MOMENT_MS = 3000
 LIST = "[data-part=shelf-list] > .place"
@@ -17,28 +17,27 @@ def new_user() -> str:
     return f"browser-{next(_users)}"
 
 
-def order(page: Page) -> list[str]:
+def order(page: Any) -> list[str]:
     """Return the ids of the list as it is on the page."""
     return page.locator(LIST).evaluate_all("places => places.map((place) => place.dataset.key)")
 
 
-def like(page: Page, nth: int) -> str:
+def like(page: Any, nth: int) -> str:
     """Like a product of the grid; return its id."""
     card = page.locator(".card").nth(nth)
     card.locator("[data-action=like]").click()
     return card.get_attribute("data-key")
 
 
-def until_order_changes(page: Page, before: list[str], timeout_ms: int = MOMENT_MS) -> None:
-    page.wait_for_function(
-        """([places, before]) => JSON.stringify([...document.querySelectorAll(places)]
-          .map((place) => place.dataset.key)) !== JSON.stringify(before)""",
-        arg=[LIST, before],
-        timeout=timeout_ms,
+def until_order_changes(page: Any, before: list[str], timeout_ms: int = MOMENT_MS) -> None:
+    wait_until(
+        lambda: order(page) != before,
+        lambda: f"another order; the page says {page.locator('body').inner_text()[:1500]}",
+        deadline_s=timeout_ms / 1000,
     )
 
 
-def part(page: Page, name: str):
+def part(page: Any, name: str):
     return page.locator(f"[data-part={name}]")
 
 
