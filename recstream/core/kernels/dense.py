@@ -34,19 +34,21 @@ def add_gramian(
     `gramian` has as many columns as whole tiles need: a multiple of OUTER_COLUMNS.
     """
     wide = gramian.shape[1]
-    scaled = np.zeros(CHUNK * wide, np.float32)
+    # Rows a power of two apart would share a few sets of the nearest cache.
+    stride = wide + LANES
+    scaled = np.zeros(CHUNK * stride, np.float32)
     part = np.empty(wide * wide, np.float32)
     for first in range(start, stop, CHUNK):
         n = min(CHUNK, stop - first)
         for a in range(n):
             times = splat(math.sqrt(missing[first + a]))
             for k in range(0, width, LANES):
-                store(scaled, a * wide + k, multiply(load(z, (first + a) * width + k), times))
+                store(scaled, a * stride + k, multiply(load(z, (first + a) * width + k), times))
         part[:] = 0.0
         for i in range(0, width, OUTER_ROWS):
             for j in range(0, i + OUTER_ROWS, OUTER_COLUMNS):
                 at = i * wide + j
-                outer_tile(scaled, i, 1, wide, scaled, j, wide, n, part, at, wide)
+                outer_tile(scaled, i, 1, stride, scaled, j, stride, n, part, at, wide)
         for i in range(width):
             for j in range(i + 1):
                 gramian[i, j] += part[i * wide + j]

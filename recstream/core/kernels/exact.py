@@ -162,9 +162,11 @@ def solve_primal(
     system = np.empty(d * (d + 1) // 2 * LANES, np.float32)
     right = np.empty(d * LANES, np.float32)
     inverse = np.empty(width, np.float32)
-    scaled = np.zeros(CHUNK * wide, np.float32)
+    # Rows a power of two apart would share a few sets of the nearest cache.
+    stride = wide + LANES
+    scaled = np.zeros(CHUNK * stride, np.float32)
     roots = np.empty(CHUNK, np.float32)
-    offsets = np.arange(CHUNK) * wide
+    offsets = np.arange(CHUNK) * stride
     gramian = np.empty(wide * wide, np.float32)
     total = np.empty(wide, np.float32)
     for first in range(0, len(order), LANES):
@@ -183,7 +185,7 @@ def solve_primal(
                     weight = scale[row] * weights[start + a] * fixed_weight[item]
                     observed += weight
                     roots[a] = math.sqrt(weight)
-                    _scale_row(z, item * width, roots[a], inverse, scaled, a * wide)
+                    _scale_row(z, item * width, roots[a], inverse, scaled, a * stride)
                 filled = (n + GROUP - 1) // GROUP * GROUP
                 roots[n:filled] = 0.0
                 for a in range(0, filled, GROUP):
@@ -191,7 +193,7 @@ def solve_primal(
                 for i in range(0, width, OUTER_ROWS):
                     for j in range(0, i + OUTER_ROWS, OUTER_COLUMNS):
                         at = i * wide + j
-                        outer_tile(scaled, i, 1, wide, scaled, j, wide, n, gramian, at, wide)
+                        outer_tile(scaled, i, 1, stride, scaled, j, stride, n, gramian, at, wide)
             loss[row] = observed
             for i in range(d):
                 right[i * LANES + lane] = total[i]

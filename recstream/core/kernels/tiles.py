@@ -260,7 +260,11 @@ def axpy_group(
                 builder,
                 builder.load(
                     _pointer(
-                        context, builder, signature.args[3], factors_, builder.add(factors_at_, _int(i))
+                        context,
+                        builder,
+                        signature.args[3],
+                        factors_,
+                        builder.add(factors_at_, _int(i)),
                     )
                 ),
             )
