@@ -229,6 +229,17 @@ async function open(item, from) {
   }
 }
 
+/** Shows what an earlier visit could not send: it is on its way. */
+function showQueue() {
+  const events = outbox.events
+    .filter(({ user }) => user === state.user)
+    .map(({ id, type, item, ts }) => ({
+      ...{ id, type, item, tsMs: Date.parse(ts), partition: null, offset: null },
+      ...{ status: "queued", detail: "" },
+    }));
+  dispatch({ type: "history", user: state.user, events: events.reverse() });
+}
+
 /** @param {string} user */
 async function loadHistory(user) {
   try {
@@ -330,6 +341,7 @@ const view = new View(document.body, {
 let socket = connect(state.user);
 view.render(state, state);
 void loadCatalogue();
+showQueue();
 void outbox.start();
 addEventListener("online", () => {
   socket.reconnect();

@@ -49,9 +49,19 @@ export function drawWaterfall(list, trace) {
       element.style.setProperty("--from", from.toFixed(4));
       element.style.setProperty("--length", (to - from).toFixed(4));
       setAttribute(element, "data-empty", step === undefined ? "" : null);
-      setText(find(element, "ms"), step === undefined ? "–" : formatMs(step.toMs - step.fromMs));
+      setText(find(element, "ms"), step === undefined ? "–" : stepText(step));
     },
   );
+}
+
+/**
+ * Returns how long a step took. Times of the server come in whole milliseconds, so less is not known.
+ *
+ * @param {import("./latency.js").Step} step
+ */
+function stepText({ name, fromMs, toMs }) {
+  const ms = toMs - fromMs;
+  return ms < 1 && (name === "fold" || name === "publish") ? "< 1 ms" : formatMs(ms);
 }
 
 const BARS = 32;

@@ -55,6 +55,11 @@ export class Outbox {
     return this.#events.size;
   }
 
+  /** What waits to be sent, oldest first. */
+  get events() {
+    return [...this.#events.values()];
+  }
+
   /** Sends what an earlier visit, or another tab, left behind. */
   start() {
     this.#tell("", 0);

@@ -86,11 +86,12 @@ export function quantile(values, p) {
 }
 
 /**
- * Returns a duration for people: "0.4 ms", "38 ms", "1.2 s".
+ * Returns a duration for people: "0.4 ms", "38 ms", "1.2 s"; below what a clock here can tell, "< 0.1 ms".
  *
  * @param {number} ms
  */
 export function formatMs(ms) {
+  if (ms < 0.05) return "< 0.1 ms";
   if (ms >= 1000) return `${(ms / 1000).toFixed(ms >= 9950 ? 0 : 1)} s`;
   return ms < 9.95 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
 }

@@ -29,7 +29,7 @@ import { ProtocolError, SUBPROTOCOL, decode, encode, readClose } from "./protoco
 const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 15_000;
 const SLOW_DELAY_MS = 10_000;
-const WELCOME_DEADLINE_MS = 10_000;
+const ANSWER_DEADLINE_MS = 10_000;
 
 /**
  * Returns how long to wait before the n-th attempt to connect again: exponential, capped, with half
@@ -53,6 +53,11 @@ export class LiveSocket {
   #attempt = 0;
   #epoch = "";
   #said = "";
+  /** Watches for silence while live: a connection can be dead without having been closed. */
+  /** @type {any} */
+  #watch = null;
+  #quietMs = 0;
+  #isProbing = false;
   #wasLive = false;
   #isStopped = true;
 
@@ -100,6 +105,25 @@ export class LiveSocket {
   #clearTimer() {
     if (this.#timer !== null) this.options.timers.clearTimeout(this.#timer);
     this.#timer = null;
+    if (this.#watch !== null) this.options.timers.clearTimeout(this.#watch);
+    this.#watch = null;
+  }
+
+  /** Waits for the next message; asks for one when none came for as long as the bridge pings. */
+  #listen() {
+    if (this.#watch !== null) this.options.timers.clearTimeout(this.#watch);
+    this.#isProbing = false;
+    this.#watch = this.options.timers.setTimeout(() => this.#probe(), this.#quietMs);
+  }
+
+  /** Asks for something that the bridge answers at once; pings of the protocol don't reach a page. */
+  #probe() {
+    this.#isProbing = true;
+    this.#transport?.send(encode({ type: "sub", ch: "pipeline" }));
+    this.#watch = this.options.timers.setTimeout(() => {
+      this.#drop(1000, "silent");
+      this.#lost("the bridge fell silent", { slow: false });
+    }, ANSWER_DEADLINE_MS);
   }
 
   /**
@@ -112,6 +136,8 @@ export class LiveSocket {
 
   #connect() {
     this.#clearTimer();
+    this.#quietMs = 0;
+    this.#isProbing = false;
     this.#said = "";
     this.#tell(this.#wasLive ? "stale" : "connecting", "connecting");
     const transport = this.options.open(SUBPROTOCOL);
@@ -119,12 +145,13 @@ export class LiveSocket {
     this.#timer = this.options.timers.setTimeout(() => {
       this.#drop(1000, "no welcome");
       this.#lost("the bridge did not answer", { slow: false });
-    }, WELCOME_DEADLINE_MS);
+    }, ANSWER_DEADLINE_MS);
     transport.onopen = () => transport.send(encode(this.#hello()));
     transport.onmessage = (/** @type {{data: unknown}} */ event) => this.#receive(event.data);
     transport.onerror = () => {};
     transport.onclose = (/** @type {{code: number}} */ event) => {
       this.#transport = null;
+      this.#clearTimer();
       this.#closed(event.code);
     };
   }
@@ -150,10 +177,15 @@ export class LiveSocket {
       throw error;
     }
     if (message.type === "welcome") {
+      if (this.#isProbing) {
+        this.#listen();
+        return;
+      }
       this.#clearTimer();
       this.#attempt = 0;
       this.#wasLive = true;
       this.#epoch = message.epoch;
+      this.#quietMs = message.ping_s * 1000;
       this.#tell("live", "");
     } else if (message.type === "recs" && message.offset >= 0) {
       this.#positions.set("recs", { epoch: message.epoch, offset: message.offset });
@@ -162,6 +194,7 @@ export class LiveSocket {
     } else if (message.type === "error") {
       this.#said = message.detail || message.code;
     }
+    if (this.#quietMs > 0 && this.#transport !== null) this.#listen();
     this.options.onMessage(message);
   }
 

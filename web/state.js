@@ -418,7 +418,8 @@ function withReaction(reactions, { type, item }) {
 function withHistory(state, events) {
   const here = new Set(state.activity.map(({ id }) => id));
   const before = events.filter(({ id }) => !here.has(id));
-  const activity = [...state.activity, ...before]
+  const logged = new Map(events.filter(({ status }) => status === "logged").map((e) => [e.id, e]));
+  const activity = [...state.activity.map((entry) => logged.get(entry.id) ?? entry), ...before]
     .sort((a, b) => b.tsMs - a.tsMs)
     .slice(0, ACTIVITY_KEPT);
   const reactions = [...before].reverse().reduce(withReaction, {});

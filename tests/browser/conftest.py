@@ -48,7 +48,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             yield wait_until(
                 lambda: _served(process, folder, output),
-                "a trained shop",
+                lambda: f"a trained shop\n{output.read_text()}",
                 deadline_s=START_DEADLINE_S,
             )
         finally:

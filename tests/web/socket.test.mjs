@@ -93,7 +93,45 @@ test("it says hello first, and is live once it is welcome", () => {
     { type: "hello", user: "u1", subs: [{ ch: "recs" }, { ch: "log", user: "u1" }] },
   ]);
   assert.equal(w.phase, "live");
-  assert.equal(w.timers, 0);
+});
+
+test("silence is asked about, and an answer keeps the connection without a second welcome", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  const welcomes = () => w.messages.filter(({ type }) => type === "welcome").length;
+
+  w.pass(25_000);
+  assert.deepEqual(w.last.sent[1], { type: "sub", ch: "pipeline" });
+  w.say({ type: "welcome", ping_s: 25, epoch: "A", subs: [] });
+  w.pass(10_000);
+
+  assert.equal(w.phase, "live");
+  assert.equal(welcomes(), 1);
+});
+
+test("a bridge that stays silent is left and tried again: not every dead connection is closed", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  w.pass(25_000);
+  w.pass(10_000);
+
+  assert.equal(w.phase, "stale");
+  w.pass(250);
+  assert.equal(w.opened.length, 2);
+});
+
+test("while messages come nothing is asked", () => {
+  const w = world();
+  w.socket.start();
+  w.goLive();
+  for (let i = 0; i < 10; i += 1) {
+    w.pass(20_000);
+    w.say({ type: "pipeline", epoch: "A", offset: i });
+  }
+
+  assert.equal(w.last.sent.length, 1);
 });
 
 test("after a loss it is stale, comes back by itself and resumes from epoch and offset", () => {

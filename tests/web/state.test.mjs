@@ -175,6 +175,16 @@ test("an event seen in the log gets its position, and shows once", () => {
   assert.equal(state.activity[0].status, "logged");
 });
 
+test("an event that waited gets its position from the history, wherever it was sent from", () => {
+  const read = {
+    ...{ id: "e1", type: "view", item: "p9", tsMs: 1_000_001, partition: 1, offset: 9 },
+    ...{ status: "logged", detail: "" },
+  };
+  const state = play([clicked("e1", 1), { type: "history", user: "u1", events: [read] }]);
+
+  assert.deepEqual(state.activity, [read]);
+});
+
 test("an event of another tab appears among the visitor's own", () => {
   const message = {
     ...{ type: "log", topic: "recstream.interactions", partition: 2, offset: 77, ts: 1, key: "u1" },
