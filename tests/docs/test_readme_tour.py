@@ -1,0 +1,49 @@
+"""The README's tour, word for word, against a running demo."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "integration"))
+
+from running import Up, get, wait_until  # noqa: E402 - its folder is on the path only now
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    tour = re.findall(r"^```sh\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)[1]
+    with Up(tmp_path, "--traffic", "0") as up:
+        url = up.wait_for("live")["url"]
+        recommended = f"{url}/v1/users/u16/recommendations"
+        wait_until(lambda: get(recommended)["generation"] >= 1, "the list of u16 is trained")
+        environ = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RECSTREAM_DATA_DIR": str(tmp_path),
+            "RECSTREAM_PORT": url.rpartition(":")[2],
+        }
+
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", tour.replace("http://127.0.0.1:8000", url)],  # noqa: S607
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
+    assert "rank  item  title" in said
+    assert '"accepted":1' in said
+    assert '"source":"fold-in"' in said
+    assert "200 events accepted, 0 rejected" in said
+    assert "generation 2: " in said
