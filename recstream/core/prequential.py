@@ -4,15 +4,14 @@
 the history so far and all known items are scored as the product scores them::
 
     score_ui = x_u · y_i + β log(prior_i)                             (items not seen)
-    score_ui = x_u · y_i + β log(prior_i + v / (1 - v) habit_ui)      (seen items, with `repeat`)
+    score_ui = g x_u · y_i + β log(prior_i + h_ui)                    (seen items, with `repeat`)
 
-``prior`` is `recstream.core.recency.Popularity`, ``habit_ui`` item i's share in what user u did,
-and v how much of the stream habit explains, learned by the same online EM. The place of the item
+``prior`` is `recstream.core.recency.Popularity`, ``h_ui`` the chance of a return,
+`recstream.core.recency.Returns`. The place of the item
 that came is noted; then the event is counted, its user and its item are folded in, and from time
 to time the model is trained again from where it stands.
 
-β comes from a grid: every value is ranked with, and the one that did best *so far* is in force. A
-figure therefore never depends on an event that was still to come.
+β and g come from a grid: all are ranked with, and what did best *so far* is in force. A figure therefore never depends on an event that was still to come.
 
 Folding in happens every `Recipe.update_every` events, as deltas do in the product; histories,
 popularity and what is seen are exact at every event.
@@ -31,12 +30,13 @@ from recstream.core.als import ALS, ALSModel
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.recency import (
-    FIRST,
     HALF_LIVES,
-    SLOWEST,
+    RETURN_BINS,
     TINY,
     count_in_place,
     credit_in_place,
+    return_chance,
+    returns_in_place,
 )
 from recstream.core.scale import Proportions
 from recstream.core.tally import Rows, Tally
@@ -98,6 +98,8 @@ class Recipe:
         Worths of popularity to choose from.
     repeat : bool
         Whether seen items may be recommended again.
+    own_gains : tuple of float
+        Worths g of ``x·y`` for seen items to choose from, where they may be recommended.
     update_every : int
         Events between two deltas.
     grow : float
@@ -112,10 +114,15 @@ class Recipe:
     half_lives: tuple[float, ...] = HALF_LIVES
     betas: tuple[float, ...] = BETAS
     repeat: bool = False
-    own_gain: float = 1.0
+    own_gains: tuple[float, ...] = (0.0, 1.0)
     update_every: int = 32
     grow: float = 0.1
     seed: int = 0
+
+    def options(self) -> list[tuple[float, float]]:
+        """Return the pairs of β and g to choose from."""
+        gains = self.own_gains if self.repeat else (1.0,)
+        return [(beta, gain) for beta in self.betas for gain in gains]
 
 
 @dataclass(frozen=True)
@@ -127,12 +134,12 @@ class Prequential:
     ranks : (n,) int32
         Place of each event's item, from 1; 0 where it could not be ranked because nobody had seen
         it yet, -1 for events left out: repeats where `Recipe.repeat` is off.
-    grid : (n, n_betas) int32
-        The same for every β.
+    grid : (n, n_options) int32
+        The same for each of `Recipe.options`.
     beta : float
         In force at the end.
-    habit : float
-        v at the end.
+    own_gain : float
+        g, likewise.
     credit : (K + 1,) float64
         Of the memories at the end.
     trainings : int
@@ -141,7 +148,7 @@ class Prequential:
     ranks: Int32s
     grid: Int32s
     beta: float
-    habit: float
+    own_gain: float
     credit: Float64s
     trainings: int
 
@@ -167,14 +174,15 @@ def soft_hits(ranks: Int32s) -> Float64s:
 
 @dataclass
 class _Prior:
-    """The arrays of a `Popularity` in place, with the credit of habit."""
+    """The arrays of a `Popularity` and of `Returns`, in place."""
 
     sums: Float64s
     totals: Float64s
     credit: Float64s
     landmark: Float64s
     half_lives: Float64s
-    habit: Float64s
+    hits: Float64s
+    chances: Float64s
     known: NDArray[np.bool_]
     clock: int = 0
 
@@ -216,8 +224,9 @@ def evaluate(
         raise InvalidInput(msg)
     run = _Run(stream, recipe, n_events, threads)
     run.count_only(0, first)
-    gains = np.zeros(len(recipe.betas))
-    grid = np.zeros((n_events, len(recipe.betas)), np.int32)
+    options = recipe.options()
+    gains = np.zeros(len(options))
+    grid = np.zeros((n_events, len(options)), np.int32)
     ranks = np.zeros(n_events, np.int32)
     best, next_training, trainings = 0, first, 0
     for at in range(first, n_events, recipe.update_every):
@@ -235,8 +244,7 @@ def evaluate(
     return Prequential(
         ranks[begin:],
         grid[begin:],
-        recipe.betas[int(np.argmax(gains))],
-        float(run.prior.habit[0]),
+        *options[int(np.argmax(gains))],
         run.prior.credit,
         trainings,
     )
@@ -257,11 +265,12 @@ class _Run:
             np.full(n_memories + 1, 1.0 / (n_memories + 1)),
             np.zeros(n_memories),
             np.asarray(recipe.half_lives, np.float64),
-            np.full(1, 0.1),
+            np.zeros(RETURN_BINS),
+            np.zeros(RETURN_BINS),
             np.zeros(n_items, np.bool_),
         )
         self.user_factors = np.zeros((n_users, recipe.n_factors), np.float32)
-        self.betas = np.asarray(recipe.betas, np.float64)
+        self.options = np.array(recipe.options(), np.float64)
         self.model: ALSModel | None = None
         self.threads = threads
         self.unit = 1.0
@@ -334,8 +343,9 @@ class _Run:
             scores = np.zeros((len(users), 0), np.float32)
         else:
             scores = model.fold_in(rows.csr(n_items)) @ model.item_factors.T
-        ranks = np.zeros((len(users), len(self.betas)), np.int32)
-        _replay(self.prior, items, rows, scores, self.betas * self.unit, self.recipe, ranks)
+        ranks = np.zeros((len(users), len(self.options)), np.int32)
+        options = self.options * [self.unit, 1.0]
+        _replay(self.prior, items, rows, scores, options, self.recipe.repeat, ranks)
         return ranks
 
 
@@ -355,16 +365,15 @@ def _replay(
     items: Int32s,
     rows: Rows,
     scores: Float32s,
-    betas: Float64s,
-    recipe: Recipe,
+    options: Float64s,
+    repeat: bool,
     ranks: Int32s,
 ) -> None:
     """Rank and count a batch of events in compiled code."""
     _replay_events(
-        items, rows.indptr, rows.indices, rows.counts, scores, betas,
-        recipe.repeat, recipe.own_gain,
-        prior.sums, prior.totals, prior.credit, prior.landmark, prior.half_lives, prior.habit,
-        prior.known, prior.clock, ranks,
+        items, rows.indptr, rows.indices, rows.counts, rows.ages, scores, options, repeat,
+        prior.sums, prior.totals, prior.credit, prior.landmark, prior.half_lives,
+        prior.hits, prior.chances, prior.known, prior.clock, ranks,
     )  # fmt: skip
     prior.clock += len(items)
 
@@ -374,59 +383,69 @@ def _replay_events(
     items: Int32s,
     indptr: Int64s,
     indices: Int32s,
-    counts: Int32s,
+    counts: Int64s,
+    ages: Int64s,
     scores: Float32s,
-    betas: Float64s,
+    options: Float64s,
     repeat: bool,
-    own_gain: float,
     sums: Float64s,
     totals: Float64s,
     credit: Float64s,
     landmark: Float64s,
     half_lives: Float64s,
-    habit: Float64s,
+    hits: Float64s,
+    chances: Float64s,
     known: NDArray[np.bool_],
     clock: int,
     ranks: Int32s,
 ) -> None:
-    """For each event: rank its item for every β, credit what expected it, count it."""
+    """For each event: rank its item for every option, credit what expected it, count it."""
     prior = np.zeros(len(known))
     dots = np.zeros(len(known))
+    own_dots = np.zeros(len(known))
     allowed = np.zeros(len(known), np.bool_)
     worth = np.zeros(len(totals) + 1)
     n_known = known.sum()
     for e in range(len(items)):
         item = items[e]
-        own = indices[indptr[e] : indptr[e + 1]]
-        done = counts[indptr[e] : indptr[e + 1]]
-        total = max(1, done.sum())
+        row = slice(indptr[e], indptr[e + 1])
+        own, done, since = indices[row], counts[row], ages[row]
+        came = _find(own, item)
         _weigh(totals, credit, n_known, worth)
-        mine = done[own == item].sum() / total
-        if mine > 0.0 and not repeat:
+        part = 1.0
+        if known[item] and repeat and came >= 0:
+            habit = return_chance(hits, chances, done[came], since[came])
+            part = _expected(sums, worth, item)
+            part /= part + habit
+        if came >= 0 and not repeat:
             ranks[e] = -1
         elif known[item] and scores.shape[1] > 0:
             for i in range(scores.shape[1]):
                 allowed[i] = known[i]
                 dots[i] = scores[e, i]
+                own_dots[i] = 0.0
                 prior[i] = _expected(sums, worth, i)
-            odds = habit[0] / (1.0 - habit[0])
             for a in range(len(own)):
                 allowed[own[a]] = repeat
-                dots[own[a]] *= own_gain
-                prior[own[a]] += odds * done[a] / total
-            _place(item, scores.shape[1], dots, prior, allowed, betas, ranks[e])
+                own_dots[own[a]] = dots[own[a]]
+                prior[own[a]] += return_chance(hits, chances, done[a], since[a])
+            _place(item, scores.shape[1], dots, own_dots, prior, allowed, options, ranks[e])
         if known[item]:
-            popular = _expected(sums, worth, item)
-            part = 1.0
-            if len(own) > 0 and repeat:
-                popular *= 1.0 - habit[0]
-                part = popular / (popular + habit[0] * mine)
-                habit[0] += (1.0 - part - habit[0]) * max(SLOWEST, 1.0 / (FIRST + clock))
             credit_in_place(sums, totals, credit, clock, item, part)
+        returns_in_place(hits, chances, done, since, came)
         count_in_place(sums, totals, landmark, half_lives, clock, item)
         clock += 1
         n_known += not known[item]
         known[item] = True
+
+
+@compiled
+def _find(items: Int32s, item: int) -> int:
+    """Return where an item is, -1 where it is not."""
+    for place in range(len(items)):
+        if items[place] == item:
+            return place
+    return -1
 
 
 @compiled
@@ -451,18 +470,20 @@ def _place(
     item: int,
     n_items: int,
     dots: Float64s,
+    own_dots: Float64s,
     prior: Float64s,
     allowed: NDArray[np.bool_],
-    betas: Float64s,
+    options: Float64s,
     ranks: Int32s,
 ) -> None:
-    """Write the item's place among allowed items, equal scores by row, for every β."""
-    own = math.log(prior[item])
+    """Write the item's place among allowed items, equal scores by row, for every option."""
+    popular = math.log(prior[item])
     ranks[:] = 1
     for i in range(n_items):
         if allowed[i] and i != item:
             ahead = dots[i] - dots[item]
-            popular = math.log(prior[i]) - own
-            for b in range(len(betas)):
-                gap = ahead + betas[b] * popular
+            own = own_dots[i] - own_dots[item]
+            more = math.log(prior[i]) - popular
+            for b in range(len(options)):
+                gap = ahead - (1.0 - options[b, 1]) * own + options[b, 0] * more
                 ranks[b] += gap > 0.0 or (gap == 0.0 and i < item)

@@ -36,10 +36,13 @@ Records = NDArray[Any]
 
 
 class Rows:
-    """Some rows of the matrix, with the number of events behind each entry."""
+    """Some rows of the matrix; for each entry its events, and the user's events since the last."""
 
-    def __init__(self, indptr: Int64s, indices: Int32s, weights: Float32s, counts: Int32s) -> None:
-        self.indptr, self.indices, self.weights, self.counts = indptr, indices, weights, counts
+    def __init__(
+        self, indptr: Int64s, indices: Int32s, weights: Float32s, counts: Int64s, ages: Int64s
+    ) -> None:
+        self.indptr, self.indices, self.weights = indptr, indices, weights
+        self.counts, self.ages = counts, ages
 
     def csr(self, n_columns: int) -> sparse.csr_matrix:
         """Return the weights as a matrix."""
@@ -83,7 +86,7 @@ class Tally:
         rows = _empty_rows(len(users), room)
         filled = _count(
             users, items, self.half_life, self._entries, self._n_entries, self._users, self._items,
-            rows.indptr, rows.indices, rows.weights, rows.counts,
+            rows.indptr, rows.indices, rows.weights, rows.counts, rows.ages,
         )  # fmt: skip
         return _cut(rows, filled)
 
@@ -92,7 +95,7 @@ class Tally:
         rows = _empty_rows(len(users), int(self._users["size"][users].sum()))
         filled = _user_rows(
             users, self.half_life, self._entries, self._users,
-            rows.indptr, rows.indices, rows.weights, rows.counts,
+            rows.indptr, rows.indices, rows.weights, rows.counts, rows.ages,
         )  # fmt: skip
         return _cut(rows, filled)
 
@@ -101,7 +104,7 @@ class Tally:
         rows = _empty_rows(len(items), int(self._items["size"][items].sum()))
         filled = _item_rows(
             items, self.half_life, self._entries, self._users, self._items,
-            rows.indptr, rows.indices, rows.weights, rows.counts,
+            rows.indptr, rows.indices, rows.weights, rows.counts, rows.ages,
         )  # fmt: skip
         return _cut(rows, filled)
 
@@ -112,13 +115,20 @@ def _empty_rows(n_rows: int, room: int) -> Rows:
         np.zeros(n_rows + 1, np.int64),
         np.empty(room, np.int32),
         np.empty(room, np.float32),
-        np.empty(room, np.int32),
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
     )
 
 
 def _cut(rows: Rows, filled: int) -> Rows:
     """Return rows without the room that was not needed."""
-    return Rows(rows.indptr, rows.indices[:filled], rows.weights[:filled], rows.counts[:filled])
+    return Rows(
+        rows.indptr,
+        rows.indices[:filled],
+        rows.weights[:filled],
+        rows.counts[:filled],
+        rows.ages[:filled],
+    )
 
 
 @compiled
@@ -130,7 +140,8 @@ def _write_user(
     to: int,
     indices: Int32s,
     weights: Float32s,
-    counts: Int32s,
+    counts: Int64s,
+    ages: Int64s,
 ) -> int:
     """Write one user's entries from a place on; return the place after them."""
     entry = users[user].head
@@ -139,6 +150,7 @@ def _write_user(
         indices[to] = entries[entry].item
         weights[to] = entries[entry].weight * 2.0 ** (-age / half_life)
         counts[to] = entries[entry].count
+        ages[to] = age
         to += 1
         entry = entries[entry].next_of_user
     return to
@@ -153,12 +165,13 @@ def _user_rows(
     indptr: Int64s,
     indices: Int32s,
     weights: Float32s,
-    counts: Int32s,
+    counts: Int64s,
+    ages: Int64s,
 ) -> int:
     """Write the rows of users; return the number of entries."""
     for r in range(len(rows)):
         indptr[r + 1] = _write_user(
-            rows[r], half_life, entries, users, indptr[r], indices, weights, counts
+            rows[r], half_life, entries, users, indptr[r], indices, weights, counts, ages
         )
     return int(indptr[len(rows)])
 
@@ -173,7 +186,8 @@ def _item_rows(
     indptr: Int64s,
     indices: Int32s,
     weights: Float32s,
-    counts: Int32s,
+    counts: Int64s,
+    ages: Int64s,
 ) -> int:
     """Write the rows of items; return the number of entries."""
     for r in range(len(rows)):
@@ -184,6 +198,7 @@ def _item_rows(
             indices[to] = entries[entry].user
             weights[to] = entries[entry].weight * 2.0 ** (-age / half_life)
             counts[to] = entries[entry].count
+            ages[to] = age
             to += 1
             entry = entries[entry].next_of_item
         indptr[r + 1] = to
@@ -202,13 +217,14 @@ def _count(
     indptr: Int64s,
     indices: Int32s,
     weights: Float32s,
-    counts: Int32s,
+    counts: Int64s,
+    ages: Int64s,
 ) -> int:
     """Write each event's user as it was, then count the event; return the entries written."""
     for e in range(len(of_users)):
         user, item = of_users[e], of_items[e]
         indptr[e + 1] = _write_user(
-            user, half_life, entries, users, indptr[e], indices, weights, counts
+            user, half_life, entries, users, indptr[e], indices, weights, counts, ages
         )
         users[user].clock += 1
         entry = users[user].head

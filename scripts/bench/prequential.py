@@ -1,0 +1,232 @@
+"""Print how good lists are in the stream: ours beside popularity, decayed popularity and ISGD.
+
+    scripts/bench/prequential.py                     # every data set
+    scripts/bench/prequential.py --data ml-100k --tune
+    scripts/bench/prequential.py --ties shuffled     # events of one time stamp in random order
+
+Protocol: 20 % warm-up; then for each event recommend, check, learn. Seen items are left out of
+lists (and their repeats out of the count), except for completejourney and yoochoose, where
+buying or clicking again is what happens; there "what this user does again" stands beside.
+Every choice, of the baselines too, is made on the warm-up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from timeit import default_timer
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from datasets import STREAMS
+
+from recstream.core.prequential import Prequential, Recipe, Stream, evaluate, soft_hits, stream_of
+from recstream.core.tuning import Progress, tune_stream
+
+WARM_UP = 0.2
+DECAYS = (0.9999, 0.999, 0.99)
+ISGD = tuple((rate, penalty) for rate in (0.01, 0.03, 0.1) for penalty in (0.01, 0.1))
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    recall_10: float
+    recall_20: float
+    mrr: float
+    seconds: float
+
+
+@numba.njit(cache=True)
+def place(scores: np.ndarray, item: int, own: np.ndarray, known: np.ndarray, repeat: bool) -> int:
+    """Return the item's place; 0 for an unknown item, -1 for a repeat that does not count."""
+    is_own = False
+    for a in range(len(own)):
+        is_own = is_own or own[a] == item
+    if is_own and not repeat:
+        return -1
+    if not (known[item] and np.isfinite(scores[item])):
+        return 0
+    rank = 1
+    for i in range(len(scores)):
+        if known[i] and (scores[i] > scores[item] or (scores[i] == scores[item] and i < item)):
+            rank += 1
+    if not repeat:
+        for a in range(len(own)):
+            i = own[a]
+            if scores[i] > scores[item] or (scores[i] == scores[item] and i < item):
+                rank -= 1
+    return rank
+
+
+@numba.njit(cache=True)
+def popularity(
+    users: np.ndarray, items: np.ndarray, decay: float, repeat: bool, again: bool
+) -> np.ndarray:
+    """Rank by decayed counts; with ``again``, what the user did most comes first."""
+    n_users, n_items = users.max() + 1, items.max() + 1
+    counts, known = np.zeros(n_items), np.zeros(n_items, np.bool_)
+    room = np.bincount(users)
+    histories = [np.empty(room[u], np.int32) for u in range(n_users)]
+    size = np.zeros(n_users, np.int64)
+    ranks = np.zeros(len(users), np.int32)
+    gain = 1.0
+    for e in range(len(users)):
+        user, item = users[e], items[e]
+        own = histories[user][: size[user]]
+        if again:
+            scores = counts / (counts.sum() + 1e-12)
+            for a in range(len(own)):
+                scores[own[a]] += 1.0
+            ranks[e] = place(scores, item, own, known, repeat)
+        else:
+            ranks[e] = place(counts, item, own, known, repeat)
+        gain /= decay
+        counts[item] += gain
+        known[item] = True
+        histories[user][size[user]] = item
+        size[user] += 1
+        if gain > 1e200:
+            counts /= gain
+            gain = 1.0
+    return ranks
+
+
+@numba.njit(cache=True)
+def isgd(
+    users: np.ndarray,
+    items: np.ndarray,
+    rate: float,
+    penalty: float,
+    repeat: bool,
+    x: np.ndarray,
+    y: np.ndarray,
+) -> np.ndarray:
+    """Rank by incremental matrix factorisation (Vinagre et al. 2014): one step towards 1 an event."""
+    n_users, n_items = len(x), len(y)
+    known = np.zeros(n_items, np.bool_)
+    room = np.bincount(users)
+    histories = [np.empty(room[u], np.int32) for u in range(n_users)]
+    size = np.zeros(n_users, np.int64)
+    ranks = np.zeros(len(users), np.int32)
+    for e in range(len(users)):
+        user, item = users[e], items[e]
+        scores = -np.abs(1.0 - y @ x[user])
+        ranks[e] = place(scores, item, histories[user][: size[user]], known, repeat)
+        miss = 1.0 - x[user] @ y[item]
+        x[user] += rate * (miss * y[item] - penalty * x[user])
+        y[item] += rate * (miss * x[user] - penalty * y[item])
+        known[item] = True
+        histories[user][size[user]] = item
+        size[user] += 1
+    return ranks
+
+
+def start(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """Return random user and item factors for ISGD."""
+    generator = np.random.default_rng(0)
+    users, items = (generator.normal(0, 0.1, (c.max() + 1, 32)) for c in stream_columns(stream))
+    return users, items
+
+
+def stream_columns(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns of a stream."""
+    return stream.users, stream.items
+
+
+def line(name: str, ranks: np.ndarray, seconds: float) -> Row:
+    """Summarise ranks after the warm-up."""
+    counted = Prequential(ranks, ranks[:, None], 0.0, 1.0, np.zeros(1), 0)
+    return Row(name, counted.recall(10), counted.recall(20), counted.mrr(), seconds)
+
+
+def best_on_warm_up(runs: list[tuple[str, np.ndarray]], begin: int) -> tuple[str, np.ndarray]:
+    """Return the run that did best between the half and the end of the warm-up."""
+
+    def gain(run: tuple[str, np.ndarray]) -> float:
+        ranks = run[1][begin // 2 : begin]
+        return float(soft_hits(ranks[ranks >= 0]).mean())
+
+    return max(runs, key=gain)
+
+
+def table(name: str, *, tune: bool, ties: str, threads: int, stop: float) -> list[Row]:
+    """Run everything on one data set."""
+    data = STREAMS[name]
+    users, items, times = data.read()
+    if ties == "shuffled":
+        order = np.random.default_rng(0).permutation(len(users))
+        users, items, times = users[order], items[order], times[order]
+    whole = stream_of(users, items, times)
+    stream = Stream(whole.users[: int(stop * len(whole))], whole.items[: int(stop * len(whole))])
+    begin = int(WARM_UP * len(stream))
+    rows = []
+
+    def baseline(title: str, runs: list[tuple[str, np.ndarray]], begun: float) -> None:
+        label, ranks = best_on_warm_up(runs, begin)
+        rows.append(line(f"{title} {label}".strip(), ranks[begin:], default_timer() - begun))
+
+    args = (stream.users, stream.items)
+    begun = default_timer()
+    baseline("popularity", [("", popularity(*args, 1.0, data.repeat, False))], begun)
+    begun = default_timer()
+    runs = [(f"{decay}", popularity(*args, decay, data.repeat, False)) for decay in DECAYS]
+    baseline("decayed popularity", runs, begun)
+    if data.repeat:
+        begun = default_timer()
+        runs = [("", popularity(*args, DECAYS[0], data.repeat, True))]
+        baseline("what the user does again", runs, begun)
+    begun = default_timer()
+    runs = [(f"η {r}, λ {p}", isgd(*args, r, p, data.repeat, *start(stream))) for r, p in ISGD]
+    baseline("ISGD", runs, begun)
+
+    begun = default_timer()
+    recipe = Recipe(repeat=data.repeat)
+    if tune:
+        warm_up = Stream(stream.users[:begin], stream.items[:begin])
+        recipe = tune_stream(warm_up, recipe, threads=threads, progress=report).recipe(recipe)
+        recipe = replace(recipe, n_factors=max(recipe.n_factors, 64))
+    ours = evaluate(stream, recipe, warm_up=WARM_UP, threads=threads)
+    rows.append(line("recstream", ours.ranks, default_timer() - begun))
+    return rows
+
+
+def report(progress: Progress) -> None:
+    """Show the search."""
+    print(
+        f"\r  {progress.done}/{progress.total} best {progress.best.score:.4f}", end="", flush=True
+    )
+    if progress.done == progress.total:
+        print()
+
+
+def main() -> None:
+    """Print a table for each data set."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="*", choices=list(STREAMS), default=list(STREAMS))
+    parser.add_argument("--tune", action="store_true", help="search on the warm-up first")
+    parser.add_argument("--ties", choices=["file", "shuffled"], default="file")
+    parser.add_argument("--stop", type=float, default=1.0, help="use this part of the stream only")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    for name in options.data:
+        rows = table(
+            name, tune=options.tune, ties=options.ties, threads=options.threads, stop=options.stop
+        )
+        if options.json:
+            print(json.dumps({"data": name, "rows": [row._asdict() for row in rows]}))
+            continue
+        print(f"\n{STREAMS[name].title}\n{'':34}Recall@10 Recall@20    MRR  seconds")
+        for row in rows:
+            print(
+                f"{row.name:34}{row.recall_10:9.3f} {row.recall_20:9.3f} {row.mrr:6.3f} {row.seconds:8.1f}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
