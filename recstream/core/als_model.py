@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 import scipy.linalg
@@ -33,9 +33,6 @@ from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.pool import pool
 from recstream.core.objective import Objective, count_weights, mean_count
 from recstream.errors import ArtifactCorrupt, InvalidInput
-
-if TYPE_CHECKING:
-    from os import PathLike
 
 __all__ = ["ALSModel", "Contributions"]
 
@@ -454,8 +451,11 @@ class ALSModel:
         """Return the SHA-256 of names, types, shapes and bytes of `arrays`, in hex."""
         return _digest(self.arrays())
 
-    def save(self, file: str | PathLike[str] | IO[bytes]) -> str:
-        """Write the model as ``.npz`` and return its digest, which is stored inside too."""
+    def save(self, file: Any) -> str:
+        """Write the model as ``.npz`` and return its digest, which is stored inside too.
+
+        `file` is a path or a binary stream.
+        """
         named = self.arrays()
         digest = _digest(named)
         with _opened(file, "wb") as stream:
@@ -463,7 +463,7 @@ class ALSModel:
         return digest
 
     @classmethod
-    def load(cls, file: str | PathLike[str] | IO[bytes]) -> ALSModel:
+    def load(cls, file: Any) -> ALSModel:
         """Read what `save` wrote; nothing in the file is executed.
 
         Raises
@@ -488,7 +488,7 @@ class ALSModel:
 
 
 @contextmanager
-def _opened(file: str | PathLike[str] | IO[bytes], mode: str) -> Iterator[IO[Any]]:
+def _opened(file: Any, mode: str) -> Iterator[IO[Any]]:
     """Open a path; lend an open stream without closing it."""
     if hasattr(file, "read"):
         yield file

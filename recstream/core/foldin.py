@@ -19,11 +19,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.kernels.dense import OUTER_COLUMNS, add_gramian, panels, rotate
+from recstream.core.kernels.dense import add_gramian, panels, rotate
 from recstream.core.kernels.exact import solve_dual, solve_primal
 from recstream.core.kernels.gradients import improve
 from recstream.core.kernels.plain import solve_plain
 from recstream.core.kernels.pool import SERIAL, Pool
+from recstream.core.kernels.tiles import OUTER_COLUMNS
 from recstream.core.kernels.vector import HAS_AVX2, LANES
 from recstream.core.objective import Objective, row_terms
 from recstream.errors import InvalidInput, ModelError
@@ -94,7 +95,7 @@ class Rows:
         )
 
 
-def as_rows(matrix: object, name: str, *, n_columns: int | None = None) -> Rows:
+def as_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> Rows:
     """Check a scipy sparse matrix and return it as `Rows`; the caller's object stays untouched.
 
     Parameters

@@ -106,12 +106,11 @@ class Objective:
         known = {field.name for field in fields(cls)}
         if extra := sorted(set(values) - known):
             raise InvalidInput(f"objective has unknown fields {extra}, expected {sorted(known)}")
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in values.items()
-            }
-        )
+        options: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**options)
 
 
 def mean_count(counts: Int64s) -> float:

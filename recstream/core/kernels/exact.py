@@ -9,6 +9,8 @@ A row's system is ``(D + Σ w z zᵀ) x = Σ w z`` with the diagonal ``D = spect
 The loss that depends on a row falls out: ``Σ w - (Σ w z)ᵀ x``.
 """
 
+# ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
+
 from __future__ import annotations
 
 import math
@@ -228,7 +230,7 @@ def _whitening(spectrum: Float32s, ridge: float, inverse: Float32s) -> None:
 
 @compiled
 def _scale_row(
-    z: Float32s, at: int, root: float, inverse: Float32s, scaled: Float32s, to: int
+    z: Float32s, at: np.int64, root: float, inverse: Float32s, scaled: Float32s, to: int
 ) -> None:
     """Copy one row of factors, times ``root · inverse``."""
     times = splat(root)

@@ -5,6 +5,8 @@ to their ridge, is the preconditioner: that is conjugate gradients on the whiten
 eigenvalues all but the row's own entries are one.
 """
 
+# ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
+
 from __future__ import annotations
 
 import numpy as np

@@ -4,6 +4,8 @@ The same equations as the fast kernels, one row at a time, one number at a time.
 where the processor lacks AVX2, and a second opinion for the tests.
 """
 
+# ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
+
 from __future__ import annotations
 
 import math

@@ -18,6 +18,7 @@ from recstream.core.kernels.vector import (
     LANES,
     VECTOR,
     address,
+    declare,
     emit_fma,
     emit_load,
     emit_splat,
@@ -49,6 +50,7 @@ OUTER_COLUMNS = 2 * LANES
 LINE = 16
 """Numbers in a cache line."""
 
+_allocate: Any = cgutils.alloca_once
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 
@@ -98,7 +100,7 @@ def _sums(builder: Any, vectors: list[Any]) -> Any:
 
 def _accumulators(builder: Any, count: int) -> list[Any]:
     """Make zeroed vectors that the compiler keeps in registers."""
-    slots = [cgutils.alloca_once(builder, VECTOR) for _ in range(count)]
+    slots = [_allocate(builder, VECTOR) for _ in range(count)]
     for slot in slots:
         builder.store(ir.Constant(VECTOR, [0.0] * LANES), slot)
     return slots
@@ -308,7 +310,7 @@ def prefetch_group(_: Any, z: Any, offsets: Any, first: Any, length: Any) -> Any
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         z_, offsets_, first_, n = args
         byte = ir.IntType(8).as_pointer()
-        request = cgutils.get_or_insert_function(
+        request = declare(
             builder.module, ir.FunctionType(ir.VoidType(), [byte] + [_I32] * 3), "llvm.prefetch.p0"
         )
         rows = _group_rows(context, builder, signature.args, z_, offsets_, first_)

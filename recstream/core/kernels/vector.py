@@ -12,6 +12,7 @@ So a kernel gives the same bits for the same numbers, wherever they lie in memor
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -27,6 +28,7 @@ __all__ = [
     "VECTOR",
     "add",
     "address",
+    "declare",
     "divide",
     "emit_fma",
     "emit_load",
@@ -45,9 +47,15 @@ __all__ = [
 ]
 
 
-intrinsic: Any = _intrinsic
-"""Makes code that a kernel calls; what the type checker sees are not the kernel's arguments."""
-_declare: Any = cgutils.get_or_insert_function
+def intrinsic(emitter: Callable[..., Any]) -> Any:
+    """Make code that kernels can call of a function that emits it.
+
+    Kernels pass the arguments from the second on; the first is numba's typing context.
+    """
+    return _intrinsic(emitter)
+
+
+declare: Any = cgutils.get_or_insert_function
 _config: Any = config
 
 
@@ -83,7 +91,7 @@ class _VectorModel(models.PrimitiveModel):
     """A vector is held as an LLVM vector."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, VECTOR)
+        super().__init__(manager, kind, VECTOR)  # type: ignore[no-untyped-call]  # numba's own
 
 
 def address(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
@@ -158,7 +166,7 @@ def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """Emit ``a · b + c``: one rounding where the processor has the instruction, else two."""
     if "fma" not in _FEATURES:
         return builder.fadd(builder.fmul(a, b), c)
-    function = _declare(
+    function = declare(
         builder.module,
         ir.FunctionType(VECTOR, [VECTOR] * 3),
         f"llvm.fma.v{LANES}f32",
@@ -209,7 +217,7 @@ def square_root(_: Any, a: Any) -> Any:
     """Return the square root lane by lane."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        function = _declare(
+        function = declare(
             builder.module, ir.FunctionType(VECTOR, [VECTOR]), f"llvm.sqrt.v{LANES}f32"
         )
         return builder.call(function, args)
