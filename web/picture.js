@@ -34,7 +34,8 @@ export function hueOf(category) {
  */
 export function picture({ item, title = "", category = "" }) {
   const seed = hash(item);
-  const hue = category ? hueOf(category) : HUES[seed % HUES.length];
+  const isOneKind = category !== "" && !category.includes("|");
+  const hue = isOneKind ? hueOf(category) : HUES[seed % HUES.length];
   const image = svg("svg", {
     ...{ viewBox: "0 0 200 200", class: "picture", "aria-hidden": "true", focusable: "false" },
     ...{ preserveAspectRatio: "xMidYMid slice" },
