@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+from threadpoolctl import threadpool_limits
 
 from recstream.errors import RecstreamError, StartupError
 from recstream.log import open_log
@@ -36,7 +39,12 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
     """Run a worker on the current event loop until ``stop`` is set or a signal comes."""
     stopping = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
-    with _signals(loop, stopping), contextlib.closing(_open(settings)) as event_log:
+    with (
+        _signals(loop, stopping),
+        threadpool_limits(1, user_api="blas"),  # its threads would fight the engine's for cores
+        _calm_collector(),
+        contextlib.closing(_open(settings)) as event_log,
+    ):
         errors: list[BaseException] = []
 
         def fail(error: BaseException) -> None:
@@ -101,6 +109,19 @@ def _tables_folder(settings: Settings, event_log: EventLog) -> Path:
             f"tables folder {folder} can't be used: {error}; choose another with --data-dir"
         ) from error
     return folder / event_log.epoch
+
+
+@contextlib.contextmanager
+def _calm_collector() -> Iterator[None]:
+    """Collect cycles seldom: a worker makes few, and a pass over all hot histories stops it."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from scipy import sparse
-from stream_world import CHANGELOG, GROUP, NOW_MS, PARTITIONS, World, event, single
+from stream_world import CHANGELOG, GROUP, NOW_MS, PARTITIONS, event, single
 
 from recstream.core.history import row
 from recstream.core.matrix import stack
@@ -299,7 +299,7 @@ def work(trainer, until, deadline_s=20.0):
 
 def test_generation_0_is_there_at_once_and_factors_follow_with_events(place):
     trainer = place.trainer()
-    work(trainer, lambda: place.announced())
+    work(trainer, place.announced)
     assert place.announced()[0].hyperparameters["n_factors"] == 0
 
     place.world.feed([single(each) for each in likes()])
@@ -324,7 +324,7 @@ def test_generation_0_is_there_at_once_and_factors_follow_with_events(place):
 def test_a_request_trains_at_once_and_is_answered_once(place):
     place.world.feed([single(each) for each in likes(n_users=2)])
     trainer = place.trainer()
-    work(trainer, lambda: place.announced())
+    work(trainer, place.announced)
 
     asked = TrainingRequested(id="r1", requested_ts=NOW_MS)
     place.world.log.append([NewRecord(CONTROL, b"train", msgspec.json.encode(asked))])
@@ -339,7 +339,7 @@ def test_a_request_trains_at_once_and_is_answered_once(place):
 
 def test_deltas_keep_coming_while_nothing_is_trained(place):
     trainer = place.trainer()
-    work(trainer, lambda: place.announced())
+    work(trainer, place.announced)
     place.world.feed([single(event(1, "u1", "p0"))])
 
     work(trainer, lambda: place.announced(DeltaAnnounced))
@@ -366,7 +366,7 @@ def test_events_during_a_training_are_in_the_first_delta_after_it(place):
 
 def test_a_second_trainer_stands_by_until_the_first_is_gone(place):
     first, second = place.trainer("a"), place.trainer("b")
-    work(first, lambda: place.announced())
+    work(first, place.announced)
     for _ in range(4):
         for each in (second, first):
             each._next_lease = 0.0
@@ -384,7 +384,7 @@ def test_a_second_trainer_stands_by_until_the_first_is_gone(place):
 
 def test_a_trainer_taken_for_dead_can_not_announce(place):
     first = place.trainer("a")
-    work(first, lambda: place.announced())
+    work(first, place.announced)
     first._lease.release()
 
     with pytest.raises(LogFenced):
@@ -436,7 +436,7 @@ def test_a_feed_starts_at_the_newest_usable_generation_with_its_deltas(place):
 def test_a_corrupt_artifact_is_told_and_the_generation_before_is_used(place):
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
-    work(trainer, lambda: place.announced())
+    work(trainer, place.announced)
     feed = ModelFeed(place.world.log, place.store)
     assert feed.newest().number == 0
     put = place.store.put

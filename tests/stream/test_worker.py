@@ -77,7 +77,7 @@ class Installation:
             await task
 
     def process(self, *kill: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, SCRIPT, self.path, *kill])  # noqa: S603 - ours
+        process = subprocess.Popen([sys.executable, SCRIPT, self.path, *kill])
         self._processes.append(process)
         return process
 
@@ -216,7 +216,7 @@ async def test_another_partition_count_is_refused(installation):
 async def test_a_data_directory_that_can_not_be_used_is_named(installation):
     (installation.path / "tables").write_text("in the way")
 
-    with pytest.raises(StartupError, match="tables folder .* can't be used"):
+    with pytest.raises(StartupError, match=r"tables folder .* can't be used"):
         await worker.serve(installation.settings)
 
 
