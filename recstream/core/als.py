@@ -169,7 +169,7 @@ class ALS:
             Factors that are not finite.
         """
         users = as_rows(interactions, "interactions")
-        user_counts, item_counts = users.counts(), users.column_counts()
+        user_counts, item_counts = users.counts_by_side()
         if not user_counts.any():
             raise InvalidInput(
                 f"interactions must have at least one weight above 0, got none in "

@@ -26,7 +26,7 @@ from recstream.core.kernels.plain import solve_plain
 from recstream.core.kernels.pool import SERIAL, Pool
 from recstream.core.kernels.tiles import OUTER_COLUMNS
 from recstream.core.kernels.vector import HAS_AVX2, LANES
-from recstream.core.objective import Objective, row_terms
+from recstream.core.objective import Objective, count_entries, row_terms
 from recstream.errors import InvalidInput, ModelError
 
 Solver = Literal["mixed", "exact"]
@@ -75,12 +75,14 @@ class Rows:
         return len(self.indptr) - 1
 
     def counts(self) -> Int64s:
-        """Return the number of entries with weight above zero per row."""
-        return np.diff(np.concatenate(([0], np.cumsum(self.weights > 0.0)))[self.indptr])
+        """Return how many entries with weight above zero each row has."""
+        return self.counts_by_side()[0]
 
-    def column_counts(self) -> Int64s:
-        """Return the number of entries with weight above zero per column."""
-        return np.bincount(self.indices[self.weights > 0.0], minlength=self.n_columns)
+    def counts_by_side(self) -> tuple[Int64s, Int64s]:
+        """Return how many entries with weight above zero each row and each column has."""
+        by_row, by_column = np.zeros(len(self), np.int64), np.zeros(self.n_columns, np.int64)
+        count_entries(self.indptr, self.indices, self.weights, by_row, by_column)
+        return by_row, by_column
 
     def transposed(self) -> Rows:
         """Return the same entries by column."""

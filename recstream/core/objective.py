@@ -34,7 +34,7 @@ from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.errors import InvalidInput
 
-__all__ = ["Objective", "count_weights", "mean_count", "row_terms"]
+__all__ = ["Objective", "count_entries", "count_weights", "mean_count", "row_terms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,18 @@ def _count_weights(counts: Int64s, mean: float, exponent: float, out: Float32s) 
     """Fill `out`, one scalar power at a time, so that a row's bits don't depend on its place."""
     for i in range(len(counts)):
         out[i] = (max(counts[i], 1) / mean) ** -exponent
+
+
+@compiled
+def count_entries(
+    indptr: Int64s, indices: Int32s, weights: Float32s, by_row: Int64s, by_column: Int64s
+) -> None:
+    """Add the entries with weight above zero to their row and their column."""
+    for row in range(len(indptr) - 1):
+        for a in range(indptr[row], indptr[row + 1]):
+            if weights[a] > 0.0:
+                by_row[row] += 1
+                by_column[indices[a]] += 1
 
 
 @compiled

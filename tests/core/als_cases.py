@@ -54,7 +54,7 @@ def solve_users(
 ) -> tuple[np.ndarray, float]:
     """Solve users against items with the kernels, in the axes that the items came in."""
     rows = as_rows(matrix, "matrix")
-    users, counts = rows.counts(), rows.column_counts()
+    users, counts = rows.counts_by_side()
     d = items.shape[1]
     mean = mean_count(counts)
     missing = count_weights(counts, mean, objective.missing_exponents[1])
