@@ -1,4 +1,6 @@
-"""Scenario `fit` at size: 100 million synthetic entries in memory, time and peak memory. ::
+"""Scenario `fit` at size: 100 million synthetic entries in memory, time and peak memory.
+
+::
 
 python scripts/bench/scale.py                 # 1M users × 200k items × 100 each, d = 64
 python scripts/bench/scale.py --users 100000  # a tenth of it

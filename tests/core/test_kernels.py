@@ -84,7 +84,9 @@ def test_conjugate_gradients_reach_the_exact_solution():
     items = _items(matrix, 21)
     start = np.zeros((matrix.shape[0], 21))
 
-    near, _ = solve_users(matrix, items, objective, solver="mixed", start=start, steps=40)
+    near, _ = solve_users(
+        matrix, items, objective, solver="mixed", start=start, steps=40, simd=True
+    )
     exact, _ = solve_users(matrix, items, objective)
 
     assert _relative_error(near, exact) < 1e-5
@@ -96,7 +98,9 @@ def test_each_step_of_conjugate_gradients_lowers_the_loss():
     start = np.zeros((matrix.shape[0], 21))
 
     losses = [
-        solve_users(matrix, items, objective, solver="mixed", start=start, steps=steps)[1]
+        solve_users(matrix, items, objective, solver="mixed", start=start, steps=steps, simd=True)[
+            1
+        ]
         for steps in range(1, 8)
     ]
 
@@ -109,7 +113,9 @@ def test_rows_that_are_good_enough_are_left_as_they_are():
     items = _items(matrix, 21)
     exact, best = solve_users(matrix, items, objective)
 
-    again, loss = solve_users(matrix, items, objective, solver="mixed", start=exact, tolerance=1e-6)
+    again, loss = solve_users(
+        matrix, items, objective, solver="mixed", start=exact, tolerance=1e-6, simd=True
+    )
 
     assert _relative_error(again, exact) < 1e-6
     assert loss == pytest.approx(best, rel=1e-6)
