@@ -85,5 +85,5 @@ export function drawSpark(root, totalsMs) {
   const image = svg("svg", { viewBox: `0 0 ${width} 24`, class: "spark", role: "img" }, ...bars);
   const label = `The last ${shown.length} clicks, the slowest ${formatMs(most)}`;
   setAttribute(image, "aria-label", label);
-  root.replaceChildren(...(shown.length > 1 ? [image] : []));
+  root.replaceChildren(...(shown.length > 4 ? [image] : []));
 }
