@@ -1,0 +1,80 @@
+"""Tune on the training part of gowalla alone, train once, and print the quality on its test part.
+
+    scripts/bench/quality.py                                # search, train, test
+    scripts/bench/quality.py --candidates 12 --factors 256  # a shorter search
+
+Protocol (LightGCN): rank all items but the user's training items; Recall@20 = hits / |test|;
+NDCG@20 with the ideal cut at min(20, |test|); means over users with test items. The search sees
+the training part only; the test part is read once, at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from timeit import default_timer
+
+from datasets import gowalla
+
+from recstream.core.als import ALS
+from recstream.core.metrics import quality
+from recstream.core.ranking import top_n
+from recstream.core.tuning import Progress, tune
+
+K = 20
+
+
+def report(progress: Progress) -> None:
+    """Show a trial."""
+    trial = progress.trial
+    proportions = trial.choice.proportions
+    exponents = [
+        round(e, 2) for e in proportions.positive_exponents + proportions.missing_exponents
+    ]
+    print(
+        f"{progress.done:3}/{progress.total} rung {trial.rung} d {trial.n_factors:3} "
+        f"U {proportions.unobserved_mass:6.1f} R {proportions.ridge:5.2f} exponents {exponents} "
+        f"validation {trial.score:.4f}, best {progress.best.score:.4f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Search, train, test."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--candidates", type=int, default=36)
+    parser.add_argument("--factors", type=int, default=512)
+    parser.add_argument("--iterations", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    train, test = gowalla()
+    begun = default_timer()
+    found = tune(
+        train,
+        k=K,
+        n_factors=options.factors,
+        iterations=options.iterations,
+        candidates=options.candidates,
+        seed=options.seed,
+        threads=options.threads,
+        max_users=5_000,
+        progress=report,
+    )
+    search_s = default_timer() - begun
+    begun = default_timer()
+    model = ALS(**found.als_arguments(train), threads=options.threads).fit(train)
+    train_s = default_timer() - begun
+    users = model.fold_in(train, threads=options.threads)
+    ids, _ = top_n(users, model.item_factors, K, exclude=train, threads=options.threads)
+    result = quality(ids, test, K)
+    print(json.dumps(found.as_dict()))
+    print(
+        f"gowalla d {found.n_factors}: Recall@20 {result.recall:.4f} NDCG@20 {result.ndcg:.4f} "
+        f"coverage {result.coverage:.3f} Gini {result.gini:.3f}; "
+        f"search {search_s:.0f} s, training {train_s:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()
