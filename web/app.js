@@ -252,6 +252,10 @@ async function loadHistory(user) {
 /** @param {string} user */
 function chooseUser(user) {
   if (user === state.user) return;
+  if (token) {
+    dispatch({ type: "notice", text: "The token in use says who is shopping." });
+    return;
+  }
   remember("user", user);
   socket.stop();
   dispatch({ type: "user", user });
@@ -279,6 +283,8 @@ function receive(message) {
       });
       break;
     case "welcome":
+      // A token says who its bearer is, whoever shopped here before.
+      if (token && message.user !== null) dispatch({ type: "user", user: message.user });
       // Only now: what is appended from here on is pushed, what was appended before is read.
       void loadHistory(state.user);
       void outbox.flush();
@@ -289,6 +295,8 @@ function receive(message) {
       dispatch({ type: message.type, message });
       break;
     case "error":
+      // What ends the connection is told by the connection; the rest concerns one subscription.
+      if (message.ch === null) break;
       dispatch({ type: "error", code: message.code, detail: message.detail });
       break;
     default:
@@ -305,7 +313,7 @@ function connect(user) {
       return new WebSocket(`${scheme === "https:" ? "wss" : "ws"}://${host}/v1/ws`, protocol);
     },
     identity: () => (token ? { token } : { user }),
-    subs: [{ ch: "recs" }, { ch: "pipeline" }, { ch: "log", user }],
+    subs: [{ ch: "recs" }, { ch: "pipeline" }, ...(token ? [] : [{ ch: "log", user }])],
     onMessage: (message) => made === socket && receive(message),
     onStatus: (status) => made === socket && dispatch({ type: "connection", status }),
     timers,

@@ -114,7 +114,7 @@ export class Engine {
     const box = find(this.root, "training");
     setAttribute(box, "data-state", training?.state ?? "waiting");
     const most = Math.max(1, training?.iterations ?? 1);
-    const done = isTraining ? training.iteration : most;
+    const done = isTraining ? training.iteration : pipeline?.model ? most : 0;
     setAttribute(progress, "aria-valuemax", most);
     setAttribute(progress, "aria-valuenow", done);
     progress.style.setProperty("--done", (done / most).toFixed(3));
@@ -225,6 +225,7 @@ function barModel(generation, pipeline, isTraining) {
 
 /** @param {State["pipeline"]} pipeline */
 function trainingText(pipeline) {
+  if (pipeline === null) return "Not known without a connection";
   const training = pipeline?.training ?? null;
   const model = pipeline?.model ?? null;
   switch (training?.state) {

@@ -16,7 +16,8 @@ export const SUBPROTOCOL = "recstream.v1";
  *   as_of: {partition: number, offset: number} | null, source: string, items: Place[],
  *   lineage: Lineage}} Recs
  * @typedef {{ch: string, epoch?: string, offset?: number, recovered?: boolean}} Subscribed
- * @typedef {{type: "welcome", ping_s: number, epoch: string, subs: Subscribed[]}} Welcome
+ * @typedef {{type: "welcome", ping_s: number, epoch: string, user: string | null,
+ *   subs: Subscribed[]}} Welcome
  * @typedef {{state: string, generation: number, iteration: number, iterations: number,
  *   seconds: number, detail: string}} Training
  * @typedef {{generation: number, nUsers: number, nItems: number, nInteractions: number,
@@ -195,6 +196,7 @@ export function decode(text) {
         type: "welcome",
         ping_s: take(body, "ping_s", "number"),
         epoch: take(body, "epoch", "string", ""),
+        user: body.user == null ? null : take(body, "user", "string"),
         subs: takeArray(body.subs, ".subs").map((sub) => {
           const from = takeObject(sub, ".subs[]");
           return { ...from, ch: take(from, "ch", "string") };

@@ -237,9 +237,11 @@ export function reduce(state, action) {
     case "user": {
       const { user } = action;
       if (user === state.user) return state;
-      const { items, categories, catalogue, popular, pipeline, outbox, totalsMs, clock } = state;
+      const { connection, items, categories, catalogue, popular, pipeline } = state;
+      const { outbox, totalsMs, clock } = state;
       return {
         ...initialState(user),
+        connection,
         items,
         categories,
         catalogue,
