@@ -72,7 +72,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     delta_every_s: float = 1.0
     n_factors: int = 64
     iterations: int = 12
-    hyperparameters: dict[str, float | int | str] = {}
+    hyperparameters: dict[str, float | int | str | list[float]] = {}
     """Further options of `recstream.ALS`, as ``recstream tune`` writes them."""
     seed: int = 0
     threads: int = 0

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "replay": "replaying:replay",
     "export": "replaying:export",
     "dead-letters": "dead_letters:dead_letters",
+    "tune": "tuning:tune",
     "doctor": "doctor:doctor",
     "token": "token:token",
 }

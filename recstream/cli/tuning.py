@@ -1,0 +1,157 @@
+"""`recstream tune`: hyper-parameters chosen on what the log holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recstream.cli.log import open_existing
+from recstream.cli.options import is_terminal, json_option, settings_options
+from recstream.errors import InvalidInput
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from scipy import sparse
+
+    from recstream.core.history import History
+    from recstream.core.tuning import Progress
+    from recstream.log.port import EventLog
+
+
+@click.command(short_help="Choose hyper-parameters on the events of the log.")
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=2),
+    default=36,
+    show_default=True,
+    help="Choices tried at the cheapest.",
+)
+@click.option("-k", type=click.IntRange(min=1), default=20, show_default=True, help="Of NDCG@k.")
+@settings_options()
+@json_option
+def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
+    """Choose hyper-parameters by how well held-out events are ranked, and print them as TOML.
+
+    The newest fifth of each user's items is held out; many choices are tried cheaply, the better
+    ones again at a higher price. n_factors and iterations are those of the settings.
+
+    \b
+    Examples:
+      recstream tune > recstream.toml
+      recstream tune --set n_factors=128 --candidates 60 --json
+    """
+    import msgspec
+
+    from recstream.core.tuning import tune as search
+
+    event_log = open_existing(settings)
+    try:
+        histories = _histories(event_log)
+    finally:
+        event_log.close()
+    matrix, at = _matrix(histories, settings.half_life_ms)
+    if not matrix.nnz:
+        raise InvalidInput("the log holds no event that says what somebody likes; nothing to tune")
+    result = search(
+        matrix,
+        at=at,
+        k=k,
+        n_factors=settings.n_factors,
+        iterations=settings.iterations,
+        candidates=candidates,
+        seed=settings.seed,
+        threads=settings.threads or None,
+        progress=_tell if is_terminal() and not as_json else None,
+    )
+    chosen = result.als_arguments(matrix)
+    answer = {
+        "n_factors": chosen.pop("n_factors"),
+        "iterations": chosen.pop("iterations"),
+        "hyperparameters": chosen,
+    }
+    if as_json:
+        answer |= {"metric": result.metric, "score": result.score, "trials": len(result.trials)}
+        click.echo(msgspec.json.encode(answer).decode())
+        return
+    click.echo(
+        f"# {result.metric} {result.score:.4f} on the newest fifth of {matrix.shape[0]:,} users' "
+        f"items, the best of {len(result.trials)} trials"
+    )
+    click.echo(_toml(answer), nl=False)
+
+
+def _histories(event_log: EventLog) -> list[History]:
+    """Return every user's history, folded from the log as the workers do."""
+    from recstream.log.topics import INTERACTIONS
+    from recstream.replay.fold import PartitionFold
+    from recstream.stream.rules import read_timeline
+
+    timeline = read_timeline(event_log)
+    partitions = event_log.partitions(INTERACTIONS)
+    histories: list[History] = []
+    for partition in range(partitions):
+        fold = PartitionFold(partition, partitions, timeline)
+        offset = event_log.earliest(INTERACTIONS, partition)
+        while records := event_log.read(INTERACTIONS, partition, offset):
+            fold.fold(records)
+            offset = records[-1].offset + 1
+        histories += [fold.histories[user] for user in sorted(fold.histories)]
+    return histories
+
+
+def _matrix(
+    histories: list[History], half_life_ms: float
+) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
+    """Return the matrix that a training would see, and the time of each of its entries."""
+    import numpy as np
+
+    from recstream.core.history import row
+    from recstream.core.matrix import stack
+
+    items = sorted({entry.item for history in histories for entry in history.entries()})
+    index = {item: column for column, item in enumerate(items)}
+    matrix = stack([row(history, index, half_life_ms) for history in histories], len(items))
+    times = [
+        at_ms
+        for history in histories
+        for _, at_ms in sorted((index[entry.item], entry.at_ms) for entry in history.entries())
+    ]
+    is_liked = matrix.data > 0.0
+    at = np.array(times, np.int64)[is_liked]
+    matrix.eliminate_zeros()
+    return matrix, at
+
+
+def _tell(progress: Progress) -> None:
+    click.echo(
+        f"\r{progress.done} of {progress.total} trials, best {progress.best.score:.4f} ",
+        err=True,
+        nl=progress.done == progress.total,
+    )
+
+
+def _toml(values: dict[str, Any]) -> str:
+    """Return settings as TOML: plain values first, then tables.
+
+    >>> print(_toml({"a": 1, "b": {"c": (0.5, 1.0)}}), end="")
+    a = 1
+    <BLANKLINE>
+    [b]
+    c = [0.5, 1.0]
+    """
+    plain = [f"{k} = {_toml_value(v)}\n" for k, v in values.items() if not isinstance(v, dict)]
+    tables = [
+        f"\n[{name}]\n" + "".join(f"{k} = {_toml_value(v)}\n" for k, v in table.items())
+        for name, table in values.items()
+        if isinstance(table, dict)
+    ]
+    return "".join(plain + tables)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return repr(float(value)) if isinstance(value, float) else str(value)
