@@ -7,16 +7,18 @@ one message per record.
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from faust.streams import current_event
 from faust.topics import Topic
 from faust.transport.consumer import Consumer, ensure_TP
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
 from faust.types.transports import TPorTopicSet
 from mode import ServiceT
 
+from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
 __all__ = ["BatchDelivery", "BatchTopic"]
@@ -25,6 +27,8 @@ MAX_BATCH_RECORDS = 1_000
 MAX_OPEN_BATCHES = 2
 """Batches of a partition that are delivered and not yet acknowledged: one worked on, one ready."""
 _YIELD_EVERY = 100
+_HAND_OVER_S = 0.01
+_REBALANCE_LOOK_S = 0.01
 
 
 class BatchTopic(Topic):
@@ -49,7 +53,7 @@ class BatchTopic(Topic):
 
 
 class _Acked(set[int]):
-    """Offsets acknowledged out of order; says so, because streams write to it past `ack`."""
+    """Faust's index of acknowledged offsets; rings, because streams write to it past `ack`."""
 
     def __init__(self, on_ack: Callable[[], None]) -> None:
         super().__init__()
@@ -68,8 +72,9 @@ class BatchDelivery(Consumer):
     offsets may be committed is known from the order of delivery, so gaps that compaction left
     need no book-keeping.
 
-    A driver provides `_getmany` (a list of records or of messages per partition), `_record` and
-    `append`.
+    Use as ``class Consumer(BatchDelivery, Driver)``. The driver provides what any Faust consumer
+    does, and `_record` and `_append`. Its `_getmany` must return only what was read from where the
+    last seek went.
     """
 
     poll_timeout_s = 1.0
@@ -77,11 +82,13 @@ class BatchDelivery(Consumer):
 
     def __post_init__(self) -> None:
         self._batch_topics: frozenset[str] = frozenset()
-        self._delivered: defaultdict[TP, deque[int]] = defaultdict(deque)
+        self._delivered: defaultdict[TP, deque[Message]] = defaultdict(deque)
         self._committable: dict[TP, int] = {}
         self._acked_index = defaultdict(lambda: _Acked(self._on_ack))
         self._is_held_back = False
+        self._flow_is_due = False
         self._n_seeks = 0
+        self._seeks: Counter[TP] = Counter()
         self.changed = asyncio.Event()
         super().__post_init__()
 
@@ -95,13 +102,50 @@ class BatchDelivery(Consumer):
         Raises
         ------
         LogFenced
-            A partition was given to another worker: nothing was written, drop the work.
+            Nothing was written, and the work must be dropped: its records come again, here or at
+            the worker that has the partition now.
         """
+        offsets = offsets or {}
+        await self._check_order(offsets)
+        try:
+            positions = await self._append(records, offsets)
+        except LogFenced:
+            # Acknowledging what was dropped must not commit it.
+            self.forget_delivered(TP(*tp) for tp in offsets)
+            raise
+        self.note_committed(offsets)
+        return positions
+
+    async def _append(
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
+    ) -> list[Position]:
+        """Append and commit, in one transaction if the log has them."""
         raise NotImplementedError
 
     def _record(self, tp: TP, fetched: Any) -> Record:
         """Return what the driver fetched as a `Record`."""
         raise NotImplementedError
+
+    async def _check_order(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Refuse to commit past records that no stream has seen, or for an earlier generation."""
+        event = current_event()
+        if event is not None and offsets:
+            generation = event.message.generation_id
+            if generation not in {None, self.app.consumer_generation_id}:
+                raise LogFenced(
+                    f"{sorted(offsets)} were delivered in generation {generation}, now it is "
+                    f"{self.app.consumer_generation_id}; drop the work, its records come again"
+                )
+        for (topic, partition), next_ in offsets.items():
+            tp = TP(topic, partition)
+            self._advance(tp)
+            lost = [m.offset for m in self._delivered[tp] if m.offset < next_ and not m.tracked]
+            if lost:
+                await self.seek(tp, self._committed_offset[tp] or 0)
+                raise LogFenced(
+                    f"records up to {lost[0]} of {topic}[{partition}] were dropped from a stream's "
+                    f"queue, so {next_} can't be committed; drop the work, its records come again"
+                )
 
     def note_committed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell Faust's own commit that these next offsets are committed already."""
@@ -138,14 +182,18 @@ class BatchDelivery(Consumer):
         )
         self.changed.clear()
         self._is_held_back = False
-        active = {tp for tp in self._get_active_partitions() if not self._is_full(tp)}
+        active = {
+            tp
+            for tp in self._get_active_partitions()
+            if self._is_open(tp) and not self._is_full(tp)
+        }
         if not active:
             await self._wait_for_change()
             return
-        n_seeks = self._n_seeks
         fetched = await self._getmany(active, self.poll_timeout_s)
-        if n_seeks != self._n_seeks or not fetched:
+        if not fetched:
             return
+        seeks = self._seeks.copy()
         commit_every = self._commit_every
         if commit_every is not None and self._n_acked >= commit_every:
             self._n_acked = 0
@@ -153,13 +201,26 @@ class BatchDelivery(Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
-        await self.wait_first(self._deliver(fetched), self.suspend_flow.wait())
+        await self.wait_first(self._deliver(fetched, seeks), self.suspend_flow.wait())
 
     async def _wait_for_change(self) -> None:
+        # Faust has no signal for the end of a rebalance.
+        timeout_s = _REBALANCE_LOOK_S if self.app.rebalancing else self.poll_timeout_s
         try:
-            await asyncio.wait_for(self.changed.wait(), self.poll_timeout_s)
+            await asyncio.wait_for(self.changed.wait(), timeout_s)
         except TimeoutError:
             return
+
+    def _is_open(self, tp: TP) -> bool:
+        """Whether what is delivered now reaches a stream.
+
+        During a rebalance Faust empties its queues each time it lets the flow go on, without
+        going back to what it threw away. Only what it waits for is safe to deliver then: the
+        changelogs being restored, once the flow goes on.
+        """
+        if not self.app.rebalancing:
+            return True
+        return not self._flow_is_due and tp in self.app.tables.recovery.active_tps
 
     def _is_full(self, tp: TP) -> bool:
         if tp.topic not in self._batch_topics:
@@ -169,17 +230,19 @@ class BatchDelivery(Consumer):
         self._is_held_back = self._is_held_back or is_full
         return is_full
 
-    async def _deliver(self, fetched: Mapping[Any, Sequence[Any]]) -> None:
+    async def _deliver(self, fetched: Mapping[Any, Sequence[Any]], seeks: Counter[TP]) -> None:
         generation = self.app.consumer_generation_id
         n_since_yield = 0
         for tp, message in self._messages(fetched):
             if self.app.consumer_generation_id != generation or not self.flow_active:
                 return
+            if self._seeks[tp] != seeks[tp]:
+                continue
             read_offset = self._read_offset[tp]
             if read_offset is not None and message.offset < read_offset:
                 continue
             if self.app.topics.acks_enabled_for(tp.topic):
-                self._delivered[tp].append(message.offset)
+                self._delivered[tp].append(message)
             await self.callback(message)
             self._read_offset[tp] = message.offset
             n_since_yield += 1
@@ -209,8 +272,14 @@ class BatchDelivery(Consumer):
         self.changed.set()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Fetch at once from what is resumed."""
+        """Fetch from what is resumed, as soon as the flow goes on."""
         super().resume_partitions(tps)
+        self._flow_is_due = True
+
+    def resume_flow(self) -> None:
+        """Go on fetching."""
+        super().resume_flow()
+        self._flow_is_due = False
         self.changed.set()
 
     # Acknowledging: offsets are committable in the order in which they were delivered.
@@ -222,13 +291,11 @@ class BatchDelivery(Consumer):
     def _advance(self, tp: TP) -> None:
         """Move past what is acknowledged, or committed together with its effects."""
         delivered = self._delivered[tp]
-        acked = self._acked_index[tp]
         committed = self._committed_offset[tp] or 0
-        while delivered and (delivered[0] in acked or delivered[0] < committed):
-            offset = delivered.popleft()
-            acked.discard(offset)
-            self._committable[tp] = offset + 1
+        while delivered and (delivered[0].acked or delivered[0].offset < committed):
+            self._committable[tp] = delivered.popleft().offset + 1
         self._acked[tp].clear()
+        self._acked_index[tp].clear()
 
     def _new_offset(self, tp: TP) -> int | None:
         return self._committable.pop(tp, None)
@@ -246,9 +313,16 @@ class BatchDelivery(Consumer):
         """Forget what was delivered: the partitions are read again from another offset."""
         self._n_seeks += 1
         for tp in tps:
+            self._seeks[tp] += 1
             self._delivered.pop(tp, None)
-            self._acked_index.pop(tp, None)
             self._committable.pop(tp, None)
+
+    async def wait_empty(self) -> None:
+        """Wait until what is being processed is acknowledged, not for what already is."""
+        # A stream that was just handed a message counts it when it runs the next time.
+        await asyncio.sleep(_HAND_OVER_S)
+        self._clean_unacked_messages()
+        await super().wait_empty()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish with partitions that go to another worker."""
@@ -259,7 +333,16 @@ class BatchDelivery(Consumer):
         """Go back to the committed offsets."""
         self.forget_delivered(list(self._delivered))
         await super().perform_seek()
-        self._n_seeks += 1
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Go to these offsets."""
+        self.forget_delivered(partitions)
+        await super().seek_wait(partitions)
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        """Go to an offset."""
+        self.forget_delivered([partition])
+        await super().seek(partition, offset)
 
 
 def _together(tp: TP, records: list[Record], generation_id: int) -> ConsumerMessage:

@@ -24,7 +24,7 @@ from recstream.log.embedded.groups import GroupState, Membership, Settlement
 from recstream.log.port import TopicPartition
 
 if TYPE_CHECKING:
-    from recstream.log.transport import Consumer
+    from recstream.log.faust_consumer import Driver
 
 LOOK_S = 0.5
 """How often a member looks whether another one died; changes of the log are noticed at once."""
@@ -61,7 +61,7 @@ class _Cluster:
 class Rebalancer(Service):
     """Keeps a worker in its group, and its partitions in step with the group."""
 
-    def __init__(self, consumer: "Consumer", **kwargs: Any) -> None:
+    def __init__(self, consumer: "Driver", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.consumer = consumer
         self.app = consumer.app

@@ -271,10 +271,7 @@ class EmbeddedLog:
                 accepted = [r for r in requests if self._admit(connection, r)]
                 self._write_batches(connection, accepted)
                 for request in accepted:
-                    connection.executemany(
-                        "INSERT OR REPLACE INTO offsets VALUES (?, ?, ?, ?)",
-                        [(request.group, *tp, next_) for tp, next_ in request.offsets.items()],
-                    )
+                    self._write_offsets(connection, request)
         except BaseException as error:
             for request in requests:
                 request.error = request.error or (
@@ -304,6 +301,17 @@ class EmbeddedLog:
                 )
                 return False
         return True
+
+    def _write_offsets(self, connection: Connection, request: _Request) -> None:
+        """Commit a request's offsets; those of a member never go back, whatever overtook them."""
+        connection.executemany(
+            "INSERT INTO offsets VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE"
+            " SET next = iif(?5, max(next, excluded.next), excluded.next)",
+            [
+                (request.group, *tp, next_, request.member is not None)
+                for tp, next_ in request.offsets.items()
+            ],
+        )
 
     def _write_batches(self, connection: Connection, requests: list[_Request]) -> None:
         """Give offsets and insert segments; requests for one partition share a segment."""
