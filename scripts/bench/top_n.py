@@ -1,8 +1,8 @@
-"""Measure exact top-10 over 10k to 5M items on one core, beside BLAS and the memory's speed.
+r"""Measure exact top-10 over 10k to 5M items on one core, beside BLAS and the memory's speed.
 
     scripts/bench/top_n.py                # 10k, 100k and 1M items of 50 factors
     scripts/bench/top_n.py --items 5000000
-    NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2,+fma NUMBA_CACHE_DIR=/tmp/avx2 \\
+    NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=+avx2,+fma NUMBA_CACHE_DIR=/tmp/avx2 \
         scripts/bench/top_n.py            # code for a processor without AVX-512
 
 Three rounds take turns; the median counts. "sgemm + partition" scores everything with BLAS and
@@ -53,11 +53,11 @@ def measure(n_items: int, rounds: int) -> dict[str, float]:
     for _ in range(rounds):
         for name, work in {
             "batch": lambda: top_n(users, index, 10),
-            "alone": lambda: top_n(users[:1], index, 10),
+            "alone": lambda: top_n(users[:1], index, 10, threads=1),
             "two threads": lambda: top_n(users[:1], index, 10, threads=2),
             "sgemm + partition": partition,
             "sgemm": lambda: users[:part] @ items.T,
-            "one pass": lambda: items.sum(),
+            "one pass": items.sum,
             "delta of 100": lambda: index.update(few, items[few]),
         }.items():
             times.setdefault(name, []).append(seconds(work))

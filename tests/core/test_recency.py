@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recstream.core.recency import (
     Popularity,
+    Returns,
     changed,
     fading_weights,
     own_bonus,
@@ -132,13 +133,28 @@ def test_weights_fade_by_newer_entries_not_by_hours() -> None:
     assert fading_weights([], 3.0).tolist() == []
 
 
-def test_own_bonus_turns_popularity_into_the_mixture_with_habit() -> None:
-    prior, habit = np.array([0.1, 0.2]), np.array([0.75, 0.25])
+def test_own_bonus_turns_popularity_into_popularity_and_habit() -> None:
+    prior, chance = np.array([0.1, 0.2]), np.array([0.75, 0.25])
 
-    bonus = own_bonus(prior, habit, 0.4, 2.0)
+    bonus = own_bonus(prior, chance, 2.0)
 
-    expected = 2.0 * np.log(prior + 0.4 * habit)
-    assert 2.0 * np.log(prior) + bonus == pytest.approx(expected, rel=1e-5)
+    assert 2.0 * np.log(prior) + bonus == pytest.approx(2.0 * np.log(prior + chance), rel=1e-5)
+
+
+def test_returns_are_told_apart_by_how_often_and_how_long_ago() -> None:
+    counts, ages = np.array([1, 5]), np.array([0, 9])
+    state = Returns.empty()
+
+    for _ in range(2000):
+        state = state.observe(counts, ages, 1)
+
+    assert state.probability(counts, ages) == pytest.approx([0.01, 0.98], abs=0.02)
+
+
+def test_a_table_of_returns_starts_from_a_small_chance_for_all() -> None:
+    chance = Returns.empty().probability(np.array([1, 2, 4, 9]), np.array([0, 1, 5, 5000]))
+
+    assert chance == pytest.approx(np.full(4, 0.001))
 
 
 @pytest.mark.parametrize(
