@@ -44,7 +44,22 @@ function draw() {
   view.render(next, before);
   if (next.recs !== before.recs) void ensureItems(mentioned(next));
   if (next.activity !== before.activity) void ensureItems(next.activity.map(({ item }) => item));
+  if (hasFirstModel(next) && !hasFirstModel(before)) void refreshWindow();
   if (next.arrival !== null && next.arrival !== before.arrival) measurePaint();
+}
+
+/** @param {State} shown */
+function hasFirstModel({ pipeline }) {
+  return (pipeline?.model?.nInteractions ?? 0) > 0;
+}
+
+/** Puts what is popular in front, once a model knows; not under the eyes of somebody who reads. */
+async function refreshWindow() {
+  const { catalogue, popular } = state;
+  const isWindow = !catalogue.query && !catalogue.category && scrollY < innerHeight;
+  if (isWindow && popular.items.length === 0 && catalogue.status === "ready") {
+    await loadPage({ query: "", category: "", isMore: false });
+  }
 }
 
 /** Measures when the new order is on the screen: after the frame in which it was drawn. */

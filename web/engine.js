@@ -114,7 +114,7 @@ export class Engine {
     const box = find(this.root, "training");
     setAttribute(box, "data-state", training?.state ?? "waiting");
     const most = Math.max(1, training?.iterations ?? 1);
-    const done = isTraining ? training.iteration : pipeline?.model ? most : 0;
+    const done = isTraining ? training.iteration : hasLearned(pipeline) ? most : 0;
     setAttribute(progress, "aria-valuemax", most);
     setAttribute(progress, "aria-valuenow", done);
     progress.style.setProperty("--done", (done / most).toFixed(3));
@@ -210,6 +210,15 @@ function caption(trace, unchanged, items) {
 }
 
 /**
+ * Whether there is more than popularity to rank by: generation 0 has learned from nobody.
+ *
+ * @param {State["pipeline"]} pipeline
+ */
+function hasLearned(pipeline) {
+  return (pipeline?.model?.nInteractions ?? 0) > 0;
+}
+
+/**
  * @param {number} generation
  * @param {State["pipeline"]} pipeline
  * @param {boolean} isTraining
@@ -219,8 +228,8 @@ function barModel(generation, pipeline, isTraining) {
   if (isTraining && training !== null) {
     return `training generation ${training.generation}: ${training.iteration} of ${training.iterations}`;
   }
-  if (pipeline?.model == null) return pipeline === null ? "" : "no model yet: popular products";
-  return `generation ${generation} · learned from ${count(pipeline.model.nInteractions)} interactions`;
+  if (!hasLearned(pipeline)) return pipeline === null ? "" : "no model yet: popular products";
+  return `generation ${generation} · learned from ${count(pipeline?.model?.nInteractions ?? 0)} interactions`;
 }
 
 /** @param {State["pipeline"]} pipeline */

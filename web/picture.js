@@ -6,7 +6,7 @@
 
 import { svg } from "./dom.js";
 import { hash } from "./ids.js";
-import { findShape } from "./shapes.js";
+import { FILM, findShape } from "./shapes.js";
 
 /** Hues that sit well beside each other; a category gets one by its name. */
 const HUES = [22, 48, 78, 110, 145, 172, 200, 228, 255, 282, 312, 345];
@@ -34,8 +34,9 @@ export function hueOf(category) {
  */
 export function picture({ item, title = "", category = "" }) {
   const seed = hash(item);
-  const isOneKind = category !== "" && !category.includes("|");
-  const hue = isOneKind ? hueOf(category) : HUES[seed % HUES.length];
+  const shape = findShape(title, category);
+  const isOwnHue = category === "" || shape === FILM;
+  const hue = isOwnHue ? HUES[seed % HUES.length] : hueOf(category);
   const image = svg("svg", {
     ...{ viewBox: "0 0 200 200", class: "picture", "aria-hidden": "true", focusable: "false" },
     ...{ preserveAspectRatio: "xMidYMid slice" },
@@ -44,9 +45,18 @@ export function picture({ item, title = "", category = "" }) {
   image.style.setProperty("--turn", String([0, 150, 190, 40][(seed >>> 9) % 4]));
   image.append(svg("path", { class: "tone-ground", d: "M-100-100h400v400h-400z" }));
   image.append(...backdrop(seed));
-  const shape = findShape(title, category);
-  image.append(...(shape === null ? abstract(seed) : drawn(shape)));
+  image.append(...(shape === null || isOneOfMany(seed, shape) ? abstract(seed) : drawn(shape)));
   return image;
+}
+
+/**
+ * Whether an item that shares its silhouette with a whole catalogue gets a poster of its own instead.
+ *
+ * @param {number} seed
+ * @param {import("./shapes.js").Part[]} shape
+ */
+function isOneOfMany(seed, shape) {
+  return shape === FILM && (seed >>> 18) % 4 !== 0;
 }
 
 /**

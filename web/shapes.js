@@ -556,6 +556,9 @@ const SHAPES = {
   ],
 };
 
+/** What stands for any film: a catalogue of them needs more variety than one picture has. */
+export const FILM = SHAPES.film;
+
 /** The first expression that a title fits decides; the more special come first. */
 /** @type {[RegExp, string][]} */
 const WORDS = [
@@ -648,7 +651,8 @@ const WORDS = [
 /** @type {[RegExp, string][]} */
 const CATEGORIES = [
   [/book/, "book"],
-  [/drama|comedy|action|thriller|horror|romance|documentary|sci-fi|animation|film|movie/, "film"],
+  [/drama|comedy|action|adventure|thriller|crime|mystery|horror|romance|fantasy|sci-fi/, "film"],
+  [/animation|children|documentary|western|\bwar\b|musical\b|imax|film|movie/, "film"],
   [/music|instrument|guitar/, "guitar"],
 ];
 

@@ -76,7 +76,7 @@ function updatePlace(element, place, state) {
  * @param {State} state
  * @returns {{title: string, note: string}}
  */
-export function shelfWords({ recs, connection }) {
+export function shelfWords({ recs, connection, catalogue }) {
   if (recs === null) {
     const isWaiting = connection.phase === "connecting" || connection.phase === "live";
     const note = isWaiting
@@ -85,10 +85,11 @@ export function shelfWords({ recs, connection }) {
     return { title: "For you", note };
   }
   if (recs.items.length === 0) {
-    return {
-      title: "For you",
-      note: "The list is empty. Import items, or start with --shop synthetic, and it fills itself.",
-    };
+    const note =
+      catalogue.items.length > 0
+        ? "The first model is being trained. This list fills itself as soon as it is there."
+        : "The list is empty. Import items, or start with --shop synthetic, and it fills itself.";
+    return { title: "For you", note };
   }
   if (recs.source === "popular") {
     const why =
