@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
@@ -42,7 +43,16 @@ from recstream.core.scale import Proportions
 from recstream.core.tally import Rows, Tally
 from recstream.errors import InvalidInput
 
-__all__ = ["BETAS", "Prequential", "Recipe", "Stream", "evaluate", "soft_hits", "stream_of"]
+__all__ = [
+    "BETAS",
+    "Prequential",
+    "Recipe",
+    "Stream",
+    "evaluate",
+    "soft_hits",
+    "stream_of",
+    "typical_score",
+]
 
 BETAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 1e4)
 """Worths of popularity to choose from, in units of `typical_score`: from none to nothing else."""
@@ -308,10 +318,11 @@ class _Run:
             seed=self.recipe.seed,
             threads=self.threads,
         )
-        self.model = als.fit(rows.csr(n_items), init=self.model)
+        matrix = rows.csr(n_items)
+        self.model = als.fit(matrix, init=self.model)
         if self.model.user_factors is not None:
             self.user_factors[:n_users] = self.model.user_factors
-        self.unit = typical_score(self.model, rows)
+        self.unit = typical_score(self.model, matrix)
 
     def step(self, part: slice) -> Int32s:
         """Recommend, check and learn for a batch of events; return the places for every β."""
@@ -349,15 +360,21 @@ class _Run:
         return ranks
 
 
-def typical_score(model: ALSModel, rows: Rows) -> float:
-    """Return the mean of ``x·y`` over what users have: the size that scores of this model have."""
+def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
+    """Return the mean of ``x·y`` over what users have: the size that scores of this model have.
+
+    β of `Recipe.betas` and `recstream.core.tuning.TuningResult` times this is the ``beta`` that
+    `recstream.core.recency.Popularity.bias` takes. At most 100,000 entries are looked at.
+    """
     if model.user_factors is None:
         msg = "typical_score needs a model with user_factors; this one has none"
         raise InvalidInput(msg)
-    owners = np.repeat(np.arange(len(rows.indptr) - 1), np.diff(rows.indptr))
+    owners = np.repeat(np.arange(interactions.shape[0]), np.diff(interactions.indptr))
     step = max(1, len(owners) // 100_000)
-    pairs = model.user_factors[owners[::step]] * model.item_factors[rows.indices[::step]]
-    return max(float(pairs.sum(dtype=np.float64)) / max(1, len(pairs)), 1e-6)
+    users = model.user_factors[owners[::step]]
+    items = model.item_factors[interactions.indices[::step]]
+    total = float(np.einsum("ij,ij->", users, items, dtype=np.float64))
+    return max(total / max(1, len(users)), 1e-6)
 
 
 def _replay(
