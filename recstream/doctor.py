@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 from recstream.errors import NotFound, RecstreamError, StartupError
@@ -139,19 +138,17 @@ def _python() -> Finding:
 
 
 def _packages(settings: Settings) -> Iterator[Finding]:
-    needed = {"faust": "faust-streaming", "numba": "numba", "rocksdict": "rocksdict"}
+    needed = ["faust-streaming", "numba", "rocksdict"]
     if settings.broker_url.startswith("kafka:"):
-        needed |= {"aiokafka": "aiokafka", "confluent_kafka": "confluent-kafka"}
+        needed += ["aiokafka", "confluent-kafka"]
     if "mongodb" in settings.catalogue_url + settings.models_url:
-        needed["pymongo"] = "pymongo"
-    for module, package in needed.items():
-        if find_spec(module) is None:
-            yield Finding(package, "failed", "not installed", f"install it: pip install {package}")
-            continue
+        needed.append("pymongo")
+    for package in needed:
         try:
             yield Finding(package, "ok", version(package))
         except PackageNotFoundError:
-            yield Finding(package, "ok", "version unknown")
+            advice = f"install it: pip install {package}"
+            yield Finding(package, "failed", "not installed", advice)
 
 
 def _data_dir(settings: Settings) -> Finding:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "tune": "tuning:tune",
     "doctor": "doctor:doctor",
     "token": "token:token",
+    "bench": "bench:bench",
 }
 """Command name to ``module:function`` in this package, in the order of the help."""
 

@@ -1,0 +1,43 @@
+"""`recstream bench`: a quick look at how fast this machine is."""
+
+from __future__ import annotations
+
+import click
+
+from recstream.cli.options import is_terminal, json_option, say, table
+
+
+@click.command(short_help="Measure this machine for half a minute.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the workloads.")
+@json_option
+def bench(seed: int, as_json: bool) -> None:
+    """Measure the steps of the flow on this machine, each beside a plain reference.
+
+    Ours and the reference run in turns; the median counts. scripts/bench holds the benchmarks
+    that the README quotes.
+
+    \b
+    Examples:
+      recstream bench
+      recstream bench --json
+    """
+    from recstream.bench import machine, measure
+
+    found = []
+    for measured in measure(seed):
+        found.append(measured)
+        if is_terminal() and not as_json:
+            click.echo(f"\r{measured.scenario} done ", err=True, nl=False)
+    rows = [
+        {
+            "scenario": each.scenario,
+            "of": each.what,
+            "per second": f"{each.per_second:,.0f}",
+            "slowest": f"{each.slowest_per_second:,.0f}",
+            "ratio": f"{each.per_second / each.reference_per_second:.1f} x",
+            "reference": each.reference,
+        }
+        for each in found
+    ]
+    where = ", ".join(f"{name} {value}" for name, value in machine().items())
+    say({"machine": machine(), "scenarios": found}, f"{table(rows)}\n{where}", as_json=as_json)
