@@ -24,6 +24,7 @@ from recstream.core.foldin import (
     as_rows,
     make_plan,
     padded,
+    plain_array,
     principal_axes,
     solve,
     turn,
@@ -118,7 +119,7 @@ class ALSModel:
             missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
             item_factors = _turned(item_factors, rotation)
             user_factors = None if user_factors is None else _turned(user_factors, rotation)
-        spectrum = np.ascontiguousarray(spectrum, np.float32)
+        spectrum = plain_array(spectrum, np.float32)
         if spectrum.shape != (n_factors,) or not np.all(np.isfinite(spectrum) & (spectrum >= 0)):
             raise InvalidInput(f"spectrum must be {n_factors} finite numbers of at least 0")
         self.item_factors = item_factors
@@ -526,7 +527,7 @@ def _factors(
         raise InvalidInput(f"{name} must have {n_factors or 'some'} columns, got {array.shape}")
     if n_rows is not None and len(array) != n_rows:
         raise InvalidInput(f"{name} must have {n_rows} rows, got {array.shape}")
-    array = np.ascontiguousarray(array, np.float32)
+    array = plain_array(array, np.float32)
     if not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise InvalidInput(f"{name} must be finite, got {array[bad].min()} in row {bad}")
@@ -540,7 +541,7 @@ def _counts(values: Any, name: str, n: int) -> Int64s:
         raise InvalidInput(f"{name} must be {n} whole numbers, got {array.dtype} {array.shape}")
     if n and array.min() < 0:
         raise InvalidInput(f"{name} must be at least 0, got {array.min()}")
-    return array.astype(np.int64, copy=False)
+    return plain_array(array, np.int64)
 
 
 def _positive(value: float, name: str) -> float:

@@ -13,10 +13,11 @@ in these axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.dense import add_gramian, panels, rotate
@@ -29,6 +30,7 @@ from recstream.core.kernels.vector import HAS_AVX2, LANES
 from recstream.core.objective import Objective, count_entries, row_terms
 from recstream.errors import InvalidInput, ModelError
 
+Number = TypeVar("Number", bound=np.generic)
 Solver = Literal["mixed", "exact"]
 Side = Literal["users", "items"]
 
@@ -43,6 +45,7 @@ __all__ = [
     "is_warm",
     "make_plan",
     "padded",
+    "plain_array",
     "principal_axes",
     "solve",
     "turn",
@@ -141,11 +144,20 @@ def as_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> Rows:
                 f"at row {row}, column {csr.indices[where]}"
             )
     return Rows(
-        csr.indptr.astype(np.int64, copy=False),
-        csr.indices.astype(np.int32, copy=False),
-        weights,
+        plain_array(csr.indptr, np.int64),
+        plain_array(csr.indices, np.int32),
+        plain_array(weights, np.float32),
         csr.shape[1],
     )
+
+
+def plain_array(array: Any, dtype: type[Number]) -> NDArray[Number]:
+    """Return the array as kernels are compiled for: contiguous, aligned and writable.
+
+    Anything else, a view of received bytes for instance, is copied: it would be another type to
+    the compiler, and cost another compilation.
+    """
+    return np.require(array, dtype, ["C", "A", "W"])
 
 
 @dataclass(frozen=True)
@@ -416,7 +428,7 @@ def is_warm() -> bool:
 
 
 def warm_up() -> None:
-    """Load every kernel, compiling those that no cache holds: about half a minute, once.
+    """Load every kernel, compiling those that no cache holds: some ten seconds, once.
 
     A server calls this before it says that it is ready.
     """

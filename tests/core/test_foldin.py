@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from recstream.core import reference
 from recstream.core.als import ALS
 from recstream.core.als_model import ALSModel
+from recstream.core.kernels.exact import solve_dual
 from recstream.core.objective import Objective
 from recstream.errors import InvalidInput
 
@@ -101,6 +102,30 @@ def test_a_user_has_the_same_bits_alone_and_in_any_batch(model):
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(together, backwards)
     np.testing.assert_array_equal(together, threaded)
+
+
+def test_arrays_of_any_make_cost_no_new_compilation():
+    MODEL.fold_in(MATRIX)
+    known = len(solve_dual.signatures)
+    read_only = sp.csr_matrix(MATRIX.astype(np.float64))
+    read_only.indices = read_only.indices.astype(np.int64)
+    for part in (read_only.data, read_only.indices, read_only.indptr):
+        part.flags.writeable = False
+    item_factors = np.asfortranarray(MODEL.item_factors)
+    item_factors.flags.writeable = False
+    server = ALSModel(
+        item_factors,
+        MODEL.item_counts.astype(np.int32),
+        objective=MODEL.objective,
+        mean_user_count=MODEL.mean_user_count,
+        spectrum=MODEL.spectrum,
+        missing_total=MODEL.missing_total,
+    )
+
+    users = server.fold_in(read_only)
+
+    np.testing.assert_array_equal(users, MODEL.fold_in(MATRIX))
+    assert len(solve_dual.signatures) == known
 
 
 def test_an_empty_history_folds_in_to_zeros():
