@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 import rocksdict
@@ -17,7 +17,7 @@ from faust.types import StreamT
 
 from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Record, TopicPartition
-from recstream.log.transport import BatchTopic
+from recstream.log.transport import BatchTopic, Consumer
 
 PARTITIONS = 4
 APP_ID = "demo"
@@ -59,14 +59,15 @@ def attach_batches(app: faust.App) -> Any:
         async for event in stream.events():
             records: list[Record] = event.value
             partition = records[0].partition
-            db = counts.data._db_for_partition(partition)
+            store: Any = counts.data
+            db = store._db_for_partition(partition)
             rows: dict[bytes, bytes] = {}
             for record in records:
                 assert record.key is not None
                 key = b'"%s"' % record.key
                 rows[key] = b"%d" % (int(rows.get(key) or db.get(key) or b"0") + 1)
             try:
-                positions = await app.consumer.append(
+                positions = await cast(Consumer, app.consumer).append(
                     [NewRecord(CHANGELOG, *row, partition) for row in rows.items()],
                     {TopicPartition("events", partition): records[-1].offset + 1},
                 )

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from faust.types import TP, StreamT
@@ -28,7 +28,7 @@ from recstream.errors import LogFenced, PartitionCountMismatch
 from recstream.log.embedded import EmbeddedLog, maintain, open_embedded
 from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.topics import TopicSpec
-from recstream.log.transport import BatchTopic
+from recstream.log.transport import BatchTopic, Consumer, Transport
 
 DEADLINE_S = 30.0
 RAW: Any = {"value_type": bytes, "value_serializer": "raw"}
@@ -186,8 +186,8 @@ async def test_a_topic_with_another_partition_count_stops_the_app_at_its_start(
     attach_ordinary(app)
 
     with pytest.raises(PartitionCountMismatch, match=CHANGELOG):
-        app.transport.create_topic(CHANGELOG, PARTITIONS)
-    app.transport.close()
+        cast(Transport, app.transport).create_topic(CHANGELOG, PARTITIONS)
+    cast(Transport, app.transport).close()
 
 
 async def test_a_batch_topic_gives_all_records_of_a_fetch_as_one_message(
@@ -248,8 +248,9 @@ async def test_a_slow_agent_is_handed_a_bounded_number_of_batches(
     log.append([NewRecord("events", b"k", b"", 0) for _ in range(6_000)])
     async with running(app):
         tp = TP("events", 0)
-        await until(lambda: len(app.consumer._delivered[tp]) == 2)
-        assert await app.consumer.position(tp) == 2_000
+        consumer = cast(Consumer, app.consumer)
+        await until(lambda: len(consumer._delivered[tp]) == 2)
+        assert await consumer.position(tp) == 2_000
         goes_on.set()
         await until(lambda: n_seen == 6_000)
 
@@ -261,12 +262,12 @@ async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
     attach_ordinary(app)
 
     async with running(app):
-        app.transport.appender.member = "somebody-else"
+        consumer = cast(Consumer, app.consumer)
+        consumer.transport.appender.member = "somebody-else"
         with pytest.raises(LogFenced, match="belongs to"):
-            await app.consumer.append(
-                [NewRecord("out", b"k", b"v")], {TopicPartition("events", 0): 5}
-            )
-        app.transport.appender.member = app.consumer._rebalancer.membership.member_id
+            await consumer.append([NewRecord("out", b"k", b"v")], {TopicPartition("events", 0): 5})
+        assert consumer._rebalancer is not None
+        consumer.transport.appender.member = consumer._rebalancer.membership.member_id
 
     assert sum(log.high_watermark("out", p) for p in range(PARTITIONS)) == 0
 
@@ -275,7 +276,7 @@ class Worker:
     """A worker in a process of its own."""
 
     def __init__(self, url: str, datadir: Path, kind: str) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - our own program
+        self.process = subprocess.Popen(
             [sys.executable, Path(__file__).with_name("faust_apps.py"), url, datadir, kind],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

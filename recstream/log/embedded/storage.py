@@ -87,14 +87,11 @@ class Storage:
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
         with self.translated():
-            self._writer = self._connect(wait_s=0.0)
-            try:
-                self.epoch = self._prepare(self._writer)
-            except BaseException:
-                self._writer.close()
-                raise
+            # While several processes make one file, any statement may find it locked.
+            self._writer, self.epoch = _patiently(self._open, busy_timeout_s)
 
-    def _connect(self, wait_s: float) -> sqlite3.Connection:
+    def _open(self) -> tuple[sqlite3.Connection, str]:
+        """Return the connection that writes, and the log's epoch; make the file if need be."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -102,8 +99,20 @@ class Storage:
                 f"the folder of the log {self.path} can't be made: {error}; "
                 "name a folder that may be written"
             ) from error
+        connection = self._connect("rwc", wait_s=0.0)
+        try:
+            return connection, self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connect(self, mode: str, wait_s: float) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, isolation_level=None, check_same_thread=False, timeout=wait_s
+            f"{self.path.as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=wait_s,
         )
         connection.execute(f"PRAGMA synchronous={self.sync}")
         connection.execute("PRAGMA cache_size=-8192")
@@ -112,9 +121,7 @@ class Storage:
     def _prepare(self, connection: sqlite3.Connection) -> str:
         """Make the schema if the file is new; return the epoch."""
         connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
-        mode = _patiently(
-            lambda: connection.execute("PRAGMA journal_mode=WAL").fetchone()[0], self.busy_timeout_s
-        )
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             raise LogUnavailable(
                 f"the log {self.path} can't use a write-ahead log (mode {mode}); "
@@ -159,7 +166,7 @@ class Storage:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._connect(wait_s=self.busy_timeout_s)
+                connection = self._connect("rw", wait_s=self.busy_timeout_s)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -221,7 +228,7 @@ class Storage:
     def shorten(self) -> None:
         """Move the write-ahead log into the file, and empty it if no reader needs it."""
         with self.translated():
-            connection = self._connect(wait_s=0.0)
+            connection = self._connect("rw", wait_s=0.0)
             try:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
