@@ -1,7 +1,7 @@
 // @ts-check
 /** The bridge's REST interface, as far as the page asks it. */
 
-import { readPipeline, readRecs } from "./protocol.js";
+import { readRecs } from "./protocol.js";
 
 /** @typedef {import("./state.js").Item} Item */
 
@@ -88,19 +88,6 @@ export class Api {
   /** @param {string} user */
   async recommendations(user) {
     return readRecs(await this.#get(`/v1/users/${encodeURIComponent(user)}/recommendations`));
-  }
-
-  async pipeline() {
-    return readPipeline(await this.#get("/v1/pipeline"));
-  }
-
-  /**
-   * @param {string} user
-   * @param {string} item
-   */
-  async explanation(user, item) {
-    const [who, what] = [encodeURIComponent(user), encodeURIComponent(item)];
-    return this.#get(`/v1/users/${who}/recommendations/${what}/explanation`);
   }
 
   /**

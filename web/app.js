@@ -16,6 +16,9 @@ const POPULAR = 36;
 const FETCHES_AT_ONCE = 6;
 const RETRY_MS = 4000;
 
+/** When to ask for the list that an event leads to, where it can't be pushed. */
+const PULL_AFTER_MS = [250, 1500, 5000];
+
 const token = takeToken();
 const api = new Api({ token });
 const session = newEventId();
@@ -202,6 +205,9 @@ const outbox = new Outbox({
     );
     const ids = events.map(({ id }) => id);
     dispatch({ type: "acknowledged", ids, position: receipt.position, refused });
+    if (state.connection.phase !== "live") {
+      for (const delayMs of PULL_AFTER_MS) setTimeout(() => void pull(), delayMs);
+    }
     const [reason] = Object.values(refused);
     if (reason !== undefined) dispatch({ type: "notice", text: `The log refused this: ${reason}` });
   },
@@ -319,6 +325,24 @@ function receive(message) {
   }
 }
 
+/** Asks for the list where nothing is pushed: events get through, but no WebSocket does. */
+async function pull() {
+  try {
+    const list = await api.recommendations(state.user);
+    const received = { atMs: performance.now(), wallMs: Date.now() };
+    dispatch({ type: "recs", list, received });
+  } catch {
+    // The banner already says that the connection is down.
+  }
+}
+
+/** @param {import("./socket.js").Status} status */
+function connectionChanged(status) {
+  dispatch({ type: "connection", status });
+  const isStuck = status.phase === "failed" || status.attempt === 2;
+  if (isStuck && state.recs === null) void pull();
+}
+
 /** @param {string} user */
 function connect(user) {
   /** @type {LiveSocket} */
@@ -330,7 +354,7 @@ function connect(user) {
     identity: () => (token ? { token } : { user }),
     subs: [{ ch: "recs" }, { ch: "pipeline" }, ...(token ? [] : [{ ch: "log", user }])],
     onMessage: (message) => made === socket && receive(message),
-    onStatus: (status) => made === socket && dispatch({ type: "connection", status }),
+    onStatus: (status) => made === socket && connectionChanged(status),
     timers,
     random: Math.random,
   });

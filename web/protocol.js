@@ -135,12 +135,12 @@ export function readRecs(value) {
 }
 
 /**
- * Returns what the roles are doing, from the body that REST and the WebSocket share.
+ * Returns what the roles are doing.
  *
  * @param {unknown} value
  * @returns {Pipeline}
  */
-export function readPipeline(value) {
+function readPipeline(value) {
   const body = takeObject(value, "$");
   const model = body.model == null ? null : takeObject(body.model, ".model");
   const training = body.training == null ? null : takeObject(body.training, ".training");

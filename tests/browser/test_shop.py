@@ -233,3 +233,16 @@ def test_a_list_glides_from_the_old_order_to_the_new(visit):
     until_order_changes(page, before)
 
     assert page.evaluate("() => window.glides") > 0
+
+
+def test_without_a_websocket_the_list_is_asked_for(visit):
+    visit.expected = ("WebSocket",)
+    context = visit.browser.new_context(viewport={"width": 1440, "height": 900})
+    visit.contexts.append(context)
+    context.route_web_socket("**/v1/ws", lambda socket: socket.close(code=1011))
+    page = visit.open(context, new_user())
+    before = order(page)
+
+    like(page, 2)
+
+    until_order_changes(page, before, timeout_ms=10_000)
