@@ -6,25 +6,18 @@ counts, the objective and the mean user count, and folds users in from their his
 
 from __future__ import annotations
 
-import hashlib
 import json
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import scipy.linalg
 
+from recstream.core.als_file import digest_of, read_arrays, write_arrays
+from recstream.core.explaining import Contributions, split_scores
 from recstream.core.foldin import (
     Axes,
     Plan,
-    Rows,
-    as_rows,
     make_plan,
     padded,
-    plain_array,
     principal_axes,
     solve,
     turn,
@@ -33,30 +26,12 @@ from recstream.core.foldin import (
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.pool import pool
 from recstream.core.objective import Objective, count_weights, mean_count
+from recstream.core.rows import Rows, as_counts, as_factors, as_positive, as_rows, plain_array
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
 __all__ = ["ALSModel", "Contributions"]
 
 FORMAT = "recstream-als-1"
-
-
-@dataclass(frozen=True, slots=True)
-class Contributions:
-    """How much each entry of one history adds to the scores of some items.
-
-    Attributes
-    ----------
-    items : (n,) int32
-        The items shown.
-    history : (h,) int32
-        The items of the history, in its order.
-    shares : (n, h) float64
-        ``shares[a].sum()`` is the score of ``items[a]``, up to float32 rounding of that score.
-    """
-
-    items: Int32s
-    history: Int32s
-    shares: Float64s
 
 
 class ALSModel:
@@ -92,12 +67,12 @@ class ALSModel:
         spectrum: Float32s | None = None,
         missing_total: float | None = None,
     ) -> None:
-        item_factors = _factors(item_factors, "item_factors")
+        item_factors = as_factors(item_factors, "item_factors")
         n_items, n_factors = item_factors.shape
         self.objective = objective
-        self.item_counts = _counts(item_counts, "item_counts", n_items)
-        self.mean_user_count = _positive(mean_user_count, "mean_user_count")
-        self.mean_item_count = _positive(
+        self.item_counts = as_counts(item_counts, "item_counts", n_items)
+        self.mean_user_count = as_positive(mean_user_count, "mean_user_count")
+        self.mean_item_count = as_positive(
             mean_count(self.item_counts) if mean_item_count is None else mean_item_count,
             "mean_item_count",
         )
@@ -106,8 +81,8 @@ class ALSModel:
         self.user_factors = None
         self.user_counts = None
         if user_factors is not None and user_counts is not None:
-            user_factors = _factors(user_factors, "user_factors", n_factors=n_factors)
-            self.user_counts = _counts(user_counts, "user_counts", len(user_factors))
+            user_factors = as_factors(user_factors, "user_factors", n_factors=n_factors)
+            self.user_counts = as_counts(user_counts, "user_counts", len(user_factors))
         if spectrum is None or missing_total is None:
             missing = count_weights(
                 self.item_counts, self.mean_item_count, objective.missing_exponents[1]
@@ -125,7 +100,7 @@ class ALSModel:
         self.item_factors = item_factors
         self.user_factors = user_factors
         self.spectrum = spectrum
-        self.missing_total = _positive(missing_total, "missing_total")
+        self.missing_total = as_positive(missing_total, "missing_total")
         self._user_prior: tuple[Float64s, Float32s, float] | None = None
         wide = np.ones(width_of(n_factors), np.float32)
         wide[:n_factors] = spectrum
@@ -211,9 +186,9 @@ class ALSModel:
         if (user_factors is None) != (user_counts is None):
             raise InvalidInput("user_factors and user_counts must be given together")
         users = self.user_factors if user_factors is None else user_factors
-        users = _factors(users, "user_factors", n_factors=self.n_factors)
+        users = as_factors(users, "user_factors", n_factors=self.n_factors)
         counts = self.user_counts if user_counts is None else user_counts
-        counts = _counts(counts, "user_counts", len(users))
+        counts = as_counts(counts, "user_counts", len(users))
         rows = as_rows(interactions, "interactions", n_columns=len(users))
         if self._user_prior is None:
             self._user_prior = self._weigh_users(self.user_factors, self.user_counts)
@@ -277,7 +252,7 @@ class ALSModel:
         if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
             raise InvalidInput("rows must be distinct and at least 0")
         index = index.astype(np.int64)
-        values = _factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
+        values = as_factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
         n_items = max(self.n_items, int(index.max()) + 1 if len(index) else 0)
         item_factors = np.zeros((n_items, self.n_factors), np.float32)
         item_factors[: self.n_items] = self.item_factors
@@ -285,7 +260,7 @@ class ALSModel:
         item_counts = np.zeros(n_items, np.int64)
         item_counts[: self.n_items] = self.item_counts
         if counts is not None:
-            item_counts[index] = _counts(counts, "counts", len(index))
+            item_counts[index] = as_counts(counts, "counts", len(index))
         model = ALSModel(
             item_factors,
             item_counts,
@@ -367,22 +342,9 @@ class ALSModel:
         ):
             raise InvalidInput(f"items must be rows from 0 to {self.n_items - 1}, got {items!r}")
         weights, diagonal = self._system(rows)
-        near = self.item_factors[rows.indices].astype(np.float64)
-        target = self.item_factors[shown].astype(np.float64)
-        root = np.sqrt(weights)
-        scaled = near * root[:, None] / np.sqrt(diagonal)
-        target /= np.sqrt(diagonal)
-        h, d = scaled.shape
-        if h <= d:
-            system = scaled @ scaled.T
-            system[np.diag_indices(h)] += 1.0
-            shares = scipy.linalg.solve(system, scaled @ target.T, assume_a="pos") if h else None
-            shares = np.zeros((len(shown), 0)) if shares is None else shares.T * root
-        else:
-            system = scaled.T @ scaled
-            system[np.diag_indices(d)] += 1.0
-            solved = scipy.linalg.solve(system, target.T, assume_a="pos")
-            shares = (scaled @ solved).T * root
+        shares = split_scores(
+            self.item_factors[rows.indices], self.item_factors[shown], weights, diagonal
+        )
         return Contributions(shown, rows.indices.copy(), shares)
 
     def _system(self, rows: Rows) -> tuple[Float64s, Float64s]:
@@ -450,18 +412,14 @@ class ALSModel:
 
     def digest(self) -> str:
         """Return the SHA-256 of names, types, shapes and bytes of `arrays`, in hex."""
-        return _digest(self.arrays())
+        return digest_of(self.arrays())
 
     def save(self, file: Any) -> str:
         """Write the model as ``.npz`` and return its digest, which is stored inside too.
 
         `file` is a path or a binary stream.
         """
-        named = self.arrays()
-        digest = _digest(named)
-        with _opened(file, "wb") as stream:
-            np.savez(stream, digest=np.frombuffer(digest.encode(), np.uint8), **named)
-        return digest
+        return write_arrays(file, self.arrays())
 
     @classmethod
     def load(cls, file: Any) -> ALSModel:
@@ -472,40 +430,7 @@ class ALSModel:
         ArtifactCorrupt
             Not such a file, or its digest is not the stored one.
         """
-        try:
-            with _opened(file, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                named = {name: stored[name] for name in stored.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ArtifactCorrupt(f"{file} is not a readable model file: {error}") from error
-        expected = bytes(named.pop("digest", np.empty(0, np.uint8))).decode(errors="replace")
-        if (actual := _digest(named)) != expected:
-            raise ArtifactCorrupt(
-                f"{file} must have the digest {expected!r} it was written with, got {actual!r}; "
-                "fetch it again"
-            )
-        return cls.from_arrays(named)
-
-
-@contextmanager
-def _opened(file: Any, mode: str) -> Iterator[IO[Any]]:
-    """Open a path; lend an open stream without closing it."""
-    if hasattr(file, "read"):
-        yield file
-        return
-    with open(file, mode) as stream:  # noqa: PTH123  (core is given paths, it makes none)
-        yield stream
-
-
-def _digest(named: dict[str, Any]) -> str:
-    """Hash names, types, shapes and bytes in the order of names."""
-    digest = hashlib.sha256()
-    for name in sorted(named):
-        array = np.ascontiguousarray(named[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
+        return cls.from_arrays(read_arrays(file))
 
 
 def _turned(factors: Float32s, rotation: Float64s) -> Float32s:
@@ -514,38 +439,3 @@ def _turned(factors: Float32s, rotation: Float64s) -> Float32s:
     out = out.copy() if out is factors else out
     turn(out, rotation, np.arange(len(out)))
     return np.ascontiguousarray(out[:, : factors.shape[1]])
-
-
-def _factors(
-    values: Any, name: str, *, n_factors: int | None = None, n_rows: int | None = None
-) -> Float32s:
-    """Return a checked contiguous float32 matrix."""
-    array = np.asarray(values)
-    if array.ndim != 2 or array.dtype.kind != "f":  # noqa: PLR2004
-        raise InvalidInput(f"{name} must be a float matrix, got {array.dtype} {array.shape}")
-    if array.shape[1] != n_factors if n_factors is not None else array.shape[1] < 1:
-        raise InvalidInput(f"{name} must have {n_factors or 'some'} columns, got {array.shape}")
-    if n_rows is not None and len(array) != n_rows:
-        raise InvalidInput(f"{name} must have {n_rows} rows, got {array.shape}")
-    array = plain_array(array, np.float32)
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise InvalidInput(f"{name} must be finite, got {array[bad].min()} in row {bad}")
-    return array
-
-
-def _counts(values: Any, name: str, n: int) -> Int64s:
-    """Return checked counts."""
-    array = np.asarray(values)
-    if array.shape != (n,) or array.dtype.kind not in "iu":
-        raise InvalidInput(f"{name} must be {n} whole numbers, got {array.dtype} {array.shape}")
-    if n and array.min() < 0:
-        raise InvalidInput(f"{name} must be at least 0, got {array.min()}")
-    return plain_array(array, np.int64)
-
-
-def _positive(value: float, name: str) -> float:
-    """Return a checked positive number."""
-    if not (np.isfinite(value) and value > 0):
-        raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
-    return float(value)

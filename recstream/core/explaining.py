@@ -1,144 +1,72 @@
-"""Steps 7 and 8 of the flow, taken apart: why an item has its score, and why it is listed or not.
+"""Step 8 of the flow, why: a score as a sum over the entries of a history.
 
-The score of fold-in is a sum over the user's history (eq. 7 of Hu, Koren & Volinsky, ICDM 2008),
-plus the item's prior. Each entry of the history names the events it came from by the newest one's
-offset, so every part of a score leads back to the log.
+The score is ``y_jᵀ A⁻¹ Σ_i w_i y_i`` with the row's system A: a sum with one term per entry (eq. 7
+of Hu, Koren & Volinsky, ICDM 2008, with this project's weights).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
 
-import msgspec
+import numpy as np
+import scipy.linalg
 
-from recstream.core.events import EVENT_TYPES
-from recstream.core.history import History, row
-from recstream.core.listing import rank
-from recstream.core.matrix import stack
-from recstream.core.model import Generation
-from recstream.errors import NotFound
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s
 
-Verdict = Literal["listed", "seen", "below-the-cut"]
+__all__ = ["Contributions", "split_scores"]
 
 
-class Contribution(msgspec.Struct, frozen=True, kw_only=True):
-    """What one entry of the history adds to a score.
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """How much each entry of one history adds to the scores of some items.
 
     Attributes
     ----------
-    item : str
-    event : str
-        Type of the entry's newest event.
-    offset : int
-        Of that event's record.
-    n_events : int
-        In the entry.
-    score : float
-        The part; negative where the entry speaks against the item.
+    items : (n,) int32
+        The items shown.
+    history : (h,) int32
+        The items of the history, in its order.
+    shares : (n, h) float64
+        ``shares[a].sum()`` is the score of ``items[a]``, up to float32 rounding of that score.
     """
 
-    item: str
-    event: str
-    offset: int
-    n_events: int
-    score: float
+    items: Int32s
+    history: Int32s
+    shares: Float64s
 
 
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an item has its score for a user, and what follows for the list.
+def split_scores(
+    near: Float32s, shown: Float32s, weights: Float64s, diagonal: Float64s
+) -> Float64s:
+    """Return how much each entry adds to each score, in float64.
 
-    Attributes
+    Parameters
     ----------
-    score : float
-        ``prior`` plus the parts; equal to the listed score but for float32's rounding.
-    prior : float
-        How popular the item is of late.
-    because : tuple of Contribution
-        All parts, the largest first, whichever way they pull.
-    verdict : str
-        ``listed``, ``seen`` (in the history, so left out), or ``below-the-cut``.
-    rank : int
-        Among all items not seen, from 1; 0 for a seen one.
-    cut : float
-        The score of the last item listed.
-    missing : float
-        By how much the score is below the cut; 0 if it is not.
+    near : (h, d) float32
+        Item factors of the history, in principal axes.
+    shown : (n, d) float32
+        Item factors of what is explained.
+    weights, diagonal : (h,), (d,) float64
+        The entries' weights and the row's prior.
+
+    Returns
+    -------
+    (n, h) float64
+
+    Cost: one factorisation, ``min(h, d)² max(h, d) + n h d`` multiply-adds.
     """
-
-    user: str
-    item: str
-    generation: int
-    delta: int
-    score: float
-    prior: float
-    because: tuple[Contribution, ...]
-    verdict: Verdict
-    rank: int
-    cut: float
-    missing: float
-
-
-def explain(
-    history: History, generation: Generation, item: str, *, list_size: int, half_life_ms: float
-) -> Explanation:
-    """Return why an item has its score, and why it is in the user's list of ``list_size`` or not.
-
-    Raises
-    ------
-    NotFound
-        The generation does not know the item.
-    """
-    at = generation.rows.get(item)
-    if at is None:
-        raise NotFound(
-            f"generation {generation.number} delta {generation.delta} knows no item {item!r}: it "
-            "has no events yet; it can be listed once it has one"
-        )
-    prior = float(generation.bias[at])
-    parts = _parts(history, generation, at, half_life_ms)
-    ranked = rank([history], generation, generation.n_items, half_life_ms)[0]
-    places = ranked.rows.tolist()
-    place = places.index(at) + 1 if at in places else 0
-    last = min(list_size, len(places))
-    cut = float(ranked.scores[last - 1]) if last else 0.0
-    verdict: Verdict = "listed" if 0 < place <= list_size else "below-the-cut"
-    if history.find(item) is not None:
-        verdict = "seen"
-    score = prior + sum(part.score for part in parts)
-    below = float(cut - ranked.scores[place - 1]) if verdict == "below-the-cut" else 0.0
-    return Explanation(
-        user=history.user,
-        item=item,
-        generation=generation.number,
-        delta=generation.delta,
-        score=score,
-        prior=prior,
-        because=tuple(parts),
-        verdict=verdict,
-        rank=place,
-        cut=cut,
-        missing=below,
-    )
-
-
-def _parts(
-    history: History, generation: Generation, at: int, half_life_ms: float
-) -> list[Contribution]:
-    own = row(history, generation.rows, half_life_ms)
-    if generation.model is None or not len(own[0]):
-        return []
-    told = generation.model.explain(stack([own], generation.n_items), at)
-    parts = []
-    for column, share in zip(told.history.tolist(), told.shares[0].tolist(), strict=True):
-        entry = history.find(generation.items[column])
-        if entry is not None:
-            parts.append(
-                Contribution(
-                    item=entry.item,
-                    event=EVENT_TYPES[entry.kind],
-                    offset=entry.offset,
-                    n_events=entry.n_events,
-                    score=share,
-                )
-            )
-    return sorted(parts, key=lambda part: (-abs(part.score), part.item))
+    root = np.sqrt(weights)
+    scaled = near * root[:, None] / np.sqrt(diagonal)
+    target = shown / np.sqrt(diagonal)
+    h, d = scaled.shape
+    if h == 0:
+        return np.zeros((len(shown), 0))
+    if h <= d:
+        system = scaled @ scaled.T
+        system[np.diag_indices(h)] += 1.0
+        solved = scipy.linalg.solve(system, scaled @ target.T, assume_a="pos")
+    else:
+        system = scaled.T @ scaled
+        system[np.diag_indices(d)] += 1.0
+        solved = scaled @ scipy.linalg.solve(system, target.T, assume_a="pos")
+    return np.asarray(solved.T * root, np.float64)

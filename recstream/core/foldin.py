@@ -13,13 +13,12 @@ in these axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
-from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.kernels.arrays import Float32s, Float64s, Int64s
 from recstream.core.kernels.dense import add_gramian, panels, rotate
 from recstream.core.kernels.exact import solve_dual, solve_primal
 from recstream.core.kernels.gradients import improve
@@ -27,10 +26,10 @@ from recstream.core.kernels.plain import solve_plain
 from recstream.core.kernels.pool import SERIAL, Pool
 from recstream.core.kernels.tiles import OUTER_COLUMNS
 from recstream.core.kernels.vector import HAS_AVX2, LANES
-from recstream.core.objective import Objective, count_entries, row_terms
-from recstream.errors import InvalidInput, ModelError
+from recstream.core.objective import Objective, row_terms
+from recstream.core.rows import Rows, as_rows
+from recstream.errors import ModelError
 
-Number = TypeVar("Number", bound=np.generic)
 Solver = Literal["mixed", "exact"]
 Side = Literal["users", "items"]
 
@@ -45,7 +44,6 @@ __all__ = [
     "is_warm",
     "make_plan",
     "padded",
-    "plain_array",
     "principal_axes",
     "solve",
     "turn",
@@ -55,109 +53,6 @@ __all__ = [
 
 TURNED = 2048
 """Rows that one task rotates."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A checked CSR matrix: what the kernels read.
-
-    Attributes
-    ----------
-    indptr, indices, weights : (n + 1,) int64, (nnz,) int32, (nnz,) float32
-        Indices distinct within a row and in range; weights finite and at least 0.
-    n_columns : int
-        Rows of the side it refers to.
-    """
-
-    indptr: Int64s
-    indices: Int32s
-    weights: Float32s
-    n_columns: int
-
-    def __len__(self) -> int:
-        return len(self.indptr) - 1
-
-    def counts(self) -> Int64s:
-        """Return how many entries with weight above zero each row has."""
-        return self.counts_by_side()[0]
-
-    def counts_by_side(self) -> tuple[Int64s, Int64s]:
-        """Return how many entries with weight above zero each row and each column has."""
-        by_row, by_column = np.zeros(len(self), np.int64), np.zeros(self.n_columns, np.int64)
-        count_entries(self.indptr, self.indices, self.weights, by_row, by_column)
-        return by_row, by_column
-
-    def transposed(self) -> Rows:
-        """Return the same entries by column."""
-        matrix = sp.csr_matrix(
-            (self.weights, self.indices, self.indptr), shape=(len(self), self.n_columns)
-        ).T.tocsr()
-        return Rows(
-            matrix.indptr.astype(np.int64, copy=False),
-            matrix.indices.astype(np.int32, copy=False),
-            matrix.data,
-            len(self),
-        )
-
-
-def as_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> Rows:
-    """Check a scipy sparse matrix and return it as `Rows`; the caller's object stays untouched.
-
-    Parameters
-    ----------
-    matrix : scipy sparse matrix or array, (n, m)
-        Any format and number type; repeated entries are added up.
-    name : str
-        The argument's name, for the error.
-    n_columns : int, optional
-        The width it must have.
-
-    Raises
-    ------
-    InvalidInput
-        Not sparse, not two-dimensional, of another width, or with a weight that is negative,
-        infinite or not a number.
-    """
-    if not sp.issparse(matrix):
-        raise InvalidInput(
-            f"{name} must be a scipy sparse matrix, got {type(matrix).__name__}; "
-            "wrap it in scipy.sparse.csr_matrix"
-        )
-    if matrix.ndim != 2:  # noqa: PLR2004
-        raise InvalidInput(f"{name} must have two dimensions, got shape {matrix.shape}")
-    if matrix.dtype.kind not in "fiub":
-        raise InvalidInput(f"{name} must hold real numbers, got dtype {matrix.dtype}")
-    if n_columns is not None and matrix.shape[1] != n_columns:
-        raise InvalidInput(f"{name} must have {n_columns} columns, got shape {matrix.shape}")
-    csr = matrix.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy() if csr is matrix else csr
-        csr.sum_duplicates()
-    weights = csr.data.astype(np.float32, copy=False)
-    if len(weights):
-        low, high = float(weights.min()), float(weights.max())
-        if not (low >= 0.0 and high < np.inf):
-            where = int(np.flatnonzero(~((weights >= 0.0) & (weights < np.inf)))[0])
-            row = int(np.searchsorted(csr.indptr, where, side="right")) - 1
-            raise InvalidInput(
-                f"{name} must hold finite weights of at least 0, got {csr.data[where]} "
-                f"at row {row}, column {csr.indices[where]}"
-            )
-    return Rows(
-        plain_array(csr.indptr, np.int64),
-        plain_array(csr.indices, np.int32),
-        plain_array(weights, np.float32),
-        csr.shape[1],
-    )
-
-
-def plain_array(array: Any, dtype: type[Number]) -> NDArray[Number]:
-    """Return the array as kernels are compiled for: contiguous, aligned and writable.
-
-    Anything else, a view of received bytes for instance, is copied: it would be another type to
-    the compiler, and cost another compilation.
-    """
-    return np.require(array, dtype, ["C", "A", "W"])
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,22 @@ def test_a_warm_start_with_a_tolerance_skips_rows_and_says_so():
     )
 
 
+def test_a_warm_start_from_a_server_takes_its_items(model):
+    server = ALSModel(
+        model.item_factors,
+        model.item_counts,
+        objective=model.objective,
+        mean_user_count=model.mean_user_count,
+    )
+    cold: list[Iteration] = []
+    warm: list[Iteration] = []
+
+    ALS(8, iterations=1).fit(CASES["random"], callback=cold.append)
+    ALS(8, iterations=1).fit(CASES["random"], init=server, callback=warm.append)
+
+    assert warm[-1].loss < cold[-1].loss
+
+
 def test_a_warm_start_needs_as_many_factors(model):
     with pytest.raises(InvalidInput, match="init must have 4 factors, got 8"):
         ALS(4).fit(CASES["random"], init=model)
@@ -259,6 +275,21 @@ def test_a_saved_model_is_the_same_model(model, tmp_path):
     np.testing.assert_array_equal(
         loaded.fold_in_items(CASES["random"].T), model.fold_in_items(CASES["random"].T)
     )
+
+
+def test_a_model_without_users_is_saved_without_them(model, tmp_path):
+    server = ALSModel(
+        model.item_factors,
+        model.item_counts,
+        objective=model.objective,
+        mean_user_count=model.mean_user_count,
+    )
+    server.save(tmp_path / "items.npz")
+
+    loaded = ALSModel.load(tmp_path / "items.npz")
+
+    assert loaded.user_factors is None
+    assert loaded.digest() == server.digest()
 
 
 def test_a_model_can_be_saved_to_an_open_stream(model):
