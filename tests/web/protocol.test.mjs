@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import test from "node:test";
 
 import { ProtocolError, decode, encode, readClose } from "../../web/protocol.js";
-import { recs } from "./samples.js";
+import { recs } from "./samples.mjs";
 
 test("an unknown message type throws and names it", () => {
   assert.throws(() => decode('{"type":"mystery"}'), /unknown message type "mystery"/);

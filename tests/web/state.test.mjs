@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { UNCHANGED_AFTER_MS, initialState, isNewer, reduce } from "../../web/state.js";
-import { arrival, clicked, play, recs } from "./samples.js";
+import { arrival, clicked, play, recs } from "./samples.mjs";
 
 /** @param {any} value */
 function freeze(value) {
