@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -27,7 +28,7 @@ class Server:
         self._options = ["--port", str(self.port), "--directory", str(directory), *options]
 
     def run(self, action: str) -> None:
-        done = subprocess.run(  # noqa: S603 - our own script
+        done = subprocess.run(
             [*self._command, action, *self._options],
             check=False,
             capture_output=True,
@@ -57,14 +58,17 @@ class Server:
 
 
 def two_free_ports() -> int:
-    """Return a free port whose next one is free too: a broker's controller listens there."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
+    """Return a free port whose next one is free too: a broker's controller listens there.
+
+    From below the range that outgoing connections take theirs from, so that none takes the port of a
+    server that is being restarted.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000, 2), 1000):
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
+    raise AssertionError("no free port between 20000 and 32000")
 
 
 @pytest.fixture

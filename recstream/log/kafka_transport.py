@@ -2,14 +2,18 @@
 
 The agents are the same as on the embedded log (`recstream.log.transport`): a `BatchTopic` delivers
 lists of records, and ``await app.consumer.append(records, {tp: next_offset})`` appends over any
-topics and commits the group's offset, both or neither. Here that is a Kafka transaction of the
-partition's owner (`recstream.log.kafka.writers`); recovery and readers see committed records only.
+topics, all or nothing: a Kafka transaction of the partition's owner (`recstream.log.kafka.writers`).
+Recovery and readers see committed records only. The group's offset follows when Faust commits what
+was acknowledged, so an agent must know from its own rows what it has applied; they are part of the
+transaction.
 
 `app_options` gives an app this transport for a broker ``kafka://host:port``.
 """
 
 import asyncio
+import logging
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -33,8 +37,28 @@ SCHEME = "recstream-kafka"
 """What Faust knows this transport by; ``kafka://`` is its own driver, one message a record."""
 SESSION_TIMEOUT_S = 10.0
 """A worker that is silent for so long is taken for dead."""
+QUIET_S = 10.0
+LOGGERS = ("aiokafka", "aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher")
 FETCH_WAIT_MS = 100
 """How long a broker holds a fetch that finds nothing; a partition that is resumed waits as long."""
+
+
+class Quieter(logging.Filter):
+    """Lets a message of aiokafka pass once in ten seconds; an absent broker gives ten a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether this message was not told lately."""
+        if record.levelno < logging.WARNING:
+            return True
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(str(record.msg), -QUIET_S) < QUIET_S:
+            return False
+        self._told_s[str(record.msg)] = now_s
+        return True
 
 
 def app_options(settings: Settings) -> dict[str, Any]:
@@ -214,12 +238,17 @@ class Consumer(BatchDelivery, driver.Consumer):
         records: Sequence[NewRecord],
         offsets: Mapping[TopicPartition, int] | None = None,
     ) -> list[Position]:
-        """Append records and commit next offsets with them, in one transaction."""
+        """Append records in one transaction, as the owner of the partition whose offset is given.
+
+        Raises
+        ------
+        LogFenced
+            The partition was given to another worker: nothing was written, drop the work.
+        """
         if not offsets:
             return await asyncio.to_thread(self.transport.log.append, records)
-        positions = await asyncio.to_thread(self.transport.writers.append, records, offsets)
-        self.note_committed(offsets)
-        return positions
+        (tp,) = offsets
+        return await asyncio.to_thread(self.transport.writers.append, records, tp)
 
 
 class Transport(driver.Transport):
@@ -239,6 +268,10 @@ class Transport(driver.Transport):
         self._log: KafkaLog | None = None
         self._is_own = False
         self._writers: PartitionWriters | None = None
+        for name in LOGGERS:
+            logger = logging.getLogger(name)
+            if not any(isinstance(each, Quieter) for each in logger.filters):
+                logger.addFilter(Quieter())
 
     def use(self, log: KafkaLog) -> None:
         """Write through a log that is open already; who opened it closes it."""

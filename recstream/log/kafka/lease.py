@@ -30,7 +30,6 @@ class KafkaLease:
     """
 
     def __init__(self, event_log: KafkaLog, group: str, tp: TopicPartition) -> None:
-        self._log = event_log
         self._tp = tp
         self._problems = Problems()
         self._writers = event_log.writers(group)
@@ -72,8 +71,7 @@ class KafkaLease:
         """
         if not self._holds:
             raise LogFenced(f"the lease on {self._tp.topic} is another process's")
-        offset = self._log.high_watermark(*self._tp)
-        return self._writers.append(records, {self._tp: offset})
+        return self._writers.append(records, self._tp)
 
     def release(self) -> None:
         """Leave the group, so that another process goes on at once."""

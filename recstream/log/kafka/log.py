@@ -192,7 +192,7 @@ class KafkaLog:
         return positions
 
     def writers(self, group: str) -> PartitionWriters:
-        """Return what a member of a consumer group appends with: records and offset at once."""
+        """Return what a member of a consumer group appends with, for the partitions it owns."""
         return PartitionWriters(self, self.shared, group)
 
     def place(self, records: Sequence[NewRecord]) -> list[TopicPartition]:

@@ -1,28 +1,30 @@
-"""Appends whose records and offset belong together: one transactional producer for each partition owned.
+"""Appends that appear at once or not at all: one transactional producer for each partition owned.
 
-Kafka's transactions make a group of records, over any topics, and the consumer group's offset appear
-at once or not at all. The producer's name is the partition's, so that taking a partition over ends
-what its last owner had begun and refuses what it may still send: a worker that was taken for dead
-can't write past its successor.
+The producer's name is the partition's, so that taking a partition over ends what its last owner had
+begun and refuses what it may still send: a worker that was taken for dead can't write past its
+successor.
+
+The consumer group's offset is not part of the transaction: librdkafka can wait for ever in
+``send_offsets_to_transaction`` when the group's coordinator restarts (its issue 5456). The row that
+says how far the partition is applied is part of it, and that is what counts: records that come again
+because the offset was not committed yet are passed over.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
-from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from recstream.errors import InvalidInput, LogError, LogFenced, LogUnavailable
+from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.kafka.client import (
     REQUEST_TIMEOUT_S,
     Problems,
-    consumer_options,
     producer_options,
 )
 from recstream.log.port import NewRecord, Position, TopicPartition
@@ -53,7 +55,7 @@ class PartitionWriters:
     shared : dict
         `recstream.log.kafka.client.common`.
     group : str
-        The consumer group whose offsets are committed.
+        The consumer group whose members own partitions.
     """
 
     def __init__(self, event_log: KafkaLog, shared: dict[str, Any], group: str) -> None:
@@ -64,8 +66,6 @@ class PartitionWriters:
         self._writers: dict[TopicPartition, _Writer] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        # Never subscribed: it only says which group the offsets are of.
-        self._member = Consumer(consumer_options(shared, group))
 
     def own(self, tps: Collection[TopicPartition]) -> None:
         """Take partitions over: when this returns, their last owner can't write any more.
@@ -89,10 +89,8 @@ class PartitionWriters:
             for tp in tps:
                 self._writers.pop(tp, None)
 
-    def append(
-        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
-    ) -> list[Position]:
-        """Append records and commit the offset of one owned partition, both or neither.
+    def append(self, records: Sequence[NewRecord], tp: TopicPartition) -> list[Position]:
+        """Append records, all or none, as the owner of a partition.
 
         Waits while the log is unavailable, until `close`.
 
@@ -103,14 +101,13 @@ class PartitionWriters:
         LogUnavailable
             Closed while the log was away; it is not known whether anything was written.
         """
-        if len(offsets) != 1:
-            message = f"expected the offset of one partition, got {len(offsets)}"
-            raise InvalidInput(message)
-        ((tp, offset),) = offsets.items()
+        if not records:
+            return []
         placed = self._log.place(records)
-        for attempt in range(1_000_000):
+        attempt = 0
+        while True:
             try:
-                return self._writer_of(tp).append(records, placed, offset, self._member)
+                return self._writer_of(tp).append(records, placed)
             except LogUnavailable as error:
                 if attempt % _TELL_EVERY == 0:
                     log.warning(
@@ -118,21 +115,17 @@ class PartitionWriters:
                     )
                 if self._stopping.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)]):
                     raise
-                positions = self._resolve(tp, offset)
-                if positions is not None:
-                    return positions
-        raise LogUnavailable("gave up appending")
+                attempt += 1
 
     def close(self) -> None:
         """Give all partitions up, and stop waiting for a log that is away."""
         self._stopping.set()
         with self._lock:
             self._writers.clear()
-        self._member.close()
 
     def _writer(self, tp: TopicPartition) -> _Writer:
         name = f"{self._group}-{tp.topic}-{tp.partition}"
-        return _Writer(self._shared, name, tp, self._problems)
+        return _Writer(self._log, self._shared, name, tp, self._problems)
 
     def _writer_of(self, tp: TopicPartition) -> _Writer:
         with self._lock:
@@ -142,33 +135,19 @@ class PartitionWriters:
             raise LogFenced(message)
         return writer
 
-    def _resolve(self, tp: TopicPartition, offset: int) -> list[Position] | None:
-        """After an append without an answer: return its positions if it came about after all."""
-        writer = self._writer_of(tp)
-        if not writer.is_in_doubt:
-            return None
-        try:
-            writer.begin_anew()
-            held = self._log.committed(self._group).get(tp, 0)
-        except LogUnavailable:
-            return None
-        if held < offset:
-            return None
-        if any(position.offset < 0 for position in writer.positions):
-            message = (
-                f"{tp.topic}[{tp.partition}] up to {offset} was appended, but where is not known;"
-                " start the worker again, it recovers from the changelog"
-            )
-            raise LogError(message)
-        return writer.positions
-
 
 class _Writer:
     """The transactional producer of one partition."""
 
     def __init__(
-        self, shared: dict[str, Any], name: str, tp: TopicPartition, problems: Problems
+        self,
+        event_log: KafkaLog,
+        shared: dict[str, Any],
+        name: str,
+        tp: TopicPartition,
+        problems: Problems,
     ) -> None:
+        self._log = event_log
         self._options = producer_options(shared) | {
             "transactional.id": name,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
@@ -178,55 +157,57 @@ class _Writer:
         self._tp = tp
         self._problems = problems
         self._lock = threading.Lock()
-        self.positions: list[Position] = []
-        self.is_in_doubt = False
-        self.is_fenced = False
-        self.begin_anew()
+        self._positions: list[Position] = []
+        self._is_open = False
+        self._is_in_doubt = False
+        self._is_fenced = False
+        self._begin_anew()
 
-    def begin_anew(self) -> None:
+    def append(
+        self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]
+    ) -> list[Position]:
+        """Append in one transaction; called again with the same records after `LogUnavailable`."""
+        with self._lock:
+            if self._is_fenced:
+                raise self._fenced()
+            if self._is_open:
+                was_in_doubt = self._is_in_doubt
+                self._begin_anew()
+                if was_in_doubt and self._is_there(self._positions[0]):
+                    return self._positions
+            self._transact(records, placed)
+            return self._positions
+
+    def _begin_anew(self) -> None:
         """Make the producer; the broker ends what one of this name had begun."""
         self._producer = Producer(self._options)
         self._call("taking over", partial(self._producer.init_transactions, _OWN_TIMEOUT_S))
-        self.is_in_doubt = False
+        self._is_open = self._is_in_doubt = False
 
-    def append(
-        self,
-        records: Sequence[NewRecord],
-        placed: Sequence[TopicPartition],
-        offset: int,
-        member: Consumer,
-    ) -> list[Position]:
-        """Append in one transaction."""
-        with self._lock:
-            if self.is_fenced:
-                raise self._fenced()
-            if self.is_in_doubt:
-                self.begin_anew()
-            self.positions = [Position(*tp, -1) for tp in placed]
-            errors: list[KafkaError] = []
-            self.is_in_doubt = True
-            self._call("beginning", self._producer.begin_transaction)
-            for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
-                self._call(
-                    "appending",
-                    partial(self._produce, record, tp, partial(self._placed, errors, index)),
-                )
-            self._call(
-                "committing",
-                lambda: self._producer.send_offsets_to_transaction(
-                    [KafkaPartition(*self._tp, offset)],
-                    member.consumer_group_metadata(),
-                    REQUEST_TIMEOUT_S,
-                ),
-            )
-            self._producer.flush(REQUEST_TIMEOUT_S)
-            if errors:
-                self._abort()
-                raise self._problems.translate(KafkaException(errors[0]), "appending")
-            self._call("committing", partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
-            self._producer.flush(REQUEST_TIMEOUT_S)
-            self.is_in_doubt = False
-            return self.positions
+    def _transact(self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]) -> None:
+        self._positions = [Position(*tp, -1) for tp in placed]
+        errors: list[KafkaError] = []
+        self._is_open = True
+        self._call("beginning", self._producer.begin_transaction)
+        for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
+            on_delivery = partial(self._placed, errors, index)
+            self._call("appending", partial(self._produce, record, tp, on_delivery))
+        if self._producer.flush(REQUEST_TIMEOUT_S):
+            errors.append(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+        if errors:
+            self._abort()
+            raise self._problems.translate(KafkaException(errors[0]), "appending")
+        self._is_in_doubt = True
+        self._call("committing", partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
+        self._is_open = self._is_in_doubt = False
+
+    def _is_there(self, position: Position) -> bool:
+        """Return whether a record of a transaction can be read, now that it has ended either way.
+
+        Nobody else's record can have its offset.
+        """
+        found = self._log.read(position.topic, position.partition, position.offset, 1)
+        return bool(found) and found[0].offset == position.offset
 
     def _produce(
         self, record: NewRecord, tp: TopicPartition, on_delivery: Callable[..., None]
@@ -257,7 +238,7 @@ class _Writer:
         if error is not None:
             errors.append(error)
         else:
-            self.positions[index] = self.positions[index]._replace(offset=message.offset() or 0)
+            self._positions[index] = self._positions[index]._replace(offset=message.offset() or 0)
 
     def _abort(self) -> None:
         try:
@@ -265,7 +246,7 @@ class _Writer:
         except KafkaException as error:
             log.info("transaction not ended by itself, a new producer ends it: %s", error)
         else:
-            self.is_in_doubt = False
+            self._is_open = False
 
     def _call(self, doing: str, call: Callable[[], object]) -> None:
         try:
@@ -273,7 +254,7 @@ class _Writer:
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             if reason.code() in _FENCED:
-                self.is_fenced = True
+                self._is_fenced = True
                 raise self._fenced() from error
             if reason.txn_requires_abort():
                 self._abort()
