@@ -400,7 +400,7 @@ def _random(generator: np.random.Generator, moves_half_life: bool) -> Choice:
     return Choice(
         Proportions(
             unobserved_mass=float(np.exp(generator.uniform(math.log(0.5), math.log(400.0)))),
-            ridge=float(np.exp(generator.uniform(math.log(0.1), math.log(30.0)))),
+            ridge=float(np.exp(generator.uniform(math.log(0.05), math.log(30.0)))),
             positive_exponents=_pair(generator.uniform(0.0, 0.6, 2)),
             missing_exponents=_pair(generator.uniform(0.0, 0.4, 2)),
         ),
