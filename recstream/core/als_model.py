@@ -7,12 +7,12 @@ counts, the objective and the mean user count, and folds users in from their his
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recstream.core.als_file import digest_of, read_arrays, write_arrays
-from recstream.core.explaining import Contributions, split_scores
 from recstream.core.foldin import (
     Axes,
     Plan,
@@ -25,6 +25,7 @@ from recstream.core.foldin import (
 )
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.pool import pool
+from recstream.core.kernels.shares import list_shares
 from recstream.core.objective import Objective, count_weights, mean_count
 from recstream.core.rows import Rows, as_counts, as_factors, as_positive, as_rows, plain_array
 from recstream.errors import ArtifactCorrupt, InvalidInput
@@ -32,6 +33,25 @@ from recstream.errors import ArtifactCorrupt, InvalidInput
 __all__ = ["ALSModel", "Contributions"]
 
 FORMAT = "recstream-als-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """How much each entry of one history adds to the scores of some items.
+
+    Attributes
+    ----------
+    items : (n,) int32
+        The items shown.
+    history : (h,) int32
+        The items of the history, in its order.
+    shares : (n, h) float64
+        ``shares[a].sum()`` is the score of ``items[a]``, up to float32 rounding of that score.
+    """
+
+    items: Int32s
+    history: Int32s
+    shares: Float64s
 
 
 class ALSModel:
@@ -330,8 +350,8 @@ class ALSModel:
     def explain_list(self, interactions: object, items: Int32s) -> Contributions:
         """Return what each entry of one history adds to the scores of several items.
 
-        One factorisation serves the whole list: ``min(h, d)² max(h, d) + N h d`` multiply-adds
-        for a history of h entries and N items, in float64.
+        One factorisation serves the whole list; see `list_shares` for its cost. The shares of an
+        item have the same bits in any list.
         """
         rows = as_rows(interactions, "interactions", n_columns=self.n_items)
         if len(rows) != 1:
@@ -342,8 +362,11 @@ class ALSModel:
         ):
             raise InvalidInput(f"items must be rows from 0 to {self.n_items - 1}, got {items!r}")
         weights, diagonal = self._system(rows)
-        shares = split_scores(
-            self.item_factors[rows.indices], self.item_factors[shown], weights, diagonal
+        shares = list_shares(
+            self.item_factors[rows.indices].astype(np.float64),
+            weights,
+            self.item_factors[shown].astype(np.float64),
+            diagonal,
         )
         return Contributions(shown, rows.indices.copy(), shares)
 
