@@ -24,41 +24,35 @@ from recstream.core.als import Iteration
 from recstream.core.model import Generation
 from recstream.core.records import (
     ControlRecord,
-    DeltaAnnounced,
     GenerationAnnounced,
     ModelRecord,
-    TrainingProgress,
     TrainingRequested,
 )
 from recstream.errors import LogError, LogFenced, LogUnavailable
 from recstream.log import open_log
-from recstream.log.port import EventLog, NewRecord, Record, TopicPartition
+from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import (
     CONTROL,
     MODELS,
-    PIPELINE,
     TopicSpec,
     histories_changelog,
     topic_specs,
 )
-from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
 from recstream.model_feed import ModelFeed
-from recstream.model_store import ModelStore, artifact_name, open_store, pack, prune
+from recstream.model_store import ModelStore, open_store
 from recstream.settings import Settings
+from recstream.stream.announce import Announcer
 from recstream.stream.clock import system_clock_ms
 from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Group
 from recstream.stream.lease import Lease, lease_for
+from recstream.stream.schedule import Schedule
 from recstream.stream.training import Snapshot, Trained, hyperparameters, resume, train
 
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 5_000
 LEASE_EVERY_S = 1.0
-QUIET_S = 0.7
-"""A first training waits until events stop coming for so long, or `PATIENCE_S` is over."""
-PATIENCE_S = 4.0
-RETRY_S = 10.0
 
 _encode = msgspec.json.Encoder().encode
 _decode_control = msgspec.json.Decoder(ControlRecord).decode
@@ -128,6 +122,9 @@ class Trainer:
             *(TopicPartition(self._changelog, each) for each in range(settings.partitions)),
             TopicPartition(CONTROL, 0),
         ]
+        self._announcer = Announcer(
+            event_log, store, lease, clock_ms=clock_ms, keep=settings.keep_generations
+        )
         self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in sources})
         self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
         self._follower = Follower()
@@ -139,12 +136,10 @@ class Trainer:
         self._is_active = False
         self._is_caught_up = False
         self._request: TrainingRequested | None = None
-        self._n_trained_events = 0
-        self._trained_at = monotonic()
+        self._schedule = Schedule(settings)
+        self._started_at = 0.0
         self._next_delta = 0.0
         self._next_lease = 0.0
-        self._waiting_since: float | None = None
-        self._moved_at = monotonic()
 
     @property
     def generation(self) -> Generation | None:
@@ -177,7 +172,7 @@ class Trainer:
             return
         if self._training is not None:
             if self._training.done():
-                self._finish_training()
+                self._finish_training(self._training)
         elif self._is_due():
             self._start_training()
         if monotonic() >= self._next_delta:
@@ -202,7 +197,7 @@ class Trainer:
         groups = self._follower.apply(rows)
         for group in groups:
             if group.users:
-                self._moved_at = monotonic()
+                self._schedule.moved()
                 if self._deltas is not None:
                     self._deltas.touch(group.users, group.touches)
                 if self._training is not None:
@@ -242,9 +237,12 @@ class Trainer:
         return self._is_active and self._serving is not None
 
     def _stand_by(self) -> None:
+        """Leave the models to another trainer; a training under way is thrown away."""
         self._is_active = False
         self._deltas = None
         self._serving = None
+        self._training = None
+        self._since_snapshot = []
 
     def _resume(self) -> None:
         """Go on from what the log says: its newest generation, or generation 0."""
@@ -254,19 +252,17 @@ class Trainer:
         finally:
             feed.close()
         log.info("trainer active generation=%s", None if stored is None else stored.number)
-        self._waiting_since = None
-        self._trained_at = monotonic()
-        self._n_trained_events = 0
+        self._schedule.trained(0)
         snapshot = self._snapshot()
         if moved is None or stored is None:
-            self._announce(self._train(snapshot, 0, None, None), 0.0)
+            self._publish(self._train(snapshot, 0, None, None), 0.0)
             return
         self._serving = stored
         trained, unknown = resume(moved, snapshot)
         self._deltas = Deltas(trained)
         self._deltas.touch(unknown.users, unknown.touches)
         if stored.offsets == snapshot.offsets:
-            self._n_trained_events = snapshot.n_events
+            self._schedule.trained(snapshot.n_events)
         if self._request is not None and self._answered(self._request):
             self._request = None
 
@@ -292,21 +288,7 @@ class Trainer:
             return False
         if self._request is not None:
             return True
-        n_events = self._follower.n_events
-        new = n_events - self._n_trained_events
-        least = self._settings.train_min_events
-        if n_events < least or new <= 0:
-            return False
-        doubled = max(least, self._n_trained_events)
-        waited = monotonic() - self._trained_at
-        if new < min(self._settings.train_every_events, doubled) and (
-            waited < self._settings.train_every_s
-        ):
-            return False
-        now = monotonic()
-        if self._waiting_since is None:
-            self._waiting_since = now
-        return now - self._moved_at >= QUIET_S or now - self._waiting_since >= PATIENCE_S
+        return self._schedule.is_due(self._follower.n_events)
 
     def _snapshot(self) -> Snapshot:
         """Return the histories as they are now; later changes leave it alone."""
@@ -319,13 +301,14 @@ class Trainer:
             return
         snapshot = self._snapshot()
         self._since_snapshot = []
-        self._waiting_since = None
         self._request = None
-        self._n_trained_events = snapshot.n_events
-        self._trained_at = monotonic()
+        self._schedule.trained(snapshot.n_events)
+        self._started_at = monotonic()
         number = parent.number + 1
-        self._tell("training", number, detail=f"{len(snapshot.users)} users")
-        self._training = self._thread.submit(self._train, snapshot, number, parent, self._tell)
+        self._announcer.tell("training", number, detail=f"{len(snapshot.users)} users")
+        self._training = self._thread.submit(
+            self._train, snapshot, number, parent, self._announcer.tell
+        )
 
     def _train(
         self,
@@ -360,64 +343,27 @@ class Trainer:
             callback=progress,
         )
 
-    def _finish_training(self) -> None:
-        training, self._training = self._training, None
-        if training is None:
-            return
-        seconds = monotonic() - self._trained_at
+    def _finish_training(self, training: Future[Trained]) -> None:
+        """Publish what a training gave; while the log is unavailable, it is kept for the next turn."""
+        seconds = monotonic() - self._started_at
         try:
-            trained = training.result()
-            self._announce(trained, seconds)
+            self._publish(training.result(), seconds)
         except LogError:
             raise
         except Exception as error:  # the serving generation goes on; the next training may do
             log.exception("training failed")
-            self._tell("failed", 0, seconds=seconds, detail=str(error))
-            self._trained_at = monotonic() + RETRY_S
-            return
-        if self._deltas is not None:
-            for group in self._since_snapshot:
-                self._deltas.touch(group.users, group.touches)
+            self._announcer.tell("failed", 0, seconds=seconds, detail=str(error))
+        else:
+            if self._deltas is not None:
+                for group in self._since_snapshot:
+                    self._deltas.touch(group.users, group.touches)
+        self._training = None
         self._since_snapshot = []
 
-    def _announce(self, trained: Trained, seconds: float) -> None:
-        """Keep the artifact, then tell of it: whoever reads the announcement finds the artifact."""
-        generation = trained.generation
-        digest, content = pack(generation)
-        name = artifact_name(generation.number, digest)
-        self._store.put(name, content)
-        announced = GenerationAnnounced(
-            generation=generation.number,
-            parent=generation.parent,
-            artifact=name,
-            digest=digest,
-            offsets=generation.offsets,
-            hyperparameters=generation.hyperparameters,
-            seed=generation.seed,
-            n_users=len(trained.user_ids),
-            n_items=generation.n_items,
-            n_interactions=trained.n_interactions,
-            loss=trained.loss,
-            train_seconds=round(seconds, 3),
-            created_ts=self._clock_ms(),
-        )
-        self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
-        self._serving = generation
+    def _publish(self, trained: Trained, seconds: float) -> None:
+        self._announcer.generation(trained, seconds)
+        self._serving = trained.generation
         self._deltas = Deltas(trained)
-        prune(self._store, self._settings.keep_generations)
-        MODEL_GENERATION.set(generation.number)
-        if generation.number:
-            TRAINING_DURATION.observe(seconds)
-        log.info(
-            "model published generation=%d users=%d items=%d entries=%d seconds=%.2f bytes=%d",
-            generation.number,
-            len(trained.user_ids),
-            generation.n_items,
-            trained.n_interactions,
-            seconds,
-            len(content),
-        )
-        self._tell("done", generation.number, seconds=seconds)
 
     def _send_delta(self) -> None:
         if self._deltas is None:
@@ -426,39 +372,7 @@ class Trainer:
             self._follower.users, self._follower.offsets, now_ms=self._clock_ms()
         )
         if delta is not None:
-            self._lease.append([NewRecord(MODELS, b"delta", encode_model(delta))])
-
-    def _tell(
-        self,
-        state: str,
-        generation: int,
-        *,
-        iteration: int = 0,
-        iterations: int = 0,
-        seconds: float = 0.0,
-        detail: str = "",
-    ) -> None:
-        """Tell people what is going on; nothing depends on it, so a full disk does not matter here."""
-        progress = msgspec.convert(
-            {
-                "type": "training",
-                "state": state,
-                "generation": generation,
-                "iteration": iteration,
-                "iterations": iterations,
-                "seconds": round(seconds, 3),
-                "detail": detail,
-                "ts": self._clock_ms(),
-            },
-            TrainingProgress,
-        )
-        with contextlib.suppress(LogError):
-            self._log.append([NewRecord(PIPELINE, b"trainer", _encode(progress))])
-
-
-def encode_model(record: DeltaAnnounced | GenerationAnnounced) -> bytes:
-    """Return a record of the models topic as JSON."""
-    return _encode(record)
+            self._announcer.delta(delta)
 
 
 @contextlib.contextmanager

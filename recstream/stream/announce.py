@@ -1,0 +1,120 @@
+"""Step 6 of the flow: what a trainer tells: generations, deltas, and how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced, TrainingProgress
+from recstream.errors import LogError
+from recstream.log.port import EventLog, NewRecord
+from recstream.log.topics import MODELS, PIPELINE
+from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
+from recstream.model_store import ModelStore, artifact_name, pack, prune
+from recstream.stream.lease import Lease
+from recstream.stream.training import Trained
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Announcer:
+    """Writes artifacts, announcements and progress.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    store : ModelStore
+    lease : Lease
+        Announcements are refused by the log when another trainer is active.
+    clock_ms : callable
+    keep : int
+        Artifacts kept.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        store: ModelStore,
+        lease: Lease,
+        *,
+        clock_ms: Callable[[], int],
+        keep: int,
+    ) -> None:
+        self._log = event_log
+        self._store = store
+        self._lease = lease
+        self._clock_ms = clock_ms
+        self._keep = keep
+
+    def generation(self, trained: Trained, seconds: float) -> None:
+        """Keep the artifact, then tell of it: whoever reads the announcement finds the artifact."""
+        generation = trained.generation
+        digest, content = pack(generation)
+        name = artifact_name(generation.number, digest)
+        self._store.put(name, content)
+        announced = GenerationAnnounced(
+            generation=generation.number,
+            parent=generation.parent,
+            artifact=name,
+            digest=digest,
+            offsets=generation.offsets,
+            hyperparameters=generation.hyperparameters,
+            seed=generation.seed,
+            n_users=len(trained.user_ids),
+            n_items=generation.n_items,
+            n_interactions=trained.n_interactions,
+            loss=trained.loss,
+            train_seconds=round(seconds, 3),
+            created_ts=self._clock_ms(),
+        )
+        self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
+        prune(self._store, self._keep)
+        MODEL_GENERATION.set(generation.number)
+        if trained.model is not None:
+            TRAINING_DURATION.observe(seconds)
+        log.info(
+            "model published generation=%d users=%d items=%d entries=%d seconds=%.2f bytes=%d",
+            generation.number,
+            len(trained.user_ids),
+            generation.n_items,
+            trained.n_interactions,
+            seconds,
+            len(content),
+        )
+        self.tell("done", generation.number, seconds=seconds)
+
+    def delta(self, delta: DeltaAnnounced) -> None:
+        """Tell which items moved."""
+        self._lease.append([NewRecord(MODELS, b"delta", _encode(delta))])
+
+    def tell(
+        self,
+        state: str,
+        generation: int,
+        *,
+        iteration: int = 0,
+        iterations: int = 0,
+        seconds: float = 0.0,
+        detail: str = "",
+    ) -> None:
+        """Tell people what is going on; nothing depends on it, so a full disk does not matter here."""
+        progress = msgspec.convert(
+            {
+                "type": "training",
+                "state": state,
+                "generation": generation,
+                "iteration": iteration,
+                "iterations": iterations,
+                "seconds": round(seconds, 3),
+                "detail": detail,
+                "ts": self._clock_ms(),
+            },
+            TrainingProgress,
+        )
+        with contextlib.suppress(LogError):
+            self._log.append([NewRecord(PIPELINE, b"trainer", _encode(progress))])

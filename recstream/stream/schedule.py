@@ -1,0 +1,58 @@
+"""Step 5 of the flow: when a training is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from recstream.settings import Settings
+
+QUIET_S = 0.7
+PATIENCE_S = 4.0
+
+
+class Schedule:
+    """Says when to train: every so many events, or so many seconds, or when events have doubled.
+
+    Early on, doubling brings a young shop a model soon; later the settings' intervals hold. When a
+    training is due it still waits until events pause for `QUIET_S`, at most `PATIENCE_S`: an import
+    that is under way is worth having whole.
+
+    Parameters
+    ----------
+    settings : Settings
+    clock : callable
+        Seconds, monotonic.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._n_trained = 0
+        self._trained_at = clock()
+        self._moved_at = clock()
+        self._waiting_since: float | None = None
+
+    def moved(self) -> None:
+        """Note that events came."""
+        self._moved_at = self._clock()
+
+    def trained(self, n_events: int) -> None:
+        """Note that a training covers so many events."""
+        self._n_trained = n_events
+        self._trained_at = self._clock()
+        self._waiting_since = None
+
+    def is_due(self, n_events: int) -> bool:
+        """Return whether to train now that there are so many events."""
+        new = n_events - self._n_trained
+        least = self._settings.train_min_events
+        if n_events < least or new <= 0:
+            return False
+        now = self._clock()
+        enough = min(self._settings.train_every_events, max(least, self._n_trained))
+        if new < enough and now - self._trained_at < self._settings.train_every_s:
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return now - self._moved_at >= QUIET_S or now - self._waiting_since >= PATIENCE_S
