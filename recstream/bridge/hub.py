@@ -19,6 +19,7 @@ from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, Record, TopicPartition
 
 STATUS_EVERY_S = 0.1
+SLICE_PEERS = 250
 
 
 class Snapshots(Protocol):
@@ -179,9 +180,15 @@ class Hub:
     def _send_status(self) -> None:
         self._status_timer = None
         self._status_at_s = asyncio.get_running_loop().time()
-        message = self._snapshots.pipeline()
-        for peer in tuple(self._pipeline):
-            peer.offer(message)
+        self._broadcast(self._snapshots.pipeline(), tuple(self._pipeline))
+
+    def _broadcast(self, message: Outgoing, peers: Sequence[Peer]) -> None:
+        """Send a message to some peers and to the rest a little later: lists may go in between."""
+        for peer in peers[:SLICE_PEERS]:
+            if peer in self._pipeline:
+                peer.offer(message)
+        if rest := peers[SLICE_PEERS:]:
+            asyncio.get_running_loop().call_soon(self._broadcast, message, rest)
 
     def publish_log(self, records: Sequence[Record]) -> None:
         """Pass records of followed partitions on to the `log` channel."""

@@ -180,18 +180,16 @@ class Bridge:
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
         return f"http://{f'[{shown}]' if ':' in shown and shown[0] != '[' else shown}:{port}"
 
-    def serve(self) -> None:
-        """Answer requests until `stop`."""
-        self._server.serve_until_stopped()
-
     def stop(self) -> None:
         """Stop answering, tell every client to come back (1012), close everything."""
-        self._server.shut()
+        self._server.stop()
         self._stack.close()
 
     def __enter__(self) -> Self:
         """Serve in a thread."""
-        self._thread = threading.Thread(target=self.serve, name="http", daemon=True)
+        # Prepared here: a server that is stopped before its thread prepared it would never end.
+        self._server.prepare()
+        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
         self._thread.start()
         return self
 
@@ -337,12 +335,3 @@ class _HttpServer(wsgi.Server):
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
         """Log as the rest of recstream does."""
         log.log(level, "http server: %s", msg, exc_info=traceback)
-
-    def serve_until_stopped(self) -> None:
-        """Answer requests until `shut`."""
-        self.prepare()
-        self.serve()
-
-    def shut(self) -> None:
-        """Stop answering, once the requests under way are done."""
-        self.stop()

@@ -1,0 +1,297 @@
+"""Scenario `event_to_browser`: event acknowledged over REST → list received on a WebSocket.
+
+Runs the real roles, each its own process, on an embedded log filled with ml-latest-small and a model
+trained on it. Clients hold one WebSocket a user; events are posted in an open loop at a fixed rate,
+so that a slow answer delays nobody else's. ::
+
+    python scripts/bench/freshness.py                      # 200 events/s for 30 s
+    python scripts/bench/freshness.py --rate 400 --json
+    python scripts/bench/freshness.py --data-dir DIR       # keeps the imported log for the next run
+
+Events whose list did not change cause no push; they are counted, not measured. Client and roles share
+the machine, so the load generator's own work is part of what is measured. Beside it stands the plain
+reference: a TCP round trip through an asyncio echo server in another process, at the same rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from datasets import data_folder
+from websockets.asyncio.client import connect
+
+READY_S = 120.0
+TYPES = ("view", "view", "view", "click", "cart", "purchase", "like")
+
+
+def recstream(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "recstream", *arguments]
+
+
+@contextmanager
+def roles(directory: Path) -> Iterator[str]:
+    """Run the roles and yield the bridge's address."""
+    with (directory / "up.log").open("wb") as out:
+        up = subprocess.Popen(  # noqa: S603 - our own command
+            recstream(
+                *("up", "--data-dir", str(directory), "--port", "0"),
+                *("--shop", "none", "--traffic", "0", "--no-open"),
+            ),
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        yield wait_for(lambda: json.loads((directory / "bridge.json").read_text())["url"])
+    finally:
+        up.send_signal(signal.SIGINT)
+        up.wait(30)
+
+
+def wait_for(value: Any, is_good: Any = bool) -> Any:
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
+        try:
+            found = value()
+            if is_good(found):
+                return found
+        except (OSError, ValueError, KeyError):
+            pass
+        time.sleep(0.2)
+    message = "the roles did not become ready; see up.log in the data directory"
+    raise SystemExit(message)
+
+
+def fetch(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own bridge
+        return json.load(answer)
+
+
+class Poster:
+    """One kept-alive HTTP connection that posts events one after the other."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def post(self, host: str, event: dict[str, Any]) -> int:
+        body = json.dumps(event).encode()
+        self._writer.write(
+            b"POST /v1/events HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (host.encode(), len(body), body)
+        )
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        await self._reader.readexactly(length)
+        return int(head.split(b" ", 2)[1])
+
+
+class Run:
+    """What is known of each event: when it was due, posted, acknowledged, and its list received."""
+
+    def __init__(self) -> None:
+        self.due: dict[str, float] = {}
+        self.acknowledged: dict[str, float] = {}
+        self.received: dict[str, tuple[float, dict[str, Any]]] = {}
+        self.failed = 0
+
+    async def listen(self, url: str, user: str, ready: asyncio.Semaphore) -> None:
+        async with connect(
+            f"{url}/v1/ws", subprotocols=["recstream.v1"], compression=None, max_size=None
+        ) as socket:
+            subs = [{"ch": "recs"}]
+            await socket.send(json.dumps({"type": "hello", "user": user, "subs": subs}))
+            await socket.recv()
+            ready.release()
+            async for raw in socket:
+                at = time.perf_counter()
+                message = json.loads(raw)
+                told = message["lineage"].get("event_id", "")
+                if told in self.due and told not in self.received:
+                    times = message["lineage"] | {"received_ts": time.time() * 1000}  # noqa: TID251
+                    self.received[told] = (at, times)
+
+    async def drive(
+        self, host: str, users: list[str], items: list[str], rate: float, seconds: float
+    ) -> None:
+        free: asyncio.Queue[Poster] = asyncio.Queue()
+        for _ in range(24):
+            free.put_nowait(Poster(*await asyncio.open_connection(*host.split(":"))))
+        chance = random.Random(0)  # noqa: S311
+        started = time.perf_counter()
+        tasks = []
+        for number in range(int(rate * seconds)):
+            due = started + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            event = {
+                "id": f"bench-{os.getpid()}-{len(self.due)}",
+                "type": chance.choice(TYPES),
+                "user": users[number % len(users)],
+                "item": chance.choice(items),
+            }
+            self.due[event["id"]] = due
+            tasks.append(asyncio.create_task(self._post(free, host, event)))
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(1.0)
+
+    async def _post(self, free: asyncio.Queue[Poster], host: str, event: dict[str, Any]) -> None:
+        poster = await free.get()
+        status = await poster.post(host, event)
+        if status == 202:
+            self.acknowledged[event["id"]] = time.perf_counter()
+        else:
+            self.failed += 1
+        free.put_nowait(poster)
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    if not ordered:
+        return {}
+    return {
+        name: round(ordered[min(len(ordered) - 1, int(len(ordered) * part))], 2)
+        for name, part in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+    }
+
+
+async def measure(url: str, options: argparse.Namespace) -> dict[str, Any]:
+    host = url.removeprefix("http://")
+    users = [str(number) for number in range(1, options.users + 1)]
+    items = [f"{number}" for number in range(1, 3000)]
+    run = Run()
+    ready = asyncio.Semaphore(0)
+    listeners = [
+        asyncio.create_task(run.listen(url.replace("http", "ws"), user, ready)) for user in users
+    ]
+    for _ in users:
+        await ready.acquire()
+    await run.drive(host, users, items, options.rate, options.warm_up)
+    warm = set(run.due)
+    await run.drive(host, users, items, options.rate, options.seconds)
+    for listener in listeners:
+        listener.cancel()
+    measured = [name for name in run.received if name not in warm and name in run.acknowledged]
+    lineages = [run.received[name][1] for name in measured]
+    return {
+        "events": len(run.due) - len(warm),
+        "refused": run.failed,
+        "lists": len(measured),
+        "due_to_acknowledged_ms": percentiles(
+            [1000 * (run.acknowledged[name] - run.due[name]) for name in measured]
+        ),
+        "acknowledged_to_received_ms": percentiles(
+            [max(0.0, 1000 * (run.received[n][0] - run.acknowledged[n])) for n in measured]
+        ),
+        "due_to_received_ms": percentiles(
+            [1000 * (run.received[name][0] - run.due[name]) for name in measured]
+        ),
+        "appended_to_folded_ms": percentiles(
+            [float(t["folded_ts"] - t["appended_ts"]) for t in lineages]
+        ),
+        "folded_to_published_ms": percentiles(
+            [float(t["published_ts"] - t["folded_ts"]) for t in lineages]
+        ),
+        "published_to_received_ms": percentiles(
+            [t["received_ts"] - t["published_ts"] for t in lineages]
+        ),
+    }
+
+
+ECHO = """
+import asyncio
+async def echo(reader, writer):
+    while line := await reader.readline():
+        writer.write(line)
+async def main():
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+
+
+async def reference(rate: float, seconds: float) -> dict[str, float]:
+    """Return round trips through an echo server in another process, in milliseconds."""
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ECHO, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        port = int(await server.stdout.readline())
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        trips = []
+        for _ in range(int(rate * seconds)):
+            at = time.perf_counter()
+            writer.write(b"x" * 200 + b"\n")
+            await reader.readline()
+            trips.append(1000 * (time.perf_counter() - at))
+            await asyncio.sleep(1 / rate)
+        return percentiles(trips)
+    finally:
+        server.terminate()
+        await server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--rate", type=float, default=200.0, help="events a second")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before measuring")
+    parser.add_argument("--users", type=int, default=200, help="users, one WebSocket each")
+    parser.add_argument("--data-dir", type=Path, help="kept; default: a temporary one")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = options.data_dir or Path(temporary)
+        if not (directory / "log.db").exists():
+            command = recstream(
+                *("import", "movielens", str(data_folder() / "ml-latest-small")),
+                *("--data-dir", str(directory)),
+            )
+            subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603 - our own command
+        (directory / "bridge.json").unlink(missing_ok=True)
+        with roles(directory) as url:
+
+            def pipeline() -> dict[str, Any]:
+                return fetch(f"{url}/v1/pipeline")
+
+            def is_trained(told: dict[str, Any]) -> bool:
+                workers = told.get("workers", [])
+                return (
+                    told.get("generation", 0) >= 1
+                    and fetch(f"{url}/v1/models")["serving"] == told["generation"]
+                    and any(one["generation"] == told["generation"] for one in workers)
+                    and told.get("lag", 0) == 0
+                )
+
+            told = wait_for(pipeline, is_trained)
+            result = asyncio.run(measure(url, options))
+            result["echo_round_trip_ms"] = asyncio.run(reference(options.rate, 3.0))
+        result |= {"rate": options.rate, "users": options.users, "model": told["model"]["n_items"]}
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['rate']:g} events/s, {result['users']} users, {result['model']} items")
+    print(f"{result['events']} events, {result['lists']} lists, {result['refused']} refused")
+    for name, values in result.items():
+        if isinstance(values, dict):
+            shown = "  ".join(f"{key} {value:8.2f}" for key, value in values.items())
+            print(f"{name:30} {shown}")
+
+
+if __name__ == "__main__":
+    main()
