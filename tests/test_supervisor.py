@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -187,9 +188,12 @@ def abandoned(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     command = [sys.executable, "-c", SUPERVISES, str(tmp_path), program]
     parent = subprocess.Popen(command)
     wait_until(Path(started).exists, "the role starts")
-    yield parent, int(Path(started).read_text())
+    child = int(Path(started).read_text())
+    yield parent, child
     parent.kill()
     parent.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)  # also where it was left stopped
 
 
 def test_a_role_ends_when_its_supervisor_is_killed(
