@@ -255,6 +255,40 @@ async def test_a_slow_agent_is_handed_a_bounded_number_of_batches(
         await until(lambda: n_seen == 6_000)
 
 
+async def test_a_batch_that_faust_threw_away_comes_again_before_a_later_one_is_committed(
+    log: EmbeddedLog, url: str, tmp_path: Path
+) -> None:
+    app = new_app(url, tmp_path)
+    goes_on = asyncio.Event()
+    seen: list[int] = []
+    refused = 0
+
+    @app.agent(BatchTopic.of(app, "events", partitions=PARTITIONS))
+    async def effects(stream: StreamT[list[Record]]) -> None:
+        nonlocal refused
+        async for batch in stream:
+            await goes_on.wait()
+            try:
+                await cast(Consumer, app.consumer).append(
+                    [], {TopicPartition("events", 0): batch[-1].offset + 1}
+                )
+            except LogFenced:
+                refused += 1
+                continue
+            seen.extend(record.offset for record in batch)
+
+    log.append([NewRecord("events", b"k", b"", 0) for _ in range(5_000)])
+    async with running(app):
+        consumer = cast(Consumer, app.consumer)
+        await until(lambda: len(consumer._delivered[TP("events", 0)]) == 2)
+        app.flow_control.resume()  # empties the queues, as it does at a rebalance
+        goes_on.set()
+        await until(lambda: committed(log) == 5_000)
+
+    assert seen == list(range(5_000))
+    assert refused > 0
+
+
 async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:

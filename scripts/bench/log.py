@@ -1,0 +1,244 @@
+"""How fast the embedded log appends, reads and wakes, beside SQLite rows and the bare file system.
+
+    python scripts/bench/log.py [--records 200000] [--rounds 5] [--json]
+
+All contenders write the same 95-byte events in batches of 1,000 in the same folder, in turns, so
+that a busy machine slows all of them. The bare file is the physical limit: the same bytes written
+and flushed to the disk, and read back without looking at them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from recstream.log import open_log
+from recstream.log.port import NewRecord, TopicPartition
+from recstream.log.topics import TopicSpec
+
+TOPIC = "recstream.interactions"
+PARTITIONS = 4
+BATCH = 1_000
+EVENT = b'{"id":"01J8ZQ4N3T8V7K5B2M1C9X6W0D","type":"view","user":"u%05d","item":"p%05d","ts":1763805600123}'
+
+TAILS = """
+import sys, time
+from recstream.log import open_log
+from recstream.log.port import TopicPartition
+log = open_log(sys.argv[1])
+tail = log.tail({TopicPartition("wake", 0): 0})
+print("ready", flush=True)
+n = int(sys.argv[2])
+seen = []
+while len(seen) < n:
+    for record in tail.poll(1.0):
+        seen.append((time.perf_counter_ns() - int(record.value)) / 1e6)
+before = time.process_time()
+tail.poll(2.0)
+print(*seen, (time.process_time() - before) / 2.0, flush=True)
+"""
+
+
+def events(count: int) -> list[tuple[bytes, bytes]]:
+    """Return users and events; the same for every contender."""
+    return [(b"u%05d" % (n * 7919 % 20_000), EVENT % (n % 20_000, n % 5_000)) for n in range(count)]
+
+
+def embedded(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[float, float]:
+    """Append and read through the log; return the seconds of each."""
+    log = open_log(f"embedded://{folder}/{sync}.db?sync={sync}")
+    log.create_topics([TopicSpec(TOPIC, PARTITIONS)])
+    records = [NewRecord(TOPIC, key, value) for key, value in data]
+    append_s = timed(
+        lambda: [log.append(records[at : at + BATCH]) for at in range(0, len(records), BATCH)]
+    )
+
+    def read_all() -> None:
+        n_read = 0
+        for partition in range(PARTITIONS):
+            offset = 0
+            while found := log.read(TOPIC, partition, offset):
+                n_read += len(found)
+                offset = found[-1].offset + 1
+        require(n_read == len(data), f"read {n_read} records of {len(data)}")
+
+    read_s = timed(read_all)
+    log.close()
+    return append_s, read_s
+
+
+def sqlite_rows(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[float, float]:
+    """Do the same with one SQLite row a record and one transaction a batch."""
+    connection = sqlite3.connect(folder / f"rows-{sync}.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA synchronous={sync}")
+    connection.execute("CREATE TABLE rec (off INTEGER PRIMARY KEY, ts INTEGER, key BLOB, val BLOB)")
+
+    def append_all() -> None:
+        for at in range(0, len(data), BATCH):
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "INSERT INTO rec VALUES (?, 1763805600123, ?, ?)",
+                [(at + n, *pair) for n, pair in enumerate(data[at : at + BATCH])],
+            )
+            connection.execute("COMMIT")
+
+    def read_all() -> None:
+        at = 0
+        while rows := connection.execute(
+            "SELECT off, ts, key, val FROM rec WHERE off >= ? LIMIT 1000", (at,)
+        ).fetchall():
+            at = rows[-1][0] + 1
+        require(at == len(data), f"read {at} rows of {len(data)}")
+
+    result = timed(append_all), timed(read_all)
+    connection.close()
+    return result
+
+
+def bare_file(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[float, float]:
+    """Write and flush the same bytes, and read them back without looking at them."""
+    chunks = [
+        b"".join(key + value for key, value in data[at : at + BATCH])
+        for at in range(0, len(data), BATCH)
+    ]
+    path = folder / f"bare-{sync}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def append_all() -> None:
+        for chunk in chunks:
+            os.write(descriptor, chunk)
+            if sync == "full":
+                os.fdatasync(descriptor)
+
+    append_s = timed(append_all)
+    os.close(descriptor)
+    return append_s, timed(path.read_bytes)
+
+
+def wake_ups(folder: Path, sync: str, count: int = 400) -> tuple[list[float], float]:
+    """Return milliseconds from before an append to another process that has the record, and the idle CPU share."""
+    url = f"embedded://{folder}/wake-{sync}.db?sync={sync}"
+    log = open_log(url)
+    log.create_topics([TopicSpec("wake", 1)])
+    tails = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", TAILS, url, str(count)], stdout=subprocess.PIPE, text=True
+    )
+    require(tails.stdout is not None and tails.stdout.readline() == "ready\n", "the tail failed")
+    for _ in range(count):
+        log.append([NewRecord("wake", None, b"%d" % time.perf_counter_ns())])
+        time.sleep(0.005)
+    *latencies, idle = map(float, tails.communicate()[0].split())
+    log.close()
+    return sorted(latencies), idle
+
+
+def append_latency(folder: Path, sync: str, count: int = 400) -> list[float]:
+    """Return milliseconds of appends of one record, sorted."""
+    log = open_log(f"embedded://{folder}/single-{sync}.db?sync={sync}")
+    log.create_topics([TopicSpec(TOPIC, PARTITIONS)])
+    record = [NewRecord(TOPIC, b"u1", EVENT % (1, 1))]
+    latencies = sorted(timed(lambda: log.append(record)) * 1e3 for _ in range(count))
+    require(sum(log.high_watermark(TOPIC, p) for p in range(PARTITIONS)) == count, "records lost")
+    log.read(TOPIC, 0, 0)
+    log.tail({TopicPartition(TOPIC, 0): 0}).close()
+    log.close()
+    return latencies
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that work takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def require(claim: object, otherwise: str) -> None:
+    """End with a message if a check fails."""
+    if not claim:
+        raise SystemExit(otherwise)
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """Return the value below which a share of ordered values lies."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def measure(records: int, rounds: int, folder: Path) -> dict[str, dict[str, float]]:
+    """Run all contenders in turns; return medians by contender."""
+    data = events(records)
+    contenders = {
+        f"{name}, sync={sync}": (run, sync)
+        for name, run in (("log", embedded), ("rows", sqlite_rows), ("file", bare_file))
+        for sync in ("full", "normal")
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for round_ in range(rounds + 1):
+        for name, (run, sync) in contenders.items():
+            place = Path(tempfile.mkdtemp(dir=folder))
+            seconds = run(place, sync, data)
+            shutil.rmtree(place)
+            if round_ > 0:  # the first one warms up
+                found[name].append(seconds)
+    results: dict[str, dict[str, float]] = {}
+    for name, each in found.items():
+        results[name] = {
+            "appends_per_s": records / statistics.median(a for a, _ in each),
+            "reads_per_s": records / statistics.median(r for _, r in each),
+        }
+    for sync in ("full", "normal"):
+        single = append_latency(folder, sync)
+        latencies, idle = wake_ups(folder, sync)
+        results[f"log, sync={sync}"] |= {
+            "append_1_p50_ms": percentile(single, 0.5),
+            "append_1_p99_ms": percentile(single, 0.99),
+            "append_to_other_process_p50_ms": percentile(latencies, 0.5),
+            "append_to_other_process_p99_ms": percentile(latencies, 0.99),
+            "idle_tail_cpu_percent": idle * 100,
+        }
+    return results
+
+
+def main() -> None:
+    """Run the benchmark and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, default=None, help="on the disk to be measured")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        results = measure(options.records, options.rounds, Path(folder))
+    machine = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "records": options.records,
+        "rounds": options.rounds,
+    }
+    if options.json:
+        print(json.dumps({"scenario": "log", **machine, "results": results}, indent=2))
+        return
+    print(" ".join(f"{name}={value}" for name, value in machine.items()))
+    print(f"{'':22}{'appends/s':>14}{'reads/s':>14}")
+    for name, result in results.items():
+        print(f"{name:22}{result['appends_per_s']:14,.0f}{result['reads_per_s']:14,.0f}")
+    for name, result in results.items():
+        for measured, value in list(result.items())[2:]:
+            print(f"{name:22}{measured:34}{value:10.3f}")
+
+
+if __name__ == "__main__":
+    main()
