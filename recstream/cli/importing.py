@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from recstream.importers.events import ImportReport
     from recstream.importers.mapping import ColumnMapping
     from recstream.importers.source import Source
-    from recstream.log.port import EventLog
 
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -62,15 +61,12 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
         run.finish(report)
 
 
-@import_.command(short_help="Amazon reviews, with the products' metadata.")
+@import_.command(short_help="Amazon reviews.")
 @click.argument("reviews", type=FILE)
-@click.option("--metadata", type=FILE, help="The products' metadata, as JSON lines.")
 @strict_option
 @settings_options()
 @json_option
-def amazon(
-    settings: Settings, reviews: Path, metadata: Path | None, strict: bool, as_json: bool
-) -> None:
+def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> None:
     """Amazon: REVIEWS holds reviews as JSON lines, in the form of 2014, 2018 or 2023.
 
     A review's stars are an event of type rate with that value.
@@ -78,7 +74,7 @@ def amazon(
     \b
     Examples:
       recstream import amazon reviews_Musical_Instruments_5.json.gz
-      recstream import amazon Appliances.jsonl.gz --metadata meta_Appliances.jsonl.gz
+      recstream import amazon Appliances.jsonl.gz
     """
     from recstream.importers.amazon import reviews_mapping
     from recstream.importers.source import Source
@@ -86,8 +82,6 @@ def amazon(
     mapping = reviews_mapping(Source(reviews))
     with _Import(settings, reviews, as_json=as_json) as run:
         report = run.events(mapping, header=False, strict=strict)
-        if metadata is not None:
-            report.products = _import_products(run.log, metadata)
         run.finish(report)
 
 
@@ -182,14 +176,6 @@ def _digest_of(products: list[Any]) -> str:
     import msgspec
 
     return blake2b(msgspec.json.encode(products), digest_size=12).hexdigest()
-
-
-def _import_products(event_log: EventLog, metadata: Path) -> int:
-    from recstream.importers.items import import_items
-    from recstream.importers.products import read_products
-
-    products = list(read_products(metadata))
-    return import_items(event_log, products, _digest_of(products))
 
 
 class _Import:
