@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from timeit import default_timer
 from typing import NamedTuple
@@ -128,13 +129,8 @@ def isgd(
 def start(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Return random user and item factors for ISGD."""
     generator = np.random.default_rng(0)
-    users, items = (generator.normal(0, 0.1, (c.max() + 1, 32)) for c in stream_columns(stream))
-    return users, items
-
-
-def stream_columns(stream: Stream) -> tuple[np.ndarray, np.ndarray]:
-    """Return the columns of a stream."""
-    return stream.users, stream.items
+    n_users, n_items = int(stream.users.max()) + 1, int(stream.items.max()) + 1
+    return generator.normal(0, 0.1, (n_users, 32)), generator.normal(0, 0.1, (n_items, 32))
 
 
 def line(name: str, ranks: np.ndarray, seconds: float) -> Row:
@@ -143,14 +139,18 @@ def line(name: str, ranks: np.ndarray, seconds: float) -> Row:
     return Row(name, counted.recall(10), counted.recall(20), counted.mrr(), seconds)
 
 
-def best_on_warm_up(runs: list[tuple[str, np.ndarray]], begin: int) -> tuple[str, np.ndarray]:
-    """Return the run that did best between the half and the end of the warm-up."""
+def best_on_warm_up(
+    stream: Stream, begin: int, runs: dict[str, Callable[[Stream], np.ndarray]]
+) -> tuple[str, np.ndarray]:
+    """Run what does best between the half and the end of the warm-up on the whole stream."""
+    warm_up = Stream(stream.users[:begin], stream.items[:begin])
 
-    def gain(run: tuple[str, np.ndarray]) -> float:
-        ranks = run[1][begin // 2 : begin]
+    def gain(label: str) -> float:
+        ranks = runs[label](warm_up)[begin // 2 :]
         return float(soft_hits(ranks[ranks >= 0]).mean())
 
-    return max(runs, key=gain)
+    label = max(runs, key=gain) if len(runs) > 1 else next(iter(runs))
+    return label, runs[label](stream)
 
 
 def table(name: str, *, tune: bool, ties: str, threads: int, stop: float) -> list[Row]:
@@ -165,23 +165,22 @@ def table(name: str, *, tune: bool, ties: str, threads: int, stop: float) -> lis
     begin = int(WARM_UP * len(stream))
     rows = []
 
-    def baseline(title: str, runs: list[tuple[str, np.ndarray]], begun: float) -> None:
-        label, ranks = best_on_warm_up(runs, begin)
+    def baseline(title: str, runs: dict[str, Callable[[Stream], np.ndarray]]) -> None:
+        begun = default_timer()
+        label, ranks = best_on_warm_up(stream, begin, runs)
         rows.append(line(f"{title} {label}".strip(), ranks[begin:], default_timer() - begun))
 
-    args = (stream.users, stream.items)
-    begun = default_timer()
-    baseline("popularity", [("", popularity(*args, 1.0, data.repeat, False))], begun)
-    begun = default_timer()
-    runs = [(f"{decay}", popularity(*args, decay, data.repeat, False)) for decay in DECAYS]
-    baseline("decayed popularity", runs, begun)
+    def popular(decay: float, *, again: bool = False) -> Callable[[Stream], np.ndarray]:
+        return lambda part: popularity(part.users, part.items, decay, data.repeat, again)
+
+    def one_step(rate: float, penalty: float) -> Callable[[Stream], np.ndarray]:
+        return lambda part: isgd(part.users, part.items, rate, penalty, data.repeat, *start(part))
+
+    baseline("popularity", {"": popular(1.0)})
+    baseline("decayed popularity", {f"{decay}": popular(decay) for decay in DECAYS})
     if data.repeat:
-        begun = default_timer()
-        runs = [("", popularity(*args, DECAYS[0], data.repeat, True))]
-        baseline("what the user does again", runs, begun)
-    begun = default_timer()
-    runs = [(f"η {r}, λ {p}", isgd(*args, r, p, data.repeat, *start(stream))) for r, p in ISGD]
-    baseline("ISGD", runs, begun)
+        baseline("what the user does again", {"": popular(DECAYS[0], again=True)})
+    baseline("ISGD", {f"η {r}, λ {p}": one_step(r, p) for r, p in ISGD})
 
     begun = default_timer()
     recipe = Recipe(repeat=data.repeat)
