@@ -39,6 +39,7 @@ TYPES = ("view", "view", "view", "click", "cart", "purchase", "like")
 
 
 def recstream(*arguments: str) -> list[str]:
+    """Return the command line of a recstream command."""
     return [sys.executable, "-m", "recstream", *arguments]
 
 
@@ -62,6 +63,7 @@ def roles(directory: Path) -> Iterator[str]:
 
 
 def wait_for(value: Any, is_good: Any = bool) -> Any:
+    """Return a value once it is good, or end with a message."""
     end = time.monotonic() + READY_S
     while time.monotonic() < end:
         try:
@@ -76,6 +78,7 @@ def wait_for(value: Any, is_good: Any = bool) -> Any:
 
 
 def fetch(url: str) -> Any:
+    """Return a URL's JSON."""
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own bridge
         return json.load(answer)
 
@@ -88,6 +91,7 @@ class Poster:
         self._writer = writer
 
     async def post(self, host: str, event: dict[str, Any]) -> int:
+        """Post an event and return the status."""
         body = json.dumps(event).encode()
         self._writer.write(
             b"POST /v1/events HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
@@ -109,6 +113,7 @@ class Run:
         self.failed = 0
 
     async def listen(self, url: str, user: str, ready: asyncio.Semaphore) -> None:
+        """Hold a user's WebSocket and note when each event's list arrives."""
         async with connect(
             f"{url}/v1/ws", subprotocols=["recstream.v1"], compression=None, max_size=None
         ) as socket:
@@ -121,16 +126,17 @@ class Run:
                 message = json.loads(raw)
                 told = message["lineage"].get("event_id", "")
                 if told in self.due and told not in self.received:
-                    times = message["lineage"] | {"received_ts": time.time() * 1000}  # noqa: TID251
+                    times = message["lineage"] | {"received_ts": time.time() * 1000}
                     self.received[told] = (at, times)
 
     async def drive(
         self, host: str, users: list[str], items: list[str], rate: float, seconds: float
     ) -> None:
+        """Post events at a rate, whether or not the answers keep up."""
         free: asyncio.Queue[Poster] = asyncio.Queue()
         for _ in range(24):
             free.put_nowait(Poster(*await asyncio.open_connection(*host.split(":"))))
-        chance = random.Random(0)  # noqa: S311
+        chance = random.Random(0)
         started = time.perf_counter()
         tasks = []
         for number in range(int(rate * seconds)):
@@ -158,6 +164,7 @@ class Run:
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
+    """Return the usual percentiles."""
     ordered = sorted(values)
     if not ordered:
         return {}
@@ -168,6 +175,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 async def measure(url: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the percentiles are made of."""
     host = url.removeprefix("http://")
     users = [str(number) for number in range(1, options.users + 1)]
     items = [f"{number}" for number in range(1, 3000)]
@@ -245,6 +253,7 @@ async def reference(rate: float, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run the scenario."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

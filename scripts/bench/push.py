@@ -31,7 +31,7 @@ from typing import Any
 import msgspec
 from websockets.asyncio.client import connect
 
-from recstream.core.records import RecommendedItem, Recommendations, TrainingProgress
+from recstream.core.records import Recommendations, RecommendedItem, TrainingProgress
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord
 from recstream.log.topics import PIPELINE, RECOMMENDATIONS
@@ -66,6 +66,7 @@ class Clients:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, url: str, count: int, hello: Callable[[int], str | None]) -> float:
+        """Open connections and return how long it took."""
         started = time.perf_counter()
         gate = asyncio.Semaphore(50)
 
@@ -99,6 +100,7 @@ class Clients:
                 self.arrived.setdefault(number, []).append(time.perf_counter())
 
     async def close(self) -> None:
+        """End every connection."""
         for task in self._tasks:
             task.cancel()
         for socket in self.sockets:
@@ -107,6 +109,7 @@ class Clients:
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
+    """Return the usual percentiles."""
     ordered = sorted(values)
     return {
         name: round(1000 * ordered[min(len(ordered) - 1, int(len(ordered) * part))], 2)
@@ -115,6 +118,7 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def memory_bytes(pid: int) -> int:
+    """Return a process's resident memory."""
     status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(status.partition("VmRSS:")[2].split()[0])
 
@@ -126,6 +130,7 @@ async def measure(
     personal: Callable[[int], Awaitable[None]],
     options: argparse.Namespace,
 ) -> dict[str, Any]:
+    """Return what the percentiles are made of."""
     late: list[float] = []
     for number in range(1, options.broadcasts + 1):
         at = time.perf_counter()
@@ -154,6 +159,7 @@ async def measure(
 
 
 def number_of_message(text: str) -> int | None:
+    """Return the number that a message carries, if it is one of ours."""
     found = text.find('"seconds":')
     if found >= 0 and text.startswith('{"type":"pipeline"'):
         return int(float(text[found + 10 :].split(",", 1)[0].split("}", 1)[0]))
@@ -164,6 +170,7 @@ def number_of_message(text: str) -> int | None:
 
 
 def a_list(user: str, number: int) -> bytes:
+    """Return a list that carries a number."""
     items = tuple(
         RecommendedItem(item=f"item-{rank}", rank=rank, score=1 / rank) for rank in range(1, 21)
     )
@@ -175,6 +182,7 @@ def a_list(user: str, number: int) -> bytes:
 
 @contextmanager
 def process(*command: str, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command and end it afterwards."""
     running = subprocess.Popen(command, **more)  # noqa: S603 - our own commands
     try:
         yield running
@@ -184,11 +192,12 @@ def process(*command: str, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def the_bridge(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure a bridge."""
     with tempfile.TemporaryDirectory() as folder:
         command = (sys.executable, "-m", "recstream", "bridge", "--data-dir", folder, "--port", "0")
         with process(*command, stderr=subprocess.DEVNULL) as running:
             address = Path(folder) / "bridge.json"
-            while not address.exists():
+            while not address.exists():  # noqa: ASYNC110 - another process writes it
                 await asyncio.sleep(0.05)
             url = json.loads(address.read_text())["url"].replace("http", "ws") + "/v1/ws"
             log = EmbeddedLog(Path(folder) / "log.db", sync="normal")
@@ -222,6 +231,7 @@ async def the_bridge(options: argparse.Namespace) -> dict[str, Any]:
 
 
 async def the_bare_server(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure a server that does nothing but send."""
     command = (sys.executable, "-c", BARE)
     with process(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         port = int(running.stdout.readline())
@@ -252,6 +262,7 @@ async def the_bare_server(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run the scenario."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
