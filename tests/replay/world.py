@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,8 +19,8 @@ from recstream.model_store import DirectoryStore, artifact_name, fetch, pack
 from recstream.replay.fold import PartitionFold
 from recstream.replay.retrain import snapshot
 from recstream.settings import Settings
-from recstream.stream.engine import Engine
-from recstream.stream.rules import adopt, read_timeline
+from recstream.stream.engine import Append, Engine
+from recstream.stream.rules import adopt, control_records, read_timeline
 from recstream.stream.tables import MemoryRows
 from recstream.stream.training import hyperparameters, train
 
@@ -43,30 +44,47 @@ class World:
         self.rows = MemoryRows()
         self.n_events = 0
         self.trained: Generation | None = None
+        self.serving: Generation | None = None
+        self._announced: GenerationAnnounced | None = None
+        self._deltas: list[DeltaAnnounced] = []
+        self._timelines: dict[Engine, RulesTimeline] = {}
         self.engine = self.worker()
 
-    def worker(self) -> Engine:
-        """Return a worker's engine as it starts: nothing in memory, the rows as they are."""
+    def worker(
+        self, append: Append | None = None, partitions: Sequence[int] | None = None
+    ) -> Engine:
+        """Return a worker's engine as it starts: nothing in memory, the rows as they are.
+
+        ``partitions`` are those it owns, by default all.
+        """
         self.timeline: RulesTimeline = read_timeline(self.log)
         engine = Engine(
             self.log,
-            lambda records, offsets: self.log.append(records, group="g", offsets=offsets),
+            append
+            or (lambda records, offsets: self.log.append(records, group="g", offsets=offsets)),
             self.rows,
             changelog=self.changelog,
             timeline=self.timeline,
             n_lately=100,
             clock_ms=lambda: self.now_ms,
         )
-        for partition in range(self.settings.partitions):
-            adopt(
-                self.log,
-                self.timeline,
-                self.settings,
-                partition=partition,
-                from_offset=engine.state(partition).next_offset,
-                now_ms=self.now_ms,
-            )
+        self._timelines[engine] = self.timeline
+        for partition in range(self.settings.partitions) if partitions is None else partitions:
+            self.assign(engine, partition)
         return engine
+
+    def assign(self, engine: Engine, partition: int) -> None:
+        """Give a partition to an engine, as a rebalance does."""
+        timeline = self._timelines[engine]
+        timeline.extend(control_records(self.log))
+        adopt(
+            self.log,
+            timeline,
+            self.settings,
+            partition=partition,
+            from_offset=engine.state(partition).next_offset,
+            now_ms=self.now_ms,
+        )
 
     def do(self, user: str, item: str, kind: str = "view", **fields: object) -> Event:
         """Append an event, a second after the one before; nothing is folded yet."""
@@ -89,23 +107,36 @@ class World:
 
     def work(self, group: int = 7) -> None:
         """Let the engine fold and publish all there is, in groups of records."""
-        for partition in range(self.settings.partitions):
-            while True:
-                at = self.engine.state(partition).next_offset
-                found = self.log.read(INTERACTIONS, partition, at, group)
-                if not found:
-                    break
-                self.engine.ingest(found)
-        while self.engine.n_open and self.engine.generation is not None:
-            self.engine.list_open(100)
-        while self.engine.n_to_refresh:
-            self.engine.refresh(100)
+        self.work_with([self.engine], [0] * self.settings.partitions, group)
 
-    def train(self, *, factors: bool = True) -> Generation:
-        """Announce a generation of all there is, and let the engine adopt it."""
+    def work_with(self, engines: Sequence[Engine], owner: Sequence[int], group: int = 7) -> None:
+        """Let engines fold and publish all there is; ``owner`` says whose each partition is."""
+        for partition, number in enumerate(owner):
+            engine = engines[number]
+            while found := self.log.read(
+                INTERACTIONS, partition, engine.state(partition).next_offset, group
+            ):
+                engine.ingest(found)
+        for engine in engines:
+            while engine.n_open and engine.generation is not None:
+                engine.list_open(100)
+            while engine.n_to_refresh:
+                engine.refresh(100)
+
+    def recover_rows(self) -> None:
+        """Bring the rows up to their changelog, as Faust does before a worker may read them."""
+        for partition in range(self.settings.partitions):
+            known = self.rows.changelog_offsets.get(partition, -1)
+            newer = [r for r in self.records(self.changelog, partition) if r.offset > known]
+            if newer:
+                rows = [(each.key, each.value) for each in newer]
+                self.rows.write(partition, rows, newer[-1].offset)
+
+    def train(self, *, factors: bool = True, engines: Sequence[Engine] | None = None) -> Generation:
+        """Announce a generation of all there is, and let the engines adopt it, each its own copy."""
         number = 0 if self.trained is None else self.trained.number + 1
         folds = [
-            PartitionFold(each, self.settings.partitions, self.timeline)
+            PartitionFold(each, self.settings.partitions, read_timeline(self.log))
             for each in range(self.settings.partitions)
         ]
         for fold in folds:
@@ -139,13 +170,30 @@ class World:
             created_ts=self.now_ms,
         )
         self.announce(record)
-        serving = fetch(self.store, record)
-        self.engine.adopt(serving)
-        return serving
+        self._announced, self._deltas = record, []
+        self.serving = self.copy_of_serving()
+        for engine in engines or [self.engine]:
+            engine.adopt(self.copy_of_serving())
+        return self.serving
 
-    def move(self, item: str, factors: list[float], bias: float) -> None:
-        """Announce a delta that moves one item, and let the engine apply it."""
-        generation = self.engine.generation
+    def copy_of_serving(self) -> Generation:
+        """Return the newest generation with its deltas, as a worker that starts loads it."""
+        assert self._announced is not None
+        generation = fetch(self.store, self._announced)
+        for delta in self._deltas:
+            generation.apply_delta(delta)
+        return generation
+
+    def move(
+        self,
+        item: str,
+        factors: list[float],
+        bias: float,
+        *,
+        engines: Sequence[Engine] | None = None,
+    ) -> None:
+        """Announce a delta that moves one item, and let the engines apply it."""
+        generation = self.serving
         assert generation is not None
         delta = DeltaAnnounced(
             generation=generation.number,
@@ -158,7 +206,10 @@ class World:
             created_ts=self.now_ms,
         )
         self.announce(delta)
-        self.engine.move(delta)
+        self._deltas.append(delta)
+        generation.apply_delta(delta)
+        for engine in engines or [self.engine]:
+            engine.move(delta)
 
     def announce(self, record: GenerationAnnounced | DeltaAnnounced) -> None:
         self.log.append([NewRecord(MODELS, None, msgspec.json.encode(record), 0)])

@@ -1,0 +1,240 @@
+"""Whatever happens, in whatever order, state is what the log says and every list can be made again.
+
+Two workers share the partitions of one log. Each step is something that happens to them: events and
+repeated events, crashes before and after an append, restarts, a table lost, records delivered again,
+partitions handed over, trainings, deltas, changed rules.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from recstream.core.history_rows import changes
+from recstream.core.records import Recommendations
+from recstream.errors import LogUnavailable
+from recstream.log.port import NewRecord, Position, TopicPartition
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.replay.fold import PartitionFold
+from recstream.replay.run import Plan, replay
+from recstream.stream.engine import Engine
+from recstream.stream.rules import read_timeline
+from recstream.stream.tables import MemoryRows
+from tests.replay.world import ITEMS, World
+
+users = st.sampled_from([f"u{at}" for at in range(5)])
+items = st.sampled_from(ITEMS[:8])
+kinds = st.sampled_from(["view", "cart", "like", "dislike", "remove", "impression"])
+partitions = st.integers(0, 1)
+
+
+class CrashedError(Exception):
+    """The process died here."""
+
+
+class FragileRows(MemoryRows):
+    """Rows whose next write may be the last thing that does not happen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dies = False
+
+    def write(self, partition: int, rows: object, changelog_offset: int) -> None:
+        if self.dies:
+            self.dies = False
+            raise CrashedError
+        super().write(partition, rows, changelog_offset)
+
+
+class Life(RuleBasedStateMachine):
+    """An installation, and what may happen to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.world = World(self.folder)
+        self.world.rows = FragileRows()
+        self.log_fails = False
+        self.owner = [0, 1]
+        self.workers = [self.worker(0), self.worker(1)]
+        self.events: list[tuple[str, str, str, str]] = []
+
+    def teardown(self) -> None:
+        world = self.world
+        world.work_with(self.workers, self.owner)
+        ranges = {at: (0, world.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
+        plan = Plan(ranges=ranges, verify=True, retrain=True, changelog=world.changelog)
+        report = replay(world.log, world.store, plan)
+        world.close()
+        shutil.rmtree(self.folder)
+        assert report.is_identical, report
+
+    def worker(self, number: int) -> Engine:
+        """Return a new worker, with its partitions and the newest model, as one starts."""
+        mine = [partition for partition in (0, 1) if self.owner[partition] == number]
+        engine = self.world.worker(self.append, mine)
+        if self.world.serving is not None:
+            engine.adopt(self.world.copy_of_serving())
+        return engine
+
+    def append(
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
+    ) -> list[Position]:
+        if self.log_fails:
+            self.log_fails = False
+            raise LogUnavailable("the disk is full")
+        return self.world.log.append(records, group="g", offsets=offsets)
+
+    def work(self, partition: int, group: int) -> None:
+        engine = self.workers[self.owner[partition]]
+        at = engine.state(partition).next_offset
+        found = self.world.log.read(INTERACTIONS, partition, at, group)
+        if found:
+            engine.ingest(found)
+
+    def die(self, worker: int) -> None:
+        """A worker dies: its memory is gone, the rows are brought up to their changelog."""
+        self.world.recover_rows()
+        self.workers[worker] = self.worker(worker)
+
+    @initialize()
+    def begin(self) -> None:
+        self.world.browse(12, n_users=5, seed=3)
+        self.world.work_with(self.workers, self.owner)
+        self.train(factors=False)
+
+    @rule(user=users, item=items, kind=kinds)
+    def happen(self, user: str, item: str, kind: str) -> None:
+        event = self.world.do(user, item, kind)
+        self.events.append((user, item, kind, event.id))
+
+    @precondition(lambda self: self.events)
+    @rule(data=st.data())
+    def happen_again(self, data: st.DataObject) -> None:
+        user, item, kind, event_id = data.draw(st.sampled_from(self.events))
+        self.world.do(user, item, kind, id=event_id)
+
+    @rule(partition=partitions, group=st.integers(1, 5))
+    def fold(self, partition: int, group: int) -> None:
+        self.work(partition, group)
+
+    @rule(partition=partitions, group=st.integers(1, 5))
+    def die_before_the_append(self, partition: int, group: int) -> None:
+        self.log_fails = True
+        try:
+            self.work(partition, group)
+        except LogUnavailable:
+            self.die(self.owner[partition])
+        self.log_fails = False
+
+    @rule(partition=partitions, group=st.integers(1, 5))
+    def die_between_the_append_and_the_rows(self, partition: int, group: int) -> None:
+        self.world.rows.dies = True
+        try:
+            self.work(partition, group)
+        except CrashedError:
+            self.die(self.owner[partition])
+        self.world.rows.dies = False
+
+    @rule(worker=st.integers(0, 1))
+    def restart(self, worker: int) -> None:
+        self.die(worker)
+
+    @rule()
+    def lose_the_table(self) -> None:
+        self.world.rows.rows.clear()
+        self.world.rows.changelog_offsets.clear()
+        for worker in (0, 1):
+            self.die(worker)
+
+    @rule(partition=partitions, back=st.integers(1, 9))
+    def deliver_again(self, partition: int, back: int) -> None:
+        engine = self.workers[self.owner[partition]]
+        at = max(0, engine.state(partition).next_offset - back)
+        found = self.world.log.read(INTERACTIONS, partition, at, back + 2)
+        if found:
+            engine.ingest(found)
+
+    @rule(partition=partitions)
+    def hand_over(self, partition: int) -> None:
+        self.workers[self.owner[partition]].revoke([partition])
+        self.owner[partition] = 1 - self.owner[partition]
+        self.world.assign(self.workers[self.owner[partition]], partition)
+
+    @rule(factors=st.booleans())
+    def train(self, factors: bool) -> None:
+        self.world.train(factors=factors, engines=self.workers)
+
+    @rule(item=items, at=st.floats(-1.0, 1.0, width=32))
+    def move_an_item(self, item: str, at: float) -> None:
+        n_factors = self.world.serving.n_factors
+        self.world.move(item, [at] * n_factors, at, engines=self.workers)
+
+    @rule(limit=st.integers(1, 4))
+    def make_lists(self, limit: int) -> None:
+        for engine in self.workers:
+            engine.list_open(limit)
+            engine.refresh(limit)
+
+    @rule(list_size=st.integers(1, 6))
+    def change_the_rules(self, list_size: int) -> None:
+        self.world.settings = msgspec.structs.replace(self.world.settings, list_size=list_size)
+        for worker in (0, 1):
+            self.die(worker)
+
+    @invariant()
+    def the_rows_are_the_fold_of_the_log(self) -> None:
+        world = self.world
+        timeline = read_timeline(world.log)
+        for partition in range(2):
+            state = self.workers[self.owner[partition]].state(partition)
+            fold = PartitionFold(partition, 2, timeline)
+            fold.fold(
+                record
+                for record in world.records(INTERACTIONS, partition)
+                if record.offset < state.next_offset
+            )
+            expected = {
+                key: value
+                for history in fold.histories.values()
+                if history.n_ids
+                for key, value in changes(None, history)
+            }
+            held = {
+                key: value
+                for key, value in world.rows.scan(partition)
+                if key[:1] != b"\0" and not key.endswith(b"\0l")
+            }
+            assert held == expected
+
+    @invariant()
+    def no_list_holds_what_its_user_had_seen(self) -> None:
+        for partition in range(2):
+            for record in self.world.records(RECOMMENDATIONS, partition)[-5:]:
+                body = msgspec.json.decode(record.value or b"", type=Recommendations)
+                fold = PartitionFold(partition, 2, read_timeline(self.world.log))
+                assert body.as_of is not None
+                last = body.as_of.offset
+                fold.fold(
+                    r for r in self.world.records(INTERACTIONS, partition) if r.offset <= last
+                )
+                seen = {entry.item for entry in fold.history(body.user).entries()}
+                assert not seen & {item.item for item in body.items}
+
+
+Life.TestCase.settings = settings(
+    max_examples=8,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+TestLife = Life.TestCase
