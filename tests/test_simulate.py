@@ -94,7 +94,8 @@ def test_customers_buy_what_suits_their_taste(shop: Shop) -> None:
         likes = shop.styles[row[event.item or ""]] @ customers.tastes[user[event.user]]
         liking[event.type].append(likes)
 
-    assert np.mean(liking["purchase"]) > np.mean(liking["view"]) > 0.0
+    # A product chosen without regard to taste is liked 0.0 in the mean.
+    assert np.mean(liking["purchase"]) > np.mean(liking["view"]) > 0.2
 
 
 def test_fashion_drifts(shop: Shop) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from recstream.up import Step
 
 
+NOW = {"live": "running", "generation": "running", "stopping": "stopping …"}
+"""What a terminal's last line says after a step; others leave it as it is."""
+
+
 @click.command(short_help="Run everything here: log, worker, trainer, bridge, a demo shop.")
 @settings_options("host", "port")
 @click.option(
@@ -114,12 +118,8 @@ class _teller:  # noqa: N801 - a context that gives a function
             seconds = Text(f"{step.seconds:7.2f} s  ", style="dim")
             style = "bold green" if step.event == "live" else ""
             self._console.print(seconds + Text(step.text, style=style))
-            self._status.update(_waiting_for(step))
+            if step.event in NOW:
+                self._status.update(NOW[step.event])
         else:
             self._status.update(step.text)
         sys.stdout.flush()
-
-
-def _waiting_for(step: Step) -> str:
-    """Return what a terminal's last line says after a step."""
-    return "running" if step.event in {"live", "traffic", "generation"} else "starting …"

@@ -103,6 +103,16 @@ def test_columns_may_be_named_by_number(tmp_path: Path, event_log: EventLog) -> 
     assert (event.user, event.item, event.type, event.value) == ("u1", "p1", "click", None)
 
 
+def test_a_lone_quotation_mark_in_tabs_is_a_part_of_the_name(
+    tmp_path: Path, event_log: EventLog
+) -> None:
+    rows = source(tmp_path, 'user\titem\nu1\t"a\nu2\tb\n', "r.tsv")
+
+    run(event_log, rows, ColumnMapping(user="user", item="item"))
+
+    assert sorted(event.item or "" for event in all_events(event_log)) == ['"a', "b"]
+
+
 def test_json_keys_may_be_nested(tmp_path: Path, event_log: EventLog) -> None:
     rows = source(tmp_path, '{"who":{"id":7},"what":"p1"}\n{"who":7,"what":"p1"}\n', "r.jsonl")
 
