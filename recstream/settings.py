@@ -157,6 +157,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return {k: "***" if k in SECRETS and v else v for k, v in shown.items()}
 
 
+def child_environ(settings: Settings) -> dict[str, str]:
+    """Return this process's variables with the secrets in force, for a child that needs them.
+
+    A command line can be read by everybody on the machine, variables only by their owner.
+    """
+    secrets = {
+        f"RECSTREAM_{name.upper()}": getattr(settings, name)
+        for name in SECRETS
+        if getattr(settings, name)
+    }
+    return {**os.environ, **secrets}
+
+
 def has_desktop(environ: Mapping[str, str] | None = None) -> bool:
     """Return whether a browser window could open where this process runs."""
     variables = os.environ if environ is None else environ

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from recstream.errors import StartupError
@@ -93,9 +93,15 @@ class Role:
     """One process of the system, and how it fares."""
 
     def __init__(
-        self, name: str, command: Sequence[str], log_path: Path | None, lock_fd: int | None
+        self,
+        name: str,
+        command: Sequence[str],
+        log_path: Path | None,
+        lock_fd: int | None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
+        self.environ = environ
         self.command = list(command)
         self.log_path = log_path
         self.lock_fd = lock_fd
@@ -114,6 +120,7 @@ class Role:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
+                env=self.environ,
                 start_new_session=True,
                 pass_fds=() if self.lock_fd is None else (self.lock_fd,),
             )

@@ -30,7 +30,7 @@ from recstream.log import open_log
 from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import MODELS, PIPELINE, RECOMMENDATIONS, topic_specs
 from recstream.seeding import Traffic, is_empty, is_seeded, seed_shop
-from recstream.settings import Settings
+from recstream.settings import Settings, child_environ
 from recstream.supervisor import DirectoryLock, Role, Supervisor, role_command
 
 CHECK_S = 0.1
@@ -171,11 +171,12 @@ class _System:
     def _start_roles(self) -> None:
         self.url_file.unlink(missing_ok=True)
         names = ["bridge", *(["worker"] * self.plan.workers), "trainer"]
+        environ = child_environ(self.settings)
         for number, role in enumerate(names):
             name = role if names.count(role) == 1 else f"{role}-{number}"
             path = None if self.plan.verbose else self._log_path(name)
             command = role_command(role, self.plan.flags)
-            self.supervisor.add(Role(name, command, path, self.lock_fd))
+            self.supervisor.add(Role(name, command, path, self.lock_fd, environ))
         where = "" if self.plan.verbose else f"; their log lines are in {self._log_path('')}"
         self.say("roles", f"{', '.join(names)} started{where}")
 

@@ -20,7 +20,7 @@ from recstream.core.records import DeadLetter, Item, Recommendations, Recommende
 from recstream.log import open_log
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import CATALOGUE, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS, topic_specs
-from recstream.settings import load
+from recstream.settings import child_environ, load
 
 
 def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -158,25 +158,26 @@ def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(["doctor"]) == 130
 
 
-def test_flags_carry_the_settings_to_another_process(
+def test_flags_and_variables_carry_the_settings_to_a_child(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RECSTREAM_SECRET", "x" * 40)
     monkeypatch.setenv("RECSTREAM_PORT", "0")
     given = {
         "data_dir": str(tmp_path / "a b"),
         "weights": {"view": 2.0},
         "allowed_origins": ["https://shop.example"],
         "n_factors": 7,
+        "secret": "x" * 40,
     }
     settings = load(given)
 
     flags = as_flags(settings)
+    environ = child_environ(settings)
 
     assert not any("x" * 40 in flag for flag in flags)
     assignments = [flag.removeprefix("--set=").partition("=") for flag in flags]
-    again = load({name: json.loads(v) if v[:1] in "{[" else v for name, _, v in assignments})
-    assert again == settings
+    child = {name: json.loads(v) if v[:1] in "{[" else v for name, _, v in assignments}
+    assert load(child, environ=environ) == settings
 
 
 def test_the_defaults_need_no_flags() -> None:

@@ -85,6 +85,55 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
         run.finish(report)
 
 
+@import_.command(short_help="Products: Amazon's metadata, or any CSV, TSV or JSON lines.")
+@click.argument("file", type=FILE)
+@click.option(
+    "--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is found."
+)
+@click.option("--delimiter", help="Of columns.  [default: found out]")
+@click.option("--encoding", default="utf-8", show_default=True)
+@settings_options()
+@json_option
+def products(
+    settings: Settings,
+    file: Path,
+    columns: tuple[str, ...],
+    delimiter: str | None,
+    encoding: str,
+    as_json: bool,
+) -> None:
+    """Products: FILE holds Amazon's metadata (2014, 2018, 2023), or rows with a header.
+
+    The fields are item, title, category, brand, price, description and image; columns with usual
+    names are found. Entities, tags and prices in words are mended; rows without id or title, and
+    ids that were there before, are left out, and the answer says how many and why.
+
+    \b
+    Examples:
+      recstream import products meta_Musical_Instruments.json.gz
+      recstream import products products.csv --column item=article_no --column title=label
+    """
+    from recstream.importers.products import run
+
+    with _Import(settings, file, as_json=as_json) as opened:
+        report = run(
+            opened.log,
+            file,
+            columns=dict(_pair(text) for text in columns),
+            delimiter=delimiter,
+            encoding=encoding,
+            on_progress=opened.on_progress,
+        )
+        opened.close_bars()
+    lines = [f"{report.imported:,} of {report.rows:,} rows put into the catalogue"]
+    if report.already:
+        lines.append(f"{report.already:,} were there already")
+    lines += [f"{count:,} left out: {reason}" for reason, count in report.dropped.items()]
+    lines += [f"  line {each.line}: {each.reason}: {each.shown}" for each in report.examples]
+    lines += [f"{count:,} mended: {what}" for what, count in report.mended.items()]
+    say(report, "\n".join(lines), as_json=as_json)
+
+
 @import_.command(short_help="Any CSV, TSV or JSON lines, by naming the columns.")
 @click.argument("file", type=FILE)
 @click.option("--user", required=True, metavar="COLUMN", help="Who.")
@@ -233,16 +282,23 @@ class _Import:
     def _source(self, *, header: bool, delimiter: str | None, encoding: str) -> Source:
         from recstream.importers.source import Source
 
-        on_progress: Callable[[int], None] | None = None
-        if self._bars is not None:
-            on_progress = self._bars.read
         return Source(
             self._file,
             header=header,
             delimiter=delimiter,
             encoding=encoding,
-            on_progress=on_progress,
+            on_progress=self.on_progress,
         )
+
+    @property
+    def on_progress(self) -> Callable[[int], None] | None:
+        """What shows how much of the file was read, where somebody watches."""
+        return None if self._bars is None else self._bars.read
+
+    def close_bars(self) -> None:
+        """Take the bars away, for what is said next."""
+        if self._bars is not None:
+            self._bars.close()
 
     def finish(self, report: ImportReport) -> None:
         """Say what was done."""

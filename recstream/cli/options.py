@@ -106,8 +106,7 @@ def as_flags(settings: Settings) -> list[str]:
     """Return the flags that give a child of this process exactly these settings.
 
     It inherits this one's variables and working directory, so only what differs from them is
-    named. Secrets are left out: they come to it as they came here, by variable or file, and a command
-    line can be read by everybody on the machine.
+    named. Secrets are left out: `recstream.settings.child_environ` hands them on.
     """
     flags = []
     inherited = load()
