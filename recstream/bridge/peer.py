@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from recstream.bridge.logfeed import LogSubscription
 
 
+_SENT, _HELD, _CONFLATED = map(PUSH_MESSAGES.labels, ("sent", "held", "conflated"))
+
+
 class Outgoing:
     """A message, encoded once however many peers it goes to.
 
@@ -61,12 +64,12 @@ class Peer:
     def offer(self, message: Outgoing) -> None:
         """Send a latest-wins message now, or keep it in place of the one that waits."""
         if self.is_blocked:
-            outcome = "conflated" if message.channel in self.waiting else "held"
+            outcome = _CONFLATED if message.channel in self.waiting else _HELD
             self.waiting[message.channel] = message
-            PUSH_MESSAGES.labels(outcome).inc()
+            outcome.inc()
         else:
             self.write(message)
-            PUSH_MESSAGES.labels("sent").inc()
+            _SENT.inc()
 
     def unblock(self) -> None:
         """Send what waited; called when the wire takes more."""
@@ -74,7 +77,7 @@ class Peer:
         while self.waiting and not self.is_blocked:
             channel = next(iter(self.waiting))
             self.write(self.waiting.pop(channel))
-            PUSH_MESSAGES.labels("sent").inc()
+            _SENT.inc()
         if not self.is_blocked:
             for subscription in self.logs:
                 subscription.unblock()

@@ -136,7 +136,7 @@ class Bridge:
             partitions=settings.partitions,
         )
         status = Status(event_log, now_ms=now_ms, connections=lambda: len(live.peers))
-        status.take_models(views.generations())
+        status.take_models(reversed(views.generations()))
         try:
             catalogue = open_catalogue(settings.catalogue_url, owner=views.folder.name)
         except CatalogueUnavailable as error:

@@ -39,6 +39,7 @@ from recstream.model_store import ModelStore, fetch
 log = logging.getLogger(__name__)
 
 MAX_CONTRIBUTIONS = 50
+CACHED_NEIGHBOURS = 4096
 
 Mask = Callable[[Generation], NDArray[np.bool_] | None]
 """Which items of a generation may be listed; None for all."""
@@ -108,6 +109,7 @@ class Serving:
         self._list_size = list_size
         self._partitions = partitions
         self._generation: Generation | None = None
+        self._similar: dict[tuple[int, str, int], list[tuple[str, float]]] = {}
         self._mutex = threading.Lock()
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._adopt_all, name="adopt", daemon=True)
@@ -146,7 +148,7 @@ class Serving:
 
     def _adopt_newest(self) -> None:
         """Adopt the newest generation that can be read and is newer than the one served."""
-        for announced in reversed(self._views.generations()):
+        for announced in self._views.generations():
             current = self._generation
             if current is not None and announced.generation <= current.number:
                 return
@@ -314,7 +316,11 @@ class Serving:
             )
 
     def similar(self, item: str, n: int) -> list[tuple[str, float]] | None:
-        """Return the items nearest to one, by cosine; None if the generation lacks it."""
+        """Return the items nearest to one, by cosine; None if the generation lacks it.
+
+        Neighbours are those of the first time that somebody asked in this generation: deltas move
+        them little, and finding them looks at every item.
+        """
         with self._mutex:
             generation = self._generation
             if generation is None or generation.model is None:
@@ -322,12 +328,17 @@ class Serving:
             at = generation.rows.get(item)
             if at is None:
                 return None
-            rows, scores = generation.model.similar_items([at], min(n, generation.n_items))
-            return [
-                (generation.items[near], float(score))
-                for near, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)
-                if near >= 0
-            ]
+            key = (generation.number, item, n)
+            if key not in self._similar:
+                if len(self._similar) >= CACHED_NEIGHBOURS:
+                    self._similar.clear()
+                rows, scores = generation.model.similar_items([at], min(n, generation.n_items))
+                self._similar[key] = [
+                    (generation.items[near], float(score))
+                    for near, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+                    if near >= 0
+                ]
+            return self._similar[key]
 
 
 def _contribution(item: str, score: float, history: History) -> Contribution:

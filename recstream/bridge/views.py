@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 SCHEMA = b"1"
 MAX_BRIDGES = 64
 CACHED_HISTORIES = 1024
+MAX_GENERATIONS = 100
 MIB = 1 << 20
 
 _META, _OFFSET, _LIST, _ROW, _GENERATION, _DELTA = b"m", b"o", b"r", b"h", b"g", b"d"
@@ -191,12 +192,26 @@ class Views:
             return found
 
     def generations(self) -> list[GenerationAnnounced]:
-        """Return every generation announced, oldest first."""
-        return [
-            found
-            for key in self._keys(_GENERATION)
-            if isinstance(found := _decode_model(self._db.get(key) or b""), GenerationAnnounced)
-        ]
+        """Return the newest generations announced, newest first, at most `MAX_GENERATIONS`."""
+        end = _GENERATION + b"\xff"
+        found: list[GenerationAnnounced] = []
+        for key in self._db.keys(backwards=True, from_key=end):
+            if not isinstance(key, bytes) or key[:1] > _GENERATION:
+                continue
+            if key[:1] < _GENERATION or len(found) == MAX_GENERATIONS:
+                break
+            if (announced := self._announced(key)) is not None:
+                found.append(announced)
+        return found
+
+    def generation(self, number: int) -> GenerationAnnounced | None:
+        """Return a generation's announcement, if there was one."""
+        return self._announced(_GENERATION + b"%012d" % number)
+
+    def _announced(self, key: bytes) -> GenerationAnnounced | None:
+        raw = self._db.get(key)
+        model = None if raw is None else _decode_model(raw)
+        return model if isinstance(model, GenerationAnnounced) else None
 
     def deltas(self, generation: int) -> list[DeltaAnnounced]:
         """Return the deltas of a generation, in order."""

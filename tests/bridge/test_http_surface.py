@@ -149,8 +149,14 @@ def test_a_page_elsewhere_may_not_post(world):
     assert (answer.status, answer.kind) == (403, "application/problem+json")
 
 
-def test_an_open_bridge_answers_to_its_own_names_only(world):
-    answer = world.get("/v1/items", headers={"Host": "rebound.evil.test"})
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1:80", "localhost:8000", "[::1]:8000"])
+def test_an_open_bridge_answers_to_its_own_names(world, host):
+    assert world.get("/v1/items", headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize("host", ["rebound.evil.test", "127.0.0.1.evil.test", "192.0.2.1"])
+def test_an_open_bridge_does_not_answer_to_other_names(world, host):
+    answer = world.get("/v1/items", headers={"Host": host})
 
     assert (answer.status, answer.kind) == (421, "application/problem+json")
 

@@ -108,7 +108,7 @@ class TrainingAccepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Every generation announced, newest first, and the one that this bridge serves."""
+    """The newest generations announced, newest first, and the one that this bridge serves."""
 
     serving: int | None
     delta: int
@@ -310,17 +310,17 @@ class LogRoutes:
         return ModelsAnswer(
             serving=None if current is None else current[0],
             delta=0 if current is None else current[1],
-            models=tuple(reversed(self._deps.views.generations())),
+            models=tuple(self._deps.views.generations()),
         )
 
     def model(self, generation: str) -> GenerationAnnounced:
         """Return a generation's announcement."""
         if not generation.isdecimal():
             raise HttpProblem(400, f"expected a generation's number, got {generation!r}")
-        for announced in self._deps.views.generations():
-            if announced.generation == int(generation):
-                return announced
-        raise NotFound(f"no generation {generation} was announced")
+        announced = self._deps.views.generation(int(generation))
+        if announced is None:
+            raise NotFound(f"no generation {generation} was announced")
+        return announced
 
     def pipeline(self) -> Pipeline:
         """Return the pipeline's state."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -18,7 +20,6 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
 def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> None:
@@ -33,10 +34,11 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
         a page elsewhere could otherwise point its name here and act for its visitor.
     """
     allowed = frozenset(allowed_origins)
+    hosts = {urlsplit(origin).netloc for origin in allowed}
 
     @app.before_request
     def check() -> Response | None:
-        if is_open and (urlsplit(f"//{request.host}").hostname or "") not in _LOOPBACK_NAMES:
+        if is_open and not _is_own_name(request.host) and request.host not in hosts:
             message = (
                 f"the bridge has no secret, so it answers as localhost only, not as {request.host}"
             )
@@ -62,6 +64,14 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
         if allowed:
             response.vary.add("Origin")
         return response
+
+
+def _is_own_name(host: str) -> bool:
+    """Return whether a ``Host`` can only mean this machine."""
+    name = urlsplit(f"//{host}").hostname or ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(name).is_loopback
+    return name == "localhost"
 
 
 def _refuse_unless_harmless(origin: str) -> None:
