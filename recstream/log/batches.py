@@ -9,9 +9,10 @@ one message per record.
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from faust.streams import current_event
+from faust.tables.manager import TableManager
 from faust.topics import Topic
 from faust.transport.consumer import Consumer, ensure_TP
 from faust.types import TP, AppT, ConsumerMessage, EventT, Message
@@ -162,7 +163,7 @@ class BatchDelivery(Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not self.flow_active:
-                    await self.wait(self.can_resume_flow)
+                    await self.wait(self.can_resume_flow.wait())
                     continue
                 await self._drain_once()
         except asyncio.CancelledError:
@@ -220,7 +221,9 @@ class BatchDelivery(Consumer):
         """
         if not self.app.rebalancing:
             return True
-        return not self._flow_is_due and tp in self.app.tables.recovery.active_tps
+        return (
+            not self._flow_is_due and tp in cast(TableManager, self.app.tables).recovery.active_tps
+        )
 
     def _is_full(self, tp: TP) -> bool:
         if tp.topic not in self._batch_topics:
@@ -252,14 +255,14 @@ class BatchDelivery(Consumer):
 
     def _messages(self, fetched: Mapping[Any, Sequence[Any]]) -> Iterator[tuple[TP, Message]]:
         """Give the messages of a fetch, the partitions taking turns."""
-        single: dict[TP, Sequence[Any]] = {}
+        single: dict[TP, list[Any]] = {}
         for key, found in fetched.items():
             tp = ensure_TP(key)
             if not found:
                 continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             if tp.topic not in self._batch_topics:
-                single[tp] = found
+                single[tp] = list(found)
                 continue
             records = [self._record(tp, each) for each in found]
             yield tp, _together(tp, records, self.app.consumer_generation_id)
@@ -337,7 +340,7 @@ class BatchDelivery(Consumer):
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Go to these offsets."""
         self.forget_delivered(partitions)
-        await super().seek_wait(partitions)
+        await super().seek_wait(partitions)  # type: ignore[safe-super]  # the driver's
 
     async def seek(self, partition: TP, offset: int) -> None:
         """Go to an offset."""
@@ -356,7 +359,7 @@ def _together(tp: TP, records: list[Record], generation_id: int) -> ConsumerMess
         0,
         None,
         None,
-        records,
+        cast(Any, records),
         None,
         None,
         None,

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from recstream.log import open_log
 from recstream.log.port import NewRecord, TopicPartition
@@ -55,7 +56,7 @@ def events(count: int) -> list[tuple[bytes, bytes]]:
     return [(b"u%05d" % (n * 7919 % 20_000), EVENT % (n % 20_000, n % 5_000)) for n in range(count)]
 
 
-def embedded(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[float, float]:
+def embedded(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[Spent, Spent]:
     """Append and read through the log; return the seconds of each."""
     log = open_log(f"embedded://{folder}/{sync}.db?sync={sync}")
     log.create_topics([TopicSpec(TOPIC, PARTITIONS)])
@@ -78,7 +79,7 @@ def embedded(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[
     return append_s, read_s
 
 
-def sqlite_rows(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[float, float]:
+def sqlite_rows(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[Spent, Spent]:
     """Do the same with one SQLite row a record and one transaction a batch."""
     connection = sqlite3.connect(folder / f"rows-{sync}.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -107,7 +108,7 @@ def sqlite_rows(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tup
     return result
 
 
-def bare_file(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[float, float]:
+def bare_file(folder: Path, sync: str, data: list[tuple[bytes, bytes]]) -> tuple[Spent, Spent]:
     """Write and flush the same bytes, and read them back without looking at them."""
     chunks = [
         b"".join(key + value for key, value in data[at : at + BATCH])
@@ -149,7 +150,7 @@ def append_latency(folder: Path, sync: str, count: int = 400) -> list[float]:
     log = open_log(f"embedded://{folder}/single-{sync}.db?sync={sync}")
     log.create_topics([TopicSpec(TOPIC, PARTITIONS)])
     record = [NewRecord(TOPIC, b"u1", EVENT % (1, 1))]
-    latencies = sorted(timed(lambda: log.append(record)) * 1e3 for _ in range(count))
+    latencies = sorted(timed(lambda: log.append(record)).wall_s * 1e3 for _ in range(count))
     require(sum(log.high_watermark(TOPIC, p) for p in range(PARTITIONS)) == count, "records lost")
     log.read(TOPIC, 0, 0)
     log.tail({TopicPartition(TOPIC, 0): 0}).close()
@@ -157,11 +158,18 @@ def append_latency(folder: Path, sync: str, count: int = 400) -> list[float]:
     return latencies
 
 
-def timed(work: Callable[[], object]) -> float:
+class Spent(NamedTuple):
+    """What work took: by the clock, and of this process's CPU."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def timed(work: Callable[[], object]) -> Spent:
     """Return the seconds that work takes."""
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - began
+    return Spent(time.perf_counter() - began, time.process_time() - cpu)
 
 
 def require(claim: object, otherwise: str) -> None:
@@ -183,7 +191,7 @@ def measure(records: int, rounds: int, folder: Path) -> dict[str, dict[str, floa
         for name, run in (("log", embedded), ("rows", sqlite_rows), ("file", bare_file))
         for sync in ("full", "normal")
     }
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    found: dict[str, list[tuple[Spent, Spent]]] = {name: [] for name in contenders}
     for round_ in range(rounds + 1):
         for name, (run, sync) in contenders.items():
             place = Path(tempfile.mkdtemp(dir=folder))
@@ -194,8 +202,9 @@ def measure(records: int, rounds: int, folder: Path) -> dict[str, dict[str, floa
     results: dict[str, dict[str, float]] = {}
     for name, each in found.items():
         results[name] = {
-            "appends_per_s": records / statistics.median(a for a, _ in each),
-            "reads_per_s": records / statistics.median(r for _, r in each),
+            f"{what}_per_{second}": records / statistics.median(spent[at] for spent in column)
+            for what, column in zip(("appends", "reads"), zip(*each, strict=True), strict=True)
+            for at, second in enumerate(("s", "cpu_s"))
         }
     for sync in ("full", "normal"):
         single = append_latency(folder, sync)
@@ -232,11 +241,12 @@ def main() -> None:
         print(json.dumps({"scenario": "log", **machine, "results": results}, indent=2))
         return
     print(" ".join(f"{name}={value}" for name, value in machine.items()))
-    print(f"{'':22}{'appends/s':>14}{'reads/s':>14}")
+    names = ("appends_per_s", "appends_per_cpu_s", "reads_per_s", "reads_per_cpu_s")
+    print(" " * 22 + "".join(f"{name:>20}" for name in names))
     for name, result in results.items():
-        print(f"{name:22}{result['appends_per_s']:14,.0f}{result['reads_per_s']:14,.0f}")
+        print(f"{name:22}" + "".join(f"{result[each]:20,.0f}" for each in names))
     for name, result in results.items():
-        for measured, value in list(result.items())[2:]:
+        for measured, value in list(result.items())[4:]:
             print(f"{name:22}{measured:34}{value:10.3f}")
 
 
