@@ -119,12 +119,18 @@ def refreshed(world: World) -> dict[str, Any] | None:
     return made if made["generation"] >= world.generation else None
 
 
+def described(world: World) -> dict[str, Any] | None:
+    """Return what the bridge says of the newest generation once it has come to it."""
+    models: list[dict[str, Any]] = get(f"{world.url}/v1/models")["models"]
+    return next((m for m in models if m["generation"] == world.generation), None)
+
+
 def test_every_row_is_imported_and_trained_on(world: World) -> None:
     case = world.case
     imported = world.imported
     got = (imported["imported"], imported["users"], imported["items"], imported["rejected"])
 
-    model = get(f"{world.url}/v1/models/{world.generation}")
+    model = wait_until(lambda: described(world), "the bridge knows the generation")
 
     assert got == (case.n_events, case.n_users, case.n_items, 0)
     assert model["n_users"] == case.n_users
