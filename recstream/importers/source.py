@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import hashlib
@@ -172,7 +173,18 @@ def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Row | BadLine]]:
         try:
             yield number, decode(line)
         except (msgspec.DecodeError, UnicodeError) as error:
-            yield number, BadLine(str(error))
+            yield number, _python_row(line) or BadLine(str(error))
+
+
+def _python_row(line: str) -> dict[str, Any] | None:
+    """Return a row written as a Python dict, as in Amazon's metadata of 2014; ``None`` if it is none."""
+    if not line.startswith("{'"):
+        return None
+    try:
+        row = ast.literal_eval(line.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def _guess(suffix: str, first: str) -> str:

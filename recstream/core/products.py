@@ -1,0 +1,216 @@
+"""Step 1 of the flow for products: a row of a shop's or Amazon's file becomes an `Item`, cleaned.
+
+Pure: rows in, items or the reason why there is none out. What is dropped and what is mended is
+counted by `recstream.importers.products`.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.records import Item
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "item": ("parent_asin", "asin", "item", "item_id", "product_id", "productid", "sku", "id"),
+    "title": ("title", "name", "product_name", "product_type"),
+    "category": ("main_category", "main_cat", "category", "categories", "department", "genres"),
+    "brand": ("brand", "store", "manufacturer"),
+    "price": ("price", "list_price"),
+    "description": ("description", "feature", "features"),
+    "image": ("image", "imurl", "image_url", "imageurlhighres", "imageurl", "images"),
+}
+"""By field of an item: the columns it is taken from, the first that has something."""
+
+MAX_TITLE = 500
+MAX_DESCRIPTION = 2000
+MAX_PATH = 8
+_TAG = re.compile(
+    r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE
+)
+_SCRIPT = re.compile(r"^\s*(var\s+\w+\s*=|function\s*\(|\$\(document\))")
+_NUMBER = re.compile(r"\d(?:[\d.,'’\u00a0\u202f ]*\d)?")
+_AROUND_BRAND = re.compile(
+    r"^(?:by\s*\n\s*(.*)|visit the\s+(.*)\s+store)$", re.IGNORECASE | re.DOTALL
+)
+_NOTHING = frozenset({"", "none", "null", "nan", "n/a", "na", "unknown", "undefined", "-"})
+
+
+class Cleaned(NamedTuple):
+    """A row's item, with what had to be mended."""
+
+    item: Item
+    mended: tuple[str, ...]
+
+
+class Dropped(NamedTuple):
+    """A row without an item, and why."""
+
+    reason: str
+    shown: str = ""
+
+
+def clean_product(
+    row: Mapping[str, Any], columns: Mapping[str, str] | None = None
+) -> Cleaned | Dropped:
+    """Return a row's product, or why it is none.
+
+    Parameters
+    ----------
+    row : mapping
+        Values by column; texts, numbers, or lists of them.
+    columns : mapping, optional
+        By field of an item, the column to take; the others are found by the names that `COLUMNS`
+        knows.
+
+    Examples
+    --------
+    >>> clean_product({"asin": "B1", "title": "Salt &amp; Pepper", "price": "$1,299.00"}).mended
+    ('entities or tags in the title', 'price was text')
+    >>> clean_product({"asin": "B1"})
+    Dropped(reason='no title', shown='B1')
+    """
+    found = _fields(row, columns or {})
+    name = _plain(found.get("item"))
+    if not name:
+        return Dropped("no id", _plain(found.get("title"))[:60])
+    if len(name) > MAX_ID_CHARACTERS or not name.isprintable():
+        return Dropped("id is too long or not printable", repr(name[:60]))
+    raw_title = _plain(found.get("title"))
+    if _SCRIPT.match(raw_title):
+        return Dropped("title is a script", name)
+    title = clean_text(raw_title)[:MAX_TITLE]
+    if title.casefold() in _NOTHING:
+        return Dropped("no title", name)
+    path = _path(found.get("category"), row)
+    price, price_text = parse_price(found.get("price")), _plain(found.get("price"))
+    mended = {
+        "entities or tags in the title": title != " ".join(raw_title.split())[:MAX_TITLE],
+        "price was text": price is not None and not isinstance(found.get("price"), int | float),
+        "price could not be read": price is None and price_text.casefold() not in _NOTHING,
+    }
+    item = Item(
+        item=name,
+        title=title,
+        category=path[0] if path else "",
+        brand=_brand(found.get("brand")),
+        price=price,
+        description=clean_text(_joined(found.get("description")))[:MAX_DESCRIPTION],
+        image=_image(found.get("image")),
+        attributes={"categories": path[:MAX_PATH]} if len(path) > 1 else {},
+    )
+    return Cleaned(item, tuple(what for what, is_so in mended.items() if is_so))
+
+
+def clean_text(text: str) -> str:
+    """Return a text without tags and entities, in one line.
+
+    Entities that were escaped twice are unescaped twice; signs that can't be printed become spaces.
+
+    >>> clean_text("  <b>Tom &amp;amp; Jerry&#39;s</b><br/>mug ")
+    "Tom & Jerry's mug"
+    >>> clean_text("a < b > c")
+    'a < b > c'
+    """
+    for _ in range(2):
+        text = html.unescape(text)
+    text = _TAG.sub(" ", text)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def parse_price(value: object) -> float | None:
+    """Return a price above 0, the lower end of a range, or ``None`` where there is none.
+
+    A comma or point with one or two digits behind it at the end is the decimal one; with three it
+    groups thousands.
+
+    >>> [parse_price(text) for text in ("$1,299.99", "12,50 €", "1.299", "$5 - $9", "call us")]
+    [1299.99, 12.5, 1299.0, 5.0, None]
+    """
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        number = float(value)
+    else:
+        match = _NUMBER.search(_plain(value).split(" - ")[0])
+        if match is None:
+            return None
+        digits = re.sub(r"[^\d.,]", "", match.group())
+        whole, separator, rest = _decimal(digits)
+        number = float(re.sub(r"\D", "", whole) + ("." + rest if separator else ""))
+    return round(number, 2) if math.isfinite(number) and number > 0 else None
+
+
+def _decimal(digits: str) -> tuple[str, str, str]:
+    """Return a number's whole part, its decimal separator if it has one, and what follows it."""
+    at = max(digits.rfind("."), digits.rfind(","))
+    behind = len(digits) - at - 1
+    if at < 0 or behind > 2:  # noqa: PLR2004 - cents have at most two digits
+        return digits, "", ""
+    return digits[:at], digits[at], digits[at + 1 :]
+
+
+def _fields(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Return the row's values by field of an item."""
+    by_name = {str(name).strip().casefold(): value for name, value in row.items()}
+    found: dict[str, Any] = {}
+    for field, names in COLUMNS.items():
+        wanted = (columns[field].casefold(),) if field in columns else names
+        for name in wanted:
+            value = by_name.get(name)
+            if value not in (None, "", [], {}):
+                found[field] = value
+                break
+    return found
+
+
+def _plain(value: object) -> str:
+    """Return a value as text, without spaces around it."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None else str(value).strip()
+
+
+def _joined(value: object) -> str:
+    """Return a text, or several of a list in one."""
+    if isinstance(value, list | tuple):
+        return " ".join(_plain(each) for each in value if isinstance(each, str | int | float))
+    return _plain(value)
+
+
+def _texts(value: object) -> Iterable[str]:
+    """Yield the texts of a value: of a list, of the first list in a list, or between ``|`` or ``>``."""
+    if isinstance(value, list | tuple):
+        inner = value[0] if value and isinstance(value[0], list | tuple) else value
+        yield from (each for each in inner if isinstance(each, str))
+    elif value is not None:
+        yield from re.split(r"\s*[|>]\s*", clean_text(_plain(value)))
+
+
+def _path(value: object, row: Mapping[str, Any]) -> list[str]:
+    """Return the categories from the widest to the narrowest: the main one, then the listed ones."""
+    listed = row.get("categories") or row.get("category") or ()
+    path = [clean_text(text) for text in (*_texts(value), *_texts(listed))]
+    return [each for each in dict.fromkeys(path) if each.casefold() not in _NOTHING]
+
+
+def _brand(value: object) -> str:
+    """Return a brand without what Amazon's pages put around it."""
+    text = _joined(value)
+    match = _AROUND_BRAND.match(text)
+    brand = clean_text((match.group(1) or match.group(2)) if match else text)
+    return "" if brand.casefold() in _NOTHING else brand[:200]
+
+
+def _image(value: object) -> str:
+    """Return the address of the first image, if it is one."""
+    if isinstance(value, list | tuple):
+        value = value[0] if value else None
+    if isinstance(value, Mapping):
+        value = value.get("hi_res") or value.get("large") or value.get("thumb")
+    text = _plain(value)
+    return text if text.startswith(("https://", "http://")) and " " not in text else ""

@@ -1,0 +1,137 @@
+"""A file of products becomes items on the catalogue topic, once, with a report."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from recstream.core.records import Item
+from recstream.errors import InvalidInput
+from recstream.importers.products import Problem, ProductReader, run
+from recstream.importers.source import Source
+from recstream.log import open_log
+from recstream.log.port import EventLog
+from recstream.log.topics import CATALOGUE, topic_specs
+
+ROWS = [
+    {"asin": "B1", "title": "Salt &amp; Pepper", "price": "$4.50"},
+    {"asin": "B2"},
+    {"asin": "B1", "title": "Another one"},
+    {"asin": "B3", "title": "Mug"},
+]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[EventLog]:
+    opened = open_log(f"embedded://{tmp_path / 'log.db'}?sync=normal")
+    opened.create_topics(topic_specs(1))
+    yield opened
+    opened.close()
+
+
+def written(log: EventLog) -> list[Item]:
+    return [msgspec.json.decode(r.value or b"", type=Item) for r in log.read(CATALOGUE, 0, 0)]
+
+
+def lines(path: Path, *rows: str) -> Path:
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_good_rows_become_items_and_the_report_says_what_happened_to_the_others(
+    log: EventLog, tmp_path: Path
+) -> None:
+    file = lines(tmp_path / "meta.jsonl", *map(json.dumps, ROWS), "{broken")
+
+    report = run(log, file)
+
+    assert written(log) == [
+        Item(item="B1", title="Salt & Pepper", price=4.5),
+        Item(item="B3", title="Mug"),
+    ]
+    assert (report.rows, report.imported, report.already) == (5, 2, 0)
+    assert report.dropped == {"no title": 1, "id was there before": 1, "not readable": 1}
+    assert report.examples[:2] == (
+        Problem(2, "no title", "B2"),
+        Problem(3, "id was there before", "B1"),
+    )
+    assert report.mended == {"entities or tags in the title": 1, "price was text": 1}
+
+
+def test_a_second_run_adds_nothing(log: EventLog, tmp_path: Path) -> None:
+    file = lines(tmp_path / "meta.jsonl", *map(json.dumps, ROWS))
+    run(log, file)
+
+    report = run(log, file)
+
+    assert (report.imported, report.already) == (0, 2)
+    assert len(written(log)) == 2
+
+
+def test_a_file_that_changed_is_another_import(log: EventLog, tmp_path: Path) -> None:
+    file = tmp_path / "meta.jsonl"
+    run(log, lines(file, json.dumps(ROWS[0])))
+
+    assert run(log, lines(file, json.dumps(ROWS[3]))).imported == 1
+
+
+def test_gzipped_delimited_rows_are_read_by_their_header(log: EventLog, tmp_path: Path) -> None:
+    file = tmp_path / "products.csv.gz"
+    file.write_bytes(gzip.compress(b'SKU,Name,Price\n1,"Mug, blue","1,299.00"\n2,,3\n'))
+
+    report = run(log, file)
+
+    assert written(log) == [Item(item="1", title="Mug, blue", price=1299.0)]
+    assert report.dropped == {"no title": 1}
+
+
+def test_rows_written_as_python_like_amazons_of_2014_are_read(
+    log: EventLog, tmp_path: Path
+) -> None:
+    file = lines(tmp_path / "meta.json", """{'asin': 'B1', 'title': "Cook's mug"}""", "{'asin': x}")
+
+    report = run(log, file)
+
+    assert written(log) == [Item(item="B1", title="Cook's mug")]
+    assert report.dropped == {"not readable": 1}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"colour": "c"}, "items have the fields item, title"),
+        ({"item": "number"}, "it has no number"),
+    ],
+)
+def test_a_column_or_field_that_is_not_there_is_refused(
+    tmp_path: Path, columns: dict[str, str], message: str
+) -> None:
+    file = lines(tmp_path / "products.csv", "sku,name", "1,Mug")
+
+    with pytest.raises(InvalidInput, match=message):
+        ProductReader(Source(file), columns)
+
+
+def test_a_file_that_is_not_there_is_named(log: EventLog, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"absent\.jsonl can't be read"):
+        run(log, tmp_path / "absent.jsonl")
+
+
+@pytest.mark.data
+def test_real_product_tables_are_read_nearly_whole() -> None:
+    data = Path(os.environ.get("RECSTREAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    counts = {}
+    for name in ("amazon-industrial/items.jsonl.gz", "completejourney/products.csv.gz"):
+        reader = ProductReader(Source(data / name))
+        counts[name] = (sum(1 for _ in reader.items()), dict(reader.dropped))
+
+    assert counts == {
+        "amazon-industrial/items.jsonl.gz": (3686, {}),
+        "completejourney/products.csv.gz": (91803, {"no title": 528}),
+    }
