@@ -37,6 +37,8 @@ SCHEME = "recstream-kafka"
 """What Faust knows this transport by; ``kafka://`` is its own driver, one message a record."""
 SESSION_TIMEOUT_S = 10.0
 """A worker that is silent for so long is taken for dead."""
+PATIENCE_S = 600.0
+"""How long a worker waits for brokers that are away before it ends with an error."""
 QUIET_S = 10.0
 LOGGERS = ("aiokafka", "aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher")
 FETCH_WAIT_MS = 100
@@ -274,8 +276,12 @@ class Transport(driver.Transport):
                 logger.addFilter(Quieter())
 
     def use(self, log: KafkaLog) -> None:
-        """Write through a log that is open already; who opened it closes it."""
+        """Write through a log that is open already; who opened it closes it.
+
+        From now on its reads wait for brokers that are away: a worker does not end for that.
+        """
         self._log = log
+        log.patience_s = PATIENCE_S
 
     @property
     def log(self) -> KafkaLog:

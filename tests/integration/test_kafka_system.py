@@ -51,10 +51,9 @@ class Role:
         return (self.folder / "output").read_text(errors="replace")
 
     def end(self, how: int = signal.SIGTERM) -> int:
-        self.process.send_signal(how)
-        code = self.process.wait(60)
         self._output.close()
-        return code
+        self.process.send_signal(how)
+        return self.process.wait(60)
 
 
 def until(condition: Callable[[], bool], what: str, roles: list[Role], seconds: float = 90) -> None:
@@ -71,8 +70,7 @@ def roles() -> Iterator[list[Role]]:
     started: list[Role] = []
     yield started
     for role in started:
-        if role.process.poll() is None:
-            role.end(signal.SIGKILL)
+        role.end(signal.SIGKILL)
 
 
 def event(number: int) -> dict[str, Any]:

@@ -45,7 +45,8 @@ class KafkaAdmin:
     def __init__(
         self, shared: dict[str, Any], where: str, problems: Problems, replication: int
     ) -> None:
-        self._admin = AdminClient(shared | {"error_cb": problems})
+        self._options = shared | {"error_cb": problems}
+        self._admin = AdminClient(self._options)
         self._where = where
         self._problems = problems
         self._replication = replication
@@ -113,9 +114,14 @@ class KafkaAdmin:
         raise LogUnavailable(message)
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the offsets that a group has committed."""
+        """Return the offsets that a group has committed.
+
+        By a client of its own: one that knew a group's coordinator before a restart may never find it
+        again.
+        """
+        admin = AdminClient(self._options)
         asked = self._ask(
-            lambda: self._admin.list_consumer_group_offsets(
+            lambda: admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
             )
         )

@@ -7,6 +7,7 @@ first the records, then the offsets, so that a crash in between repeats records 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,10 +54,13 @@ from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 from recstream.settings import Settings
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _END = -1
 _AGAIN_S = 0.02
+_AWAY_S = 1.0
 _KEPT_READERS = 4
 _READ_WAIT_MS = 5
 _OVERHEAD_BYTES = 128
@@ -78,6 +82,11 @@ class KafkaLog:
     settings : Settings, optional
         Security and replication.
 
+    Attributes
+    ----------
+    patience_s : float
+        How long a question or a read is tried again while no broker answers, before it fails.
+
     Raises
     ------
     InvalidSetting
@@ -96,6 +105,7 @@ class KafkaLog:
         self._readers: list[KafkaTail] = []
         self._committers: dict[str, Consumer] = {}
         self._is_closed = False
+        self.patience_s = 0.0
         try:
             self._admin = KafkaAdmin(self.shared, self._where, self._problems, replication)
             self._asker = self._consumer("recstream-asker")
@@ -211,6 +221,9 @@ class KafkaLog:
         self, topic: str, partition: int, offset: int, max_records: int = 1000
     ) -> list[Record]:
         """Return up to ``max_records`` records from ``offset`` on, without waiting for more."""
+        return self._patiently(lambda: self._read(topic, partition, offset, max_records))
+
+    def _read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
         tp = self._existing(topic, partition)
         low, high = self._watermarks(tp)
         if not low <= offset <= high:
@@ -229,11 +242,11 @@ class KafkaLog:
 
     def earliest(self, topic: str, partition: int) -> int:
         """Return the offset of the oldest record that may still be read."""
-        return self._watermarks(self._existing(topic, partition))[0]
+        return self._patiently(lambda: self._watermarks(self._existing(topic, partition)))[0]
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the offset that the next appended record will get."""
-        return self._watermarks(self._existing(topic, partition))[1]
+        return self._patiently(lambda: self._watermarks(self._existing(topic, partition)))[1]
 
     def visible_end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record that a reader will ever get from what is there.
@@ -241,7 +254,7 @@ class KafkaLog:
         It lies below the high watermark where the last offsets are ends of transactions, or records
         that were compacted away.
         """
-        low, high = self._watermarks(self._existing(topic, partition))
+        low, high = self.earliest(topic, partition), self.high_watermark(topic, partition)
         reach = 16
         while True:
             at = max(low, high - reach)
@@ -270,7 +283,7 @@ class KafkaLog:
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the next offsets a consumer group will read."""
-        return self._admin.committed(group)
+        return self._patiently(lambda: self._admin.committed(group))
 
     def close(self) -> None:
         """Wait for what is on its way, and close all connections."""
@@ -413,6 +426,18 @@ class KafkaLog:
             extra = self._readers.pop(0) if len(self._readers) > _KEPT_READERS else None
         if extra is not None:
             extra.close()
+
+    def _patiently(self, question: Callable[[], T]) -> T:
+        """Return an answer, waiting for brokers that are away as long as `patience_s` allows."""
+        deadline_s = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return question()
+            except LogUnavailable as error:
+                if self._is_closed or time.monotonic() >= deadline_s:
+                    raise
+                log.warning("kafka unavailable, asking again reason=%s", error)
+                time.sleep(_AWAY_S)
 
     def _ask(self, question: Callable[[], T], doing: str) -> T:
         """Return the answer of a call to the brokers, asked again while one is starting."""
