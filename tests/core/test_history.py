@@ -138,6 +138,16 @@ def test_a_request_of_a_thousand_events_sent_twice_counts_once():
     assert fold(batch, once, first=1000) is once
 
 
+@pytest.mark.parametrize("n_events", [WINDOW_IDS + 1, WINDOW_IDS + CHUNK_IDS, 2 * WINDOW_IDS + 7])
+def test_each_of_the_newest_ids_is_remembered_in_memory_and_from_storage(n_events):
+    history = fold([event(number, item=f"p{number % 9}") for number in range(n_events)])
+    again = rows_of.load("u", stored(history).get)
+
+    for number in range(n_events - WINDOW_IDS, n_events):
+        assert apply(history, event(number), n_events, 0, RULES) is history
+        assert apply(again, event(number), n_events, 0, RULES) is again
+
+
 def test_an_id_older_than_the_window_counts_again():
     filler = [event(number) for number in range(1, WINDOW_IDS + 2 * CHUNK_IDS)]
     history = fold([event(0), *filler])

@@ -23,6 +23,7 @@ from recstream.core.records import (
     TrainingRequested,
 )
 from recstream.errors import InvalidSetting, LogFenced
+from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.model_feed import ModelFeed, Unusable
@@ -91,6 +92,23 @@ def test_the_follower_has_the_histories_of_the_table(fed, step):
             if known is not None:
                 ours = follower.users[user].history(user)
                 assert msgspec.structs.replace(known.history, window=b"") == ours
+
+
+def test_a_group_names_what_its_records_touched_in_their_order(world):
+    follower = Follower()
+    partition = partition_for(b"u1", PARTITIONS)
+    found = []
+    for number, kind in enumerate(["view", "dislike", "view"]):
+        start = world.log.high_watermark(CHANGELOG, partition)
+        world.feed([single(event(number, "u1", f"p{number % 2}", kind))])
+        found += follower.apply(world.log.read(CHANGELOG, partition, start))
+
+    assert [group.users for group in found] == [("u1",)] * 3
+    assert [group.touches for group in found] == [
+        (Touch(0, "p0", is_positive=True),),
+        (Touch(1, "p1", is_positive=False),),
+        (Touch(2, "p0", is_positive=True),),
+    ]
 
 
 def test_the_follower_shows_nothing_of_a_group_before_it_is_closed(fed):
@@ -203,23 +221,25 @@ def matrix_row(follower, user, generation):
 
 def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):
     trained = trained_on(fed)
-    events = [event(1000, "u4", "p1"), event(1001, "newcomer", "p1")]
+    liker = trained.user_ids[trained.matrix.tocsc()[:, trained.generation.rows["p1"]].indices[0]]
+    again = event(1002, liker, "p1", "purchase")
+    events = [event(1000, "u4", "p1"), event(1001, "newcomer", "p1"), again]
 
     delta, _, follower, _ = moved(fed, trained, events)
 
-    again = train(
+    now = train(
         snapshot_of(follower), number=2, parent=trained.generation,
         chosen=hyperparameters(SETTINGS), seed=0,
     )  # fmt: skip
-    column = again.matrix.tocsc()[:, again.generation.rows["p1"]]
+    column = now.matrix.tocsc()[:, now.generation.rows["p1"]]
     counts = np.frombuffer(delta.counts, np.int32)
     assert counts[delta.items.index("p1")] == column.nnz
-    users = [again.user_ids[n] for n in column.indices]
+    users = [now.user_ids[n] for n in column.indices]
     assert {"u4", "newcomer"} <= set(users)
 
     known = {user: n for n, user in enumerate(trained.user_ids)}
     current = Deltas(trained)
-    current.touch({"u4", "newcomer"}, [])
+    current.touch({"u4", "newcomer", liker}, [])
     current._move_users(follower.users)
     at = np.array([known.get(user, len(known)) for user in users])
     order = np.argsort(at)
