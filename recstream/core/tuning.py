@@ -31,6 +31,13 @@ from recstream.errors import InvalidInput
 __all__ = ["Choice", "Progress", "Trial", "TuningResult", "hold_out", "tune", "tune_stream"]
 
 _KEEP = 3
+# A small dense catalogue, a large sparse one, and between: random choices rarely fall near enough.
+_STARTS = (
+    Proportions(),
+    Proportions(60.0, 1.0, 1.0, (0.25, 0.5), (0.1, 0.1)),
+    Proportions(200.0, 3.0, 1.0, (0.5, 0.5), (0.3, 0.3)),
+    Proportions(15.0, 1.0, 1.0, (0.3, 0.3), (0.1, 0.1)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,12 +382,10 @@ def _climb(
 
 
 def _first(n: int, generator: np.random.Generator, moves_half_life: bool) -> list[Choice]:
-    """Return the default and random choices."""
+    """Return known starting points and random choices."""
     half_life = 10.0 if moves_half_life else math.inf
-    return [
-        Choice(history_half_life=half_life),
-        *(_random(generator, moves_half_life) for _ in range(n - 1)),
-    ]
+    known = [Choice(proportions, half_life) for proportions in _STARTS[:n]]
+    return known + [_random(generator, moves_half_life) for _ in range(n - len(known))]
 
 
 def _next(
@@ -399,7 +404,7 @@ def _random(generator: np.random.Generator, moves_half_life: bool) -> Choice:
     """Return a choice from the whole space."""
     return Choice(
         Proportions(
-            unobserved_mass=float(np.exp(generator.uniform(math.log(0.5), math.log(400.0)))),
+            unobserved_mass=float(np.exp(generator.uniform(math.log(0.5), math.log(1000.0)))),
             ridge=float(np.exp(generator.uniform(math.log(0.05), math.log(30.0)))),
             positive_exponents=_pair(generator.uniform(0.0, 0.6, 2)),
             missing_exponents=_pair(generator.uniform(0.0, 0.4, 2)),
