@@ -25,6 +25,32 @@ def log() -> None:
     """Look at the log's records."""
 
 
+@log.command(short_help="Make the topics that are missing, and check those that are there.")
+@settings_options()
+@json_option
+def create(settings: Settings, as_json: bool) -> None:
+    """Make the topics that are missing, and check the partitions of those that are there.
+
+    Every role does so when it starts; a deployment may want it done before.
+
+    \b
+    Example:
+      recstream log create --broker kafka://127.0.0.1:9092
+    """
+    from recstream.log import open_log
+    from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
+
+    changelog = TopicSpec(histories_changelog(settings.app_id), settings.partitions, compacted=True)
+    event_log = open_log(settings.broker_url, settings)
+    try:
+        event_log.create_topics((*topic_specs(settings.partitions), changelog))
+        topics = event_log.topics()
+    finally:
+        event_log.close()
+    lines = [f"{count:>4} {name}" for name, count in topics.items()]
+    say(topics, "partitions of each topic:\n" + "\n".join(lines), as_json=as_json)
+
+
 @log.command(short_help="Show a topic's newest records, and those to come.")
 @click.argument("topic", default="interactions")
 @click.option(
