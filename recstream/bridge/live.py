@@ -53,7 +53,6 @@ MESSAGES_PER_S = 10.0
 BURST_MESSAGES = 60.0
 _POLICY = 1008
 _NOT_TEXT = 1003
-_INTERNAL = 1011
 
 
 class Live:
@@ -299,12 +298,9 @@ class WebSocketPeer(StreamPeer):
 
     def _tick(self) -> None:
         """Every `ping_s`: end what is dead or too slow, ping the others."""
-        if self.is_blocked:
+        if self.is_blocked or self._awaits_pong:
+            # The close frame waits behind what was not read: a client that goes on reading sees it.
             self.close(CloseCode.TOO_SLOW, "nothing was read for too long")
-            self.abort_if_blocked()
-            return
-        if self._awaits_pong:
-            self.close(_INTERNAL, "no pong came")
             return
         expires_s = self.identity.expires_s
         left_s = expires_s - self.live.now() if expires_s is not None else float("inf")
@@ -315,11 +311,6 @@ class WebSocketPeer(StreamPeer):
         self._protocol.send_ping(b"")
         self._flush()
         self.later(min(self.live.ping_s, left_s), self._tick)
-
-    def abort_if_blocked(self) -> None:
-        """Don't wait for a close frame to leave a buffer that nobody empties."""
-        if self.is_blocked:
-            self.abort()
 
     # In
 

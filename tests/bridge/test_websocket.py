@@ -439,21 +439,26 @@ def test_a_stalled_client_gets_fewer_lists_in_order_and_the_newest_last(world):
 def test_a_client_that_never_reads_is_dropped_and_the_others_are_served(tmp_path):
     items = [f"item-{number:04d}" for number in range(300)]
     with running(tmp_path) as world:
-        world.bridge.deps.live.ping_s = 0.2
+        live = world.bridge.deps.live
+        live.ping_s = 0.2
         with world.socket(max_queue=1) as stalled, world.socket() as reader:
             stalled.hello("stalled", "recs")
             reader.hello("reader", "recs")
             stalled.receive("recs")
             reader.receive("recs")
 
-            def is_dropped():
+            def is_blocked():
                 for _ in range(50):
                     world.publish("stalled", *items)
-                return len(world.bridge.deps.live.peers) == 1
+                return any(peer.is_blocked for peer in tuple(live.peers))
 
-            eventually(is_dropped, "the end of a client that never reads")
+            eventually(is_blocked, "a client that never reads")
             world.publish("reader", "a")
             assert items_of(reader.receive("recs")) == ["a"]
+            eventually(
+                lambda: any(peer.close_code == 4008 for peer in tuple(live.peers)), "its end"
+            )
+            assert closed(stalled) == 4008
 
 
 def test_a_stopping_bridge_tells_every_client_to_come_back(tmp_path):
