@@ -87,7 +87,7 @@ class Serving:
         Hold what was announced before this process started.
     store : ModelStore
     half_life_ms : float
-        Of an event's weight, as the workers have it.
+        Of an event's weight, for generations that don't say theirs.
     list_size : int
         Items in a published list.
     partitions : int
@@ -161,7 +161,7 @@ class Serving:
             for delta in self._views.deltas(announced.generation):
                 generation.apply_delta(delta)
             # The first list compiles or loads the kernels: nobody should wait for that.
-            listing.rank([History("")], generation, 1, self._half_life_ms)
+            listing.rank([History("")], generation, 1, self._half_life_of(generation))
         except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
             log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason says it all
             return False
@@ -180,6 +180,10 @@ class Serving:
                 generation.apply_delta(delta)
             except ModelMismatch as error:
                 log.warning("delta refused reason=%s", error)
+
+    def _half_life_of(self, generation: Generation) -> float:
+        """Return the half-life that a generation was trained with: a list must fade as it did."""
+        return float(generation.hyperparameters.get("half_life_ms", self._half_life_ms))
 
     @property
     def current(self) -> tuple[int, int] | None:
@@ -244,13 +248,15 @@ class Serving:
                 )
             allowed = None if mask is None else mask(generation)
             if known:
-                ranked = _with_known(history, generation, n, self._half_life_ms, allowed)
+                ranked = _with_known(
+                    history, generation, n, self._half_life_of(generation), allowed
+                )
             else:
                 ranked = listing.rank(
                     [history],
                     generation,
                     n,
-                    self._half_life_ms,
+                    self._half_life_of(generation),
                     mask=_unseen(history, generation, allowed),
                 )[0]
             items: tuple[RecommendedItem, ...] = listing.describe(ranked, history, generation)
@@ -292,7 +298,7 @@ class Serving:
                 raise NotFound(f"{number} knows no item {item!r}: nothing can be said of it yet")
             prior = float(generation.bias[at])
             parts: list[Contribution] = []
-            own = row(history, generation.rows, self._half_life_ms)
+            own = row(history, generation.rows, self._half_life_of(generation))
             if generation.model is not None and len(own[0]):
                 told = generation.model.explain(stack([own], generation.n_items), at)
                 parts = [
