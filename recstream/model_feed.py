@@ -6,6 +6,7 @@ every record. Starting costs the records since the newest usable generation, not
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import msgspec
 from recstream.core.model import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
-from recstream.log.port import EventLog, Record, Tail, TopicPartition
+from recstream.log.port import EventLog, ReadableLog, Record, Tail, TopicPartition
 from recstream.log.topics import MODELS
 from recstream.model_store import ModelStore, fetch
 
@@ -35,6 +36,24 @@ class Unusable(NamedTuple):
 
 Step = Generation | DeltaAnnounced | Unusable
 """What to do next: serve a generation from now on, move it by a delta, or tell about a record."""
+
+
+def announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
+    """Return the announcement of a generation; raises `NotFound`."""
+    at, end = event_log.earliest(MODELS, 0), event_log.high_watermark(MODELS, 0)
+    while at < end:
+        found = event_log.read(MODELS, 0, at, _CHUNK)
+        if not found:
+            break
+        for record in found:
+            with contextlib.suppress(msgspec.DecodeError):
+                announced = _decode(record.value or b"")
+                if isinstance(announced, GenerationAnnounced) and announced.generation == number:
+                    return announced
+        at = found[-1].offset + 1
+    raise NotFound(
+        f"generation {number} was never announced; `recstream models list` shows which were"
+    )
 
 
 class ModelFeed:

@@ -242,6 +242,8 @@ function trainingText(pipeline) {
       return `Training generation ${training.generation}: iteration ${training.iteration} of ${training.iterations}`;
     case "failed":
       return `The training failed: ${training.detail || "see the trainer's log"}`;
+    case "rejected":
+      return `Generation ${training.generation} was not adopted: ${training.detail}`;
     default:
       if (model !== null && model.trainSeconds > 0) {
         return `Trained in ${formatMs(model.trainSeconds * 1000)}; new events are folded in between trainings`;

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "import": "importing:import_",
     "simulate": "simulating:simulate",
     "train": "model:train",
+    "models": "models:models",
     "recommend": "model:recommend",
     "explain": "explaining:explain",
     "why-not": "explaining:why_not",

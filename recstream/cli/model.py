@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,16 +21,21 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Ask the trainer for a new generation.")
 @click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
+@click.option("--force", is_flag=True, help="Adopt it even if it is clearly worse.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is announced.")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0, show_default=True
 )
 @settings_options()
 @json_option
-def train(settings: Settings, reason: str, wait: bool, timeout_s: float, as_json: bool) -> None:
+def train(
+    settings: Settings, reason: str, force: bool, wait: bool, timeout_s: float, as_json: bool
+) -> None:
     """Ask the trainer for a new generation, and wait until it is announced.
 
-    The request is a record on the control topic; a trainer must be running to answer it.
+    The request is a record on the control topic; a trainer must be running to answer it. A
+    generation that is clearly worse than the serving one on what happened last is not adopted,
+    and the command says why and fails; with --force it is.
 
     \b
     Examples:
@@ -40,19 +47,22 @@ def train(settings: Settings, reason: str, wait: bool, timeout_s: float, as_json
 
     from recstream.core.records import TrainingRequested
     from recstream.log.port import NewRecord
-    from recstream.log.topics import CONTROL, MODELS
+    from recstream.log.topics import CONTROL
 
     event_log = open_existing(settings)
     try:
-        before = event_log.high_watermark(MODELS, 0)
         request = TrainingRequested(
-            id=str(ULID()), requested_ts=time.time_ns() // 1_000_000, reason=reason
+            id=str(ULID()),
+            requested_ts=time.time_ns() // 1_000_000,
+            reason=reason,
+            force=force,
         )
+        answer = None if not wait else expect_generation(event_log)
         event_log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), partition=0)])
-        if not wait:
+        if answer is None:
             say(request, f"training run {request.id} requested", as_json=as_json)
             return
-        made = _wait_for_generation(event_log, before, timeout_s)
+        made = answer(timeout_s)
     finally:
         event_log.close()
     text = (
@@ -62,26 +72,42 @@ def train(settings: Settings, reason: str, wait: bool, timeout_s: float, as_json
     say(made, text, as_json=as_json)
 
 
-def _wait_for_generation(event_log: EventLog, start: int, timeout_s: float) -> GenerationAnnounced:
+def expect_generation(event_log: EventLog) -> Callable[[float], GenerationAnnounced]:
+    """Return a function that waits for the next generation announced from now on.
+
+    It raises `RecstreamError` if none came within its seconds, or when the trainer says why not.
+    """
     import msgspec
 
-    from recstream.core.records import GenerationAnnounced, ModelRecord
-    from recstream.log.port import TopicPartition
-    from recstream.log.topics import MODELS
-
-    tail = event_log.tail({TopicPartition(MODELS, 0): start})
-    deadline = time.monotonic() + timeout_s
-    while (left_s := deadline - time.monotonic()) > 0:
-        for record in tail.poll(min(left_s, 1.0)):
-            if record.value is None:
-                continue
-            announced = msgspec.json.decode(record.value, type=ModelRecord)
-            if isinstance(announced, GenerationAnnounced):
-                return announced
-    raise RecstreamError(
-        f"no generation was announced within {timeout_s:g} s; is a trainer running? "
-        "`recstream up` and `recstream trainer` start one"
+    from recstream.core.records import (
+        GenerationAnnounced,
+        ModelRecord,
+        PipelineRecord,
+        TrainingProgress,
     )
+    from recstream.log.port import TopicPartition
+    from recstream.log.topics import MODELS, PIPELINE
+
+    sources = [TopicPartition(MODELS, 0), TopicPartition(PIPELINE, 0)]
+    tail = event_log.tail({tp: event_log.high_watermark(*tp) for tp in sources})
+    known = ModelRecord | PipelineRecord
+
+    def wait(timeout_s: float) -> GenerationAnnounced:
+        deadline = time.monotonic() + timeout_s
+        with contextlib.closing(tail):
+            while (left_s := deadline - time.monotonic()) > 0:
+                for record in tail.poll(min(left_s, 1.0)):
+                    said = msgspec.json.decode(record.value or b"null", type=known | None)
+                    if isinstance(said, GenerationAnnounced):
+                        return said
+                    if isinstance(said, TrainingProgress) and said.state in {"failed", "rejected"}:
+                        raise RecstreamError(f"generation {said.generation}: {said.detail}")
+        raise RecstreamError(
+            f"no generation was announced within {timeout_s:g} s; is a trainer running? "
+            "`recstream up` and `recstream trainer` start one"
+        )
+
+    return wait
 
 
 @click.command(short_help="Show a user's newest list.")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from recstream.core.history import Entry, History
 from recstream.core.listing import rank
 from recstream.core.model import Generation
+from recstream.core.records import Judgement
 
 CUT = 20
 HELD_OUT_SHARE = 0.02
@@ -38,31 +39,6 @@ class HeldOut(NamedTuple):
 
     histories: list[History]
     items: dict[str, tuple[str, ...]]
-
-
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """How a candidate did, and what follows.
-
-    Attributes
-    ----------
-    users, items : int
-        Judged by; 0 if too little happened to judge.
-    candidate, popular : float
-        Mean recall@20.
-    serving : float or None
-        None if there is no generation to compare with.
-    is_adopted : bool
-    reason : str
-        One sentence.
-    """
-
-    users: int
-    items: int
-    candidate: float
-    popular: float
-    serving: float | None
-    is_adopted: bool
-    reason: str
 
 
 def hold_out(histories: Sequence[History]) -> HeldOut:
@@ -132,8 +108,7 @@ def judge(
         )
     histories = [history for history in held.histories if history.user in held.items]
     ours = _recalls(candidate, histories, held.items, half_life_ms, threads)
-    blank = [History(history.user, pages=history.pages) for history in histories]
-    popular = _recalls(_popular(candidate), blank, held.items, half_life_ms, threads)
+    popular = _recalls(_popular(candidate), histories, held.items, half_life_ms, threads)
     others: dict[str, NDArray[np.float64]] = {"popularity alone": popular}
     theirs = None
     if serving is not None and serving.model is not None:

@@ -75,6 +75,31 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     offset: int = -1
 
 
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """How a candidate generation did on what happened last, and what follows.
+
+    Attributes
+    ----------
+    users, items : int
+        Judged by; 0 if too little happened to judge.
+    candidate, popular : float
+        Mean recall@20.
+    serving : float or None
+        None if there is no generation to compare with.
+    is_adopted : bool
+    reason : str
+        One sentence.
+    """
+
+    users: int
+    items: int
+    candidate: float
+    popular: float
+    serving: float | None
+    is_adopted: bool
+    reason: str
+
+
 class GenerationAnnounced(
     msgspec.Struct, frozen=True, kw_only=True, tag="generation", tag_field="type"
 ):
@@ -91,6 +116,10 @@ class GenerationAnnounced(
         BLAKE2b of the artifact's content; checked by every reader.
     offsets : dict of str to int
         Partition to the next offset of interactions: everything before it is in the histories trained on.
+    judgement : Judgement or None
+        Why it was adopted; None where nobody asked (the first, a copy, or by force).
+    copies : int or None
+        The generation that it repeats under a number of its own: a rollback.
     """
 
     generation: int
@@ -106,6 +135,8 @@ class GenerationAnnounced(
     loss: float | None
     train_seconds: float
     created_ts: int
+    judgement: Judgement | None = None
+    copies: int | None = None
 
 
 class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag_field="type"):
@@ -140,9 +171,28 @@ ModelRecord = GenerationAnnounced | DeltaAnnounced
 class TrainingRequested(
     msgspec.Struct, frozen=True, kw_only=True, tag="train", tag_field="type", omit_defaults=True
 ):
-    """Somebody asked for a training run; the answer is a generation."""
+    """Somebody asked for a training run; the answer is a generation, or why there is none.
+
+    ``force`` has it adopted whatever the gate says.
+    """
 
     id: str
+    requested_ts: int
+    reason: str = ""
+    force: bool = False
+
+
+class RollbackRequested(
+    msgspec.Struct, frozen=True, kw_only=True, tag="rollback", tag_field="type", omit_defaults=True
+):
+    """Somebody asked for an older generation back; the answer is a generation that copies it.
+
+    It stays until somebody asks for a training run: the schedule would bring back what was rolled
+    back from.
+    """
+
+    id: str
+    generation: int
     requested_ts: int
     reason: str = ""
 
@@ -163,7 +213,7 @@ class RulesAdopted(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_f
     adopted_ts: int
 
 
-ControlRecord = TrainingRequested | RulesAdopted
+ControlRecord = TrainingRequested | RollbackRequested | RulesAdopted
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -197,7 +247,7 @@ class TrainingProgress(
 ):
     """What the trainer is doing now, on `recstream.pipeline`: for people to look at."""
 
-    state: Literal["waiting", "training", "done", "failed"]
+    state: Literal["waiting", "training", "done", "failed", "rejected"]
     generation: int = 0
     iteration: int = 0
     iterations: int = 0

@@ -17,7 +17,7 @@ from recstream.model_store import pack
 from recstream.replay.fold import PartitionFold
 from recstream.replay.source import batches
 from recstream.stream.follower import UserRows
-from recstream.stream.training import Snapshot, train
+from recstream.stream.training import Snapshot, copy_of, train
 
 
 class Retrained(NamedTuple):
@@ -90,15 +90,18 @@ def retrain(
                 before = fold.n_events
                 fold.fold(group)
                 progress(fold.n_events - before)
-        trained = train(
-            snapshot(folds, record.offsets),
-            number=number,
-            parent=None if record.parent is None else derived[record.parent],
-            chosen=record.hyperparameters,
-            seed=record.seed,
+        derived[number] = generation = (
+            train(
+                snapshot(folds, record.offsets),
+                number=number,
+                parent=None if record.parent is None else derived[record.parent],
+                chosen=record.hyperparameters,
+                seed=record.seed,
+            ).generation
+            if record.copies is None
+            else copy_of(derived[record.copies], number)
         )
-        derived[number] = trained.generation
-        digest, content = pack(trained.generation)
+        digest, content = pack(generation)
         store.put(record.artifact, content)
         yield Retrained(number, record.digest, digest)
 

@@ -8,7 +8,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from recstream.core.records import DeltaAnnounced, GenerationAnnounced, TrainingProgress
+from recstream.core.records import (
+    DeltaAnnounced,
+    GenerationAnnounced,
+    Judgement,
+    TrainingProgress,
+)
 from recstream.errors import LogError
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import MODELS, PIPELINE
@@ -51,7 +56,14 @@ class Announcer:
         self._clock_ms = clock_ms
         self._keep = keep
 
-    def generation(self, trained: Trained, seconds: float) -> None:
+    def generation(
+        self,
+        trained: Trained,
+        seconds: float,
+        *,
+        judgement: Judgement | None = None,
+        copies: int | None = None,
+    ) -> None:
         """Keep the artifact, then tell of it: whoever reads the announcement finds the artifact."""
         generation = trained.generation
         digest, content = pack(generation)
@@ -71,6 +83,8 @@ class Announcer:
             loss=trained.loss,
             train_seconds=round(seconds, 3),
             created_ts=self._clock_ms(),
+            judgement=judgement,
+            copies=copies,
         )
         self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
         prune(self._store, self._keep)

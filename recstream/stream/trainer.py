@@ -17,19 +17,24 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic, perf_counter
 from types import FrameType
+from typing import NamedTuple
 
 import msgspec
 
 from recstream.core.als import Iteration
+from recstream.core.gate import judge
 from recstream.core.model import Generation
 from recstream.core.records import (
     ControlRecord,
     GenerationAnnounced,
+    Judgement,
     ModelRecord,
+    RollbackRequested,
     TrainingRequested,
 )
-from recstream.errors import LogError, LogFenced, LogUnavailable
+from recstream.errors import ArtifactCorrupt, LogError, LogFenced, LogUnavailable, NotFound
 from recstream.log import open_log
+from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import (
     CONTROL,
@@ -38,8 +43,8 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
-from recstream.model_feed import ModelFeed
-from recstream.model_store import ModelStore, open_store
+from recstream.model_feed import ModelFeed, announcement
+from recstream.model_store import ModelStore, fetch, open_store
 from recstream.settings import Settings
 from recstream.stream.announce import Announcer
 from recstream.stream.clock import system_clock_ms
@@ -47,15 +52,30 @@ from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Group
 from recstream.stream.lease import Lease, lease_for
 from recstream.stream.schedule import Schedule
-from recstream.stream.training import Snapshot, Trained, hyperparameters, resume, train
+from recstream.stream.training import (
+    Snapshot,
+    Trained,
+    copy_of,
+    hyperparameters,
+    resume,
+    train,
+)
 
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 5_000
 LEASE_EVERY_S = 1.0
+MAINTAIN_EVERY_S = 60.0
 
 _encode = msgspec.json.Encoder().encode
 _decode_control = msgspec.json.Decoder(ControlRecord).decode
+
+
+class Judged(NamedTuple):
+    """A candidate, and what the gate says of it."""
+
+    trained: Trained
+    judgement: Judgement
 
 
 def run(settings: Settings) -> None:
@@ -83,10 +103,33 @@ def run(settings: Settings) -> None:
             lease_for(event_log, name),
             clock_ms=system_clock_ms,
         )
+        keeper = threading.Thread(target=_keep_small, args=(event_log, stopping), daemon=True)
+        keeper.start()
         try:
             trainer.serve(stopping)
         finally:
+            stopping.set()
             trainer.close()
+            keeper.join()
+
+
+def _keep_small(event_log: EventLog, stopping: threading.Event) -> None:
+    """Compact, expire and merge the embedded log now and then; a broker does so by itself."""
+    if not isinstance(event_log, EmbeddedLog):
+        return
+    while not stopping.wait(MAINTAIN_EVERY_S):
+        try:
+            done = maintain(event_log)
+        except LogError as error:
+            log.warning("log not maintained, trying again later: %s", error)
+        else:
+            if any(done):
+                log.info(
+                    "log maintained merged=%d compacted=%d expired=%d",
+                    done.merged,
+                    done.compacted,
+                    done.expired,
+                )
 
 
 class Trainer:
@@ -129,13 +172,15 @@ class Trainer:
         self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
         self._follower = Follower()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-training")
-        self._training: Future[Trained] | None = None
+        self._training: Future[Judged] | None = None
         self._since_snapshot: list[Group] = []
         self._deltas: Deltas | None = None
         self._serving: Generation | None = None
         self._is_active = False
         self._is_caught_up = False
-        self._request: TrainingRequested | None = None
+        self._request: TrainingRequested | RollbackRequested | None = None
+        self._is_held = False
+        self._is_forced = False
         self._schedule = Schedule(settings)
         self._started_at = 0.0
         self._next_delta = 0.0
@@ -173,6 +218,8 @@ class Trainer:
         if self._training is not None:
             if self._training.done():
                 self._finish_training(self._training)
+        elif isinstance(self._request, RollbackRequested):
+            self._roll_back(self._request)
         elif self._is_due():
             self._start_training()
         if monotonic() >= self._next_delta:
@@ -220,8 +267,9 @@ class Trainer:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("control record not read offset=%d error=%s", record.offset, error)
             return
-        if isinstance(asked, TrainingRequested):
+        if isinstance(asked, TrainingRequested | RollbackRequested):
             self._request = asked
+            self._is_held = isinstance(asked, RollbackRequested)
 
     # Being the one
 
@@ -266,7 +314,7 @@ class Trainer:
         if self._request is not None and self._answered(self._request):
             self._request = None
 
-    def _answered(self, request: TrainingRequested) -> bool:
+    def _answered(self, request: TrainingRequested | RollbackRequested) -> bool:
         """Return whether a generation came after a request."""
         end = self._log.high_watermark(MODELS, 0)
         at = max(self._log.earliest(MODELS, 0), end - READ_RECORDS)
@@ -283,12 +331,12 @@ class Trainer:
     # Training
 
     def _is_due(self) -> bool:
-        """Whether to train now: asked to, or enough is new and it has settled."""
+        """Whether to train now: asked to, or enough is new, it has settled, and nothing was rolled back."""
         if self._serving is None or not self._is_caught_up:
             return False
         if self._request is not None:
             return True
-        return self._schedule.is_due(self._follower.n_events)
+        return not self._is_held and self._schedule.is_due(self._follower.n_events)
 
     def _snapshot(self) -> Snapshot:
         """Return the histories as they are now; later changes leave it alone."""
@@ -301,14 +349,19 @@ class Trainer:
             return
         snapshot = self._snapshot()
         self._since_snapshot = []
+        self._is_forced = isinstance(self._request, TrainingRequested) and self._request.force
         self._request = None
         self._schedule.trained(snapshot.n_events)
         self._started_at = monotonic()
         number = parent.number + 1
         self._announcer.tell("training", number, detail=f"{len(snapshot.users)} users")
-        self._training = self._thread.submit(
-            self._train, snapshot, number, parent, self._announcer.tell
-        )
+        self._training = self._thread.submit(self._train_and_judge, snapshot, number, parent)
+
+    def _train_and_judge(self, snapshot: Snapshot, number: int, parent: Generation) -> Judged:
+        trained = self._train(snapshot, number, parent, self._announcer.tell)
+        half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
+        judgement = judge(trained.generation, parent, trained.held, half_life_ms)
+        return Judged(trained, judgement)
 
     def _train(
         self,
@@ -343,11 +396,18 @@ class Trainer:
             callback=progress,
         )
 
-    def _finish_training(self, training: Future[Trained]) -> None:
-        """Publish what a training gave; while the log is unavailable, it is kept for the next turn."""
+    def _finish_training(self, training: Future[Judged]) -> None:
+        """Publish what a training gave, unless the gate holds it back.
+
+        While the log is unavailable, the result is kept for the next turn.
+        """
         seconds = monotonic() - self._started_at
         try:
-            self._publish(training.result(), seconds)
+            trained, judgement = training.result()
+            if not judgement.is_adopted and not self._is_forced:
+                self._reject(trained.generation, judgement, seconds)
+                return
+            self._publish(trained, seconds, judgement=judgement)
         except LogError:
             raise
         except Exception as error:  # the serving generation goes on; the next training may do
@@ -360,10 +420,43 @@ class Trainer:
         self._training = None
         self._since_snapshot = []
 
-    def _publish(self, trained: Trained, seconds: float) -> None:
-        self._announcer.generation(trained, seconds)
+    def _reject(self, candidate: Generation, judgement: Judgement, seconds: float) -> None:
+        """Go on with the serving generation."""
+        log.warning("model not adopted generation=%d reason=%s", candidate.number, judgement.reason)
+        self._announcer.tell("rejected", candidate.number, seconds=seconds, detail=judgement.reason)
+        self._training = None
+        self._since_snapshot = []
+
+    def _publish(
+        self,
+        trained: Trained,
+        seconds: float,
+        *,
+        judgement: Judgement | None = None,
+        copies: int | None = None,
+    ) -> None:
+        self._announcer.generation(trained, seconds, judgement=judgement, copies=copies)
         self._serving = trained.generation
         self._deltas = Deltas(trained)
+        held = trained.untold(self._follower.users)
+        self._deltas.touch(held.users, held.touches)
+
+    def _roll_back(self, request: RollbackRequested) -> None:
+        """Serve an older generation again, as a new one that copies it, until a training is asked for."""
+        self._request = None
+        serving = self._serving
+        if serving is None:
+            return
+        try:
+            old = fetch(self._store, announcement(self._log, request.generation))
+        except (NotFound, ArtifactCorrupt) as error:
+            log.warning("rollback not done generation=%d error=%s", request.generation, error)
+            self._announcer.tell("rejected", request.generation, detail=f"no rollback: {error}")
+            return
+        copied, unknown = resume(copy_of(old, serving.number + 1), self._snapshot())
+        self._publish(copied, 0.0, copies=request.generation)
+        if self._deltas is not None:
+            self._deltas.touch(unknown.users, unknown.touches)
 
     def _send_delta(self) -> None:
         if self._deltas is None:

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from recstream.core.als import ALS, Iteration
 from recstream.core.als_model import ALSModel
+from recstream.core.gate import HeldOut, hold_out
 from recstream.core.history import row
 from recstream.core.matrix import grown, stack
 from recstream.core.model import Generation
@@ -28,7 +29,9 @@ DEFAULT_POPULARITY_WEIGHT = 0.16
 """β where neither settings nor a search chose one."""
 WARM_ITERATIONS = 4
 """A warm start needs fewer iterations than one from noise."""
-_OURS = frozenset({"popularity_weight", "half_life_ms", "iterations", "n_factors", "threads"})
+_OURS = frozenset(
+    {"popularity_weight", "half_life_ms", "iterations", "n_factors", "threads", "hold_out"}
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Trained:
     popularity : Popularity
     n_interactions : int
     loss : float or None
+    held : HeldOut
+        What was kept out of the training to judge it by.
     """
 
     generation: Generation
@@ -70,11 +75,23 @@ class Trained:
     matrix: sparse.csr_matrix
     popularity: Popularity
     loss: float | None
+    held: HeldOut
 
     @property
     def n_interactions(self) -> int:
         """Entries that were trained on."""
         return int(self.matrix.nnz)
+
+    def untold(self, users: Mapping[str, UserRows]) -> Group:
+        """Return what was held out, as a change that the first delta tells."""
+        touches = [
+            Touch(entry.offset, entry.item, entry.weight > 0.0)
+            for user, items in self.held.items.items()
+            if user in users
+            for entry in users[user].history(user).entries()
+            if entry.item in items
+        ]
+        return Group(tuple(self.held.items), tuple(sorted(touches)))
 
 
 def hyperparameters(settings: Settings) -> dict[str, Any]:
@@ -93,6 +110,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "popularity_weight": settings.popularity_weight
         if settings.popularity_weight is not None
         else DEFAULT_POPULARITY_WEIGHT,
+        "hold_out": True,
         **settings.hyperparameters,
     }
     try:
@@ -122,13 +140,17 @@ def train(
         As its artifact has it, without deltas. Its items keep their rows; factors of the same
         length are where the training starts.
     chosen : mapping
-        From `hyperparameters`; ``n_factors`` of 0 ranks by popularity alone.
+        From `hyperparameters`; ``n_factors`` of 0 ranks by popularity alone, and ``hold_out`` keeps
+        the newest entries for `recstream.core.gate.judge`.
     seed : int
     callback : callable, optional
         Receives every iteration.
     """
-    user_ids, items, matrix, popularity = _materialise(
-        snapshot, () if parent is None else parent.items, float(chosen["half_life_ms"])
+    user_ids, items, matrix, popularity, held = _materialise(
+        snapshot,
+        () if parent is None else parent.items,
+        float(chosen["half_life_ms"]),
+        is_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
     )
     bias = popularity.bias(float(chosen["popularity_weight"]))
     model, loss, used = None, None, dict(chosen)
@@ -158,7 +180,21 @@ def train(
         bias=bias,
         model=None if model is None else serving(model),
     )
-    return Trained(generation, model, user_ids, matrix, popularity, loss)
+    return Trained(generation, model, user_ids, matrix, popularity, loss, held)
+
+
+def copy_of(generation: Generation, number: int) -> Generation:
+    """Return a generation, as its artifact has it, under another number: what a rollback serves."""
+    return Generation(
+        number=number,
+        parent=generation.number,
+        offsets=generation.offsets,
+        hyperparameters=generation.hyperparameters,
+        seed=generation.seed,
+        items=generation.items,
+        bias=generation.bias,
+        model=generation.model,
+    )
 
 
 def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
@@ -193,7 +229,9 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
         if unknown:
             users.append(user)
             touches += unknown
-    trained = Trained(generation, model, found.user_ids, found.matrix, found.popularity, None)
+    trained = Trained(
+        generation, model, found.user_ids, found.matrix, found.popularity, None, found.held
+    )
     return trained, Group(tuple(users), tuple(sorted(touches)))
 
 
@@ -202,18 +240,26 @@ class _Material(NamedTuple):
     items: list[str]
     matrix: sparse.csr_matrix
     popularity: Popularity
+    held: HeldOut
 
 
 def _materialise(
-    snapshot: Snapshot, known: Sequence[str], half_life_ms: float, *, is_closed: bool = False
+    snapshot: Snapshot,
+    known: Sequence[str],
+    half_life_ms: float,
+    *,
+    is_closed: bool = False,
+    is_held_out: bool = False,
 ) -> _Material:
-    """Return users, items, the matrix of the two, and what is popular.
+    """Return users, items, the matrix of the two, what is popular, and what was held out.
 
     With ``is_closed``, only the known items count.
     """
     user_ids = sorted(snapshot.users)
     histories = [snapshot.users[user].history(user) for user in user_ids]
     ids = {entry.item for history in histories for entry in history.entries()}
+    held = hold_out(histories) if is_held_out else HeldOut(histories, {})
+    histories = held.histories
     items = list(known) if is_closed else grown(known, ids)
     rows = {item: at for at, item in enumerate(items)}
     matrix = stack([row(history, rows, half_life_ms) for history in histories], len(items))
@@ -225,7 +271,7 @@ def _materialise(
     ]
     entries = np.array(seen, np.int64).reshape(-1, 2)
     popularity = popularity_of(entries[:, 0], entries[:, 1], len(items))
-    return _Material(user_ids, items, matrix, popularity)
+    return _Material(user_ids, items, matrix, popularity, held)
 
 
 def serving(model: ALSModel) -> ALSModel:

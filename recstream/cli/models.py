@@ -1,0 +1,164 @@
+"""`recstream models`: which generations there were, what became of them, and the way back."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from recstream.cli.log import open_existing
+from recstream.cli.model import expect_generation
+from recstream.cli.options import json_option, say, settings_options, table
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.core.records import GenerationAnnounced
+
+
+@click.group(short_help="Generations: list, show, roll back.")
+def models() -> None:
+    """Look at the generations of the model, and go back to one."""
+
+
+@models.command("list", short_help="All generations that were announced.")
+@settings_options()
+@json_option
+def list_(settings: Settings, as_json: bool) -> None:
+    """List the generations on the models topic, the newest last, and whether each can still be had.
+
+    \b
+    Examples:
+      recstream models list
+      recstream models list --json
+    """
+    from recstream.model_store import open_store
+    from recstream.replay.generations import Generations
+
+    event_log = open_existing(settings)
+    try:
+        store = open_store(settings.models_url)
+        announced = Generations(event_log, store).announced
+    finally:
+        event_log.close()
+    present = set(store.list())
+    found = [announced[number] for number in sorted(announced)]
+    rows = [
+        {
+            "generation": each.generation,
+            "parent": "-" if each.parent is None else each.parent,
+            "interactions": f"{each.n_interactions:,}",
+            "users": f"{each.n_users:,}",
+            "items": f"{each.n_items:,}",
+            "recall@20": _judged(each),
+            "seconds": f"{each.train_seconds:.2f}",
+            "artifact": "kept" if each.artifact in present else "pruned",
+            "": "" if each.copies is None else f"copies {each.copies}",
+        }
+        for each in found
+    ]
+    say(found, table(rows), as_json=as_json)
+
+
+def _judged(announced: GenerationAnnounced) -> str:
+    judgement = announced.judgement
+    return f"{judgement.candidate:.4f}" if judgement is not None and judgement.users else "-"
+
+
+@models.command(short_help="All that is known of a generation.")
+@click.argument("generation", type=click.IntRange(min=0))
+@settings_options()
+@json_option
+def show(settings: Settings, generation: int, as_json: bool) -> None:
+    """Show a generation: parent, offsets, hyper-parameters, seed, loss, judgement and digest.
+
+    With these `recstream replay --retrain` trains it again.
+
+    \b
+    Examples:
+      recstream models show 3
+      recstream models show 3 --json
+    """
+    import msgspec
+
+    from recstream.model_feed import announcement
+
+    event_log = open_existing(settings)
+    try:
+        found = announcement(event_log, generation)
+    finally:
+        event_log.close()
+    rows = [
+        {
+            "": name,
+            "value": value if isinstance(value, str) else msgspec.json.encode(value).decode(),
+        }
+        for name, value in msgspec.to_builtins(found).items()
+        if name != "type"
+    ]
+    say(found, table(rows), as_json=as_json)
+
+
+@models.command(short_help="Serve an older generation again.")
+@click.argument("generation", type=click.IntRange(min=0))
+@click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Until it serves.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait.",
+)
+@settings_options()
+@json_option
+def rollback(
+    settings: Settings,
+    generation: int,
+    reason: str,
+    wait: bool,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Serve GENERATION again, as a new generation that copies it.
+
+    The request is a record on the control topic, so a replay sees it; a running trainer answers it.
+    Scheduled trainings pause until `recstream train` asks for one.
+
+    \b
+    Examples:
+      recstream models rollback 3
+      recstream models rollback 3 --reason "lists full of socks"
+    """
+    import msgspec
+    from ulid import ULID
+
+    from recstream.core.records import RollbackRequested
+    from recstream.log.port import NewRecord
+    from recstream.log.topics import CONTROL
+    from recstream.model_feed import announcement
+    from recstream.model_store import fetch, open_store
+
+    event_log = open_existing(settings)
+    try:
+        fetch(open_store(settings.models_url), announcement(event_log, generation))
+        request = RollbackRequested(
+            id=str(ULID()),
+            generation=generation,
+            requested_ts=time.time_ns() // 1_000_000,
+            reason=reason,
+        )
+        answer = None if not wait else expect_generation(event_log)
+        event_log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), partition=0)])
+        if answer is None:
+            say(request, f"rollback to generation {generation} requested", as_json=as_json)
+            return
+        made = answer(timeout_s)
+    finally:
+        event_log.close()
+    text = (
+        f"generation {made.generation} serves: a copy of generation {generation}; scheduled "
+        "trainings pause until `recstream train`"
+    )
+    say(made, text, as_json=as_json)
