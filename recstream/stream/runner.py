@@ -124,8 +124,7 @@ class Runner:
         """Let go of partitions: after this nothing reads or writes their tables."""
         gone = set(partitions)
         self._owned -= gone
-        await self._run(self.engine.revoke, sorted(gone))
-        self._prepared -= gone
+        await self._run(self._forget, gone)
 
     async def ingest(self, records: Sequence[Record]) -> None:
         """Fold records of one partition and publish what follows; durable on return.
@@ -145,8 +144,14 @@ class Runner:
         except LogFenced as error:
             log.info("records dropped, another worker has them: %s", error)
 
+    def _forget(self, partitions: set[int]) -> None:
+        self.engine.revoke(sorted(partitions))
+        self._prepared -= partitions
+
     def _ready(self, partition: int) -> None:
-        if partition not in self._prepared:
+        # It may have been revoked while this waited for the thread: opening its table now would
+        # lock out the new owner.
+        if partition in self._owned and partition not in self._prepared:
             self._prepare(partition)
             self._prepared.add(partition)
 

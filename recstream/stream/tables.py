@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast
 
@@ -49,6 +50,19 @@ class FaustRows:
     def _database(self, partition: int) -> rocksdict.Rdict:
         database: rocksdict.Rdict = self._table.data._db_for_partition(partition)  # noqa: SLF001 - no public name
         return database
+
+    def keep_only(self, partitions: set[int]) -> None:
+        """Close the databases of other partitions.
+
+        A recovery that a rebalance overtook may have opened one again, and an open database locks
+        its new owner out.
+        """
+        databases = self._table.data._dbs  # noqa: SLF001 - no public name
+        others = [partition for partition in databases if partition not in partitions]
+        for partition in others:
+            del databases[partition]
+        if others:
+            gc.collect()
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """Return a row's value, or None."""

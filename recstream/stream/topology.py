@@ -45,6 +45,8 @@ def build_app(settings: Settings, tables: Path) -> faust.App:
         tabledir=tables,
         topic_partitions=settings.partitions,
         topic_disable_leader=True,
+        # Workers of one machine share the tables' folder: a standby would lock its owner out.
+        table_standby_replicas=0,
         web_enabled=False,
         autodiscover=False,
         logging_config={"version": 1, "disable_existing_loggers": False},
@@ -92,10 +94,11 @@ def build_topology(
     )
     timeline = rules.read_timeline(event_log)
 
+    rows = FaustRows(histories)
     engine = Engine(
         event_log,
         _append_through(app),
-        FaustRows(histories),
+        rows,
         changelog=histories_changelog(settings.app_id),
         timeline=timeline,
         n_lately=settings.refresh_users,
@@ -137,7 +140,9 @@ def build_topology(
 
     @histories.on_recover
     async def take_over() -> None:
-        await runner.own(_mine(app.consumer.assignment()))
+        mine = _mine(app.consumer.assignment())
+        rows.keep_only(mine)
+        await runner.own(mine)
 
     @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # Faust passes what it says
     async def let_go(_: Any, revoked: set[TP], **__: Any) -> None:
