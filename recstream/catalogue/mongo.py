@@ -17,12 +17,13 @@ from typing import Any
 
 import msgspec
 import pymongo
-from pymongo import DeleteOne, IndexModel, InsertOne, MongoClient, ReplaceOne
+from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne
 from pymongo.collection import Collection
 from pymongo.errors import (
+    AutoReconnect,
     BulkWriteError,
     ConfigurationError,
-    DocumentTooLarge,
+    DuplicateKeyError,
     InvalidURI,
     OperationFailure,
     PyMongoError,
@@ -47,6 +48,8 @@ _DUPLICATE = 11_000
 _REFUSED = {13, 18}
 _AT_ONCE = 1000
 _PLAIN_FIELDS = tuple(name for name in Item.__struct_fields__ if name not in {"item", "attributes"})
+_INDEXES = (("sort",), ("category", "sort"), ("title_words", "sort"), ("words", "sort"))
+_MAX_TEXT = 8 << 20
 _LIVE: Document = {"sort": {"$gt": ""}}
 
 
@@ -167,14 +170,19 @@ class MongoCatalogue:
         self._client.close()
 
     def _create_indexes(self) -> None:
-        self._items.create_indexes(
-            [
-                IndexModel([("sort", 1)]),
-                IndexModel([("category", 1), ("sort", 1)]),
-                IndexModel([("title_words", 1), ("sort", 1)]),
-                IndexModel([("words", 1), ("sort", 1)]),
-            ]
-        )
+        """Create the indexes that are missing, one by one.
+
+        FerretDB ends the connection when it is asked for several of which some are there, as they may
+        be when two bridges start at once.
+        """
+        for fields in _INDEXES:
+            name = "_".join(f"{field}_1" for field in fields)
+            if name not in self._items.index_information():
+                try:
+                    self._items.create_index([(field, 1) for field in fields], name=name)
+                except AutoReconnect:
+                    if name not in self._items.index_information():
+                        raise
 
     def _write(self, changes: Mapping[str, Item | None], position: ViewPosition | None) -> None:
         """Write changes, none of them over something newer."""
@@ -209,18 +217,22 @@ class MongoCatalogue:
 
     def _keep_position(self, position: ViewPosition) -> None:
         same = {"_id": _VIEW, "epoch": position.epoch}
-        moved = self._views.update_one(same, {"$max": {"offset": position.offset}})
-        if not moved.matched_count:
-            fresh = {"epoch": position.epoch, "offset": position.offset}
-            self._views.replace_one({"_id": _VIEW}, fresh, upsert=True)
+        fresh = {"epoch": position.epoch, "offset": position.offset}
+        while not self._views.update_one(same, {"$max": {"offset": position.offset}}).matched_count:
+            other = {"_id": _VIEW, "epoch": {"$ne": position.epoch}}
+            if self._views.replace_one(other, fresh).matched_count:
+                return
+            try:
+                self._views.insert_one({"_id": _VIEW, **fresh})
+            except DuplicateKeyError:
+                continue  # another follower was first: then its position is moved
+            return
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
         """Turn what pymongo raises into errors of ours."""
         try:
             yield
-        except DocumentTooLarge as error:
-            raise InvalidInput(f"an item is too large for MongoDB: {error}") from error
         except OperationFailure as error:
             if error.code in _REFUSED:
                 message = f"MongoDB at {self._where} refuses user or password: {_first_line(error)}"
@@ -241,10 +253,18 @@ def _document(name: str, item: Item | None, at: int) -> Document:
         return {"_id": name, "at": at}
     terms = words_of.terms(item)
     plain = {field: getattr(item, field) for field in _PLAIN_FIELDS}
+    attributes = msgspec.json.encode(item.attributes).decode()
+    n_characters = len(attributes) + len(item.title) + len(item.description)
+    if n_characters > _MAX_TEXT:
+        message = (
+            f"item {name[:80]!r} is too large for a document: at most {_MAX_TEXT} characters in all"
+            f" fields, got {n_characters}"
+        )
+        raise InvalidInput(message)
     return {
         "_id": name,
         **plain,
-        "attributes": msgspec.json.encode(item.attributes).decode(),
+        "attributes": attributes,
         "sort": terms.sort,
         "title_words": list(terms.title_words),
         "words": list(terms.words),

@@ -192,7 +192,9 @@ class _Writer:
         for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
             on_delivery = partial(self._placed, errors, index)
             self._call("appending", partial(self._produce, record, tp, on_delivery))
-        if self._producer.flush(REQUEST_TIMEOUT_S):
+        left: list[int] = []
+        self._call("appending", lambda: left.append(self._producer.flush(REQUEST_TIMEOUT_S)))
+        if left != [0]:
             errors.append(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
         if errors:
             self._abort()
@@ -251,7 +253,11 @@ class _Writer:
     def _call(self, doing: str, call: Callable[[], object]) -> None:
         try:
             call()
-        except KafkaException as error:
+        except (KafkaException, SystemError) as raised:
+            # A fatal error that comes while acknowledgements are called back arrives as the cause.
+            error = raised if isinstance(raised, KafkaException) else raised.__cause__
+            if not isinstance(error, KafkaException):
+                raise
             reason: KafkaError = error.args[0]
             if reason.code() in _FENCED:
                 self._is_fenced = True

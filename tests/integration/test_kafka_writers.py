@@ -1,0 +1,177 @@
+"""Appends of a partition's owner: all or nothing, once, and refused after a successor has come."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from recstream.errors import LogFenced
+from recstream.log.kafka import KafkaLog
+from recstream.log.kafka.lease import KafkaLease
+from recstream.log.port import NewRecord, TopicPartition
+from recstream.log.topics import TopicSpec
+
+if TYPE_CHECKING:
+    from conftest import Server
+
+pytestmark = pytest.mark.integration
+
+_names = itertools.count()
+
+
+@pytest.fixture
+def log(kafka_url: str) -> Iterator[KafkaLog]:
+    opened = KafkaLog(kafka_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def owned(log: KafkaLog) -> TopicPartition:
+    tp = TopicPartition(f"writers-{next(_names)}", 0)
+    log.create_topics([TopicSpec(tp.topic, 1)])
+    return tp
+
+
+def values(log: KafkaLog, topic: str) -> list[bytes | None]:
+    found: list[bytes | None] = []
+    at = 0
+    while records := log.read(topic, 0, at):
+        found += [record.value for record in records]
+        at = records[-1].offset + 1
+    return found
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    deadline_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline_s, f"{what} did not happen within {seconds} s"
+        time.sleep(0.05)
+
+
+def test_positions_are_those_of_the_records(log: KafkaLog, owned: TopicPartition) -> None:
+    writers = log.writers("g")
+    writers.own([owned])
+
+    first = writers.append(
+        [NewRecord(owned.topic, None, b"a"), NewRecord(owned.topic, None, b"b")], owned
+    )
+    second = writers.append([NewRecord(owned.topic, None, b"c")], owned)
+
+    assert values(log, owned.topic) == [b"a", b"b", b"c"]
+    for position, value in zip([*first, *second], [b"a", b"b", b"c"], strict=True):
+        assert log.read(owned.topic, 0, position.offset, 1)[0].value == value
+    writers.close()
+
+
+def test_the_visible_end_is_behind_the_last_record_and_not_behind_the_transaction(
+    log: KafkaLog, owned: TopicPartition
+) -> None:
+    writers = log.writers("g")
+    writers.own([owned])
+    assert log.visible_end(*owned) == 0
+
+    (position,) = writers.append([NewRecord(owned.topic, None, b"a")], owned)
+
+    assert log.visible_end(*owned) == position.offset + 1
+    assert log.high_watermark(*owned) == position.offset + 2
+    writers.close()
+
+
+def test_who_does_not_own_the_partition_is_refused(log: KafkaLog, owned: TopicPartition) -> None:
+    writers = log.writers("g")
+
+    with pytest.raises(LogFenced, match="is not this worker's"):
+        writers.append([NewRecord(owned.topic, None, b"a")], owned)
+
+    writers.own([owned])
+    writers.release([owned])
+    with pytest.raises(LogFenced):
+        writers.append([NewRecord(owned.topic, None, b"a")], owned)
+    assert values(log, owned.topic) == []
+    writers.close()
+
+
+def test_an_owner_that_was_taken_for_dead_cannot_write_past_its_successor(
+    log: KafkaLog, owned: TopicPartition
+) -> None:
+    old, new = log.writers("g"), log.writers("g")
+    old.own([owned])
+    old.append([NewRecord(owned.topic, None, b"old")], owned)
+
+    new.own([owned])
+    new.append([NewRecord(owned.topic, None, b"new")], owned)
+    for _ in range(2):
+        with pytest.raises(LogFenced, match="belongs to another worker now"):
+            old.append([NewRecord(owned.topic, None, b"late")], owned)
+
+    assert values(log, owned.topic) == [b"old", b"new"]
+    old.close()
+    new.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_every_append_happens_once_and_whole_when_the_broker_restarts(
+    start_server: Callable[..., Server], how: str
+) -> None:
+    broker = start_server("kafka")
+    log = KafkaLog(broker.kafka_url)
+    log.create_topics([TopicSpec("a", 1), TopicSpec("b", 1)])
+    writers = log.writers("g")
+    owned = TopicPartition("a", 0)
+    writers.own([owned])
+    done: list[int] = []
+    stopping = threading.Event()
+
+    def append() -> None:
+        while not stopping.is_set():
+            value = b"%d" % len(done)
+            writers.append([NewRecord("a", None, value), NewRecord("b", None, value)], owned)
+            done.append(len(done))
+
+    worker = threading.Thread(target=append)
+    worker.start()
+    until(lambda: len(done) > 50, "the first fifty")
+    getattr(broker, how)()
+    before = len(done)
+    broker.start()
+    until(lambda: len(done) > before + 50, "fifty after the restart")
+    stopping.set()
+    worker.join(30)
+
+    expected = [b"%d" % number for number in done]
+    assert values(log, "a") == values(log, "b") == expected
+    assert set(Counter(expected).values()) == {1}
+    writers.close()
+    log.close()
+
+
+def test_one_of_two_holds_the_lease_and_the_other_goes_on_when_it_is_released(
+    log: KafkaLog, owned: TopicPartition
+) -> None:
+    first = KafkaLease(log, "trainers", owned)
+    until(first.hold, "the first lease")
+    second = KafkaLease(log, "trainers", owned)
+
+    def is_settled() -> bool:
+        held = [lease.hold() for lease in (first, second)]
+        return sum(held) == 1
+
+    until(is_settled, "one lease of two")
+    active, standing = (first, second) if first.hold() else (second, first)
+    active.append([NewRecord(owned.topic, None, b"active")])
+    with pytest.raises(LogFenced, match="another process's"):
+        standing.append([NewRecord(owned.topic, None, b"standing by")])
+    active.release()
+    until(standing.hold, "the lease going over")
+    standing.append([NewRecord(owned.topic, None, b"next")])
+
+    assert values(log, owned.topic) == [b"active", b"next"]
+    standing.release()
