@@ -131,6 +131,7 @@ export class Engine {
       "Records in the log": pipeline === null ? "–" : count(pipeline.nEvents),
       "Waiting to be folded": pipeline === null ? "–" : count(pipeline.lag),
       "Interactions learned": model === null ? "–" : count(model.nInteractions),
+      "Predicted, of the newest": predicted(pipeline),
       "Users × items": model === null ? "–" : `${count(model.nUsers)} × ${count(model.nItems)}`,
     };
     keyed(
@@ -207,6 +208,17 @@ function caption(trace, unchanged, items) {
   if (unchanged !== null) return "Your last click is in the log; it changed no place in your list.";
   if (trace === null) return "Open, like or buy something: each step on its way is measured.";
   return `after you ${verb(trace.kind)} ${titleOf(items, trace.item)}`;
+}
+
+/**
+ * How many of the newest events the list before them had among its first ten.
+ *
+ * @param {State["pipeline"]} pipeline
+ */
+function predicted(pipeline) {
+  const score = pipeline?.predicted ?? null;
+  if (score === null || score.events === 0) return "–";
+  return `${Math.round(100 * score.hit10)} % of ${count(score.events)}`;
 }
 
 /**

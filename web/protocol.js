@@ -135,6 +135,22 @@ export function readRecs(value) {
 }
 
 /**
+ * Returns how the newest events were predicted, all of them together; null before the first.
+ *
+ * @param {unknown} boards
+ * @returns {{events: number, hit10: number} | null}
+ */
+function readScore(boards) {
+  const all = boards == null ? null : takeObject(boards, ".prequential").all;
+  if (all == null) return null;
+  const score = takeObject(all, ".prequential.all");
+  return {
+    events: take(score, "events", "number"),
+    hit10: take(takeObject(score.hits, ".hits"), "10", "number", 0),
+  };
+}
+
+/**
  * Returns what the roles are doing.
  *
  * @param {unknown} value
@@ -166,6 +182,7 @@ function readPipeline(value) {
       seconds: take(training, "seconds", "number", 0),
       detail: take(training, "detail", "string", ""),
     },
+    predicted: readScore(body.prequential),
     nWorkers: takeArray(body.workers ?? [], ".workers").length,
     nEvents: take(body, "events", "number", 0),
     lag: take(body, "lag", "number", 0),

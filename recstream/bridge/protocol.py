@@ -14,6 +14,7 @@ import msgspec
 from recstream.core.records import (
     GenerationAnnounced,
     Recommendations,
+    Score,
     TrainingProgress,
     WorkerStatus,
 )
@@ -200,6 +201,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Records on the interactions topic.
     lag : int
         Records that no worker has reported as folded yet.
+    prequential : dict of str to Score
+        How lists predicted the newest events, by worker's memory: all, by generation, by source of the
+        list, and for cold users.
     workers : tuple of WorkerStatus
         Those heard from lately.
     push : Stage or None
@@ -213,6 +217,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: GenerationAnnounced | None = None
     training: TrainingProgress | None = None
     workers: tuple[WorkerStatus, ...] = ()
+    prequential: dict[str, Score] = {}
     events: int = 0
     lag: int = 0
     connections: int = 0

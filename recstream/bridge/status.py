@@ -17,6 +17,7 @@ from recstream.core.records import (
     TrainingProgress,
     WorkerStatus,
 )
+from recstream.core.scoreboard import merged
 from recstream.errors import LogError
 from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import INTERACTIONS, PIPELINE
@@ -111,6 +112,7 @@ class Status:
             model=model,
             training=training,
             workers=workers,
+            prequential=merged(worker.prequential for worker in workers),
             events=self._events(),
             lag=sum(lag for worker in workers for lag in worker.lag.values()),
             connections=self._connections(),

@@ -41,6 +41,7 @@ class DifferencesFoundError(RecstreamError):
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Write state here.")
 @click.option("--verify", is_flag=True, help="Compare every list and history, byte for byte.")
 @click.option("--retrain", is_flag=True, help="Train every generation again, compare digests.")
+@click.option("--evaluate", is_flag=True, help="Judge the lists by the events after them.")
 @click.option(
     "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Sample of the lists."
 )
@@ -56,6 +57,7 @@ def replay(
     into: Path | None,
     verify: bool,
     retrain: bool,
+    evaluate: bool,
     every: int,
     as_json: bool,
 ) -> None:
@@ -102,6 +104,7 @@ def replay(
             every=every,
             changelog=None if part is not None else histories_changelog(settings.app_id),
             into=into,
+            evaluate=evaluate,
         )
         with _progress() as progress:
             report = run_replay(
@@ -143,6 +146,20 @@ def _told(report: Report, *, verify: bool) -> str:
                         "": "identical" if each.is_identical else "DIFFERS",
                     }
                     for each in report.generations
+                ]
+            )
+        )
+    if report.scores:
+        lines.append(
+            table(
+                [
+                    {
+                        "predicted by lists of": name,
+                        "events": f"{score.events:,}",
+                        **{f"hit@{cut}": f"{share:.4f}" for cut, share in score.hits.items()},
+                        "MRR": f"{score.mrr:.4f}",
+                    }
+                    for name, score in report.scores.items()
                 ]
             )
         )

@@ -48,6 +48,7 @@ class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     generation: int
     delta: int
     items: tuple[str, ...]
+    source: str = "popular"
 
 
 class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -256,6 +256,23 @@ class TrainingProgress(
     ts: int = 0
 
 
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """How well lists predicted some events, each before it was learnt.
+
+    Attributes
+    ----------
+    events : int
+    hits : dict of int to float
+        k to the share of events whose item was among the first k.
+    mrr : float
+        Mean of 1 / rank, 0 where the item was not listed.
+    """
+
+    events: int
+    hits: dict[int, float]
+    mrr: float
+
+
 class WorkerStatus(
     msgspec.Struct, frozen=True, kw_only=True, tag="worker", tag_field="type", omit_defaults=True
 ):
@@ -272,6 +289,7 @@ class WorkerStatus(
     fold_in_ms_p99: float = 0.0
     freshness_ms_p50: float = 0.0
     freshness_ms_p99: float = 0.0
+    prequential: dict[str, Score] = {}
     ts: int = 0
 
 

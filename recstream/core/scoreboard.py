@@ -9,34 +9,16 @@ in the list.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-
-import msgspec
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from recstream.core.events import Event, Weights, weight
 from recstream.core.history import History
+from recstream.core.records import Score
 
 CUTS = (5, 10, 20)
 WINDOW_EVENTS = 1_000
 COLD_EVENTS = 5
 """A user with fewer events than this is cold."""
-
-
-class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """How well lists predicted some events.
-
-    Attributes
-    ----------
-    events : int
-    hits : dict of int to float
-        k to the share of events whose item was among the first k.
-    mrr : float
-        Mean of 1 / rank, 0 where the item was not listed.
-    """
-
-    events: int
-    hits: dict[int, float]
-    mrr: float
 
 
 class Tally:
@@ -108,6 +90,35 @@ class Scoreboard:
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._tallies))
+
+
+def merged(boards: Iterable[Mapping[str, Score]]) -> dict[str, Score]:
+    """Return the scores of several workers as one, each weighted by its events.
+
+    >>> one = Score(events=1, hits={10: 1.0}, mrr=1.0)
+    >>> three = Score(events=3, hits={10: 0.0}, mrr=0.0)
+    >>> merged([{"all": one}, {"all": three}])["all"]
+    Score(events=4, hits={10: 0.25}, mrr=0.25)
+    """
+    by_name: dict[str, list[Score]] = {}
+    for board in boards:
+        for name, score in board.items():
+            by_name.setdefault(name, []).append(score)
+    return {name: _mean(scores) for name, scores in sorted(by_name.items())}
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    events = sum(score.events for score in scores)
+    shares = [score.events / max(1, events) for score in scores]
+    cuts = {cut for score in scores for cut in score.hits}
+    return Score(
+        events=events,
+        hits={
+            cut: sum(share * each.hits[cut] for share, each in zip(shares, scores, strict=True))
+            for cut in sorted(cuts)
+        },
+        mrr=sum(share * each.mrr for share, each in zip(shares, scores, strict=True)),
+    )
 
 
 def is_asked(history: History, event: Event, weights: Weights) -> bool:

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 from recstream.core.control import RulesTimeline
-from recstream.core.history import History, apply
+from recstream.core.events import Event
+from recstream.core.history import History, Rules, apply
 from recstream.core.history_rows import digest
 from recstream.log.partitioner import partition_for
 from recstream.log.port import Record
@@ -14,6 +15,9 @@ from recstream.stream.decode import decode
 
 Wanted = Mapping[str, set[int]]
 """Users, and the offsets at which their history is asked for."""
+
+
+Watch = Callable[[History, Event, int, Rules], None]
 
 
 class PartitionFold:
@@ -31,6 +35,8 @@ class PartitionFold:
 
     Attributes
     ----------
+    watch : callable or None
+        Called for each event that counts, with the history before it, its offset and the rules.
     histories : dict of str to History
         Of the users met so far.
     loaded : dict of str to History
@@ -56,6 +62,7 @@ class PartitionFold:
         self._n_partitions = n_partitions
         self._timeline = timeline
         self._load = load
+        self.watch: Watch | None = None
 
     def history(self, user: str) -> History:
         """Return a user's history as of now; empty for a user never met."""
@@ -81,7 +88,7 @@ class PartitionFold:
         -------
         dict of (user, offset) to History
         """
-        histories, at = self.histories, self._timeline.at
+        histories, at, watch = self.histories, self._timeline.at, self.watch
         number, n_partitions = self.partition, self._n_partitions
         kept: dict[tuple[str, int], History] = {}
         for record in records:
@@ -100,6 +107,8 @@ class PartitionFold:
                     old = self._first(user)
                 self.n_events += 1
                 histories[user] = new = apply(old, event, offset, place, rules)
+                if watch is not None and new is not old:
+                    watch(old, event, offset, rules)
                 if wanted is not None and user in wanted and new.offset in wanted[user]:
                     kept[user, new.offset] = new
             self.next_offset = offset + 1

@@ -12,10 +12,13 @@ import rocksdict
 from recstream.core.control import RulesTimeline
 from recstream.core.history import History
 from recstream.core.history_rows import APPLIED_KEY, changes, decode_applied_row, load
+from recstream.core.records import Score
+from recstream.core.scoreboard import Scoreboard
 from recstream.errors import StartupError
 from recstream.log.port import ReadableLog, Record
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.model_store import ReadableStore
+from recstream.replay.evaluate import PublishedLists, judging
 from recstream.replay.fold import PartitionFold, state_digest
 from recstream.replay.generations import Generations
 from recstream.replay.retrain import DerivedStore, Retrained, retrain
@@ -57,11 +60,15 @@ class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay found; ``is_identical`` is False if one byte differed."""
+    """What a replay found; ``is_identical`` is False if one byte differed.
+
+    ``scores`` is how the lists predicted the events after them, if that was asked for.
+    """
 
     epoch: str
     partitions: tuple[PartitionReport, ...]
     generations: tuple[Retrained, ...] = ()
+    scores: dict[str, Score] = {}
     is_identical: bool = True
 
 
@@ -88,6 +95,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     every: int = 1
     changelog: str | None = None
     into: Path | None = None
+    evaluate: bool = False
 
 
 def replay(
@@ -122,12 +130,15 @@ def replay(
         generations = Generations(log, derived)
     n_partitions = log.partitions(INTERACTIONS)
     partitions = []
+    scores = Scoreboard()
     for partition in sorted(plan.ranges):
+        watch = judging(PublishedLists(log, partition), scores) if plan.evaluate else None
         fold = (
             PartitionFold(partition, n_partitions, timeline)
             if fold_at is None
             else fold_at(partition)
         )
+        fold.watch = watch
         partitions.append(_replay_partition(log, generations, timeline, plan, fold, progress))
     is_identical = all(each.is_identical for each in retrained) and not any(
         each.differences for each in partitions
@@ -136,6 +147,7 @@ def replay(
         epoch=log.epoch,
         partitions=tuple(partitions),
         generations=tuple(retrained),
+        scores=scores.totals(),
         is_identical=is_identical,
     )
 

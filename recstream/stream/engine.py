@@ -31,15 +31,22 @@ import msgspec
 from recstream.core import events as core_events
 from recstream.core.control import RulesTimeline
 from recstream.core.history import History, apply
-from recstream.core.history_rows import changes, encode_row
+from recstream.core.history_rows import ListRow, changes, encode_row
 from recstream.core.model import Generation
 from recstream.core.records import DeadLetter, DeltaAnnounced
+from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, rank_in
 from recstream.errors import InvalidEvent
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import DEAD_LETTERS, INTERACTIONS
 from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
-from recstream.metrics import EVENTS_INGESTED, FOLD_IN_DURATION, FRESHNESS, MODEL_GENERATION
+from recstream.metrics import (
+    EVENTS_INGESTED,
+    FOLD_IN_DURATION,
+    FRESHNESS,
+    MODEL_GENERATION,
+    PREQUENTIAL_RECALL,
+)
 from recstream.stream.decode import dead_letter, decode
 from recstream.stream.partition import Cause, Known, PartitionState
 from recstream.stream.publish import Published, Times, lists
@@ -69,6 +76,7 @@ class Status:
         self.lag: dict[int, int] = {}
         self.fold_in_s: deque[float] = deque(maxlen=1000)
         self.freshness_ms: deque[int] = deque(maxlen=1000)
+        self.scores = Scoreboard()
 
 
 class Engine:
@@ -200,6 +208,7 @@ class Engine:
         causes: dict[str, Cause] = {}
         letters: list[DeadLetter] = []
         outcomes: Counter[tuple[str, str]] = Counter()
+        asked: list[tuple[History, str]] = []
         timeline, number = self._timeline, state.number
         for record in records:
             offset = record.offset
@@ -220,9 +229,12 @@ class Engine:
                     outcomes[event.type, "ignored"] += 1
                 else:
                     outcomes[event.type, "folded"] += 1
+                    if is_asked(old, event, rules.weights):
+                        asked.append((old, event.item or ""))
                     first = causes.get(user)
                     since = offset if first is None else first.offset
                     causes[user] = Cause(since, event, record.timestamp_ms)
+        listed = {user: each.listed for user, each in known.items() if each.listed is not None}
         rows: list[tuple[bytes, bytes]] = []
         for user, cause in causes.items():
             old = known[user].history
@@ -242,6 +254,23 @@ class Engine:
             letters,
         )
         self._count(outcomes, letters)
+        self._judge(asked, listed)
+
+    def _judge(self, asked: list[tuple[History, str]], listed: dict[str, ListRow]) -> None:
+        """Count how the lists that users had predicted what they did."""
+        scores = self.status.scores
+        for before, item in asked:
+            row = listed.get(before.user)
+            if row is not None:
+                scores.add(
+                    rank_in(row.items, item),
+                    generation=row.generation,
+                    source=row.source,
+                    is_cold=before.n_ids < COLD_EVENTS,
+                )
+        if asked and (newest := scores.recent().get("all")) is not None:
+            for cut, share in newest.hits.items():
+                PREQUENTIAL_RECALL.labels(cut).set(share)
 
     def _count(self, outcomes: Mapping[tuple[str, str], int], letters: list[DeadLetter]) -> None:
         self.status.events += sum(outcomes.values())

@@ -78,7 +78,7 @@ def lists(
             items=describe(found, history, generation, before),
             lineage=_lineage(cause, times),
         )
-        listed = ListRow(generation.number, generation.delta, items)
+        listed = ListRow(generation.number, generation.delta, items, body.source)
         published.append(
             Published(
                 Known(history, listed),

@@ -265,6 +265,7 @@ class Runner:
             fold_in_ms_p99=fold_in_ms[1],
             freshness_ms_p50=freshness_ms[0],
             freshness_ms_p99=freshness_ms[1],
+            prequential=status.scores.recent(),
             ts=self._clock_ms(),
         )
 

@@ -1,0 +1,69 @@
+"""↺ of the flow: the lists judged by the events that followed them, again, from the log alone."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import NamedTuple
+
+from recstream.core.control import RulesTimeline
+from recstream.core.events import Event
+from recstream.core.history import History, Rules
+from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, rank_in
+from recstream.log.port import ReadableLog
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.replay.fold import PartitionFold, Watch
+from recstream.replay.source import batches, decode_list, parsed, records
+
+
+class _Listed(NamedTuple):
+    generation: int
+    source: str
+    items: tuple[str, ...]
+
+
+class PublishedLists:
+    """Every list of a partition, to be asked which one a user had at an event."""
+
+    def __init__(self, log: ReadableLog, partition: int) -> None:
+        self._as_of: dict[str, list[int]] = {}
+        self._lists: dict[str, list[_Listed]] = {}
+        names: dict[str, str] = {}
+        for record in records(log, RECOMMENDATIONS, partition):
+            if record.value is None:
+                continue
+            body = parsed(record, decode_list)
+            if body.as_of is not None:
+                items = tuple([names.setdefault(item.item, item.item) for item in body.items])
+                self._as_of.setdefault(body.user, []).append(body.as_of.offset)
+                self._lists.setdefault(body.user, []).append(
+                    _Listed(body.generation, body.source, items)
+                )
+
+    def before(self, user: str, offset: int) -> _Listed | None:
+        """Return the newest list made as of an earlier event of the user."""
+        at = bisect_left(self._as_of.get(user, []), offset)
+        return self._lists[user][at - 1] if at else None
+
+
+def judging(lists: PublishedLists, scores: Scoreboard) -> Watch:
+    """Return what a fold calls for each event, so that ``scores`` counts how it was predicted."""
+
+    def watch(before: History, event: Event, offset: int, rules: Rules) -> None:
+        listed = lists.before(before.user, offset)
+        if listed is not None and is_asked(before, event, rules.weights):
+            scores.add(
+                rank_in(listed.items, event.item),
+                generation=listed.generation,
+                source=listed.source,
+                is_cold=before.n_ids < COLD_EVENTS,
+            )
+
+    return watch
+
+
+def evaluate(log: ReadableLog, timeline: RulesTimeline, partition: int, scores: Scoreboard) -> None:
+    """Judge the lists of a partition by its events, from the first on."""
+    fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
+    fold.watch = judging(PublishedLists(log, partition), scores)
+    for group in batches(log, INTERACTIONS, partition):
+        fold.fold(group)
