@@ -17,7 +17,7 @@ from recstream.catalogue.mongo import MongoCatalogue
 from recstream.catalogue.port import ViewPosition
 from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
-from recstream.model_store import open_store
+from recstream.gridfs_store import GridFsStore
 
 if TYPE_CHECKING:
     from conftest import Server
@@ -78,7 +78,7 @@ def test_an_item_too_large_for_a_document_is_refused(mongo_database_url: str) ->
 def test_a_server_that_comes_back_is_used_again(start_server: Callable[..., Server]) -> None:
     server = start_server("mongo")
     url = f"mongodb://127.0.0.1:{server.port}/x?serverSelectionTimeoutMS=300"
-    catalogue, models = open_catalogue(url), open_store(url)
+    catalogue, models = open_catalogue(url), GridFsStore(url)
     catalogue.apply({"p1": Item(item="p1", title="Mug")})
     models.put("generation-1.npz", b"content")
 
@@ -92,6 +92,7 @@ def test_a_server_that_comes_back_is_used_again(start_server: Callable[..., Serv
     assert [item.item for item in catalogue.search("mug").items] == ["p1"]
     back.join()
     catalogue.close()
+    models.close()
 
 
 def test_followers_at_different_places_leave_the_newest_of_every_item(
