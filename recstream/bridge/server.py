@@ -36,6 +36,7 @@ from recstream.bridge.hub import Hub
 from recstream.bridge.items import Items
 from recstream.bridge.live import Live
 from recstream.bridge.logfeed import LogFeed
+from recstream.bridge.past import Past
 from recstream.bridge.serving import Serving
 from recstream.bridge.status import Status
 from recstream.bridge.views import Views
@@ -122,6 +123,9 @@ class Bridge:
             settings.path(), epoch=event_log.epoch, changelog=histories_changelog(settings.app_id)
         )
         self._stack.callback(views.close)
+        store = open_store(settings.models_url)
+        past = Past(event_log, store, views.folder / "time-travel")
+        self._stack.callback(past.close)
         live = Live(
             auth,
             epoch=event_log.epoch,
@@ -130,7 +134,7 @@ class Bridge:
         )
         serving = Serving(
             views,
-            open_store(settings.models_url),
+            store,
             half_life_ms=settings.half_life_ms,
             list_size=settings.list_size,
             partitions=settings.partitions,
@@ -166,6 +170,7 @@ class Bridge:
             serving=serving,
             status=status,
             items=items,
+            past=past,
             live=live,
             follower=follower,
             now=now,

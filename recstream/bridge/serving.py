@@ -11,14 +11,13 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 
-import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from recstream.bridge.views import Views, without
 from recstream.core import listing
-from recstream.core.events import EVENT_TYPES
+from recstream.core.explaining import Explanation, explain
 from recstream.core.history import Entry, History, row, seen
 from recstream.core.matrix import stack
 from recstream.core.model import Generation
@@ -38,44 +37,10 @@ from recstream.model_store import ModelStore, fetch
 
 log = logging.getLogger(__name__)
 
-MAX_CONTRIBUTIONS = 50
 CACHED_NEIGHBOURS = 4096
 
 Mask = Callable[[Generation], NDArray[np.bool_] | None]
 """Which items of a generation may be listed; None for all."""
-
-
-class Contribution(msgspec.Struct, frozen=True, kw_only=True):
-    """What one thing in a history adds to an item's score; below zero: it speaks against it."""
-
-    item: str
-    event: str
-    score: float
-
-
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an item has the score it has: ``score`` is ``prior`` plus the sum over all of the history.
-
-    Attributes
-    ----------
-    prior : float
-        How popular the item is of late.
-    because : tuple of Contribution
-        The largest ones, in either direction, of ``n_because``.
-    is_seen : bool
-        The item is in the user's history, so lists leave it out.
-    """
-
-    user: str
-    item: str
-    score: float
-    prior: float
-    because: tuple[Contribution, ...]
-    n_because: int
-    is_seen: bool
-    generation: int
-    delta: int
-    as_of: AsOf | None
 
 
 class Serving:
@@ -290,35 +255,14 @@ class Serving:
         history = self._views.history(user) or History(user)
         with self._mutex:
             generation = self._generation
-            at = None if generation is None else generation.rows.get(item)
-            if generation is None or at is None:
-                number = (
-                    "no generation" if generation is None else f"generation {generation.number}"
-                )
-                raise NotFound(f"{number} knows no item {item!r}: nothing can be said of it yet")
-            prior = float(generation.bias[at])
-            parts: list[Contribution] = []
-            own = row(history, generation.rows, self._half_life_of(generation))
-            if generation.model is not None and len(own[0]):
-                told = generation.model.explain(stack([own], generation.n_items), at)
-                parts = [
-                    _contribution(generation.items[column], share, history)
-                    for column, share in zip(
-                        told.history.tolist(), told.shares[0].tolist(), strict=True
-                    )
-                ]
-            parts.sort(key=lambda part: -abs(part.score))
-            return Explanation(
-                user=user,
-                item=item,
-                score=prior + sum(part.score for part in parts),
-                prior=prior,
-                because=tuple(parts[:MAX_CONTRIBUTIONS]),
-                n_because=len(parts),
-                is_seen=history.find(item) is not None,
-                generation=generation.number,
-                delta=generation.delta,
-                as_of=self._as_of(history),
+            if generation is None:
+                raise NotFound("there is no generation yet: nothing can be said of an item")
+            return explain(
+                history,
+                generation,
+                item,
+                list_size=self._list_size,
+                half_life_ms=self._half_life_of(generation),
             )
 
     def similar(self, item: str, n: int) -> list[tuple[str, float]] | None:
@@ -345,13 +289,6 @@ class Serving:
                     if near >= 0
                 ]
             return self._similar[key]
-
-
-def _contribution(item: str, score: float, history: History) -> Contribution:
-    entry = history.find(item)
-    return Contribution(
-        item=item, event="" if entry is None else EVENT_TYPES[entry.kind], score=score
-    )
 
 
 def _cut(body: Recommendations, n: int) -> Recommendations:

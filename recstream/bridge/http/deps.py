@@ -11,6 +11,7 @@ from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import Follower
 from recstream.bridge.items import Items
 from recstream.bridge.live import Live
+from recstream.bridge.past import Past
 from recstream.bridge.recent import RecentIds
 from recstream.bridge.serving import Serving
 from recstream.bridge.status import Status
@@ -40,6 +41,7 @@ class Deps:
     serving: Serving
     status: Status
     items: Items
+    past: Past
     live: Live
     follower: Follower
     now: Callable[[], datetime]

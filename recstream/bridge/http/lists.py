@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
+from flask import Response
 
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.routing import Endpoint
-from recstream.bridge.serving import Explanation, Mask
+from recstream.bridge.http.routing import Endpoint, json_response
+from recstream.bridge.serving import Mask
 from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.explaining import Explanation
 from recstream.core.records import Recommendations
+from recstream.errors import InvalidInput
+from recstream.replay.time_travel import ListDiff
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=500, description="Items in the list")]
 Category = Annotated[str, msgspec.Meta(description="Only items of exactly this category")]
+Moment = Annotated[str, msgspec.Meta(description="An offset, or a time with a zone")]
 ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
@@ -23,6 +28,20 @@ class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
     n: Count = 20
     category: Category = ""
     known: Annotated[bool, msgspec.Meta(description="Items the user has seen may be in it")] = False
+    as_of: Annotated[
+        str,
+        msgspec.Meta(
+            description="The list at an offset of the user's partition, or at a time, made again "
+            "from the log; header Recstream-Identical says whether it was published byte for byte"
+        ),
+    ] = ""
+
+
+class DiffQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which two moments."""
+
+    a: Moment
+    b: Moment
 
 
 class PopularQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +65,7 @@ class ListRoutes:
     def __init__(self, deps: Deps) -> None:
         self._serving = deps.serving
         self._items = deps.items
+        self._past = deps.past
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this module."""
@@ -60,6 +80,19 @@ class ListRoutes:
                 access="user",
                 query=ListQuery,
                 returns=Recommendations,
+                problems={404: "No model had been announced by then", 422: "as_of is not a moment"},
+            ),
+            Endpoint(
+                method="GET",
+                rule="/v1/users/<user>/diff",
+                handler=self.diff,
+                name="get_diff",
+                summary="How a user's list became another: who entered, left and moved, and why",
+                tag="recommendations",
+                access="user",
+                query=DiffQuery,
+                returns=ListDiff,
+                problems={422: "a or b is not a moment"},
             ),
             Endpoint(
                 method="GET",
@@ -100,10 +133,28 @@ class ListRoutes:
     def _mask(self, category: str) -> Mask | None:
         return self._items.mask(category) if category else None
 
-    def of_user(self, user: str, query: ListQuery) -> Recommendations:
+    def of_user(self, user: str, query: ListQuery) -> Recommendations | Response:
         """Return a user's list."""
+        if query.as_of:
+            return self._of_the_past(user, query)
         mask = self._mask(query.category)
         return self._serving.recommend(user, query.n, mask=mask, known=query.known)
+
+    def _of_the_past(self, user: str, query: ListQuery) -> Response:
+        if query.category or query.known:
+            raise InvalidInput(
+                "as_of gives the list as it was published; leave category and known out"
+            )
+        found = self._past.list_at(user, query.as_of)
+        body = msgspec.structs.replace(found.list, items=found.list.items[: query.n])
+        response = json_response(body)
+        if found.is_identical is not None:
+            response.headers["Recstream-Identical"] = str(found.is_identical).lower()
+        return response
+
+    def diff(self, user: str, query: DiffQuery) -> ListDiff:
+        """Return how a user's list at one moment became the one at another."""
+        return self._past.diff(user, query.a, query.b)
 
     def explanation(self, user: str, item: str) -> Explanation:
         """Return why an item has its score."""
