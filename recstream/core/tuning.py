@@ -232,8 +232,8 @@ def tune(
         otherwise a random fifth.
     k : int
     n_factors, iterations : int
-        Of the last rung and, at most, of the result; lower rungs take an eighth, a quarter and a
-        half of the factors, and half the iterations.
+        Of the last rung and, at most, of the result; lower rungs take a quarter and a half of
+        the factors, and half the iterations.
     candidates : int
         On the lowest rung.
     seed, threads : int
@@ -276,10 +276,15 @@ def tune(
 
     short = max(2, iterations // 2)
     rungs = [
-        _Rung(0, max(8, n_factors // 8), (short,), candidates),
-        _Rung(1, max(8, n_factors // 4), (short,), max(4, candidates // 3)),
-        _Rung(2, max(8, n_factors // 2), (short,), max(3, candidates // 6)),
-        _Rung(3, n_factors, tuple(sorted({short, iterations})), max(2, candidates // 12)),
+        _Rung(0, max(8, n_factors // 4), (short,), candidates),
+        _Rung(1, max(8, n_factors // 2), (short,), max(4, candidates // 3)),
+        _Rung(
+            2,
+            n_factors,
+            tuple(sorted({short, iterations})),
+            max(2, candidates // 9),
+            with_starts=True,
+        ),
     ]
     trials = _climb(rungs, score, generator, progress, moves_half_life=False)
     best = trials[-1]
@@ -338,7 +343,9 @@ def tune_stream(
 class _Rung:
     """What a trial costs on one step of the ladder, and how many are made there.
 
-    `stages` are the iterations after which a model is checked; the best stage counts.
+    `stages` are the iterations after which a model is checked; the best stage counts. With
+    `with_starts` the known starting points are tried again, whatever they scored below: what is
+    best with many factors can be poor with few.
     """
 
     number: int
@@ -346,6 +353,7 @@ class _Rung:
     stages: tuple[int, ...]
     candidates: int
     stop: float = 1.0
+    with_starts: bool = False
 
 
 def _climb(
@@ -357,7 +365,7 @@ def _climb(
     moves_half_life: bool,
 ) -> list[Trial]:
     """Run the ladder; the best trial of the last rung comes last."""
-    total = sum(rung.candidates for rung in rungs)
+    total = sum(rung.candidates + len(_STARTS) * rung.with_starts for rung in rungs)
     trials: list[Trial] = []
     best: list[Choice] = []
     for rung in rungs:
@@ -366,6 +374,9 @@ def _climb(
             if not best
             else _next(best, rung.candidates, generator, moves_half_life)
         )
+        if rung.with_starts:
+            todo += [start for start in _starts(moves_half_life) if start not in todo]
+        total += len(todo) - rung.candidates - len(_STARTS) * rung.with_starts
         here: list[Trial] = []
         for choice in todo:
             value, iterations = score(choice, rung)
@@ -381,10 +392,15 @@ def _climb(
     return trials
 
 
+def _starts(moves_half_life: bool) -> list[Choice]:
+    """Return the known starting points."""
+    half_life = 10.0 if moves_half_life else math.inf
+    return [Choice(proportions, half_life) for proportions in _STARTS]
+
+
 def _first(n: int, generator: np.random.Generator, moves_half_life: bool) -> list[Choice]:
     """Return known starting points and random choices."""
-    half_life = 10.0 if moves_half_life else math.inf
-    known = [Choice(proportions, half_life) for proportions in _STARTS[:n]]
+    known = _starts(moves_half_life)[:n]
     return known + [_random(generator, moves_half_life) for _ in range(n - len(known))]
 
 
