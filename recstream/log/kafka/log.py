@@ -47,6 +47,7 @@ from recstream.log.kafka.epoch import (
     topic_record,
 )
 from recstream.log.kafka.producer import KafkaProducer
+from recstream.log.kafka.readers import Readers
 from recstream.log.kafka.tail import KafkaTail
 from recstream.log.kafka.writers import PartitionWriters
 from recstream.log.partitioner import partition_for
@@ -61,8 +62,6 @@ T = TypeVar("T")
 _END = -1
 _AGAIN_S = 0.02
 _AWAY_S = 1.0
-_KEPT_READERS = 4
-_READ_WAIT_MS = 5
 _OVERHEAD_BYTES = 128
 _NOT_ALONE = {
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -102,7 +101,7 @@ class KafkaLog:
         self._problems = Problems()
         self._partitions: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._readers: list[KafkaTail] = []
+        self._readers = Readers(self.shared)
         self._committers: dict[str, Consumer] = {}
         self._is_closed = False
         self.patience_s = 0.0
@@ -231,13 +230,13 @@ class KafkaLog:
             raise OffsetOutOfRange(message)
         if offset == high or max_records < 1:
             return []
-        reader = self._borrow(tp, offset)
+        reader = self._readers.borrow(tp, offset)
         try:
             records = reader.read(max_records, REQUEST_TIMEOUT_S)
         except BaseException:
             reader.close()
             raise
-        self._give_back(reader)
+        self._readers.give_back(reader)
         return records
 
     def earliest(self, topic: str, partition: int) -> int:
@@ -291,11 +290,9 @@ class KafkaLog:
             if self._is_closed:
                 return
             self._is_closed = True
-            readers, self._readers = self._readers, []
             committers, self._committers = self._committers, {}
         self._producer.close()
-        for reader in readers:
-            reader.close()
+        self._readers.close()
         for consumer in (self._asker, *committers.values()):
             consumer.close()
 
@@ -401,31 +398,6 @@ class KafkaLog:
             return answer
 
         return self._ask(ask, f"asking for the offsets of {tp.topic}[{tp.partition}]")
-
-    def _borrow(self, tp: TopicPartition, offset: int) -> KafkaTail:
-        """Return a reader at an offset: one that stands there already, or another one moved there."""
-        wanted = {tp: offset}
-        with self._lock:
-            standing = [r for r in self._readers if r.positions() == wanted]
-            resting = [r for r in self._readers if not r.positions()]
-            reader = next(iter(standing + resting + self._readers), None)
-            if reader is not None:
-                self._readers.remove(reader)
-        if reader is None:
-            return KafkaTail(self.shared, wanted, _READ_WAIT_MS)
-        if reader.positions() != wanted:
-            reader.restart(wanted)
-        return reader
-
-    def _give_back(self, reader: KafkaTail) -> None:
-        """Keep a reader: where it stands, so that the next read goes on, or at rest at the end."""
-        if reader.is_at_end:
-            reader.restart({})
-        with self._lock:
-            self._readers.append(reader)
-            extra = self._readers.pop(0) if len(self._readers) > _KEPT_READERS else None
-        if extra is not None:
-            extra.close()
 
     def _patiently(self, question: Callable[[], T]) -> T:
         """Return an answer, waiting for brokers that are away as long as `patience_s` allows."""
