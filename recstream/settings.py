@@ -57,10 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     weights: Weights = Weights()
     half_life_days: float = 60.0
     """Age at which an event's weight has halved."""
-    popularity_half_life_days: float = 7.0
-    """Age at which an event's part in an item's popularity has halved."""
     popularity_weight: float | None = None
-    """Weight of the popularity prior in a score; none: what training chose."""
+    """Worth of popularity in units of a typical score; none: 0.2, or what ``recstream tune`` chose."""
     refresh_users: int = 2_000
     """Users seen lately that get a new list after each new generation."""
 
@@ -109,10 +107,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not getattr(self, name) >= least:
                 message = f"setting {name} must be at least {least:g}, got {getattr(self, name)!r}"
                 raise InvalidSetting(message)
-        for name in ("half_life_days", "popularity_half_life_days"):
-            if not getattr(self, name) > 0.0:
-                message = f"setting {name} must be above 0 days, got {getattr(self, name)!r}"
-                raise InvalidSetting(message)
+        if not self.half_life_days > 0.0:
+            message = f"setting half_life_days must be above 0 days, got {self.half_life_days!r}"
+            raise InvalidSetting(message)
         if self.log_level.upper() not in logging.getLevelNamesMapping():
             message = (
                 f"setting log_level must be DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}"

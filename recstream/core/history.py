@@ -26,12 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.events import EVENT_TYPES, Event, Weights, timestamp_ms, weight
+from recstream.core.recency import fading_weights
 
 PAGE_ENTRIES = 32
 CHUNK_IDS = 32
 CHUNKS = 32
 WINDOW_IDS = CHUNK_IDS * CHUNKS
 ID_BYTES = 8
+FADE_ENTRIES = 10.0
+"""Newer entries of the same user after which an entry counts half; docs/evaluation.md has the trials."""
 CHUNK_BYTES = CHUNK_IDS * ID_BYTES
 _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
 
@@ -230,7 +233,9 @@ def row(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return a history as a row of the matrix: (columns int32 ascending, weights float32 ≥ 0).
 
-    Weights are as of the history's own clock. Items the index lacks are left out. A weight of zero
+    An entry's weight fades by time, as of the history's own clock, and by the newer entries of the
+    same user, with a half-life of `FADE_ENTRIES`: raters who come once and shoppers who come weekly
+    need no different settings. Items the index lacks are left out. A weight of zero
     (disliked, rated low, or faded away) is an item that was seen and says nothing else. Training
     and fold-in use this one function, so that a user's row is the same in both.
     """
@@ -247,6 +252,7 @@ def row(
     cols = np.array(columns, np.int32)
     ages = np.array(times, np.int64) - history.clock_ms
     values = np.array(weights, np.float64) * np.exp2(ages / half_life_ms)
+    values *= fading_weights(times, FADE_ENTRIES)
     order = np.argsort(cols, kind="stable")
     return cols[order], values.astype(np.float32)[order]
 

@@ -15,7 +15,7 @@ from recstream.core.matrix import Row, stack
 from recstream.core.recency import changed
 from recstream.core.records import DeltaAnnounced
 from recstream.stream.follower import Touch, UserRows
-from recstream.stream.training import Trained, counts_of
+from recstream.stream.training import Trained, counts_of, popularity_weight
 
 MAX_ITEMS = 1_000
 """Items in one delta; more wait for the next."""
@@ -38,7 +38,7 @@ class Deltas:
         self.delta = generation.delta
         self._model = trained.model
         self._half_life_ms = float(generation.hyperparameters["half_life_ms"])
-        self._beta = float(generation.hyperparameters["popularity_weight"])
+        self._beta = popularity_weight(generation.hyperparameters)
         self._items = list(generation.items)
         self._rows = dict(generation.rows)
         self._popularity = trained.popularity

@@ -20,17 +20,26 @@ from recstream.core.gate import HeldOut, hold_out
 from recstream.core.history import row
 from recstream.core.matrix import grown, stack
 from recstream.core.model import Generation
+from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity, popularity_of
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.stream.follower import Group, Touch, UserRows
 
-DEFAULT_POPULARITY_WEIGHT = 0.16
-"""β where neither settings nor a search chose one."""
+DEFAULT_POPULARITY_WEIGHT = 0.2
+"""β where neither settings nor a search chose one; prequential replays settle between 0.1 and 0.5."""
 WARM_ITERATIONS = 4
 """A warm start needs fewer iterations than one from noise."""
 _OURS = frozenset(
-    {"popularity_weight", "half_life_ms", "iterations", "n_factors", "threads", "hold_out"}
+    {
+        "popularity_weight",
+        "popularity_unit",
+        "half_life_ms",
+        "iterations",
+        "n_factors",
+        "threads",
+        "hold_out",
+    }
 )
 
 
@@ -152,7 +161,6 @@ def train(
         float(chosen["half_life_ms"]),
         is_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
     )
-    bias = popularity.bias(float(chosen["popularity_weight"]))
     model, loss, used = None, None, dict(chosen)
     if chosen["n_factors"] > 0 and (matrix.data > 0).any():
         init = None if parent is None else parent.model
@@ -170,6 +178,7 @@ def train(
 
         model = _trainer(chosen, seed, used["iterations"]).fit(matrix, init=init, callback=tell)
         loss = losses[-1]
+    used["popularity_unit"] = 1.0 if model is None else typical_score(model, matrix)
     generation = Generation(
         number=number,
         parent=None if parent is None else parent.number,
@@ -177,10 +186,15 @@ def train(
         hyperparameters=used,
         seed=seed,
         items=items,
-        bias=bias,
+        bias=popularity.bias(popularity_weight(used)),
         model=None if model is None else serving(model),
     )
     return Trained(generation, model, user_ids, matrix, popularity, loss, held)
+
+
+def popularity_weight(used: Mapping[str, Any]) -> float:
+    """Return β of a generation's hyper-parameters, in its scores' own size (`typical_score`)."""
+    return float(used["popularity_weight"]) * float(used["popularity_unit"])
 
 
 def copy_of(generation: Generation, number: int) -> Generation:

@@ -64,13 +64,14 @@ def test_an_event_that_comes_late_is_added_as_faded_as_it_is_by_then():
     assert late.clock_ms == in_order.clock_ms
 
 
-def test_a_row_fades_all_items_to_the_users_newest_event():
+def test_a_row_fades_by_time_and_by_the_users_newer_entries():
     history = fold([event(1, item="p1"), event(2, item="p2", days=20)])
 
     columns, weights = row(history, {"p1": 4, "p2": 1}, RULES.half_life_ms)
 
     assert columns.tolist() == [1, 4]
-    assert weights.tolist() == [1.0, 0.25]
+    # Twenty days are two half-lives; one newer entry is a tenth of one.
+    assert weights.tolist() == pytest.approx([1.0, 0.25 * 2**-0.1])
 
 
 def test_a_row_leaves_out_items_the_model_lacks_but_they_stay_seen():
