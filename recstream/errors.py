@@ -8,6 +8,7 @@
     │   ├── InvalidSetting             a flag, variable or file entry
     │   └── TokenRefused               a token that is missing, wrong or expired
     ├── NotFound (LookupError)         a user, item, topic or generation that is not there
+    ├── NotPossible                    what this kind of log or store can't do
     ├── LogError                       the event log
     │   ├── LogUnavailable             can't be reached or written now; try again
     │   ├── LogFenced                  the partition belongs to another member of the group now
@@ -71,6 +72,10 @@ class TokenRefused(InvalidInput):
 
 class NotFound(RecstreamError, LookupError):
     """A user, item, topic or generation that is not there."""
+
+
+class NotPossible(RecstreamError):
+    """What was asked can't be done with this kind of log or store; another one can."""
 
 
 class LogError(RecstreamError):

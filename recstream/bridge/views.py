@@ -13,7 +13,7 @@ import shutil
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,9 +28,10 @@ from recstream.core.records import (
     Recommendations,
     RecommendedItem,
 )
-from recstream.errors import StartupError
+from recstream.errors import LogError, StartupError
 from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import MODELS, RECOMMENDATIONS
+from recstream.stream.forgetting import BLANK_KEY, forgetting, marked
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ MAX_GENERATIONS = 100
 MIB = 1 << 20
 
 _META, _OFFSET, _LIST, _ROW, _GENERATION, _DELTA = b"m", b"o", b"r", b"h", b"g", b"d"
+_MET = b"f"
 _PLACE = struct.Struct("<iq")
 _decode_list = msgspec.json.Decoder(Recommendations).decode
 _decode_model = msgspec.json.Decoder(ModelRecord).decode
@@ -96,7 +98,11 @@ class Views:
         raise StartupError(message)
 
     def positions(self, event_log: EventLog) -> dict[TopicPartition, int]:
-        """Return the next offset to read of every partition the views follow."""
+        """Return the next offset to read of every partition the views follow.
+
+        Views that missed that a user was forgotten are emptied first: nobody can tell any more who.
+        """
+        self._renew(forgetting(event_log).finished)
         positions = {}
         for topic in self.topics:
             for partition in range(event_log.partitions(topic)):
@@ -106,6 +112,32 @@ class Views:
                 positions[TopicPartition(topic, partition)] = max(stored, earliest)
         return positions
 
+    def _renew(self, finished: Collection[str]) -> None:
+        """Empty the views if a user was forgotten that they may still hold."""
+        keyed = self.topics[:2]
+        known = {key: self._db.get(key) for i in finished for t in keyed for key in (_met(t, i),)}
+        if all(value is not None for value in known.values()):
+            return
+        batch = WriteBatch(raw_mode=True)
+        is_new = next(self._keys(_OFFSET), None) is None
+        if not is_new:
+            log.info("views rebuilt, a user was forgotten meanwhile folder=%s", self.folder)
+            for key in self._db.keys():  # noqa: SIM118 - it is no dict
+                if isinstance(key, bytes) and key != _META:
+                    batch.delete(key)
+        for key in known:
+            batch.put(key, b"")
+        with self._mutex:
+            self._db.write(batch)
+            self._histories.clear()
+        if not is_new:
+            self._scrub()
+
+    def _scrub(self) -> None:
+        """Rewrite the files without what was deleted."""
+        self._db.flush()
+        self._db.compact_range(None, None)
+
     def apply(self, records: Sequence[Record]) -> list[ModelRecord]:
         """Take in the next records of the topics followed, all or nothing.
 
@@ -113,14 +145,21 @@ class Views:
         -------
         list of ModelRecord
             The generations and deltas among them, in order.
+
+        Raises
+        ------
+        ViewsOutdated
+            A user was forgotten, too late to tell who: ask for `positions` again.
         """
         batch = WriteBatch(raw_mode=True)
         models: list[ModelRecord] = []
         touched: set[str] = set()
         ends: dict[TopicPartition, int] = {}
+        is_scrubbed = False
         for record in records:
             if record.topic not in self.topics:
                 continue
+            is_scrubbed |= bool(record.headers) and self._meet(record, batch)
             ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
             if record.topic == MODELS:
                 self._take_model(record, batch, models)
@@ -137,7 +176,25 @@ class Views:
             self._db.write(batch)
             for user in touched:
                 self._histories.pop(user, None)
+        if is_scrubbed:
+            self._scrub()
         return models
+
+    def _meet(self, record: Record, batch: WriteBatch) -> bool:
+        """Note a tombstone by which a user is forgotten; return whether it deletes somebody here."""
+        request = marked(record)
+        if request is None:
+            return False
+        key = _met(record.topic, request)
+        if record.key == BLANK_KEY:
+            if self._db.get(key) is None:
+                raise ViewsOutdated(
+                    f"a user was forgotten at {record.topic}[{record.partition}]@{record.offset}, "
+                    "which these views read too late; they are emptied when all of it is done"
+                )
+            return False
+        batch.put(key, b"")
+        return True
 
     def _take_model(self, record: Record, batch: WriteBatch, models: list[ModelRecord]) -> None:
         if record.value is None:
@@ -232,6 +289,15 @@ class Views:
         """Release the folder."""
         self._db.close()
         os.close(self._lock_file)
+
+
+class ViewsOutdated(LogError):
+    """The views hold a user who was forgotten."""
+
+
+def _met(topic: str, request_id: str) -> bytes:
+    """Return the key that says that the views met a request to forget on a topic."""
+    return b"%b%b\0%b" % (_MET, topic.encode(), request_id.encode())
 
 
 def without(body: Recommendations, unwanted: set[str]) -> Recommendations:

@@ -143,7 +143,7 @@ def _told(report: Report, *, verify: bool) -> str:
                         "generation": each.number,
                         "announced": each.announced,
                         "trained again": each.derived,
-                        "": "identical" if each.is_identical else "DIFFERS",
+                        "": each.why or ("identical" if each.is_identical else "DIFFERS"),
                     }
                     for each in report.generations
                 ]

@@ -213,7 +213,36 @@ class RulesAdopted(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_f
     adopted_ts: int
 
 
-ControlRecord = TrainingRequested | RollbackRequested | RulesAdopted
+class ForgetRequested(msgspec.Struct, frozen=True, kw_only=True, tag="forget", tag_field="type"):
+    """Somebody asked that a user be forgotten. The last step of that is to blank this record."""
+
+    id: str
+    user: str
+    requested_ts: int
+
+
+class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_field="type"):
+    """A user of a partition is forgotten, who is not said: their events before an offset do not count.
+
+    Appended with the tombstones of the user's rows. Generations that knew those events can't be
+    trained again from what remains.
+
+    Attributes
+    ----------
+    id : str
+        Of the request.
+    partition : int
+    at_offset : int
+        On the interactions topic. What the user does from here on is a new history.
+    """
+
+    id: str
+    partition: int
+    at_offset: int
+    forgotten_ts: int
+
+
+ControlRecord = TrainingRequested | RollbackRequested | RulesAdopted | ForgetRequested | Forgotten
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from recstream.core.control import RulesTimeline
 from recstream.core.history import History
 from recstream.core.history_rows import changes, split_key
 from recstream.core.model import Generation
-from recstream.core.records import GenerationAnnounced
+from recstream.core.records import Forgotten, GenerationAnnounced
 from recstream.errors import NotFound
 from recstream.log.port import ReadableLog
 from recstream.log.topics import INTERACTIONS
-from recstream.model_store import pack
+from recstream.model_store import ReadableStore, fetch, pack
 from recstream.replay.fold import PartitionFold
 from recstream.replay.source import batches
 from recstream.stream.follower import UserRows
+from recstream.stream.forgetting import forgetting
 from recstream.stream.training import Snapshot, copy_of, train
 
 
 class Retrained(NamedTuple):
-    """A generation that was trained again."""
+    """A generation that was trained again; ``derived`` is empty if it can't be, and ``why`` says why."""
 
     number: int
     announced: str
     derived: str
+    why: str = ""
 
     @property
     def is_identical(self) -> bool:
-        """Whether it has the digest that was announced."""
-        return self.announced == self.derived
+        """Whether nothing speaks against the digest that was announced."""
+        return not self.derived or self.announced == self.derived
+
+
+FORGOTTEN_SINCE = "not derivable: a user was forgotten since"
 
 
 class DerivedStore:
@@ -60,6 +65,7 @@ def retrain(
     announced: Mapping[int, GenerationAnnounced],
     timeline: RulesTimeline,
     store: DerivedStore,
+    originals: ReadableStore,
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Retrained]:
@@ -71,17 +77,21 @@ def retrain(
         From `recstream.replay.generations.Generations`.
     store : DerivedStore
         Receives the artifacts, under the names that were announced.
+    originals : ReadableStore
+        Holds those of generations that can't be derived, because a user was forgotten since.
     progress : callable
         Called with the number of events folded since the last call.
 
     Notes
     -----
-    Each is derived from its derived parent, so that no artifact of the first training is used. The
+    Each is derived from its derived parent, so that no artifact of the first training is used,
+    unless a user was forgotten since: the announced artifact stands in for such a parent. The
     thread count that was used is among the hyper-parameters: sums depend on it, and on the machine.
     """
     n_partitions = log.partitions(INTERACTIONS)
     folds = [PartitionFold(each, n_partitions, timeline) for each in range(n_partitions)]
-    derived: dict[int, Generation] = {}
+    forgotten = list(forgetting(log).begun.values())
+    known: dict[int, Generation] = {}
     for number in sorted(announced):
         record = announced[number]
         for fold in folds:
@@ -90,20 +100,58 @@ def retrain(
                 before = fold.n_events
                 fold.fold(group)
                 progress(fold.n_events - before)
-        derived[number] = generation = (
+        source = record.parent if record.copies is None else record.copies
+        state = snapshot(folds, record.offsets)
+        is_lost = record.copies is None and knew_forgotten(record, forgotten, len(state.users))
+        if is_lost or (source is not None and source not in known):
+            content = _original(originals, record)
+            if content is not None:
+                store.put(record.artifact, content)
+                known[number] = fetch(store, record)
+            yield Retrained(number, record.digest, "", FORGOTTEN_SINCE)
+            continue
+        known[number] = generation = (
             train(
-                snapshot(folds, record.offsets),
+                state,
                 number=number,
-                parent=None if record.parent is None else derived[record.parent],
+                parent=None if source is None else known[source],
                 chosen=record.hyperparameters,
                 seed=record.seed,
             ).generation
             if record.copies is None
-            else copy_of(derived[record.copies], number)
+            else copy_of(known[record.copies], number)
         )
         digest, content = pack(generation)
         store.put(record.artifact, content)
         yield Retrained(number, record.digest, digest)
+
+
+def knew_forgotten(
+    record: GenerationAnnounced, forgotten: Iterable[Forgotten], n_users: int | None = None
+) -> bool:
+    """Return whether a generation may know events of a user who was forgotten since.
+
+    Parameters
+    ----------
+    n_users : int, optional
+        Users that remain at its offsets: of a generation that stands exactly where a user was
+        forgotten, only their number tells whether it was trained before or after.
+    """
+    for each in forgotten:
+        offset = record.offsets.get(str(each.partition), 0)
+        if 0 < offset < each.at_offset:
+            return True
+        if offset == each.at_offset > 0 and n_users is not None and n_users < record.n_users:
+            return True
+    return False
+
+
+def _original(originals: ReadableStore, record: GenerationAnnounced) -> bytes | None:
+    """Return the artifact that was announced, None if it was pruned."""
+    try:
+        return originals.get(record.artifact)
+    except NotFound:
+        return None
 
 
 def snapshot(folds: list[PartitionFold], offsets: Mapping[str, int]) -> Snapshot:

@@ -21,9 +21,10 @@ from recstream.model_store import ReadableStore
 from recstream.replay.evaluate import PublishedLists, judging
 from recstream.replay.fold import PartitionFold, state_digest
 from recstream.replay.generations import Generations
-from recstream.replay.retrain import DerivedStore, Retrained, retrain
+from recstream.replay.retrain import DerivedStore, Retrained, knew_forgotten, retrain
 from recstream.replay.source import batches, records
 from recstream.replay.verify import Difference, Verified, verify_partition
+from recstream.stream.forgetting import forgetting
 from recstream.stream.rules import read_timeline
 
 Progress = Callable[[str, int], None]
@@ -116,18 +117,20 @@ def replay(
     timeline = read_timeline(log)
     generations = Generations(log, store)
     retrained: list[Retrained] = []
+    derived = DerivedStore()
     if plan.retrain:
-        derived = DerivedStore()
         for found in retrain(
             log,
             generations.announced,
             timeline,
             derived,
+            store,
             progress=lambda n_events: progress("events", n_events),
         ):
             retrained.append(found)
             progress("generations", 1)
         generations = Generations(log, derived)
+    lost = lost_generations(log, generations, derived if plan.retrain else store, retrained)
     n_partitions = log.partitions(INTERACTIONS)
     partitions = []
     scores = Scoreboard()
@@ -139,7 +142,7 @@ def replay(
             else fold_at(partition)
         )
         fold.watch = watch
-        partitions.append(_replay_partition(log, generations, timeline, plan, fold, progress))
+        partitions.append(_replay_partition(log, generations, timeline, plan, fold, progress, lost))
     is_identical = all(each.is_identical for each in retrained) and not any(
         each.differences for each in partitions
     )
@@ -152,6 +155,24 @@ def replay(
     )
 
 
+def lost_generations(
+    log: ReadableLog,
+    generations: Generations,
+    store: ReadableStore,
+    retrained: Sequence[Retrained],
+) -> frozenset[int]:
+    """Return those whose artifact was pruned, and that can't be derived: a user was forgotten since."""
+    not_derivable = {each.number for each in retrained if each.why}
+    forgotten = list(forgetting(log).begun.values())
+    present = set(store.list())
+    return frozenset(
+        number
+        for number, each in generations.announced.items()
+        if each.artifact not in present
+        and (number in not_derivable or knew_forgotten(each, forgotten))
+    )
+
+
 def _replay_partition(
     log: ReadableLog,
     generations: Generations,
@@ -159,6 +180,7 @@ def _replay_partition(
     plan: Plan,
     fold: PartitionFold,
     progress: Progress,
+    lost: frozenset[int],
 ) -> PartitionReport:
     start, stop = plan.ranges[fold.partition]
 
@@ -185,6 +207,7 @@ def _replay_partition(
             stop=stop,
             user=plan.user,
             every=plan.every,
+            lost=lost,
             progress=tell,
         )
     advance(stop)

@@ -1,6 +1,7 @@
 """↺ of the flow: histories as they were at any offset: rows kept at intervals, the rest folded.
 
-A folder of its own, derived from the log and rebuilt when the log is another one. Every
+A folder of its own, derived from the log and rebuilt when the log is another one, or a user was
+forgotten. Every
 `BLOCK_EVENTS` events of a partition, the rows of `recstream.core.history_rows` that changed are kept
 under their key and the block's end. A history at an offset is then the newest rows at or before it
 plus the user's own events since the block: at most one block is read, however long the log.
@@ -12,12 +13,13 @@ key                                 value
 ``b``, partition, end               nothing: a block ends here
 ``l``, partition, user, as_of       offset and time of the list published as of that event
 ``n``, partition                    next offsets of interactions and of recommendations
-``e``                               epoch of the log
+``e``                               epoch of the log, and a digest of who was forgotten by then
 ==================================  ================================================================
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,7 @@ from recstream.log.port import ReadableLog, Record
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.fold import PartitionFold
 from recstream.replay.source import batches, decode_list, parsed, records
+from recstream.stream.forgetting import forgetting
 from recstream.stream.rules import read_timeline
 
 BLOCK_EVENTS = 25_000
@@ -84,7 +87,15 @@ class Snapshots:
         self._folds: dict[int, PartitionFold] = {}
         self._n_partitions = log.partitions(INTERACTIONS)
         self._timeline: RulesTimeline = read_timeline(log)
+        self._folder = folder
+        self._mark = self._log_mark()
         self._db = self._opened(folder)
+
+    def _log_mark(self) -> bytes:
+        """Return what tells logs apart, one before and after a user was forgotten too."""
+        finished = sorted(forgetting(self._log).finished)
+        ids = hashlib.blake2b("\0".join(finished).encode(), digest_size=16).hexdigest()
+        return f"{self._log.epoch} {ids}".encode() if finished else self._log.epoch.encode()
 
     def _opened(self, folder: Path) -> rocksdict.Rdict:
         options = rocksdict.Options(raw_mode=True)
@@ -98,13 +109,12 @@ class Snapshots:
                 f"snapshots in {folder} can't be opened: {error}; close the other process, "
                 "or give another folder"
             ) from error
-        epoch = self._log.epoch.encode()
         known = database.get(b"e")
-        if known is not None and known != epoch:
+        if known is not None and known != self._mark:
             database.close()
             rocksdict.Rdict.destroy(str(folder), options)
             database = rocksdict.Rdict(str(folder), options)
-        database[b"e"] = epoch
+        database[b"e"] = self._mark
         return database
 
     def close(self) -> None:
@@ -174,7 +184,15 @@ class Snapshots:
     # Keeping up
 
     def catch_up(self, partition: int) -> None:
-        """Take in what was appended to a partition since the last time."""
+        """Take in what was appended to a partition since the last time.
+
+        When a user was forgotten since, all is read anew: who it was, nobody can tell any more.
+        """
+        if (mark := self._log_mark()) != self._mark:
+            self._db.close()
+            self._mark = mark
+            self._folds.clear()
+            self._db = self._opened(self._folder)
         raw = self._db.get(_key(b"n", partition))
         next_offset, next_list = (0, 0) if raw is None else _NEXT.unpack(raw)
         self._timeline = read_timeline(self._log)

@@ -33,12 +33,12 @@ from recstream.core.control import RulesTimeline
 from recstream.core.history import History, apply
 from recstream.core.history_rows import ListRow, changes, encode_row
 from recstream.core.model import Generation
-from recstream.core.records import DeadLetter, DeltaAnnounced
+from recstream.core.records import DeadLetter, DeltaAnnounced, ForgetRequested, Forgotten
 from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, rank_in
 from recstream.errors import InvalidEvent
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
-from recstream.log.topics import DEAD_LETTERS, INTERACTIONS
+from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
 from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.metrics import (
     EVENTS_INGESTED,
@@ -48,6 +48,7 @@ from recstream.metrics import (
     PREQUENTIAL_RECALL,
 )
 from recstream.stream.decode import dead_letter, decode
+from recstream.stream.forgetting import mark
 from recstream.stream.partition import Cause, Known, PartitionState
 from recstream.stream.publish import Published, Times, lists
 from recstream.stream.tables import RowStore
@@ -279,6 +280,48 @@ class Engine:
             EVENTS_INGESTED.labels(kind, outcome).inc(n)
         for letter in letters:
             N_DEAD_LETTERS.labels(letter.reason).inc()
+
+    # Forgetting
+
+    def forget(self, request: ForgetRequested) -> Forgotten:
+        """Delete the rows and the list of a user of a partition held here, as of all there is now.
+
+        All that the partition holds is folded first, so that the offset this stands at parts the
+        user's events cleanly. Tombstones, the partition's position and the record that says so go
+        into one append: done wholly or not at all. The records themselves are another's to redact
+        (`recstream.stream.forgetting.erase`).
+        """
+        user, key = request.user, request.user.encode()
+        number = partition_for(key, self._n_partitions)
+        state = self.state(number)
+        self._read_missing(state, self._log.high_watermark(INTERACTIONS, number))
+        gone = sorted({key, *self._rows.keys_of(number, key)})
+        state.drop(user)
+        self._to_refresh.pop((number, user), None)
+        forgotten = Forgotten(
+            id=request.id,
+            partition=number,
+            at_offset=state.next_offset,
+            forgotten_ts=self._clock_ms(),
+        )
+        headers = mark(request.id)
+        applied_key, applied = state.applied_row()
+        records = [NewRecord(self._changelog, each, None, number, None, headers) for each in gone]
+        records += [
+            NewRecord(self._changelog, applied_key, encode_row(applied), number),
+            NewRecord(RECOMMENDATIONS, key, None, number, None, headers),
+            NewRecord(CONTROL, b"forgotten", _encode_json(forgotten), 0),
+        ]
+        rows = [*((each, None) for each in gone), (applied_key, encode_row(applied))]
+        try:
+            positions = self._append(
+                records, {TopicPartition(INTERACTIONS, number): state.next_offset}
+            )
+            self._rows.write(number, rows, positions[len(gone)].offset)
+        except BaseException:
+            self._states.pop(number, None)
+            raise
+        return forgotten
 
     # Lists
 

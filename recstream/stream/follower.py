@@ -6,7 +6,7 @@ state after some record and before the next, in every partition: the offset vect
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from recstream.core.history import History
@@ -17,6 +17,7 @@ from recstream.core.history_rows import (
     split_key,
 )
 from recstream.log.port import Record
+from recstream.stream.forgetting import BLANK_KEY, marked
 
 
 class UserRows(NamedTuple):
@@ -59,8 +60,15 @@ class Group(NamedTuple):
 class Follower:
     """All histories of all partitions, from their changelog.
 
+    Parameters
+    ----------
+    finished : collection of str
+        Requests to forget a user that were finished before the first record was read.
+
     Attributes
     ----------
+    is_stale : bool
+        A user was forgotten while this read, too late to tell who: to be read anew.
     users : dict of str to UserRows
     offsets : dict of int to int
         Partition to the next offset of interactions: everything before it is in ``users``.
@@ -68,7 +76,9 @@ class Follower:
         Events that count in all histories.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, finished: Collection[str] = ()) -> None:
+        self._finished = finished
+        self.is_stale = False
         self.users: dict[str, UserRows] = {}
         self.offsets: dict[int, int] = {}
         self.n_events = 0
@@ -78,7 +88,10 @@ class Follower:
         """Take in changelog records; return the groups they completed."""
         groups = []
         for record in records:
-            if record.key is None or record.value is None:
+            if record.key is None:
+                continue
+            if record.value is None:
+                self._drop(record, record.key)
                 continue
             user, kind, number = split_key(record.key)
             if kind == "h":
@@ -89,6 +102,18 @@ class Follower:
                 applied = decode_applied_row(record.value)
                 groups.append(self._close(record.partition, applied.next_offset))
         return groups
+
+    def _drop(self, record: Record, key: bytes) -> None:
+        """Take in a tombstone: the user's first one takes the whole user away."""
+        if key == BLANK_KEY:
+            request = marked(record)
+            self.is_stale |= request is not None and request not in self._finished
+            return
+        user = key.partition(b"\0")[0].decode()
+        self._open.get(record.partition, {}).pop(user, None)
+        old = self.users.pop(user, None)
+        if old is not None:
+            self.n_events -= decode_header(old.header).n_ids
 
     def _pending(self, partition: int, key: bytes) -> _Pending:
         user = key.decode()

@@ -64,6 +64,12 @@ class HotHistories:
             oldest = next(iter(self._known))
             self._size -= self._known.pop(oldest).history.n_items + 1
 
+    def drop(self, user: str) -> None:
+        """Keep nothing of a user."""
+        known = self._known.pop(user, None)
+        if known is not None:
+            self._size -= known.history.n_items + 1
+
     def __len__(self) -> int:
         return len(self._known)
 
@@ -136,6 +142,12 @@ class PartitionState:
         self.lately[user] = None
         if len(self.lately) > self._n_lately:
             del self.lately[next(iter(self.lately))]
+
+    def drop(self, user: str) -> None:
+        """Keep nothing of a user in memory."""
+        self.hot.drop(user)
+        self.open_lists.pop(user, None)
+        self.lately.pop(user, None)
 
     def applied_row(self) -> tuple[bytes, AppliedRow]:
         """Return the row that closes a group of rows."""

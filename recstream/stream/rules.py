@@ -29,15 +29,17 @@ def default_rules() -> Adopted:
 
 
 def control_records(event_log: ReadableLog) -> Iterator[tuple[int, ControlRecord]]:
-    """Give every readable record of the control topic with its offset."""
+    """Give every readable record of the control topic with its offset; blanked ones are left out."""
     at, end = event_log.earliest(CONTROL, 0), event_log.high_watermark(CONTROL, 0)
     while at < end:
         records = event_log.read(CONTROL, 0, at, _READ_RECORDS)
         if not records:
             return
         for record in records:
+            if record.value is None:
+                continue
             try:
-                yield record.offset, _decode(record.value or b"")
+                yield record.offset, _decode(record.value)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 log.warning("control record not read offset=%d error=%s", record.offset, error)
         at = records[-1].offset + 1

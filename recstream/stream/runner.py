@@ -25,6 +25,7 @@ from recstream.log.topics import DEAD_LETTERS, PIPELINE
 from recstream.metrics import CONSUMER_LAG
 from recstream.model_feed import ModelFeed, Unusable
 from recstream.stream.engine import LIVE_LAG, LIVE_USERS, Engine
+from recstream.stream.forgetting import Due, Forgetter
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ REFRESH_USERS = 16
 FOLDING_SHARE = 4.0
 """While records wait, folding gets this many times the time that lists get."""
 STATUS_EVERY_S = 1.0
+FORGET_EVERY_S = 1.0
 POLL_S = 1.0
 
 _T = TypeVar("_T")
@@ -48,6 +50,7 @@ class Runner:
     feed : ModelFeed
     event_log : EventLog
         For status and dead letters about models.
+    forgetter : Forgetter
     prepare : callable
         Called in the engine's thread for each partition before its first records.
     clock_ms : callable
@@ -61,6 +64,7 @@ class Runner:
         feed: ModelFeed,
         event_log: EventLog,
         *,
+        forgetter: Forgetter,
         prepare: Callable[[int], None],
         clock_ms: Callable[[], int],
         name: str,
@@ -68,6 +72,7 @@ class Runner:
         self.engine = engine
         self._feed = feed
         self._log = event_log
+        self._forgetter = forgetter
         self._prepare = prepare
         self._clock_ms = clock_ms
         self._name = name
@@ -93,7 +98,7 @@ class Runner:
             target=self._follow, args=(fail,), name="recstream-models", daemon=True
         )
         self._follower.start()
-        for work in (self._make_lists, self._tell_status):
+        for work in (self._make_lists, self._tell_status, self._forget_users):
             task = asyncio.create_task(work())
             task.add_done_callback(lambda done: _report(done, fail))
             self._tasks.append(task)
@@ -229,6 +234,38 @@ class Runner:
     def _wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._work.set)
+
+    # Forgetting
+
+    async def _forget_users(self) -> None:
+        while True:
+            await asyncio.sleep(FORGET_EVERY_S)
+            try:
+                for due in await self._run(self._begin_forgetting):
+                    await self._finish_forgetting(due)
+            except LogError as error:
+                log.warning("forgetting not finished, trying again: %s", error)
+
+    def _begin_forgetting(self) -> list[Due]:
+        return self._forgetter.begin(self._owned & self._prepared)
+
+    async def _finish_forgetting(self, due: Due) -> None:
+        """Blank records beside the folding; what a stop interrupts is done by the next worker."""
+        job = asyncio.ensure_future(asyncio.to_thread(self._forgetter.erase, due))
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.gather(job, return_exceptions=True)
+            raise
+        if await self._run(self._scrub, due.forgotten.partition):
+            await asyncio.to_thread(self._forgetter.finish, due)
+
+    def _scrub(self, partition: int) -> bool:
+        """Rewrite a table without what was deleted; False if another worker has it by now."""
+        if partition not in self._owned:
+            return False
+        self._forgetter.scrub(partition)
+        return True
 
     # Status
 

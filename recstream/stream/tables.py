@@ -20,7 +20,8 @@ ROCKSDB_OPTIONS: dict[str, Any] = {
 }
 """Bounds a partition to about 80 MiB; Faust's own defaults are 2 GiB and more."""
 
-RowBatch = Iterable[tuple[bytes, bytes]]
+RowBatch = Iterable[tuple[bytes, bytes | None]]
+"""Keys with their new values; None deletes."""
 
 
 class RowStore(Protocol):
@@ -34,6 +35,12 @@ class RowStore(Protocol):
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Give every row, in the order of keys."""
+
+    def keys_of(self, partition: int, user: bytes) -> list[bytes]:
+        """Return the keys of a user's rows."""
+
+    def scrub(self, partition: int) -> None:
+        """Overwrite what was deleted, where the store keeps it for a while."""
 
 
 class FaustRows:
@@ -73,7 +80,10 @@ class FaustRows:
         """Write rows and Faust's changelog offset at once."""
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in rows:
-            batch.put(key, value)
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
         batch.put(self._table.data.offset_key, str(changelog_offset).encode())
         self._database(partition).write(batch)
 
@@ -83,6 +93,21 @@ class FaustRows:
         for key, value in cast("Iterator[tuple[bytes, bytes]]", self._database(partition).items()):
             if key != own:
                 yield key, value
+
+    def keys_of(self, partition: int, user: bytes) -> list[bytes]:
+        """Return the keys of a user's rows, which are neighbours."""
+        found: list[bytes] = []
+        for key in cast("Iterator[bytes]", self._database(partition).keys(from_key=user)):
+            if key != user and not key.startswith(user + b"\0"):
+                break
+            found.append(key)
+        return found
+
+    def scrub(self, partition: int) -> None:
+        """Rewrite the partition's files without what was deleted."""
+        database = self._database(partition)
+        database.flush()
+        database.compact_range(None, None)
 
 
 class MemoryRows:
@@ -98,9 +123,21 @@ class MemoryRows:
 
     def write(self, partition: int, rows: RowBatch, changelog_offset: int) -> None:
         """Keep rows and the changelog offset."""
-        self.rows.setdefault(partition, {}).update(rows)
+        table = self.rows.setdefault(partition, {})
+        for key, value in rows:
+            if value is None:
+                table.pop(key, None)
+            else:
+                table[key] = value
         self.changelog_offsets[partition] = changelog_offset
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Give every row, in the order of keys."""
         yield from sorted(self.rows.get(partition, {}).items())
+
+    def keys_of(self, partition: int, user: bytes) -> list[bytes]:
+        """Return the keys of a user's rows."""
+        return [key for key in self.rows.get(partition, {}) if key.partition(b"\0")[0] == user]
+
+    def scrub(self, partition: int) -> None:
+        """Nothing: memory keeps nothing."""

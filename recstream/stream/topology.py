@@ -16,6 +16,7 @@ from recstream.model_store import ModelStore
 from recstream.settings import Settings
 from recstream.stream import rules
 from recstream.stream.engine import Engine
+from recstream.stream.forgetting import Forgetter
 from recstream.stream.runner import Runner
 from recstream.stream.tables import ROCKSDB_OPTIONS, FaustRows
 
@@ -123,6 +124,13 @@ def build_topology(
         engine,
         ModelFeed(event_log, store),
         event_log,
+        forgetter=Forgetter(
+            event_log,
+            histories_changelog(settings.app_id),
+            forget=engine.forget,
+            scrub=rows.scrub,
+            clock_ms=clock_ms,
+        ),
         prepare=prepare,
         clock_ms=clock_ms,
         name=name,

@@ -26,6 +26,7 @@ from recstream.core.gate import judge
 from recstream.core.model import Generation
 from recstream.core.records import (
     ControlRecord,
+    Forgotten,
     GenerationAnnounced,
     Judgement,
     ModelRecord,
@@ -50,6 +51,7 @@ from recstream.stream.announce import Announcer
 from recstream.stream.clock import system_clock_ms
 from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Group
+from recstream.stream.forgetting import forgetting
 from recstream.stream.lease import Lease, lease_for
 from recstream.stream.schedule import Schedule
 from recstream.stream.training import (
@@ -161,16 +163,18 @@ class Trainer:
         self._lease = lease
         self._clock_ms = clock_ms
         self._changelog = histories_changelog(settings.app_id)
-        sources = [
+        self._sources = [
             *(TopicPartition(self._changelog, each) for each in range(settings.partitions)),
             TopicPartition(CONTROL, 0),
         ]
         self._announcer = Announcer(
             event_log, store, lease, clock_ms=clock_ms, keep=settings.keep_generations
         )
-        self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in sources})
-        self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
-        self._follower = Follower()
+        finished = forgetting(event_log).finished
+        self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in self._sources})
+        self._target = {tp: event_log.high_watermark(*tp) for tp in self._sources}
+        self._awaited: dict[TopicPartition, int] = {}
+        self._follower = Follower(finished)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-training")
         self._training: Future[Judged] | None = None
         self._since_snapshot: list[Group] = []
@@ -242,6 +246,9 @@ class Trainer:
             else:
                 self._read_control(record)
         groups = self._follower.apply(rows)
+        if self._follower.is_stale:
+            self._start_over()
+            return
         for group in groups:
             if group.users:
                 self._schedule.moved()
@@ -257,19 +264,42 @@ class Trainer:
                 self._follower.n_events,
             )
 
+    def _start_over(self) -> None:
+        """Read all histories again: a user was forgotten while they were read, nobody knows who."""
+        log.warning("histories read again: a user was forgotten meanwhile")
+        self._stand_by()
+        self._is_caught_up = False
+        self._next_lease = 0.0
+        self._follower = Follower(forgetting(self._log).finished)
+        for tp in self._sources:
+            self._tail.seek(tp, self._log.earliest(*tp))
+            self._target[tp] = self._log.high_watermark(*tp)
+
     def _has_reached(self, target: Mapping[TopicPartition, int]) -> bool:
         positions = self._tail.positions()
         return all(positions.get(tp, 0) >= offset for tp, offset in target.items())
 
     def _read_control(self, record: Record) -> None:
+        if record.value is None:
+            return
         try:
-            asked = _decode_control(record.value or b"")
+            asked = _decode_control(record.value)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             log.warning("control record not read offset=%d error=%s", record.offset, error)
             return
         if isinstance(asked, TrainingRequested | RollbackRequested):
             self._request = asked
             self._is_held = isinstance(asked, RollbackRequested)
+        elif isinstance(asked, Forgotten) and not self._is_held:
+            # Adopted whatever the gate says: the serving one knows what must be forgotten.
+            self._request = TrainingRequested(
+                id=asked.id,
+                requested_ts=asked.forgotten_ts,
+                reason="a user was forgotten",
+                force=True,
+            )
+            tp = TopicPartition(self._changelog, asked.partition)
+            self._awaited[tp] = self._log.high_watermark(*tp)
 
     # Being the one
 
@@ -333,6 +363,8 @@ class Trainer:
     def _is_due(self) -> bool:
         """Whether to train now: asked to, or enough is new, it has settled, and nothing was rolled back."""
         if self._serving is None or not self._is_caught_up:
+            return False
+        if not self._has_reached(self._awaited):
             return False
         if self._request is not None:
             return True

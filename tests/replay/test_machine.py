@@ -2,7 +2,7 @@
 
 Two workers share the partitions of one log. Each step is something that happens to them: events and
 repeated events, crashes before and after an append, restarts, a table lost, records delivered again,
-partitions handed over, trainings, deltas, changed rules.
+partitions handed over, trainings, deltas, changed rules, users forgotten.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.fold import PartitionFold
 from recstream.replay.run import Plan, replay
 from recstream.stream.engine import Engine
+from recstream.stream.forgetting import forgetting, without
 from recstream.stream.rules import read_timeline
 from recstream.stream.tables import MemoryRows
 from tests.replay.world import ITEMS, World
@@ -68,6 +69,7 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         world = self.world
+        self.finish_forgetting()
         world.work_with(self.workers, self.owner)
         ranges = {at: (0, world.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
         plan = Plan(ranges=ranges, verify=True, retrain=True, changelog=world.changelog)
@@ -183,6 +185,30 @@ class Life(RuleBasedStateMachine):
             engine.list_open(limit)
             engine.refresh(limit)
 
+    @rule(user=users, step=st.sampled_from(["nothing", "rows", "records", "all"]))
+    def forget(self, user: str, step: str) -> None:
+        """Ask for it; the workers may die after any step, and go on with what is pending."""
+        world = self.world
+        world.ask_to_forget(user)
+        if step == "nothing":
+            return
+        for worker in (0, 1):
+            mine = [partition for partition in (0, 1) if self.owner[partition] == worker]
+            forgetter = world.forgetter(self.workers[worker])
+            for due in forgetter.begin(mine):
+                if step != "rows":
+                    forgetter.erase(due)
+                if step == "all":
+                    forgetter.finish(due)
+
+    def finish_forgetting(self) -> None:
+        for worker in (0, 1):
+            mine = [partition for partition in (0, 1) if self.owner[partition] == worker]
+            forgetter = self.world.forgetter(self.workers[worker])
+            for due in forgetter.begin(mine):
+                forgetter.erase(due)
+                forgetter.finish(due)
+
     @rule(list_size=st.integers(1, 6))
     def change_the_rules(self, list_size: int) -> None:
         self.world.settings = msgspec.structs.replace(self.world.settings, list_size=list_size)
@@ -193,14 +219,21 @@ class Life(RuleBasedStateMachine):
     def the_rows_are_the_fold_of_the_log(self) -> None:
         world = self.world
         timeline = read_timeline(world.log)
+        going = forgetting(world.log)
+        gone = [
+            (request.user, going.begun[name])
+            for name, (_, request) in going.pending.items()
+            if name in going.begun
+        ]
         for partition in range(2):
             state = self.workers[self.owner[partition]].state(partition)
             fold = PartitionFold(partition, 2, timeline)
-            fold.fold(
-                record
-                for record in world.records(INTERACTIONS, partition)
-                if record.offset < state.next_offset
-            )
+            for record in world.records(INTERACTIONS, partition):
+                if record.offset < state.next_offset:
+                    for user, forgotten in gone:
+                        if forgotten.partition == partition and record.offset < forgotten.at_offset:
+                            record = without(record, user)  # noqa: PLW2901 - as it will be
+                    fold.fold([record])
             expected = {
                 key: value
                 for history in fold.histories.values()
@@ -218,7 +251,9 @@ class Life(RuleBasedStateMachine):
     def no_list_holds_what_its_user_had_seen(self) -> None:
         for partition in range(2):
             for record in self.world.records(RECOMMENDATIONS, partition)[-5:]:
-                body = msgspec.json.decode(record.value or b"", type=Recommendations)
+                if record.value is None:
+                    continue
+                body = msgspec.json.decode(record.value, type=Recommendations)
                 fold = PartitionFold(partition, 2, read_timeline(self.world.log))
                 assert body.as_of is not None
                 last = body.as_of.offset

@@ -16,7 +16,11 @@ from tests.replay.world import World
 def test_every_generation_has_its_digest_when_trained_again(eventful: World) -> None:
     announced = Generations(eventful.log, eventful.store).announced
 
-    found = list(retrain(eventful.log, announced, read_timeline(eventful.log), DerivedStore()))
+    found = list(
+        retrain(
+            eventful.log, announced, read_timeline(eventful.log), DerivedStore(), eventful.store
+        )
+    )
 
     assert [each.number for each in found] == [0, 1, 2]
     assert all(each.is_identical for each in found)
@@ -27,7 +31,9 @@ def test_a_generation_announced_with_another_seed_is_found(eventful: World) -> N
     announced = Generations(eventful.log, eventful.store).announced
     forged = {**announced, 1: msgspec.structs.replace(announced[1], seed=9)}
 
-    found = list(retrain(eventful.log, forged, read_timeline(eventful.log), DerivedStore()))
+    found = list(
+        retrain(eventful.log, forged, read_timeline(eventful.log), DerivedStore(), eventful.store)
+    )
 
     assert [each.is_identical for each in found] == [True, False, False]
 
@@ -38,7 +44,7 @@ def test_lists_of_pruned_generations_verify_against_those_trained_again(eventful
     timeline = read_timeline(eventful.log)
     derived = DerivedStore()
     generations = Generations(eventful.log, derived)
-    list(retrain(eventful.log, generations.announced, timeline, derived))
+    list(retrain(eventful.log, generations.announced, timeline, derived, eventful.store))
 
     found = [verify_partition(eventful.log, generations, timeline, at) for at in range(2)]
 
@@ -51,6 +57,10 @@ def test_a_generation_announced_again_counts_as_it_was_announced_last(eventful: 
     eventful.log.append([NewRecord(MODELS, last.key, last.value, 0)])
 
     announced = Generations(eventful.log, eventful.store).announced
-    found = list(retrain(eventful.log, announced, read_timeline(eventful.log), DerivedStore()))
+    found = list(
+        retrain(
+            eventful.log, announced, read_timeline(eventful.log), DerivedStore(), eventful.store
+        )
+    )
 
     assert [each.is_identical for each in found] == [True, True, True]

@@ -11,15 +11,23 @@ import numpy as np
 from recstream.core.control import RulesTimeline
 from recstream.core.events import Event, encode, from_timestamp_ms
 from recstream.core.model import Generation
-from recstream.core.records import DeltaAnnounced, GenerationAnnounced
+from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten, GenerationAnnounced
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Record
-from recstream.log.topics import INTERACTIONS, MODELS, TopicSpec, histories_changelog, topic_specs
+from recstream.log.topics import (
+    CONTROL,
+    INTERACTIONS,
+    MODELS,
+    TopicSpec,
+    histories_changelog,
+    topic_specs,
+)
 from recstream.model_store import DirectoryStore, artifact_name, fetch, pack
 from recstream.replay.fold import PartitionFold
 from recstream.replay.retrain import snapshot
 from recstream.settings import Settings
 from recstream.stream.engine import Append, Engine
+from recstream.stream.forgetting import Forgetter, forgetting
 from recstream.stream.rules import adopt, control_records, read_timeline
 from recstream.stream.tables import MemoryRows
 from recstream.stream.training import hyperparameters, train
@@ -43,6 +51,7 @@ class World:
         self.store = DirectoryStore(folder / "models")
         self.rows = MemoryRows()
         self.n_events = 0
+        self.n_requests = 0
         self.trained: Generation | None = None
         self.serving: Generation | None = None
         self._announced: GenerationAnnounced | None = None
@@ -122,6 +131,36 @@ class World:
                 engine.list_open(100)
             while engine.n_to_refresh:
                 engine.refresh(100)
+
+    def ask_to_forget(self, user: str) -> ForgetRequested:
+        """Append a request; nothing follows from it yet."""
+        self.n_requests += 1
+        request = ForgetRequested(
+            id=f"forget-{self.n_requests}", user=user, requested_ts=self.now_ms
+        )
+        self.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), 0)])
+        return request
+
+    def forgetter(self, engine: Engine | None = None) -> Forgetter:
+        """Return what carries requests out, as a worker that starts has it."""
+        return Forgetter(
+            self.log,
+            self.changelog,
+            forget=(engine or self.engine).forget,
+            scrub=self.rows.scrub,
+            clock_ms=lambda: self.now_ms,
+            grace_ms=0,
+        )
+
+    def forget(self, user: str, engine: Engine | None = None) -> Forgotten:
+        """Forget a user, from the request to its end."""
+        request = self.ask_to_forget(user)
+        forgetter = self.forgetter(engine)
+        for due in forgetter.begin(range(self.settings.partitions)):
+            forgetter.erase(due)
+            forgetter.scrub(due.forgotten.partition)
+            forgetter.finish(due)
+        return forgetting(self.log).begun[request.id]
 
     def recover_rows(self) -> None:
         """Bring the rows up to their changelog, as Faust does before a worker may read them."""

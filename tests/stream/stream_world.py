@@ -104,10 +104,8 @@ class World:
     def recover(self) -> None:
         """Do what Faust does at a start: bring the rows up to date from the changelog."""
         for partition in range(PARTITIONS):
-            table = self.rows.rows.setdefault(partition, {})
             for record in self.read(CHANGELOG, partition):
-                table[record.key] = record.value
-                self.rows.changelog_offsets[partition] = record.offset
+                self.rows.write(partition, [(record.key, record.value)], record.offset)
         self.engine = self.new_engine()
 
     def feed(self, records: list[NewRecord], *, step: int = 1000) -> None:

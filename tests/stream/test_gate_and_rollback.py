@@ -176,7 +176,7 @@ def test_judged_generations_and_rollbacks_are_trained_again_bit_for_bit(place, t
     log = place.world.log
 
     announced = Generations(log, place.store).announced
-    found = list(retrain(log, announced, read_timeline(log), DerivedStore()))
+    found = list(retrain(log, announced, read_timeline(log), DerivedStore(), place.store))
 
     assert [(each.number, each.is_identical) for each in found] == [
         (0, True),

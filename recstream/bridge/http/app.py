@@ -15,6 +15,7 @@ from recstream.bridge.http.log import LogRoutes
 from recstream.bridge.http.push import PushRoutes
 from recstream.bridge.http.routing import Endpoint, add
 from recstream.bridge.http.site import SiteRoutes
+from recstream.bridge.http.users import UserRoutes
 from recstream.bridge.openapi import openapi
 from recstream.metrics import HTTP_REQUESTS
 
@@ -31,6 +32,7 @@ def endpoints(deps: Deps) -> list[Endpoint]:
     for routes in (
         EventRoutes(deps),
         ListRoutes(deps),
+        UserRoutes(deps),
         ItemRoutes(deps),
         LogRoutes(deps),
         PushRoutes(deps),

@@ -14,12 +14,13 @@ from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import Endpoint, json_response
 from recstream.bridge.logfeed import shown
 from recstream.bridge.protocol import LogRecord, Pipeline
-from recstream.core.events import MAX_ID_CHARACTERS, Event, decode_record, timestamp_ms
+from recstream.core.events import MAX_ID_CHARACTERS, Event, timestamp_ms
 from recstream.core.records import GenerationAnnounced, TrainingRequested
-from recstream.errors import InvalidEvent, NotFound
+from recstream.errors import NotFound
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import CONTROL, INTERACTIONS
+from recstream.stream.decode import decode
 
 MAX_SCANNED = 20_000
 CHUNK = 2_000
@@ -337,13 +338,9 @@ def _events_of(record: Record, user: str) -> list[UserEvent]:
     """Return a user's events in a record, in their order."""
     if record.value is None or record.key not in {None, user.encode()}:
         return []
-    try:
-        events = decode_record(record.value)
-    except InvalidEvent:
-        return []
     return [
         UserEvent(offset=record.offset, appended_ts=record.timestamp_ms, event=event)
-        for event in events
+        for _, event in decode(record).events
         if event.user == user
     ]
 

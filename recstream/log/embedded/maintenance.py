@@ -135,9 +135,7 @@ def redact(log: EmbeddedLog, topic: str, partition: int, change: Callable[[Recor
                 n_changed += sum(a != b for a, b in zip(changed, records, strict=True))
                 packed = pack_records(row.base, row.next, changed)
                 with log.write_mutex, log.storage.write() as connection:
-                    connection.execute("PRAGMA secure_delete=ON")
                     _replace(connection, [row], packed)
-                    connection.execute("PRAGMA secure_delete=OFF")
         log.storage.shorten()
     return n_changed
 
@@ -184,7 +182,11 @@ def _load(connection: Connection, topic: str, partition: int, row: _Row) -> list
 
 
 def _replace(connection: Connection, rows: Sequence[_Row], packed: Packed | None) -> None:
-    """Put one segment, or nothing, where several were."""
+    """Put one segment, or nothing, where several were.
+
+    The old bytes are overwritten: a copy that a merge left in a free page could not be redacted.
+    """
+    connection.execute("PRAGMA secure_delete=ON")
     connection.executemany("DELETE FROM segments WHERE id=?", [(row.id,) for row in rows])
     if packed is not None:
         connection.execute(
