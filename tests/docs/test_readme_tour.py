@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
-    tour = re.findall(r"^```sh\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)[1]
+    tour = "".join(re.findall(r"^```sh\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)[1:3])
     with Up(tmp_path, "--traffic", "0") as up:
         url = up.wait_for("live")["url"]
         recommended = f"{url}/v1/users/u16/recommendations"
@@ -34,6 +34,7 @@ def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", tour.replace("http://127.0.0.1:8000", url)],  # noqa: S607
             env=environ,
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             check=False,
@@ -47,3 +48,7 @@ def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
     assert '"source":"fold-in"' in said
     assert "200 events accepted, 0 rejected" in said
     assert "generation 2: " in said
+    assert "every byte the same" in said
+    assert "made again from the log, every byte as published" in said
+    assert "popular of late" in said
+    assert "bug.zip: " in said
