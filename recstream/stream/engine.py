@@ -50,7 +50,7 @@ from recstream.metrics import (
 from recstream.stream.decode import dead_letter, decode
 from recstream.stream.forgetting import mark
 from recstream.stream.partition import Cause, Known, PartitionState
-from recstream.stream.publish import Published, Times, lists
+from recstream.stream.publish import Published, lists
 from recstream.stream.tables import RowStore
 
 log = logging.getLogger(__name__)
@@ -392,13 +392,12 @@ class Engine:
         if self.generation is None or not asked:
             return []
         begun = perf_counter()
-        now = self._clock_ms()
         published = lists(
             state.number,
             asked,
             self.generation,
             self._timeline.newest(state.number),
-            Times(now, now),
+            self._clock_ms,
             is_refresh=is_refresh,
         )
         each_s = (perf_counter() - begun) / len(asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -30,19 +30,12 @@ class Published(NamedTuple):
     appended_ts: int
 
 
-class Times(NamedTuple):
-    """When a group was folded and its lists were made: for the lineage alone."""
-
-    folded_ts: int
-    published_ts: int
-
-
 def lists(
     partition: int,
     users: Sequence[tuple[Known, Cause]],
     generation: Generation,
     adopted: Adopted,
-    times: Times,
+    clock_ms: Callable[[], int],
     *,
     is_refresh: bool = False,
 ) -> list[Published]:
@@ -54,11 +47,14 @@ def lists(
         Who, with the newest history, and which event asks for it.
     adopted : Adopted
         The rules in force.
+    clock_ms : callable
+        Tells when users were folded in and when each list was made: for the lineage alone.
     is_refresh : bool
         No event of the user asked for it.
     """
     histories = [known.history for known, _ in users]
     ranked = rank(histories, generation, adopted.list_size, adopted.rules.half_life_ms)
+    folded_ts = clock_ms()
     published = []
     for (known, cause), found in zip(users, ranked, strict=True):
         items = item_ids(found, generation)
@@ -76,7 +72,7 @@ def lists(
             as_of=AsOf(partition=partition, offset=history.offset),
             source="refresh" if is_refresh and found.is_personal else found.source,
             items=describe(found, history, generation, before),
-            lineage=_lineage(cause, times),
+            lineage=_lineage(cause, folded_ts, clock_ms()),
         )
         listed = ListRow(generation.number, generation.delta, items, body.source)
         published.append(
@@ -98,14 +94,14 @@ def rec_id(user: str, partition: int, offset: int, generation: Generation, adopt
     return "r-" + hashlib.blake2b(origin.encode(), digest_size=8).hexdigest()
 
 
-def _lineage(cause: Cause, times: Times) -> Lineage:
+def _lineage(cause: Cause, folded_ts: int, published_ts: int) -> Lineage:
     event = cause.event
     if event is None or event.ts is None:
-        return Lineage(folded_ts=times.folded_ts, published_ts=times.published_ts)
+        return Lineage(folded_ts=folded_ts, published_ts=published_ts)
     return Lineage(
         event_id=event.id,
         event_ts=timestamp_ms(event.ts),
         appended_ts=cause.appended_ts,
-        folded_ts=times.folded_ts,
-        published_ts=times.published_ts,
+        folded_ts=folded_ts,
+        published_ts=published_ts,
     )
