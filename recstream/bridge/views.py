@@ -32,6 +32,7 @@ from recstream.errors import LogError, StartupError
 from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import MODELS, RECOMMENDATIONS
 from recstream.stream.forgetting import BLANK_KEY, forgetting, marked
+from recstream.stream.tables import scrub
 
 log = logging.getLogger(__name__)
 
@@ -131,12 +132,7 @@ class Views:
             self._db.write(batch)
             self._histories.clear()
         if not is_new:
-            self._scrub()
-
-    def _scrub(self) -> None:
-        """Rewrite the files without what was deleted."""
-        self._db.flush()
-        self._db.compact_range(None, None)
+            scrub(self._db)
 
     def apply(self, records: Sequence[Record]) -> list[ModelRecord]:
         """Take in the next records of the topics followed, all or nothing.
@@ -177,7 +173,7 @@ class Views:
             for user in touched:
                 self._histories.pop(user, None)
         if is_scrubbed:
-            self._scrub()
+            scrub(self._db)
         return models
 
     def _meet(self, record: Record, batch: WriteBatch) -> bool:

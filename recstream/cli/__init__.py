@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "log": "log:log",
     "replay": "replaying:replay",
     "export": "replaying:export",
+    "forget": "forgetting:forget",
     "dead-letters": "dead_letters:dead_letters",
     "tune": "tuning:tune",
     "doctor": "doctor:doctor",

@@ -36,6 +36,8 @@ HEADER = "recstream-forgotten"
 BLANK_KEY = b"\0forgotten"
 """Stands for the key of a redacted row or list; no user's key, and Faust deletes nothing by it."""
 READ_RECORDS = 5_000
+GRACE_MS = 3_000
+"""Between the tombstones and their redaction: readers that are later start over."""
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -259,7 +261,7 @@ class Forgetter:
         Removes what was deleted from a partition's table.
     clock_ms : callable
     grace_ms : int
-        Between the tombstones and their redaction: readers that are later start over.
+        See `GRACE_MS`.
     """
 
     def __init__(
@@ -270,7 +272,7 @@ class Forgetter:
         forget: Callable[[ForgetRequested], Forgotten],
         scrub: Callable[[int], None],
         clock_ms: Callable[[], int],
-        grace_ms: int = 3_000,
+        grace_ms: int,
     ) -> None:
         self._log = event_log
         self._changelog = changelog

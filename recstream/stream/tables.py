@@ -43,6 +43,17 @@ class RowStore(Protocol):
         """Overwrite what was deleted, where the store keeps it for a while."""
 
 
+def scrub(database: rocksdict.Rdict) -> None:
+    """Rewrite all files of a database, so that none holds what was deleted.
+
+    By itself RocksDB leaves files of the lowest level as they are.
+    """
+    options = rocksdict.CompactOptions()
+    options.set_bottommost_level_compaction(rocksdict.BottommostLevelCompaction.force())
+    database.flush()
+    database.compact_range(None, None, options)
+
+
 class FaustRows:
     """A `RowStore` over a Faust table whose store is RocksDB by rocksdict.
 
@@ -105,9 +116,7 @@ class FaustRows:
 
     def scrub(self, partition: int) -> None:
         """Rewrite the partition's files without what was deleted."""
-        database = self._database(partition)
-        database.flush()
-        database.compact_range(None, None)
+        scrub(self._database(partition))
 
 
 class MemoryRows:

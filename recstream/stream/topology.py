@@ -14,7 +14,7 @@ from recstream.log.topics import HISTORIES_TABLE, INTERACTIONS, histories_change
 from recstream.model_feed import ModelFeed
 from recstream.model_store import ModelStore
 from recstream.settings import Settings
-from recstream.stream import rules
+from recstream.stream import forgetting, rules
 from recstream.stream.engine import Engine
 from recstream.stream.forgetting import Forgetter
 from recstream.stream.runner import Runner
@@ -130,6 +130,7 @@ def build_topology(
             forget=engine.forget,
             scrub=rows.scrub,
             clock_ms=clock_ms,
+            grace_ms=forgetting.GRACE_MS,
         ),
         prepare=prepare,
         clock_ms=clock_ms,

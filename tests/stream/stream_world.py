@@ -125,7 +125,7 @@ class World:
         return self.log.read(topic, partition, 0, 1_000_000)
 
     def lists(self) -> list[Recommendations]:
-        found = [r for p in range(PARTITIONS) for r in self.read(RECOMMENDATIONS, p)]
+        found = [r for p in range(PARTITIONS) for r in self.read(RECOMMENDATIONS, p) if r.value]
         return [msgspec.json.decode(r.value, type=Recommendations) for r in found]
 
     def newest_lists(self) -> dict[str, tuple[str, ...]]:

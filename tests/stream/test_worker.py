@@ -26,13 +26,19 @@ from stream_world import (
 )
 
 from recstream.core.history_rows import APPLIED_KEY, split_key
-from recstream.core.records import DeadLetter, GenerationAnnounced, PipelineRecord, WorkerStatus
+from recstream.core.records import (
+    DeadLetter,
+    ForgetRequested,
+    GenerationAnnounced,
+    PipelineRecord,
+    WorkerStatus,
+)
 from recstream.errors import PartitionCountMismatch, StartupError
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS, PIPELINE
 from recstream.model_store import DirectoryStore, artifact_name, pack
 from recstream.settings import Settings
-from recstream.stream import worker
+from recstream.stream import forgetting, worker
 
 SCRIPT = Path(__file__).with_name("worker_process.py")
 DEADLINE_S = 60.0
@@ -280,3 +286,28 @@ def test_tables_deleted_while_stopped_come_back(installation):
     expected = calm_table(installation.path, [*events, event(9999, "u1", "p1")])
     assert installation.table() == installation.changelog() == expected
     assert CHANGELOG in installation.world.log.topics()
+
+
+async def test_a_user_is_forgotten_by_a_running_worker_to_the_last_byte(installation, monkeypatch):
+    monkeypatch.setattr(forgetting, "GRACE_MS", 0)
+    world, who = installation.world, "zoe-who-will-be-forgotten"
+    installation.announce(1)
+    events = [event(at, user, f"p{at}") for at, user in enumerate((who, "u1", who, "u2", who))]
+    world.log.append([single(each) for each in events])
+    async with installation.serving():
+        await eventually(lambda: installation.is_worked_off() and who in world.newest_lists())
+        others = {k: v for k, v in installation.changelog().items() if not k.startswith(b"zoe")}
+        request = ForgetRequested(id="f1", user=who, requested_ts=0)
+        world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request))])
+        await eventually(lambda: forgetting.forgetting(world.log).finished)
+
+    async with installation.serving():  # what recovers from the changelog is what remains
+        await eventually(installation.is_worked_off)
+    held = installation.table()
+    assert {k: v for k, v in held.items() if k in others} == others
+    assert not any(key.startswith(b"zoe") for key in held)
+    folder = installation.path
+    left = [
+        path for path in folder.rglob("*") if path.is_file() and who.encode() in path.read_bytes()
+    ]
+    assert left == []
