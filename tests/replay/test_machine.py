@@ -174,6 +174,11 @@ class Life(RuleBasedStateMachine):
     def train(self, factors: bool) -> None:
         self.world.train(factors=factors, engines=self.workers)
 
+    @rule(data=st.data())
+    def roll_back(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(0, self.world.trained.number))
+        self.world.roll_back(number, engines=self.workers)
+
     @rule(item=items, at=st.floats(-1.0, 1.0, width=32))
     def move_an_item(self, item: str, at: float) -> None:
         n_factors = self.world.serving.n_factors

@@ -22,6 +22,7 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
+from recstream.model_feed import announcement
 from recstream.model_store import DirectoryStore, artifact_name, fetch, pack
 from recstream.replay.fold import PartitionFold
 from recstream.replay.retrain import snapshot
@@ -30,7 +31,7 @@ from recstream.stream.engine import Append, Engine
 from recstream.stream.forgetting import Forgetter, forgetting
 from recstream.stream.rules import adopt, control_records, read_timeline
 from recstream.stream.tables import MemoryRows
-from recstream.stream.training import hyperparameters, train
+from recstream.stream.training import copy_of, hyperparameters, train
 
 ITEMS = [f"i{number:02}" for number in range(24)]
 START_MS = 1_700_000_000_000
@@ -189,24 +190,50 @@ class World:
             chosen=chosen if factors else {**chosen, "n_factors": 0},
             seed=0,
         )
-        self.trained = done.generation
-        digest, content = pack(done.generation)
-        name = artifact_name(number, digest)
-        self.store.put(name, content)
-        record = GenerationAnnounced(
-            generation=number,
-            parent=done.generation.parent,
-            artifact=name,
-            digest=digest,
-            offsets=offsets,
-            hyperparameters=done.generation.hyperparameters,
-            seed=0,
+        return self._serve(
+            done.generation,
+            engines,
             n_users=len(done.user_ids),
-            n_items=done.generation.n_items,
             n_interactions=done.n_interactions,
             loss=done.loss,
+        )
+
+    def roll_back(self, number: int, *, engines: Sequence[Engine] | None = None) -> Generation:
+        """Announce a copy of an older generation, and let the engines adopt it."""
+        assert self.trained is not None
+        old = fetch(self.store, announcement(self.log, number))
+        copied = copy_of(old, self.trained.number + 1)
+        return self._serve(copied, engines, copies=number)
+
+    def _serve(
+        self,
+        generation: Generation,
+        engines: Sequence[Engine] | None,
+        *,
+        n_users: int = 0,
+        n_interactions: int = 0,
+        loss: float | None = None,
+        copies: int | None = None,
+    ) -> Generation:
+        self.trained = generation
+        digest, content = pack(generation)
+        name = artifact_name(generation.number, digest)
+        self.store.put(name, content)
+        record = GenerationAnnounced(
+            generation=generation.number,
+            parent=generation.parent,
+            artifact=name,
+            digest=digest,
+            offsets=generation.offsets,
+            hyperparameters=generation.hyperparameters,
+            seed=0,
+            n_users=n_users,
+            n_items=generation.n_items,
+            n_interactions=n_interactions,
+            loss=loss,
             train_seconds=0.0,
             created_ts=self.now_ms,
+            copies=copies,
         )
         self.announce(record)
         self._announced, self._deltas = record, []
