@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import subprocess
@@ -406,6 +407,28 @@ def test_training_without_a_trainer_says_so(
 
     assert "is a trainer running?" in capsys.readouterr().err
     assert event_log.high_watermark("recstream.control", 0) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--timeout", "1"], ["--no-wait"]])
+def test_forgetting_puts_the_request_into_the_log(
+    arguments: list[str], event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(["forget", "u1", "--yes", *arguments, "--data-dir", str(data)])
+
+    (record,) = event_log.read("recstream.control", 0, 0)
+    assert msgspec.json.decode(record.value or b"")["user"] == "u1"
+    assert record.key is None
+    assert done == (1 if "--timeout" in arguments else 0)
+    assert done == 0 or "is a worker running?" in capsys.readouterr().err
+
+
+def test_forgetting_asks_first(
+    event_log: EventLog, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+
+    assert run(["forget", "u1", "--data-dir", str(data)]) == 130
+    assert event_log.high_watermark("recstream.control", 0) == 0
 
 
 def test_a_token_needs_a_secret(

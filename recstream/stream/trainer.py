@@ -174,6 +174,7 @@ class Trainer:
         self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in self._sources})
         self._target = {tp: event_log.high_watermark(*tp) for tp in self._sources}
         self._awaited: dict[TopicPartition, int] = {}
+        self._forgotten: list[Forgotten] = []
         self._follower = Follower(finished)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-training")
         self._training: Future[Judged] | None = None
@@ -270,6 +271,7 @@ class Trainer:
         self._stand_by()
         self._is_caught_up = False
         self._next_lease = 0.0
+        self._forgotten = []
         self._follower = Follower(forgetting(self._log).finished)
         for tp in self._sources:
             self._tail.seek(tp, self._log.earliest(*tp))
@@ -290,14 +292,8 @@ class Trainer:
         if isinstance(asked, TrainingRequested | RollbackRequested):
             self._request = asked
             self._is_held = isinstance(asked, RollbackRequested)
-        elif isinstance(asked, Forgotten) and not self._is_held:
-            # Adopted whatever the gate says: the serving one knows what must be forgotten.
-            self._request = TrainingRequested(
-                id=asked.id,
-                requested_ts=asked.forgotten_ts,
-                reason="a user was forgotten",
-                force=True,
-            )
+        elif isinstance(asked, Forgotten):
+            self._forgotten.append(asked)
             tp = TopicPartition(self._changelog, asked.partition)
             self._awaited[tp] = self._log.high_watermark(*tp)
 
@@ -343,6 +339,12 @@ class Trainer:
             self._schedule.trained(snapshot.n_events)
         if self._request is not None and self._answered(self._request):
             self._request = None
+        n_users = announcement(self._log, stored.number).n_users
+        self._forgotten = [
+            each
+            for each in self._forgotten
+            if not _is_without(each, stored.offsets, n_users, snapshot)
+        ]
 
     def _answered(self, request: TrainingRequested | RollbackRequested) -> bool:
         """Return whether a generation came after a request."""
@@ -368,7 +370,9 @@ class Trainer:
             return False
         if self._request is not None:
             return True
-        return not self._is_held and self._schedule.is_due(self._follower.n_events)
+        if self._is_held:
+            return False
+        return bool(self._forgotten) or self._schedule.is_due(self._follower.n_events)
 
     def _snapshot(self) -> Snapshot:
         """Return the histories as they are now; later changes leave it alone."""
@@ -381,8 +385,11 @@ class Trainer:
             return
         snapshot = self._snapshot()
         self._since_snapshot = []
-        self._is_forced = isinstance(self._request, TrainingRequested) and self._request.force
+        asked = isinstance(self._request, TrainingRequested) and self._request.force
+        # Adopted whatever the gate says: the serving one knows what must be forgotten.
+        self._is_forced = asked or bool(self._forgotten)
         self._request = None
+        self._forgotten = []
         self._schedule.trained(snapshot.n_events)
         self._started_at = monotonic()
         number = parent.number + 1
@@ -498,6 +505,19 @@ class Trainer:
         )
         if delta is not None:
             self._announcer.delta(delta)
+
+
+def _is_without(
+    forgotten: Forgotten, offsets: Mapping[str, int], n_users: int, now: Snapshot
+) -> bool:
+    """Return whether a generation surely never knew a user who was forgotten.
+
+    At the very offset of the forgetting only the number of users tells, and only if nothing came since.
+    """
+    offset = offsets.get(str(forgotten.partition), 0)
+    if offset == forgotten.at_offset:
+        return offset == 0 or (offsets == now.offsets and n_users == len(now.users))
+    return offset > forgotten.at_offset or offset == 0
 
 
 @contextlib.contextmanager
