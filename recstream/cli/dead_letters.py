@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.log import open_existing
+from recstream.cli.opening import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.errors import InvalidInput, NotFound
 from recstream.settings import Settings

@@ -84,7 +84,7 @@ def why_not(settings: Settings, user: str, item: str, as_of: str | None, as_json
 
 
 def _explained(settings: Settings, user: str, item: str, as_of: str | None) -> Explanation:
-    from recstream.cli.past import time_travel
+    from recstream.cli.opening import time_travel
     from recstream.replay.time_travel import Moment, moment
 
     with time_travel(settings) as travel:

@@ -6,7 +6,7 @@ import time
 
 import click
 
-from recstream.cli.log import open_existing
+from recstream.cli.opening import open_existing
 from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import RecstreamError
 from recstream.settings import Settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from recstream.cli.opening import open_existing
 from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import InvalidInput, NotFound
 from recstream.settings import Settings
@@ -125,7 +126,7 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
       recstream log diff u42 0 1200
       recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
     """
-    from recstream.cli.past import time_travel
+    from recstream.cli.opening import time_travel
     from recstream.replay.time_travel import moment
 
     with time_travel(settings) as travel:
@@ -144,28 +145,6 @@ def _change(change: Change) -> str:
     parts += [f"- {each.item} from {each.before}" for each in change.left]
     parts += [f"{each.item} {each.before} → {each.after}" for each in change.moved]
     return ", ".join(parts) or "nothing changed"
-
-
-def open_existing(settings: Settings) -> EventLog:
-    """Open the log; an embedded one that nobody has made yet is not made by looking.
-
-    Raises
-    ------
-    NotFound
-        There is none.
-    """
-    from pathlib import Path
-
-    from recstream.log import open_log
-
-    scheme, _, rest = settings.broker_url.partition("://")
-    path = Path(rest.partition("?")[0])
-    if scheme == "embedded" and not path.exists():
-        raise NotFound(
-            f"there is no log at {path}; start one with `recstream up`, or name the data "
-            "directory with --data-dir"
-        )
-    return open_log(settings.broker_url, settings)
 
 
 def _positions(

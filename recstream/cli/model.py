@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recstream.cli.log import open_existing
+from recstream.cli.opening import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.errors import NotFound, RecstreamError
 from recstream.settings import Settings
@@ -154,7 +154,7 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
 
 
 def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:
-    from recstream.cli.past import time_travel
+    from recstream.cli.opening import time_travel
     from recstream.replay.time_travel import moment
 
     with time_travel(settings) as travel:

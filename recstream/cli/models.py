@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.log import open_existing
 from recstream.cli.model import expect_generation
+from recstream.cli.opening import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.settings import Settings
 

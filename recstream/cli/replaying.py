@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.log import open_existing, record_line
+from recstream.cli.log import record_line
+from recstream.cli.opening import open_existing
 from recstream.cli.options import is_terminal, json_option, say, settings_options, table
 from recstream.errors import RecstreamError
 from recstream.settings import Settings

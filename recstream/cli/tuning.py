@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recstream.cli.log import open_existing
+from recstream.cli.opening import open_existing
 from recstream.cli.options import is_terminal, json_option, settings_options
 from recstream.errors import InvalidInput
 from recstream.settings import Settings

@@ -1,4 +1,4 @@
-"""How commands that ask about the past open the log, the models and the snapshots of a user's command line."""
+"""How commands open the log, and what answers about its past."""
 
 from __future__ import annotations
 
@@ -6,12 +6,35 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from recstream.cli.log import open_existing
 from recstream.cli.options import is_terminal
+from recstream.errors import NotFound
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
+    from recstream.log.port import EventLog
     from recstream.replay.time_travel import TimeTravel
+
+
+def open_existing(settings: Settings) -> EventLog:
+    """Open the log; an embedded one that nobody has made yet is not made by looking.
+
+    Raises
+    ------
+    NotFound
+        There is none.
+    """
+    from pathlib import Path
+
+    from recstream.log import open_log
+
+    scheme, _, rest = settings.broker_url.partition("://")
+    path = Path(rest.partition("?")[0])
+    if scheme == "embedded" and not path.exists():
+        raise NotFound(
+            f"there is no log at {path}; start one with `recstream up`, or name the data "
+            "directory with --data-dir"
+        )
+    return open_log(settings.broker_url, settings)
 
 
 @contextlib.contextmanager
