@@ -227,6 +227,36 @@ def test_user_and_password_are_passed_on(start_server: Callable[..., Server]) ->
     assert "guessed" not in str(refused.value)
 
 
+@pytest.mark.parametrize("protocol", ["SSL", "SASL_SSL"])
+def test_tls_is_used_and_only_a_broker_that_the_authority_vouches_for_is_spoken_to(
+    start_server: Callable[..., Server], protocol: str
+) -> None:
+    with_password = protocol == "SASL_SSL"
+    guarded = start_server("kafka", "--tls", *(("--sasl", "shop:s3cret") if with_password else ()))
+
+    def settings(cafile: str) -> Settings:
+        return Settings(
+            kafka_security_protocol=protocol,
+            kafka_sasl_mechanism="PLAIN" if with_password else "",
+            kafka_sasl_username="shop" if with_password else "",
+            kafka_sasl_password="s3cret" if with_password else "",
+            kafka_ssl_cafile=cafile,
+        )
+
+    log = KafkaLog(guarded.kafka_url, settings(str(guarded.directory / "tls" / "ca.pem")))
+    log.create_topics([TopicSpec("t", 1)])
+    writers = log.writers("g")
+    writers.own([TopicPartition("t", 0)])
+    assert log.append([NewRecord("t", None, b"x")])[0].offset == 0
+    assert writers.append([NewRecord("t", None, b"y")], TopicPartition("t", 0))[0].offset == 1
+    until(lambda: [r.value for r in log.read("t", 0, 0)] == [b"x", b"y"], "both to be read")
+    writers.close()
+    log.close()
+
+    with pytest.raises(LogUnavailable, match="certificate"):
+        KafkaLog(guarded.kafka_url, settings(""))
+
+
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_nothing_acknowledged_is_lost_when_the_broker_restarts(broker: Server, how: str) -> None:
     log = KafkaLog(broker.kafka_url)
