@@ -20,6 +20,7 @@ from recstream.model_store import open_store
 from recstream.settings import Settings
 from recstream.stream.clock import system_clock_ms
 from recstream.stream.topology import build_app, build_topology
+from recstream.supervisor import end_in_time
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +127,16 @@ def _calm_collector() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> Iterator[None]:
-    """Set an event on SIGTERM and SIGINT."""
+    """Set an event on SIGTERM and SIGINT, and see to it that the end comes."""
     names = (signal.SIGTERM, signal.SIGINT)
+
+    def stop() -> None:
+        stopping.set()
+        end_in_time()
+
     try:
         for each in names:
-            loop.add_signal_handler(each, stopping.set)
+            loop.add_signal_handler(each, stop)
     except (RuntimeError, ValueError):  # not the main thread
         yield
         return

@@ -1,0 +1,52 @@
+"""The roles as processes of their own, as an operator runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+
+class Role:
+    """One role with a data folder of its own; the folder's name is the role's, and perhaps a number."""
+
+    def __init__(self, role: str, folder: Path, *options: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._output = (folder / "output").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "recstream", role, "--data-dir", str(folder), *options],
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def said(self) -> str:
+        return (self.folder / "output").read_text(errors="replace")
+
+    def url(self) -> str:
+        """Return where a bridge listens, "" before it does."""
+        address = self.folder / "bridge.json"
+        return str(json.loads(address.read_text())["url"]) if address.exists() else ""
+
+    def end(self, how: int = signal.SIGTERM) -> int:
+        self._output.close()
+        self.process.send_signal(how)
+        return self.process.wait(60)
+
+
+def until(
+    condition: Callable[[], object], what: str, roles: Sequence[Role], seconds: float = 90
+) -> None:
+    """Wait; when it takes too long, fail with the last words of the roles."""
+    deadline_s = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline_s:
+            tails = "\n".join(f"--- {role.folder.name}\n{role.said()[-1500:]}" for role in roles)
+            pytest.fail(f"{what} did not happen within {seconds} s\n{tails}")
+        time.sleep(0.05)
