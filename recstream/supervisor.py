@@ -262,21 +262,3 @@ def follow_parent(drain_s: float = DRAIN_S) -> None:
         os._exit(1)  # the drain's deadline has passed and nobody is left to enforce it
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
-
-
-def end_in_time(seconds: float = DRAIN_S - 2.0) -> None:
-    """End this process after a time, whatever it still waits for; called when it is told to stop.
-
-    A role whose broker is away may wait in a call that nothing interrupts. What it had begun then
-    ends as by a crash: nothing that was acknowledged is lost, and the rest comes again.
-    """
-
-    def watch() -> None:
-        time.sleep(seconds)
-        log.warning(
-            "not finished within %g s of being told to stop: work under way is dropped", seconds
-        )
-        logging.shutdown()
-        os._exit(0)
-
-    threading.Thread(target=watch, name="end-in-time", daemon=True).start()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from recstream.ending import end_in_time
 from recstream.errors import RecstreamError, StartupError
 from recstream.log import open_log
 from recstream.log.port import EventLog
@@ -20,7 +21,6 @@ from recstream.model_store import open_store
 from recstream.settings import Settings
 from recstream.stream.clock import system_clock_ms
 from recstream.stream.topology import build_app, build_topology
-from recstream.supervisor import end_in_time
 
 log = logging.getLogger(__name__)
 
