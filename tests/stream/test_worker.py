@@ -311,3 +311,29 @@ async def test_a_user_is_forgotten_by_a_running_worker_to_the_last_byte(installa
         path for path in folder.rglob("*") if path.is_file() and who.encode() in path.read_bytes()
     ]
     assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["erase", "finish"])
+async def test_a_worker_killed_while_it_forgets_leaves_nothing_undone(
+    installation, monkeypatch, step
+):
+    monkeypatch.setattr(forgetting, "GRACE_MS", 0)
+    world, who = installation.world, "zoe-who-will-be-forgotten"
+    world.log.append([single(event(at, user, "p1")) for at, user in enumerate((who, "u1", who))])
+    request = ForgetRequested(id="f1", user=who, requested_ts=0)
+    world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request))])
+    process = installation.process(step, "1")
+    assert await asyncio.to_thread(process.wait, DEADLINE_S) == -signal.SIGKILL
+    assert not forgetting.forgetting(world.log).finished
+
+    back = event(9, who, "p2")
+    world.log.append([single(back)])
+    async with installation.serving():
+        await eventually(lambda: forgetting.forgetting(world.log).finished)
+        await eventually(installation.is_worked_off)
+
+    values = [r.value for p in range(PARTITIONS) for r in world.read(INTERACTIONS, p) if r.value]
+    assert sorted(value for value in values if who.encode() in value) == [single(back).value]
+    assert {key for key in installation.table() if key == who.encode()} == {who.encode()}
+    assert installation.table() == {k: v for k, v in installation.changelog().items() if v}

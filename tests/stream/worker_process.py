@@ -1,7 +1,8 @@
 """A worker as a process of its own, which may kill itself at a chosen step of its effects.
 
-``python worker_process.py DATA_DIR [before|after N]``: kill -9 instead of the N-th append, or after
-it and before the write to RocksDB.
+``python worker_process.py DATA_DIR [before|after|erase|finish N]``: kill -9 instead of the N-th append,
+or after it and before the write to RocksDB; or instead of the N-th time that a forgotten user's
+records, or the request itself, are blanked.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import sys
 
 from recstream.settings import Settings
-from recstream.stream import tables, topology, worker
+from recstream.stream import forgetting, tables, topology, worker
 
 
 def die() -> None:
@@ -40,6 +41,10 @@ def main() -> None:
     elif kill[:1] == ["before"]:
         make = topology._append_through
         topology._append_through = lambda app: count_down(make(app), int(kill[1]))
+    elif kill[:1] in (["erase"], ["finish"]):
+        forgetting.GRACE_MS = 0
+        original = getattr(forgetting.Forgetter, kill[0])
+        setattr(forgetting.Forgetter, kill[0], count_down(original, int(kill[1])))
     worker.run(Settings(data_dir=data_dir, partitions=2, app_id="test-worker"))
 
 
