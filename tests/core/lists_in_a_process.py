@@ -13,6 +13,7 @@ import numpy as np
 
 from recstream.core.history import Entry, History
 from recstream.core.listing import describe, rank
+from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.core.records import DeltaAnnounced
 
@@ -53,12 +54,18 @@ def digest(artifact: str) -> str:
     with np.load(artifact) as named:
         generation = Generation.from_arrays(dict(named))
     generation.apply_delta(delta(generation))
+    model = generation.model
+    assert model is not None
     histories = [
         history(number, length, generation.n_items) for number, length in enumerate(LENGTHS * 4)
     ]
     hasher = hashlib.blake2b()
     for each, ranked in zip(histories, rank(histories, generation, 50, HALF_LIFE_MS), strict=True):
         hasher.update(msgspec.json.encode(describe(ranked, each, generation)))
+        # Published numbers are rounded; these are not.
+        hasher.update(ranked.scores.tobytes())
+        told = model.explain_list(stack([ranked.seen], generation.n_items), ranked.rows)
+        hasher.update(told.shares.tobytes())
     return hasher.hexdigest()
 
 

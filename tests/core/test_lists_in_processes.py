@@ -14,6 +14,8 @@ from recstream.core.als_model import ALSModel
 from recstream.core.model import Generation
 from recstream.core.objective import Objective
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "lists_in_a_process.py"
 N_ITEMS = 6000
 N_FACTORS = 64
