@@ -79,6 +79,8 @@ def test_the_visible_end_is_behind_the_last_record_and_not_behind_the_transactio
 
     (position,) = writers.append([NewRecord(owned.topic, None, b"a")], owned)
 
+    # The broker writes a transaction's marker a moment after it acknowledged the commit.
+    until(lambda: log.visible_end(*owned) > 0, "the record is visible")
     assert log.visible_end(*owned) == position.offset + 1
     assert log.high_watermark(*owned) == position.offset + 2
     writers.close()
