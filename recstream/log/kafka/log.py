@@ -419,6 +419,9 @@ class KafkaLog:
                 return question()
             except KafkaException as error:
                 is_passing = error.args[0].code() in PASSING_CODES
+                if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:  # noqa: SLF001
+                    # A client may go on saying so after a broker's restart: another one asks next.
+                    self._asker = self._consumer("recstream-asker")
                 if not is_passing or time.monotonic() > deadline_s:
                     raise self._problems.translate(error, f"{doing} at {self._where}") from error
                 time.sleep(_AGAIN_S)
