@@ -1,4 +1,4 @@
-"""Real servers for the tests marked `integration`: each session starts its own and ends it."""
+"""Real servers for the tests marked `integration`, and a real browser: each session starts its own."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import contextlib
 import itertools
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 class Server:
@@ -113,3 +125,15 @@ _databases = itertools.count()
 def mongo_database_url(mongo_server: Server) -> str:
     """Return a database that no other test uses."""
     return f"mongodb://127.0.0.1:{mongo_server.port}/test{next(_databases)}"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Return a browser; a machine without one skips."""
+    api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("chromium is needed; Debian's package will do")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,16 +14,6 @@ import pytest
 from shop_client import get, wait_until
 from tcp_proxy import TcpProxy
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 START_DEADLINE_S = 90.0
 
 
@@ -69,18 +58,6 @@ def _served(process: subprocess.Popen[bytes], folder: Path, output: Path) -> str
     url = str(json.loads(address.read_text())["url"])
     is_trained = (get(f"{url}/v1/pipeline").get("generation") or 0) >= 1
     return url if is_trained and get(f"{url}/health/ready")["status"] == "ready" else None
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Return a browser; a machine without one skips."""
-    api = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("chromium is needed; Debian's package will do")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visit:
