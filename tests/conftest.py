@@ -127,9 +127,13 @@ def mongo_database_url(mongo_server: Server) -> str:
     return f"mongodb://127.0.0.1:{mongo_server.port}/test{next(_databases)}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Return a browser; a machine without one skips."""
+    """Return a browser; a machine without one skips.
+
+    Of a module and not of the session: while it is open, an event loop runs in this thread, and no
+    asynchronous test can.
+    """
     api = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("chromium is needed; Debian's package will do")
