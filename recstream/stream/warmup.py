@@ -8,6 +8,7 @@ from recstream.core.als_model import ALSModel
 from recstream.core.history import Entry, History
 from recstream.core.listing import describe, rank
 from recstream.core.model import Generation
+from recstream.core.neighbours import behaviour_of, gather, parts, strengths
 from recstream.core.objective import Objective
 
 
@@ -26,6 +27,11 @@ def warm_up() -> None:
         bias=np.zeros(64, np.float32),
         model=model,
     )
+    table = behaviour_of([0, 0, 1], [1, 2, 2], [0, 1, 0], 64)
+    table.put(0, [1], [0.5])
+    columns, weights = np.arange(2, dtype=np.int32), np.ones(2, np.float32)
+    v = strengths(columns, weights)
+    parts(columns, v, table, 1.0, gather(columns, v, [(table, 1.0)]).rows)
     for n_entries in (1, 32):
         page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items[:n_entries]}
         history = History("", n_items=n_entries, n_ids=n_entries, pages=(page,))

@@ -1,0 +1,506 @@
+"""Steps 4–8 of the flow: which items are near which, as a table that adds to scores.
+
+Each item has at most `WIDTH` neighbours with a weight from 0 to 1. What a user's history adds to an
+item's score is ``gain · Σ_j v_j B[j, i]`` over its strongest entries j (`strengths`): at most
+`RECENT` · `WIDTH` additions, so no pass over the items is needed (`gather`), and every part of the
+sum belongs to an entry (`parts`). Content neighbours and behaviour neighbours have this one form.
+
+`behaviour_of` makes the table of what follows what in histories.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.kernels.jit import compiled
+from recstream.core.kernels.pool import pool
+from recstream.errors import InvalidInput
+
+__all__ = [
+    "RECENT",
+    "WIDTH",
+    "Gathered",
+    "Neighbours",
+    "behaviour_of",
+    "gather",
+    "gather_all",
+    "parts",
+    "strengths",
+]
+
+WIDTH = 32
+"""Neighbours an item has at most."""
+RECENT = 16
+"""Entries of a history that neighbours are taken of."""
+WINDOW = 256
+"""Newest entries of a history that `behaviour_of` looks at."""
+REACH = 16
+"""Entries before and after another that count as near it in `behaviour_of`."""
+_NONE = -1
+
+
+class Neighbours:
+    """A table of each item's neighbours, the nearest first; equal weights by item row.
+
+    Rows end in -1 with weight 0 where there are fewer than `WIDTH`. Only `put` and `grow` change a
+    table, in place.
+
+    Parameters
+    ----------
+    rows : (m, WIDTH) int32
+    weights : (m, WIDTH) float32
+    """
+
+    def __init__(self, rows: Int32s, weights: Float32s) -> None:
+        _check(rows, weights)
+        self._rows, self._weights, self._size = rows, weights, len(rows)
+
+    @classmethod
+    def empty(cls, n_items: int) -> Neighbours:
+        """Return a table in which no item has a neighbour."""
+        shape = (n_items, WIDTH)
+        return cls(np.full(shape, _NONE, np.int32), np.zeros(shape, np.float32))
+
+    @property
+    def rows(self) -> Int32s:
+        """The neighbours' item rows, (m, WIDTH)."""
+        return self._rows[: self._size]
+
+    @property
+    def weights(self) -> Float32s:
+        """How near they are, (m, WIDTH)."""
+        return self._weights[: self._size]
+
+    def __len__(self) -> int:
+        return self._size
+
+    def grow(self, n_items: int) -> None:
+        """Make room for items up to a number; new ones have no neighbours. Never shrinks."""
+        if n_items > len(self._rows):
+            more = self.empty(max(n_items, len(self._rows) + len(self._rows) // 2))
+            more._rows[: self._size] = self.rows  # noqa: SLF001
+            more._weights[: self._size] = self.weights  # noqa: SLF001
+            self._rows, self._weights = more._rows, more._weights  # noqa: SLF001
+        self._size = max(self._size, n_items)
+
+    def put(self, row: int, rows: object, weights: object) -> None:
+        """Replace an item's list; see `put_all`."""
+        self.put_all([row], np.asarray(rows)[None], np.asarray(weights)[None])
+
+    def put_all(self, items: object, rows: object, weights: object) -> None:
+        """Replace the lists of items, one after another.
+
+        An item also enters the lists of its neighbours, where it is nearer than their last one, and
+        leaves the lists of neighbours it no longer has. The item itself, repeats and weights that
+        are not above 0 are left out of a list. What a full list has lost does not come back until
+        it is put again.
+
+        Parameters
+        ----------
+        items : (n,) int
+        rows : (n, k) int
+            Neighbours of each, k at most `WIDTH`, in any order; -1 for none.
+        weights : (n, k) float
+
+        Raises
+        ------
+        InvalidInput
+            A row the table lacks, a weight that is not finite, or shapes that do not fit.
+        """
+        # Copies: an array that may not be written has a type of its own, to be compiled for again.
+        at, near = np.array(items, np.int32), np.array(rows, np.int32, order="C")
+        nearness = np.array(weights, np.float32, order="C")
+        if near.shape != nearness.shape or near.ndim != 2 or len(near) != len(at):  # noqa: PLR2004
+            msg = f"rows and weights must be {len(at)} lists of one length, got {near.shape} and {nearness.shape}"
+            raise InvalidInput(msg)
+        if near.shape[1] > WIDTH:
+            msg = f"an item has at most {WIDTH} neighbours, got {near.shape[1]}"
+            raise InvalidInput(msg)
+        if at.min(initial=0) < 0 or max(at.max(initial=-1), near.max(initial=-1)) >= self._size:
+            msg = f"items and rows must be among {self._size} items, got {at!r} and {near!r}"
+            raise InvalidInput(msg)
+        if not np.isfinite(nearness).all():
+            msg = f"weights must be finite, got {nearness!r}"
+            raise InvalidInput(msg)
+        _put_all(self._rows, self._weights, at, near, nearness)
+
+    def of(self, row: int) -> tuple[Int32s, Float32s]:
+        """Return an item's neighbours, the nearest first, and their weights."""
+        count = int((self._rows[row] >= 0).sum())
+        return self._rows[row, :count], self._weights[row, :count]
+
+    def copy(self) -> Neighbours:
+        """Return a table that does not change with this one."""
+        return Neighbours(self.rows.copy(), self.weights.copy())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the table as named arrays."""
+        return {"rows": self.rows, "weights": self.weights}
+
+    @classmethod
+    def from_arrays(cls, named: Mapping[str, NDArray[Any]]) -> Neighbours:
+        """Return the table that `arrays` described; the arrays are copied.
+
+        Raises
+        ------
+        InvalidInput
+            A name, type or shape is not what it must be.
+        """
+        if set(named) != {"rows", "weights"}:
+            msg = f"neighbours must have rows and weights, got {sorted(named)}"
+            raise InvalidInput(msg)
+        _check(named["rows"], named["weights"])
+        return cls(named["rows"].copy(), named["weights"].copy())
+
+
+def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
+    """Raise unless the arrays can be a table."""
+    if rows.shape != weights.shape or rows.ndim != 2 or rows.shape[1] != WIDTH:  # noqa: PLR2004
+        msg = f"neighbours must be (m, {WIDTH}), got {rows.shape} and {weights.shape}"
+        raise InvalidInput(msg)
+    if rows.dtype != np.int32 or weights.dtype != np.float32:
+        msg = f"neighbours must be int32 with float32 weights, got {rows.dtype}, {weights.dtype}"
+        raise InvalidInput(msg)
+    if rows.min(initial=_NONE) < _NONE or rows.max(initial=_NONE) >= len(rows):
+        msg = f"neighbours must be rows in 0..{len(rows) - 1} or -1"
+        raise InvalidInput(msg)
+
+
+class Gathered(NamedTuple):
+    """What neighbours add to the scores of the items they touch.
+
+    ``rows`` are distinct item rows, ascending; ``total`` is float64.
+    """
+
+    rows: Int32s
+    total: Float64s
+
+
+def strengths(columns: Int32s, weights: Float32s) -> Float32s:
+    """Return how strongly each entry of a user's row speaks through its neighbours.
+
+    The strongest `RECENT` entries have their weight as a part of the largest; the others 0. A
+    function of the row alone (`recstream.core.history.row`, whose weights fade with age).
+
+    >>> strengths(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
+    array([0.25, 1.  ], dtype=float32)
+    """
+    out = np.zeros(len(columns), np.float32)
+    _strengths(weights, out)
+    return out
+
+
+def gather(columns: Int32s, v: Float32s, tables: Sequence[tuple[Neighbours, float]]) -> Gathered:
+    """Return what a user's entries add to the items near them, summed over tables.
+
+    Sums run by table, then entry, then place in the list, in float64: the same bits in any batch.
+
+    Parameters
+    ----------
+    columns : (h,) int32
+        The user's items.
+    v : (h,) float32
+        Their strengths.
+    tables : sequence of (Neighbours, float)
+        Each with its gain.
+    """
+    return gather_all([columns], [v], tables)[0]
+
+
+def gather_all(
+    columns: Sequence[Int32s],
+    v: Sequence[Float32s],
+    tables: Sequence[tuple[Neighbours, float]],
+) -> list[Gathered]:
+    """Return `gather` of many users, for less."""
+    gathered = []
+    for entries, strength in zip(columns, v, strict=True):
+        used = min(len(entries), int(np.count_nonzero(strength)))
+        room = max(1, used * WIDTH * len(tables))
+        keys, values = np.empty(room, np.int32), np.empty(room, np.float64)
+        n_edges = 0
+        for table, gain in tables:
+            n_edges = _collect(
+                entries, strength, table.rows, table.weights, gain, keys, values, n_edges
+            )
+        n_rows = _sum_by_row(keys, values, n_edges)
+        gathered.append(Gathered(keys[:n_rows], values[:n_rows]))
+    return gathered
+
+
+def parts(
+    columns: Int32s, v: Float32s, table: Neighbours, weight: float, item_rows: object
+) -> Float64s:
+    """Return what each entry adds to each item through one table, (n, h) float64.
+
+    Rows add up to what `gather` tells of the table.
+    """
+    items = np.ascontiguousarray(item_rows, np.int32)
+    out = np.zeros((len(items), len(columns)))
+    _parts(columns, v, table.rows, table.weights, weight, items, out)
+    return out
+
+
+def behaviour_of(
+    owners: object,
+    columns: object,
+    at_ms: object,
+    n_items: int,
+    *,
+    threads: int = 1,
+) -> Neighbours:
+    """Return what is near what in histories: the items that come close to each other in order.
+
+    Two entries of one user count the more, the fewer others lie between them; the sum over users is
+    divided by the root of both items' counts. Sums are of whole numbers, so the order of
+    users changes nothing.
+
+    Parameters
+    ----------
+    owners : (n,) int
+        The entry's user, any number.
+    columns : (n,) int
+        Its item row.
+    at_ms : (n,) int
+        Time of its newest event; equal times are ordered by item row.
+    n_items : int
+    threads : int
+    """
+    users, items = np.asarray(owners, np.int64), np.asarray(columns, np.int32)
+    times = np.asarray(at_ms)
+    if not users.shape == items.shape == times.shape or users.ndim != 1:
+        msg = f"owners, columns and at_ms must be vectors of one length, got {users.shape}, {items.shape} and {times.shape}"
+        raise InvalidInput(msg)
+    if items.min(initial=0) < 0 or items.max(initial=-1) >= n_items:
+        msg = f"columns must be in 0..{n_items - 1}, got {items!r}"
+        raise InvalidInput(msg)
+    order = np.lexsort((items, times, users))
+    users, items = users[order], items[order]
+    ends = np.flatnonzero(users[1:] != users[:-1]) + 1
+    bounds = np.concatenate(([0], ends, [len(users)] if len(users) else [])).astype(np.int64)
+    user_of = np.repeat(np.arange(len(bounds) - 1, dtype=np.int64), np.diff(bounds))
+    recent = np.arange(len(users)) >= (bounds[1:] - WINDOW)[user_of]
+    places = np.flatnonzero(recent)
+    by_item = sparse.csr_matrix(
+        (np.ones(len(places), np.bool_), (items[places], places)), shape=(n_items, len(users))
+    )
+    counts = np.diff(by_item.indptr).astype(np.int64)
+    table = Neighbours.empty(n_items)
+    cuts = np.linspace(0, n_items, 8 * threads + 1).astype(int).tolist()
+
+    def fill(part: tuple[int, int]) -> None:
+        _behaviour(
+            by_item.indptr.astype(np.int64), by_item.indices.astype(np.int64), items, user_of,
+            bounds, counts, *part, table.rows, table.weights,
+        )  # fmt: skip
+
+    with pool(threads) as workers:
+        workers.run(fill, itertools.pairwise(cuts))
+    return table
+
+
+@compiled
+def _remove(rows: Int32s, weights: Float32s, item: int) -> None:
+    """Take an item out of a list, if it is there."""
+    for place in range(WIDTH):
+        if rows[place] == item:
+            for after in range(place, WIDTH - 1):
+                rows[after] = rows[after + 1]
+                weights[after] = weights[after + 1]
+            rows[WIDTH - 1] = -1
+            weights[WIDTH - 1] = 0.0
+            return
+
+
+@compiled
+def _insert(rows: Int32s, weights: Float32s, item: int, weight: np.float32) -> None:
+    """Put an item that is not there into a list, unless the list is full of nearer ones."""
+    place = WIDTH
+    while place > 0 and (
+        rows[place - 1] < 0
+        or weights[place - 1] < weight
+        or (weights[place - 1] == weight and rows[place - 1] > item)
+    ):
+        place -= 1
+        if place + 1 < WIDTH:
+            rows[place + 1] = rows[place]
+            weights[place + 1] = weights[place]
+    if place < WIDTH:
+        rows[place] = item
+        weights[place] = weight
+
+
+@compiled
+def _has(rows: Int32s, item: int) -> bool:
+    """Say whether an item is in a list."""
+    for place in range(len(rows)):  # noqa: SIM110
+        if rows[place] == item:
+            return True
+    return False
+
+
+@compiled
+def _put_all(
+    rows: Int32s, weights: Float32s, items: Int32s, near: Int32s, nearness: Float32s
+) -> None:
+    """Replace lists, in order, and keep the neighbours' lists in step."""
+    for n in range(len(items)):
+        item = items[n]
+        for place in range(WIDTH):
+            old = rows[item, place]
+            if old >= 0:
+                _remove(rows[old], weights[old], item)
+        rows[item, :] = -1
+        weights[item, :] = 0.0
+        for place in range(near.shape[1]):
+            other, weight = near[n, place], nearness[n, place]
+            if other >= 0 and other != item and weight > 0.0 and not _has(rows[item], other):
+                _insert(rows[item], weights[item], other, weight)
+        for place in range(WIDTH):
+            other = rows[item, place]
+            if other >= 0:
+                _remove(rows[other], weights[other], item)
+                _insert(rows[other], weights[other], item, weights[item, place])
+
+
+@compiled
+def _strengths(weights: Float32s, out: Float32s) -> None:
+    """Write the largest weights as parts of the largest; equal ones by place."""
+    largest = np.float32(0.0)
+    for _ in range(min(RECENT, len(weights))):
+        best = -1
+        for at in range(len(weights)):
+            if out[at] == 0.0 and weights[at] > 0.0 and (best < 0 or weights[at] > weights[best]):
+                best = at
+        if best < 0:
+            return
+        largest = max(largest, weights[best])
+        out[best] = weights[best] / largest
+
+
+@compiled
+def _collect(
+    columns: Int32s,
+    v: Float32s,
+    rows: Int32s,
+    weights: Float32s,
+    gain: float,
+    keys: Int32s,
+    values: Float64s,
+    n_edges: int,
+) -> int:
+    """Write the entries' neighbours and what they receive; return the place after the last."""
+    for at in range(len(columns)):
+        item = columns[at]
+        if v[at] > 0.0 and item < len(rows):
+            for place in range(WIDTH):
+                if rows[item, place] < 0:
+                    break
+                keys[n_edges] = rows[item, place]
+                values[n_edges] = gain * (np.float64(v[at]) * np.float64(weights[item, place]))
+                n_edges += 1
+    return n_edges
+
+
+@compiled
+def _sum_by_row(keys: Int32s, values: Float64s, n_edges: int) -> int:
+    """Sort by key and add up what has the same key, in place; return the number of keys."""
+    if n_edges == 0:
+        return 0
+    largest = 0
+    for at in range(n_edges):
+        largest = max(largest, keys[at])
+    from_keys, from_values = keys, values
+    to_keys, to_values = np.empty(n_edges, np.int32), np.empty(n_edges, np.float64)
+    starts = np.empty(256, np.int32)
+    shift = 0
+    while largest >> shift:
+        starts[:] = 0
+        for at in range(n_edges):
+            starts[(from_keys[at] >> shift) & 255] += 1
+        begin = 0
+        for digit in range(256):
+            count = starts[digit]
+            starts[digit] = begin
+            begin += count
+        for at in range(n_edges):
+            digit = (from_keys[at] >> shift) & 255
+            to_keys[starts[digit]] = from_keys[at]
+            to_values[starts[digit]] = from_values[at]
+            starts[digit] += 1
+        from_keys, to_keys = to_keys, from_keys
+        from_values, to_values = to_values, from_values
+        shift += 8
+    last = 0
+    keys[0], values[0] = from_keys[0], from_values[0]
+    for at in range(1, n_edges):
+        if from_keys[at] == keys[last]:
+            values[last] += from_values[at]
+        else:
+            last += 1
+            keys[last], values[last] = from_keys[at], from_values[at]
+    return last + 1
+
+
+@compiled
+def _parts(
+    columns: Int32s,
+    v: Float32s,
+    rows: Int32s,
+    weights: Float32s,
+    gain: float,
+    items: Int32s,
+    out: Float64s,
+) -> None:
+    """Write what each entry adds to each item."""
+    for at in range(len(columns)):
+        if v[at] > 0.0 and columns[at] < len(rows):
+            for n in range(len(items)):
+                for place in range(WIDTH):
+                    if rows[columns[at], place] == items[n]:
+                        weight = np.float64(weights[columns[at], place])
+                        out[n, at] = gain * (np.float64(v[at]) * weight)
+
+
+@compiled
+def _behaviour(
+    indptr: Int64s,
+    places: Int64s,
+    items: Int32s,
+    user_of: Int64s,
+    bounds: Int64s,
+    counts: Int64s,
+    first: int,
+    last: int,
+    rows: Int32s,
+    weights: Float32s,
+) -> None:
+    """Write the lists of some items."""
+    sums = np.zeros(len(counts), np.int64)
+    touched = np.empty(len(counts), np.int32)
+    for item in range(first, last):
+        n_touched = 0
+        for at in range(indptr[item], indptr[item + 1]):
+            place = places[at]
+            user = user_of[place]
+            begin = max(bounds[user], bounds[user + 1] - WINDOW, place - REACH)
+            end = min(bounds[user + 1], place + REACH + 1)
+            for other in range(begin, end):
+                if other != place:
+                    near = items[other]
+                    if sums[near] == 0:
+                        touched[n_touched] = near
+                        n_touched += 1
+                    sums[near] += 5040 // abs(other - place)
+        for at in range(n_touched):
+            near = touched[at]
+            share = sums[near] / (5040.0 * np.sqrt(float(counts[item]) * float(counts[near])))
+            _insert(rows[item], weights[item], near, np.float32(min(1.0, share)))
+            sums[near] = 0

@@ -1,0 +1,202 @@
+"""The table of neighbours against dictionaries: what a put changes, what histories receive."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recstream.core.neighbours import (
+    RECENT,
+    WIDTH,
+    Neighbours,
+    gather,
+    gather_all,
+    parts,
+    strengths,
+)
+from recstream.errors import InvalidInput
+
+
+def slow_put(lists: dict[int, dict[int, float]], item: int, near: dict[int, float]) -> None:
+    """The rule of `Neighbours.put_all`, with dictionaries."""
+
+    def cut(row: int) -> None:
+        best = sorted(lists[row].items(), key=lambda pair: (-pair[1], pair[0]))
+        lists[row] = dict(best[:WIDTH])
+
+    for other in lists[item]:
+        lists[other].pop(item, None)
+    lists[item] = {row: weight for row, weight in near.items() if row != item and weight > 0}
+    cut(item)
+    for other, weight in list(lists[item].items()):
+        lists[other][item] = weight
+        cut(other)
+
+
+def as_lists(table: Neighbours) -> dict[int, list[tuple[int, float]]]:
+    """Every list of a table, in order."""
+    return {
+        row: list(zip(near.tolist(), weights.tolist(), strict=True))
+        for row in range(len(table))
+        for near, weights in [table.of(row)]
+    }
+
+
+def filled(n_items: int = 200, seed: int = 0) -> Neighbours:
+    """A table with full lists."""
+    rng = np.random.default_rng(seed)
+    table = Neighbours.empty(n_items)
+    near = np.array([rng.permutation(n_items)[:WIDTH] for _ in range(n_items)])
+    table.put_all(np.arange(n_items), near, rng.random(near.shape))
+    return table
+
+
+def test_an_item_enters_the_lists_of_its_neighbours():
+    table = Neighbours.empty(4)
+
+    table.put(0, [2, 3], [0.5, 0.75])
+
+    assert as_lists(table) == {
+        0: [(3, 0.75), (2, 0.5)],
+        1: [],
+        2: [(0, 0.5)],
+        3: [(0, 0.75)],
+    }
+
+
+def test_an_item_put_again_leaves_the_lists_of_neighbours_it_lost():
+    table = Neighbours.empty(4)
+    table.put(0, [2, 3], [0.5, 0.75])
+
+    table.put(0, [1, 3], [0.5, 0.25])
+
+    assert as_lists(table) == {
+        0: [(1, 0.5), (3, 0.25)],
+        1: [(0, 0.5)],
+        2: [],
+        3: [(0, 0.25)],
+    }
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 39),
+            st.dictionaries(st.integers(0, 39), st.integers(0, 5).map(lambda w: w / 8)),
+        ),
+        max_size=60,
+    )
+)
+def test_puts_do_what_dictionaries_do(puts: list[tuple[int, dict[int, float]]]):
+    table, lists = Neighbours.empty(40), {row: {} for row in range(40)}
+
+    for item, near in puts:
+        best = dict(sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))[:WIDTH])
+        table.put(item, list(best), list(best.values()))
+        slow_put(lists, item, best)
+
+    expected = {
+        row: sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))
+        for row, near in lists.items()
+    }
+    assert as_lists(table) == expected
+
+
+def test_growing_keeps_lists_and_adds_empty_ones():
+    table = filled(50)
+    before = as_lists(table)
+
+    for size in (50, 51, 300, 10):
+        table.grow(size)
+
+    assert len(table) == 300
+    assert as_lists(table) == {**before, **{row: [] for row in range(50, 300)}}
+
+
+def test_a_table_comes_back_from_its_arrays():
+    table = filled()
+
+    again = Neighbours.from_arrays(table.arrays())
+
+    assert as_lists(again) == as_lists(table)
+
+
+@pytest.mark.parametrize(
+    ("rows", "weights", "message"),
+    [
+        ([9], [0.5], "among 9 items"),
+        ([1], [np.nan], "finite"),
+        ([1, 2], [0.5], "one length"),
+        (list(range(WIDTH + 1)), [0.5] * (WIDTH + 1), "at most"),
+    ],
+)
+def test_what_cannot_be_neighbours_is_refused(rows: list[int], weights: list[float], message: str):
+    table = Neighbours.empty(9)
+
+    with pytest.raises(InvalidInput, match=message):
+        table.put(0, rows, weights)
+
+    assert as_lists(table) == {row: [] for row in range(9)}
+
+
+def test_what_cannot_be_a_table_is_refused():
+    good = filled(50).arrays()
+
+    for wrong in (
+        {"rows": good["rows"]},
+        good | {"rows": good["rows"].astype(np.int64)},
+        good | {"rows": good["rows"] + 50},
+        good | {"rows": good["rows"][:, 1:]},
+    ):
+        with pytest.raises(InvalidInput):
+            Neighbours.from_arrays(wrong)
+
+
+def test_gathering_adds_what_every_entry_gives():
+    tables = [(filled(seed=1), 2.0), (filled(seed=2), 0.25)]
+    rng = np.random.default_rng(3)
+    columns = np.sort(rng.permutation(200)[:30]).astype(np.int32)
+    v = strengths(columns, rng.random(30).astype(np.float32))
+
+    told = gather(columns, v, tables)
+
+    expected: dict[int, float] = defaultdict(float)
+    for table, gain in tables:
+        for item, strength in zip(columns.tolist(), v.tolist(), strict=True):
+            if strength > 0:
+                for near, weight in zip(*map(np.ndarray.tolist, table.of(item)), strict=True):
+                    expected[near] += gain * (strength * weight)
+    assert told.rows.tolist() == sorted(expected)
+    assert told.total.tolist() == [expected[row] for row in sorted(expected)]
+    shares = sum(parts(columns, v, table, gain, told.rows) for table, gain in tables)
+    np.testing.assert_allclose(shares.sum(axis=1), told.total, rtol=1e-12)
+
+
+def test_gathering_in_a_batch_gives_the_bits_of_each_alone():
+    tables = [(filled(seed=1), 1.0), (filled(seed=2), 0.3)]
+    rng = np.random.default_rng(4)
+    columns = [np.sort(rng.permutation(200)[:n]).astype(np.int32) for n in (0, 1, 7, 60)]
+    v = [strengths(each, rng.random(len(each)).astype(np.float32)) for each in columns]
+
+    together = gather_all(columns, v, tables)
+
+    for told, entries, strength in zip(together, columns, v, strict=True):
+        alone = gather(entries, strength, tables)
+        assert told.rows.tobytes() == alone.rows.tobytes()
+        assert told.total.tobytes() == alone.total.tobytes()
+
+
+def test_the_strongest_entries_speak_and_entries_without_weight_do_not():
+    weights = np.linspace(2.0, 0.0, RECENT + 5, dtype=np.float32)
+    columns = np.arange(len(weights), dtype=np.int32)
+
+    v = strengths(columns, weights)
+
+    assert np.count_nonzero(v) == RECENT
+    assert (v[:RECENT] > 0).all()
+    assert v[0] == 1.0
+    assert strengths(columns[:2], np.zeros(2, np.float32)).tolist() == [0.0, 0.0]
