@@ -1,0 +1,228 @@
+"""Step 5 of the flow: which items are alike by their features, exactly, in an index that grows.
+
+Postings by feature hold what the index was last packed with; rows that came or changed since lie
+beside them and are looked through one by one. A cosine is summed in float64 in the order of the
+features either way, so an answer does not depend on how the index came to hold its rows.
+"""
+
+# ruff: noqa: C901, PLR0912  (an inner loop is one function)
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
+from recstream.core.kernels.jit import compiled
+from recstream.errors import InvalidInput
+
+__all__ = ["FeatureIndex"]
+
+LOOSE = 1_024
+"""Rows beside the postings before they are packed again; beyond it, an eighth of all rows."""
+
+
+class FeatureIndex:
+    """Features of a generation's items, by row; grows, and rows can be replaced.
+
+    Parameters
+    ----------
+    n_features : int
+        Columns of the features.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self.n_features = n_features
+        self._rows: list[tuple[Int32s, Float32s]] = []
+        self._loose: dict[int, None] = {}
+        self._packed = 0
+        self._stale = np.zeros(0, np.bool_)
+        self._indptr = np.zeros(n_features + 1, np.int64)
+        self._indices = np.zeros(0, np.int32)
+        self._values = np.zeros(0, np.float32)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, rows: Int32s | Int64s, features: sparse.csr_matrix) -> None:
+        """Set the features of some rows; rows past the end make the index grow.
+
+        Parameters
+        ----------
+        rows : (n,) int
+            Distinct, at least 0; rows left out between are without features.
+        features : (n, n_features) csr, float32
+            From `ContentModel.features`.
+        """
+        at = np.asarray(rows, np.int64)
+        if features.shape != (len(at), self.n_features):
+            raise InvalidInput(
+                f"features must be {len(at)} rows of {self.n_features}, got {features.shape}"
+            )
+        if len(at) and (at.min() < 0 or len(np.unique(at)) != len(at)):
+            raise InvalidInput("rows must be distinct and at least 0")
+        nothing = (np.zeros(0, np.int32), np.zeros(0, np.float32))
+        for _ in range(len(self._rows), int(at.max(initial=-1)) + 1):
+            self._rows.append(nothing)
+        indptr = features.indptr
+        for place, row in enumerate(at.tolist()):
+            part = slice(indptr[place], indptr[place + 1])
+            self._rows[row] = (
+                features.indices[part].astype(np.int32),
+                features.data[part].astype(np.float32),
+            )
+            self._loose[row] = None
+            if row < self._packed:
+                self._stale[row] = True
+        if len(self._loose) > max(LOOSE, len(self._rows) // 8):
+            self._pack()
+
+    def features(self, rows: Int32s | Int64s) -> sparse.csr_matrix:
+        """Return the features of some rows."""
+        chosen = [self._rows[row] for row in np.asarray(rows).tolist()]
+        return _stacked(chosen, self.n_features)
+
+    def _pack(self) -> None:
+        """Make postings of all rows."""
+        matrix = _stacked(self._rows, self.n_features)
+        columns = matrix.tocsc()
+        self._indptr = columns.indptr.astype(np.int64)
+        self._indices = columns.indices.astype(np.int32)
+        self._values = columns.data
+        self._packed = len(self._rows)
+        self._stale = np.zeros(self._packed, np.bool_)
+        self._loose = {}
+
+    def nearest(
+        self, queries: sparse.csr_matrix, n: int, exclude: Int32s | Int64s | None = None
+    ) -> tuple[Int32s, Float32s]:
+        """Return the n rows of largest cosine to each query, best first.
+
+        Parameters
+        ----------
+        queries : (q, n_features) csr
+        n : int
+        exclude : (q,) int, optional
+            A row to leave out of each query's answer, its own for instance; -1 for none.
+
+        Returns
+        -------
+        rows : (q, n) int32
+            -1 where no more rows share a feature with the query.
+        cosines : (q, n) float32
+            Above 0 and at most 1; equal ones are in the order of the rows.
+        """
+        if queries.shape[1] != self.n_features:
+            raise InvalidInput(
+                f"queries must have {self.n_features} features, got {queries.shape[1]}"
+            )
+        count = queries.shape[0]
+        without = np.full(count, -1, np.int64) if exclude is None else np.asarray(exclude, np.int64)
+        found = np.full((count, n), -1, np.int32)
+        cosines = np.zeros((count, n), np.float32)
+        loose = np.fromiter(self._loose, np.int64, len(self._loose))
+        beside = _stacked([self._rows[row] for row in loose.tolist()], self.n_features)
+        _nearest(
+            queries.indptr.astype(np.int64),
+            queries.indices.astype(np.int32),
+            queries.data.astype(np.float32),
+            self._indptr,
+            self._indices,
+            self._values,
+            self._stale,
+            loose,
+            beside.indptr.astype(np.int64),
+            beside.indices.astype(np.int32),
+            beside.data,
+            len(self._rows),
+            without,
+            found,
+            cosines,
+        )
+        return found, cosines
+
+
+def _stacked(rows: list[tuple[Int32s, Float32s]], n_features: int) -> sparse.csr_matrix:
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(columns) for columns, _ in rows], out=indptr[1:])
+    indices = np.concatenate([c for c, _ in rows]) if rows else np.zeros(0, np.int32)
+    values = np.concatenate([v for _, v in rows]) if rows else np.zeros(0, np.float32)
+    return sparse.csr_matrix((values, indices, indptr), shape=(len(rows), n_features))
+
+
+@compiled
+def _nearest(
+    query_indptr: Int64s,
+    query_indices: Int32s,
+    query_values: Float32s,
+    indptr: Int64s,
+    indices: Int32s,
+    values: Float32s,
+    stale: NDArray[np.bool_],
+    loose: Int64s,
+    loose_indptr: Int64s,
+    loose_indices: Int32s,
+    loose_values: Float32s,
+    n_rows: int,
+    without: Int64s,
+    found: Int32s,
+    cosines: Float32s,
+) -> None:
+    """Fill the nearest rows of each query."""
+    n = found.shape[1]
+    sums = np.zeros(n_rows)
+    dense = np.zeros(len(indptr) - 1)
+    touched = np.empty(n_rows, np.int64)
+    for q in range(len(query_indptr) - 1):
+        n_touched = 0
+        for a in range(query_indptr[q], query_indptr[q + 1]):
+            feature = query_indices[a]
+            value = np.float64(query_values[a])
+            dense[feature] = value
+            for p in range(indptr[feature], indptr[feature + 1]):
+                row = indices[p]
+                if stale[row]:
+                    continue
+                if sums[row] == 0.0:
+                    touched[n_touched] = row
+                    n_touched += 1
+                sums[row] += value * np.float64(values[p])
+        for at in range(len(loose)):
+            total = 0.0
+            for p in range(loose_indptr[at], loose_indptr[at + 1]):
+                total += dense[loose_indices[p]] * np.float64(loose_values[p])
+            if total > 0.0:
+                sums[loose[at]] = total
+                touched[n_touched] = loose[at]
+                n_touched += 1
+        size = 0
+        for at in range(n_touched):
+            row = touched[at]
+            cosine = np.float32(min(sums[row], 1.0))
+            sums[row] = 0.0
+            if row != without[q] and cosine > 0.0:
+                size = _insert(found[q], cosines[q], size, n, row, cosine)
+        for a in range(query_indptr[q], query_indptr[q + 1]):
+            dense[query_indices[a]] = 0.0
+
+
+@compiled
+def _insert(
+    rows: Int32s, cosines: Float32s, size: int, n: int, row: np.int64, cosine: np.float32
+) -> int:
+    """Keep a list of the n best, best first, equal ones by row; return its new size."""
+    if size == n:
+        if n == 0 or cosine < cosines[n - 1] or (cosine == cosines[n - 1] and row > rows[n - 1]):
+            return size
+        size -= 1
+    at = size
+    while at > 0 and (
+        cosine > cosines[at - 1] or (cosine == cosines[at - 1] and row < rows[at - 1])
+    ):
+        rows[at] = rows[at - 1]
+        cosines[at] = cosines[at - 1]
+        at -= 1
+    rows[at] = row
+    cosines[at] = cosine
+    return size + 1

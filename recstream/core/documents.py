@@ -1,0 +1,288 @@
+"""Step 5 of the flow: a catalogue item → bounded bags of tokens, whatever its text is.
+
+Nothing here fails on what an `Item` can hold: what can't be read counts for nothing. Words are
+Unicode words after NFKC and case folding; scripts that are written without spaces give pairs of
+signs. Texts are cut before anything is done that costs more than a look at each sign.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from recstream.core.records import Item
+
+__all__ = ["BLOCKS", "Document", "document", "shared", "words"]
+
+BLOCKS = ("word", "category", "brand", "price", "attribute")
+"""Kinds of tokens, in the order of a document's bags."""
+
+RAW_CHARACTERS = 16_000
+"""Of a text, HTML included, are looked at; tags and entities beyond are not even read."""
+MAX_CHARACTERS = 4_000
+"""Of a text are kept, once tags and entities are gone."""
+MAX_WORDS = 400
+"""Of one text."""
+MAX_WORD_CHARACTERS = 30
+MAX_DIGITS = 6
+"""Longer numbers are article numbers: they say nothing about what an item is like."""
+MAX_NAME_CHARACTERS = 80
+"""Of a brand, a category or an attribute."""
+MAX_NAMES = 32
+"""Categories, attributes and values of one attribute."""
+LONG_VALUE = 40
+"""An attribute's text beyond this many characters is read as words."""
+TITLE_WEIGHT = 2.0
+"""A word of the title, in words of the description."""
+BAND = math.log(1.5)
+"""Width of a price band: half as much again."""
+
+_SCRIPT_OR_STYLE = re.compile(r"<(/?)(?:script|style)\b[^<>]{0,500}>", re.IGNORECASE)
+_TAG = re.compile(r"<[a-zA-Z/!?][^<>]{0,2000}>")
+_LEVELS = re.compile(r"\s*[>|»›]\s*|\s+/\s+")
+_SPACELESS = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\U00020000-\U0003134f"
+)
+_RUNS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
+_ASCII_WORDS = re.compile(r"[a-z0-9]+")
+
+
+class Document(NamedTuple):
+    """What an item says about itself: tokens and how often they count, by kind."""
+
+    words: Mapping[str, float]
+    categories: Mapping[str, float]
+    brand: Mapping[str, float]
+    price: Mapping[str, float]
+    attributes: Mapping[str, float]
+
+
+NOTHING = Document({}, {}, {}, {}, {})
+"""Of an item without facts."""
+
+
+def document(item: Item | None) -> Document:
+    """Return an item's tokens; of no item, and of one that says nothing, empty bags.
+
+    >>> found = document(Item(item="1", title="<b>Guitar</b> &amp; strap", category="Music > Strings",
+    ...                       brand="Acme", price=10.0, attributes={"left-handed": True}))
+    >>> sorted(found.words), sorted(found.categories), sorted(found.brand)
+    (['guitar', 'strap'], ['music', 'strings'], ['acme'])
+    >>> sorted(found.attributes)
+    ['left handed=yes']
+    """
+    if item is None:
+        return NOTHING
+    bag: dict[str, float] = {}
+    for word, count in _counts(words(item.title)).items():
+        bag[word] = TITLE_WEIGHT * (1.0 + math.log(count))
+    texts = words(item.description)
+    categories = _names(_LEVELS.split(_clipped(item.category)))
+    attributes: dict[str, float] = {}
+    for name, value in list(item.attributes.items())[:MAX_NAMES]:
+        if name == "categories" and isinstance(value, list | tuple):
+            categories += _names(_levels(value))
+            continue
+        for token in _attribute(_name(str(name)[:RAW_CHARACTERS]), value, texts):
+            attributes[token] = 1.0
+    for word, count in _counts(texts[: 2 * MAX_WORDS]).items():
+        bag[word] = bag.get(word, 0.0) + 1.0 + math.log(count)
+    return Document(
+        bag,
+        dict.fromkeys(categories[:MAX_NAMES], 1.0),
+        dict.fromkeys(_names([item.brand]), 1.0),
+        _price(item.price),
+        attributes,
+    )
+
+
+def shared(one: Item | None, other: Item | None, n: int = 3) -> tuple[str, ...]:
+    """Return what two items have in common, the most telling first, for people to read.
+
+    The brand, the narrowest category, equal attributes, then the longest words that both titles
+    have, or where there are none, both descriptions.
+
+    >>> shared(Item(item="1", title="Oak guitar stand", brand="Acme"),
+    ...        Item(item="2", title="Electric guitar", brand="ACME"))
+    ('brand: Acme', 'word: guitar')
+    """
+    if one is None or other is None:
+        return ()
+    a, b = document(one), document(other)
+    found = [f"brand: {' '.join(one.brand.split())}"] if a.brand and a.brand == b.brand else []
+    categories = [name for name in a.categories if name in b.categories]
+    found += [f"category: {name}" for name in categories[-1:]]
+    # Bands and decades tell a machine that numbers are near; a person reads equal values only.
+    found += [
+        f"attribute: {name}" for name in a.attributes if name in b.attributes and "~" not in name
+    ][:1]
+    titles = set(words(one.title)) & set(words(other.title))
+    common = titles or (a.words.keys() & b.words.keys())
+    telling = sorted(
+        (word for word in common if not word.isdigit()), key=lambda word: (-len(word), word)
+    )
+    return tuple((found + [f"word: {word}" for word in telling if len(word) > 1])[:n])
+
+
+def words(text: object) -> list[str]:
+    """Return the words of a text in any script, in order, at most `MAX_WORDS`.
+
+    >>> words("Straße &amp; CAFÉ no. 1234567890")
+    ['strasse', 'café', 'no']
+    >>> words("電気ギター")
+    ['電気', '気ギ', 'ギタ', 'ター']
+    """
+    if not isinstance(text, str) or not text:
+        return []
+    plain = _plain(text)
+    if plain.isascii():
+        tokens = _ASCII_WORDS.findall(plain)
+    else:
+        tokens = [token for part in plain.translate(_SIGNS).split() for token in _tokens(part)]
+    return [
+        token[:MAX_WORD_CHARACTERS]
+        for token in tokens[:MAX_WORDS]
+        if len(token) <= MAX_DIGITS or not token.isdigit()
+    ]
+
+
+class _Signs(dict[int, int]):
+    """Maps letters, digits and the marks on them to themselves, everything else to a space."""
+
+    def __missing__(self, point: int) -> int:
+        sign = chr(point)
+        keeps = sign.isalnum() or unicodedata.category(sign)[0] == "M"
+        self[point] = point if keeps else 0x20
+        return self[point]
+
+
+_SIGNS = _Signs()
+
+
+def _tokens(part: str) -> Iterable[str]:
+    """Yield a word, or the pairs of signs of a run in a script without spaces."""
+    for run in _RUNS.findall(part):
+        if len(run) > 1 and _is_spaceless(run[0]):
+            yield from (run[at : at + 2] for at in range(len(run) - 1))
+        else:
+            yield run
+
+
+def _is_spaceless(sign: str) -> bool:
+    return bool(re.match(f"[{_SPACELESS}]", sign))
+
+
+def _plain(text: str) -> str:
+    """Return a text without tags and entities, folded and cut."""
+    text = text[:RAW_CHARACTERS]
+    if "&" in text:
+        text = html.unescape(html.unescape(text))
+    if "<" in text:
+        if _SCRIPT_OR_STYLE.search(text):
+            text = _without_scripts(text)
+        text = _TAG.sub(" ", text)
+    text = text[:MAX_CHARACTERS]
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())[
+        :MAX_CHARACTERS
+    ]
+
+
+def _without_scripts(text: str) -> str:
+    """Return a text without what stands between the tags of scripts and styles, in one pass."""
+    kept: list[str] = []
+    at, inside = 0, False
+    for tag in _SCRIPT_OR_STYLE.finditer(text):
+        if not inside:
+            kept.append(text[at : tag.start()])
+        inside = not tag.group(1)
+        at = tag.end()
+    if not inside:
+        kept.append(text[at:])
+    return " ".join(kept)
+
+
+def _clipped(text: object) -> str:
+    return text[:MAX_CHARACTERS] if isinstance(text, str) else ""
+
+
+def _name(text: object) -> str:
+    """Return a name as a token: its words, one space between them."""
+    return " ".join(words(_clipped(text)))[:MAX_NAME_CHARACTERS].strip()
+
+
+def _names(texts: Iterable[object]) -> list[str]:
+    """Return distinct names, the empty ones left out."""
+    return [name for name in dict.fromkeys(map(_name, texts)) if name]
+
+
+def _levels(values: Iterable[object]) -> list[str]:
+    """Return the levels of several categories, each perhaps a path."""
+    return [
+        level
+        for value in list(values)[:MAX_NAMES]
+        if isinstance(value, str)
+        for level in _LEVELS.split(_clipped(value))
+    ]
+
+
+def _counts(tokens: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for token in tokens:
+        counts[token] = counts.get(token, 0) + 1
+    return counts
+
+
+def _price(value: object) -> dict[str, float]:
+    """Return the two bands a price lies between, each by how near it is."""
+    number = _number(value)
+    if number is None or number <= 0.0:
+        return {}
+    at = math.log(number) / BAND
+    low = math.floor(at)
+    part = at - low
+    return {
+        str(band): weight for band, weight in ((low, 1.0 - part), (low + 1, part)) if weight > 0
+    }
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number that a float can hold, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _attribute(name: str, value: Any, texts: list[str]) -> Iterable[str]:
+    """Yield an attribute's tokens; the words of a long text join `texts`."""
+    values = list(value)[:MAX_NAMES] if isinstance(value, list | tuple | set) else [value]
+    for each in values:
+        if isinstance(each, bool):
+            yield f"{name}={'yes' if each else 'no'}"
+        elif isinstance(each, str):
+            if len(each) > LONG_VALUE:
+                texts += words(each)
+            elif plain := _name(each):
+                yield f"{name}={plain}"
+        elif (number := _number(each)) is not None:
+            yield from _bands(name, number)
+
+
+def _bands(name: str, number: float) -> Iterable[str]:
+    """Yield a number itself, its first three digits (of a year: the decade) and its size."""
+    yield f"{name}={number:.6g}"
+    if number == 0.0:
+        return
+    size = math.floor(math.log10(abs(number))) - 2
+    yield f"{name}~{math.floor(number / 10.0**size) if size > -300 else 0}e{size}"  # noqa: PLR2004
+    yield f"{name}~{'-' if number < 0 else ''}{math.floor(math.log(abs(number)) / BAND)}"

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from recstream.core.content import ContentModel, FeatureIndex
+from recstream.core.records import Item
+
+GUITAR = Item(item="g", title="Acoustic guitar", brand="Acme", category="Music > Strings")
+STRINGS = Item(item="s", title="Guitar strings", brand="Acme", category="Music > Strings")
+DRILL = Item(item="d", title="Cordless drill", brand="Bolt", category="Tools")
+ITEMS = [GUITAR, STRINGS, DRILL, None, Item(item="x")]
+
+
+def test_items_that_share_words_brand_and_category_are_alike_and_others_are_not():
+    model = ContentModel.fit(ITEMS)
+    index = model.index()
+    features = model.features(ITEMS)
+    index.add(np.arange(len(ITEMS)), features)
+
+    rows, cosines = model.similar(features, index, 2, exclude=np.arange(len(ITEMS)))
+
+    assert rows.tolist() == [[1, -1], [0, -1], [-1, -1], [-1, -1], [-1, -1]]
+    exact = (features @ features.T).toarray()
+    assert cosines[0, 0] == pytest.approx(exact[0, 1])
+
+
+def test_new_items_of_a_brand_nobody_knew_are_alike_at_once():
+    model = ContentModel.fit(ITEMS)
+    one, other = Item(item="1", title="Zorb", brand="Neu"), Item(item="2", brand="Neu")
+    features = model.features([one, other])
+
+    assert (features[0] @ features[1].T).toarray()[0, 0] > 0.2
+
+
+def test_an_item_without_facts_has_no_features_and_no_prior():
+    factors = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    model = ContentModel.fit(ITEMS, factors, np.array([3, 4, 5, 0, 0]))
+
+    features = model.features([None, Item(item="x")])
+
+    assert features.nnz == 0
+    assert not model.prior(features).any()
+
+
+def test_a_prior_has_the_same_bits_alone_in_a_batch_and_after_a_file():
+    factors = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    model = ContentModel.fit(ITEMS, factors)
+    features = model.features(ITEMS)
+
+    again = ContentModel.from_arrays(model.arrays())
+
+    alone = np.vstack([again.prior(again.features([item])) for item in ITEMS])
+    np.testing.assert_array_equal(alone, model.prior(features))
+    assert model.prior(features).any()
+
+
+def test_an_index_answers_the_same_however_it_came_to_hold_its_rows(monkeypatch):
+    generator = np.random.default_rng(1)
+    features = sp.random(300, 40, 0.1, "csr", np.float32, generator)
+    at_once = FeatureIndex(40)
+    at_once.add(np.arange(300), features)
+    monkeypatch.setattr("recstream.core.content_index.LOOSE", 16)
+    grown = FeatureIndex(40)
+
+    grown.add(np.arange(300), features[::-1])
+    for start in range(0, 300, 7):
+        rows = np.arange(start, min(300, start + 7))
+        grown.add(rows, features[rows])
+
+    for one, other in zip(at_once.nearest(features, 9), grown.nearest(features, 9), strict=True):
+        np.testing.assert_array_equal(one, other)
