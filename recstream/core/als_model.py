@@ -7,7 +7,8 @@ counts, the objective and the mean user count, and folds users in from their his
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from recstream.core.foldin import (
     turn,
     width_of,
 )
+from recstream.core.growth import Growing
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.pool import pool
 from recstream.core.kernels.shares import list_shares
@@ -125,9 +127,8 @@ class ALSModel:
         wide = np.ones(width_of(n_factors), np.float32)
         wide[:n_factors] = spectrum
         self._items = Axes(padded(item_factors), wide, n_factors)
-        self._item_weight = count_weights(
-            self.item_counts, self.mean_item_count, objective.positive_exponents[1]
-        )
+        self._item_weight = self._weights_of(self.item_counts)
+        self._growing: tuple[Growing, Growing, Growing] | None = None
 
     @property
     def n_factors(self) -> int:
@@ -266,6 +267,41 @@ class ALSModel:
         counts : (k,) int, optional
             Their entries by now; unchanged (0 for new rows) by default.
         """
+        model = self.growing()
+        model.put_items(rows, factors, counts=counts)
+        return model
+
+    def growing(self) -> ALSModel:
+        """Return a copy whose items `put_items` may change: with its own arrays, and room for more."""
+        model = copy(self)
+        model._growing = (  # noqa: SLF001 - a copy of this one
+            Growing(self._items.factors),
+            Growing(self.item_counts),
+            Growing(self._item_weight),
+        )
+        # Shows the new arrays as the attributes.
+        model.put_items(np.empty(0, np.int32), np.empty((0, self.n_factors), np.float32))
+        return model
+
+    def _show_items(self) -> None:
+        """Let the items' attributes be those of the growing arrays."""
+        if self._growing is None:
+            return
+        factors, counts, weight = (each.rows for each in self._growing)
+        self._items = replace(self._items, factors=factors)
+        self.item_factors = factors[:, : self.n_factors]
+        self.item_counts, self._item_weight = counts, weight
+
+    def put_items(self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None) -> None:
+        """Do what `with_items` does, in place, for the cost of these items alone.
+
+        Raises
+        ------
+        InvalidInput
+            This model is not `growing`, or the values are not as they must be; nothing changed.
+        """
+        if self._growing is None:
+            raise InvalidInput("put_items needs a model of its own arrays: call growing() first")
         index = np.asarray(rows)
         if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
             raise InvalidInput(f"rows must be a list of item rows, got {index.dtype} {index.shape}")
@@ -273,27 +309,21 @@ class ALSModel:
             raise InvalidInput("rows must be distinct and at least 0")
         index = index.astype(np.int64)
         values = as_factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
+        new_counts = None if counts is None else as_counts(counts, "counts", len(index))
         n_items = max(self.n_items, int(index.max()) + 1 if len(index) else 0)
-        item_factors = np.zeros((n_items, self.n_factors), np.float32)
-        item_factors[: self.n_items] = self.item_factors
-        item_factors[index] = values
-        item_counts = np.zeros(n_items, np.int64)
-        item_counts[: self.n_items] = self.item_counts
-        if counts is not None:
-            item_counts[index] = as_counts(counts, "counts", len(index))
-        model = ALSModel(
-            item_factors,
-            item_counts,
-            objective=self.objective,
-            mean_user_count=self.mean_user_count,
-            mean_item_count=self.mean_item_count,
-            user_factors=self.user_factors,
-            user_counts=self.user_counts,
-            spectrum=self.spectrum,
-            missing_total=self.missing_total,
-        )
-        model._user_prior = self._user_prior
-        return model
+        for each, fill in zip(
+            self._growing, (0.0, 0, self._weights_of(np.zeros(1, np.int64))[0]), strict=True
+        ):
+            each.grow(n_items, fill)
+        self._show_items()
+        self.item_factors[index] = values
+        if new_counts is not None:
+            self.item_counts[index] = new_counts
+            self._item_weight[index] = self._weights_of(new_counts)
+
+    def _weights_of(self, counts: Int64s) -> Float32s:
+        """Return what entries of items with these counts weigh."""
+        return count_weights(counts, self.mean_item_count, self.objective.positive_exponents[1])
 
     def recommend(
         self,

@@ -1,8 +1,9 @@
 """Steps 5 and 6 of the flow: a generation as it serves: item ids, factors, priors, and its deltas.
 
 A generation is written once, as named arrays (`arrays`, `Generation.from_arrays`), and then moves
-by numbered deltas. Score of an item for a user: ``x_u · y_i + bias_i``; the bias is the item's
-prior, how popular it is of late. A generation without factors ranks by the prior alone.
+by numbered deltas. Score of an item for a user: ``x_u · y_i + bias_i``, and what the item's content
+and behaviour neighbours in the history add; the bias is the item's prior, how popular it is of
+late. It holds every item of the catalogue, also those that nobody has touched.
 """
 
 from __future__ import annotations
@@ -10,18 +11,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als_model import ALSModel
+from recstream.core.details import decode_details, details_of, encode_details
+from recstream.core.growth import Growing
+from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.ranking import ItemIndex
-from recstream.core.records import DeltaAnnounced
-from recstream.errors import ArtifactCorrupt, ModelMismatch
+from recstream.core.records import DeltaAnnounced, Item
+from recstream.errors import ArtifactCorrupt, InvalidInput, ModelMismatch
 
-FORMAT = "recstream-generation-1"
-_ALS_PREFIX = "als."
+__all__ = ["FORMAT", "Generation", "details_of", "digest"]
+
+FORMAT = "recstream-generation-2"
+_PREFIXES = ("als", "content", "near", "behaviour")
+"""Of the arrays of: the factors, what the trainer needs of the content, the neighbour tables."""
 
 
 class Generation:
@@ -44,6 +51,16 @@ class Generation:
         The items' priors.
     model : ALSModel or None
         None: no factors.
+    details : mapping of str to Item, optional
+        The catalogue's facts by item id, as `details_of` keeps them; items without facts lack.
+    withdrawn : (m,) bool, optional
+        Items that the catalogue deleted: never listed.
+    content, behaviour : Neighbours, optional
+        Which items are alike, and which go together in histories; they are the generation's now.
+    content_arrays : mapping, optional
+        What the trainer goes on with, as named arrays: `recstream.core.content`.
+    catalogue_offset : int
+        Next offset of the catalogue: everything before it is in ``details``.
 
     Attributes
     ----------
@@ -66,6 +83,12 @@ class Generation:
         items: list[str],
         bias: NDArray[np.float32],
         model: ALSModel | None,
+        details: Mapping[str, Item] | None = None,
+        withdrawn: NDArray[np.bool_] | None = None,
+        content: Neighbours | None = None,
+        behaviour: Neighbours | None = None,
+        content_arrays: Mapping[str, NDArray[Any]] | None = None,
+        catalogue_offset: int = 0,
     ) -> None:
         if len(set(items)) != len(items):
             raise ModelMismatch(f"generation {number} must have distinct items, some repeat")
@@ -83,6 +106,20 @@ class Generation:
         self.rows = {item: row for row, item in enumerate(items)}
         self.model = model
         self.delta = 0
+        self.details = dict(details or {})
+        self.content = _table(content, number, len(items))
+        self.behaviour = _table(behaviour, number, len(items))
+        self.content_arrays = dict(content_arrays or {})
+        self.catalogue_offset = catalogue_offset
+        if withdrawn is None:
+            withdrawn = np.zeros(len(items), np.bool_)
+        if withdrawn.shape != (len(items),) or withdrawn.dtype != np.bool_:
+            raise ModelMismatch(
+                f"withdrawn must be {len(items)} booleans, got {withdrawn.dtype} {withdrawn.shape}"
+            )
+        self._listable = Growing(~withdrawn)
+        self._n_withdrawn = int(withdrawn.sum())
+        self._is_shared = True
         factors = np.zeros((len(items), 1), np.float32) if model is None else model.item_factors
         self.index = ItemIndex(factors, bias)
 
@@ -101,8 +138,27 @@ class Generation:
         """The items' priors as of the newest delta."""
         return self.index.bias
 
+    @property
+    def withdrawn(self) -> NDArray[np.bool_]:
+        """Items that the catalogue deleted: never listed until they come back."""
+        gone: NDArray[np.bool_] = ~self._listable.rows
+        return gone
+
+    @property
+    def listable(self) -> NDArray[np.bool_] | None:
+        """False for withdrawn items, as a mask of lists; None while there is none."""
+        allowed: NDArray[np.bool_] = self._listable.rows
+        return allowed if self._n_withdrawn else None
+
+    def gain(self, name: str) -> float:
+        """Return what a neighbour term's weight is worth in scores: ``content``, ``behaviour``."""
+        used = self.hyperparameters
+        return float(used.get(f"{name}_weight", 0.0)) * float(used.get("popularity_unit", 1.0))
+
     def apply_delta(self, delta: DeltaAnnounced) -> bool:
         """Move the items a delta names; False if it was applied before.
+
+        Costs what the delta holds, whatever the number of items.
 
         Raises
         ------
@@ -120,38 +176,68 @@ class Generation:
                 f"generation {self.number} expects delta {self.delta + 1}, got {delta.delta}; "
                 "read the models topic again from the generation's announcement"
             )
-        n = len(delta.items)
-        factors = np.frombuffer(delta.factors, np.float32)
-        bias = np.frombuffer(delta.bias, np.float32)
-        counts = np.frombuffer(delta.counts, np.int32)
-        if factors.size != n * self.n_factors or bias.size != n or counts.size != n:
+        values = _Values.of(delta, self.n_factors)
+        rows, new = self._rows_of(delta)
+        n_items = len(self.items) + len(new)
+        if values.near.max(initial=-1) >= n_items or values.near.min(initial=-1) < -1:
             raise ModelMismatch(
-                f"delta {delta.delta} of generation {self.number} names {n} items of "
-                f"{self.n_factors} factors, got {factors.size} factors, {bias.size} priors and "
-                f"{counts.size} counts"
+                f"delta {delta.delta} of generation {self.number} names a neighbour that is not "
+                f"among {n_items} items"
             )
-        rows = np.empty(n, np.int32)
-        n_items = len(self.items)
-        new: list[str] = []
-        for at, item in enumerate(delta.items):
-            row = self.rows.get(item)
-            if row is None:
-                row = n_items + len(new)
-                new.append(item)
-            rows[at] = row
-        if len(set(delta.items)) != n:
-            raise ModelMismatch(f"delta {delta.delta} of generation {self.number} repeats an item")
-        if self.model is None:
-            factors = np.zeros((n, 1), np.float32)
-        else:
-            factors = factors.reshape(n, self.n_factors)
-            self.model = self.model.with_items(rows, factors, counts=counts.astype(np.int64))
-        self.index.update(rows, factors, bias)
+        unknown = delta.catalogue.keys() - self.rows.keys() - set(new)
+        if unknown:
+            raise ModelMismatch(
+                f"delta {delta.delta} of generation {self.number} has facts of items it does not "
+                f"know: {sorted(unknown)[:3]}"
+            )
+        if self.model is not None:
+            self.own()
+            self.model.put_items(rows, values.factors, counts=values.counts.astype(np.int64))
+        factors = values.factors if self.model is not None else np.zeros((len(rows), 1), np.float32)
+        self.index.update(rows, factors, values.bias)
         for item in new:
             self.rows[item] = len(self.items)
             self.items.append(item)
+        self._listable.grow(n_items, fill=True)
+        self.content.grow(n_items)
+        self.behaviour.grow(n_items)
+        self._take_facts(delta.catalogue)
+        if len(values.near):
+            self.content.put_all(rows, values.near, values.nearness)
+        self.catalogue_offset = max(self.catalogue_offset, delta.catalogue_offset)
         self.delta = delta.delta
         return True
+
+    def own(self) -> None:
+        """Copy what others may hold too, once; the first delta does it otherwise."""
+        if self.model is not None and self._is_shared:
+            self.model = self.model.growing()
+            self._is_shared = False
+
+    def _rows_of(self, delta: DeltaAnnounced) -> tuple[NDArray[np.int32], list[str]]:
+        """Return the rows of a delta's items, and those that are new, in the order of their rows."""
+        rows = np.empty(len(delta.items), np.int32)
+        new: dict[str, int] = {}
+        for at, item in enumerate(delta.items):
+            row = self.rows.get(item)
+            if row is None:
+                row = new.setdefault(item, len(self.items) + len(new))
+            rows[at] = row
+        if len(set(delta.items)) != len(delta.items):
+            raise ModelMismatch(f"delta {delta.delta} of generation {self.number} repeats an item")
+        return rows, list(new)
+
+    def _take_facts(self, catalogue: Mapping[str, Item | None]) -> None:
+        """Take in what the catalogue says now of some items."""
+        listable = self._listable.rows
+        for item, facts in catalogue.items():
+            row = self.rows[item]
+            self._n_withdrawn += int(listable[row]) - int(facts is not None)
+            listable[row] = facts is not None
+            if facts is None:
+                self.details.pop(item, None)
+            else:
+                self.details[item] = facts
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the generation as named arrays, digest included: the content of its artifact."""
@@ -162,15 +248,22 @@ class Generation:
             "offsets": self.offsets,
             "hyperparameters": self.hyperparameters,
             "seed": self.seed,
+            "catalogue_offset": self.catalogue_offset,
         }
-        named: dict[str, NDArray[Any]] = {
+        parts: dict[str, Mapping[str, NDArray[Any]]] = {
+            "als": {} if self.model is None else self.model.arrays(),
+            "content": self.content_arrays,
+            "near": _packed(self.content),
+            "behaviour": _packed(self.behaviour),
+        }
+        return {
             "generation": _bytes(json.dumps(head, sort_keys=True)),
             "items": _bytes("\n".join(self.items)),
             "bias": self.bias,
+            "details": encode_details(self.details, self.items),
+            "withdrawn": self.withdrawn,
+            **{f"{part}.{name}": array for part in parts for name, array in parts[part].items()},
         }
-        if self.model is not None:
-            named |= {_ALS_PREFIX + name: array for name, array in self.model.arrays().items()}
-        return named
 
     @classmethod
     def from_arrays(cls, named: Mapping[str, NDArray[Any]]) -> Generation:
@@ -181,14 +274,14 @@ class Generation:
         ArtifactCorrupt
             A name, type or shape is not what it must be.
         """
-        als = {
-            name.removeprefix(_ALS_PREFIX): array
-            for name, array in named.items()
-            if name.startswith(_ALS_PREFIX)
-        }
-        expected = {"generation", "items", "bias"}
-        if (found := {name for name in named if not name.startswith(_ALS_PREFIX)}) != expected:
-            raise ArtifactCorrupt(f"artifact must hold {sorted(expected)}, got {sorted(found)}")
+        parts: dict[str, dict[str, NDArray[Any]]] = {part: {} for part in _PREFIXES}
+        own: dict[str, NDArray[Any]] = {}
+        for name, array in named.items():
+            part, _, rest = name.partition(".")
+            parts.get(part, own)[rest or name] = array
+        expected = {"generation", "items", "bias", "details", "withdrawn"}
+        if set(own) != expected:
+            raise ArtifactCorrupt(f"artifact must hold {sorted(expected)}, got {sorted(own)}")
         try:
             head = json.loads(bytes(named["generation"]))
             if head["format"] != FORMAT:
@@ -196,6 +289,7 @@ class Generation:
                     f"artifact format must be {FORMAT!r}, got {head['format']!r}; train again"
                 )
             text = bytes(named["items"]).decode()
+            items = text.split("\n") if text else []
             bias = named["bias"]
             if bias.dtype != np.float32:
                 raise ArtifactCorrupt(f"prior must be float32, got {bias.dtype}")
@@ -205,12 +299,90 @@ class Generation:
                 offsets=head["offsets"],
                 hyperparameters=head["hyperparameters"],
                 seed=int(head["seed"]),
-                items=text.split("\n") if text else [],
+                items=items,
                 bias=bias,
-                model=ALSModel.from_arrays(als) if als else None,
+                model=ALSModel.from_arrays(parts["als"]) if parts["als"] else None,
+                details=decode_details(named["details"], items),
+                withdrawn=named["withdrawn"],
+                content=_unpacked(parts["near"], len(items)),
+                behaviour=_unpacked(parts["behaviour"], len(items)),
+                content_arrays=parts["content"],
+                catalogue_offset=int(head["catalogue_offset"]),
             )
-        except (KeyError, TypeError, ValueError, ModelMismatch) as error:
+        except (KeyError, TypeError, ValueError, ModelMismatch, InvalidInput) as error:
             raise ArtifactCorrupt(f"artifact does not hold a generation: {error}") from error
+
+
+class _Values(NamedTuple):
+    """The numbers of a delta, one row an item."""
+
+    factors: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    counts: NDArray[np.int32]
+    near: NDArray[np.int32]
+    nearness: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, delta: DeltaAnnounced, n_factors: int) -> _Values:
+        """Return them; raises `ModelMismatch` if they are not as many as the items need."""
+        n = len(delta.items)
+        factors = np.frombuffer(delta.factors, np.float32)
+        bias = np.frombuffer(delta.bias, np.float32)
+        counts = np.frombuffer(delta.counts, np.int32)
+        near = np.frombuffer(delta.near, np.int32)
+        nearness = np.frombuffer(delta.nearness, np.float32)
+        if factors.size != n * n_factors or bias.size != n or counts.size != n:
+            raise ModelMismatch(
+                f"delta {delta.delta} of generation {delta.generation} names {n} items of "
+                f"{n_factors} factors, got {factors.size} factors, {bias.size} priors and "
+                f"{counts.size} counts"
+            )
+        if near.size != nearness.size or near.size not in {0, n * WIDTH}:
+            raise ModelMismatch(
+                f"delta {delta.delta} of generation {delta.generation} must have {n * WIDTH} "
+                f"neighbours of its {n} items or none, got {near.size} and {nearness.size} weights"
+            )
+        return cls(
+            factors.reshape(n, n_factors),
+            bias,
+            counts,
+            near.reshape(-1, WIDTH),
+            nearness.reshape(-1, WIDTH),
+        )
+
+
+def _table(table: Neighbours | None, number: int, n_items: int) -> Neighbours:
+    """Return a table if it fits a generation, an empty one for none."""
+    if table is None:
+        return Neighbours.empty(n_items)
+    if len(table) != n_items:
+        raise ModelMismatch(
+            f"generation {number} has {n_items} items, a neighbour table of {len(table)}"
+        )
+    return table
+
+
+def _packed(table: Neighbours) -> dict[str, NDArray[Any]]:
+    """Return a table without the places that hold nobody."""
+    held = table.rows >= 0
+    return {
+        "lengths": held.sum(axis=1).astype(np.uint8),
+        "rows": table.rows[held],
+        "weights": table.weights[held],
+    }
+
+
+def _unpacked(named: Mapping[str, NDArray[Any]], n_items: int) -> Neighbours:
+    """Return the table that `_packed` described."""
+    lengths = named["lengths"]
+    if lengths.shape != (n_items,) or lengths.max(initial=0) > WIDTH:
+        raise ArtifactCorrupt(f"neighbours must be of {n_items} items, got {lengths.shape}")
+    table = Neighbours.empty(n_items)
+    held = np.arange(WIDTH) < lengths[:, None]
+    rows, weights = table.rows.copy(), table.weights.copy()
+    rows[held] = named["rows"]
+    weights[held] = named["weights"]
+    return Neighbours.from_arrays({"rows": rows, "weights": weights})
 
 
 def digest(named: Mapping[str, NDArray[Any]]) -> str:

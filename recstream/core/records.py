@@ -120,6 +120,8 @@ class GenerationAnnounced(
         Why it was adopted; None where nobody asked (the first, a copy, or by force).
     copies : int or None
         The generation that it repeats under a number of its own: a rollback.
+    catalogue_offset : int
+        Next offset of the catalogue: everything before it is in the items' facts.
     """
 
     generation: int
@@ -137,9 +139,25 @@ class GenerationAnnounced(
     created_ts: int
     judgement: Judgement | None = None
     copies: int | None = None
+    catalogue_offset: int = 0
 
 
-class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag_field="type"):
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A product: the record on `recstream.catalogue` and the body of ``/v1/items``."""
+
+    item: str
+    title: str = ""
+    category: str = ""
+    brand: str = ""
+    price: float | None = None
+    description: str = ""
+    image: str = ""
+    attributes: dict[str, Any] = {}
+
+
+class DeltaAnnounced(
+    msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag_field="type", omit_defaults=True
+):
     """Items that moved since a generation. ``delta`` counts 1, 2, 3 … within the generation.
 
     Attributes
@@ -153,6 +171,14 @@ class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag
         int32 ``(len(items),)``: users who have the item by now, which its weights depend on.
     offsets : dict of str to int
         Partition to the next offset of interactions that the delta knows of.
+    catalogue : dict of str to (Item or None)
+        Facts of items that changed, as lists need them (`recstream.core.model.details_of`); None: withdrawn, never listed
+        until it comes back.
+    near, nearness : bytes
+        int32 and float32 ``(len(items), WIDTH)``: the items' content neighbours, as rows of the
+        generation once this delta is applied, -1 for none; empty when no item's content changed.
+    catalogue_offset : int
+        Next offset of the catalogue: everything before it is in lists with this delta.
     """
 
     generation: int
@@ -163,6 +189,10 @@ class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag
     bias: bytes
     counts: bytes
     created_ts: int
+    catalogue: dict[str, Item | None] = {}
+    near: bytes = b""
+    nearness: bytes = b""
+    catalogue_offset: int = 0
 
 
 ModelRecord = GenerationAnnounced | DeltaAnnounced
@@ -243,19 +273,6 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_
 
 
 ControlRecord = TrainingRequested | RollbackRequested | RulesAdopted | ForgetRequested | Forgotten
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A product: the record on `recstream.catalogue` and the body of ``/v1/items``."""
-
-    item: str
-    title: str = ""
-    category: str = ""
-    brand: str = ""
-    price: float | None = None
-    description: str = ""
-    image: str = ""
-    attributes: dict[str, Any] = {}
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,7 +7,7 @@ taken in the order of their ids, items keep their parent's rows, new ones follow
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from recstream.core.matrix import grown, stack
 from recstream.core.model import Generation
 from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity, popularity_of
+from recstream.core.records import Item
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.stream.follower import Group, Touch, UserRows
@@ -52,11 +53,20 @@ class Snapshot:
     users : mapping of str to UserRows
     offsets : dict of str to int
     n_events : int
+    catalogue : mapping of str to Item
+        What the catalogue holds.
+    withdrawn : collection of str
+        What it deleted, as far as its topic still says so.
+    catalogue_offset : int
+        Next offset of the catalogue that is not in it.
     """
 
     users: Mapping[str, UserRows]
     offsets: dict[str, int]
     n_events: int
+    catalogue: Mapping[str, Item] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
+    catalogue_offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -208,6 +218,12 @@ def copy_of(generation: Generation, number: int) -> Generation:
         items=generation.items,
         bias=generation.bias,
         model=generation.model,
+        details=generation.details,
+        withdrawn=generation.withdrawn,
+        content=generation.content.copy(),
+        behaviour=generation.behaviour.copy(),
+        content_arrays=generation.content_arrays,
+        catalogue_offset=generation.catalogue_offset,
     )
 
 
