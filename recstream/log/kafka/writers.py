@@ -243,12 +243,16 @@ class _Writer:
             self._positions[index] = self._positions[index]._replace(offset=message.offset() or 0)
 
     def _abort(self) -> None:
+        """End the transaction, for readers that wait for its end; the producer is not used again.
+
+        What it had under way when a connection broke may have been written. Then librdkafka gives
+        the next record the same sequence number in the same epoch, and the broker drops that one as
+        a duplicate while it acknowledges it. A new producer has a new epoch.
+        """
         try:
             self._producer.abort_transaction(REQUEST_TIMEOUT_S)
         except KafkaException as error:
             log.info("transaction not ended by itself, a new producer ends it: %s", error)
-        else:
-            self._is_open = False
 
     def _call(self, doing: str, call: Callable[[], object]) -> None:
         try:
