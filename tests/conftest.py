@@ -29,6 +29,23 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 
+LONGEST = (
+    "tests/crash/test_kills.py",
+    "tests/integration/test_kafka_system.py",
+    "tests/integration/test_kafka_writers.py",
+    "tests/integration/test_kafka_log.py",
+    "tests/integration/test_real_input.py",
+    "tests/core/test_prequential_data.py",
+    "tests/integration/test_up.py",
+    "tests/docs/test_readme_tour.py",
+)
+"""Files that take longest. They come first, so that processes beside each other end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {ROOT / name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
 
 class Server:
     """A server that one of the scripts starts, on a free port, with its data in a folder of its own."""

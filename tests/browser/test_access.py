@@ -158,7 +158,7 @@ def test_a_new_list_is_announced_once_in_a_sentence(visit):
     page = visit()
     page.locator(".card [data-action=like]").nth(2).click()
 
-    expect(part(page, "announcer")).to_contain_text("Your list changed", timeout=6000)
+    expect(part(page, "announcer")).to_contain_text("Your list changed", timeout=15_000)
 
 
 def test_the_colours_chosen_stay_chosen(visit):

@@ -8,7 +8,7 @@ from typing import Any
 
 from shop_client import expect, get, request, wait_until
 
-MOMENT_MS = 3000
+MOMENT_MS = 15_000
 LIST = "[data-part=shelf-list] > .place"
 _users = itertools.count()
 
@@ -245,4 +245,4 @@ def test_without_a_websocket_the_list_is_asked_for(visit):
 
     like(page, 2)
 
-    until_order_changes(page, before, timeout_ms=10_000)
+    until_order_changes(page, before, timeout_ms=20_000)
