@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from recstream.catalogue.port import Catalogue
 from recstream.catalogue.view import CatalogueView, delete_record, upsert_record
 from recstream.core.model import Generation
 from recstream.core.records import Item
-from recstream.log.port import EventLog
+from recstream.log.port import EventLog, Position
 
 CACHED_CATEGORIES = 64
 PAGE = 1000
@@ -66,6 +67,15 @@ class Items:
 
         with self._condition:
             return self._condition.wait_for(is_in, timeout_s)
+
+    def put_many(self, items: Sequence[Item]) -> list[Position]:
+        """Put items into the log, all or none; reads show them soon.
+
+        Raises
+        ------
+        LogUnavailable
+        """
+        return self._log.append([upsert_record(item) for item in items])
 
     def mask(self, category: str) -> Mask:
         """Return which items of a generation belong to a category."""

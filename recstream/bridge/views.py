@@ -36,7 +36,7 @@ from recstream.stream.tables import scrub
 
 log = logging.getLogger(__name__)
 
-SCHEMA = b"1"
+SCHEMA = b"2"
 MAX_BRIDGES = 64
 CACHED_HISTORIES = 1024
 MAX_GENERATIONS = 100
@@ -163,6 +163,8 @@ class Views:
                 continue
             elif record.topic == RECOMMENDATIONS:
                 _put(batch, _LIST + record.key, _placed(record))
+            elif record.key == history_rows.APPLIED_KEY:
+                _put(batch, _applied_key(record.partition), record.value)
             else:
                 _put(batch, _ROW + record.key, record.value)
                 touched.add(record.key.partition(b"\0")[0].decode())
@@ -244,6 +246,11 @@ class Views:
                 self._histories.popitem(last=False)
             return found
 
+    def folded(self, partition: int) -> int:
+        """Return the next offset of a partition's events that the histories here don't know yet."""
+        raw = self._db.get(_applied_key(partition))
+        return 0 if raw is None else history_rows.decode_applied_row(raw).next_offset
+
     def generations(self) -> list[GenerationAnnounced]:
         """Return the newest generations announced, newest first, at most `MAX_GENERATIONS`."""
         end = _GENERATION + b"\xff"
@@ -323,6 +330,11 @@ def _put(batch: WriteBatch, key: bytes, value: bytes | None) -> None:
 
 def _offset_key(topic: str, partition: int) -> bytes:
     return b"%b%b\0%d" % (_OFFSET, topic.encode(), partition)
+
+
+def _applied_key(partition: int) -> bytes:
+    """Return where a partition's own row is kept: it has the same key in every partition."""
+    return b"%b%b%d" % (_ROW, history_rows.APPLIED_KEY, partition)
 
 
 def _lock(folder: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from bridge_world import eventually
 
 from recstream.log.port import NewRecord
 from recstream.log.topics import CATALOGUE
@@ -81,6 +82,59 @@ def test_a_catalogue_record_that_is_no_item_stops_nothing(world):
 
     assert world.get("/v1/items/after").status == 200
     assert world.get("/v1/items/broken").status == 404
+
+
+def test_many_items_are_put_at_once_and_bad_ones_are_named(world):
+    good = [{"item": f"bulk{n}", "title": f"Bulk {n}"} for n in range(3)]
+    bad = [{"title": "no id"}, {"item": "x", "price": "free"}, 7, {"item": "a\nb"}]
+
+    answer = world.post("/v1/items", [good[0], *bad, *good[1:]])
+
+    assert (answer.status, answer.json["accepted"]) == (202, 3)
+    assert [(one["index"], one["pointer"], one["code"]) for one in answer.json["rejected"]] == [
+        (1, "/1/item", "missing"),
+        (2, "/2/price", "invalid-type"),
+        (3, "/3", "invalid-type"),
+        (4, "/4/item", "invalid-name"),
+    ]
+    assert world.records(CATALOGUE, "bulk2")[-1].offset == answer.json["position"]["offsets"]["0"]
+    found = eventually(lambda: world.get("/v1/items?ids=bulk2,none,bulk0,bulk2").json["items"][1:])
+    assert [one["item"] for one in found] == ["bulk0"]
+
+
+def test_items_come_as_lines_too(world):
+    lines = b'{"item":"line1","title":"One"}\n\n{"item":"line2"}\n'
+
+    answer = world.post("/v1/items", lines, kind="application/x-ndjson")
+
+    assert (answer.status, answer.json["accepted"], answer.json["rejected"]) == (202, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ([], 422),
+        ([{"title": "no id"}], 422),
+        (b"[{]", 400),
+        ([{"item": str(n)} for n in range(1001)], 413),
+        ([{"item": "big", "description": "x" * (1 << 20)}], 413),
+    ],
+)
+def test_a_batch_without_any_item_that_can_be_taken_is_a_problem(world, body, status):
+    answer = world.post("/v1/items", body)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json")
+
+
+def test_items_are_asked_for_by_name_all_at_once(world):
+    world.put_items(na="x", nb="x", nc="x")
+
+    page = world.get("/v1/items?ids=nc,na,gone").json
+
+    assert [one["item"] for one in page["items"]] == ["nc", "na"]
+    assert page["next"] == ""
+    assert world.get("/v1/items?ids=na&q=x").status == 400
+    assert world.get("/v1/items?ids=" + ",".join(map(str, range(201)))).status == 400
 
 
 def test_similar_items_of_an_unknown_item_are_404_and_of_a_new_one_empty(world):

@@ -7,8 +7,9 @@ from flask import Flask, Response, request
 from recstream.bridge.asyncapi import asyncapi
 from recstream.bridge.docs_page import STYLE, docs_page
 from recstream.bridge.http import problems, security
+from recstream.bridge.http.batches import MAX_BODY_BYTES
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.events import MAX_BODY_BYTES, EventRoutes
+from recstream.bridge.http.events import EventRoutes
 from recstream.bridge.http.items import ItemRoutes
 from recstream.bridge.http.lists import ListRoutes
 from recstream.bridge.http.log import LogRoutes

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from flask import Response, request
 
+from recstream.bridge.http.batches import NDJSON, split
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, identity, json_response
 from recstream.core.events import Event, admit, decode_event, digest, encode
 from recstream.errors import InvalidEvent
-from recstream.log.port import NewRecord
+from recstream.log.port import NewRecord, Position
 from recstream.log.topics import INTERACTIONS
 
-MAX_EVENTS = 1000
-MAX_BODY_BYTES = 1 << 20
 MAX_IN_FLIGHT = 24
-NDJSON = "application/x-ndjson"
 CLOUD_EVENT = "application/cloudevents+json"
 CLOUD_EVENTS = "application/cloudevents-batch+json"
 
@@ -68,7 +67,15 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: dict[str, Any]
 
 
-_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+def positioned(epoch: str, positions: Iterable[Position]) -> LogPosition:
+    """Return the newest offset of each partition that something was appended to."""
+    offsets: dict[str, int] = {}
+    for position in positions:
+        partition = str(position.partition)
+        offsets[partition] = max(position.offset, offsets.get(partition, -1))
+    return LogPosition(epoch=epoch, offsets=offsets)
+
+
 _cloud_event = msgspec.json.Decoder(CloudEvent)
 
 
@@ -110,19 +117,15 @@ class EventRoutes:
 
     def post(self) -> Response:
         """Check each event, append the good ones, say what became of all."""
-        raws, is_batch = _split()
-        if not raws:
-            raise HttpProblem(422, "expected at least one event, got none", code="empty")
-        if len(raws) > MAX_EVENTS:
-            message = f"expected at most {MAX_EVENTS} events a request, got {len(raws)}"
-            raise HttpProblem(413, message, code="too-many-events")
+        raws, is_batch = split((JSON, NDJSON, CLOUD_EVENT, CLOUD_EVENTS), "events")
+        is_wrapped = request.mimetype in {CLOUD_EVENT, CLOUD_EVENTS}
         taken = _Taken(self._deps, is_batch=is_batch)
         for index, raw in enumerate(raws):
-            taken.add(index, raw)
+            taken.add(index, _unwrapped(raw) if is_wrapped else raw)
         return self._append(taken)
 
     def _append(self, taken: _Taken) -> Response:
-        offsets: dict[str, int] = {}
+        positions: list[Position] = []
         if taken.records:
             if not self._in_flight.acquire(blocking=False):
                 message = "too many requests wait for the log"
@@ -132,14 +135,11 @@ class EventRoutes:
             finally:
                 self._in_flight.release()
             self._deps.recent.add(taken.digests.items())
-            for position in positions:
-                partition = str(position.partition)
-                offsets[partition] = max(position.offset, offsets.get(partition, -1))
         answer = EventsAnswer(
             accepted=len(taken.records),
             duplicates=taken.duplicates,
             rejected=tuple(taken.rejected),
-            position=LogPosition(epoch=self._deps.log.epoch, offsets=offsets),
+            position=positioned(self._deps.log.epoch, positions),
         )
         if answer.accepted or answer.duplicates:
             return json_response(answer, 202)
@@ -212,44 +212,8 @@ class _Taken:
         return True
 
 
-def _split() -> tuple[list[msgspec.Raw | bytes | InvalidEvent], bool]:
-    """Return the request's events, not yet read, and whether it is a batch."""
-    length = request.content_length
-    if length is not None and length > MAX_BODY_BYTES:
-        raise HttpProblem(413, f"expected at most {MAX_BODY_BYTES} bytes, got {length}")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise HttpProblem(415, "expected a body without Content-Encoding")
-    kind = request.mimetype
-    if kind not in {JSON, NDJSON, CLOUD_EVENT, CLOUD_EVENTS}:
-        message = f"expected {JSON}, {NDJSON} or {CLOUD_EVENTS}, got {kind or 'no Content-Type'!r}"
-        raise HttpProblem(415, message)
-    body = request.get_data(cache=False).strip()
-    if len(body) > MAX_BODY_BYTES:
-        raise HttpProblem(413, f"expected at most {MAX_BODY_BYTES} bytes, got {len(body)}")
-    if kind == NDJSON:
-        lines: list[msgspec.Raw | bytes | InvalidEvent] = list(body.split(b"\n"))
-        return [line for line in lines if line != b""], True
-    is_batch = body[:1] == b"["
-    raws: list[msgspec.Raw | bytes | InvalidEvent] = _array(body) if is_batch else [body]
-    if kind in {CLOUD_EVENT, CLOUD_EVENTS}:
-        return [_unwrapped(raw) for raw in raws], is_batch
-    return raws, is_batch
-
-
-def _array(body: bytes) -> list[msgspec.Raw | bytes | InvalidEvent]:
-    try:
-        return list(_raw_list.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        pointed = Pointed(pointer="", code="malformed-json", detail=str(error))
-        raise HttpProblem(
-            400, f"the body is not JSON: {error}", code="malformed-json", errors=(pointed,)
-        ) from error
-
-
-def _unwrapped(raw: msgspec.Raw | bytes | InvalidEvent) -> bytes | InvalidEvent:
+def _unwrapped(raw: msgspec.Raw | bytes) -> bytes | InvalidEvent:
     """Return the event of a CloudEvent, completed from its envelope."""
-    if isinstance(raw, InvalidEvent):
-        return raw
     try:
         cloud = _cloud_event.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -7,19 +7,29 @@ from typing import Annotated
 import msgspec
 from flask import Response
 
+from recstream.bridge.http.batches import NDJSON, split
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem
-from recstream.bridge.http.routing import Endpoint, json_response
-from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.bridge.http.events import LogPosition, positioned
+from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.routing import JSON, Endpoint, json_response
+from recstream.core.events import MAX_ID_CHARACTERS, invalid
 from recstream.core.records import Item
-from recstream.errors import NotFound
+from recstream.errors import InvalidInput, NotFound
 
+MAX_NAMED = 200
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
 
 
 class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which items."""
 
+    ids: Annotated[
+        str,
+        msgspec.Meta(
+            description="These items, in this order, up to 200 divided by commas; those that are not "
+            "there are left out. An id with a comma is asked for at /v1/items/{item}"
+        ),
+    ] = ""
     q: Annotated[str, msgspec.Meta(max_length=200, description="Words, or their beginnings")] = ""
     category: str = ""
     cursor: Annotated[str, msgspec.Meta(description="`next` of the page before")] = ""
@@ -75,12 +85,34 @@ class ItemFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     attributes: dict[str, str | int | float | bool | list[str] | None] = {}
 
 
+class RejectedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An item that was not taken: its place in the request, what is wrong, and where."""
+
+    index: int
+    item: str = ""
+    pointer: str
+    code: str
+    detail: str
+
+
+class ItemsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the items of a request."""
+
+    accepted: int
+    rejected: tuple[RejectedItem, ...]
+    position: LogPosition
+
+
+_decode_fields = msgspec.json.Decoder(ItemFields).decode
+
+
 class ItemRoutes:
     """Items."""
 
     def __init__(self, deps: Deps) -> None:
         self._items = deps.items
         self._serving = deps.serving
+        self._epoch = deps.log.epoch
 
     def endpoints(self) -> list[Endpoint]:
         """Return the routes of this module."""
@@ -98,6 +130,23 @@ class ItemRoutes:
                 query=ItemsQuery,
                 returns=ItemsPage,
                 problems=unavailable,
+            ),
+            Endpoint(
+                method="POST",
+                rule="/v1/items",
+                handler=self.put_many,
+                name="post_items",
+                summary="Add or replace many items: an array, or lines of JSON",
+                tag="items",
+                consumes={JSON: ItemFields | list[ItemFields], NDJSON: str},
+                returns=ItemsAnswer,
+                status=202,
+                problems={
+                    413: "More than 1 MiB, or more than 1,000 items",
+                    415: "Another media type",
+                    422: "No item was accepted; `rejected` says why",
+                }
+                | unavailable,
             ),
             Endpoint(
                 method="GET",
@@ -159,10 +208,22 @@ class ItemRoutes:
 
     def search(self, query: ItemsQuery) -> ItemsPage:
         """Return a page of items."""
+        if query.ids:
+            return self._named(query)
         found = self._items.catalogue.search(
             query.q, category=query.category, cursor=query.cursor, limit=query.limit
         )
         return ItemsPage(items=found.items, next=found.next)
+
+    def _named(self, query: ItemsQuery) -> ItemsPage:
+        if query.q or query.category or query.cursor:
+            raise InvalidInput("ids asks for items by name; leave q, category and cursor out")
+        ids = [name for name in query.ids.split(",") if name]
+        if len(ids) > MAX_NAMED:
+            raise InvalidInput(f"expected at most {MAX_NAMED} ids, got {len(ids)}")
+        found = self._items.catalogue.get_many(ids)
+        items = tuple(found[name] for name in dict.fromkeys(ids) if name in found)
+        return ItemsPage(items=items, next="")
 
     def categories(self) -> CategoriesAnswer:
         """Return the categories."""
@@ -189,6 +250,35 @@ class ItemRoutes:
         self._items.change(item, changed)
         return changed
 
+    def put_many(self) -> Response:
+        """Check each item, append the good ones, say what became of all."""
+        entries, is_batch = split((JSON, NDJSON), "items")
+        items: list[Item] = []
+        rejected: list[RejectedItem] = []
+        for index, raw in enumerate(entries):
+            read = _read_item(index, raw, is_batch=is_batch)
+            if isinstance(read, Item):
+                items.append(read)
+            else:
+                rejected.append(read)
+        positions = self._items.put_many(items) if items else []
+        answer = ItemsAnswer(
+            accepted=len(items),
+            rejected=tuple(rejected),
+            position=positioned(self._epoch, positions),
+        )
+        if items:
+            return json_response(answer, 202)
+        raise HttpProblem(
+            422,
+            "no item was accepted",
+            code="no-item-accepted",
+            errors=tuple(
+                Pointed(pointer=one.pointer, code=one.code, detail=one.detail) for one in rejected
+            ),
+            more=answer,
+        )
+
     def delete(self, item: str) -> Response:
         """Take an item out."""
         self._have(item)
@@ -212,3 +302,22 @@ class ItemRoutes:
                 for name, score in near or ()
             ),
         )
+
+
+def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item | RejectedItem:
+    """Return an entry of a request as an item, or why it is none."""
+    name = ""
+    try:
+        fields = _decode_fields(raw)
+        name = fields.item
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wrong = invalid(error)
+        pointer, code, detail = wrong.pointer, wrong.code, str(wrong)
+    else:
+        if 0 < len(name) <= MAX_ID_CHARACTERS and name.isprintable():
+            return Item(**msgspec.structs.asdict(fields))
+        pointer, code = "/item", "invalid-name" if name else "missing"
+        detail = f"expected an id of 1 to {MAX_ID_CHARACTERS} printable characters"
+    prefix = f"/{index}" if is_batch else ""
+    shown = name[:MAX_ID_CHARACTERS]
+    return RejectedItem(index=index, item=shown, pointer=prefix + pointer, code=code, detail=detail)

@@ -1,0 +1,157 @@
+"""Step 2 of the flow, once more: a session's events, read from the log, become events of a user.
+
+The events are copied, not renamed: a replay derives the user's history from the user's own records,
+and no reader needs to know that one name stands for another. A copy's id is a function of both
+users and the original's id, so a merge that is asked for twice counts once. What a copy says
+(time, value, list, context) is what the original said; ``context.merged_from`` names the session.
+
+Finding the events needs no scan of the partition: the session's history says how many there are and
+what their ids hash to, where the newest one is, and where the newest one of each item is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from recstream.core.events import Event, encode
+from recstream.core.history import History
+from recstream.errors import LogUnavailable, OffsetOutOfRange
+from recstream.log.partitioner import partition_for
+from recstream.log.port import EventLog, NewRecord, Record
+from recstream.log.topics import INTERACTIONS
+from recstream.stream.decode import decode
+
+MAX_MERGED = 1_000
+"""Events a merge copies, the newest: fewer than the ids that a history remembers, so that asking
+twice counts once."""
+MAX_SCANNED = 100_000
+"""Records read back from a session's newest event; what is older is read item by item."""
+CHUNK = 2_000
+ID_BYTES = 16
+
+
+class SessionEvents(NamedTuple):
+    """A session's events in the order of the log, and how many more are known to have happened."""
+
+    events: list[Event]
+    n_left: int
+
+
+def session_events(
+    event_log: EventLog, user: str, history: History | None, folded: int
+) -> SessionEvents:
+    """Return what a session did, impressions left out: they say nothing about taste.
+
+    Read are: all records that no worker has folded yet; the records before the newest folded event
+    of the session, backwards, until as many events are found as its history has counted, and at most
+    `MAX_SCANNED`; and if some are older still, the newest event of each item, which the history's
+    entries name.
+
+    Parameters
+    ----------
+    history : History or None
+        The session's, as far as this bridge has read it.
+    folded : int
+        The next offset of the session's partition that the bridge's histories don't know yet.
+
+    Raises
+    ------
+    LogUnavailable
+        More than `MAX_SCANNED` records wait to be folded: the session's newest events can't be told.
+    """
+    partition = partition_for(user.encode(), event_log.partitions(INTERACTIONS))
+    reader = _Reader(event_log, partition, user)
+    newest = -1 if history is None else history.offset
+    start = max(reader.earliest, folded, newest + 1)
+    if reader.end - start > MAX_SCANNED:
+        raise LogUnavailable(
+            f"{reader.end - start} events wait to be folded, more than the {MAX_SCANNED} that a "
+            "merge reads; try again once the workers have caught up"
+        )
+    reader.read(start, reader.end)
+    n_new = len(reader.ids)
+    n_folded = 0 if history is None else history.n_ids
+    wanted = n_new + min(n_folded, MAX_MERGED)
+    at = min(start, newest + 1)
+    lowest = max(reader.earliest, at - MAX_SCANNED)
+    while at > lowest and len(reader.ids) < wanted:
+        first = max(lowest, at - CHUNK)
+        reader.read(first, at)
+        at = first
+    if history is not None and len(reader.ids) < wanted:
+        named = sorted({entry.offset for entry in history.entries() if entry.offset < at})
+        for offset in named[-MAX_MERGED:]:
+            reader.read(offset, offset + 1)
+    events = reader.in_order()
+    kept = events[-MAX_MERGED:]
+    return SessionEvents(kept, max(0, n_folded + n_new - len(kept)))
+
+
+class _Reader:
+    """Collects one user's events from stretches of a partition, each event once."""
+
+    def __init__(self, event_log: EventLog, partition: int, user: str) -> None:
+        self._log = event_log
+        self._partition = partition
+        self._user = user
+        self._key = user.encode()
+        self._found: dict[tuple[int, int], Event] = {}
+        self.ids: set[str] = set()
+        self.earliest = event_log.earliest(INTERACTIONS, partition)
+        self.end = event_log.high_watermark(INTERACTIONS, partition)
+
+    def read(self, first: int, end: int) -> None:
+        """Take in the user's events from an offset on, up to another one."""
+        for record in self._records(first, end):
+            if record.key is not None and record.key != self._key:
+                continue
+            for place, event in decode(record).events:
+                if event.user == self._user and event.type != "impression":
+                    self._found[record.offset, place] = event
+                    self.ids.add(event.id)
+
+    def _records(self, first: int, end: int) -> Iterator[Record]:
+        at = max(first, self.earliest)
+        while at < end:
+            try:
+                records = self._log.read(INTERACTIONS, self._partition, at, min(CHUNK, end - at))
+            except OffsetOutOfRange:
+                return  # pruned meanwhile: what is gone can't be merged
+            if not records:
+                return
+            for record in records:
+                if record.offset >= end:
+                    return
+                yield record
+            at = records[-1].offset + 1
+
+    def in_order(self) -> list[Event]:
+        """Return the events as the log has them; of repeated ids the first, which is what counted."""
+        seen: set[str] = set()
+        events: list[Event] = []
+        for place in sorted(self._found):
+            event = self._found[place]
+            if event.id not in seen:
+                seen.add(event.id)
+                events.append(event)
+        return events
+
+
+def copied(event: Event, user: str) -> NewRecord:
+    """Return the record by which an event of a session becomes one of a user."""
+    context = event.context | {"merged_from": event.user}
+    copy = msgspec.structs.replace(event, id=copied_id(event, user), user=user, context=context)
+    return NewRecord(INTERACTIONS, user.encode(), encode(copy))
+
+
+def copied_id(event: Event, user: str) -> str:
+    """Return a copy's id: the same for the same event, session and user, whoever copies."""
+    hasher = hashlib.blake2b(digest_size=ID_BYTES)
+    for part in (user, event.user, event.id):
+        text = part.encode()
+        hasher.update(len(text).to_bytes(4, "little") + text)
+    return f"m-{hasher.hexdigest()}"
