@@ -35,6 +35,8 @@ from recstream.errors import ArtifactCorrupt, InvalidInput
 __all__ = ["ALSModel", "Contributions"]
 
 FORMAT = "recstream-als-1"
+PRIOR_EVENTS = 5.0
+"""Entries with which an item's own factors count as much as its prior."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +188,16 @@ class ALSModel:
         *,
         user_factors: Float32s | None = None,
         user_counts: Int64s | None = None,
+        prior: Float32s | None = None,
         threads: int = 1,
     ) -> Float32s:
         """Return the factors of items with these users.
+
+        An item with a prior μ and n entries above zero minimises its observed entries' loss plus
+        ``(y - κμ)ᵀ D (y - κμ)`` with ``κ = PRIOR_EVENTS / (PRIOR_EVENTS + n)``, where D holds the
+        missing entries and the regularization. Without entries it is μ; with many, what it would
+        be without a prior: that others left it alone is said by what it is like at first, and by
+        itself later on.
 
         Parameters
         ----------
@@ -197,6 +206,9 @@ class ALSModel:
         user_factors, user_counts : (n_users, n_factors) float32 and (n_users,) int, optional
             Users as they are now, in this model's axes, if they moved or grew since the
             training. The missing entries keep the weight of the generation's users.
+        prior : (b, n_factors) float32, optional
+            μ, in this model's axes: what the items' content says (`ContentModel.prior`). A row of
+            zeros is no prior.
 
         Returns
         -------
@@ -231,9 +243,14 @@ class ALSModel:
             n_tasks=threads,
         )
         out = np.empty((len(rows), near.shape[1]), np.float32)
+        centre = None if prior is None else _centre(prior, rows, self.n_factors, rotation)
         with pool(threads) as workers:
-            solve(plan, Axes(near, spectrum, self.n_factors), out, pool=workers)
+            solve(plan, Axes(near, spectrum, self.n_factors), out, pool=workers, centre=centre)
         turn(out, rotation.T, np.arange(len(out)))
+        if prior is not None:
+            # Turning there and back would move the prior's last bits.
+            untouched = rows.counts() == 0
+            out[untouched, : self.n_factors] = prior[untouched]
         return np.ascontiguousarray(out[:, : self.n_factors])
 
     def _weigh_users(
@@ -484,6 +501,15 @@ class ALSModel:
             Not such a file, or its digest is not the stored one.
         """
         return cls.from_arrays(read_arrays(file))
+
+
+def _centre(prior: Float32s, rows: Rows, n_factors: int, rotation: Float64s) -> Float32s:
+    """Return each row's faded prior in the fixed side's axes."""
+    values = as_factors(prior, "prior", n_factors=n_factors, n_rows=len(rows))
+    kept = PRIOR_EVENTS / (PRIOR_EVENTS + rows.counts())
+    centre = padded((values * kept[:, None]).astype(np.float32))
+    turn(centre, rotation, np.arange(len(centre)))
+    return centre
 
 
 def _turned(factors: Float32s, rotation: Float64s) -> Float32s:

@@ -5,7 +5,7 @@ beside them and are looked through one by one. A cosine is summed in float64 in 
 features either way, so an answer does not depend on how the index came to hold its rows.
 """
 
-# ruff: noqa: C901, PLR0912  (an inner loop is one function)
+# ruff: noqa: C901  (an inner loop is one function)
 
 from __future__ import annotations
 

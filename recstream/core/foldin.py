@@ -19,6 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recstream.core.kernels.arrays import Float32s, Float64s, Int64s
+from recstream.core.kernels.centre import aim
 from recstream.core.kernels.dense import add_gramian, panels, rotate
 from recstream.core.kernels.exact import solve_dual, solve_primal
 from recstream.core.kernels.gradients import improve
@@ -259,8 +260,12 @@ def solve(
     simd: bool = HAS_AVX2,
     steps: int = 3,
     tolerance: float = 0.0,
+    centre: Float32s | None = None,
 ) -> Solved:
     """Solve every row of a plan against the fixed side, in place.
+
+    With a centre c the row's prior is ``(x - c)ᵀ D (x - c)`` instead of ``xᵀDx``: with
+    ``x = c + z`` that is the same problem for z, whose entries have the targets ``1 - c·y_i``.
 
     Parameters
     ----------
@@ -273,6 +278,9 @@ def solve(
         Whether to use the vector kernels; by default where the processor has AVX2.
     steps, tolerance : int, float
         Of conjugate gradients; see `improve`.
+    centre : (n, width) float32, optional
+        Where a row without entries is, in the axes of `fixed`; for exact plans. The loss is then
+        that of z.
 
     Raises
     ------
@@ -283,17 +291,22 @@ def solve(
     width = fixed.factors.shape[1]
     z, target = fixed.factors.reshape(-1), out.reshape(-1)
     entries = (rows.indptr, rows.indices, rows.weights, plan.weight, plan.scale, plan.ridge)
+    targets = np.empty(0 if centre is None else len(rows.indices), np.float32)
+    if centre is not None:
+        aim(fixed.factors, rows.indptr, rows.indices, centre, targets)
     loss = np.empty(len(rows))
     skipped = []
 
     def dual(part: Int64s) -> None:
-        solve_dual(z, width, fixed.spectrum, part, *entries, target, loss)
+        solve_dual(z, width, fixed.spectrum, part, *entries, targets, target, loss)
 
     def primal(part: Int64s) -> None:
-        solve_primal(z, width, fixed.n_factors, fixed.spectrum, part, *entries, target, loss)
+        solve_primal(
+            z, width, fixed.n_factors, fixed.spectrum, part, *entries, targets, target, loss
+        )
 
     def plain(part: Int64s) -> None:
-        solve_plain(fixed.factors, fixed.spectrum, part, *entries, out, loss)
+        solve_plain(fixed.factors, fixed.spectrum, part, *entries, targets, out, loss)
 
     def gradient(part: Int64s) -> None:
         skipped.append(
@@ -313,6 +326,8 @@ def solve(
             f"{bad[:1]}, are not finite; scale the weights down or raise the regularization"
         )
     squares = np.einsum("ij,ij->i", out, out)
+    if centre is not None:
+        out += centre
     return Solved(total, float(squares @ (plan.ridge * plan.missing)), sum(skipped))
 
 
@@ -347,4 +362,7 @@ def warm_up() -> None:
             n_factors=d,
             solver=solver,
         )
-        solve(plan, Axes(fixed, spectrum, d), np.zeros((2, d), np.float32))
+        out = np.zeros((2, d), np.float32)
+        solve(plan, Axes(fixed, spectrum, d), out)
+        if solver == "exact":
+            solve(plan, Axes(fixed, spectrum, d), out, centre=out.copy())

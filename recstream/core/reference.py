@@ -89,16 +89,30 @@ def solve_users(weights: Weights, Y: Float64s) -> Float64s:
     return _solve(weights.observed, weights.missing, weights.users, Y)
 
 
-def solve_items(weights: Weights, X: Float64s) -> Float64s:
-    """Return the items that minimise the loss against fixed users."""
-    return _solve(weights.observed.T, weights.missing.T, weights.items, X)
+def solve_items(weights: Weights, X: Float64s, centre: Float64s | None = None) -> Float64s:
+    """Return the items that minimise the loss against fixed users.
+
+    With a centre c, missing entries and regularization pull an item towards c instead of zero:
+    ``Σ w (1 - x·y)² + α₀ Σ m m (x·(y - c))² + λ s^ν |y - c|²``.
+    """
+    return _solve(weights.observed.T, weights.missing.T, weights.items, X, centre)
 
 
-def _solve(observed: Float64s, missing: Float64s, ridge: Float64s, fixed: Float64s) -> Float64s:
-    """Solve ``(Σ (w + α₀ m m) y yᵀ + λ s^ν I) x = Σ w y`` row by row."""
+def _solve(
+    observed: Float64s,
+    missing: Float64s,
+    ridge: Float64s,
+    fixed: Float64s,
+    centre: Float64s | None = None,
+) -> Float64s:
+    """Solve ``(Σ (w + α₀ m m) y yᵀ + λ s^ν I) x = Σ w y + (Σ α₀ m m y yᵀ + λ s^ν I) c``."""
     out = np.zeros((len(observed), fixed.shape[1]))
+    nowhere = np.zeros(fixed.shape[1])
     for row in range(len(observed)):
         both = observed[row] + missing[row]
-        system = (fixed * both[:, None]).T @ fixed + ridge[row] * np.eye(fixed.shape[1])
-        out[row] = np.linalg.solve(system, fixed.T @ observed[row])
+        identity = ridge[row] * np.eye(fixed.shape[1])
+        system = (fixed * both[:, None]).T @ fixed + identity
+        pull = (fixed * missing[row][:, None]).T @ fixed + identity
+        towards = nowhere if centre is None else centre[row]
+        out[row] = np.linalg.solve(system, fixed.T @ observed[row] + pull @ towards)
     return out

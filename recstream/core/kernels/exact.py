@@ -1,12 +1,13 @@
 """Step 7 and half of step 5 of the flow: rows solved exactly, `LANES` of them at a time.
 
-A row's system is ``(D + Σ w z zᵀ) x = Σ w z`` with the diagonal ``D = spectrum + ridge`` and
-``w = scale · weight · fixed_weight``. With ``B = √w z D^-½`` (n × d) it is solved as
+A row's system is ``(D + Σ w z zᵀ) x = Σ w t z`` with the diagonal ``D = spectrum + ridge``,
+``w = scale · weight · fixed_weight`` and the targets t, which are one unless the row has a prior.
+With ``B = √w z D^-½`` (n × d) it is solved as
 
-* the dual, ``x = D^-½ Bᵀ (I + BBᵀ)⁻¹ √w``, an n × n system, by `solve_dual`, or
-* the primal, ``x = D^-½ (I + BᵀB)⁻¹ Bᵀ √w``, a d × d system, by `solve_primal`.
+* the dual, ``x = D^-½ Bᵀ (I + BBᵀ)⁻¹ √w t``, an n × n system, by `solve_dual`, or
+* the primal, ``x = D^-½ (I + BᵀB)⁻¹ Bᵀ √w t``, a d × d system, by `solve_primal`.
 
-The loss that depends on a row falls out: ``Σ w - (Σ w z)ᵀ x``.
+The loss that depends on a row falls out: ``Σ w t² - (Σ w t z)ᵀ x``.
 """
 
 # ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
@@ -44,6 +45,7 @@ from recstream.core.kernels.vector import (
 __all__ = ["solve_dual", "solve_primal"]
 
 ONE = 1.0
+ONE32 = np.float32(1.0)
 CHUNK = 64
 """Entries of a row that the primal multiplies at a time; they stay in the nearest cache."""
 
@@ -60,6 +62,7 @@ def solve_dual(
     fixed_weight: Float32s,
     scale: Float32s,
     ridge: Float32s,
+    targets: Float32s,
     out: Float32s,
     loss: Float64s,
 ) -> None:
@@ -71,9 +74,12 @@ def solve_dual(
         Factors of the fixed side and of the rows, `width` numbers each, a multiple of LANES.
     spectrum : (width,) float32
         Positive where `z` is padding.
+    targets : (nnz,) float32
+        What each entry's product should be; empty if all should be one.
 
     Cost: ``n² width / 2 + n³ / 6`` multiply-adds a row.
     """
+    aimed = len(targets) > 0
     longest = 0
     for row in order:
         longest = max(longest, indptr[row + 1] - indptr[row])
@@ -102,7 +108,8 @@ def solve_dual(
                 item = np.int64(indices[start + a])
                 root = math.sqrt(scale[row] * weights[start + a] * fixed_weight[item])
                 roots[lane * padded + a] = root
-                right[a * LANES + lane] = root
+                target = targets[start + a] if aimed else ONE32
+                right[a * LANES + lane] = root * target
                 _scale_row(z, item * width, root, inverse, scaled, a * width)
             for at in range(n * width, (n + GROUP - 1) // GROUP * GROUP * width, LANES):
                 store(scaled, at, zero())
@@ -123,7 +130,7 @@ def solve_dual(
             for a in range(n):
                 root = roots[lane * padded + a]
                 value = right[a * LANES + lane]
-                lost += root * value
+                lost += root * (targets[start + a] if aimed else ONE32) * value
                 factors[a] = root * value
                 offsets[a] = np.int64(indices[start + a]) * width
             for a in range(n, filled):
@@ -152,6 +159,7 @@ def solve_primal(
     fixed_weight: Float32s,
     scale: Float32s,
     ridge: Float32s,
+    targets: Float32s,
     out: Float32s,
     loss: Float64s,
 ) -> None:
@@ -159,6 +167,7 @@ def solve_primal(
 
     Cost: ``n d² / 2 + d³ / 6`` multiply-adds a row.
     """
+    aimed = len(targets) > 0
     d = n_factors
     wide = (width + OUTER_COLUMNS - 1) // OUTER_COLUMNS * OUTER_COLUMNS
     system = np.empty(d * (d + 1) // 2 * LANES, np.float32)
@@ -185,9 +194,11 @@ def solve_primal(
                 for a in range(n):
                     item = np.int64(indices[start + a])
                     weight = scale[row] * weights[start + a] * fixed_weight[item]
-                    observed += weight
-                    roots[a] = math.sqrt(weight)
-                    _scale_row(z, item * width, roots[a], inverse, scaled, a * stride)
+                    target = targets[start + a] if aimed else ONE32
+                    observed += weight * target * target
+                    root = math.sqrt(weight)
+                    roots[a] = root * target
+                    _scale_row(z, item * width, root, inverse, scaled, a * stride)
                 filled = (n + GROUP - 1) // GROUP * GROUP
                 roots[n:filled] = 0.0
                 for a in range(0, filled, GROUP):

@@ -27,15 +27,16 @@ def solve_plain(
     fixed_weight: Float32s,
     scale: Float32s,
     ridge: Float32s,
+    targets: Float32s,
     out: Float32s,
     loss: Float64s,
 ) -> None:
     """Solve the rows named in `order` exactly, writing their factors and their loss.
 
-    A row's system is ``(D + Σ w z zᵀ) x = Σ w z`` with the diagonal ``D = spectrum + ridge`` and
-    ``w = scale · weight · fixed_weight``. With ``B = √w z D^-½`` (n × d) it is either the primal
-    ``(I + BᵀB) D^½ x = Bᵀ√w`` (d × d) or, for n ≤ d, the dual ``x = D^-½ Bᵀ (I + BBᵀ)⁻¹ √w``
-    (n × n).
+    A row's system is ``(D + Σ w z zᵀ) x = Σ w t z`` with the diagonal ``D = spectrum + ridge``,
+    ``w = scale · weight · fixed_weight`` and targets t (no `targets`: ones). With
+    ``B = √w z D^-½`` (n × d) it is either the primal ``(I + BᵀB) D^½ x = Bᵀ√w t`` (d × d) or, for
+    n ≤ d, the dual ``x = D^-½ Bᵀ (I + BBᵀ)⁻¹ √w t`` (n × n).
 
     Cost: ``min(n, d)² max(n, d) + min(n, d)³ / 3`` flops a row.
     """
@@ -48,6 +49,8 @@ def solve_plain(
     right = np.empty(size, np.float64)
     scaled = np.empty((longest, d), np.float32)
     root = np.empty(longest, np.float32)
+    aim = np.empty(longest, np.float32)
+    aimed = len(targets) > 0
     for row in order:
         start = indptr[row]
         n = indptr[row + 1] - start
@@ -55,14 +58,15 @@ def solve_plain(
         for a in range(n):
             item = indices[start + a]
             w = scale[row] * weights[start + a] * fixed_weight[item]
-            total += w
             root[a] = math.sqrt(w)
+            aim[a] = root[a] * targets[start + a] if aimed else root[a]
+            total += w * targets[start + a] ** 2 if aimed else w
             for k in range(d):
                 scaled[a, k] = root[a] * fixed[item, k] / math.sqrt(spectrum[k] + ridge[row])
         if n <= d:
             m = n
             for a in range(m):
-                right[a] = root[a]
+                right[a] = aim[a]
                 for b in range(a + 1):
                     dot = np.float32(0.0)
                     for k in range(d):
@@ -75,7 +79,7 @@ def solve_plain(
             right[:m] = 0.0
             for a in range(n):
                 for k in range(d):
-                    right[k] += root[a] * scaled[a, k]
+                    right[k] += aim[a] * scaled[a, k]
                     for j in range(k + 1):
                         system[k, j] += scaled[a, k] * scaled[a, j]
             for k in range(d):
@@ -85,7 +89,7 @@ def solve_plain(
         if n <= d:
             out[row, :] = 0.0
             for a in range(n):
-                gain += root[a] * (root[a] - right[a])
+                gain += aim[a] * (aim[a] - right[a])
                 for k in range(d):
                     out[row, k] += np.float32(right[a]) * scaled[a, k]
         else:
@@ -93,7 +97,7 @@ def solve_plain(
                 out[row, k] = right[k]
             for a in range(n):
                 for k in range(d):
-                    gain += root[a] * scaled[a, k] * right[k]
+                    gain += aim[a] * scaled[a, k] * right[k]
         for k in range(d):
             out[row, k] /= math.sqrt(spectrum[k] + ridge[row])
         loss[row] = total - gain
