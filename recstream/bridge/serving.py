@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ from recstream.core.records import (
     Recommendations,
     RecommendedItem,
 )
+from recstream.core.shelves import POOL, Shelf, shelves
+from recstream.core.similar import Neighbour, similar
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log.partitioner import partition_for
 from recstream.metrics import MODEL_GENERATION
@@ -41,6 +44,17 @@ CACHED_NEIGHBOURS = 4096
 
 Mask = Callable[[Generation], NDArray[np.bool_] | None]
 """Which items of a generation may be listed; None for all."""
+
+
+class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's shelves, made on request from the history as this bridge has read it."""
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: int = 0
+    as_of: AsOf | None = None
+    shelves: tuple[Shelf, ...]
 
 
 class Serving:
@@ -74,7 +88,8 @@ class Serving:
         self._list_size = list_size
         self._partitions = partitions
         self._generation: Generation | None = None
-        self._similar: dict[tuple[int, str, int], list[tuple[str, float]]] = {}
+        self._similar: dict[tuple[str, int], tuple[Neighbour, ...]] = {}
+        self._similar_of = (-1, -1)
         self._mutex = threading.Lock()
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._adopt_all, name="adopt", daemon=True)
@@ -217,26 +232,40 @@ class Serving:
                     history, generation, n, self._half_life_of(generation), allowed
                 )
             else:
-                ranked = listing.rank(
-                    [history],
-                    generation,
-                    n,
-                    self._half_life_of(generation),
-                    mask=_unseen(history, generation, allowed),
-                )[0]
+                ranked = self._ranked(history, generation, n, allowed)
             items: tuple[RecommendedItem, ...] = listing.describe(ranked, history, generation)
-            as_of = self._as_of(history)
-            place = "" if as_of is None else f"-{as_of.partition}.{as_of.offset}"
             return Recommendations(
-                rec_id=f"{ranked.source}-{generation.number}.{generation.delta}{place}",
+                rec_id=self._rec_id(ranked.source, history, generation),
                 user=history.user,
                 generation=generation.number,
                 delta=generation.delta,
-                as_of=as_of,
+                as_of=self._as_of(history),
                 source=ranked.source,
                 items=items,
                 epoch=epoch,
             )
+
+    def _ranked(
+        self,
+        history: History,
+        generation: Generation,
+        n: int,
+        allowed: NDArray[np.bool_] | None = None,
+    ) -> listing.Ranked:
+        """Return the ``n`` best items that the user has not seen."""
+        return listing.rank(
+            [history],
+            generation,
+            n,
+            self._half_life_of(generation),
+            mask=_unseen(history, generation, allowed),
+        )[0]
+
+    def _rec_id(self, what: str, history: History, generation: Generation) -> str:
+        """Return the name of something made on request: the same for the same inputs."""
+        as_of = self._as_of(history)
+        place = "" if as_of is None else f"-{as_of.partition}.{as_of.offset}"
+        return f"{what}-{generation.number}.{generation.delta}{place}"
 
     def _as_of(self, history: History) -> AsOf | None:
         if history.offset < 0:
@@ -265,30 +294,44 @@ class Serving:
                 half_life_ms=self._half_life_of(generation),
             )
 
-    def similar(self, item: str, n: int) -> list[tuple[str, float]] | None:
-        """Return the items nearest to one, by cosine; None if the generation lacks it.
+    def similar(self, item: str, n: int) -> tuple[Neighbour, ...] | None:
+        """Return the items most like one; None if the generation lacks it, or there is none.
 
-        Neighbours are those of the first time that somebody asked in this generation: deltas move
-        them little, and finding them looks at every item.
+        Remembered until the catalogue in the generation changes: finding them looks at every item,
+        and what people do between trainings moves them little.
         """
         with self._mutex:
             generation = self._generation
-            if generation is None or generation.model is None:
+            if generation is None or item not in generation.rows:
                 return None
-            at = generation.rows.get(item)
-            if at is None:
-                return None
-            key = (generation.number, item, n)
+            state = (generation.number, generation.catalogue_offset)
+            if state != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
+                self._similar.clear()
+                self._similar_of = state
+            key = (item, n)
             if key not in self._similar:
-                if len(self._similar) >= CACHED_NEIGHBOURS:
-                    self._similar.clear()
-                rows, scores = generation.model.similar_items([at], min(n, generation.n_items))
-                self._similar[key] = [
-                    (generation.items[near], float(score))
-                    for near, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)
-                    if near >= 0
-                ]
+                self._similar[key] = similar(generation, item, n)
             return self._similar[key]
+
+    def shelves(self, user: str, *, n_shelves: int, n_items: int, skip: int) -> Shelves:
+        """Return what follows from the strongest things a user did, as shelves."""
+        history = self._views.history(user) or History(user)
+        with self._mutex:
+            generation = self._generation
+            if generation is None:
+                return Shelves(rec_id="none", user=user, generation=0, delta=0, shelves=())
+            ranked = self._ranked(history, generation, POOL + skip)
+            made = shelves(
+                ranked, history, generation, n_shelves=n_shelves, n_items=n_items, skip=skip
+            )
+            return Shelves(
+                rec_id=self._rec_id("shelves", history, generation),
+                user=user,
+                generation=generation.number,
+                delta=generation.delta,
+                as_of=self._as_of(history),
+                shelves=made,
+            )
 
 
 def _cut(body: Recommendations, n: int) -> Recommendations:

@@ -189,3 +189,25 @@ def test_a_bridge_that_starts_serves_the_newest_generation_it_can_read(tmp_path)
 
     with running(tmp_path) as again:
         eventually(lambda: again.bridge.deps.serving.current == (1, 0), "adoption")
+
+
+# Shelves
+
+
+def test_shelves_follow_from_what_a_user_did_and_leave_out_what_is_shown_above(trained):
+    trained.fold(event("shelf", "i1"), event("shelf", "i3", "like"))
+    trained.wait_for_views()
+
+    answer = trained.get("/v1/users/shelf/shelves?n=1&items=2&skip=1").json
+
+    (shelf,) = answer["shelves"]
+    listed = items_of(trained.get("/v1/users/shelf/recommendations?n=10"))
+    assert (answer["user"], answer["generation"]) == ("shelf", 1)
+    assert shelf["event"] in {"view", "like"}
+    assert [one["rank"] for one in shelf["items"]] == [2, 3]
+    assert [one["item"] for one in shelf["items"]] == listed[1:3]
+
+
+def test_a_user_nobody_knows_has_no_shelves(trained):
+    assert trained.get("/v1/users/nobody-at-all/shelves").json["shelves"] == []
+    assert trained.get("/v1/users/nobody-at-all/shelves?n=0").status == 400

@@ -14,6 +14,7 @@ from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, json_response
 from recstream.core.events import MAX_ID_CHARACTERS, invalid
 from recstream.core.records import Item
+from recstream.core.similar import Neighbour
 from recstream.errors import InvalidInput, NotFound
 
 MAX_NAMED = 200
@@ -56,16 +57,14 @@ class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
     n: Limit = 10
 
 
-class SimilarItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A neighbour: cosine of the items' factors, and what the catalogue says of it."""
+class SimilarItem(Neighbour, frozen=True, kw_only=True, omit_defaults=True):
+    """A neighbour, how alike and why, and what the catalogue says of it."""
 
-    item: str
-    score: float
     details: Item | None
 
 
 class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The items nearest to one; none while no trained generation knows it."""
+    """The items most like one; none while no generation knows it."""
 
     item: str
     generation: int | None
@@ -197,7 +196,7 @@ class ItemRoutes:
                 rule="/v1/items/<item>/similar",
                 handler=self.similar,
                 name="get_similar_items",
-                summary="The items nearest to one",
+                summary="The items most like one, by behaviour and by content",
                 tag="items",
                 access="public",
                 query=SimilarQuery,
@@ -292,14 +291,17 @@ class ItemRoutes:
         near = self._serving.similar(item, query.n)
         if near is None:
             self._have(item)
-        details = self._items.catalogue.get_many([name for name, _ in near or ()])
+        near = near or ()
+        details = self._items.catalogue.get_many([one.item for one in near])
         current = self._serving.current
         return SimilarAnswer(
             item=item,
             generation=None if current is None else current[0],
             items=tuple(
-                SimilarItem(item=name, score=score, details=details.get(name))
-                for name, score in near or ()
+                SimilarItem(
+                    item=one.item, score=one.score, why=one.why, details=details.get(one.item)
+                )
+                for one in near
             ),
         )
 

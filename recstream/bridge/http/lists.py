@@ -9,7 +9,7 @@ from flask import Response
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routing import Endpoint, json_response
-from recstream.bridge.serving import Mask
+from recstream.bridge.serving import Mask, Shelves
 from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.explaining import Explanation
 from recstream.core.records import Recommendations
@@ -59,6 +59,16 @@ class VisitorRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     category: Category = ""
 
 
+class ShelvesQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """How many shelves, how many items on each, and what is shown elsewhere."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
+    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
+    skip: Annotated[
+        int, msgspec.Meta(ge=0, le=500, description="Places of the list that are shown elsewhere")
+    ] = 0
+
+
 class ListRoutes:
     """Lists."""
 
@@ -81,6 +91,17 @@ class ListRoutes:
                 query=ListQuery,
                 returns=Recommendations,
                 problems={404: "No model had been announced by then", 422: "as_of is not a moment"},
+            ),
+            Endpoint(
+                method="GET",
+                rule="/v1/users/<user>/shelves",
+                handler=self.shelves,
+                name="get_shelves",
+                summary="What follows from the strongest things a user did: because you viewed X",
+                tag="recommendations",
+                access="user",
+                query=ShelvesQuery,
+                returns=Shelves,
             ),
             Endpoint(
                 method="GET",
@@ -151,6 +172,10 @@ class ListRoutes:
         if found.is_identical is not None:
             response.headers["Recstream-Identical"] = str(found.is_identical).lower()
         return response
+
+    def shelves(self, user: str, query: ShelvesQuery) -> Shelves:
+        """Return a user's shelves."""
+        return self._serving.shelves(user, n_shelves=query.n, n_items=query.items, skip=query.skip)
 
     def diff(self, user: str, query: DiffQuery) -> ListDiff:
         """Return how a user's list at one moment became the one at another."""
