@@ -6,6 +6,7 @@
     ├── InvalidInput (ValueError)      an argument, option or file the caller can mend
     │   ├── InvalidEvent               an event that may not enter the log
     │   ├── InvalidSetting             a flag, variable or file entry
+    │   ├── InvalidSteering            a steering document that can't be meant
     │   └── TokenRefused               a token that is missing, wrong or expired
     ├── NotFound (LookupError)         a user, item, topic or generation that is not there
     ├── NotPossible                    what this kind of log or store can't do
@@ -54,6 +55,20 @@ class InvalidEvent(InvalidInput):
 
 class InvalidSetting(InvalidInput):
     """A flag, environment variable or file entry that can't be used."""
+
+
+class InvalidSteering(InvalidInput):
+    """A steering document that can't be read, or contradicts itself.
+
+    Attributes
+    ----------
+    pointer : str
+        JSON pointer of the offending part, e.g. ``"/rules/0/where/price"``.
+    """
+
+    def __init__(self, message: str, *, pointer: str = "") -> None:
+        super().__init__(f"{message} (at {pointer})" if pointer else message)
+        self.pointer = pointer
 
 
 class TokenRefused(InvalidInput):

@@ -104,6 +104,7 @@ class History(msgspec.Struct, frozen=True, gc=False):
     n_ids: int = 0
     window: bytes = b""
     pages: tuple[Page, ...] = ({},)
+    shown: tuple[tuple[str, int], ...] = ()
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry, page by page."""

@@ -1,7 +1,7 @@
 """Steps 7 and 8 of the flow: histories + a generation → lists, with reasons and ranks before.
 
-A list is a pure function of (history, generation and its delta, list length, half-life): its bits
-do not depend on the batch it is made in. Only ``was`` looks at the list before.
+A list is a pure function of (history, generation and its delta, list length, half-life, steering):
+its bits do not depend on the batch it is made in. Only ``was`` looks at the list before.
 """
 
 from __future__ import annotations
@@ -11,19 +11,29 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from recstream.core.als_model import ALSModel
 from recstream.core.events import EVENT_TYPES
+from recstream.core.facts import shared
 from recstream.core.history import History, row
 from recstream.core.matrix import Row, stack
 from recstream.core.model import Generation
+from recstream.core.neighbours import Neighbours, gather_all, parts, strengths
 from recstream.core.ranking import top_n
 from recstream.core.records import Reason, RecommendedItem, Source
+from recstream.core.rerank import Additions, Lists, Shape, arrange, blend
+from recstream.core.steered import Steered, steered
+from recstream.core.steering import Arm, Blend, Steering
 
 MAX_REASONS = 3
 MIN_SHARE = 0.01
 SCORE_DIGITS = 6
 SHARE_DIGITS = 3
+POOL = 5
+"""Items that least relevance and diversity choose from, for each place of a list."""
+
+_NOBODY = np.empty(0, np.bool_)
+_PLAIN = Arm(name="", share=1.0, blend=Blend(), min_relevance=0.0)
 
 
 class Ranked(NamedTuple):
@@ -36,11 +46,23 @@ class Ranked(NamedTuple):
     scores: NDArray[np.float32]
     seen: Row
     is_personal: bool
+    is_near: bool = False
+    """Neighbours of the history's items added to scores."""
+    steered: Steered | None = None
+    pinned: frozenset[int] = frozenset()
+    """Rows that a rule put where they are."""
 
     @property
     def source(self) -> Source:
         """Return what the list rests on."""
-        return "fold-in" if self.is_personal else "popular"
+        if self.is_personal:
+            return "fold-in"
+        return "content" if self.is_near else "popular"
+
+    @property
+    def arm(self) -> str:
+        """Name of the arm that shaped the list; empty if nobody is divided."""
+        return "" if self.steered is None else self.steered.arm.name
 
 
 def rank(
@@ -50,39 +72,189 @@ def rank(
     half_life_ms: float,
     *,
     mask: NDArray[np.bool_] | None = None,
+    steering: Steering | None = None,
     threads: int = 1,
 ) -> list[Ranked]:
-    """Return each user's n best items that are not in the history.
+    """Return each user's n best items that are not in the history, shaped by the steering document.
 
-    Without factors, or for a history that says nothing about taste, the item priors alone decide.
+    The base list is the exact best by ``x·y + bias`` (boosts are part of the bias); what neighbours
+    of the history's items add makes it the exact best by the sum. Of that, rules shape the list:
+    see `recstream.core.rerank.arrange`. A list is empty only if no item may be listed.
 
     Parameters
     ----------
+    half_life_ms : float
+        Where the user's arm has none.
     mask : (m,) bool, optional
-        False leaves an item out.
+        False leaves an item out, beside what is withdrawn and what rules leave out.
     """
-    rows = [row(history, generation.rows, half_life_ms) for history in histories]
-    if not histories or not generation.n_items:
+    by_arm: dict[str, tuple[Arm, list[int]]] = {}
+    for at, history in enumerate(histories):
+        arm = _PLAIN if steering is None else steering.arm_of(history.user)
+        by_arm.setdefault(arm.name, (arm, []))[1].append(at)
+    ranked: list[Ranked | None] = [None] * len(histories)
+    for arm, places in by_arm.values():
+        chosen = [histories[at] for at in places]
+        lists = _rank(chosen, generation, n, arm.half_life_ms or half_life_ms, arm, mask, threads)
+        for at, each in zip(places, lists, strict=True):
+            ranked[at] = each
+    return [each for each in ranked if each is not None]
+
+
+def _rank(
+    histories: Sequence[History],
+    generation: Generation,
+    n: int,
+    half_life_ms: float,
+    arm: Arm,
+    mask: NDArray[np.bool_] | None,
+    threads: int,
+) -> list[Ranked]:
+    """Return the lists of users of one arm."""
+    seen_rows = [row(history, generation.rows, half_life_ms) for history in histories]
+    if not generation.n_items:
         nothing = np.empty(0, np.int32)
-        return [Ranked(nothing, np.empty(0, np.float32), seen, is_personal=False) for seen in rows]
-    matrix = stack(rows, generation.n_items)
-    model = generation.model
-    if model is None:
-        factors = np.zeros((len(rows), 1), np.float32)
-        personal = np.zeros(len(rows), np.bool_)
-    else:
-        factors = model.fold_in(matrix, threads=threads)
-        personal = np.asarray(factors.any(axis=1))
+        return [
+            Ranked(nothing, np.empty(0, np.float32), seen, is_personal=False) for seen in seen_rows
+        ]
+    way = steered(generation, arm)
+    allowed = way.mask
+    if mask is not None:
+        allowed = mask if allowed is None else allowed & mask
+    matrix = stack(seen_rows, generation.n_items)
+    factors, personal = _fold_in(matrix, generation, arm, threads)
+    added = _additions(seen_rows, generation, arm)
+    resting = _resting(histories, generation, arm)
     # A list never fills up with places that are not allowed: at most every item but the seen ones.
     length = min(n, generation.n_items)
-    ids, scores = top_n(
-        factors, generation.index, length, exclude=matrix, mask=mask, threads=threads
-    )
-    allowed = (ids >= 0).sum(axis=1)
+    is_shaped = bool(arm.min_relevance or (arm.diversity and arm.diversity.strength))
+    size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
+    exclude = matrix if resting is None else _with(seen_rows, resting, generation.n_items)
+    base = Lists(*top_n(factors, way.index, size, exclude=exclude, mask=allowed, threads=threads))
+    items, bias = way.index.item_factors, way.index.bias
+    few = _NOBODY if allowed is None else allowed
+    if len(added.rows):
+        left_out = (exclude.indptr.astype(np.int64), exclude.indices)
+        base = blend(base, added, factors, items, bias, left_out, few)
+    pinned: NDArray[np.bool_] = np.zeros((len(histories), len(way.pins)), np.bool_)
+    if is_shaped or way.pins or resting is not None:
+        base, pinned = arrange(
+            base,
+            _shape(way, length),
+            added,
+            factors,
+            items,
+            bias,
+            seen=(matrix.indptr.astype(np.int64), matrix.indices),
+            resting=_flat(resting or [np.empty(0, np.int32)] * len(histories)),
+            mask=few,
+        )
+    counts = (base.rows >= 0).sum(axis=1).tolist()
+    pin_rows = [at for _, at, _ in way.pins]
+    is_near = (np.diff(added.indptr) > 0).tolist()
     return [
-        Ranked(ids[at, :count], scores[at, :count], seen, bool(personal[at]))
-        for at, (seen, count) in enumerate(zip(rows, allowed.tolist(), strict=True))
+        Ranked(
+            base.rows[at, :count],
+            base.scores[at, :count],
+            seen,
+            bool(personal[at]),
+            is_near[at],
+            way,
+            frozenset(
+                each for each, holds in zip(pin_rows, pinned[at].tolist(), strict=True) if holds
+            )
+            if pin_rows
+            else frozenset(),
+        )
+        for at, (seen, count) in enumerate(zip(seen_rows, counts, strict=True))
     ]
+
+
+def _fold_in(
+    matrix: sparse.csr_matrix, generation: Generation, arm: Arm, threads: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the users' factors as they count in scores, and whether they say anything."""
+    gain = 1.0 if arm.blend is None else arm.blend.factors
+    if generation.model is None or gain == 0.0:
+        n_factors = generation.index.n_factors
+        nothing = np.zeros((matrix.shape[0], n_factors), np.float32)
+        return nothing, np.zeros(matrix.shape[0], np.bool_)
+    factors = generation.model.fold_in(matrix, threads=threads)
+    if gain != 1.0:
+        factors *= np.float32(gain)
+    return factors, np.asarray(factors.any(axis=1))
+
+
+def tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, float]]:
+    """Return the neighbour tables that count in an arm's scores, each with its gain, by name."""
+    blending = arm.blend or Blend()
+    gains = {
+        "content": (generation.content, blending.content * generation.gain("content")),
+        "behaviour": (generation.behaviour, blending.behaviour * generation.gain("behaviour")),
+    }
+    return {name: (table, gain) for name, (table, gain) in gains.items() if gain > 0.0}
+
+
+def _additions(seen_rows: Sequence[Row], generation: Generation, arm: Arm) -> Additions:
+    """Return what the neighbours of histories add to scores."""
+    tables = list(tables_of(generation, arm).values())
+    if not tables:
+        nothing = np.empty(0, np.int32), np.empty(0)
+        return Additions(np.zeros(len(seen_rows) + 1, np.int64), *nothing)
+    columns = [columns for columns, _ in seen_rows]
+    gathered = gather_all(columns, [strengths(*each) for each in seen_rows], tables)
+    indptr, rows = _flat([each.rows for each in gathered])
+    return Additions(indptr, rows, np.concatenate([each.total for each in gathered]))
+
+
+def _resting(
+    histories: Sequence[History], generation: Generation, arm: Arm
+) -> list[NDArray[np.int32]] | None:
+    """Return the rows, ascending, that rotation lets rest for each user; None for nobody."""
+    if arm.rotation is None:
+        return None
+    after, rows = arm.rotation.after, generation.rows
+    found = [
+        np.array(
+            sorted(rows[item] for item, count in history.shown if count >= after and item in rows),
+            np.int32,
+        )
+        for history in histories
+    ]
+    return found if any(map(len, found)) else None
+
+
+def _flat(rows: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return arrays of rows as one, with where each begins."""
+    indptr = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(each) for each in rows], out=indptr[1:])
+    return indptr, np.concatenate(rows) if rows else np.empty(0, np.int32)
+
+
+def _with(
+    seen_rows: Sequence[Row], resting: Sequence[NDArray[np.int32]], n_items: int
+) -> sparse.csr_matrix:
+    """Return what is left out of base lists: seen and resting items."""
+    both = [
+        np.union1d(columns, more) if len(more) else columns
+        for (columns, _), more in zip(seen_rows, resting, strict=True)
+    ]
+    return stack([(each, np.ones(len(each), np.float32)) for each in both], n_items)
+
+
+def _shape(way: Steered, length: int) -> Shape:
+    """Return what an arm makes of a list."""
+    arm = way.arm
+    diversity = arm.diversity
+    return Shape(
+        length,
+        np.array([place for place, _, _ in way.pins], np.int32),
+        np.array([at for _, at, _ in way.pins], np.int32),
+        arm.min_relevance or 0.0,
+        0.0 if diversity is None else diversity.strength,
+        way.aspects,
+        diversity is not None and "taste" in diversity.by,
+    )
 
 
 def item_ids(ranked: Ranked, generation: Generation) -> tuple[str, ...]:
@@ -115,48 +287,92 @@ def describe(
     )
 
 
+class Parts(NamedTuple):
+    """What each entry of a history adds to the scores of n items, by source, (n, h) each.
+
+    ``columns`` are the entries' item rows; ``popularity`` (n,) is what the items' priors add.
+    """
+
+    columns: NDArray[np.int32]
+    factors: NDArray[np.float64]
+    behaviour: NDArray[np.float64]
+    content: NDArray[np.float64]
+    popularity: NDArray[np.float64]
+
+
+def parts_of(seen: Row, generation: Generation, arm: Arm | None, rows: NDArray[np.int32]) -> Parts:
+    """Return what the scores of some items are made of, boosts left out."""
+    columns, weights = seen
+    arm = arm or _PLAIN
+    blending = arm.blend or Blend()
+    by_table = {name: np.zeros((len(rows), len(columns))) for name in ("content", "behaviour")}
+    factors = np.zeros((len(rows), len(columns)))
+    if len(columns):
+        tables = tables_of(generation, arm)
+        speaking = strengths(columns, weights) if tables else weights
+        for name, (table, gain) in tables.items():
+            by_table[name] = parts(columns, speaking, table, gain, rows)
+        if generation.model is not None and blending.factors > 0.0:
+            told = generation.model.explain_list(stack([seen], generation.n_items), rows)
+            factors = blending.factors * told.shares
+    prior = blending.popularity * generation.bias[rows].astype(np.float64)
+    return Parts(columns, factors, by_table["behaviour"], by_table["content"], prior)
+
+
 def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[tuple[Reason, ...]]:
     """Return the largest shares of each item's score.
 
-    A share is one entry's part among all parts that raise the score, the item's prior included.
+    A share is one part among all that raise the score: by an entry's factors and behaviour, by its
+    content, by the item's prior, by a rule.
     """
-    model = generation.model
-    if not ranked.is_personal or model is None:
-        return [(Reason(kind="popular", share=1.0),)] * len(ranked.rows)
-    parts = _parts(model, ranked, generation)
-    prior = np.maximum(generation.bias[ranked.rows].astype(np.float64), 0.0)
-    raising = np.maximum(parts.shares, 0.0)
-    total = raising.sum(axis=1) + prior
-    total[total == 0.0] = 1.0
-    raising /= total[:, None]
-    prior /= total
+    way = ranked.steered
+    arm = None if way is None else way.arm
+    if not (ranked.is_personal or ranked.is_near):
+        h0 = ranked.seen[0][:0]
+        told = parts_of((h0, ranked.seen[1][:0]), generation, arm, ranked.rows)
+    else:
+        told = parts_of(ranked.seen, generation, arm, ranked.rows)
+    raising = np.maximum(np.concatenate([told.factors + told.behaviour, told.content], axis=1), 0.0)
+    prior = np.maximum(told.popularity, 0.0)
+    boosts = [
+        [(name, by) for name, by in way.boosts_of(at) if by > 0.0] if way and way.boosts else []
+        for at in ranked.rows.tolist()
+    ]
+    total = raising.sum(axis=1) + prior + [sum(by for _, by in each) for each in boosts]
+    n_entries = len(told.columns)
     n_reasons = min(MAX_REASONS, raising.shape[1])
     largest = np.argsort(-raising, axis=1, kind="stable")[:, :n_reasons]
-    items = generation.items
     described = []
-    for at in range(len(ranked.rows)):
+    for at, row_of_item in enumerate(ranked.rows.tolist()):
+        whole = float(total[at]) or 1.0
         why = []
-        for column in largest[at].tolist():
-            share = float(raising[at, column])
+        if way is not None and row_of_item in ranked.pinned:
+            why.append(Reason(kind="pinned", rule=way.pin_name(row_of_item)))
+        for place in largest[at].tolist():
+            share = float(raising[at, place]) / whole
             if share >= MIN_SHARE:
-                item = items[parts.history[column]]
+                item = generation.items[told.columns[place % n_entries]]
                 entry = history.find(item)
-                event = "" if entry is None else EVENT_TYPES[entry.kind]
                 why.append(
-                    Reason(kind="because", item=item, event=event, share=round(share, SHARE_DIGITS))
+                    Reason(
+                        kind="because" if place < n_entries else "content",
+                        item=item,
+                        event="" if entry is None else EVENT_TYPES[entry.kind],
+                        share=round(share, SHARE_DIGITS),
+                        shared=()
+                        if place < n_entries
+                        else shared(
+                            generation.details.get(item),
+                            generation.details.get(generation.items[row_of_item]),
+                        ),
+                    )
                 )
-        if prior[at] >= MIN_SHARE:
-            why.append(Reason(kind="popular", share=round(float(prior[at]), SHARE_DIGITS)))
-        described.append(tuple(why))
+        why += [
+            Reason(kind="boosted", rule=name, share=round(by / whole, SHARE_DIGITS))
+            for name, by in boosts[at]
+            if by / whole >= MIN_SHARE
+        ]
+        if prior[at] / whole >= MIN_SHARE:
+            why.append(Reason(kind="popular", share=round(float(prior[at]) / whole, SHARE_DIGITS)))
+        described.append(tuple(why) or (Reason(kind="popular", share=1.0),))
     return described
-
-
-class _Parts(NamedTuple):
-    history: NDArray[np.int32]
-    shares: NDArray[np.float64]
-
-
-def _parts(model: ALSModel, ranked: Ranked, generation: Generation) -> _Parts:
-    """Return what each entry of the history adds to each item's score."""
-    told = model.explain_list(stack([ranked.seen], generation.n_items), ranked.rows)
-    return _Parts(told.history, told.shares)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recstream.core.als_model import ALSModel
 from recstream.core.details import decode_details, details_of, encode_details
+from recstream.core.facts import Facts
 from recstream.core.growth import Growing
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.ranking import ItemIndex
@@ -70,6 +71,8 @@ class Generation:
         Item id to row.
     index : ItemIndex
         What lists are ranked by.
+    steered : dict
+        Steering documents carried out on this generation (`recstream.core.steered`).
     """
 
     def __init__(
@@ -120,6 +123,8 @@ class Generation:
         self._listable = Growing(~withdrawn)
         self._n_withdrawn = int(withdrawn.sum())
         self._is_shared = True
+        self._facts: Facts | None = None
+        self.steered: dict[bytes, Any] = {}
         factors = np.zeros((len(items), 1), np.float32) if model is None else model.item_factors
         self.index = ItemIndex(factors, bias)
 
@@ -149,6 +154,13 @@ class Generation:
         """False for withdrawn items, as a mask of lists; None while there is none."""
         allowed: NDArray[np.bool_] = self._listable.rows
         return allowed if self._n_withdrawn else None
+
+    @property
+    def facts(self) -> Facts:
+        """The catalogue's facts as columns, made when they are first asked for."""
+        if self._facts is None:
+            self._facts = Facts(self.items, self.details)
+        return self._facts
 
     def gain(self, name: str) -> float:
         """Return what a neighbour term's weight is worth in scores: ``content``, ``behaviour``."""
@@ -238,6 +250,8 @@ class Generation:
                 self.details.pop(item, None)
             else:
                 self.details[item] = facts
+        if self._facts is not None:
+            self._facts.update(self.rows, catalogue)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the generation as named arrays, digest included: the content of its artifact."""

@@ -10,17 +10,35 @@ from typing import Any, Literal
 import msgspec
 
 from recstream.core.events import Weights
+from recstream.core.steering import Steering
 
 Source = Literal["popular", "fold-in", "refresh", "content"]
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why an item is in a list: the part of its score that one thing in the history brings."""
+    """Why an item is in a list: the part of its score that one thing brings.
 
-    kind: Literal["because", "popular", "content"]
+    Attributes
+    ----------
+    kind : str
+        ``because`` of an item of the history, ``content`` that is like an item of the history,
+        ``popular`` of late, ``boosted`` or ``pinned`` by a rule.
+    item, event : str
+        Of the history.
+    share : float
+        Among all parts that raise the score.
+    shared : tuple of str
+        What both items have in common: ``brand: Acme``, ``category: Books``, ``word: guitar``.
+    rule : str
+        Its name.
+    """
+
+    kind: Literal["because", "content", "popular", "pinned", "boosted"]
     item: str = ""
     event: str = ""
     share: float = 0.0
+    shared: tuple[str, ...] = ()
+    rule: str = ""
 
 
 class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,7 +76,8 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """A user's list: the record on `recstream.recommendations`, and the body of REST and WebSocket.
 
     A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the rules that
-    ``control`` names by their offset on the control topic). ``epoch`` and ``offset`` are the list's own position and are filled in by its reader.
+    ``control`` names by their offset on the control topic). ``arm`` is the user's in an experiment,
+    if there is one. ``epoch`` and ``offset`` are the list's own position and are filled in by its reader.
     """
 
     rec_id: str
@@ -66,6 +85,7 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     generation: int
     delta: int = 0
     control: int = -1
+    arm: str = ""
     as_of: AsOf | None = None
     source: Source
     items: tuple[RecommendedItem, ...]
@@ -232,7 +252,8 @@ class RulesAdopted(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_f
 
     The worker that owns the partition appends it before it folds the first event by them, so that
     a replay folds every event by the rules that held then. Its own offset on the control topic is
-    the number that lists carry as ``control``.
+    the number that lists carry as ``control``. ``steering`` is the control offset of the
+    `SteeringSet` in force, -1 for none.
     """
 
     partition: int
@@ -241,6 +262,20 @@ class RulesAdopted(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_f
     half_life_ms: float
     list_size: int
     adopted_ts: int
+    steering: int = -1
+
+
+class SteeringSet(
+    msgspec.Struct, frozen=True, kw_only=True, tag="steering", tag_field="type", omit_defaults=True
+):
+    """A shop said how its lists are to be shaped; it holds for a partition once its worker adopts it.
+
+    An empty document takes back what was said before.
+    """
+
+    id: str
+    steering: Steering
+    requested_ts: int
 
 
 class ForgetRequested(msgspec.Struct, frozen=True, kw_only=True, tag="forget", tag_field="type"):
@@ -272,7 +307,9 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_
     forgotten_ts: int
 
 
-ControlRecord = TrainingRequested | RollbackRequested | RulesAdopted | ForgetRequested | Forgotten
+ControlRecord = (
+    TrainingRequested | RollbackRequested | RulesAdopted | SteeringSet | ForgetRequested | Forgotten
+)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
