@@ -32,12 +32,16 @@ CHROMIUM_FLAGS = [
 LONGEST = (
     "tests/crash/test_kills.py",
     "tests/integration/test_kafka_system.py",
-    "tests/integration/test_kafka_writers.py",
     "tests/integration/test_kafka_log.py",
+    "tests/integration/test_kafka_stopping.py",
+    "tests/integration/test_kafka_writers.py",
     "tests/integration/test_real_input.py",
-    "tests/core/test_prequential_data.py",
+    "tests/stream/test_worker.py",
     "tests/integration/test_up.py",
+    "tests/core/test_kernels.py",
     "tests/docs/test_readme_tour.py",
+    "tests/log/test_transport.py",
+    "tests/integration/test_mongo.py",
 )
 """Files that take longest. They come first, so that processes beside each other end together."""
 
