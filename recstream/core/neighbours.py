@@ -18,12 +18,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.kernels.jit import compiled
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s
+from recstream.core.kernels.nearness import (
+    NEARNESS,
+    RECENT,
+    WIDTH,
+    WINDOW,
+    collect,
+    fill_behaviour,
+    put_all,
+    strengthen,
+    sum_by_row,
+    take_apart,
+)
 from recstream.core.kernels.pool import pool
 from recstream.errors import InvalidInput
 
 __all__ = [
+    "BEHAVIOUR_WEIGHT",
     "RECENT",
     "WIDTH",
     "Gathered",
@@ -35,14 +47,8 @@ __all__ = [
     "strengths",
 ]
 
-WIDTH = 32
-"""Neighbours an item has at most."""
-RECENT = 16
-"""Entries of a history that neighbours are taken of."""
-WINDOW = 256
-"""Newest entries of a history that `behaviour_of` looks at."""
-REACH = 16
-"""Entries before and after another that count as near it in `behaviour_of`."""
+BEHAVIOUR_WEIGHT = 5.0
+"""Worth of behaviour neighbours where nothing else was chosen, in units of a typical score."""
 _NONE = -1
 
 
@@ -129,7 +135,7 @@ class Neighbours:
         if not np.isfinite(nearness).all():
             msg = f"weights must be finite, got {nearness!r}"
             raise InvalidInput(msg)
-        _put_all(self._rows, self._weights, at, near, nearness)
+        put_all(self._rows, self._weights, at, near, nearness)
 
     def of(self, row: int) -> tuple[Int32s, Float32s]:
         """Return an item's neighbours, the nearest first, and their weights."""
@@ -186,14 +192,16 @@ class Gathered(NamedTuple):
 def strengths(columns: Int32s, weights: Float32s) -> Float32s:
     """Return how strongly each entry of a user's row speaks through its neighbours.
 
-    The strongest `RECENT` entries have their weight as a part of the largest; the others 0. A
-    function of the row alone (`recstream.core.history.row`, whose weights fade with age).
+    Of the strongest `RECENT` entries each has ``s = (weight / largest weight)^1.5``, the others 0; the
+    strength is ``4 s / (3 + Σ s)``: a single entry speaks with 1, many together with no more than
+    4, for by then the user's factors know as much. A function of the row alone
+    (`recstream.core.history.row`, whose weights fade with age).
 
     >>> strengths(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
-    array([0.25, 1.  ], dtype=float32)
+    array([0.12121212, 0.969697  ], dtype=float32)
     """
     out = np.zeros(len(columns), np.float32)
-    _strengths(weights, out)
+    strengthen(weights, out)
     return out
 
 
@@ -227,10 +235,10 @@ def gather_all(
         keys, values = np.empty(room, np.int32), np.empty(room, np.float64)
         n_edges = 0
         for table, gain in tables:
-            n_edges = _collect(
+            n_edges = collect(
                 entries, strength, table.rows, table.weights, gain, keys, values, n_edges
             )
-        n_rows = _sum_by_row(keys, values, n_edges)
+        n_rows = sum_by_row(keys, values, n_edges)
         gathered.append(Gathered(keys[:n_rows], values[:n_rows]))
     return gathered
 
@@ -244,7 +252,7 @@ def parts(
     """
     items = np.ascontiguousarray(item_rows, np.int32)
     out = np.zeros((len(items), len(columns)))
-    _parts(columns, v, table.rows, table.weights, weight, items, out)
+    take_apart(columns, v, table.rows, table.weights, weight, items, out)
     return out
 
 
@@ -258,9 +266,13 @@ def behaviour_of(
 ) -> Neighbours:
     """Return what is near what in histories: the items that come close to each other in order.
 
-    Two entries of one user count the more, the fewer others lie between them; the sum over users is
-    divided by the root of both items' counts. Sums are of whole numbers, so the order of
-    users changes nothing.
+    Two entries of one user count the more, the fewer others lie between them, half with five more;
+    an item counts less for those that came after it than for those before (3 : 4). Weight of item i
+    in the list of j: ``Σ / √((n_j + 3)(n_i + 3))``, which is at most 1 and draws what few users did
+    towards 0. Sums are of whole numbers, so the order of users changes nothing. docs/evaluation.md
+    has the trials.
+
+    At most `WINDOW` · 2 `REACH` additions a user.
 
     Parameters
     ----------
@@ -296,211 +308,11 @@ def behaviour_of(
     cuts = np.linspace(0, n_items, 8 * threads + 1).astype(int).tolist()
 
     def fill(part: tuple[int, int]) -> None:
-        _behaviour(
+        fill_behaviour(
             by_item.indptr.astype(np.int64), by_item.indices.astype(np.int64), items, user_of,
-            bounds, counts, *part, table.rows, table.weights,
+            bounds, counts, NEARNESS, *part, table.rows, table.weights,
         )  # fmt: skip
 
     with pool(threads) as workers:
         workers.run(fill, itertools.pairwise(cuts))
     return table
-
-
-@compiled
-def _remove(rows: Int32s, weights: Float32s, item: int) -> None:
-    """Take an item out of a list, if it is there."""
-    for place in range(WIDTH):
-        if rows[place] == item:
-            for after in range(place, WIDTH - 1):
-                rows[after] = rows[after + 1]
-                weights[after] = weights[after + 1]
-            rows[WIDTH - 1] = -1
-            weights[WIDTH - 1] = 0.0
-            return
-
-
-@compiled
-def _insert(rows: Int32s, weights: Float32s, item: int, weight: np.float32) -> None:
-    """Put an item that is not there into a list, unless the list is full of nearer ones."""
-    place = WIDTH
-    while place > 0 and (
-        rows[place - 1] < 0
-        or weights[place - 1] < weight
-        or (weights[place - 1] == weight and rows[place - 1] > item)
-    ):
-        place -= 1
-        if place + 1 < WIDTH:
-            rows[place + 1] = rows[place]
-            weights[place + 1] = weights[place]
-    if place < WIDTH:
-        rows[place] = item
-        weights[place] = weight
-
-
-@compiled
-def _has(rows: Int32s, item: int) -> bool:
-    """Say whether an item is in a list."""
-    for place in range(len(rows)):  # noqa: SIM110
-        if rows[place] == item:
-            return True
-    return False
-
-
-@compiled
-def _put_all(
-    rows: Int32s, weights: Float32s, items: Int32s, near: Int32s, nearness: Float32s
-) -> None:
-    """Replace lists, in order, and keep the neighbours' lists in step."""
-    for n in range(len(items)):
-        item = items[n]
-        for place in range(WIDTH):
-            old = rows[item, place]
-            if old >= 0:
-                _remove(rows[old], weights[old], item)
-        rows[item, :] = -1
-        weights[item, :] = 0.0
-        for place in range(near.shape[1]):
-            other, weight = near[n, place], nearness[n, place]
-            if other >= 0 and other != item and weight > 0.0 and not _has(rows[item], other):
-                _insert(rows[item], weights[item], other, weight)
-        for place in range(WIDTH):
-            other = rows[item, place]
-            if other >= 0:
-                _remove(rows[other], weights[other], item)
-                _insert(rows[other], weights[other], item, weights[item, place])
-
-
-@compiled
-def _strengths(weights: Float32s, out: Float32s) -> None:
-    """Write the largest weights as parts of the largest; equal ones by place."""
-    largest = np.float32(0.0)
-    for _ in range(min(RECENT, len(weights))):
-        best = -1
-        for at in range(len(weights)):
-            if out[at] == 0.0 and weights[at] > 0.0 and (best < 0 or weights[at] > weights[best]):
-                best = at
-        if best < 0:
-            return
-        largest = max(largest, weights[best])
-        out[best] = weights[best] / largest
-
-
-@compiled
-def _collect(
-    columns: Int32s,
-    v: Float32s,
-    rows: Int32s,
-    weights: Float32s,
-    gain: float,
-    keys: Int32s,
-    values: Float64s,
-    n_edges: int,
-) -> int:
-    """Write the entries' neighbours and what they receive; return the place after the last."""
-    for at in range(len(columns)):
-        item = columns[at]
-        if v[at] > 0.0 and item < len(rows):
-            for place in range(WIDTH):
-                if rows[item, place] < 0:
-                    break
-                keys[n_edges] = rows[item, place]
-                values[n_edges] = gain * (np.float64(v[at]) * np.float64(weights[item, place]))
-                n_edges += 1
-    return n_edges
-
-
-@compiled
-def _sum_by_row(keys: Int32s, values: Float64s, n_edges: int) -> int:
-    """Sort by key and add up what has the same key, in place; return the number of keys."""
-    if n_edges == 0:
-        return 0
-    largest = 0
-    for at in range(n_edges):
-        largest = max(largest, keys[at])
-    from_keys, from_values = keys, values
-    to_keys, to_values = np.empty(n_edges, np.int32), np.empty(n_edges, np.float64)
-    starts = np.empty(256, np.int32)
-    shift = 0
-    while largest >> shift:
-        starts[:] = 0
-        for at in range(n_edges):
-            starts[(from_keys[at] >> shift) & 255] += 1
-        begin = 0
-        for digit in range(256):
-            count = starts[digit]
-            starts[digit] = begin
-            begin += count
-        for at in range(n_edges):
-            digit = (from_keys[at] >> shift) & 255
-            to_keys[starts[digit]] = from_keys[at]
-            to_values[starts[digit]] = from_values[at]
-            starts[digit] += 1
-        from_keys, to_keys = to_keys, from_keys
-        from_values, to_values = to_values, from_values
-        shift += 8
-    last = 0
-    keys[0], values[0] = from_keys[0], from_values[0]
-    for at in range(1, n_edges):
-        if from_keys[at] == keys[last]:
-            values[last] += from_values[at]
-        else:
-            last += 1
-            keys[last], values[last] = from_keys[at], from_values[at]
-    return last + 1
-
-
-@compiled
-def _parts(
-    columns: Int32s,
-    v: Float32s,
-    rows: Int32s,
-    weights: Float32s,
-    gain: float,
-    items: Int32s,
-    out: Float64s,
-) -> None:
-    """Write what each entry adds to each item."""
-    for at in range(len(columns)):
-        if v[at] > 0.0 and columns[at] < len(rows):
-            for n in range(len(items)):
-                for place in range(WIDTH):
-                    if rows[columns[at], place] == items[n]:
-                        weight = np.float64(weights[columns[at], place])
-                        out[n, at] = gain * (np.float64(v[at]) * weight)
-
-
-@compiled
-def _behaviour(
-    indptr: Int64s,
-    places: Int64s,
-    items: Int32s,
-    user_of: Int64s,
-    bounds: Int64s,
-    counts: Int64s,
-    first: int,
-    last: int,
-    rows: Int32s,
-    weights: Float32s,
-) -> None:
-    """Write the lists of some items."""
-    sums = np.zeros(len(counts), np.int64)
-    touched = np.empty(len(counts), np.int32)
-    for item in range(first, last):
-        n_touched = 0
-        for at in range(indptr[item], indptr[item + 1]):
-            place = places[at]
-            user = user_of[place]
-            begin = max(bounds[user], bounds[user + 1] - WINDOW, place - REACH)
-            end = min(bounds[user + 1], place + REACH + 1)
-            for other in range(begin, end):
-                if other != place:
-                    near = items[other]
-                    if sums[near] == 0:
-                        touched[n_touched] = near
-                        n_touched += 1
-                    sums[near] += 5040 // abs(other - place)
-        for at in range(n_touched):
-            near = touched[at]
-            share = sums[near] / (5040.0 * np.sqrt(float(counts[item]) * float(counts[near])))
-            _insert(rows[item], weights[item], near, np.float32(min(1.0, share)))
-            sums[near] = 0

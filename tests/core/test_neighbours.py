@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recstream.core.kernels.nearness import REACH, WINDOW
 from recstream.core.neighbours import (
     RECENT,
     WIDTH,
     Neighbours,
+    behaviour_of,
     gather,
     gather_all,
     parts,
@@ -194,9 +197,99 @@ def test_the_strongest_entries_speak_and_entries_without_weight_do_not():
     weights = np.linspace(2.0, 0.0, RECENT + 5, dtype=np.float32)
     columns = np.arange(len(weights), dtype=np.int32)
 
-    v = strengths(columns, weights)
+    v = strengths(columns[::-1].copy(), weights[::-1].copy())[::-1]
 
-    assert np.count_nonzero(v) == RECENT
-    assert (v[:RECENT] > 0).all()
-    assert v[0] == 1.0
+    assert np.flatnonzero(v).tolist() == list(range(RECENT))
+    assert (np.diff(v[:RECENT]) < 0).all()
     assert strengths(columns[:2], np.zeros(2, np.float32)).tolist() == [0.0, 0.0]
+
+
+def test_one_entry_speaks_with_one_and_many_with_no_more_than_four():
+    equal = np.full(40, 0.1, np.float32)
+    columns = np.arange(40, dtype=np.int32)
+
+    assert strengths(columns[:1], equal[:1]).tolist() == [1.0]
+    np.testing.assert_allclose(strengths(columns[:2], equal[:2]), [0.8, 0.8])
+    np.testing.assert_allclose(strengths(columns, equal)[:RECENT], 4 / (3 + RECENT), rtol=1e-6)
+    assert np.count_nonzero(strengths(columns, equal)) == RECENT
+
+
+def slow_behaviour(
+    owners: list[int], items: list[int], times: list[int], n_items: int
+) -> dict[int, list[tuple[int, float]]]:
+    """The formula of `behaviour_of`, pair by pair."""
+    histories: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for owner, item, at in zip(owners, items, times, strict=True):
+        histories[owner].append((at, item))
+    sums: dict[tuple[int, int], float] = defaultdict(float)
+    counts = np.zeros(n_items)
+    for history in histories.values():
+        newest = [item for _, item in sorted(history)[-WINDOW:]]
+        counts[newest] += 1
+        for here, item in enumerate(newest):
+            for there, near in enumerate(newest):
+                distance = there - here
+                if distance and abs(distance) <= REACH:
+                    direction = 1.0 if distance > 0 else 0.75
+                    sums[item, near] += direction * 2.0 ** (-(abs(distance) - 1) / 5)
+    lists: dict[int, list[tuple[int, float]]] = {row: [] for row in range(n_items)}
+    for (item, near), total in sums.items():
+        lists[item].append((near, total / math.sqrt((counts[item] + 3) * (counts[near] + 3))))
+    return {
+        row: sorted(near, key=lambda pair: (-round(pair[1], 5), pair[0]))[:WIDTH]
+        for row, near in lists.items()
+    }
+
+
+def shuffled_histories(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Users with histories from 1 to more than `WINDOW` items, in no order."""
+    rng = np.random.default_rng(seed)
+    lengths = [1, 2, 5, 40, 60, WINDOW + 20]
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    items = np.concatenate([rng.permutation(300)[:n] for n in lengths])
+    order = rng.permutation(len(owners))
+    return owners[order], items[order], rng.permutation(len(owners))
+
+
+def test_what_is_near_in_histories_follows_the_formula():
+    owners, items, times = shuffled_histories(seed=5)
+
+    table = behaviour_of(owners, items, times, 300)
+
+    expected = slow_behaviour(owners.tolist(), items.tolist(), times.tolist(), 300)
+    for row, near in expected.items():
+        rows, weights = table.of(row)
+        np.testing.assert_allclose(weights, [weight for _, weight in near], atol=2e-5)
+        clear = [at for at, (_, weight) in enumerate(near) if weight > near[-1][1] + 1e-4]
+        assert set(rows[: len(clear)].tolist()) == {near[at][0] for at in clear}
+        assert row not in rows
+
+
+def test_behaviour_does_not_depend_on_the_order_of_entries_or_the_threads():
+    owners, items, times = shuffled_histories(seed=6)
+
+    table = behaviour_of(owners, items, times, 300)
+    turned = behaviour_of(-owners[::-1], items[::-1], times[::-1], 300, threads=2)
+
+    assert table.rows.tobytes() == turned.rows.tobytes()
+    assert table.weights.tobytes() == turned.weights.tobytes()
+
+
+def test_what_follows_is_nearer_than_what_came_before():
+    table = behaviour_of([1, 1, 1], [7, 5, 6], [10, 20, 30], 8)
+
+    assert table.of(5)[0].tolist() == [6, 7]
+    assert table.of(7)[0].tolist() == [5, 6]
+    np.testing.assert_allclose(table.of(5)[1], [1 / 4, 0.75 / 4], rtol=1e-6)
+
+
+def test_nobody_has_no_behaviour():
+    assert len(behaviour_of([], [], [], 0)) == 0
+    assert behaviour_of([], [], [], 3).rows.max() == -1
+
+
+def test_entries_that_do_not_fit_are_refused():
+    with pytest.raises(InvalidInput, match="one length"):
+        behaviour_of([1, 1], [0], [0], 3)
+    with pytest.raises(InvalidInput, match=r"columns must be in 0\.\.2"):
+        behaviour_of([1], [3], [0], 3)
