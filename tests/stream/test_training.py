@@ -353,7 +353,7 @@ def test_a_request_trains_at_once_and_is_answered_once(place):
 
     again = place.trainer("b")
     work(again, lambda: again.generation is not None)
-    assert again._request is None
+    assert again._requests.newest is None
     again.close()
 
 
@@ -373,7 +373,7 @@ def test_deltas_keep_coming_while_nothing_is_trained(place):
 def test_events_during_a_training_are_in_the_first_delta_after_it(place):
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
-    work(trainer, lambda: trainer._training is not None)
+    work(trainer, lambda: trainer._background.is_busy)
     place.world.feed([single(event(5000, "u1", "meanwhile"))])
 
     work(trainer, lambda: len(place.announced()) == 2)
