@@ -53,15 +53,12 @@ def explain(settings: Settings, user: str, item: str, as_of: str | None, as_json
                 "events": "",
             }
         )
-    rows.append(
-        {
-            "part": f"{told.prior:+.4f}",
-            "because of": "popular of late",
-            "event": "",
-            "offset": "",
-            "events": "",
-        }
-    )
+    rest_of_it = [("popular of late", told.prior)]
+    rest_of_it += [(f"rule {boost.rule!r}", boost.score) for boost in told.boosts]
+    rows += [
+        {"part": f"{score:+.4f}", "because of": cause, "event": "", "offset": "", "events": ""}
+        for cause, score in rest_of_it
+    ]
     say(told, f"{_verdict(told)}\n{table(rows)}", as_json=as_json)
 
 
@@ -72,7 +69,7 @@ def explain(settings: Settings, user: str, item: str, as_of: str | None, as_json
 @settings_options()
 @json_option
 def why_not(settings: Settings, user: str, item: str, as_of: str | None, as_json: bool) -> None:
-    """Say why ITEM is not in the list of USER: seen before, or below the cut and by how much.
+    """Say why ITEM is not in the list of USER: seen, left out by a rule, or how far below the cut.
 
     \b
     Examples:
@@ -93,11 +90,20 @@ def _explained(settings: Settings, user: str, item: str, as_of: str | None) -> E
 
 def _verdict(told: Explanation) -> str:
     score = f"score {told.score:.4f} (generation {told.generation}, delta {told.delta})"
-    if told.verdict == "seen":
-        return f"{told.item} is in the history of {told.user}, so no list shows it again: {score}"
-    if told.verdict == "listed":
-        return f"{told.item} is number {told.rank} of the list of {told.user}: {score}"
-    return (
-        f"{told.item} is number {told.rank} for {told.user}: {score} is {told.missing:.4f} below "
-        f"the cut at {told.cut:.4f}"
-    )
+    item, user = told.item, told.user
+    if told.verdict == "below-the-cut":
+        return (
+            f"{item} is number {told.rank} for {user}: {score} is {told.missing:.4f} below "
+            f"the cut at {told.cut:.4f}"
+        )
+    said = {
+        "seen": f"{item} is in the history of {user}, so no list shows it again",
+        "listed": f"{item} is number {told.rank} of the list of {user}",
+        "pinned": f"{item} is number {told.rank} of the list of {user}, pinned by rule {told.rule!r}",
+        "withdrawn": f"{item} was withdrawn from the catalogue",
+        "excluded": f"{item} is excluded by rule {told.rule!r}",
+        "rotated": f"{item} rests: it was shown to {user} often enough and ignored",
+        "below-min-relevance": f"{item} is below the least relevance for {user}",
+        "diversified": f"{item} made way for something different in the list of {user}",
+    }
+    return f"{said[told.verdict]}: {score}"

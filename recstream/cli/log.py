@@ -119,7 +119,7 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
     """Show how the list of USER at moment A became the one at B: who entered, left and moved.
 
     A and B are offsets of the user's partition or times. Each list published in between is a step,
-    with the events since the one before and whether the model was another.
+    with the events since the one before and whether the model or the steering was another.
 
     \b
     Examples:
@@ -135,7 +135,8 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
     for step in found.steps:
         events = ", ".join(f"{event.type} {event.item} ({event.offset})" for event in step.events)
         model = f"generation {step.generation}.{step.delta}" if step.model_changed else ""
-        cause = "; ".join(filter(None, (events, model)))
+        steering = "steering changed" if step.steering_changed else ""
+        cause = "; ".join(filter(None, (events, model, steering)))
         lines.append(f"  as of {step.as_of}  {cause or 'no new event'}\n    {_change(step.change)}")
     say(found, "\n".join(lines), as_json=as_json)
 

@@ -164,6 +164,20 @@ def _told(report: Report, *, verify: bool) -> str:
                 ]
             )
         )
+    if any(clicks.shown for clicks in report.clicks.values()):
+        lines.append(
+            table(
+                [
+                    {
+                        "taken from lists of": name,
+                        "shown": f"{clicks.shown:,}",
+                        "taken": f"{clicks.clicked:,}",
+                        "click-through": f"{clicks.clicked / max(1, clicks.shown):.4f}",
+                    }
+                    for name, clicks in report.clicks.items()
+                ]
+            )
+        )
     if verify:
         n_lists = sum(each.lists for each in report.partitions)
         lines.append(

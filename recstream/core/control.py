@@ -1,8 +1,9 @@
 """Step 3 of the flow: which rules held for which events, from the records of the control topic.
 
-Rules (weights, half-life, list length) may be changed when a worker starts. It then appends
-`RulesAdopted` for each partition it owns, with the first offset they hold for. Replaying the control
-topic therefore tells, for every event and every list, what it was folded and made by.
+Rules (weights, half-life, list length) may be changed when a worker starts, and the steering
+document at any time. The worker then appends `RulesAdopted` for each partition it owns, with the
+first offset they hold for. Replaying the control topic therefore tells, for every event and every
+list, what it was folded and made by.
 """
 
 from __future__ import annotations
@@ -11,26 +12,50 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from recstream.core.history import Rules
-from recstream.core.records import RulesAdopted
+from recstream.core.records import RulesAdopted, SteeringSet
+from recstream.core.steering import Steering
 
 
 class Adopted(NamedTuple):
     """Rules in force on a partition.
 
-    ``control`` is their offset on the control topic, -1 for the defaults of a log without any.
+    ``control`` is their offset on the control topic, -1 for the defaults of a log without any;
+    ``set_at`` is that of the steering document, -1 for none.
     """
 
     control: int
     from_offset: int
     rules: Rules
     list_size: int
+    steering: Steering | None = None
+    set_at: int = -1
 
     @classmethod
-    def of(cls, control: int, record: RulesAdopted) -> Adopted:
+    def of(cls, control: int, record: RulesAdopted, steering: Steering | None = None) -> Adopted:
         """Return what a record at an offset of the control topic says."""
         rules = Rules(record.weights, record.half_life_ms)
-        return cls(control, record.from_offset, rules, record.list_size)
+        return cls(control, record.from_offset, rules, record.list_size, steering, record.steering)
+
+    @property
+    def is_by_user(self) -> bool:
+        """Whether users' events are folded by other rules than ``rules``."""
+        steering = self.steering
+        return steering is not None and (bool(steering.arms) or steering.rotation is not None)
+
+    def rules_of(self, user: str) -> Rules:
+        """Return the rules that a user's events are folded by: those of the user's arm."""
+        if self.steering is None:
+            return self.rules
+        arm = self.steering.arm_of(user)
+        rules = self.rules
+        return Rules(
+            msgspec.structs.replace(rules.weights, **arm.weights) if arm.weights else rules.weights,
+            arm.half_life_ms or rules.half_life_ms,
+            arm.rotation is not None,
+        )
 
 
 class RulesTimeline:
@@ -40,16 +65,27 @@ class RulesTimeline:
     ----------
     default : Adopted
         What holds before the first record of a partition.
+
+    Attributes
+    ----------
+    next_offset : int
+        Of the control topic: `extend` took in everything readable before it.
     """
 
     def __init__(self, default: Adopted) -> None:
         self._default = default
         self._by_partition: dict[int, list[Adopted]] = {}
         self._by_control: dict[int, Adopted] = {default.control: default}
+        self._documents: dict[int, Steering] = {}
+        self.next_offset = 0
 
-    def add(self, control: int, record: RulesAdopted) -> None:
+    def add(self, control: int, record: RulesAdopted | SteeringSet) -> None:
         """Take in the next record of the control topic; rules adopted again at an offset replace."""
-        adopted = Adopted.of(control, record)
+        if isinstance(record, SteeringSet):
+            self._documents[control] = record.steering
+            return
+        document = self._documents.get(record.steering)
+        adopted = Adopted.of(control, record, None if document and document.is_empty else document)
         known = self._by_partition.setdefault(record.partition, [])
         while known and known[-1].from_offset >= adopted.from_offset:
             known.pop()
@@ -59,8 +95,9 @@ class RulesTimeline:
     def extend(self, records: Iterable[tuple[int, object]]) -> None:
         """Take in (offset, record) pairs of the control topic, those that are not rules left out."""
         for control, record in records:
-            if isinstance(record, RulesAdopted):
+            if isinstance(record, RulesAdopted | SteeringSet):
                 self.add(control, record)
+            self.next_offset = max(self.next_offset, control + 1)
 
     def at(self, partition: int, offset: int) -> Adopted:
         """Return the rules that an event at this position is folded by."""
@@ -72,6 +109,14 @@ class RulesTimeline:
         """Return the rules that hold for what comes next on a partition."""
         known = self._by_partition.get(partition)
         return known[-1] if known else self._default
+
+    @property
+    def newest_document(self) -> tuple[int, Steering | None]:
+        """The control offset of the newest steering document and itself; (-1, None) without one."""
+        if not self._documents:
+            return -1, None
+        at = max(self._documents)
+        return at, self._documents[at]
 
     def by_control(self, control: int) -> Adopted | None:
         """Return the rules adopted at an offset of the control topic, or None."""

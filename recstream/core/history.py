@@ -33,6 +33,7 @@ CHUNK_IDS = 32
 CHUNKS = 32
 WINDOW_IDS = CHUNK_IDS * CHUNKS
 ID_BYTES = 8
+MAX_SHOWN = 64
 FADE_ENTRIES = 10.0
 """Newer entries of the same user after which an entry counts half; docs/evaluation.md has the trials."""
 CHUNK_BYTES = CHUNK_IDS * ID_BYTES
@@ -40,10 +41,11 @@ _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What an event weighs, and how fast that weight fades."""
+    """What an event weighs, how fast that weight fades, and whether impressions are counted."""
 
     weights: Weights
     half_life_ms: float
+    counts_shown: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -94,6 +96,9 @@ class History(msgspec.Struct, frozen=True, gc=False):
         Digests of the newest ids, `ID_BYTES` each: up to `CHUNKS` full chunks
         and the one being filled.
     pages : tuple of dict
+    shown : tuple of (item, count)
+        Impressions of items since the user last did something about them, counted while the rules
+        say so; the newest last, at most `MAX_SHOWN`.
     """
 
     user: str
@@ -132,13 +137,14 @@ def apply(history: History, event: Event, offset: int, index: int, rules: Rules)
     -----
     Events count in the order of the log. Their times only say how far they have faded: an event that
     comes late is added as faded as it is by then. ``dislike`` sets the entry's weight to zero,
-    ``remove`` takes the entry out, ``impression`` says nothing about taste and changes nothing.
+    ``remove`` takes the entry out, ``impression`` says nothing about taste: it changes `History.shown`
+    alone, and that only under rules that count it.
     """
     if offset < history.offset or (offset == history.offset and index <= history.index):
         return history
     kind = event.type
     if kind == "impression":
-        return history
+        return _show(history, event, offset, index) if rules.counts_shown else history
     token = id_digest(event.id)
     window = history.window
     if _contains(window, token):
@@ -173,7 +179,25 @@ def apply(history: History, event: Event, offset: int, index: int, rules: Rules)
     if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
         window = window[CHUNK_BYTES:]
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
-    return History(history.user, offset, index, clock_ms, n_items, n_ids, window, pages)
+    shown = history.shown and _without(history.shown, item)
+    return History(history.user, offset, index, clock_ms, n_items, n_ids, window, pages, shown)
+
+
+def _without(shown: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, int], ...]:
+    """Return what was shown without an item that something was done about."""
+    return tuple([each for each in shown if each[0] != item])
+
+
+def _show(history: History, event: Event, offset: int, index: int) -> History:
+    """Return a history with one impression more of each item shown that is not in it."""
+    shown = dict(history.shown)
+    for item in dict.fromkeys((*event.items, *([event.item] if event.item else []))):
+        if history.find(item) is None:
+            shown[item] = shown.pop(item, 0) + 1
+    newest = tuple(shown.items())[-MAX_SHOWN:]
+    if newest == history.shown:
+        return history
+    return msgspec.structs.replace(history, offset=offset, index=index, shown=newest)
 
 
 def _add(old: Entry, event: Event, at_ms: int, offset: int, rules: Rules) -> Entry:

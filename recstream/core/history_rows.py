@@ -24,7 +24,7 @@ import msgspec
 
 from recstream.core.history import CHUNK_BYTES, CHUNK_IDS, CHUNKS, ID_BYTES, Entry, History
 
-SCHEMA = 1
+SCHEMA = 2
 APPLIED_KEY = b"\0applied"
 """No user's key: ids of users are printable."""
 
@@ -40,6 +40,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
     n_ids: int
     n_pages: int
     newest_ids: bytes
+    shown: tuple[tuple[str, int], ...] = ()
 
 
 class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,6 +50,7 @@ class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     delta: int
     items: tuple[str, ...]
     source: str = "popular"
+    arm: str = ""
 
 
 class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -140,6 +142,7 @@ def changes(old: History | None, new: History) -> list[tuple[bytes, bytes]]:
                     new.n_ids,
                     len(new.pages),
                     new.window[len(new.window) - n_open :],
+                    new.shown,
                 )
             ),
         )
@@ -192,6 +195,7 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
         header.n_ids,
         b"".join((*chunks, header.newest_ids)),
         pages,
+        header.shown,
     )
 
 

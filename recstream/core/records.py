@@ -356,6 +356,13 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     mrr: float
 
 
+class Clicks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many items were shown from lists, and how many of them were taken for the first time."""
+
+    shown: int = 0
+    clicked: int = 0
+
+
 class WorkerStatus(
     msgspec.Struct, frozen=True, kw_only=True, tag="worker", tag_field="type", omit_defaults=True
 ):
@@ -373,6 +380,7 @@ class WorkerStatus(
     freshness_ms_p50: float = 0.0
     freshness_ms_p99: float = 0.0
     prequential: dict[str, Score] = {}
+    clicks: dict[str, Clicks] = {}
     ts: int = 0
 
 

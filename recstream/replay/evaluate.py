@@ -8,7 +8,7 @@ from typing import NamedTuple
 from recstream.core.control import RulesTimeline
 from recstream.core.events import Event
 from recstream.core.history import History, Rules
-from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, rank_in
+from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
 from recstream.log.port import ReadableLog
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.fold import PartitionFold, Watch
@@ -19,6 +19,7 @@ class _Listed(NamedTuple):
     generation: int
     source: str
     items: tuple[str, ...]
+    arm: str
 
 
 class PublishedLists:
@@ -36,7 +37,7 @@ class PublishedLists:
                 items = tuple([names.setdefault(item.item, item.item) for item in body.items])
                 self._as_of.setdefault(body.user, []).append(body.as_of.offset)
                 self._lists.setdefault(body.user, []).append(
-                    _Listed(body.generation, body.source, items)
+                    _Listed(body.generation, body.source, items, body.arm)
                 )
 
     def before(self, user: str, offset: int) -> _Listed | None:
@@ -48,15 +49,23 @@ class PublishedLists:
 def judging(lists: PublishedLists, scores: Scoreboard) -> Watch:
     """Return what a fold calls for each event, so that ``scores`` counts how it was predicted."""
 
-    def watch(before: History, event: Event, offset: int, rules: Rules) -> None:
+    def watch(before: History, after: History, event: Event, offset: int, rules: Rules) -> None:
         listed = lists.before(before.user, offset)
-        if listed is not None and is_asked(before, event, rules.weights):
+        if listed is None:
+            return
+        if event.type == "impression":
+            if event.rec_id:
+                scores.add_shown(n_shown(event), listed.arm)
+        elif after is not before and is_asked(before, event, rules.weights):
             scores.add(
                 rank_in(listed.items, event.item),
                 generation=listed.generation,
                 source=listed.source,
                 is_cold=before.n_ids < COLD_EVENTS,
+                arm=listed.arm,
             )
+            if event.rec_id:
+                scores.add_clicked(listed.arm)
 
     return watch
 

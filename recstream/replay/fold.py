@@ -17,7 +17,8 @@ Wanted = Mapping[str, set[int]]
 """Users, and the offsets at which their history is asked for."""
 
 
-Watch = Callable[[History, Event, int, Rules], None]
+Watch = Callable[[History, History, Event, int, Rules], None]
+"""Takes the history before and after an event, the event, its offset, and the user's rules."""
 
 
 class PartitionFold:
@@ -36,7 +37,7 @@ class PartitionFold:
     Attributes
     ----------
     watch : callable or None
-        Called for each event that counts, with the history before it, its offset and the rules.
+        Called for each event, those that change nothing too.
     histories : dict of str to History
         Of the users met so far.
     loaded : dict of str to History
@@ -95,7 +96,8 @@ class PartitionFold:
             offset = record.offset
             if offset < self.next_offset:
                 continue
-            rules = at(number, offset).rules
+            adopted = at(number, offset)
+            rules, is_by_user = adopted.rules, adopted.is_by_user
             for place, event in decode(record).events:
                 user = event.user
                 if only is not None and user != only:
@@ -106,9 +108,11 @@ class PartitionFold:
                         continue
                     old = self._first(user)
                 self.n_events += 1
+                if is_by_user:
+                    rules = adopted.rules_of(user)
                 histories[user] = new = apply(old, event, offset, place, rules)
-                if watch is not None and new is not old:
-                    watch(old, event, offset, rules)
+                if watch is not None:
+                    watch(old, new, event, offset, rules)
                 if wanted is not None and user in wanted and new.offset in wanted[user]:
                     kept[user, new.offset] = new
             self.next_offset = offset + 1
@@ -128,6 +132,6 @@ def state_digest(histories: Mapping[str, History]) -> str:
     hasher = hashlib.blake2b(digest_size=16)
     for user in sorted(histories):
         history = histories[user]
-        if history.n_ids:
+        if history.offset >= 0:
             hasher.update(digest(history).encode())
     return hasher.hexdigest()

@@ -12,7 +12,7 @@ import rocksdict
 from recstream.core.control import RulesTimeline
 from recstream.core.history import History
 from recstream.core.history_rows import APPLIED_KEY, changes, decode_applied_row, load
-from recstream.core.records import Score
+from recstream.core.records import Clicks, Score
 from recstream.core.scoreboard import Scoreboard
 from recstream.errors import StartupError
 from recstream.log.port import ReadableLog, Record
@@ -63,13 +63,15 @@ class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a replay found; ``is_identical`` is False if one byte differed.
 
-    ``scores`` is how the lists predicted the events after them, if that was asked for.
+    ``scores`` is how the lists predicted the events after them, ``clicks`` what was taken from them,
+    if that was asked for.
     """
 
     epoch: str
     partitions: tuple[PartitionReport, ...]
     generations: tuple[Retrained, ...] = ()
     scores: dict[str, Score] = {}
+    clicks: dict[str, Clicks] = {}
     is_identical: bool = True
 
 
@@ -151,6 +153,7 @@ def replay(
         partitions=tuple(partitions),
         generations=tuple(retrained),
         scores=scores.totals(),
+        clicks=scores.clicks(),
         is_identical=is_identical,
     )
 
@@ -264,7 +267,7 @@ def compare_histories(
     fold: PartitionFold, stored: Mapping[str, History]
 ) -> tuple[int, list[Difference]]:
     """Return how many histories were compared byte for byte, and which differ."""
-    derived = {user: each for user, each in fold.histories.items() if each.n_ids}
+    derived = {user: each for user, each in fold.histories.items() if each.offset >= 0}
     differences = []
     for user in sorted(derived.keys() | stored.keys()):
         old, new = stored.get(user), derived.get(user)

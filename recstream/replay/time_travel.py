@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.control import RulesTimeline
+from recstream.core.control import Adopted, RulesTimeline
 from recstream.core.events import timestamp_ms
 from recstream.core.explaining import Explanation, explain
 from recstream.core.history import History
 from recstream.core.model import Generation
 from recstream.core.records import Recommendations, RecommendedItem
+from recstream.core.steering import Steering
 from recstream.errors import InvalidInput, NotFound
 from recstream.log.port import ReadableLog
 from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS
@@ -79,7 +80,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One published list, how it differs from the one before, and what was new when it was made.
 
-    ``events`` are all since the list before. In a step whose source is ``refresh`` they had left the
+    ``steering_changed`` is set if another steering document held, or none any more. ``events`` are
+    all since the list before. In a step whose source is ``refresh`` they had left the
     list as it was, and the model changed it.
     """
 
@@ -89,6 +91,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     delta: int
     model_changed: bool
+    steering_changed: bool
     events: tuple[EventBetween, ...]
     change: Change
 
@@ -225,20 +228,21 @@ class TimeTravel:
         offset = self._offset(user, when)
         generation = self._generation(user, when)
         history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
-        adopted = timeline.at(self._snapshots.partition(user), max(offset, 0))
+        adopted = self._adopted(user, when, timeline)
         return explain(
             history,
             generation,
             item,
             list_size=adopted.list_size,
             half_life_ms=adopted.rules.half_life_ms,
+            steering=adopted.steering,
         )
 
     def diff(self, user: str, a: Moment, b: Moment) -> ListDiff:
         """Return how a user's list at moment ``a`` became the one at ``b``.
 
         Each published list in between is a step, with the user's events since the one before and
-        whether the model was another: together they are all that can have changed it.
+        whether the model or the steering was another: together they are all that can have changed it.
         """
         first, last = self._position(user, a), self._position(user, b)
         before = None if first is None else self._published(user, first).body
@@ -258,6 +262,7 @@ class TimeTravel:
         after_first = -1 if first is None else first.offset
         chain = [each for each in found if after_first < each.offset <= last.offset]
         events = self._events(user, start + 1, last.as_of + 1)
+        timeline = read_timeline(self._log)
         previous = None if first is None else self._published(user, first).body
         steps = []
         for position in chain:
@@ -274,6 +279,8 @@ class TimeTravel:
                     delta=body.delta,
                     model_changed=previous is None
                     or (previous.generation, previous.delta) != (body.generation, body.delta),
+                    steering_changed=previous is not None
+                    and _steering_of(timeline, previous) != _steering_of(timeline, body),
                     events=new,
                     change=compare(previous.items if previous else (), body.items),
                 )
@@ -342,8 +349,20 @@ class TimeTravel:
         offset = self._offset(user, when)
         generation = self._generation(user, when)
         history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
-        adopted = timeline.at(partition, max(offset, 0))
+        adopted = self._adopted(user, when, timeline)
         return next(derive([history], generation, adopted, partition))([])
+
+    def _adopted(self, user: str, when: Moment, timeline: RulesTimeline) -> Adopted:
+        """Return the rules that a user's list was made by at a moment; the newest for now."""
+        partition = self._snapshots.partition(user)
+        if when == Moment():
+            return timeline.newest(partition)
+        position = self._position(user, when)
+        if position is not None:
+            adopted = timeline.by_control(self._published(user, position).body.control)
+            if adopted is not None:
+                return adopted
+        return timeline.at(partition, max(self._offset(user, when), 0))
 
     def _generation(self, user: str, when: Moment) -> Generation:
         """Return the model that served a user at a moment: that of the list then, or the newest then."""
@@ -366,3 +385,9 @@ class TimeTravel:
         number = max(announced)
         delta = self._generations.newest_delta(number) if at_ms is None else 0
         return self._generations.at(number, delta)
+
+
+def _steering_of(timeline: RulesTimeline, body: Recommendations) -> Steering | None:
+    """Return the steering document that a list was made by."""
+    adopted = timeline.by_control(body.control)
+    return None if adopted is None else adopted.steering

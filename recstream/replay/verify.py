@@ -60,7 +60,13 @@ def derive(
 
     The lineage is left empty: its times belong to the first making.
     """
-    ranked = rank(histories, generation, adopted.list_size, adopted.rules.half_life_ms)
+    ranked = rank(
+        histories,
+        generation,
+        adopted.list_size,
+        adopted.rules.half_life_ms,
+        steering=adopted.steering,
+    )
     for history, found in zip(histories, ranked, strict=True):
 
         def make(
@@ -72,6 +78,7 @@ def derive(
                 generation=generation.number,
                 delta=generation.delta,
                 control=adopted.control,
+                arm=found.arm,
                 as_of=AsOf(partition=partition, offset=history.offset),
                 source=found.source,
                 items=describe(found, history, generation, before),

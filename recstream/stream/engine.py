@@ -25,6 +25,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,7 +35,7 @@ from recstream.core.history import History, apply
 from recstream.core.history_rows import ListRow, changes, encode_row
 from recstream.core.model import Generation
 from recstream.core.records import DeadLetter, DeltaAnnounced, ForgetRequested, Forgotten
-from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, rank_in
+from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
 from recstream.errors import InvalidEvent
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
@@ -51,6 +52,7 @@ from recstream.stream.decode import dead_letter, decode
 from recstream.stream.forgetting import mark
 from recstream.stream.partition import Cause, Known, PartitionState
 from recstream.stream.publish import Published, lists
+from recstream.stream.rules import adopt_document, control_records
 from recstream.stream.tables import RowStore
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,13 @@ LIVE_LAG = 2_000
 READ_RECORDS = 1_000
 
 _encode_json = msgspec.json.Encoder().encode
+
+
+class Asked(NamedTuple):
+    """An event that the user's list is judged by, and the history before it."""
+
+    before: History
+    event: core_events.Event
 
 
 class Status:
@@ -177,6 +186,38 @@ class Engine:
         if self.generation is not None:
             self.generation.apply_delta(delta)
 
+    # Steering
+
+    def follow_control(self) -> int:
+        """Let the newest steering document hold for all partitions; return for how many it is new.
+
+        The users seen lately are to be refreshed.
+        """
+        timeline = self._timeline
+        timeline.extend(control_records(self._log, timeline.next_offset))
+        n_adopted = 0
+        for number, state in list(self._states.items()):
+
+            def append(record: NewRecord, state: PartitionState = state) -> Position:
+                place = TopicPartition(INTERACTIONS, state.number)
+                return self._append([record], {place: state.next_offset})[0]
+
+            if adopt_document(
+                append,
+                timeline,
+                partition=number,
+                from_offset=state.next_offset,
+                now_ms=self._clock_ms(),
+            ):
+                n_adopted += 1
+                for user in reversed(state.lately):
+                    self._to_refresh[number, user] = None
+        if n_adopted:
+            log.info(
+                "steering adopted control=%d partitions=%d", timeline.newest_document[0], n_adopted
+            )
+        return n_adopted
+
     # Folding
 
     def ingest(self, records: Sequence[Record]) -> None:
@@ -209,11 +250,12 @@ class Engine:
         causes: dict[str, Cause] = {}
         letters: list[DeadLetter] = []
         outcomes: Counter[tuple[str, str]] = Counter()
-        asked: list[tuple[History, str]] = []
+        asked: list[Asked] = []
         timeline, number = self._timeline, state.number
         for record in records:
             offset = record.offset
-            rules = timeline.at(number, offset).rules
+            adopted = timeline.at(number, offset)
+            rules, is_by_user = adopted.rules, adopted.is_by_user
             decoded = decode(record)
             letters += decoded.letters
             for place, event in decoded.events:
@@ -225,13 +267,17 @@ class Engine:
                         continue
                     known[user] = state.known(user)
                     old = known[user].history
+                if is_by_user:
+                    rules = adopted.rules_of(user)
                 new = after[user] = apply(old, event, offset, place, rules)
+                if event.rec_id and event.type == "impression":
+                    asked.append(Asked(old, event))
                 if new is old:
                     outcomes[event.type, "ignored"] += 1
                 else:
                     outcomes[event.type, "folded"] += 1
                     if is_asked(old, event, rules.weights):
-                        asked.append((old, event.item or ""))
+                        asked.append(Asked(old, event))
                     first = causes.get(user)
                     since = offset if first is None else first.offset
                     causes[user] = Cause(since, event, record.timestamp_ms)
@@ -239,7 +285,7 @@ class Engine:
         rows: list[tuple[bytes, bytes]] = []
         for user, cause in causes.items():
             old = known[user].history
-            rows += changes(old if old.n_ids else None, after[user])
+            rows += changes(old if old.offset >= 0 else None, after[user])
             known[user] = Known(after[user], known[user].listed)
             state.ask_for_list(user, cause)
             state.saw(user)
@@ -257,18 +303,25 @@ class Engine:
         self._count(outcomes, letters)
         self._judge(asked, listed)
 
-    def _judge(self, asked: list[tuple[History, str]], listed: dict[str, ListRow]) -> None:
+    def _judge(self, asked: list[Asked], listed: dict[str, ListRow]) -> None:
         """Count how the lists that users had predicted what they did."""
         scores = self.status.scores
-        for before, item in asked:
+        for before, event in asked:
             row = listed.get(before.user)
-            if row is not None:
-                scores.add(
-                    rank_in(row.items, item),
-                    generation=row.generation,
-                    source=row.source,
-                    is_cold=before.n_ids < COLD_EVENTS,
-                )
+            if row is None:
+                continue
+            if event.type == "impression":
+                scores.add_shown(n_shown(event), row.arm)
+                continue
+            scores.add(
+                rank_in(row.items, event.item),
+                generation=row.generation,
+                source=row.source,
+                is_cold=before.n_ids < COLD_EVENTS,
+                arm=row.arm,
+            )
+            if event.rec_id:
+                scores.add_clicked(row.arm)
         if asked and (newest := scores.recent().get("all")) is not None:
             for cut, share in newest.hits.items():
                 PREQUENTIAL_RECALL.labels(cut).set(share)

@@ -133,6 +133,8 @@ class Follower:
                 self._open.setdefault(partition, {})[user] = rows
                 continue
             header = decode_header(rows.header)
+            if not header.n_ids:
+                continue  # saw things and did nothing: nobody to learn from
             pages = list(old.pages if old is not None else ())
             pages += [b""] * (header.n_pages - len(pages))
             for number, page in rows.pages.items():
@@ -148,7 +150,8 @@ class Follower:
             self.users[user] = UserRows(rows.header, tuple(pages))
         self.offsets[partition] = max(since, next_offset)
         touches.sort()
-        return Group(tuple(pending), tuple(touches))
+        known = tuple(user for user in pending if user in self.users)
+        return Group(known, tuple(touches))
 
 
 class _Pending:

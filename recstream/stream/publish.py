@@ -53,7 +53,13 @@ def lists(
         No event of the user asked for it.
     """
     histories = [known.history for known, _ in users]
-    ranked = rank(histories, generation, adopted.list_size, adopted.rules.half_life_ms)
+    ranked = rank(
+        histories,
+        generation,
+        adopted.list_size,
+        adopted.rules.half_life_ms,
+        steering=adopted.steering,
+    )
     folded_ts = clock_ms()
     published = []
     for (known, cause), found in zip(users, ranked, strict=True):
@@ -69,12 +75,13 @@ def lists(
             generation=generation.number,
             delta=generation.delta,
             control=adopted.control,
+            arm=found.arm,
             as_of=AsOf(partition=partition, offset=history.offset),
             source="refresh" if is_refresh and found.is_personal else found.source,
             items=describe(found, history, generation, before),
             lineage=_lineage(cause, folded_ts, clock_ms()),
         )
-        listed = ListRow(generation.number, generation.delta, items, body.source)
+        listed = ListRow(generation.number, generation.delta, items, body.source, found.arm)
         published.append(
             Published(
                 Known(history, listed),

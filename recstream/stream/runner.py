@@ -34,6 +34,7 @@ REFRESH_USERS = 16
 FOLDING_SHARE = 4.0
 """While records wait, folding gets this many times the time that lists get."""
 STATUS_EVERY_S = 1.0
+CONTROL_EVERY_S = 0.25
 FORGET_EVERY_S = 1.0
 POLL_S = 1.0
 
@@ -98,7 +99,7 @@ class Runner:
             target=self._follow, args=(fail,), name="recstream-models", daemon=True
         )
         self._follower.start()
-        for work in (self._make_lists, self._tell_status, self._forget_users):
+        for work in (self._make_lists, self._follow_control, self._tell_status, self._forget_users):
             task = asyncio.create_task(work())
             task.add_done_callback(lambda done: _report(done, fail))
             self._tasks.append(task)
@@ -235,6 +236,19 @@ class Runner:
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._work.set)
 
+    # Steering
+
+    async def _follow_control(self) -> None:
+        while True:
+            await asyncio.sleep(CONTROL_EVERY_S)
+            try:
+                if await self._run(self.engine.follow_control):
+                    self._work.set()
+            except LogFenced as error:
+                log.info("steering not adopted, another worker has the partition: %s", error)
+            except LogError as error:
+                log.warning("control topic not followed, trying again: %s", error)
+
     # Forgetting
 
     async def _forget_users(self) -> None:
@@ -303,6 +317,7 @@ class Runner:
             freshness_ms_p50=freshness_ms[0],
             freshness_ms_p99=freshness_ms[1],
             prequential=status.scores.recent(),
+            clicks=status.scores.clicks(),
             ts=self._clock_ms(),
         )
 

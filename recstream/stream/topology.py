@@ -108,17 +108,17 @@ def build_topology(
 
     def prepare(partition: int) -> None:
         timeline.extend(rules.control_records(event_log))
-        state = engine.state(partition)
+        committed = event_log.committed(settings.app_id)
+        # What was folded before is folded by the rules of then; only what follows by new ones.
+        engine.recall(partition, committed.get(TopicPartition(INTERACTIONS, partition), 0))
         rules.adopt(
             event_log,
             timeline,
             settings,
             partition=partition,
-            from_offset=state.next_offset,
+            from_offset=engine.state(partition).next_offset,
             now_ms=clock_ms(),
         )
-        committed = event_log.committed(settings.app_id)
-        engine.recall(partition, committed.get(TopicPartition(INTERACTIONS, partition), 0))
 
     runner = Runner(
         engine,

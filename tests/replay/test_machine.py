@@ -242,7 +242,7 @@ class Life(RuleBasedStateMachine):
             expected = {
                 key: value
                 for history in fold.histories.values()
-                if history.n_ids
+                if history.offset >= 0
                 for key, value in changes(None, history)
             }
             held = {

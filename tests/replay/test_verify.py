@@ -45,7 +45,7 @@ def test_the_lists_come_from_several_generations_deltas_and_sources(eventful: Wo
 
     assert {body.generation for body in bodies} == {0, 1, 2}
     assert {body.delta for body in bodies} == {0, 1}
-    assert {body.source for body in bodies} == {"popular", "fold-in", "refresh"}
+    assert {body.source for body in bodies} == {"content", "fold-in", "refresh"}
 
 
 def test_lists_made_before_and_after_a_change_of_rules_are_each_derived_by_theirs(
