@@ -63,9 +63,12 @@ class ModelFeed:
     ----------
     event_log : EventLog
     store : ModelStore
+    is_serving : bool
+        Leave out what only a trainer goes on with.
     """
 
-    def __init__(self, event_log: EventLog, store: ModelStore) -> None:
+    def __init__(self, event_log: EventLog, store: ModelStore, *, is_serving: bool = True) -> None:
+        self._is_serving = is_serving
         self._log = event_log
         self._store = store
         self._tail: Tail | None = None
@@ -154,9 +157,13 @@ class ModelFeed:
 
     def _fetch(self, record: Record, announced: GenerationAnnounced) -> Generation | Unusable:
         try:
-            return fetch(self._store, announced)
+            generation = fetch(self._store, announced)
         except (ArtifactCorrupt, NotFound) as error:
             log.error(  # noqa: TRY400 - the message says all there is to know
                 "model not adopted generation=%d error=%s", announced.generation, error
             )
             return Unusable(record, error)
+        if self._is_serving:
+            generation.content_arrays.clear()
+        generation.own()
+        return generation

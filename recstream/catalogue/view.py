@@ -13,12 +13,18 @@ from collections.abc import Callable
 import msgspec
 
 from recstream.catalogue.port import Catalogue, ViewPosition
+from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.records import Item
-from recstream.errors import CatalogueUnavailable, LogUnavailable, OffsetOutOfRange
+from recstream.errors import (
+    CatalogueUnavailable,
+    InvalidInput,
+    LogUnavailable,
+    OffsetOutOfRange,
+)
 from recstream.log.port import EventLog, NewRecord, Record, Tail, TopicPartition
 from recstream.log.topics import CATALOGUE
 
-__all__ = ["CatalogueView", "delete_record", "upsert_record"]
+__all__ = ["CatalogueView", "delete_record", "read_change", "upsert_record"]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +45,29 @@ def upsert_record(item: Item) -> NewRecord:
 def delete_record(item_id: str) -> NewRecord:
     """Return the record that takes an item out: a tombstone."""
     return NewRecord(CATALOGUE, item_id.encode(), None, 0)
+
+
+def read_change(record: Record) -> tuple[str, Item | None]:
+    """Return what a record makes of an item: its id, and the item or ``None`` when it was deleted.
+
+    Raises
+    ------
+    InvalidInput
+        The record is no item, or its id is not one that events could name.
+    """
+    try:
+        name = (record.key or b"").decode()
+        item = None if record.value is None else _decode(record.value)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"a catalogue record must hold an item: {error}") from error
+    if not 0 < len(name) <= MAX_ID_CHARACTERS or not name.isprintable():
+        raise InvalidInput(
+            f"a catalogue record's key must be 1 to {MAX_ID_CHARACTERS} printable characters, "
+            f"got {name[:40]!r}"
+        )
+    if item is not None and item.item != name:
+        raise InvalidInput(f"expected the item's id {item.item[:40]!r} as the key, got {name!r}")
+    return name, item
 
 
 class CatalogueView:
@@ -170,12 +199,8 @@ class CatalogueView:
         changes: dict[str, Item | None] = {}
         for record in records:
             try:
-                name = (record.key or b"").decode()
-                item = None if record.value is None else _decode(record.value)
-                if not name or (item is not None and item.item != name):
-                    message = f"expected the item's id as the key, got {name[:40]!r}"
-                    raise ValueError(message)  # noqa: TRY301 - one place tells of all three
-            except (msgspec.DecodeError, ValueError) as error:
+                name, item = read_change(record)
+            except InvalidInput as error:
                 self.unreadable += 1
                 if self.unreadable.bit_count() == 1:
                     log.warning(

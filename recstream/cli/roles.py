@@ -55,7 +55,7 @@ def trainer(settings: Settings, as_json: bool, supervised: bool) -> None:
       recstream trainer --set n_factors=128 --set train_every_s=300
     """
     _start("trainer", settings, as_json=as_json, supervised=supervised)
-    from recstream.stream.trainer import run
+    from recstream.stream.trainer_role import run
 
     run(settings)
 

@@ -142,23 +142,36 @@ class Popularity:
             self, sums=sums, totals=totals, credit=credit, clock=clock, landmark=landmark
         )
 
-    def prior(self) -> Float64s:
-        """Return ``Σ_k w_k p_k(i) + w_0 / m``, which adds up to 1 once anything was seen."""
-        return np.asarray(
-            self.sums @ (self.credit[:-1] / np.maximum(self.totals, TINY))
-            + self.credit[-1] / max(1, self.n_items),
-            np.float64,
-        )
+    def prior(self, rows: Int64s | None = None, n_items: int | None = None) -> Float64s:
+        """Return ``Σ_k w_k p_k(i) + w_0 / m``, which adds up to 1 once anything was seen.
 
-    def bias(self, beta: float) -> Float32s:
+        Parameters
+        ----------
+        rows : (n,) int, optional
+            Of these items only, which may lie past the known ones; all by default.
+        n_items : int, optional
+            m, the known ones by default.
+        """
+        each = self.credit[:-1] / np.maximum(self.totals, TINY)
+        rest = self.credit[-1] / max(1, self.n_items if n_items is None else n_items)
+        if rows is None:
+            return np.asarray(self.sums @ each + rest, np.float64)
+        out = np.full(len(rows), rest)
+        known = rows < self.n_items
+        out[known] += self.sums[rows[known]] @ each
+        return out
+
+    def bias(self, beta: float, rows: Int64s | None = None, n_items: int | None = None) -> Float32s:
         """Return ``β log(prior_i · m)`` per item: 0 for an item as popular as the average.
 
-        The constant m changes no order and keeps the values small.
+        The constant m changes no order and keeps the values small. With the m of the beginning for
+        ``n_items``, new items leave those of the others alone.
         """
         if not (math.isfinite(beta) and beta >= 0):
             msg = f"beta must be a finite number of at least 0, got {beta!r}"
             raise InvalidInput(msg)
-        return (beta * np.log(self.prior() * max(1, self.n_items))).astype(np.float32)
+        m = max(1, self.n_items if n_items is None else n_items)
+        return (beta * np.log(self.prior(rows, m) * m)).astype(np.float32)
 
 
 def popularity_of(

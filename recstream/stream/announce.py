@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
+from recstream.core.model import Generation
 from recstream.core.records import (
     DeltaAnnounced,
     GenerationAnnounced,
@@ -25,6 +27,14 @@ from recstream.stream.training import Trained
 log = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder().encode
+
+
+class Kept(NamedTuple):
+    """An artifact that was written."""
+
+    name: str
+    digest: str
+    size_bytes: int
 
 
 class Announcer:
@@ -56,24 +66,29 @@ class Announcer:
         self._clock_ms = clock_ms
         self._keep = keep
 
+    def keep(self, generation: Generation) -> Kept:
+        """Write a generation's artifact: before it is told of, so that who reads that finds it."""
+        digest, content = pack(generation)
+        name = artifact_name(generation.number, digest)
+        self._store.put(name, content)
+        return Kept(name, digest, len(content))
+
     def generation(
         self,
         trained: Trained,
+        kept: Kept,
         seconds: float,
         *,
         judgement: Judgement | None = None,
         copies: int | None = None,
     ) -> None:
-        """Keep the artifact, then tell of it: whoever reads the announcement finds the artifact."""
+        """Tell of a generation whose artifact is kept."""
         generation = trained.generation
-        digest, content = pack(generation)
-        name = artifact_name(generation.number, digest)
-        self._store.put(name, content)
         announced = GenerationAnnounced(
             generation=generation.number,
             parent=generation.parent,
-            artifact=name,
-            digest=digest,
+            artifact=kept.name,
+            digest=kept.digest,
             offsets=generation.offsets,
             hyperparameters=generation.hyperparameters,
             seed=generation.seed,
@@ -85,6 +100,7 @@ class Announcer:
             created_ts=self._clock_ms(),
             judgement=judgement,
             copies=copies,
+            catalogue_offset=generation.catalogue_offset,
         )
         self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
         prune(self._store, self._keep)
@@ -98,7 +114,7 @@ class Announcer:
             generation.n_items,
             trained.n_interactions,
             seconds,
-            len(content),
+            kept.size_bytes,
         )
         self.tell("done", generation.number, seconds=seconds)
 

@@ -1,137 +1,50 @@
-"""Steps 4 to 6 of the flow: the trainer's process: follows histories, trains, announces, sends deltas.
+"""Steps 4 to 6 of the flow: the trainer: follows histories and products, announces, sends deltas.
 
-It reads the histories' changelog, never the tables, and writes only artifacts, announcements and
-progress: ingest does not know that it exists. Training runs in a thread of its own while the
-histories are followed on and deltas of the serving generation keep coming.
+It reads the histories' changelog and the catalogue, never the tables, and writes only artifacts,
+announcements, progress and dead letters: ingest does not know that it exists. Training runs in a
+thread of its own while all is followed on and deltas of the serving generation keep coming.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from time import monotonic, perf_counter
-from types import FrameType
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Mapping
+from time import monotonic
 
 import msgspec
 
-from recstream.core.als import Iteration
-from recstream.core.gate import judge
 from recstream.core.model import Generation
-from recstream.core.records import (
-    ControlRecord,
-    Forgotten,
-    GenerationAnnounced,
-    Judgement,
-    ModelRecord,
-    RollbackRequested,
-    TrainingRequested,
-)
+from recstream.core.records import DeadLetter, Judgement, RollbackRequested
 from recstream.errors import ArtifactCorrupt, LogError, LogFenced, LogUnavailable, NotFound
-from recstream.log import open_log
-from recstream.log.embedded import EmbeddedLog, maintain
-from recstream.log.port import EventLog, Record, TopicPartition
-from recstream.log.topics import (
-    CONTROL,
-    MODELS,
-    TopicSpec,
-    histories_changelog,
-    topic_specs,
-)
+from recstream.log.port import EventLog, NewRecord, Record, TopicPartition
+from recstream.log.topics import CATALOGUE, CONTROL, DEAD_LETTERS, histories_changelog
+from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.model_feed import ModelFeed, announcement
-from recstream.model_store import ModelStore, fetch, open_store
+from recstream.model_store import ModelStore, fetch
 from recstream.settings import Settings
-from recstream.stream.announce import Announcer
-from recstream.stream.clock import system_clock_ms
+from recstream.stream.announce import Announcer, Kept
+from recstream.stream.background import Background
 from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Group
 from recstream.stream.forgetting import forgetting
-from recstream.stream.lease import Lease, lease_for
+from recstream.stream.lease import Lease
+from recstream.stream.products import Products
+from recstream.stream.requests import Requests
 from recstream.stream.schedule import Schedule
-from recstream.stream.training import (
-    Snapshot,
-    Trained,
-    copy_of,
-    hyperparameters,
-    resume,
-    train,
-)
+from recstream.stream.training import Snapshot, Trained, copy_of, resume
 
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 5_000
 LEASE_EVERY_S = 1.0
-MAINTAIN_EVERY_S = 60.0
+MAX_LETTERS = 10_000
+"""Unreadable catalogue records remembered until they are told of."""
 
 _encode = msgspec.json.Encoder().encode
-_decode_control = msgspec.json.Decoder(ControlRecord).decode
-
-
-class Judged(NamedTuple):
-    """A candidate, and what the gate says of it."""
-
-    trained: Trained
-    judgement: Judgement
-
-
-def run(settings: Settings) -> None:
-    """Run a trainer until SIGTERM or SIGINT.
-
-    Raises
-    ------
-    RecstreamError
-        The trainer can't start.
-    """
-    stopping = threading.Event()
-    with (
-        contextlib.closing(open_log(settings.broker_url, settings)) as event_log,
-        _signals(stopping),
-    ):
-        changelog = TopicSpec(
-            histories_changelog(settings.app_id), settings.partitions, compacted=True
-        )
-        event_log.create_topics((*topic_specs(settings.partitions), changelog))
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        trainer = Trainer(
-            settings,
-            event_log,
-            open_store(settings.models_url),
-            lease_for(event_log, name),
-            clock_ms=system_clock_ms,
-        )
-        keeper = threading.Thread(target=_keep_small, args=(event_log, stopping), daemon=True)
-        keeper.start()
-        try:
-            trainer.serve(stopping)
-        finally:
-            stopping.set()
-            trainer.close()
-            keeper.join()
-
-
-def _keep_small(event_log: EventLog, stopping: threading.Event) -> None:
-    """Compact, expire and merge the embedded log now and then; a broker does so by itself."""
-    if not isinstance(event_log, EmbeddedLog):
-        return
-    while not stopping.wait(MAINTAIN_EVERY_S):
-        try:
-            done = maintain(event_log)
-        except LogError as error:
-            log.warning("log not maintained, trying again later: %s", error)
-        else:
-            if any(done):
-                log.info(
-                    "log maintained merged=%d compacted=%d expired=%d",
-                    done.merged,
-                    done.compacted,
-                    done.expired,
-                )
+_CATALOGUE = TopicPartition(CATALOGUE, 0)
 
 
 class Trainer:
@@ -157,38 +70,32 @@ class Trainer:
         clock_ms: Callable[[], int],
     ) -> None:
         self._settings = settings
-        self._chosen = hyperparameters(settings)
         self._log = event_log
         self._store = store
         self._lease = lease
         self._clock_ms = clock_ms
         self._changelog = histories_changelog(settings.app_id)
-        self._sources = [
-            *(TopicPartition(self._changelog, each) for each in range(settings.partitions)),
-            TopicPartition(CONTROL, 0),
-        ]
+        self._rows = [TopicPartition(self._changelog, each) for each in range(settings.partitions)]
+        sources = [*self._rows, TopicPartition(CONTROL, 0), _CATALOGUE]
         self._announcer = Announcer(
             event_log, store, lease, clock_ms=clock_ms, keep=settings.keep_generations
         )
+        self._background = Background(settings, self._announcer)
         finished = forgetting(event_log).finished
-        self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in self._sources})
-        self._target = {tp: event_log.high_watermark(*tp) for tp in self._sources}
-        self._awaited: dict[TopicPartition, int] = {}
-        self._forgotten: list[Forgotten] = []
+        self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in sources})
+        self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
         self._follower = Follower(finished)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-training")
-        self._training: Future[Judged] | None = None
+        self._products = Products()
+        self._requests = Requests(event_log, self._changelog)
+        self._letters: deque[DeadLetter] = deque(maxlen=MAX_LETTERS)
         self._since_snapshot: list[Group] = []
         self._deltas: Deltas | None = None
         self._serving: Generation | None = None
         self._is_active = False
         self._is_caught_up = False
-        self._request: TrainingRequested | RollbackRequested | None = None
-        self._is_held = False
-        self._is_forced = False
         self._schedule = Schedule(settings)
-        self._started_at = 0.0
         self._next_delta = 0.0
+        self._next_products = 0.0
         self._next_lease = 0.0
 
     @property
@@ -211,59 +118,83 @@ class Trainer:
     def close(self) -> None:
         """Stop; a training under way is finished and thrown away."""
         self._tail.close()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._background.close()
         with contextlib.suppress(LogError):
             self._lease.release()
 
     def step(self) -> None:
-        """Take in what came, then do what is due: train, announce, send a delta."""
+        """Take in what came, then do what is due: train, announce, send a delta.
+
+        Nothing takes long, whatever came: what a delta can't hold waits for the next.
+        """
         self._take_in(self._tail.poll(self._patience(), READ_RECORDS))
         if not self._holds_lease():
             return
-        if self._training is not None:
-            if self._training.done():
-                self._finish_training(self._training)
-        elif isinstance(self._request, RollbackRequested):
-            self._roll_back(self._request)
+        self._tell_letters()
+        request = self._requests.newest
+        if self._background.is_busy:
+            if self._background.is_done:
+                self._finish_training()
+        elif isinstance(request, RollbackRequested):
+            self._roll_back(request)
         elif self._is_due():
             self._start_training()
-        if monotonic() >= self._next_delta:
-            self._next_delta = monotonic() + self._settings.delta_every_s
-            self._send_delta()
+        self._send_deltas()
 
     # Following
 
     def _patience(self) -> float:
         """Return how long a turn may wait for records."""
-        if self._training is not None or not self._is_caught_up:
-            return 0.05
-        return min(LEASE_EVERY_S, self._settings.delta_every_s)
+        if self._background.is_busy or not self._is_caught_up:
+            longest = 0.05
+        else:
+            longest = min(LEASE_EVERY_S, self._settings.delta_every_s)
+        due = longest
+        if self._deltas is not None and self._deltas.is_open:
+            due = min(due, self._next_delta - monotonic())
+        if self._deltas is not None and self._deltas.n_products:
+            due = min(due, self._next_products - monotonic())
+        return max(0.0, due)
 
     def _take_in(self, records: list[Record]) -> None:
-        rows = []
+        rows, products = [], []
         for record in records:
             if record.topic == self._changelog:
                 rows.append(record)
+            elif record.topic == CATALOGUE:
+                products.append(record)
             else:
-                self._read_control(record)
+                self._requests.read(record)
         groups = self._follower.apply(rows)
         if self._follower.is_stale:
             self._start_over()
             return
-        for group in groups:
-            if group.users:
-                self._schedule.moved()
-                if self._deltas is not None:
-                    self._deltas.touch(group.users, group.touches)
-                if self._training is not None:
-                    self._since_snapshot.append(group)
+        self._take_groups([group for group in groups if group.users])
+        if products:
+            self._take_products(products)
         if not self._is_caught_up and self._has_reached(self._target):
             self._is_caught_up = True
             log.info(
-                "histories followed users=%d events=%d",
+                "log followed users=%d events=%d products=%d",
                 len(self._follower.users),
                 self._follower.n_events,
+                len(self._products.items),
             )
+
+    def _take_groups(self, groups: list[Group]) -> None:
+        for group in groups:
+            self._schedule.moved()
+            if self._deltas is not None:
+                self._deltas.touch(group.users, group.touches)
+            if self._background.is_busy:
+                self._since_snapshot.append(group)
+
+    def _take_products(self, records: list[Record]) -> None:
+        self._schedule.moved()
+        changed, letters = self._products.apply(records)
+        self._letters.extend(letters)
+        if self._deltas is not None:
+            self._deltas.change(changed, self._products.items)
 
     def _start_over(self) -> None:
         """Read all histories again: a user was forgotten while they were read, nobody knows who."""
@@ -271,9 +202,9 @@ class Trainer:
         self._stand_by()
         self._is_caught_up = False
         self._next_lease = 0.0
-        self._forgotten = []
+        self._requests.forgotten = []
         self._follower = Follower(forgetting(self._log).finished)
-        for tp in self._sources:
+        for tp in (*self._rows, TopicPartition(CONTROL, 0)):
             self._tail.seek(tp, self._log.earliest(*tp))
             self._target[tp] = self._log.high_watermark(*tp)
 
@@ -281,21 +212,16 @@ class Trainer:
         positions = self._tail.positions()
         return all(positions.get(tp, 0) >= offset for tp, offset in target.items())
 
-    def _read_control(self, record: Record) -> None:
-        if record.value is None:
+    def _tell_letters(self) -> None:
+        """Append the dead letters of catalogue records that no earlier run has told of."""
+        letters = list(self._letters)
+        if not letters:
             return
-        try:
-            asked = _decode_control(record.value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("control record not read offset=%d error=%s", record.offset, error)
-            return
-        if isinstance(asked, TrainingRequested | RollbackRequested):
-            self._request = asked
-            self._is_held = isinstance(asked, RollbackRequested)
-        elif isinstance(asked, Forgotten):
-            self._forgotten.append(asked)
-            tp = TopicPartition(self._changelog, asked.partition)
-            self._awaited[tp] = self._log.high_watermark(*tp)
+        log.warning("catalogue records passed over n=%d last=%s", len(letters), letters[-1].detail)
+        self._log.append([NewRecord(DEAD_LETTERS, None, _encode(each), 0) for each in letters])
+        self._letters.clear()
+        for letter in letters:
+            N_DEAD_LETTERS.labels(letter.reason).inc()
 
     # Being the one
 
@@ -315,174 +241,143 @@ class Trainer:
         self._is_active = False
         self._deltas = None
         self._serving = None
-        self._training = None
+        self._background.drop()
         self._since_snapshot = []
 
     def _resume(self) -> None:
         """Go on from what the log says: its newest generation, or generation 0."""
-        feed = ModelFeed(self._log, self._store)
+        feed = ModelFeed(self._log, self._store, is_serving=False)
         try:
             moved, stored = feed.newest(), feed.newest(with_deltas=False)
         finally:
             feed.close()
         log.info("trainer active generation=%s", None if stored is None else stored.number)
-        self._schedule.trained(0)
         snapshot = self._snapshot()
         if moved is None or stored is None:
-            self._publish(self._train(snapshot, 0, None, None), 0.0)
+            self._schedule.trained(0, len(snapshot.catalogue))
+            trained = self._background.first(snapshot)
+            self._publish(trained, Deltas(trained), 0.0)
             return
         self._serving = stored
+        self._letters = deque(
+            (each for each in self._letters if each.offset >= moved.catalogue_offset), MAX_LETTERS
+        )
+        self._schedule.trained(0, len(stored.details))
         trained, unknown = resume(moved, snapshot)
         self._deltas = Deltas(trained)
         self._deltas.touch(unknown.users, unknown.touches)
+        self._go_on_with_products(self._deltas, stored, moved)
         if stored.offsets == snapshot.offsets:
-            self._schedule.trained(snapshot.n_events)
-        if self._request is not None and self._answered(self._request):
-            self._request = None
+            self._schedule.trained(snapshot.n_events, len(stored.details))
         n_users = announcement(self._log, stored.number).n_users
-        self._forgotten = [
-            each
-            for each in self._forgotten
-            if not _is_without(each, stored.offsets, n_users, snapshot)
-        ]
+        self._requests.resume(stored.offsets, n_users, snapshot)
 
-    def _answered(self, request: TrainingRequested | RollbackRequested) -> bool:
-        """Return whether a generation came after a request."""
-        end = self._log.high_watermark(MODELS, 0)
-        at = max(self._log.earliest(MODELS, 0), end - READ_RECORDS)
-        for record in self._log.read(MODELS, 0, at, READ_RECORDS):
-            with contextlib.suppress(msgspec.DecodeError):
-                announced = msgspec.json.decode(record.value or b"", type=ModelRecord)
-                if (
-                    isinstance(announced, GenerationAnnounced)
-                    and announced.created_ts >= request.requested_ts
-                ):
-                    return True
-        return False
+    def _go_on_with_products(self, deltas: Deltas, stored: Generation, moved: Generation) -> None:
+        """Let new deltas know what earlier ones told of products, and what is still to tell."""
+        products = self._products
+        untold = products.since(moved.catalogue_offset)
+        told = products.since(stored.catalogue_offset).keys() - untold.keys()
+        deltas.knew({name: products.items[name] for name in told if name in products.items})
+        deltas.change(untold, products.items, again=True)
 
     # Training
 
     def _is_due(self) -> bool:
         """Whether to train now: asked to, or enough is new, it has settled, and nothing was rolled back."""
-        if self._serving is None or not self._is_caught_up:
+        requests = self._requests
+        if not self._is_caught_up or not self._has_reached(requests.awaited):
             return False
-        if not self._has_reached(self._awaited):
-            return False
-        if self._request is not None:
+        if requests.newest is not None:
             return True
-        if self._is_held:
+        if requests.is_held:
             return False
-        return bool(self._forgotten) or self._schedule.is_due(self._follower.n_events)
+        return bool(requests.forgotten) or self._schedule.is_due(
+            self._follower.n_events, len(self._products.items)
+        )
 
     def _snapshot(self) -> Snapshot:
-        """Return the histories as they are now; later changes leave it alone."""
+        """Return histories and products as they are now; later changes leave it alone."""
         offsets = {str(p): offset for p, offset in sorted(self._follower.offsets.items())}
-        return Snapshot(dict(self._follower.users), offsets, self._follower.n_events)
+        return Snapshot(
+            dict(self._follower.users),
+            offsets,
+            self._follower.n_events,
+            dict(self._products.items),
+            frozenset(self._products.withdrawn),
+            self._products.next_offset,
+        )
 
     def _start_training(self) -> None:
-        parent = self._serving
-        if parent is None:
+        if self._serving is None:
             return
         snapshot = self._snapshot()
         self._since_snapshot = []
-        asked = isinstance(self._request, TrainingRequested) and self._request.force
-        # Adopted whatever the gate says: the serving one knows what must be forgotten.
-        self._is_forced = asked or bool(self._forgotten)
-        self._request = None
-        self._forgotten = []
-        self._schedule.trained(snapshot.n_events)
-        self._started_at = monotonic()
-        number = parent.number + 1
-        self._announcer.tell("training", number, detail=f"{len(snapshot.users)} users")
-        self._training = self._thread.submit(self._train_and_judge, snapshot, number, parent)
+        is_forced = self._requests.is_forced
+        self._requests.answered()
+        is_enough = snapshot.n_events >= self._settings.train_min_events
+        self._schedule.trained(snapshot.n_events if is_enough else 0, len(snapshot.catalogue))
+        self._background.start(snapshot, self._serving, is_forced=is_forced)
 
-    def _train_and_judge(self, snapshot: Snapshot, number: int, parent: Generation) -> Judged:
-        trained = self._train(snapshot, number, parent, self._announcer.tell)
-        half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
-        judgement = judge(trained.generation, parent, trained.held, half_life_ms)
-        return Judged(trained, judgement)
-
-    def _train(
-        self,
-        snapshot: Snapshot,
-        number: int,
-        parent: Generation | None,
-        tell: Callable[..., None] | None,
-    ) -> Trained:
-        begun = perf_counter()
-        chosen = self._chosen
-        if parent is None or snapshot.n_events < self._settings.train_min_events:
-            chosen = {**chosen, "n_factors": 0}
-        total = int(self._chosen["iterations"])
-
-        def progress(iteration: Iteration) -> None:
-            if tell is not None:
-                tell(
-                    "training",
-                    number,
-                    iteration=iteration.number,
-                    iterations=total,
-                    seconds=perf_counter() - begun,
-                    detail=iteration.note,
-                )
-
-        return train(
-            snapshot,
-            number=number,
-            parent=parent,
-            chosen=chosen,
-            seed=self._settings.seed,
-            callback=progress,
-        )
-
-    def _finish_training(self, training: Future[Judged]) -> None:
+    def _finish_training(self) -> None:
         """Publish what a training gave, unless the gate holds it back.
 
         While the log is unavailable, the result is kept for the next turn.
         """
-        seconds = monotonic() - self._started_at
         try:
-            trained, judgement = training.result()
-            if not judgement.is_adopted and not self._is_forced:
-                self._reject(trained.generation, judgement, seconds)
-                return
-            self._publish(trained, seconds, judgement=judgement)
+            candidate = self._background.result()
+            number, judgement = candidate.trained.generation.number, candidate.judgement
+            if candidate.is_adopted:
+                self._publish(
+                    candidate.trained,
+                    candidate.deltas,
+                    candidate.seconds,
+                    kept=candidate.kept,
+                    judgement=judgement,
+                )
+            else:
+                log.warning("model not adopted generation=%d reason=%s", number, judgement.reason)
+                self._announcer.tell(
+                    "rejected", number, seconds=candidate.seconds, detail=judgement.reason
+                )
         except LogError:
             raise
         except Exception as error:  # the serving generation goes on; the next training may do
             log.exception("training failed")
-            self._announcer.tell("failed", 0, seconds=seconds, detail=str(error))
+            self._announcer.tell("failed", 0, detail=str(error))
         else:
-            if self._deltas is not None:
+            if self._deltas is not None and candidate.is_adopted:
                 for group in self._since_snapshot:
                     self._deltas.touch(group.users, group.touches)
-        self._training = None
-        self._since_snapshot = []
-
-    def _reject(self, candidate: Generation, judgement: Judgement, seconds: float) -> None:
-        """Go on with the serving generation."""
-        log.warning("model not adopted generation=%d reason=%s", candidate.number, judgement.reason)
-        self._announcer.tell("rejected", candidate.number, seconds=seconds, detail=judgement.reason)
-        self._training = None
+        self._background.drop()
         self._since_snapshot = []
 
     def _publish(
         self,
         trained: Trained,
+        deltas: Deltas,
         seconds: float,
         *,
+        kept: Kept | None = None,
         judgement: Judgement | None = None,
         copies: int | None = None,
     ) -> None:
-        self._announcer.generation(trained, seconds, judgement=judgement, copies=copies)
-        self._serving = trained.generation
-        self._deltas = Deltas(trained)
+        """Announce a generation, and let deltas tell what it does not know."""
+        self._announcer.generation(
+            trained,
+            kept or self._announcer.keep(trained.generation),
+            seconds,
+            judgement=judgement,
+            copies=copies,
+        )
+        self._serving, self._deltas = trained.generation, deltas
         held = trained.untold(self._follower.users)
-        self._deltas.touch(held.users, held.touches)
+        deltas.touch(held.users, held.touches)
+        products = self._products
+        deltas.change(products.since(trained.generation.catalogue_offset), products.items)
 
     def _roll_back(self, request: RollbackRequested) -> None:
         """Serve an older generation again, as a new one that copies it, until a training is asked for."""
-        self._request = None
+        self._requests.newest = None
         serving = self._serving
         if serving is None:
             return
@@ -493,46 +388,32 @@ class Trainer:
             self._announcer.tell("rejected", request.generation, detail=f"no rollback: {error}")
             return
         copied, unknown = resume(copy_of(old, serving.number + 1), self._snapshot())
-        self._publish(copied, 0.0, copies=request.generation)
-        if self._deltas is not None:
-            self._deltas.touch(unknown.users, unknown.touches)
+        deltas = Deltas(copied)
+        self._publish(copied, deltas, 0.0, copies=request.generation)
+        deltas.touch(unknown.users, unknown.touches)
 
-    def _send_delta(self) -> None:
-        if self._deltas is None:
+    # Deltas
+
+    def _send_deltas(self) -> None:
+        """Send a delta of what users did, then one of what became of products, if they are due.
+
+        Users come first: a catalogue that is imported waits for them, a part of it at a time.
+        """
+        deltas = self._deltas
+        if deltas is None:
             return
-        delta = self._deltas.make(
-            self._follower.users, self._follower.offsets, now_ms=self._clock_ms()
-        )
-        if delta is not None:
-            self._announcer.delta(delta)
-
-
-def _is_without(
-    forgotten: Forgotten, offsets: Mapping[str, int], n_users: int, now: Snapshot
-) -> bool:
-    """Return whether a generation surely never knew a user who was forgotten.
-
-    At the very offset of the forgetting only the number of users tells, and only if nothing came since.
-    """
-    offset = offsets.get(str(forgotten.partition), 0)
-    if offset == forgotten.at_offset:
-        return offset == 0 or (offsets == now.offsets and n_users == len(now.users))
-    return offset > forgotten.at_offset or offset == 0
-
-
-@contextlib.contextmanager
-def _signals(stopping: threading.Event) -> Iterator[None]:
-    """Set an event on SIGTERM and SIGINT; nothing where this is not the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        every_s, now = self._settings.delta_every_s, monotonic()
+        offsets, now_ms = self._follower.offsets, self._clock_ms()
+        if now >= self._next_delta:
+            moved = deltas.make(self._follower.users, offsets, now_ms=now_ms)
+            self._next_delta = now if deltas.n_untold else now + every_s
+            if moved is not None:
+                self._announcer.delta(moved)
+        if deltas.n_products and now >= self._next_products:
+            products = self._products
+            changed = deltas.make_products(
+                products.items, products.next_offset, offsets, now_ms=now_ms
+            )
+            self._next_products = now if deltas.n_products else now + every_s / 2
+            if changed is not None:
+                self._announcer.delta(changed)

@@ -6,7 +6,8 @@ taken in the order of their ids, items keep their parent's rows, new ones follow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,23 +17,33 @@ from scipy import sparse
 
 from recstream.core.als import ALS, Iteration
 from recstream.core.als_model import ALSModel
+from recstream.core.content import ContentModel
 from recstream.core.gate import HeldOut, hold_out
 from recstream.core.history import row
 from recstream.core.matrix import grown, stack
-from recstream.core.model import Generation
+from recstream.core.model import Generation, details_of
+from recstream.core.neighbours import behaviour_of
 from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity, popularity_of
 from recstream.core.records import Item
-from recstream.errors import InvalidSetting
+from recstream.errors import InvalidSetting, ModelMismatch
 from recstream.settings import Settings
+from recstream.stream.contents import Contents
 from recstream.stream.follower import Group, Touch, UserRows
 
 DEFAULT_POPULARITY_WEIGHT = 0.2
 """β where neither settings nor a search chose one; prequential replays settle between 0.1 and 0.5."""
 WARM_ITERATIONS = 4
 """A warm start needs fewer iterations than one from noise."""
+RARE = 20
+"""Items with at most this many users are drawn to what their content says once the training ended."""
+DEFAULT_NEIGHBOUR_WEIGHT = 0.3
+"""Worth of the neighbour terms in units of a typical score."""
 _OURS = frozenset(
     {
+        "content",
+        "content_weight",
+        "behaviour_weight",
         "popularity_weight",
         "popularity_unit",
         "half_life_ms",
@@ -86,6 +97,8 @@ class Trained:
     loss : float or None
     held : HeldOut
         What was kept out of the training to judge it by.
+    contents : Contents or None
+        What the items are like; None where the catalogue was not looked at.
     """
 
     generation: Generation
@@ -95,6 +108,7 @@ class Trained:
     popularity: Popularity
     loss: float | None
     held: HeldOut
+    contents: Contents | None = None
 
     @property
     def n_interactions(self) -> int:
@@ -129,6 +143,9 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "popularity_weight": settings.popularity_weight
         if settings.popularity_weight is not None
         else DEFAULT_POPULARITY_WEIGHT,
+        "content_weight": DEFAULT_NEIGHBOUR_WEIGHT,
+        "behaviour_weight": DEFAULT_NEIGHBOUR_WEIGHT,
+        "content": True,
         "hold_out": True,
         **settings.hyperparameters,
     }
@@ -147,6 +164,7 @@ def train(
     chosen: Mapping[str, Any],
     seed: int,
     callback: Callable[[Iteration], object] | None = None,
+    content_of: Generation | None = None,
 ) -> Trained:
     """Return the next generation.
 
@@ -159,18 +177,24 @@ def train(
         As its artifact has it, without deltas. Its items keep their rows; factors of the same
         length are where the training starts.
     chosen : mapping
-        From `hyperparameters`; ``n_factors`` of 0 ranks by popularity alone, and ``hold_out`` keeps
-        the newest entries for `recstream.core.gate.judge`.
+        From `hyperparameters`; ``n_factors`` of 0 ranks without factors, ``content`` of False
+        leaves it to deltas to tell what items are like, and ``hold_out`` keeps the newest entries
+        for `recstream.core.gate.judge`.
     seed : int
     callback : callable, optional
         Receives every iteration.
+    content_of : Generation, optional
+        Take all that comes of the catalogue from this one, instead of the snapshot.
     """
-    user_ids, items, matrix, popularity, held = _materialise(
+    found = _materialise(
         snapshot,
         () if parent is None else parent.items,
         float(chosen["half_life_ms"]),
+        products=(snapshot.catalogue if content_of is None else content_of.details).keys(),
         is_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
     )
+    items, matrix = found.items, found.matrix
+    threads = int(chosen["threads"]) or os.cpu_count() or 1
     model, loss, used = None, None, dict(chosen)
     if chosen["n_factors"] > 0 and (matrix.data > 0).any():
         init = None if parent is None else parent.model
@@ -186,8 +210,18 @@ def train(
             if callback is not None:
                 callback(iteration)
 
-        model = _trainer(chosen, seed, used["iterations"]).fit(matrix, init=init, callback=tell)
+        model = fit_touched(_trainer(chosen, seed, used["iterations"]), matrix, init, tell)
         loss = losses[-1]
+    if content_of is None:
+        facts = _facts(snapshot, items, parent)
+        contents = _contents(facts, model, threads) if chosen.get("content", True) else None
+        near = None if contents is None else contents.neighbours(threads=threads)
+    else:
+        facts = Known.of(content_of, items)
+        contents = Contents.from_arrays(content_of.content_arrays, len(items))
+        near = content_of.content.copy()
+    if model is not None and contents is not None:
+        model = _drawn(model, matrix, contents, threads)
     used["popularity_unit"] = 1.0 if model is None else typical_score(model, matrix)
     generation = Generation(
         number=number,
@@ -196,10 +230,117 @@ def train(
         hyperparameters=used,
         seed=seed,
         items=items,
-        bias=popularity.bias(popularity_weight(used)),
+        bias=found.popularity.bias(popularity_weight(used)),
         model=None if model is None else serving(model),
+        details=facts.details,
+        withdrawn=facts.withdrawn,
+        content=near,
+        behaviour=behaviour_of(*found.entries, len(items), threads=threads),
+        content_arrays=None if contents is None else contents.arrays(),
+        catalogue_offset=snapshot.catalogue_offset,
     )
-    return Trained(generation, model, user_ids, matrix, popularity, loss, held)
+    return Trained(
+        generation, model, found.user_ids, matrix, found.popularity, loss, found.held, contents
+    )
+
+
+def fit_touched(
+    als: ALS,
+    matrix: sparse.csr_matrix,
+    init: ALSModel | None,
+    callback: Callable[[Iteration], object],
+) -> ALSModel:
+    """Train on the items that somebody touched; the others have factors of zero.
+
+    So the factors are the same whatever else a catalogue holds.
+    """
+    counts = np.bincount(matrix.indices[matrix.data > 0.0], minlength=matrix.shape[1])
+    touched = np.flatnonzero(counts)
+    if len(touched) == len(counts):
+        return als.fit(matrix, init=init, callback=callback)
+    if init is not None:
+        known = touched[touched < init.n_items]
+        init = _with_factors(init, init.item_factors[known], init.item_counts[known])
+    model = als.fit(matrix[:, touched], init=init, callback=callback)
+    factors = np.zeros((len(counts), model.n_factors), np.float32)
+    factors[touched] = model.item_factors
+    return _with_factors(model, factors, counts)
+
+
+def _with_factors(
+    model: ALSModel, factors: NDArray[np.float32], counts: NDArray[np.int64]
+) -> ALSModel:
+    """Return a model of other items, all else equal."""
+    return ALSModel(
+        np.ascontiguousarray(factors),
+        counts,
+        objective=model.objective,
+        mean_user_count=model.mean_user_count,
+        mean_item_count=model.mean_item_count,
+        user_factors=model.user_factors,
+        user_counts=model.user_counts,
+        spectrum=model.spectrum,
+        missing_total=model.missing_total,
+    )
+
+
+class Known(NamedTuple):
+    """What a generation knows of the catalogue: items by row, what lists need of them, which are gone."""
+
+    items: list[Item | None]
+    details: dict[str, Item]
+    withdrawn: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, generation: Generation, items: Sequence[str]) -> Known:
+        """Return those of a generation, for the same items.
+
+        Raises
+        ------
+        ModelMismatch
+            The items are others.
+        """
+        if generation.items != list(items):
+            raise ModelMismatch(
+                f"generation {generation.number} has {generation.n_items} items, others than the "
+                f"{len(items)} of the log"
+            )
+        return cls([], dict(generation.details), generation.withdrawn)
+
+
+def _facts(snapshot: Snapshot, items: Sequence[str], parent: Generation | None) -> Known:
+    """Return what the catalogue says of items; what it deleted stays so until it comes back."""
+    catalogue = snapshot.catalogue
+    withdrawn = np.array([item in snapshot.withdrawn for item in items], np.bool_)
+    if parent is not None:
+        gone = np.flatnonzero(parent.withdrawn).tolist()
+        withdrawn[[row for row in gone if items[row] not in catalogue]] = True
+    found = [catalogue.get(item) for item in items]
+    details = {each.item: details_of(each) for each in found if each is not None}
+    return Known(found, details, withdrawn)
+
+
+def _contents(facts: Known, model: ALSModel | None, threads: int) -> Contents:
+    """Return the features of items, and the map from them to factors if there are any."""
+    factors, counts = (None, None) if model is None else (model.item_factors, model.item_counts)
+    content = ContentModel.fit(facts.items, factors, counts, threads=threads)
+    return Contents(content, content.features(facts.items))
+
+
+def _drawn(
+    model: ALSModel, matrix: sparse.csr_matrix, contents: Contents, threads: int
+) -> ALSModel:
+    """Return a model whose rare items are drawn to what their content says, as deltas do it."""
+    counts = model.item_counts
+    rare = np.flatnonzero((counts <= RARE) & (np.diff(contents.features.indptr) > 0))
+    if not len(rare) or not contents.model.n_factors:
+        return model
+    columns = matrix.tocsc()[:, rare].T.tocsr()
+    columns.eliminate_zeros()
+    factors = model.fold_in_items(
+        columns, prior=contents.model.prior(contents.features[rare]), threads=threads
+    )
+    return model.with_items(rare.astype(np.int32), factors, counts=counts[rare])
 
 
 def popularity_weight(used: Mapping[str, Any]) -> float:
@@ -235,6 +376,7 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
     """
     half_life_ms = float(generation.hyperparameters["half_life_ms"])
     found = _materialise(snapshot, generation.items, half_life_ms, is_closed=True)
+    contents = Contents.from_arrays(generation.content_arrays, n_of_features(generation))
     model = generation.model
     if model is not None:
         model = ALSModel(
@@ -260,7 +402,14 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
             users.append(user)
             touches += unknown
     trained = Trained(
-        generation, model, found.user_ids, found.matrix, found.popularity, None, found.held
+        generation,
+        model,
+        found.user_ids,
+        found.matrix,
+        found.popularity,
+        None,
+        found.held,
+        contents,
     )
     return trained, Group(tuple(users), tuple(sorted(touches)))
 
@@ -271,6 +420,7 @@ class _Material(NamedTuple):
     matrix: sparse.csr_matrix
     popularity: Popularity
     held: HeldOut
+    entries: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
 
 
 def _materialise(
@@ -278,30 +428,33 @@ def _materialise(
     known: Sequence[str],
     half_life_ms: float,
     *,
+    products: Collection[str] = (),
     is_closed: bool = False,
     is_held_out: bool = False,
 ) -> _Material:
     """Return users, items, the matrix of the two, what is popular, and what was held out.
 
-    With ``is_closed``, only the known items count.
+    Products are items, whether anybody touched them or not. With ``is_closed``, only the known items
+    count. ``entries`` are users' numbers, item rows and times of what counts.
     """
     user_ids = sorted(snapshot.users)
     histories = [snapshot.users[user].history(user) for user in user_ids]
     ids = {entry.item for history in histories for entry in history.entries()}
     held = hold_out(histories) if is_held_out else HeldOut(histories, {})
     histories = held.histories
-    items = list(known) if is_closed else grown(known, ids)
+    items = list(known) if is_closed else grown(known, ids.union(products))
     rows = {item: at for at, item in enumerate(items)}
     matrix = stack([row(history, rows, half_life_ms) for history in histories], len(items))
     seen = [
-        (rows[entry.item], entry.at_ms)
-        for history in histories
+        (user, rows[entry.item], entry.at_ms)
+        for user, history in enumerate(histories)
         for entry in history.entries()
         if entry.weight > 0.0 and entry.item in rows
     ]
-    entries = np.array(seen, np.int64).reshape(-1, 2)
-    popularity = popularity_of(entries[:, 0], entries[:, 1], len(items))
-    return _Material(user_ids, items, matrix, popularity, held)
+    owners, columns, at_ms = np.array(seen, np.int64).reshape(-1, 3).T
+    popularity = popularity_of(columns, at_ms, len(items))
+    entries = (owners, columns.astype(np.int32), at_ms)
+    return _Material(user_ids, items, matrix, popularity, held, entries)
 
 
 def serving(model: ALSModel) -> ALSModel:
@@ -315,6 +468,12 @@ def serving(model: ALSModel) -> ALSModel:
         spectrum=model.spectrum,
         missing_total=model.missing_total,
     )
+
+
+def n_of_features(generation: Generation) -> int:
+    """Return how many items' features an artifact holds; items that deltas added follow."""
+    indptr = generation.content_arrays.get("features.indptr")
+    return 0 if indptr is None else len(indptr) - 1
 
 
 def _trainer(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:

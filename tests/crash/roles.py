@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import recstream.bridge.server
-import recstream.stream.trainer
+import recstream.stream.trainer_role
 import recstream.stream.worker
 from recstream.core.events import Event, encode, from_timestamp_ms
 from recstream.log.embedded import EmbeddedLog
@@ -37,7 +37,7 @@ PACE_S = 0.005
 
 RUN: dict[str, Callable[[Settings], None]] = {
     "worker": recstream.stream.worker.run,
-    "trainer": recstream.stream.trainer.run,
+    "trainer": recstream.stream.trainer_role.run,
     "bridge": recstream.bridge.server.run,
 }
 

@@ -24,6 +24,7 @@ from recstream.replay.retrain import DerivedStore, retrain
 from recstream.stream.rules import read_timeline
 
 N_USERS, N_ITEMS, N_EACH = 150, 40, 14
+USELESS = {"regularization": 1e9, "content_weight": 0.0, "behaviour_weight": 0.0}
 
 
 def tastes(*, from_event: int = 0, n_each: int = N_EACH, seed: int = 0) -> list[dict]:
@@ -100,7 +101,7 @@ def test_what_was_held_out_reaches_the_items_as_the_first_delta(place, trainer) 
 def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_told(
     place, trainer
 ) -> None:
-    trainer._chosen |= {"regularization": 1e9}
+    trainer._background._chosen |= USELESS
 
     ask(place, TrainingRequested(id="bad", requested_ts=NOW_MS))
     work(trainer, lambda: told(place)[-1].state == "rejected")
@@ -111,7 +112,7 @@ def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_told(
 
 
 def test_a_candidate_is_adopted_by_force(place, trainer) -> None:
-    trainer._chosen |= {"regularization": 1e9}
+    trainer._background._chosen |= USELESS
 
     announced = train(place, trainer, force=True)
 

@@ -67,7 +67,7 @@ def test_the_next_generation_is_without_the_user_and_comes_by_itself(place):
     assert newest(place).n_users == USERS - 1
     again = place.trainer("b")
     work(again, lambda: again.generation is not None)
-    assert again._forgotten == []
+    assert again._requests.forgotten == []
     again.close()
 
 

@@ -1,0 +1,143 @@
+"""Step 5 of the flow: what items are like, as the trainer holds it: with a generation, and between two.
+
+`Contents` are made with a generation and go into its artifact; `LiveContents` follow the catalogue
+from there, so that a product of this second has features, prior factors and neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recstream.core.content import ContentModel, FeatureIndex
+from recstream.core.kernels.pool import pool
+from recstream.core.neighbours import WIDTH, Neighbours
+from recstream.core.records import Item
+from recstream.errors import ArtifactCorrupt
+
+_CHUNK = 512
+_FEATURES = ("indptr", "indices", "data")
+
+
+class Contents(NamedTuple):
+    """A generation's features.
+
+    Attributes
+    ----------
+    model : ContentModel
+    features : (m, n_features) CSR
+        By item row; empty where an item has no facts.
+    """
+
+    model: ContentModel
+    features: sparse.csr_matrix
+
+    def neighbours(self, *, threads: int = 1) -> Neighbours:
+        """Return each item's nearest ones by content."""
+        n_items = self.features.shape[0]
+        index = self.indexed()
+        rows = np.full((n_items, WIDTH), -1, np.int32)
+        weights = np.zeros((n_items, WIDTH), np.float32)
+
+        def fill(first: int) -> None:
+            part = slice(first, min(first + _CHUNK, n_items))
+            rows[part], weights[part] = self.model.similar(
+                self.features[part], index, WIDTH, exclude=np.arange(part.start, part.stop)
+            )
+
+        with pool(threads) as workers:
+            workers.run(fill, range(0, n_items, _CHUNK))
+        return Neighbours(rows, weights)
+
+    def indexed(self) -> FeatureIndex:
+        """Return an index of all items."""
+        index = self.model.index()
+        index.add(np.arange(self.features.shape[0]), self.features)
+        return index
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return them as named arrays: `recstream.core.model.Generation.content_arrays`."""
+        return {
+            **{f"model.{name}": array for name, array in self.model.arrays().items()},
+            **{f"features.{name}": getattr(self.features, name) for name in _FEATURES},
+        }
+
+    @classmethod
+    def from_arrays(cls, named: Mapping[str, NDArray[Any]], n_items: int) -> Contents | None:
+        """Return what `arrays` described, None for no arrays.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            A name, shape or type is not what it must be.
+        """
+        if not named:
+            return None
+        model = ContentModel.from_arrays(
+            {
+                name.removeprefix("model."): array
+                for name, array in named.items()
+                if name.startswith("model.")
+            }
+        )
+        try:
+            features = sparse.csr_matrix(
+                tuple(named[f"features.{name}"] for name in reversed(_FEATURES)),
+                shape=(n_items, model.n_features),
+            )
+            features.check_format()
+        except (KeyError, ValueError, TypeError) as error:
+            raise ArtifactCorrupt(f"item features don't fit together: {error}") from error
+        features.has_sorted_indices = features.has_canonical_format = True
+        return cls(model, features)
+
+
+class LiveContents:
+    """Features of the items as lists know them, deltas included.
+
+    Parameters
+    ----------
+    contents : Contents
+        Of the generation.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self.model = contents.model
+        self._index = contents.indexed()
+
+    def features(self, items: Sequence[Item | None]) -> sparse.csr_matrix:
+        """Return the features of items as they are now; a row depends on its item alone."""
+        return self.model.features(items)
+
+    def alike(self, row: int, features: sparse.csr_matrix, at: int) -> bool:
+        """Return whether an item has the features that a row of a matrix holds."""
+        if row >= len(self._index):
+            return False
+        old = self._index.features(np.array([row]))
+        part = slice(features.indptr[at], features.indptr[at + 1])
+        return np.array_equal(old.indices, features.indices[part]) and np.array_equal(
+            old.data, features.data[part]
+        )
+
+    def put(self, rows: NDArray[np.int32], features: sparse.csr_matrix) -> None:
+        """Let items have these features from now on."""
+        self._index.add(rows, features)
+
+    def prior(self, rows: NDArray[np.int32]) -> NDArray[np.float32] | None:
+        """Return the factors that the items' content suggests; None where there is no map to them."""
+        if not self.model.n_factors:
+            return None
+        out = np.zeros((len(rows), self.model.n_factors), np.float32)
+        known = rows < len(self._index)
+        out[known] = self.model.prior(self._index.features(rows[known]))
+        return out
+
+    def near(
+        self, rows: NDArray[np.int32], features: sparse.csr_matrix
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the items nearest to each, itself left out."""
+        return self.model.similar(features, self._index, WIDTH, exclude=rows)
