@@ -3,15 +3,17 @@
 `evaluate` replays a stream in the order of time. Before an event counts, its user is folded in from
 the history so far and all known items are scored as the product scores them::
 
-    score_ui = x_u · y_i + β log(prior_i)                             (items not seen)
-    score_ui = g x_u · y_i + β log(prior_i + h_ui)                    (seen items, with `repeat`)
+    score_ui = x_u · y_i + w near_ui + β log(prior_i)                 (items not seen)
+    score_ui = g x_u · y_i + w near_ui + β log(prior_i + h_ui)        (seen items, with `repeat`)
 
+``near`` is `recstream.core.neighbours.gather` of what comes close to what in histories,
 ``prior`` is `recstream.core.recency.Popularity`, ``h_ui`` the chance of a return,
 `recstream.core.recency.Returns`. The place of the item
 that came is noted; then the event is counted, its user and its item are folded in, and from time
-to time the model is trained again from where it stands.
+to time the model is trained again from where it stands, and neighbours anew.
 
-β and g come from a grid: all are ranked with, and what did best *so far* is in force. A figure therefore never depends on an event that was still to come.
+β, g and w come from a grid: all are ranked with, and what did best *so far* is in force. A figure
+therefore never depends on an event that was still to come.
 
 Folding in happens every `Recipe.update_every` events, as deltas do in the product; histories,
 popularity and what is seen are exact at every event.
@@ -19,31 +21,27 @@ popularity and what is seen are exact at every event.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel
-from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.kernels.jit import compiled
-from recstream.core.recency import (
-    HALF_LIVES,
-    RETURN_BINS,
-    TINY,
-    count_in_place,
-    credit_in_place,
-    return_chance,
-    returns_in_place,
-)
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s
+from recstream.core.neighbours import Neighbours, behaviour_of
+from recstream.core.placing import replay_events
+from recstream.core.recency import HALF_LIVES, RETURN_BINS
 from recstream.core.scale import Proportions
 from recstream.core.tally import Rows, Tally
 from recstream.errors import InvalidInput
 
 __all__ = [
+    "BEHAVIOUR_WEIGHTS",
     "BETAS",
     "Prequential",
     "Recipe",
@@ -56,6 +54,8 @@ __all__ = [
 
 BETAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 1e4)
 """Worths of popularity to choose from, in units of `typical_score`: from none to nothing else."""
+BEHAVIOUR_WEIGHTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""Worths of behaviour neighbours to choose from, in the same units."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class Recipe:
         Worths of popularity to choose from.
     repeat : bool
         Whether seen items may be recommended again.
+    behaviour_weights : tuple of float
+        Worths w of behaviour neighbours to choose from.
     own_gains : tuple of float
         Worths g of ``x·y`` for seen items to choose from, where they may be recommended.
     update_every : int
@@ -123,16 +125,17 @@ class Recipe:
     history_half_life: float = 10.0
     half_lives: tuple[float, ...] = HALF_LIVES
     betas: tuple[float, ...] = BETAS
+    behaviour_weights: tuple[float, ...] = BEHAVIOUR_WEIGHTS
     repeat: bool = False
     own_gains: tuple[float, ...] = (0.0, 1.0)
     update_every: int = 32
     grow: float = 0.1
     seed: int = 0
 
-    def options(self) -> list[tuple[float, float]]:
-        """Return the pairs of β and g to choose from."""
+    def options(self) -> list[tuple[float, float, float]]:
+        """Return the triples of β, g and w to choose from."""
         gains = self.own_gains if self.repeat else (1.0,)
-        return [(beta, gain) for beta in self.betas for gain in gains]
+        return list(itertools.product(self.betas, gains, self.behaviour_weights))
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,8 @@ class Prequential:
     credit : (K + 1,) float64
         Of the memories at the end.
     trainings : int
+    behaviour_weight : float
+        w, likewise.
     """
 
     ranks: Int32s
@@ -161,6 +166,7 @@ class Prequential:
     own_gain: float
     credit: Float64s
     trainings: int
+    behaviour_weight: float = 0.0
 
     def recall(self, k: int) -> float:
         """Return the share of events whose item stood in the first k places."""
@@ -251,12 +257,15 @@ def evaluate(
         grid[part] = run.step(part)
         ranks[part] = grid[part, best]
         gains += soft_hits(grid[part]).sum(axis=0)
+    beta, own_gain, behaviour_weight = options[int(np.argmax(gains))]
     return Prequential(
         ranks[begin:],
         grid[begin:],
-        *options[int(np.argmax(gains))],
+        beta,
+        own_gain,
         run.prior.credit,
         trainings,
+        behaviour_weight,
     )
 
 
@@ -280,7 +289,10 @@ class _Run:
             np.zeros(n_items, np.bool_),
         )
         self.user_factors = np.zeros((n_users, recipe.n_factors), np.float32)
-        self.options = np.array(recipe.options(), np.float64)
+        pairs = [(beta, gain) for beta, gain, weight in recipe.options()]
+        self.options = np.array(pairs[:: len(recipe.behaviour_weights)], np.float64)
+        self.behaviour_weights = np.array(recipe.behaviour_weights, np.float64)
+        self.near = Neighbours.empty(n_items)
         self.model: ALSModel | None = None
         self.threads = threads
         self.unit = 1.0
@@ -323,6 +335,10 @@ class _Run:
         if self.model.user_factors is not None:
             self.user_factors[:n_users] = self.model.user_factors
         self.unit = typical_score(self.model, matrix)
+        if self.behaviour_weights.any():
+            self.near = behaviour_of(
+                *self.tally.entries(), len(self.near), threads=self.threads or 1
+            )
 
     def step(self, part: slice) -> Int32s:
         """Recommend, check and learn for a batch of events; return the places for every β."""
@@ -354,10 +370,10 @@ class _Run:
             scores = np.zeros((len(users), 0), np.float32)
         else:
             scores = model.fold_in(rows.csr(n_items)) @ model.item_factors.T
-        ranks = np.zeros((len(users), len(self.options)), np.int32)
-        options = self.options * [self.unit, 1.0]
-        _replay(self.prior, items, rows, scores, options, self.recipe.repeat, ranks)
-        return ranks
+        ranks = np.zeros((len(users), len(self.options), len(self.behaviour_weights)), np.int32)
+        grid = _Grid(self.options * [self.unit, 1.0], self.behaviour_weights * self.unit)
+        _replay(self.prior, items, rows, scores, self.near, grid, self.recipe.repeat, ranks)
+        return ranks.reshape(len(users), -1)
 
 
 def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
@@ -377,130 +393,28 @@ def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
     return max(total / max(1, len(users)), 1e-6)
 
 
+class _Grid(NamedTuple):
+    """Options in the size of this model's scores: pairs of β and g, and each w."""
+
+    options: Float64s
+    behaviour_weights: Float64s
+
+
 def _replay(
     prior: _Prior,
     items: Int32s,
     rows: Rows,
     scores: Float32s,
-    options: Float64s,
+    near: Neighbours,
+    grid: _Grid,
     repeat: bool,
     ranks: Int32s,
 ) -> None:
     """Rank and count a batch of events in compiled code."""
-    _replay_events(
-        items, rows.indptr, rows.indices, rows.counts, rows.ages, scores, options, repeat,
+    replay_events(
+        items, rows.indptr, rows.indices, rows.weights, rows.counts, rows.ages, scores,
+        near.rows, near.weights, *grid, repeat,
         prior.sums, prior.totals, prior.credit, prior.landmark, prior.half_lives,
         prior.hits, prior.chances, prior.known, prior.clock, ranks,
     )  # fmt: skip
     prior.clock += len(items)
-
-
-@compiled
-def _replay_events(
-    items: Int32s,
-    indptr: Int64s,
-    indices: Int32s,
-    counts: Int64s,
-    ages: Int64s,
-    scores: Float32s,
-    options: Float64s,
-    repeat: bool,
-    sums: Float64s,
-    totals: Float64s,
-    credit: Float64s,
-    landmark: Float64s,
-    half_lives: Float64s,
-    hits: Float64s,
-    chances: Float64s,
-    known: NDArray[np.bool_],
-    clock: int,
-    ranks: Int32s,
-) -> None:
-    """For each event: rank its item for every option, credit what expected it, count it."""
-    prior = np.zeros(len(known))
-    dots = np.zeros(len(known))
-    own_dots = np.zeros(len(known))
-    allowed = np.zeros(len(known), np.bool_)
-    worth = np.zeros(len(totals) + 1)
-    n_known = known.sum()
-    for e in range(len(items)):
-        item = items[e]
-        row = slice(indptr[e], indptr[e + 1])
-        own, done, since = indices[row], counts[row], ages[row]
-        came = _find(own, item)
-        _weigh(totals, credit, n_known, worth)
-        part = 1.0
-        if known[item] and repeat and came >= 0:
-            habit = return_chance(hits, chances, done[came], since[came])
-            part = _expected(sums, worth, item)
-            part /= part + habit
-        if came >= 0 and not repeat:
-            ranks[e] = -1
-        elif known[item] and scores.shape[1] > 0:
-            for i in range(scores.shape[1]):
-                allowed[i] = known[i]
-                dots[i] = scores[e, i]
-                own_dots[i] = 0.0
-                prior[i] = _expected(sums, worth, i)
-            for a in range(len(own)):
-                allowed[own[a]] = repeat
-                own_dots[own[a]] = dots[own[a]]
-                prior[own[a]] += return_chance(hits, chances, done[a], since[a])
-            _place(item, scores.shape[1], dots, own_dots, prior, allowed, options, ranks[e])
-        if known[item]:
-            credit_in_place(sums, totals, credit, clock, item, part)
-        returns_in_place(hits, chances, done, since, came)
-        count_in_place(sums, totals, landmark, half_lives, clock, item)
-        clock += 1
-        n_known += not known[item]
-        known[item] = True
-
-
-@compiled
-def _find(items: Int32s, item: int) -> int:
-    """Return where an item is, -1 where it is not."""
-    for place in range(len(items)):
-        if items[place] == item:
-            return place
-    return -1
-
-
-@compiled
-def _weigh(totals: Float64s, credit: Float64s, n_known: int, worth: Float64s) -> None:
-    """Write what one unit of each memory's sums adds to the prior, and the uniform share."""
-    for k in range(len(totals)):
-        worth[k] = credit[k] / max(totals[k], TINY)
-    worth[-1] = credit[-1] / max(1, n_known)
-
-
-@compiled
-def _expected(sums: Float64s, worth: Float64s, item: int) -> float:
-    """Return the prior of an item."""
-    value = float(worth[-1])
-    for k in range(sums.shape[1]):
-        value += worth[k] * sums[item, k]
-    return value
-
-
-@compiled
-def _place(
-    item: int,
-    n_items: int,
-    dots: Float64s,
-    own_dots: Float64s,
-    prior: Float64s,
-    allowed: NDArray[np.bool_],
-    options: Float64s,
-    ranks: Int32s,
-) -> None:
-    """Write the item's place among allowed items, equal scores by row, for every option."""
-    popular = math.log(prior[item])
-    ranks[:] = 1
-    for i in range(n_items):
-        if allowed[i] and i != item:
-            ahead = dots[i] - dots[item]
-            own = own_dots[i] - own_dots[item]
-            more = math.log(prior[i]) - popular
-            for b in range(len(options)):
-                gap = ahead - (1.0 - options[b, 1]) * own + options[b, 0] * more
-                ranks[b] += gap > 0.0 or (gap == 0.0 and i < item)

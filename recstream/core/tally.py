@@ -90,6 +90,11 @@ class Tally:
         )  # fmt: skip
         return _cut(rows, filled)
 
+    def entries(self) -> tuple[Int32s, Int32s, Int32s]:
+        """Return the user and the item of each entry, and the user's event it was touched by last."""
+        filled = self._entries[: int(self._n_entries[0])]
+        return filled["user"].copy(), filled["item"].copy(), filled["at"].copy()
+
     def user_rows(self, users: Int32s) -> Rows:
         """Return the rows of users as they are now."""
         rows = _empty_rows(len(users), int(self._users["size"][users].sum()))

@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 
 from recstream.core.als import ALS
+from recstream.core.placing import place
 from recstream.core.prequential import (
     Prequential,
     Recipe,
@@ -198,3 +199,55 @@ def test_a_stream_is_ordered_by_time_and_numbered_by_first_appearance() -> None:
 def test_bad_input_says_what_was_expected(call: object, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()
+
+
+def made_up_sessions(n_sessions: int = 400, seed: int = 0):
+    """Short sessions along a ring of items that are all equally popular."""
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, 60, n_sessions)
+    users = np.repeat(np.arange(n_sessions), 3)
+    items = (starts[:, None] + np.arange(3)).ravel() % 60
+    return stream_of(users, items, np.arange(len(users)))
+
+
+def test_what_follows_what_in_sessions_is_found() -> None:
+    stream = made_up_sessions()
+
+    ours = evaluate(stream, SMALL, threads=1)
+    without = evaluate(stream, replace(SMALL, behaviour_weights=(0.0,)), threads=1)
+
+    assert ours.behaviour_weight > 0.0
+    assert ours.mrr() > 1.3 * without.mrr()
+
+
+def test_a_weight_of_none_is_a_score_without_neighbours() -> None:
+    stream = made_up_sessions(100)
+    both = replace(SMALL, betas=(0.1, 0.2), behaviour_weights=(0.0, 3.0))
+
+    with_them = evaluate(stream, both, threads=1)
+    without = evaluate(stream, replace(both, behaviour_weights=(0.0,)), threads=1)
+
+    assert both.options() == [(0.1, 1.0, 0.0), (0.1, 1.0, 3.0), (0.2, 1.0, 0.0), (0.2, 1.0, 3.0)]
+    np.testing.assert_array_equal(with_them.grid[:, [0, 2]], without.grid)
+    assert (with_them.grid[:, 1] != with_them.grid[:, 0]).any()
+
+
+def test_places_are_those_of_sorting_the_score_written_out() -> None:
+    rng = np.random.default_rng(7)
+    n = 30
+    dots, prior = rng.integers(0, 4, n) / 4, rng.random(n)
+    own_dots = np.where(rng.random(n) < 0.3, dots, 0.0)
+    near = np.where(rng.random(n) < 0.5, rng.integers(0, 4, n) / 4, 0.0)
+    allowed = rng.random(n) < 0.8
+    options = np.array([[0.0, 1.0], [0.5, 0.0], [1e12, 1.0]])
+    weights = np.array([0.0, 0.5, 8.0])
+
+    for item in np.flatnonzero(allowed).tolist():
+        ranks = np.zeros((3, 3), np.int32)
+        place(item, n, dots, own_dots, near, prior, allowed, options, weights, ranks)
+
+        for b, (beta, gain) in enumerate(options):
+            for w, weight in enumerate(weights):
+                score = dots - (1 - gain) * own_dots + beta * np.log(prior) + weight * near
+                order = sorted(np.flatnonzero(allowed).tolist(), key=lambda i: (-score[i], i))
+                assert ranks[b, w] == 1 + order.index(item)
