@@ -36,6 +36,7 @@ _PASSWORD_CODES = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
+_REASONS = _PASSWORD_CODES | {KafkaError._SSL}  # noqa: SLF001
 
 PASSING_CODES = {
     KafkaError.BROKER_NOT_AVAILABLE,
@@ -146,7 +147,8 @@ class Problems:
         """Take an error that concerns no single call; told to the log at most every ten seconds."""
         now_s = time.monotonic()
         with self._lock:
-            if self._last is None or self._last.code() not in _PASSWORD_CODES:
+            # A connection that was refused for a reason is also lost, which tells less.
+            if self._last is None or self._last.code() not in _REASONS or error.code() in _REASONS:
                 self._last = error
             if now_s - self._told_s < _QUIET_S:
                 return
@@ -169,7 +171,7 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
         return InvalidInput(f"Kafka, {doing}: {text}; a record may have {MAX_RECORD_BYTES} bytes")
     if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
         return NotFound(f"Kafka, {doing}: {text}; create the topics first")
-    if behind is not None and behind.code() in _PASSWORD_CODES | {KafkaError._SSL}:  # noqa: SLF001
+    if behind is not None and behind.code() in _REASONS:
         code, text = behind.code(), behind.str()
     elif behind is not None and error.code() != behind.code():
         text = f"{text} ({behind.str()})"

@@ -1,0 +1,35 @@
+"""What is said when Kafka can't be used: the reason, and not what it led to."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from recstream.errors import LogUnavailable
+from recstream.log.kafka.client import Problems
+
+LOST = KafkaError(KafkaError._TRANSPORT, "Broker transport failure")
+REASONS = [
+    KafkaError(KafkaError._SSL, "certificate verify failed"),
+    KafkaError(KafkaError._AUTHENTICATION, "invalid credentials"),
+]
+
+
+@pytest.mark.parametrize("reason", REASONS, ids=["certificate", "password"])
+def test_a_reason_is_said_also_when_the_connection_was_lost_since(reason: KafkaError) -> None:
+    problems = Problems()
+    for error in (LOST, reason, LOST):
+        problems(error)
+
+    said = problems.translate(KafkaException(LOST), "asking for topics")
+
+    assert isinstance(said, LogUnavailable)
+    assert reason.str() in str(said)
+
+
+def test_the_newest_reason_is_the_one_said() -> None:
+    problems = Problems()
+    for error in REASONS:
+        problems(error)
+
+    assert "invalid credentials" in str(problems.translate(KafkaException(LOST), "reading"))
