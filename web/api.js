@@ -1,7 +1,7 @@
 // @ts-check
 /** The bridge's REST interface, as far as the page asks it. */
 
-import { readRecs } from "./protocol.js";
+import { readRecs, readShelves } from "./protocol.js";
 
 /** @typedef {import("./state.js").Item} Item */
 
@@ -63,6 +63,23 @@ export class Api {
     return this.#get(`/v1/items/${encodeURIComponent(id)}`);
   }
 
+  /**
+   * Returns the items that the catalogue has, asked for all at once.
+   *
+   * @param {string[]} ids at most 200
+   * @returns {Promise<Item[]>}
+   */
+  async named(ids) {
+    // An id with a comma can't stand in a list of them.
+    const single = ids.filter((id) => id.includes(","));
+    const several = ids.filter((id) => !id.includes(","));
+    const parts = await Promise.all([
+      several.length > 0 ? this.#get("/v1/items", { ids: several.join(",") }) : { items: [] },
+      ...single.map((id) => this.item(id).then((item) => ({ items: [item] }))),
+    ]);
+    return parts.flatMap(({ items }) => items);
+  }
+
   /** @returns {Promise<Record<string, number>>} how many items each category has */
   async categories() {
     return (await this.#get("/v1/categories")).categories;
@@ -70,11 +87,36 @@ export class Api {
 
   /**
    * @param {string} id
-   * @returns {Promise<Item[]>}
+   * @returns {Promise<{isKnown: boolean, items: Item[],
+   *   likeness: Record<string, import("./state.js").Likeness[]>}>}
    */
   async similar(id) {
-    const { items } = await this.#get(`/v1/items/${encodeURIComponent(id)}/similar`, { n: 12 });
-    return items.map((/** @type {any} */ near) => near.details ?? { item: near.item });
+    const body = await this.#get(`/v1/items/${encodeURIComponent(id)}/similar`, { n: 12 });
+    /** @type {any[]} */
+    const near = body.items;
+    return {
+      isKnown: body.known,
+      items: near.map(({ item, details }) => details ?? { item }),
+      likeness: Object.fromEntries(near.map(({ item, why }) => [item, why ?? []])),
+    };
+  }
+
+  /**
+   * @param {string} user
+   * @param {number} skip places of the list that are shown elsewhere
+   */
+  async shelves(user, skip) {
+    const path = `/v1/users/${encodeURIComponent(user)}/shelves`;
+    return readShelves(await this.#get(path, { n: 4, items: 10, skip }));
+  }
+
+  /**
+   * @param {string} user
+   * @param {string} item
+   */
+  explanation(user, item) {
+    const path = `/v1/users/${encodeURIComponent(user)}/recommendations`;
+    return this.#get(`${path}/${encodeURIComponent(item)}/explanation`);
   }
 
   /**
@@ -120,13 +162,53 @@ export class Api {
     return { status: response.status, retryAfterS, body };
   }
 
-  async train() {
-    const response = await fetch("/v1/training-runs", {
-      method: "POST",
-      headers: this.#headers({ "content-type": "application/json" }),
-      body: "{}",
+  /**
+   * @param {"POST" | "PUT" | "DELETE"} method
+   * @param {string} path
+   * @param {unknown} [body]
+   * @returns {Promise<any>}
+   */
+  async #send(method, path, body) {
+    const response = await fetch(path, {
+      method,
+      headers: this.#headers(body === undefined ? {} : { "content-type": "application/json" }),
+      body: body === undefined ? null : JSON.stringify(body),
     });
     if (!response.ok) throw await problem(response);
+    return response.status === 204 ? null : response.json();
+  }
+
+  async train() {
+    await this.#send("POST", "/v1/training-runs", {});
+  }
+
+  /**
+   * Makes what a visitor did the user's own.
+   *
+   * @param {string} user
+   * @param {string} from
+   * @returns {Promise<number>} events
+   */
+  async merge(user, from) {
+    const path = `/v1/users/${encodeURIComponent(user)}/merge`;
+    return (await this.#send("POST", path, { from })).merged;
+  }
+
+  /** @param {Item} item */
+  putItem(item) {
+    return this.#send("PUT", `/v1/items/${encodeURIComponent(item.item)}`, item);
+  }
+
+  /** @returns {Promise<import("./steer-state.js").Document>} */
+  async steering() {
+    return (await this.#get("/v1/steering")).steering ?? {};
+  }
+
+  /** @param {import("./steer-state.js").Document} document */
+  async steer(document) {
+    const isEmpty = Object.keys(document).length === 0;
+    if (isEmpty) await this.#send("DELETE", "/v1/steering");
+    else await this.#send("PUT", "/v1/steering", document);
   }
 }
 

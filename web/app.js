@@ -4,23 +4,27 @@
 import { Api } from "./api.js";
 import { Outbox } from "./feedback.js";
 import { newEventId, newVisitor } from "./ids.js";
+import { Impressions, watchImpressions } from "./impressions.js";
+import { Loading, words } from "./loading.js";
 import { durableStore, recall, remember } from "./prefs.js";
 import { LiveSocket } from "./socket.js";
 import { UNCHANGED_AFTER_MS, initialState, reduce } from "./state.js";
+import { Steering } from "./steering.js";
 import { View } from "./view.js";
 
 /** @typedef {import("./state.js").State} State */
 
-const PAGE = 24;
-const POPULAR = 36;
-const FETCHES_AT_ONCE = 6;
-const RETRY_MS = 4000;
+/** Places of the list above the shelves: those are of what comes after them. */
+const ABOVE = 10;
+/** Lists that come in a burst ask for one set of shelves. */
+const SHELVES_AFTER_MS = 300;
 
 /** When to ask for the list that an event leads to, where it can't be pushed. */
 const PULL_AFTER_MS = [250, 1500, 5000];
 
-const token = takeToken();
+let token = takeToken();
 const api = new Api({ token });
+const loading = new Loading({ api, state: () => state, dispatch });
 const session = newEventId();
 const timers = {
   setTimeout: (/** @type {() => void} */ run, /** @type {number} */ ms) => setTimeout(run, ms),
@@ -45,24 +49,18 @@ function draw() {
   const [next, before] = [state, drawn];
   drawn = next;
   view.render(next, before);
-  if (next.recs !== before.recs) void ensureItems(mentioned(next));
-  if (next.activity !== before.activity) void ensureItems(next.activity.map(({ item }) => item));
-  if (hasFirstModel(next) && !hasFirstModel(before)) void refreshWindow();
+  if (next.recs !== before.recs) {
+    void loading.items(mentioned(next));
+    shelvesSoon();
+  }
+  if (next.activity !== before.activity) void loading.items(next.activity.map(({ item }) => item));
+  if (hasFirstModel(next) && !hasFirstModel(before)) void loading.window();
   if (next.arrival !== null && next.arrival !== before.arrival) measurePaint();
 }
 
 /** @param {State} shown */
 function hasFirstModel({ pipeline }) {
   return (pipeline?.model?.nInteractions ?? 0) > 0;
-}
-
-/** Puts what is popular in front, once a model knows; not under the eyes of somebody who reads. */
-async function refreshWindow() {
-  const { catalogue, popular } = state;
-  const isWindow = !catalogue.query && !catalogue.category && scrollY < innerHeight;
-  if (isWindow && popular.items.length === 0 && catalogue.status === "ready") {
-    await loadPage({ query: "", category: "", isMore: false });
-  }
 }
 
 /** Measures when the new order is on the screen: after the frame in which it was drawn. */
@@ -101,96 +99,6 @@ function firstUser() {
   return user;
 }
 
-// --- The catalogue -------------------------------------------------------------------------------
-
-/** @type {Map<string, Promise<void>>} */
-const fetching = new Map();
-/** @type {(() => void)[]} */
-const waiting = [];
-let nFetching = 0;
-
-/** @param {string[]} ids */
-async function ensureItems(ids) {
-  const missing = new Set(ids.filter((id) => id && !state.items[id] && !fetching.has(id)));
-  await Promise.all(
-    [...missing].map((id) => {
-      const promise = fetchItem(id).finally(() => fetching.delete(id));
-      fetching.set(id, promise);
-      return promise;
-    }),
-  );
-}
-
-/** @param {string} id */
-async function fetchItem(id) {
-  if (nFetching >= FETCHES_AT_ONCE) {
-    await new Promise((resolve) => waiting.push(() => resolve(undefined)));
-  }
-  nFetching += 1;
-  try {
-    dispatch({ type: "items", items: [await api.item(id)] });
-  } catch {
-    // Not in the catalogue, or not now: the id is shown, and asked for again with the next list.
-  } finally {
-    nFetching -= 1;
-    waiting.shift()?.();
-  }
-}
-
-/** The popular products lead where nothing was searched: an alphabet is no shop window. */
-async function loadPopular() {
-  const ids = await api.popular(POPULAR).catch(() => []);
-  await ensureItems(ids);
-  dispatch({ type: "popular", ids: ids.filter((id) => state.items[id] !== undefined) });
-}
-
-/** @param {{query: string, category: string, isMore: boolean}} page */
-async function loadPage({ query, category, isMore }) {
-  if (isMore && (state.catalogue.status === "loading" || state.catalogue.next === null)) return;
-  const cursor = isMore ? state.catalogue.next : null;
-  dispatch({ type: "catalogue-loading", query, category, isMore });
-  const isWindow = !query && !category && !isMore;
-  try {
-    const [page] = await Promise.all([
-      api.items({ query, category, cursor, limit: PAGE }),
-      isWindow ? loadPopular() : null,
-    ]);
-    const leading = isWindow ? state.popular.items.map((id) => state.items[id]) : [];
-    dispatch({
-      ...{ type: "catalogue-page", query, category, isMore, next: page.next },
-      items: [...leading, ...page.items],
-    });
-    const isFilling = isWindow && state.catalogue.items.length === 0;
-    if (isFilling) setTimeout(() => void loadCatalogue(), RETRY_MS);
-  } catch (error) {
-    dispatch({ type: "catalogue-failed", detail: words(error) });
-    setTimeout(() => {
-      const { catalogue } = state;
-      const isAsked = catalogue.query === query && catalogue.category === category;
-      if (isAsked && catalogue.status === "failed") void loadPage({ query, category, isMore });
-    }, RETRY_MS);
-  }
-}
-
-async function loadCatalogue() {
-  const { query, category } = state.catalogue;
-  void loadPage({ query, category, isMore: false });
-  try {
-    const sizes = Object.entries(await api.categories());
-    const categories = sizes
-      .sort(([a, m], [b, n]) => n - m || a.localeCompare(b))
-      .map(([name, nItems]) => ({ name, nItems }));
-    dispatch({ type: "categories", categories });
-  } catch {
-    // The chips are a convenience; the products say if the catalogue can't be read.
-  }
-}
-
-/** @param {unknown} error */
-function words(error) {
-  return error instanceof Error ? error.message : String(error);
-}
-
 // --- What the visitor does -----------------------------------------------------------------------
 
 const outbox = new Outbox({
@@ -216,16 +124,17 @@ const outbox = new Outbox({
 /**
  * @param {string} type
  * @param {string} item
- * @param {boolean} [isFromList]
+ * @param {string} [recId] the list that the item was taken from
  */
-function record(type, item, isFromList = false) {
+function record(type, item, recId = "") {
   const [atMs, wallMs] = [performance.now(), Date.now()];
   const event = {
     ...{ id: newEventId(), type, user: state.user, item, session },
     ts: new Date(wallMs).toISOString(),
-    ...(isFromList && state.recs?.rec_id ? { rec_id: state.recs.rec_id } : {}),
+    ...(recId ? { rec_id: recId } : {}),
   };
   dispatch({ type: "clicked", event, atMs, wallMs });
+  impressions.renew();
   setTimeout(
     () => dispatch({ type: "waited", atMs: performance.now() }),
     UNCHANGED_AFTER_MS + 50,
@@ -235,25 +144,72 @@ function record(type, item, isFromList = false) {
 
 /**
  * @param {string} item
- * @param {"grid" | "shelf" | "similar"} from
+ * @param {import("./cards.js").From} from
  */
 async function open(item, from) {
   const place = state.recs?.items.find((candidate) => candidate.item === item);
-  record(from === "shelf" ? "click" : "view", item, from === "shelf");
+  const lists = { shelf: state.recs?.rec_id, because: state.shelves?.rec_id };
+  const recId = from === "shelf" || from === "because" ? (lists[from] ?? "") : "";
+  record(recId ? "click" : "view", item, recId);
   dispatch({ type: "opened", item });
   if (place !== undefined) dispatch({ type: "explained", item, reasons: place.why });
-  void ensureItems([item, ...(place?.why ?? []).flatMap((reason) => reason.item ?? [])]);
+  void loading.items([item, ...(place?.why ?? []).flatMap((reason) => reason.item ?? [])]);
+  if (place !== undefined) void explain(item);
   try {
-    dispatch({ type: "similar", item, status: "ready", items: await api.similar(item) });
+    const { items, likeness } = await api.similar(item);
+    dispatch({ type: "similar", item, status: "ready", items, likeness });
   } catch (error) {
     dispatch({ type: "similar", item, status: "failed", items: [], detail: words(error) });
   }
 }
 
+/** @param {string} item */
+async function explain(item) {
+  try {
+    const explanation = await api.explanation(state.user, item);
+    dispatch({ type: "explained", item, explanation });
+    void loading.items(
+      explanation.because.slice(0, ABOVE).map((/** @type {any} */ part) => part.item),
+    );
+  } catch {
+    // The reasons of the list are there; the sum behind them is an extra.
+  }
+}
+
+/** @type {any} */
+let shelvesTimer = null;
+
+/** Asks for the shelves that go with the list shown, once lists stop coming. */
+function shelvesSoon() {
+  clearTimeout(shelvesTimer);
+  if (state.recs === null || state.recs.source === "popular") return;
+  shelvesTimer = setTimeout(() => void loadShelves(), SHELVES_AFTER_MS);
+}
+
+async function loadShelves() {
+  try {
+    const shelves = await api.shelves(state.user, ABOVE);
+    const mentions = shelves.shelves.flatMap(({ item, items }) => [item, ...items.map((one) => one.item)]);
+    await loading.items(mentions);
+    dispatch({ type: "shelves", shelves });
+  } catch {
+    // Shelves come again with the next list.
+  }
+}
+
+const impressions = new Impressions({
+  timers,
+  send: ({ rec_id: recId, items }) =>
+    void outbox.add({
+      ...{ id: newEventId(), type: "impression", user: state.user, items, session },
+      ...{ ts: new Date().toISOString(), rec_id: recId },
+    }),
+});
+
 /** Shows what an earlier visit could not send: it is on its way. */
 function showQueue() {
   const events = outbox.events
-    .filter(({ user }) => user === state.user)
+    .filter(({ user, type }) => user === state.user && type !== "impression")
     .map(({ id, type, item, ts }) => ({
       ...{ id, type, item, tsMs: Date.parse(ts), partition: null, offset: null },
       ...{ status: "queued", detail: "" },
@@ -270,17 +226,38 @@ async function loadHistory(user) {
   }
 }
 
-/** @param {string} user */
-function chooseUser(user) {
+/**
+ * @param {string} user
+ * @param {boolean} isMerging what was done so far becomes the user's
+ */
+async function chooseUser(user, isMerging) {
   if (user === state.user) return;
   if (token) {
     dispatch({ type: "notice", text: "The token in use says who is shopping." });
     return;
   }
+  impressions.flush();
+  if (isMerging) await merge(user, state.user);
   remember("user", user);
   socket.stop();
   dispatch({ type: "user", user });
   socket = connect(user);
+}
+
+/**
+ * @param {string} user
+ * @param {string} visitor
+ */
+async function merge(user, visitor) {
+  try {
+    await outbox.flush();
+    const merged = await api.merge(user, visitor);
+    if (merged === 0) return;
+    const what = merged === 1 ? "The click" : `The ${merged} clicks`;
+    dispatch({ type: "notice", text: `${what} you made as a visitor came along.` });
+  } catch (error) {
+    dispatch({ type: "notice", text: `What you did as a visitor stays there: ${words(error)}` });
+  }
 }
 
 async function train() {
@@ -364,20 +341,22 @@ function connect(user) {
 
 const view = new View(document.body, {
   open: (item, from) => void open(item, from),
-  act: (type, item) => record(type, item),
+  act: (type, item, recId) => record(type, item, recId),
   close: () => state.opened !== null && dispatch({ type: "closed" }),
   search: (query) => {
     if (query === state.catalogue.query) return;
-    void loadPage({ query, category: state.catalogue.category, isMore: false });
+    void loading.page({ query, category: state.catalogue.category, isMore: false });
   },
-  choose: (category) => void loadPage({ query: state.catalogue.query, category, isMore: false }),
+  choose: (category) =>
+    void loading.page({ query: state.catalogue.query, category, isMore: false }),
   more: () => {
     const { query, category } = state.catalogue;
-    void loadPage({ query, category, isMore: true });
+    void loading.page({ query, category, isMore: true });
   },
+  steer: new Steering({ api, state: () => state, dispatch, now: () => performance.now() }),
   train: () => void train(),
   forget: (item) => record("remove", item),
-  chooseUser,
+  chooseUser: (user, isMerging) => void chooseUser(user, isMerging),
   retry: () => {
     socket.retryNow();
     void outbox.flush();
@@ -387,8 +366,19 @@ const view = new View(document.body, {
 /** @type {LiveSocket} */
 let socket = connect(state.user);
 view.render(state, state);
-void loadCatalogue();
+void loading.catalogue();
 showQueue();
+watchImpressions(view.lists, (recId, item) => impressions.seen(recId, item));
+addEventListener("pagehide", () => impressions.flush());
+// A newer token comes the way the first one did; the connection goes on, or comes back, with it.
+addEventListener("hashchange", () => {
+  const newer = takeToken();
+  if (!newer) return;
+  token = newer;
+  api.token = newer;
+  socket.refresh();
+  void outbox.flush();
+});
 void outbox.start();
 addEventListener("online", () => {
   socket.reconnect();

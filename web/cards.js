@@ -9,8 +9,9 @@ import { priceOf, titleOf } from "./words.js";
 /**
  * @typedef {import("./state.js").State} State
  * @typedef {import("./state.js").Item} Item
- * @typedef {{open: (item: string, from: "grid" | "shelf" | "similar") => void,
- *   act: (type: string, item: string) => void}} Handlers
+ * @typedef {"grid" | "shelf" | "because" | "similar"} From
+ * @typedef {{open: (item: string, from: From) => void,
+ *   act: (type: string, item: string, recId?: string) => void}} Handlers
  */
 
 /** @type {{type: string, name: string, label: string, done: string}[]} */
@@ -125,6 +126,7 @@ export function updateCard(card, id, state) {
   setText(find(card, "open"), title);
   setText(find(card, "price"), priceOf(item));
   setAttribute(card, "data-reaction", state.reactions[id] ?? null);
+  setAttribute(card, "data-new", id in state.fresh ? "" : null);
   updateActions(card, title, state.reactions[id]);
 }
 
@@ -133,17 +135,19 @@ export function updateCard(card, id, state) {
  *
  * @param {string} id
  * @param {Handlers} handlers
+ * @param {From} [from]
  */
-export function createMini(id, handlers) {
+export function createMini(id, handlers, from = "similar") {
   return html(
     "li",
     { class: "mini" },
     html("div", { class: "mini-picture", "data-part": "picture" }),
     html("button", {
       ...{ type: "button", class: "mini-open", "data-part": "open" },
-      onclick: () => handlers.open(id, "similar"),
+      onclick: () => handlers.open(id, from),
     }),
     html("span", { class: "price", "data-part": "price" }),
+    html("span", { class: "mini-why", "data-part": "why" }),
   );
 }
 
@@ -151,10 +155,12 @@ export function createMini(id, handlers) {
  * @param {HTMLElement} card
  * @param {string} id
  * @param {State} state
+ * @param {string} [why]
  */
-export function updateMini(card, id, state) {
+export function updateMini(card, id, state, why = "") {
   const item = state.items[id] ?? { item: id };
   updatePicture(find(card, "picture"), item);
   setText(find(card, "open"), titleOf(state.items, id));
   setText(find(card, "price"), priceOf(item));
+  setText(find(card, "why"), why);
 }

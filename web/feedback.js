@@ -8,8 +8,8 @@
  */
 
 /**
- * @typedef {{id: string, type: string, user: string, item: string, ts: string, value?: number,
- *   session?: string, rec_id?: string}} ShopEvent
+ * @typedef {{id: string, type: string, user: string, item?: string, items?: string[], ts: string,
+ *   value?: number, session?: string, rec_id?: string}} ShopEvent
  * @typedef {{getItem: (key: string) => string | null, setItem: (key: string, value: string) => void,
  *   removeItem: (key: string) => void, key: (index: number) => string | null, readonly length: number}} Store
  * @typedef {{accepted: number, duplicates: number,
@@ -31,6 +31,8 @@ import { backoffMs } from "./socket.js";
 const PREFIX = "recstream.outbox.";
 const BATCH = 100;
 const MOST_QUEUED = 1000;
+/** Impressions are dropped, clicks are not, while so many events wait. */
+const BUSY = 50;
 
 /** Answers that would come again however often one asks: halve the batch, then give the event up. */
 const UNREADABLE = new Set([400, 413, 415]);
@@ -72,6 +74,7 @@ export class Outbox {
    * @param {ShopEvent} event
    */
   add(event) {
+    if (event.type === "impression" && this.#events.size >= BUSY) return this.flush();
     if (this.#events.size >= MOST_QUEUED) {
       const [oldest] = this.#events.keys();
       this.#forget(oldest);
@@ -185,7 +188,8 @@ export class Outbox {
    */
   #tell(trouble, retryInMs) {
     this.#trouble = trouble;
-    this.options.onStatus({ queued: this.#events.size, trouble, retryInMs });
+    const queued = this.events.filter(({ type }) => type !== "impression").length;
+    this.options.onStatus({ queued, trouble, retryInMs });
   }
 }
 

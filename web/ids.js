@@ -22,9 +22,9 @@ export function newEventId() {
   return ulid(Date.now(), crypto.getRandomValues(new Uint8Array(16)));
 }
 
-/** Returns a user id that nobody has used yet. */
+/** Returns a user id that nobody has used yet and nobody can guess: who knows it may merge it. */
 export function newVisitor() {
-  return `visitor-${ulid(Date.now(), crypto.getRandomValues(new Uint8Array(16))).slice(-6).toLowerCase()}`;
+  return `visitor-${ulid(Date.now(), crypto.getRandomValues(new Uint8Array(16))).slice(-16).toLowerCase()}`;
 }
 
 /**

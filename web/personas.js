@@ -4,6 +4,9 @@
 import { find, html, keyed, setAttribute, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { hash, newVisitor } from "./ids.js";
+import { plural } from "./words.js";
+
+const VISITOR = "visitor-";
 
 /** @type {{user: string, name: string}[]} */
 const REGULARS = [
@@ -17,7 +20,7 @@ const REGULARS = [
 export function nameOf(user) {
   const regular = REGULARS.find((known) => known.user === user);
   if (regular !== undefined) return regular.name;
-  return user.startsWith("visitor-") ? "New visitor" : user;
+  return user.startsWith(VISITOR) ? "New visitor" : user;
 }
 
 /**
@@ -32,14 +35,15 @@ function updateAvatar(avatar, user) {
 export class Personas {
   /**
    * @param {ParentNode} root
-   * @param {{choose: (user: string) => void}} handlers
+   * @param {{choose: (user: string, isMerging: boolean) => void}} handlers
    */
   constructor(root, { choose }) {
     this.root = root;
     const popover = find(root, "personas");
     const pick = (/** @type {string} */ user) => {
       popover.hidePopover();
-      choose(user);
+      const isMerging = !find(root, "merge").hidden && find(root, "merge-choice").checked;
+      choose(user, isMerging && !user.startsWith(VISITOR));
     };
     const entries = [...REGULARS, { user: "", name: "New visitor" }];
     find(root, "persona-caret").append(icon("down"));
@@ -75,7 +79,10 @@ export class Personas {
   }
 
   /** @param {import("./state.js").State} state */
-  render({ user }) {
+  render({ user, activity }) {
+    const n = activity.filter(({ status }) => status !== "refused").length;
+    find(this.root, "merge").hidden = !user.startsWith(VISITOR) || n === 0;
+    setText(find(this.root, "merge-text"), `Take along what you did as a visitor (${plural(n, "event")})`);
     setText(find(this.root, "persona-name"), nameOf(user));
     setAttribute(find(this.root, "persona"), "title", user);
     updateAvatar(find(this.root, "persona-avatar"), user);

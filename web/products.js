@@ -65,7 +65,8 @@ export class Products {
     const isSame =
       state.catalogue === before.catalogue &&
       state.items === before.items &&
-      state.reactions === before.reactions;
+      state.reactions === before.reactions &&
+      state.fresh === before.fresh;
     if (isSame && this.grid.childElementCount > 0) return;
     keyed(
       this.grid,

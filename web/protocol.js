@@ -7,7 +7,10 @@
 export const SUBPROTOCOL = "recstream.v1";
 
 /**
- * @typedef {{kind: string, item?: string, event?: string, share?: number}} Reason
+ * @typedef {{kind: string, item?: string, event?: string, share?: number, shared?: string[]}} Reason
+ * @typedef {{item: string, event: string, items: {item: string, share: number,
+ *   shared: string[]}[]}} ShelfOf
+ * @typedef {{rec_id: string, user: string, generation: number, shelves: ShelfOf[]}} Shelves
  * @typedef {{item: string, rank: number, was: number, score: number, why: Reason[]}} Place
  * @typedef {{event_id: string, event_ts: number, appended_ts: number, folded_ts: number,
  *   published_ts: number}} Lineage
@@ -22,8 +25,10 @@ export const SUBPROTOCOL = "recstream.v1";
  *   seconds: number, detail: string}} Training
  * @typedef {{generation: number, nUsers: number, nItems: number, nInteractions: number,
  *   trainSeconds: number, createdMs: number}} Model
+ * @typedef {{events: number, hit10: number, mrr: number}} Score
+ * @typedef {Score & {name: string, shown: number, clicked: number}} ArmResult
  * @typedef {{type: "pipeline", epoch: string, offset: number, generation: number | null, delta: number,
- *   model: Model | null, training: Training | null, nWorkers: number, nEvents: number, lag: number,
+ *   model: Model | null, training: Training | null, predicted: Score | null, arms: ArmResult[], nWorkers: number, nEvents: number, lag: number,
  *   nConnections: number}} Pipeline
  * @typedef {{type: "log", topic: string, partition: number, offset: number, ts: number,
  *   key: string | null, value: any}} LogMessage
@@ -135,19 +140,72 @@ export function readRecs(value) {
 }
 
 /**
- * Returns how the newest events were predicted, all of them together; null before the first.
+ * Returns the body of `GET /v1/users/{user}/shelves`.
  *
- * @param {unknown} boards
- * @returns {{events: number, hit10: number} | null}
+ * @param {unknown} value
+ * @returns {Shelves}
  */
-function readScore(boards) {
-  const all = boards == null ? null : takeObject(boards, ".prequential").all;
-  if (all == null) return null;
-  const score = takeObject(all, ".prequential.all");
+export function readShelves(value) {
+  const body = takeObject(value, "$");
+  return {
+    rec_id: take(body, "rec_id", "string"),
+    user: take(body, "user", "string"),
+    generation: take(body, "generation", "number"),
+    shelves: takeArray(body.shelves, ".shelves").map((one) => {
+      const shelf = takeObject(one, ".shelves[]");
+      return {
+        item: take(shelf, "item", "string"),
+        event: take(shelf, "event", "string"),
+        items: takeArray(shelf.items, ".items").map((each) => {
+          const place = takeObject(each, ".items[]");
+          return {
+            item: take(place, "item", "string"),
+            share: take(place, "share", "number"),
+            shared: takeArray(place.shared ?? [], ".shared").map(String),
+          };
+        }),
+      };
+    }),
+  };
+}
+
+/**
+ * Returns how events were predicted.
+ *
+ * @param {unknown} board
+ * @returns {Score}
+ */
+function readScore(board) {
+  const score = takeObject(board, ".prequential[]");
   return {
     events: take(score, "events", "number"),
     hit10: take(takeObject(score.hits, ".hits"), "10", "number", 0),
+    mrr: take(score, "mrr", "number", 0),
   };
+}
+
+const ARM = "arm:";
+
+/**
+ * Returns the results of an A/B test, an arm each.
+ *
+ * @param {Record<string, any>} boards
+ * @param {Record<string, any>} clicks
+ * @returns {ArmResult[]}
+ */
+function readArms(boards, clicks) {
+  const judged = Object.keys(boards).filter((name) => name.startsWith(ARM));
+  const names = new Set([...judged.map((name) => name.slice(ARM.length)), ...Object.keys(clicks)]);
+  return [...names].sort().map((name) => {
+    const board = boards[ARM + name];
+    const through = takeObject(clicks[name] ?? {}, ".clicks[]");
+    return {
+      name,
+      ...(board === undefined ? { events: 0, hit10: 0, mrr: 0 } : readScore(board)),
+      shown: take(through, "shown", "number", 0),
+      clicked: take(through, "clicked", "number", 0),
+    };
+  });
 }
 
 /**
@@ -160,6 +218,7 @@ function readPipeline(value) {
   const body = takeObject(value, "$");
   const model = body.model == null ? null : takeObject(body.model, ".model");
   const training = body.training == null ? null : takeObject(body.training, ".training");
+  const boards = takeObject(body.prequential ?? {}, ".prequential");
   return {
     type: "pipeline",
     epoch: take(body, "epoch", "string", ""),
@@ -182,7 +241,8 @@ function readPipeline(value) {
       seconds: take(training, "seconds", "number", 0),
       detail: take(training, "detail", "string", ""),
     },
-    predicted: readScore(body.prequential),
+    predicted: boards.all === undefined ? null : readScore(boards.all),
+    arms: readArms(boards, takeObject(body.clicks ?? {}, ".clicks")),
     nWorkers: takeArray(body.workers ?? [], ".workers").length,
     nEvents: take(body, "events", "number", 0),
     lag: take(body, "lag", "number", 0),

@@ -39,7 +39,10 @@ function createPlace(id, handlers) {
       "button",
       {
         ...{ type: "button", class: "place-hide", title: "Not for me", "data-part": "hide" },
-        onclick: () => handlers.act("dislike", id),
+        onclick: (/** @type {Event} */ event) => {
+          const place = /** @type {HTMLElement} */ (event.currentTarget).closest("li");
+          handlers.act("dislike", id, place?.dataset.rec);
+        },
       },
       icon("close"),
       html("span", { class: "visually-hidden", "data-part": "hide-text" }),
@@ -56,6 +59,7 @@ function updatePlace(element, place, state) {
   const item = state.items[place.item] ?? { item: place.item };
   const title = titleOf(state.items, place.item);
   const reason = reasonText(place.why, state.items, item.category ?? "");
+  setAttribute(element, "data-rec", state.recs?.rec_id ?? null);
   setText(find(element, "rank"), String(place.rank));
   updatePicture(find(element, "picture"), item);
   setText(find(element, "open"), title);

@@ -86,6 +86,15 @@ export class LiveSocket {
     this.#connect();
   }
 
+  /** Tells the bridge of a newer token, or comes back with it if the old one has ended the connection. */
+  refresh() {
+    const { token } = this.options.identity();
+    if (!token) return;
+    if (this.#quietMs > 0 && this.#transport !== null) {
+      this.#transport.send(encode({ type: "refresh", token }));
+    } else this.retryNow();
+  }
+
   /** Gives the connection up and makes a new one; for when the network says that it has changed. */
   reconnect() {
     if (this.#isStopped) return;

@@ -6,7 +6,9 @@
  * page are actions alike; an unknown type throws.
  */
 
+import { NOTHING, reduceCatalogue } from "./catalogue-state.js";
 import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
+import { NO_STEERING, reduceSteering } from "./steer-state.js";
 
 /**
  * @typedef {import("./protocol.js").Recs} Recs
@@ -21,8 +23,13 @@ import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
  * @typedef {Loaded & {query: string, category: string, next: string | null}} Catalogue
  * @typedef {{id: string, type: string, item: string, tsMs: number, partition: number | null,
  *   offset: number | null, status: "queued" | "logged" | "refused", detail: string}} Activity
+ * @typedef {import("./steer-state.js").Steer} Steer
+ * @typedef {import("./protocol.js").Shelves} Shelves
  * @typedef {Click & {user: string, position: {partition: number, offset: number} | null}} Pending
  * @typedef {{click: Pending, recs: Recs, receivedMs: number, receivedWallMs: number}} Arrival
+ * @typedef {{item: string, similar: Loaded, likeness: Record<string, Likeness[]>,
+ *   reasons: import("./protocol.js").Reason[] | null, explanation: any}} Opened
+ * @typedef {{kind: string, share: number, shared?: string[]}} Likeness
  * @typedef {import("./protocol.js").Pipeline} Pipeline
  * @typedef {import("./protocol.js").LogMessage} LogMessage
  * @typedef {{
@@ -45,7 +52,10 @@ import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
  *   categories: {name: string, nItems: number}[],
  *   catalogue: Catalogue,
  *   popular: Loaded,
- *   opened: {item: string, similar: Loaded, reasons: import("./protocol.js").Reason[] | null} | null,
+ *   opened: Opened | null,
+ *   shelves: Shelves | null,
+ *   steer: Steer,
+ *   fresh: Record<string, number>,
  *   notice: {text: string, serial: number},
  * }} State
  */
@@ -57,9 +67,6 @@ const PENDING_KEPT = 50;
 
 /** A click whose list has not come after this long changed nothing that is shown. */
 export const UNCHANGED_AFTER_MS = 3000;
-
-/** @type {Loaded} */
-const NOTHING = Object.freeze({ status: "idle", items: [], error: "" });
 
 /**
  * Returns the state before anything is known.
@@ -89,6 +96,9 @@ export function initialState(user) {
     catalogue: { ...NOTHING, query: "", category: "", next: null },
     popular: NOTHING,
     opened: null,
+    shelves: null,
+    steer: NO_STEERING,
+    fresh: {},
     notice: { text: "", serial: 0 },
   };
 }
@@ -192,20 +202,6 @@ function acknowledged(state, ids, position, refused) {
 }
 
 /**
- * @param {State} state
- * @param {Item[]} items
- */
-function withItems(state, items) {
-  if (items.length === 0) return state;
-  const known = { ...state.items };
-  for (const item of items) known[item.item] = item;
-  return { ...state, items: known };
-}
-
-/** @param {readonly Item[]} items */
-const idsOf = (items) => items.map(({ item }) => item);
-
-/**
  * Returns the state after one action. What did not change keeps its identity, so that the view can
  * skip it.
  *
@@ -238,7 +234,7 @@ export function reduce(state, action) {
       const { user } = action;
       if (user === state.user) return state;
       const { connection, items, categories, catalogue, popular, pipeline } = state;
-      const { outbox, totalsMs, clock } = state;
+      const { outbox, totalsMs, clock, steer, fresh } = state;
       return {
         ...initialState(user),
         connection,
@@ -250,6 +246,8 @@ export function reduce(state, action) {
         outbox,
         totalsMs,
         clock,
+        steer,
+        fresh,
         notice: state.notice,
       };
     }
@@ -257,12 +255,9 @@ export function reduce(state, action) {
     case "clicked": {
       const { event, atMs, wallMs } = action;
       const click = { id: event.id, item: event.item, kind: event.type, user: event.user };
-      const isMeasured = event.type !== "impression";
       return {
         ...state,
-        pending: isMeasured
-          ? [...state.pending, { ...click, atMs, wallMs, position: null }].slice(-PENDING_KEPT)
-          : state.pending,
+        pending: [...state.pending, { ...click, atMs, wallMs, position: null }].slice(-PENDING_KEPT),
         reactions: withReaction(state.reactions, event),
         activity: [
           {
@@ -291,68 +286,15 @@ export function reduce(state, action) {
     case "history":
       return action.user === state.user ? withHistory(state, action.events) : state;
 
-    case "items":
-      return withItems(state, action.items);
-    case "categories":
-      return { ...state, categories: action.categories };
-    case "catalogue-loading":
-      return {
-        ...state,
-        catalogue: action.isMore
-          ? { ...state.catalogue, status: "loading", error: "" }
-          : {
-              ...{ status: "loading", items: state.catalogue.items, error: "", next: null },
-              ...{ query: action.query, category: action.category },
-            },
-      };
-    case "catalogue-page": {
-      const { query, category } = state.catalogue;
-      if (action.query !== query || action.category !== category) return state;
-      const before = action.isMore ? state.catalogue.items : [];
-      const items = [...new Set([...before, ...idsOf(action.items)])];
-      return withItems(
-        {
-          ...state,
-          catalogue: { ...state.catalogue, status: "ready", items, next: action.next, error: "" },
-        },
-        action.items,
-      );
-    }
-    case "catalogue-failed":
-      return { ...state, catalogue: { ...state.catalogue, status: "failed", error: action.detail } };
-    case "popular":
-      return { ...state, popular: { status: "ready", items: action.ids, error: "" } };
-
-    case "opened":
-      return {
-        ...state,
-        opened: {
-          item: action.item,
-          similar: { status: "loading", items: [], error: "" },
-          reasons: null,
-        },
-      };
-    case "closed":
-      return { ...state, opened: null };
-    case "similar":
-      if (state.opened === null || state.opened.item !== action.item) return state;
-      return withItems(
-        {
-          ...state,
-          opened: {
-            ...state.opened,
-            similar: { status: action.status, items: idsOf(action.items), error: action.detail ?? "" },
-          },
-        },
-        action.items.filter((/** @type {Item} */ { item }) => state.items[item] === undefined),
-      );
-    case "explained":
-      if (state.opened === null || state.opened.item !== action.item) return state;
-      return { ...state, opened: { ...state.opened, reasons: action.reasons } };
     case "notice":
       return notify(state, action.text);
-    default:
+    case "shelves":
+      return action.shelves.user === state.user ? { ...state, shelves: action.shelves } : state;
+    default: {
+      const next = reduceCatalogue(state, action) ?? reduceSteering(state, action);
+      if (next !== undefined) return next;
       throw new TypeError(`unknown action type ${JSON.stringify(action.type)}`);
+    }
   }
 }
 
@@ -373,6 +315,7 @@ function isOlder(message, shown) {
  */
 function withLogged(state, { key, partition, offset, ts, value }) {
   if (key !== state.user || typeof value?.id !== "string") return state;
+  if (value.type === "impression") return state;
   const { id, type, item } = value;
   const entry = state.activity.find((known) => known.id === id);
   if (entry !== undefined) {
@@ -405,7 +348,7 @@ function notify(state, text) {
  * @param {{type: string, item: string}} event
  */
 function withReaction(reactions, { type, item }) {
-  if (type === "impression" || type === "click" || type === "view") return reactions;
+  if (type === "click" || type === "view") return reactions;
   if (type === "remove") {
     const { [item]: _, ...rest } = reactions;
     return rest;

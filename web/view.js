@@ -1,6 +1,7 @@
 // @ts-check
 /** Step 10 of the flow: the page as a picture of the state. Nothing here decides or remembers. */
 
+import { Because } from "./because.js";
 import { ProductDialog } from "./dialog.js";
 import { find, setAttribute, setText } from "./dom.js";
 import { Engine } from "./engine.js";
@@ -9,12 +10,14 @@ import { Personas } from "./personas.js";
 import { recall, remember } from "./prefs.js";
 import { Products } from "./products.js";
 import { Shelf, announcement } from "./shelf.js";
+import { SteerPanel } from "./steer-panel.js";
 import { offerTheme } from "./theme.js";
 
 /**
  * @typedef {import("./state.js").State} State
  * @typedef {import("./products.js").Handlers & import("./dialog.js").Handlers
- *   & import("./engine.js").Handlers & {chooseUser: (user: string) => void, retry: () => void}} Handlers
+ *   & import("./engine.js").Handlers & {chooseUser: (user: string, isMerging: boolean) => void,
+ *   steer: import("./steering.js").Steering, retry: () => void}} Handlers
  */
 
 /** Announcements wait for a pause, so that a burst of lists is heard once. */
@@ -36,7 +39,9 @@ export class View {
   constructor(page, handlers) {
     this.page = page;
     this.shelf = new Shelf(find(page, "shelf"), handlers);
+    this.because = new Because(find(page, "because"), handlers);
     this.products = new Products(page, handlers);
+    this.steering = new SteerPanel(page, handlers.steer);
     this.engine = new Engine(find(page, "engine"), handlers);
     this.dialog = new ProductDialog(find(page, "product"), handlers);
     this.personas = new Personas(page, { choose: handlers.chooseUser });
@@ -44,6 +49,11 @@ export class View {
     find(page, "search-icon").append(icon("search"));
     find(page, "banner-retry").addEventListener("click", handlers.retry);
     this.#offerHint();
+  }
+
+  /** Where lists stand whose impressions count. */
+  get lists() {
+    return [this.shelf.list, this.because.row];
   }
 
   #offerHint() {
@@ -63,10 +73,14 @@ export class View {
   render(state, before) {
     this.#state = state;
     this.shelf.render(state, before);
+    this.because.render(state, before);
     this.products.render(state, before);
+    this.steering.render(state, before);
     this.engine.render(state, before);
     this.dialog.render(state, before);
-    if (state.user !== before.user || state === before) this.personas.render(state);
+    if (state.user !== before.user || state.activity !== before.activity || state === before) {
+      this.personas.render(state);
+    }
     this.#renderBanner(state);
     if (state.recs !== before.recs) this.#announce();
     if (state.notice !== before.notice) this.#toast(state.notice.text);

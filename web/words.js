@@ -59,7 +59,7 @@ export function verb(type) {
 }
 
 /**
- * Returns why an item is in a list: "because you viewed X".
+ * Returns why an item is in a list: "because you viewed X", "same brand as X".
  *
  * @param {readonly import("./protocol.js").Reason[]} why
  * @param {Record<string, Item>} items
@@ -73,14 +73,37 @@ export function reasonText(why, items, category) {
     case "because":
       return `because you ${verb(reason.event ?? "view")} ${shortTitleOf(items, reason.item ?? "")}`;
     case "popular":
-      return "popular right now";
+      return "popular now";
     case "content":
-      return reason.item
-        ? `resembles ${shortTitleOf(items, reason.item)}`
-        : "resembles what you looked at";
+      return likenessText(reason.shared ?? [], reason.item ? shortTitleOf(items, reason.item) : "");
+    case "pinned":
+      return "pinned by the shop";
+    case "boosted":
+      return "boosted by the shop";
     default:
       return reason.kind;
   }
+}
+
+/**
+ * Returns what two items have in common as a sentence's end: "same brand as X".
+ *
+ * @param {readonly string[]} shared facts like `brand: Acme`
+ * @param {string} other what the item is like
+ */
+export function likenessText(shared, other) {
+  const facts = shared.map((fact) => {
+    const at = fact.indexOf(": ");
+    return at < 0 ? ["", fact] : [fact.slice(0, at), fact.slice(at + 2)];
+  });
+  const words = facts.filter(([kind]) => kind === "word").map(([, word]) => `‘${word}’`);
+  const same = facts.filter(([kind]) => kind === "brand" || kind === "category").map(([kind]) => kind);
+  if (same.includes("brand")) return other ? `same brand as ${other}` : "same brand";
+  if (words.length > 0) return `shares ${words.join(", ")}${other ? ` with ${other}` : ""}`;
+  if (same.length > 0) return other ? `same ${same[0]} as ${other}` : `same ${same[0]}`;
+  const [first] = facts;
+  if (first !== undefined) return `${first.filter(Boolean).join(" ")}${other ? `, like ${other}` : ""}`;
+  return other ? `resembles ${other}` : "resembles what you looked at";
 }
 
 /**

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from recstream.core.records import (
+    Clicks,
     GenerationAnnounced,
     Recommendations,
     Score,
@@ -203,7 +204,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Records that no worker has reported as folded yet.
     prequential : dict of str to Score
         How lists predicted the newest events, by worker's memory: all, by generation, by source of the
-        list, and for cold users.
+        list, by arm of an experiment, and for cold users.
+    clicks : dict of str to Clicks
+        Items shown and taken, by arm of an experiment.
     workers : tuple of WorkerStatus
         Those heard from lately.
     push : Stage or None
@@ -218,6 +221,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     training: TrainingProgress | None = None
     workers: tuple[WorkerStatus, ...] = ()
     prequential: dict[str, Score] = {}
+    clicks: dict[str, Clicks] = {}
     events: int = 0
     lag: int = 0
     connections: int = 0

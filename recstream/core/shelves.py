@@ -8,20 +8,16 @@ entries that add most to the items looked at get one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from recstream.core.documents import shared
 from recstream.core.events import EVENT_TYPES
+from recstream.core.facts import shared
 from recstream.core.history import History
-from recstream.core.kernels.arrays import Float64s, Int32s
-from recstream.core.listing import Ranked
-from recstream.core.matrix import Row, stack
+from recstream.core.kernels.arrays import Float64s
+from recstream.core.listing import Ranked, parts_of
 from recstream.core.model import Generation
-from recstream.core.neighbours import parts, strengths
 
 POOL = 200
 """Places of the list that shelves are filled from."""
@@ -67,33 +63,6 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[ShelfItem, ...]
 
 
-class Parts(NamedTuple):
-    """What each entry of a history adds to each of some items.
-
-    Attributes
-    ----------
-    columns : (h,) int32
-        The entries' item rows.
-    total : (n, h) float64
-        By factors and both kinds of neighbours.
-    """
-
-    columns: Int32s
-    total: Float64s
-
-
-def parts_of(seen: Row, rows: NDArray[np.int32], generation: Generation) -> Parts:
-    """Return the parts of some items' scores that belong to the entries of a history."""
-    columns, weights = seen
-    total = np.zeros((len(rows), len(columns)))
-    if generation.model is not None and len(columns):
-        total += generation.model.explain_list(stack([seen], generation.n_items), rows).shares
-    strength = strengths(columns, weights)
-    for name, table in (("content", generation.content), ("behaviour", generation.behaviour)):
-        total += parts(columns, strength, table, generation.gain(name), rows)
-    return Parts(columns, total)
-
-
 def shelves(
     ranked: Ranked,
     history: History,
@@ -115,20 +84,20 @@ def shelves(
         Places at the top that are shown elsewhere.
     """
     rows = ranked.rows[skip:]
-    found = parts_of(ranked.seen, rows, generation)
-    if not len(rows) or not len(found.columns):
+    if not len(rows) or not len(ranked.seen[0]):
         return ()
-    raising = np.maximum(found.total, 0.0)
+    arm = None if ranked.steered is None else ranked.steered.arm
+    told = parts_of(ranked.seen, generation, arm, rows)
+    raising = np.maximum(told.factors + told.behaviour + told.content, 0.0)
     owner = raising.argmax(axis=1)
     owner[raising.max(axis=1) <= 0.0] = -1
-    prior = np.maximum(generation.bias[rows].astype(np.float64), 0.0)
-    whole = raising.sum(axis=1) + prior
+    whole = raising.sum(axis=1) + np.maximum(told.popularity, 0.0)
     whole[whole == 0.0] = 1.0
     strength = raising.sum(axis=0)
     made: list[Shelf] = []
     for column in np.argsort(-strength, kind="stable").tolist():
         places = np.flatnonzero(owner == column).tolist()
-        entry = history.find(generation.items[found.columns[column]])
+        entry = history.find(generation.items[told.columns[column]])
         if len(places) < MIN_ITEMS or entry is None:
             continue
         shares = raising[:, column] / whole

@@ -12,7 +12,7 @@ from recstream.core.history import Entry, History
 from recstream.core.model import Generation
 from recstream.core.neighbours import Neighbours
 from recstream.core.records import Item
-from recstream.core.shelves import POOL, parts_of, shelves
+from recstream.core.shelves import POOL, shelves
 
 HALF_LIFE_MS = 1e9
 VIEW, LIKE = 1, 6
@@ -53,23 +53,15 @@ def test_each_item_is_on_the_shelf_of_the_entry_that_adds_most_and_on_one_shelf_
     assert {(shelf.item, shelf.event) for shelf in found} == {("i0", "view"), ("i1", "like")}
     listed = [one.item for shelf in found for one in shelf.items]
     assert len(listed) == len(set(listed))
-    told = parts_of(ranked.seen, ranked.rows, near)
+    told = listing.parts_of(ranked.seen, near, None, ranked.rows)
+    total = told.factors + told.behaviour + told.content
     for shelf in found:
         column = told.columns.tolist().index(near.rows[shelf.item])
         for one in shelf.items:
             place = ranked.rows.tolist().index(near.rows[one.item])
             assert one.rank == place + 1
-            assert told.total[place].argmax() == column
-            assert told.total[place, column] > 0
-
-
-def test_parts_and_prior_add_up_to_the_score_of_the_factors():
-    near = generation()
-    ranked, _ = made(history(i0=VIEW, i1=LIKE), near)
-
-    told = parts_of(ranked.seen, ranked.rows, near).total.sum(axis=1)
-
-    assert told + near.bias[ranked.rows] == pytest.approx(ranked.scores, abs=1e-5)
+            assert total[place].argmax() == column
+            assert total[place, column] > 0
 
 
 def test_a_shelf_says_what_its_items_have_in_common_with_the_entry():

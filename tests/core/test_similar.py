@@ -55,7 +55,7 @@ def test_without_any_model_an_item_has_the_neighbours_of_its_content():
     assert [(one.item, one.score) for one in found] == [("i1", 0.8), ("i2", 0.2)]
     assert found[0].why == (
         Likeness(
-            kind="content", share=1.0, shared=("brand: Acme", "word: strings", "word: guitar")
+            kind="content", share=1.0, shared=("brand: Acme", "word: guitar", "word: strings")
         ),
     )
 

@@ -64,10 +64,17 @@ class SimilarItem(Neighbour, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The items most like one; none while no generation knows it."""
+    """The items most like one.
+
+    Attributes
+    ----------
+    known : bool
+        Whether the generation served has the item, so that lists can; without it there are no items.
+    """
 
     item: str
     generation: int | None
+    known: bool
     items: tuple[SimilarItem, ...]
 
 
@@ -289,7 +296,8 @@ class ItemRoutes:
     def similar(self, item: str, query: SimilarQuery) -> SimilarAnswer:
         """Return an item's neighbours."""
         near = self._serving.similar(item, query.n)
-        if near is None:
+        is_known = near is not None
+        if not is_known:
             self._have(item)
         near = near or ()
         details = self._items.catalogue.get_many([one.item for one in near])
@@ -297,6 +305,7 @@ class ItemRoutes:
         return SimilarAnswer(
             item=item,
             generation=None if current is None else current[0],
+            known=is_known,
             items=tuple(
                 SimilarItem(
                     item=one.item, score=one.score, why=one.why, details=details.get(one.item)

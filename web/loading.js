@@ -1,0 +1,138 @@
+// @ts-check
+/** Step 10 of the flow, the other half: products by REST, a page or a handful of ids at a time. */
+
+/**
+ * @typedef {import("./state.js").State} State
+ * @typedef {import("./state.js").Item} Item
+ * @typedef {{api: import("./api.js").Api, state: () => State,
+ *   dispatch: (action: Record<string, any>) => void}} Options
+ * @typedef {{query: string, category: string, isMore: boolean}} Wanted
+ */
+
+const PAGE = 24;
+const POPULAR = 36;
+const RETRY_MS = 4000;
+/** Ids asked for in one request. */
+const AT_ONCE = 100;
+
+/**
+ * Returns an error in words.
+ *
+ * @param {unknown} error
+ */
+export function words(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+export class Loading {
+  /** What is asked for, so that nothing is asked for twice. */
+  /** @type {Map<string, Promise<void>>} */
+  #fetching = new Map();
+  /** Ids that the next request asks for. */
+  /** @type {Set<string>} */
+  #next = new Set();
+  /** @type {Promise<void> | null} */
+  #request = null;
+
+  /** @param {Options} options */
+  constructor({ api, state, dispatch }) {
+    this.api = api;
+    this.state = state;
+    this.dispatch = dispatch;
+  }
+
+  /**
+   * Has these items in the state, as far as the catalogue has them. What is wanted in one turn of the
+   * event loop is one request.
+   *
+   * @param {string[]} ids
+   */
+  async items(ids) {
+    const { items } = this.state();
+    for (const id of ids) {
+      if (!id || items[id] || this.#fetching.has(id)) continue;
+      this.#next.add(id);
+      this.#request ??= Promise.resolve().then(() => this.#ask());
+      this.#fetching.set(id, this.#request);
+    }
+    await Promise.all(ids.map((id) => this.#fetching.get(id)));
+  }
+
+  async #ask() {
+    const ids = [...this.#next];
+    this.#next.clear();
+    this.#request = null;
+    try {
+      for (let at = 0; at < ids.length; at += AT_ONCE) {
+        const items = await this.api.named(ids.slice(at, at + AT_ONCE));
+        this.dispatch({ type: "items", items });
+      }
+    } catch {
+      // Not in the catalogue, or not now: the id is shown, and asked for again with the next list.
+    } finally {
+      for (const id of ids) this.#fetching.delete(id);
+    }
+  }
+
+  /** The popular products lead where nothing was searched: an alphabet is no shop window. */
+  async #popular() {
+    const ids = await this.api.popular(POPULAR).catch(() => []);
+    await this.items(ids);
+    const known = ids.filter((id) => this.state().items[id] !== undefined);
+    this.dispatch({ type: "popular", ids: known });
+  }
+
+  /** @param {Wanted} wanted */
+  async page({ query, category, isMore }) {
+    const shown = this.state().catalogue;
+    if (isMore && (shown.status === "loading" || shown.next === null)) return;
+    const cursor = isMore ? shown.next : null;
+    this.dispatch({ type: "catalogue-loading", query, category, isMore });
+    const isWindow = !query && !category && !isMore;
+    try {
+      const [page] = await Promise.all([
+        this.api.items({ query, category, cursor, limit: PAGE }),
+        isWindow ? this.#popular() : null,
+      ]);
+      const { popular, items } = this.state();
+      const leading = isWindow ? popular.items.map((id) => items[id]) : [];
+      this.dispatch({
+        ...{ type: "catalogue-page", query, category, isMore, next: page.next },
+        items: [...leading, ...page.items],
+      });
+      const isFilling = isWindow && this.state().catalogue.items.length === 0;
+      if (isFilling) setTimeout(() => void this.catalogue(), RETRY_MS);
+    } catch (error) {
+      this.dispatch({ type: "catalogue-failed", detail: words(error) });
+      setTimeout(() => {
+        const { catalogue } = this.state();
+        const isAsked = catalogue.query === query && catalogue.category === category;
+        if (isAsked && catalogue.status === "failed") void this.page({ query, category, isMore });
+      }, RETRY_MS);
+    }
+  }
+
+  /** Loads the first page and the categories. */
+  async catalogue() {
+    const { query, category } = this.state().catalogue;
+    void this.page({ query, category, isMore: false });
+    try {
+      const sizes = Object.entries(await this.api.categories());
+      const categories = sizes
+        .sort(([a, m], [b, n]) => n - m || a.localeCompare(b))
+        .map(([name, nItems]) => ({ name, nItems }));
+      this.dispatch({ type: "categories", categories });
+    } catch {
+      // The chips are a convenience; the products say if the catalogue can't be read.
+    }
+  }
+
+  /** Puts what is popular in front, once a model knows; not under the eyes of somebody who reads. */
+  async window() {
+    const { catalogue, popular } = this.state();
+    const isWindow = !catalogue.query && !catalogue.category && scrollY < innerHeight;
+    if (isWindow && popular.items.length === 0 && catalogue.status === "ready") {
+      await this.page({ query: "", category: "", isMore: false });
+    }
+  }
+}

@@ -1,0 +1,191 @@
+// @ts-check
+/**
+ * Beside the flow: the document by which a shop shapes its lists, as far as the page changes it, and
+ * what `reduce` does with it. Pure: documents in, documents and sentences out.
+ */
+
+/**
+ * @typedef {import("./state.js").State} State
+ * @typedef {import("./state.js").Item} Item
+ * @typedef {{category?: string | string[], brand?: string | string[], items?: string[],
+ *   price?: {min?: number, max?: number}, [more: string]: any}} Condition
+ * @typedef {{action: "exclude" | "only" | "boost" | "pin", name: string, where?: Condition,
+ *   by?: number, items?: string[], at?: number}} Rule
+ * @typedef {{factors?: number, popularity?: number, content?: number, behaviour?: number}} Blend
+ * @typedef {{name: string, share: number, blend?: Blend, [more: string]: any}} Arm
+ * @typedef {{rules?: Rule[], blend?: Blend, diversity?: {strength: number, by?: string[]},
+ *   rotation?: {after?: number}, min_relevance?: number, arms?: Arm[], salt?: string}} Document
+ * @typedef {{item: string, title: string, startedMs: number, tookMs: number | null,
+ *   error: string}} Added
+ * @typedef {{status: "unknown" | "loading" | "ready" | "saving" | "failed", document: Document,
+ *   error: string, isOpen: boolean, added: Added | null}} Steer
+ */
+
+/** @type {Steer} */
+export const NO_STEERING = Object.freeze({
+  ...{ status: "unknown", document: {}, error: "", isOpen: false, added: null },
+});
+
+/**
+ * Returns the state after an action about steering; nothing for an action about something else.
+ *
+ * @param {State} state
+ * @param {Record<string, any>} action
+ * @returns {State | undefined}
+ */
+export function reduceSteering(state, action) {
+  const { steer } = state;
+  switch (action.type) {
+    case "steer-open":
+      return { ...state, steer: { ...steer, isOpen: action.isOpen } };
+    case "steering":
+      return {
+        ...state,
+        steer: {
+          ...steer,
+          status: action.status,
+          document: action.document ?? steer.document,
+          error: action.error ?? "",
+        },
+      };
+    case "adding":
+      return { ...state, steer: { ...steer, added: action.added } };
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * Returns a document with a rule, in the place of one of the same name.
+ *
+ * @param {Document} document
+ * @param {Rule} rule
+ * @returns {Document}
+ */
+export function withRule(document, rule) {
+  const others = (document.rules ?? []).filter(({ name }) => name !== rule.name);
+  return { ...document, rules: [...others, rule] };
+}
+
+/** What a "more diverse" list gives up for difference, and the other presets' numbers. */
+const DIVERSITY = 0.35;
+const PUSH = 0.6;
+const IGNORED_AFTER = 3;
+
+/** @type {Record<string, (document: Document, choice: string) => Document>} */
+export const PRESETS = {
+  diverse: (document) => ({ ...document, diversity: { strength: DIVERSITY } }),
+  rotate: (document) => ({ ...document, rotation: { after: IGNORED_AFTER } }),
+  push: (document, category) =>
+    withRule(document, {
+      ...{ action: "boost", name: `push ${category}`.slice(0, 64), where: { category }, by: PUSH },
+    }),
+  hide: (document, brand) =>
+    withRule(document, {
+      ...{ action: "exclude", name: `hide ${brand}`.slice(0, 64), where: { brand } },
+    }),
+  pin: (document, item) =>
+    withRule(document, { action: "pin", name: `pin ${item}`.slice(0, 64), items: [item], at: 1 }),
+  test: (document) => ({
+    ...document,
+    arms: [
+      { name: "as it is", share: 0.5 },
+      { name: "more content", share: 0.5, blend: { factors: 0.5, content: 3 } },
+    ],
+  }),
+};
+
+/**
+ * Returns what a document says, a sentence each, and the document without that.
+ *
+ * @param {Document} document
+ * @param {Record<string, Item>} items
+ * @returns {{key: string, text: string, without: Document}[]}
+ */
+export function sentences(document, items) {
+  const { rules = [], diversity, rotation, arms = [], blend } = document;
+  const found = rules.map((rule) => ({
+    key: `rule ${rule.name}`,
+    text: ruleText(rule, items),
+    without: { ...document, rules: rules.filter((other) => other !== rule) },
+  }));
+  /** @param {keyof Document} name @param {string} text */
+  const add = (name, text) => {
+    const { [name]: _, ...without } = document;
+    found.push({ key: name, text, without });
+  };
+  if (diversity !== undefined) {
+    add("diversity", `Lists are mixed: ${percent(diversity.strength)} of a place is difference`);
+  }
+  if (rotation !== undefined) {
+    const after = rotation.after ?? IGNORED_AFTER;
+    add("rotation", `What was shown ${after} times and ignored makes room`);
+  }
+  if ((document.min_relevance ?? 0) > 0) {
+    add("min_relevance", `Nothing below ${percent(document.min_relevance ?? 0)} of the best match`);
+  }
+  if (blend !== undefined) add("blend", `Blend: ${blendText(blend)}`);
+  if (arms.length > 0) {
+    const parts = arms.map(({ name, share }) => `${percent(share)} “${name}”`);
+    add("arms", `A/B test: ${parts.join(", ")}`);
+  }
+  return found;
+}
+
+/** @param {number} share */
+const percent = (share) => `${Math.round(100 * share)} %`;
+
+/** @param {Blend} blend */
+function blendText(blend) {
+  return Object.entries(blend)
+    .map(([name, gain]) => `${name} × ${gain}`)
+    .join(", ");
+}
+
+/**
+ * @param {Rule} rule
+ * @param {Record<string, Item>} items
+ */
+function ruleText({ action, name, where = {}, by = 0, items: pinned = [], at = 1 }, items) {
+  switch (action) {
+    case "exclude":
+      return `Left out: ${conditionText(where, items)}`;
+    case "only":
+      return `Nothing but ${conditionText(where, items)}`;
+    case "boost":
+      return `${by < 0 ? "Lowered" : "Lifted"}: ${conditionText(where, items)} (${by})`;
+    case "pin":
+      return `Pinned at place ${at}: ${pinned.map((id) => items[id]?.title || id).join(", ")}`;
+    default:
+      return name;
+  }
+}
+
+/**
+ * @param {Condition} where
+ * @param {Record<string, Item>} items
+ * @returns {string}
+ */
+function conditionText(where, items) {
+  const parts = Object.entries(where).map(([field, value]) => {
+    switch (field) {
+      case "category":
+      case "brand":
+        return `${field} ${[value].flat().join(" or ")}`;
+      case "items":
+        return value.map((/** @type {string} */ id) => items[id]?.title || id).join(", ");
+      case "price":
+        return `price ${value.min ?? 0} to ${value.max ?? "any"}`;
+      case "not":
+        return `not (${conditionText(value, items)})`;
+      case "all":
+      case "any": {
+        const of = value.map((/** @type {Condition} */ one) => conditionText(one, items));
+        return `(${of.join(field === "all" ? " and " : " or ")})`;
+      }
+      default:
+        return `${field} ${JSON.stringify(value)}`;
+    }
+  });
+  return parts.join(", ") || "everything";
+}
