@@ -64,11 +64,14 @@ class InvalidSteering(InvalidInput):
     ----------
     pointer : str
         JSON pointer of the offending part, e.g. ``"/rules/0/where/price"``.
+    reason : str
+        What is wrong with it.
     """
 
     def __init__(self, message: str, *, pointer: str = "") -> None:
         super().__init__(f"{message} (at {pointer})" if pointer else message)
         self.pointer = pointer
+        self.reason = message
 
 
 class TokenRefused(InvalidInput):

@@ -48,6 +48,7 @@ from recstream.log.port import EventLog
 from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
 from recstream.model_store import open_store
 from recstream.settings import Settings
+from recstream.stream.steering_feed import SteeringFeed
 
 log = logging.getLogger(__name__)
 
@@ -132,12 +133,14 @@ class Bridge:
             max_connections=settings.max_connections,
             now=lambda: now_ms() / 1000,
         )
+        steering = SteeringFeed(event_log, now_s=time.monotonic)
         serving = Serving(
             views,
             store,
             half_life_ms=settings.half_life_ms,
             list_size=settings.list_size,
             partitions=settings.partitions,
+            steering=steering,
         )
         status = Status(event_log, now_ms=now_ms, connections=lambda: len(live.peers))
         status.take_models(reversed(views.generations()))
@@ -168,6 +171,7 @@ class Bridge:
             auth=auth,
             views=views,
             serving=serving,
+            steering=steering,
             status=status,
             items=items,
             past=past,

@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 from recstream.bridge.views import Views, without
 from recstream.core import listing
 from recstream.core.explaining import Explanation, explain
-from recstream.core.history import Entry, History, row, seen
-from recstream.core.matrix import stack
+from recstream.core.history import Entry, History, seen
 from recstream.core.model import Generation
-from recstream.core.ranking import top_n
 from recstream.core.records import (
     AsOf,
     DeltaAnnounced,
@@ -33,10 +31,13 @@ from recstream.core.records import (
 )
 from recstream.core.shelves import POOL, Shelf, shelves
 from recstream.core.similar import Neighbour, similar
+from recstream.core.steered import warnings_of
+from recstream.core.steering import Steering
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log.partitioner import partition_for
 from recstream.metrics import MODEL_GENERATION
 from recstream.model_store import ModelStore, fetch
+from recstream.stream.steering_feed import SteeringFeed
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class Serving:
         Items in a published list.
     partitions : int
         Of the interactions topic, for `AsOf`.
+    steering : SteeringFeed
+        Lists made here are made by the newest document.
     """
 
     def __init__(
@@ -81,12 +84,14 @@ class Serving:
         half_life_ms: float,
         list_size: int,
         partitions: int,
+        steering: SteeringFeed,
     ) -> None:
         self._views = views
         self._store = store
         self._half_life_ms = half_life_ms
         self._list_size = list_size
         self._partitions = partitions
+        self._steering = steering
         self._generation: Generation | None = None
         self._similar: dict[tuple[str, int], tuple[Neighbour, ...]] = {}
         self._similar_of = (-1, -1)
@@ -172,9 +177,12 @@ class Serving:
         return None if generation is None else (generation.number, generation.delta)
 
     def published(self, user: str) -> Recommendations | None:
-        """Return a user's published list without what the user has seen since."""
+        """Return a user's published list without what the user has seen since.
+
+        None if there is none, or if it was made by another steering document than the newest.
+        """
         stored = self._views.latest(user)
-        if stored is None:
+        if stored is None or not self._steering.is_current(stored.control):
             return None
         history = self._views.history(user)
         return stored if history is None else without(stored, seen(history))
@@ -227,18 +235,14 @@ class Serving:
                     epoch=epoch,
                 )
             allowed = None if mask is None else mask(generation)
-            if known:
-                ranked = _with_known(
-                    history, generation, n, self._half_life_of(generation), allowed
-                )
-            else:
-                ranked = self._ranked(history, generation, n, allowed)
+            ranked = self._ranked(history, generation, n, allowed, known=known)
             items: tuple[RecommendedItem, ...] = listing.describe(ranked, history, generation)
             return Recommendations(
                 rec_id=self._rec_id(ranked.source, history, generation),
                 user=history.user,
                 generation=generation.number,
                 delta=generation.delta,
+                arm=ranked.arm,
                 as_of=self._as_of(history),
                 source=ranked.source,
                 items=items,
@@ -251,14 +255,18 @@ class Serving:
         generation: Generation,
         n: int,
         allowed: NDArray[np.bool_] | None = None,
+        *,
+        known: bool = False,
     ) -> listing.Ranked:
-        """Return the ``n`` best items that the user has not seen."""
+        """Return the ``n`` best items, without those of the history unless ``known`` says so."""
         return listing.rank(
             [history],
             generation,
             n,
             self._half_life_of(generation),
-            mask=_unseen(history, generation, allowed),
+            mask=allowed,
+            steering=self._steering.steering(),
+            known=known,
         )[0]
 
     def _rec_id(self, what: str, history: History, generation: Generation) -> str:
@@ -292,7 +300,13 @@ class Serving:
                 item,
                 list_size=self._list_size,
                 half_life_ms=self._half_life_of(generation),
+                steering=self._steering.steering(),
             )
+
+    def warnings_of(self, steering: Steering) -> tuple[str, ...]:
+        """Return what a document does on the generation served that is hardly meant."""
+        with self._mutex:
+            return () if self._generation is None else warnings_of(steering, self._generation)
 
     def similar(self, item: str, n: int) -> tuple[Neighbour, ...] | None:
         """Return the items most like one; None if the generation lacks it, or there is none.
@@ -336,41 +350,3 @@ class Serving:
 
 def _cut(body: Recommendations, n: int) -> Recommendations:
     return body if n >= len(body.items) else replace(body, items=body.items[:n])
-
-
-def _unseen(
-    history: History, generation: Generation, allowed: NDArray[np.bool_] | None
-) -> NDArray[np.bool_] | None:
-    """Return the mask without items whose weight is zero: seen, but not in the user's row."""
-    rows = [
-        generation.rows[entry.item]
-        for entry in history.entries()
-        if entry.weight <= 0.0 and entry.item in generation.rows
-    ]
-    if not rows:
-        return allowed
-    mask = np.ones(generation.n_items, np.bool_) if allowed is None else allowed.copy()
-    mask[rows] = False
-    return mask
-
-
-def _with_known(
-    history: History,
-    generation: Generation,
-    n: int,
-    half_life_ms: float,
-    mask: NDArray[np.bool_] | None,
-) -> listing.Ranked:
-    """Return the ``n`` best items, those of the history included."""
-    own = row(history, generation.rows, half_life_ms)
-    if not generation.n_items:
-        return listing.rank([history], generation, n, half_life_ms)[0]
-    if generation.model is None:
-        factors = np.zeros((1, 1), np.float32)
-        is_personal = False
-    else:
-        factors = generation.model.fold_in(stack([own], generation.n_items))
-        is_personal = bool(factors.any())
-    ids, scores = top_n(factors, generation.index, min(n, generation.n_items), mask=mask)
-    count = int((ids[0] >= 0).sum())
-    return listing.Ranked(ids[0, :count], scores[0, :count], own, is_personal)

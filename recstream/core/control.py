@@ -118,6 +118,10 @@ class RulesTimeline:
         at = max(self._documents)
         return at, self._documents[at]
 
+    def n_adopted(self, set_at: int) -> int:
+        """Return how many partitions hold the steering document of a control offset."""
+        return sum(known[-1].set_at == set_at for known in self._by_partition.values())
+
     def by_control(self, control: int) -> Adopted | None:
         """Return the rules adopted at an offset of the control topic, or None."""
         return self._by_control.get(control)

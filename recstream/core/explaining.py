@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 
 from recstream.core.events import EVENT_TYPES
-from recstream.core.facts import shared
 from recstream.core.history import History, row
 from recstream.core.listing import Parts, Ranked, parts_of, rank
 from recstream.core.model import Generation
@@ -264,7 +263,6 @@ def _contributions(
 ) -> tuple[Contribution, ...]:
     """Return what each entry adds, the largest first."""
     parts = []
-    facts = generation.details.get(generation.items[at])
     for place, column in enumerate(told.columns.tolist()):
         entry = history.find(generation.items[column])
         if entry is None:
@@ -282,7 +280,7 @@ def _contributions(
                 factors=factors,
                 behaviour=behaviour,
                 content=content,
-                shared=shared(generation.details.get(entry.item), facts) if content else (),
+                shared=generation.facts.shared(entry.item, generation.items[at]) if content else (),
             )
         )
     return tuple(sorted(parts, key=lambda part: (-abs(part.score), part.item)))

@@ -7,21 +7,19 @@ every item's code, so that the question is asked once a value and the answer is 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.documents import shared
 from recstream.core.growth import Growing
 from recstream.core.records import Item
 
 Bools = NDArray[np.bool_]
 
-MAX_SHARED_WORDS = 3
-MIN_WORD = 4
-_WORD = re.compile(r"\w+")
+KEPT_PAIRS = 100_000
 _SEPARATORS = (">", "|", "/")
 
 
@@ -65,6 +63,7 @@ class Facts:
     items : sequence of str
         The generation's, in the order of their rows.
     details : mapping of str to Item
+        Both are kept, and read again when a new attribute is asked for.
 
     Attributes
     ----------
@@ -78,6 +77,9 @@ class Facts:
         self._price = Growing(np.full(len(items), math.nan))
         self._attributes: dict[str, Column] = {}
         self.version = 0
+        self._details = details
+        self._items = items
+        self._shared: dict[tuple[str, str], tuple[str, ...]] = {}
         for row, item in enumerate(items):
             facts = details.get(item)
             if facts is not None:
@@ -98,6 +100,7 @@ class Facts:
         """Take in what the catalogue says now of some items; ``rows`` names all items."""
         if len(rows) > len(self.price) or changed:
             self.version += 1
+            self._shared.clear()
         self._price.grow(len(rows), fill=math.nan)
         for column in (self.category, self.brand, *self._attributes.values()):
             column.grow(len(rows))
@@ -111,13 +114,24 @@ class Facts:
         for name, column in self._attributes.items():
             _put_attribute(column, row, facts, name)
 
-    def attribute(self, name: str, items: Sequence[str], details: Mapping[str, Item]) -> Column:
+    def shared(self, item: str, other: str) -> tuple[str, ...]:
+        """Return what two items have in common (`recstream.core.documents.shared`), remembered."""
+        pair = item, other
+        found = self._shared.get(pair)
+        if found is None:
+            if len(self._shared) >= KEPT_PAIRS:
+                self._shared.clear()
+            found = shared(self._details.get(item), self._details.get(other))
+            self._shared[pair] = found
+        return found
+
+    def attribute(self, name: str) -> Column:
         """Return the column of an attribute, made when it is first asked for."""
         column = self._attributes.get(name)
         if column is None:
-            column = self._attributes[name] = Column(len(items))
-            for row, item in enumerate(items):
-                facts = details.get(item)
+            column = self._attributes[name] = Column(len(self._items))
+            for row, item in enumerate(self._items):
+                facts = self._details.get(item)
                 if facts is not None and name in facts.attributes:
                     _put_attribute(column, row, facts, name)
         return column
@@ -139,28 +153,3 @@ def is_within(category: str, prefix: str) -> bool:
         return False
     rest = category[len(prefix) :].lstrip()
     return not rest or rest.startswith(_SEPARATORS) or prefix.rstrip().endswith(_SEPARATORS)
-
-
-def shared(item: Item | None, other: Item | None) -> tuple[str, ...]:
-    """Return what two items have in common, for people to read: brand, category, words of titles.
-
-    >>> shared(Item(item="a", brand="Acme", title="Steel guitar strings"),
-    ...        Item(item="b", brand="Acme", title="Guitar, 12 strings"))
-    ('brand: Acme', 'word: guitar', 'word: strings')
-    """
-    if item is None or other is None:
-        return ()
-    told = []
-    if item.brand and item.brand.casefold() == other.brand.casefold():
-        told.append(f"brand: {item.brand}")
-    if item.category and item.category == other.category:
-        told.append(f"category: {item.category}")
-    theirs = set(_WORD.findall(other.title.casefold()))
-    brand = set(_WORD.findall(item.brand.casefold()))
-    words = dict.fromkeys(
-        word
-        for word in _WORD.findall(item.title.casefold())
-        if word in theirs and word not in brand and len(word) >= MIN_WORD and not word.isdecimal()
-    )
-    told += [f"word: {word}" for word in list(words)[:MAX_SHARED_WORDS]]
-    return tuple(told)

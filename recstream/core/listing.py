@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.events import EVENT_TYPES
-from recstream.core.facts import shared
 from recstream.core.history import History, row
 from recstream.core.matrix import Row, stack
 from recstream.core.model import Generation
@@ -73,6 +72,7 @@ def rank(
     *,
     mask: NDArray[np.bool_] | None = None,
     steering: Steering | None = None,
+    known: bool = False,
     threads: int = 1,
 ) -> list[Ranked]:
     """Return each user's n best items that are not in the history, shaped by the steering document.
@@ -87,6 +87,8 @@ def rank(
         Where the user's arm has none.
     mask : (m,) bool, optional
         False leaves an item out, beside what is withdrawn and what rules leave out.
+    known : bool
+        Items of the history may be listed too.
     """
     by_arm: dict[str, tuple[Arm, list[int]]] = {}
     for at, history in enumerate(histories):
@@ -95,7 +97,9 @@ def rank(
     ranked: list[Ranked | None] = [None] * len(histories)
     for arm, places in by_arm.values():
         chosen = [histories[at] for at in places]
-        lists = _rank(chosen, generation, n, arm.half_life_ms or half_life_ms, arm, mask, threads)
+        lists = _rank(
+            chosen, generation, n, arm.half_life_ms or half_life_ms, arm, mask, known, threads
+        )
         for at, each in zip(places, lists, strict=True):
             ranked[at] = each
     return [each for each in ranked if each is not None]
@@ -108,6 +112,7 @@ def _rank(
     half_life_ms: float,
     arm: Arm,
     mask: NDArray[np.bool_] | None,
+    known: bool,
     threads: int,
 ) -> list[Ranked]:
     """Return the lists of users of one arm."""
@@ -129,7 +134,9 @@ def _rank(
     length = min(n, generation.n_items)
     is_shaped = bool(arm.min_relevance or (arm.diversity and arm.diversity.strength))
     size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
-    exclude = matrix if resting is None else _with(seen_rows, resting, generation.n_items)
+    nothing_seen = [(columns[:0], weights[:0]) for columns, weights in seen_rows]
+    seen = stack(nothing_seen, generation.n_items) if known else matrix
+    exclude = seen if resting is None else _with(seen, resting)
     base = Lists(*top_n(factors, way.index, size, exclude=exclude, mask=allowed, threads=threads))
     items, bias = way.index.item_factors, way.index.bias
     few = _NOBODY if allowed is None else allowed
@@ -145,7 +152,7 @@ def _rank(
             factors,
             items,
             bias,
-            seen=(matrix.indptr.astype(np.int64), matrix.indices),
+            seen=(seen.indptr.astype(np.int64), seen.indices),
             resting=_flat(resting or [np.empty(0, np.int32)] * len(histories)),
             mask=few,
         )
@@ -231,15 +238,13 @@ def _flat(rows: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray
     return indptr, np.concatenate(rows) if rows else np.empty(0, np.int32)
 
 
-def _with(
-    seen_rows: Sequence[Row], resting: Sequence[NDArray[np.int32]], n_items: int
-) -> sparse.csr_matrix:
+def _with(seen: sparse.csr_matrix, resting: Sequence[NDArray[np.int32]]) -> sparse.csr_matrix:
     """Return what is left out of base lists: seen and resting items."""
     both = [
-        np.union1d(columns, more) if len(more) else columns
-        for (columns, _), more in zip(seen_rows, resting, strict=True)
+        np.union1d(seen.indices[seen.indptr[at] : seen.indptr[at + 1]], more)
+        for at, more in enumerate(resting)
     ]
-    return stack([(each, np.ones(len(each), np.float32)) for each in both], n_items)
+    return stack([(each, np.ones(len(each), np.float32)) for each in both], seen.shape[1])
 
 
 def _shape(way: Steered, length: int) -> Shape:
@@ -361,10 +366,7 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
                         share=round(share, SHARE_DIGITS),
                         shared=()
                         if place < n_entries
-                        else shared(
-                            generation.details.get(item),
-                            generation.details.get(generation.items[row_of_item]),
-                        ),
+                        else generation.facts.shared(item, generation.items[row_of_item]),
                     )
                 )
         why += [

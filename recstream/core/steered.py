@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from recstream.core.facts import Facts, is_within
 from recstream.core.model import Generation
-from recstream.core.steering import Arm, Boost, Condition, Exclude, Pin, Span, Test, texts_of
+from recstream.core.steering import (
+    Arm,
+    Boost,
+    Condition,
+    Exclude,
+    Pin,
+    Span,
+    Steering,
+    Test,
+    texts_of,
+)
 
 Bools = NDArray[np.bool_]
 KEPT = 32
@@ -156,6 +166,38 @@ def steered(generation: Generation, arm: Arm) -> Steered:
     return result
 
 
+def warnings_of(steering: Steering, generation: Generation) -> tuple[str, ...]:
+    """Return what a document does on a generation that is hardly meant, in words.
+
+    Rules that name nothing or everything, items that are not there, pins that are left out, arms
+    that leave nothing to list.
+    """
+    told: dict[str, None] = {}
+    for arm in steering.resolved:
+        way = steered(generation, arm)
+        whose = f" for arm {arm.name!r}" if arm.name else ""
+        for match, what in [
+            *((each, "excludes") for each in way.excludes),
+            *((each, "keeps only") for each in way.onlys),
+            *((each, "boosts") for each, _ in way.boosts),
+        ]:
+            n_items = int(match.items.sum())
+            if not n_items or n_items == generation.n_items:
+                scope = "every item" if n_items else "no item"
+                told[f"rule {match.name!r} {what} {scope} of {generation.n_items}"] = None
+        for rule in arm.rules:
+            for item in rule.items if isinstance(rule, Pin) else ():
+                at = generation.rows.get(item)
+                if at is None:
+                    told[f"rule {rule.name!r} pins {item!r}, which is not there"] = None
+                elif way.mask is not None and not way.mask[at]:
+                    by = f"rule {name!r}" if (name := way.kept_out_by(at)) else "the catalogue"
+                    told[f"rule {rule.name!r} pins {item!r}, which {by} leaves out"] = None
+        if way.mask is not None and not way.mask.any():
+            told[f"nothing is left to list{whose}"] = None
+    return tuple(told)
+
+
 def typical_score(generation: Generation) -> float:
     """Return the unit of boosts: the mean score of what users have."""
     return float(generation.hyperparameters.get("popularity_unit", 1.0))
@@ -187,7 +229,7 @@ def _tests(condition: Condition, generation: Generation) -> Iterator[Bools]:
         named[[generation.rows[item] for item in condition.items if item in generation.rows]] = True
         yield named
     for name, test in (condition.attributes or {}).items():
-        column = facts.attribute(name, generation.items, generation.details)
+        column = facts.attribute(name)
         yield column.codes == 0 if test.exists is False else column.where(_passing(test))
     for part in condition.all or ():
         yield matches(part, generation)

@@ -16,6 +16,7 @@ from recstream.bridge.http.log import LogRoutes
 from recstream.bridge.http.push import PushRoutes
 from recstream.bridge.http.routing import Endpoint, add
 from recstream.bridge.http.site import SiteRoutes
+from recstream.bridge.http.steering import SteeringRoutes
 from recstream.bridge.http.users import UserRoutes
 from recstream.bridge.openapi import openapi
 from recstream.metrics import HTTP_REQUESTS
@@ -35,6 +36,7 @@ def endpoints(deps: Deps) -> list[Endpoint]:
         ListRoutes(deps),
         UserRoutes(deps),
         ItemRoutes(deps),
+        SteeringRoutes(deps),
         LogRoutes(deps),
         PushRoutes(deps),
         SiteRoutes(deps, documents),

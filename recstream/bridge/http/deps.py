@@ -18,6 +18,7 @@ from recstream.bridge.status import Status
 from recstream.bridge.views import Views
 from recstream.log.port import EventLog
 from recstream.settings import Settings
+from recstream.stream.steering_feed import SteeringFeed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Deps:
     auth: Authenticator
     views: Views
     serving: Serving
+    steering: SteeringFeed
     status: Status
     items: Items
     past: Past
