@@ -17,7 +17,7 @@ import pytest
 from recstream.errors import StartupError
 from recstream.supervisor import DirectoryLock, Role, Supervisor
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 SERVES = "import time; open({!r}, 'a').write('started\\n'); time.sleep(600)"
 DIES = "import sys; sys.exit('Error: port 8000 is in use')"

@@ -15,7 +15,7 @@ from recstream.log.topics import TopicSpec
 
 Opener = Callable[[], EventLog]
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def take(tail: Tail, count: int) -> list[Record]:

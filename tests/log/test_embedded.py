@@ -30,7 +30,7 @@ from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
 
 TOPIC = "t"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 APPENDS_FOR_EVER = """
 import sys

@@ -30,7 +30,7 @@ from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 from recstream.log.transport import BatchTopic, Consumer, Transport
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 RAW: Any = {"value_type": bytes, "value_serializer": "raw"}
 
 

@@ -309,7 +309,7 @@ def place(world, tmp_path):
     return Place(world, tmp_path)
 
 
-def work(trainer, until, deadline_s=20.0):
+def work(trainer, until, deadline_s=60.0):
     """Turn the trainer's loop until something holds."""
     end = time.monotonic() + deadline_s
     while not until():
