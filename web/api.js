@@ -204,11 +204,18 @@ export class Api {
     return (await this.#get("/v1/steering")).steering ?? {};
   }
 
-  /** @param {import("./steer-state.js").Document} document */
+  /**
+   * Shapes lists by a document, and returns what in it is hardly meant.
+   *
+   * @param {import("./steer-state.js").Document} document
+   * @returns {Promise<string[]>}
+   */
   async steer(document) {
     const isEmpty = Object.keys(document).length === 0;
-    if (isEmpty) await this.#send("DELETE", "/v1/steering");
-    else await this.#send("PUT", "/v1/steering", document);
+    const answer = isEmpty
+      ? await this.#send("DELETE", "/v1/steering")
+      : await this.#send("PUT", "/v1/steering", document);
+    return answer?.warnings ?? [];
   }
 }
 

@@ -150,11 +150,12 @@ async function open(item, from) {
   const place = state.recs?.items.find((candidate) => candidate.item === item);
   const lists = { shelf: state.recs?.rec_id, because: state.shelves?.rec_id };
   const recId = from === "shelf" || from === "because" ? (lists[from] ?? "") : "";
+  // Asked before the click is sent: with the click in the history, the item has no place any more.
+  if (place !== undefined) void explain(item);
   record(recId ? "click" : "view", item, recId);
   dispatch({ type: "opened", item });
   if (place !== undefined) dispatch({ type: "explained", item, reasons: place.why });
   void loading.items([item, ...(place?.why ?? []).flatMap((reason) => reason.item ?? [])]);
-  if (place !== undefined) void explain(item);
   try {
     const { items, likeness } = await api.similar(item);
     dispatch({ type: "similar", item, status: "ready", items, likeness });

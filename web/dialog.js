@@ -5,7 +5,8 @@ import { actionButtons, createMini, updateActions, updateMini, updatePicture } f
 import { find, html, keyed, setAttribute, setText } from "./dom.js";
 import { icon } from "./icons.js";
 import { formatMs } from "./latency.js";
-import { priceOf, titleOf, verb } from "./words.js";
+import { createSum, drawSum } from "./sum.js";
+import { likenessText, priceOf, titleOf, verb } from "./words.js";
 
 /**
  * @typedef {import("./state.js").State} State
@@ -18,8 +19,30 @@ const REASONS_SHOWN = 4;
 /** @type {Record<string, string>} */
 const OTHER_REASONS = {
   popular: "many others like it at the moment",
-  content: "it resembles what you looked at",
+  pinned: "the shop pinned it",
+  boosted: "the shop gives it a push",
 };
+
+/**
+ * @param {import("./protocol.js").Reason} reason
+ * @param {State["items"]} items
+ */
+function whyText({ kind, item = "", event = "", shared = [] }, items) {
+  if (kind === "because") return `you ${verb(event)} ${titleOf(items, item)}`;
+  if (kind === "content") return likenessText(shared, item ? titleOf(items, item) : "");
+  return OTHER_REASONS[kind] ?? kind;
+}
+
+/**
+ * Returns why an item is like the one shown, in a few words.
+ *
+ * @param {import("./state.js").Likeness[]} likeness
+ */
+function alikeText(likeness) {
+  const [first] = likeness;
+  if (first === undefined) return "";
+  return first.kind === "content" ? likenessText(first.shared ?? [], "") : "often goes with it";
+}
 
 export class ProductDialog {
   #shown = "";
@@ -72,6 +95,7 @@ export class ProductDialog {
           { class: "why", "aria-labelledby": "why-title", "data-part": "why" },
           html("h3", { class: "row-title", id: "why-title", text: "Why it is in your list" }),
           html("ul", { class: "why-list", role: "list", "data-part": "why-list" }),
+          createSum(),
         ),
         html(
           "section",
@@ -135,7 +159,7 @@ export class ProductDialog {
       find(this.dialog, "similar"),
       similar.items,
       (other) => createMini(other, this.handlers),
-      (card, other) => updateMini(card, other, state),
+      (card, other) => updateMini(card, other, state, alikeText(opened.likeness[other] ?? [])),
     );
   }
 
@@ -144,12 +168,15 @@ export class ProductDialog {
    * @param {NonNullable<State["opened"]>} opened
    */
   #updateWhy(state, opened) {
-    const reasons = (opened.reasons ?? []).filter(({ share }) => (share ?? 0) > 0);
+    const reasons = (opened.reasons ?? []).filter(
+      ({ kind, share }) => (share ?? 0) > 0 || kind === "pinned",
+    );
     find(this.dialog, "why").hidden = reasons.length === 0;
     const shown = reasons.slice(0, REASONS_SHOWN);
+    drawSum(find(this.dialog, "sum"), opened.explanation, state.items);
     keyed(
       find(this.dialog, "why-list"),
-      shown.map(({ kind, item }) => `${kind} ${item}`),
+      shown.map(({ kind, item, rule }) => `${kind} ${item ?? rule}`),
       () =>
         html(
           "li",
@@ -159,13 +186,9 @@ export class ProductDialog {
           html("span", { class: "why-share", "data-part": "why-share" }),
         ),
       (element, _, index) => {
-        const { kind, item = "", event = "", share = 0 } = shown[index];
-        const text =
-          kind === "because"
-            ? `you ${verb(event)} ${titleOf(state.items, item)}`
-            : (OTHER_REASONS[kind] ?? kind);
-        setText(find(element, "why-text"), text);
-        setText(find(element, "why-share"), `${Math.round(share * 100)} %`);
+        const { kind, share = 0 } = shown[index];
+        setText(find(element, "why-text"), whyText(shown[index], state.items));
+        setText(find(element, "why-share"), share > 0 ? `${Math.round(share * 100)} %` : "");
         element.style.setProperty("--share", String(Math.min(1, share)));
         setAttribute(element, "data-kind", kind);
       },

@@ -7,7 +7,8 @@
 export const SUBPROTOCOL = "recstream.v1";
 
 /**
- * @typedef {{kind: string, item?: string, event?: string, share?: number, shared?: string[]}} Reason
+ * @typedef {{kind: string, item?: string, event?: string, share?: number, shared?: string[],
+ *   rule?: string}} Reason
  * @typedef {{item: string, event: string, items: {item: string, share: number,
  *   shared: string[]}[]}} ShelfOf
  * @typedef {{rec_id: string, user: string, generation: number, shelves: ShelfOf[]}} Shelves

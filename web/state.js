@@ -28,7 +28,7 @@ import { NO_STEERING, reduceSteering } from "./steer-state.js";
  * @typedef {Click & {user: string, position: {partition: number, offset: number} | null}} Pending
  * @typedef {{click: Pending, recs: Recs, receivedMs: number, receivedWallMs: number}} Arrival
  * @typedef {{item: string, similar: Loaded, likeness: Record<string, Likeness[]>,
- *   reasons: import("./protocol.js").Reason[] | null, explanation: any}} Opened
+ *   reasons: import("./protocol.js").Reason[] | null, explanation: import("./sum.js").Explanation | null}} Opened
  * @typedef {{kind: string, share: number, shared?: string[]}} Likeness
  * @typedef {import("./protocol.js").Pipeline} Pipeline
  * @typedef {import("./protocol.js").LogMessage} LogMessage

@@ -89,10 +89,11 @@ export class SteerPanel {
 
   /** @param {State} state */
   #renderRules({ steer, items }) {
-    const { document: said, status, error } = steer;
+    const { document: said, status, error, warnings } = steer;
     const box = find(this.root, "steer-error");
-    box.hidden = status !== "failed";
-    setText(box, error);
+    box.hidden = status !== "failed" && warnings.length === 0;
+    setText(box, status === "failed" ? error : warnings.join(" "));
+    setAttribute(box, "data-kind", status === "failed" ? "error" : "warning");
     setAttribute(this.root, "aria-busy", status === "saving" || status === "loading");
     const found = sentences(said, items);
     const byKey = new Map(found.map((sentence) => [sentence.key, sentence]));

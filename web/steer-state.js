@@ -18,12 +18,12 @@
  * @typedef {{item: string, title: string, startedMs: number, tookMs: number | null,
  *   error: string}} Added
  * @typedef {{status: "unknown" | "loading" | "ready" | "saving" | "failed", document: Document,
- *   error: string, isOpen: boolean, added: Added | null}} Steer
+ *   error: string, warnings: string[], isOpen: boolean, added: Added | null}} Steer
  */
 
 /** @type {Steer} */
 export const NO_STEERING = Object.freeze({
-  ...{ status: "unknown", document: {}, error: "", isOpen: false, added: null },
+  ...{ status: "unknown", document: {}, error: "", warnings: [], isOpen: false, added: null },
 });
 
 /**
@@ -46,6 +46,7 @@ export function reduceSteering(state, action) {
           status: action.status,
           document: action.document ?? steer.document,
           error: action.error ?? "",
+          warnings: action.warnings ?? (action.status === "ready" ? [] : steer.warnings),
         },
       };
     case "adding":

@@ -50,8 +50,8 @@ export class Steering {
   async set(document) {
     this.dispatch({ type: "steering", status: "saving" });
     try {
-      await this.api.steer(document);
-      this.dispatch({ type: "steering", status: "ready", document });
+      const warnings = await this.api.steer(document);
+      this.dispatch({ type: "steering", status: "ready", document, warnings });
     } catch (error) {
       this.dispatch({ type: "steering", status: "failed", error: words(error) });
     }

@@ -177,7 +177,7 @@ class Serving:
         return None if generation is None else (generation.number, generation.delta)
 
     def published(self, user: str) -> Recommendations | None:
-        """Return a user's published list without what the user has seen since.
+        """Return a user's published list without what was seen or withdrawn since.
 
         None if there is none, or if it was made by another steering document than the newest.
         """
@@ -185,7 +185,21 @@ class Serving:
         if stored is None or not self._steering.is_current(stored.control):
             return None
         history = self._views.history(user)
-        return stored if history is None else without(stored, seen(history))
+        unwanted = set() if history is None else seen(history)
+        return without(stored, unwanted | self._withdrawn(stored))
+
+    def _withdrawn(self, body: Recommendations) -> set[str]:
+        """Return the items of a list that the catalogue has withdrawn since."""
+        generation = self._generation
+        listable = None if generation is None else generation.listable
+        if generation is None or listable is None:
+            return set()
+        rows = {entry.item: generation.rows.get(entry.item) for entry in body.items}
+        return {
+            item
+            for item, row in rows.items()
+            if row is not None and row < len(listable) and not listable[row]
+        }
 
     def list_of(self, user: str) -> Recommendations:
         """Return a user's list: the published one, or what is popular."""

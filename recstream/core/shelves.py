@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from recstream.core.documents import shared
 from recstream.core.events import EVENT_TYPES
-from recstream.core.facts import shared
 from recstream.core.history import History
 from recstream.core.kernels.arrays import Float64s
 from recstream.core.listing import Ranked, parts_of

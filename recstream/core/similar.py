@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.facts import shared
+from recstream.core.documents import shared
 from recstream.core.kernels.arrays import Float32s, Float64s
 from recstream.core.model import Generation
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+import numpy as np
 import pytest
 from bridge_world import a_list, checker_board, event, eventually, running
 
+from recstream.core.records import DeltaAnnounced
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
 
@@ -211,3 +214,26 @@ def test_shelves_follow_from_what_a_user_did_and_leave_out_what_is_shown_above(t
 def test_a_user_nobody_knows_has_no_shelves(trained):
     assert trained.get("/v1/users/nobody-at-all/shelves").json["shelves"] == []
     assert trained.get("/v1/users/nobody-at-all/shelves?n=0").status == 400
+
+
+def test_an_item_that_the_catalogue_withdrew_leaves_lists_that_are_published_already(tmp_path):
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        world.publish("gone", "i1", "i2", "i3")
+        world.wait_for_views()
+        assert items_of(world.get("/v1/users/gone/recommendations?n=3")) == ["i1", "i2", "i3"]
+        delta = DeltaAnnounced(
+            generation=1,
+            delta=1,
+            offsets={},
+            items=("i2",),
+            factors=checker_board(1).model.item_factors[2].tobytes(),
+            bias=np.float32(0.0).tobytes(),
+            counts=np.int32(1).tobytes(),
+            created_ts=0,
+            catalogue={"i2": None},
+        )
+        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(delta), 0)])
+        eventually(lambda: world.bridge.deps.serving.current == (1, 1), "the delta")
+
+        assert items_of(world.get("/v1/users/gone/recommendations?n=2")) == ["i1", "i3"]
