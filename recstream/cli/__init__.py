@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "recommend": "model:recommend",
     "explain": "explaining:explain",
     "why-not": "explaining:why_not",
+    "steering": "steering:steering",
     "log": "log:log",
     "replay": "replaying:replay",
     "export": "replaying:export",

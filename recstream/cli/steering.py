@@ -1,0 +1,203 @@
+"""`recstream steering`: the document by which a shop shapes its lists, set, shown, checked and cleared."""
+
+from __future__ import annotations
+
+import time
+from typing import IO, TYPE_CHECKING
+
+import click
+import msgspec
+
+from recstream.cli.opening import open_existing
+from recstream.cli.options import json_option, say, settings_options
+from recstream.errors import NotFound, RecstreamError
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.core.steering import Steering
+    from recstream.log.port import EventLog, ReadableLog
+    from recstream.stream.steering_feed import InForce
+
+LOOK_EVERY_S = 0.1
+
+
+@click.group(short_help="Rules that shape lists: set, show, check, clear.")
+def steering() -> None:
+    """Shape all lists by a document of rules: leave out, boost, pin, diversify, rotate, A/B.
+
+    docs/steering.md says what a document may say, with examples.
+    """
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a document says, and what in it is hardly meant."""
+
+    words: tuple[str, ...]
+    warnings: tuple[str, ...]
+    generation: int | None
+
+
+@steering.command("set", short_help="Shape all lists by a document from now on.")
+@click.argument("file", type=click.File("rb"))
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Until workers follow.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait.",
+)
+@settings_options()
+@json_option
+def set_(settings: Settings, file: IO[bytes], wait: bool, timeout_s: float, as_json: bool) -> None:
+    """Shape all lists by the document in FILE (- for standard input).
+
+    It takes the place of the one before. Workers follow within a second: users seen lately get new
+    lists, others with their next event or request.
+
+    \b
+    Examples:
+      recstream steering set docs/examples/campaign.json
+      recstream steering set - < rules.json
+    """
+    from recstream.core.steering_check import decode
+
+    document = decode(file.read())
+    event_log = open_existing(settings)
+    try:
+        found = _append(event_log, document)
+        found = _wait(event_log, found, timeout_s) if wait else found
+    finally:
+        event_log.close()
+    say(found, _told(found), as_json=as_json)
+
+
+@steering.command(short_help="Take all rules back.")
+@settings_options()
+@json_option
+def clear(settings: Settings, as_json: bool) -> None:
+    """Take all rules back: lists are made by scores alone again.
+
+    \b
+    Examples:
+      recstream steering clear
+    """
+    from recstream.core.steering import Steering
+
+    event_log = open_existing(settings)
+    try:
+        found = _append(event_log, Steering())
+    finally:
+        event_log.close()
+    say(found, "all rules are taken back", as_json=as_json)
+
+
+@steering.command(short_help="The rules in force, in words.")
+@settings_options()
+@json_option
+def show(settings: Settings, as_json: bool) -> None:
+    """Show the newest document: what it says in words, and its JSON with --json.
+
+    \b
+    Examples:
+      recstream steering show
+      recstream steering show --json
+    """
+    event_log = open_existing(settings)
+    try:
+        found = _newest(event_log)
+    finally:
+        event_log.close()
+    say(found, _told(found), as_json=as_json)
+
+
+@steering.command(short_help="Say what a document says, and what is hardly meant.")
+@click.argument("file", type=click.File("rb"))
+@settings_options()
+@json_option
+def check(settings: Settings, file: IO[bytes], as_json: bool) -> None:
+    """Check the document in FILE without setting it; with a model, say which rules hit nothing.
+
+    Exit code 1 for a document that can't be meant. What depends on the items (a rule that names
+    nothing or everything, a pin that another rule leaves out) is a warning.
+
+    \b
+    Examples:
+      recstream steering check docs/examples/campaign.json
+    """
+    from recstream.core.steered import warnings_of
+    from recstream.core.steering_check import decode
+    from recstream.core.steering_words import in_words
+    from recstream.model_feed import ModelFeed
+    from recstream.model_store import open_store
+
+    document = decode(file.read())
+    generation = None
+    try:
+        event_log = open_existing(settings)
+    except NotFound:
+        pass
+    else:
+        try:
+            generation = ModelFeed(event_log, open_store(settings.models_url)).newest()
+        finally:
+            event_log.close()
+    found = Checked(
+        words=in_words(document),
+        warnings=() if generation is None else warnings_of(document, generation),
+        generation=None if generation is None else generation.number,
+    )
+    lines = list(found.words) or ["lists are made by scores alone"]
+    lines += [f"warning: {each}" for each in found.warnings]
+    if generation is None:
+        lines.append("there is no model yet, so nobody can say which items the rules name")
+    say(found, "\n".join(lines), as_json=as_json)
+
+
+def _append(event_log: EventLog, document: Steering) -> InForce:
+    from ulid import ULID
+
+    from recstream.core.records import SteeringSet
+    from recstream.log.port import NewRecord
+    from recstream.log.topics import CONTROL
+
+    record = SteeringSet(
+        id=str(ULID()), steering=document, requested_ts=time.time_ns() // 1_000_000
+    )
+    event_log.append([NewRecord(CONTROL, b"steering", msgspec.json.encode(record), 0)])
+    return _newest(event_log)
+
+
+def _newest(event_log: ReadableLog) -> InForce:
+    from recstream.stream.steering_feed import SteeringFeed
+
+    return SteeringFeed(event_log, now_s=time.monotonic).newest()
+
+
+def _wait(event_log: EventLog, found: InForce, timeout_s: float) -> InForce:
+    """Return the document once every partition's worker follows it."""
+    from recstream.log.topics import INTERACTIONS
+
+    deadline = time.monotonic() + timeout_s
+    n_partitions = event_log.partitions(INTERACTIONS)
+    while True:
+        newest = _newest(event_log)
+        if newest.offset != found.offset or newest.adopted >= n_partitions:
+            return newest
+        if time.monotonic() > deadline:
+            raise RecstreamError(
+                f"document {found.id} is in the log, but after {timeout_s:g} s workers follow it "
+                f"for {newest.adopted} of {n_partitions} partitions; is a worker running? It holds "
+                "when one is"
+            )
+        time.sleep(LOOK_EVERY_S)
+
+
+def _told(found: InForce) -> str:
+    from recstream.core.steering_words import in_words
+
+    lines = list(in_words(found.steering)) or ["lists are made by scores alone"]
+    if found.offset >= 0:
+        lines.append(f"control offset {found.offset}, followed for {found.adopted} partitions")
+    return "\n".join(lines)
