@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from hypothesis import HealthCheck, Phase, settings
@@ -34,6 +35,20 @@ users = st.sampled_from([f"u{at}" for at in range(5)])
 items = st.sampled_from(ITEMS[:8])
 kinds = st.sampled_from(["view", "cart", "like", "dislike", "remove", "impression"])
 partitions = st.integers(0, 1)
+
+
+item_sets = st.lists(items, min_size=1, max_size=4, unique=True)
+steering_rules = st.one_of(
+    item_sets.map(lambda few: {"action": "exclude", "where": {"items": few}}),
+    item_sets.map(lambda few: {"action": "boost", "where": {"items": few}, "by": 2}),
+)
+ARMS: list[list[dict[str, Any]]] = [
+    [],
+    [
+        {"name": "quick", "share": 0.5, "half_life_ms": 2_000, "weights": {"view": 4}},
+        {"name": "mixed", "share": 0.5, "diversity": {"strength": 0.5}, "min_relevance": 0.1},
+    ],
+]
 
 
 class CrashedError(Exception):
@@ -213,6 +228,20 @@ class Life(RuleBasedStateMachine):
             for due in forgetter.begin(mine):
                 forgetter.erase(due)
                 forgetter.finish(due)
+
+    @rule(
+        rules=st.lists(steering_rules, max_size=2),
+        arms=st.sampled_from(ARMS),
+        rotates=st.booleans(),
+        is_told=st.booleans(),
+    )
+    def steer(self, rules: list[Any], arms: list[Any], rotates: bool, is_told: bool) -> None:
+        """Set a document; a worker that is not told meets it when it starts, or with the next."""
+        document: dict[str, Any] = {"arms": arms}
+        document["rules"] = [{**each, "name": f"r{at}"} for at, each in enumerate(rules)]
+        if rotates:
+            document["rotation"] = {"after": 1}
+        self.world.steer(document, engines=self.workers if is_told else [])
 
     @rule(list_size=st.integers(1, 6))
     def change_the_rules(self, list_size: int) -> None:

@@ -11,9 +11,17 @@ import numpy as np
 from recstream.core.control import RulesTimeline
 from recstream.core.events import Event, encode, from_timestamp_ms
 from recstream.core.model import Generation
-from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten, GenerationAnnounced
+from recstream.core.records import (
+    DeltaAnnounced,
+    ForgetRequested,
+    Forgotten,
+    GenerationAnnounced,
+    SteeringSet,
+)
+from recstream.core.steering import Steering
+from recstream.core.steering_check import decode
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.port import NewRecord, Record
+from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.topics import (
     CONTROL,
     INTERACTIONS,
@@ -87,6 +95,8 @@ class World:
         """Give a partition to an engine, as a rebalance does."""
         timeline = self._timelines[engine]
         timeline.extend(control_records(self.log))
+        committed = self.log.committed("g").get(TopicPartition(INTERACTIONS, partition), 0)
+        engine.recall(partition, committed)
         adopt(
             self.log,
             timeline,
@@ -95,6 +105,18 @@ class World:
             from_offset=engine.state(partition).next_offset,
             now_ms=self.now_ms,
         )
+
+    def steer(self, document: object, engines: Sequence[Engine] | None = None) -> Steering:
+        """Set a steering document, and let the engines adopt it; none of them for an empty list."""
+        self.n_requests += 1
+        steering = decode(msgspec.json.encode(document))
+        record = SteeringSet(
+            id=f"steering-{self.n_requests}", steering=steering, requested_ts=self.now_ms
+        )
+        self.log.append([NewRecord(CONTROL, b"steering", msgspec.json.encode(record), 0)])
+        for engine in [self.engine] if engines is None else engines:
+            engine.follow_control()
+        return steering
 
     def do(self, user: str, item: str, kind: str = "view", **fields: object) -> Event:
         """Append an event, a second after the one before; nothing is folded yet."""
