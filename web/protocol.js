@@ -195,11 +195,11 @@ const ARM = "arm:";
  * @returns {ArmResult[]}
  */
 function readArms(boards, clicks) {
-  const judged = Object.keys(boards).filter((name) => name.startsWith(ARM));
-  const names = new Set([...judged.map((name) => name.slice(ARM.length)), ...Object.keys(clicks)]);
+  const arms = [...Object.keys(boards), ...Object.keys(clicks)].filter((name) => name.startsWith(ARM));
+  const names = new Set(arms.map((name) => name.slice(ARM.length)));
   return [...names].sort().map((name) => {
     const board = boards[ARM + name];
-    const through = takeObject(clicks[name] ?? {}, ".clicks[]");
+    const through = takeObject(clicks[ARM + name] ?? {}, ".clicks[]");
     return {
       name,
       ...(board === undefined ? { events: 0, hit10: 0, mrr: 0 } : readScore(board)),

@@ -177,16 +177,23 @@ class Serving:
         return None if generation is None else (generation.number, generation.delta)
 
     def published(self, user: str) -> Recommendations | None:
-        """Return a user's published list without what was seen or withdrawn since.
-
-        None if there is none, or if it was made by another steering document than the newest.
-        """
+        """Return a user's published list without what was seen or withdrawn since."""
         stored = self._views.latest(user)
-        if stored is None or not self._steering.is_current(stored.control):
+        if stored is None:
             return None
         history = self._views.history(user)
         unwanted = set() if history is None else seen(history)
         return without(stored, unwanted | self._withdrawn(stored))
+
+    def _in_force(self, user: str) -> Recommendations | None:
+        """Return the published list, None if the newest steering document did not make it.
+
+        Who is told of lists as they are published is told of every one: whether its rules are the
+        newest may not be known here yet, and the next list follows.
+        """
+        stored = self.published(user)
+        is_current = stored is not None and self._steering.is_current(stored.control)
+        return stored if is_current else None
 
     def _withdrawn(self, body: Recommendations) -> set[str]:
         """Return the items of a list that the catalogue has withdrawn since."""
@@ -203,7 +210,7 @@ class Serving:
 
     def list_of(self, user: str) -> Recommendations:
         """Return a user's list: the published one, or what is popular."""
-        return self.published(user) or self.made_for(user, self._list_size)
+        return self._in_force(user) or self.made_for(user, self._list_size)
 
     def recommend(self, user: str, n: int, *, mask: Mask | None, known: bool) -> Recommendations:
         """Return a user's ``n`` best items.
@@ -216,7 +223,7 @@ class Serving:
             Items that the user has seen may be in it.
         """
         if mask is None and not known:
-            stored = self.published(user)
+            stored = self._in_force(user)
             if stored is not None and (n <= len(stored.items) or self._generation is None):
                 return _cut(stored, n)
         return self.made_for(user, n, mask=mask, known=known)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from recstream.bridge.protocol import Pipeline, Stage
 from recstream.core.records import (
-    Clicks,
     GenerationAnnounced,
     ModelRecord,
     PipelineRecord,
     TrainingProgress,
     WorkerStatus,
 )
-from recstream.core.scoreboard import merged
+from recstream.core.scoreboard import merged, merged_clicks
 from recstream.errors import LogError
 from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import INTERACTIONS, PIPELINE
@@ -114,7 +113,7 @@ class Status:
             training=training,
             workers=workers,
             prequential=merged(worker.prequential for worker in workers),
-            clicks=_summed(worker.clicks for worker in workers),
+            clicks=merged_clicks(worker.clicks for worker in workers),
             events=self._events(),
             lag=sum(lag for worker in workers for lag in worker.lag.values()),
             connections=self._connections(),
@@ -132,15 +131,3 @@ class Status:
         except LogError as error:
             log.debug("events not counted reason=%s", error)
             return 0
-
-
-def _summed(told: Iterable[Mapping[str, Clicks]]) -> dict[str, Clicks]:
-    """Return what all workers counted, by name."""
-    total: dict[str, Clicks] = {}
-    for counts in told:
-        for name, more in counts.items():
-            so_far = total.get(name, Clicks())
-            total[name] = Clicks(
-                shown=so_far.shown + more.shown, clicked=so_far.clicked + more.clicked
-            )
-    return total

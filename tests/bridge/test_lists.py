@@ -237,3 +237,18 @@ def test_an_item_that_the_catalogue_withdrew_leaves_lists_that_are_published_alr
         eventually(lambda: world.bridge.deps.serving.current == (1, 1), "the delta")
 
         assert items_of(world.get("/v1/users/gone/recommendations?n=2")) == ["i1", "i3"]
+
+
+def test_a_list_is_pushed_before_the_bridge_knows_the_rules_it_was_made_by(world):
+    ahead = msgspec.structs.replace(a_list("ahead", "i1", "i2"), control=10_000)
+    document = {"rules": [{"action": "pin", "name": "p", "items": ["i9"]}]}
+    assert world.call("PUT", "/v1/steering", document).status == 202
+    try:
+        with world.socket() as client:
+            client.hello("ahead", "recs")
+            client.receive("recs")
+            world.log.append([world.list_record(ahead)])
+
+            assert [one["item"] for one in client.receive("recs")["items"]] == ["i1", "i2"]
+    finally:
+        world.call("DELETE", "/v1/steering")

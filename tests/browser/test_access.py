@@ -63,11 +63,13 @@ def part(page, name: str):
 
 @pytest.mark.parametrize("width", [320, 375, 600, 768, 1024, 1280, 1600, 2200])
 def test_nothing_sticks_out_sideways(visit, width):
-    page = visit(width=width, height=800)
+    page = visit("u1", width=width, height=800)
+    page.locator(".because .mini").first.wait_for()
 
-    widest = page.evaluate("() => document.documentElement.scrollWidth")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
-    assert widest <= width
+    part(page, "steer-toggle").click()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
 def test_everything_one_can_use_or_jump_to_has_a_name(visit):
@@ -76,8 +78,12 @@ def test_everything_one_can_use_or_jump_to_has_a_name(visit):
     assert page.evaluate(NAMELESS) == []
 
     page.keyboard.press("Escape")
+    part(page, "steer-toggle").click()
+    assert page.evaluate(NAMELESS) == []
+
+    page.keyboard.press("Escape")
     page.locator(".card-open").first.click()
-    page.locator(".mini").first.wait_for()
+    page.locator("dialog .mini").first.wait_for()
 
     assert page.evaluate(NAMELESS) == []
 
@@ -100,11 +106,17 @@ def test_text_is_readable_on_its_ground(visit, scheme, width):
     if part(page, "engine-toggle").get_attribute("aria-expanded") == "false":
         part(page, "engine-toggle").click()
     page.locator("[data-action=cart]").first.click()
+    page.locator(".because .mini").first.wait_for()
     assert page.evaluate(FAINT) == []
 
-    page.locator(".card-open").first.focus()
-    page.keyboard.press("Enter")
-    page.locator(".mini").first.wait_for()
+    part(page, "steer-toggle").click()
+    part(page, "push-choices").wait_for()
+    assert page.evaluate(FAINT) == []
+
+    part(page, "steer-close").click()
+    page.locator(".place-open").first.click()
+    page.locator("dialog .mini").first.wait_for()
+    page.locator("dialog .sum summary").click()
 
     assert page.evaluate(FAINT) == []
 
