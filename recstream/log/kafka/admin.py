@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -13,11 +13,12 @@ from confluent_kafka import (
     KafkaException,
     TopicCollection,
 )
+from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from recstream.errors import LogUnavailable, NotFound
-from recstream.log.kafka.client import MAX_RECORD_BYTES, REQUEST_TIMEOUT_S, Problems
+from recstream.errors import LogFenced, LogUnavailable, NotFound
+from recstream.log.kafka.client import MAX_RECORD_BYTES, REQUEST_TIMEOUT_S, Problems, numbered
 from recstream.log.kafka.epoch import MadeTopic
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DAY_MS, TopicSpec
@@ -26,6 +27,13 @@ T = TypeVar("T")
 
 _SAFE_REPLICATION = 3
 _PATIENCE_S = 30.0
+_NOT_ALONE = {
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.NON_EMPTY_GROUP,
+}
 
 
 class KafkaAdmin:
@@ -45,11 +53,14 @@ class KafkaAdmin:
     def __init__(
         self, shared: dict[str, Any], where: str, problems: Problems, replication: int
     ) -> None:
-        self._options = shared | {"error_cb": problems}
-        self._admin = AdminClient(self._options)
+        self._shared = shared
+        self._admin = self._new(problems)
         self._where = where
         self._problems = problems
         self._replication = replication
+
+    def _new(self, problems: Problems) -> AdminClient:
+        return AdminClient(numbered(self._shared) | {"error_cb": problems})
 
     def cluster(self) -> str:
         """Return the id that the cluster was formatted with."""
@@ -119,7 +130,7 @@ class KafkaAdmin:
         By a client of its own: one that knew a group's coordinator before a restart may never find it
         again.
         """
-        admin = AdminClient(self._options)
+        admin = self._new(self._problems)
         asked = self._ask(
             lambda: admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
@@ -132,11 +143,47 @@ class KafkaAdmin:
             if each.offset >= 0
         }
 
+    def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit the offsets of a group without members.
+
+        Raises
+        ------
+        LogFenced
+            The group has members, and only they may commit.
+        """
+        doing = f"committing the offsets of group {group}"
+        wanted = [KafkaPartition(*tp, offset) for tp, offset in offsets.items()]
+        asked = self._ask(
+            lambda: self._admin.alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=REQUEST_TIMEOUT_S
+            ),
+            doing,
+        )
+        try:
+            done = asked[group].result(REQUEST_TIMEOUT_S + 1.0)
+            errors = [each.error for each in done.topic_partitions if each.error is not None]
+        except KafkaException as error:
+            errors = [error.args[0]]
+        if not errors:
+            return
+        if errors[0].code() in _NOT_ALONE:
+            message = f"group {group} has members, and only they may commit its offsets: {errors[0].str()}"
+            raise LogFenced(message)
+        if errors[0].code() < 0:
+            self._admin = self._new(self._problems)
+        raise self._problems.translate(KafkaException(errors[0]), doing)
+
     def _ask(self, question: Callable[[], T], doing: str = "asking for topics") -> T:
-        """Return the answer of a call to the brokers; librdkafka's errors become ours."""
+        """Return the answer of a call to the brokers; librdkafka's errors become ours.
+
+        A client that got no answer may never get one again (`recstream.log.kafka.client.is_cut_off`):
+        another one asks next.
+        """
         try:
             return question()
         except KafkaException as error:
+            if error.args[0].code() < 0:
+                self._admin = self._new(self._problems)
             raise self._problems.translate(error, f"{doing} at {self._where}") from error
 
     def _answer(self, future: Future[T], doing: str) -> T:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
 
 from recstream.errors import (
     InvalidInput,
@@ -27,7 +29,13 @@ DELIVERY_TIMEOUT_S = 20.0
 """How long an append tries before it gives up."""
 REQUEST_TIMEOUT_S = 10.0
 """How long a question to the broker may take."""
+SILENT_S = 4.0
+"""A client that hears nothing for so long is asked whether it still has a connection."""
+_SELF_TIMEOUT_S = 1.0
+_PROBE_TIMEOUT_S = 2.0
 _QUIET_S = 10.0
+
+_numbers = itertools.count()
 
 _PASSWORD_CODES = {
     KafkaError._AUTHENTICATION,  # noqa: SLF001 - how the library spells its own codes
@@ -55,6 +63,9 @@ PASSING_CODES = {
 }
 """What a broker says while it starts, elects or moves; the same question succeeds a moment later."""
 
+PURGED_CODES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - their public spelling
+"""What a producer says of records that it was told to give up."""
+
 
 def servers(url: str) -> str:
     """Return the bootstrap servers of a broker URL, comma-separated.
@@ -79,7 +90,6 @@ def common(url: str, settings: Settings | None) -> dict[str, Any]:
     """Return the options that producers, consumers and administration share, security included."""
     options: dict[str, Any] = {
         "bootstrap.servers": servers(url),
-        "client.id": "recstream",
         "socket.nagle.disable": True,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 2_000,
@@ -97,9 +107,40 @@ def common(url: str, settings: Settings | None) -> dict[str, Any]:
     return options
 
 
+class Client(Protocol):
+    """What every client of librdkafka can be asked."""
+
+    def list_topics(self, topic: str = ..., timeout: float = ...) -> Any:
+        """Return the brokers and the topics that the cluster has."""
+
+
+def numbered(shared: dict[str, Any]) -> dict[str, Any]:
+    """Return options for one client, which tells the brokers a name that no other one here has."""
+    return shared | {"client.id": f"recstream-{next(_numbers)}"}
+
+
+def is_cut_off(client: Client, shared: dict[str, Any]) -> bool:
+    """Return whether a client finds no broker where a new one does: it may never find one again.
+
+    A broker that is starting or ending may answer that the cluster has no brokers. librdkafka then
+    forgets those it knew, and sometimes also to begin anew from the bootstrap servers (its issue
+    5301): every call on that client times out from then on.
+    """
+    return not _finds_brokers(client, _SELF_TIMEOUT_S) and _finds_brokers(
+        AdminClient(numbered(shared)), _PROBE_TIMEOUT_S
+    )
+
+
+def _finds_brokers(client: Client, timeout_s: float) -> bool:
+    try:
+        return bool(client.list_topics(timeout=timeout_s).brokers)
+    except KafkaException:
+        return False
+
+
 def producer_options(shared: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a producer whose acknowledgement means: on all in-sync replicas, once."""
-    return shared | {
+    return numbered(shared) | {
         "acks": "all",
         "enable.idempotence": True,
         "linger.ms": 0.5,
@@ -120,7 +161,7 @@ def consumer_options(
     A broker holds a fetch for ``fetch_wait_ms`` when there is nothing new, and answers at once when
     there is; as long may it take until a consumer that was moved gets its first record.
     """
-    return shared | {
+    return numbered(shared) | {
         "group.id": group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -171,6 +212,8 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
         return InvalidInput(f"Kafka, {doing}: {text}; a record may have {MAX_RECORD_BYTES} bytes")
     if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
         return NotFound(f"Kafka, {doing}: {text}; create the topics first")
+    if code in PURGED_CODES:
+        text = "its connections were lost for good, and are made anew; try again"
     if behind is not None and behind.code() in _REASONS:
         code, text = behind.code(), behind.str()
     elif behind is not None and error.code() != behind.code():

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from recstream.errors import PartitionCountMismatch
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import TopicSpec
 
@@ -62,6 +63,26 @@ class Meta(msgspec.Struct, frozen=True):
             for name, made in self.topics.items()
             if name not in there or there[name].id != made.id
         ]
+
+    def check_count(self, spec: TopicSpec, there: MadeTopic, where: str) -> None:
+        """Refuse a topic that has another partition count than wanted, or than it was made with.
+
+        Raises
+        ------
+        PartitionCountMismatch
+        """
+        recorded = self.topics.get(spec.name)
+        for expected, why in (
+            (spec.partitions, "the setting partitions says so"),
+            (recorded.partitions if recorded else spec.partitions, "it was made with as many"),
+        ):
+            if expected != there.partitions:
+                message = (
+                    f"topic {spec.name} must have {expected} partitions ({why}), has"
+                    f" {there.partitions} on Kafka at {where}: a user's order and every state"
+                    " depend on the count; set it back, or import into new topics"
+                )
+                raise PartitionCountMismatch(message)
 
 
 def read_meta(records: Iterable[Record]) -> Meta:

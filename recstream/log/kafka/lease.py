@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaException
 
 from recstream.errors import LogFenced
-from recstream.log.kafka.client import Problems, consumer_options
+from recstream.log.kafka.client import SILENT_S, Problems, consumer_options, is_cut_off
 from recstream.log.kafka.log import KafkaLog
 from recstream.log.port import NewRecord, Position, TopicPartition
 
-SESSION_TIMEOUT_MS = 10_000
+log = logging.getLogger(__name__)
+
+SESSION_TIMEOUT_MS = 6_000
 _HOUR_MS = 3_600_000
 
 
@@ -33,7 +38,14 @@ class KafkaLease:
         self._tp = tp
         self._problems = Problems()
         self._writers = event_log.writers(group)
-        options = consumer_options(event_log.shared, group) | {
+        self._shared = event_log.shared
+        self._group = group
+        self._holds = False
+        self._asked_s = time.monotonic()
+        self._consumer = self._new()
+
+    def _new(self) -> Consumer:
+        options = consumer_options(self._shared, self._group) | {
             "session.timeout.ms": SESSION_TIMEOUT_MS,
             "heartbeat.interval.ms": SESSION_TIMEOUT_MS // 4,
             "max.poll.interval.ms": _HOUR_MS,
@@ -41,9 +53,9 @@ class KafkaLease:
             "enable.partition.eof": False,
             "error_cb": self._problems,
         }
-        self._consumer = Consumer(options)
-        self._consumer.subscribe([tp.topic], on_revoke=self._on_revoke, on_lost=self._on_revoke)
-        self._holds = False
+        consumer = Consumer(options)
+        consumer.subscribe([self._tp.topic], on_revoke=self._on_revoke, on_lost=self._on_revoke)
+        return consumer
 
     def hold(self) -> bool:
         """Return whether this process is the active one; takes part in the group."""
@@ -53,6 +65,7 @@ class KafkaLease:
         except KafkaException as error:
             raise self._problems.translate(error, "asking for the lease") from error
         if self._tp not in given:
+            self._join_again_if_cut_off()
             return False
         if not self._holds:
             # Nothing is read here: what comes on the topic is others' business.
@@ -78,6 +91,14 @@ class KafkaLease:
         self._holds = False
         self._consumer.close()
         self._writers.close()
+
+    def _join_again_if_cut_off(self) -> None:
+        if time.monotonic() - self._asked_s > SILENT_S:
+            self._asked_s = time.monotonic()
+            if is_cut_off(self._consumer, self._shared):
+                log.warning("member lost its brokers for good, another one joins")
+                lost, self._consumer = self._consumer, self._new()
+                threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
 
     def _on_revoke(self, *_: object) -> None:
         self._holds = False

@@ -13,34 +13,29 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
-from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka import KafkaException
 from ulid import ULID
 
 from recstream.errors import (
     InvalidInput,
     InvalidSetting,
-    LogFenced,
     LogUnavailable,
     NotFound,
     OffsetOutOfRange,
-    PartitionCountMismatch,
 )
 from recstream.log.kafka.admin import KafkaAdmin
+from recstream.log.kafka.asker import Asker
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
-    PASSING_CODES,
     REQUEST_TIMEOUT_S,
     Problems,
     common,
-    consumer_options,
     servers,
 )
 from recstream.log.kafka.epoch import (
     META,
     META_SPEC,
     Epoch,
-    MadeTopic,
     Meta,
     epoch_record,
     read_meta,
@@ -59,16 +54,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_END = -1
-_AGAIN_S = 0.02
 _AWAY_S = 1.0
 _OVERHEAD_BYTES = 128
-_NOT_ALONE = {
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError.FENCED_INSTANCE_ID,
-}
 
 
 class KafkaLog:
@@ -102,12 +89,11 @@ class KafkaLog:
         self._partitions: dict[str, int] = {}
         self._lock = threading.Lock()
         self._readers = Readers(self.shared)
-        self._committers: dict[str, Consumer] = {}
         self._is_closed = False
         self.patience_s = 0.0
         try:
             self._admin = KafkaAdmin(self.shared, self._where, self._problems, replication)
-            self._asker = self._consumer("recstream-asker")
+            self._asker = Asker(self.shared, self._where, self._problems)
             self._producer = KafkaProducer(self.shared, self._where, self._problems)
         except (KafkaException, ValueError) as error:
             message = f"Kafka's settings can't be used: {error}; see the settings kafka_*"
@@ -142,13 +128,13 @@ class KafkaLog:
         there = self._admin.made([spec.name for spec in wanted])
         for spec in wanted:
             if spec.name in there:
-                self._check_count(spec, there[spec.name], meta)
+                meta.check_count(spec, there[spec.name], self._where)
         missing = [spec for spec in wanted if spec.name not in there]
         if missing:
             self._admin.create(missing)
             there |= self._admin.made([spec.name for spec in missing])
             for spec in missing:
-                self._check_count(spec, there[spec.name], meta)
+                meta.check_count(spec, there[spec.name], self._where)
         unrecorded = {
             spec.name: there[spec.name]
             for spec in wanted
@@ -197,7 +183,7 @@ class KafkaLog:
             raise InvalidInput("offsets need a group to be committed for")
         positions = self._producer.append(records, self.place(records))
         if offsets and group is not None:
-            self._commit(group, offsets)
+            self._admin.commit(group, offsets)
         return positions
 
     def writers(self, group: str) -> PartitionWriters:
@@ -224,7 +210,7 @@ class KafkaLog:
 
     def _read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
         tp = self._existing(topic, partition)
-        low, high = self._watermarks(tp)
+        low, high = self._asker.watermarks(tp)
         if not low <= offset <= high:
             message = f"offset of {topic}[{partition}] must be from {low} (the earliest kept) to {high}, got {offset}"
             raise OffsetOutOfRange(message)
@@ -235,17 +221,18 @@ class KafkaLog:
             records = reader.read(max_records, REQUEST_TIMEOUT_S)
         except BaseException:
             reader.close()
+            self._readers.close()  # whatever this one has lost, those that rest have lost too
             raise
         self._readers.give_back(reader)
         return records
 
     def earliest(self, topic: str, partition: int) -> int:
         """Return the offset of the oldest record that may still be read."""
-        return self._patiently(lambda: self._watermarks(self._existing(topic, partition)))[0]
+        return self._patiently(lambda: self._asker.watermarks(self._existing(topic, partition)))[0]
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the offset that the next appended record will get."""
-        return self._patiently(lambda: self._watermarks(self._existing(topic, partition)))[1]
+        return self._patiently(lambda: self._asker.watermarks(self._existing(topic, partition)))[1]
 
     def visible_end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record that a reader will ever get from what is there.
@@ -267,12 +254,8 @@ class KafkaLog:
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Return the first offset whose record has this time or a later one."""
         tp = self._existing(topic, partition)
-        asked = KafkaPartition(*tp, max(0, timestamp_ms))
-        found = self._ask(
-            lambda: self._asker.offsets_for_times([asked], REQUEST_TIMEOUT_S), "asking for a time"
-        )
-        offset: int = found[0].offset
-        return self.high_watermark(topic, partition) if offset == _END else offset
+        offset = self._asker.first_since(tp, timestamp_ms)
+        return self.high_watermark(topic, partition) if offset is None else offset
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:
         """Return a reader that starts at these offsets."""
@@ -290,11 +273,9 @@ class KafkaLog:
             if self._is_closed:
                 return
             self._is_closed = True
-            committers, self._committers = self._committers, {}
         self._producer.close()
         self._readers.close()
-        for consumer in (self._asker, *committers.values()):
-            consumer.close()
+        self._asker.close()
 
     # What the epoch is made of
 
@@ -329,20 +310,6 @@ class KafkaLog:
             at = batch[-1].offset + 1
         return read_meta(records)
 
-    def _check_count(self, spec: TopicSpec, there: MadeTopic, meta: Meta) -> None:
-        recorded = meta.topics.get(spec.name)
-        for expected, why in (
-            (spec.partitions, "the setting partitions says so"),
-            (recorded.partitions if recorded else spec.partitions, "it was made with as many"),
-        ):
-            if expected != there.partitions:
-                message = (
-                    f"topic {spec.name} must have {expected} partitions ({why}), has"
-                    f" {there.partitions} on Kafka at {self._where}: a user's order and every"
-                    " state depend on the count; set it back, or import into new topics"
-                )
-                raise PartitionCountMismatch(message)
-
     # What appends are made of
 
     def _place(self, index: int, record: NewRecord) -> TopicPartition:
@@ -363,24 +330,6 @@ class KafkaLog:
             return TopicPartition(record.topic, at)
         return self._existing(record.topic, record.partition)
 
-    def _commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-        with self._lock:
-            committer = self._committers.get(group)
-            if committer is None:
-                committer = self._committers[group] = self._consumer(group)
-        wanted = [KafkaPartition(*tp, offset) for tp, offset in offsets.items()]
-        try:
-            done = committer.commit(offsets=wanted, asynchronous=False)
-            errors = [each.error for each in done or () if each.error is not None]
-        except KafkaException as error:
-            errors = [error.args[0]]
-        if errors and errors[0].code() in _NOT_ALONE:
-            message = f"group {group} has members, and only they may commit its offsets: {errors[0].str()}"
-            raise LogFenced(message)
-        if errors:
-            doing = f"committing the offsets of group {group}"
-            raise self._problems.translate(KafkaException(errors[0]), doing)
-
     # What reads are made of
 
     def _existing(self, topic: str, partition: int) -> TopicPartition:
@@ -389,15 +338,6 @@ class KafkaLog:
             message = f"partition of {topic} must be 0 to {count - 1}, got {partition}"
             raise InvalidInput(message)
         return TopicPartition(topic, partition)
-
-    def _watermarks(self, tp: TopicPartition) -> tuple[int, int]:
-        def ask() -> tuple[int, int]:
-            answer = self._asker.get_watermark_offsets(KafkaPartition(*tp), REQUEST_TIMEOUT_S)
-            if answer is None:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-            return answer
-
-        return self._ask(ask, f"asking for the offsets of {tp.topic}[{tp.partition}]")
 
     def _patiently(self, question: Callable[[], T]) -> T:
         """Return an answer, waiting for brokers that are away as long as `patience_s` allows."""
@@ -410,23 +350,3 @@ class KafkaLog:
                     raise
                 log.warning("kafka unavailable, asking again reason=%s", error)
                 time.sleep(_AWAY_S)
-
-    def _ask(self, question: Callable[[], T], doing: str) -> T:
-        """Return the answer of a call to the brokers, asked again while one is starting."""
-        deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
-        while True:
-            try:
-                return question()
-            except KafkaException as error:
-                is_passing = error.args[0].code() in PASSING_CODES
-                if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:  # noqa: SLF001
-                    # A client may go on saying so after a broker's restart: another one asks next.
-                    self._asker = self._consumer("recstream-asker")
-                if not is_passing or time.monotonic() > deadline_s:
-                    raise self._problems.translate(error, f"{doing} at {self._where}") from error
-                time.sleep(_AGAIN_S)
-            except RuntimeError as error:
-                raise LogUnavailable(f"the log is closed: {error}") from error
-
-    def _consumer(self, group: str) -> Consumer:
-        return Consumer(consumer_options(self.shared, group) | {"error_cb": self._problems})

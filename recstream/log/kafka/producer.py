@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,14 +15,23 @@ from recstream.errors import LogUnavailable
 from recstream.log.kafka.client import (
     DELIVERY_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
+    SILENT_S,
     Problems,
+    is_cut_off,
     producer_options,
 )
 from recstream.log.port import NewRecord, Position, TopicPartition
 
+log = logging.getLogger(__name__)
+
+_WORN_OUT = {KafkaError._FATAL, KafkaError._MSG_TIMED_OUT}  # noqa: SLF001 - their public spelling
+
 
 class KafkaProducer:
     """Appends records and waits until they are acknowledged. Safe to share between threads.
+
+    A producer that can't go on is replaced: after a fatal error, after a record that was not delivered
+    in time, and as soon as it finds no broker where another client does.
 
     Parameters
     ----------
@@ -32,12 +43,14 @@ class KafkaProducer:
     """
 
     def __init__(self, shared: dict[str, Any], where: str, problems: Problems) -> None:
-        self._options = producer_options(shared) | {"error_cb": problems}
+        self._shared = shared
         self._doing = f"appending to {where}"
         self._problems = problems
         self._lock = threading.Lock()
+        self._examination = threading.Lock()
         self._closed = threading.Event()
-        self._producer = Producer(self._options)
+        self._producer = self._new()
+        self._retired: list[Producer] = []
         self._poller = threading.Thread(target=self._deliver, name="kafka-acks", daemon=True)
         self._poller.start()
 
@@ -52,8 +65,14 @@ class KafkaProducer:
             Not every record was acknowledged in time, though some may have been.
         """
         waiting = _Acknowledgements(placed)
+        producer = self._producer
         for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
-            self._produce(record, tp.partition, partial(waiting.acknowledge, index))
+            self._produce(producer, record, tp.partition, partial(waiting.acknowledge, index))
+        deadline_s = time.monotonic() + DELIVERY_TIMEOUT_S + REQUEST_TIMEOUT_S
+        while not waiting.wait(SILENT_S) and time.monotonic() < deadline_s:
+            self._examine(producer)
+        if waiting.error is not None and waiting.error.code() in _WORN_OUT:
+            self._replace(producer)
         return waiting.result(self._problems, self._doing)
 
     def close(self) -> None:
@@ -63,7 +82,16 @@ class KafkaProducer:
             self._closed.set()
             self._poller.join()
 
-    def _produce(self, record: NewRecord, partition: int, on_delivery: Callable[..., None]) -> None:
+    def _new(self) -> Producer:
+        return Producer(producer_options(self._shared) | {"error_cb": self._problems})
+
+    def _produce(
+        self,
+        producer: Producer,
+        record: NewRecord,
+        partition: int,
+        on_delivery: Callable[..., None],
+    ) -> None:
         """Hand a record to the producer; waits while its queue is full."""
         if self._closed.is_set():
             raise LogUnavailable("the log is closed")
@@ -74,7 +102,7 @@ class KafkaProducer:
             options["headers"] = list(record.headers)
         while True:
             try:
-                self._producer.produce(
+                producer.produce(
                     record.topic,
                     record.value,
                     record.key,
@@ -86,20 +114,38 @@ class KafkaProducer:
                 self._closed.wait(0.002)
             except KafkaException as error:
                 if error.args[0].fatal():
-                    self._renew_producer()
+                    self._replace(producer)
                 raise self._problems.translate(error, self._doing) from error
             else:
                 return
 
-    def _renew_producer(self) -> None:
-        """Replace a producer that has given up for good, e.g. because its sequence was broken."""
+    def _examine(self, producer: Producer) -> None:
+        """Give a producer up whose records wait though others reach the brokers."""
+        if not self._examination.acquire(blocking=False):
+            return
+        try:
+            if producer is self._producer and is_cut_off(producer, self._shared):
+                log.warning("producer lost its brokers for good, another one goes on")
+                self._replace(producer)
+                producer.purge()
+        finally:
+            self._examination.release()
+
+    def _replace(self, producer: Producer) -> None:
+        """Let another producer take what comes from now on; this one ends what it has."""
         with self._lock:
-            self._producer = Producer(self._options)
+            if producer is self._producer:
+                self._retired.append(producer)
+                self._producer = self._new()
 
     def _deliver(self) -> None:
         """Call back who waits for acknowledgements, until the log is closed."""
         while not self._closed.is_set():
             self._producer.poll(0.1)
+            for producer in list(self._retired):
+                producer.poll(0)
+                if not len(producer):
+                    self._retired.remove(producer)
 
 
 class _Acknowledgements:
@@ -109,25 +155,30 @@ class _Acknowledgements:
         self._placed = placed
         self._offsets = [0] * len(placed)
         self._left = len(placed)
-        self._error: KafkaError | None = None
+        self.error: KafkaError | None = None
         self._done = threading.Event()
 
     def acknowledge(self, index: int, error: KafkaError | None, message: Message) -> None:
         """Take the broker's answer to one record; called by one thread only."""
         if error is not None:
-            self._error = self._error or error
+            self.error = self.error or error
         else:
             self._offsets[index] = message.offset() or 0
         self._left -= 1
         if not self._left:
             self._done.set()
 
+    def wait(self, timeout_s: float) -> bool:
+        """Return whether all answers have come."""
+        return not self._left or self._done.wait(timeout_s)
+
     def result(self, problems: Problems, doing: str) -> list[Position]:
-        """Wait for all answers and return where the records are."""
-        if self._left and not self._done.wait(DELIVERY_TIMEOUT_S + REQUEST_TIMEOUT_S):
-            self._error = self._error or KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001
-        if self._error is not None:
-            raise problems.translate(KafkaException(self._error), doing)
+        """Return where the records are, now that waiting has ended."""
+        error = self.error
+        if error is None and self._left:
+            error = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public spelling
+        if error is not None:
+            raise problems.translate(KafkaException(error), doing)
         return [
             Position(*tp, offset) for tp, offset in zip(self._placed, self._offsets, strict=True)
         ]

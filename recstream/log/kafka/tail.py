@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,17 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log.kafka.client import REQUEST_TIMEOUT_S, Problems, consumer_options, translated
+from recstream.log.kafka.client import (
+    REQUEST_TIMEOUT_S,
+    SILENT_S,
+    Problems,
+    consumer_options,
+    is_cut_off,
+    translated,
+)
 from recstream.log.port import Record, TopicPartition
+
+log = logging.getLogger(__name__)
 
 _SLICE_S = 0.05
 """How soon a `wake` is noticed; records are noticed at once."""
@@ -40,14 +50,17 @@ class KafkaTail:
         fetch_wait_ms: int = 100,
     ) -> None:
         self._problems = Problems()
-        options = consumer_options(shared, f"recstream-reader-{uuid4()}", fetch_wait_ms)
-        self._consumer = Consumer(options | {"error_cb": self._problems})
+        self._shared = shared
+        self._fetch_wait_ms = fetch_wait_ms
+        self._consumer = self._new()
         self._positions = dict(positions)
         self._at_end: set[TopicPartition] = set()
         self._known: set[str] = set()
         self._lock = threading.RLock()
         self._woken = threading.Event()
         self._closed = False
+        self._heard_s = time.monotonic()
+        self._lacking: dict[TopicPartition, int] = {}
         self._assign()
 
     def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
@@ -119,6 +132,35 @@ class KafkaTail:
                 self._closed = True
                 self._consumer.close()
 
+    def _new(self) -> Consumer:
+        options = consumer_options(self._shared, f"recstream-reader-{uuid4()}", self._fetch_wait_ms)
+        return Consumer(options | {"error_cb": self._problems})
+
+    def _examine(self) -> None:
+        """Go on with another consumer where this one has lost its brokers, or brings no records."""
+        self._heard_s = time.monotonic()
+        if not self._positions:
+            return
+        try:
+            lacking = {
+                tp: position
+                for tp, position in self._positions.items()
+                if position < self._consumer.get_watermark_offsets(KafkaPartition(*tp), 1.0)[1]
+            }
+        except (KafkaException, TypeError):  # None is how a time-out is told
+            lacking = {}
+            is_lost = is_cut_off(self._consumer, self._shared)
+        else:
+            is_lost = any(self._lacking.get(tp) == position for tp, position in lacking.items())
+        self._lacking = lacking
+        if is_lost:
+            log.warning("consumer brings nothing any more, another one goes on")
+            lost, self._consumer = self._consumer, self._new()
+            self._known.clear()
+            self._lacking = {}
+            self._assign()
+            threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
+
     def _assign(self) -> None:
         """Tell the consumer all positions anew; what it had fetched ahead is dropped."""
         self._at_end.clear()
@@ -141,7 +183,10 @@ class KafkaTail:
                 # `consume` waits until all asked for have come, `poll` for one: so first the one.
                 first = self._consumer.poll(timeout_s)
                 if first is None:
+                    if time.monotonic() - self._heard_s > SILENT_S:
+                        self._examine()
                     return []
+                self._heard_s = time.monotonic()
                 messages = [first]
                 if max_records > 1:
                     messages += self._consumer.consume(max_records - 1, 0.0)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,7 +25,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.kafka.client import (
     REQUEST_TIMEOUT_S,
+    SILENT_S,
     Problems,
+    is_cut_off,
     producer_options,
 )
 from recstream.log.port import NewRecord, Position, TopicPartition
@@ -148,7 +151,8 @@ class _Writer:
         problems: Problems,
     ) -> None:
         self._log = event_log
-        self._options = producer_options(shared) | {
+        self._shared = shared
+        self._options = {
             "transactional.id": name,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
@@ -180,7 +184,7 @@ class _Writer:
 
     def _begin_anew(self) -> None:
         """Make the producer; the broker ends what one of this name had begun."""
-        self._producer = Producer(self._options)
+        self._producer = Producer(producer_options(self._shared) | self._options)
         self._call("taking over", partial(self._producer.init_transactions, _OWN_TIMEOUT_S))
         self._is_open = self._is_in_doubt = False
 
@@ -192,16 +196,19 @@ class _Writer:
         for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
             on_delivery = partial(self._placed, errors, index)
             self._call("appending", partial(self._produce, record, tp, on_delivery))
-        left: list[int] = []
-        self._call("appending", lambda: left.append(self._producer.flush(REQUEST_TIMEOUT_S)))
-        if left != [0]:
-            errors.append(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+        self._call("appending", self._flush)
         if errors:
-            self._abort()
             raise self._problems.translate(KafkaException(errors[0]), "appending")
         self._is_in_doubt = True
         self._call("committing", partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
         self._is_open = self._is_in_doubt = False
+
+    def _flush(self) -> None:
+        """Wait until all records are with the broker."""
+        deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
+        while self._producer.flush(SILENT_S):
+            if time.monotonic() > deadline_s or is_cut_off(self._producer, self._shared):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
 
     def _is_there(self, position: Position) -> bool:
         """Return whether a record of a transaction can be read, now that it has ended either way.
@@ -242,18 +249,6 @@ class _Writer:
         else:
             self._positions[index] = self._positions[index]._replace(offset=message.offset() or 0)
 
-    def _abort(self) -> None:
-        """End the transaction, for readers that wait for its end; the producer is not used again.
-
-        What it had under way when a connection broke may have been written. Then librdkafka gives
-        the next record the same sequence number in the same epoch, and the broker drops that one as
-        a duplicate while it acknowledges it. A new producer has a new epoch.
-        """
-        try:
-            self._producer.abort_transaction(REQUEST_TIMEOUT_S)
-        except KafkaException as error:
-            log.info("transaction not ended by itself, a new producer ends it: %s", error)
-
     def _call(self, doing: str, call: Callable[[], object]) -> None:
         try:
             call()
@@ -266,8 +261,6 @@ class _Writer:
             if reason.code() in _FENCED:
                 self._is_fenced = True
                 raise self._fenced() from error
-            if reason.txn_requires_abort():
-                self._abort()
             raise self._problems.translate(error, doing) from error
 
     def _fenced(self) -> LogFenced:
