@@ -35,8 +35,8 @@ __all__ = ["SCHEME", "Consumer", "Transport", "app_options"]
 
 SCHEME = "recstream-kafka"
 """What Faust knows this transport by; ``kafka://`` is its own driver, one message a record."""
-SESSION_TIMEOUT_S = 10.0
-"""A worker that is silent for so long is taken for dead."""
+SESSION_TIMEOUT_S = 6.0
+"""A worker that is silent for so long is taken for dead; brokers allow no less by default."""
 PATIENCE_S = 600.0
 """How long a worker waits for brokers that are away before it ends with an error."""
 QUIET_S = 10.0

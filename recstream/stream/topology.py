@@ -46,8 +46,8 @@ def build_app(settings: Settings, tables: Path) -> faust.App:
         tabledir=tables,
         topic_partitions=settings.partitions,
         topic_disable_leader=True,
-        # Workers of one machine share the tables' folder: a standby would lock its owner out.
-        table_standby_replicas=0,
+        # On the embedded log the workers share the tables' folder, and find the rows there.
+        table_standby_replicas=int(is_kafka(settings)),
         web_enabled=False,
         autodiscover=False,
         logging_config={"version": 1, "disable_existing_loggers": False},
@@ -56,9 +56,14 @@ def build_app(settings: Settings, tables: Path) -> faust.App:
     )
 
 
+def is_kafka(settings: Settings) -> bool:
+    """Return whether the log is Kafka: then workers keep tables for each other."""
+    return settings.broker_url.startswith("kafka://")
+
+
 def _broker_options(settings: Settings) -> dict[str, Any]:
     """Return what the app is told about its broker."""
-    if settings.broker_url.startswith("kafka://"):
+    if is_kafka(settings):
         from recstream.log.kafka_transport import app_options  # noqa: PLC0415 - an extra
 
         return app_options(settings)
@@ -84,7 +89,7 @@ def build_topology(
     fail : callable
         Called with an error that must stop the worker: an event would be lost otherwise.
     """
-    if settings.broker_url.startswith("kafka://"):
+    if is_kafka(settings):
         cast(Any, app.transport).use(event_log)
     histories = app.Table(
         HISTORIES_TABLE,
@@ -150,7 +155,7 @@ def build_topology(
     @histories.on_recover
     async def take_over() -> None:
         mine = _mine(app.consumer.assignment())
-        rows.keep_only(mine)
+        rows.keep_only(mine | {tp.partition for tp in app.assignor.assigned_standbys()})
         await runner.own(mine)
 
     @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # Faust passes what it says

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import fcntl
 import gc
+import itertools
 import logging
 import os
 import signal
@@ -20,7 +22,7 @@ from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
 from recstream.model_store import open_store
 from recstream.settings import Settings
 from recstream.stream.clock import system_clock_ms
-from recstream.stream.topology import build_app, build_topology
+from recstream.stream.topology import build_app, build_topology, is_kafka
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
         threadpool_limits(1, user_api="blas"),  # its threads would fight the engine's for cores
         _calm_collector(),
         contextlib.closing(_open(settings)) as event_log,
+        _tables_folder(settings, event_log) as tables,
     ):
         errors: list[BaseException] = []
 
@@ -53,7 +56,6 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
             errors.append(error)
             stopping.set()
 
-        tables = _tables_folder(settings, event_log)
         app = build_app(settings, tables)
         topology = build_topology(
             app,
@@ -89,27 +91,49 @@ def _open(settings: Settings) -> EventLog:
     return event_log
 
 
-def _tables_folder(settings: Settings, event_log: EventLog) -> Path:
-    """Return the folder of this log's tables, made if it is not there.
+@contextlib.contextmanager
+def _tables_folder(settings: Settings, event_log: EventLog) -> Iterator[Path]:
+    """Give the folder of this log's tables, made if it is not there.
 
-    Tables of another epoch are left alone and not used: this log's come back from its changelog.
+    Tables of another epoch are left alone and not used: this log's come back from its changelog. On
+    Kafka a worker also keeps tables of partitions that are others', so that each worker of a machine
+    has a folder of its own: the first that no other one has.
     """
     folder = settings.path("tables", settings.app_id)
-    try:
-        others = [each.name for each in folder.iterdir()] if folder.is_dir() else []
-        if others and event_log.epoch not in others:
-            log.warning(
-                "tables of another log found in %s (epochs %s), not used; delete them when the log "
-                "is not coming back",
-                folder,
-                ", ".join(others),
-            )
-        (folder / event_log.epoch).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StartupError(
-            f"tables folder {folder} can't be used: {error}; choose another with --data-dir"
-        ) from error
-    return folder / event_log.epoch
+    with contextlib.ExitStack() as held:
+        try:
+            others = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+            if others and event_log.epoch not in others:
+                log.warning(
+                    "tables of another log found in %s (epochs %s), not used; delete them when the "
+                    "log is not coming back",
+                    folder,
+                    ", ".join(others),
+                )
+            folder /= event_log.epoch
+            folder.mkdir(parents=True, exist_ok=True)
+            if is_kafka(settings):
+                folder = held.enter_context(_first_free(folder))
+        except OSError as error:
+            raise StartupError(
+                f"tables folder {folder} can't be used: {error}; choose another with --data-dir"
+            ) from error
+        yield folder
+
+
+@contextlib.contextmanager
+def _first_free(parent: Path) -> Iterator[Path]:
+    """Give the first numbered folder that no other process has; it is this one's until the end."""
+    for number in itertools.count(1):
+        folder = parent / f"worker-{number}"
+        folder.mkdir(exist_ok=True)
+        with (folder / "owner").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield folder
+            return
 
 
 @contextlib.contextmanager
