@@ -7,6 +7,9 @@ deleted item leaves ``{_id, at}`` behind, so that a follower that lags can't bri
 
 Only operations that MongoDB and FerretDB share are used. ``attributes`` are kept as JSON text: their
 names and nesting are the shop's, and not every server takes any name or arrays in arrays.
+
+FerretDB over SQLite has no indexes: it reads all documents for each question, one or many asked for. A
+`recstream.catalogue.mirror.Mirror` answers there.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from pymongo.errors import (
 )
 
 from recstream.catalogue import text as words_of
+from recstream.catalogue.mirror import Mirror
 from recstream.catalogue.port import Page, ViewPosition
 from recstream.catalogue.text import TIERS, Cursor
 from recstream.core.records import Item
@@ -47,6 +51,7 @@ _VIEW = "catalogue"
 _DUPLICATE = 11_000
 _REFUSED = {13, 18}
 _AT_ONCE = 1000
+_SCAN_S = 120.0
 _PLAIN_FIELDS = tuple(name for name in Item.__struct_fields__ if name not in {"item", "attributes"})
 _INDEXES = (("sort",), ("category", "sort"), ("title_words", "sort"), ("words", "sort"))
 _MAX_TEXT = 8 << 20
@@ -88,10 +93,12 @@ class MongoCatalogue:
         self._where = ", ".join(f"{host}:{port}" for host, port in _hosts(url))
         try:
             with self._asking():
+                has_indexes = "ferretdbVersion" not in self._client.admin.command("buildInfo")
                 self._create_indexes()
         except CatalogueUnavailable:
             self._client.close()
             raise
+        self._mirror = None if has_indexes else Mirror(self._read_all, self.position)
 
     def apply(
         self, changes: Mapping[str, Item | None], position: ViewPosition | None = None
@@ -105,15 +112,13 @@ class MongoCatalogue:
         if position is not None:
             with self._asking():
                 self._keep_position(position)
+            if self._mirror is not None:
+                self._mirror.settle()
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Item]:
         """Return the items that are there, by id."""
-        names = list(ids)
-        found: list[Document] = []
-        for start in range(0, len(names), _AT_ONCE):
-            wanted = {"_id": {"$in": names[start : start + _AT_ONCE]}}
-            with self._asking():
-                found += self._items.find(wanted)
+        with self._asking():
+            found = self._by_id(list(ids))
         return {document["_id"]: _item(document) for document in found if "sort" in document}
 
     def search(
@@ -126,10 +131,9 @@ class MongoCatalogue:
         places: list[tuple[Cursor, Item]] = []
         for tier in range(start.tier, TIERS if words else 1):
             after = start.after if tier == start.tier else ""
-            query = _query(tier, words, words_of.phrase(text), category, after)
             wanted = limit + 1 - len(places)
             with self._asking():
-                found = list(self._items.find(query).sort("sort", 1).limit(wanted))
+                found = self._find(tier, words, words_of.phrase(text), category, after, wanted)
             places += [(Cursor(tier, document["sort"]), _item(document)) for document in found]
             if len(places) > limit:
                 break
@@ -146,11 +150,15 @@ class MongoCatalogue:
             {"$group": {"_id": "$category", "items": {"$sum": 1}}},
         ]
         with self._asking():
+            if self._mirror is not None:
+                return self._mirror.categories()
             return {each["_id"]: int(each["items"]) for each in self._items.aggregate(counted)}
 
     def count(self) -> int:
         """Return the number of items."""
         with self._asking():
+            if self._mirror is not None:
+                return self._mirror.count()
             return self._items.count_documents(_LIVE)
 
     def position(self) -> ViewPosition | None:
@@ -164,10 +172,34 @@ class MongoCatalogue:
         with self._asking():
             self._views.delete_one({"_id": _VIEW})
             self._items.delete_many({})
+        if self._mirror is not None:
+            self._mirror.forget()
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _read_all(self) -> list[Document]:
+        with pymongo.timeout(_SCAN_S):
+            return list(self._items.find({}, batch_size=_AT_ONCE))
+
+    def _by_id(self, names: list[str], fields: Document | None = None) -> list[Document]:
+        """Return the documents that are there, deleted items' too."""
+        if self._mirror is not None:
+            return self._mirror.by_id(names)
+        found: list[Document] = []
+        for start in range(0, len(names), _AT_ONCE):
+            found += self._items.find({"_id": {"$in": names[start : start + _AT_ONCE]}}, fields)
+        return found
+
+    def _find(
+        self, tier: int, words: tuple[str, ...], phrase: str, category: str, after: str, limit: int
+    ) -> list[Document]:
+        """Return a tier's first items after a sort key, in the order of their sort keys."""
+        if self._mirror is not None:
+            return self._mirror.find(tier, words, phrase, category, after, limit)
+        query = _query(tier, words, phrase, category, after)
+        return list(self._items.find(query).sort("sort", 1).limit(limit))
 
     def _create_indexes(self) -> None:
         """Create the indexes that are missing, one by one.
@@ -187,33 +219,46 @@ class MongoCatalogue:
     def _write(self, changes: Mapping[str, Item | None], position: ViewPosition | None) -> None:
         """Write changes, none of them over something newer."""
         at = -1 if position is None else position.offset
-        held = {
-            document["_id"]: document["at"]
-            for document in self._items.find({"_id": {"$in": list(changes)}}, {"at": 1})
-        }
+        held = {each["_id"]: each["at"] for each in self._by_id(list(changes), {"at": 1})}
         added: list[Write] = []
         replaced: list[Write] = []
+        written: dict[str, Document | None] = {}
         for name, item in changes.items():
-            if position is None and item is None:
+            if position is not None and held.get(name, at - 1) >= at:
+                continue
+            document = _document(name, item, at)
+            is_gone = position is None and item is None
+            written[name] = None if is_gone else document
+            if is_gone:
                 replaced.append(DeleteOne({"_id": name}))
             elif name not in held:
-                added.append(InsertOne(_document(name, item, at)))
-            elif position is None:
-                replaced.append(ReplaceOne({"_id": name}, _document(name, item, at)))
-            elif held[name] < at:
-                older = {"_id": name, "at": {"$lt": at}}
-                replaced.append(ReplaceOne(older, _document(name, item, at)))
+                added.append(InsertOne(document))
+            else:
+                older = {} if position is None else {"at": {"$lt": at}}
+                replaced.append(ReplaceOne({"_id": name} | older, document))
         if replaced:
             self._items.bulk_write(replaced, ordered=False)
-        if added:
-            try:
-                self._items.bulk_write(added, ordered=False)
-            except BulkWriteError as error:
-                failed = error.details.get("writeErrors", [])
-                if any(each["code"] != _DUPLICATE for each in failed):
-                    raise
-                # Another follower was first with these: now they are there, and compared.
-                self._write({name: changes[name] for name in map(_failed_id, failed)}, position)
+        failed = self._insert(added)
+        if self._mirror is not None:
+            self._mirror.put(written)
+            if failed:
+                self._mirror.forget()
+        if failed:
+            # Another follower was first with these: now they are there, and compared.
+            self._write({name: changes[name] for name in failed}, position)
+
+    def _insert(self, added: list[Write]) -> list[str]:
+        """Insert documents; return the ids of those that were there already."""
+        if not added:
+            return []
+        try:
+            self._items.bulk_write(added, ordered=False)
+        except BulkWriteError as error:
+            failed = error.details.get("writeErrors", [])
+            if any(each["code"] != _DUPLICATE for each in failed):
+                raise
+            return [_failed_id(each) for each in failed]
+        return []
 
     def _keep_position(self, position: ViewPosition) -> None:
         same = {"_id": _VIEW, "epoch": position.epoch}
