@@ -22,10 +22,12 @@ from recstream.bridge.logfeed import shown
 from recstream.core.events import timestamp_ms
 from recstream.core.records import (
     AsOf,
+    Clicks,
     GenerationAnnounced,
     Lineage,
     Reason,
     RecommendedItem,
+    Score,
     TrainingProgress,
     WorkerStatus,
 )
@@ -51,10 +53,13 @@ RECS = protocol.RecsMessage(
             score=0.83,
             why=(
                 Reason(kind="because", item="p2", event="view", share=0.41),
+                Reason(kind="content", item="p2", event="view", share=0.2, shared=("brand: Acme",)),
                 Reason(kind="popular", share=0.12),
             ),
         ),
-        RecommendedItem(item="p7", rank=2, score=0.5),
+        RecommendedItem(
+            item="p7", rank=2, score=0.5, why=(Reason(kind="boosted", share=0.3, rule="spring"),)
+        ),
     ),
     lineage=Lineage(
         event_id="01KAM8Q3CEJ1T7Z9V5W2RNXDGH",
@@ -134,6 +139,8 @@ EXAMPLES = {
                 ts=TS,
             ),
         ),
+        prequential={"arm:more content": Score(events=420, hits={5: 0.08, 10: 0.14}, mrr=0.05)},
+        clicks={"arm:more content": Clicks(shown=3120, clicked=97)},
         events=191205,
         lag=2,
         connections=12,

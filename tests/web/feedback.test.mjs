@@ -195,3 +195,16 @@ test("event ids sort by time and have the form of a ULID", () => {
   assert.equal(ulid(1469918176385, bytes).slice(0, 10), "01ARYZ6S41");
   assert.ok(ulid(1_000, bytes) < ulid(1_001, new Uint8Array(16)));
 });
+
+test("impressions are no clicks to worry about, and give way while many events wait", async () => {
+  const { box, statuses } = outbox(() => ({ status: 503, retryAfterS: 1, body: null }));
+  const shown = (/** @type {string} */ id) => ({ ...event(id), type: "impression", items: ["p1"] });
+
+  await box.add(shown("i0"));
+  assert.equal(statuses.at(-1).queued, 0);
+  for (let at = 0; at < 60; at += 1) await box.add(event(`e${at}`));
+  await box.add(shown("i1"));
+
+  assert.equal(statuses.at(-1).queued, 60);
+  assert.equal(box.size, 61);
+});

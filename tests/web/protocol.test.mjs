@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { ProtocolError, decode, encode, readClose } from "../../web/protocol.js";
+import { ProtocolError, decode, encode, readClose, readShelves } from "../../web/protocol.js";
 import { recs } from "./samples.mjs";
 
 test("an unknown message type throws and names it", () => {
@@ -66,4 +66,31 @@ test("every example that the bridge produces is read, and what the page says is 
     ...["error", "gap", "log", "pipeline", "recs", "welcome"],
   ]);
   for (const message of client) assert.deepEqual(JSON.parse(encode(message)), message);
+});
+
+test("results by arm come together from what was predicted and what was clicked", () => {
+  const score = { events: 4, hits: { 5: 0, 10: 0.25, 20: 1 }, mrr: 0.1 };
+  const message = decode(
+    JSON.stringify({
+      ...{ type: "pipeline", epoch: "A", offset: 1 },
+      prequential: { all: score, "arm:b": score },
+      clicks: { all: { shown: 9 }, "arm:a": { shown: 8, clicked: 2 } },
+    }),
+  );
+
+  assert.ok(message.type === "pipeline");
+  assert.deepEqual(message.arms, [
+    { name: "a", events: 0, hit10: 0, mrr: 0, shown: 8, clicked: 2 },
+    { name: "b", events: 4, hit10: 0.25, mrr: 0.1, shown: 0, clicked: 0 },
+  ]);
+});
+
+test("shelves are read, and what is none is refused", () => {
+  const body = {
+    ...{ rec_id: "s", user: "u", generation: 1 },
+    shelves: [{ item: "p1", event: "view", items: [{ item: "p2", rank: 11, score: 1, share: 0.5 }] }],
+  };
+
+  assert.deepEqual(readShelves(body).shelves[0].items, [{ item: "p2", share: 0.5, shared: [] }]);
+  assert.throws(() => readShelves({ ...body, shelves: [{ item: 1 }] }), ProtocolError);
 });

@@ -6,7 +6,8 @@ import { LiveSocket, backoffMs } from "../../web/socket.js";
 import { recs } from "./samples.mjs";
 
 /** A clock that moves when told, a network that does what the test says. */
-function world() {
+/** @param {() => {user?: string, token?: string}} [identity] */
+function world(identity = () => ({ user: "u1" })) {
   let nowMs = 0;
   /** @type {{id: number, atMs: number, run: () => void}[]} */
   let waiting = [];
@@ -33,7 +34,7 @@ function world() {
       opened.push(transport);
       return transport;
     },
-    identity: () => ({ user: "u1" }),
+    identity,
     subs: [{ ch: "recs" }, { ch: "log", user: "u1" }],
     onMessage: (message) => messages.push(message),
     onStatus: (status) => statuses.push(status),
@@ -274,4 +275,24 @@ test("a changed network gives the old connection up at once", () => {
 
   assert.equal(old.closedWith, 1000);
   assert.equal(w.opened.length, 2);
+});
+
+test("a newer token is told while the connection lives, and brings back one that has expired", () => {
+  let token = "old";
+  const here = world(() => ({ token }));
+  here.socket.start();
+  here.last.onopen();
+  here.say({ type: "welcome", ping_s: 25, epoch: "A", subs: [] });
+  token = "newer";
+  here.socket.refresh();
+  assert.deepEqual(here.last.sent.at(-1), { type: "refresh", token: "newer" });
+
+  here.last.onclose({ code: 4001 });
+  assert.equal(here.phase, "failed");
+  token = "newest";
+  here.socket.refresh();
+  here.last.onopen();
+
+  assert.equal(here.opened.length, 2);
+  assert.equal(here.last.sent[0].token, "newest");
 });
