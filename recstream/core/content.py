@@ -27,9 +27,19 @@ from recstream.core.records import Item
 from recstream.core.ridge import multiply, ridge
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
-__all__ = ["WIDTH", "ContentModel", "Document", "FeatureIndex", "document", "shared"]
+__all__ = [
+    "CONTENT_WEIGHT",
+    "WIDTH",
+    "ContentModel",
+    "Document",
+    "FeatureIndex",
+    "document",
+    "shared",
+]
 
 FORMAT = "recstream-content-1"
+CONTENT_WEIGHT = 2.0
+"""Worth of content neighbours beside factors, in units of a typical score; see docs/hybrid.md."""
 MAX_TERMS = 20_000
 """Tokens of each kind that a vocabulary holds, the most frequent ones."""
 OTHERS = 1 << 16
@@ -99,27 +109,61 @@ class ContentModel:
         ----------
         items : sequence of Item or None
             By item row; None has no facts.
-        factors : (m, d) float32, optional
-            What the map predicts; without it, the model has features and no map.
-        counts : (m,) int, optional
-            Events of each item: the map listens to items that are well known. By default one each.
+        factors, counts : (m, d) float32 and (m,) int, optional
+            See `mapped`; without factors, the model has features and no map.
         """
+        return cls.fit_with_features(items, factors, counts, threads=threads)[0]
+
+    @classmethod
+    def fit_with_features(
+        cls,
+        items: Sequence[Item | None],
+        factors: Float32s | None = None,
+        counts: Int64s | None = None,
+        *,
+        threads: int = 1,
+    ) -> tuple[ContentModel, sparse.csr_matrix]:
+        """Return `fit` and the items' features, for one reading of the texts."""
         documents = [document(item) for item in items]
         terms, idf, unknown_idf = _vocabulary(documents)
-        empty = np.zeros((len(terms), 0), np.float32)
-        model = cls(terms, idf, unknown_idf, empty)
-        if factors is None:
-            return model
-        if len(factors) != len(items) or (counts is not None and len(counts) != len(items)):
+        model = cls(terms, idf, unknown_idf, np.zeros((len(terms), 0), np.float32))
+        features = model._of(documents)
+        if factors is not None:
+            model = model.mapped(features, factors, counts, threads=threads)
+        return model, features
+
+    def mapped(
+        self,
+        features: sparse.csr_matrix,
+        factors: Float32s,
+        counts: Int64s | None = None,
+        *,
+        threads: int = 1,
+    ) -> ContentModel:
+        """Return a model of the same vocabulary with a new map.
+
+        Parameters
+        ----------
+        features : (m, n_features) csr
+        factors : (m, d) float32
+            What the map predicts.
+        counts : (m,) int, optional
+            Entries of each item: the map listens to those that are well known (`trust`). By
+            default one each.
+        """
+        n_items = features.shape[0]
+        if len(factors) != n_items or (counts is not None and len(counts) != n_items):
             raise InvalidInput(
-                f"factors and counts must be of the {len(items)} items, got {factors.shape} and "
+                f"factors and counts must be of the {n_items} items, got {factors.shape} and "
                 f"{None if counts is None else len(counts)}"
             )
-        n = np.ones(len(items), np.int64) if counts is None else np.asarray(counts)
-        features = model._of(documents)[:, : len(terms)].tocsr()
+        n = np.ones(n_items, np.int64) if counts is None else np.asarray(counts)
+        known = features[:, : len(self._terms)].tocsr()
         with pool(threads) as workers:
-            solved = ridge(features, factors, trust(n), pool=workers)
-        return cls(terms, idf, unknown_idf, solved.weights, solved.explained)
+            solved = ridge(known, factors, trust(n), pool=workers)
+        return ContentModel(
+            self._terms, self._idf, self._unknown_idf, solved.weights, solved.explained
+        )
 
     def features(self, items: Sequence[Item | None]) -> sparse.csr_matrix:
         """Return the items' features: rows of length one, empty where an item says nothing.
@@ -188,9 +232,10 @@ class ContentModel:
         *,
         exclude: Int32s | Int64s | None = None,
     ) -> tuple[Int32s, Float32s]:
-        """Return the rows of the index most alike to each query and their cosines.
+        """Return the rows of the index most alike to each query and their weights.
 
-        See `FeatureIndex.nearest`: -1 fills what is empty, ties are in the order of the rows.
+        See `FeatureIndex.nearest`: a weight is a cosine, less where a list can't hold all that are
+        equally near; -1 fills what is empty, ties are in the order of the rows.
         """
         return index.nearest(queries, n, exclude)
 
@@ -279,4 +324,4 @@ def _vocabulary(documents: Sequence[Document]) -> tuple[list[str], Float32s, flo
     if n >= COMMON_FROM:
         too_common = [name.startswith("word:") and terms[name] > COMMON * n for name in names]
         idf[np.array(too_common, np.bool_)] = 0.0
-    return names, idf, math.log1p(n)
+    return names, idf, math.log1p(max(n, 1))

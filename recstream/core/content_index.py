@@ -5,7 +5,7 @@ beside them and are looked through one by one. A cosine is summed in float64 in 
 features either way, so an answer does not depend on how the index came to hold its rows.
 """
 
-# ruff: noqa: C901  (an inner loop is one function)
+# ruff: noqa: C901, PLR0912  (an inner loop is one function)
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ __all__ = ["FeatureIndex"]
 
 LOOSE = 1_024
 """Rows beside the postings before they are packed again; beyond it, an eighth of all rows."""
+EQUAL = np.float32(1e-3)
+"""Cosines within this part of each other are equally near."""
 
 
 class FeatureIndex:
@@ -97,7 +99,11 @@ class FeatureIndex:
     def nearest(
         self, queries: sparse.csr_matrix, n: int, exclude: Int32s | Int64s | None = None
     ) -> tuple[Int32s, Float32s]:
-        """Return the n rows of largest cosine to each query, best first.
+        """Return the n rows of largest cosine to each query, best first, and how much they tell.
+
+        Where more rows are as near as the last one than the list has places for, which of them are
+        listed is an accident: their weights are the cosine times the part of them that is listed.
+        So attributes that hundreds of items share add next to nothing to a score.
 
         Parameters
         ----------
@@ -110,8 +116,8 @@ class FeatureIndex:
         -------
         rows : (q, n) int32
             -1 where no more rows share a feature with the query.
-        cosines : (q, n) float32
-            Above 0 and at most 1; equal ones are in the order of the rows.
+        weights : (q, n) float32
+            Above 0 and at most 1, descending; equal cosines are in the order of the rows.
         """
         if queries.shape[1] != self.n_features:
             raise InvalidInput(
@@ -200,9 +206,21 @@ def _nearest(
         for at in range(n_touched):
             row = touched[at]
             cosine = np.float32(min(sums[row], 1.0))
-            sums[row] = 0.0
             if row != without[q] and cosine > 0.0:
                 size = _insert(found[q], cosines[q], size, n, row, cosine)
+        last = cosines[q, n - 1] if size == n and n > 0 else np.float32(2.0)
+        alike = 0
+        for at in range(n_touched):
+            row = touched[at]
+            if row != without[q] and abs(np.float32(min(sums[row], 1.0)) - last) <= EQUAL * last:
+                alike += 1
+            sums[row] = 0.0
+        listed = 0
+        while listed < size and cosines[q, size - 1 - listed] - last <= EQUAL * last:
+            listed += 1
+        if listed < alike:
+            for place in range(size - listed, size):
+                cosines[q, place] *= np.float32(listed / alike)
         for a in range(query_indptr[q], query_indptr[q + 1]):
             dense[query_indices[a]] = 0.0
 

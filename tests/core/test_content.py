@@ -71,3 +71,33 @@ def test_an_index_answers_the_same_however_it_came_to_hold_its_rows(monkeypatch)
 
     for one, other in zip(at_once.nearest(features, 9), grown.nearest(features, 9), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_items_that_too_many_are_equally_near_to_tell_little():
+    same = sp.csr_matrix(np.ones((50, 1), np.float32))
+    index = FeatureIndex(1)
+    index.add(np.arange(50), same)
+
+    rows, weights = index.nearest(same[:1], 10, np.array([0]))
+
+    assert rows.tolist() == [list(range(1, 11))]
+    np.testing.assert_allclose(weights, 10 / 49, rtol=1e-6)
+
+
+def test_an_empty_catalogue_still_gives_features_to_what_comes():
+    model = ContentModel.fit([])
+
+    features = model.features([GUITAR, STRINGS])
+
+    assert np.isfinite(features.data).all()
+    assert (features[0] @ features[1].T).toarray()[0, 0] > 0.1
+
+
+def test_one_reading_of_the_texts_gives_the_same_as_two():
+    factors = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+
+    model, features = ContentModel.fit_with_features(ITEMS, factors)
+
+    other = ContentModel.fit(ITEMS, factors)
+    assert (features != other.features(ITEMS)).nnz == 0
+    np.testing.assert_array_equal(model.prior(features), other.prior(features))
