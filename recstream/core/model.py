@@ -196,14 +196,15 @@ class Generation:
                 f"delta {delta.delta} of generation {self.number} names a neighbour that is not "
                 f"among {n_items} items"
             )
-        unknown = delta.catalogue.keys() - self.rows.keys() - set(new)
+        added = set(new)
+        unknown = [i for i in delta.catalogue if i not in self.rows and i not in added]
         if unknown:
             raise ModelMismatch(
                 f"delta {delta.delta} of generation {self.number} has facts of items it does not "
-                f"know: {sorted(unknown)[:3]}"
+                f"know: {unknown[:3]}"
             )
+        self.own()
         if self.model is not None:
-            self.own()
             self.model.put_items(rows, values.factors, counts=values.counts.astype(np.int64))
         factors = values.factors if self.model is not None else np.zeros((len(rows), 1), np.float32)
         self.index.update(rows, factors, values.bias)
@@ -221,10 +222,12 @@ class Generation:
         return True
 
     def own(self) -> None:
-        """Copy what others may hold too, once; the first delta does it otherwise."""
+        """Copy what others may hold too, with room for new items; the first delta does it otherwise."""
         if self.model is not None and self._is_shared:
             self.model = self.model.growing()
             self._is_shared = False
+        self.content.own()
+        self.behaviour.own()
 
     def _rows_of(self, delta: DeltaAnnounced) -> tuple[NDArray[np.int32], list[str]]:
         """Return the rows of a delta's items, and those that are new, in the order of their rows."""

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recstream.core.growth import Growing
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s
 from recstream.core.kernels.nearness import (
     NEARNESS,
@@ -47,7 +48,7 @@ __all__ = [
     "strengths",
 ]
 
-BEHAVIOUR_WEIGHT = 5.0
+BEHAVIOUR_WEIGHT = 7.0
 """Worth of behaviour neighbours where nothing else was chosen, in units of a typical score."""
 _NONE = -1
 
@@ -67,6 +68,7 @@ class Neighbours:
     def __init__(self, rows: Int32s, weights: Float32s) -> None:
         _check(rows, weights)
         self._rows, self._weights, self._size = rows, weights, len(rows)
+        self._growing: tuple[Growing, Growing] | None = None
 
     @classmethod
     def empty(cls, n_items: int) -> Neighbours:
@@ -89,12 +91,19 @@ class Neighbours:
 
     def grow(self, n_items: int) -> None:
         """Make room for items up to a number; new ones have no neighbours. Never shrinks."""
-        if n_items > len(self._rows):
-            more = self.empty(max(n_items, len(self._rows) + len(self._rows) // 2))
-            more._rows[: self._size] = self.rows  # noqa: SLF001
-            more._weights[: self._size] = self.weights  # noqa: SLF001
-            self._rows, self._weights = more._rows, more._weights  # noqa: SLF001
-        self._size = max(self._size, n_items)
+        if n_items > self._size and self._growing is None:
+            self.own()
+        if self._growing is not None:
+            rows, weights = self._growing
+            rows.grow(n_items, _NONE)
+            weights.grow(n_items)
+            self._rows, self._weights, self._size = rows.rows, weights.rows, len(rows.rows)
+
+    def own(self) -> None:
+        """Copy the table to where there is room for more items; the first `grow` does it otherwise."""
+        if self._growing is None:
+            self._growing = Growing(self._rows), Growing(self._weights)
+            self._rows, self._weights = (each.rows for each in self._growing)
 
     def put(self, row: int, rows: object, weights: object) -> None:
         """Replace an item's list; see `put_all`."""
@@ -192,13 +201,13 @@ class Gathered(NamedTuple):
 def strengths(columns: Int32s, weights: Float32s) -> Float32s:
     """Return how strongly each entry of a user's row speaks through its neighbours.
 
-    Of the strongest `RECENT` entries each has ``s = (weight / largest weight)^1.5``, the others 0; the
-    strength is ``4 s / (3 + Σ s)``: a single entry speaks with 1, many together with no more than
-    4, for by then the user's factors know as much. A function of the row alone
+    Of the strongest `RECENT` entries each has ``s = 0.8^k √(weight / largest weight)``, where k entries
+    have a larger weight; the others 0. The strength is ``4 s / (3 + Σ s)``: a single entry speaks
+    with 1, many together with less than 4, for by then factors know as much. A function of the row alone
     (`recstream.core.history.row`, whose weights fade with age).
 
     >>> strengths(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
-    array([0.12121212, 0.969697  ], dtype=float32)
+    array([0.36363637, 0.90909094], dtype=float32)
     """
     out = np.zeros(len(columns), np.float32)
     strengthen(weights, out)

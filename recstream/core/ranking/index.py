@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.growth import Growing
 from recstream.core.ranking.scan import GROUP_TILES
 from recstream.core.ranking.tile import N_LANES
 from recstream.errors import InvalidInput
@@ -25,6 +27,14 @@ _UNDERFLOW = np.float32(1e-37)
 _SMALLEST = 1e-30
 _ITEM_LIMIT = 127
 _CHUNK = 1 << 16
+_GROUP = GROUP_TILES * N_LANES
+# New items that are kept in one order: some 10 ms to bring there.
+_MAX_LOT = 1 << 15
+_OF_ITEMS = ("item_factors", "bias", "_slot")
+_OF_SLOTS = (
+    *("order", "codes", "scale", "error", "bound_bias", "_norm"),
+    *("group_norm", "group_bias"),
+)
 
 
 def user_code_limit(n_factors: int) -> int:
@@ -104,8 +114,9 @@ class ItemIndex:
 
     Keeps the factors as they are, plus one byte a factor and 28 bytes an item. Items lie in the
     order of what they can score at most, so that a scan meets the best ones early and skips the
-    rest in groups. `update` moves items between trainings without sorting again: bounds follow
-    the values, so answers stay exact and only the skipping gets less sharp.
+    rest in groups. `update` moves items between trainings without sorting again, and puts new ones
+    behind the others, in a few lots with an order of their own: bounds follow the values, so answers stay exact
+    and only the skipping gets less sharp.
 
     Parameters
     ----------
@@ -116,12 +127,11 @@ class ItemIndex:
     """
 
     def __init__(self, item_factors: object, bias: object | None = None) -> None:
-        self.item_factors: F32 = checked_matrix("item_factors", item_factors).copy()
+        # Copied below, into arrays with room for more items.
+        self.item_factors: F32 = checked_matrix("item_factors", item_factors)
         n_items = self.item_factors.shape[0]
         self.bias: F32 = (
-            np.zeros(n_items, np.float32)
-            if bias is None
-            else checked_vector("bias", bias, n_items).copy()
+            np.zeros(n_items, np.float32) if bias is None else checked_vector("bias", bias, n_items)
         )
         self._build()
 
@@ -143,14 +153,13 @@ class ItemIndex:
     @property
     def size_bytes(self) -> int:
         """Memory held, the factors included."""
-        held = (array for array in vars(self).values() if isinstance(array, np.ndarray))
+        held = (each for each in vars(self).values() if isinstance(each, np.ndarray))
         return sum(array.nbytes for array in held)
 
     def update(self, rows: object, factors: object, bias: object | None = None) -> None:
         """Give some items new factors (and biases), in place; rows past the end are new items.
 
-        Not to be called while another thread scans the index. Costs O(rows), or a rebuild when
-        items are appended.
+        Not to be called while another thread scans the index. Costs O(rows).
 
         Parameters
         ----------
@@ -172,31 +181,81 @@ class ItemIndex:
         ):
             msg = f"rows must lie in 0..{self.n_items - 1} or append without a gap, got {ids}"
             raise InvalidInput(msg)
-        grown = n_items - self.n_items
-        if grown:
-            self.item_factors = np.concatenate(
-                [self.item_factors, np.zeros((grown, self.n_factors), np.float32)]
-            )
-            self.bias = np.concatenate([self.bias, np.zeros(grown, np.float32)])
+        if self._growing is None:
+            msg = "an index made by with_bias can't be updated; update the one it was made from"
+            raise InvalidInput(msg)
+        n_before = self.n_items
+        self._grow(_OF_ITEMS, n_items)
         self.item_factors[ids] = new
         if new_bias is not None:
             self.bias[ids] = new_bias
-        if grown:
-            self._build()
-        elif len(ids):
-            self._encode(ids, self._slot[ids])
-            self._bound(np.unique(self._slot[ids] // (GROUP_TILES * N_LANES)))
+        if n_items > n_before:
+            self._append(n_before)
+        known = ids[ids < n_before]
+        if len(known):
+            self._encode(known, self._slot[known])
+            self._bound(np.unique(self._slot[known] // _GROUP))
+
+    def _append(self, first: int) -> None:
+        """Give the items from a row on slots behind the others, by what they can score."""
+        n_items = self.n_items
+        n_tiles = -(-n_items // N_LANES)
+        self._grow(("order",), n_tiles * N_LANES, -1)
+        self._grow(("bound_bias",), n_tiles * N_LANES, -np.inf)
+        self._grow(("scale", "error", "_norm"), n_tiles * N_LANES)
+        self._grow(("codes",), n_tiles)
+        self._grow(("group_norm", "group_bias"), -(-n_tiles // GROUP_TILES))
+        ids = first + self._by_reach(slice(first, n_items))
+        slots = np.arange(first, n_items)
+        self.order[slots] = ids
+        self._slot[ids] = slots
+        self._encode(ids, slots)
+        first = self._merge(first)
+        self._bound(np.arange(first // _GROUP, self.n_groups))
+
+    def _merge(self, first: int) -> int:
+        """Order the newest lot of slots together with lots before it that are no larger.
+
+        So few lots remain, each with its best items together, and an item is moved a few times at
+        most. Returns where the lot begins that the newest one is now in.
+        """
+        end = self.n_items
+        self._lots.append(first)
+        while len(self._lots) > 1:
+            before = self._lots[-2]
+            if first - before > 2 * (end - first) or end - before > _MAX_LOT:
+                break
+            self._lots.pop()
+            first = before
+        slots = np.arange(first, end)
+        order = slots[np.argsort(-(self._norm[slots] + self.bound_bias[slots]), kind="stable")]
+        for each in (self.order, self.scale, self.error, self.bound_bias, self._norm):
+            each[slots] = each[order]
+        tile, lane = slots // N_LANES, slots % N_LANES
+        self.codes[tile, :, lane] = self.codes[order // N_LANES, :, order % N_LANES]
+        self._slot[self.order[slots]] = slots
+        return first
+
+    def _grow(self, names: Sequence[str], n_rows: int, fill: float = 0.0) -> None:
+        """Make arrays longer; the attributes are views of them."""
+        if self._growing is not None:
+            for name in names:
+                each = self._growing[name]
+                each.grow(n_rows, fill)
+                setattr(self, name, each.rows)
 
     def with_bias(self, bias: object) -> ItemIndex:
         """Return these items with other biases, until the next `update`: factors are shared."""
         other = copy.copy(self)
+        other._growing = None  # noqa: SLF001 - a copy of this one
         other.bound_bias, other.group_bias = self.bound_bias.copy(), self.group_bias.copy()
+        other.bias = self.bias.copy()
         other.set_bias(bias)
         return other
 
     def set_bias(self, bias: object) -> None:
         """Give every item a new bias, in place: O(m), a few milliseconds for a million items."""
-        self.bias = checked_vector("bias", bias, self.n_items).copy()
+        self.bias[:] = checked_vector("bias", bias, self.n_items)
         self.bound_bias[self._slot] = _upper(self.bias)
         self._bound(np.arange(self.n_groups))
 
@@ -205,8 +264,7 @@ class ItemIndex:
         n_items, n_factors = self.item_factors.shape
         n_tiles = -(-n_items // N_LANES)
         n_slots = n_tiles * N_LANES
-        squares = np.einsum("ij,ij->i", self.item_factors, self.item_factors, dtype=np.float64)
-        by_reach = np.argsort(-(np.sqrt(squares) + self.bias), kind="stable").astype(np.int32)
+        by_reach = self._by_reach(slice(0, n_items))
         self.order = np.full(n_slots, -1, np.int32)
         self.order[:n_items] = by_reach
         self._slot = np.empty(n_items, np.int64)
@@ -219,10 +277,23 @@ class ItemIndex:
         n_groups = -(-n_tiles // GROUP_TILES)
         self.group_norm = np.zeros(n_groups, np.float32)
         self.group_bias = np.zeros(n_groups, np.float32)
+        self._growing: dict[str, Growing] | None = {
+            name: Growing(getattr(self, name)) for name in (*_OF_ITEMS, *_OF_SLOTS)
+        }
+        for name, each in self._growing.items():
+            setattr(self, name, each.rows)
+        self._lots: list[int] = []
         for first in range(0, n_items, _CHUNK):
             ids = by_reach[first : first + _CHUNK]
             self._encode(ids, np.arange(first, first + len(ids)))
         self._bound(np.arange(n_groups))
+
+    def _by_reach(self, items: slice) -> NDArray[np.int32]:
+        """Return the places of items among these, by what they can score at most."""
+        factors = self.item_factors[items]
+        squares = np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
+        reach = np.sqrt(squares) + self.bias[items]
+        return np.argsort(-reach, kind="stable").astype(np.int32)
 
     def _encode(self, ids: NDArray[np.signedinteger], slots: NDArray[np.int64]) -> None:
         """Quantise items into their slots."""
@@ -237,13 +308,12 @@ class ItemIndex:
 
     def _bound(self, groups: NDArray[np.int64]) -> None:
         """Recompute the bounds of groups from their items."""
-        width = GROUP_TILES * N_LANES
         for source, target in (
             (self._norm, self.group_norm),
             (self.bound_bias, self.group_bias),
         ):
-            whole = len(source) // width
+            whole = len(source) // _GROUP
             inside = groups[groups < whole]
-            target[inside] = source[: whole * width].reshape(whole, width)[inside].max(axis=1)
+            target[inside] = source[: whole * _GROUP].reshape(whole, _GROUP)[inside].max(axis=1)
             if len(inside) < len(groups):
-                target[whole] = source[whole * width :].max()
+                target[whole] = source[whole * _GROUP :].max()
