@@ -6,7 +6,7 @@ learned from the stream itself, by online EM: before an event is counted, each m
 with the probability it gave to the item that came. So no half-life is chosen by hand, and nothing
 is fitted to events that were not over yet. With ``w`` for the credit::
 
-    prior_i = Σ_k w_k p_k(i) + w_0 / m          bias_i = β log(prior_i)
+    prior_i = Σ_k w_k p_k(i) + w_0 / m          bias_i = β log(max(prior_i, newcomer))
     score_ui = x_u · y_i + bias_i
 
 β, the worth of a unit of log-popularity in units of ``x·y``, is chosen by prequential validation
@@ -161,17 +161,38 @@ class Popularity:
         out[known] += self.sums[rows[known]] @ each
         return out
 
-    def bias(self, beta: float, rows: Int64s | None = None, n_items: int | None = None) -> Float32s:
-        """Return ``β log(prior_i · m)`` per item: 0 for an item as popular as the average.
+    def newcomer(self, n_items: int | None = None) -> float:
+        """Return the part of the next event that an item without events may expect.
 
-        The constant m changes no order and keeps the values small. With the m of the beginning for
+        Good–Turing: items never touched get as large a part of what comes as items touched once had
+        of what came. The known ones share it, and none gets more than an average item.
+
+        Parameters
+        ----------
+        n_items : int, optional
+            m, the known ones by default.
+        """
+        total = float(self.totals[-1])
+        if total <= 0.0 or math.isfinite(self.half_lives[-1]):
+            return 0.0
+        counts = self.sums[:, -1]
+        once, untouched = np.count_nonzero(counts == 1.0), np.count_nonzero(counts == 0.0)
+        m = max(1, self.n_items if n_items is None else n_items)
+        return min(once / total / max(untouched, 1), 1.0 / m)
+
+    def bias(self, beta: float, rows: Int64s | None = None, n_items: int | None = None) -> Float32s:
+        """Return ``β log(max(prior_i, newcomer) · m)``: 0 for an item as popular as the average.
+
+        No item is worth less than one that nobody has touched yet. The constant m changes no order
+        and keeps the values small. With the m of the beginning for
         ``n_items``, new items leave those of the others alone.
         """
         if not (math.isfinite(beta) and beta >= 0):
             msg = f"beta must be a finite number of at least 0, got {beta!r}"
             raise InvalidInput(msg)
         m = max(1, self.n_items if n_items is None else n_items)
-        return (beta * np.log(self.prior(rows, m) * m)).astype(np.float32)
+        worth = np.maximum(self.prior(rows, m), self.newcomer(m))
+        return (beta * np.log(worth * m)).astype(np.float32)
 
 
 def popularity_of(

@@ -93,7 +93,7 @@ def test_credit_goes_to_the_memory_that_expects_what_comes() -> None:
 
 
 def test_a_bias_ranks_like_the_prior_and_is_zero_at_the_average() -> None:
-    state = Popularity.empty(3, (math.inf,)).observe([0, 0, 0, 1])
+    state = Popularity.empty(3, (math.inf,)).observe([0, 0, 0, 1, 1, 2, 2, 0])
 
     bias = state.bias(0.5)
 
@@ -118,6 +118,27 @@ def test_a_state_from_entries_can_start_with_earlier_credit() -> None:
     state = popularity_of([0], [1], 2, credit, (1.0, math.inf))
 
     np.testing.assert_array_equal(state.credit, credit)
+
+
+def test_untouched_items_share_what_items_touched_once_had() -> None:
+    # 2 of 8 events are the only ones of their item; 4 items wait. The rest is as popular as before.
+    state = Popularity.empty(8).observe([0, 0, 0, 0, 1, 1, 2, 3])
+
+    bias = state.bias(0.5)
+
+    assert state.newcomer() == pytest.approx(2 / 8 / 4)
+    assert bias[4:] == pytest.approx(0.5 * np.log(8 * np.maximum(state.prior()[4:], 2 / 8 / 4)))
+    assert bias[:2] == pytest.approx(0.5 * np.log(8 * state.prior()[:2]), abs=1e-6)
+    assert state.bias(0.5, np.array([99]), 8) == pytest.approx(bias[7:])
+
+
+def test_no_newcomer_is_worth_more_than_an_average_item() -> None:
+    state = Popularity.empty(4).observe([0, 1, 2])
+
+    assert state.newcomer() == pytest.approx(1 / 4)
+    assert state.bias(1.0)[3] <= 1e-6
+    assert Popularity.empty(4).newcomer() == 0.0
+    assert Popularity.empty(4, (2.0,)).observe([0, 1]).newcomer() == 0.0
 
 
 def test_only_biases_that_moved_are_published() -> None:
