@@ -54,7 +54,7 @@ __all__ = [
 
 BETAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 1e4)
 """Worths of popularity to choose from, in units of `typical_score`: from none to nothing else."""
-BEHAVIOUR_WEIGHTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0)
+BEHAVIOUR_WEIGHTS = (0.0, 2.0, 5.0, 10.0, 20.0)
 """Worths of behaviour neighbours to choose from, in the same units."""
 
 

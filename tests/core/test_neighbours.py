@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recstream.core.kernels.nearness import REACH, WINDOW
@@ -85,6 +85,7 @@ def test_an_item_put_again_leaves_the_lists_of_neighbours_it_lost():
     }
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -212,6 +213,15 @@ def test_one_entry_speaks_with_one_and_many_with_no_more_than_four():
     np.testing.assert_allclose(strengths(columns[:2], equal[:2]), [0.8, 0.8])
     np.testing.assert_allclose(strengths(columns, equal)[:RECENT], 4 / (3 + RECENT), rtol=1e-6)
     assert np.count_nonzero(strengths(columns, equal)) == RECENT
+
+
+def test_strength_falls_with_each_stronger_entry_and_the_root_of_the_weight():
+    weights = np.array([0.25, 1.0, 0.25], np.float32)
+    total = 1.0 + 0.8 * 0.5 + 0.8 * 0.5
+
+    v = strengths(np.arange(3, dtype=np.int32), weights)
+
+    np.testing.assert_allclose(v, np.array([0.4, 1.0, 0.4]) * 4 / (3 + total), rtol=1e-6)
 
 
 def slow_behaviour(

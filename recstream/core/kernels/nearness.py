@@ -21,7 +21,7 @@ REACH = 32
 _HALF_REACH = 5.0
 _BACKWARD = 0.75
 _DOUBT = 3.0
-_FOCUS = 1.5
+_NEXT = 0.8
 _KNOWN = 3.0
 # A pair of entries next to each other, in whole numbers, so that sums do not depend on their order.
 _UNIT = 1 << 20
@@ -108,9 +108,12 @@ def strengthen(weights: Float32s, out: Float32s) -> None:
                 place -= 1
             chosen[place] = at
             count = min(count + 1, RECENT)
+    stronger = 0
     for place in range(count):
+        if weights[chosen[place]] < weights[chosen[stronger]]:
+            stronger = place
         part = np.float64(weights[chosen[place]]) / np.float64(weights[chosen[0]])
-        speaking[place] = part**_FOCUS
+        speaking[place] = np.sqrt(part) * _NEXT**stronger
         total += speaking[place]
     for place in range(count):
         out[chosen[place]] = (1.0 + _KNOWN) * speaking[place] / (_KNOWN + total)
