@@ -176,7 +176,7 @@ class Popularity:
         if total <= 0.0 or math.isfinite(self.half_lives[-1]):
             return 0.0
         counts = self.sums[:, -1]
-        once, untouched = np.count_nonzero(counts == 1.0), np.count_nonzero(counts == 0.0)
+        once, untouched = int((counts == 1.0).sum()), int((counts == 0.0).sum())
         m = max(1, self.n_items if n_items is None else n_items)
         return min(once / total / max(untouched, 1), 1.0 / m)
 
@@ -192,7 +192,7 @@ class Popularity:
             raise InvalidInput(msg)
         m = max(1, self.n_items if n_items is None else n_items)
         worth = np.maximum(self.prior(rows, m), self.newcomer(m))
-        return (beta * np.log(worth * m)).astype(np.float32)
+        return np.asarray(beta * np.log(worth * m), np.float32)
 
 
 def popularity_of(
