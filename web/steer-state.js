@@ -116,7 +116,9 @@ export function sentences(document, items) {
     found.push({ key: name, text, without });
   };
   if (diversity !== undefined) {
-    add("diversity", `Lists are mixed: ${percent(diversity.strength)} of a place is difference`);
+    const { strength } = diversity;
+    const shares = `difference counts ${percent(strength)}, the score ${percent(1 - strength)}`;
+    add("diversity", `Lists are mixed: ${shares}`);
   }
   if (rotation !== undefined) {
     const after = rotation.after ?? IGNORED_AFTER;

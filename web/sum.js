@@ -46,11 +46,33 @@ export function linesOf({ because, prior, boosts = [] }, items) {
     const value = others.reduce((sum, { score }) => sum + score, 0);
     lines.push({ key: "others", text: "everything else in your history", value });
   }
-  if (prior !== 0) lines.push({ key: "prior", text: "popular now", value: prior });
+  if (prior !== 0) {
+    const text = prior > 0 ? "popular now" : "less asked for than others";
+    lines.push({ key: "prior", text, value: prior });
+  }
   for (const { rule, score } of boosts) {
     lines.push({ key: `rule ${rule}`, text: `the shop: ${rule}`, value: score });
   }
   return lines;
+}
+
+/**
+ * Returns values rounded so that they still add up to the rounded whole: what rounding down leaves over
+ * goes to those that lost most by it.
+ *
+ * @param {number[]} values
+ * @param {number} [digits]
+ */
+export function roundedSum(values, digits = DIGITS) {
+  const unit = 10 ** digits;
+  const whole = Math.round(values.reduce((sum, value) => sum + value, 0) * unit);
+  const down = values.map((value) => Math.floor(value * unit));
+  const left = whole - down.reduce((sum, value) => sum + value, 0);
+  const byLoss = values
+    .map((value, at) => ({ at, loss: value * unit - down[at] }))
+    .sort((a, b) => b.loss - a.loss || a.at - b.at);
+  for (const { at } of byLoss.slice(0, left)) down[at] += 1;
+  return down.map((value) => value / unit);
 }
 
 /** Returns the empty frame that `drawSum` fills. */
@@ -87,7 +109,9 @@ export function drawSum(root, explanation, items) {
       setAttribute(element, "title", `${SOURCES[name] ?? name}: ${value.toFixed(DIGITS)}`);
     },
   );
-  const lines = linesOf(explanation, items);
+  const parts = linesOf(explanation, items);
+  const rounded = roundedSum(parts.map(({ value }) => value));
+  const lines = parts.map((line, at) => ({ ...line, value: rounded[at] }));
   const total = { key: "total", text: "its score", value: explanation.score };
   const byKey = new Map([...lines, total].map((line) => [line.key, line]));
   keyed(

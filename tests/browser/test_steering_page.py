@@ -124,7 +124,7 @@ def test_the_sum_of_a_score_adds_up(visit):
     values = [float(text.replace("+ ", "").replace("− ", "-").replace("−", "-")) for text in lines]
 
     assert len(values) >= 2
-    assert sum(values[:-1]) == pytest.approx(values[-1], abs=0.001 * len(values))
+    assert sum(values[:-1]) == pytest.approx(values[-1], abs=1e-9)
     assert page.locator(".sum-source").count() >= 1
 
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { PRESETS, sentences, withRule } from "../../web/steer-state.js";
-import { linesOf } from "../../web/sum.js";
+import { linesOf, roundedSum } from "../../web/sum.js";
 import { likenessText, reasonText } from "../../web/words.js";
 import { play } from "./samples.mjs";
 
@@ -88,6 +88,14 @@ test("the lines of a sum add up to the score, however long the history is", () =
     lines.slice(-3).map(({ key }) => key),
     ["others", "prior", "rule push"],
   );
+});
+
+test("what is shown of a sum adds up to the digit", () => {
+  const rounded = roundedSum([0.3334, 0.3334, 0.3334, -0.0005]);
+
+  assert.deepEqual(rounded, [0.334, 0.333, 0.333, 0]);
+  assert.deepEqual(roundedSum([]), []);
+  assert.deepEqual(roundedSum([-0.0534, 0.7024]), [-0.053, 0.702]);
 });
 
 test("a product that was added leads the products and is marked as new", () => {
