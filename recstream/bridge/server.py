@@ -42,6 +42,7 @@ from recstream.bridge.status import Status
 from recstream.bridge.views import Views
 from recstream.catalogue import open_catalogue
 from recstream.core.events import EPOCH, timestamp_ms
+from recstream.ending import end_in_time
 from recstream.errors import CatalogueUnavailable, StartupError
 from recstream.log import open_log
 from recstream.log.port import EventLog
@@ -223,8 +224,13 @@ def run(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     bridge = Bridge(settings)
     stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        end_in_time()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     address = settings.path(ADDRESS_FILE)
     _write_address(address, bridge.url)
     with bridge:

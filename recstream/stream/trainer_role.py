@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from recstream.ending import end_in_time
 from recstream.errors import LogError
 from recstream.log import open_log
 from recstream.log.embedded import EmbeddedLog, maintain
@@ -83,13 +84,14 @@ def _keep_small(event_log: EventLog, stopping: threading.Event) -> None:
 
 @contextlib.contextmanager
 def _signals(stopping: threading.Event) -> Iterator[None]:
-    """Set an event on SIGTERM and SIGINT; nothing where this is not the main thread."""
+    """Set an event on SIGTERM and SIGINT, and see to it that the end comes; in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
+        end_in_time()
 
     before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
     try:

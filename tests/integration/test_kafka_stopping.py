@@ -1,4 +1,4 @@
-"""A worker that is told to end does so in its time, whether or not a broker answers."""
+"""Roles that are told to end do so in their time, whether or not Kafka and MongoDB answer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ def roles() -> Iterator[list[Role]]:
         role.end(signal.SIGKILL)
 
 
+def misses_the_broker(role: Role) -> bool:
+    return "Connection refused" in role.said() or "brokers are down" in role.said()
+
+
 def views(start: int, count: int) -> list[NewRecord]:
     return [
         NewRecord(
@@ -52,14 +57,21 @@ def views(start: int, count: int) -> list[NewRecord]:
     ]
 
 
-def test_a_worker_ends_in_time_while_the_broker_is_away_and_nothing_is_lost(
+def test_all_roles_end_in_time_while_their_servers_are_away_and_nothing_is_lost(
     start_server: Callable[..., Server], tmp_path: Path, roles: list[Role]
 ) -> None:
-    broker = start_server("kafka")
-    options = ("--broker", broker.kafka_url, "--set", "partitions=2")
-    worker = Role("worker", tmp_path / "worker", *options)
-    roles.append(worker)
+    broker, mongo = start_server("kafka"), start_server("mongo")
+    options = (
+        *("--broker", broker.kafka_url, "--set", "partitions=2"),
+        *("--models", f"mongodb://127.0.0.1:{mongo.port}/models"),
+        *("--catalogue", f"mongodb://127.0.0.1:{mongo.port}/catalogue"),
+    )
+    worker, trainer = (Role(name, tmp_path / name, *options) for name in ("worker", "trainer"))
+    bridge = Role("bridge", tmp_path / "bridge", "--port", "0", *options)
+    roles += [worker, trainer, bridge]
     until(lambda: "worker ready" in worker.said(), "the worker's start", roles)
+    until(lambda: "trainer active" in trainer.said(), "the trainer's start", roles)
+    until(bridge.url, "the bridge's start", roles)
     log = KafkaLog(broker.kafka_url)
     stopping = threading.Event()
     n_appended = 0
@@ -77,18 +89,23 @@ def test_a_worker_ends_in_time_while_the_broker_is_away_and_nothing_is_lost(
     traffic.start()
     changelog = histories_changelog("recstream-worker")
     until(lambda: log.high_watermark(changelog, 0) > 0, "the first histories", roles)
+    mongo.kill()
     broker.kill()
-    until(lambda: "Connection refused" in worker.said(), "a worker that misses the broker", roles)
+    for role in roles:
+        until(partial(misses_the_broker, role), "a role that misses the broker", roles)
     begun = time.monotonic()
-    code = worker.end()
+    for role in roles:
+        role.process.send_signal(signal.SIGTERM)
+    codes = {role.folder.name: role.process.wait(60) for role in roles}
 
     assert time.monotonic() - begun < DRAIN_S
-    assert code == 0, worker.said()[-3000:]
+    assert codes == {"worker": 0, "trainer": 0, "bridge": 0}, [r.said()[-1500:] for r in roles]
     broker.start()
     n_before = n_appended
     until(lambda: n_appended > n_before, "events after the restart", roles)
     stopping.set()
     traffic.join()
+    mongo.start()
     again = Role("worker", tmp_path / "worker", *options)
     roles.append(again)
 
