@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from recstream.core.control import RulesTimeline
+from recstream.core.details import details_of
 from recstream.core.history import History
 from recstream.core.history_rows import changes, split_key
 from recstream.core.model import Generation
 from recstream.core.records import Forgotten, GenerationAnnounced
-from recstream.errors import NotFound
+from recstream.errors import ArtifactCorrupt, NotFound
 from recstream.log.port import ReadableLog
-from recstream.log.topics import INTERACTIONS
+from recstream.log.topics import CATALOGUE, INTERACTIONS
 from recstream.model_store import ReadableStore, fetch, pack
 from recstream.replay.fold import PartitionFold
 from recstream.replay.source import batches
 from recstream.stream.follower import UserRows
 from recstream.stream.forgetting import forgetting
+from recstream.stream.products import Products
 from recstream.stream.training import Snapshot, copy_of, train
 
 
@@ -90,8 +95,10 @@ def retrain(
     """
     n_partitions = log.partitions(INTERACTIONS)
     folds = [PartitionFold(each, n_partitions, timeline) for each in range(n_partitions)]
+    catalogue = PastCatalogue(log)
     forgotten = list(forgetting(log).begun.values())
     known: dict[int, Generation] = {}
+    lost: dict[int, str] = {}
     for number in sorted(announced):
         record = announced[number]
         for fold in folds:
@@ -101,29 +108,108 @@ def retrain(
                 fold.fold(group)
                 progress(fold.n_events - before)
         source = record.parent if record.copies is None else record.copies
+        parent = None if source is None else known.get(source)
         state = snapshot(folds, record.offsets)
-        is_lost = record.copies is None and knew_forgotten(record, forgotten, len(state.users))
-        if is_lost or (source is not None and source not in known):
-            content = _original(originals, record)
-            if content is not None:
-                store.put(record.artifact, content)
-                known[number] = fetch(store, record)
-            yield Retrained(number, record.digest, "", FORGOTTEN_SINCE)
-            continue
-        known[number] = generation = (
-            train(
+        why = _why_lost(record, forgotten, len(state.users), source, known, lost)
+        original = _original(originals, record)
+        if not why and record.copies is None:
+            catalogue.advance(record.catalogue_offset)
+            state = catalogue.put_into(state, parent)
+            taken = original if original is not None and catalogue.lacks(original, parent) else None
+            generation = train(
                 state,
                 number=number,
-                parent=None if source is None else known[source],
+                parent=parent,
                 chosen=record.hyperparameters,
                 seed=record.seed,
+                content_of=taken,
             ).generation
-            if record.copies is None
-            else copy_of(known[record.copies], number)
+            digest, content = pack(generation)
+            note = "" if taken is None else f"content taken from the artifact: {catalogue.gone()}"
+            if digest == record.digest or not catalogue.n_gone or original is not None:
+                store.put(record.artifact, content)
+                known[number] = generation
+                yield Retrained(number, record.digest, digest, note)
+                continue
+            why = f"not derivable: {catalogue.gone()}, and so is the artifact"
+        elif not why and parent is not None:
+            known[number] = generation = copy_of(parent, number)
+            digest, content = pack(generation)
+            store.put(record.artifact, content)
+            yield Retrained(number, record.digest, digest)
+            continue
+        lost[number] = why
+        if original is not None:
+            store.put(record.artifact, originals.get(record.artifact))
+            known[number] = original
+        yield Retrained(number, record.digest, "", why)
+
+
+def _why_lost(
+    record: GenerationAnnounced,
+    forgotten: Iterable[Forgotten],
+    n_users: int,
+    source: int | None,
+    known: Mapping[int, Generation],
+    lost: Mapping[int, str],
+) -> str:
+    """Return why a generation can't be derived, empty if it may be."""
+    if record.copies is None and knew_forgotten(record, forgotten, n_users):
+        return FORGOTTEN_SINCE
+    if source is not None and source not in known:
+        return lost.get(source, f"not derivable: generation {source} is not to be had")
+    return ""
+
+
+class PastCatalogue:
+    """The catalogue as its topic still tells it, up to an offset; asked for in order.
+
+    Attributes
+    ----------
+    n_gone : int
+        Records before the offset that compaction dropped.
+    """
+
+    def __init__(self, log: ReadableLog) -> None:
+        self._log = log
+        self._products = Products()
+        self._next_offset = 0
+        self._n_read = 0
+        self.n_gone = 0
+
+    def advance(self, offset: int) -> None:
+        """Take in the records before an offset."""
+        for group in batches(self._log, CATALOGUE, 0, self._next_offset, offset):
+            self._products.apply(group)
+            self._n_read += len(group)
+        self._next_offset = max(self._next_offset, offset)
+        self.n_gone = self._next_offset - self._n_read
+
+    def put_into(self, state: Snapshot, parent: Generation | None) -> Snapshot:
+        """Return a snapshot with the catalogue, and what of it changed since a parent."""
+        known = 0 if parent is None else parent.catalogue_offset
+        return replace(
+            state,
+            catalogue=dict(self._products.items),
+            withdrawn=frozenset(self._products.withdrawn),
+            catalogue_offset=self._next_offset,
+            changed=frozenset(self._products.since(known)),
         )
-        digest, content = pack(generation)
-        store.put(record.artifact, content)
-        yield Retrained(number, record.digest, digest)
+
+    def lacks(self, generation: Generation, parent: Generation | None) -> bool:
+        """Return whether a generation knows something that compaction took from the topic."""
+        if not self.n_gone:
+            return False
+        items = self._products.items
+        withdrawn = self._products.withdrawn & generation.rows.keys()
+        if parent is not None:
+            withdrawn |= _withdrawn(parent) - items.keys()
+        details = {name: details_of(item) for name, item in items.items()}
+        return details != generation.details or withdrawn != _withdrawn(generation)
+
+    def gone(self) -> str:
+        """Return how many records are not there any more."""
+        return f"{self.n_gone} catalogue records were compacted away"
 
 
 def knew_forgotten(
@@ -146,11 +232,15 @@ def knew_forgotten(
     return False
 
 
-def _original(originals: ReadableStore, record: GenerationAnnounced) -> bytes | None:
-    """Return the artifact that was announced, None if it was pruned."""
+def _withdrawn(generation: Generation) -> set[str]:
+    return {generation.items[at] for at in np.flatnonzero(generation.withdrawn).tolist()}
+
+
+def _original(originals: ReadableStore, record: GenerationAnnounced) -> Generation | None:
+    """Return the generation that was announced, None if its artifact is not to be had."""
     try:
-        return originals.get(record.artifact)
-    except NotFound:
+        return fetch(originals, record)
+    except (NotFound, ArtifactCorrupt):
         return None
 
 

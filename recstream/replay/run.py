@@ -165,7 +165,7 @@ def lost_generations(
     retrained: Sequence[Retrained],
 ) -> frozenset[int]:
     """Return those whose artifact was pruned, and that can't be derived: a user was forgotten since."""
-    not_derivable = {each.number for each in retrained if each.why}
+    not_derivable = {each.number for each in retrained if not each.derived}
     forgotten = list(forgetting(log).begun.values())
     present = set(store.list())
     return frozenset(

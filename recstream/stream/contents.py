@@ -23,6 +23,10 @@ _CHUNK = 512
 _FEATURES = ("indptr", "indices", "data")
 
 
+MAX_CHANGED = 0.1
+"""Part of the items with facts that may change before words are weighed anew."""
+
+
 class Contents(NamedTuple):
     """A generation's features.
 
@@ -35,6 +39,50 @@ class Contents(NamedTuple):
 
     model: ContentModel
     features: sparse.csr_matrix
+
+    @classmethod
+    def of(cls, items: Sequence[Item | None]) -> Contents:
+        """Return the features of items, by words that are weighed by these items."""
+        return cls(*ContentModel.fit_with_features(items))
+
+    def gone_on(
+        self, items: Sequence[Item | None], changed: NDArray[np.bool_]
+    ) -> tuple[Contents, NDArray[np.int32]] | None:
+        """Return the features of items by the words as they are weighed, and the rows that changed.
+
+        None if so many items changed that words are to be weighed anew. Items keep their rows; those
+        that are not told to have changed have the facts they had.
+        """
+        n_before = self.features.shape[0]
+        has_facts = np.array([item is not None for item in items], np.bool_)
+        had_features = np.zeros(len(items), np.bool_)
+        had_features[:n_before] = np.diff(self.features.indptr) > 0
+        anew = (changed & (has_facts | had_features)) | (had_features & ~has_facts)
+        anew[n_before:] |= has_facts[n_before:]
+        rows = np.flatnonzero(anew).astype(np.int32)
+        if len(rows) > MAX_CHANGED * max(1, int(had_features.sum())):
+            return None
+        fresh = self.model.features([items[row] for row in rows.tolist()])
+        # One matrix of old rows and fresh ones, from which each item takes its own.
+        source = np.minimum(np.arange(len(items)), n_before)
+        source[rows] = n_before + 1 + np.arange(len(rows))
+        empty = sparse.csr_matrix((1, self.model.n_features), dtype=np.float32)
+        features = sparse.vstack([self.features, empty, fresh], format="csr")[source]
+        features.sort_indices()
+        return Contents(self.model, features), rows
+
+    def mapped(
+        self, factors: NDArray[np.float32], counts: NDArray[np.int64], *, threads: int = 1
+    ) -> Contents:
+        """Return these features with a map to factors."""
+        model = self.model.mapped(self.features, factors, counts, threads=threads)
+        return Contents(model, self.features)
+
+    def put_neighbours(self, table: Neighbours, rows: NDArray[np.int32]) -> None:
+        """Find the nearest ones of some items, and let the table have them."""
+        table.grow(self.features.shape[0])
+        found = self.model.similar(self.features[rows], self.indexed(), WIDTH, exclude=rows)
+        table.put_all(rows, *found)
 
     def neighbours(self, *, threads: int = 1) -> Neighbours:
         """Return each item's nearest ones by content."""

@@ -298,6 +298,7 @@ class Trainer:
     def _snapshot(self) -> Snapshot:
         """Return histories and products as they are now; later changes leave it alone."""
         offsets = {str(p): offset for p, offset in sorted(self._follower.offsets.items())}
+        known = 0 if self._serving is None else self._serving.catalogue_offset
         return Snapshot(
             dict(self._follower.users),
             offsets,
@@ -305,6 +306,7 @@ class Trainer:
             dict(self._products.items),
             frozenset(self._products.withdrawn),
             self._products.next_offset,
+            frozenset(self._products.since(known)),
         )
 
     def _start_training(self) -> None:

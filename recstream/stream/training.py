@@ -17,12 +17,12 @@ from scipy import sparse
 
 from recstream.core.als import ALS, Iteration
 from recstream.core.als_model import ALSModel
-from recstream.core.content import ContentModel
+from recstream.core.content import CONTENT_WEIGHT
 from recstream.core.gate import HeldOut, hold_out
 from recstream.core.history import row
 from recstream.core.matrix import grown, stack
 from recstream.core.model import Generation, details_of
-from recstream.core.neighbours import behaviour_of
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
 from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity, popularity_of
 from recstream.core.records import Item
@@ -37,8 +37,6 @@ WARM_ITERATIONS = 4
 """A warm start needs fewer iterations than one from noise."""
 RARE = 20
 """Items with at most this many users are drawn to what their content says once the training ended."""
-DEFAULT_NEIGHBOUR_WEIGHT = 0.3
-"""Worth of the neighbour terms in units of a typical score."""
 _OURS = frozenset(
     {
         "content",
@@ -70,6 +68,8 @@ class Snapshot:
         What it deleted, as far as its topic still says so.
     catalogue_offset : int
         Next offset of the catalogue that is not in it.
+    changed : collection of str
+        Products that changed since the parent's offset of the catalogue.
     """
 
     users: Mapping[str, UserRows]
@@ -78,6 +78,7 @@ class Snapshot:
     catalogue: Mapping[str, Item] = field(default_factory=dict)
     withdrawn: frozenset[str] = frozenset()
     catalogue_offset: int = 0
+    changed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "popularity_weight": settings.popularity_weight
         if settings.popularity_weight is not None
         else DEFAULT_POPULARITY_WEIGHT,
-        "content_weight": DEFAULT_NEIGHBOUR_WEIGHT,
-        "behaviour_weight": DEFAULT_NEIGHBOUR_WEIGHT,
+        "content_weight": CONTENT_WEIGHT,
+        "behaviour_weight": BEHAVIOUR_WEIGHT,
         "content": True,
         "hold_out": True,
         **settings.hyperparameters,
@@ -214,8 +215,13 @@ def train(
         loss = losses[-1]
     if content_of is None:
         facts = _facts(snapshot, items, parent)
-        contents = _contents(facts, model, threads) if chosen.get("content", True) else None
-        near = None if contents is None else contents.neighbours(threads=threads)
+        contents, near = (
+            _contents(facts, snapshot, parent, threads)
+            if chosen.get("content", True)
+            else (None, None)
+        )
+        if contents is not None and model is not None:
+            contents = contents.mapped(model.item_factors, model.item_counts, threads=threads)
     else:
         facts = Known.of(content_of, items)
         contents = Contents.from_arrays(content_of.content_arrays, len(items))
@@ -320,11 +326,25 @@ def _facts(snapshot: Snapshot, items: Sequence[str], parent: Generation | None) 
     return Known(found, details, withdrawn)
 
 
-def _contents(facts: Known, model: ALSModel | None, threads: int) -> Contents:
-    """Return the features of items, and the map from them to factors if there are any."""
-    factors, counts = (None, None) if model is None else (model.item_factors, model.item_counts)
-    content = ContentModel.fit(facts.items, factors, counts, threads=threads)
-    return Contents(content, content.features(facts.items))
+def _contents(
+    facts: Known, snapshot: Snapshot, parent: Generation | None, threads: int
+) -> tuple[Contents, Neighbours]:
+    """Return the items' features and who is near whom by them.
+
+    What changed since the parent is put into what it has, as deltas do, while little changed.
+    """
+    before = None if parent is None else Contents.from_arrays(parent.content_arrays, parent.n_items)
+    if parent is not None and before is not None:
+        changed = np.zeros(len(facts.items), np.bool_)
+        for row, item in enumerate(facts.items):
+            changed[row] = item is not None and item.item in snapshot.changed
+        if (found := before.gone_on(facts.items, changed)) is not None:
+            contents, rows = found
+            table = parent.content.copy()
+            contents.put_neighbours(table, rows)
+            return contents, table
+    contents = Contents.of(facts.items)
+    return contents, contents.neighbours(threads=threads)
 
 
 def _drawn(
