@@ -90,6 +90,8 @@ class TuningResult:
     beta : float or None
         Worth of popularity in units of `typical_score`; only `tune_stream` chooses it.
     trials : tuple of Trial
+    behaviour_weight : float or None
+        Worth of behaviour neighbours, likewise.
     """
 
     choice: Choice
@@ -99,6 +101,7 @@ class TuningResult:
     score: float
     beta: float | None = None
     trials: tuple[Trial, ...] = field(default=(), repr=False)
+    behaviour_weight: float | None = None
 
     def als_arguments(self, interactions: Any) -> dict[str, Any]:
         """Return the arguments of `ALS` for a matrix of any size."""
@@ -138,13 +141,14 @@ class TuningResult:
             "metric": self.metric,
             "score": self.score,
         }
-        return plain if self.beta is None else {**plain, "beta": self.beta}
+        chosen = {"beta": self.beta, "behaviour_weight": self.behaviour_weight}
+        return plain | {name: worth for name, worth in chosen.items() if worth is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TuningResult:
         """Return the result that `as_dict` described, without its trials."""
-        names = set(cls(Choice(), 1, 1, "", 0.0, beta=0.0).as_dict())
-        if wrong := (set(values) ^ names) - {"beta"}:
+        names = set(cls(Choice(), 1, 1, "", 0.0).as_dict())
+        if wrong := (set(values) ^ names) - {"beta", "behaviour_weight"}:
             msg = f"a tuning result must have the fields {sorted(names)}, got {sorted(wrong)} amiss"
             raise InvalidInput(msg)
         proportions = Proportions(
@@ -161,6 +165,7 @@ class TuningResult:
             values["metric"],
             values["score"],
             values.get("beta"),
+            behaviour_weight=values.get("behaviour_weight"),
         )
 
 
@@ -308,7 +313,7 @@ def tune_stream(
     part. Pass the part of the stream that may be learned from, such as its warm-up.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    betas: dict[Choice, float] = {}
+    worths: dict[Choice, tuple[float, float]] = {}
 
     def score(choice: Choice, rung: _Rung) -> tuple[float, int]:
         recipe = replace(
@@ -318,7 +323,7 @@ def tune_stream(
             history_half_life=choice.history_half_life,
         )
         replay = evaluate(stream, recipe, warm_up=0.5, stop=rung.stop, threads=threads)
-        betas[choice] = replay.beta
+        worths[choice] = replay.beta, replay.behaviour_weight
         counted = replay.ranks[replay.ranks >= 0]
         return (float(soft_hits(counted).mean()) if len(counted) else 0.0), rung.stages[-1]
 
@@ -334,8 +339,9 @@ def tune_stream(
         best.iterations,
         "soft hits",
         best.score,
-        betas[best.choice],
+        worths[best.choice][0],
         tuple(trials),
+        worths[best.choice][1],
     )
 
 

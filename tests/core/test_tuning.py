@@ -84,6 +84,8 @@ def test_a_stream_search_chooses_recency_too() -> None:
     found = tune_stream(stream, base, candidates=3, threads=1)
 
     assert found.beta in base.betas
+    assert found.behaviour_weight in base.behaviour_weights
+    assert TuningResult.from_dict(found.as_dict()).as_dict() == found.as_dict()
     recipe = found.recipe(base)
     assert recipe.repeat
     assert recipe.history_half_life == found.choice.history_half_life
