@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recstream.core.arranging import Shape, arrange
 from recstream.core.events import EVENT_TYPES
 from recstream.core.history import History, row
 from recstream.core.matrix import Row, stack
 from recstream.core.model import Generation
-from recstream.core.neighbours import Neighbours, gather_all, parts, strengths
+from recstream.core.neighbours import Neighbours, parts, strengths
 from recstream.core.ranking import top_n
 from recstream.core.records import Reason, RecommendedItem, Source
-from recstream.core.rerank import Additions, Lists, Shape, arrange, blend
+from recstream.core.rerank import Items, Lists, Near, blend, strengths_of
 from recstream.core.steered import Steered, steered
 from recstream.core.steering import Arm, Blend, Steering
 
@@ -28,10 +29,11 @@ MAX_REASONS = 3
 MIN_SHARE = 0.01
 SCORE_DIGITS = 6
 SHARE_DIGITS = 3
-POOL = 5
+POOL = 3
 """Items that least relevance and diversity choose from, for each place of a list."""
 
 _NOBODY = np.empty(0, np.bool_)
+_NO_ROWS = np.empty(0, np.int32)
 _PLAIN = Arm(name="", share=1.0, blend=Blend(), min_relevance=0.0)
 
 
@@ -79,7 +81,7 @@ def rank(
 
     The base list is the exact best by ``x·y + bias`` (boosts are part of the bias); what neighbours
     of the history's items add makes it the exact best by the sum. Of that, rules shape the list:
-    see `recstream.core.rerank.arrange`. A list is empty only if no item may be listed.
+    see `recstream.core.arranging.arrange`. A list is empty only if no item may be listed.
 
     Parameters
     ----------
@@ -128,7 +130,6 @@ def _rank(
         allowed = mask if allowed is None else allowed & mask
     matrix = stack(seen_rows, generation.n_items)
     factors, personal = _fold_in(matrix, generation, arm, threads)
-    added = _additions(seen_rows, generation, arm)
     resting = _resting(histories, generation, arm)
     # A list never fills up with places that are not allowed: at most every item but the seen ones.
     length = min(n, generation.n_items)
@@ -138,31 +139,37 @@ def _rank(
     seen = stack(nothing_seen, generation.n_items) if known else matrix
     exclude = seen if resting is None else _with(seen, resting)
     base = Lists(*top_n(factors, way.index, size, exclude=exclude, mask=allowed, threads=threads))
-    items, bias = way.index.item_factors, way.index.bias
-    few = _NOBODY if allowed is None else allowed
-    if len(added.rows):
-        left_out = (exclude.indptr.astype(np.int64), exclude.indices)
-        base = blend(base, added, factors, items, bias, left_out, few)
+    index = way.index
+    items = Items(
+        index.item_factors,
+        index.bias,
+        index._slot,  # noqa: SLF001 - the bounds of the index, for what it does not scan
+        index._norm,  # noqa: SLF001
+        _NOBODY if allowed is None else allowed,
+    )
+    asked = _flat(resting) if resting else (np.zeros(len(histories) + 1, np.int64), _NO_ROWS)
+    blended = blend(
+        base,
+        _near(matrix, generation, arm),
+        factors,
+        items,
+        left_out=(exclude.indptr.astype(np.int64), exclude.indices),
+        pins=way.pin_rows,
+        resting=asked,
+    )
+    lists = blended.lists
     pinned: NDArray[np.bool_] = np.zeros((len(histories), len(way.pins)), np.bool_)
     if is_shaped or way.pins or resting is not None:
-        base, pinned = arrange(
-            base,
-            _shape(way, length),
-            added,
-            factors,
-            items,
-            bias,
-            seen=(seen.indptr.astype(np.int64), seen.indices),
-            resting=_flat(resting or [np.empty(0, np.int32)] * len(histories)),
-            mask=few,
-        )
-    counts = (base.rows >= 0).sum(axis=1).tolist()
-    pin_rows = [at for _, at, _ in way.pins]
-    is_near = (np.diff(added.indptr) > 0).tolist()
+        seen_at = seen.indptr.astype(np.int64), seen.indices
+        shape = _shape(way, length)
+        lists, pinned = arrange(blended, shape, factors, items, seen=seen_at, resting=asked)
+    counts = (lists.rows >= 0).sum(axis=1).tolist()
+    pin_rows = way.pin_rows.tolist()
+    is_near = blended.is_near.tolist()
     return [
         Ranked(
-            base.rows[at, :count],
-            base.scores[at, :count],
+            lists.rows[at, :count],
+            lists.scores[at, :count],
             seen,
             bool(personal[at]),
             is_near[at],
@@ -202,16 +209,20 @@ def tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, f
     return {name: (table, gain) for name, (table, gain) in gains.items() if gain > 0.0}
 
 
-def _additions(seen_rows: Sequence[Row], generation: Generation, arm: Arm) -> Additions:
-    """Return what the neighbours of histories add to scores."""
-    tables = list(tables_of(generation, arm).values())
-    if not tables:
-        nothing = np.empty(0, np.int32), np.empty(0)
-        return Additions(np.zeros(len(seen_rows) + 1, np.int64), *nothing)
-    columns = [columns for columns, _ in seen_rows]
-    gathered = gather_all(columns, [strengths(*each) for each in seen_rows], tables)
-    indptr, rows = _flat([each.rows for each in gathered])
-    return Additions(indptr, rows, np.concatenate([each.total for each in gathered]))
+def _near(matrix: sparse.csr_matrix, generation: Generation, arm: Arm) -> Near:
+    """Return how the entries of histories speak through the neighbour tables."""
+    tables = tables_of(generation, arm)
+    indptr, columns = matrix.indptr.astype(np.int64), matrix.indices
+    speaking = strengths_of(indptr, matrix.data) if tables else matrix.data
+    content, behaviour = (
+        tables.get(name, (table, 0.0))
+        for name, table in (("content", generation.content), ("behaviour", generation.behaviour))
+    )
+    return Near(
+        indptr, columns, speaking,
+        content[0].rows, content[0].weights, content[1],
+        behaviour[0].rows, behaviour[0].weights, behaviour[1],
+    )  # fmt: skip
 
 
 def _resting(
@@ -253,8 +264,8 @@ def _shape(way: Steered, length: int) -> Shape:
     diversity = arm.diversity
     return Shape(
         length,
-        np.array([place for place, _, _ in way.pins], np.int32),
-        np.array([at for _, at, _ in way.pins], np.int32),
+        way.pin_places,
+        way.pin_rows,
         arm.min_relevance or 0.0,
         0.0 if diversity is None else diversity.strength,
         way.aspects,

@@ -51,6 +51,8 @@ class Steered:
         False for what no list may hold; None if all may.
     index : ItemIndex
         The generation's, with the arm's priors and boosts for bias.
+    pin_places, pin_rows : (k,) int32
+        The same for `recstream.core.arranging`.
     aspects : (a, m) int32
         Codes by which diversity tells items alike.
     pins : list of (place, row, name)
@@ -118,6 +120,8 @@ class Steered:
             else:
                 self.onlys.append(match)
         self.pins.sort()
+        self.pin_places = np.array([place for place, _, _ in self.pins], np.int32)
+        self.pin_rows = np.array([row for _, row, _ in self.pins], np.int32)
         by = () if self.arm.diversity is None else self.arm.diversity.by
         codes = [column.codes for name, column in facts.columns.items() if name in by]
         self.aspects = np.array(codes, np.int32) if codes else np.empty((0, 0), np.int32)

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from recstream.core.als import ALS
 from recstream.core.history import Entry, History, row
+from recstream.core.listing import POOL
 from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.core.neighbours import WIDTH, Neighbours, strengths
@@ -160,7 +161,7 @@ def expected(  # noqa: C901 - the documentation's words in one place
     )[:n]
     n_pins = sum(len(rule.items) for rule in rules if isinstance(rule, Pin))
     is_shaped = bool(arm.min_relevance) or (arm.diversity and arm.diversity.strength)
-    pool = [at for at in by_score if at not in resting][: (5 if is_shaped else 1) * n + n_pins]
+    pool = [at for at in by_score if at not in resting][: (POOL if is_shaped else 1) * n + n_pins]
     pool = [at for at in pool if at not in [pinned for _, pinned in pins]]
     if arm.min_relevance and pool:
         best = max(float(scores[at]) - float(bias[at]) for at in pool)
