@@ -13,7 +13,7 @@ from recstream.core.details import details_of
 from recstream.core.history import History
 from recstream.core.history_rows import changes, split_key
 from recstream.core.model import Generation
-from recstream.core.records import Forgotten, GenerationAnnounced
+from recstream.core.records import Forgotten, GenerationAnnounced, Item
 from recstream.errors import ArtifactCorrupt, NotFound
 from recstream.log.port import ReadableLog
 from recstream.log.topics import CATALOGUE, INTERACTIONS
@@ -176,6 +176,11 @@ class PastCatalogue:
         self._next_offset = 0
         self._n_read = 0
         self.n_gone = 0
+
+    @property
+    def items(self) -> Mapping[str, Item]:
+        """What is in the catalogue."""
+        return self._products.items
 
     def advance(self, offset: int) -> None:
         """Take in the records before an offset."""

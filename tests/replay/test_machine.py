@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from recstream.core.history_rows import changes
-from recstream.core.records import Recommendations
+from recstream.core.records import Item, Recommendations
 from recstream.errors import LogUnavailable
+from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.fold import PartitionFold
@@ -198,6 +199,25 @@ class Life(RuleBasedStateMachine):
     def move_an_item(self, item: str, at: float) -> None:
         n_factors = self.world.serving.n_factors
         self.world.move(item, [at] * n_factors, at, engines=self.workers)
+
+    @rule(
+        item=items,
+        title=st.sampled_from(["red lute", "blue lute", "drum", ""]),
+        brand=st.sampled_from(["", "Acme"]),
+        is_there=st.booleans(),
+    )
+    def describe(self, item: str, title: str, brand: str, is_there: bool) -> None:
+        facts = Item(item=item, title=title, brand=brand, description=f"{title} by {brand}")
+        self.world.describe(item, facts if is_there else None)
+
+    @rule(item=items, near=st.dictionaries(items, st.floats(0.125, 1.0, width=32), max_size=3))
+    def tell_of_a_product(self, item: str, near: dict[str, float]) -> None:
+        self.world.tell(item, near, engines=self.workers)
+
+    @rule()
+    def compact(self) -> None:
+        """Only the newest record of each item stays, so that older catalogues are not to be had."""
+        maintain(self.world.log, min_dirty_ratio=0.0)
 
     @rule(limit=st.integers(1, 4))
     def make_lists(self, limit: int) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from recstream.catalogue.view import delete_record, upsert_record
 from recstream.core.control import RulesTimeline
+from recstream.core.details import details_of
 from recstream.core.events import Event, encode, from_timestamp_ms
 from recstream.core.model import Generation
+from recstream.core.neighbours import WIDTH
 from recstream.core.records import (
     DeltaAnnounced,
     ForgetRequested,
     Forgotten,
     GenerationAnnounced,
+    Item,
     SteeringSet,
 )
 from recstream.core.steering import Steering
@@ -23,6 +27,7 @@ from recstream.core.steering_check import decode
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.topics import (
+    CATALOGUE,
     CONTROL,
     INTERACTIONS,
     MODELS,
@@ -33,7 +38,7 @@ from recstream.log.topics import (
 from recstream.model_feed import announcement
 from recstream.model_store import DirectoryStore, artifact_name, fetch, pack
 from recstream.replay.fold import PartitionFold
-from recstream.replay.retrain import snapshot
+from recstream.replay.retrain import PastCatalogue, snapshot
 from recstream.settings import Settings
 from recstream.stream.engine import Append, Engine
 from recstream.stream.forgetting import Forgetter, forgetting
@@ -205,8 +210,10 @@ class World:
             fold.fold(self.records(INTERACTIONS, fold.partition))
         offsets = {str(fold.partition): fold.next_offset for fold in folds}
         chosen = hyperparameters(self.settings)
+        catalogue = PastCatalogue(self.log)
+        catalogue.advance(self.log.high_watermark(CATALOGUE, 0))
         done = train(
-            snapshot(folds, offsets),
+            catalogue.put_into(snapshot(folds, offsets), self.trained),
             number=number,
             parent=self.trained,
             chosen=chosen if factors else {**chosen, "n_factors": 0},
@@ -256,6 +263,7 @@ class World:
             train_seconds=0.0,
             created_ts=self.now_ms,
             copies=copies,
+            catalogue_offset=generation.catalogue_offset,
         )
         self.announce(record)
         self._announced, self._deltas = record, []
@@ -293,11 +301,50 @@ class World:
             counts=np.array([3], np.int32).tobytes(),
             created_ts=self.now_ms,
         )
+        self._tell(delta, engines)
+
+    def _tell(self, delta: DeltaAnnounced, engines: Sequence[Engine] | None) -> None:
+        assert self.serving is not None
         self.announce(delta)
         self._deltas.append(delta)
-        generation.apply_delta(delta)
+        self.serving.apply_delta(delta)
         for engine in engines or [self.engine]:
             engine.move(delta)
+
+    def describe(self, item: str, facts: Item | None) -> None:
+        """Append what an item is from now on, None if it is taken out; nobody is told yet."""
+        self.log.append([delete_record(item) if facts is None else upsert_record(facts)])
+
+    def tell(
+        self, item: str, near: Mapping[str, float], *, engines: Sequence[Engine] | None = None
+    ) -> None:
+        """Announce a delta of what the catalogue says of an item, and let the engines apply it."""
+        generation = self.serving
+        assert generation is not None
+        catalogue = PastCatalogue(self.log)
+        catalogue.advance(self.log.high_watermark(CATALOGUE, 0))
+        facts = catalogue.items.get(item)
+        if facts is None and item not in generation.rows:
+            return
+        rows, weights = np.full((1, WIDTH), -1, np.int32), np.zeros((1, WIDTH), np.float32)
+        known = [name for name in near if name in generation.rows]
+        rows[0, : len(known)] = [generation.rows[name] for name in known]
+        weights[0, : len(known)] = [near[name] for name in known]
+        is_there = facts is not None
+        delta = DeltaAnnounced(
+            generation=generation.number,
+            delta=generation.delta + 1,
+            offsets={},
+            items=(item,) if is_there else (),
+            factors=np.full(generation.n_factors * is_there, 0.1, np.float32).tobytes(),
+            bias=np.zeros(int(is_there), np.float32).tobytes(),
+            counts=np.zeros(int(is_there), np.int32).tobytes(),
+            created_ts=self.now_ms,
+            catalogue={item: None if facts is None else details_of(facts)},
+            near=rows.tobytes() if is_there else b"",
+            nearness=weights.tobytes() if is_there else b"",
+        )
+        self._tell(delta, engines)
 
     def announce(self, record: GenerationAnnounced | DeltaAnnounced) -> None:
         self.log.append([NewRecord(MODELS, None, msgspec.json.encode(record), 0)])
