@@ -62,6 +62,18 @@ PREQUENTIAL_RECALL = Gauge(
     ("k",),
     registry=REGISTRY,
 )
+ARM_RECALL = Gauge(
+    "recstream_arm_recall_ratio",
+    "Share of an arm's newest events whose item was in the list before them.",
+    ("arm", "k"),
+    registry=REGISTRY,
+)
+ARM_ITEMS = Gauge(
+    "recstream_arm_items",
+    "Items of an arm's lists that impressions showed, and that were then taken.",
+    ("arm", "what"),
+    registry=REGISTRY,
+)
 PUSH_CONNECTIONS = Gauge(
     "recstream_push_connections", "Open WebSockets and event streams.", registry=REGISTRY
 )

@@ -34,14 +34,19 @@ class Tally:
 
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
         self.events = 0
+        self._window = window
         self._counts: Counter[int] = Counter()
-        self._ranks: deque[int] = deque(maxlen=window)
+        self._newest: Counter[int] = Counter()
+        self._ranks: deque[int] = deque()
 
     def add(self, rank: int) -> None:
         """Count an event whose item stood at a rank, 0 for not listed."""
         self.events += 1
         self._counts[rank] += 1
+        self._newest[rank] += 1
         self._ranks.append(rank)
+        if len(self._ranks) > self._window:
+            self._newest[self._ranks.popleft()] -= 1
 
     def total(self) -> Score:
         """Return the score of all events; their order changes no bit of it."""
@@ -49,7 +54,7 @@ class Tally:
 
     def recent(self) -> Score:
         """Return the score of the newest events."""
-        return _score(Counter(self._ranks))
+        return _score(self._newest)
 
 
 def _score(counts: Mapping[int, int]) -> Score:

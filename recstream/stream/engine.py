@@ -40,14 +40,16 @@ from recstream.errors import InvalidEvent
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
-from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.metrics import (
+    ARM_ITEMS,
+    ARM_RECALL,
     EVENTS_INGESTED,
     FOLD_IN_DURATION,
     FRESHNESS,
     MODEL_GENERATION,
     PREQUENTIAL_RECALL,
 )
+from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.stream.decode import dead_letter, decode
 from recstream.stream.forgetting import mark
 from recstream.stream.partition import Cause, Known, PartitionState
@@ -322,9 +324,8 @@ class Engine:
             )
             if event.rec_id:
                 scores.add_clicked(row.arm)
-        if asked and (newest := scores.recent().get("all")) is not None:
-            for cut, share in newest.hits.items():
-                PREQUENTIAL_RECALL.labels(cut).set(share)
+        if asked:
+            _tell_metrics(scores)
 
     def _count(self, outcomes: Mapping[tuple[str, str], int], letters: list[DeadLetter]) -> None:
         self.status.events += sum(outcomes.values())
@@ -500,6 +501,20 @@ class Engine:
                 age_ms = max(0, now - each.appended_ts)
                 self.status.freshness_ms.append(age_ms)
                 FRESHNESS.labels("published").observe(age_ms / 1000.0)
+
+
+def _tell_metrics(scores: Scoreboard) -> None:
+    for name, score in scores.recent().items():
+        arm = name.removeprefix("arm:")
+        for cut, share in score.hits.items():
+            if name == "all":
+                PREQUENTIAL_RECALL.labels(cut).set(share)
+            elif arm != name:
+                ARM_RECALL.labels(arm, cut).set(share)
+    for name, clicks in scores.clicks().items():
+        if (arm := name.removeprefix("arm:")) != name:
+            ARM_ITEMS.labels(arm, "shown").set(clicks.shown)
+            ARM_ITEMS.labels(arm, "taken").set(clicks.clicked)
 
 
 def _misplaced(record: Record, event: core_events.Event, n_partitions: int) -> DeadLetter:
