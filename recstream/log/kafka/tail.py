@@ -59,7 +59,7 @@ class KafkaTail:
         self._lock = threading.RLock()
         self._woken = threading.Event()
         self._closed = False
-        self._heard_s = time.monotonic()
+        self._heard_s = 0.0
         self._lacking: dict[TopicPartition, int] = {}
         self._assign()
 
@@ -157,13 +157,14 @@ class KafkaTail:
             log.warning("consumer brings nothing any more, another one goes on")
             lost, self._consumer = self._consumer, self._new()
             self._known.clear()
-            self._lacking = {}
             self._assign()
             threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
 
     def _assign(self) -> None:
         """Tell the consumer all positions anew; what it had fetched ahead is dropped."""
         self._at_end.clear()
+        self._lacking = {}
+        self._heard_s = time.monotonic()
         for topic in {tp.topic for tp in self._positions} - self._known:
             # Else a consumer that already reads other topics takes a second to find a new one.
             with suppress(KafkaException):
