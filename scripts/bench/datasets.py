@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-__all__ = ["STREAMS", "Events", "StreamData", "data_folder", "gowalla"]
+__all__ = ["STREAMS", "Events", "StreamData", "data_folder", "gowalla", "read_lines"]
 
 
 class Events(NamedTuple):
@@ -45,7 +45,7 @@ def data_folder() -> Path:
     return Path(os.environ.get("RECSTREAM_DATA", default)).resolve()
 
 
-def _lines(path: str) -> Iterator[str]:
+def read_lines(path: str) -> Iterator[str]:
     """Yield the lines of a compressed text file."""
     with gzip.open(data_folder() / path, "rt") as file:
         yield from file
@@ -76,7 +76,9 @@ def amazon_electronics() -> Events:
 
 def amazon_musical_instruments() -> Events:
     """Return every review of musical instruments."""
-    reviews = [json.loads(line) for line in _lines("amazon-musical-instruments/reviews.json.gz")]
+    reviews = [
+        json.loads(line) for line in read_lines("amazon-musical-instruments/reviews.json.gz")
+    ]
     return Events(
         np.array([review["reviewerID"] for review in reviews]),
         np.array([review["asin"] for review in reviews]),
@@ -86,7 +88,7 @@ def amazon_musical_instruments() -> Events:
 
 def complete_journey() -> Events:
     """Return the grocery purchases of a year."""
-    rows = list(csv.DictReader(_lines("completejourney/transactions.csv.gz")))
+    rows = list(csv.DictReader(read_lines("completejourney/transactions.csv.gz")))
     return Events(
         np.array([int(row["household_id"]) for row in rows]),
         np.array([int(row["product_id"]) for row in rows]),
@@ -96,7 +98,7 @@ def complete_journey() -> Events:
 
 def yoochoose() -> Events:
     """Return the clicks of anonymous sessions."""
-    rows = list(csv.DictReader(_lines("yoochoose-100k/clicks.tsv.gz"), delimiter="\t"))
+    rows = list(csv.DictReader(read_lines("yoochoose-100k/clicks.tsv.gz"), delimiter="\t"))
     return Events(
         np.array([int(row["SessionId"]) for row in rows]),
         np.array([int(row["ItemId"]) for row in rows]),
@@ -123,7 +125,7 @@ def gowalla() -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
     for name in ("train", "test"):
         users: list[int] = []
         items: list[int] = []
-        for line in _lines(f"gowalla/{name}.txt.gz"):
+        for line in read_lines(f"gowalla/{name}.txt.gz"):
             user, *seen = map(int, line.split())
             users += [user] * len(seen)
             items += seen

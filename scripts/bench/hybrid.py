@@ -1,0 +1,383 @@
+"""Print how well lists foresee items nobody has touched yet, and whether content harms the others.
+
+    scripts/bench/hybrid.py                                      # every table, some minutes
+    scripts/bench/hybrid.py --only industrial --seeds 2
+
+Two protocols, both ranked by the product's own `train` and `rank` with its defaults:
+
+* *hidden items*: a fifth of the items, drawn by seed, has no training events. Tested is each user's
+  newest item (amazon-industrial) or what came in the last tenth of time (the others).
+* *by time*: trained on the first nine tenths of time, tested on each event of the last tenth, given
+  all that the user did before it. Cold items are those first seen in that tenth.
+
+Repeated items are not asked for. Recall@20 is the share of asked events whose item is listed: a cold
+item among all items and among the cold ones alone, a warm item among all. ``random`` is the expected
+value. ``content`` is the cosine of TF-IDF features with the mean of the history's, newer entries
+weighing more, over all items: no table of neighbours cuts it short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from datasets import (
+    Events,
+    amazon_electronics,
+    complete_journey,
+    data_folder,
+    ml_latest_small,
+    read_lines,
+)
+
+from recstream.core.content import ContentModel
+from recstream.core.events import Event
+from recstream.core.history import History, Rules, apply, row
+from recstream.core.listing import rank
+from recstream.core.matrix import stack
+from recstream.core.model import Generation
+from recstream.core.records import Item
+from recstream.importers.movielens import read_titles
+from recstream.settings import Settings
+from recstream.stream.training import Snapshot, hyperparameters, train
+
+K = 20
+DAY_MS = 86_400_000
+MAX_CASES = 4_000
+ALONE = {"content": False, "content_weight": 0.0}
+SYSTEMS: Mapping[str, Mapping[str, Any]] = {
+    "popularity": {"n_factors": 0, "behaviour_weight": 0.0, **ALONE},
+    "ALS": {"behaviour_weight": 0.0, **ALONE},
+    "ALS, behaviour": ALONE,
+    "hybrid": {},
+}
+"""By name: what differs from the defaults."""
+
+
+class Shop(NamedTuple):
+    """Items by row (None: no facts) and events in the order of time."""
+
+    items: list[Item | None]
+    events: Events
+
+
+class Case(NamedTuple):
+    """What a user had done, and the row of the item that came next."""
+
+    history: History
+    target: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is trained on and what is asked."""
+
+    names: list[str]
+    catalogue: dict[str, Item]
+    histories: dict[str, History]
+    cases: list[Case]
+    is_cold: np.ndarray
+    counts: np.ndarray
+
+
+class Kept(NamedTuple):
+    """A history where the trainer expects rows of a changelog."""
+
+    kept: History
+
+    def history(self, _user: str) -> History:
+        """Return it."""
+        return self.kept
+
+
+def industrial() -> Shop:
+    """Return an industrial shop; sequences that overlap are one user's, days apart."""
+    items: list[Item | None] = []
+    for line in read_lines("amazon-industrial/items.jsonl.gz"):
+        fields = json.loads(line)
+        texts = {name: fields[name] or "" for name in ("title", "brand", "description")}
+        items.append(Item(item=str(fields["item_id"]), **texts))
+    sequences: dict[str, list[list[int]]] = {}
+    for line in list(read_lines("amazon-industrial/sequences.tsv.gz"))[1:]:
+        user, rows = line.rstrip("\n").split("\t")
+        sequences.setdefault(user, []).append([int(each) for each in rows.split()])
+    generator = np.random.default_rng(0)
+    columns: list[tuple[int, int, float]] = []
+    for user, parts in enumerate(sequences.values()):
+        begun = float(generator.integers(365))
+        whole = _joined(parts)
+        columns += [(user, item, (begun + at) * DAY_MS / 1e3) for at, item in enumerate(whole)]
+    return Shop(items, Events(*(np.array(column) for column in zip(*columns, strict=True))))
+
+
+def _joined(parts: list[list[int]]) -> list[int]:
+    """Return sequences that begin with the end of the one before as one."""
+    whole = list(parts[0])
+    for part in parts[1:]:
+        common = next(
+            (n for n in range(min(len(whole), len(part)), 0, -1) if whole[-n:] == part[:n]), 0
+        )
+        whole += part[common:]
+    return whole
+
+
+def movielens() -> Shop:
+    """Return films with their titles, genres and years; ratings of four stars and more."""
+    titles = read_titles(data_folder() / "ml-latest-small" / "movies.csv.gz")
+    return _numbered(ml_latest_small(), {item.item: item for item in titles})
+
+
+def electronics() -> Shop:
+    """Return an electronics shop that knows a brand's and categories' numbers of its items."""
+    brands: dict[str, str] = {}
+    categories: dict[str, list[str]] = {}
+    for line in read_lines("amazon-electronics/item_brand.dat.gz"):
+        item, brand = line.strip().split(",")
+        brands[item] = f"brand {brand}"
+    for line in read_lines("amazon-electronics/item_category.dat.gz"):
+        item, category = line.strip().split(",")
+        categories.setdefault(item, []).append(f"category {category}")
+    known = {
+        item: Item(
+            item=item, brand=brands.get(item, ""), category=" > ".join(categories.get(item, []))
+        )
+        for item in brands.keys() | categories.keys()
+    }
+    return _numbered(amazon_electronics(), known)
+
+
+def journey() -> Shop:
+    """Return a grocer's products with their departments, categories, types and sizes."""
+    known = {}
+    for found in csv.DictReader(read_lines("completejourney/products.csv.gz")):
+        fields = {name: "" if value == "NA" else value for name, value in found.items()}
+        known[fields["product_id"]] = Item(
+            item=fields["product_id"],
+            title=fields["product_type"],
+            category=f"{fields['department']} > {fields['product_category']}",
+            brand=f"maker {fields['manufacturer_id']}",
+            attributes={"size": fields["package_size"], "label": fields["brand"]},
+        )
+    return _numbered(complete_journey(), known)
+
+
+def _numbered(events: Events, known: Mapping[str, Item]) -> Shop:
+    """Return events in the order of time with rows for ids."""
+    order = np.argsort(events.times, kind="stable")
+    ids, items = np.unique(events.items[order], return_inverse=True)
+    _, users = np.unique(events.users[order], return_inverse=True)
+    return Shop(
+        [known.get(str(each)) for each in ids.tolist()], Events(users, items, events.times[order])
+    )
+
+
+SHOPS: Mapping[str, Callable[[], Shop]] = {
+    "industrial": industrial,
+    "movielens": movielens,
+    "electronics": electronics,
+    "journey": journey,
+}
+PLAN = (
+    ("industrial", "hidden items"),
+    ("movielens", "by time"),
+    ("electronics", "by time"),
+    ("movielens", "hidden items"),
+    ("electronics", "hidden items"),
+)
+
+
+def split_of(name: str, shop: Shop, protocol: str, seed: int, *, inner: bool) -> Split:
+    """Return a split; with ``inner`` one of the training part alone, for choosing defaults."""
+    generator = np.random.default_rng(seed)
+    n_items = len(shop.items)
+    # Ids by chance: no order of a file may break ties.
+    names = [f"i{at:06}" for at in np.random.default_rng(99).permutation(n_items)]
+    kept = np.ones(len(shop.events.users), np.bool_)
+    for _ in range(2 if inner else 1):
+        users, items, times = (column[kept] for column in shop.events)
+        places = np.flatnonzero(kept)
+        if name == "industrial":
+            asked = np.append(users[1:] != users[:-1], True)
+        else:
+            asked = times > times.min() + 0.9 * (times.max() - times.min())
+        present = np.unique(items)
+        hidden = np.zeros(n_items, np.bool_)
+        if protocol == "hidden items":
+            hidden[generator.permutation(present)[: len(present) // 5]] = True
+        trained = ~asked & ~hidden[items]
+        kept = np.zeros(len(kept), np.bool_)
+        kept[places[trained]] = True
+    counts = np.bincount(items[trained], minlength=n_items)
+    rules = Rules(Settings().weights, Settings().half_life_ms)
+    now: dict[str, History] = {}
+    histories: dict[str, History] = {}
+    cases: list[Case] = []
+    for at in np.lexsort((np.arange(len(users)), times)).tolist():
+        user, item = f"u{users[at]}", int(items[at])
+        history = now.get(user) or History(user)
+        if asked[at] and history.find(names[item]) is None:
+            cases.append(Case(history, item))
+        if trained[at] or (asked[at] and not hidden[item]):
+            when = datetime.fromtimestamp(float(times[at]), UTC)
+            event = Event(id=str(at), user=user, item=names[item], type="view", ts=when)
+            now[user] = apply(history, event, at, 0, rules)
+        if trained[at]:
+            histories[user] = now[user]
+    chosen = np.sort(generator.permutation(len(cases))[:MAX_CASES])
+    catalogue = {
+        names[at]: msgspec.structs.replace(shop.items[at], item=names[at])
+        for at in present.tolist()
+        if shop.items[at] is not None
+    }
+    cold = np.zeros(n_items, np.bool_)
+    cold[present] = counts[present] == 0
+    return Split(names, catalogue, histories, [cases[at] for at in chosen], cold, counts)
+
+
+class Figures(NamedTuple):
+    """Recall@20 of one system; NaN where nothing was asked."""
+
+    cold: float
+    cold_among_cold: float
+    warm: float
+
+
+def generation_of(split: Split, chosen: Mapping[str, Any], seed: int) -> Generation:
+    """Train on a split with some hyper-parameters unlike the defaults."""
+    settings = hyperparameters(Settings())
+    users = {user: Kept(history) for user, history in split.histories.items()}
+    snapshot = Snapshot(users, {"0": 1}, 1, split.catalogue)  # type: ignore[arg-type]
+    chosen = {**settings, "hold_out": False, "threads": 2, **chosen}
+    return train(snapshot, number=1, parent=None, chosen=chosen, seed=seed).generation
+
+
+def judge(split: Split, listed: Callable[[np.ndarray, np.ndarray | None], np.ndarray]) -> Figures:
+    """Return the figures of a system.
+
+    Parameters
+    ----------
+    listed : callable
+        Given places of cases, and which items alone may be listed, whether each target is.
+    """
+    targets = np.array([case.target for case in split.cases])
+    of_cold = split.is_cold[targets]
+    cold, warm = np.flatnonzero(of_cold), np.flatnonzero(~of_cold)
+    return Figures(
+        *(
+            float(listed(cases, among).mean()) if len(cases) else float("nan")
+            for cases, among in ((cold, None), (cold, split.is_cold), (warm, None))
+        )
+    )
+
+
+def by_generation(split: Split, generation: Generation) -> Figures:
+    """Return the figures of the product's lists."""
+    ids = {name: at for at, name in enumerate(split.names)}
+    items = np.array([ids[name] for name in generation.items])
+
+    def listed(cases: np.ndarray, among: np.ndarray | None) -> np.ndarray:
+        mask = None if among is None else among[items]
+        found = np.zeros(len(cases), np.bool_)
+        for start in range(0, len(cases), 500):
+            part = [split.cases[at] for at in cases[start : start + 500]]
+            histories = [case.history for case in part]
+            lists = rank(histories, generation, K, Settings().half_life_ms, mask=mask, threads=2)
+            for at, (case, ranked) in enumerate(zip(part, lists, strict=True)):
+                found[start + at] = case.target in items[ranked.rows]
+        return found
+
+    return judge(split, listed)
+
+
+def by_content(split: Split) -> Figures:
+    """Return the figures of pure content similarity."""
+    known = [split.catalogue.get(name) for name in split.names]
+    features = ContentModel.fit_with_features(known)[1]
+    rows = {name: at for at, name in enumerate(split.names)}
+    present = (split.counts > 0) | split.is_cold
+
+    def listed(cases: np.ndarray, among: np.ndarray | None) -> np.ndarray:
+        allowed = present if among is None else among
+        found = np.zeros(len(cases), np.bool_)
+        for start in range(0, len(cases), 500):
+            part = [split.cases[at] for at in cases[start : start + 500]]
+            seen = stack([row(c.history, rows, Settings().half_life_ms) for c in part], len(rows))
+            scores = np.asarray(((seen @ features) @ features.T).todense(), np.float64)
+            scores[:, ~allowed] = -np.inf
+            scores[np.repeat(np.arange(len(part)), np.diff(seen.indptr)), seen.indices] = -np.inf
+            own = scores[np.arange(len(part)), [case.target for case in part]][:, None]
+            # A tie is as likely won as lost.
+            better, equal = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
+            found[start : start + 500] = np.random.default_rng(start).random(len(part)) < (
+                np.clip((K - better) / equal, 0.0, 1.0)
+            )
+        return found
+
+    return judge(split, listed)
+
+
+def figures(
+    split: Split, seed: int, systems: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Figures]:
+    """Return the figures of every system on one split."""
+    n_cold = int(split.is_cold.sum())
+    n_all = n_cold + int((split.counts > 0).sum())
+    anywhere = min(1.0, K / n_all)
+    found = {"random": Figures(anywhere, min(1.0, K / max(n_cold, 1)), anywhere)}
+    found["content"] = by_content(split)
+    for system, chosen in systems.items():
+        found[system] = by_generation(split, generation_of(split, chosen, seed))
+    return found
+
+
+def show(rows: Iterator[tuple[str, list[Figures]]]) -> None:
+    """Print a table: means over splits, and the standard deviation of several."""
+    print("| | cold, among all | cold, among cold | warm, among all |\n|---|---|---|---|")
+    for system, several in rows:
+        cells = []
+        for values in np.array(several).T:
+            spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
+            cells.append("–" if np.isnan(values).any() else f"{values.mean():.4f}{spread}")
+        print(f"| {system} | {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", choices=SHOPS, default=list(SHOPS))
+    parser.add_argument("--seeds", type=int, default=3, help="splits with hidden items")
+    parser.add_argument(
+        "--weights", type=float, nargs="*", help="content weights to compare, on the training part"
+    )
+    options = parser.parse_args()
+    systems = SYSTEMS
+    if options.weights:
+        systems = {f"content_weight {w:g}": {"content_weight": w} for w in options.weights}
+    plan = [*PLAN, ("journey", "hidden items")] if options.weights else PLAN
+    for name, protocol in plan:
+        if name not in options.only:
+            continue
+        shop = SHOPS[name]()
+        seeds = range(options.seeds if protocol == "hidden items" or name == "industrial" else 1)
+        found: dict[str, list[Figures]] = {}
+        for seed in seeds:
+            split = split_of(name, shop, protocol, seed, inner=bool(options.weights))
+            for system, each in figures(split, seed, systems).items():
+                found.setdefault(system, []).append(each)
+        asked = np.array([split.is_cold[case.target] for case in split.cases])
+        print(
+            f"\n{name}, {protocol}, {len(seeds)} splits; in the last {int(split.is_cold.sum())} cold "
+            f"items, {int(asked.sum())} cold and {int((~asked).sum())} warm cases\n"
+        )
+        show(iter(found.items()))
+
+
+if __name__ == "__main__":
+    main()
