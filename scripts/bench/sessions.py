@@ -1,0 +1,435 @@
+"""Print how well the next click of an anonymous session is foreseen, beside session-based peers.
+
+    scripts/bench/sessions.py                     # yoochoose-100k
+    scripts/bench/sessions.py --data ml-100k      # each user's ratings of five stars as a session
+
+Protocol: sessions in the order of their first click; the last fifth is the test, the last fifth of
+the rest chooses every option of every method (by Recall@20 + MRR@20), which is then given all that
+is not test. Clicks of test sessions on items that nobody clicked before are left out. After 1, 2 and
+4 clicks all known items are ranked, by what was learned from the training sessions alone, and the
+place of the next click is noted. Two countings: *every click*, where an item of the session
+may be clicked and recommended again, and *new items*, where neither is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from timeit import default_timer
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from datasets import STREAMS
+from scipy import sparse
+
+from recstream.core.als import ALS
+from recstream.core.history import FADE_ENTRIES
+from recstream.core.matrix import Row, stack
+from recstream.core.neighbours import (
+    BEHAVIOUR_WEIGHT,
+    Gathered,
+    behaviour_of,
+    gather_all,
+    strengths,
+)
+from recstream.core.prequential import BEHAVIOUR_WEIGHTS, BETAS, Recipe, typical_score
+from recstream.core.recency import (
+    RETURN_BINS,
+    Popularity,
+    Returns,
+    fading_weights,
+    returns_in_place,
+)
+
+CLICKS = (1, 2, 4)
+K = 20
+POPULARITY_WEIGHT = 0.2
+
+
+class Session(NamedTuple):
+    """Items clicked, in order, and when."""
+
+    items: np.ndarray
+    times: np.ndarray
+
+
+class Question(NamedTuple):
+    """The clicks so far, and the next one."""
+
+    clicks: np.ndarray
+    times: np.ndarray
+    answer: int
+
+
+class Figures(NamedTuple):
+    """Of one method after so many clicks."""
+
+    recall: float
+    mrr: float
+
+
+# Scores of all items after a session's clicks; made anew for each training part.
+Scorer = Callable[[list[Question]], Iterator[np.ndarray]]
+Method = Callable[["Training", Any], Scorer]
+
+
+class Training:
+    """Sessions to learn from, oldest first, and the tables that several methods need."""
+
+    def __init__(self, sessions: list[Session], n_items: int) -> None:
+        self.sessions, self.n_items = sessions, n_items
+        self.sets = [np.unique(session.items) for session in sessions]
+        self.indptr = np.concatenate(([0], np.cumsum([len(each) for each in self.sets])))
+        self.items = np.concatenate(self.sets).astype(np.int32)
+        ones = np.ones(len(self.items), np.float32)
+        self.matrix = sparse.csr_matrix((ones, self.items, self.indptr), (len(sessions), n_items))
+        by_item = self.matrix.tocsc()
+        self.of_item = by_item.indptr.astype(np.int64), by_item.indices.astype(np.int64)
+        self.counts = np.diff(by_item.indptr)
+
+
+def sessions_of(name: str) -> tuple[list[Session], int]:
+    """Return the sessions of a data set by first click, items numbered, and how many items."""
+    users, items, times = STREAMS[name].read()
+    order = np.lexsort((np.arange(len(users)), times, users))
+    _, numbers = np.unique(items, return_inverse=True)
+    cuts = np.flatnonzero(np.diff(np.unique(users[order], return_inverse=True)[1])) + 1
+    parts = [
+        Session(a, b)
+        for a, b in zip(np.split(numbers[order], cuts), np.split(times[order], cuts), strict=True)
+        if len(a) > 1
+    ]
+    return sorted(parts, key=lambda session: session.times[0]), int(numbers.max()) + 1
+
+
+def split(sessions: list[Session]) -> tuple[list[Session], list[Session]]:
+    """Return the first four fifths, and the last with clicks on items of the first alone."""
+    cut = int(0.8 * len(sessions))
+    known = np.unique(np.concatenate([session.items for session in sessions[:cut]]))
+    late = [
+        Session(session.items[keep], session.times[keep])
+        for session in sessions[cut:]
+        for keep in [np.isin(session.items, known)]
+    ]
+    return sessions[:cut], late
+
+
+def questions(sessions: list[Session], n_clicks: int, *, new: bool) -> list[Question]:
+    """Return what is asked after so many clicks."""
+    return [
+        Question(session.items[:n_clicks], session.times[:n_clicks], int(session.items[n_clicks]))
+        for session in sessions
+        if len(session.items) > n_clicks
+        and not (new and session.items[n_clicks] in session.items[:n_clicks])
+    ]
+
+
+def figures(scorer: Scorer, asked: list[Question], known: np.ndarray, *, new: bool) -> Figures:
+    """Return recall and MRR; equal scores are ranked by item."""
+    places = []
+    for question, scores in zip(asked, scorer(asked), strict=True):
+        allowed = known.copy()
+        if new:
+            allowed[question.clicks] = False
+        mine = scores[question.answer]
+        ahead = (scores > mine) | ((scores == mine) & (np.arange(len(scores)) < question.answer))
+        places.append(1 + int((ahead & allowed).sum()) if np.isfinite(mine) else K + 1)
+    found = np.array(places) <= K
+    return Figures(float(found.mean()), float((found / np.array(places)).mean()))
+
+
+def popularity(training: Training, _: None) -> Scorer:
+    """How many sessions have an item."""
+    return lambda asked: (training.counts.astype(np.float64) for _ in asked)
+
+
+def item_knn(training: Training, options: tuple[float, float]) -> Scorer:
+    """Cosine of items over sessions, damped; earlier clicks count less, or not at all."""
+    damping, fade = options
+    together = (training.matrix.T @ training.matrix).tocsr()
+    together.setdiag(0.0)
+    size = np.sqrt(np.maximum(training.counts, 1) + damping)
+    near = sparse.diags(1 / size) @ together @ sparse.diags(1 / size)
+    near = near.tocsr()
+
+    def score(asked: list[Question]) -> Iterator[np.ndarray]:
+        for question in asked:
+            total = np.zeros(training.n_items)
+            for age, item in enumerate(question.clicks[::-1].tolist()):
+                total += fade**age * near[item].toarray()[0]
+            yield total
+
+    return score
+
+
+def session_knn(training: Training, options: tuple[int, int, str, str, bool]) -> Scorer:
+    """S-KNN and V-SKNN (Ludewig & Jannach, UMUAI 2018).
+
+    ``options``: neighbours, newest sessions looked at, how a click's worth falls with its age in
+    the likeness of sessions and in the score, whether rare items count more. S-KNN is
+    ``"same", "same"``: the cosine of sets.
+    """
+    n_neighbours, sample, by_age, by_match, rare = options
+    idf = np.log(len(training.sessions) / np.maximum(training.counts, 1)) if rare else None
+    sizes = np.diff(training.indptr)
+    alike, worth = (
+        np.array([_falling(kind, age) for age in range(100)]) for kind in (by_age, by_match)
+    )
+
+    def score(asked: list[Question]) -> Iterator[np.ndarray]:
+        for question in asked:
+            total = _session_scores(
+                question.clicks[::-1].astype(np.int64), alike, worth, by_age == "same",
+                *training.of_item, training.indptr, training.items, sizes,
+                n_neighbours, sample, training.n_items,
+            )  # fmt: skip
+            yield total if idf is None else total * idf
+
+    return score
+
+
+def _falling(kind: str, age: int) -> float:
+    """Return what a click is worth by its age."""
+    if kind == "same":
+        return 1.0
+    return 1 / (age + 1) if kind == "div" else max(0.0, 1 - 0.1 * age)
+
+
+@numba.njit(cache=True)
+def _session_scores(
+    newest_first: np.ndarray,
+    alike: np.ndarray,
+    worth: np.ndarray,
+    as_sets: bool,
+    item_indptr: np.ndarray,
+    sessions_of_item: np.ndarray,
+    indptr: np.ndarray,
+    items: np.ndarray,
+    sizes: np.ndarray,
+    n_neighbours: int,
+    sample: int,
+    n_items: int,
+) -> np.ndarray:
+    """Score items by the sessions most like one."""
+    n_sessions = len(sizes)
+    likeness, match = np.zeros(n_sessions), np.zeros(n_sessions)
+    done = np.zeros(n_items, np.bool_)
+    n_distinct = 0
+    for age in range(len(newest_first)):
+        item = newest_first[age]
+        if done[item]:
+            continue
+        done[item] = True
+        n_distinct += 1
+        for at in range(item_indptr[item], item_indptr[item + 1]):
+            session = sessions_of_item[at]
+            if likeness[session] == 0.0:
+                match[session] = worth[age]
+            likeness[session] += alike[age]
+    candidates = np.flatnonzero(likeness)[-sample:]
+    if as_sets:
+        for session in candidates:
+            likeness[session] /= math.sqrt(n_distinct * sizes[session])
+    # Of equal likeness, the newest session.
+    order = candidates[::-1][np.argsort(-likeness[candidates[::-1]], kind="mergesort")]
+    total = np.zeros(n_items)
+    for session in order[:n_neighbours]:
+        for at in range(indptr[session], indptr[session + 1]):
+            total[items[at]] += likeness[session] * match[session]
+    return total
+
+
+class Known(NamedTuple):
+    """The parts of ours for one question; ``prior`` has the chance of a return in it."""
+
+    own: np.ndarray
+    dots: np.ndarray
+    log_prior: np.ndarray
+    near: Gathered
+
+
+class Ours:
+    """What the product would know after the training sessions."""
+
+    def __init__(self, training: Training, proportions: bool) -> None:
+        self.n_items = training.n_items
+        self._known: dict[int, tuple[list[Question], list[Known]]] = {}
+        rows = [entries_of(session.items, session.times) for session in training.sessions]
+        matrix = stack(rows, training.n_items)
+        options: dict[str, Any] = {}
+        if proportions:
+            options = (
+                Recipe()
+                .proportions.objective(
+                    n_items=training.n_items, mean_user_count=matrix.nnz / len(rows)
+                )
+                .as_dict()
+            )
+        self.model = ALS(64, seed=0, **options).fit(matrix)
+        self.unit = typical_score(self.model, matrix)
+        clicks = np.concatenate([session.items for session in training.sessions])
+        times = np.concatenate([session.times for session in training.sessions])
+        self.prior = (
+            Popularity.empty(training.n_items)
+            .observe(clicks[np.argsort(times, kind="stable")])
+            .prior()
+        )
+        owners = np.repeat(np.arange(len(rows)), [len(columns) for columns, _ in rows])
+        newest = [newest_of(session.items, session.times) for session in training.sessions]
+        self.near = behaviour_of(
+            owners,
+            np.concatenate([columns for columns, _ in rows]),
+            np.concatenate(newest) * 1000,
+            training.n_items,
+        )
+        self.returns = Returns(np.zeros(RETURN_BINS), np.zeros(RETURN_BINS))
+        for session in training.sessions:
+            for at in range(1, len(session.items)):
+                own, counts, ages = habits_of(session.items[:at])
+                came = np.flatnonzero(own == session.items[at])
+                returns_in_place(
+                    self.returns.hits, self.returns.chances, counts, ages,
+                    int(came[0]) if len(came) else -1,
+                )  # fmt: skip
+
+    def scorer(self, beta: float, weight: float, own_gain: float = 1.0) -> Scorer:
+        """Return the score of `recstream.core.prequential` for these worths."""
+
+        def score(asked: list[Question]) -> Iterator[np.ndarray]:
+            for known in self._prepared(asked):
+                dots = known.dots.copy()
+                dots[known.own] *= own_gain
+                dots += beta * self.unit * known.log_prior
+                dots[known.near.rows] += weight * self.unit * known.near.total
+                yield dots
+
+        return score
+
+    def _prepared(self, asked: list[Question]) -> list[Known]:
+        """Return what scores of these questions are made of, whatever each part is worth."""
+        if id(asked) not in self._known:
+            rows = [entries_of(each.clicks, each.times) for each in asked]
+            factors = self.model.fold_in(stack(rows, self.n_items))
+            strong = [strengths(*each) for each in rows]
+            near = gather_all([columns for columns, _ in rows], strong, [(self.near, 1.0)])
+            prepared = []
+            for question, user, added in zip(asked, factors, near, strict=True):
+                own, counts, ages = habits_of(question.clicks)
+                prior = self.prior.copy()
+                prior[own] += self.returns.probability(counts, ages)
+                dots = (self.model.item_factors @ user).astype(np.float64)
+                prepared.append(Known(own, dots, np.log(prior), added))
+            # The list is kept too, so that no other one can have its id.
+            self._known[id(asked)] = asked, prepared
+        return self._known[id(asked)][1]
+
+
+def newest_of(items: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return when each of the distinct items was clicked last."""
+    distinct, which = np.unique(items, return_inverse=True)
+    newest = np.full(len(distinct), -np.inf)
+    np.maximum.at(newest, which, times)
+    return newest
+
+
+def entries_of(items: np.ndarray, times: np.ndarray) -> Row:
+    """Return a session as the row that its history would be."""
+    distinct, counts = np.unique(items, return_counts=True)
+    weights = counts * fading_weights(newest_of(items, times), FADE_ENTRIES)
+    return distinct.astype(np.int32), weights.astype(np.float32)
+
+
+def habits_of(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distinct items, their clicks, and the clicks since."""
+    own, counts = np.unique(items, return_counts=True)
+    last = np.array([np.flatnonzero(items == item)[-1] for item in own.tolist()])
+    return own, counts.astype(np.int64), (len(items) - 1 - last).astype(np.int64)
+
+
+def methods(*, new: bool) -> dict[str, tuple[Method, list[Any]]]:
+    """Return every method with the options to choose from."""
+    known: dict[tuple[int, bool], Ours] = {}
+
+    def ours(training: Training, options: tuple[bool, float, float, float]) -> Scorer:
+        proportions, *worths = options
+        key = (id(training), proportions)
+        if key not in known:
+            known[key] = Ours(training, proportions)
+        return known[key].scorer(*worths)
+
+    neighbours, samples = (50, 100, 200, 500, 1500), (500, 2000, 10**9)
+    falls = ("same", "linear", "div")
+    gains = (1.0,) if new else (0.0, 1.0, 4.0)
+    both = (False, True)
+    return {
+        "popularity": (popularity, [None]),
+        "item-kNN": (item_knn, [*itertools.product((0.0, 3.0, 10.0, 20.0), (0.0, 0.3, 0.6, 1.0))]),
+        "S-KNN": (
+            session_knn,
+            [*itertools.product(neighbours, samples, ("same",), ("same",), both)],
+        ),
+        "V-SKNN": (
+            session_knn,
+            [*itertools.product(neighbours, samples, falls[1:], falls, both)],
+        ),
+        "fold-in alone": (ours, [*itertools.product(both, (0.0,), (0.0,), gains)]),
+        "fold-in and popularity": (ours, [*itertools.product(both, BETAS[1:-1], (0.0,), gains)]),
+        "ours, defaults": (ours, [(False, POPULARITY_WEIGHT, BEHAVIOUR_WEIGHT, 1.0)]),
+        "ours": (
+            ours,
+            [*itertools.product(both, BETAS[:-1], (*BEHAVIOUR_WEIGHTS, 40.0), gains)],
+        ),
+    }
+
+
+def chosen(
+    method: Method, options: list[Any], training: Training, late: list[Session], new: bool
+) -> Any:
+    """Return the options that do best on the validation part."""
+    if len(options) == 1:
+        return options[0]
+    asked = {n: questions(late, n, new=new)[:600] for n in CLICKS}
+    known = training.counts > 0
+
+    def worth(option: Any) -> float:
+        scorer = method(training, option)
+        return sum(sum(figures(scorer, each, known, new=new)) for each in asked.values())
+
+    return max(options, key=worth)
+
+
+def main() -> None:
+    """Print a table for each data set and counting."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="*", choices=list(STREAMS), default=["yoochoose"])
+    parser.add_argument("--counting", choices=["every", "new"], nargs="*", default=["every", "new"])
+    options = parser.parse_args()
+    for name in options.data:
+        sessions, n_items = sessions_of(name)
+        early, test = split(sessions)
+        training = Training(early, n_items)
+        first, late = split(early)
+        part = Training(first, n_items)
+        known = training.counts > 0
+        for new in [counting == "new" for counting in options.counting]:
+            asked = {n: questions(test, n, new=new) for n in CLICKS}
+            print(
+                f"\n{name}, {'new items' if new else 'every click'}: {len(early)} sessions learned "
+                f"from, {len(test)} of test, {known.sum()} items; asked after "
+                + ", ".join(f"{n}: {len(each)}" for n, each in asked.items())
+            )
+            print(f"{'Recall@20 / MRR@20 after':26}" + "".join(f"{n:>14}" for n in CLICKS))
+            for title, (method, choices) in methods(new=new).items():
+                begun = default_timer()
+                option = chosen(method, choices, part, late, new)
+                scorer = method(training, option)
+                found = [figures(scorer, each, known, new=new) for each in asked.values()]
+                cells = "".join(f"   {each.recall:.3f} {each.mrr:.3f}" for each in found)
+                print(f"{title:26}{cells}   {option}  {default_timer() - begun:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
