@@ -8,6 +8,7 @@ signs. Texts are cut before anything is done that costs more than a look at each
 from __future__ import annotations
 
 import html
+import itertools
 import math
 import re
 import unicodedata
@@ -32,6 +33,8 @@ MAX_DIGITS = 6
 """Longer numbers are article numbers: they say nothing about what an item is like."""
 MAX_NAME_CHARACTERS = 80
 """Of a brand, a category or an attribute."""
+RAW_NAME_CHARACTERS = 400
+"""Of a name are looked at."""
 MAX_NAMES = 32
 """Categories, attributes and values of one attribute."""
 LONG_VALUE = 40
@@ -88,7 +91,7 @@ def document(item: Item | None) -> Document:
         if name == "categories" and isinstance(value, list | tuple):
             categories += _names(_levels(value))
             continue
-        for token in _attribute(_name(str(name)[:RAW_CHARACTERS]), value, texts):
+        for token in _attribute(_name(name), value, texts):
             attributes[token] = 1.0
     for word, count in _counts(texts[: 2 * MAX_WORDS]).items():
         bag[word] = bag.get(word, 0.0) + 1.0 + math.log(count)
@@ -208,18 +211,19 @@ def _without_scripts(text: str) -> str:
     return " ".join(kept)
 
 
-def _clipped(text: object) -> str:
-    return text[:MAX_CHARACTERS] if isinstance(text, str) else ""
+def _clipped(text: object, most: int = MAX_CHARACTERS) -> str:
+    return text[:most] if isinstance(text, str) else ""
 
 
 def _name(text: object) -> str:
     """Return a name as a token: its words, one space between them."""
-    return " ".join(words(_clipped(text)))[:MAX_NAME_CHARACTERS].strip()
+    return " ".join(words(_clipped(text, RAW_NAME_CHARACTERS)))[:MAX_NAME_CHARACTERS].strip()
 
 
 def _names(texts: Iterable[object]) -> list[str]:
     """Return distinct names, the empty ones left out."""
-    return [name for name in dict.fromkeys(map(_name, texts)) if name]
+    first = itertools.islice(texts, MAX_NAMES)
+    return [name for name in dict.fromkeys(map(_name, first)) if name]
 
 
 def _levels(values: Iterable[object]) -> list[str]:
@@ -271,7 +275,7 @@ def _attribute(name: str, value: Any, texts: list[str]) -> Iterable[str]:
             yield f"{name}={'yes' if each else 'no'}"
         elif isinstance(each, str):
             if len(each) > LONG_VALUE:
-                texts += words(each)
+                texts += words(each) if len(texts) < 2 * MAX_WORDS else ()
             elif plain := _name(each):
                 yield f"{name}={plain}"
         elif (number := _number(each)) is not None:
