@@ -66,6 +66,8 @@ class MongoCatalogue:
     url : str
         ``mongodb://[user:password@]host[:port][/database][?options]``; time-outs may be among the
         options (``timeoutMS``, default 10 s an operation).
+    has_indexes : bool, optional
+        Whether the server answers questions by indexes; by default what it says it is decides.
 
     Raises
     ------
@@ -75,7 +77,7 @@ class MongoCatalogue:
         The server can't be reached, or refuses user or password.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, has_indexes: bool | None = None) -> None:
         try:
             given = {
                 name.lower() for name in pymongo.uri_parser.parse_uri(url, warn=False)["options"]
@@ -93,7 +95,9 @@ class MongoCatalogue:
         self._where = ", ".join(f"{host}:{port}" for host, port in _hosts(url))
         try:
             with self._asking():
-                has_indexes = "ferretdbVersion" not in self._client.admin.command("buildInfo")
+                if has_indexes is None:
+                    about = self._client.admin.command("buildInfo")
+                    has_indexes = "ferretdbVersion" not in about
                 self._create_indexes()
         except CatalogueUnavailable:
             self._client.close()

@@ -16,13 +16,23 @@ from recstream.core.records import Item
 from recstream.errors import InvalidInput
 
 
-@pytest.fixture(params=["embedded", pytest.param("mongo", marks=pytest.mark.integration)])
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("mongo", marks=pytest.mark.integration),
+        pytest.param("mirror", marks=pytest.mark.integration),
+    ]
+)
 def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalogue]:
+    """Return a catalogue: embedded, by MongoDB's own queries, or by a mirror of its collection."""
+    opened: Catalogue
     if request.param == "embedded":
-        url = f"embedded://{tmp_path / 'catalogue'}"
+        opened = open_catalogue(f"embedded://{tmp_path / 'catalogue'}")
     else:
+        from recstream.catalogue.mongo import MongoCatalogue  # noqa: PLC0415 - an extra
+
         url = request.getfixturevalue("mongo_database_url")
-    opened = open_catalogue(url)
+        opened = MongoCatalogue(url, has_indexes=request.param == "mongo")
     yield opened
     opened.close()
 
