@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -38,7 +38,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @steering.command("set", short_help="Shape all lists by a document from now on.")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until workers follow.")
 @click.option(
     "--timeout",
@@ -50,7 +50,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 )
 @settings_options()
 @json_option
-def set_(settings: Settings, file: IO[bytes], wait: bool, timeout_s: float, as_json: bool) -> None:
+def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: bool) -> None:
     """Shape all lists by the document in FILE (- for standard input).
 
     It takes the place of the one before. Workers follow within a second: users seen lately get new
@@ -63,7 +63,8 @@ def set_(settings: Settings, file: IO[bytes], wait: bool, timeout_s: float, as_j
     """
     from recstream.core.steering_check import decode
 
-    document = decode(file.read())
+    with click.open_file(file, "rb") as source:
+        document = decode(source.read())
     event_log = open_existing(settings)
     try:
         found = _append(event_log, document)
@@ -113,10 +114,10 @@ def show(settings: Settings, as_json: bool) -> None:
 
 
 @steering.command(short_help="Say what a document says, and what is hardly meant.")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @settings_options()
 @json_option
-def check(settings: Settings, file: IO[bytes], as_json: bool) -> None:
+def check(settings: Settings, file: str, as_json: bool) -> None:
     """Check the document in FILE without setting it; with a model, say which rules hit nothing.
 
     Exit code 1 for a document that can't be meant. What depends on the items (a rule that names
@@ -132,7 +133,8 @@ def check(settings: Settings, file: IO[bytes], as_json: bool) -> None:
     from recstream.model_feed import ModelFeed
     from recstream.model_store import open_store
 
-    document = decode(file.read())
+    with click.open_file(file, "rb") as source:
+        document = decode(source.read())
     generation = None
     try:
         event_log = open_existing(settings)

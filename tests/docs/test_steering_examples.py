@@ -1,0 +1,25 @@
+"""Every steering document that the documents show can be set, and says something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_docs import ROOT, blocks
+
+from recstream.core.steering_check import decode
+from recstream.core.steering_words import in_words
+
+PAGE = (ROOT / "docs" / "steering.md").read_text()
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_can_be_set_and_is_shown(path: Path) -> None:
+    assert in_words(decode(path.read_bytes()))
+    assert f"(examples/{path.name})" in PAGE
+
+
+@pytest.mark.parametrize("text", blocks(PAGE, "json"))
+def test_every_document_on_the_page_can_be_set(text: str) -> None:
+    assert in_words(decode(text))
