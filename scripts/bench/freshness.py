@@ -62,9 +62,9 @@ def roles(directory: Path) -> Iterator[str]:
         up.wait(30)
 
 
-def wait_for(value: Any, is_good: Any = bool) -> Any:
+def wait_for(value: Any, is_good: Any = bool, *, deadline_s: float = READY_S) -> Any:
     """Return a value once it is good, or end with a message."""
-    end = time.monotonic() + READY_S
+    end = time.monotonic() + deadline_s
     while time.monotonic() < end:
         try:
             found = value()

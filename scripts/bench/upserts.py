@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""Scenario `upserts`: product put into the catalogue → it can be listed, at a steady rate.
+
+Runs the real roles, each its own process, on an embedded log with a large made-up catalogue and some
+histories. Products are then upserted at a rate, half of them new, half of them known ones that changed.
+Measured for each: append → the delta that workers apply. Measured for probes, one a second: append → a list
+on the topic that holds the new product, made by a worker for a user whose history matches; and → a
+list made on request by the bridge. Beside it, in the same run: events at 50/s, append → their list. ::
+
+    python scripts/bench/upserts.py                        # 1,000 upserts/s for 20 s on 100,000
+    python scripts/bench/upserts.py --items 20000 --rate 500 --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from freshness import fetch, percentiles, roles, wait_for
+
+from recstream.catalogue.view import upsert_record
+from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.records import DeltaAnnounced, Item, ModelRecord, Recommendations
+from recstream.importers.envelopes import envelopes
+from recstream.log.embedded import EmbeddedLog
+from recstream.log.port import NewRecord, TopicPartition
+from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS, topic_specs
+
+PARTITIONS = 4
+N_USERS, N_EACH = 500, 40
+N_PROBES = 60
+EVENTS_PER_S = 50
+BATCH_S = 0.1
+BRANDS, CATEGORIES, WORDS = 400, 60, 8_000
+READY_S = 600.0
+
+
+def made_up(chance: random.Random, name: str) -> Item:
+    """Return a product with a title, a brand, a category, a price and 20 words about it."""
+    category = int(CATEGORIES * chance.random() ** 2)
+    words = [f"w{int(WORDS * chance.random() ** 2)}" for _ in range(24)]
+    return Item(
+        item=name,
+        title=f"{' '.join(words[:4])} c{category}",
+        category=f"Shop > Part {category % 8} > Kind {category}",
+        brand=f"Brand {int(BRANDS * chance.random() ** 2)}",
+        price=round(chance.lognormvariate(3.0, 1.0), 2),
+        description=" ".join(words[4:]),
+    )
+
+
+def probe(number: int, name: str) -> Item:
+    """Return a product that is like no other but the probes of its number."""
+    return Item(item=name, title=f"probe{number} unlike{number}", brand=f"Only {number}")
+
+
+def view(number: int, user: str, item: str) -> Event:
+    """Return an event."""
+    ts = from_timestamp_ms(int(time.time() * 1000))
+    return Event(id=f"e{number}", type="view", user=user, item=item, ts=ts)
+
+
+def fill(log: EmbeddedLog, n_items: int) -> None:
+    """Append a catalogue and histories."""
+    chance = random.Random(0)
+    items = [made_up(chance, f"p{number}") for number in range(n_items)]
+    items += [probe(number, f"base{number}") for number in range(N_PROBES)]
+    for at in range(0, len(items), 5_000):
+        log.append([upsert_record(each) for each in items[at : at + 5_000]])
+    events = [
+        view(user * N_EACH + n, f"u{user}", f"p{int(n_items * chance.random() ** 3)}")
+        for user in range(N_USERS)
+        for n in range(N_EACH)
+    ]
+    events += [view(10**6 + n, f"probe-user{n}", f"base{n}") for n in range(N_PROBES)]
+    log.append(list(envelopes(events, PARTITIONS)))
+
+
+class Watch:
+    """Notes when deltas told of products, and when lists came, by this process's clock."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self.told: dict[str, float] = {}
+        self.listed: dict[str, float] = {}
+        self.lists: dict[str, float] = {}
+        self.deltas: list[int] = []
+        tps = [
+            TopicPartition(MODELS, 0),
+            *(TopicPartition(RECOMMENDATIONS, at) for at in range(PARTITIONS)),
+        ]
+        self._tail = log.tail({tp: log.high_watermark(*tp) for tp in tps})
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            for record in self._tail.poll(0.2):
+                at, value = time.perf_counter(), record.value or b""
+                if record.topic == MODELS:
+                    self._delta(msgspec.json.decode(value, type=ModelRecord), at, len(value))
+                else:
+                    body = msgspec.json.decode(value, type=Recommendations)
+                    self.lists.setdefault(body.lineage.event_id, at)
+                    for each in body.items:
+                        if each.item.startswith("twin"):
+                            self.listed.setdefault(each.item, at)
+
+    def _delta(self, record: Any, at: float, size: int) -> None:
+        if isinstance(record, DeltaAnnounced):
+            self.deltas.append(size)
+            for name in record.catalogue:
+                self.told.setdefault(name, at)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join()
+        self._tail.close()
+
+
+class Asker(threading.Thread):
+    """Asks the bridge for lists of a probe's base product until they hold its twin."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+        self._stopping = threading.Event()
+        self.wanted: dict[int, None] = {}
+        self.found: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Ask for each probe in turn, 20 times a second in all."""
+        while not self._stopping.wait(0.05):
+            for number in list(self.wanted)[:2]:
+                body = json.dumps({"items": [f"base{number}"], "n": 10}).encode()
+                request = urllib.request.Request(  # noqa: S310 - our own bridge
+                    f"{self._url}/v1/recommendations",
+                    data=body,
+                    headers={"Content-Type": "application/json"},
+                )
+                with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+                    items = [each["item"] for each in json.load(answer)["items"]]
+                if f"twin{number}" in items:
+                    self.found[f"twin{number}"] = time.perf_counter()
+                    del self.wanted[number]
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self.join()
+
+
+def drive(log: EmbeddedLog, url: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Upsert at a rate, with probes and events beside; return what came of it."""
+    chance = random.Random(1)
+    watch, asker = Watch(log), Asker(url)
+    asker.start()
+    put: dict[str, float] = {}
+    acted: dict[str, float] = {}
+    n_new = n_events = 0
+    begun = time.perf_counter()
+    for step in range(int(options.seconds / BATCH_S)):
+        time.sleep(max(0.0, begun + step * BATCH_S - time.perf_counter()))
+        batch = []
+        for number in range(int(options.rate * BATCH_S)):
+            if number % 2:
+                name, n_new = f"n{n_new}", n_new + 1
+            else:
+                name = f"p{chance.randrange(options.items)}"
+            batch.append(made_up(chance, name))
+        if step % 10 == 0 and step // 10 < N_PROBES:
+            batch.append(probe(step // 10, f"twin{step // 10}"))
+            asker.wanted[step // 10] = None
+        names = {each.item for each in batch} - put.keys()
+        log.append([upsert_record(each) for each in batch])
+        put |= dict.fromkeys(names, time.perf_counter())
+        waiting = [f"twin{at}" for at in range(step // 10 + 1)][:N_PROBES]
+        acting = [int(name[4:]) for name in waiting if name not in watch.listed]
+        events = []
+        for _ in range(int(EVENTS_PER_S * BATCH_S)):
+            n_events += 1
+            item = f"p{int(options.items * chance.random() ** 3)}"
+            events.append(view(2 * 10**6 + n_events, f"u{chance.randrange(N_USERS)}", item))
+        for number in acting:
+            n_events += 1
+            events.append(view(2 * 10**6 + n_events, f"probe-user{number}", f"base{number}"))
+        log.append([NewRecord(INTERACTIONS, each.user.encode(), encode(each)) for each in events])
+        acted |= dict.fromkeys([each.id for each in events], time.perf_counter())
+    wait_for(lambda: put.keys() <= watch.told.keys())
+    time.sleep(2.0)
+    asker.stop()
+    watch.stop()
+    spent = max(watch.told[name] for name in put) - begun
+
+    def since(start: dict[str, float], end: dict[str, float]) -> dict[str, float]:
+        both = start.keys() & end.keys()
+        return percentiles([max(0.0, 1000 * (end[each] - start[each])) for each in both])
+
+    twins = {name: at for name, at in put.items() if name.startswith("twin")}
+    return {
+        "upserts": len(put),
+        "upserts_per_s": round(len(put) / spent, 1),
+        "probes": len(twins),
+        "probes_listed": len(twins.keys() & watch.listed.keys()),
+        "put_to_delta_ms": since(put, watch.told),
+        "put_to_list_ms": since(twins, watch.listed),
+        "put_to_list_on_request_ms": since(twins, asker.found),
+        "event_to_list_ms": since(acted, watch.lists),
+        "deltas": len(watch.deltas),
+        "largest_delta_bytes": max(watch.deltas, default=0),
+    }
+
+
+def main() -> None:
+    """Run the scenario."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--rate", type=float, default=1_000.0, help="upserts a second")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="recstream-upserts-") as folder:
+        log = EmbeddedLog(Path(folder) / "log.db")
+        log.create_topics(topic_specs(PARTITIONS))
+        fill(log, options.items)
+        begun = time.perf_counter()
+        with roles(Path(folder)) as url:
+
+            def trained() -> dict[str, Any]:
+                told = fetch(f"{url}/v1/pipeline")
+                serving = {each["generation"] for each in told["workers"]}
+                is_ready = told.get("generation", 0) >= 1 and serving == {told["generation"]}
+                return told["model"] if is_ready else {}
+
+            model = wait_for(trained, deadline_s=READY_S)
+            ready_s = time.perf_counter() - begun
+            result = drive(log, url, options)
+        log.close()
+    result |= {"items": model["n_items"], "ready_s": round(ready_s, 1), "rate": options.rate}
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    for name, value in result.items():
+        shown = (
+            value
+            if not isinstance(value, dict)
+            else "  ".join(f"{k} {v:8.1f}" for k, v in value.items())
+        )
+        print(f"{name:28} {shown}")
+
+
+if __name__ == "__main__":
+    main()
