@@ -443,6 +443,41 @@ def test_a_token_needs_a_secret(
     assert capsys.readouterr().out.count(".") == 2
 
 
+def test_steering_is_put_into_the_log_shown_in_words_and_cleared(
+    event_log: EventLog, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rules.json"
+    rule = {"action": "exclude", "name": "hide", "where": {"brand": "Acme"}}
+    file.write_text(json.dumps({"rules": [rule]}))
+    here = ["--data-dir", str(data)]
+
+    assert run(["steering", "set", str(file), "--no-wait", *here]) == 0
+    assert "hide: leave out brand Acme" in capsys.readouterr().out
+    assert run(["steering", "show", "--json", *here]) == 0
+    assert json.loads(capsys.readouterr().out)["steering"]["rules"][0]["name"] == "hide"
+    assert run(["steering", "set", str(file), "--timeout", "0.2", *here]) == 1
+    assert "is a worker running?" in capsys.readouterr().err
+    assert run(["steering", "clear", *here]) == 0
+    assert run(["steering", "show", *here]) == 0
+    assert "by scores alone" in capsys.readouterr().out
+    assert event_log.high_watermark("recstream.control", 0) == 3
+
+
+def test_a_document_that_cannot_be_meant_is_not_set(
+    event_log: EventLog, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rules.json"
+    file.write_text('{"arms": [{"name": "a", "share": 0.5}]}')
+
+    assert run(["steering", "set", str(file), "--data-dir", str(data)]) == 1
+    assert "must sum to 1" in capsys.readouterr().err
+    assert run(["steering", "check", str(file), "--data-dir", str(data)]) == 1
+    file.write_text("{}")
+    assert run(["steering", "check", str(file), "--data-dir", str(data)]) == 0
+    assert "there is no model yet" in capsys.readouterr().out
+    assert event_log.high_watermark("recstream.control", 0) == 0
+
+
 def test_every_command_is_where_the_table_says() -> None:
     assert {path[0] for path in commands()} == set(COMMANDS)
 

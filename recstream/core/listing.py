@@ -33,7 +33,6 @@ POOL = 3
 """Items that least relevance and diversity choose from, for each place of a list."""
 
 _NOBODY = np.empty(0, np.bool_)
-_NO_ROWS = np.empty(0, np.int32)
 _PLAIN = Arm(name="", share=1.0, blend=Blend(), min_relevance=0.0)
 
 
@@ -137,7 +136,7 @@ def _rank(
     size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
     nothing_seen = [(columns[:0], weights[:0]) for columns, weights in seen_rows]
     seen = stack(nothing_seen, generation.n_items) if known else matrix
-    exclude = seen if resting is None else _with(seen, resting)
+    exclude = _with(seen, resting) if len(resting[1]) else seen
     base = Lists(*top_n(factors, way.index, size, exclude=exclude, mask=allowed, threads=threads))
     index = way.index
     items = Items(
@@ -147,7 +146,6 @@ def _rank(
         index._norm,  # noqa: SLF001
         _NOBODY if allowed is None else allowed,
     )
-    asked = _flat(resting) if resting else (np.zeros(len(histories) + 1, np.int64), _NO_ROWS)
     blended = blend(
         base,
         _near(matrix, generation, arm),
@@ -155,14 +153,14 @@ def _rank(
         items,
         left_out=(exclude.indptr.astype(np.int64), exclude.indices),
         pins=way.pin_rows,
-        resting=asked,
+        resting=resting,
     )
     lists = blended.lists
     pinned: NDArray[np.bool_] = np.zeros((len(histories), len(way.pins)), np.bool_)
-    if is_shaped or way.pins or resting is not None:
+    if is_shaped or way.pins or len(resting[1]):
         seen_at = seen.indptr.astype(np.int64), seen.indices
         shape = _shape(way, length)
-        lists, pinned = arrange(blended, shape, factors, items, seen=seen_at, resting=asked)
+        lists, pinned = arrange(blended, shape, factors, items, seen=seen_at, resting=resting)
     counts = (lists.rows >= 0).sum(axis=1).tolist()
     pin_rows = way.pin_rows.tolist()
     is_near = blended.is_near.tolist()
@@ -227,35 +225,36 @@ def _near(matrix: sparse.csr_matrix, generation: Generation, arm: Arm) -> Near:
 
 def _resting(
     histories: Sequence[History], generation: Generation, arm: Arm
-) -> list[NDArray[np.int32]] | None:
-    """Return the rows, ascending, that rotation lets rest for each user; None for nobody."""
-    if arm.rotation is None:
-        return None
-    after, rows = arm.rotation.after, generation.rows
-    found = [
-        np.array(
-            sorted(rows[item] for item, count in history.shown if count >= after and item in rows),
-            np.int32,
-        )
-        for history in histories
-    ]
-    return found if any(map(len, found)) else None
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the rows, ascending, that rotation lets rest for each user: (indptr, rows)."""
+    indptr = np.zeros(len(histories) + 1, np.int64)
+    found: list[int] = []
+    if arm.rotation is not None:
+        after, rows = arm.rotation.after, generation.rows
+        for at, history in enumerate(histories, start=1):
+            found += sorted(
+                [rows[item] for item, count in history.shown if count >= after and item in rows]
+            )
+            indptr[at] = len(found)
+    return indptr, np.array(found, np.int32)
 
 
-def _flat(rows: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return arrays of rows as one, with where each begins."""
-    indptr = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(each) for each in rows], out=indptr[1:])
-    return indptr, np.concatenate(rows) if rows else np.empty(0, np.int32)
-
-
-def _with(seen: sparse.csr_matrix, resting: Sequence[NDArray[np.int32]]) -> sparse.csr_matrix:
+def _with(
+    seen: sparse.csr_matrix, resting: tuple[NDArray[np.int64], NDArray[np.int32]]
+) -> sparse.csr_matrix:
     """Return what is left out of base lists: seen and resting items."""
-    both = [
-        np.union1d(seen.indices[seen.indptr[at] : seen.indptr[at + 1]], more)
-        for at, more in enumerate(resting)
+    n_users, n_items = seen.shape
+    users = np.arange(n_users, dtype=np.int64) * n_items
+    keys = [
+        np.repeat(users, np.diff(indptr)) + rows
+        for indptr, rows in ((seen.indptr, seen.indices), resting)
     ]
-    return stack([(each, np.ones(len(each), np.float32)) for each in both], seen.shape[1])
+    both = np.unique(np.concatenate(keys))
+    indptr = np.searchsorted(both, np.append(users, n_users * n_items))
+    rows = (both % n_items).astype(np.int32)
+    left_out = sparse.csr_matrix((np.ones(len(rows), np.float32), rows, indptr), shape=seen.shape)
+    left_out.has_sorted_indices = True
+    return left_out
 
 
 def _shape(way: Steered, length: int) -> Shape:

@@ -10,6 +10,7 @@ from recstream.core.listing import describe, rank
 from recstream.core.model import Generation
 from recstream.core.neighbours import behaviour_of, gather, parts, strengths
 from recstream.core.objective import Objective
+from recstream.core.steering import Diversity, Pin, Rotation, Steering
 
 
 def warm_up() -> None:
@@ -17,23 +18,33 @@ def warm_up() -> None:
     items = [f"i{number}" for number in range(64)]
     factors = np.linspace(-1.0, 1.0, 64 * 8, dtype=np.float32).reshape(64, 8)
     model = ALSModel(factors, np.ones(64, np.int64), objective=Objective(), mean_user_count=1.0)
-    generation = Generation(
-        number=0,
-        parent=None,
-        offsets={},
-        hyperparameters={},
-        seed=0,
-        items=items,
-        bias=np.zeros(64, np.float32),
-        model=model,
-    )
     table = behaviour_of([0, 0, 1], [1, 2, 2], [0, 1, 0], 64)
     table.put(0, [1], [0.5])
     columns, weights = np.arange(2, dtype=np.int32), np.ones(2, np.float32)
     v = strengths(columns, weights)
     parts(columns, v, table, 1.0, gather(columns, v, [(table, 1.0)]).rows)
+    generation = Generation(
+        number=0,
+        parent=None,
+        offsets={},
+        hyperparameters={"behaviour_weight": 1.0},
+        seed=0,
+        items=items,
+        bias=np.zeros(64, np.float32),
+        model=model,
+        behaviour=table,
+    )
+    shaped = Steering(
+        rules=(Pin(name="pin", items=("i60",)),),
+        diversity=Diversity(strength=0.5),
+        rotation=Rotation(after=1),
+        min_relevance=0.1,
+    )
     for n_entries in (1, 32):
         page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items[:n_entries]}
-        history = History("", n_items=n_entries, n_ids=n_entries, pages=(page,))
-        ranked = rank([history], generation, 5, 1.0)
-        describe(ranked[0], history, generation)
+        history = History(
+            "", n_items=n_entries, n_ids=n_entries, pages=(page,), shown=(("i50", 1),)
+        )
+        for steering in (None, shaped):
+            ranked = rank([history], generation, 5, 1.0, steering=steering)
+            describe(ranked[0], history, generation)
