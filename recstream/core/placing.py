@@ -1,6 +1,7 @@
 """Beside the flow, compiled: the place of each event's item when a stream is replayed, then the event counts.
 
-`recstream.core.prequential` says what is replayed and by which score.
+`recstream.core.prequential` says what is replayed and by which score. Numba's cache does not notice when
+a kernel that is called from here changes in its own module: change this file too, or empty the cache.
 """
 
 from __future__ import annotations
