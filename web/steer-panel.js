@@ -214,7 +214,9 @@ function drawMeasures(list, arm, most) {
     (element, name) => {
       const { value, of } = /** @type {any} */ (byName.get(name));
       element.style.setProperty("--share", String(value / most));
-      setText(find(element, "value"), `${(100 * value).toFixed(1)} %`);
+      // Of nothing there is no share, not a share of 0.
+      const isKnown = !of.startsWith("0 ");
+      setText(find(element, "value"), isKnown ? `${(100 * value).toFixed(1)} %` : "–");
       setText(find(element, "of"), of);
     },
   );
