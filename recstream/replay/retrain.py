@@ -22,8 +22,9 @@ from recstream.replay.fold import PartitionFold
 from recstream.replay.source import batches
 from recstream.stream.follower import UserRows
 from recstream.stream.forgetting import forgetting
+from recstream.stream.material import Snapshot
 from recstream.stream.products import Products
-from recstream.stream.training import Snapshot, copy_of, train
+from recstream.stream.training import copy_of, train
 
 
 class Retrained(NamedTuple):

@@ -13,7 +13,8 @@ from recstream.core.records import Judgement
 from recstream.settings import Settings
 from recstream.stream.announce import Announcer, Kept
 from recstream.stream.deltas import Deltas
-from recstream.stream.training import Snapshot, Trained, hyperparameters, train
+from recstream.stream.material import Snapshot
+from recstream.stream.training import Trained, hyperparameters, train
 
 MAX_FIRST_PRODUCTS = 5_000
 """A first generation waits for what items are like only if there are at most so many."""

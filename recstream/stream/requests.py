@@ -18,7 +18,7 @@ from recstream.core.records import (
 )
 from recstream.log.port import EventLog, Record, TopicPartition
 from recstream.log.topics import MODELS
-from recstream.stream.training import Snapshot
+from recstream.stream.material import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -31,10 +31,11 @@ from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Group
 from recstream.stream.forgetting import forgetting
 from recstream.stream.lease import Lease
+from recstream.stream.material import Snapshot
 from recstream.stream.products import Products
 from recstream.stream.requests import Requests
 from recstream.stream.schedule import Schedule
-from recstream.stream.training import Snapshot, Trained, copy_of, resume
+from recstream.stream.training import Trained, copy_of, resume
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ taken in the order of their ids, items keep their parent's rows, new ones follow
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,18 +18,16 @@ from scipy import sparse
 from recstream.core.als import ALS, Iteration
 from recstream.core.als_model import ALSModel
 from recstream.core.content import CONTENT_WEIGHT
-from recstream.core.gate import HeldOut, hold_out
-from recstream.core.history import row
-from recstream.core.matrix import grown, stack
-from recstream.core.model import Generation, details_of
+from recstream.core.gate import HeldOut
+from recstream.core.model import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
 from recstream.core.prequential import typical_score
-from recstream.core.recency import Popularity, popularity_of
-from recstream.core.records import Item
-from recstream.errors import InvalidSetting, ModelMismatch
+from recstream.core.recency import Popularity
+from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.stream.contents import Contents
 from recstream.stream.follower import Group, Touch, UserRows
+from recstream.stream.material import Known, Snapshot, facts_of, materialise
 
 DEFAULT_POPULARITY_WEIGHT = 0.2
 """β where neither settings nor a search chose one; prequential replays settle between 0.1 and 0.5."""
@@ -51,34 +49,6 @@ _OURS = frozenset(
         "hold_out",
     }
 )
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What a generation is a function of, beside its parent and hyper-parameters.
-
-    Attributes
-    ----------
-    users : mapping of str to UserRows
-    offsets : dict of str to int
-    n_events : int
-    catalogue : mapping of str to Item
-        What the catalogue holds.
-    withdrawn : collection of str
-        What it deleted, as far as its topic still says so.
-    catalogue_offset : int
-        Next offset of the catalogue that is not in it.
-    changed : collection of str
-        Products that changed since the parent's offset of the catalogue.
-    """
-
-    users: Mapping[str, UserRows]
-    offsets: dict[str, int]
-    n_events: int
-    catalogue: Mapping[str, Item] = field(default_factory=dict)
-    withdrawn: frozenset[str] = frozenset()
-    catalogue_offset: int = 0
-    changed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -187,7 +157,7 @@ def train(
     content_of : Generation, optional
         Take all that comes of the catalogue from this one, instead of the snapshot.
     """
-    found = _materialise(
+    found = materialise(
         snapshot,
         () if parent is None else parent.items,
         float(chosen["half_life_ms"]),
@@ -214,7 +184,7 @@ def train(
         model = fit_touched(_trainer(chosen, seed, used["iterations"]), matrix, init, tell)
         loss = losses[-1]
     if content_of is None:
-        facts = _facts(snapshot, items, parent)
+        facts = facts_of(snapshot, items, parent)
         contents, near = (
             _contents(facts, snapshot, parent, threads)
             if chosen.get("content", True)
@@ -290,42 +260,6 @@ def _with_factors(
     )
 
 
-class Known(NamedTuple):
-    """What a generation knows of the catalogue: items by row, what lists need of them, which are gone."""
-
-    items: list[Item | None]
-    details: dict[str, Item]
-    withdrawn: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, generation: Generation, items: Sequence[str]) -> Known:
-        """Return those of a generation, for the same items.
-
-        Raises
-        ------
-        ModelMismatch
-            The items are others.
-        """
-        if generation.items != list(items):
-            raise ModelMismatch(
-                f"generation {generation.number} has {generation.n_items} items, others than the "
-                f"{len(items)} of the log"
-            )
-        return cls([], dict(generation.details), generation.withdrawn)
-
-
-def _facts(snapshot: Snapshot, items: Sequence[str], parent: Generation | None) -> Known:
-    """Return what the catalogue says of items; what it deleted stays so until it comes back."""
-    catalogue = snapshot.catalogue
-    withdrawn = np.array([item in snapshot.withdrawn for item in items], np.bool_)
-    if parent is not None:
-        gone = np.flatnonzero(parent.withdrawn).tolist()
-        withdrawn[[row for row in gone if items[row] not in catalogue]] = True
-    found = [catalogue.get(item) for item in items]
-    details = {each.item: details_of(each) for each in found if each is not None}
-    return Known(found, details, withdrawn)
-
-
 def _contents(
     facts: Known, snapshot: Snapshot, parent: Generation | None, threads: int
 ) -> tuple[Contents, Neighbours]:
@@ -395,7 +329,7 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
     changed. The group holds the entries of items that came after it.
     """
     half_life_ms = float(generation.hyperparameters["half_life_ms"])
-    found = _materialise(snapshot, generation.items, half_life_ms, is_closed=True)
+    found = materialise(snapshot, generation.items, half_life_ms, is_closed=True)
     contents = Contents.from_arrays(generation.content_arrays, n_of_features(generation))
     model = generation.model
     if model is not None:
@@ -432,49 +366,6 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
         contents,
     )
     return trained, Group(tuple(users), tuple(sorted(touches)))
-
-
-class _Material(NamedTuple):
-    user_ids: list[str]
-    items: list[str]
-    matrix: sparse.csr_matrix
-    popularity: Popularity
-    held: HeldOut
-    entries: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
-
-
-def _materialise(
-    snapshot: Snapshot,
-    known: Sequence[str],
-    half_life_ms: float,
-    *,
-    products: Collection[str] = (),
-    is_closed: bool = False,
-    is_held_out: bool = False,
-) -> _Material:
-    """Return users, items, the matrix of the two, what is popular, and what was held out.
-
-    Products are items, whether anybody touched them or not. With ``is_closed``, only the known items
-    count. ``entries`` are users' numbers, item rows and times of what counts.
-    """
-    user_ids = sorted(snapshot.users)
-    histories = [snapshot.users[user].history(user) for user in user_ids]
-    ids = {entry.item for history in histories for entry in history.entries()}
-    held = hold_out(histories) if is_held_out else HeldOut(histories, {})
-    histories = held.histories
-    items = list(known) if is_closed else grown(known, ids.union(products))
-    rows = {item: at for at, item in enumerate(items)}
-    matrix = stack([row(history, rows, half_life_ms) for history in histories], len(items))
-    seen = [
-        (user, rows[entry.item], entry.at_ms)
-        for user, history in enumerate(histories)
-        for entry in history.entries()
-        if entry.weight > 0.0 and entry.item in rows
-    ]
-    owners, columns, at_ms = np.array(seen, np.int64).reshape(-1, 3).T
-    popularity = popularity_of(columns, at_ms, len(items))
-    entries = (owners, columns.astype(np.int32), at_ms)
-    return _Material(user_ids, items, matrix, popularity, held, entries)
 
 
 def serving(model: ALSModel) -> ALSModel:

@@ -32,8 +32,9 @@ from recstream.settings import Settings
 from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Touch
 from recstream.stream.lease import EmbeddedLease
+from recstream.stream.material import Snapshot
 from recstream.stream.trainer import Trainer
-from recstream.stream.training import Snapshot, hyperparameters, resume, train
+from recstream.stream.training import hyperparameters, resume, train
 
 SETTINGS = Settings(
     app_id=GROUP, partitions=PARTITIONS, n_factors=4, iterations=3, threads=1,
