@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
+from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.errors import InvalidInput
 
@@ -23,6 +23,10 @@ LOOSE = 1_024
 """Rows beside the postings before they are packed again; beyond it, an eighth of all rows."""
 EQUAL = np.float32(1e-3)
 """Cosines within this part of each other are equally near."""
+ROUNDING = 1.003
+"""Bounds are widened by this, for `EQUAL` and for float32."""
+LONG = 512
+"""Shorter postings are added up without asking whether that can still matter."""
 
 
 class FeatureIndex:
@@ -43,6 +47,8 @@ class FeatureIndex:
         self._indptr = np.zeros(n_features + 1, np.int64)
         self._indices = np.zeros(0, np.int32)
         self._values = np.zeros(0, np.float32)
+        self._largest = np.zeros(n_features, np.float32)
+        self._by_row = _stacked([], n_features)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -92,6 +98,8 @@ class FeatureIndex:
         self._indptr = columns.indptr.astype(np.int64)
         self._indices = columns.indices.astype(np.int32)
         self._values = columns.data
+        self._largest = columns.max(axis=0).toarray().ravel() if self._rows else self._largest
+        self._by_row = matrix
         self._packed = len(self._rows)
         self._stale = np.zeros(self._packed, np.bool_)
         self._loose = {}
@@ -136,12 +144,15 @@ class FeatureIndex:
             self._indptr,
             self._indices,
             self._values,
+            self._largest,
+            self._by_row.indptr.astype(np.int64),
+            self._by_row.indices,
+            self._by_row.data,
             self._stale,
             loose,
             beside.indptr.astype(np.int64),
             beside.indices.astype(np.int32),
             beside.data,
-            len(self._rows),
             without,
             found,
             cosines,
@@ -165,27 +176,47 @@ def _nearest(
     indptr: Int64s,
     indices: Int32s,
     values: Float32s,
+    largest: Float32s,
+    row_indptr: Int64s,
+    row_indices: Int32s,
+    row_values: Float32s,
     stale: NDArray[np.bool_],
     loose: Int64s,
     loose_indptr: Int64s,
     loose_indices: Int32s,
     loose_values: Float32s,
-    n_rows: int,
     without: Int64s,
     found: Int32s,
     cosines: Float32s,
 ) -> None:
-    """Fill the nearest rows of each query."""
+    """Fill the nearest rows of each query.
+
+    Postings are added up from the shortest list on, until what the rest could add does not bring a
+    row that none has named into the answer; only rows that may still enter it are scored exactly.
+    """
     n = found.shape[1]
-    sums = np.zeros(n_rows)
+    sums = np.zeros(len(stale))
     dense = np.zeros(len(indptr) - 1)
-    touched = np.empty(n_rows, np.int64)
+    touched = np.empty(len(stale), np.int64)
+    rows = np.empty(len(stale) + len(loose), np.int64)
+    exact = np.empty(len(rows), np.float32)
+    best = np.empty(n)
     for q in range(len(query_indptr) - 1):
+        features = query_indices[query_indptr[q] : query_indptr[q + 1]]
+        weights = query_values[query_indptr[q] : query_indptr[q + 1]]
+        rest = 0.0
+        for a in range(len(features)):
+            dense[features[a]] = weights[a]
+            rest += np.float64(weights[a]) * np.float64(largest[features[a]])
         n_touched = 0
-        for a in range(query_indptr[q], query_indptr[q + 1]):
-            feature = query_indices[a]
-            value = np.float64(query_values[a])
-            dense[feature] = value
+        for a in np.argsort(indptr[features + 1] - indptr[features]):
+            feature, value = features[a], np.float64(weights[a])
+            length = indptr[feature + 1] - indptr[feature]
+            if length > LONG and 4 * length > n_touched > n:
+                least = _least(sums, touched, n_touched, best, without[q])
+                if rest * ROUNDING < least:
+                    break
+            rest -= value * np.float64(largest[feature])
             for p in range(indptr[feature], indptr[feature + 1]):
                 row = indices[p]
                 if stale[row]:
@@ -194,35 +225,76 @@ def _nearest(
                     touched[n_touched] = row
                     n_touched += 1
                 sums[row] += value * np.float64(values[p])
-        for at in range(len(loose)):
-            total = 0.0
-            for p in range(loose_indptr[at], loose_indptr[at + 1]):
-                total += dense[loose_indices[p]] * np.float64(loose_values[p])
-            if total > 0.0:
-                sums[loose[at]] = total
-                touched[n_touched] = loose[at]
-                n_touched += 1
-        size = 0
+        else:
+            rest = 0.0
+        least = _least(sums, touched, n_touched, best, without[q])
+        n_rows = 0
         for at in range(n_touched):
             row = touched[at]
-            cosine = np.float32(min(sums[row], 1.0))
-            if row != without[q] and cosine > 0.0:
-                size = _insert(found[q], cosines[q], size, n, row, cosine)
-        last = cosines[q, n - 1] if size == n and n > 0 else np.float32(2.0)
-        alike = 0
-        for at in range(n_touched):
-            row = touched[at]
-            if row != without[q] and abs(np.float32(min(sums[row], 1.0)) - last) <= EQUAL * last:
-                alike += 1
+            if (sums[row] + rest) * ROUNDING >= least and row != without[q]:
+                rows[n_rows] = row
+                exact[n_rows] = _cosine(dense, row_indptr, row_indices, row_values, row)
+                n_rows += 1
             sums[row] = 0.0
-        listed = 0
-        while listed < size and cosines[q, size - 1 - listed] - last <= EQUAL * last:
-            listed += 1
-        if listed < alike:
-            for place in range(size - listed, size):
-                cosines[q, place] *= np.float32(listed / alike)
-        for a in range(query_indptr[q], query_indptr[q + 1]):
-            dense[query_indices[a]] = 0.0
+        for at in range(len(loose)):
+            if loose[at] != without[q]:
+                rows[n_rows] = loose[at]
+                exact[n_rows] = _cosine(dense, loose_indptr, loose_indices, loose_values, at)
+                n_rows += 1
+        _list(rows[:n_rows], exact[:n_rows], found[q], cosines[q])
+        for feature in features:
+            dense[feature] = 0.0
+
+
+@compiled
+def _cosine(
+    dense: Float64s, indptr: Int64s, indices: Int32s, values: Float32s, row: np.int64
+) -> np.float32:
+    """Return the product of a row with the query, summed in the order of the features."""
+    total = 0.0
+    for p in range(indptr[row], indptr[row + 1]):
+        total += dense[indices[p]] * np.float64(values[p])
+    return np.float32(min(total, 1.0))
+
+
+@compiled
+def _least(
+    sums: Float64s, touched: Int64s, n_touched: int, best: Float64s, without: np.int64
+) -> float:
+    """Return the n-th largest sum so far, less what counts as equal; 0 if there are fewer."""
+    size = 0
+    for at in range(n_touched):
+        value = sums[touched[at]]
+        if touched[at] == without or (size == len(best) and value <= best[size - 1]):
+            continue
+        size = min(size + 1, len(best))
+        place = size - 1
+        while place > 0 and best[place - 1] < value:
+            best[place] = best[place - 1]
+            place -= 1
+        best[place] = value
+    return min(best[size - 1], 1.0) if 0 < size == len(best) else 0.0
+
+
+@compiled
+def _list(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) -> None:
+    """List the best rows; where the last place is an accident, lessen the weights that are."""
+    n = len(found)
+    size = 0
+    for at in range(len(rows)):
+        if exact[at] > 0.0:
+            size = _insert(found, cosines, size, n, rows[at], exact[at])
+    if size < n or n == 0:
+        return
+    last = cosines[n - 1]
+    alike = listed = 0
+    for at in range(len(rows)):
+        alike += abs(exact[at] - last) <= EQUAL * last
+    for place in range(n):
+        listed += cosines[place] - last <= EQUAL * last
+    if listed < alike:
+        for place in range(n - listed, n):
+            cosines[place] *= np.float32(listed / alike)
 
 
 @compiled

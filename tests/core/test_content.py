@@ -101,3 +101,28 @@ def test_one_reading_of_the_texts_gives_the_same_as_two():
     other = ContentModel.fit(ITEMS, factors)
     assert (features != other.features(ITEMS)).nnz == 0
     np.testing.assert_array_equal(model.prior(features), other.prior(features))
+
+
+@pytest.mark.parametrize("n", [1, 5, 32])
+def test_an_index_finds_what_a_look_at_every_item_finds(n):
+    generator = np.random.default_rng(2)
+    often = 1.0 / np.arange(1, 201)
+    columns = generator.choice(200, (3000, 12), p=often / often.sum())
+    features = sp.csr_matrix(
+        (np.ones(columns.size, np.float32), (np.repeat(np.arange(3000), 12), columns.ravel())),
+        shape=(3000, 200),
+    )
+    features.data[:] = generator.random(len(features.data), np.float32) + 0.1
+    features = sp.csr_matrix(sp.diags(1 / np.sqrt(features.power(2).sum(axis=1).A1)) @ features)
+    features = features.astype(np.float32)
+    index = FeatureIndex(200)
+    index.add(np.arange(3000), features)
+
+    rows, weights = index.nearest(features[:50], n, np.arange(50))
+
+    cosines = (features[:50].astype(np.float64) @ features.T.astype(np.float64)).toarray()
+    cosines[np.arange(50), np.arange(50)] = -1.0
+    np.testing.assert_array_equal(rows, np.argsort(-cosines, axis=1, kind="stable")[:, :n])
+    full = np.take_along_axis(cosines, rows, axis=1)
+    assert (weights <= full + 1e-6).all()
+    np.testing.assert_allclose(weights[:, 0], full[:, 0], rtol=1e-5) if n > 1 else None
