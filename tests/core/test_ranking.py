@@ -169,6 +169,47 @@ def test_an_updated_index_answers_like_a_new_one(seed: int, grown: int) -> None:
     np.testing.assert_array_equal(top_n(users, index, 15).ids, expected.ids)
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    lots=st.lists(st.integers(1, 400), min_size=1, max_size=6),
+    n_first=st.sampled_from([0, 1, 15, 16, 300]),
+)
+def test_items_that_come_in_lots_rank_as_if_they_had_always_been_there(
+    seed: int, lots: list[int], n_first: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    items, users = factors(rng, n_first, 5, "skewed norms"), factors(rng, 6, 5, "normal")
+    bias = rng.normal(size=n_first).astype(np.float32)
+    index = ItemIndex(items, bias)
+    for n_new in lots:
+        new, new_bias = factors(rng, n_new + 1, 5, "skewed norms"), rng.normal(size=n_new + 1)
+        # One that is known moves with those that come.
+        rows = np.array([*range(len(items), len(items) + n_new), rng.integers(len(items) + 1)])
+        rows = rows if rows[-1] < len(items) else rows[:-1]
+        items = np.vstack([items, np.zeros((n_new, 5), np.float32)])
+        bias = np.concatenate([bias, np.zeros(n_new, np.float32)])
+        items[rows], bias[rows] = new[: len(rows)], new_bias[: len(rows)]
+        index.update(rows, new[: len(rows)], new_bias[: len(rows)])
+
+        expected = top_n(users, items, 15, bias=bias)
+        found = top_n(users, index, 15)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        assert found.scores.tobytes() == expected.scores.tobytes()
+
+
+def test_an_index_with_other_biases_is_a_view_that_does_not_change() -> None:
+    items = np.ones((20, 2), np.float32)
+    index = ItemIndex(items)
+    view = index.with_bias(np.arange(20.0))
+
+    with pytest.raises(InvalidInput, match="with_bias"):
+        view.update([1], [[2.0, 2.0]])
+
+    assert (index.bias == 0).all()
+    assert top_n(np.ones((1, 2)), view, 1).ids.tolist() == [[19]]
+
+
 def test_an_index_never_writes_to_the_callers_arrays() -> None:
     items, bias = np.ones((4, 2), np.float32), np.zeros(4, np.float32)
     index = ItemIndex(items, bias)
