@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -348,7 +348,7 @@ def show(rows: Iterator[tuple[str, list[Figures]]]) -> None:
         print(f"| {system} | {' | '.join(cells)} |", flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", choices=SHOPS, default=list(SHOPS))
@@ -356,7 +356,7 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=float, nargs="*", help="content weights to compare, on the training part"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     systems = SYSTEMS
     if options.weights:
         systems = {f"content_weight {w:g}": {"content_weight": w} for w in options.weights}

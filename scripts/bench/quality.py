@@ -1,8 +1,10 @@
-"""Tune on the training part of gowalla alone, train once, and print the quality on its test part.
+"""Print the quality of lists: of factors alone on gowalla, then of cold and warm items (`hybrid.py`).
 
-    scripts/bench/quality.py                                # search, train, test
+    scripts/bench/quality.py                                # search, train, test; then the tables
     scripts/bench/quality.py --candidates 12 --factors 256  # a shorter search
+    scripts/bench/quality.py --only hybrid                  # the tables alone
 
+For gowalla the objective is tuned on the training part alone, trained once, and tested.
 Protocol (LightGCN): rank all items but the user's training items; Recall@20 = hits / |test|;
 NDCG@20 with the ideal cut at min(20, |test|); means over users with test items. The search sees
 the training part only; the test part is read once, at the end.
@@ -14,6 +16,7 @@ import argparse
 import json
 from timeit import default_timer
 
+import hybrid
 from datasets import gowalla
 
 from recstream.core.als import ALS
@@ -40,14 +43,23 @@ def report(progress: Progress) -> None:
 
 
 def main() -> None:
-    """Search, train, test."""
+    """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, default=36)
     parser.add_argument("--factors", type=int, default=512)
     parser.add_argument("--iterations", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=("gowalla", "hybrid"))
     options = parser.parse_args()
+    if options.only != "hybrid":
+        of_factors(options)
+    if options.only != "gowalla":
+        hybrid.main([])
+
+
+def of_factors(options: argparse.Namespace) -> None:
+    """Search, train, test on gowalla."""
     train, test = gowalla()
     begun = default_timer()
     found = tune(
