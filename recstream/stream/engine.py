@@ -25,33 +25,30 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
-from typing import NamedTuple
 
 import msgspec
 
 from recstream.core import events as core_events
 from recstream.core.control import RulesTimeline
 from recstream.core.history import History, apply
-from recstream.core.history_rows import ListRow, changes, encode_row
+from recstream.core.history_rows import changes, encode_row
 from recstream.core.model import Generation
 from recstream.core.records import DeadLetter, DeltaAnnounced, ForgetRequested, Forgotten
-from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
-from recstream.errors import InvalidEvent
+from recstream.core.scoreboard import Scoreboard, is_asked
+from recstream.errors import InvalidEvent, LogFenced
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
+from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.metrics import (
-    ARM_ITEMS,
-    ARM_RECALL,
     EVENTS_INGESTED,
     FOLD_IN_DURATION,
     FRESHNESS,
     MODEL_GENERATION,
-    PREQUENTIAL_RECALL,
 )
-from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.stream.decode import dead_letter, decode
 from recstream.stream.forgetting import mark
+from recstream.stream.judging import Asked, judge
 from recstream.stream.partition import Cause, Known, PartitionState
 from recstream.stream.publish import Published, lists
 from recstream.stream.rules import adopt_document, control_records
@@ -69,13 +66,6 @@ LIVE_LAG = 2_000
 READ_RECORDS = 1_000
 
 _encode_json = msgspec.json.Encoder().encode
-
-
-class Asked(NamedTuple):
-    """An event that the user's list is judged by, and the history before it."""
-
-    before: History
-    event: core_events.Event
 
 
 class Status:
@@ -204,13 +194,18 @@ class Engine:
                 place = TopicPartition(INTERACTIONS, state.number)
                 return self._append([record], {place: state.next_offset})[0]
 
-            if adopt_document(
-                append,
-                timeline,
-                partition=number,
-                from_offset=state.next_offset,
-                now_ms=self._clock_ms(),
-            ):
+            try:
+                is_new = adopt_document(
+                    append,
+                    timeline,
+                    partition=number,
+                    from_offset=state.next_offset,
+                    now_ms=self._clock_ms(),
+                )
+            except LogFenced as error:
+                log.info("steering not adopted, another worker has the partition: %s", error)
+                continue
+            if is_new:
                 n_adopted += 1
                 for user in reversed(state.lately):
                     self._to_refresh[number, user] = None
@@ -303,29 +298,7 @@ class Engine:
             letters,
         )
         self._count(outcomes, letters)
-        self._judge(asked, listed)
-
-    def _judge(self, asked: list[Asked], listed: dict[str, ListRow]) -> None:
-        """Count how the lists that users had predicted what they did."""
-        scores = self.status.scores
-        for before, event in asked:
-            row = listed.get(before.user)
-            if row is None:
-                continue
-            if event.type == "impression":
-                scores.add_shown(n_shown(event), row.arm)
-                continue
-            scores.add(
-                rank_in(row.items, event.item),
-                generation=row.generation,
-                source=row.source,
-                is_cold=before.n_ids < COLD_EVENTS,
-                arm=row.arm,
-            )
-            if event.rec_id:
-                scores.add_clicked(row.arm)
-        if asked:
-            _tell_metrics(scores)
+        judge(asked, listed, self.status.scores)
 
     def _count(self, outcomes: Mapping[tuple[str, str], int], letters: list[DeadLetter]) -> None:
         self.status.events += sum(outcomes.values())
@@ -501,20 +474,6 @@ class Engine:
                 age_ms = max(0, now - each.appended_ts)
                 self.status.freshness_ms.append(age_ms)
                 FRESHNESS.labels("published").observe(age_ms / 1000.0)
-
-
-def _tell_metrics(scores: Scoreboard) -> None:
-    for name, score in scores.recent().items():
-        arm = name.removeprefix("arm:")
-        for cut, share in score.hits.items():
-            if name == "all":
-                PREQUENTIAL_RECALL.labels(cut).set(share)
-            elif arm != name:
-                ARM_RECALL.labels(arm, cut).set(share)
-    for name, clicks in scores.clicks().items():
-        if (arm := name.removeprefix("arm:")) != name:
-            ARM_ITEMS.labels(arm, "shown").set(clicks.shown)
-            ARM_ITEMS.labels(arm, "taken").set(clicks.clicked)
 
 
 def _misplaced(record: Record, event: core_events.Event, n_partitions: int) -> DeadLetter:

@@ -244,8 +244,6 @@ class Runner:
             try:
                 if await self._run(self.engine.follow_control):
                     self._work.set()
-            except LogFenced as error:
-                log.info("steering not adopted, another worker has the partition: %s", error)
             except LogError as error:
                 log.warning("control topic not followed, trying again: %s", error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from recstream.core.explaining import explain
 from recstream.core.records import Recommendations, RulesAdopted, SteeringSet
 from recstream.core.scoreboard import Scoreboard
+from recstream.errors import LogFenced
+from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import evaluate
 from recstream.replay.run import Plan, replay
@@ -209,3 +212,18 @@ def test_a_worker_that_starts_later_makes_the_lists_by_the_newest_document(
         steering=eventful.timeline.newest(0).steering or eventful.timeline.newest(1).steering,
     )  # fmt: skip
     assert told.rule == "hide" or told.verdict == "seen"
+
+
+def test_a_worker_adopts_nothing_for_a_partition_that_another_has_by_now(eventful: World) -> None:
+    def append(
+        records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
+    ) -> list[Position]:
+        if TopicPartition(INTERACTIONS, 0) in offsets:
+            raise LogFenced("partition 0 is another's")
+        return eventful.log.append(records, group="g", offsets=offsets)
+
+    engine = eventful.worker(append)
+
+    eventful.steer({"rules": [HIDE]}, engines=[engine])
+
+    assert [eventful.timeline.newest(at).set_at >= 0 for at in range(2)] == [False, True]
