@@ -248,7 +248,7 @@ def _nearest(
 
 @compiled
 def _cosine(
-    dense: Float64s, indptr: Int64s, indices: Int32s, values: Float32s, row: np.int64
+    dense: Float64s, indptr: Int64s, indices: Int32s, values: Float32s, row: int | np.int64
 ) -> np.float32:
     """Return the product of a row with the query, summed in the order of the features."""
     total = 0.0
