@@ -241,6 +241,10 @@ def _diversify(
             above = np.float64(scores[at]) - np.float64(scores[n_rows - 1])
             relevance[at] = (1.0 - strength) * (above / span)
     unit = _unit(rows[:n_rows], items) if by_taste else np.empty((0, n_rows), np.float32)
+    codes = np.empty((aspects.shape[0], n_rows), np.int32)
+    for a in range(aspects.shape[0]):
+        for at in range(n_rows):
+            codes[a, at] = aspects[a, rows[at]]
     alike = np.zeros(n_rows)
     is_chosen = np.zeros(n_rows, np.bool_)
     order = np.empty(n_chosen, np.int64)
@@ -254,14 +258,13 @@ def _diversify(
         order[place] = newest
         taste[:] = np.float32(0.0)
         for k in range(unit.shape[0]):
-            mine = unit[k, newest]
+            line, mine = unit[k], unit[k, newest]
             for at in range(n_rows):
-                taste[at] += mine * unit[k, at]
+                taste[at] += mine * line[at]
         for at in range(n_rows):
             likeness = max(0.0, np.float64(taste[at]))
-            for a in range(aspects.shape[0]):
-                code = aspects[a, rows[at]]
-                likeness += code != 0 and code == aspects[a, rows[newest]]
+            for a in range(codes.shape[0]):
+                likeness += codes[a, at] != 0 and codes[a, at] == codes[a, newest]
             alike[at] = max(alike[at], likeness / n_aspects)
     all_rows, all_scores = rows[:n_rows].copy(), scores[:n_rows].copy()
     for place in range(n_chosen):

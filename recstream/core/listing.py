@@ -157,7 +157,8 @@ def _rank(
     )
     lists = blended.lists
     pinned: NDArray[np.bool_] = np.zeros((len(histories), len(way.pins)), np.bool_)
-    if is_shaped or way.pins or len(resting[1]):
+    has_room = len(resting[1]) > 0 and bool((lists.rows[:, -1] < 0).any())
+    if is_shaped or way.pins or has_room:
         seen_at = seen.indptr.astype(np.int64), seen.indices
         shape = _shape(way, length)
         lists, pinned = arrange(blended, shape, factors, items, seen=seen_at, resting=resting)

@@ -6,7 +6,7 @@ python scripts/bench/steering.py
 
 100,000 items with 64 factors in 400 groups, popular ones longer; histories of 20 items from a few
 groups; batches of 256 users on one core, from `History` to ranked rows. The ways take turns; the
-median of rounds counts. The limit is 1.2 times the plain fold-in and top 20.
+best round counts, the median stands beside it: other processes make rounds slower, never faster.
 """
 
 from __future__ import annotations
@@ -172,9 +172,10 @@ def main() -> None:
             work()
             if at:
                 taken[name].append((time.perf_counter() - begun) * 1e6 / BATCH)
-    plain = float(np.median(taken["plain"]))
+    plain = min(taken["plain"])
     for name, each in taken.items():
-        print(f"{name:28} {np.median(each):7.1f} µs a user  {np.median(each) / plain:5.2f}")
+        best, middle = min(each), float(np.median(each))
+        print(f"{name:28} {best:7.1f} µs a user  {best / plain:5.2f}  (median {middle:.1f})")
     print(
         f"a document on a new generation: {compiled_ms:.0f} ms; with its facts known: {again_ms:.1f} ms"
     )
