@@ -234,7 +234,11 @@ def _resting(
         after, rows = arm.rotation.after, generation.rows
         for at, history in enumerate(histories, start=1):
             found += sorted(
-                [rows[item] for item, count in history.shown if count >= after and item in rows]
+                [
+                    place
+                    for item, count in history.shown
+                    if count >= after and (place := rows.get(item)) is not None
+                ]
             )
             indptr[at] = len(found)
     return indptr, np.array(found, np.int32)
