@@ -118,6 +118,11 @@ class Announcer:
         )
         self.tell("done", generation.number, seconds=seconds)
 
+    def rejected(self, number: int, judgement: Judgement, seconds: float) -> None:
+        """Tell that a candidate is not to serve."""
+        log.warning("model not adopted generation=%d reason=%s", number, judgement.reason)
+        self.tell("rejected", number, seconds=seconds, detail=judgement.reason)
+
     def delta(self, delta: DeltaAnnounced) -> None:
         """Tell which items moved."""
         self._lease.append([NewRecord(MODELS, b"delta", _encode(delta))])

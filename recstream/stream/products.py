@@ -74,6 +74,24 @@ class Products:
         found = list(takewhile(lambda each: each[1] >= offset, newest_first))
         return dict(reversed(found))
 
+    def told(self, stored: int, moved: int) -> tuple[dict[str, Item], dict[str, int]]:
+        """Return what deltas told, and what they did not, of a generation's products.
+
+        Parameters
+        ----------
+        stored, moved : int
+            Offsets that the generation knows of as its artifact has it, and as its deltas moved it.
+
+        Returns
+        -------
+        told : dict of str to Item
+        untold : dict of str to int
+            As `since` has them.
+        """
+        untold = self.since(moved)
+        names = self.since(stored).keys() - untold.keys()
+        return {name: self.items[name] for name in names if name in self.items}, untold
+
 
 def _letter(record: Record, error: InvalidInput) -> DeadLetter:
     shown = (record.value or b"").decode(errors="replace")

@@ -218,7 +218,7 @@ class Trainer:
         letters = list(self._letters)
         if not letters:
             return
-        log.warning("catalogue records passed over n=%d last=%s", len(letters), letters[-1].detail)
+        log.warning("catalogue records passed over n=%d: %s", len(letters), letters[-1].detail)
         self._log.append([NewRecord(DEAD_LETTERS, None, _encode(each), 0) for each in letters])
         self._letters.clear()
         for letter in letters:
@@ -267,19 +267,13 @@ class Trainer:
         trained, unknown = resume(moved, snapshot)
         self._deltas = Deltas(trained)
         self._deltas.touch(unknown.users, unknown.touches)
-        self._go_on_with_products(self._deltas, stored, moved)
+        told, untold = self._products.told(stored.catalogue_offset, moved.catalogue_offset)
+        self._deltas.knew(told)
+        self._deltas.change(untold, self._products.items, again=True)
         if stored.offsets == snapshot.offsets:
             self._schedule.trained(snapshot.n_events, len(stored.details))
         n_users = announcement(self._log, stored.number).n_users
         self._requests.resume(stored.offsets, n_users, snapshot)
-
-    def _go_on_with_products(self, deltas: Deltas, stored: Generation, moved: Generation) -> None:
-        """Let new deltas know what earlier ones told of products, and what is still to tell."""
-        products = self._products
-        untold = products.since(moved.catalogue_offset)
-        told = products.since(stored.catalogue_offset).keys() - untold.keys()
-        deltas.knew({name: products.items[name] for name in told if name in products.items})
-        deltas.change(untold, products.items, again=True)
 
     # Training
 
@@ -338,10 +332,7 @@ class Trainer:
                     judgement=judgement,
                 )
             else:
-                log.warning("model not adopted generation=%d reason=%s", number, judgement.reason)
-                self._announcer.tell(
-                    "rejected", number, seconds=candidate.seconds, detail=judgement.reason
-                )
+                self._announcer.rejected(number, judgement, candidate.seconds)
         except LogError:
             raise
         except Exception as error:  # the serving generation goes on; the next training may do
