@@ -1,7 +1,6 @@
 """Beside the flow, compiled: the place of each event's item when a stream is replayed, then the event counts.
 
-`recstream.core.prequential` says what is replayed and by which score. Numba's cache does not notice when
-a kernel that is called from here changes in its own module: change this file too, or empty the cache.
+`recstream.core.prequential` says what is replayed and by which score.
 """
 
 from __future__ import annotations

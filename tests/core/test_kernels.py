@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from als_cases import CASES, OBJECTIVES, solve_users
 
 from recstream.core import reference
 from recstream.core.kernels.cholesky import clear, solve_lanes
-from recstream.core.kernels.jit import compiled
+from recstream.core.kernels.exact import solve_dual
+from recstream.core.kernels.gradients import improve
+from recstream.core.kernels.jit import compiled, stamp_all
+from recstream.core.kernels.nearness import put_all
 from recstream.core.kernels.pool import Pool, pool
 from recstream.core.kernels.vector import HAS_AVX2, LANES
 from recstream.errors import InvalidInput
@@ -145,6 +150,35 @@ def test_a_kernel_without_a_place_for_its_cache_still_runs():
     exec("def twice(x):\n    return 2 * x\n", names)  # noqa: S102  (source that no file holds)
 
     assert compiled(names["twice"])(21) == 42
+
+
+def test_kept_code_is_fresh_only_while_all_kernels_are_as_they_were(tmp_path):
+    """A kernel is compiled into those that call it, in whatever file they are."""
+    path = tmp_path / "kernel_of_a_test.py"
+    path.write_text("def twice(x):\n    return 2 * x\n")
+
+    def hits(sources: bytes) -> int:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        kernel = numba.njit(module.twice, cache=True)
+        stamp_all(kernel, sources)
+        assert kernel(21) == 42
+        return sum(kernel.stats.cache_hits.values())
+
+    assert hits(b"one") == 0
+    assert hits(b"one") == 1
+    assert hits(b"another") == 0
+
+
+def test_all_kernels_are_kept_under_one_stamp():
+    stamps = {
+        kernel._cache._cache_file._source_stamp[1] for kernel in (solve_dual, improve, put_all)
+    }
+
+    assert len(stamps) == 1
 
 
 def test_an_error_in_a_task_comes_out_of_the_pool():

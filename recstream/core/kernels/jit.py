@@ -7,13 +7,18 @@ several Python threads at once and the number of threads is bounded by an argume
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from importlib import resources
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_PACKAGES = ("recstream.core", "recstream.core.kernels", "recstream.core.ranking")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -22,9 +27,34 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     Numba looks for a place in this order: ``NUMBA_CACHE_DIR``, ``__pycache__`` beside the
     source, the user's cache directory. Where none can be written it refuses; then the kernel is
     compiled anew by every process.
+
+    Numba by itself takes kept code for fresh while the kernel's own file is unchanged, though
+    kernels of other files are compiled into it. Here it is fresh while all of them are.
     """
     try:
         kernel = numba.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:
         kernel = numba.njit(function, nogil=True, error_model="numpy")
+    else:
+        stamp_all(kernel)
     return cast("Callable[P, R]", kernel)
+
+
+def stamp_all(kernel: Any, sources: bytes | None = None) -> None:
+    """Bind a kernel's cache to the sources of all kernels; by default, as they are installed."""
+    file = kernel._cache._cache_file  # noqa: SLF001 - numba has no public way
+    file._source_stamp = (file._source_stamp, _sources() if sources is None else sources)  # noqa: SLF001
+
+
+@functools.cache
+def _sources() -> bytes:
+    """Return the digest of every module that may hold kernels."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for package in _PACKAGES:
+        for file in sorted(resources.files(package).iterdir(), key=lambda each: each.name):
+            if not file.name.endswith(".py"):
+                continue
+            content = file.read_bytes()
+            if b"@compiled" in content or b"@intrinsic" in content:
+                hasher.update(b"%d %b" % (len(content), content))
+    return hasher.digest()
