@@ -20,7 +20,9 @@ from recstream.errors import InvalidInput
 __all__ = ["FeatureIndex"]
 
 LOOSE = 1_024
-"""Rows beside the postings before they are packed again; beyond it, an eighth of all rows."""
+"""Rows beside the postings before they are packed again; beyond it, a part of all rows."""
+LOOSE_PART = 32
+"""One row in so many may lie beside the postings: packing 100,000 rows takes a quarter of a second."""
 EQUAL = np.float32(1e-3)
 """Cosines within this part of each other are equally near."""
 ROUNDING = 1.003
@@ -83,7 +85,7 @@ class FeatureIndex:
             self._loose[row] = None
             if row < self._packed:
                 self._stale[row] = True
-        if len(self._loose) > max(LOOSE, len(self._rows) // 8):
+        if len(self._loose) > max(LOOSE, len(self._rows) // LOOSE_PART):
             self._pack()
 
     def features(self, rows: Int32s | Int64s) -> sparse.csr_matrix:

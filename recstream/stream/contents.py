@@ -20,6 +20,7 @@ from recstream.core.records import Item
 from recstream.errors import ArtifactCorrupt
 
 _CHUNK = 512
+_LIVE_CHUNK = 100
 _FEATURES = ("indptr", "indices", "data")
 
 
@@ -151,9 +152,12 @@ class LiveContents:
     ----------
     contents : Contents
         Of the generation.
+    threads : int
+        That look for neighbours.
     """
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: Contents, *, threads: int = 1) -> None:
+        self._threads = threads
         self.model = contents.model
         self._index = contents.indexed()
 
@@ -188,4 +192,15 @@ class LiveContents:
         self, rows: NDArray[np.int32], features: sparse.csr_matrix
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the items nearest to each, itself left out."""
-        return self.model.similar(features, self._index, WIDTH, exclude=rows)
+        near = np.full((len(rows), WIDTH), -1, np.int32)
+        weights = np.zeros((len(rows), WIDTH), np.float32)
+
+        def fill(first: int) -> None:
+            part = slice(first, min(first + _LIVE_CHUNK, len(rows)))
+            near[part], weights[part] = self.model.similar(
+                features[part], self._index, WIDTH, exclude=rows[part]
+            )
+
+        with pool(self._threads) as workers:
+            workers.run(fill, range(0, len(rows), _LIVE_CHUNK))
+        return near, weights

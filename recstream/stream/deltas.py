@@ -7,6 +7,7 @@ count in one row of numbers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -69,7 +70,10 @@ class Deltas:
         if trained.model is not None and trained.model.user_factors is not None:
             self._user_factors = trained.model.user_factors.copy()
             self._user_counts = counts_of(trained.matrix)
-        self._contents = None if trained.contents is None else LiveContents(trained.contents)
+        self._contents = None
+        if trained.contents is not None:
+            threads = int(generation.hyperparameters["threads"]) or os.cpu_count() or 1
+            self._contents = LiveContents(trained.contents, threads=threads)
         self._details = dict(generation.details)
         gone = np.flatnonzero(generation.withdrawn).tolist()
         self._withdrawn = {generation.items[at] for at in gone}
