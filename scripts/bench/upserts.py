@@ -240,8 +240,9 @@ def main() -> None:
             def trained() -> dict[str, Any]:
                 told = fetch(f"{url}/v1/pipeline")
                 serving = {each["generation"] for each in told["workers"]}
-                is_ready = told.get("generation", 0) >= 1 and serving == {told["generation"]}
-                return told["model"] if is_ready else {}
+                is_ready = serving == {told.get("generation")} and told.get("lag", 0) == 0
+                # The first ones know products alone: events were not folded yet.
+                return told["model"] if is_ready and told["model"]["n_users"] >= N_USERS else {}
 
             model = wait_for(trained, deadline_s=READY_S)
             ready_s = time.perf_counter() - begun
