@@ -307,24 +307,25 @@ async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
 
 
 class Worker:
-    """A worker in a process of its own."""
+    """A worker in a process of its own. What it says goes into a file: a full pipe would stop it."""
 
     def __init__(self, url: str, datadir: Path, kind: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("faust_apps.py"), url, datadir, kind],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._said = datadir.with_suffix(".err")
+        with self._said.open("w") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, Path(__file__).with_name("faust_apps.py"), url, datadir, kind],
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
 
     def stop(self) -> None:
         self.process.terminate()
-        _, errors = self.process.communicate(timeout=DEADLINE_S)
-        assert self.process.returncode == 0, errors
+        self.process.wait(timeout=DEADLINE_S)
+        assert self.process.returncode == 0, self._said.read_text()
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate(timeout=DEADLINE_S)
+        self.process.wait(timeout=DEADLINE_S)
 
 
 def owners(log: EmbeddedLog) -> Counter[str]:
