@@ -38,8 +38,8 @@ __all__ = [
 ]
 
 FORMAT = "recstream-content-1"
-CONTENT_WEIGHT = 2.0
-"""Worth of content neighbours beside factors, in units of a typical score; see docs/hybrid.md."""
+CONTENT_WEIGHT = 2.5
+"""Worth of content neighbours beside factors, in units of a typical score and of `recstream.core.worth.content_unit`."""
 MAX_TERMS = 20_000
 """Tokens of each kind that a vocabulary holds, the most frequent ones."""
 OTHERS = 1 << 16

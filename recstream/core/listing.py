@@ -219,7 +219,7 @@ def _near(matrix: sparse.csr_matrix, generation: Generation, arm: Arm) -> Near:
     )
     return Near(
         indptr, columns, speaking,
-        content[0].rows, content[0].weights, content[1],
+        content[0].rows, content[0].weights, content[1], generation.content_worth,
         behaviour[0].rows, behaviour[0].weights, behaviour[1],
     )  # fmt: skip
 
@@ -332,6 +332,8 @@ def parts_of(seen: Row, generation: Generation, arm: Arm | None, rows: NDArray[n
         speaking = strengths(columns, weights) if tables else weights
         for name, (table, gain) in tables.items():
             by_table[name] = parts(columns, speaking, table, gain, rows)
+        if len(worth := generation.content_worth):
+            by_table["content"] *= worth[rows].astype(np.float64)[:, None]
         if generation.model is not None and blending.factors > 0.0:
             told = generation.model.explain_list(stack([seen], generation.n_items), rows)
             factors = blending.factors * told.shares

@@ -23,6 +23,7 @@ from recstream.core.growth import Growing
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.ranking import ItemIndex
 from recstream.core.records import DeltaAnnounced, Item
+from recstream.core.worth import worth
 from recstream.errors import ArtifactCorrupt, InvalidInput, ModelMismatch
 
 __all__ = ["FORMAT", "Generation", "details_of", "digest"]
@@ -123,6 +124,8 @@ class Generation:
         self._listable = Growing(~withdrawn)
         self._n_withdrawn = int(withdrawn.sum())
         self._is_shared = True
+        counts = np.empty(0, np.int64) if model is None else model.item_counts
+        self._worth = Growing(self._worth_of(counts))
         self._facts: Facts | None = None
         self.steered: dict[bytes, Any] = {}
         factors = np.zeros((len(items), 1), np.float32) if model is None else model.item_factors
@@ -163,9 +166,23 @@ class Generation:
         return self._facts
 
     def gain(self, name: str) -> float:
-        """Return what a neighbour term's weight is worth in scores: ``content``, ``behaviour``."""
+        """Return what a neighbour term's weight is worth in scores: ``content``, ``behaviour``.
+
+        Content's is that of items with many events; see `content_worth` for the others.
+        """
         used = self.hyperparameters
-        return float(used.get(f"{name}_weight", 0.0)) * float(used.get("popularity_unit", 1.0))
+        unit = float(used.get("popularity_unit", 1.0))
+        return float(used.get(f"{name}_weight", 0.0)) * float(used.get(f"{name}_unit", 1.0)) * unit
+
+    @property
+    def content_worth(self) -> NDArray[np.float32]:
+        """What content adds to each item is multiplied by this; empty without factors, where it is 1."""
+        rows: NDArray[np.float32] = self._worth.rows
+        return rows
+
+    def _worth_of(self, counts: NDArray[Any]) -> NDArray[np.float32]:
+        """Return what content is worth to items of so many entries."""
+        return worth(counts, float(self.hyperparameters.get("newcomer_content", 0.0)))
 
     def apply_delta(self, delta: DeltaAnnounced) -> bool:
         """Move the items a delta names; False if it was applied before.
@@ -206,6 +223,8 @@ class Generation:
         self.own()
         if self.model is not None:
             self.model.put_items(rows, values.factors, counts=values.counts.astype(np.int64))
+            self._worth.grow(n_items)
+            self._worth.rows[rows] = self._worth_of(values.counts)
         factors = values.factors if self.model is not None else np.zeros((len(rows), 1), np.float32)
         self.index.update(rows, factors, values.bias)
         for item in new:

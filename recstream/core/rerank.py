@@ -3,7 +3,7 @@
 A batch is worked on user by user: a user's bits do not depend on the others.
 """
 
-# ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
+# ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ class Lists(NamedTuple):
 class Near(NamedTuple):
     """The users' entries as they speak through two neighbour tables.
 
-    User u has the places ``indptr[u]:indptr[u + 1]``. Tables are (m, WIDTH), -1 for none; a table with gain 0 is not looked at.
+    User u has the places ``indptr[u]:indptr[u + 1]``. Tables are (m, WIDTH), -1 for none; a table with
+    gain 0 is not looked at. What the first one adds to an item is multiplied by the item's ``worth``;
+    an empty ``worth`` is 1 for all.
     """
 
     indptr: Int64s
@@ -56,6 +58,7 @@ class Near(NamedTuple):
     rows: Int32s
     weights: Float32s
     gain: float
+    worth: Float32s
     more_rows: Int32s
     more_weights: Float32s
     more_gain: float
@@ -222,6 +225,14 @@ def _gather(
 
 
 @compiled
+def _scale(keys: Int32s, totals: Float64s, used: Int32s, n_used: int, worth: Float32s) -> None:
+    """Multiply what items were given by what it is worth to each."""
+    if len(worth):
+        for at in range(n_used):
+            totals[used[at]] *= np.float64(worth[keys[used[at]]])
+
+
+@compiled
 def _blend(
     near_indptr: Int64s,
     columns: Int32s,
@@ -229,6 +240,7 @@ def _blend(
     near_rows: Int32s,
     near_weights: Float32s,
     gain: float,
+    worth: Float32s,
     more_rows: Int32s,
     more_weights: Float32s,
     more_gain: float,
@@ -265,6 +277,7 @@ def _blend(
                 columns[own], strengths[own], near_rows, near_weights, gain, keys, totals, used,
                 n_used,
             )  # fmt: skip
+            _scale(keys, totals, used, n_used, worth)
         if more_gain > 0.0:
             n_used = _gather(
                 columns[own], strengths[own], more_rows, more_weights, more_gain, keys, totals,

@@ -23,6 +23,7 @@ from recstream.core.model import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
 from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity
+from recstream.core.worth import NEWCOMER_CONTENT, content_unit
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.stream.contents import Contents
@@ -39,6 +40,8 @@ _OURS = frozenset(
     {
         "content",
         "content_weight",
+        "content_unit",
+        "newcomer_content",
         "behaviour_weight",
         "popularity_weight",
         "popularity_unit",
@@ -115,6 +118,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         if settings.popularity_weight is not None
         else DEFAULT_POPULARITY_WEIGHT,
         "content_weight": CONTENT_WEIGHT,
+        "newcomer_content": NEWCOMER_CONTENT,
         "behaviour_weight": BEHAVIOUR_WEIGHT,
         "content": True,
         "hold_out": True,
@@ -199,6 +203,13 @@ def train(
     if model is not None and contents is not None:
         model = _drawn(model, matrix, contents, threads)
     used["popularity_unit"] = 1.0 if model is None else typical_score(model, matrix)
+    behaviour = behaviour_of(*found.entries, len(items), threads=threads)
+    used["content_unit"] = 1.0
+    if model is not None and near is not None:
+        weight = float(used["behaviour_weight"])
+        used["content_unit"] = content_unit(
+            model, matrix, near, behaviour, weight, used["popularity_unit"]
+        )
     generation = Generation(
         number=number,
         parent=None if parent is None else parent.number,
@@ -211,7 +222,7 @@ def train(
         details=facts.details,
         withdrawn=facts.withdrawn,
         content=near,
-        behaviour=behaviour_of(*found.entries, len(items), threads=threads),
+        behaviour=behaviour,
         content_arrays=None if contents is None else contents.arrays(),
         catalogue_offset=snapshot.catalogue_offset,
     )

@@ -85,6 +85,7 @@ def shop(n_items: int, *, with_neighbours: bool, is_flat: bool) -> Generation:
         hyperparameters={
             "popularity_unit": 0.3,
             "content_weight": weight,
+            "newcomer_content": 2.2,
             "behaviour_weight": weight,
         },
         seed=0,

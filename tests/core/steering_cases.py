@@ -62,6 +62,8 @@ def shop(*, factors: bool = True, n_items: int = N_ITEMS, seed: int = 3) -> Gene
             "popularity_unit": UNIT,
             "content_weight": 0.4,
             "behaviour_weight": 0.7,
+            "content_unit": 1.25,
+            "newcomer_content": 2.0,
         },
         seed=0,
         items=[f"i{at}" for at in range(n_items)],
@@ -106,7 +108,7 @@ def named(rule: Exclude | Only | Boost, item: Item) -> bool:
     return where.items is None or item.item in where.items
 
 
-def expected(  # noqa: C901 - the documentation's words in one place
+def expected(  # noqa: C901, PLR0912 - the documentation's words in one place
     each: History, generation: Generation, n: int, arm: Arm
 ) -> list[tuple[int, float]]:
     """Return a list made item by item, in plain Python, with the words of the documentation."""
@@ -131,14 +133,17 @@ def expected(  # noqa: C901 - the documentation's words in one place
     base = scores_of(user, items, np.zeros_like(everything), everything, bias)
     more = np.zeros(generation.n_items)
     speaking = strengths(columns, weights)
-    for near, gain in (
-        (generation.content, blend.content * 0.4 * UNIT),
-        (generation.behaviour, blend.behaviour * 0.7 * UNIT),
+    worth = np.ones(generation.n_items)
+    if model is not None:
+        worth += 2.0 / (1.0 + model.item_counts)
+    for near, gains in (
+        (generation.content, blend.content * 0.4 * 1.25 * UNIT * worth),
+        (generation.behaviour, blend.behaviour * 0.7 * UNIT * np.ones(generation.n_items)),
     ):
         for column, strength in zip(columns.tolist(), speaking.tolist(), strict=True):
             for place in range(WIDTH):
-                if near.rows[column, place] >= 0:
-                    more[near.rows[column, place]] += gain * strength * near.weights[column, place]
+                if (at := near.rows[column, place]) >= 0:
+                    more[at] += gains[at] * strength * near.weights[column, place]
     scores = (base.astype(np.float64) + more).astype(np.float32)
     allowed = [
         at

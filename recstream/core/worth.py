@@ -1,0 +1,88 @@
+"""Steps 5 and 8 of the flow: what being alike is worth to an item, by the shop and by the item's events.
+
+Content neighbours add ``w_c σ g(n_i) Σ_j v_j C[j, i]`` to the score of an item with n_i entries.
+``σ`` is learned with the generation: by how much factors and behaviour favour what is alike
+(`content_unit`). ``g`` is large for an item without events, whose behaviour neighbours and own factors
+are missing, and falls to 1 (`worth`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from recstream.core.als_model import ALSModel
+from recstream.core.content import trust
+from recstream.core.kernels.arrays import Float32s, Int64s
+from recstream.core.neighbours import Neighbours, gather, strengths
+
+__all__ = ["NEWCOMER_CONTENT", "content_unit", "worth"]
+
+NEWCOMER_CONTENT = 2.2
+"""What content is worth beyond its usual worth to an item without events; see docs/hybrid.md."""
+MAX_USERS = 1_000
+_LEAST, _MOST = 0.1, 3.0
+_DOUBT = 1.0
+_DIGITS = 3
+
+
+def worth(counts: Int64s, extra: float) -> Float32s:
+    """Return what content is worth to items of so many entries, beside items of many.
+
+    >>> worth(np.array([0, 1, 9]), 2.0)
+    array([3. , 2. , 1.2], dtype=float32)
+    """
+    return (1.0 + extra / (1.0 + np.asarray(counts, np.float64))).astype(np.float32)
+
+
+def content_unit(
+    model: ALSModel,
+    matrix: sparse.csr_matrix,
+    content: Neighbours,
+    behaviour: Neighbours,
+    behaviour_weight: float,
+    unit: float,
+) -> float:
+    """Return σ: the slope of what factors and behaviour give an item, over how alike it is.
+
+    Least squares through the origin over users and the items near their histories that they lack,
+    ``Σ t c s / Σ t c²``: c is ``Σ_j v_j C[j, i]``, s the score without popularity, less what the mean item
+    has, in typical scores; t trusts items with many entries. It is drawn to 1 where there is little to
+    look at, rounded, and from 0.1 to 3. At most `MAX_USERS` users are looked at, evenly chosen.
+
+    Parameters
+    ----------
+    model : ALSModel
+        With user factors.
+    matrix : (n_users, n_items) csr
+        What users have.
+    content, behaviour : Neighbours
+    behaviour_weight : float
+        In typical scores.
+    unit : float
+        The typical score.
+    """
+    counts = model.item_counts
+    if model.user_factors is None or not counts.any():
+        return 1.0
+    trusted = trust(counts)
+    mean = model.item_factors[counts > 0].mean(axis=0, dtype=np.float64)
+    above = below = _DOUBT
+    for user in range(0, matrix.shape[0], -(-matrix.shape[0] // MAX_USERS)):
+        own = slice(matrix.indptr[user], matrix.indptr[user + 1])
+        columns = matrix.indices[own].astype(np.int32)
+        v = strengths(columns, matrix.data[own].astype(np.float32))
+        rows, alike = gather(columns, v, [(content, 1.0)])
+        fresh = ~np.isin(rows, columns) & (trusted[rows] > 0.0)
+        rows, alike = rows[fresh], alike[fresh]
+        if not len(rows):
+            continue
+        taste = model.user_factors[user].astype(np.float64)
+        score = ((model.item_factors[rows] - mean) * taste).sum(axis=1) / unit
+        near = gather(columns, v, [(behaviour, behaviour_weight)])
+        if len(near.rows):
+            place = np.minimum(np.searchsorted(near.rows, rows), len(near.rows) - 1)
+            score += np.where(near.rows[place] == rows, near.total[place], 0.0)
+        above += float((trusted[rows] * alike * score).sum())
+        below += float((trusted[rows] * alike * alike).sum())
+    return round(min(max(above / below, _LEAST), _MOST), _DIGITS)
