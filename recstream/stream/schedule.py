@@ -11,6 +11,8 @@ MIN_PRODUCTS = 50
 """Products from which on a catalogue that doubled is worth a training."""
 QUIET_S = 0.7
 PATIENCE_S = 4.0
+PRODUCTS_QUIET_S = 5.0
+PRODUCTS_PATIENCE_S = 60.0
 
 
 class Schedule:
@@ -36,7 +38,7 @@ class Schedule:
         self._n_products = 0
         self._trained_at = clock()
         self._moved_at = clock()
-        self._waiting_since: float | None = None
+        self._waiting_since: dict[float, float] = {}
 
     def moved(self) -> None:
         """Note that events or products came."""
@@ -47,17 +49,19 @@ class Schedule:
         self._n_trained = n_events
         self._n_products = n_products
         self._trained_at = self._clock()
-        self._waiting_since = None
+        self._waiting_since = {}
 
     def is_due(self, n_events: int, n_products: int = 0) -> bool:
         """Return whether to train now that there are so many events and products."""
-        is_grown = n_products >= max(MIN_PRODUCTS, 2 * self._n_products)
         now = self._clock()
-        if not is_grown and not self._has_enough(n_events, now):
+        if self._has_enough(n_events, now):
+            quiet_s, patience_s = QUIET_S, PATIENCE_S
+        elif n_products >= max(MIN_PRODUCTS, 2 * self._n_products):
+            quiet_s, patience_s = PRODUCTS_QUIET_S, PRODUCTS_PATIENCE_S
+        else:
             return False
-        if self._waiting_since is None:
-            self._waiting_since = now
-        return now - self._moved_at >= QUIET_S or now - self._waiting_since >= PATIENCE_S
+        since = self._waiting_since.setdefault(patience_s, now)
+        return now - self._moved_at >= quiet_s or now - since >= patience_s
 
     def _has_enough(self, n_events: int, now: float) -> bool:
         new = n_events - self._n_trained

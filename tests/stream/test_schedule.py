@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from recstream.settings import Settings
-from recstream.stream.schedule import PATIENCE_S, QUIET_S, Schedule
+from recstream.stream.schedule import (
+    PATIENCE_S,
+    PRODUCTS_PATIENCE_S,
+    PRODUCTS_QUIET_S,
+    QUIET_S,
+    Schedule,
+)
 
 SETTINGS = Settings(train_min_events=100, train_every_events=1000, train_every_s=600.0)
 
@@ -70,3 +76,34 @@ def test_a_training_waits_for_a_pause_but_not_for_ever(schedule, clock):
     clock.now += 0.2
 
     assert schedule.is_due(300)
+
+
+def test_products_alone_are_trained_on_when_they_have_doubled_and_no_events_follow(schedule, clock):
+    schedule.trained(0, 60)
+    schedule.moved()
+    clock.now += PRODUCTS_QUIET_S
+
+    assert not schedule.is_due(0, 119)
+    assert schedule.is_due(0, 120)
+
+
+def test_products_wait_longer_than_events_for_what_is_still_coming(schedule, clock):
+    for _ in range(10):
+        schedule.moved()
+        clock.now += PRODUCTS_QUIET_S - 0.1
+        assert not schedule.is_due(99, 480)
+
+    schedule.moved()
+    assert not schedule.is_due(100, 480)
+    clock.now += QUIET_S
+
+    assert schedule.is_due(100, 480)
+
+
+def test_products_that_never_pause_are_trained_on_in_the_end(schedule, clock):
+    schedule.moved()
+    assert not schedule.is_due(0, 480)
+    clock.now += PRODUCTS_PATIENCE_S
+    schedule.moved()
+
+    assert schedule.is_due(0, 480)
