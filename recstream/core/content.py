@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 FORMAT = "recstream-content-1"
-CONTENT_WEIGHT = 2.5
+CONTENT_WEIGHT = 3.0
 """Worth of content neighbours beside factors, in units of a typical score and of `recstream.core.worth.content_unit`."""
 MAX_TERMS = 20_000
 """Tokens of each kind that a vocabulary holds, the most frequent ones."""

@@ -18,7 +18,7 @@ from recstream.core.neighbours import Neighbours, gather, strengths
 
 __all__ = ["NEWCOMER_CONTENT", "content_unit", "worth"]
 
-NEWCOMER_CONTENT = 2.2
+NEWCOMER_CONTENT = 1.7
 """What content is worth beyond its usual worth to an item without events; see docs/hybrid.md."""
 MAX_USERS = 1_000
 _LEAST, _MOST = 0.1, 3.0
@@ -45,10 +45,11 @@ def content_unit(
 ) -> float:
     """Return σ: the slope of what factors and behaviour give an item, over how alike it is.
 
-    Least squares through the origin over users and the items near their histories that they lack,
-    ``Σ t c s / Σ t c²``: c is ``Σ_j v_j C[j, i]``, s the score without popularity, less what the mean item
-    has, in typical scores; t trusts items with many entries. It is drawn to 1 where there is little to
-    look at, rounded, and from 0.1 to 3. At most `MAX_USERS` users are looked at, evenly chosen.
+    Least squares over users and the items near their histories that they lack, each user with a level
+    of their own: ``Σ t (c - c̄_u) s / Σ t (c - c̄_u)²``. c is ``Σ_j v_j C[j, i]``, s the score without
+    popularity in typical scores, t trusts items with many entries. It is drawn to 1 where there is
+    little to look at, rounded, and from 0.1 to 3. At most `MAX_USERS` users are looked at, evenly
+    chosen.
 
     Parameters
     ----------
@@ -66,7 +67,6 @@ def content_unit(
     if model.user_factors is None or not counts.any():
         return 1.0
     trusted = trust(counts)
-    mean = model.item_factors[counts > 0].mean(axis=0, dtype=np.float64)
     above = below = _DOUBT
     for user in range(0, matrix.shape[0], -(-matrix.shape[0] // MAX_USERS)):
         own = slice(matrix.indptr[user], matrix.indptr[user + 1])
@@ -78,11 +78,13 @@ def content_unit(
         if not len(rows):
             continue
         taste = model.user_factors[user].astype(np.float64)
-        score = ((model.item_factors[rows] - mean) * taste).sum(axis=1) / unit
+        score = (model.item_factors[rows] * taste).sum(axis=1) / unit
         near = gather(columns, v, [(behaviour, behaviour_weight)])
         if len(near.rows):
             place = np.minimum(np.searchsorted(near.rows, rows), len(near.rows) - 1)
             score += np.where(near.rows[place] == rows, near.total[place], 0.0)
-        above += float((trusted[rows] * alike * score).sum())
-        below += float((trusted[rows] * alike * alike).sum())
+        weight = trusted[rows]
+        beyond = alike - float((weight * alike).sum() / weight.sum())
+        above += float((weight * beyond * score).sum())
+        below += float((weight * beyond * beyond).sum())
     return round(min(max(above / below, _LEAST), _MOST), _DIGITS)
