@@ -165,15 +165,19 @@ class LiveContents:
         """Return the features of items as they are now; a row depends on its item alone."""
         return self.model.features(items)
 
-    def alike(self, row: int, features: sparse.csr_matrix, at: int) -> bool:
-        """Return whether an item has the features that a row of a matrix holds."""
-        if row >= len(self._index):
-            return False
-        old = self._index.features(np.array([row]))
-        part = slice(features.indptr[at], features.indptr[at + 1])
-        return np.array_equal(old.indices, features.indices[part]) and np.array_equal(
-            old.data, features.data[part]
-        )
+    def differ(self, rows: Sequence[int], features: sparse.csr_matrix) -> list[bool]:
+        """Return which items have other features than a matrix holds of them; -1 is a new item."""
+        differ = [not 0 <= row < len(self._index) for row in rows]
+        known = [at for at, is_new in enumerate(differ) if not is_new]
+        old = self._index.features(np.array([rows[at] for at in known], np.int64))
+        for place, at in enumerate(known):
+            before = slice(old.indptr[place], old.indptr[place + 1])
+            now = slice(features.indptr[at], features.indptr[at + 1])
+            differ[at] = not (
+                np.array_equal(old.indices[before], features.indices[now])
+                and np.array_equal(old.data[before], features.data[now])
+            )
+        return differ
 
     def put(self, rows: NDArray[np.int32], features: sparse.csr_matrix) -> None:
         """Let items have these features from now on."""

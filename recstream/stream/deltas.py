@@ -262,9 +262,9 @@ class Deltas:
         now_ms : int
         """
         facts: dict[str, Item | None] = self._take_deleted()
-        names = [] if self.n_untold else self._chosen_products(items)
-        rows, features = self._changed_features(names, items, facts)
-        for name in names:
+        chosen = {} if self.n_untold else self._chosen_products(items)
+        rows, features = self._changed_features(chosen, items, facts)
+        for name in chosen:
             del self._changed[name]
         waiting = [next(iter(each.values())) for each in (self._changed, self._deleted) if each]
         self.catalogue_offset = min(waiting, default=next_offset)
@@ -285,42 +285,36 @@ class Deltas:
         self._forget_features(gone)
         return dict.fromkeys(gone)
 
-    def _chosen_products(self, items: Mapping[str, Item]) -> list[str]:
-        """Return the changed products that have waited longest, as many as a record may tell of."""
-        names: list[str] = []
+    def _chosen_products(self, items: Mapping[str, Item]) -> dict[str, Item]:
+        """Return the facts of the changed products that have waited longest, as many as a record holds."""
+        chosen: dict[str, Item] = {}
         n_bytes = 0
         for name in islice(self._changed, MAX_PRODUCTS):
-            n_bytes += (
-                self._n_bytes + 2 * 4 * WIDTH * 4 // 3 + len(_encode(details_of(items[name])))
-            )
-            if names and n_bytes > MAX_BYTES:
+            details = details_of(items[name])
+            n_bytes += self._n_bytes + 2 * 4 * WIDTH * 4 // 3 + len(_encode(details))
+            if chosen and n_bytes > MAX_BYTES:
                 break
-            names.append(name)
-        return names
+            chosen[name] = details
+        return chosen
 
     def _changed_features(
-        self, names: Sequence[str], items: Mapping[str, Item], facts: dict[str, Item | None]
+        self, chosen: Mapping[str, Item], items: Mapping[str, Item], facts: dict[str, Item | None]
     ) -> tuple[NDArray[np.int32], sparse.csr_matrix | None]:
         """Return the rows of products whose features changed, and these; collect changed facts."""
-        contents = self._contents
-        found = [items[name] for name in names]
-        features = None if contents is None else contents.features(found)
-        rows: list[int] = []
-        chosen: list[int] = []
-        for at, (name, item) in enumerate(zip(names, found, strict=True)):
-            details = details_of(item)
+        known = [self._rows.get(name, -1) for name in chosen]
+        features, differ = None, [row < 0 for row in known]
+        if self._contents is not None:
+            features = self._contents.features([items[name] for name in chosen])
+            differ = self._contents.differ(known, features)
+        for name, details in chosen.items():
             if self._details.get(name) != details or name in self._withdrawn:
                 facts[name] = self._details[name] = details
                 self._withdrawn.discard(name)
-            known = self._rows.get(name)
-            if known is not None and (
-                contents is None or features is None or contents.alike(known, features, at)
-            ):
-                continue
-            facts[name] = details
-            rows.append(self._add(name) if known is None else known)
-            chosen.append(at)
-        return np.array(rows, np.int32), None if features is None else features[chosen]
+        changed = {name: at for at, name in enumerate(chosen) if differ[at]}
+        facts |= {name: chosen[name] for name in changed}
+        rows = [self._rows[name] if name in self._rows else self._add(name) for name in changed]
+        at = list(changed.values())
+        return np.array(rows, np.int32), None if features is None else features[at]
 
     # Folding in
 

@@ -35,6 +35,7 @@ from recstream.stream.material import Snapshot
 from recstream.stream.products import Products
 from recstream.stream.requests import Requests
 from recstream.stream.schedule import Schedule
+from recstream.stream.sending import Sender
 from recstream.stream.training import Trained, copy_of, resume
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Trainer:
             event_log, store, lease, clock_ms=clock_ms, keep=settings.keep_generations
         )
         self._background = Background(settings, self._announcer)
+        self._sender = Sender(self._announcer, settings.delta_every_s)
         finished = forgetting(event_log).finished
         self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in sources})
         self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
@@ -95,8 +97,6 @@ class Trainer:
         self._is_active = False
         self._is_caught_up = False
         self._schedule = Schedule(settings)
-        self._next_delta = 0.0
-        self._next_products = 0.0
         self._next_lease = 0.0
 
     @property
@@ -140,7 +140,9 @@ class Trainer:
             self._roll_back(request)
         elif self._is_due():
             self._start_training()
-        self._send_deltas()
+        if self._deltas is not None:
+            now_ms = self._clock_ms()
+            self._sender.send(self._deltas, self._follower, self._products, now_ms=now_ms)
 
     # Following
 
@@ -150,12 +152,7 @@ class Trainer:
             longest = 0.05
         else:
             longest = min(LEASE_EVERY_S, self._settings.delta_every_s)
-        due = longest
-        if self._deltas is not None and self._deltas.is_open:
-            due = min(due, self._next_delta - monotonic())
-        if self._deltas is not None and self._deltas.n_products:
-            due = min(due, self._next_products - monotonic())
-        return max(0.0, due)
+        return self._sender.due_in_s(self._deltas, longest)
 
     def _take_in(self, records: list[Record]) -> None:
         rows, products = [], []
@@ -385,29 +382,3 @@ class Trainer:
         deltas = Deltas(copied)
         self._publish(copied, deltas, 0.0, copies=request.generation)
         deltas.touch(unknown.users, unknown.touches)
-
-    # Deltas
-
-    def _send_deltas(self) -> None:
-        """Send a delta of what users did, then one of what became of products, if they are due.
-
-        Users come first: a catalogue that is imported waits for them, a part of it at a time.
-        """
-        deltas = self._deltas
-        if deltas is None:
-            return
-        every_s, now = self._settings.delta_every_s, monotonic()
-        offsets, now_ms = self._follower.offsets, self._clock_ms()
-        if now >= self._next_delta:
-            moved = deltas.make(self._follower.users, offsets, now_ms=now_ms)
-            self._next_delta = now if deltas.n_untold else now + every_s
-            if moved is not None:
-                self._announcer.delta(moved)
-        if deltas.n_products and now >= self._next_products:
-            products = self._products
-            changed = deltas.make_products(
-                products.items, products.next_offset, offsets, now_ms=now_ms
-            )
-            self._next_products = now if deltas.n_products else now + every_s / 2
-            if changed is not None:
-                self._announcer.delta(changed)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -26,6 +27,8 @@ from recstream.stream.trainer import Trainer
 log = logging.getLogger(__name__)
 
 MAINTAIN_EVERY_S = 60.0
+SWITCH_S = 0.0005
+"""How long a training's Python may go on while the loop, which follows the log, waits to run."""
 
 
 def run(settings: Settings) -> None:
@@ -37,6 +40,7 @@ def run(settings: Settings) -> None:
         The trainer can't start.
     """
     stopping = threading.Event()
+    sys.setswitchinterval(SWITCH_S)
     with (
         contextlib.closing(open_log(settings.broker_url, settings)) as event_log,
         _signals(stopping),

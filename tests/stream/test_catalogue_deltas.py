@@ -164,7 +164,7 @@ def test_a_large_import_is_cut_into_small_records_and_users_items_go_between(
 
     work(running, lambda: serving(place).n_items > 12)
     place.world.feed([single(event(1000, "u1", "p2"))])
-    running._next_delta = 0.0  # it is due
+    running._sender._next_users = 0.0  # it is due
     work(running, lambda: told(place))
 
     deltas = place.announced(DeltaAnnounced)[before:]
