@@ -29,6 +29,8 @@ ROUNDING = 1.003
 """Bounds are widened by this, for `EQUAL` and for float32."""
 LONG = 512
 """Shorter postings are added up without asking whether that can still matter."""
+LOOK = 128
+"""A row's exact score takes as long as adding up so many postings: rows lie apart in memory."""
 
 
 class FeatureIndex:
@@ -193,13 +195,16 @@ def _nearest(
 ) -> None:
     """Fill the nearest rows of each query.
 
-    Postings are added up from the shortest list on, until what the rest could add does not bring a
-    row that none has named into the answer; only rows that may still enter it are scored exactly.
+    Postings are added up from the shortest list on. Once what the rest could add does not bring a
+    row that none has named into the answer, they are added to the rows that may still enter it, as
+    long as that is cheaper than scoring these rows exactly.
     """
     n = found.shape[1]
-    sums = np.zeros(len(stale))
-    dense = np.zeros(len(indptr) - 1)
-    touched = np.empty(len(stale), np.int64)
+    # Short numbers, so that what is looked up by chance stays near: sums are bounds alone, and
+    # features are short in the first place.
+    sums = np.zeros(len(stale), np.float32)
+    dense = np.zeros(len(indptr) - 1, np.float32)
+    touched = np.empty(len(stale), np.int32)
     rows = np.empty(len(stale) + len(loose), np.int64)
     exact = np.empty(len(rows), np.float32)
     best = np.empty(n)
@@ -211,29 +216,36 @@ def _nearest(
             dense[features[a]] = weights[a]
             rest += np.float64(weights[a]) * np.float64(largest[features[a]])
         n_touched = 0
+        is_closed = False
         for a in np.argsort(indptr[features + 1] - indptr[features]):
             feature, value = features[a], np.float64(weights[a])
             length = indptr[feature + 1] - indptr[feature]
-            if length > LONG and 4 * length > n_touched > n:
+            if length > LONG and (is_closed or 4 * length > n_touched > n):
                 least = _least(sums, touched, n_touched, best, without[q])
-                if rest * ROUNDING < least:
-                    break
+                is_closed = is_closed or rest * ROUNDING < least
+                if is_closed:
+                    n_touched = _keep(sums, touched, n_touched, rest, least)
+                    if length > LOOK * n_touched:
+                        break
             rest -= value * np.float64(largest[feature])
             for p in range(indptr[feature], indptr[feature + 1]):
                 row = indices[p]
                 if stale[row]:
                     continue
                 if sums[row] == 0.0:
+                    if is_closed:
+                        continue
                     touched[n_touched] = row
                     n_touched += 1
-                sums[row] += value * np.float64(values[p])
+                sums[row] += np.float32(value) * values[p]
         else:
             rest = 0.0
         least = _least(sums, touched, n_touched, best, without[q])
+        n_touched = _keep(sums, touched, n_touched, rest, least)
         n_rows = 0
         for at in range(n_touched):
             row = touched[at]
-            if (sums[row] + rest) * ROUNDING >= least and row != without[q]:
+            if row != without[q]:
                 rows[n_rows] = row
                 exact[n_rows] = _cosine(dense, row_indptr, row_indices, row_values, row)
                 n_rows += 1
@@ -249,19 +261,33 @@ def _nearest(
 
 
 @compiled
+def _keep(sums: Float32s, touched: Int32s, n_touched: int, rest: float, least: float) -> int:
+    """Keep the rows that may still be among the best, forget the sums of others; return how many."""
+    kept = 0
+    for at in range(n_touched):
+        row = touched[at]
+        touched[kept] = row
+        if (sums[row] + rest) * ROUNDING >= least:
+            kept += 1
+        else:
+            sums[row] = 0.0
+    return kept
+
+
+@compiled
 def _cosine(
-    dense: Float64s, indptr: Int64s, indices: Int32s, values: Float32s, row: int | np.int64
+    dense: Float32s, indptr: Int64s, indices: Int32s, values: Float32s, row: int | np.int64
 ) -> np.float32:
     """Return the product of a row with the query, summed in the order of the features."""
     total = 0.0
     for p in range(indptr[row], indptr[row + 1]):
-        total += dense[indices[p]] * np.float64(values[p])
+        total += np.float64(dense[indices[p]]) * np.float64(values[p])
     return np.float32(min(total, 1.0))
 
 
 @compiled
 def _least(
-    sums: Float64s, touched: Int64s, n_touched: int, best: Float64s, without: np.int64
+    sums: Float32s, touched: Int32s, n_touched: int, best: Float64s, without: np.int64
 ) -> float:
     """Return the n-th largest sum so far, less what counts as equal; 0 if there are fewer."""
     size = 0
