@@ -22,6 +22,7 @@ from recstream.log import open_log
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import CATALOGUE, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS, topic_specs
 from recstream.settings import child_environ, load
+from recstream.stream.products import Products
 
 
 def commands(group: click.Group = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -359,6 +360,44 @@ def test_dead_letters_may_be_sent_by_reason(data: Path, event_log: EventLog) -> 
 
     after = sum(event_log.high_watermark(INTERACTIONS, p) for p in (0, 1))
     assert (before, after) == (1, 2)
+
+
+def products_of(event_log: EventLog) -> tuple[Products, list[DeadLetter]]:
+    """Return what a trainer makes of the catalogue topic."""
+    products = Products()
+    return products, products.apply(event_log.read(CATALOGUE, 0, 0))[1]
+
+
+def test_a_product_that_could_not_be_read_is_listed_shown_mended_and_sent_again(
+    data: Path, event_log: EventLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lute = msgspec.json.encode(Item(item="p1", title="Lute"))
+    event_log.append([NewRecord(CATALOGUE, b"p0", b'{"item":', 0)])
+    event_log.append([NewRecord(CATALOGUE, b"wrong", lute, 0), NewRecord(CATALOGUE, b"a\n", None)])
+    _, letters = products_of(event_log)
+    told = [NewRecord(DEAD_LETTERS, None, msgspec.json.encode(each), 0) for each in letters]
+    cut, keyed, gone = (f"0:{each.offset}" for each in event_log.append(told))
+    mended = tmp_path / "mended.json"
+    mended.write_bytes(msgspec.json.encode(Item(item="p0", title="Harp")))
+    at = ["--data-dir", str(data)]
+
+    assert run(["dead-letters", "list", "--reason", "invalid-item", "--json", *at]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert run(["dead-letters", "show", keyed, "--json", *at]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert run(["dead-letters", "send", cut, "--with", str(mended), *at]) == 0
+    assert run(["dead-letters", "send", keyed, gone, *at]) == 0
+
+    assert listed["counts"] == {"invalid-item": 3}
+    assert (shown["topic"], shown["value"]) == (CATALOGUE, lute.decode())
+    products, letters = products_of(event_log)
+    assert {name: each.title for name, each in products.items.items()} == {
+        "p0": "Harp",
+        "p1": "Lute",
+    }
+    again = event_log.read(CATALOGUE, 0, letters[-1].offset)[0]
+    assert [each.offset for each in letters] == [0, 1, 2, 5]
+    assert (again.key, again.value) == (b"a\n", None)
 
 
 def test_an_import_answers_with_what_it_did(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     event_log = open_existing(settings)
     try:
         letter = _letter(event_log, name)
-        value = _original(event_log, letter)[1].decode(errors="replace")
+        value = (_original(event_log, letter)[1] or b"").decode(errors="replace")
     finally:
         event_log.close()
     answer = {"id": name, **msgspec.to_builtins(letter), "value": value}
@@ -111,7 +112,8 @@ def send(
 ) -> None:
     """Send dead letters again, as they were or mended.
 
-    Sending one twice is harmless: an event's id counts once.
+    Sending one twice is harmless: an event's id counts once. A product is put under its own id,
+    whatever key it came with.
 
     \b
     Examples:
@@ -134,6 +136,7 @@ def send(
         for letter in chosen:
             key, value = _original(event_log, letter)
             value = value if replacement is None else replacement.read_bytes()
+            key = _key(letter, key, value)
             records.append(NewRecord(letter.topic, key, value, partition=letter.partition))
         positions = event_log.append(records) if records else []
     finally:
@@ -169,16 +172,35 @@ def _letter(event_log: EventLog, name: str) -> DeadLetter:
     raise NotFound(f"there is no dead letter {name}; see `recstream dead-letters list`")
 
 
-def _original(event_log: EventLog, letter: DeadLetter) -> tuple[bytes | None, bytes]:
-    """Return key and value of the record a letter came from; its own copy if that is gone."""
+def _key(letter: DeadLetter, key: bytes | None, value: bytes | None) -> bytes | None:
+    """Return the key to send a value by: of a product its id, else the one it came with."""
+    import msgspec
+
+    from recstream.core.records import Item
+    from recstream.log.topics import CATALOGUE
+
+    if letter.topic == CATALOGUE and value is not None:
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(value, type=Item).item.encode()
+    return key
+
+
+def _original(event_log: EventLog, letter: DeadLetter) -> tuple[bytes | None, bytes | None]:
+    """Return key and value of the record a letter came from; its own copy if that is gone.
+
+    Nothing as the value of a product's record deletes it.
+    """
     from recstream.errors import OffsetOutOfRange
+    from recstream.log.topics import CATALOGUE
 
     try:
         records = event_log.read(letter.topic, letter.partition, letter.offset, 1)
     except OffsetOutOfRange:
         records = []
-    if records and records[0].offset == letter.offset and records[0].value is not None:
-        return records[0].key, records[0].value
+    if records and records[0].offset == letter.offset:
+        record = records[0]
+        if record.value is not None or letter.topic == CATALOGUE:
+            return record.key, record.value
     if letter.truncated:
         raise NotFound(
             f"{letter.topic} {letter.partition}:{letter.offset} is no longer kept, and the dead "
