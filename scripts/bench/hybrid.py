@@ -44,6 +44,7 @@ from recstream.core.listing import rank
 from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.core.records import Item
+from recstream.core.worth import NEWCOMER_CONTENT
 from recstream.importers.movielens import read_titles
 from recstream.settings import Settings
 from recstream.stream.training import Snapshot, hyperparameters, train
@@ -356,10 +357,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--weights", type=float, nargs="*", help="content weights to compare, on the training part"
     )
+    parser.add_argument(
+        "--newcomers",
+        type=float,
+        nargs="*",
+        default=[NEWCOMER_CONTENT],
+        help="with --weights: what content is worth more to items without events",
+    )
     options = parser.parse_args(arguments)
     systems = SYSTEMS
     if options.weights:
-        systems = {f"content_weight {w:g}": {"content_weight": w} for w in options.weights}
+        systems = {
+            f"{w:g}, newcomers {n:g}": {"content_weight": w, "newcomer_content": n}
+            for w in options.weights
+            for n in options.newcomers
+        }
     plan = [*PLAN, ("journey", "hidden items")] if options.weights else PLAN
     for name, protocol in plan:
         if name not in options.only:
