@@ -24,7 +24,8 @@ from recstream.stream.follower import UserRows
 from recstream.stream.forgetting import forgetting
 from recstream.stream.material import Snapshot
 from recstream.stream.products import Products
-from recstream.stream.training import copy_of, train
+from recstream.stream.resuming import copy_of
+from recstream.stream.training import train
 
 
 class Retrained(NamedTuple):

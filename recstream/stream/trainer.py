@@ -34,9 +34,10 @@ from recstream.stream.lease import Lease
 from recstream.stream.material import Snapshot
 from recstream.stream.products import Products
 from recstream.stream.requests import Requests
+from recstream.stream.resuming import copy_of, resume
 from recstream.stream.schedule import Schedule
 from recstream.stream.sending import Sender
-from recstream.stream.training import Trained, copy_of, resume
+from recstream.stream.training import Trained
 
 log = logging.getLogger(__name__)
 

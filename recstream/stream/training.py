@@ -313,72 +313,6 @@ def popularity_weight(used: Mapping[str, Any]) -> float:
     return float(used["popularity_weight"]) * float(used["popularity_unit"])
 
 
-def copy_of(generation: Generation, number: int) -> Generation:
-    """Return a generation, as its artifact has it, under another number: what a rollback serves."""
-    return Generation(
-        number=number,
-        parent=generation.number,
-        offsets=generation.offsets,
-        hyperparameters=generation.hyperparameters,
-        seed=generation.seed,
-        items=generation.items,
-        bias=generation.bias,
-        model=generation.model,
-        details=generation.details,
-        withdrawn=generation.withdrawn,
-        content=generation.content.copy(),
-        behaviour=generation.behaviour.copy(),
-        content_arrays=generation.content_arrays,
-        catalogue_offset=generation.catalogue_offset,
-    )
-
-
-def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
-    """Return what moving an old generation's items needs, and what it does not know of yet.
-
-    Users are folded in from the histories of today; nothing is trained, and the generation is not
-    changed. The group holds the entries of items that came after it.
-    """
-    half_life_ms = float(generation.hyperparameters["half_life_ms"])
-    found = materialise(snapshot, generation.items, half_life_ms, is_closed=True)
-    contents = Contents.from_arrays(generation.content_arrays, n_of_features(generation))
-    model = generation.model
-    if model is not None:
-        model = ALSModel(
-            model.item_factors,
-            model.item_counts,
-            objective=model.objective,
-            mean_user_count=model.mean_user_count,
-            mean_item_count=model.mean_item_count,
-            user_factors=model.fold_in(found.matrix),
-            user_counts=counts_of(found.matrix),
-            spectrum=model.spectrum,
-            missing_total=model.missing_total,
-        )
-    touches: list[Touch] = []
-    users: list[str] = []
-    for user in found.user_ids:
-        unknown = [
-            Touch(entry.offset, entry.item, entry.weight > 0.0)
-            for entry in snapshot.users[user].history(user).entries()
-            if entry.item not in generation.rows
-        ]
-        if unknown:
-            users.append(user)
-            touches += unknown
-    trained = Trained(
-        generation,
-        model,
-        found.user_ids,
-        found.matrix,
-        found.popularity,
-        None,
-        found.held,
-        contents,
-    )
-    return trained, Group(tuple(users), tuple(sorted(touches)))
-
-
 def serving(model: ALSModel) -> ALSModel:
     """Return a model without its user factors: what workers need to fold users in."""
     return ALSModel(
@@ -390,12 +324,6 @@ def serving(model: ALSModel) -> ALSModel:
         spectrum=model.spectrum,
         missing_total=model.missing_total,
     )
-
-
-def n_of_features(generation: Generation) -> int:
-    """Return how many items' features an artifact holds; items that deltas added follow."""
-    indptr = generation.content_arrays.get("features.indptr")
-    return 0 if indptr is None else len(indptr) - 1
 
 
 def _trainer(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:

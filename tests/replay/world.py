@@ -42,9 +42,10 @@ from recstream.replay.retrain import PastCatalogue, snapshot
 from recstream.settings import Settings
 from recstream.stream.engine import Append, Engine
 from recstream.stream.forgetting import Forgetter, forgetting
+from recstream.stream.resuming import copy_of
 from recstream.stream.rules import adopt, control_records, read_timeline
 from recstream.stream.tables import MemoryRows
-from recstream.stream.training import copy_of, hyperparameters, train
+from recstream.stream.training import hyperparameters, train
 
 ITEMS = [f"i{number:02}" for number in range(24)]
 START_MS = 1_700_000_000_000

@@ -33,8 +33,9 @@ from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Touch
 from recstream.stream.lease import EmbeddedLease
 from recstream.stream.material import Snapshot
+from recstream.stream.resuming import resume
 from recstream.stream.trainer import Trainer
-from recstream.stream.training import hyperparameters, resume, train
+from recstream.stream.training import hyperparameters, train
 
 SETTINGS = Settings(
     app_id=GROUP, partitions=PARTITIONS, n_factors=4, iterations=3, threads=1,
