@@ -11,6 +11,7 @@ from test_training import Place, likes, work
 from recstream.catalogue.view import delete_record, upsert_record
 from recstream.core.model import Generation, details_of
 from recstream.core.records import (
+from recstream.core.worth import NEWCOMER_CONTENT
     DeltaAnnounced,
     Item,
     RollbackRequested,
@@ -106,6 +107,10 @@ def test_a_product_that_nobody_touched_has_factors_like_those_it_resembles(runni
     assert generation.content.of(generation.rows["p16"])[0].size > 0
     back = generation.content.of(generation.rows["p0"])[0].tolist()
     assert generation.rows["p16"] in back
+    worth = generation.content_worth[[generation.rows[name] for name in ("p16", "p0")]]
+    assert worth[0] == pytest.approx(1.0 + NEWCOMER_CONTENT)
+    assert 1.0 < worth[1] < worth[0]
+    assert 0.1 <= generation.hyperparameters["content_unit"] <= 3.0
 
 
 def test_a_deleted_product_is_withdrawn_at_once_and_may_come_back(running, place):
