@@ -11,11 +11,11 @@ from test_training import Place, likes, work
 from recstream.catalogue.view import delete_record, upsert_record
 from recstream.core.model import Generation, details_of
 from recstream.core.records import (
-from recstream.core.worth import NEWCOMER_CONTENT
     DeltaAnnounced,
     Item,
     RollbackRequested,
 )
+from recstream.core.worth import NEWCOMER_CONTENT
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord
 from recstream.log.topics import CATALOGUE, CONTROL
