@@ -7,6 +7,7 @@ from there, so that a product of this second has features, prior factors and nei
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.content import ContentModel, FeatureIndex
-from recstream.core.kernels.pool import pool
+from recstream.core.kernels.pool import Pool, pool
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.records import Item
 from recstream.errors import ArtifactCorrupt
@@ -157,7 +158,9 @@ class LiveContents:
     """
 
     def __init__(self, contents: Contents, *, threads: int = 1) -> None:
-        self._threads = threads
+        # Kept while products come: to start threads takes as long as to look for some neighbours.
+        executor = ThreadPoolExecutor(threads, "recstream-near") if threads > 1 else None
+        self._pool = Pool(threads, executor)
         self.model = contents.model
         self._index = contents.indexed()
 
@@ -205,6 +208,5 @@ class LiveContents:
                 features[part], self._index, WIDTH, exclude=rows[part]
             )
 
-        with pool(self._threads) as workers:
-            workers.run(fill, range(0, len(rows), _LIVE_CHUNK))
+        self._pool.run(fill, range(0, len(rows), _LIVE_CHUNK))
         return near, weights
