@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
@@ -179,6 +181,19 @@ def test_a_large_import_is_cut_into_small_records_and_users_items_go_between(
     assert users
     assert users[0] < len(deltas) - 1
     assert serving(place).n_items == 72
+
+
+def test_a_product_is_told_while_what_users_did_still_waits(running, place):
+    running._sender._next_users = math.inf
+    place.world.feed([single(event(1000, "u1", "p2"))])
+    before = len(place.announced(DeltaAnnounced))
+
+    shop(place, [16])
+    work(running, lambda: told(place))
+
+    deltas = place.announced(DeltaAnnounced)[before:]
+    assert [set(each.catalogue) for each in deltas] == [{"p16"}]
+    assert running._sender.due_in_s(running._deltas, 9.0) == 9.0
 
 
 def test_a_huge_product_fits_a_record_that_kafka_takes(running, place):
