@@ -3,7 +3,7 @@
 A batch is worked on user by user: a user's bits do not depend on the others.
 """
 
-# ruff: noqa: C901  (an inner loop is one function: calls with vectors cost registers)
+# ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
 from __future__ import annotations
 
 import math
@@ -256,6 +256,8 @@ def _diversify(
                 newest, most = at, relevance[at] - strength * alike[at]
         is_chosen[newest] = True
         order[place] = newest
+        if place + 1 == n_chosen:
+            break
         taste[:] = np.float32(0.0)
         for k in range(unit.shape[0]):
             line, mine = unit[k], unit[k, newest]
@@ -274,14 +276,23 @@ def _diversify(
 @compiled
 def _unit(rows: Int32s, items: Float32s) -> Float32s:
     """Return items' factors (d, n) scaled to length 1, zeros kept."""
-    n_factors = items.shape[1]
-    unit = np.empty((n_factors, len(rows)), np.float32)
-    for at in range(len(rows)):
+    n_factors, n_rows = items.shape[1], len(rows)
+    unit = np.empty((n_factors, n_rows), np.float32)
+    for at in range(n_rows):
         factors = items[rows[at]]
-        square = 0.0
         for k in range(n_factors):
-            square += np.float64(factors[k]) * np.float64(factors[k])
-        scale = np.float32(1.0 / math.sqrt(square)) if square > 0.0 else np.float32(0.0)
-        for k in range(n_factors):
-            unit[k, at] = factors[k] * scale
+            unit[k, at] = factors[k]
+    # Items side by side: each sum keeps its order, and many run at once.
+    square, scale = np.zeros(n_rows), np.zeros(n_rows, np.float32)
+    for k in range(n_factors):
+        line = unit[k]
+        for at in range(n_rows):
+            square[at] += np.float64(line[at]) * np.float64(line[at])
+    for at in range(n_rows):
+        if square[at] > 0.0:
+            scale[at] = np.float32(1.0 / math.sqrt(square[at]))
+    for k in range(n_factors):
+        line = unit[k]
+        for at in range(n_rows):
+            line[at] *= scale[at]
     return unit

@@ -21,7 +21,7 @@ from recstream.core.model import Generation
 from recstream.core.neighbours import Neighbours, parts, strengths
 from recstream.core.ranking import top_n
 from recstream.core.records import Reason, RecommendedItem, Source
-from recstream.core.rerank import Items, Lists, Near, blend, strengths_of
+from recstream.core.rerank import Items, Lists, Near, blend, merged_rows, sorted_rows, strengths_of
 from recstream.core.steered import Steered, steered
 from recstream.core.steering import Arm, Blend, Steering
 
@@ -229,35 +229,22 @@ def _resting(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Return the rows, ascending, that rotation lets rest for each user: (indptr, rows)."""
     indptr = np.zeros(len(histories) + 1, np.int64)
+    if arm.rotation is None:
+        return indptr, np.empty(0, np.int32)
+    after, row_of = arm.rotation.after, generation.rows.get
     found: list[int] = []
-    if arm.rotation is not None:
-        after, rows = arm.rotation.after, generation.rows
-        for at, history in enumerate(histories, start=1):
-            found += sorted(
-                [
-                    place
-                    for item, count in history.shown
-                    if count >= after and (place := rows.get(item)) is not None
-                ]
-            )
-            indptr[at] = len(found)
-    return indptr, np.array(found, np.int32)
+    for at, history in enumerate(histories, start=1):
+        found += [row_of(item, -1) for item, count in history.shown if count >= after]
+        indptr[at] = len(found)
+    return sorted_rows(indptr, np.array(found, np.int32))
 
 
 def _with(
     seen: sparse.csr_matrix, resting: tuple[NDArray[np.int64], NDArray[np.int32]]
 ) -> sparse.csr_matrix:
     """Return what is left out of base lists: seen and resting items."""
-    n_users, n_items = seen.shape
-    users = np.arange(n_users, dtype=np.int64) * n_items
-    keys = [
-        np.repeat(users, np.diff(indptr)) + rows
-        for indptr, rows in ((seen.indptr, seen.indices), resting)
-    ]
-    both = np.unique(np.concatenate(keys))
-    indptr = np.searchsorted(both, np.append(users, n_users * n_items))
-    rows = (both % n_items).astype(np.int32)
-    left_out = sparse.csr_matrix((np.ones(len(rows), np.float32), rows, indptr), shape=seen.shape)
+    indptr, rows = merged_rows(seen.indptr.astype(np.int64), seen.indices, *resting)
+    left_out = sparse.csr_matrix((np.ones(len(rows), np.bool_), rows, indptr), shape=seen.shape)
     left_out.has_sorted_indices = True
     return left_out
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.nearness import RECENT, strengthen
+from recstream.core.kernels.vector import prefetch
 from recstream.core.ranking.scan import exact_score
 
 __all__ = [
@@ -27,12 +28,16 @@ __all__ = [
     "blend",
     "enter",
     "may_list",
+    "merged_rows",
+    "sorted_rows",
     "strengths_of",
 ]
 
 Bools = NDArray[np.bool_]
 LEAST = np.float32(-np.inf)
-_SHIFT = 21
+_SHIFT = 20
+_LINE = 16
+"""Numbers of four bytes in a line of memory."""
 _ROOM = 1 << (32 - _SHIFT)
 """Places of a hash table: twice what 16 entries of two tables of 32 neighbours can touch."""
 
@@ -140,6 +145,47 @@ def _strengthen(indptr: Int64s, weights: Float32s, out: Float32s) -> None:
 
 
 @compiled
+def sorted_rows(indptr: Int64s, rows: Int32s) -> tuple[Int64s, Int32s]:
+    """Return each user's rows ascending and once each, those below 0 left out."""
+    kept_indptr, kept = np.zeros_like(indptr), np.empty_like(rows)
+    n_kept = 0
+    for u in range(len(indptr) - 1):
+        first = n_kept
+        for at in range(indptr[u], indptr[u + 1]):
+            place = n_kept
+            while place > first and kept[place - 1] > rows[at]:
+                place -= 1
+            if rows[at] >= 0 and (place == first or kept[place - 1] != rows[at]):
+                for after in range(n_kept, place, -1):
+                    kept[after] = kept[after - 1]
+                kept[place] = rows[at]
+                n_kept += 1
+        kept_indptr[u + 1] = n_kept
+    return kept_indptr, kept[:n_kept].copy()
+
+
+@compiled
+def merged_rows(
+    indptr: Int64s, rows: Int32s, more_indptr: Int64s, more: Int32s
+) -> tuple[Int64s, Int32s]:
+    """Return what either of two tables has for each user, ascending as they are."""
+    both_indptr, both = np.zeros_like(indptr), np.empty(len(rows) + len(more), np.int32)
+    n_both = 0
+    for u in range(len(indptr) - 1):
+        at, end = indptr[u], indptr[u + 1]
+        other, other_end = more_indptr[u], more_indptr[u + 1]
+        while at < end or other < other_end:
+            takes = other == other_end or (at < end and rows[at] <= more[other])
+            row = rows[at] if takes else more[other]
+            at += at < end and rows[at] == row
+            other += other < other_end and more[other] == row
+            both[n_both] = row
+            n_both += 1
+        both_indptr[u + 1] = n_both
+    return both_indptr, both[:n_both].copy()
+
+
+@compiled
 def _find(rows: Int32s, first: int, end: int, row: int) -> int:
     """Return where a row is in ``rows[first:end]``, -1 if it is not."""
     while first < end:
@@ -179,7 +225,8 @@ def enter(rows: Int32s, scores: Float32s, row: int, score: np.float32) -> None:
 def _place_of(keys: Int32s, row: int) -> int:
     """Return where a row is in a hash table, or where it would be."""
     at = ((np.int64(row) * 2654435769) & 0xFFFFFFFF) >> _SHIFT
-    while keys[at] >= 0 and keys[at] != row:
+    # One branch, nearly always the same way: a product is 0 for an empty place and for the row's own.
+    while (np.int64(keys[at]) + 1) * (np.int64(keys[at]) - row) != 0:
         at = (at + 1) & (_ROOM - 1)
     return int(at)
 
@@ -214,14 +261,27 @@ def _gather(
             row = near[e, place]
             if row < 0:
                 break
+            # Whether an item was met before can't be foretold: no branch asks it.
             at = _place_of(keys, row)
-            if keys[at] < 0:
-                keys[at] = row
-                totals[at] = 0.0
-                used[n_used] = at
-                n_used += 1
+            used[n_used] = at
+            n_used += keys[at] < 0
+            keys[at] = row
             totals[at] += gain * (speaking[e] * np.float64(nearness[e, place]))
     return n_used
+
+
+@compiled
+def _announce(columns: Int32s, strengths: Float32s, rows: Int32s, weights: Float32s) -> None:
+    """Ask memory for the lists that `_gather` will read."""
+    width = rows.shape[1]
+    for e in range(len(columns)):
+        if strengths[e] > 0.0 and columns[e] < len(rows):
+            first = np.int64(columns[e]) * width
+            for place in range(0, width, _LINE):
+                prefetch(rows, first + place)
+                prefetch(weights, first + place)
+            prefetch(rows, first + width - 1)
+            prefetch(weights, first + width - 1)
 
 
 @compiled
@@ -264,14 +324,21 @@ def _blend(
     """Turn base lists into lists by the sum, in place."""
     length = rows.shape[1]
     keys = np.full(_ROOM, -1, np.int32)
-    totals = np.empty(_ROOM)
+    totals = np.zeros(_ROOM)
     is_listed = np.zeros(_ROOM, np.bool_)
-    used = np.empty(_ROOM, np.int32)
+    used = np.empty(_ROOM + 1, np.int32)
     bound = np.empty(_ROOM)
+    open_places = np.empty(_ROOM + 1, np.int32)
     base_rows, base_scores = np.empty(length, np.int32), np.empty(length, np.float32)
     for u in range(rows.shape[0]):
         own = slice(near_indptr[u], near_indptr[u + 1])
         n_used = 0
+        if u + 1 < rows.shape[0]:
+            following = slice(near_indptr[u + 1], near_indptr[u + 2])
+            if gain > 0.0:
+                _announce(columns[following], strengths[following], near_rows, near_weights)
+            if more_gain > 0.0:
+                _announce(columns[following], strengths[following], more_rows, more_weights)
         if gain > 0.0:
             n_used = _gather(
                 columns[own], strengths[own], near_rows, near_weights, gain, keys, totals, used,
@@ -313,20 +380,38 @@ def _blend(
                 reach += np.float64(users[u, k]) * np.float64(users[u, k])
             reach = math.sqrt(reach) * (1.0 + 1e-9)
             seen = left_out[left_out_indptr[u] : left_out_indptr[u + 1]]
-            # Without a branch between them, the reads of many items are waited for together.
-            for at in range(n_used):
-                row = keys[used[at]]
-                bound[at] = min(limit, reach * np.float64(norm[slot[row]]) + np.float64(bias[row]))
+            least = np.float64(scores[u, length - 1])
+            # One part in a million covers the roundings to float32. What was given settles most items.
+            enough = least - 1e-6 * abs(least)
+            n_open = 0
             for at in range(n_used):
                 place = used[at]
-                least = np.float64(scores[u, length - 1])
-                # One part in a million covers the roundings to float32.
-                if bound[at] + totals[place] < least - 1e-6 * abs(least) or is_listed[place]:
-                    continue
-                row = keys[place]
-                if may_list(row, mask, seen):
-                    score = np.float64(exact_score(users[u], items[row], bias[row]))
-                    enter(rows[u], scores[u], row, np.float32(score + totals[place]))
+                open_places[n_open] = place
+                n_open += (limit + totals[place] >= enough) & (not is_listed[place])
+            # Without a branch between them, the reads of many items are waited for together.
+            most = enough
+            for at in range(n_open):
+                row = keys[open_places[at]]
+                base = min(limit, reach * np.float64(norm[slot[row]]) + np.float64(bias[row]))
+                bound[at] = base + totals[open_places[at]]
+                most = max(most, bound[at])
+                if bound[at] >= enough:
+                    for k in range(0, items.shape[1], _LINE):
+                        prefetch(items, np.int64(row) * items.shape[1] + k)
+            # The promising ones first: they raise what the others must reach.
+            middle = 0.5 * (enough + most)
+            for turn in range(2):
+                for at in range(n_open):
+                    if (bound[at] < middle) != (turn == 1) or bound[at] < enough:
+                        continue
+                    place = open_places[at]
+                    row = keys[place]
+                    if may_list(row, mask, seen):
+                        score = np.float64(exact_score(users[u], items[row], bias[row]))
+                        enter(rows[u], scores[u], row, np.float32(score + totals[place]))
+                        least = np.float64(scores[u, length - 1])
+                        enough = least - 1e-6 * abs(least)
         for at in range(n_used):
             keys[used[at]] = -1
+            totals[used[at]] = 0.0
             is_listed[used[at]] = False

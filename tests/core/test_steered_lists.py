@@ -22,6 +22,7 @@ from recstream.core.explaining import explain
 from recstream.core.listing import describe, rank
 from recstream.core.model import Generation
 from recstream.core.records import DeltaAnnounced, Item
+from recstream.core.rerank import merged_rows, sorted_rows
 
 GENERATIONS = {True: shop(), False: shop(factors=False)}
 
@@ -257,3 +258,21 @@ def test_a_delta_moves_what_rules_name() -> None:
     assert not {f"i{gone}", f"i{hidden}"} & set(after)
     told = explain(history([1]), generation, f"i{gone}", list_size=5, half_life_ms=HALF_LIFE_MS)
     assert told.verdict == "withdrawn"
+
+
+def test_what_is_left_out_is_the_union_of_seen_and_resting_rows():
+    rng = np.random.default_rng(4)
+    found = [rng.integers(-1, 12, size) for size in (0, 5, 9, 1)]
+    seen = [np.flatnonzero(rng.random(12) < part).astype(np.int32) for part in (0.5, 0.0, 0.4, 1.0)]
+
+    def flat(rows):
+        ends = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        return ends, np.concatenate(rows).astype(np.int32)
+
+    resting = sorted_rows(*flat(found))
+    ends, both = merged_rows(*flat(seen), *resting)
+
+    for at, (drawn, known) in enumerate(zip(found, seen, strict=True)):
+        rests = set(drawn.tolist()) - {-1}
+        assert resting[1][resting[0][at] : resting[0][at + 1]].tolist() == sorted(rests)
+        assert both[ends[at] : ends[at + 1]].tolist() == sorted(rests.union(known.tolist()))

@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "multiply",
     "negate",
+    "prefetch",
     "splat",
     "square_root",
     "store",
@@ -239,3 +240,19 @@ def lane_sum(_: Any, a: Any) -> Any:
         return builder.extract_element(total, ir.Constant(_I32, 0))
 
     return types.float32(vector_type), emit
+
+
+@intrinsic
+def prefetch(_: Any, array: Any, offset: Any) -> Any:
+    """Ask for the memory around an element of a contiguous array, which will be read soon."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        request = declare(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte] + [_I32] * 3), "llvm.prefetch.p0"
+        )
+        at = builder.bitcast(address(context, builder, signature.args[0], *args), byte)
+        builder.call(request, [at, *(ir.Constant(_I32, value) for value in (0, 2, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), emit
