@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from recstream.core.records import Item
 
-__all__ = ["BLOCKS", "Document", "document", "shared", "words"]
+__all__ = ["BLOCKS", "Document", "Traits", "common", "document", "shared", "traits", "words"]
 
 BLOCKS = ("word", "category", "brand", "price", "attribute")
 """Kinds of tokens, in the order of a document's bags."""
@@ -116,20 +116,46 @@ def shared(one: Item | None, other: Item | None, n: int = 3) -> tuple[str, ...]:
     """
     if one is None or other is None:
         return ()
-    a, b = document(one), document(other)
-    found = [f"brand: {' '.join(one.brand.split())}"] if a.brand and a.brand == b.brand else []
-    categories = [name for name in a.categories if name in b.categories]
-    found += [f"category: {name}" for name in categories[-1:]]
-    # Bands and decades tell a machine that numbers are near; a person reads equal values only.
-    found += [
-        f"attribute: {name}" for name in a.attributes if name in b.attributes and "~" not in name
-    ][:1]
-    titles = set(words(one.title)) & set(words(other.title))
-    common = titles or (a.words.keys() & b.words.keys())
-    telling = sorted(
-        (word for word in common if not word.isdigit()), key=lambda word: (-len(word), word)
+    return common(traits(one), traits(other), n)
+
+
+class Traits(NamedTuple):
+    """What `shared` compares of an item: to keep where an item is compared often."""
+
+    brand: str
+    brand_tokens: frozenset[str]
+    categories: tuple[str, ...]
+    attributes: tuple[str, ...]
+    title: frozenset[str]
+    words: frozenset[str]
+
+
+def traits(item: Item) -> Traits:
+    """Return what `common` compares of an item."""
+    told = document(item)
+    return Traits(
+        " ".join(item.brand.split()),
+        frozenset(told.brand),
+        tuple(told.categories),
+        # Bands and decades tell a machine that numbers are near; a person reads equal values only.
+        tuple(name for name in told.attributes if "~" not in name),
+        frozenset(words(item.title)),
+        frozenset(told.words),
     )
-    return tuple((found + [f"word: {word}" for word in telling if len(word) > 1])[:n])
+
+
+def common(a: Traits, b: Traits, n: int = 3) -> tuple[str, ...]:
+    """Return what two items have in common; see `shared`."""
+    found = [f"brand: {a.brand}"] if a.brand_tokens and a.brand_tokens == b.brand_tokens else []
+    found += [f"category: {name}" for name in [x for x in a.categories if x in b.categories][-1:]]
+    found += [f"attribute: {name}" for name in a.attributes if name in b.attributes][:1]
+    if len(found) < n:
+        both = (a.title & b.title) or (a.words & b.words)
+        telling = sorted(
+            (word for word in both if not word.isdigit()), key=lambda word: (-len(word), word)
+        )
+        found += [f"word: {word}" for word in telling if len(word) > 1]
+    return tuple(found[:n])
 
 
 def words(text: object) -> list[str]:

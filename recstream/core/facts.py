@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.documents import shared
+from recstream.core.documents import Traits, common, traits
 from recstream.core.growth import Growing
 from recstream.core.records import Item
 
 Bools = NDArray[np.bool_]
 
 KEPT_PAIRS = 100_000
+KEPT_TRAITS = 8_192
+"""Items whose words are remembered for pairs to come: some 3 KB each."""
 _SEPARATORS = (">", "|", "/")
 
 
@@ -80,6 +82,7 @@ class Facts:
         self._details = details
         self._items = items
         self._shared: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._traits: dict[str, Traits] = {}
         for row, item in enumerate(items):
             facts = details.get(item)
             if facts is not None:
@@ -100,11 +103,13 @@ class Facts:
         """Take in what the catalogue says now of some items; ``rows`` names all items."""
         if len(rows) > len(self.price) or changed:
             self.version += 1
+        if changed:
             self._shared.clear()
         self._price.grow(len(rows), fill=math.nan)
         for column in (self.category, self.brand, *self._attributes.values()):
             column.grow(len(rows))
         for item, facts in changed.items():
+            self._traits.pop(item, None)
             self._put(rows[item], facts or Item(item=item))
 
     def _put(self, row: int, facts: Item) -> None:
@@ -121,8 +126,18 @@ class Facts:
         if found is None:
             if len(self._shared) >= KEPT_PAIRS:
                 self._shared.clear()
-            found = shared(self._details.get(item), self._details.get(other))
+            one, two = self._traits_of(item), self._traits_of(other)
+            found = () if one is None or two is None else common(one, two)
             self._shared[pair] = found
+        return found
+
+    def _traits_of(self, item: str) -> Traits | None:
+        """Return what an item is compared by, remembered; None without facts."""
+        found = self._traits.get(item)
+        if found is None and (facts := self._details.get(item)) is not None:
+            if len(self._traits) >= KEPT_TRAITS:
+                self._traits.clear()
+            found = self._traits[item] = traits(facts)
         return found
 
     def attribute(self, name: str) -> Column:

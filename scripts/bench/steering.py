@@ -11,7 +11,7 @@ for a list before it is described. Three shops, for the exact top 20 costs what 
 lengths
     drawn factors, popular items longer: most items are skipped.
 flat
-    factors drawn independently, as in the scenario `top_n`: next to nothing can be skipped.
+    factors drawn independently and no popularity, as in the scenario `top_n`: little can be skipped.
 trained
     our ALS on 60,000 histories with power laws of items, groups and lengths, behaviour neighbours of
     the same histories, and the product's weights.
@@ -51,6 +51,7 @@ N_GROUPS = 400
 N_USERS = 60_000
 HISTORY = 20
 N_SHOWN = 40
+N_WORDS = 12
 BATCH = 256
 LENGTH = 20
 HALF_LIFE_MS = 1e10
@@ -103,6 +104,7 @@ def generation_of(
 ) -> Generation:
     """Return a generation of these arrays, with facts."""
     items = [f"i{at}" for at in range(len(group))]
+    titles = (np.random.default_rng(4).zipf(1.4, (len(items), N_WORDS)) % 5_000).tolist()
     return Generation(
         number=1,
         parent=None,
@@ -115,6 +117,7 @@ def generation_of(
         details={
             item: Item(
                 item=item,
+                title=" ".join(f"word{word}" for word in titles[at]),
                 brand=f"b{at % 97}",
                 category=f"c{group[at] % 40}",
                 price=float(at % 89),
@@ -163,7 +166,7 @@ def made_up(n_items: int, *, is_flat: bool) -> Shop:
     for number in range(BATCH):
         mine = np.flatnonzero(np.isin(group, generator.integers(N_GROUPS, size=3)))
         users.append(visitor(number, generator.choice(mine, HISTORY, replace=False), mine))
-    bias = 0.06 * np.log(popularity)
+    bias = np.zeros(n_items) if is_flat else 0.06 * np.log(popularity)
     return both(users, model, bias, group, tables, unit=0.3, content=0.3, behaviour=0.3)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recstream.core.content import ContentModel
 from recstream.core.documents import MAX_WORD_CHARACTERS, MAX_WORDS, document, shared, words
+from recstream.core.facts import Facts
 from recstream.core.records import Item
 
 VALUES = st.recursive(
@@ -163,3 +164,20 @@ def test_a_path_of_categories_counts_by_its_levels():
         "home", "chairs", "oak",
     ]  # fmt: skip
     assert list(document(listed).categories) == ["home garden", "chairs", "oak"]
+
+
+def test_what_items_have_in_common_follows_the_catalogue():
+    details = {
+        "a": Item(item="a", title="Oak stand", brand="Acme"),
+        "b": Item(item="b", title="Oak guitar", brand="Bolt"),
+    }
+    facts = Facts(["a", "b", "c"], details)
+    assert facts.shared("a", "b") == ("word: oak",)
+    assert facts.shared("a", "c") == ()
+
+    details["b"] = Item(item="b", title="Guitar", brand="Acme")
+    details["c"] = Item(item="c", title="Stand")
+    facts.update({"a": 0, "b": 1, "c": 2}, {"b": details["b"], "c": details["c"]})
+
+    assert facts.shared("a", "b") == ("brand: Acme",)
+    assert facts.shared("a", "c") == ("word: stand",)
