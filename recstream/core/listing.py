@@ -142,8 +142,7 @@ def _rank(
     items = Items(
         index.item_factors,
         index.bias,
-        index._slot,  # noqa: SLF001 - the bounds of the index, for what it does not scan
-        index._norm,  # noqa: SLF001
+        index.norm,
         _NOBODY if allowed is None else allowed,
     )
     blended = blend(

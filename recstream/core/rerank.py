@@ -72,13 +72,12 @@ class Near(NamedTuple):
 class Items(NamedTuple):
     """What a score is made of beside the users.
 
-    ``slot`` and ``norm`` bound it: no user's ``x · y_i`` is above ``|x| · norm[slot[i]]``. ``mask``
-    is empty where every item is allowed.
+    ``norm`` bounds it: no user's ``x · y_i`` is above ``|x| · norm[i]``. ``mask`` is empty where every
+    item is allowed.
     """
 
     factors: Float32s
     bias: Float32s
-    slot: Int64s
     norm: Float32s
     mask: Bools
 
@@ -206,11 +205,8 @@ def may_list(row: int, mask: Bools, seen: Int32s) -> bool:
 
 
 @compiled
-def enter(rows: Int32s, scores: Float32s, row: int, score: np.float32) -> None:
-    """Put a row in its place in a list, equal scores by row; the last one falls out."""
-    at = len(rows) - 1
-    if scores[at] > score or (scores[at] == score and 0 <= rows[at] < row):
-        return
+def _settle(rows: Int32s, scores: Float32s, at: int, row: int, score: np.float32) -> None:
+    """Put a row in its place among the first ``at`` of a list; what was at that one is lost."""
     while at > 0 and (
         rows[at - 1] < 0
         or scores[at - 1] < score
@@ -219,6 +215,14 @@ def enter(rows: Int32s, scores: Float32s, row: int, score: np.float32) -> None:
         rows[at], scores[at] = rows[at - 1], scores[at - 1]
         at -= 1
     rows[at], scores[at] = row, score
+
+
+@compiled
+def enter(rows: Int32s, scores: Float32s, row: int, score: np.float32) -> None:
+    """Put a row in its place in a list, equal scores by row; the last one falls out."""
+    at = len(rows) - 1
+    if not (scores[at] > score or (scores[at] == score and 0 <= rows[at] < row)):
+        _settle(rows, scores, at, row, score)
 
 
 @compiled
@@ -307,7 +311,6 @@ def _blend(
     users: Float32s,
     items: Float32s,
     bias: Float32s,
-    slot: Int64s,
     norm: Float32s,
     mask: Bools,
     left_out_indptr: Int64s,
@@ -370,7 +373,7 @@ def _blend(
             if keys[place] >= 0:
                 is_listed[place] = True
                 score = np.float32(np.float64(score) + totals[place])
-            enter(rows[u], scores[u], row, score)
+            _settle(rows[u], scores[u], at, row, score)
         # A base list that is not full holds every item that may be listed. Of a full one, no other
         # item has a better base score than its last one, nor one beyond what its length allows.
         if base_rows[length - 1] >= 0:
@@ -392,7 +395,7 @@ def _blend(
             most = enough
             for at in range(n_open):
                 row = keys[open_places[at]]
-                base = min(limit, reach * np.float64(norm[slot[row]]) + np.float64(bias[row]))
+                base = min(limit, reach * np.float64(norm[row]) + np.float64(bias[row]))
                 bound[at] = base + totals[open_places[at]]
                 most = max(most, bound[at])
                 if bound[at] >= enough:

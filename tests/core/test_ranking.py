@@ -254,8 +254,8 @@ def test_no_users_and_no_items_are_empty_answers() -> None:
 def test_an_index_states_its_memory() -> None:
     index = ItemIndex(np.zeros((1600, 50), np.float32))
 
-    # 200 bytes of factors, 50 of codes, 4 of bias, 28 of bounds and order, and the groups.
-    assert index.size_bytes == 1600 * (200 + 50 + 4 + 28) + 7 * 8
+    # 200 bytes of factors, 50 of codes, 4 of bias, 32 of bounds and order, and the groups.
+    assert index.size_bytes == 1600 * (200 + 50 + 4 + 32) + 7 * 8
 
 
 @pytest.mark.parametrize(

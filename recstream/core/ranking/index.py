@@ -30,7 +30,7 @@ _CHUNK = 1 << 16
 _GROUP = GROUP_TILES * N_LANES
 # New items that are kept in one order: some 10 ms to bring there.
 _MAX_LOT = 1 << 15
-_OF_ITEMS = ("item_factors", "bias", "_slot")
+_OF_ITEMS = ("item_factors", "bias", "norm", "_slot")
 _OF_SLOTS = (
     *("order", "codes", "scale", "error", "bound_bias", "_norm"),
     *("group_norm", "group_bias"),
@@ -112,7 +112,7 @@ def _quantised(factors: F32, slack: float) -> tuple[NDArray[np.int8], F32, F32, 
 class ItemIndex:
     """Item factors and biases prepared for `top_n`.
 
-    Keeps the factors as they are, plus one byte a factor and 28 bytes an item. Items lie in the
+    Keeps the factors as they are, plus one byte a factor and 32 bytes an item. Items lie in the
     order of what they can score at most, so that a scan meets the best ones early and skips the
     rest in groups. `update` moves items between trainings without sorting again, and puts new ones
     behind the others, in a few lots with an order of their own: bounds follow the values, so answers stay exact
@@ -267,6 +267,7 @@ class ItemIndex:
         by_reach = self._by_reach(slice(0, n_items))
         self.order = np.full(n_slots, -1, np.int32)
         self.order[:n_items] = by_reach
+        self.norm = np.zeros(n_items, np.float32)
         self._slot = np.empty(n_items, np.int64)
         self._slot[by_reach] = np.arange(n_items)
         self.codes = np.zeros((n_tiles, -(-n_factors // 2), N_LANES, 2), np.int8)
@@ -301,6 +302,7 @@ class ItemIndex:
         codes, self.scale[slots], self.error[slots], self._norm[slots] = _quantised(
             self.item_factors[ids], slack
         )
+        self.norm[ids] = self._norm[slots]
         self.bound_bias[slots] = _upper(self.bias[ids])
         tile, lane = slots // N_LANES, slots % N_LANES
         self.codes[tile, : (self.n_factors + 1) // 2, lane, 0] = codes[:, 0::2]
