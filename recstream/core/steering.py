@@ -34,7 +34,11 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
-class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A part of a document: a field that nobody knows is a mistake."""
+
+
+class Span(_Strict, frozen=True):
     """Numbers from ``min`` to ``max``, both included; either may be left out."""
 
     min: float | None = None
@@ -42,10 +46,8 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Test(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     rename={"one_of": "in"},
 ):
     """What an attribute must be; all that is given must hold. A list passes if one of its values does.
@@ -71,10 +73,8 @@ class Test(
 
 
 class Condition(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     rename={"not_": "not"},
 ):
     """Which items: all fields that are given must hold.
@@ -107,11 +107,9 @@ class Condition(
 
 
 class Exclude(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     tag="exclude",
     tag_field="action",
 ):
@@ -122,11 +120,9 @@ class Exclude(
 
 
 class Only(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     tag="only",
     tag_field="action",
 ):
@@ -137,11 +133,9 @@ class Only(
 
 
 class Boost(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     tag="boost",
     tag_field="action",
 ):
@@ -157,11 +151,9 @@ class Boost(
 
 
 class Pin(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     tag="pin",
     tag_field="action",
 ):
@@ -180,7 +172,7 @@ Rule = Exclude | Only | Boost | Pin
 Gain = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_BLEND)]
 
 
-class Blend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Blend(_Strict, frozen=True):
     """How much each source of a score counts, relative to what the generation was made with."""
 
     factors: Gain = 1.0
@@ -193,7 +185,7 @@ Aspect = Literal["category", "brand", "taste"]
 ASPECTS: tuple[Aspect, ...] = ("category", "brand", "taste")
 
 
-class Diversity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Diversity(_Strict, frozen=True):
     """Give up some score so that items of a list differ (maximal marginal relevance).
 
     Attributes
@@ -208,7 +200,7 @@ class Diversity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     by: tuple[Aspect, ...] = ASPECTS
 
 
-class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Rotation(_Strict, frozen=True):
     """Let what was shown and ignored make room for others.
 
     ``after`` impressions of an item without anything done about it, it waits until enough other
@@ -219,11 +211,9 @@ class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 class Arm(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     dict=True,
 ):
     """A part of the users, and how their lists differ from the document's; what is left out holds.
@@ -262,11 +252,9 @@ class Arm(
 
 
 class Steering(
-    msgspec.Struct,
+    _Strict,
     frozen=True,
     kw_only=True,
-    forbid_unknown_fields=True,
-    omit_defaults=True,
     dict=True,
 ):
     """How a shop shapes its lists.

@@ -122,9 +122,9 @@ def numbered(shared: dict[str, Any]) -> dict[str, Any]:
 def is_cut_off(client: Client, shared: dict[str, Any]) -> bool:
     """Return whether a client finds no broker where a new one does: it may never find one again.
 
-    A broker that is starting or ending may answer that the cluster has no brokers. librdkafka then
-    forgets those it knew, and sometimes also to begin anew from the bootstrap servers (its issue
-    5301): every call on that client times out from then on.
+    A broker that is starting or ending may answer that the cluster has no brokers. A client that was
+    told so was seen to time out in every call from then on; librdkafka's issue 5301 describes one
+    that forgets its brokers and does not begin anew from the bootstrap servers.
     """
     return not _finds_brokers(client, _SELF_TIMEOUT_S) and _finds_brokers(
         AdminClient(numbered(shared)), _PROBE_TIMEOUT_S
