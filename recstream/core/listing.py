@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.arranging import Shape, arrange
 from recstream.core.events import EVENT_TYPES
 from recstream.core.history import History, row
 from recstream.core.matrix import Row, stack
 from recstream.core.model import Generation
-from recstream.core.neighbours import Neighbours, parts, strengths
-from recstream.core.ranking import top_n
+from recstream.core.neighbours import parts, strengths
 from recstream.core.records import Reason, RecommendedItem, Source
-from recstream.core.rerank import Items, Lists, Near, blend, merged_rows, sorted_rows, strengths_of
+from recstream.core.shaping import shape_lists, tables_of
 from recstream.core.steered import Steered, steered
 from recstream.core.steering import Arm, Blend, Steering
 
@@ -29,10 +27,7 @@ MAX_REASONS = 3
 MIN_SHARE = 0.01
 SCORE_DIGITS = 6
 SHARE_DIGITS = 3
-POOL = 3
-"""Items that least relevance and diversity choose from, for each place of a list."""
 
-_NOBODY = np.empty(0, np.bool_)
 _PLAIN = Arm(name="", share=1.0, blend=Blend(), min_relevance=0.0)
 
 
@@ -80,7 +75,7 @@ def rank(
 
     The base list is the exact best by ``x·y + bias`` (boosts are part of the bias); what neighbours
     of the history's items add makes it the exact best by the sum. Of that, rules shape the list:
-    see `recstream.core.arranging.arrange`. A list is empty only if no item may be listed.
+    see `recstream.core.shaping`. A list is empty only if no item may be listed.
 
     Parameters
     ----------
@@ -129,54 +124,28 @@ def _rank(
         allowed = mask if allowed is None else allowed & mask
     matrix = stack(seen_rows, generation.n_items)
     factors, personal = _fold_in(matrix, generation, arm, threads)
-    resting = _resting(histories, generation, arm)
-    # A list never fills up with places that are not allowed: at most every item but the seen ones.
-    length = min(n, generation.n_items)
-    is_shaped = bool(arm.min_relevance or (arm.diversity and arm.diversity.strength))
-    size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
-    nothing_seen = [(columns[:0], weights[:0]) for columns, weights in seen_rows]
-    seen = stack(nothing_seen, generation.n_items) if known else matrix
-    exclude = _with(seen, resting) if len(resting[1]) else seen
-    base = Lists(*top_n(factors, way.index, size, exclude=exclude, mask=allowed, threads=threads))
-    index = way.index
-    items = Items(
-        index.item_factors,
-        index.bias,
-        index.norm,
-        _NOBODY if allowed is None else allowed,
-    )
-    blended = blend(
-        base,
-        _near(matrix, generation, arm),
+    shaped = shape_lists(
+        histories,
+        matrix,
         factors,
-        items,
-        left_out=(exclude.indptr.astype(np.int64), exclude.indices),
-        pins=way.pin_rows,
-        resting=resting,
+        generation,
+        way,
+        n,
+        allowed=allowed,
+        known=known,
+        threads=threads,
     )
-    lists = blended.lists
-    pinned: NDArray[np.bool_] = np.zeros((len(histories), len(way.pins)), np.bool_)
-    has_room = len(resting[1]) > 0 and bool((lists.rows[:, -1] < 0).any())
-    if is_shaped or way.pins or has_room:
-        seen_at = seen.indptr.astype(np.int64), seen.indices
-        shape = _shape(way, length)
-        lists, pinned = arrange(blended, shape, factors, items, seen=seen_at, resting=resting)
-    counts = (lists.rows >= 0).sum(axis=1).tolist()
-    pin_rows = way.pin_rows.tolist()
-    is_near = blended.is_near.tolist()
+    counts = (shaped.rows >= 0).sum(axis=1).tolist()
+    is_near = shaped.is_near.tolist()
     return [
         Ranked(
-            lists.rows[at, :count],
-            lists.scores[at, :count],
+            shaped.rows[at, :count],
+            shaped.scores[at, :count],
             seen,
             bool(personal[at]),
             is_near[at],
             way,
-            frozenset(
-                each for each, holds in zip(pin_rows, pinned[at].tolist(), strict=True) if holds
-            )
-            if pin_rows
-            else frozenset(),
+            shaped.pinned[at],
         )
         for at, (seen, count) in enumerate(zip(seen_rows, counts, strict=True))
     ]
@@ -195,72 +164,6 @@ def _fold_in(
     if gain != 1.0:
         factors *= np.float32(gain)
     return factors, np.asarray(factors.any(axis=1))
-
-
-def tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, float]]:
-    """Return the neighbour tables that count in an arm's scores, each with its gain, by name."""
-    blending = arm.blend or Blend()
-    gains = {
-        "content": (generation.content, blending.content * generation.gain("content")),
-        "behaviour": (generation.behaviour, blending.behaviour * generation.gain("behaviour")),
-    }
-    return {name: (table, gain) for name, (table, gain) in gains.items() if gain > 0.0}
-
-
-def _near(matrix: sparse.csr_matrix, generation: Generation, arm: Arm) -> Near:
-    """Return how the entries of histories speak through the neighbour tables."""
-    tables = tables_of(generation, arm)
-    indptr, columns = matrix.indptr.astype(np.int64), matrix.indices
-    speaking = strengths_of(indptr, matrix.data) if tables else matrix.data
-    content, behaviour = (
-        tables.get(name, (table, 0.0))
-        for name, table in (("content", generation.content), ("behaviour", generation.behaviour))
-    )
-    return Near(
-        indptr, columns, speaking,
-        content[0].rows, content[0].weights, content[1], generation.content_worth,
-        behaviour[0].rows, behaviour[0].weights, behaviour[1],
-    )  # fmt: skip
-
-
-def _resting(
-    histories: Sequence[History], generation: Generation, arm: Arm
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the rows, ascending, that rotation lets rest for each user: (indptr, rows)."""
-    indptr = np.zeros(len(histories) + 1, np.int64)
-    if arm.rotation is None:
-        return indptr, np.empty(0, np.int32)
-    after, row_of = arm.rotation.after, generation.rows.get
-    found: list[int] = []
-    for at, history in enumerate(histories, start=1):
-        found += [row_of(item, -1) for item, count in history.shown if count >= after]
-        indptr[at] = len(found)
-    return sorted_rows(indptr, np.array(found, np.int32))
-
-
-def _with(
-    seen: sparse.csr_matrix, resting: tuple[NDArray[np.int64], NDArray[np.int32]]
-) -> sparse.csr_matrix:
-    """Return what is left out of base lists: seen and resting items."""
-    indptr, rows = merged_rows(seen.indptr.astype(np.int64), seen.indices, *resting)
-    left_out = sparse.csr_matrix((np.ones(len(rows), np.bool_), rows, indptr), shape=seen.shape)
-    left_out.has_sorted_indices = True
-    return left_out
-
-
-def _shape(way: Steered, length: int) -> Shape:
-    """Return what an arm makes of a list."""
-    arm = way.arm
-    diversity = arm.diversity
-    return Shape(
-        length,
-        way.pin_places,
-        way.pin_rows,
-        arm.min_relevance or 0.0,
-        0.0 if diversity is None else diversity.strength,
-        way.aspects,
-        diversity is not None and "taste" in diversity.by,
-    )
 
 
 def item_ids(ranked: Ranked, generation: Generation) -> tuple[str, ...]:

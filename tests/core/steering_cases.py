@@ -11,12 +11,12 @@ from scipy import sparse
 
 from recstream.core.als import ALS
 from recstream.core.history import Entry, History, row
-from recstream.core.listing import POOL
 from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.core.neighbours import WIDTH, Neighbours, strengths
 from recstream.core.ranking import scores_of
 from recstream.core.records import Item
+from recstream.core.shaping import POOL
 from recstream.core.steering import Arm, Boost, Exclude, Only, Pin, Rule, Steering
 from recstream.core.steering_check import decode
 
