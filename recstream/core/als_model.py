@@ -28,7 +28,7 @@ from recstream.core.growth import Growing
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.pool import pool
 from recstream.core.kernels.shares import list_shares
-from recstream.core.objective import Objective, count_weights, mean_count
+from recstream.core.objective import Objective, count_weights, mean_count, row_terms
 from recstream.core.rows import Rows, as_counts, as_factors, as_positive, as_rows, plain_array
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
@@ -408,20 +408,32 @@ class ALSModel:
             shown.size and not (shown.min() >= 0 and shown.max() < self.n_items)
         ):
             raise InvalidInput(f"items must be rows from 0 to {self.n_items - 1}, got {items!r}")
-        weights, diagonal = self._system(rows)
-        shares = list_shares(
-            self.item_factors[rows.indices].astype(np.float64),
-            weights,
-            self.item_factors[shown].astype(np.float64),
+        return Contributions(
+            shown, rows.indices.copy(), self.shares_of(rows.indices, rows.weights, shown)
+        )
+
+    def shares_of(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
+        """Return (n, h) what h entries of one history add to the scores of n items.
+
+        `explain_list` without its checks, for a row as `recstream.core.history.row` makes it.
+        """
+        rows = Rows(np.array([0, len(columns)], np.int64), columns, weights, self.n_items)
+        entry_weights, diagonal = self._system(rows)
+        return list_shares(
+            self.item_factors[columns].astype(np.float64),
+            entry_weights,
+            self.item_factors[items].astype(np.float64),
             diagonal,
         )
-        return Contributions(shown, rows.indices.copy(), shares)
 
     def _system(self, rows: Rows) -> tuple[Float64s, Float64s]:
         """Return one row's weights (h,) and the diagonal (d,) of its prior."""
-        plan = self._user_plan(rows)
-        weights = plan.scale[0] * rows.weights * self._item_weight[rows.indices]
-        return weights.astype(np.float64), (self.spectrum + plan.ridge[0]).astype(np.float64)
+        scale, ridge, missing = np.empty((3, 1), np.float32)
+        terms = self.objective.terms("users", self.missing_total)
+        entries = rows.indptr, rows.indices, rows.weights
+        row_terms(*entries, self._item_weight, self.mean_user_count, terms, scale, ridge, missing)
+        weights = scale[0] * rows.weights * self._item_weight[rows.indices]
+        return weights.astype(np.float64), (self.spectrum + ridge[0]).astype(np.float64)
 
     def arrays(self) -> dict[str, Any]:
         """Return everything the model is made of, as named arrays for a checked ``.npz``."""

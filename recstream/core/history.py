@@ -264,22 +264,22 @@ def row(
     (disliked, rated low, or faded away) is an item that was seen and says nothing else. Training
     and fold-in use this one function, so that a user's row is the same in both.
     """
-    columns: list[int] = []
-    weights: list[float] = []
-    times: list[int] = []
+    names: list[str] = []
+    entries: list[Entry] = []
     for page in history.pages:
-        for item, entry in page.items():
-            column = index.get(item)
-            if column is not None:
-                columns.append(column)
-                weights.append(entry.weight)
-                times.append(entry.at_ms)
-    cols = np.array(columns, np.int32)
-    ages = np.array(times, np.int64) - history.clock_ms
-    values = np.array(weights, np.float64) * np.exp2(ages / half_life_ms)
+        names += page
+        entries += page.values()
+    find = index.get
+    columns = np.array([find(name, -1) for name in names], np.int32)
+    weights = np.array([entry.weight for entry in entries], np.float64)
+    times = np.array([entry.at_ms for entry in entries], np.int64)
+    known = columns >= 0
+    if not known.all():
+        columns, weights, times = columns[known], weights[known], times[known]
+    values = weights * np.exp2((times - history.clock_ms) / half_life_ms)
     values *= fading_weights(times, FADE_ENTRIES)
-    order = np.argsort(cols, kind="stable")
-    return cols[order], values.astype(np.float32)[order]
+    order = np.argsort(columns, kind="stable")
+    return columns[order], values.astype(np.float32)[order]
 
 
 def seen(history: History) -> set[str]:

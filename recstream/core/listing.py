@@ -15,6 +15,7 @@ from scipy import sparse
 
 from recstream.core.events import EVENT_TYPES
 from recstream.core.history import History, row
+from recstream.core.kernels.shares import largest_places
 from recstream.core.matrix import Row, stack
 from recstream.core.model import Generation
 from recstream.core.neighbours import parts, strengths
@@ -224,8 +225,8 @@ def parts_of(seen: Row, generation: Generation, arm: Arm | None, rows: NDArray[n
         if len(worth := generation.content_worth):
             by_table["content"] *= worth[rows].astype(np.float64)[:, None]
         if generation.model is not None and blending.factors > 0.0:
-            told = generation.model.explain_list(stack([seen], generation.n_items), rows)
-            factors = blending.factors * told.shares
+            shares = generation.model.shares_of(columns, weights, rows)
+            factors = blending.factors * shares
     prior = blending.popularity * generation.bias[rows].astype(np.float64)
     return Parts(columns, factors, by_table["behaviour"], by_table["content"], prior)
 
@@ -250,37 +251,44 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
         for at in ranked.rows.tolist()
     ]
     total = raising.sum(axis=1) + prior + [sum(by for _, by in each) for each in boosts]
-    n_entries = len(told.columns)
-    n_reasons = min(MAX_REASONS, raising.shape[1])
-    largest = np.argsort(-raising, axis=1, kind="stable")[:, :n_reasons]
+    columns, items = told.columns.tolist(), generation.items
+    n_entries = len(columns)
+    largest = largest_places(raising, min(MAX_REASONS, raising.shape[1]))
+    parts_found = np.take_along_axis(raising, largest, axis=1).tolist()
+    events: dict[str, str] = {}
     described = []
-    for at, row_of_item in enumerate(ranked.rows.tolist()):
-        whole = float(total[at]) or 1.0
+    for row_of_item, total_of_item, popular, added, places, found in zip(
+        ranked.rows.tolist(), total.tolist(), prior.tolist(), boosts, largest.tolist(), parts_found,
+        strict=True,
+    ):  # fmt: skip
+        whole = total_of_item or 1.0
         why = []
         if way is not None and row_of_item in ranked.pinned:
             why.append(Reason(kind="pinned", rule=way.pin_name(row_of_item)))
-        for place in largest[at].tolist():
-            share = float(raising[at, place]) / whole
-            if share >= MIN_SHARE:
-                item = generation.items[told.columns[place % n_entries]]
+        for place, part in zip(places, found, strict=True):
+            share = part / whole
+            if share < MIN_SHARE:
+                break
+            item = items[columns[place % n_entries]]
+            if item not in events:
                 entry = history.find(item)
-                why.append(
-                    Reason(
-                        kind="because" if place < n_entries else "content",
-                        item=item,
-                        event="" if entry is None else EVENT_TYPES[entry.kind],
-                        share=round(share, SHARE_DIGITS),
-                        shared=()
-                        if place < n_entries
-                        else generation.facts.shared(item, generation.items[row_of_item]),
-                    )
+                events[item] = "" if entry is None else EVENT_TYPES[entry.kind]
+            is_content = place >= n_entries
+            why.append(
+                Reason(
+                    kind="content" if is_content else "because",
+                    item=item,
+                    event=events[item],
+                    share=round(share, SHARE_DIGITS),
+                    shared=generation.facts.shared(item, items[row_of_item]) if is_content else (),
                 )
+            )
         why += [
             Reason(kind="boosted", rule=name, share=round(by / whole, SHARE_DIGITS))
-            for name, by in boosts[at]
+            for name, by in added
             if by / whole >= MIN_SHARE
         ]
-        if prior[at] / whole >= MIN_SHARE:
-            why.append(Reason(kind="popular", share=round(float(prior[at]) / whole, SHARE_DIGITS)))
+        if popular / whole >= MIN_SHARE:
+            why.append(Reason(kind="popular", share=round(popular / whole, SHARE_DIGITS)))
         described.append(tuple(why) or (Reason(kind="popular", share=1.0),))
     return described
