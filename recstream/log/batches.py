@@ -7,22 +7,23 @@ one message per record.
 """
 
 import asyncio
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from faust.streams import current_event
 from faust.tables.manager import TableManager
-from faust.topics import Topic
 from faust.transport.consumer import Consumer, ensure_TP
-from faust.types import TP, AppT, ConsumerMessage, EventT, Message
+from faust.types import TP, AppT, Message
 from faust.types.transports import TPorTopicSet
 from mode import ServiceT
 
 from recstream.errors import LogFenced
+from recstream.log.batch_topic import BatchTopic, together
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
-__all__ = ["BatchDelivery", "BatchTopic"]
+__all__ = ["BatchDelivery", "taken_over"]
 
 MAX_BATCH_RECORDS = 1_000
 MAX_OPEN_BATCHES = 2
@@ -30,27 +31,6 @@ MAX_OPEN_BATCHES = 2
 _YIELD_EVERY = 100
 _HAND_OVER_S = 0.01
 _REBALANCE_LOOK_S = 0.01
-
-
-class BatchTopic(Topic):
-    """A topic whose messages are lists of `Record`; ``message.offset`` is the last one's.
-
-    Acknowledging the message acknowledges all its records. All agents of an app that read one
-    topic must take it the same way: as batches, or record by record.
-    """
-
-    @classmethod
-    def of(cls, app: AppT, *names: str, partitions: int | None = None) -> "BatchTopic":
-        """Describe topics that are read in batches."""
-        return cls(app, topics=names, partitions=partitions)
-
-    def _compile_decode(self) -> None:
-        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
-            del propagate
-            value: Any = message.value
-            return self._create_event(None, value, None, message=message)
-
-        self.decode = decode  # type: ignore[method-assign]
 
 
 class _Acked(set[int]):
@@ -63,6 +43,13 @@ class _Acked(set[int]):
     def add(self, offset: int) -> None:
         super().add(offset)
         self._on_ack()
+
+
+class _Emptied:
+    """Stands among the queues that Faust empties, to hear of it."""
+
+    def __init__(self, on_emptied: Callable[[], None]) -> None:
+        self.clear = on_emptied
 
 
 class BatchDelivery(Consumer):
@@ -90,6 +77,10 @@ class BatchDelivery(Consumer):
         self._flow_is_due = False
         self._n_seeks = 0
         self._seeks: Counter[TP] = Counter()
+        self._in_hand: Message | None = None
+        self._doubtful: list[Message] = []
+        self._emptied = _Emptied(self._on_emptied)
+        self.app.flow_control.manage_queue(cast(Any, self._emptied))
         self.changed = asyncio.Event()
         super().__post_init__()
 
@@ -140,9 +131,15 @@ class BatchDelivery(Consumer):
         for (topic, partition), next_ in offsets.items():
             tp = TP(topic, partition)
             self._advance(tp)
-            lost = [m.offset for m in self._delivered[tp] if m.offset < next_ and not m.tracked]
+            delivered = self._delivered[tp]
+            if not any(m.tracked and m.offset >= next_ - 1 for m in delivered):
+                raise LogFenced(
+                    f"records before {next_} of {topic}[{partition}] were taken back from the "
+                    "streams; drop the work, its records come again"
+                )
+            lost = [m.offset for m in delivered if m.offset < next_ and not m.tracked]
             if lost:
-                await self.seek(tp, self._committed_offset[tp] or 0)
+                await self._take_back(tp)
                 raise LogFenced(
                     f"records up to {lost[0]} of {topic}[{partition}] were dropped from a stream's "
                     f"queue, so {next_} can't be committed; drop the work, its records come again"
@@ -183,6 +180,8 @@ class BatchDelivery(Consumer):
         )
         self.changed.clear()
         self._is_held_back = False
+        if self._doubtful:
+            await self._take_back_lost()
         active = {
             tp
             for tp in self._get_active_partitions()
@@ -246,7 +245,7 @@ class BatchDelivery(Consumer):
                 continue
             if self.app.topics.acks_enabled_for(tp.topic):
                 self._delivered[tp].append(message)
-            await self.callback(message)
+            await self._hand_over(message)
             self._read_offset[tp] = message.offset
             n_since_yield += 1
             if n_since_yield >= _YIELD_EVERY:
@@ -265,9 +264,42 @@ class BatchDelivery(Consumer):
                 single[tp] = list(found)
                 continue
             records = [self._record(tp, each) for each in found]
-            yield tp, _together(tp, records, self.app.consumer_generation_id)
+            yield tp, together(tp, records, self.app.consumer_generation_id)
         for tp, each in self.scheduler.iterate(single):
             yield tp, self._to_message(tp, each)
+
+    async def _hand_over(self, message: Message) -> None:
+        self._in_hand = message
+        try:
+            await self.callback(message)
+        except asyncio.CancelledError:
+            self._doubtful.append(message)
+            raise
+        finally:
+            self._in_hand = None
+
+    # Messages that Faust throws away with its queues, each time it lets the flow go on
+
+    def _on_emptied(self) -> None:
+        waiting = [m for delivered in self._delivered.values() for m in delivered if not m.tracked]
+        self._doubtful += [m for m in waiting if m is not self._in_hand]
+        self.changed.set()
+
+    async def _take_back_lost(self) -> None:
+        # A stream that was just handed a message marks it when it runs the next time.
+        await asyncio.sleep(_HAND_OVER_S)
+        doubtful, self._doubtful = self._doubtful, []
+        lost = {id(m) for m in doubtful if not m.tracked}
+        for tp, delivered in list(self._delivered.items()):
+            if any(id(m) in lost for m in delivered):
+                self.log.info("read again what was dropped from a stream's queue: %s", tp)
+                await self._take_back(tp)
+
+    async def _take_back(self, tp: TP) -> None:
+        """Read again from the first record that is not acknowledged."""
+        first = self._delivered[tp][0]
+        is_batch = tp.topic in self._batch_topics
+        await self.seek(tp, cast(list[Record], first.value)[0].offset if is_batch else first.offset)
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Fetch at once when a stream has room again."""
@@ -348,21 +380,12 @@ class BatchDelivery(Consumer):
         await super().seek(partition, offset)
 
 
-def _together(tp: TP, records: list[Record], generation_id: int) -> ConsumerMessage:
-    """Return one message that carries all records of a fetch."""
-    last = records[-1]
-    return ConsumerMessage(
-        tp.topic,
-        tp.partition,
-        last.offset,
-        last.timestamp_ms / 1000.0,
-        0,
-        None,
-        None,
-        cast(Any, records),
-        None,
-        None,
-        None,
-        tp,
-        generation_id=generation_id,
-    )
+async def taken_over(app: AppT, *, within_s: float = float("inf")) -> None:
+    """Wait until a worker has finished taking partitions over, before it gives them up again.
+
+    What is left of an earlier takeover would end the later one in Faust's eyes, and let streams
+    and tables read while their queues are still to be emptied.
+    """
+    deadline = time.monotonic() + within_s
+    while app.rebalancing and not app.should_stop and time.monotonic() < deadline:  # noqa: ASYNC110 - Faust tells nobody
+        await asyncio.sleep(_REBALANCE_LOOK_S)

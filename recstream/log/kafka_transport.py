@@ -14,7 +14,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import aiokafka
@@ -25,7 +25,8 @@ from faust.types import TP
 from faust.types.transports import ConsumerT
 
 from recstream.errors import LogUnavailable
-from recstream.log.batches import MAX_BATCH_RECORDS, BatchDelivery, BatchTopic
+from recstream.log.batch_topic import BatchTopic
+from recstream.log.batches import MAX_BATCH_RECORDS, BatchDelivery, taken_over
 from recstream.log.kafka import KafkaLog
 from recstream.log.kafka.writers import PartitionWriters
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
@@ -39,6 +40,8 @@ SESSION_TIMEOUT_S = 6.0
 """A worker that is silent for so long is taken for dead; brokers allow no less by default."""
 PATIENCE_S = 600.0
 """How long a worker waits for brokers that are away before it ends with an error."""
+TAKEOVER_S = 20.0
+"""How long the group waits for a worker that is still taking over what it had before."""
 QUIET_S = 10.0
 LOGGERS = ("aiokafka", "aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher")
 FETCH_WAIT_MS = 100
@@ -132,9 +135,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return True
 
 
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Hears from Kafka's group which partitions come and go."""
+
+    async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
+        """Finish with what comes before giving up what goes."""
+        await taken_over(self._thread.app, within_s=TAKEOVER_S)
+        await super().on_partitions_revoked(revoked)
+
+
 class Consumer(BatchDelivery, driver.Consumer):
     """Reads the partitions that Kafka's group gives this worker."""
 
+    RebalanceListener: ClassVar[type[driver.ConsumerRebalanceListener]] = RebalanceListener
     transport: "Transport"
     poll_timeout_s = 0.02
 
@@ -249,6 +262,7 @@ class Consumer(BatchDelivery, driver.Consumer):
         """
         if not offsets:
             return await asyncio.to_thread(self.transport.log.append, records)
+        await self._check_order(offsets)
         (tp,) = offsets
         return await asyncio.to_thread(self.transport.writers.append, records, tp)
 

@@ -19,6 +19,7 @@ from mode import Service
 from ulid import ULID
 
 from recstream.errors import LogFenced, NotFound
+from recstream.log.batches import taken_over
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import GroupState, Membership, Settlement
 from recstream.log.port import TopicPartition
@@ -151,6 +152,7 @@ class Rebalancer(Service):
         """Stop reading, finish and commit what was begun."""
         if self._has_given_up:
             return
+        await taken_over(self.app)
         self.app.on_rebalance_start()
         await self.consumer.on_partitions_revoked(self.consumer.assignment())
         self._has_given_up = True

@@ -40,7 +40,7 @@ from faust.types.transports import ConsumerT, ProducerT
 from mode import Seconds, want_seconds
 
 from recstream.log.appender import Appender
-from recstream.log.batches import BatchTopic
+from recstream.log.batch_topic import BatchTopic
 from recstream.log.embedded import EmbeddedLog, open_embedded
 from recstream.log.faust_consumer import Consumer
 from recstream.log.faust_producer import Producer

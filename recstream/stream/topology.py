@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import faust
 from faust.types import TP
 
-from recstream.log.batches import BatchTopic
+from recstream.log.batch_topic import BatchTopic
 from recstream.log.port import EventLog, TopicPartition
 from recstream.log.topics import HISTORIES_TABLE, INTERACTIONS, histories_changelog
 from recstream.model_feed import ModelFeed

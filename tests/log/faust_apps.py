@@ -19,6 +19,7 @@ from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.transport import BatchTopic, Consumer
 
+DEADLINE_S = 60.0
 PARTITIONS = 4
 APP_ID = "demo"
 CHANGELOG = f"{APP_ID}-counts-changelog"
@@ -87,7 +88,7 @@ async def running(app: faust.App) -> AsyncIterator[None]:
     """Run an app in this loop, from its first assignment on."""
     await app.start()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             while app.rebalancing or not app.consumer.assignment():  # noqa: ASYNC110 - Faust tells nobody
                 await asyncio.sleep(0.01)
         yield

@@ -9,9 +9,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
+import faust
 import pytest
 from faust.types import TP, StreamT
 from faust_apps import (
@@ -26,7 +28,9 @@ from faust_apps import (
 
 from recstream.errors import LogFenced, PartitionCountMismatch
 from recstream.log.embedded import EmbeddedLog, maintain, open_embedded
+from recstream.log.embedded.groups import Membership
 from recstream.log.port import NewRecord, Record, TopicPartition
+from recstream.log.rebalance import LOOK_S
 from recstream.log.topics import TopicSpec
 from recstream.log.transport import BatchTopic, Consumer, Transport
 
@@ -255,38 +259,106 @@ async def test_a_slow_agent_is_handed_a_bounded_number_of_batches(
         await until(lambda: n_seen == 6_000)
 
 
-async def test_a_batch_that_faust_threw_away_comes_again_before_a_later_one_is_committed(
+class Held:
+    """An agent that works on its first batch until it is let go, and tells what had effects."""
+
+    def __init__(self, app: faust.App) -> None:
+        self.goes_on = asyncio.Event()
+        self.seen: list[int] = []
+        self.refused = 0
+
+        @app.agent(BatchTopic.of(app, "events", partitions=PARTITIONS))
+        async def effects(stream: StreamT[list[Record]]) -> None:
+            async for batch in stream:
+                await self.goes_on.wait()
+                try:
+                    await cast(Consumer, app.consumer).append(
+                        [], {TopicPartition("events", 0): batch[-1].offset + 1}
+                    )
+                except LogFenced:
+                    self.refused += 1
+                    continue
+                self.seen.extend(record.offset for record in batch)
+
+
+async def test_what_faust_threw_away_comes_again_though_nothing_follows_it(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
     app = new_app(url, tmp_path)
-    goes_on = asyncio.Event()
-    seen: list[int] = []
-    refused = 0
+    held = Held(app)
 
-    @app.agent(BatchTopic.of(app, "events", partitions=PARTITIONS))
-    async def effects(stream: StreamT[list[Record]]) -> None:
-        nonlocal refused
-        async for batch in stream:
-            await goes_on.wait()
-            try:
-                await cast(Consumer, app.consumer).append(
-                    [], {TopicPartition("events", 0): batch[-1].offset + 1}
-                )
-            except LogFenced:
-                refused += 1
-                continue
-            seen.extend(record.offset for record in batch)
+    log.append([NewRecord("events", b"k", b"", 0) for _ in range(2_000)])
+    async with running(app):
+        consumer = cast(Consumer, app.consumer)
+        await until(lambda: len(consumer._delivered[TP("events", 0)]) == 2)
+        app.flow_control.resume()  # empties the queues, as it does at a rebalance
+        held.goes_on.set()
+        await until(lambda: committed(log) == 2_000)
+
+    assert held.seen == list(range(2_000))
+
+
+async def test_work_on_records_that_are_read_again_has_no_effects(
+    log: EmbeddedLog, url: str, tmp_path: Path
+) -> None:
+    app = new_app(url, tmp_path)
+    held = Held(app)
 
     log.append([NewRecord("events", b"k", b"", 0) for _ in range(5_000)])
     async with running(app):
         consumer = cast(Consumer, app.consumer)
         await until(lambda: len(consumer._delivered[TP("events", 0)]) == 2)
-        app.flow_control.resume()  # empties the queues, as it does at a rebalance
-        goes_on.set()
+        n_seeks = consumer._n_seeks
+        app.flow_control.resume()
+        await until(lambda: consumer._n_seeks > n_seeks)
+        held.goes_on.set()
         await until(lambda: committed(log) == 5_000)
 
-    assert seen == list(range(5_000))
-    assert refused > 0
+    assert held.seen == list(range(5_000))
+    assert held.refused == 1
+
+
+async def test_a_worker_takes_partitions_over_before_it_gives_them_up_again(
+    log: EmbeddedLog, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = new_app(url, tmp_path)
+    counts = attach_ordinary(app)
+    taking_over, goes_on, gives_up_again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+    begin = app.on_rebalance_start
+
+    def on_rebalance_start() -> None:
+        order.append("gives up")
+        if len(order) > 1:
+            gives_up_again.set()
+        begin()
+
+    monkeypatch.setattr(app, "on_rebalance_start", on_rebalance_start)
+
+    @counts.on_recover
+    async def take_over() -> None:
+        taking_over.set()
+        await goes_on.wait()
+        order.append("has taken over")
+
+    newcomer = Membership(log, APP_ID, "newcomer")
+    starting = asyncio.create_task(app.start())  # comes to an end with the first takeover
+    try:
+        await until(taking_over.is_set)
+        newcomer.join(b"")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(gives_up_again.wait(), 2 * LOOK_S)
+        goes_on.set()
+        await starting
+        await until(gives_up_again.is_set)
+        newcomer.leave()
+        put(log, 100)
+        await until(lambda: committed(log) == 100)
+    finally:
+        goes_on.set()
+        await app.stop()
+
+    assert order[:3] == ["gives up", "has taken over", "gives up"]
 
 
 async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
@@ -299,7 +371,11 @@ async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
         consumer = cast(Consumer, app.consumer)
         consumer.transport.appender.member = "somebody-else"
         with pytest.raises(LogFenced, match="belongs to"):
-            await consumer.append([NewRecord("out", b"k", b"v")], {TopicPartition("events", 0): 5})
+            await asyncio.wrap_future(
+                consumer.transport.appender.call(
+                    [NewRecord("out", b"k", b"v")], {TopicPartition("events", 0): 5}
+                )
+            )
         assert consumer._rebalancer is not None
         consumer.transport.appender.member = consumer._rebalancer.membership.member_id
 
@@ -328,12 +404,36 @@ class Worker:
         self.process.wait(timeout=DEADLINE_S)
 
 
+@pytest.fixture
+def start_worker(url: str, tmp_path: Path) -> Iterator[Callable[[str, str], Worker]]:
+    """Start workers by name and kind; none outlives its test."""
+    workers: list[Worker] = []
+
+    def start(name: str, kind: str) -> Worker:
+        workers.append(Worker(url, tmp_path / name, kind))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+
+
 def owners(log: EmbeddedLog) -> Counter[str]:
     with log.storage.read() as connection:
         return Counter(
             member
             for (member,) in connection.execute("SELECT member FROM owners WHERE topic='events'")
         )
+
+
+def owning_processes(log: EmbeddedLog) -> set[int]:
+    with log.storage.read() as connection:
+        return {
+            int(process.split()[1])
+            for (process,) in connection.execute(
+                "SELECT process FROM members JOIN owners ON owners.member = members.id"
+            )
+        }
 
 
 def wait_until(claim: Callable[[], Any]) -> None:
@@ -345,12 +445,12 @@ def wait_until(claim: Callable[[], Any]) -> None:
 
 @pytest.mark.slow
 def test_when_a_worker_is_killed_the_other_one_takes_over_and_every_effect_is_there_once(
-    log: EmbeddedLog, url: str, tmp_path: Path
+    log: EmbeddedLog, start_worker: Callable[[str, str], Worker]
 ) -> None:
-    workers = [Worker(url, tmp_path / "w0", "batches")]
+    workers = [start_worker("w0", "batches")]
     wait_until(lambda: sum(owners(log).values()) == PARTITIONS)
     put(log, 2_000)
-    workers.append(Worker(url, tmp_path / "w1", "batches"))
+    workers.append(start_worker("w1", "batches"))
     wait_until(lambda: sorted(owners(log).values()) == [2, 2])
 
     total = 2_000
@@ -359,9 +459,10 @@ def test_when_a_worker_is_killed_the_other_one_takes_over_and_every_effect_is_th
             put(log, 500)
             total += 500
         workers.pop(0).kill()
-        workers.append(Worker(url, tmp_path / f"again{round_}", "batches"))
+        workers.append(start_worker(f"again{round_}", "batches"))
         wait_until(lambda: sorted(owners(log).values()) == [2, 2])
     wait_until(lambda: committed(log) == total)
+    wait_until(lambda: owning_processes(log) == {worker.process.pid for worker in workers})
     for worker in workers:
         worker.stop()
 
@@ -372,10 +473,10 @@ def test_when_a_worker_is_killed_the_other_one_takes_over_and_every_effect_is_th
 
 @pytest.mark.slow
 def test_a_worker_that_stops_hands_its_partitions_over_at_once(
-    log: EmbeddedLog, url: str, tmp_path: Path
+    log: EmbeddedLog, start_worker: Callable[[str, str], Worker]
 ) -> None:
-    first = Worker(url, tmp_path / "w0", "ordinary")
-    second = Worker(url, tmp_path / "w1", "ordinary")
+    first = start_worker("w0", "ordinary")
+    second = start_worker("w1", "ordinary")
     wait_until(lambda: sorted(owners(log).values()) == [2, 2])
     put(log, 500)
     wait_until(lambda: committed(log) == 500)
