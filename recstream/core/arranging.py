@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
-from recstream.core.ranking.scan import exact_score
+from recstream.core.ranking.score import exact_score
 from recstream.core.rerank import LEAST, Blended, Items, Lists, enter, may_list
 
 __all__ = ["Shape", "arrange"]

@@ -17,7 +17,7 @@ from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.nearness import RECENT, strengthen
 from recstream.core.kernels.vector import prefetch
-from recstream.core.ranking.scan import exact_score
+from recstream.core.ranking.score import exact_score
 
 __all__ = [
     "LEAST",

@@ -25,6 +25,7 @@ from numba.extending import models, register_model
 __all__ = [
     "HAS_AVX2",
     "LANES",
+    "LINE",
     "VECTOR",
     "add",
     "address",
@@ -44,6 +45,7 @@ __all__ = [
     "splat",
     "square_root",
     "store",
+    "trailing_zeros",
     "zero",
 ]
 
@@ -70,6 +72,9 @@ def _processor_features() -> set[str]:
 _FEATURES = _processor_features()
 HAS_AVX2 = {"avx2", "fma"} <= _FEATURES
 LANES = 16 if "avx512f" in _FEATURES else 8
+
+LINE = 16
+"""Numbers of four bytes in a line of memory."""
 
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
@@ -256,3 +261,13 @@ def prefetch(_: Any, array: Any, offset: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.int64), emit
+
+
+@intrinsic
+def trailing_zeros(_: Any, bits: Any) -> Any:
+    """Return the place of the lowest bit that is set; there must be one."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), emit

@@ -24,15 +24,14 @@ from recstream.core.ranking.index import (
     user_code_limit,
     user_slack,
 )
-from recstream.core.ranking.scan import merge_best, scan, score_pairs, sort_best
+from recstream.core.ranking.scan import merge_best, quantise, scan, score_pairs
+from recstream.core.ranking.score import NOBODY, lists_of
 from recstream.core.ranking.tile import N_QUERIES
 from recstream.errors import InvalidInput
 
 __all__ = ["ItemIndex", "Ranking", "scores_of", "top_n"]
 
 _BATCH = 256
-_NO_ITEM = np.int32(2**31 - 1)
-_SMALLEST = 1e-30
 
 
 class Ranking(NamedTuple):
@@ -79,7 +78,7 @@ def top_n(
     mask : (m,) bool, optional
         False leaves an item out of every list.
     threads : int, optional
-        1 by default. Each takes a share of the items; the heaps are merged.
+        1 by default. Each takes a share of the items; what they found is merged.
 
     Raises
     ------
@@ -96,14 +95,12 @@ def top_n(
         raise InvalidInput(msg)
     indptr, indices = _seen(exclude, len(users), index.n_items)
     allowed = _allowed(mask, index.n_items)
-    ids = np.full((len(users), n), _NO_ITEM, np.int32)
-    scores = np.full((len(users), n), -np.inf, np.float32)
+    keys = np.full((len(users), n), NOBODY)
     for first in range(0, len(users), _BATCH):
         part = slice(first, min(first + _BATCH, len(users)))
         seen = indptr[part.start : part.stop + 1] if len(indptr) > 1 else indptr
-        _scan(index, users[part], (seen, indices), allowed, threads or 1, scores[part], ids[part])
-    sort_best(scores, ids, _NO_ITEM)
-    return Ranking(ids, scores)
+        _scan(index, users[part], (seen, indices), allowed, threads or 1, keys[part])
+    return Ranking(*lists_of(keys))
 
 
 def scores_of(
@@ -175,24 +172,10 @@ def _queries(users: F32) -> _Queries:
     """Quantise users so that the bounds of an index hold for them (see `user_slack`)."""
     n_users, n_factors = users.shape
     n_blocks = -(-n_users // N_QUERIES)
-    limit, slack = user_code_limit(n_factors), user_slack(n_factors)
-    exact = users.astype(np.float64)
-    peak = np.abs(exact).max(axis=1, initial=0.0)
-    is_tiny = peak < _SMALLEST
-    scale = np.zeros(n_blocks * N_QUERIES, np.float32)
-    scale[:n_users] = np.where(is_tiny, 0.0, peak / limit)
-    step = np.where(is_tiny, np.inf, scale[:n_users].astype(np.float64))
-    whole = np.clip(np.rint(exact / step[:, None]), -limit, limit)
-    padded = np.zeros((n_blocks * N_QUERIES, n_factors + n_factors % 2), np.int16)
-    padded[:n_users, :n_factors] = whole
-    codes = padded.reshape(n_blocks, N_QUERIES, -1, 2).transpose(0, 2, 1, 3)
-    length = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    # A user too small to quantise has codes 0; its whole length is then error.
-    reach = length * np.where(is_tiny, 1 + 1 / slack, 1 + slack) * (1 + 1e-5)
-    norm = np.zeros(n_blocks * N_QUERIES, np.float32)
-    with np.errstate(over="ignore"):
-        norm[:n_users] = reach
-    return _Queries(np.ascontiguousarray(codes), scale, norm)
+    codes = np.zeros((n_blocks, (n_factors + 1) // 2, N_QUERIES, 2), np.int16)
+    scale, norm = np.zeros((2, n_blocks * N_QUERIES), np.float32)
+    quantise(users, user_code_limit(n_factors), user_slack(n_factors), codes, scale, norm)
+    return _Queries(codes, scale, norm)
 
 
 def _scan(
@@ -201,13 +184,12 @@ def _scan(
     seen: tuple[NDArray[np.int64], NDArray[np.int32]],
     allowed: NDArray[np.bool_],
     threads: int,
-    scores: F32,
-    ids: NDArray[np.int32],
+    keys: NDArray[np.int64],
 ) -> None:
-    """Fill the heaps of one batch, the groups of items dealt out to threads."""
+    """Find the best keys of one batch, the groups of items dealt out to threads."""
     queries = _queries(users)
 
-    def take(first: int, last: int, scores: F32, ids: NDArray[np.int32]) -> None:
+    def take(first: int, last: int, keys: NDArray[np.int64]) -> None:
         threshold = np.full(len(queries.scale), np.inf, np.float32)
         threshold[: len(users)] = -np.inf
         scan(
@@ -229,22 +211,21 @@ def _scan(
             allowed,
             first,
             last,
-            scores,
-            ids,
+            keys,
         )
 
     shares = min(threads, max(1, index.n_groups))
     cuts = np.linspace(0, index.n_groups, shares + 1).astype(int).tolist()
     if shares == 1:
-        take(0, index.n_groups, scores, ids)
+        take(0, index.n_groups, keys)
         return
-    heaps = [(scores, ids), *((scores.copy(), ids.copy()) for _ in range(shares - 1))]
+    parts = [keys, *(keys.copy() for _ in range(shares - 1))]
     with ThreadPoolExecutor(shares) as pool:
         jobs = [
-            pool.submit(take, first, last, *heap)
-            for first, last, heap in zip(cuts[:-1], cuts[1:], heaps, strict=True)
+            pool.submit(take, first, last, part)
+            for first, last, part in zip(cuts[:-1], cuts[1:], parts, strict=True)
         ]
         for job in jobs:
             job.result()
-    for more_scores, more_ids in heaps[1:]:
-        merge_best(scores, ids, more_scores, more_ids)
+    for more in parts[1:]:
+        merge_best(keys, more)

@@ -7,39 +7,26 @@ answer, whatever the order in which items and users come along.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
+from recstream.core.kernels.vector import LINE, prefetch, trailing_zeros
+from recstream.core.ranking.score import exact_score, keep, key_of, score_of
 from recstream.core.ranking.tile import N_LANES, N_QUERIES, tile_candidates
 
-__all__ = ["GROUP_TILES", "exact_score", "merge_best", "scan", "score_pairs", "sort_best"]
+__all__ = ["GROUP_TILES", "merge_best", "quantise", "scan", "score_pairs"]
 
 GROUP_TILES = 16
 """Tiles that share one bound on norm and bias, by which they are skipped together."""
-
-
-@compiled
-def exact_score(user: Float32s, item: Float32s, bias: np.float32) -> np.float32:
-    """Return ``user · item + bias``: float64 sums in a fixed order, rounded once to float32.
-
-    A product of two float32 is exact in float64, so a fused multiply-add changes nothing and
-    every machine finds the same bits.
-    """
-    n_factors = user.shape[0]
-    a = b = c = d = 0.0
-    k = 0
-    while k + 4 <= n_factors:
-        a += np.float64(user[k]) * np.float64(item[k])
-        b += np.float64(user[k + 1]) * np.float64(item[k + 1])
-        c += np.float64(user[k + 2]) * np.float64(item[k + 2])
-        d += np.float64(user[k + 3]) * np.float64(item[k + 3])
-        k += 4
-    while k < n_factors:
-        a += np.float64(user[k]) * np.float64(item[k])
-        k += 1
-    return np.float32(((a + b) + (c + d)) + np.float64(bias))
+_SMALLEST = 1e-30
+_ROOM = 1.0 + 1e-5
+"""What a user's norm is enlarged by, for roundings."""
+_TOGETHER = 8
+"""Items that wait to be scored together."""
 
 
 @compiled
@@ -53,58 +40,42 @@ def score_pairs(
 
 
 @compiled
-def _worse(score_a: np.float32, id_a: np.int32, score_b: np.float32, id_b: np.int32) -> bool:
-    """Say whether a ranks after b: by score, then by higher id."""
-    return bool(score_a < score_b or (score_a == score_b and id_a > id_b))
+def quantise(
+    users: Float32s,
+    limit: int,
+    slack: float,
+    codes: NDArray[np.int16],
+    scale: Float32s,
+    norm: Float32s,
+) -> None:
+    """Write users as 16-bit integers, four users side by side, with their scale and norm."""
+    for user in range(users.shape[0]):
+        peak = square = 0.0
+        for k in range(users.shape[1]):
+            value = np.float64(users[user, k])
+            peak = max(peak, abs(value))
+            square += value * value
+        length = math.sqrt(square)
+        if peak < _SMALLEST:
+            # A user too small to quantise has codes 0; its whole length is then error.
+            norm[user] = np.float32(length * (1.0 + 1.0 / slack) * _ROOM)
+            continue
+        scale[user] = np.float32(peak / limit)
+        step = np.float64(scale[user])
+        for k in range(users.shape[1]):
+            whole = round(np.float64(users[user, k]) / step)
+            codes[user // N_QUERIES, k // 2, user % N_QUERIES, k % 2] = min(
+                max(whole, -limit), limit
+            )
+        norm[user] = np.float32(length * (1.0 + slack) * _ROOM)
 
 
 @compiled
-def _sink(scores: Float32s, ids: Int32s, at: int, size: int) -> None:
-    """Restore the heap (worst on top) below one entry."""
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            return
-        right = child + 1
-        if right < size and _worse(scores[right], ids[right], scores[child], ids[child]):
-            child = right
-        if not _worse(scores[child], ids[child], scores[at], ids[at]):
-            return
-        scores[child], scores[at] = scores[at], scores[child]
-        ids[child], ids[at] = ids[at], ids[child]
-        at = child
-
-
-@compiled
-def _offer(scores: Float32s, ids: Int32s, score: np.float32, item: np.int32) -> None:
-    """Replace the worst entry if the new one ranks before it."""
-    if _worse(scores[0], ids[0], score, item):
-        scores[0] = score
-        ids[0] = item
-        _sink(scores, ids, 0, scores.shape[0])
-
-
-@compiled
-def sort_best(scores: Float32s, ids: Int32s, empty: np.int32) -> None:
-    """Turn each row's heap into a ranking, best first; unused places become -1 and -inf."""
-    for row in range(scores.shape[0]):
-        s = scores[row]
-        i = ids[row]
-        for size in range(s.shape[0] - 1, 0, -1):
-            s[0], s[size] = s[size], s[0]
-            i[0], i[size] = i[size], i[0]
-            _sink(s, i, 0, size)
-        for place in range(s.shape[0]):
-            if i[place] == empty:
-                i[place] = -1
-
-
-@compiled
-def merge_best(scores: Float32s, ids: Int32s, more_scores: Float32s, more_ids: Int32s) -> None:
-    """Offer the entries of a second set of heaps to the first."""
-    for row in range(scores.shape[0]):
-        for place in range(more_ids.shape[1]):
-            _offer(scores[row], ids[row], more_scores[row, place], more_ids[row, place])
+def merge_best(keys: Int64s, more: Int64s) -> None:
+    """Take the keys of a second set of lists into the first."""
+    for row in range(keys.shape[0]):
+        for place in range(more.shape[1]):
+            keep(keys[row], more[row, place])
 
 
 @compiled
@@ -159,14 +130,17 @@ def scan(
     mask: NDArray[np.bool_],  # (n_items,); (0,) allows everything
     first_group: int,
     last_group: int,
-    scores: Float32s,  # (b, n) heaps
-    ids: Int32s,
+    keys: Int64s,  # (b, n), as `keep` keeps them
 ) -> None:
-    """Scan groups of items for all users and keep each user's best in its heap."""
+    """Scan groups of items for all users and keep each user's best."""
     n_users = users.shape[0]
     n_pairs = codes.shape[1]
     has_seen = seen_indptr.shape[0] > 1
     has_mask = mask.shape[0] > 0
+    # Rows of factors lie apart in memory: those of several items are waited for together.
+    waiting_users = np.empty(_TOGETHER + N_QUERIES * N_LANES, np.int32)
+    waiting = np.empty_like(waiting_users)
+    n_waiting = 0
     for group in range(first_group, last_group):
         first_tile = group * GROUP_TILES
         last_tile = min(first_tile + GROUP_TILES, codes.shape[0])
@@ -191,30 +165,53 @@ def scan(
                     block,
                     n_pairs,
                 )
-                if bits == 0:
-                    continue
-                for user in range(first_user, last_user):
-                    lanes = (bits >> (N_LANES * (user - first_user))) & 0xFFFF
-                    lane = 0
-                    while lanes:
-                        if lanes & 1:
-                            item = order[tile * N_LANES + lane]
-                            if (
-                                item >= 0
-                                and not (has_mask and not mask[item])
-                                and not (
-                                    has_seen
-                                    and _contains(
-                                        seen_indices, seen_indptr[user], seen_indptr[user + 1], item
-                                    )
-                                )
-                            ):
-                                _offer(
-                                    scores[user],
-                                    ids[user],
-                                    exact_score(users[user], items[item], bias[item]),
-                                    item,
-                                )
-                                threshold[user] = scores[user, 0]
-                        lanes >>= 1
-                        lane += 1
+                while bits != 0:
+                    lane = trailing_zeros(bits)
+                    bits &= bits - 1
+                    item = order[tile * N_LANES + lane % N_LANES]
+                    user = first_user + lane // N_LANES
+                    if (
+                        user < n_users
+                        and item >= 0
+                        and not (has_mask and not mask[item])
+                        and not (
+                            has_seen
+                            and _contains(
+                                seen_indices, seen_indptr[user], seen_indptr[user + 1], item
+                            )
+                        )
+                    ):
+                        waiting_users[n_waiting] = user
+                        waiting[n_waiting] = item
+                        n_waiting += 1
+                        for k in range(0, items.shape[1], LINE):
+                            prefetch(items, np.int64(item) * items.shape[1] + k)
+                if n_waiting >= _TOGETHER:
+                    n_waiting = _score(
+                        n_waiting, waiting_users, waiting, items, bias, users, threshold, keys
+                    )
+        if n_waiting:
+            n_waiting = _score(
+                n_waiting, waiting_users, waiting, items, bias, users, threshold, keys
+            )
+
+
+@compiled
+def _score(
+    n_waiting: int,
+    of: Int32s,
+    waiting: Int32s,
+    items: Float32s,
+    bias: Float32s,
+    users: Float32s,
+    threshold: Float32s,
+    keys: Int64s,
+) -> int:
+    """Score the items that wait, each for its user, and raise what the next ones must reach; return 0."""
+    for at in range(n_waiting):
+        user, item = of[at], waiting[at]
+        key = key_of(exact_score(users[user], items[item], bias[item]), item)
+        if key > keys[user, 0]:
+            keep(keys[user], key)
+            threshold[user] = score_of(keys[user, 0])
+    return 0
