@@ -20,7 +20,9 @@
     ├── ModelError
     │   ├── ArtifactCorrupt            an artifact whose digest or shape is wrong
     │   ├── ModelMismatch              generations, deltas or shapes that don't fit together
-    │   └── ModelStoreUnavailable      the model store can't be reached; try again
+    │   ├── ModelStoreUnavailable      the model store can't be reached; try again
+    │   └── TrainingFailed             a training gave nothing; what serves goes on
+    │       └── TrainingDied           its process ended before it was done
     ├── CatalogueUnavailable           the item store can't be reached; try again
     └── StartupError                   a role can't start: port in use, directory not writable, …
 
@@ -138,6 +140,14 @@ class ModelMismatch(ModelError):
 
 class ModelStoreUnavailable(ModelError):
     """The model store can't be reached now; the same call may succeed later."""
+
+
+class TrainingFailed(ModelError):
+    """A training in a process of its own gave nothing; the serving generation goes on."""
+
+
+class TrainingDied(TrainingFailed):
+    """A training's process could not be started, or ended before it was done."""
 
 
 class CatalogueUnavailable(RecstreamError):

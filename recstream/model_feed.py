@@ -106,22 +106,38 @@ class ModelFeed:
     def poll(self, timeout_s: float) -> list[Step]:
         """Return what came since, waiting up to ``timeout_s`` for the first.
 
-        Artifacts are read here: call it in a thread of its own. Deltas of a generation that could
+        Artifacts are read here: call it in a thread of its own. A new generation comes moved by the
+        deltas that are there already, since nobody serves it yet. Deltas of a generation that could
         not be used are left out.
         """
         if self._tail is None:
             raise ModelMismatch("call newest() before poll()")
         steps: list[Step] = []
-        for record in self._tail.poll(timeout_s):
-            announced = self._read(record)
-            if isinstance(announced, GenerationAnnounced):
-                found = self._fetch(record, announced)
-                if isinstance(found, Generation):
-                    self._serving = found.number
-                steps.append(found)
-            elif isinstance(announced, Unusable) or announced.generation == self._serving:
-                steps.append(announced)
+        records = self._tail.poll(timeout_s)
+        while records:
+            for record in records:
+                self._take(record, steps)
+            if not (steps and isinstance(steps[-1], Generation)):
+                break
+            records = self._tail.poll(0.0)
         return steps
+
+    def _take(self, record: Record, steps: list[Step]) -> None:
+        announced = self._read(record)
+        if isinstance(announced, GenerationAnnounced):
+            found = self._fetch(record, announced)
+            if isinstance(found, Generation):
+                self._serving = found.number
+            steps.append(found)
+        elif isinstance(announced, Unusable):
+            steps.append(announced)
+        elif announced.generation == self._serving:
+            last = steps[-1] if steps else None
+            if isinstance(last, Generation):
+                with contextlib.suppress(ModelMismatch):
+                    last.apply_delta(announced)
+                    return
+            steps.append(announced)
 
     def wake(self) -> None:
         """Make a `poll` that waits in another thread return now."""

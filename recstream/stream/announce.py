@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -66,9 +66,9 @@ class Announcer:
         self._clock_ms = clock_ms
         self._keep = keep
 
-    def keep(self, generation: Generation) -> Kept:
+    def keep(self, generation: Generation, packed: tuple[str, bytes] | None = None) -> Kept:
         """Write a generation's artifact: before it is told of, so that who reads that finds it."""
-        digest, content = pack(generation)
+        digest, content = packed or pack(generation)
         name = artifact_name(generation.number, digest)
         self._store.put(name, content)
         return Kept(name, digest, len(content))
@@ -123,9 +123,9 @@ class Announcer:
         log.warning("model not adopted generation=%d reason=%s", number, judgement.reason)
         self.tell("rejected", number, seconds=seconds, detail=judgement.reason)
 
-    def delta(self, delta: DeltaAnnounced) -> None:
-        """Tell which items moved."""
-        self._lease.append([NewRecord(MODELS, b"delta", _encode(delta))])
+    def deltas(self, deltas: Sequence[DeltaAnnounced]) -> None:
+        """Tell which items moved: all or nothing."""
+        self._lease.append([NewRecord(MODELS, b"delta", _encode(delta)) for delta in deltas])
 
     def tell(
         self,

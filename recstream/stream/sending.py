@@ -6,8 +6,11 @@ everything else first, and tells what came meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from time import monotonic
 
+from recstream.core.records import DeltaAnnounced
 from recstream.stream.announce import Announcer
 from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower
@@ -15,6 +18,8 @@ from recstream.stream.products import Products
 
 PRODUCTS_REST = 0.2
 """After a delta of products the next waits so much of ``delta_every_s``."""
+AT_ONCE = 8
+"""Deltas in one append, of up to 700 kB each."""
 
 
 class Sender:
@@ -32,6 +37,15 @@ class Sender:
         self._every_s = every_s
         self._next_users = 0.0
         self._next_products = 0.0
+        self._unsent: list[DeltaAnnounced] = []
+
+    def take(self, deltas: Iterable[DeltaAnnounced]) -> None:
+        """Take deltas of a generation that serves from now on: they go out before all others."""
+        self._unsent = list(deltas)
+
+    def drop(self) -> None:
+        """Let go of what was not sent: another trainer goes on."""
+        self._unsent = []
 
     def due_in_s(self, deltas: Deltas | None, longest: float) -> float:
         """Return how long there is nothing to send, at most ``longest``."""
@@ -45,19 +59,30 @@ class Sender:
     def send(self, deltas: Deltas, follower: Follower, products: Products, *, now_ms: int) -> None:
         """Send a delta of what users did, then one of what became of products, if they are due.
 
-        Users come first: a catalogue that is imported waits for them, a part of it at a time.
+        Users come first: a catalogue that is imported waits for them, a part of it at a time. What
+        the log did not take is sent again before the next is made: numbers leave no gap.
         """
+        self._flush()
         now = monotonic()
         if now >= self._next_users:
             moved = deltas.make(follower.users, follower.offsets, now_ms=now_ms)
             self._next_users = now if deltas.n_untold else now + self._every_s
-            if moved is not None:
-                self._announcer.delta(moved)
+            self._send(moved)
         if deltas.n_products and now >= self._next_products:
             changed = deltas.make_products(
                 products.items, products.next_offset, follower.offsets, now_ms=now_ms
             )
-            if changed is not None:
-                self._announcer.delta(changed)
+            self._send(changed)
             rest = 0.0 if deltas.n_products else self._every_s * PRODUCTS_REST
             self._next_products = monotonic() + rest
+
+    def _send(self, delta: DeltaAnnounced | None) -> None:
+        if delta is not None:
+            self._unsent.append(delta)
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            part = list(islice(self._unsent, AT_ONCE))
+            self._announcer.deltas(part)
+            del self._unsent[: len(part)]

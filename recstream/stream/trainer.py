@@ -1,8 +1,8 @@
 """Steps 4 to 6 of the flow: the trainer: follows histories and products, announces, sends deltas.
 
 It reads the histories' changelog and the catalogue, never the tables, and writes only artifacts,
-announcements, progress and dead letters: ingest does not know that it exists. Training runs in a
-thread of its own while all is followed on and deltas of the serving generation keep coming.
+announcements, progress and dead letters: ingest does not know that it exists. Training runs beside
+the loop, which follows on and sends deltas of the serving generation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recstream.model_feed import ModelFeed, announcement
 from recstream.model_store import ModelStore, fetch
 from recstream.settings import Settings
 from recstream.stream.announce import Announcer, Kept
-from recstream.stream.background import Background
+from recstream.stream.background import Background, Candidate
 from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Follower, Group
 from recstream.stream.forgetting import forgetting
@@ -37,12 +37,15 @@ from recstream.stream.requests import Requests
 from recstream.stream.resuming import copy_of, resume
 from recstream.stream.schedule import Schedule
 from recstream.stream.sending import Sender
+from recstream.stream.succession import Succession
 from recstream.stream.training import Trained
 
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 5_000
 LEASE_EVERY_S = 1.0
+RETRY_S = 10.0
+"""After a first generation that could not be made."""
 MAX_LETTERS = 10_000
 """Unreadable catalogue records remembered until they are told of."""
 
@@ -94,11 +97,13 @@ class Trainer:
         self._letters: deque[DeadLetter] = deque(maxlen=MAX_LETTERS)
         self._since_snapshot: list[Group] = []
         self._deltas: Deltas | None = None
+        self._succession: Succession | None = None
         self._serving: Generation | None = None
         self._is_active = False
         self._is_caught_up = False
         self._schedule = Schedule(settings)
         self._next_lease = 0.0
+        self._next_first = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -118,7 +123,7 @@ class Trainer:
                 stopping.wait(1.0)
 
     def close(self) -> None:
-        """Stop; a training under way is finished and thrown away."""
+        """Stop; a training under way is thrown away."""
         self._tail.close()
         self._background.close()
         with contextlib.suppress(LogError):
@@ -192,8 +197,9 @@ class Trainer:
         self._schedule.moved()
         changed, letters = self._products.apply(records)
         self._letters.extend(letters)
-        if self._deltas is not None:
-            self._deltas.change(changed, self._products.items)
+        for each in (self._deltas, self._succession):
+            if each is not None:
+                each.change(changed, self._products.items)
 
     def _start_over(self) -> None:
         """Read all histories again: a user was forgotten while they were read, nobody knows who."""
@@ -231,16 +237,22 @@ class Trainer:
             if self._is_active and not is_active:
                 self._stand_by()
             self._is_active = is_active
-        if self._is_active and self._serving is None and self._is_caught_up:
+        is_idle = self._serving is None and not self._background.is_busy
+        if is_idle and self._is_active and self._is_caught_up and monotonic() >= self._next_first:
             self._resume()
-        return self._is_active and self._serving is not None
+        return self._is_active and (self._serving is not None or self._background.is_busy)
 
     def _stand_by(self) -> None:
         """Leave the models to another trainer; a training under way is thrown away."""
         self._is_active = False
         self._deltas = None
         self._serving = None
+        self._sender.drop()
+        self._drop_training()
+
+    def _drop_training(self) -> None:
         self._background.drop()
+        self._succession = None
         self._since_snapshot = []
 
     def _resume(self) -> None:
@@ -254,8 +266,7 @@ class Trainer:
         snapshot = self._snapshot()
         if moved is None or stored is None:
             self._schedule.trained(0, len(snapshot.catalogue))
-            trained = self._background.first(snapshot)
-            self._publish(trained, Deltas(trained), 0.0)
+            self._background.start_first(snapshot)
             return
         self._serving = stored
         self._letters = deque(
@@ -316,32 +327,39 @@ class Trainer:
     def _finish_training(self) -> None:
         """Publish what a training gave, unless the gate holds it back.
 
-        While the log is unavailable, the result is kept for the next turn.
+        It first learns what deltas told meanwhile, some turns long. While the log is unavailable,
+        the result is kept for the next turn.
         """
         try:
             candidate = self._background.result()
-            number, judgement = candidate.trained.generation.number, candidate.judgement
             if candidate.is_adopted:
-                self._publish(
-                    candidate.trained,
-                    candidate.deltas,
-                    candidate.seconds,
-                    kept=candidate.kept,
-                    judgement=judgement,
-                )
-            else:
-                self._announcer.rejected(number, judgement, candidate.seconds)
+                if self._succession is None:
+                    self._succession = Succession(candidate, self._deltas, self._products)
+                if not self._succession.advance(self._products, now_ms=self._clock_ms()):
+                    return
+                self._adopt(candidate, self._succession)
+            elif candidate.judgement is not None:
+                number = candidate.trained.generation.number
+                self._announcer.rejected(number, candidate.judgement, candidate.seconds)
         except LogError:
             raise
         except Exception as error:  # the serving generation goes on; the next training may do
             log.exception("training failed")
+            self._next_first = monotonic() + RETRY_S
             self._announcer.tell("failed", 0, detail=str(error))
-        else:
-            if self._deltas is not None and candidate.is_adopted:
-                for group in self._since_snapshot:
-                    self._deltas.touch(group.users, group.touches)
-        self._background.drop()
-        self._since_snapshot = []
+        self._drop_training()
+
+    def _adopt(self, candidate: Candidate, succession: Succession) -> None:
+        self._publish(
+            candidate.trained,
+            candidate.deltas,
+            candidate.seconds,
+            kept=candidate.kept,
+            judgement=candidate.judgement,
+        )
+        self._sender.take(succession.deltas)
+        for group in (candidate.held_back.of(self._follower.users), *self._since_snapshot):
+            candidate.deltas.touch(group.users, group.touches)
 
     def _publish(
         self,
@@ -353,7 +371,7 @@ class Trainer:
         judgement: Judgement | None = None,
         copies: int | None = None,
     ) -> None:
-        """Announce a generation, and let deltas tell what it does not know."""
+        """Announce a generation, which serves from now on."""
         self._announcer.generation(
             trained,
             kept or self._announcer.keep(trained.generation),
@@ -362,10 +380,6 @@ class Trainer:
             copies=copies,
         )
         self._serving, self._deltas = trained.generation, deltas
-        held = trained.untold(self._follower.users)
-        deltas.touch(held.users, held.touches)
-        products = self._products
-        deltas.change(products.since(trained.generation.catalogue_offset), products.items)
 
     def _roll_back(self, request: RollbackRequested) -> None:
         """Serve an older generation again, as a new one that copies it, until a training is asked for."""
@@ -383,3 +397,4 @@ class Trainer:
         deltas = Deltas(copied)
         self._publish(copied, deltas, 0.0, copies=request.generation)
         deltas.touch(unknown.users, unknown.touches)
+        deltas.change(self._products.since(old.catalogue_offset), self._products.items)

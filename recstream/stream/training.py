@@ -27,7 +27,6 @@ from recstream.core.worth import NEWCOMER_CONTENT, content_unit
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.stream.contents import Contents
-from recstream.stream.follower import Group, Touch, UserRows
 from recstream.stream.material import Known, Snapshot, facts_of, materialise
 
 DEFAULT_POPULARITY_WEIGHT = 0.2
@@ -88,17 +87,6 @@ class Trained:
     def n_interactions(self) -> int:
         """Entries that were trained on."""
         return int(self.matrix.nnz)
-
-    def untold(self, users: Mapping[str, UserRows]) -> Group:
-        """Return what was held out, as a change that the first delta tells."""
-        touches = [
-            Touch(entry.offset, entry.item, entry.weight > 0.0)
-            for user, items in self.held.items.items()
-            if user in users
-            for entry in users[user].history(user).entries()
-            if entry.item in items
-        ]
-        return Group(tuple(self.held.items), tuple(sorted(touches)))
 
 
 def hyperparameters(settings: Settings) -> dict[str, Any]:

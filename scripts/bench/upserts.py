@@ -2,18 +2,21 @@
 """Scenario `upserts`: product put into the catalogue → it can be listed, at a steady rate.
 
 Runs the real roles, each its own process, on an embedded log with a large made-up catalogue and some
-histories. Products are then upserted at a rate, half of them new, half of them known ones that changed.
-Measured for each: append → the delta that workers apply. Measured for probes, one a second: append → a list
-on the topic that holds the new product, made by a worker for a user whose history matches; and → a
-list made on request by the bridge. Beside it, in the same run: events at 50/s, append → their list. ::
+histories. Products are then upserted at a rate, half of them new, half of them known ones that changed,
+in three phases, one after the other: put into the log; put through ``POST /v1/items`` in arrays; and put
+into the log while one training follows the other. Measured for each product: put → the delta that
+workers apply. Measured for probes: put → a list on the topic that holds the new product, made by a
+worker for a user whose history matches; and → a list made on request by the bridge. Beside it, in the
+same run: events at 50/s, append → their list. ::
 
-    python scripts/bench/upserts.py                        # 1,000 upserts/s for 20 s on 100,000
-    python scripts/bench/upserts.py --items 20000 --rate 500 --json
+    python scripts/bench/upserts.py                        # 1,000 upserts/s on 100,000 products
+    python scripts/bench/upserts.py --items 20000 --rate 500 --phases log,rest --json
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
 import tempfile
@@ -28,15 +31,33 @@ from freshness import fetch, percentiles, roles, wait_for
 
 from recstream.catalogue.view import upsert_record
 from recstream.core.events import Event, encode, from_timestamp_ms
-from recstream.core.records import DeltaAnnounced, Item, ModelRecord, Recommendations
+from recstream.core.records import (
+    DeltaAnnounced,
+    Item,
+    ModelRecord,
+    PipelineRecord,
+    Recommendations,
+    TrainingProgress,
+    TrainingRequested,
+)
 from recstream.importers.envelopes import envelopes
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, TopicPartition
-from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS, topic_specs
+from recstream.log.topics import (
+    CONTROL,
+    INTERACTIONS,
+    MODELS,
+    PIPELINE,
+    RECOMMENDATIONS,
+    topic_specs,
+)
 
 PARTITIONS = 4
 N_USERS, N_EACH = 500, 40
-N_PROBES = 60
+N_PROBES = 120
+"""In each phase."""
+PHASES = {"log": 30.0, "rest": 30.0, "training": 120.0}
+"""What there is to measure, and for how many seconds."""
 EVENTS_PER_S = 50
 BATCH_S = 0.1
 BRANDS, CATEGORIES, WORDS = 400, 60, 8_000
@@ -57,9 +78,14 @@ def made_up(chance: random.Random, name: str) -> Item:
     )
 
 
-def probe(number: int, name: str) -> Item:
-    """Return a product that is like no other but the probes of its number."""
-    return Item(item=name, title=f"probe{number} unlike{number}", brand=f"Only {number}")
+def probe(name: str, kind: str) -> Item:
+    """Return a product that is like no other but the probe of its name, the other kind."""
+    return Item(item=f"{kind}-{name}", title=f"probe{name} unlike{name}", brand=f"Only {name}")
+
+
+def probes(phase: str) -> list[str]:
+    """Return the names of a phase's probes."""
+    return [f"{phase}{number}" for number in range(N_PROBES)]
 
 
 def view(number: int, user: str, item: str) -> Event:
@@ -72,7 +98,8 @@ def fill(log: EmbeddedLog, n_items: int) -> None:
     """Append a catalogue and histories."""
     chance = random.Random(0)
     items = [made_up(chance, f"p{number}") for number in range(n_items)]
-    items += [probe(number, f"base{number}") for number in range(N_PROBES)]
+    names = [name for phase in PHASES for name in probes(phase)]
+    items += [probe(name, "base") for name in names]
     for at in range(0, len(items), 5_000):
         log.append([upsert_record(each) for each in items[at : at + 5_000]])
     events = [
@@ -80,7 +107,7 @@ def fill(log: EmbeddedLog, n_items: int) -> None:
         for user in range(N_USERS)
         for n in range(N_EACH)
     ]
-    events += [view(10**6 + n, f"probe-user{n}", f"base{n}") for n in range(N_PROBES)]
+    events += [view(10**6 + n, f"user-{name}", f"base-{name}") for n, name in enumerate(names)]
     log.append(list(envelopes(events, PARTITIONS)))
 
 
@@ -134,14 +161,14 @@ class Asker(threading.Thread):
         super().__init__()
         self._url = url
         self._stopping = threading.Event()
-        self.wanted: dict[int, None] = {}
+        self.wanted: dict[str, None] = {}
         self.found: dict[str, float] = {}
 
     def run(self) -> None:
         """Ask for each probe in turn, 20 times a second in all."""
         while not self._stopping.wait(0.05):
-            for number in list(self.wanted)[:2]:
-                body = json.dumps({"items": [f"base{number}"], "n": 10}).encode()
+            for name in list(self.wanted)[:2]:
+                body = json.dumps({"items": [f"base-{name}"], "n": 10}).encode()
                 request = urllib.request.Request(  # noqa: S310 - our own bridge
                     f"{self._url}/v1/recommendations",
                     data=body,
@@ -149,9 +176,9 @@ class Asker(threading.Thread):
                 )
                 with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
                     items = [each["item"] for each in json.load(answer)["items"]]
-                if f"twin{number}" in items:
-                    self.found[f"twin{number}"] = time.perf_counter()
-                    del self.wanted[number]
+                if f"twin-{name}" in items:
+                    self.found[f"twin-{name}"] = time.perf_counter()
+                    del self.wanted[name]
 
     def stop(self) -> None:
         """End the thread."""
@@ -159,46 +186,109 @@ class Asker(threading.Thread):
         self.join()
 
 
-def drive(log: EmbeddedLog, url: str, options: argparse.Namespace) -> dict[str, Any]:
+class Trainings(threading.Thread):
+    """Asks for one training as soon as the one before has ended."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        super().__init__()
+        self._log = log
+        self._stopping = threading.Event()
+        self.took: list[float] = []
+
+    def run(self) -> None:
+        """Ask, wait, ask again."""
+        tail = self._log.tail({TopicPartition(PIPELINE, 0): self._log.high_watermark(PIPELINE, 0)})
+        while not self._stopping.is_set():
+            begun = time.perf_counter()
+            now_ms = int(time.time() * 1000)
+            asked = TrainingRequested(id=f"bench-{now_ms}", requested_ts=now_ms, force=True)
+            self._log.append([NewRecord(CONTROL, None, msgspec.json.encode(asked), 0)])
+            while not self._stopping.is_set():
+                told = [
+                    msgspec.json.decode(record.value or b"", type=PipelineRecord)
+                    for record in tail.poll(0.2)
+                ]
+                states = {each.state for each in told if isinstance(each, TrainingProgress)}
+                if states & {"done", "rejected", "failed"}:
+                    self.took.append(round(time.perf_counter() - begun, 1))
+                    break
+        tail.close()
+
+    def stop(self) -> None:
+        """End the thread; a training under way goes on."""
+        self._stopping.set()
+        self.join()
+
+
+class Rest:
+    """Puts products through the bridge, all of them or an error."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(url.partition("://")[2], timeout=30)
+
+    def put(self, items: list[Item]) -> None:
+        """Post an array."""
+        self._connection.request(
+            "POST", "/v1/items", msgspec.json.encode(items), {"Content-Type": "application/json"}
+        )
+        answer = self._connection.getresponse()
+        body = json.loads(answer.read())
+        if answer.status != http.HTTPStatus.ACCEPTED or body["accepted"] != len(items):
+            message = f"POST /v1/items answered {answer.status}: {body}"
+            raise SystemExit(message)
+
+
+def drive(
+    log: EmbeddedLog, url: str, options: argparse.Namespace, phase: str, seconds: float
+) -> dict[str, Any]:
     """Upsert at a rate, with probes and events beside; return what came of it."""
-    chance = random.Random(1)
-    watch, asker = Watch(log), Asker(url)
+    chance = random.Random(phase)
+    watch, asker, trainings, rest = Watch(log), Asker(url), Trainings(log), Rest(url)
     asker.start()
+    if phase == "training":
+        trainings.start()
     put: dict[str, float] = {}
     acted: dict[str, float] = {}
-    n_new = n_events = 0
+    names, waiting = probes(phase), []
+    n_steps = int(seconds / BATCH_S)
+    n_new = 0
     begun = time.perf_counter()
-    for step in range(int(options.seconds / BATCH_S)):
+    for step in range(n_steps):
         time.sleep(max(0.0, begun + step * BATCH_S - time.perf_counter()))
         batch = []
         for number in range(int(options.rate * BATCH_S)):
             if number % 2:
-                name, n_new = f"n{n_new}", n_new + 1
+                name, n_new = f"{phase}-new{n_new}", n_new + 1
             else:
                 name = f"p{chance.randrange(options.items)}"
             batch.append(made_up(chance, name))
-        if step % 10 == 0 and step // 10 < N_PROBES:
-            batch.append(probe(step // 10, f"twin{step // 10}"))
-            asker.wanted[step // 10] = None
-        names = {each.item for each in batch} - put.keys()
-        log.append([upsert_record(each) for each in batch])
-        put |= dict.fromkeys(names, time.perf_counter())
-        waiting = [f"twin{at}" for at in range(step // 10 + 1)][:N_PROBES]
-        acting = [int(name[4:]) for name in waiting if name not in watch.listed]
+        while len(names) > N_PROBES * (n_steps - step - 1) // n_steps:
+            waiting.append(names.pop(0))
+            batch.append(probe(waiting[-1], "twin"))
+            asker.wanted[waiting[-1]] = None
+        before = time.perf_counter()
+        if phase == "rest":
+            rest.put(batch)
+        else:
+            log.append([upsert_record(each) for each in batch])
+        put |= dict.fromkeys({each.item for each in batch} - put.keys(), before)
+        waiting = [name for name in waiting if f"twin-{name}" not in watch.listed]
         events = []
         for _ in range(int(EVENTS_PER_S * BATCH_S)):
-            n_events += 1
             item = f"p{int(options.items * chance.random() ** 3)}"
-            events.append(view(2 * 10**6 + n_events, f"u{chance.randrange(N_USERS)}", item))
-        for number in acting:
-            n_events += 1
-            events.append(view(2 * 10**6 + n_events, f"probe-user{number}", f"base{number}"))
+            number = int(1e12 * chance.random())
+            events.append(view(number, f"u{chance.randrange(N_USERS)}", item))
+        events += [
+            view(int(1e12 * chance.random()), f"user-{name}", f"base-{name}") for name in waiting
+        ]
         log.append([NewRecord(INTERACTIONS, each.user.encode(), encode(each)) for each in events])
         acted |= dict.fromkeys([each.id for each in events], time.perf_counter())
     wait_for(lambda: put.keys() <= watch.told.keys())
     time.sleep(2.0)
     asker.stop()
     watch.stop()
+    if phase == "training":
+        trainings.stop()
     spent = max(watch.told[name] for name in put) - begun
 
     def since(start: dict[str, float], end: dict[str, float]) -> dict[str, float]:
@@ -209,6 +299,7 @@ def drive(log: EmbeddedLog, url: str, options: argparse.Namespace) -> dict[str, 
     return {
         "upserts": len(put),
         "upserts_per_s": round(len(put) / spent, 1),
+        "trainings_s": trainings.took,
         "probes": len(twins),
         "probes_listed": len(twins.keys() & watch.listed.keys()),
         "put_to_delta_ms": since(put, watch.told),
@@ -227,7 +318,8 @@ def main() -> None:
     )
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=1_000.0, help="upserts a second")
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--phases", default=",".join(PHASES))
+    parser.add_argument("--seconds", type=float, help="of each phase")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="recstream-upserts-") as folder:
@@ -246,19 +338,25 @@ def main() -> None:
 
             model = wait_for(trained, deadline_s=READY_S)
             ready_s = time.perf_counter() - begun
-            result = drive(log, url, options)
+            results = {
+                phase: drive(log, url, options, phase, options.seconds or PHASES[phase])
+                for phase in options.phases.split(",")
+            }
         log.close()
-    result |= {"items": model["n_items"], "ready_s": round(ready_s, 1), "rate": options.rate}
+    about = {"items": model["n_items"], "ready_s": round(ready_s, 1), "rate": options.rate}
     if options.json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(about | results, indent=2))
         return
-    for name, value in result.items():
-        shown = (
-            value
-            if not isinstance(value, dict)
-            else "  ".join(f"{k} {v:8.1f}" for k, v in value.items())
-        )
-        print(f"{name:28} {shown}")
+    print("  ".join(f"{name} {value}" for name, value in about.items()))
+    for phase, result in results.items():
+        print(f"\n{phase}")
+        for name, value in result.items():
+            shown = (
+                value
+                if not isinstance(value, dict)
+                else "  ".join(f"{k} {v:8.1f}" for k, v in value.items())
+            )
+            print(f"  {name:26} {shown}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""Step 6 of the flow: a trained generation learns what came while it was trained, before it serves.
+
+A generation knows the catalogue as it was when its training began. What deltas told since would be
+gone with the old generation until they are told anew, and what is put meanwhile would wait behind it.
+So the new one's first deltas are made beside those of the serving one, a part at a time, and are
+announced together with it. Which products are alike has been found already, by the serving one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+
+from recstream.core.records import DeltaAnnounced, Item
+from recstream.stream.background import Candidate
+from recstream.stream.deltas import MAX_PRODUCTS, Deltas
+from recstream.stream.products import Products
+
+TURN_S = 0.2
+"""Given to it in each turn of the trainer's loop, less what a last part takes longer."""
+FEW = MAX_PRODUCTS // 2
+"""So many left to tell are told after the announcement, as always."""
+MOST_PARTS = 3
+"""Times as many parts as there are at first: then products come faster than they can be told anew."""
+
+
+class Succession:
+    """Brings a candidate to where the serving generation is.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    before : Deltas or None
+        Of the serving generation; without one, there is nothing to catch up with.
+    products : Products
+
+    Attributes
+    ----------
+    deltas : list of DeltaAnnounced
+        To be announced with it.
+    """
+
+    def __init__(self, candidate: Candidate, before: Deltas | None, products: Products) -> None:
+        self.deltas: list[DeltaAnnounced] = []
+        self._next = candidate.deltas
+        self._before = before
+        self._offsets = {int(at): to for at, to in candidate.trained.generation.offsets.items()}
+        offset = candidate.trained.generation.catalogue_offset
+        self._next.change(products.since(offset), products.items)
+        self._left = MOST_PARTS * (self._next.n_products // MAX_PRODUCTS + 1)
+
+    def change(self, products: Mapping[str, int], items: Mapping[str, Item]) -> None:
+        """Take in that products changed; see `Deltas.change`."""
+        self._next.change(products, items)
+
+    def advance(self, products: Products, *, now_ms: int) -> bool:
+        """Make some deltas; return whether it can serve."""
+        if self._before is None:
+            return True
+        begun = monotonic()
+        while self._left > 0:
+            self._left -= 1
+            made = self._next.make_products(
+                products.items, products.next_offset, self._offsets,
+                now_ms=now_ms, before=self._before,
+            )  # fmt: skip
+            if made is not None:
+                self.deltas.append(made)
+            if made is None or len(made.catalogue) < FEW:
+                return True
+            if monotonic() - begun > TURN_S:
+                return False
+        return True
