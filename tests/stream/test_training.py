@@ -22,7 +22,7 @@ from recstream.core.records import (
     TrainingProgress,
     TrainingRequested,
 )
-from recstream.errors import InvalidSetting, LogFenced
+from recstream.errors import InvalidSetting, LogFenced, LogUnavailable
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
@@ -470,6 +470,46 @@ def test_a_corrupt_artifact_is_told_and_the_generation_before_is_used(place):
 
     assert [type(step) for step in steps if not isinstance(step, DeltaAnnounced)] == [Unusable]
     assert ModelFeed(place.world.log, place.store).newest().number == 0
+
+
+def test_a_new_generation_comes_moved_by_the_deltas_that_are_there(place):
+    trainer = place.trainer()
+    work(trainer, place.announced)
+    feed = ModelFeed(place.world.log, place.store)
+    assert feed.newest().number == 0
+    place.world.feed([single(each) for each in likes()])
+    work(trainer, lambda: len(place.announced()) == 2)
+    place.world.feed([single(event(5000, "u1", "later"))])
+    work(trainer, lambda: "later" in ModelFeed(place.world.log, place.store).newest().rows)
+    trainer.close()
+
+    generation = feed.poll(0.0)[-1]
+
+    newest = ModelFeed(place.world.log, place.store).newest()
+    assert (generation.number, generation.delta) == (1, newest.delta)
+    assert generation.items == newest.items
+    assert feed.poll(0.0) == []
+
+
+def test_a_delta_the_log_did_not_take_is_sent_again_before_the_next(place, monkeypatch):
+    trainer = place.trainer()
+    work(trainer, place.announced)
+    tell = trainer._announcer.deltas
+
+    def refuse(_):
+        raise LogUnavailable("for a moment")
+
+    monkeypatch.setattr(trainer._announcer, "deltas", refuse)
+    place.world.feed([single(event(1, "u1", "p0"))])
+    with pytest.raises(LogUnavailable):
+        work(trainer, lambda: False)
+    monkeypatch.setattr(trainer._announcer, "deltas", tell)
+    place.world.feed([single(event(2, "u2", "p1"))])
+    work(trainer, lambda: len(place.announced(DeltaAnnounced)) == 2)
+    trainer.close()
+
+    assert [each.delta for each in place.announced(DeltaAnnounced)] == [1, 2]
+    assert place.announced(DeltaAnnounced)[0].items == ("p0",)
 
 
 def test_a_record_that_is_no_model_is_told(place):
