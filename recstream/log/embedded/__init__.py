@@ -5,8 +5,9 @@ from __future__ import annotations
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from recstream.errors import InvalidSetting
-from recstream.log.embedded.log import EmbeddedLog, Head
+from recstream.log.embedded.log import EmbeddedLog
 from recstream.log.embedded.maintenance import Maintained, maintain, redact
+from recstream.log.embedded.storage import Head
 
 __all__ = ["EmbeddedLog", "Head", "Maintained", "maintain", "open_embedded", "redact"]
 

@@ -10,76 +10,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
 from pathlib import Path
 from sqlite3 import Connection
-from typing import NamedTuple
 
 from recstream.errors import (
     InvalidInput,
-    LogFenced,
     LogUnavailable,
     NotFound,
     OffsetOutOfRange,
     PartitionCountMismatch,
     RecstreamError,
 )
-from recstream.log.embedded.segments import Columns, pack_columns, unpack
-from recstream.log.embedded.storage import OFFSET_BITS, Storage, Sync, touch, wake_path
+from recstream.log.embedded.appends import Request, admit, split, write_offsets, write_records
+from recstream.log.embedded.segments import unpack
+from recstream.log.embedded.storage import Head, Storage, Sync, touch, wake_path
 from recstream.log.embedded.tail import EmbeddedTail
 from recstream.log.embedded.wakeup import Wakeup
-from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 
 MAX_READ_BYTES = 8 << 20
 """A read stops after this many bytes even if fewer records were asked for than found."""
-_new_position = tuple.__new__
-
-
-class Head(NamedTuple):
-    """A partition: its row, the earliest offset kept and the next one to be given."""
-
-    id: int
-    low: int
-    next: int
-
-    def key(self, offset: int) -> int:
-        """Return the segment key of an offset here."""
-        return self.id << OFFSET_BITS | offset
-
-
-class _Batch:
-    """Records of one partition, with their places in the caller's list."""
-
-    __slots__ = ("columns", "indices")
-
-    def __init__(self) -> None:
-        self.indices: list[int] = []
-        self.columns = Columns()
-
-
-class _Request:
-    """One caller's append, waiting for the transaction that carries it."""
-
-    __slots__ = ("batches", "count", "error", "group", "is_done", "member", "offsets", "positions")
-
-    def __init__(
-        self,
-        batches: dict[TopicPartition, _Batch],
-        count: int,
-        group: str | None,
-        offsets: Mapping[TopicPartition, int],
-        member: str | None,
-    ) -> None:
-        self.batches = batches
-        self.count = count
-        self.group = group
-        self.offsets = offsets
-        self.member = member
-        self.is_done = False
-        self.error: RecstreamError | None = None
-        self.positions: list[Position] = []
 
 
 def system_clock_ms() -> int:
@@ -127,7 +78,7 @@ class EmbeddedLog:
             self._wake_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
         )
         self._partitions: dict[str, int] = {}
-        self._pending: deque[_Request] = deque()
+        self._pending: deque[Request] = deque()
         self.write_mutex = threading.Lock()
         self._closed = False
 
@@ -218,7 +169,8 @@ class EmbeddedLog:
         LogUnavailable
             Nothing was written, or the disk can't tell: the caller keeps the records.
         """
-        request = _Request(self._batches(records), len(records), group, offsets or {}, member)
+        batches = split(records, self._partitions, self.partitions, self.clock_ms())
+        request = Request(batches, len(records), group, offsets or {}, member)
         if request.offsets and group is None:
             raise InvalidInput("offsets need a group to be committed for")
         self._pending.append(request)
@@ -229,49 +181,17 @@ class EmbeddedLog:
             raise request.error
         return request.positions
 
-    def _batches(self, records: Sequence[NewRecord]) -> dict[TopicPartition, _Batch]:
-        """Split records by partition."""
-        now = self.clock_ms()
-        batches: dict[TopicPartition, _Batch] = {}
-        for index, (topic, key, value, partition, timestamp_ms, headers) in enumerate(records):
-            count = self._partitions.get(topic) or self.partitions(topic)
-            if partition is None:
-                at = 0 if key is None else partition_for(key, count)
-            elif 0 <= partition < count:
-                at = partition
-            else:
-                raise InvalidInput(
-                    f"partition of {topic} must be 0 to {count - 1}, got {partition}"
-                )
-            for what in (key, value):
-                if what is not None and what.__class__ is not bytes:
-                    raise InvalidInput(
-                        f"key and value must be bytes or None, got {type(what).__name__}; "
-                        f"record {index} for {topic}"
-                    )
-            tp = TopicPartition(topic, at)
-            batch = batches.get(tp)
-            if batch is None:
-                batch = batches[tp] = _Batch()
-            batch.indices.append(index)
-            columns = batch.columns
-            columns.timestamps.append(now if timestamp_ms is None else timestamp_ms)
-            columns.keys.append(key)
-            columns.values.append(value)
-            columns.headers.append(headers)
-        return batches
-
     def _commit_pending(self) -> None:
         """Carry out all waiting requests in one transaction."""
-        requests: list[_Request] = []
+        requests: list[Request] = []
         while self._pending:
             requests.append(self._pending.popleft())
         try:
             with self.storage.write() as connection:
-                accepted = [r for r in requests if self._admit(connection, r)]
-                self._write_batches(connection, accepted)
+                accepted = [r for r in requests if admit(connection, r)]
+                write_records(connection, accepted, self.head, self.clock_ms())
                 for request in accepted:
-                    self._write_offsets(connection, request)
+                    write_offsets(connection, request)
         except BaseException as error:
             for request in requests:
                 request.error = request.error or (
@@ -285,77 +205,6 @@ class EmbeddedLog:
             for request in requests:
                 request.is_done = True
         self.ring()
-
-    def _admit(self, connection: Connection, request: _Request) -> bool:
-        """Refuse the offsets of a member that lost its partitions."""
-        for topic, partition in request.offsets:
-            owner = connection.execute(
-                "SELECT member FROM owners WHERE grp=? AND topic=? AND partition=?",
-                (request.group, topic, partition),
-            ).fetchone()
-            if (owner and owner[0]) != request.member:
-                request.error = LogFenced(
-                    f"{topic}[{partition}] of group {request.group} belongs to "
-                    f"{owner[0] if owner else 'nobody'}, not to {request.member or 'a non-member'}; "
-                    "its records will be processed by their owner"
-                )
-                return False
-        return True
-
-    def _write_offsets(self, connection: Connection, request: _Request) -> None:
-        """Commit a request's offsets; those of a member never go back, whatever overtook them."""
-        connection.executemany(
-            "INSERT INTO offsets VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE"
-            " SET next = iif(?5, max(next, excluded.next), excluded.next)",
-            [
-                (request.group, *tp, next_, request.member is not None)
-                for tp, next_ in request.offsets.items()
-            ],
-        )
-
-    def _write_batches(self, connection: Connection, requests: list[_Request]) -> None:
-        """Give offsets and insert segments; requests for one partition share a segment."""
-        together: dict[TopicPartition, Columns] = {}
-        shares: dict[TopicPartition, list[tuple[_Request, list[int]]]] = {}
-        for request in requests:
-            request.positions = [Position("", 0, 0)] * request.count
-            for tp, batch in request.batches.items():
-                shares.setdefault(tp, []).append((request, batch.indices))
-                if tp in together:
-                    together[tp].extend(batch.columns)
-                else:
-                    together[tp] = batch.columns
-        now = self.clock_ms()
-        for tp, columns in together.items():
-            head = self.head(connection, tp.topic, tp.partition)
-            at = head.next
-            connection.executemany(
-                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (head.key(p.base), *p[1:4], now, len(p.data), p.crc, p.data)
-                    for p in pack_columns(at, columns)
-                ],
-            )
-            connection.execute(
-                "UPDATE heads SET next=? WHERE id=?", (at + len(columns.keys), head.id)
-            )
-            for request, indices in shares[tp]:
-                found = map(
-                    _new_position,
-                    repeat(Position),
-                    zip(
-                        repeat(tp.topic),
-                        repeat(tp.partition),
-                        range(at, at + len(indices)),
-                        strict=False,
-                    ),
-                )
-                if len(indices) == request.count:
-                    request.positions = list(found)
-                else:
-                    for index, position in zip(indices, found, strict=True):
-                        request.positions[index] = position
-                at += len(indices)
 
     def ring(self) -> None:
         """Wake every reader of every process."""

@@ -15,9 +15,9 @@ from sqlite3 import Connection
 from typing import NamedTuple
 
 from recstream.errors import InvalidInput, LogUnavailable
-from recstream.log.embedded.log import EmbeddedLog, Head
+from recstream.log.embedded.log import EmbeddedLog
 from recstream.log.embedded.segments import MAX_BYTES, MAX_RECORDS, Packed, pack_records, unpack
-from recstream.log.embedded.storage import OFFSET_BITS
+from recstream.log.embedded.storage import OFFSET_BITS, Head
 from recstream.log.port import Record
 
 DAY_MS = 24 * 3600 * 1000

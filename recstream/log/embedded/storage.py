@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from ulid import ULID
 
@@ -64,6 +64,18 @@ CREATE TABLE owners (
     PRIMARY KEY (grp, topic, partition)
 ) WITHOUT ROWID;
 """
+
+
+class Head(NamedTuple):
+    """A partition: its row, the earliest offset kept and the next one to be given."""
+
+    id: int
+    low: int
+    next: int
+
+    def key(self, offset: int) -> int:
+        """Return the segment key of an offset here."""
+        return self.id << OFFSET_BITS | offset
 
 
 class Storage:

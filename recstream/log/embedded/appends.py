@@ -1,0 +1,175 @@
+"""Step 2 of the flow: what one append of the embedded log is, and how a transaction carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
+from sqlite3 import Connection
+
+from recstream.errors import InvalidInput, LogFenced, RecstreamError
+from recstream.log.embedded.segments import Columns, pack_columns
+from recstream.log.embedded.storage import Head
+from recstream.log.partitioner import partition_for
+from recstream.log.port import NewRecord, Position, TopicPartition
+
+_new_position = tuple.__new__
+
+
+class Batch:
+    """Records of one partition, with their places in the caller's list."""
+
+    __slots__ = ("columns", "indices")
+
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+        self.columns = Columns()
+
+
+class Request:
+    """One caller's append, waiting for the transaction that carries it."""
+
+    __slots__ = ("batches", "count", "error", "group", "is_done", "member", "offsets", "positions")
+
+    def __init__(
+        self,
+        batches: dict[TopicPartition, Batch],
+        count: int,
+        group: str | None,
+        offsets: Mapping[TopicPartition, int],
+        member: str | None,
+    ) -> None:
+        self.batches = batches
+        self.count = count
+        self.group = group
+        self.offsets = offsets
+        self.member = member
+        self.is_done = False
+        self.error: RecstreamError | None = None
+        self.positions: list[Position] = []
+
+
+def split(
+    records: Sequence[NewRecord],
+    known: Mapping[str, int],
+    count_of: Callable[[str], int],
+    now_ms: int,
+) -> dict[TopicPartition, Batch]:
+    """Split records by partition.
+
+    Parameters
+    ----------
+    records : sequence of NewRecord
+    known : mapping
+        Partition counts of topics; asked first.
+    count_of : callable
+        Gives the count of a topic that is not known yet.
+    now_ms : int
+        The time of records that have none.
+
+    Raises
+    ------
+    InvalidInput
+        A partition that the topic doesn't have, or a key or value that is not bytes.
+    """
+    batches: dict[TopicPartition, Batch] = {}
+    for index, (topic, key, value, partition, timestamp_ms, headers) in enumerate(records):
+        count = known.get(topic) or count_of(topic)
+        if partition is None:
+            at = 0 if key is None else partition_for(key, count)
+        elif 0 <= partition < count:
+            at = partition
+        else:
+            raise InvalidInput(f"partition of {topic} must be 0 to {count - 1}, got {partition}")
+        for what in (key, value):
+            if what is not None and what.__class__ is not bytes:
+                raise InvalidInput(
+                    f"key and value must be bytes or None, got {type(what).__name__}; "
+                    f"record {index} for {topic}"
+                )
+        tp = TopicPartition(topic, at)
+        batch = batches.get(tp)
+        if batch is None:
+            batch = batches[tp] = Batch()
+        batch.indices.append(index)
+        columns = batch.columns
+        columns.timestamps.append(now_ms if timestamp_ms is None else timestamp_ms)
+        columns.keys.append(key)
+        columns.values.append(value)
+        columns.headers.append(headers)
+    return batches
+
+
+def admit(connection: Connection, request: Request) -> bool:
+    """Refuse the offsets of a member that lost its partitions."""
+    for topic, partition in request.offsets:
+        owner = connection.execute(
+            "SELECT member FROM owners WHERE grp=? AND topic=? AND partition=?",
+            (request.group, topic, partition),
+        ).fetchone()
+        if (owner and owner[0]) != request.member:
+            request.error = LogFenced(
+                f"{topic}[{partition}] of group {request.group} belongs to "
+                f"{owner[0] if owner else 'nobody'}, not to {request.member or 'a non-member'}; "
+                "its records will be processed by their owner"
+            )
+            return False
+    return True
+
+
+def write_offsets(connection: Connection, request: Request) -> None:
+    """Commit a request's offsets; those of a member never go back, whatever overtook them."""
+    connection.executemany(
+        "INSERT INTO offsets VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE"
+        " SET next = iif(?5, max(next, excluded.next), excluded.next)",
+        [
+            (request.group, *tp, next_, request.member is not None)
+            for tp, next_ in request.offsets.items()
+        ],
+    )
+
+
+def write_records(
+    connection: Connection,
+    requests: list[Request],
+    head_of: Callable[[Connection, str, int], Head],
+    now_ms: int,
+) -> None:
+    """Give offsets and insert segments; requests for one partition share a segment."""
+    together: dict[TopicPartition, Columns] = {}
+    shares: dict[TopicPartition, list[tuple[Request, list[int]]]] = {}
+    for request in requests:
+        request.positions = [Position("", 0, 0)] * request.count
+        for tp, batch in request.batches.items():
+            shares.setdefault(tp, []).append((request, batch.indices))
+            if tp in together:
+                together[tp].extend(batch.columns)
+            else:
+                together[tp] = batch.columns
+    for tp, columns in together.items():
+        head = head_of(connection, tp.topic, tp.partition)
+        at = head.next
+        connection.executemany(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (head.key(p.base), *p[1:4], now_ms, len(p.data), p.crc, p.data)
+                for p in pack_columns(at, columns)
+            ],
+        )
+        connection.execute("UPDATE heads SET next=? WHERE id=?", (at + len(columns.keys), head.id))
+        for request, indices in shares[tp]:
+            found = map(
+                _new_position,
+                repeat(Position),
+                zip(
+                    repeat(tp.topic),
+                    repeat(tp.partition),
+                    range(at, at + len(indices)),
+                    strict=False,
+                ),
+            )
+            if len(indices) == request.count:
+                request.positions = list(found)
+            else:
+                for index, position in zip(indices, found, strict=True):
+                    request.positions[index] = position
+            at += len(indices)
