@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 from scipy import sparse
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from recstream.bridge.server import Bridge
@@ -306,3 +307,15 @@ def partition_of(world: World, user: str) -> int:
 
 def an_item(name: str) -> Item:
     return Item(item=name, title=f"The {name}")
+
+
+def closed(client: Any) -> Any:
+    """Return the code with which the server closes."""
+    with suppress(ConnectionClosed):
+        while True:
+            client.socket.recv(timeout=DEADLINE_S)
+    return client.socket.protocol.close_code
+
+
+def items_of(message: Any) -> list[str]:
+    return [one["item"] for one in message["items"]]

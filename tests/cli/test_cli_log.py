@@ -1,0 +1,217 @@
+"""Commands that look into the log or write to it."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from recstream.cli import run
+from recstream.core.records import Item, Recommendations, RecommendedItem
+from recstream.log.port import EventLog, NewRecord
+from recstream.log.topics import CATALOGUE, RECOMMENDATIONS
+
+
+def append_list(event_log: EventLog) -> None:
+    made = Recommendations(
+        rec_id="r-0",
+        user="u1",
+        generation=3,
+        source="fold-in",
+        items=(RecommendedItem(item="p2", rank=1, score=0.5),),
+    )
+    event_log.append(
+        [
+            NewRecord(CATALOGUE, b"p2", msgspec.json.encode(Item(item="p2", title="A Kettle"))),
+            NewRecord(
+                RECOMMENDATIONS,
+                b"u1",
+                b'{"rec_id":"old","user":"u1","generation":1,"source":"popular","items":[]}',
+            ),
+            NewRecord(RECOMMENDATIONS, b"u1", msgspec.json.encode(made)),
+        ]
+    )
+
+
+def test_recommend_shows_the_newest_list_with_titles(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append_list(event_log)
+
+    assert run(["recommend", "u1", "--data-dir", str(data)]) == 0
+
+    said = capsys.readouterr().out
+    assert "generation 3" in said
+    assert "A Kettle" in said
+
+
+def test_log_tail_shows_the_newest_records_of_a_key(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append_list(event_log)
+
+    code = run(
+        [
+            "log",
+            "tail",
+            "recommendations",
+            "--key",
+            "u1",
+            "-n",
+            "1",
+            "--json",
+            "--data-dir",
+            str(data),
+        ]
+    )
+
+    (line,) = capsys.readouterr().out.splitlines()
+    record = json.loads(line)
+    assert code == 0
+    assert (record["key"], record["value"]["rec_id"]) == ("u1", "r-0")
+
+
+def test_log_tail_finds_a_key_however_far_back(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = NewRecord(RECOMMENDATIONS, b"rare", b"{}", partition=0)
+    event_log.append([record, *(record._replace(key=b"often") for _ in range(1_500))])
+
+    run(["log", "tail", "recommendations", "--key", "rare", "--json", "--data-dir", str(data)])
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["offset"] == 0
+
+
+def test_log_tail_from_an_offset_shows_the_first_from_there(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = NewRecord(RECOMMENDATIONS, b"u1", b"{}", partition=0)
+    event_log.append([record] * 9)
+    arguments = ["log", "tail", "recommendations", "--from", "3", "-n", "2", "--partition", "0"]
+
+    run([*arguments, "--json", "--data-dir", str(data)])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["offset"] for line in lines] == [3, 4]
+
+
+def test_an_import_answers_with_what_it_did(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("user,item\nu1,p1\n,p2\n")
+    arguments = ["import", "events", str(file), "--user", "user", "--item", "item"]
+
+    assert run([*arguments, "--data-dir", str(data)]) == 0
+    text = capsys.readouterr().out
+    assert run([*arguments, "--data-dir", str(data), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+
+    assert "1 events imported" in text
+    assert "line 3: expected a user id" in text
+    assert (again["imported"], again["already"], again["rejected"]) == (0, 1, 1)
+
+
+def test_simulate_says_when_no_bridge_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    assert run(["simulate", "--url", f"http://127.0.0.1:{port}", "--events", "1"]) == 1
+
+    assert "no bridge answers" in capsys.readouterr().err
+
+
+def test_simulate_appends_straight_to_the_log(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["simulate", "--direct", "--events", "20", "--rate", "100000", "--json"]
+
+    assert run([*arguments, "--data-dir", str(data)]) == 0
+
+    assert json.loads(capsys.readouterr().out)["accepted"] == 20
+
+
+def test_training_without_a_trainer_says_so(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert event_log.high_watermark("recstream.control", 0) == 0
+
+    assert run(["train", "--timeout", "1", "--data-dir", str(data)]) == 1
+
+    assert "is a trainer running?" in capsys.readouterr().err
+    assert event_log.high_watermark("recstream.control", 0) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--timeout", "1"], ["--no-wait"]])
+def test_forgetting_puts_the_request_into_the_log(
+    arguments: list[str], event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(["forget", "u1", "--yes", *arguments, "--data-dir", str(data)])
+
+    (record,) = event_log.read("recstream.control", 0, 0)
+    assert msgspec.json.decode(record.value or b"")["user"] == "u1"
+    assert record.key is None
+    assert done == (1 if "--timeout" in arguments else 0)
+    assert done == 0 or "is a worker running?" in capsys.readouterr().err
+
+
+def test_forgetting_asks_first(
+    event_log: EventLog, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+
+    assert run(["forget", "u1", "--data-dir", str(data)]) == 130
+    assert event_log.high_watermark("recstream.control", 0) == 0
+
+
+def test_a_token_needs_a_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RECSTREAM_SECRET", raising=False)
+    assert run(["token", "--user", "u1"]) == 2
+    assert "RECSTREAM_SECRET_FILE" in capsys.readouterr().err
+
+    monkeypatch.setenv("RECSTREAM_SECRET", "made-up-for-this-test-" * 2)
+    assert run(["token", "--user", "u1"]) == 0
+    assert capsys.readouterr().out.count(".") == 2
+
+
+def test_steering_is_put_into_the_log_shown_in_words_and_cleared(
+    event_log: EventLog, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rules.json"
+    rule = {"action": "exclude", "name": "hide", "where": {"brand": "Acme"}}
+    file.write_text(json.dumps({"rules": [rule]}))
+    here = ["--data-dir", str(data)]
+
+    assert run(["steering", "set", str(file), "--no-wait", *here]) == 0
+    assert "hide: leave out brand Acme" in capsys.readouterr().out
+    assert run(["steering", "show", "--json", *here]) == 0
+    assert json.loads(capsys.readouterr().out)["steering"]["rules"][0]["name"] == "hide"
+    assert run(["steering", "set", str(file), "--timeout", "0.2", *here]) == 1
+    assert "is a worker running?" in capsys.readouterr().err
+    assert run(["steering", "clear", *here]) == 0
+    assert run(["steering", "show", *here]) == 0
+    assert "by scores alone" in capsys.readouterr().out
+    assert event_log.high_watermark("recstream.control", 0) == 3
+
+
+def test_a_document_that_cannot_be_meant_is_not_set(
+    event_log: EventLog, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rules.json"
+    file.write_text('{"arms": [{"name": "a", "share": 0.5}]}')
+
+    assert run(["steering", "set", str(file), "--data-dir", str(data)]) == 1
+    assert "must sum to 1" in capsys.readouterr().err
+    assert run(["steering", "check", str(file), "--data-dir", str(data)]) == 1
+    file.write_text("{}")
+    assert run(["steering", "check", str(file), "--data-dir", str(data)]) == 0
+    assert "there is no model yet" in capsys.readouterr().out
+    assert event_log.high_watermark("recstream.control", 0) == 0
