@@ -1,178 +1,185 @@
-"""Step 8 of the flow, compiled: a list by score → a list by the rules: pins, relevance, difference, rest.
+"""Step 8 of the flow, compiled: base lists → lists by the sum and by the rules: pins, relevance, difference, rest.
 
 A batch is worked on user by user: a user's bits do not depend on the others.
 """
 
-# ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
+# ruff: noqa: C901  (an inner loop is one function: calls with vectors cost registers)
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
-from recstream.core.ranking.score import exact_score
-from recstream.core.rerank import LEAST, Blended, Items, Lists, enter, may_list
+from recstream.core.kernels.vector import (
+    LANES,
+    LINE,
+    add,
+    load,
+    multiply,
+    prefetch,
+    splat,
+    store,
+    zero,
+)
+from recstream.core.leaving import may_list
+from recstream.core.ranking.score import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
+from recstream.core.rerank import blend
 
-__all__ = ["Shape", "arrange"]
+__all__ = ["make_lists"]
 
 Bools = NDArray[np.bool_]
-
-
-class Shape(NamedTuple):
-    """What `arrange` makes of a list.
-
-    Attributes
-    ----------
-    length : int
-    pin_places, pin_rows : (k,) int32
-        Places from 0, ascending, and the items that belong there.
-    min_relevance : float
-    strength : float
-        Of diversity; 0 for none.
-    aspects : (a, m) int32
-        Codes by which items are alike if equal and not 0.
-    by_taste : bool
-        Near factors make items alike too.
-    """
-
-    length: int
-    pin_places: Int32s
-    pin_rows: Int32s
-    min_relevance: float
-    strength: float
-    aspects: Int32s
-    by_taste: bool
-
-
-def arrange(
-    blended: Blended,
-    shape: Shape,
-    users: Float32s,
-    items: Items,
-    *,
-    seen: tuple[Int64s, Int32s],
-    resting: tuple[Int64s, Int32s],
-) -> tuple[Lists, Bools]:
-    """Return lists of ``shape.length`` out of longer ones, and which pins hold for each user (b, k).
-
-    In this order: pinned items take their places; items below the least relevance go; what is left
-    is chosen by score and difference; resting items fill what stays empty.
-
-    Parameters
-    ----------
-    blended : Blended
-        Lists by score, without resting items.
-    seen, resting : indptr, indices
-        Items never listed, and items listed only if there is room, both ascending.
-    """
-    pool = blended.lists
-    n_users = len(pool.rows)
-    rows = np.full((n_users, shape.length), -1, np.int32)
-    scores = np.full((n_users, shape.length), LEAST, np.float32)
-    pins = np.zeros((n_users, len(shape.pin_rows)), np.bool_)
-    _arrange(
-        *pool, shape.pin_places, shape.pin_rows, shape.min_relevance, shape.strength,
-        shape.aspects, shape.by_taste, blended.to_pins, blended.to_resting, users, items.factors, items.bias,
-        items.mask, *seen, *resting, rows, scores, pins,
-    )  # fmt: skip
-    return Lists(rows, scores), pins
+_BLOCK = 4 * LANES
+"""Items whose likeness to another is worked out at once."""
 
 
 @compiled
-def _arrange(
-    pool_rows: Int32s,
-    pool_scores: Float32s,
+def make_lists(
+    near_indptr: Int64s,
+    columns: Int32s,
+    weights: Float32s,
+    near_rows: Int32s,
+    near_weights: Float32s,
+    gain: float,
+    worth: Float32s,
+    more_rows: Int32s,
+    more_weights: Float32s,
+    more_gain: float,
+    users: Float32s,
+    items: Float32s,
+    bias: Float32s,
+    norm: Float32s,
+    mask: Bools,
+    left_indptr: Int64s,
+    left: Int32s,
+    seen_indptr: Int64s,
+    seen: Int32s,
+    resting_indptr: Int64s,
+    resting: Int32s,
     pin_places: Int32s,
     pin_rows: Int32s,
     min_relevance: float,
     strength: float,
     aspects: Int32s,
     by_taste: bool,
-    to_pins: Float64s,
-    to_resting: Float64s,
-    users: Float32s,
-    items: Float32s,
-    bias: Float32s,
-    mask: Bools,
-    seen_indptr: Int64s,
-    seen_indices: Int32s,
-    resting_indptr: Int64s,
-    resting: Int32s,
+    pool: Int64s,
     rows: Int32s,
     scores: Float32s,
     pins: Bools,
+    is_near: Bools,
 ) -> None:
-    """Fill lists, user by user."""
+    """Fill lists out of longer ones.
+
+    What neighbours add comes first (`recstream.core.rerank.blend`, which says what the arrays before
+    ``seen_indptr`` are). Then pinned items take their places; items below the least relevance go;
+    what is left is chosen by score and difference; resting items fill what stays empty.
+
+    Parameters
+    ----------
+    seen_indptr, seen, resting_indptr, resting
+        Items of each user never listed, and items listed only if there is room, both ascending.
+    pin_places, pin_rows : (k,) int32
+        Places from 0, ascending, and the items that belong there.
+    strength : float
+        Of diversity; 0 for none.
+    aspects : (a, m) int32
+        Codes by which items are alike if equal and not 0.
+    by_taste : bool
+        Near factors make items alike too.
+    pool : (b, p) int64
+        Keys of base lists, the worst first; changed.
+    rows, scores : (b, n)
+        Written: the lists, -1 with -inf where they end.
+    pins, is_near : (b, k) and (b,)
+        Written: which pins hold for each user, and to whose items neighbours add. False before.
+    """
+    to_pins = np.zeros((rows.shape[0], len(pin_rows)))
+    to_resting = np.zeros(len(resting))
+    if gain > 0.0 or more_gain > 0.0:
+        blend(
+            near_indptr, columns, weights, near_rows, near_weights, gain, worth,
+            more_rows, more_weights, more_gain, users, items, bias, norm, mask,
+            left_indptr, left, pin_rows, resting_indptr, resting, pool, to_pins, to_resting, is_near,
+        )  # fmt: skip
     length = rows.shape[1]
+    kept, kept_scores = np.empty(pool.shape[1], np.int32), np.empty(pool.shape[1], np.float32)
+    filling = np.empty(length, np.int64)
+    pinned, places = np.empty(len(pin_rows), np.int32), np.empty(len(pin_rows), np.int32)
+    pinned_scores = np.empty(len(pin_rows), np.float32)
     for u in range(rows.shape[0]):
-        seen = seen_indices[seen_indptr[u] : seen_indptr[u + 1]]
+        if strength > 0.0 and by_taste and u + 1 < rows.shape[0]:
+            _announce(pool[u + 1], items)
+        out = seen[seen_indptr[u] : seen_indptr[u + 1]]
         n_pinned = 0
         for pin in range(len(pin_rows)):
-            pins[u, pin] = n_pinned < length and may_list(pin_rows[pin], mask, seen)
-            n_pinned += pins[u, pin]
-        pinned = pin_rows[pins[u]]
-        n_free = length - n_pinned
-        kept, kept_scores, n_kept = _without(pool_rows[u], pool_scores[u], pinned)
+            row = pin_rows[pin]
+            if n_pinned < length and may_list(row, mask, out):
+                pins[u, pin] = True
+                score = np.float64(exact_score(users[u], items[row], bias[row]))
+                pinned[n_pinned], places[n_pinned] = row, pin_places[pin]
+                pinned_scores[n_pinned] = np.float32(score + to_pins[u, pin])
+                n_pinned += 1
+        _fall(pool[u])
+        n_kept = 0
+        for at in range(pool.shape[1] - 1, -1, -1):
+            key = pool[u, at]
+            if key == NOBODY:
+                break
+            kept[n_kept], kept_scores[n_kept] = row_of(key), score_of(key)
+            n_kept += not _has(pinned, n_pinned, kept[n_kept])
         if min_relevance > 0.0:
             n_kept = _drop_poor(kept, kept_scores, n_kept, bias, min_relevance)
-        n_chosen = min(n_free, n_kept)
+        n_chosen = min(length - n_pinned, n_kept)
         if strength > 0.0 and n_kept > 1:
             _diversify(kept, kept_scores, n_kept, n_chosen, strength, aspects, by_taste, items)
-        filling = np.full(n_free - n_chosen, -1, np.int32)
-        filling_scores = np.full(n_free - n_chosen, LEAST, np.float32)
-        if n_free > n_chosen:
+        fills = filling[: length - n_pinned - n_chosen]
+        if len(fills):
+            fills[:] = NOBODY
             for at in range(resting_indptr[u], resting_indptr[u + 1]):
                 row = resting[at]
-                if may_list(row, mask, seen) and not _has(pinned, row):
+                if may_list(row, mask, out) and not _has(pinned, n_pinned, row):
                     score = np.float64(exact_score(users[u], items[row], bias[row]))
-                    enter(filling, filling_scores, row, np.float32(score + to_resting[at]))
-        pinned_scores = np.empty(n_pinned, np.float32)
-        at = 0
-        for pin in range(len(pin_rows)):
-            if pins[u, pin]:
-                row = pin_rows[pin]
-                score = np.float64(exact_score(users[u], items[row], bias[row]))
-                pinned_scores[at] = np.float32(score + to_pins[u, pin])
-                at += 1
+                    keep(fills, key_of(np.float32(score + to_resting[at]), row))
+            _fall(fills)
         _place(
-            kept[:n_chosen], kept_scores, filling, filling_scores, pinned, pinned_scores,
-            pin_places[pins[u]], rows[u], scores[u],
+            kept[:n_chosen], kept_scores, fills, pinned[:n_pinned], pinned_scores, places,
+            rows[u], scores[u],
         )  # fmt: skip
 
 
 @compiled
-def _has(rows: Int32s, row: int) -> bool:
-    """Return whether a row is among others."""
-    for each in rows:  # noqa: SIM110 - compiled
-        if each == row:
+def _announce(pool: Int64s, items: Float32s) -> None:
+    """Ask memory for the factors of a list's items."""
+    for at in range(len(pool)):
+        if pool[at] != NOBODY:
+            first = np.int64(row_of(pool[at])) * items.shape[1]
+            for k in range(0, items.shape[1], LINE):
+                prefetch(items, first + k)
+
+
+@compiled
+def _has(rows: Int32s, n_rows: int, row: int) -> bool:
+    """Return whether a row is among the first ones of others."""
+    for at in range(n_rows):  # noqa: SIM110 - compiled
+        if rows[at] == row:
             return True
     return False
 
 
 @compiled
-def _without(rows: Int32s, scores: Float32s, unwanted: Int32s) -> tuple[Int32s, Float32s, int]:
-    """Return a list without some rows, and its length; the arrays may be longer."""
-    kept, kept_scores = np.empty_like(rows), np.empty_like(scores)
-    n_kept = 0
-    for at in range(len(rows)):
-        if rows[at] < 0:
-            break
-        if not _has(unwanted, rows[at]):
-            kept[n_kept], kept_scores[n_kept] = rows[at], scores[at]
-            n_kept += 1
-    return kept, kept_scores, n_kept
+def _fall(keys: Int64s) -> None:
+    """Sort what `keep` kept, the worst first, where the list is so long that it was a heap."""
+    if len(keys) > SORTED:
+        keys.sort()
 
 
 @compiled
 def _place(
     kept: Int32s,
     kept_scores: Float32s,
-    filling: Int32s,
-    filling_scores: Float32s,
+    filling: Int64s,
     pinned: Int32s,
     pinned_scores: Float32s,
     pin_places: Int32s,
@@ -180,9 +187,10 @@ def _place(
     scores: Float32s,
 ) -> None:
     """Write a list: pins where they belong, or at the end of a shorter one; kept, then filling."""
-    at = from_kept = from_filling = pin = 0
-    while at < len(rows):
-        fills = from_filling < len(filling) and filling[from_filling] >= 0
+    from_kept = pin = 0
+    n_filling = len(filling)
+    for at in range(len(rows)):
+        fills = n_filling > 0 and filling[n_filling - 1] != NOBODY
         is_over = from_kept == len(kept) and not fills
         if pin < len(pinned) and (pin_places[pin] <= at or is_over):
             rows[at], scores[at] = pinned[pin], pinned_scores[pin]
@@ -191,11 +199,10 @@ def _place(
             rows[at], scores[at] = kept[from_kept], kept_scores[from_kept]
             from_kept += 1
         elif fills:
-            rows[at], scores[at] = filling[from_filling], filling_scores[from_filling]
-            from_filling += 1
+            n_filling -= 1
+            rows[at], scores[at] = row_of(filling[n_filling]), score_of(filling[n_filling])
         else:
-            return
-        at += 1
+            rows[at], scores[at] = -1, -np.inf
 
 
 @compiled
@@ -240,59 +247,75 @@ def _diversify(
         for at in range(n_rows):
             above = np.float64(scores[at]) - np.float64(scores[n_rows - 1])
             relevance[at] = (1.0 - strength) * (above / span)
-    unit = _unit(rows[:n_rows], items) if by_taste else np.empty((0, n_rows), np.float32)
+    stride = (n_rows + _BLOCK - 1) // _BLOCK * _BLOCK
+    unit = np.zeros(items.shape[1] * stride if by_taste else 0, np.float32)
+    taste = np.zeros(stride, np.float32)
+    if by_taste:
+        _unit(rows, n_rows, items, stride, unit)
     codes = np.empty((aspects.shape[0], n_rows), np.int32)
     for a in range(aspects.shape[0]):
         for at in range(n_rows):
             codes[a, at] = aspects[a, rows[at]]
     alike = np.zeros(n_rows)
-    is_chosen = np.zeros(n_rows, np.bool_)
+    # What is chosen is as good as nothing from then on.
+    value = relevance.copy()
     order = np.empty(n_chosen, np.int64)
-    taste = np.empty(n_rows, np.float32)
     for place in range(n_chosen):
-        newest, most = -1, -np.inf
-        for at in range(n_rows):
-            if not is_chosen[at] and relevance[at] - strength * alike[at] > most:
-                newest, most = at, relevance[at] - strength * alike[at]
-        is_chosen[newest] = True
+        newest = 0
+        for at in range(1, n_rows):
+            newest = at if value[at] > value[newest] else newest
         order[place] = newest
+        relevance[newest] = -np.inf
         if place + 1 == n_chosen:
             break
-        taste[:] = np.float32(0.0)
-        for k in range(unit.shape[0]):
-            line, mine = unit[k], unit[k, newest]
-            for at in range(n_rows):
-                taste[at] += mine * line[at]
+        if by_taste:
+            _near_to(newest, unit, stride, taste)
         for at in range(n_rows):
             likeness = max(0.0, np.float64(taste[at]))
             for a in range(codes.shape[0]):
-                likeness += codes[a, at] != 0 and codes[a, at] == codes[a, newest]
+                likeness += (codes[a, at] != 0) & (codes[a, at] == codes[a, newest])
             alike[at] = max(alike[at], likeness / n_aspects)
+            value[at] = relevance[at] - strength * alike[at]
     all_rows, all_scores = rows[:n_rows].copy(), scores[:n_rows].copy()
     for place in range(n_chosen):
         rows[place], scores[place] = all_rows[order[place]], all_scores[order[place]]
 
 
 @compiled
-def _unit(rows: Int32s, items: Float32s) -> Float32s:
-    """Return items' factors (d, n) scaled to length 1, zeros kept."""
-    n_factors, n_rows = items.shape[1], len(rows)
-    unit = np.empty((n_factors, n_rows), np.float32)
+def _unit(rows: Int32s, n_rows: int, items: Float32s, stride: int, unit: Float32s) -> None:
+    """Write items' factors side by side, (d, stride), scaled to length 1, zeros kept."""
+    n_factors = items.shape[1]
     for at in range(n_rows):
         factors = items[rows[at]]
         for k in range(n_factors):
-            unit[k, at] = factors[k]
+            unit[k * stride + at] = factors[k]
     # Items side by side: each sum keeps its order, and many run at once.
     square, scale = np.zeros(n_rows), np.zeros(n_rows, np.float32)
     for k in range(n_factors):
-        line = unit[k]
+        line = unit[k * stride : k * stride + n_rows]
         for at in range(n_rows):
             square[at] += np.float64(line[at]) * np.float64(line[at])
     for at in range(n_rows):
         if square[at] > 0.0:
             scale[at] = np.float32(1.0 / math.sqrt(square[at]))
     for k in range(n_factors):
-        line = unit[k]
+        line = unit[k * stride : k * stride + n_rows]
         for at in range(n_rows):
             line[at] *= scale[at]
-    return unit
+
+
+@compiled
+def _near_to(newest: int, unit: Float32s, stride: int, taste: Float32s) -> None:
+    """Write the products of one item's factors with everybody's, each summed in the factors' order."""
+    for block in range(0, stride, _BLOCK):
+        a, b, c, d = zero(), zero(), zero(), zero()
+        for first in range(0, len(unit), stride):
+            mine, at = splat(unit[first + newest]), first + block
+            a = add(a, multiply(mine, load(unit, at)))
+            b = add(b, multiply(mine, load(unit, at + LANES)))
+            c = add(c, multiply(mine, load(unit, at + 2 * LANES)))
+            d = add(d, multiply(mine, load(unit, at + 3 * LANES)))
+        store(taste, block, a)
+        store(taste, block + LANES, b)
+        store(taste, block + 2 * LANES, c)
+        store(taste, block + 3 * LANES, d)

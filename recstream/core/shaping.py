@@ -6,21 +6,21 @@ those of the user alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.arranging import Shape, arrange
+from recstream.core.arranging import make_lists
 from recstream.core.history import History
+from recstream.core.leaving import left_out
 from recstream.core.model import Generation
 from recstream.core.neighbours import Neighbours
-from recstream.core.ranking import top_n
-from recstream.core.rerank import Items, Lists, Near, blend, merged_rows, sorted_rows, strengths_of
+from recstream.core.ranking import best_keys
 from recstream.core.steered import Steered
-from recstream.core.steering import Arm, Blend
+from recstream.core.steering import Arm
 
 __all__ = ["POOL", "Shaped", "shape_lists", "tables_of"]
 
@@ -66,101 +66,66 @@ def shape_lists(
     known : bool
         Items of the history may be listed too.
     """
-    arm = way.arm
-    resting = _resting(histories, generation, arm)
+    arm, index = way.arm, way.index
     # A list never fills up with places that are not allowed: at most every item but the seen ones.
     length = min(n, generation.n_items)
-    is_shaped = bool(arm.min_relevance or (arm.diversity and arm.diversity.strength))
+    diversity = 0.0 if arm.diversity is None else arm.diversity.strength
+    is_shaped = bool(arm.min_relevance or diversity)
     size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
-    seen = sparse.csr_matrix(matrix.shape, dtype=np.float32) if known else matrix
-    exclude = _with(seen, resting) if len(resting[1]) else seen
-    base = Lists(*top_n(factors, way.index, size, exclude=exclude, mask=allowed, threads=threads))
-    index = way.index
-    items = Items(
-        index.item_factors, index.bias, index.norm, _EVERY if allowed is None else allowed
-    )
-    blended = blend(
-        base,
-        _near(matrix, generation, arm),
-        factors,
-        items,
-        left_out=(exclude.indptr.astype(np.int64), exclude.indices),
-        pins=way.pin_rows,
-        resting=resting,
-    )
-    lists = blended.lists
-    pinned = [_NONE] * len(histories)
-    has_room = len(resting[1]) > 0 and bool((lists.rows[:, -1] < 0).any())
-    if is_shaped or way.pins or has_room:
-        seen_at = seen.indptr.astype(np.int64), seen.indices
-        shape = _shape(way, length)
-        lists, holds = arrange(blended, shape, factors, items, seen=seen_at, resting=resting)
-        if way.pins:
-            pinned = [frozenset(way.pin_rows[each].tolist()) for each in holds]
-    return Shaped(*lists, blended.is_near, pinned)
+    n_users = len(histories)
+    indptr, columns = matrix.indptr.astype(np.int64), matrix.indices
+    seen_indptr, seen = (np.zeros_like(indptr), columns[:0]) if known else (indptr, columns)
+    mask = _EVERY if allowed is None else allowed
+    if arm.rotation is None:
+        left_indptr, left = seen_indptr, seen
+        resting_indptr, resting = np.zeros(n_users + 1, np.int64), seen[:0]
+    else:
+        found = _shown(histories, generation.rows, arm.rotation.after)
+        left_indptr, left, resting_indptr, resting = left_out(seen_indptr, seen, *found)
+    pool = best_keys(factors, index, size, (left_indptr, left), mask, threads)
+    rows, scores = np.empty((n_users, length), np.int32), np.empty((n_users, length), np.float32)
+    pins = np.zeros((n_users, len(way.pins)), np.bool_)
+    is_near = np.zeros(n_users, np.bool_)
+    near, more = generation.content, generation.behaviour
+    make_lists(
+        indptr, columns, matrix.data,
+        near.rows, near.weights, gain_of(generation, arm, "content"), generation.content_worth,
+        more.rows, more.weights, gain_of(generation, arm, "behaviour"),
+        factors, index.item_factors, index.bias, index.norm, mask,
+        left_indptr, left, seen_indptr, seen, resting_indptr, resting,
+        way.pin_places, way.pin_rows, arm.min_relevance or 0.0,
+        diversity, way.aspects, arm.diversity is not None and "taste" in arm.diversity.by,
+        pool, rows, scores, pins, is_near,
+    )  # fmt: skip
+    pinned = [_NONE] * n_users
+    if way.pins:
+        pinned = [frozenset(way.pin_rows[each].tolist()) for each in pins]
+    return Shaped(rows, scores, is_near, pinned)
+
+
+def gain_of(generation: Generation, arm: Arm, name: str) -> float:
+    """Return what a neighbour table counts in an arm's scores: ``content`` or ``behaviour``."""
+    part: float = 1.0 if arm.blend is None else getattr(arm.blend, name)
+    return part * generation.gain(name)
 
 
 def tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, float]]:
     """Return the neighbour tables that count in an arm's scores, each with its gain, by name."""
-    blending = arm.blend or Blend()
-    gains = {
-        "content": (generation.content, blending.content * generation.gain("content")),
-        "behaviour": (generation.behaviour, blending.behaviour * generation.gain("behaviour")),
-    }
-    return {name: (table, gain) for name, (table, gain) in gains.items() if gain > 0.0}
+    tables = {"content": generation.content, "behaviour": generation.behaviour}
+    gains = {name: gain_of(generation, arm, name) for name in tables}
+    return {name: (table, gains[name]) for name, table in tables.items() if gains[name] > 0.0}
 
 
-def _near(matrix: sparse.csr_matrix, generation: Generation, arm: Arm) -> Near:
-    """Return how the entries of histories speak through the neighbour tables."""
-    tables = tables_of(generation, arm)
-    indptr, columns = matrix.indptr.astype(np.int64), matrix.indices
-    speaking = strengths_of(indptr, matrix.data) if tables else matrix.data
-    content, behaviour = (
-        tables.get(name, (table, 0.0))
-        for name, table in (("content", generation.content), ("behaviour", generation.behaviour))
-    )
-    return Near(
-        indptr, columns, speaking,
-        content[0].rows, content[0].weights, content[1], generation.content_worth,
-        behaviour[0].rows, behaviour[0].weights, behaviour[1],
-    )  # fmt: skip
-
-
-def _resting(
-    histories: Sequence[History], generation: Generation, arm: Arm
+def _shown(
+    histories: Sequence[History], row_of: Mapping[str, int], after: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the rows, ascending, that rotation lets rest for each user: (indptr, rows)."""
+    """Return the rows of what was shown so often, of each user: (indptr, rows), -1 for unknown ones."""
     indptr = np.zeros(len(histories) + 1, np.int64)
-    if arm.rotation is None:
-        return indptr, np.empty(0, np.int32)
-    after, row_of = arm.rotation.after, generation.rows.get
-    found: list[int] = []
+    found: list[str] = []
     for at, history in enumerate(histories, start=1):
-        found += [row_of(item, -1) for item, count in history.shown if count >= after]
+        found += [item for item, count in history.shown if count >= after]
         indptr[at] = len(found)
-    return sorted_rows(indptr, np.array(found, np.int32))
-
-
-def _with(
-    seen: sparse.csr_matrix, resting: tuple[NDArray[np.int64], NDArray[np.int32]]
-) -> sparse.csr_matrix:
-    """Return what is left out of base lists: seen and resting items."""
-    indptr, rows = merged_rows(seen.indptr.astype(np.int64), seen.indices, *resting)
-    left_out = sparse.csr_matrix((np.ones(len(rows), np.bool_), rows, indptr), shape=seen.shape)
-    left_out.has_sorted_indices = True
-    return left_out
-
-
-def _shape(way: Steered, length: int) -> Shape:
-    """Return what an arm makes of a list."""
-    arm = way.arm
-    diversity = arm.diversity
-    return Shape(
-        length,
-        way.pin_places,
-        way.pin_rows,
-        arm.min_relevance or 0.0,
-        0.0 if diversity is None else diversity.strength,
-        way.aspects,
-        diversity is not None and "taste" in diversity.by,
-    )
+    rows = list(map(row_of.get, found))
+    if None in rows:
+        rows = [-1 if row is None else row for row in rows]
+    return indptr, np.array(rows, np.int32)

@@ -16,7 +16,8 @@ trained
     our ALS on 60,000 histories with power laws of items, groups and lengths, behaviour neighbours of
     the same histories, and the product's weights.
 
-The ways take turns. Processor time of the one thread counts, the best round of each way, with the median
+Twice: in batches of 256, where what all share is paid once, and each user alone, which is what a live
+worker pays after an event. The ways take turns. Processor time of the one thread counts, the best round of each way, with the median
 beside it: other processes make rounds slower, never faster.
 """
 
@@ -53,6 +54,7 @@ HISTORY = 20
 N_SHOWN = 40
 N_WORDS = 12
 BATCH = 256
+N_ALONE = 64
 LENGTH = 20
 HALF_LIFE_MS = 1e10
 
@@ -231,16 +233,12 @@ SHOPS: dict[str, Callable[[int], Shop]] = {
 
 def measure(shop: Shop, rounds: int) -> None:
     """Print microseconds a user by way, and each as a ratio to the plain one."""
-
-    def way(generation: Generation, steering: Steering | None) -> Callable[[], object]:
-        return lambda: rank(shop.users, generation, LENGTH, HALF_LIFE_MS, steering=steering)
-
-    ways = {
-        "plain": way(shop.bare, None),
-        "with neighbours": way(shop.whole, None),
-        **{f"plain, {name}": way(shop.bare, steering) for name, steering in PARTS.items()},
-        "full steering": way(shop.bare, FULL),
-        "neighbours, full steering": way(shop.whole, FULL),
+    ways: dict[str, tuple[Generation, Steering | None]] = {
+        "plain": (shop.bare, None),
+        "with neighbours": (shop.whole, None),
+        **{f"plain, {name}": (shop.bare, steering) for name, steering in PARTS.items()},
+        "full steering": (shop.bare, FULL),
+        "neighbours, full steering": (shop.whole, FULL),
     }
     begun = time.perf_counter()
     steered(shop.bare, FULL.arm_of(""))
@@ -249,20 +247,24 @@ def measure(shop: Shop, rounds: int) -> None:
     shop.bare.steered.clear()
     steered(shop.bare, FULL.arm_of(""))
     again_ms = 1000 * (time.perf_counter() - begun)
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for at in range(rounds + 1):
-        for name, work in ways.items():
-            begun = time.thread_time()
-            work()
-            if at:
-                taken[name].append((time.thread_time() - begun) * 1e6 / BATCH)
-    plain, middle_plain = min(taken["plain"]), float(np.median(taken["plain"]))
-    for name, each in taken.items():
-        best, middle = min(each), float(np.median(each))
-        print(
-            f"{name:28} {best:7.1f} µs a user  {best / plain:5.2f}"
-            f"  (median {middle:.1f}, {middle / middle_plain:.2f})"
-        )
+    alone = [[user] for user in shop.users[:N_ALONE]]
+    for kind, batches in (("together", [shop.users]), ("alone", alone)):
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        for at in range(rounds + 1):
+            for name, (generation, steering) in ways.items():
+                begun = time.thread_time()
+                for users in batches:
+                    rank(users, generation, LENGTH, HALF_LIFE_MS, steering=steering)
+                if at:
+                    spent = time.thread_time() - begun
+                    taken[name].append(spent * 1e6 / sum(map(len, batches)))
+        plain, middle_plain = min(taken["plain"]), float(np.median(taken["plain"]))
+        for name, each in taken.items():
+            best, middle = min(each), float(np.median(each))
+            print(
+                f"{kind:9} {name:28} {best:7.1f} µs a user  {best / plain:5.2f}"
+                f"  (median {middle:.1f}, {middle / middle_plain:.2f})"
+            )
     for name, generation in (("plain", shop.bare), ("with neighbours", shop.whole)):
         lists = rank(shop.users, generation, LENGTH, HALF_LIFE_MS)
         told = []

@@ -19,10 +19,10 @@ from steering_cases import (
 )
 
 from recstream.core.explaining import explain
+from recstream.core.leaving import merged_rows, sorted_rows
 from recstream.core.listing import describe, rank
 from recstream.core.model import Generation
 from recstream.core.records import DeltaAnnounced, Item
-from recstream.core.rerank import merged_rows, sorted_rows
 
 GENERATIONS = {True: shop(), False: shop(factors=False)}
 

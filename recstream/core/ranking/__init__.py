@@ -29,7 +29,7 @@ from recstream.core.ranking.score import NOBODY, lists_of
 from recstream.core.ranking.tile import N_QUERIES
 from recstream.errors import InvalidInput
 
-__all__ = ["ItemIndex", "Ranking", "scores_of", "top_n"]
+__all__ = ["ItemIndex", "Ranking", "best_keys", "scores_of", "top_n"]
 
 _BATCH = 256
 
@@ -95,12 +95,36 @@ def top_n(
         raise InvalidInput(msg)
     indptr, indices = _seen(exclude, len(users), index.n_items)
     allowed = _allowed(mask, index.n_items)
+    seen = indptr, indices
+    return Ranking(*lists_of(best_keys(users, index, n, seen, allowed, threads or 1)))
+
+
+def best_keys(
+    users: F32,
+    index: ItemIndex,
+    n: int,
+    seen: tuple[NDArray[np.int64], NDArray[np.int32]],
+    allowed: NDArray[np.bool_],
+    threads: int = 1,
+) -> NDArray[np.int64]:
+    """Return `top_n` of values that need no check, as keys (b, n) the way `keep` keeps them.
+
+    Parameters
+    ----------
+    users : (b, d) float32
+        C-ordered and finite.
+    seen : indptr, indices
+        Each user's rows to leave out, ascending; an indptr of length 1 for nobody's.
+    allowed : (m,) bool
+        Empty to allow every item.
+    """
+    indptr, indices = seen
     keys = np.full((len(users), n), NOBODY)
     for first in range(0, len(users), _BATCH):
         part = slice(first, min(first + _BATCH, len(users)))
-        seen = indptr[part.start : part.stop + 1] if len(indptr) > 1 else indptr
-        _scan(index, users[part], (seen, indices), allowed, threads or 1, keys[part])
-    return Ranking(*lists_of(keys))
+        own = indptr[part.start : part.stop + 1] if len(indptr) > 1 else indptr
+        _scan(index, users[part], (own, indices), allowed, threads, keys[part])
+    return keys
 
 
 def scores_of(

@@ -18,11 +18,11 @@ from numba.extending import intrinsic
 from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 
-__all__ = ["NOBODY", "exact_score", "keep", "key_of", "lists_of", "row_of", "score_of"]
+__all__ = ["NOBODY", "SORTED", "exact_score", "keep", "key_of", "lists_of", "row_of", "score_of"]
 
 NOBODY = np.int64(np.iinfo(np.int64).min)
 """The key of an empty place: below every item's."""
-_SORTED = 256
+SORTED = 256
 """Longest list that is kept sorted; longer ones are heaps."""
 _MAX = 0x7FFFFFFF
 _LOW = 0xFFFFFFFF
@@ -110,7 +110,7 @@ def keep(keys: Int64s, key: int) -> None:
     if key <= keys[0]:
         return
     last = len(keys) - 1
-    if last < _SORTED:
+    if last < SORTED:
         # Rising, without a branch: each place becomes the middle of itself, the next and the new.
         for at in range(last):
             keys[at] = max(keys[at], min(keys[at + 1], key))
@@ -129,7 +129,7 @@ def keep(keys: Int64s, key: int) -> None:
 
 def lists_of(keys: Int64s) -> tuple[Int32s, Float32s]:
     """Return what `keep` kept as rows and scores (b, n), best first; -1 with -inf in empty places."""
-    if keys.shape[1] > _SORTED:
+    if keys.shape[1] > SORTED:
         keys = np.sort(keys, axis=1)
     rows, scores = np.empty(keys.shape, np.int32), np.empty(keys.shape, np.float32)
     _read(keys, rows, scores)
