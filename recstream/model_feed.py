@@ -18,7 +18,8 @@ from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRec
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log.port import EventLog, ReadableLog, Record, Tail, TopicPartition
 from recstream.log.topics import MODELS
-from recstream.model_store import ModelStore, fetch
+from recstream.model_early import EarlyArtifacts
+from recstream.model_store import ModelStore
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class ModelFeed:
     def __init__(self, event_log: EventLog, store: ModelStore, *, is_serving: bool = True) -> None:
         self._is_serving = is_serving
         self._log = event_log
-        self._store = store
+        self._early = EarlyArtifacts(store)
         self._tail: Tail | None = None
         self._serving: int | None = None
 
@@ -112,6 +113,7 @@ class ModelFeed:
         """
         if self._tail is None:
             raise ModelMismatch("call newest() before poll()")
+        self._early.look(self._serving)
         steps: list[Step] = []
         records = self._tail.poll(timeout_s)
         while records:
@@ -146,6 +148,7 @@ class ModelFeed:
 
     def close(self) -> None:
         """Release the tail."""
+        self._early.close()
         if self._tail is not None:
             self._tail.close()
 
@@ -173,7 +176,7 @@ class ModelFeed:
 
     def _fetch(self, record: Record, announced: GenerationAnnounced) -> Generation | Unusable:
         try:
-            generation = fetch(self._store, announced)
+            generation = self._early.fetch(announced)
         except (ArtifactCorrupt, NotFound) as error:
             log.error(  # noqa: TRY400 - the message says all there is to know
                 "model not adopted generation=%d error=%s", announced.generation, error

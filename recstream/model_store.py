@@ -137,6 +137,12 @@ def artifact_name(generation: int, content_digest: str) -> str:
     return f"generation-{generation:06d}-{content_digest[:8]}.npz"
 
 
+def generation_names(store: ReadableStore, number: int) -> list[str]:
+    """Return the names of the artifacts that are kept of a generation: one, but after a crash."""
+    prefix = artifact_name(number, "").partition(".")[0]
+    return [name for name in store.list() if name.startswith(prefix)]
+
+
 def pack(generation: Generation) -> tuple[str, bytes]:
     """Return a generation's (digest, artifact bytes)."""
     named: dict[str, Any] = generation.arrays()
@@ -147,7 +153,14 @@ def pack(generation: Generation) -> tuple[str, bytes]:
 
 
 def unpack(content: bytes, name: str, expected_digest: str | None = None) -> Generation:
-    """Return the generation in an artifact.
+    """Return the generation in an artifact; see `unpack_with_digest`."""
+    return unpack_with_digest(content, name, expected_digest)[1]
+
+
+def unpack_with_digest(
+    content: bytes, name: str, expected_digest: str | None = None
+) -> tuple[str, Generation]:
+    """Return an artifact's (digest, generation).
 
     Parameters
     ----------
@@ -178,7 +191,7 @@ def unpack(content: bytes, name: str, expected_digest: str | None = None) -> Gen
                 f"got {actual!r}; train again or restore the file"
             )
     try:
-        return Generation.from_arrays(named)
+        return actual, Generation.from_arrays(named)
     except ArtifactCorrupt as error:
         raise ArtifactCorrupt(f"{name}: {error}") from error
 

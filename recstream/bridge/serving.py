@@ -36,7 +36,8 @@ from recstream.core.steering import Steering
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log.partitioner import partition_for
 from recstream.metrics import MODEL_GENERATION
-from recstream.model_store import ModelStore, fetch
+from recstream.model_early import EarlyArtifacts
+from recstream.model_store import ModelStore
 from recstream.stream.steering_feed import SteeringFeed
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Serving:
         steering: SteeringFeed,
     ) -> None:
         self._views = views
-        self._store = store
+        self._early = EarlyArtifacts(store)
         self._half_life_ms = half_life_ms
         self._list_size = list_size
         self._partitions = partitions
@@ -114,6 +115,7 @@ class Serving:
         self._inbox.put(None)
         if self._thread.is_alive():
             self._thread.join()
+        self._early.close()
 
     def _adopt_all(self) -> None:
         self._adopt_newest()
@@ -129,6 +131,7 @@ class Serving:
             for one in waiting:
                 if isinstance(one, DeltaAnnounced):
                     self._move(one)
+            self._early.look(None if self._generation is None else self._generation.number)
             self.on_change()
 
     def _adopt_newest(self) -> None:
@@ -142,7 +145,7 @@ class Serving:
 
     def _adopt(self, announced: GenerationAnnounced) -> bool:
         try:
-            generation = fetch(self._store, announced)
+            generation = self._early.fetch(announced)
             for delta in self._views.deltas(announced.generation):
                 generation.apply_delta(delta)
             # The first list compiles or loads the kernels: nobody should wait for that.

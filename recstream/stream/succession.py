@@ -18,6 +18,8 @@ from recstream.stream.products import Products
 
 TURN_S = 0.2
 """Given to it in each turn of the trainer's loop, less what a last part takes longer."""
+LEAD_S = 2.5
+"""Readers are given so long to read the artifact while there is more than a part to tell."""
 FEW = MAX_PRODUCTS // 2
 """So many left to tell are told after the announcement, as always."""
 MOST_PARTS = 3
@@ -47,7 +49,9 @@ class Succession:
         self._offsets = {int(at): to for at, to in candidate.trained.generation.offsets.items()}
         offset = candidate.trained.generation.catalogue_offset
         self._next.change(products.since(offset), products.items)
-        self._left = MOST_PARTS * (self._next.n_products // MAX_PRODUCTS + 1)
+        n_parts = self._next.n_products // MAX_PRODUCTS
+        self._left = MOST_PARTS * (n_parts + 1)
+        self._not_before = monotonic() + (LEAD_S if n_parts else 0.0)
 
     def change(self, products: Mapping[str, int], items: Mapping[str, Item]) -> None:
         """Take in that products changed; see `Deltas.change`."""
@@ -59,7 +63,6 @@ class Succession:
             return True
         begun = monotonic()
         while self._left > 0:
-            self._left -= 1
             made = self._next.make_products(
                 products.items, products.next_offset, self._offsets,
                 now_ms=now_ms, before=self._before,
@@ -67,7 +70,8 @@ class Succession:
             if made is not None:
                 self.deltas.append(made)
             if made is None or len(made.catalogue) < FEW:
-                return True
+                return monotonic() >= self._not_before
+            self._left -= 1
             if monotonic() - begun > TURN_S:
                 return False
         return True

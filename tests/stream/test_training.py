@@ -22,10 +22,11 @@ from recstream.core.records import (
     TrainingProgress,
     TrainingRequested,
 )
-from recstream.errors import InvalidSetting, LogFenced, LogUnavailable
+from recstream.errors import ArtifactCorrupt, InvalidSetting, LogFenced, LogUnavailable
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
+from recstream.model_early import EarlyArtifacts
 from recstream.model_feed import ModelFeed, Unusable
 from recstream.model_store import DirectoryStore, fetch
 from recstream.settings import Settings
@@ -510,6 +511,33 @@ def test_a_delta_the_log_did_not_take_is_sent_again_before_the_next(place, monke
 
     assert [each.delta for each in place.announced(DeltaAnnounced)] == [1, 2]
     assert place.announced(DeltaAnnounced)[0].items == ("p0",)
+
+
+def test_an_artifact_is_read_before_it_is_announced(place, monkeypatch):
+    trainer = place.trainer()
+    work(trainer, place.announced)
+    place.world.feed([single(each) for each in likes()])
+    work(trainer, lambda: len(place.announced()) == 2)
+    trainer.close()
+    announced = place.announced()[1]
+    early = EarlyArtifacts(place.store)
+
+    early.look(0)
+    while early._found() is None:
+        early._next_look = 0.0
+        early.look(0)
+    monkeypatch.setattr(place.store, "get", None)
+
+    other = msgspec.structs.replace(announced, digest="0" * 32)
+    found = early.fetch(announced)
+    assert digest(found.arrays()) == announced.digest
+    with pytest.raises(TypeError):
+        early.fetch(announced)  # it was given away, so the store is asked
+    monkeypatch.undo()
+    early.look(0)
+    with pytest.raises(ArtifactCorrupt):
+        early.fetch(other)
+    early.close()
 
 
 def test_a_record_that_is_no_model_is_told(place):
