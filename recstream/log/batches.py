@@ -79,6 +79,7 @@ class BatchDelivery(Consumer):
         self._seeks: Counter[TP] = Counter()
         self._in_hand: Message | None = None
         self._doubtful: list[Message] = []
+        self._taken_back: dict[TP, int] = {}
         self._emptied = _Emptied(self._on_emptied)
         self.app.flow_control.manage_queue(cast(Any, self._emptied))
         self.changed = asyncio.Event()
@@ -132,9 +133,11 @@ class BatchDelivery(Consumer):
             tp = TP(topic, partition)
             self._advance(tp)
             delivered = self._delivered[tp]
-            if not any(m.tracked and m.offset >= next_ - 1 for m in delivered):
+            begin = self._taken_back.get(tp)
+            is_here = any(m.tracked and m.offset >= next_ - 1 for m in delivered)
+            if begin is not None and next_ > begin and not is_here:
                 raise LogFenced(
-                    f"records before {next_} of {topic}[{partition}] were taken back from the "
+                    f"records from {begin} on of {topic}[{partition}] were taken back from the "
                     "streams; drop the work, its records come again"
                 )
             lost = [m.offset for m in delivered if m.offset < next_ and not m.tracked]
@@ -299,7 +302,10 @@ class BatchDelivery(Consumer):
         """Read again from the first record that is not acknowledged."""
         first = self._delivered[tp][0]
         is_batch = tp.topic in self._batch_topics
-        await self.seek(tp, cast(list[Record], first.value)[0].offset if is_batch else first.offset)
+        begin = cast(list[Record], first.value)[0].offset if is_batch else first.offset
+        await self.seek(tp, begin)
+        # What a stream still works on from here on is stale, until it was given the records again.
+        self._taken_back[tp] = begin
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Fetch at once when a stream has room again."""
@@ -329,6 +335,7 @@ class BatchDelivery(Consumer):
         committed = self._committed_offset[tp] or 0
         while delivered and (delivered[0].acked or delivered[0].offset < committed):
             self._committable[tp] = delivered.popleft().offset + 1
+            self._taken_back.pop(tp, None)
         self._acked[tp].clear()
         self._acked_index[tp].clear()
 
@@ -351,6 +358,7 @@ class BatchDelivery(Consumer):
             self._seeks[tp] += 1
             self._delivered.pop(tp, None)
             self._committable.pop(tp, None)
+            self._taken_back.pop(tp, None)
 
     async def wait_empty(self) -> None:
         """Wait until what is being processed is acknowledged, not for what already is."""
