@@ -294,6 +294,7 @@ class BatchDelivery(Consumer):
         doubtful, self._doubtful = self._doubtful, []
         lost = {id(m) for m in doubtful if not m.tracked}
         for tp, delivered in list(self._delivered.items()):
+            self._advance(tp)
             if any(id(m) in lost for m in delivered):
                 self.log.info("read again what was dropped from a stream's queue: %s", tp)
                 await self._take_back(tp)
@@ -303,9 +304,9 @@ class BatchDelivery(Consumer):
         first = self._delivered[tp][0]
         is_batch = tp.topic in self._batch_topics
         begin = cast(list[Record], first.value)[0].offset if is_batch else first.offset
-        await self.seek(tp, begin)
         # What a stream still works on from here on is stale, until it was given the records again.
         self._taken_back[tp] = begin
+        await self.seek(tp, begin)
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Fetch at once when a stream has room again."""
@@ -358,10 +359,9 @@ class BatchDelivery(Consumer):
             self._seeks[tp] += 1
             self._delivered.pop(tp, None)
             self._committable.pop(tp, None)
-            self._taken_back.pop(tp, None)
 
     async def wait_empty(self) -> None:
-        """Wait until what is being processed is acknowledged, not for what already is."""
+        """Wait until what is being processed is acknowledged."""
         # A stream that was just handed a message counts it when it runs the next time.
         await asyncio.sleep(_HAND_OVER_S)
         self._clean_unacked_messages()
@@ -371,10 +371,12 @@ class BatchDelivery(Consumer):
         """Finish with partitions that go to another worker."""
         await super().on_partitions_revoked(revoked)
         self.forget_delivered(revoked)
+        self._taken_back.clear()
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets."""
         self.forget_delivered(list(self._delivered))
+        self._taken_back.clear()
         await super().perform_seek()
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:

@@ -318,6 +318,21 @@ async def test_work_on_records_that_are_read_again_has_no_effects(
     assert held.refused == 1
 
 
+async def test_effects_that_no_record_asked_for_may_commit_what_is_committed_already(
+    log: EmbeddedLog, url: str, tmp_path: Path
+) -> None:
+    app = new_app(url, tmp_path)
+    attach_batches(app)
+    log.append([NewRecord("events", b"k", b"", 0) for _ in range(10)])
+    async with running(app):
+        await until(lambda: committed(log) == 10)
+        await cast(Consumer, app.consumer).append(
+            [NewRecord("out", b"k", b"v", 0)], {TopicPartition("events", 0): 10}
+        )
+
+    assert log.high_watermark("out", 0) == 1
+
+
 async def test_a_worker_takes_partitions_over_before_it_gives_them_up_again(
     log: EmbeddedLog, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
