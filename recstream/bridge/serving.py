@@ -184,9 +184,12 @@ class Serving:
         stored = self._views.latest(user)
         if stored is None:
             return None
-        history = self._views.history(user)
-        unwanted = set() if history is None else seen(history)
-        return without(stored, unwanted | self._withdrawn(stored))
+        unwanted = self._withdrawn(stored)
+        # What a list was made from it leaves out; nothing more is known while no event came since.
+        if stored.as_of is None or stored.as_of.offset != self._views.newest_offset(user):
+            history = self._views.history(user)
+            unwanted |= set() if history is None else seen(history)
+        return without(stored, unwanted)
 
     def _in_force(self, user: str) -> Recommendations | None:
         """Return the published list, None if the newest steering document did not make it.

@@ -246,6 +246,14 @@ class Views:
                 self._histories.popitem(last=False)
             return found
 
+    def newest_offset(self, user: str) -> int:
+        """Return the offset of the newest event in a user's history; -1 for an unknown user."""
+        raw = self._db.get(_ROW + user.encode())
+        try:
+            return -1 if raw is None else history_rows.header_offset(raw)
+        except msgspec.DecodeError:
+            return -1
+
     def folded(self, partition: int) -> int:
         """Return the next offset of a partition's events that the histories here don't know yet."""
         raw = self._db.get(_applied_key(partition))

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog
@@ -20,6 +20,7 @@ from recstream.log.port import NewRecord, Position, TopicPartition
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Done = Callable[[list[Position] | None, BaseException | None], None]
 
 _RETRY_S = (0.05, 0.2, 1.0)
@@ -106,13 +107,12 @@ class Appender:
             self._carry_out(works)
 
     def _gather(self) -> list[_Work]:
-        """Take the next work, with those behind it that may share its transaction."""
+        """Take the next work, with those behind it that share its transaction."""
         works = [self._queue.popleft()]
         n_records = len(works[0].records)
         while (
             self._queue
-            and not works[-1].offsets
-            and not self._queue[0].offsets
+            and bool(self._queue[0].offsets) == bool(works[0].offsets)
             and n_records + len(self._queue[0].records) <= MAX_TOGETHER
         ):
             works.append(self._queue.popleft())
@@ -120,13 +120,16 @@ class Appender:
         return works
 
     def _carry_out(self, works: list[_Work]) -> None:
+        if works[0].offsets:
+            self._carry_out_each(works)
+            return
         records = (
             works[0].records if len(works) == 1 else [r for work in works for r in work.records]
         )
         positions: list[Position] | None = None
         error: BaseException | None = None
         try:
-            positions = self._append(records, works[0].offsets)
+            positions = self._patiently(len(records), lambda: self.event_log.append(records))
         except Exception as reason:  # noqa: BLE001 - goes to whoever waits for these records
             error = reason
         if len(works) > 1 and error is not None and not isinstance(error, LogUnavailable):
@@ -140,22 +143,39 @@ class Appender:
             work.done(None if positions is None else positions[at:after], error)
             at = after
 
-    def _append(
-        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
-    ) -> list[Position]:
+    def _carry_out_each(self, works: list[_Work]) -> None:
+        """Append works with offsets: in one transaction, but each is refused by itself."""
+        n_records = sum(len(work.records) for work in works)
+        pairs = [(work.records, work.offsets) for work in works]
+        done: Sequence[list[Position] | Exception]
+        try:
+            done = self._patiently(
+                n_records,
+                lambda: self.event_log.append_each(pairs, group=self.group, member=self.member),
+            )
+        except Exception as reason:  # noqa: BLE001 - goes to whoever waits for these records
+            if len(works) > 1 and not isinstance(reason, LogUnavailable):
+                for work in works:
+                    self._carry_out_each([work])
+                return
+            done = [reason] * len(works)
+        self._n_open -= n_records
+        for work, each in zip(works, done, strict=True):
+            if isinstance(each, Exception):
+                work.done(None, each)
+            else:
+                work.done(each, None)
+
+    def _patiently(self, n_records: int, append: Callable[[], T]) -> T:
+        """Return what ``append`` returns, trying again while the log is unavailable."""
         attempt = 0
         while True:
             try:
-                return self.event_log.append(
-                    records,
-                    group=self.group if offsets else None,
-                    offsets=offsets,
-                    member=self.member if offsets else None,
-                )
+                return append()
             except LogUnavailable as error:
                 if self._stopping.is_set():
                     raise
                 if attempt % _TELL_EVERY == 0:
-                    log.warning("log unavailable, trying again records=%d: %s", len(records), error)
+                    log.warning("log unavailable, trying again records=%d: %s", n_records, error)
                 self._stopping.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1

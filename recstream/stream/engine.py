@@ -1,6 +1,6 @@
-"""Steps 3, 7 and 8 of the flow: records of a partition → histories, lists, and their effects, once.
+"""Steps 3, 7 and 8 of the flow: records of partitions → histories, lists, and their effects, once.
 
-The order of effects, for each group of records:
+The order of effects, for each group of records of a partition:
 
 1. fold in memory, and make the lists of the users touched;
 2. append, in one call: changed rows to the table's changelog, lists, dead letters, the row that
@@ -12,6 +12,8 @@ A crash before 2 loses nothing: the records are read again. A crash between 2 an
 behind its changelog, from which it is brought up to date before anything else is read. Records
 that are delivered again are skipped by the partition's applied offset, and events by their
 history's own position. A failed step throws the partition's memory away; the rows say how it was.
+Groups of several partitions that wait together go through the steps together, so that the disk is
+waited for once; each is still done, or refused, by itself.
 
 Lists follow the folds: while few users wait, in the same append; while many do (an import, a
 backlog), folding goes first and each user's list is made once, of the newest state.
@@ -21,64 +23,38 @@ An `Engine` belongs to one thread.
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
 
 import msgspec
 
-from recstream.core import events as core_events
 from recstream.core.control import RulesTimeline
-from recstream.core.history import History, apply
-from recstream.core.history_rows import changes, encode_row
+from recstream.core.history_rows import encode_row
 from recstream.core.model import Generation
-from recstream.core.records import DeadLetter, DeltaAnnounced, ForgetRequested, Forgotten
-from recstream.core.scoreboard import Scoreboard, is_asked
-from recstream.errors import InvalidEvent, LogFenced
+from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
+from recstream.errors import LogFenced
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
-from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
-from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
-from recstream.metrics import (
-    EVENTS_INGESTED,
-    FOLD_IN_DURATION,
-    FRESHNESS,
-    MODEL_GENERATION,
-)
-from recstream.stream.decode import dead_letter, decode
+from recstream.log.topics import CONTROL, INTERACTIONS, RECOMMENDATIONS
+from recstream.metrics import FOLD_IN_DURATION, MODEL_GENERATION
+from recstream.stream.decode import decode
+from recstream.stream.effects import Append, Effects, Status
+from recstream.stream.folding import Folded, fold
 from recstream.stream.forgetting import mark
-from recstream.stream.judging import Asked, judge
+from recstream.stream.judging import judge
 from recstream.stream.partition import Cause, Known, PartitionState
-from recstream.stream.publish import Published, lists
+from recstream.stream.publish import Published, Wanted, lists
 from recstream.stream.rules import adopt_document, control_records
 from recstream.stream.tables import RowStore
 
 log = logging.getLogger(__name__)
-
-Append = Callable[[Sequence[NewRecord], Mapping[TopicPartition, int]], list[Position]]
-"""Appends records and commits the consumer group's next offsets with them; durable on return."""
 
 LIVE_USERS = 64
 """With more users than this waiting for a list, lists are made apart from the folds."""
 LIVE_LAG = 2_000
 """With more records than this waiting behind a group, likewise."""
 READ_RECORDS = 1_000
-
-_encode_json = msgspec.json.Encoder().encode
-
-
-class Status:
-    """What an engine has done since it started; latencies are those of the newest lists."""
-
-    def __init__(self) -> None:
-        self.events = 0
-        self.published = 0
-        self.dead_letters = 0
-        self.lag: dict[int, int] = {}
-        self.fold_in_s: deque[float] = deque(maxlen=1000)
-        self.freshness_ms: deque[int] = deque(maxlen=1000)
-        self.scores = Scoreboard()
 
 
 class Engine:
@@ -89,7 +65,7 @@ class Engine:
     event_log : EventLog
         For reading.
     append : callable
-        For writing, with the group's offsets.
+        For writing, with the group's offsets; see `Append`.
     rows : RowStore
     changelog : str
         Topic of the table's changelog.
@@ -192,7 +168,7 @@ class Engine:
 
             def append(record: NewRecord, state: PartitionState = state) -> Position:
                 place = TopicPartition(INTERACTIONS, state.number)
-                return self._append([record], {place: state.next_offset})[0]
+                return self._append_one([record], {place: state.next_offset})[0]
 
             try:
                 is_new = adopt_document(
@@ -219,11 +195,33 @@ class Engine:
 
     def ingest(self, records: Sequence[Record]) -> None:
         """Fold records of one partition, in offset order, and publish what follows from them."""
-        state = self.state(records[0].partition)
-        self._read_missing(state, records[0].offset)
-        fresh = [record for record in records if record.offset >= state.next_offset]
-        if fresh:
-            self._process(state, fresh)
+        for refused in self.ingest_all([records]):
+            if refused is not None:
+                raise refused
+
+    def ingest_all(self, groups: Sequence[Sequence[Record]]) -> list[LogFenced | None]:
+        """Do for groups of several partitions what `ingest` does for one, and wait for the disk once.
+
+        Returns
+        -------
+        list of LogFenced or None
+            What refused each group: another worker has its partition.
+        """
+        refused: list[LogFenced | None] = [None] * len(groups)
+        begun: dict[int, Folded] = {}
+        for at, records in enumerate(groups):
+            state = self.state(records[0].partition)
+            try:
+                self._read_missing(state, records[0].offset)
+            except LogFenced as error:
+                refused[at] = error
+                continue
+            fresh = [record for record in records if record.offset >= state.next_offset]
+            if fresh:
+                begun[at] = fold(state, fresh, self._timeline, self._n_partitions)
+        for at, found in zip(begun, self._finish(list(begun.values())), strict=True):
+            refused[at] = found
+        return refused
 
     def _read_missing(self, state: PartitionState, until: int) -> None:
         """Fold what the log holds between the rows and an offset, if anything."""
@@ -239,74 +237,45 @@ class Engine:
                 missing[0].offset,
                 missing[-1].offset,
             )
-            self._process(state, missing)
+            for refused in self._finish([fold(state, missing, self._timeline, self._n_partitions)]):
+                if refused is not None:
+                    raise refused
 
-    def _process(self, state: PartitionState, records: Sequence[Record]) -> None:
-        known: dict[str, Known] = {}
-        after: dict[str, History] = {}
-        causes: dict[str, Cause] = {}
-        letters: list[DeadLetter] = []
-        outcomes: Counter[tuple[str, str]] = Counter()
-        asked: list[Asked] = []
-        timeline, number = self._timeline, state.number
-        for record in records:
-            offset = record.offset
-            adopted = timeline.at(number, offset)
-            rules, is_by_user = adopted.rules, adopted.is_by_user
-            decoded = decode(record)
-            letters += decoded.letters
-            for place, event in decoded.events:
-                user = event.user
-                old = after.get(user)
-                if old is None:
-                    if partition_for(user.encode(), self._n_partitions) != number:
-                        letters.append(_misplaced(record, event, self._n_partitions))
-                        continue
-                    known[user] = state.known(user)
-                    old = known[user].history
-                if is_by_user:
-                    rules = adopted.rules_of(user)
-                new = after[user] = apply(old, event, offset, place, rules)
-                if event.rec_id and event.type == "impression":
-                    asked.append(Asked(old, event))
-                if new is old:
-                    outcomes[event.type, "ignored"] += 1
-                else:
-                    outcomes[event.type, "folded"] += 1
-                    if is_asked(old, event, rules.weights):
-                        asked.append(Asked(old, event))
-                    first = causes.get(user)
-                    since = offset if first is None else first.offset
-                    causes[user] = Cause(since, event, record.timestamp_ms)
-        listed = {user: each.listed for user, each in known.items() if each.listed is not None}
-        rows: list[tuple[bytes, bytes]] = []
-        for user, cause in causes.items():
-            old = known[user].history
-            rows += changes(old if old.offset >= 0 else None, after[user])
-            known[user] = Known(after[user], known[user].listed)
-            state.ask_for_list(user, cause)
-            state.saw(user)
-        state.next_offset = records[-1].offset + 1
-        lag = self._log.high_watermark(INTERACTIONS, number) - state.next_offset
-        self.status.lag[number] = lag
-        is_live = len(state.open_lists) <= LIVE_USERS and lag <= LIVE_LAG
-        self._commit(
-            state,
-            known,
-            rows,
-            self._lists(state, known, LIVE_USERS) if is_live else [],
-            letters,
+    def _finish(self, begun: Sequence[Folded]) -> list[LogFenced | None]:
+        """Make the lists of groups that were folded, if few wait for one, and commit all."""
+        for each in begun:
+            number = each.state.number
+            end = self._log.high_watermark(INTERACTIONS, number)
+            self.status.lag[number] = end - each.state.next_offset
+        is_live = (
+            sum(len(each.state.open_lists) for each in begun) <= LIVE_USERS
+            and max((self.status.lag[each.state.number] for each in begun), default=0) <= LIVE_LAG
         )
-        self._count(outcomes, letters)
-        judge(asked, listed, self.status.scores)
-
-    def _count(self, outcomes: Mapping[tuple[str, str], int], letters: list[DeadLetter]) -> None:
-        self.status.events += sum(outcomes.values())
-        self.status.dead_letters += len(letters)
-        for (kind, outcome), n in outcomes.items():
-            EVENTS_INGESTED.labels(kind, outcome).inc(n)
-        for letter in letters:
-            N_DEAD_LETTERS.labels(letter.reason).inc()
+        published: dict[int, list[Published]] = {}
+        if is_live:
+            asked = [
+                wanted
+                for each in begun
+                for wanted in self._open(each.state, each.known, LIVE_USERS)
+            ]
+            published = self._made(asked, is_refresh=False)
+        refused = self._commit(
+            [
+                Effects(
+                    each.state,
+                    each.known,
+                    each.rows,
+                    published.get(each.state.number, []),
+                    each.letters,
+                )
+                for each in begun
+            ]
+        )
+        for each, error in zip(begun, refused, strict=True):
+            if error is None:
+                self.status.count(each.outcomes, each.letters)
+                judge(each.asked, each.listed, self.status.scores)
+        return refused
 
     # Forgetting
 
@@ -337,11 +306,11 @@ class Engine:
         records += [
             NewRecord(self._changelog, applied_key, encode_row(applied), number),
             NewRecord(RECOMMENDATIONS, key, None, number, None, headers),
-            NewRecord(CONTROL, b"forgotten", _encode_json(forgotten), 0),
+            NewRecord(CONTROL, b"forgotten", msgspec.json.encode(forgotten), 0),
         ]
         rows = [*((each, None) for each in gone), (applied_key, encode_row(applied))]
         try:
-            positions = self._append(
+            positions = self._append_one(
                 records, {TopicPartition(INTERACTIONS, number): state.next_offset}
             )
             self._rows.write(number, rows, positions[len(gone)].offset)
@@ -376,8 +345,8 @@ class Engine:
             n_before = len(state.open_lists)
             if n_before and n_done < limit:
                 known: dict[str, Known] = {}
-                published = self._lists(state, known, limit - n_done)
-                self._commit(state, known, [], published, [])
+                wanted = self._open(state, known, limit - n_done)
+                self._commit_one(state, known, self._made(wanted, is_refresh=False))
                 n_done += n_before - len(state.open_lists)
         return n_done
 
@@ -395,90 +364,76 @@ class Engine:
             if state is None:
                 continue
             known = {user: state.known(user) for user in users if user not in state.open_lists}
-            asked = [(each, Cause(each.history.offset)) for each in known.values()]
-            published = self._made(state, asked, is_refresh=True)
+            adopted = self._timeline.newest(partition)
+            wanted = [
+                Wanted(partition, adopted, each, Cause(each.history.offset))
+                for each in known.values()
+            ]
+            published = self._made(wanted, is_refresh=True)
             if published:
-                self._commit(state, known, [], published, [])
+                self._commit_one(state, known, published)
         return len(chosen)
 
-    def _lists(self, state: PartitionState, known: dict[str, Known], limit: int) -> list[Published]:
-        """Make the lists that wait the longest, and close them; ``known`` gains their users."""
-        if self.generation is None or not state.open_lists:
+    def _open(self, state: PartitionState, known: dict[str, Known], limit: int) -> list[Wanted]:
+        """Close the lists that wait the longest, to be made now; ``known`` gains their users."""
+        if self.generation is None:
             return []
-        chosen = list(islice(state.open_lists, limit))
-        asked = []
-        for user in chosen:
+        adopted = self._timeline.newest(state.number)
+        wanted = []
+        for user in list(islice(state.open_lists, limit)):
             if user not in known:
                 known[user] = state.known(user)
-            asked.append((known[user], state.open_lists.pop(user)))
-        return self._made(state, asked, is_refresh=False)
+            cause = state.open_lists.pop(user)
+            wanted.append(Wanted(state.number, adopted, known[user], cause))
+        return wanted
 
-    def _made(
-        self, state: PartitionState, asked: list[tuple[Known, Cause]], *, is_refresh: bool
-    ) -> list[Published]:
-        if self.generation is None or not asked:
-            return []
+    def _made(self, wanted: Sequence[Wanted], *, is_refresh: bool) -> dict[int, list[Published]]:
+        if self.generation is None or not wanted:
+            return {}
         begun = perf_counter()
-        published = lists(
-            state.number,
-            asked,
-            self.generation,
-            self._timeline.newest(state.number),
-            self._clock_ms,
-            is_refresh=is_refresh,
-        )
-        each_s = (perf_counter() - begun) / len(asked)
+        published = lists(wanted, self.generation, self._clock_ms, is_refresh=is_refresh)
+        each_s = (perf_counter() - begun) / len(wanted)
         self.status.fold_in_s.append(each_s)
         FOLD_IN_DURATION.observe(each_s)
         return published
 
     # Effects
 
-    def _commit(
-        self,
-        state: PartitionState,
-        known: dict[str, Known],
-        rows: list[tuple[bytes, bytes]],
-        published: list[Published],
-        letters: list[DeadLetter],
+    def _append_one(
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
+    ) -> list[Position]:
+        """Append one work; raises what refused it."""
+        (done,) = self._append([(records, offsets)])
+        if isinstance(done, LogFenced):
+            raise done
+        return done
+
+    def _commit_one(
+        self, state: PartitionState, known: dict[str, Known], published: dict[int, list[Published]]
     ) -> None:
-        """Carry out a group's effects in the order that the module describes."""
-        number = state.number
-        rows = [*rows, *(each.row for each in published)]
-        key, applied = state.applied_row()
-        rows.append((key, encode_row(applied)))
-        records = [NewRecord(self._changelog, key, value, number) for key, value in rows]
-        records += [each.record for each in published]
-        records += [
-            NewRecord(DEAD_LETTERS, None, _encode_json(letter), number) for letter in letters
-        ]
+        """Carry out the effects of lists that no records came with."""
+        made = published.get(state.number, [])
+        for refused in self._commit([Effects(state, known, [], made, [])]):
+            if refused is not None:
+                raise refused
+
+    def _commit(self, effects: Sequence[Effects]) -> list[LogFenced | None]:
+        """Carry out the effects of groups in the order that the module describes."""
+        if not effects:
+            return []
         try:
-            positions = self._append(
-                records, {TopicPartition(INTERACTIONS, number): state.next_offset}
-            )
-            self._rows.write(number, rows, positions[len(rows) - 1].offset)
+            done = self._append([each.work(self._changelog) for each in effects])
+            for each, positions in zip(effects, done, strict=True):
+                if isinstance(positions, LogFenced):
+                    self._states.pop(each.state.number, None)
+                else:
+                    each.keep(self._rows, positions)
         except BaseException:
-            self._states.pop(number, None)
+            for each in effects:
+                self._states.pop(each.state.number, None)
             raise
-        for user, each in known.items():
-            state.hot.put(user, each)
-        for made in published:
-            state.hot.put(made.known.history.user, made.known)
-        self._observe(published)
-
-    def _observe(self, published: list[Published]) -> None:
-        now = self._clock_ms()
-        self.status.published += len(published)
-        for each in published:
-            if each.appended_ts:
-                age_ms = max(0, now - each.appended_ts)
-                self.status.freshness_ms.append(age_ms)
-                FRESHNESS.labels("published").observe(age_ms / 1000.0)
-
-
-def _misplaced(record: Record, event: core_events.Event, n_partitions: int) -> DeadLetter:
-    """Return the letter for an event in a partition that is not its user's."""
-    expected = partition_for(event.user.encode(), n_partitions)
-    message = f"expected partition {expected} for this user, got {record.partition}"
-    error = InvalidEvent(message, code="wrong-partition", pointer="/user")
-    return dead_letter(record, core_events.encode(event), error)
+        refused = [each if isinstance(each, LogFenced) else None for each in done]
+        for each, error in zip(effects, refused, strict=True):
+            if error is None:
+                self.status.observe(each.published, self._clock_ms())
+        return refused

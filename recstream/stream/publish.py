@@ -11,7 +11,7 @@ import msgspec
 from recstream.core.control import Adopted
 from recstream.core.events import timestamp_ms
 from recstream.core.history_rows import ListRow, encode_row, list_key
-from recstream.core.listing import describe, item_ids, rank
+from recstream.core.listing import Ranked, describe, item_ids, rank
 from recstream.core.model import Generation
 from recstream.core.records import AsOf, Lineage, Recommendations
 from recstream.log.port import NewRecord
@@ -19,6 +19,15 @@ from recstream.log.topics import RECOMMENDATIONS
 from recstream.stream.partition import Cause, Known
 
 _encode_json = msgspec.json.Encoder().encode
+
+
+class Wanted(NamedTuple):
+    """A list to be made: of whom, by which rules, and which event asks for it."""
+
+    partition: int
+    adopted: Adopted
+    known: Known
+    cause: Cause
 
 
 class Published(NamedTuple):
@@ -31,38 +40,25 @@ class Published(NamedTuple):
 
 
 def lists(
-    partition: int,
-    users: Sequence[tuple[Known, Cause]],
+    wanted: Sequence[Wanted],
     generation: Generation,
-    adopted: Adopted,
     clock_ms: Callable[[], int],
     *,
     is_refresh: bool = False,
-) -> list[Published]:
-    """Return the lists that differ, in items or order, from the ones published before.
+) -> dict[int, list[Published]]:
+    """Return, by partition, the lists that differ in items or order from the ones published before.
 
     Parameters
     ----------
-    users : sequence of (Known, Cause)
-        Who, with the newest history, and which event asks for it.
-    adopted : Adopted
-        The rules in force.
     clock_ms : callable
         Tells when users were folded in and when each list was made: for the lineage alone.
     is_refresh : bool
         No event of the user asked for it.
     """
-    histories = [known.history for known, _ in users]
-    ranked = rank(
-        histories,
-        generation,
-        adopted.list_size,
-        adopted.rules.half_life_ms,
-        steering=adopted.steering,
-    )
+    ranked = _ranked(wanted, generation)
     folded_ts = clock_ms()
-    published = []
-    for (known, cause), found in zip(users, ranked, strict=True):
+    published: dict[int, list[Published]] = {}
+    for (partition, adopted, known, cause), found in zip(wanted, ranked, strict=True):
         items = item_ids(found, generation)
         before = () if known.listed is None else known.listed.items
         if items == before:
@@ -82,7 +78,7 @@ def lists(
             lineage=_lineage(cause, folded_ts, clock_ms()),
         )
         listed = ListRow(generation.number, generation.delta, items, body.source, found.arm)
-        published.append(
+        published.setdefault(partition, []).append(
             Published(
                 Known(history, listed),
                 NewRecord(RECOMMENDATIONS, key, _encode_json(body), partition),
@@ -91,6 +87,27 @@ def lists(
             )
         )
     return published
+
+
+def _ranked(wanted: Sequence[Wanted], generation: Generation) -> list[Ranked]:
+    """Return the lists, ranked together where the rules are the same."""
+    by_rules: dict[tuple[int, float, int], list[int]] = {}
+    for at, each in enumerate(wanted):
+        adopted = each.adopted
+        same = adopted.list_size, adopted.rules.half_life_ms, id(adopted.steering)
+        by_rules.setdefault(same, []).append(at)
+    ranked: dict[int, Ranked] = {}
+    for places in by_rules.values():
+        adopted = wanted[places[0]].adopted
+        together = rank(
+            [wanted[at].known.history for at in places],
+            generation,
+            adopted.list_size,
+            adopted.rules.half_life_ms,
+            steering=adopted.steering,
+        )
+        ranked.update(zip(places, together, strict=True))
+    return [ranked[at] for at in range(len(wanted))]
 
 
 def rec_id(user: str, partition: int, offset: int, generation: Generation, adopted: Adopted) -> str:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -37,8 +37,19 @@ STATUS_EVERY_S = 1.0
 CONTROL_EVERY_S = 0.25
 FORGET_EVERY_S = 1.0
 POLL_S = 1.0
+SETTLE_S = 1.0
+"""How long the end waits for records being ingested; a log that is away may keep them for ever."""
 
 _T = TypeVar("_T")
+
+
+class _Waiting(NamedTuple):
+    """Records that an agent waits for."""
+
+    records: Sequence[Record]
+    done: asyncio.Future[None]
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -80,6 +91,8 @@ class Runner:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-engine")
         self._owned: set[int] = set()
         self._prepared: set[int] = set()
+        self._waiting: list[_Waiting] = []
+        self._ingesting: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._stopping = threading.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,7 +118,10 @@ class Runner:
             self._tasks.append(task)
 
     async def settle(self) -> None:
-        """Stop following models and making lists; ingest goes on. First half of the end."""
+        """Stop following models and making lists, and finish what is being ingested.
+
+        First half of the end: tables are still open, appends are still carried out.
+        """
         self._stopping.set()
         self._feed.wake()
         for task in self._tasks:
@@ -113,6 +129,8 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._follower is not None:
             await asyncio.to_thread(self._follower.join)
+        if self._ingesting is not None and not self._ingesting.done():
+            await asyncio.wait({self._ingesting}, timeout=SETTLE_S)
 
     async def close(self) -> None:
         """Finish what is under way and end the thread."""
@@ -135,20 +153,48 @@ class Runner:
     async def ingest(self, records: Sequence[Record]) -> None:
         """Fold records of one partition and publish what follows; durable on return.
 
-        Records of a partition that went to another worker are dropped: its new owner has them.
+        What several partitions wait for is done together. Records of a partition that went to another
+        worker are dropped: its new owner has them.
         """
-        await self._run(self._ingest, records)
-        self._work.set()
+        waiting = _Waiting(records, self._loop.create_future())
+        self._waiting.append(waiting)
+        if self._ingesting is None or self._ingesting.done():
+            self._ingesting = asyncio.create_task(self._ingest_waiting())
+        await waiting.done
 
-    def _ingest(self, records: Sequence[Record]) -> None:
-        partition = records[0].partition
-        if partition not in self._owned:
-            return
-        self._ready(partition)
-        try:
-            self.engine.ingest(records)
-        except LogFenced as error:
-            log.info("records dropped, another worker has them: %s", error)
+    async def _ingest_waiting(self) -> None:
+        """Work off what waits, a group of every partition at a time."""
+        while self._waiting:
+            taken: dict[int, _Waiting] = {}
+            for each in self._waiting:
+                if not each.done.cancelled():
+                    taken.setdefault(each.records[0].partition, each)
+            self._waiting = [
+                each
+                for each in self._waiting
+                if not each.done.cancelled() and taken[each.records[0].partition] is not each
+            ]
+            error: BaseException | None = None
+            try:
+                await self._run(self._ingest, [each.records for each in taken.values()])
+            except Exception as reason:  # noqa: BLE001 - goes to those who wait for these records
+                error = reason
+            for each in taken.values():
+                if each.done.done():
+                    continue
+                if error is None:
+                    each.done.set_result(None)
+                else:
+                    each.done.set_exception(error)
+            self._work.set()
+
+    def _ingest(self, groups: Sequence[Sequence[Record]]) -> None:
+        owned = [records for records in groups if records[0].partition in self._owned]
+        for records in owned:
+            self._ready(records[0].partition)
+        for refused in self.engine.ingest_all(owned):
+            if refused is not None:
+                log.info("records dropped, another worker has them: %s", refused)
 
     def _forget(self, partitions: set[int]) -> None:
         self.engine.revoke(sorted(partitions))

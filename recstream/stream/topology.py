@@ -1,20 +1,22 @@
 """Step 3 of the flow: the Faust app of a worker, built in a function and never at import."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import faust
 from faust.types import TP
 
+from recstream.errors import LogFenced
 from recstream.log.batch_topic import BatchTopic
-from recstream.log.port import EventLog, TopicPartition
+from recstream.log.port import EventLog, Position, TopicPartition
 from recstream.log.topics import HISTORIES_TABLE, INTERACTIONS, histories_changelog
 from recstream.model_feed import ModelFeed
 from recstream.model_store import ModelStore
 from recstream.settings import Settings
 from recstream.stream import forgetting, rules
+from recstream.stream.effects import Append, Work
 from recstream.stream.engine import Engine
 from recstream.stream.forgetting import Forgetter
 from recstream.stream.runner import Runner
@@ -142,7 +144,11 @@ def build_topology(
         name=name,
     )
 
-    @app.agent(BatchTopic.of(app, INTERACTIONS, partitions=settings.partitions))
+    # As many at a time as there are partitions: what waits together is folded together.
+    @app.agent(
+        BatchTopic.of(app, INTERACTIONS, partitions=settings.partitions),
+        concurrency=settings.partitions,
+    )
     async def ingest(stream: Any) -> None:
         async for event in stream.events():
             try:
@@ -170,13 +176,22 @@ def _mine(tps: set[TP]) -> set[int]:
     return {tp.partition for tp in tps if tp.topic == INTERACTIONS}
 
 
-def _append_through(app: faust.App) -> Any:
+def _append_through(app: faust.App) -> Append:
     """Return how the engine's thread appends: by the app's consumer, which knows the group."""
 
-    def append(records: Any, offsets: Any) -> Any:
+    async def append_each(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
         consumer: Any = app.consumer
-        return asyncio.run_coroutine_threadsafe(
-            consumer.append(records, offsets), app.loop
-        ).result()
+        done: list[list[Position] | LogFenced] = []
+        for each in await asyncio.gather(
+            *(consumer.append(records, offsets) for records, offsets in works),
+            return_exceptions=True,
+        ):
+            if isinstance(each, BaseException) and not isinstance(each, LogFenced):
+                raise each
+            done.append(each)
+        return done
+
+    def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
+        return asyncio.run_coroutine_threadsafe(append_each(works), app.loop).result()
 
     return append

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from recstream.stream.topology import build_app, build_topology, is_kafka
 
 log = logging.getLogger(__name__)
 
+SWITCH_S = 0.0005
+"""How long the engine's Python may go on while the loop, or what was appended, waits to be heard."""
+
 
 def run(settings: Settings) -> None:
     """Run a worker until SIGTERM or SIGINT.
@@ -35,6 +39,7 @@ def run(settings: Settings) -> None:
     RecstreamError
         The worker can't start, or had to stop rather than lose an event.
     """
+    sys.setswitchinterval(SWITCH_S)
     asyncio.run(serve(settings))
 
 

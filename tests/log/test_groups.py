@@ -19,7 +19,7 @@ from recstream.log.embedded.groups import (
     is_gone,
     process_identity,
 )
-from recstream.log.port import NewRecord, TopicPartition
+from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import TopicSpec
 
 TP0, TP1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -120,6 +120,26 @@ def test_only_the_owner_commits_offsets_and_a_refused_append_writes_nothing(
 
     assert log.committed("g") == {TP0: 5}
     assert log.high_watermark("t", 0) == 1
+
+
+def test_of_appends_done_together_only_those_of_lost_partitions_are_refused(
+    log: EmbeddedLog,
+) -> None:
+    settled(log, a=(TP0,), b=(TP1,))
+
+    refused, done = log.append_each(
+        [
+            ([NewRecord("t", None, b"lost", 0)], {TP0: 5}),
+            ([NewRecord("t", None, b"kept", 1)], {TP1: 7}),
+        ],
+        group="g",
+        member="b",
+    )
+
+    assert isinstance(refused, LogFenced)
+    assert done == [Position("t", 1, 0)]
+    assert log.committed("g") == {TP1: 7}
+    assert (log.high_watermark("t", 0), log.high_watermark("t", 1)) == (0, 1)
 
 
 def test_an_owner_may_still_commit_while_the_next_generation_gathers(log: EmbeddedLog) -> None:

@@ -40,7 +40,8 @@ from recstream.model_store import DirectoryStore, artifact_name, fetch, pack
 from recstream.replay.fold import PartitionFold
 from recstream.replay.retrain import PastCatalogue, snapshot
 from recstream.settings import Settings
-from recstream.stream.engine import Append, Engine
+from recstream.stream.effects import Single, one_by_one
+from recstream.stream.engine import Engine
 from recstream.stream.forgetting import Forgetter, forgetting
 from recstream.stream.resuming import copy_of
 from recstream.stream.rules import adopt, control_records, read_timeline
@@ -75,7 +76,7 @@ class World:
         self.engine = self.worker()
 
     def worker(
-        self, append: Append | None = None, partitions: Sequence[int] | None = None
+        self, append: Single | None = None, partitions: Sequence[int] | None = None
     ) -> Engine:
         """Return a worker's engine as it starts: nothing in memory, the rows as they are.
 
@@ -84,8 +85,10 @@ class World:
         self.timeline: RulesTimeline = read_timeline(self.log)
         engine = Engine(
             self.log,
-            append
-            or (lambda records, offsets: self.log.append(records, group="g", offsets=offsets)),
+            one_by_one(
+                append
+                or (lambda records, offsets: self.log.append(records, group="g", offsets=offsets))
+            ),
             self.rows,
             changelog=self.changelog,
             timeline=self.timeline,

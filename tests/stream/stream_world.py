@@ -25,6 +25,7 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
+from recstream.stream.effects import one_by_one
 from recstream.stream.engine import Engine
 from recstream.stream.rules import default_rules
 from recstream.stream.tables import MemoryRows
@@ -97,7 +98,7 @@ class World:
 
     def new_engine(self, rows: Any = None, append: Any = None) -> Engine:
         return Engine(
-            self.log, append or self.append, self.rows if rows is None else rows,
+            self.log, one_by_one(append or self.append), self.rows if rows is None else rows,
             changelog=CHANGELOG, timeline=self.timeline, n_lately=50, clock_ms=lambda: NOW_MS,
         )  # fmt: skip
 

@@ -199,16 +199,53 @@ def test_nothing_is_forgotten_when_the_log_can_not_be_written(world):
     records = [single(each) for each in some_events(50)]
     world.log.append(records)
 
-    def unavailable(_records, _offsets):
+    def unavailable(_works):
         raise LogUnavailable("disk full")
 
-    world.engine._append = unavailable
+    append, world.engine._append = world.engine._append, unavailable
     with pytest.raises(LogUnavailable):
         world.run()
-    world.engine._append = world.append
+    world.engine._append = append
     world.run()
 
     assert world.table() == expected_table(world.log.path.parent / "calm", records)
+
+
+def test_groups_of_all_partitions_wait_for_the_disk_once_and_one_refused_leaves_the_others_alone(
+    world, tmp_path_factory
+):
+    world.engine.adopt(generation())
+    records = [single(each) for each in some_events(60)]
+    world.log.append(records)
+    calls = []
+
+    def append_all(works):
+        calls.append([dict(offsets) for _, offsets in works])
+        if len(calls) == 1:
+            return [LogFenced("another's"), world.append(*works[1])]
+        return [world.append(*work) for work in works]
+
+    world.engine = world.new_engine()
+    world.engine._append = append_all
+    world.engine.adopt(generation())
+    groups = [world.read(INTERACTIONS, partition) for partition in range(PARTITIONS)]
+
+    refused = world.engine.ingest_all(groups)
+
+    assert [str(each) for each in refused] == ["another's", "None"]
+    committed = world.log.committed(GROUP)
+    assert committed == {TopicPartition(INTERACTIONS, 1): len(groups[1])}
+    assert world.rows.rows.keys() == {1}
+
+    assert world.engine.ingest_all(groups) == [None, None]
+    assert [len(call) for call in calls] == [2, 1]
+    expected = World(tmp_path_factory.mktemp("expected"))
+    expected.engine.adopt(generation())
+    expected.feed(records)
+    assert world.table() == expected.table()
+    assert world.newest_lists() == expected.newest_lists()
+    assert [each.rec_id for each in world.lists()] == [each.rec_id for each in expected.lists()]
+    expected.close()
 
 
 # Lists

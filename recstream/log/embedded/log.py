@@ -15,6 +15,7 @@ from sqlite3 import Connection
 
 from recstream.errors import (
     InvalidInput,
+    LogFenced,
     LogUnavailable,
     NotFound,
     OffsetOutOfRange,
@@ -169,17 +170,59 @@ class EmbeddedLog:
         LogUnavailable
             Nothing was written, or the disk can't tell: the caller keeps the records.
         """
+        request = self._request(records, group, offsets, member)
+        self._carry_out([request])
+        if request.error is not None:
+            raise request.error
+        return request.positions
+
+    def append_each(
+        self,
+        works: Sequence[tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]],
+        *,
+        group: str | None = None,
+        member: str | None = None,
+    ) -> list[list[Position] | LogFenced]:
+        """Do several appends, each (records, offsets), in one transaction.
+
+        One whose offsets are refused is left out, as its result tells; the others are written.
+
+        Raises
+        ------
+        LogUnavailable
+            Nothing was written, or the disk can't tell: the caller keeps the records.
+        """
+        requests = [self._request(records, group, offsets, member) for records, offsets in works]
+        self._carry_out(requests)
+        done: list[list[Position] | LogFenced] = []
+        for request in requests:
+            if request.error is None:
+                done.append(request.positions)
+            elif isinstance(request.error, LogFenced):
+                done.append(request.error)
+            else:
+                raise request.error
+        return done
+
+    def _request(
+        self,
+        records: Sequence[NewRecord],
+        group: str | None,
+        offsets: Mapping[TopicPartition, int] | None,
+        member: str | None,
+    ) -> Request:
         batches = split(records, self._partitions, self.partitions, self.clock_ms())
         request = Request(batches, len(records), group, offsets or {}, member)
         if request.offsets and group is None:
             raise InvalidInput("offsets need a group to be committed for")
-        self._pending.append(request)
+        return request
+
+    def _carry_out(self, requests: Sequence[Request]) -> None:
+        """Commit requests together, with what else waits."""
+        self._pending.extend(requests)
         with self.write_mutex:
-            if not request.is_done:
+            if not all(request.is_done for request in requests):
                 self._commit_pending()
-        if request.error is not None:
-            raise request.error
-        return request.positions
 
     def _commit_pending(self) -> None:
         """Carry out all waiting requests in one transaction."""
