@@ -3,10 +3,11 @@
 A batch is worked on user by user: a user's bits do not depend on the others.
 """
 
-# ruff: noqa: C901  (an inner loop is one function: calls with vectors cost registers)
+# ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,29 +257,47 @@ def _diversify(
     for a in range(aspects.shape[0]):
         for at in range(n_rows):
             codes[a, at] = aspects[a, rows[at]]
-    alike = np.zeros(n_rows)
-    # What is chosen is as good as nothing from then on.
-    value = relevance.copy()
+    likeness, alike = np.zeros(n_rows), np.zeros(n_rows)
+    # Values as whole numbers of the same order, whose largest is found in a few steps.
+    value = np.empty(n_rows, np.int64)
+    for at in range(n_rows):
+        value[at] = _ordered(relevance[at])
     order = np.empty(n_chosen, np.int64)
     for place in range(n_chosen):
+        most = value[0]
+        for at in range(n_rows):
+            most = max(most, value[at])
         newest = 0
-        for at in range(1, n_rows):
-            newest = at if value[at] > value[newest] else newest
+        while value[newest] != most:
+            newest += 1
         order[place] = newest
+        # What is chosen is worth nothing from then on.
         relevance[newest] = -np.inf
         if place + 1 == n_chosen:
             break
         if by_taste:
             _near_to(newest, unit, stride, taste)
         for at in range(n_rows):
-            likeness = max(0.0, np.float64(taste[at]))
-            for a in range(codes.shape[0]):
-                likeness += (codes[a, at] != 0) & (codes[a, at] == codes[a, newest])
-            alike[at] = max(alike[at], likeness / n_aspects)
-            value[at] = relevance[at] - strength * alike[at]
+            likeness[at] = max(0.0, np.float64(taste[at]))
+        for a in range(codes.shape[0]):
+            mine, line = codes[a, newest], codes[a]
+            if mine != 0:
+                for at in range(n_rows):
+                    likeness[at] += np.float64(line[at] == mine)
+        for at in range(n_rows):
+            alike[at] = max(alike[at], likeness[at] / n_aspects)
+            value[at] = _ordered(relevance[at] - strength * alike[at])
     all_rows, all_scores = rows[:n_rows].copy(), scores[:n_rows].copy()
     for place in range(n_chosen):
         rows[place], scores[place] = all_rows[order[place]], all_scores[order[place]]
+
+
+@compiled
+def _ordered(value: float) -> int:
+    """Return a whole number that compares with others as the values do; both zeros are one."""
+    bits: Any = np.float64(value + 0.0)
+    whole = bits.view(np.int64)
+    return int(whole ^ ((whole >> 63) & 0x7FFFFFFFFFFFFFFF))
 
 
 @compiled

@@ -16,8 +16,7 @@ from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.nearness import RECENT, strengthen
 from recstream.core.kernels.vector import LINE, prefetch
-from recstream.core.leaving import may_list
-from recstream.core.ranking.score import NOBODY, exact_score, keep, key_of, row_of, score_of
+from recstream.core.ranking.score import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
 
 __all__ = ["blend"]
 
@@ -157,11 +156,11 @@ def blend(
         strengthen(weights[own], strengths[own])
     keys = np.full(_ROOM, -1, np.int32)
     totals = np.zeros(_ROOM)
-    is_listed = np.zeros(_ROOM, np.bool_)
+    is_settled = np.zeros(_ROOM, np.bool_)
     used = np.empty(_ROOM + 1, np.int32)
     bound = np.empty(_ROOM)
     open_places = np.empty(_ROOM + 1, np.int32)
-    base = np.empty(length, np.int64)
+    base, changed = np.empty(length, np.int64), np.empty(length, np.int64)
     for u in range(lists.shape[0]):
         own = slice(near_indptr[u], near_indptr[u + 1])
         n_used = 0
@@ -193,15 +192,25 @@ def blend(
             to_resting[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
         base[:] = mine
+        if length > SORTED:
+            base.sort()
         mine[:] = NOBODY
-        for at in range(length):
+        n_changed, free = 0, length
+        for at in range(length - 1, -1, -1):
             key = base[at]
-            if key != NOBODY:
-                place = _place_of(keys, row_of(key))
-                if keys[place] >= 0:
-                    is_listed[place] = True
-                    key = key_of(np.float32(np.float64(score_of(key)) + totals[place]), row_of(key))
-                keep(mine, key)
+            if key == NOBODY:
+                break
+            place = _place_of(keys, row_of(key))
+            if keys[place] < 0:
+                free -= 1
+                mine[free] = key
+            else:
+                is_settled[place] = True
+                total = np.float64(score_of(key)) + totals[place]
+                changed[n_changed] = key_of(np.float32(total), row_of(key))
+                n_changed += 1
+        for at in range(n_changed):
+            keep(mine, changed[at])
         # A base list that is not full holds every item that may be listed. Of a full one, no other
         # item has a better base score than its last one, nor one beyond what its length allows.
         if base[0] != NOBODY:
@@ -210,25 +219,27 @@ def blend(
             for k in range(users.shape[1]):
                 reach += np.float64(users[u, k]) * np.float64(users[u, k])
             reach = math.sqrt(reach) * (1.0 + 1e-9)
-            seen = left[left_indptr[u] : left_indptr[u + 1]]
-            # One part in a million covers the roundings to float32. What was given settles most items.
+            for at in range(left_indptr[u], left_indptr[u + 1]):
+                place = _place_of(keys, left[at])
+                is_settled[place] = keys[place] >= 0
+            # One part in a million covers the roundings to float32.
             least = np.float64(score_of(mine[0]))
             enough = least - 1e-6 * abs(least)
-            n_open = 0
+            # Without a branch between them, the reads of many items are waited for together.
+            most, n_open = enough, 0
             for at in range(n_used):
                 place = used[at]
-                open_places[n_open] = place
-                n_open += (limit + totals[place] >= enough) & (not is_listed[place])
-            # Without a branch between them, the reads of many items are waited for together.
-            most = enough
-            for at in range(n_open):
-                row = keys[open_places[at]]
+                row = keys[place]
                 most_base = min(limit, reach * np.float64(norm[row]) + np.float64(bias[row]))
-                bound[at] = most_base + totals[open_places[at]]
-                most = max(most, bound[at])
-                if bound[at] >= enough:
-                    for k in range(0, items.shape[1], LINE):
-                        prefetch(items, np.int64(row) * items.shape[1] + k)
+                bound[n_open] = most_base + totals[place]
+                open_places[n_open] = place
+                is_open = (bound[n_open] >= enough) & (not is_settled[place])
+                most = max(most, bound[n_open] if is_open else enough)
+                n_open += is_open
+            for at in range(n_open):
+                first = np.int64(keys[open_places[at]]) * items.shape[1]
+                for k in range(0, items.shape[1], LINE):
+                    prefetch(items, first + k)
             # The promising ones first: they raise what the others must reach.
             middle = 0.5 * (enough + most)
             for turn in range(2):
@@ -237,7 +248,7 @@ def blend(
                         continue
                     place = open_places[at]
                     row = keys[place]
-                    if may_list(row, mask, seen):
+                    if len(mask) == 0 or mask[row]:
                         score = np.float64(exact_score(users[u], items[row], bias[row]))
                         keep(mine, key_of(np.float32(score + totals[place]), row))
                         least = np.float64(score_of(mine[0]))
@@ -245,4 +256,4 @@ def blend(
         for at in range(n_used):
             keys[used[at]] = -1
             totals[used[at]] = 0.0
-            is_listed[used[at]] = False
+            is_settled[used[at]] = False

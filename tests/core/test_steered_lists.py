@@ -276,3 +276,18 @@ def test_what_is_left_out_is_the_union_of_seen_and_resting_rows():
         rests = set(drawn.tolist()) - {-1}
         assert resting[1][resting[0][at] : resting[0][at + 1]].tolist() == sorted(rests)
         assert both[ends[at] : ends[at + 1]].tolist() == sorted(rests.union(known.tolist()))
+
+
+@pytest.mark.parametrize("by_rules", [False, True])
+def test_a_list_of_any_length_begins_with_the_shorter_ones(by_rules: bool) -> None:
+    generation, user = shop(n_items=400), history([1, 2, 30], shown=[(5, 3), (7, 3)])
+    made: dict[str, Any] = {"rotation": {"after": 3}} if by_rules else {}
+    made["rules"] = [{"action": "pin", "name": "p", "items": ["i9"], "at": 2}]
+
+    (long,) = rank([user], generation, 400, HALF_LIFE_MS, steering=document(made))
+
+    assert sorted([*long.rows.tolist(), 1, 2, 30]) == list(range(400))
+    for n in (10, 255, 256, 300):
+        (short,) = rank([user], generation, n, HALF_LIFE_MS, steering=document(made))
+        assert short.rows.tolist() == long.rows[:n].tolist()
+        assert short.scores.tobytes() == long.scores[:n].tobytes()
