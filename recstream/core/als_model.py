@@ -6,7 +6,6 @@ counts, the objective and the mean user count, and folds users in from their his
 
 from __future__ import annotations
 
-import json
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from recstream.core.als_file import digest_of, read_arrays, write_arrays
+from recstream.core.als_parts import arrays_of, parts_of
 from recstream.core.foldin import (
     Axes,
     Plan,
@@ -25,6 +25,7 @@ from recstream.core.foldin import (
     width_of,
 )
 from recstream.core.growth import Growing
+from recstream.core.item_foldin import UserSide
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.pool import pool
 from recstream.core.kernels.shares import list_shares
@@ -33,10 +34,6 @@ from recstream.core.rows import Rows, as_counts, as_factors, as_positive, as_row
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
 __all__ = ["ALSModel", "Contributions"]
-
-FORMAT = "recstream-als-1"
-PRIOR_EVENTS = 5.0
-"""Entries with which an item's own factors count as much as its prior."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ class ALSModel:
         self.user_factors = user_factors
         self.spectrum = spectrum
         self.missing_total = as_positive(missing_total, "missing_total")
-        self._user_prior: tuple[Float64s, Float32s, float] | None = None
+        self._users: UserSide | None = None
         wide = np.ones(width_of(n_factors), np.float32)
         wide[:n_factors] = spectrum
         self._items = Axes(padded(item_factors), wide, n_factors)
@@ -223,49 +220,12 @@ class ALSModel:
         counts = self.user_counts if user_counts is None else user_counts
         counts = as_counts(counts, "user_counts", len(users))
         rows = as_rows(interactions, "interactions", n_columns=len(users))
-        if self._user_prior is None:
-            self._user_prior = self._weigh_users(self.user_factors, self.user_counts)
-        rotation, spectrum, missing_total = self._user_prior
-        # Only the users these items have are rotated: a delta touches few of them.
-        touched, columns = np.unique(rows.indices, return_inverse=True)
-        near = padded(users[touched])
-        turn(near, rotation, np.arange(len(near)))
-        plan = make_plan(
-            Rows(rows.indptr, columns.astype(np.int32), rows.weights, len(touched)),
-            "items",
-            self.objective,
-            mean=self.mean_item_count,
-            weight=count_weights(
-                counts[touched], self.mean_user_count, self.objective.positive_exponents[0]
-            ),
-            missing_total=missing_total,
-            n_factors=self.n_factors,
-            n_tasks=threads,
-        )
-        out = np.empty((len(rows), near.shape[1]), np.float32)
-        centre = None if prior is None else _centre(prior, rows, self.n_factors, rotation)
-        with pool(threads) as workers:
-            solve(plan, Axes(near, spectrum, self.n_factors), out, pool=workers, centre=centre)
-        turn(out, rotation.T, np.arange(len(out)))
-        if prior is not None:
-            # Turning there and back would move the prior's last bits.
-            untouched = rows.counts() == 0
-            out[untouched, : self.n_factors] = prior[untouched]
-        return np.ascontiguousarray(out[:, : self.n_factors])
-
-    def _weigh_users(
-        self, user_factors: Float32s, user_counts: Int64s
-    ) -> tuple[Float64s, Float32s, float]:
-        """Return the users' principal axes, spectrum and total weight as missing entries."""
-        objective = self.objective
-        missing = count_weights(user_counts, self.mean_user_count, objective.missing_exponents[0])
-        rotation, spectrum = principal_axes(
-            padded(user_factors), self.n_factors, missing, objective.unobserved_weight
-        )
-        return (
-            rotation,
-            spectrum,
-            objective.unobserved_weight * float(missing.sum(dtype=np.float64)),
+        if self._users is None:
+            self._users = UserSide(
+                self.user_factors, self.user_counts, self.mean_user_count, self.objective
+            )
+        return self._users.fold_in_items(
+            rows, users, counts, prior, mean_item_count=self.mean_item_count, threads=threads
         )
 
     def with_items(
@@ -437,23 +397,7 @@ class ALSModel:
 
     def arrays(self) -> dict[str, Any]:
         """Return everything the model is made of, as named arrays for a checked ``.npz``."""
-        header = {
-            "format": FORMAT,
-            "objective": self.objective.as_dict(),
-            "mean_user_count": self.mean_user_count,
-            "mean_item_count": self.mean_item_count,
-            "missing_total": self.missing_total,
-        }
-        named: dict[str, Any] = {
-            "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8),
-            "item_factors": self.item_factors,
-            "item_counts": self.item_counts,
-            "spectrum": self.spectrum,
-        }
-        if self.user_factors is not None and self.user_counts is not None:
-            named["user_factors"] = self.user_factors
-            named["user_counts"] = self.user_counts
-        return named
+        return arrays_of(self)
 
     @classmethod
     def from_arrays(cls, named: dict[str, Any]) -> ALSModel:
@@ -464,31 +408,8 @@ class ALSModel:
         ArtifactCorrupt
             A name, shape or type is not what it must be.
         """
-        required = {"header", "item_factors", "item_counts", "spectrum"}
-        optional = {"user_factors", "user_counts"}
-        if not (required <= set(named) <= required | optional):
-            raise ArtifactCorrupt(
-                f"a model must hold {sorted(required)} and may hold {sorted(optional)}, "
-                f"got {sorted(named)}"
-            )
         try:
-            header = json.loads(bytes(named["header"]))
-            if header["format"] != FORMAT:
-                raise ArtifactCorrupt(
-                    f"model format must be {FORMAT!r}, got {header['format']!r}; "
-                    "train it again with this version"
-                )
-            return cls(
-                named["item_factors"],
-                named["item_counts"],
-                objective=Objective.from_dict(header["objective"]),
-                mean_user_count=header["mean_user_count"],
-                mean_item_count=header["mean_item_count"],
-                user_factors=named.get("user_factors"),
-                user_counts=named.get("user_counts"),
-                spectrum=named["spectrum"],
-                missing_total=header["missing_total"],
-            )
+            return cls(**parts_of(named))
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactCorrupt(f"model arrays don't fit together: {error}") from error
 
@@ -513,15 +434,6 @@ class ALSModel:
             Not such a file, or its digest is not the stored one.
         """
         return cls.from_arrays(read_arrays(file))
-
-
-def _centre(prior: Float32s, rows: Rows, n_factors: int, rotation: Float64s) -> Float32s:
-    """Return each row's faded prior in the fixed side's axes."""
-    values = as_factors(prior, "prior", n_factors=n_factors, n_rows=len(rows))
-    kept = PRIOR_EVENTS / (PRIOR_EVENTS + rows.counts())
-    centre = padded((values * kept[:, None]).astype(np.float32))
-    turn(centre, rotation, np.arange(len(centre)))
-    return centre
 
 
 def _turned(factors: Float32s, rotation: Float64s) -> Float32s:

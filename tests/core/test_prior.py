@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from recstream.core import reference
 from recstream.core.als import ALS
-from recstream.core.als_model import PRIOR_EVENTS
 from recstream.core.foldin import Axes, as_rows, make_plan, padded, solve
+from recstream.core.item_foldin import PRIOR_EVENTS
 from recstream.core.objective import Objective
 from recstream.errors import InvalidInput
 
