@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -281,40 +281,39 @@ class Held:
                 self.seen.extend(record.offset for record in batch)
 
 
+@asynccontextmanager
+async def holding(
+    log: EmbeddedLog, url: str, tmp_path: Path, count: int
+) -> AsyncIterator[tuple[faust.App, Held]]:
+    """Run an agent that works on the first of these records while the second batch waits."""
+    app = new_app(url, tmp_path)
+    held = Held(app)
+    log.append([NewRecord("events", b"k", b"", 0) for _ in range(count)])
+    async with running(app):
+        delivered = cast(Consumer, app.consumer)._delivered
+        await until(lambda: len(delivered[TP("events", 0)]) == 2)
+        yield app, held
+        held.goes_on.set()
+        await until(lambda: committed(log) == count)
+    assert held.seen == list(range(count))
+
+
 async def test_what_faust_threw_away_comes_again_though_nothing_follows_it(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
-    app = new_app(url, tmp_path)
-    held = Held(app)
-
-    log.append([NewRecord("events", b"k", b"", 0) for _ in range(2_000)])
-    async with running(app):
-        consumer = cast(Consumer, app.consumer)
-        await until(lambda: len(consumer._delivered[TP("events", 0)]) == 2)
+    async with holding(log, url, tmp_path, 2_000) as (app, _):
         app.flow_control.resume()  # empties the queues, as it does at a rebalance
-        held.goes_on.set()
-        await until(lambda: committed(log) == 2_000)
-
-    assert held.seen == list(range(2_000))
 
 
 async def test_work_on_records_that_are_read_again_has_no_effects(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
-    app = new_app(url, tmp_path)
-    held = Held(app)
-
-    log.append([NewRecord("events", b"k", b"", 0) for _ in range(5_000)])
-    async with running(app):
+    async with holding(log, url, tmp_path, 5_000) as (app, held):
         consumer = cast(Consumer, app.consumer)
-        await until(lambda: len(consumer._delivered[TP("events", 0)]) == 2)
         n_seeks = consumer._n_seeks
         app.flow_control.resume()
         await until(lambda: consumer._n_seeks > n_seeks)
-        held.goes_on.set()
-        await until(lambda: committed(log) == 5_000)
 
-    assert held.seen == list(range(5_000))
     assert held.refused == 1
 
 
