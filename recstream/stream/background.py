@@ -34,6 +34,9 @@ MAX_FIRST_EVENTS = 100_000
 MAX_PRODUCTS_HERE = 10_000
 MAX_EVENTS_HERE = 200_000
 """With more of either, a training has a process of its own, which takes some 2 s to start."""
+PAUSE_S = 3.0
+GO_ON_S = 1.0
+"""A training whose trainer is behind is stopped for so long at most, then goes on for so long."""
 TRIES = 2
 """How often a training is begun whose process ended before it was done."""
 
@@ -70,6 +73,24 @@ class _Run:
         self._lock = threading.Lock()
         self._trainee: Trainee | None = None
         self._is_given_up = False
+        self._turns_at = 0.0
+        self._is_paused = False
+
+    def make_way(self, is_behind: bool) -> None:
+        """Stop its process while the trainer is behind, but not for ever."""
+        with self._lock:
+            if self._trainee is None or monotonic() < self._turns_at:
+                return
+            if self._is_paused:
+                if is_behind and monotonic() < self._turns_at + PAUSE_S:
+                    return
+                self._turns_at = monotonic() + GO_ON_S
+            elif not is_behind:
+                return
+            else:
+                self._turns_at = monotonic()
+            self._is_paused = not self._is_paused
+            self._trainee.pause(self._is_paused)
 
     def give_up(self) -> None:
         """End its process, now and from now on."""
@@ -138,6 +159,10 @@ class Background:
         """Throw a training under way away; a small one is finished first."""
         self._run.give_up()
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def make_way(self, is_behind: bool) -> None:
+        """Let a training that has a process of its own pause while products wait."""
+        self._run.make_way(is_behind)
 
     def start(self, snapshot: Snapshot, parent: Generation, *, is_forced: bool) -> None:
         """Begin to train the next generation after a parent."""

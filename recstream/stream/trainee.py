@@ -8,6 +8,7 @@ processor to everything else, and ends when the trainer does, however that ended
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import itertools
 import os
 import queue
@@ -32,6 +33,7 @@ from recstream.stream.material import Snapshot
 from recstream.stream.training import Trained
 
 NICE = 10
+PR_SET_PDEATHSIG = 1
 PART_USERS = 1_000
 PART_PRODUCTS = 500
 """Sent at once: some milliseconds in which the trainer's loop waits."""
@@ -67,6 +69,7 @@ class Trainee:
                 ours.close()
                 raise TrainingDied(f"the training's process can't be started: {error}") from error
         self._connection = Connection(ours.detach())
+        self._is_bound = self._is_paused = False
 
     @property
     def pid(self) -> int:
@@ -88,7 +91,9 @@ class Trainee:
                 self._connection.send(message)
             while True:
                 kind, value = self._connection.recv()
-                if kind == "iteration":
+                if kind == "bound":
+                    self._is_bound = value
+                elif kind == "iteration":
                     tell(value)
                 elif kind == "error":
                     raise TrainingFailed(value)
@@ -103,6 +108,12 @@ class Trainee:
             ) from error
         finally:
             self.end()
+
+    def pause(self, is_paused: bool) -> None:
+        """Stop it, or let it go on; only where the system ends it with the trainer in any case."""
+        if self._is_bound and is_paused != self._is_paused:
+            self._is_paused = is_paused
+            self._process.send_signal(signal.SIGSTOP if is_paused else signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once; `carry_out`, in another thread, then raises."""
@@ -164,6 +175,7 @@ def main(descriptor: int, nice: int) -> None:
     with contextlib.suppress(OSError):
         os.nice(nice)
     connection = Connection(descriptor)
+    connection.send(("bound", _ends_with_its_parent()))
     messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -183,6 +195,14 @@ def main(descriptor: int, nice: int) -> None:
             connection.send(("error", f"{type(error).__name__}: {error}"))
         raise
     messages.get()
+
+
+def _ends_with_its_parent() -> bool:
+    """Ask the system to kill this process when its parent ends, which a stopped one can't see."""
+    try:
+        return bool(ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
+    except (AttributeError, OSError):
+        return False
 
 
 def _received(messages: queue.SimpleQueue[tuple[str, Any]]) -> Job:

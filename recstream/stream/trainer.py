@@ -27,7 +27,7 @@ from recstream.model_store import ModelStore, fetch
 from recstream.settings import Settings
 from recstream.stream.announce import Announcer, Kept
 from recstream.stream.background import Background, Candidate
-from recstream.stream.deltas import Deltas
+from recstream.stream.deltas import MAX_PRODUCTS, Deltas
 from recstream.stream.follower import Follower, Group
 from recstream.stream.forgetting import forgetting
 from recstream.stream.lease import Lease
@@ -102,8 +102,7 @@ class Trainer:
         self._is_active = False
         self._is_caught_up = False
         self._schedule = Schedule(settings)
-        self._next_lease = 0.0
-        self._next_first = 0.0
+        self._next_lease = self._next_first = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -147,8 +146,9 @@ class Trainer:
         elif self._is_due():
             self._start_training()
         if self._deltas is not None:
-            now_ms = self._clock_ms()
-            self._sender.send(self._deltas, self._follower, self._products, now_ms=now_ms)
+            deltas, now_ms = self._deltas, self._clock_ms()
+            self._background.make_way(deltas.n_products > MAX_PRODUCTS)
+            self._sender.send(deltas, self._follower, self._products, now_ms=now_ms)
 
     # Following
 

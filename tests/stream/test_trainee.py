@@ -79,13 +79,19 @@ def test_a_job_that_can_not_be_done_says_why(job):
 ORPHANS = """
 import os, signal
 from recstream.stream.trainee import Trainee
-print(Trainee(nice=0).pid, flush=True)
+trainee = Trainee(nice=0)
+print(trainee.pid, flush=True)
+if {is_paused}:
+    trainee._is_bound = trainee._connection.recv()[1]
+    trainee.pause(is_paused=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_it_ends_with_a_trainer_that_is_killed():
-    program = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_it_ends_with_a_trainer_that_is_killed(is_paused):
+    source = ORPHANS.format(is_paused=is_paused)
+    program = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
     # Read to the end: the other process holds the same output until it ends.
     output, _ = program.communicate(timeout=300)
 
@@ -97,6 +103,39 @@ def test_it_ends_with_a_trainer_that_is_killed():
                 break
         assert time.monotonic() < deadline
     assert output.strip().isdigit()
+
+
+def wait_until_stopped(pid, *, is_stopped):
+    deadline = time.monotonic() + 300
+    while True:
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+            if (stat.read().rpartition(")")[2].split()[0] in "Tt") == is_stopped:
+                return
+        assert time.monotonic() < deadline
+
+
+def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, monkeypatch):
+    trainees = []
+    monkeypatch.setattr(background, "GO_ON_S", 0.0)
+    monkeypatch.setattr(
+        background, "Trainee", lambda: trainees.append(Trainee(nice=0)) or trainees[-1]
+    )
+    run = background._Run()
+    results = []
+    beside = threading.Thread(target=lambda: results.append(run.carry_out(job, print)))
+    beside.start()
+    while not trainees or not trainees[0]._is_bound:
+        time.sleep(0.001)
+        assert beside.is_alive()
+
+    run.make_way(is_behind=True)
+    wait_until_stopped(trainees[0].pid, is_stopped=True)
+    monkeypatch.setattr(background, "PAUSE_S", 0.0)
+    run.make_way(is_behind=True)
+    wait_until_stopped(trainees[0].pid, is_stopped=False)
+    beside.join()
+
+    assert results
 
 
 # Beside the trainer's loop
