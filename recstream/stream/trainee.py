@@ -33,6 +33,8 @@ from recstream.stream.material import Snapshot
 from recstream.stream.training import Trained
 
 NICE = 10
+END_S = 10.0
+"""A process that has closed its end is given so long to end."""
 PR_SET_PDEATHSIG = 1
 PART_USERS = 1_000
 PART_PRODUCTS = 500
@@ -100,6 +102,9 @@ class Trainee:
                 else:
                     return _unpacked(*value), (value[2], value[1])
         except (EOFError, OSError) as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_S)
+            self._process.kill()
             code = self._process.wait()
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             raise TrainingDied(
