@@ -17,9 +17,8 @@ from recstream.core.recency import (
     TINY,
     count_in_place,
     credit_in_place,
-    return_chance,
-    returns_in_place,
 )
+from recstream.core.returns import return_chance, returns_in_place
 
 __all__ = ["place", "replay_events"]
 

@@ -8,7 +8,7 @@ the history so far and all known items are scored as the product scores them::
 
 ``near`` is `recstream.core.neighbours.gather` of what comes close to what in histories,
 ``prior`` is `recstream.core.recency.Popularity`, ``h_ui`` the chance of a return,
-`recstream.core.recency.Returns`. The place of the item
+`recstream.core.returns.Returns`. The place of the item
 that came is noted; then the event is counted, its user and its item are folded in, and from time
 to time the model is trained again from where it stands, and neighbours anew.
 
@@ -35,7 +35,8 @@ from recstream.core.als import ALS, ALSModel
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s
 from recstream.core.neighbours import Neighbours, behaviour_of
 from recstream.core.placing import replay_events
-from recstream.core.recency import HALF_LIVES, RETURN_BINS
+from recstream.core.recency import HALF_LIVES
+from recstream.core.returns import RETURN_BINS
 from recstream.core.scale import Proportions
 from recstream.core.tally import Rows, Tally
 from recstream.errors import InvalidInput

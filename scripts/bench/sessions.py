@@ -36,13 +36,8 @@ from recstream.core.neighbours import (
     strengths,
 )
 from recstream.core.prequential import BEHAVIOUR_WEIGHTS, BETAS, Recipe, typical_score
-from recstream.core.recency import (
-    RETURN_BINS,
-    Popularity,
-    Returns,
-    fading_weights,
-    returns_in_place,
-)
+from recstream.core.recency import Popularity, fading_weights
+from recstream.core.returns import RETURN_BINS, Returns, returns_in_place
 
 CLICKS = (1, 2, 4)
 K = 20

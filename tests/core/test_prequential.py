@@ -19,7 +19,8 @@ from recstream.core.prequential import (
     stream_of,
     typical_score,
 )
-from recstream.core.recency import Popularity, Returns
+from recstream.core.recency import Popularity
+from recstream.core.returns import Returns
 from recstream.errors import InvalidInput
 
 SMALL = Recipe(n_factors=4, iterations=3, update_every=8)

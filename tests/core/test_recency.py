@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.recency import (
-    Popularity,
-    Returns,
-    changed,
-    fading_weights,
-    own_bonus,
-    popularity_of,
-)
+from recstream.core.recency import Popularity, changed, fading_weights, popularity_of
+from recstream.core.returns import Returns, own_bonus
 from recstream.errors import InvalidInput
 
 
