@@ -110,9 +110,12 @@ def test_clients_that_lost_the_broker_for_good_are_replaced_and_no_record_is_mis
     stopping.set()
     for thread, _ in running.values():
         thread.join(30)
-    until(lambda: follow() or set(appended) <= set(seen), "the end of the records", [], 30)
 
-    assert set(appended) <= set(seen)
+    def has_seen_all() -> bool:
+        follow()
+        return set(appended) <= set(seen)
+
+    until(has_seen_all, "the end of the records", [], 30)
     tail.close()
     lease.release()
     log.close()
