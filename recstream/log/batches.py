@@ -7,7 +7,6 @@ one message per record.
 """
 
 import asyncio
-import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -15,7 +14,7 @@ from typing import Any, cast
 from faust.streams import current_event
 from faust.tables.manager import TableManager
 from faust.transport.consumer import Consumer, ensure_TP
-from faust.types import TP, AppT, Message
+from faust.types import TP, Message
 from faust.types.transports import TPorTopicSet
 from mode import ServiceT
 
@@ -23,7 +22,7 @@ from recstream.errors import LogFenced
 from recstream.log.batch_topic import BatchTopic, together
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
-__all__ = ["BatchDelivery", "taken_over"]
+__all__ = ["BatchDelivery"]
 
 MAX_BATCH_RECORDS = 1_000
 MAX_OPEN_BATCHES = 2
@@ -361,7 +360,7 @@ class BatchDelivery(Consumer):
             self._committable.pop(tp, None)
 
     async def wait_empty(self) -> None:
-        """Wait until what is being processed is acknowledged."""
+        """Wait until what is being processed is acknowledged, not for what already is."""
         # A stream that was just handed a message counts it when it runs the next time.
         await asyncio.sleep(_HAND_OVER_S)
         self._clean_unacked_messages()
@@ -388,14 +387,3 @@ class BatchDelivery(Consumer):
         """Go to an offset."""
         self.forget_delivered([partition])
         await super().seek(partition, offset)
-
-
-async def taken_over(app: AppT, *, within_s: float = float("inf")) -> None:
-    """Wait until a worker has finished taking partitions over, before it gives them up again.
-
-    What is left of an earlier takeover would end the later one in Faust's eyes, and let streams
-    and tables read while their queues are still to be emptied.
-    """
-    deadline = time.monotonic() + within_s
-    while app.rebalancing and not app.should_stop and time.monotonic() < deadline:  # noqa: ASYNC110 - Faust tells nobody
-        await asyncio.sleep(_REBALANCE_LOOK_S)

@@ -26,10 +26,11 @@ from faust.types.transports import ConsumerT
 
 from recstream.errors import LogUnavailable
 from recstream.log.batch_topic import BatchTopic
-from recstream.log.batches import MAX_BATCH_RECORDS, BatchDelivery, taken_over
+from recstream.log.batches import MAX_BATCH_RECORDS, BatchDelivery
 from recstream.log.kafka import KafkaLog
 from recstream.log.kafka.writers import PartitionWriters
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
+from recstream.log.takeover import taken_over
 from recstream.settings import Settings
 
 __all__ = ["SCHEME", "Consumer", "Transport", "app_options"]
@@ -258,7 +259,8 @@ class Consumer(BatchDelivery, driver.Consumer):
         Raises
         ------
         LogFenced
-            The partition was given to another worker: nothing was written, drop the work.
+            The partition was given to another worker, or its records were taken back from the
+            streams: nothing was written, drop the work.
         """
         if not offsets:
             return await asyncio.to_thread(self.transport.log.append, records)

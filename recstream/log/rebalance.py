@@ -19,10 +19,10 @@ from mode import Service
 from ulid import ULID
 
 from recstream.errors import LogFenced, NotFound
-from recstream.log.batches import taken_over
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import GroupState, Membership, Settlement
 from recstream.log.port import TopicPartition
+from recstream.log.takeover import taken_over
 
 if TYPE_CHECKING:
     from recstream.log.faust_consumer import Driver
