@@ -1,7 +1,8 @@
 """Step 5 of the flow: a training in a process of its own, for a shop whose training takes long.
 
 The trainer starts it for one training and hands over the job in parts, so that nothing else waits
-long meanwhile. It has no log, no store and no settings: a job in, what came of it out. It yields the
+long meanwhile. It has no log, no store and no settings: a job in, what came of it out, pickled on a
+socket pair that only the two of them can open; what is kept is never pickled. It yields the
 processor to everything else, and ends when the trainer does, however that ended.
 """
 
