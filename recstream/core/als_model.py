@@ -7,30 +7,27 @@ counts, the objective and the mean user count, and folds users in from their his
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from recstream.core.als_file import digest_of, read_arrays, write_arrays
 from recstream.core.als_parts import arrays_of, parts_of
-from recstream.core.foldin import (
-    Axes,
-    Plan,
-    make_plan,
-    padded,
-    principal_axes,
-    solve,
-    turn,
-    width_of,
-)
-from recstream.core.growth import Growing
+from recstream.core.foldin import padded, principal_axes, turn
 from recstream.core.item_foldin import UserSide
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.kernels.pool import pool
-from recstream.core.kernels.shares import list_shares
-from recstream.core.objective import Objective, count_weights, mean_count, row_terms
-from recstream.core.rows import Rows, as_counts, as_factors, as_positive, as_rows, plain_array
+from recstream.core.objective import Objective, count_weights, mean_count
+from recstream.core.rows import (
+    as_counts,
+    as_factors,
+    as_item_rows,
+    as_positive,
+    as_rows,
+    plain_array,
+)
+from recstream.core.user_foldin import ItemSide
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
 __all__ = ["ALSModel", "Contributions"]
@@ -91,10 +88,10 @@ class ALSModel:
         item_factors = as_factors(item_factors, "item_factors")
         n_items, n_factors = item_factors.shape
         self.objective = objective
-        self.item_counts = as_counts(item_counts, "item_counts", n_items)
+        item_counts = as_counts(item_counts, "item_counts", n_items)
         self.mean_user_count = as_positive(mean_user_count, "mean_user_count")
         self.mean_item_count = as_positive(
-            mean_count(self.item_counts) if mean_item_count is None else mean_item_count,
+            mean_count(item_counts) if mean_item_count is None else mean_item_count,
             "mean_item_count",
         )
         if (user_factors is None) != (user_counts is None):
@@ -104,9 +101,11 @@ class ALSModel:
         if user_factors is not None and user_counts is not None:
             user_factors = as_factors(user_factors, "user_factors", n_factors=n_factors)
             self.user_counts = as_counts(user_counts, "user_counts", len(user_factors))
+        if (spectrum is None) != (missing_total is None):
+            raise InvalidInput("spectrum and missing_total must be given together")
         if spectrum is None or missing_total is None:
             missing = count_weights(
-                self.item_counts, self.mean_item_count, objective.missing_exponents[1]
+                item_counts, self.mean_item_count, objective.missing_exponents[1]
             )
             rotation, spectrum = principal_axes(
                 padded(item_factors), n_factors, missing, objective.unobserved_weight
@@ -118,16 +117,29 @@ class ALSModel:
         spectrum = plain_array(spectrum, np.float32)
         if spectrum.shape != (n_factors,) or not np.all(np.isfinite(spectrum) & (spectrum >= 0)):
             raise InvalidInput(f"spectrum must be {n_factors} finite numbers of at least 0")
-        self.item_factors = item_factors
         self.user_factors = user_factors
         self.spectrum = spectrum
         self.missing_total = as_positive(missing_total, "missing_total")
         self._users: UserSide | None = None
-        wide = np.ones(width_of(n_factors), np.float32)
-        wide[:n_factors] = spectrum
-        self._items = Axes(padded(item_factors), wide, n_factors)
-        self._item_weight = self._weights_of(self.item_counts)
-        self._growing: tuple[Growing, Growing, Growing] | None = None
+        self._items = ItemSide(
+            item_factors,
+            item_counts,
+            objective=objective,
+            spectrum=spectrum,
+            missing_total=self.missing_total,
+            mean_user_count=self.mean_user_count,
+            mean_item_count=self.mean_item_count,
+        )
+
+    @property
+    def item_factors(self) -> Float32s:
+        """(m, d) float32, in principal axes."""
+        return self._items.item_factors
+
+    @property
+    def item_counts(self) -> Int64s:
+        """(m,) int64, entries per item by now."""
+        return self._items.item_counts
 
     @property
     def n_factors(self) -> int:
@@ -160,24 +172,7 @@ class ALSModel:
         (b, n_factors) float32
         """
         rows = as_rows(interactions, "interactions", n_columns=self.n_items)
-        plan = self._user_plan(rows, threads)
-        out = np.empty((len(rows), self._items.factors.shape[1]), np.float32)
-        with pool(threads) as workers:
-            solve(plan, self._items, out, pool=workers)
-        return np.ascontiguousarray(out[:, : self.n_factors])
-
-    def _user_plan(self, rows: Rows, n_tasks: int = 1) -> Plan:
-        """Return the plan to solve users exactly."""
-        return make_plan(
-            rows,
-            "users",
-            self.objective,
-            mean=self.mean_user_count,
-            weight=self._item_weight,
-            missing_total=self.missing_total,
-            n_factors=self.n_factors,
-            n_tasks=n_tasks,
-        )
+        return self._items.fold_in(rows, threads=threads)
 
     def fold_in_items(
         self,
@@ -251,23 +246,8 @@ class ALSModel:
     def growing(self) -> ALSModel:
         """Return a copy whose items `put_items` may change: with its own arrays, and room for more."""
         model = copy(self)
-        model._growing = (  # noqa: SLF001 - a copy of this one
-            Growing(self._items.factors),
-            Growing(self.item_counts),
-            Growing(self._item_weight),
-        )
-        # Shows the new arrays as the attributes.
-        model.put_items(np.empty(0, np.int32), np.empty((0, self.n_factors), np.float32))
+        model._items = self._items.growing()  # noqa: SLF001 - a copy of this one
         return model
-
-    def _show_items(self) -> None:
-        """Let the items' attributes be those of the growing arrays."""
-        if self._growing is None:
-            return
-        factors, counts, weight = (each.rows for each in self._growing)
-        self._items = replace(self._items, factors=factors)
-        self.item_factors = factors[:, : self.n_factors]
-        self.item_counts, self._item_weight = counts, weight
 
     def put_items(self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None) -> None:
         """Do what `with_items` does, in place, for the cost of these items alone.
@@ -277,30 +257,14 @@ class ALSModel:
         InvalidInput
             This model is not `growing`, or the values are not as they must be; nothing changed.
         """
-        if self._growing is None:
-            raise InvalidInput("put_items needs a model of its own arrays: call growing() first")
         index = np.asarray(rows)
         if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
             raise InvalidInput(f"rows must be a list of item rows, got {index.dtype} {index.shape}")
         if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
-            raise InvalidInput("rows must be distinct and at least 0")
-        index = index.astype(np.int64)
+            raise InvalidInput(f"rows must be distinct and at least 0, got {index.tolist()[:10]}")
         values = as_factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
         new_counts = None if counts is None else as_counts(counts, "counts", len(index))
-        n_items = max(self.n_items, int(index.max()) + 1 if len(index) else 0)
-        for each, fill in zip(
-            self._growing, (0.0, 0, self._weights_of(np.zeros(1, np.int64))[0]), strict=True
-        ):
-            each.grow(n_items, fill)
-        self._show_items()
-        self.item_factors[index] = values
-        if new_counts is not None:
-            self.item_counts[index] = new_counts
-            self._item_weight[index] = self._weights_of(new_counts)
-
-    def _weights_of(self, counts: Int64s) -> Float32s:
-        """Return what entries of items with these counts weigh."""
-        return count_weights(counts, self.mean_item_count, self.objective.positive_exponents[1])
+        self._items.put(index.astype(np.int64), values, new_counts)
 
     def recommend(
         self,
@@ -327,16 +291,7 @@ class ALSModel:
 
     def similar_items(self, items: Any, n: int = 10) -> tuple[Int32s, Float32s]:
         """Return the `n` items nearest by cosine to each given item, itself left out."""
-        index = np.atleast_1d(np.asarray(items))
-        if index.dtype.kind not in "iu" or index.ndim != 1:
-            raise InvalidInput(f"items must be item rows, got {index.dtype} {index.shape}")
-        if index.size and not (index.min() >= 0 and index.max() < self.n_items):
-            raise InvalidInput(
-                f"items must be rows from 0 to {self.n_items - 1}, "
-                f"got {int(index.min())} to {int(index.max())}"
-            )
-        import scipy.sparse as sp  # noqa: PLC0415
-
+        index = as_item_rows(items, "items", self.n_items)
         from recstream.core.ranking import top_n  # noqa: PLC0415
 
         norms = np.sqrt(np.einsum("ij,ij->i", self.item_factors, self.item_factors))
@@ -352,9 +307,9 @@ class ALSModel:
 
         The score ``y_jᵀ A⁻¹ Σ_i w_i y_i`` is a sum over the history (eq. 7 of Hu et al.).
         """
-        return self.explain_list(interactions, np.array([item], np.int32))
+        return self.explain_list(interactions, np.array([item]))
 
-    def explain_list(self, interactions: object, items: Int32s) -> Contributions:
+    def explain_list(self, interactions: object, items: Any) -> Contributions:
         """Return what each entry of one history adds to the scores of several items.
 
         One factorisation serves the whole list; see `list_shares` for its cost. The shares of an
@@ -363,11 +318,7 @@ class ALSModel:
         rows = as_rows(interactions, "interactions", n_columns=self.n_items)
         if len(rows) != 1:
             raise InvalidInput(f"interactions must be one user's row, got {len(rows)} rows")
-        shown = np.ascontiguousarray(items, np.int32)
-        if shown.ndim != 1 or (
-            shown.size and not (shown.min() >= 0 and shown.max() < self.n_items)
-        ):
-            raise InvalidInput(f"items must be rows from 0 to {self.n_items - 1}, got {items!r}")
+        shown = as_item_rows(items, "items", self.n_items)
         return Contributions(
             shown, rows.indices.copy(), self.shares_of(rows.indices, rows.weights, shown)
         )
@@ -377,23 +328,7 @@ class ALSModel:
 
         `explain_list` without its checks, for a row as `recstream.core.history.row` makes it.
         """
-        rows = Rows(np.array([0, len(columns)], np.int64), columns, weights, self.n_items)
-        entry_weights, diagonal = self._system(rows)
-        return list_shares(
-            self.item_factors[columns].astype(np.float64),
-            entry_weights,
-            self.item_factors[items].astype(np.float64),
-            diagonal,
-        )
-
-    def _system(self, rows: Rows) -> tuple[Float64s, Float64s]:
-        """Return one row's weights (h,) and the diagonal (d,) of its prior."""
-        scale, ridge, missing = np.empty((3, 1), np.float32)
-        terms = self.objective.terms("users", self.missing_total)
-        entries = rows.indptr, rows.indices, rows.weights
-        row_terms(*entries, self._item_weight, self.mean_user_count, terms, scale, ridge, missing)
-        weights = scale[0] * rows.weights * self._item_weight[rows.indices]
-        return weights.astype(np.float64), (self.spectrum + ridge[0]).astype(np.float64)
+        return self._items.shares_of(columns, weights, items)
 
     def arrays(self) -> dict[str, Any]:
         """Return everything the model is made of, as named arrays for a checked ``.npz``."""

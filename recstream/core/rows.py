@@ -16,7 +16,15 @@ from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
 from recstream.core.objective import count_entries
 from recstream.errors import InvalidInput
 
-__all__ = ["Rows", "as_counts", "as_factors", "as_positive", "as_rows", "plain_array"]
+__all__ = [
+    "Rows",
+    "as_counts",
+    "as_factors",
+    "as_item_rows",
+    "as_positive",
+    "as_rows",
+    "plain_array",
+]
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -150,6 +158,19 @@ def as_counts(values: Any, name: str, n: int) -> Int64s:
     if n and array.min() < 0:
         raise InvalidInput(f"{name} must be at least 0, got {array.min()}")
     return plain_array(array, np.int64)
+
+
+def as_item_rows(values: Any, name: str, n_items: int) -> Int32s:
+    """Return checked rows of items as a vector; a single row is a vector of one."""
+    array = np.atleast_1d(np.asarray(values))
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise InvalidInput(f"{name} must be item rows, got {array.dtype} {array.shape}")
+    if array.size and not (array.min() >= 0 and array.max() < n_items):
+        raise InvalidInput(
+            f"{name} must be rows from 0 to {n_items - 1}, "
+            f"got {int(array.min())} to {int(array.max())}"
+        )
+    return plain_array(array, np.int32)
 
 
 def as_positive(value: float, name: str) -> float:

@@ -248,7 +248,7 @@ def test_a_delta_keeps_the_users_weights_of_its_generation():
 @pytest.mark.parametrize(
     ("rows", "factors", "message"),
     [
-        ([1, 1], np.zeros((2, 8)), "rows must be distinct and at least 0"),
+        ([1, 1], np.zeros((2, 8)), "rows must be distinct and at least 0, got [1, 1]"),
         ([-1], np.zeros((1, 8)), "rows must be distinct and at least 0"),
         ([0.5], np.zeros((1, 8)), "rows must be a list of item rows"),
         ([1], np.zeros((1, 7)), "factors must have 8 columns"),
@@ -272,6 +272,7 @@ def test_a_bad_delta_is_refused(rows, factors, message):
         ({"mean_user_count": 0.0}, "mean_user_count must be a finite number above 0, got 0.0"),
         ({"item_factors": np.zeros((41, 0))}, "item_factors must have some columns"),
         ({"spectrum": np.ones(3), "missing_total": 1.0}, "spectrum must be 8 finite numbers"),
+        ({"spectrum": np.ones(8)}, "spectrum and missing_total must be given together"),
     ],
 )
 def test_a_bad_model_is_refused(changes, message):
@@ -322,6 +323,10 @@ def test_only_one_user_and_known_items_are_explained():
         MODEL.explain(MATRIX, 0)
     with pytest.raises(InvalidInput, match="items must be rows from 0 to 40"):
         MODEL.explain(MATRIX[0], 41)
+    with pytest.raises(InvalidInput, match="items must be rows from 0 to 40, got 4294967296"):
+        MODEL.explain(MATRIX[0], 2**32)
+    with pytest.raises(InvalidInput, match="items must be item rows, got float64"):
+        MODEL.explain_list(MATRIX[0], [1.7])
 
 
 def test_objectives_survive_json_and_refuse_strange_names():
