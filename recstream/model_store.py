@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from recstream.core.model import Generation, digest
+from recstream.core.artifact import digest
+from recstream.core.model import Generation
 from recstream.errors import ArtifactCorrupt, InvalidSetting, NotFound, StartupError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -12,17 +12,21 @@ import numpy as np
 
 from recstream.errors import ArtifactCorrupt
 
-__all__ = ["digest_of", "read_arrays", "write_arrays"]
+__all__ = ["digest_of", "hexdigest", "read_arrays", "write_arrays"]
 
 
 def digest_of(named: dict[str, Any]) -> str:
-    """Return the SHA-256 of names, types, shapes and bytes, in the order of names, in hex."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of names, types, shapes and bytes, in hex."""
+    return hexdigest(hashlib.sha256(), named)
+
+
+def hexdigest(hasher: Any, named: Mapping[str, Any]) -> str:
+    """Return what a new hash of `hashlib` makes of names, types, shapes and bytes, by name."""
     for name in sorted(named):
         array = np.ascontiguousarray(named[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
+        hasher.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        hasher.update(array.data)
+    return str(hasher.hexdigest())
 
 
 def write_arrays(file: Any, named: dict[str, Any]) -> str:

@@ -1,15 +1,13 @@
 """Steps 5 and 6 of the flow: a generation as it serves: item ids, factors, priors, and its deltas.
 
-A generation is written once, as named arrays (`arrays`, `Generation.from_arrays`), and then moves
-by numbered deltas. Score of an item for a user: ``x_u · y_i + bias_i``, and what the item's content
+A generation is written once, as named arrays (`recstream.core.artifact`), and then moves by
+numbered deltas. Score of an item for a user: ``x_u · y_i + bias_i``, and what the item's content
 and behaviour neighbours in the history add; the bias is the item's prior, how popular it is of
 late. It holds every item of the catalogue, also those that nobody has touched.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als_model import ALSModel
-from recstream.core.details import decode_details, details_of, encode_details
+from recstream.core.artifact import arrays_of, parts_of
 from recstream.core.facts import Facts
 from recstream.core.growth import Growing
 from recstream.core.neighbours import WIDTH, Neighbours
@@ -26,11 +24,7 @@ from recstream.core.records import DeltaAnnounced, Item
 from recstream.core.worth import worth
 from recstream.errors import ArtifactCorrupt, InvalidInput, ModelMismatch
 
-__all__ = ["FORMAT", "Generation", "details_of", "digest"]
-
-FORMAT = "recstream-generation-2"
-_PREFIXES = ("als", "content", "near", "behaviour")
-"""Of the arrays of: the factors, what the trainer needs of the content, the neighbour tables."""
+__all__ = ["Generation"]
 
 
 class Generation:
@@ -54,7 +48,8 @@ class Generation:
     model : ALSModel or None
         None: no factors.
     details : mapping of str to Item, optional
-        The catalogue's facts by item id, as `details_of` keeps them; items without facts lack.
+        The catalogue's facts by item id, as `recstream.core.details.details_of` keeps them; items
+        without facts lack.
     withdrawn : (m,) bool, optional
         Items that the catalogue deleted: never listed.
     content, behaviour : Neighbours, optional
@@ -276,30 +271,8 @@ class Generation:
             self._facts.update(self.rows, catalogue)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the generation as named arrays, digest included: the content of its artifact."""
-        head = {
-            "format": FORMAT,
-            "generation": self.number,
-            "parent": self.parent,
-            "offsets": self.offsets,
-            "hyperparameters": self.hyperparameters,
-            "seed": self.seed,
-            "catalogue_offset": self.catalogue_offset,
-        }
-        parts: dict[str, Mapping[str, NDArray[Any]]] = {
-            "als": {} if self.model is None else self.model.arrays(),
-            "content": self.content_arrays,
-            "near": _packed(self.content),
-            "behaviour": _packed(self.behaviour),
-        }
-        return {
-            "generation": _bytes(json.dumps(head, sort_keys=True)),
-            "items": _bytes("\n".join(self.items)),
-            "bias": self.bias,
-            "details": encode_details(self.details, self.items),
-            "withdrawn": self.withdrawn,
-            **{f"{part}.{name}": array for part in parts for name, array in parts[part].items()},
-        }
+        """Return the generation as named arrays: what its artifact holds beside their digest."""
+        return arrays_of(self)
 
     @classmethod
     def from_arrays(cls, named: Mapping[str, NDArray[Any]]) -> Generation:
@@ -310,41 +283,8 @@ class Generation:
         ArtifactCorrupt
             A name, type or shape is not what it must be.
         """
-        parts: dict[str, dict[str, NDArray[Any]]] = {part: {} for part in _PREFIXES}
-        own: dict[str, NDArray[Any]] = {}
-        for name, array in named.items():
-            part, _, rest = name.partition(".")
-            parts.get(part, own)[rest or name] = array
-        expected = {"generation", "items", "bias", "details", "withdrawn"}
-        if set(own) != expected:
-            raise ArtifactCorrupt(f"artifact must hold {sorted(expected)}, got {sorted(own)}")
         try:
-            head = json.loads(bytes(named["generation"]))
-            if head["format"] != FORMAT:
-                raise ArtifactCorrupt(
-                    f"artifact format must be {FORMAT!r}, got {head['format']!r}; train again"
-                )
-            text = bytes(named["items"]).decode()
-            items = text.split("\n") if text else []
-            bias = named["bias"]
-            if bias.dtype != np.float32:
-                raise ArtifactCorrupt(f"prior must be float32, got {bias.dtype}")
-            return cls(
-                number=int(head["generation"]),
-                parent=head["parent"],
-                offsets=head["offsets"],
-                hyperparameters=head["hyperparameters"],
-                seed=int(head["seed"]),
-                items=items,
-                bias=bias,
-                model=ALSModel.from_arrays(parts["als"]) if parts["als"] else None,
-                details=decode_details(named["details"], items),
-                withdrawn=named["withdrawn"],
-                content=_unpacked(parts["near"], len(items)),
-                behaviour=_unpacked(parts["behaviour"], len(items)),
-                content_arrays=parts["content"],
-                catalogue_offset=int(head["catalogue_offset"]),
-            )
+            return cls(**parts_of(named))
         except (KeyError, TypeError, ValueError, ModelMismatch, InvalidInput) as error:
             raise ArtifactCorrupt(f"artifact does not hold a generation: {error}") from error
 
@@ -360,13 +300,19 @@ class _Values(NamedTuple):
 
     @classmethod
     def of(cls, delta: DeltaAnnounced, n_factors: int) -> _Values:
-        """Return them; raises `ModelMismatch` if they are not as many as the items need."""
+        """Return them; raises `ModelMismatch` if they are not numbers that the items can have."""
         n = len(delta.items)
-        factors = np.frombuffer(delta.factors, np.float32)
-        bias = np.frombuffer(delta.bias, np.float32)
-        counts = np.frombuffer(delta.counts, np.int32)
-        near = np.frombuffer(delta.near, np.int32)
-        nearness = np.frombuffer(delta.nearness, np.float32)
+        try:
+            factors = np.frombuffer(delta.factors, np.float32)
+            bias = np.frombuffer(delta.bias, np.float32)
+            counts = np.frombuffer(delta.counts, np.int32)
+            near = np.frombuffer(delta.near, np.int32)
+            nearness = np.frombuffer(delta.nearness, np.float32)
+        except ValueError as error:
+            raise ModelMismatch(
+                f"delta {delta.delta} of generation {delta.generation} must hold numbers of four "
+                f"bytes: {error}"
+            ) from error
         if factors.size != n * n_factors or bias.size != n or counts.size != n:
             raise ModelMismatch(
                 f"delta {delta.delta} of generation {delta.generation} names {n} items of "
@@ -377,6 +323,11 @@ class _Values(NamedTuple):
             raise ModelMismatch(
                 f"delta {delta.delta} of generation {delta.generation} must have {n * WIDTH} "
                 f"neighbours of its {n} items or none, got {near.size} and {nearness.size} weights"
+            )
+        if not (np.isfinite(factors).all() and np.isfinite(bias).all() and (counts >= 0).all()):
+            raise ModelMismatch(
+                f"delta {delta.delta} of generation {delta.generation} must hold finite factors "
+                "and priors and counts of at least 0, some are not"
             )
         return cls(
             factors.reshape(n, n_factors),
@@ -396,40 +347,3 @@ def _table(table: Neighbours | None, number: int, n_items: int) -> Neighbours:
             f"generation {number} has {n_items} items, a neighbour table of {len(table)}"
         )
     return table
-
-
-def _packed(table: Neighbours) -> dict[str, NDArray[Any]]:
-    """Return a table without the places that hold nobody."""
-    held = table.rows >= 0
-    return {
-        "lengths": held.sum(axis=1).astype(np.uint8),
-        "rows": table.rows[held],
-        "weights": table.weights[held],
-    }
-
-
-def _unpacked(named: Mapping[str, NDArray[Any]], n_items: int) -> Neighbours:
-    """Return the table that `_packed` described."""
-    lengths = named["lengths"]
-    if lengths.shape != (n_items,) or lengths.max(initial=0) > WIDTH:
-        raise ArtifactCorrupt(f"neighbours must be of {n_items} items, got {lengths.shape}")
-    table = Neighbours.empty(n_items)
-    held = np.arange(WIDTH) < lengths[:, None]
-    rows, weights = table.rows.copy(), table.weights.copy()
-    rows[held] = named["rows"]
-    weights[held] = named["weights"]
-    return Neighbours.from_arrays({"rows": rows, "weights": weights})
-
-
-def digest(named: Mapping[str, NDArray[Any]]) -> str:
-    """Return the BLAKE2b of names, types, shapes and bytes, in hex."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for name in sorted(named):
-        array = np.ascontiguousarray(named[name])
-        hasher.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        hasher.update(array.data)
-    return hasher.hexdigest()
-
-
-def _bytes(text: str) -> NDArray[np.uint8]:
-    return np.frombuffer(text.encode(), np.uint8)

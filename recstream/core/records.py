@@ -22,7 +22,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ----------
     kind : str
         ``because`` of an item of the history, ``content`` that is like an item of the history,
-        ``popular`` of late, ``boosted`` or ``pinned`` by a rule.
+        ``popular`` of late, ``boosted`` or ``pinned`` by a rule; ``newcomer``, which a place is kept for.
     item, event : str
         Of the history.
     share : float
@@ -33,7 +33,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Its name.
     """
 
-    kind: Literal["because", "content", "popular", "pinned", "boosted"]
+    kind: Literal["because", "content", "popular", "pinned", "boosted", "newcomer"]
     item: str = ""
     event: str = ""
     share: float = 0.0
@@ -192,8 +192,8 @@ class DeltaAnnounced(
     offsets : dict of str to int
         Partition to the next offset of interactions that the delta knows of.
     catalogue : dict of str to (Item or None)
-        Facts of items that changed, as lists need them (`recstream.core.model.details_of`); None: withdrawn, never listed
-        until it comes back.
+        Facts of items that changed, as lists need them (`recstream.core.details.details_of`); None:
+        withdrawn, never listed until it comes back.
     near, nearness : bytes
         int32 and float32 ``(len(items), WIDTH)``: the items' content neighbours, as rows of the
         generation once this delta is applied, -1 for none; empty when no item's content changed.

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recstream.core.details import details_of
 from recstream.core.gate import HeldOut, hold_out
 from recstream.core.history import row
 from recstream.core.matrix import grown, stack
-from recstream.core.model import Generation, details_of
+from recstream.core.model import Generation
 from recstream.core.recency import Popularity, popularity_of
 from recstream.core.records import Item
 from recstream.errors import ModelMismatch

@@ -7,7 +7,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from recstream.core.model import Generation, digest
+from recstream.core.artifact import digest
+from recstream.core.model import Generation
 from recstream.core.records import GenerationAnnounced
 from recstream.errors import ArtifactCorrupt, InvalidSetting, NotFound, StartupError
 from recstream.model_store import (

@@ -11,7 +11,8 @@ from stream_world import NOW_MS, event, single
 from test_training import Place, likes, work
 
 from recstream.catalogue.view import delete_record, upsert_record
-from recstream.core.model import Generation, details_of
+from recstream.core.details import details_of
+from recstream.core.model import Generation
 from recstream.core.records import (
     DeltaAnnounced,
     Item,

@@ -17,7 +17,7 @@ from test_gate_and_rollback import ask, tastes, told
 from test_training import NOW_MS, SETTINGS, Place, follow, likes, snapshot_of, work
 
 from recstream.catalogue.view import delete_record
-from recstream.core.model import digest
+from recstream.core.artifact import digest
 from recstream.core.records import DeltaAnnounced, TrainingRequested
 from recstream.errors import TrainingFailed
 from recstream.stream import background

@@ -11,9 +11,10 @@ import pytest
 from scipy import sparse
 from stream_world import CHANGELOG, GROUP, NOW_MS, PARTITIONS, event, single
 
+from recstream.core.artifact import digest
 from recstream.core.history import row
 from recstream.core.matrix import stack
-from recstream.core.model import Generation, digest
+from recstream.core.model import Generation
 from recstream.core.records import (
     DeltaAnnounced,
     GenerationAnnounced,
