@@ -11,7 +11,7 @@ from faust.types import TP, ConsumerMessage
 from recstream.errors import LogFenced, LogUnavailable, NotFound
 from recstream.log.batches import MAX_BATCH_RECORDS, BatchDelivery
 from recstream.log.embedded import EmbeddedLog, Head
-from recstream.log.embedded.wakeup import Wakeup
+from recstream.log.embedded.wakeup import GROUPS, Wakeup
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.rebalance import Rebalancer
@@ -45,8 +45,9 @@ class Driver(base.Consumer):
         return self.transport.log
 
     async def on_start(self) -> None:
-        """Listen for the appends of all processes."""
+        """Listen for what all processes write."""
         self._wakeup = self.event_log.wakeup()
+        self._wakeup.listen({GROUPS})
         for descriptor in self._wakeup.descriptors:
             self.loop.add_reader(descriptor, self._on_ring)
         await super().on_start()
@@ -107,6 +108,8 @@ class Driver(base.Consumer):
         timeout: float,  # noqa: ASYNC109 - the driver interface's own
     ) -> dict[TP, list[Record]]:
         tps = self._assignment if active_partitions is None else active_partitions
+        if self._wakeup is not None:
+            self._wakeup.listen({GROUPS, *(tp.topic for tp in tps)})
         found = self._read(tps)
         if not found:
             with contextlib.suppress(asyncio.TimeoutError):

@@ -153,24 +153,6 @@ def test_a_tail_in_another_process_is_woken_within_milliseconds(
     assert sorted(latencies)[10] < 0.25  # the fallback would be 0.5; typical is 0.0005
 
 
-def test_a_tail_works_without_inotify(
-    log: EmbeddedLog, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recstream.log.embedded.wakeup._inotify", lambda _: None)
-    other = EmbeddedLog(path, sync="normal")
-    tail = other.tail({TopicPartition(TOPIC, 0): 0})
-    found: list[bytes | None] = []
-    thread = threading.Thread(target=lambda: found.extend(r.value for r in tail.poll(DEADLINE_S)))
-    thread.start()
-
-    log.append([NewRecord(TOPIC, None, b"v", 0)])
-    thread.join()
-
-    assert found == [b"v"]
-    tail.close()
-    other.close()
-
-
 def test_a_batch_of_any_size_is_one_append(log: EmbeddedLog) -> None:
     big = b"x" * (MAX_BYTES // 3)
     records = [NewRecord(TOPIC, None, big, 0) for _ in range(7)]

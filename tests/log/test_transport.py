@@ -29,6 +29,7 @@ from faust_apps import (
 from recstream.errors import LogFenced, PartitionCountMismatch
 from recstream.log.embedded import EmbeddedLog, maintain, open_embedded
 from recstream.log.embedded.groups import Membership
+from recstream.log.embedded.wakeup import GROUPS
 from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.rebalance import LOOK_S
 from recstream.log.topics import TopicSpec
@@ -124,6 +125,26 @@ async def test_what_an_agent_sends_is_in_the_log_with_its_headers(
     record = log.read("out", partition, 1)[0]
     assert (record.key, record.value) == (b"k", b"v")
     assert (record.timestamp_ms, record.headers) == (12_500, (("seen", b"yes"),))
+
+
+async def test_a_worker_sleeps_through_appends_to_what_it_does_not_read(
+    log: EmbeddedLog, url: str, tmp_path: Path
+) -> None:
+    app = new_app(url, tmp_path)
+    counts = attach_ordinary(app)
+    put(log, 10)
+
+    async with running(app):
+        await until(lambda: sum(counts.values()) == 10)
+        ear = cast(Any, app.consumer)._wakeup
+        await until(lambda: ear._watched.keys() == {GROUPS, "events"})
+
+        ear.clear()
+        log.append([NewRecord("out", None, b"x"), NewRecord(CHANGELOG, b'"k"', b"1")])
+        assert not ear.wait(0)
+        put(log, 1)
+        assert ear.wait(0)
+        await until(lambda: sum(counts.values()) == 11)
 
 
 async def test_a_table_comes_back_from_its_changelog(

@@ -94,7 +94,7 @@ class Membership:
                 (self.group, self.member_id, last + 1, _now_ms(), process_identity(), metadata),
             )
             self._unsettle(connection)
-        self.log.ring()
+        self.log.ring_groups()
 
     def heartbeat(self) -> None:
         """Say that this member lives."""
@@ -112,7 +112,7 @@ class Membership:
         with self.log.write_mutex, self.log.storage.write() as connection:
             dead = self._dead(connection)
             self._remove(connection, dead)
-        self.log.ring()
+        self.log.ring_groups()
         return dead
 
     def look(self) -> GroupState | None:
@@ -140,7 +140,7 @@ class Membership:
                 "UPDATE members SET generation=?, metadata=?, seen_ms=? WHERE grp=? AND id=?",
                 (generation, metadata, _now_ms(), self.group, self.member_id),
             )
-        self.log.ring()
+        self.log.ring_groups()
 
     def settle(self, generation: int, settlements: Mapping[str, Settlement]) -> None:
         """Give every member its assignment.
@@ -176,13 +176,13 @@ class Membership:
                     [(self.group, *tp, member_id) for tp in settlement.owned],
                 )
             connection.execute("UPDATE groups SET is_settled=1 WHERE name=?", (self.group,))
-        self.log.ring()
+        self.log.ring_groups()
 
     def leave(self) -> None:
         """Leave at once, so that the others need not wait for a timeout."""
         with self.log.write_mutex, self.log.storage.write() as connection:
             self._remove(connection, [self.member_id])
-        self.log.ring()
+        self.log.ring_groups()
 
     def _dead(self, connection: Connection) -> list[str]:
         now = _now_ms()

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -24,9 +24,9 @@ from recstream.errors import (
 )
 from recstream.log.embedded.appends import Request, admit, split, write_offsets, write_records
 from recstream.log.embedded.segments import unpack
-from recstream.log.embedded.storage import Head, Storage, Sync, touch, wake_path
+from recstream.log.embedded.storage import Head, Storage, Sync
 from recstream.log.embedded.tail import EmbeddedTail
-from recstream.log.embedded.wakeup import Wakeup
+from recstream.log.embedded.wakeup import GROUPS, Bells, Wakeup
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 
@@ -74,10 +74,7 @@ class EmbeddedLog:
         self.path = Path(path).absolute()
         self.storage = Storage(self.path, sync=sync, busy_timeout_s=busy_timeout_s)
         self.clock_ms = clock_ms
-        self._wake_path = wake_path(self.path)
-        self._wake_descriptor = os.open(
-            self._wake_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
-        )
+        self._bells = Bells(self.path)
         self._partitions: dict[str, int] = {}
         self._pending: deque[Request] = deque()
         self.write_mutex = threading.Lock()
@@ -115,7 +112,7 @@ class EmbeddedLog:
                     "INSERT INTO heads(topic, partition, low, next, cleaned) VALUES (?, ?, 0, 0, 0)",
                     [(spec.name, partition) for partition in range(spec.partitions)],
                 )
-        self.ring()
+        self.ring_groups()
 
     def _check_count(self, spec: TopicSpec, partitions: int) -> None:
         if spec.partitions < 1:
@@ -229,12 +226,15 @@ class EmbeddedLog:
         requests: list[Request] = []
         while self._pending:
             requests.append(self._pending.popleft())
+        topics: set[str] = set()
         try:
+            self._bells.prepare({tp.topic for request in requests for tp in request.batches})
             with self.storage.write() as connection:
                 accepted = [r for r in requests if admit(connection, r)]
                 write_records(connection, accepted, self.head, self.clock_ms())
                 for request in accepted:
                     write_offsets(connection, request)
+            topics = {tp.topic for request in accepted for tp in request.batches}
         except BaseException as error:
             for request in requests:
                 request.error = request.error or (
@@ -247,11 +247,13 @@ class EmbeddedLog:
         finally:
             for request in requests:
                 request.is_done = True
-        self.ring()
+        self._bells.ring(topics)
 
-    def ring(self) -> None:
-        """Wake every reader of every process."""
-        touch(self._wake_descriptor)
+    def ring_groups(self) -> None:
+        """Wake every member of a group, in every process."""
+        with self.write_mutex:
+            if not self._closed:
+                self._bells.ring([GROUPS])
 
     # Reading
 
@@ -362,8 +364,8 @@ class EmbeddedLog:
         return EmbeddedTail(self, positions)
 
     def wakeup(self) -> Wakeup:
-        """Return a bell that rings at each append of any process."""
-        return Wakeup(self._wake_path, self.version)
+        """Return an ear for the appends of all processes; it listens to nothing yet."""
+        return Wakeup(self.path, self._appended)
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the next offsets a consumer group will read."""
@@ -375,11 +377,14 @@ class EmbeddedLog:
                 )
             }
 
-    def version(self) -> int:
-        """Return a number that changes with every commit of any process."""
+    def _appended(self, topics: Collection[str]) -> int:
+        """Return a number that changes with every append to these topics."""
         with self.storage.read() as connection:
-            total: int = connection.execute("SELECT sum(next) FROM heads").fetchone()[0] or 0
-            return total
+            return sum(
+                next_
+                for topic in topics
+                for (next_,) in connection.execute("SELECT next FROM heads WHERE topic=?", (topic,))
+            )
 
     def close(self) -> None:
         """Release files and connections."""
@@ -387,4 +392,4 @@ class EmbeddedLog:
             if not self._closed:
                 self._closed = True
                 self.storage.close()
-                os.close(self._wake_descriptor)
+                self._bells.close()

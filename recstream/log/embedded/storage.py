@@ -7,7 +7,6 @@ next offset of every partition.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections import deque
@@ -265,13 +264,3 @@ def _patiently(attempt: Callable[[], T], timeout_s: float) -> T:
             if not locked or time.monotonic() > deadline:
                 raise
         time.sleep(_RETRY_S)
-
-
-def wake_path(path: Path) -> Path:
-    """Return the file beside the log that writers touch to wake readers of other processes."""
-    return path.with_name(path.name + "-wake")
-
-
-def touch(descriptor: int) -> None:
-    """Tell whoever watches the wake file that something was committed."""
-    os.pwrite(descriptor, b"\n", 0)

@@ -33,6 +33,7 @@ class EmbeddedTail:
         self._turn = 0
         self._woken = threading.Event()
         self.wakeup = log.wakeup()
+        self._listen()
 
     def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
         """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came."""
@@ -79,6 +80,10 @@ class EmbeddedTail:
         if not 0 <= tp.partition < self._log.partitions(tp.topic):
             raise NotFound(f"{tp.topic}[{tp.partition}] is not in the log {self._log.path}")
         self._positions[tp] = offset
+        self._listen()
+
+    def _listen(self) -> None:
+        self.wakeup.listen({tp.topic for tp in self._positions})
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the next offset to be returned, by partition."""

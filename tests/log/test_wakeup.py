@@ -1,0 +1,150 @@
+"""Who wakes at an append, and who sleeps on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recstream.log.embedded import EmbeddedLog
+from recstream.log.embedded.groups import Membership
+from recstream.log.embedded.wakeup import GROUPS, bell_path
+from recstream.log.port import NewRecord, TopicPartition
+from recstream.log.topics import TopicSpec
+
+DEADLINE_S = 60.0
+LONG_A, LONG_B = "a" + "x" * 240, "b" + "x" * 240
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture
+def reader(path: Path) -> Iterator[EmbeddedLog]:
+    log = EmbeddedLog(path, sync="normal")
+    log.create_topics([TopicSpec(name, 2) for name in ("a", "b", "a/../ä", LONG_A, LONG_B)])
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def writer(reader: EmbeddedLog, path: Path) -> Iterator[EmbeddedLog]:
+    """The same log, opened again: what another process would hold."""
+    del reader
+    log = EmbeddedLog(path, sync="normal")
+    yield log
+    log.close()
+
+
+def put(log: EmbeddedLog, *topics: str) -> None:
+    log.append([NewRecord(topic, None, b"v", 0) for topic in topics])
+
+
+def test_an_append_wakes_who_reads_its_topic_and_nobody_else(
+    reader: EmbeddedLog, writer: EmbeddedLog
+) -> None:
+    ear = reader.wakeup()
+    ear.listen({"a", "a/../ä"})
+    ear.clear()
+
+    put(writer, "b")
+    writer.append([], group="g", offsets={TopicPartition("a", 0): 1})
+    Membership(writer, "g", "m").join(b"")
+    assert not ear.wait(0)
+
+    for topics in (("a",), ("a/../ä",), ("b", "a")):
+        put(writer, *topics)
+        assert ear.wait(0)
+        ear.clear()
+        assert not ear.wait(0)
+    ear.close()
+
+
+def test_a_change_of_a_group_wakes_who_listens_to_groups(
+    reader: EmbeddedLog, writer: EmbeddedLog
+) -> None:
+    ear = reader.wakeup()
+    ear.listen({GROUPS})
+    ear.clear()
+
+    put(writer, "a")
+    assert not ear.wait(0)
+
+    Membership(writer, "g", "m").join(b"")
+    assert ear.wait(0)
+    ear.close()
+
+
+def test_what_is_not_listened_to_any_more_wakes_nobody(
+    reader: EmbeddedLog, writer: EmbeddedLog
+) -> None:
+    ear = reader.wakeup()
+    ear.listen({"a", LONG_A, LONG_B})
+    ear.listen({"b", LONG_B})
+    ear.clear()
+
+    put(writer, "a")
+    assert not ear.wait(0)
+    for topic in ("b", LONG_B):
+        put(writer, topic)
+        assert ear.wait(0)
+        ear.clear()
+    ear.close()
+
+
+def test_a_tail_hears_the_topics_it_was_sent_to_later(
+    reader: EmbeddedLog, writer: EmbeddedLog
+) -> None:
+    tail = reader.tail({TopicPartition("a", 0): 0})
+    tail.seek(TopicPartition("b", 0), 0)
+    tail.wakeup.clear()
+
+    put(writer, "b")
+
+    assert tail.wakeup.wait(0)
+    assert [record.topic for record in tail.poll(DEADLINE_S)] == ["b"]
+    tail.close()
+
+
+def test_bells_that_were_deleted_come_back(reader: EmbeddedLog, path: Path) -> None:
+    put(reader, "a")
+    reader.close()
+    for topic in (GROUPS, "a"):
+        bell_path(path, topic).unlink()
+
+    again = EmbeddedLog(path, sync="normal")
+    tail = again.tail({TopicPartition("a", 0): 1})
+    tail.wakeup.clear()
+    put(again, "a")
+
+    assert tail.wakeup.wait(0)
+    assert [record.offset for record in tail.poll(DEADLINE_S)] == [1]
+    tail.close()
+    again.close()
+
+
+@pytest.mark.parametrize("missing", ["_inotify", "inotify_add_watch"])
+def test_a_tail_works_without_inotify(
+    reader: EmbeddedLog, writer: EmbeddedLog, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing == "_inotify":
+        monkeypatch.setattr("recstream.log.embedded.wakeup._inotify", lambda: None)
+    else:
+        monkeypatch.setattr("recstream.log.embedded.wakeup._IN_MODIFY", 0)  # the kernel refuses it
+    tail = reader.tail({TopicPartition("a", 0): 0})
+    tail.wakeup.clear()
+    put(writer, "b")
+    assert not tail.wakeup.wait(0)
+    found: list[bytes | None] = []
+    thread = threading.Thread(target=lambda: found.extend(r.value for r in tail.poll(DEADLINE_S)))
+    thread.start()
+
+    put(writer, "a")
+    thread.join()
+
+    assert found == [b"v"]
+    tail.close()
