@@ -94,9 +94,11 @@ class Serving:
         self._partitions = partitions
         self._steering = steering
         self._generation: Generation | None = None
-        self._similar: dict[tuple[str, int], tuple[Neighbour, ...]] = {}
+        self._similar: dict[tuple[int, int, str, int], tuple[Neighbour, ...]] = {}
         self._similar_of = (-1, -1)
         self._mutex = threading.Lock()
+        # Held by what reads a generation for long, and by what moves it; taken before the mutex.
+        self._still = threading.Lock()
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._adopt_all, name="adopt", daemon=True)
         self.on_change: Callable[[], None] = lambda: None
@@ -160,7 +162,7 @@ class Serving:
         return True
 
     def _move(self, delta: DeltaAnnounced) -> None:
-        with self._mutex:
+        with self._still, self._mutex:
             generation = self._generation
             if generation is None or delta.generation != generation.number:
                 return
@@ -339,18 +341,23 @@ class Serving:
         """Return the items most like one; None if the generation lacks it, or there is none.
 
         Remembered until the catalogue in the generation changes: finding them looks at every item,
-        and what people do between trainings moves them little.
+        and what people do between trainings moves them little. Lists are made meanwhile; only
+        deltas and other searches wait.
         """
-        with self._mutex:
-            generation = self._generation
-            if generation is None or item not in generation.rows:
+        generation = self._generation
+        if generation is None:
+            return None
+        found = self._similar.get(_key(generation, item, n))
+        if found is not None:
+            return found
+        with self._still:
+            if item not in generation.rows:
                 return None
-            state = (generation.number, generation.catalogue_offset)
-            if state != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
-                self._similar.clear()
-                self._similar_of = state
-            key = (item, n)
+            key = _key(generation, item, n)
             if key not in self._similar:
+                if key[:2] != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
+                    self._similar.clear()
+                    self._similar_of = key[:2]
                 self._similar[key] = similar(generation, item, n)
             return self._similar[key]
 
@@ -377,3 +384,7 @@ class Serving:
 
 def _cut(body: Recommendations, n: int) -> Recommendations:
     return body if n >= len(body.items) else replace(body, items=body.items[:n])
+
+
+def _key(generation: Generation, item: str, n: int) -> tuple[int, int, str, int]:
+    return generation.number, generation.catalogue_offset, item, n

@@ -75,7 +75,8 @@ def similar(generation: Generation, item: str, n: int) -> tuple[Neighbour, ...]:
     score[at] = 0.0
     if generation.listable is not None:
         score[~generation.listable] = 0.0
-    candidates = np.flatnonzero(score >= MIN_SCORE)
+    least = MIN_SCORE if n >= len(score) else max(MIN_SCORE, float(np.partition(score, -n)[-n]))
+    candidates = np.flatnonzero(score >= least)
     order = np.argsort(-score[candidates], kind="stable")[:n]
     facts = generation.details
     found = []

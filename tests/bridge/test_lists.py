@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import numpy as np
 import pytest
-from bridge_world import a_list, checker_board, event, eventually, running
+from bridge_world import DEADLINE_S, a_list, checker_board, event, eventually, running
 
 from recstream.core.records import DeltaAnnounced
+from recstream.core.similar import similar
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
 
@@ -26,6 +30,21 @@ def trained(tmp_path_factory):
 def items_of(answer):
     assert answer.status == 200, answer.body
     return [one["item"] for one in answer.json["items"]]
+
+
+def withdrawal(item):
+    """Return the first delta of the checker board's generation: the catalogue lost an item."""
+    return DeltaAnnounced(
+        generation=1,
+        delta=1,
+        offsets={},
+        items=(item,),
+        factors=checker_board(1).model.item_factors[int(item[1:])].tobytes(),
+        bias=np.float32(0.0).tobytes(),
+        counts=np.int32(1).tobytes(),
+        created_ts=0,
+        catalogue={item: None},
+    )
 
 
 def test_the_published_list_is_what_rest_returns(trained):
@@ -148,6 +167,49 @@ def test_similar_items_are_those_that_go_together(trained):
     assert answer.json["items"][0]["details"]["title"].startswith("The i")
 
 
+def test_lists_are_made_while_neighbours_are_searched(trained, monkeypatch):
+    is_searching, may_end = threading.Event(), threading.Event()
+
+    def slowly(*args):
+        is_searching.set()
+        assert may_end.wait(DEADLINE_S)
+        return similar(*args)
+
+    monkeypatch.setattr("recstream.bridge.serving.similar", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        search = pool.submit(trained.get, "/v1/items/i0/similar?n=3")
+        try:
+            assert is_searching.wait(DEADLINE_S)
+            made = trained.post("/v1/recommendations", {"items": ["i1", "i3"], "n": 3})
+            assert items_of(made) == ["i5", "i7", "i9"]
+            assert not search.done()
+        finally:
+            may_end.set()
+
+    assert len(items_of(search.result())) == 3
+
+
+def test_a_generation_stands_still_while_neighbours_are_searched(tmp_path, monkeypatch):
+    seen = []
+
+    def twice(generation, *args):
+        before = similar(generation, *args)
+        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(withdrawal("i2")), 0)])
+        world.wait_for_views()
+        seen.append((before, similar(generation, *args)))
+        return before
+
+    monkeypatch.setattr("recstream.bridge.serving.similar", twice)
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+
+        assert "i2" in items_of(world.get("/v1/items/i0/similar?n=10"))
+
+        ((before, after),) = seen
+        assert before == after
+        eventually(lambda: world.bridge.deps.serving.current == (1, 1), "the delta")
+
+
 @pytest.mark.parametrize("query", ["n=0", "n=501", "n=x", "known=maybe", "shade=dark"])
 def test_a_parameter_that_makes_no_sense_is_400_and_named(trained, query):
     answer = trained.get(f"/v1/users/u/recommendations?{query}")
@@ -222,18 +284,7 @@ def test_an_item_that_the_catalogue_withdrew_leaves_lists_that_are_published_alr
         world.publish("gone", "i1", "i2", "i3")
         world.wait_for_views()
         assert items_of(world.get("/v1/users/gone/recommendations?n=3")) == ["i1", "i2", "i3"]
-        delta = DeltaAnnounced(
-            generation=1,
-            delta=1,
-            offsets={},
-            items=("i2",),
-            factors=checker_board(1).model.item_factors[2].tobytes(),
-            bias=np.float32(0.0).tobytes(),
-            counts=np.int32(1).tobytes(),
-            created_ts=0,
-            catalogue={"i2": None},
-        )
-        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(delta), 0)])
+        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(withdrawal("i2")), 0)])
         eventually(lambda: world.bridge.deps.serving.current == (1, 1), "the delta")
 
         assert items_of(world.get("/v1/users/gone/recommendations?n=2")) == ["i1", "i3"]

@@ -103,3 +103,14 @@ def test_equal_neighbours_come_in_the_order_of_their_rows_and_no_more_than_asked
     found = similar(generation(content=content(4, i3={0: 0.5, 2: 0.5, 1: 0.5})), "i3", 2)
 
     assert [one.item for one in found] == ["i0", "i1"]
+
+
+@pytest.mark.parametrize("n", [1, 3, 39, 40, 100])
+def test_the_nearest_are_those_that_a_whole_sort_puts_first(n):
+    weights = np.random.default_rng(n).integers(1, 5, 32) / 8  # many are equal
+    near = generation(40, content=content(40, i0=dict(enumerate(weights.tolist(), start=1))))
+
+    found = [(one.item, one.score) for one in similar(near, "i0", n)]
+
+    whole = sorted(enumerate(weights.tolist(), start=1), key=lambda each: (-each[1], each[0]))
+    assert found == [(f"i{row}", weight) for row, weight in whole[:n]]
