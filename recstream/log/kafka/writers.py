@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -30,10 +30,7 @@ from recstream.log.kafka.client import (
     is_cut_off,
     producer_options,
 )
-from recstream.log.port import NewRecord, Position, TopicPartition
-
-if TYPE_CHECKING:
-    from recstream.log.kafka.log import KafkaLog
+from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -49,19 +46,31 @@ _FENCED = {
 }
 
 
+class WrittenLog(Protocol):
+    """What writers ask of the log that they append to."""
+
+    def place(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
+        """Return where records go, once they are known to be ones that Kafka takes."""
+
+    def read(
+        self, topic: str, partition: int, offset: int, max_records: int = 1000
+    ) -> list[Record]:
+        """Return up to ``max_records`` records from ``offset`` on, without waiting for more."""
+
+
 class PartitionWriters:
     """Appends for the partitions of a consumer group that this worker owns.
 
     Parameters
     ----------
-    event_log : KafkaLog
+    event_log : WrittenLog
     shared : dict
         `recstream.log.kafka.client.common`.
     group : str
         The consumer group whose members own partitions.
     """
 
-    def __init__(self, event_log: KafkaLog, shared: dict[str, Any], group: str) -> None:
+    def __init__(self, event_log: WrittenLog, shared: dict[str, Any], group: str) -> None:
         self._log = event_log
         self._shared = shared
         self._group = group
@@ -144,7 +153,7 @@ class _Writer:
 
     def __init__(
         self,
-        event_log: KafkaLog,
+        event_log: WrittenLog,
         shared: dict[str, Any],
         name: str,
         tp: TopicPartition,
