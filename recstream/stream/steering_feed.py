@@ -36,11 +36,15 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
         Partitions whose worker makes lists by it.
     """
 
-    offset: int = -1
-    id: str = ""
-    requested_ts: int = 0
-    steering: Steering = Steering()
-    adopted: int = 0
+    offset: int
+    id: str
+    requested_ts: int
+    steering: Steering
+    adopted: int
+
+
+NEVER_SET = InForce(offset=-1, id="", requested_ts=0, steering=Steering(), adopted=0)
+"""What holds where nobody ever set a document."""
 
 
 class SteeringFeed:
@@ -86,7 +90,7 @@ class SteeringFeed:
                     steering=record.steering,
                     adopted=self._timeline.n_adopted(offset),
                 )
-            return InForce()
+            return NEVER_SET
 
     def steering(self) -> Steering | None:
         """Return the newest document, None for none or an empty one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from flask import request
+from msgspec.structs import asdict, replace
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
@@ -16,36 +17,25 @@ from recstream.core.steering_words import in_words
 from recstream.errors import InvalidSteering
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL
+from recstream.stream.steering_feed import NEVER_SET, InForce
 
 _PROBLEMS = {503: "The log can't be reached"}
 
 
-class SteeringState(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest document, and how far it holds.
+class SteeringState(InForce, frozen=True, kw_only=True):
+    """A steering document, what it says, and how far it holds.
 
     Attributes
     ----------
-    offset : int
-        On the control topic; -1 if nobody ever set one.
-    id : str
-    requested_ts : int
-        Milliseconds since 1970.
-    steering : Steering
-        Empty for none.
     words : tuple of str
         What it says, a sentence a rule.
-    adopted, partitions : int
-        Partitions whose worker makes lists by it, and how many there are.
+    partitions : int
+        How many there are to adopt it.
     warnings : tuple of str
         What it does on the generation served that is hardly meant.
     """
 
-    offset: int
-    id: str
-    requested_ts: int
-    steering: Steering
     words: tuple[str, ...]
-    adopted: int
     partitions: int
     warnings: tuple[str, ...]
 
@@ -111,17 +101,7 @@ class SteeringRoutes:
 
     def show(self) -> SteeringState:
         """Return the newest document."""
-        found = self._deps.steering.newest(at_once=True)
-        return SteeringState(
-            offset=found.offset,
-            id=found.id,
-            requested_ts=found.requested_ts,
-            steering=found.steering,
-            words=in_words(found.steering),
-            adopted=found.adopted,
-            partitions=self._deps.settings.partitions,
-            warnings=self._deps.serving.warnings_of(found.steering),
-        )
+        return self._state(self._deps.steering.newest(at_once=True))
 
     def put(self) -> SteeringState:
         """Put a document into the log."""
@@ -133,16 +113,14 @@ class SteeringRoutes:
 
     def check(self) -> SteeringState:
         """Return what would be said of a document."""
-        steering = self._read()
+        return self._state(replace(NEVER_SET, steering=self._read()))
+
+    def _state(self, found: InForce) -> SteeringState:
         return SteeringState(
-            offset=-1,
-            id="",
-            requested_ts=0,
-            steering=steering,
-            words=in_words(steering),
-            adopted=0,
+            **asdict(found),
+            words=in_words(found.steering),
             partitions=self._deps.settings.partitions,
-            warnings=self._deps.serving.warnings_of(steering),
+            warnings=self._deps.serving.warnings_of(found.steering),
         )
 
     def _set(self, steering: Steering) -> SteeringState:
