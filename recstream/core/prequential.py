@@ -21,10 +21,9 @@ popularity and what is seen are exact at every event.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,28 +34,12 @@ from recstream.core.als import ALS, ALSModel
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s
 from recstream.core.neighbours import Neighbours, behaviour_of
 from recstream.core.placing import replay_events
-from recstream.core.recency import HALF_LIVES
+from recstream.core.recipe import Recipe
 from recstream.core.returns import RETURN_BINS
-from recstream.core.scale import Proportions
 from recstream.core.tally import Rows, Tally
 from recstream.errors import InvalidInput
 
-__all__ = [
-    "BEHAVIOUR_WEIGHTS",
-    "BETAS",
-    "Prequential",
-    "Recipe",
-    "Stream",
-    "evaluate",
-    "soft_hits",
-    "stream_of",
-    "typical_score",
-]
-
-BETAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 1e4)
-"""Worths of popularity to choose from, in units of `typical_score`: from none to nothing else."""
-BEHAVIOUR_WEIGHTS = (0.0, 2.0, 5.0, 10.0, 20.0)
-"""Worths of behaviour neighbours to choose from, in the same units."""
+__all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of", "typical_score"]
 
 
 @dataclass(frozen=True)
@@ -90,53 +73,6 @@ def _numbered(labels: NDArray[np.generic]) -> Int32s:
     number = np.empty(len(first), np.int32)
     number[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
     return number[which]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All choices behind a score.
-
-    Attributes
-    ----------
-    n_factors, iterations : int
-    proportions : Proportions
-        The objective; its numbers follow the size of the data at each training.
-    history_half_life : float
-        In events of the same user; infinity keeps every entry at its full weight.
-    half_lives : tuple of float
-        Memories of popularity, in events.
-    betas : tuple of float
-        Worths of popularity to choose from.
-    repeat : bool
-        Whether seen items may be recommended again.
-    behaviour_weights : tuple of float
-        Worths w of behaviour neighbours to choose from.
-    own_gains : tuple of float
-        Worths g of ``x·y`` for seen items to choose from, where they may be recommended.
-    update_every : int
-        Events between two deltas.
-    grow : float
-        Train again when the events have grown by this part.
-    seed : int
-    """
-
-    n_factors: int = 64
-    iterations: int = 12
-    proportions: Proportions = field(default_factory=Proportions)
-    history_half_life: float = 10.0
-    half_lives: tuple[float, ...] = HALF_LIVES
-    betas: tuple[float, ...] = BETAS
-    behaviour_weights: tuple[float, ...] = BEHAVIOUR_WEIGHTS
-    repeat: bool = False
-    own_gains: tuple[float, ...] = (0.0, 1.0)
-    update_every: int = 32
-    grow: float = 0.1
-    seed: int = 0
-
-    def options(self) -> list[tuple[float, float, float]]:
-        """Return the triples of β, g and w to choose from."""
-        gains = self.own_gains if self.repeat else (1.0,)
-        return list(itertools.product(self.betas, gains, self.behaviour_weights))
 
 
 @dataclass(frozen=True)
@@ -342,7 +278,7 @@ class _Run:
             )
 
     def step(self, part: slice) -> Int32s:
-        """Recommend, check and learn for a batch of events; return the places for every β."""
+        """Recommend, check and learn for a batch of events; return the places for every option."""
         model = self.model
         if model is None:
             msg = "a replay must be trained before its first step"
@@ -380,8 +316,9 @@ class _Run:
 def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
     """Return the mean of ``x·y`` over what users have: the size that scores of this model have.
 
-    β of `Recipe.betas` and `recstream.core.tuning.TuningResult` times this is the ``beta`` that
-    `recstream.core.recency.Popularity.bias` takes. At most 100,000 entries are looked at.
+    β of `Recipe` and `recstream.core.tuning.TuningResult` times this is the ``beta`` that
+    `recstream.core.recency.Popularity.bias` takes. Of many entries evenly spaced ones
+    are looked at, fewer than 200,000.
     """
     if model.user_factors is None:
         msg = "typical_score needs a model with user_factors; this one has none"

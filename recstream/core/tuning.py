@@ -24,8 +24,9 @@ from recstream.core.als import ALS
 from recstream.core.foldin import as_rows
 from recstream.core.halving import Choice, Progress, Rung, Trial, as_pair, climb
 from recstream.core.metrics import quality
-from recstream.core.prequential import Recipe, Stream, evaluate, soft_hits
+from recstream.core.prequential import Stream, evaluate, soft_hits
 from recstream.core.ranking import ItemIndex, top_n
+from recstream.core.recipe import Recipe
 from recstream.core.scale import Proportions
 from recstream.errors import InvalidInput
 

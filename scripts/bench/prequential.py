@@ -23,7 +23,8 @@ import numba
 import numpy as np
 from datasets import STREAMS
 
-from recstream.core.prequential import Prequential, Recipe, Stream, evaluate, soft_hits, stream_of
+from recstream.core.prequential import Prequential, Stream, evaluate, soft_hits, stream_of
+from recstream.core.recipe import Recipe
 from recstream.core.tuning import Progress, tune_stream
 
 WARM_UP = 0.2

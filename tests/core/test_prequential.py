@@ -13,13 +13,13 @@ from recstream.core.als import ALS
 from recstream.core.placing import place
 from recstream.core.prequential import (
     Prequential,
-    Recipe,
     evaluate,
     soft_hits,
     stream_of,
     typical_score,
 )
 from recstream.core.recency import Popularity
+from recstream.core.recipe import Recipe
 from recstream.core.returns import Returns
 from recstream.errors import InvalidInput
 

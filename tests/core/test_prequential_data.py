@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recstream.core.prequential import Recipe, evaluate, stream_of
+from recstream.core.prequential import evaluate, stream_of
+from recstream.core.recipe import Recipe
 
 DATA = Path(os.environ.get("RECSTREAM_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 

@@ -10,7 +10,8 @@ import pytest
 from scipy import sparse
 
 from recstream.core.als import ALS
-from recstream.core.prequential import Recipe, stream_of
+from recstream.core.prequential import stream_of
+from recstream.core.recipe import Recipe
 from recstream.core.scale import Proportions
 from recstream.core.tuning import Progress, TuningResult, hold_out, tune, tune_stream
 from recstream.errors import InvalidInput
