@@ -21,6 +21,7 @@ const OTHER_REASONS = {
   popular: "many others like it at the moment",
   pinned: "the shop pinned it",
   boosted: "the shop gives it a push",
+  newcomer: "nobody has touched it yet: a place is kept for newcomers",
 };
 
 /**
@@ -169,7 +170,7 @@ export class ProductDialog {
    */
   #updateWhy(state, opened) {
     const reasons = (opened.reasons ?? []).filter(
-      ({ kind, share }) => (share ?? 0) > 0 || kind === "pinned",
+      ({ kind, share }) => (share ?? 0) > 0 || kind === "pinned" || kind === "newcomer",
     );
     find(this.dialog, "why").hidden = reasons.length === 0;
     const shown = reasons.slice(0, REASONS_SHOWN);

@@ -14,7 +14,7 @@
  * @typedef {{factors?: number, popularity?: number, content?: number, behaviour?: number}} Blend
  * @typedef {{name: string, share: number, blend?: Blend, [more: string]: any}} Arm
  * @typedef {{rules?: Rule[], blend?: Blend, diversity?: {strength: number, by?: string[]},
- *   rotation?: {after?: number}, min_relevance?: number, arms?: Arm[], salt?: string}} Document
+ *   rotation?: {after?: number}, min_relevance?: number, newcomers?: number, arms?: Arm[], salt?: string}} Document
  * @typedef {{item: string, title: string, startedMs: number, tookMs: number | null,
  *   error: string}} Added
  * @typedef {{status: "unknown" | "loading" | "ready" | "saving" | "failed", document: Document,
@@ -126,6 +126,9 @@ export function sentences(document, items) {
   }
   if ((document.min_relevance ?? 0) > 0) {
     add("min_relevance", `Nothing below ${percent(document.min_relevance ?? 0)} of the best match`);
+  }
+  if (document.newcomers !== undefined) {
+    add("newcomers", `${percent(document.newcomers)} of the places for what nobody has touched yet`);
   }
   if (blend !== undefined) add("blend", `Blend: ${blendText(blend)}`);
   if (arms.length > 0) {

@@ -80,6 +80,8 @@ export function reasonText(why, items, category) {
       return "pinned by the shop";
     case "boosted":
       return "boosted by the shop";
+    case "newcomer":
+      return "new here";
     default:
       return reason.kind;
   }

@@ -105,5 +105,7 @@ def _verdict(told: Explanation) -> str:
         "rotated": f"{item} rests: it was shown to {user} often enough and ignored",
         "below-min-relevance": f"{item} is below the least relevance for {user}",
         "diversified": f"{item} made way for something different in the list of {user}",
+        "newcomer": f"{item} is number {told.rank} of the list of {user}, on a place for newcomers",
+        "made-way": f"{item} made way for what nobody has touched yet in the list of {user}",
     }
     return f"{said[told.verdict]}: {score}"

@@ -25,7 +25,8 @@ from recstream.core.kernels.vector import (
     store,
     zero,
 )
-from recstream.core.leaving import may_list
+from recstream.core.leaving import has, may_list
+from recstream.core.newcomers import make_way
 from recstream.core.ranking.score import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
 from recstream.core.rerank import blend
 
@@ -45,6 +46,7 @@ def make_lists(
     near_weights: Float32s,
     gain: float,
     worth: Float32s,
+    newest: float,
     more_rows: Int32s,
     more_weights: Float32s,
     more_gain: float,
@@ -66,16 +68,19 @@ def make_lists(
     aspects: Int32s,
     by_taste: bool,
     pool: Int64s,
+    newcomers: Int64s,
     rows: Int32s,
     scores: Float32s,
     pins: Bools,
+    places: Int32s,
     is_near: Bools,
 ) -> None:
     """Fill lists out of longer ones.
 
     What neighbours add comes first (`recstream.core.rerank.blend`, which says what the arrays before
     ``seen_indptr`` are). Then pinned items take their places; items below the least relevance go;
-    what is left is chosen by score and difference; resting items fill what stays empty.
+    what is left is chosen by score and difference; the last of it make way for newcomers; resting
+    items fill what stays empty.
 
     Parameters
     ----------
@@ -91,23 +96,28 @@ def make_lists(
         Near factors make items alike too.
     pool : (b, p) int64
         Keys of base lists, the worst first; changed.
+    newcomers : (b, f) int64
+        `NOBODY`; changed. Twice as many as there are places for newcomers.
     rows, scores : (b, n)
         Written: the lists, -1 with -inf where they end.
     pins, is_near : (b, k) and (b,)
         Written: which pins hold for each user, and to whose items neighbours add. False before.
+    places : (b, f / 2) int32
+        Written: newcomers that others made way for. -1 before, and where there are fewer.
     """
     to_pins = np.zeros((rows.shape[0], len(pin_rows)))
     to_resting = np.zeros(len(resting))
     if gain > 0.0 or more_gain > 0.0:
         blend(
-            near_indptr, columns, weights, near_rows, near_weights, gain, worth,
+            near_indptr, columns, weights, near_rows, near_weights, gain, worth, newest,
             more_rows, more_weights, more_gain, users, items, bias, norm, mask,
-            left_indptr, left, pin_rows, resting_indptr, resting, pool, to_pins, to_resting, is_near,
+            left_indptr, left, pin_rows, resting_indptr, resting, pool, newcomers,
+            to_pins, to_resting, is_near,
         )  # fmt: skip
     length = rows.shape[1]
     kept, kept_scores = np.empty(pool.shape[1], np.int32), np.empty(pool.shape[1], np.float32)
     filling = np.empty(length, np.int64)
-    pinned, places = np.empty(len(pin_rows), np.int32), np.empty(len(pin_rows), np.int32)
+    pinned, pinned_at = np.empty(len(pin_rows), np.int32), np.empty(len(pin_rows), np.int32)
     pinned_scores = np.empty(len(pin_rows), np.float32)
     for u in range(rows.shape[0]):
         if strength > 0.0 and by_taste and u + 1 < rows.shape[0]:
@@ -119,7 +129,7 @@ def make_lists(
             if n_pinned < length and may_list(row, mask, out):
                 pins[u, pin] = True
                 score = np.float64(exact_score(users[u], items[row], bias[row]))
-                pinned[n_pinned], places[n_pinned] = row, pin_places[pin]
+                pinned[n_pinned], pinned_at[n_pinned] = row, pin_places[pin]
                 pinned_scores[n_pinned] = np.float32(score + to_pins[u, pin])
                 n_pinned += 1
         _fall(pool[u])
@@ -129,23 +139,30 @@ def make_lists(
             if key == NOBODY:
                 break
             kept[n_kept], kept_scores[n_kept] = row_of(key), score_of(key)
-            n_kept += not _has(pinned, n_pinned, kept[n_kept])
+            n_kept += not has(pinned, n_pinned, kept[n_kept])
+        least = -np.inf
         if min_relevance > 0.0:
-            n_kept = _drop_poor(kept, kept_scores, n_kept, bias, min_relevance)
+            least = min_relevance * _best_personal(kept, kept_scores, n_kept, bias)
+            n_kept = _drop_poor(kept, kept_scores, n_kept, bias, least)
         n_chosen = min(length - n_pinned, n_kept)
         if strength > 0.0 and n_kept > 1:
             _diversify(kept, kept_scores, n_kept, n_chosen, strength, aspects, by_taste, items)
+        if places.shape[1] > 0:
+            n_chosen = make_way(
+                kept, kept_scores, n_chosen, length - n_pinned, pinned[:n_pinned], newcomers[u],
+                worth, newest, bias, least, places[u],
+            )  # fmt: skip
         fills = filling[: length - n_pinned - n_chosen]
         if len(fills):
             fills[:] = NOBODY
             for at in range(resting_indptr[u], resting_indptr[u + 1]):
                 row = resting[at]
-                if may_list(row, mask, out) and not _has(pinned, n_pinned, row):
+                if may_list(row, mask, out) and not has(pinned, n_pinned, row):
                     score = np.float64(exact_score(users[u], items[row], bias[row]))
                     keep(fills, key_of(np.float32(score + to_resting[at]), row))
             _fall(fills)
         _place(
-            kept[:n_chosen], kept_scores, fills, pinned[:n_pinned], pinned_scores, places,
+            kept[:n_chosen], kept_scores, fills, pinned[:n_pinned], pinned_scores, pinned_at,
             rows[u], scores[u],
         )  # fmt: skip
 
@@ -158,15 +175,6 @@ def _announce(pool: Int64s, items: Float32s) -> None:
             first = np.int64(row_of(pool[at])) * items.shape[1]
             for k in range(0, items.shape[1], LINE):
                 prefetch(items, first + k)
-
-
-@compiled
-def _has(rows: Int32s, n_rows: int, row: int) -> bool:
-    """Return whether a row is among the first ones of others."""
-    for at in range(n_rows):  # noqa: SIM110 - compiled
-        if rows[at] == row:
-            return True
-    return False
 
 
 @compiled
@@ -183,7 +191,7 @@ def _place(
     filling: Int64s,
     pinned: Int32s,
     pinned_scores: Float32s,
-    pin_places: Int32s,
+    pinned_at: Int32s,
     rows: Int32s,
     scores: Float32s,
 ) -> None:
@@ -193,7 +201,7 @@ def _place(
     for at in range(len(rows)):
         fills = n_filling > 0 and filling[n_filling - 1] != NOBODY
         is_over = from_kept == len(kept) and not fills
-        if pin < len(pinned) and (pin_places[pin] <= at or is_over):
+        if pin < len(pinned) and (pinned_at[pin] <= at or is_over):
             rows[at], scores[at] = pinned[pin], pinned_scores[pin]
             pin += 1
         elif from_kept < len(kept):
@@ -207,18 +215,20 @@ def _place(
 
 
 @compiled
-def _drop_poor(
-    rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s, min_relevance: float
-) -> int:
-    """Keep, in place, what has enough of the best personal score; return how many."""
+def _best_personal(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s) -> float:
+    """Return the best personal score; -inf where nothing is personal."""
     best = 0.0
     for at in range(n_rows):
         best = max(best, np.float64(scores[at]) - np.float64(bias[rows[at]]))
-    if best <= 0.0:
-        return n_rows
+    return best if best > 0.0 else -np.inf
+
+
+@compiled
+def _drop_poor(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s, least: float) -> int:
+    """Keep, in place, what has enough of a personal score; return how many."""
     n_kept = 0
     for at in range(n_rows):
-        if np.float64(scores[at]) - np.float64(bias[rows[at]]) >= min_relevance * best:
+        if np.float64(scores[at]) - np.float64(bias[rows[at]]) >= least:
             rows[n_kept], scores[n_kept] = rows[at], scores[at]
             n_kept += 1
     return n_kept

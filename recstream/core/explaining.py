@@ -22,6 +22,7 @@ from recstream.errors import NotFound
 
 Verdict = Literal[
     "listed",
+    "newcomer",
     "pinned",
     "seen",
     "withdrawn",
@@ -29,6 +30,7 @@ Verdict = Literal[
     "rotated",
     "below-min-relevance",
     "diversified",
+    "made-way",
     "below-the-cut",
 ]
 
@@ -97,10 +99,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     boosts : tuple of Boosted
     sources : Sources
     verdict : str
-        ``listed``; ``pinned`` by a rule; ``seen`` (in the history, so left out); ``withdrawn`` from
-        the catalogue; ``excluded`` by a rule; ``rotated`` (shown often enough and ignored);
-        ``below-min-relevance``; ``diversified`` (another item made way for difference); or
-        ``below-the-cut``.
+        ``listed``; ``newcomer`` (listed on a place kept for what nobody has touched); ``pinned`` by a
+        rule; ``seen`` (in the history, so left out); ``withdrawn`` from the catalogue; ``excluded`` by a
+        rule; ``rotated`` (shown often enough and ignored); ``below-min-relevance``; ``diversified``
+        (it made way for difference); ``made-way`` for a newcomer; or ``below-the-cut``.
     rule : str
         The one that pins or excludes it.
     rank : int
@@ -198,10 +200,10 @@ def _by_score(
     history: History, generation: Generation, half_life_ms: float, arm: Arm | None
 ) -> Ranked:
     """Return every item that may be listed by score alone: what rotation and the like choose from."""
-    plain = None
+    plain = Steering(newcomers=0.0)
     if arm is not None:
         bare = Arm(name=arm.name, share=1.0, blend=arm.blend, rules=_without_pins(arm))
-        plain = Steering(arms=(bare,))
+        plain = Steering(newcomers=0.0, arms=(bare,))
     return rank([history], generation, generation.n_items, half_life_ms, steering=plain)[0]
 
 
@@ -222,7 +224,7 @@ def _verdict(
     if at in rows:
         if way is not None and at in listed.pinned:
             return "pinned", way.pin_name(at), rows.index(at) + 1
-        return "listed", "", rows.index(at) + 1
+        return ("newcomer" if at in listed.newcomers else "listed"), "", rows.index(at) + 1
     if history.find(generation.items[at]) is not None:
         return "seen", "", 0
     if generation.withdrawn[at]:
@@ -252,10 +254,12 @@ def _soft_verdict(
         best = max(scores.get(each, 0.0) - float(bias[each]) for each in listed.rows.tolist())
         if best > 0.0 and personal < arm.min_relevance * best:
             return "below-min-relevance"
-    unpinned = [scores[each] for each in listed.rows.tolist() if each not in listed.pinned]
-    if arm.diversity is not None and unpinned and scores[at] > min(unpinned):
+    placed = listed.pinned | listed.newcomers
+    least = min([scores[each] for each in listed.rows.tolist() if each not in placed], default=0.0)
+    if arm.diversity is not None and len(listed.rows) > len(placed) and scores[at] > least:
         return "diversified"
-    return "below-the-cut"
+    by_score_alone = by_score.rows.tolist()[: len(listed.rows) - len(listed.pinned)]
+    return "made-way" if listed.newcomers and at in by_score_alone else "below-the-cut"
 
 
 def _contributions(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from recstream.core.kernels.arrays import Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 
-__all__ = ["left_out", "may_list", "merged_rows", "sorted_rows"]
+__all__ = ["has", "left_out", "may_list", "merged_rows", "sorted_rows"]
 
 Bools = NDArray[np.bool_]
 
@@ -85,3 +85,12 @@ def _find(rows: Int32s, first: int, end: int, row: int) -> int:
 def may_list(row: int, mask: Bools, seen: Int32s) -> bool:
     """Return whether an item is neither left out nor seen."""
     return (len(mask) == 0 or mask[row]) and _find(seen, 0, len(seen), row) < 0
+
+
+@compiled
+def has(rows: Int32s, n_rows: int, row: int) -> bool:
+    """Return whether a row is among the first ones of others."""
+    for at in range(n_rows):  # noqa: SIM110 - compiled
+        if rows[at] == row:
+            return True
+    return False

@@ -47,6 +47,8 @@ class Ranked(NamedTuple):
     steered: Steered | None = None
     pinned: frozenset[int] = frozenset()
     """Rows that a rule put where they are."""
+    newcomers: frozenset[int] = frozenset()
+    """Rows of items nobody has touched that others made way for."""
 
     @property
     def source(self) -> Source:
@@ -147,6 +149,7 @@ def _rank(
             is_near[at],
             way,
             shaped.pinned[at],
+            shaped.newcomers[at],
         )
         for at, (seen, count) in enumerate(zip(seen_rows, counts, strict=True))
     ]
@@ -290,5 +293,7 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
         ]
         if popular / whole >= MIN_SHARE:
             why.append(Reason(kind="popular", share=round(popular / whole, SHARE_DIGITS)))
+        if row_of_item in ranked.newcomers:
+            why.append(Reason(kind="newcomer"))
         described.append(tuple(why) or (Reason(kind="popular", share=1.0),))
     return described

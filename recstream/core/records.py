@@ -22,7 +22,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ----------
     kind : str
         ``because`` of an item of the history, ``content`` that is like an item of the history,
-        ``popular`` of late, ``boosted`` or ``pinned`` by a rule.
+        ``popular`` of late, ``boosted`` or ``pinned`` by a rule; ``newcomer``, which a place is kept for.
     item, event : str
         Of the history.
     share : float
@@ -33,7 +33,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Its name.
     """
 
-    kind: Literal["because", "content", "popular", "pinned", "boosted"]
+    kind: Literal["because", "content", "popular", "pinned", "boosted", "newcomer"]
     item: str = ""
     event: str = ""
     share: float = 0.0

@@ -16,6 +16,7 @@ from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.nearness import RECENT, strengthen
 from recstream.core.kernels.vector import LINE, prefetch
+from recstream.core.leaving import may_list
 from recstream.core.ranking.score import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
 
 __all__ = ["blend"]
@@ -90,11 +91,25 @@ def _announce(columns: Int32s, strengths: Float32s, rows: Int32s, weights: Float
 
 
 @compiled
-def _scale(keys: Int32s, totals: Float64s, used: Int32s, n_used: int, worth: Float32s) -> None:
-    """Multiply what items were given by what it is worth to each."""
+def _scale(
+    keys: Int32s,
+    totals: Float64s,
+    used: Int32s,
+    n_used: int,
+    worth: Float32s,
+    newest: float,
+    fresh: Int32s,
+) -> int:
+    """Multiply what items were given by what it is worth to each; return how many are newcomers."""
+    n_fresh = 0
     if len(worth):
         for at in range(n_used):
-            totals[used[at]] *= np.float64(worth[keys[used[at]]])
+            place = used[at]
+            own = np.float64(worth[keys[place]])
+            totals[place] *= own
+            fresh[n_fresh] = place
+            n_fresh += int(own >= newest)
+    return n_fresh
 
 
 @compiled
@@ -106,6 +121,7 @@ def blend(
     near_weights: Float32s,
     gain: float,
     worth: Float32s,
+    newest: float,
     more_rows: Int32s,
     more_weights: Float32s,
     more_gain: float,
@@ -120,6 +136,7 @@ def blend(
     resting_indptr: Int64s,
     resting: Int32s,
     lists: Int64s,
+    newcomers: Int64s,
     to_pins: Float64s,
     to_resting: Float64s,
     is_near: Bools,
@@ -137,6 +154,8 @@ def blend(
         Two neighbour tables, (m, WIDTH) with -1 for none; one with gain 0 is not looked at.
     worth : (m,) float32
         What the first table adds to an item is multiplied by this; empty where it is 1 for all.
+    newest : float
+        An item that the first table adds to and whose worth is not below this is a newcomer.
     items, bias, norm, mask
         What a score is made of beside the users. No user's ``x · y_i`` is above ``|x| · norm[i]``;
         ``mask`` is empty where every item is allowed.
@@ -146,6 +165,9 @@ def blend(
         Items asked about for everybody, and of each user.
     lists : (b, n) int64
         Keys of the exact best by ``user · item + bias``, the worst first.
+    newcomers : (b, f) int64
+        Written: keys of the best newcomers that may be listed, by the sum, the worst first; listed or
+        not. `NOBODY` before, and where there are fewer.
     to_pins, to_resting, is_near : (b, k), (r,) and (b,)
         Written: what neighbours add to the items asked about, and to whose items they add at all.
     """
@@ -160,10 +182,11 @@ def blend(
     used = np.empty(_ROOM + 1, np.int32)
     bound = np.empty(_ROOM)
     open_places = np.empty(_ROOM + 1, np.int32)
+    fresh = np.empty(_ROOM + 1, np.int32)
     base, changed = np.empty(length, np.int64), np.empty(length, np.int64)
     for u in range(lists.shape[0]):
         own = slice(near_indptr[u], near_indptr[u + 1])
-        n_used = 0
+        n_used = n_fresh = 0
         if u + 1 < lists.shape[0]:
             following = slice(near_indptr[u + 1], near_indptr[u + 2])
             if gain > 0.0:
@@ -175,7 +198,7 @@ def blend(
                 columns[own], strengths[own], near_rows, near_weights, gain, keys, totals, used,
                 n_used,
             )  # fmt: skip
-            _scale(keys, totals, used, n_used, worth)
+            n_fresh = _scale(keys, totals, used, n_used, worth, newest, fresh)
         if more_gain > 0.0:
             n_used = _gather(
                 columns[own], strengths[own], more_rows, more_weights, more_gain, keys, totals,
@@ -211,14 +234,14 @@ def blend(
                 n_changed += 1
         for at in range(n_changed):
             keep(mine, changed[at])
+        reach = 0.0
+        for k in range(users.shape[1]):
+            reach += np.float64(users[u, k]) * np.float64(users[u, k])
+        reach = math.sqrt(reach) * (1.0 + 1e-9)
         # A base list that is not full holds every item that may be listed. Of a full one, no other
         # item has a better base score than its last one, nor one beyond what its length allows.
         if base[0] != NOBODY:
             limit = np.float64(score_of(base[0]))
-            reach = 0.0
-            for k in range(users.shape[1]):
-                reach += np.float64(users[u, k]) * np.float64(users[u, k])
-            reach = math.sqrt(reach) * (1.0 + 1e-9)
             for at in range(left_indptr[u], left_indptr[u + 1]):
                 place = _place_of(keys, left[at])
                 is_settled[place] = keys[place] >= 0
@@ -253,6 +276,19 @@ def blend(
                         keep(mine, key_of(np.float32(score + totals[place]), row))
                         least = np.float64(score_of(mine[0]))
                         enough = least - 1e-6 * abs(least)
+        if newcomers.shape[1] > 0:
+            out = left[left_indptr[u] : left_indptr[u + 1]]
+            best = newcomers[u]
+            for at in range(n_fresh):
+                place = fresh[at]
+                row = keys[place]
+                least = np.float64(score_of(best[0]))
+                most_base = reach * np.float64(norm[row]) + np.float64(bias[row])
+                if most_base + totals[place] >= least - 1e-6 * abs(least) and may_list(
+                    row, mask, out
+                ):
+                    score = np.float64(exact_score(users[u], items[row], bias[row]))
+                    keep(best, key_of(np.float32(score + totals[place]), row))
         for at in range(n_used):
             keys[used[at]] = -1
             totals[used[at]] = 0.0

@@ -19,8 +19,10 @@ from recstream.core.leaving import left_out
 from recstream.core.model import Generation
 from recstream.core.neighbours import Neighbours
 from recstream.core.ranking import best_keys
+from recstream.core.ranking.score import NOBODY
 from recstream.core.steered import Steered
 from recstream.core.steering import Arm
+from recstream.core.worth import Newcomers, places_of
 
 __all__ = ["POOL", "Shaped", "shape_lists", "tables_of"]
 
@@ -29,18 +31,21 @@ POOL = 3
 
 _EVERY = np.empty(0, np.bool_)
 _NONE: frozenset[int] = frozenset()
+_NOT_ONE = frozenset([-1])
 
 
 class Shaped(NamedTuple):
     """Lists of a batch: rows best first, -1 with -inf where one ends.
 
-    ``is_near`` says to whose scores neighbours added, ``pinned`` which rows a rule put there.
+    ``is_near`` says to whose scores neighbours added, ``pinned`` which rows a rule put there,
+    ``newcomers`` which rows others made way for.
     """
 
     rows: NDArray[np.int32]
     scores: NDArray[np.float32]
     is_near: NDArray[np.bool_]
     pinned: list[frozenset[int]]
+    newcomers: list[frozenset[int]]
 
 
 def shape_lists(
@@ -72,6 +77,8 @@ def shape_lists(
     diversity = 0.0 if arm.diversity is None else arm.diversity.strength
     is_shaped = bool(arm.min_relevance or diversity)
     size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
+    ours = Newcomers.of(generation.hyperparameters)
+    places = _places_for_newcomers(generation, arm, ours, n)
     n_users = len(histories)
     indptr, columns = matrix.indptr.astype(np.int64), matrix.indices
     seen_indptr, seen = (np.zeros_like(indptr), columns[:0]) if known else (indptr, columns)
@@ -86,21 +93,33 @@ def shape_lists(
     rows, scores = np.empty((n_users, length), np.int32), np.empty((n_users, length), np.float32)
     pins = np.zeros((n_users, len(way.pins)), np.bool_)
     is_near = np.zeros(n_users, np.bool_)
+    newcomers = np.full((n_users, 2 * places), NOBODY)
+    placed = np.full((n_users, places), -1, np.int32)
     near, more = generation.content, generation.behaviour
     make_lists(
         indptr, columns, matrix.data,
         near.rows, near.weights, gain_of(generation, arm, "content"), generation.content_worth,
-        more.rows, more.weights, gain_of(generation, arm, "behaviour"),
+        ours.worth if places else np.inf, more.rows, more.weights, gain_of(generation, arm, "behaviour"),
         factors, index.item_factors, index.bias, index.norm, mask,
         left_indptr, left, seen_indptr, seen, resting_indptr, resting,
         way.pin_places, way.pin_rows, arm.min_relevance or 0.0,
         diversity, way.aspects, arm.diversity is not None and "taste" in arm.diversity.by,
-        pool, rows, scores, pins, is_near,
+        pool, newcomers, rows, scores, pins, placed, is_near,
     )  # fmt: skip
-    pinned = [_NONE] * n_users
+    pinned, fresh = [_NONE] * n_users, [_NONE] * n_users
     if way.pins:
         pinned = [frozenset(way.pin_rows[each].tolist()) for each in pins]
-    return Shaped(rows, scores, is_near, pinned)
+    if places:
+        fresh = [frozenset(each) - _NOT_ONE for each in placed.tolist()]
+    return Shaped(rows, scores, is_near, pinned, fresh)
+
+
+def _places_for_newcomers(generation: Generation, arm: Arm, ours: Newcomers, n: int) -> int:
+    """Return how many of a list's n places are kept for items nobody has touched."""
+    if not len(generation.content_worth) or gain_of(generation, arm, "content") <= 0.0:
+        return 0
+    share = ours.share if arm.newcomers is None else arm.newcomers
+    return min(places_of(share, n), generation.n_items)
 
 
 def gain_of(generation: Generation, arm: Arm, name: str) -> float:

@@ -240,6 +240,7 @@ class Arm(
     diversity: Diversity | None = None
     rotation: Rotation | None = None
     min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    newcomers: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     rules: tuple[Rule, ...] = ()
     without: tuple[str, ...] = ()
     weights: dict[str, float] | None = None
@@ -268,6 +269,9 @@ class Steering(
     min_relevance : float
         Items whose personal score (without popularity and boosts) is below this part of the list's
         best one are left out. 0: none.
+    newcomers : float or None
+        Part of a list's places, rounded down, that items nobody has touched have in any case. None:
+        as the generation was made.
     arms : tuple of Arm
         Empty: everybody gets the same.
     salt : str
@@ -279,6 +283,7 @@ class Steering(
     diversity: Diversity | None = None
     rotation: Rotation | None = None
     min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    newcomers: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     arms: Annotated[tuple[Arm, ...], msgspec.Meta(max_length=MAX_ARMS)] = ()
     salt: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
 
@@ -323,6 +328,7 @@ class Steering(
             diversity=arm.diversity or self.diversity,
             rotation=arm.rotation or self.rotation,
             min_relevance=self.min_relevance if arm.min_relevance is None else arm.min_relevance,
+            newcomers=self.newcomers if arm.newcomers is None else arm.newcomers,
             rules=(*kept, *arm.rules),
             without=(),
         )

@@ -10,10 +10,8 @@ from recstream.core.steering import (
     Boost,
     Bound,
     Condition,
-    Diversity,
     Exclude,
     Pin,
-    Rotation,
     Rule,
     Steering,
     Test,
@@ -33,7 +31,7 @@ def in_words(steering: Steering) -> tuple[str, ...]:
     ('push: boost brand Acme and price at most 20 by 0.5',)
     """
     said = [_rule(rule) for rule in steering.rules]
-    said += _whole(steering.blend, steering.diversity, steering.rotation, steering.min_relevance)
+    said += _whole(steering)
     for arm in steering.arms:
         said.append(f"arm {arm.name}, {arm.share:.0%} of users: {_arm(arm)}")
     return tuple(said)
@@ -42,19 +40,15 @@ def in_words(steering: Steering) -> tuple[str, ...]:
 def _arm(arm: Arm) -> str:
     said = [_rule(rule) for rule in arm.rules]
     said += [f"without {name}" for name in arm.without]
-    said += _whole(arm.blend, arm.diversity, arm.rotation, arm.min_relevance)
+    said += _whole(arm)
     said += [f"{kind} weighs {weight:g}" for kind, weight in (arm.weights or {}).items()]
     if arm.half_life_ms is not None:
         said.append(f"events count half after {arm.half_life_ms / 86_400_000:g} days")
     return "; ".join(said) or "as all"
 
 
-def _whole(
-    blend: Blend | None,
-    diversity: Diversity | None,
-    rotation: Rotation | None,
-    min_relevance: float | None,
-) -> Iterator[str]:
+def _whole(of: Steering | Arm) -> Iterator[str]:
+    blend, diversity, rotation = of.blend, of.diversity, of.rotation
     if blend is not None and blend != Blend():
         gains = {name: getattr(blend, name) for name in blend.__struct_fields__}
         yield "blend: " + ", ".join(f"{name} × {gain:g}" for name, gain in gains.items())
@@ -62,8 +56,10 @@ def _whole(
         yield f"diversity {diversity.strength:g} by {', '.join(diversity.by)}"
     if rotation is not None:
         yield f"rotate what was shown {rotation.after} times and ignored"
-    if min_relevance:
-        yield f"nothing below {min_relevance:.0%} of the best personal score"
+    if of.min_relevance:
+        yield f"nothing below {of.min_relevance:.0%} of the best personal score"
+    if of.newcomers is not None:
+        yield f"{of.newcomers:.0%} of the places for what nobody has touched yet"
 
 
 def _rule(rule: Rule) -> str:

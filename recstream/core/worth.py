@@ -3,10 +3,14 @@
 Content neighbours add ``w_c σ g(n_i) Σ_j v_j C[j, i]`` to the score of an item with n_i entries.
 ``σ`` is learned with the generation: by how much factors and behaviour favour what is alike
 (`content_unit`). ``g`` is large for an item without events, whose behaviour neighbours and own factors
-are missing, and falls to 1 (`worth`).
+are missing, and falls to 1 (`worth`). Where being alike says little, that is not enough to be listed:
+a part of every list's places is theirs in any case (`places_of`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -16,14 +20,18 @@ from recstream.core.content import trust
 from recstream.core.kernels.arrays import Float32s, Int64s
 from recstream.core.neighbours import Neighbours, gather, strengths
 
-__all__ = ["NEWCOMER_CONTENT", "content_unit", "worth"]
+__all__ = ["NEWCOMER_CONTENT", "NEWCOMER_SHARE", "Newcomers", "content_unit", "places_of", "worth"]
 
 NEWCOMER_CONTENT = 1.7
 """What content is worth beyond its usual worth to an item without events; see docs/hybrid.md."""
+NEWCOMER_SHARE = 0.05
+"""Part of a list's places that items without events have in any case; see docs/hybrid.md."""
 MAX_USERS = 1_000
 _LEAST, _MOST = 0.1, 3.0
 _DOUBT = 1.0
 _DIGITS = 3
+_ROUNDING = 1e-9
+"""0.29 · 100 is a little less than 29."""
 
 
 def worth(counts: Int64s, extra: float) -> Float32s:
@@ -33,6 +41,40 @@ def worth(counts: Int64s, extra: float) -> Float32s:
     array([3. , 2. , 1.2], dtype=float32)
     """
     return (1.0 + extra / (1.0 + np.asarray(counts, np.float64))).astype(np.float32)
+
+
+class Newcomers(NamedTuple):
+    """What a generation keeps for items without events.
+
+    Attributes
+    ----------
+    share : float
+        Of a list's places.
+    worth : float
+        What content is worth to them: no other item has as much. Infinite if it is worth the same
+        to all.
+    """
+
+    share: float
+    worth: float
+
+    @classmethod
+    def of(cls, hyperparameters: Mapping[str, Any]) -> Newcomers:
+        """Return what hyper-parameters say."""
+        extra = float(hyperparameters.get("newcomer_content", 0.0))
+        most = float(worth(np.zeros(1, np.int64), extra)[0])
+        return cls(
+            float(hyperparameters.get("newcomer_share", 0.0)), most if most > 1.0 else np.inf
+        )
+
+
+def places_of(share: float, n: int) -> int:
+    """Return how many of n places are a share of them, rounded down.
+
+    >>> places_of(0.05, 20), places_of(0.05, 19), places_of(0.29, 100)
+    (1, 0, 29)
+    """
+    return min(n, int(share * n + _ROUNDING))
 
 
 def content_unit(

@@ -23,7 +23,7 @@ from recstream.core.model import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
 from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity
-from recstream.core.worth import NEWCOMER_CONTENT, content_unit
+from recstream.core.worth import NEWCOMER_CONTENT, NEWCOMER_SHARE, content_unit
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.stream.contents import Contents
@@ -41,6 +41,7 @@ _OURS = frozenset(
         "content_weight",
         "content_unit",
         "newcomer_content",
+        "newcomer_share",
         "behaviour_weight",
         "popularity_weight",
         "popularity_unit",
@@ -107,6 +108,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         else DEFAULT_POPULARITY_WEIGHT,
         "content_weight": CONTENT_WEIGHT,
         "newcomer_content": NEWCOMER_CONTENT,
+        "newcomer_share": NEWCOMER_SHARE,
         "behaviour_weight": BEHAVIOUR_WEIGHT,
         "content": True,
         "hold_out": True,

@@ -51,9 +51,13 @@ def table(seed: int, n_items: int = N_ITEMS) -> Neighbours:
     return found
 
 
-def shop(*, factors: bool = True, n_items: int = N_ITEMS, seed: int = 3) -> Generation:
+def shop(
+    *, factors: bool = True, n_items: int = N_ITEMS, seed: int = 3, untouched: int = 0
+) -> Generation:
     rng = np.random.default_rng(seed)
-    taken = sparse.csr_matrix(rng.random((80, n_items)) < 0.15, dtype=np.float32)
+    is_taken = rng.random((80, n_items)) < 0.15
+    is_taken[:, n_items - untouched :] = False
+    taken = sparse.csr_matrix(is_taken, dtype=np.float32)
     return Generation(
         number=1,
         parent=None,
@@ -64,10 +68,11 @@ def shop(*, factors: bool = True, n_items: int = N_ITEMS, seed: int = 3) -> Gene
             "behaviour_weight": 0.7,
             "content_unit": 1.25,
             "newcomer_content": 2.0,
+            "newcomer_share": 0.05,
         },
         seed=0,
         items=[f"i{at}" for at in range(n_items)],
-        bias=rng.random(n_items).astype(np.float32) * 0.3,
+        bias=np.where(is_taken.any(axis=0), rng.random(n_items) * 0.3, 0.0).astype(np.float32),
         model=ALS(n_factors=6, iterations=4, threads=1).fit(taken) if factors else None,
         details={f"i{at}": facts(at) for at in range(n_items)},
         content=table(1, n_items),
@@ -108,7 +113,7 @@ def named(rule: Exclude | Only | Boost, item: Item) -> bool:
     return where.items is None or item.item in where.items
 
 
-def expected(  # noqa: C901, PLR0912 - the documentation's words in one place
+def expected(  # noqa: C901, PLR0912, PLR0915 - the documentation's words in one place
     each: History, generation: Generation, n: int, arm: Arm
 ) -> list[tuple[int, float]]:
     """Return a list made item by item, in plain Python, with the words of the documentation."""
@@ -131,7 +136,7 @@ def expected(  # noqa: C901, PLR0912 - the documentation's words in one place
     bias = bias.astype(np.float32)
     everything = np.arange(generation.n_items)
     base = scores_of(user, items, np.zeros_like(everything), everything, bias)
-    more = np.zeros(generation.n_items)
+    more, told_of = np.zeros(generation.n_items), np.zeros(generation.n_items, np.bool_)
     speaking = strengths(columns, weights)
     worth = np.ones(generation.n_items)
     if model is not None:
@@ -143,7 +148,9 @@ def expected(  # noqa: C901, PLR0912 - the documentation's words in one place
         for column, strength in zip(columns.tolist(), speaking.tolist(), strict=True):
             for place in range(WIDTH):
                 if (at := near.rows[column, place]) >= 0:
-                    more[at] += gains[at] * strength * near.weights[column, place]
+                    added = gains[at] * strength * near.weights[column, place]
+                    more[at] += added
+                    told_of[at] |= near is generation.content and added > 0.0
     scores = (base.astype(np.float64) + more).astype(np.float32)
     allowed = [
         at
@@ -168,15 +175,33 @@ def expected(  # noqa: C901, PLR0912 - the documentation's words in one place
     is_shaped = bool(arm.min_relevance) or (arm.diversity and arm.diversity.strength)
     pool = [at for at in by_score if at not in resting][: (POOL if is_shaped else 1) * n + n_pins]
     pool = [at for at in pool if at not in [pinned for _, pinned in pins]]
+    least = -np.inf
     if arm.min_relevance and pool:
         best = max(float(scores[at]) - float(bias[at]) for at in pool)
         if best > 0.0:
-            pool = [
-                at for at in pool if float(scores[at]) - float(bias[at]) >= arm.min_relevance * best
-            ]
+            least = arm.min_relevance * best
+            pool = [at for at in pool if float(scores[at]) - float(bias[at]) >= least]
     chosen = pool[: n - len(pins)]
     if arm.diversity is not None and arm.diversity.strength and len(pool) > 1:
         chosen = diversified(pool, scores, generation, arm, n - len(pins))
+    share = 0.05 if arm.newcomers is None else arm.newcomers
+    places = int(share * n + 1e-9) if model is not None else 0
+    untouched = np.zeros(len(scores)) if model is None else model.item_counts == 0
+    told = [at for at in by_score if at not in resting and told_of[at] and untouched[at]]
+    in_list = [at for at in [*chosen, *(at for _, at in pins)] if places and untouched[at]]
+    n_missing = places - len(in_list)
+    for at in told[: 2 * places]:
+        is_poor = float(scores[at]) - float(bias[at]) < least
+        if n_missing <= 0 or at in in_list or is_poor:
+            continue
+        others = [other for other in chosen if not untouched[other]]
+        if len(chosen) == n - len(pins):
+            if not others:
+                break
+            chosen.remove(others[-1])
+        chosen.append(at)
+        in_list.append(at)
+        n_missing -= 1
     chosen += [at for at in by_score if at in resting and at not in [pinned for _, pinned in pins]][
         : n - len(pins) - len(chosen)
     ]

@@ -25,6 +25,11 @@ from recstream.core.model import Generation
 from recstream.core.records import DeltaAnnounced, Item
 
 GENERATIONS = {True: shop(), False: shop(factors=False)}
+FIRST_UNTOUCHED = N_ITEMS - 20
+FRESH = shop(untouched=20)
+FAINT: dict[str, Any] = {"blend": {"content": 0.01, "behaviour": 0.0}}
+"""Being alike says so little that nobody untouched is listed for it."""
+SHOPS = {"factors": GENERATIONS[True], "no factors": GENERATIONS[False], "newcomers": FRESH}
 
 items = st.integers(0, N_ITEMS - 1)
 wheres = st.one_of(
@@ -57,6 +62,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     }
     made["blend"]["behaviour"] = draw(gains)
     if draw(st.booleans()):
+        made["newcomers"] = draw(st.sampled_from([0.0, 0.1, 0.4, 1.0]))
+    if draw(st.booleans()):
         made["rotation"] = {"after": draw(st.integers(1, 3))}
     if draw(st.booleans()):
         by = draw(
@@ -83,15 +90,15 @@ def is_certainly_wrong(made: dict[str, Any]) -> bool:
     shown=st.lists(
         st.tuples(items, st.integers(1, 4)), max_size=12, unique_by=lambda each: each[0]
     ),
-    n=st.integers(1, 12),
-    factors=st.booleans(),
+    n=st.one_of(st.integers(1, 12), st.just(20)),
+    kind=st.sampled_from(sorted(SHOPS)),
 )
 def test_a_list_is_what_the_slow_reference_makes_and_the_same_alone_and_in_a_batch(
-    made: dict[str, Any], seen: list[list[int]], shown: list[tuple[int, int]], n: int, factors: bool
+    made: dict[str, Any], seen: list[list[int]], shown: list[tuple[int, int]], n: int, kind: str
 ) -> None:
     if is_certainly_wrong(made):
         return
-    generation, steering = GENERATIONS[factors], document(made)
+    generation, steering = SHOPS[kind], document(made)
     users = [
         history(each, f"u{at}", [(i, count) for i, count in shown if i not in each])
         for at, each in enumerate(seen)
@@ -129,7 +136,7 @@ def test_the_parts_of_a_score_sum_to_it_by_source_and_by_entry(
     if item in scores:
         assert told.score == pytest.approx(scores[item], abs=2e-4)
     short = rank([user], generation, 5, HALF_LIFE_MS, steering=steering)[0].rows.tolist()
-    assert (told.verdict in {"listed", "pinned"}) == (item in short)
+    assert (told.verdict in {"listed", "pinned", "newcomer"}) == (item in short)
     assert (told.rank == short.index(item) + 1) if item in short else True
     assert (told.verdict == "excluded") <= (told.rule != "")
 
@@ -196,6 +203,59 @@ def test_why_not_says_which_rule_it_was() -> None:
     diverse = {"diversity": {"strength": 0.9}}
     moved = [item for item in listed if item not in one(GENERATIONS[True], diverse, [1])]
     assert {verdict(diverse, item, [1]) for item in moved} == {("diversified", "")}
+
+
+def test_a_place_in_twenty_is_for_the_nearest_item_nobody_has_touched() -> None:
+    alone = one(FRESH, FAINT | {"newcomers": 0.0}, [1, 2], n=20)
+    near = [f"i{at}" for at in (1, 2) for at in FRESH.content.of(at)[0].tolist()]
+    untouched = [item for item in near if int(item[1:]) >= FIRST_UNTOUCHED]
+    assert untouched
+    assert not set(untouched) & set(alone)
+
+    *others, last = one(FRESH, FAINT, [1, 2], n=20)
+
+    assert others == alone[:-1]
+    assert last in untouched
+    user = history([1, 2])
+    (found,) = rank([user], FRESH, 20, HALF_LIFE_MS, steering=document(FAINT))
+    assert describe(found, user, FRESH)[-1].why[-1].kind == "newcomer"
+    assert one(FRESH, FAINT, [1, 2], n=19) == alone[:-1]
+
+
+def test_newcomers_take_no_place_from_pins_nor_one_that_rules_refuse_them() -> None:
+    hidden = {"items": [f"i{at}" for at in range(FIRST_UNTOUCHED, N_ITEMS)]}
+    hide = FAINT | {"rules": [{"action": "exclude", "name": "not yet", "where": hidden}]}
+    pin = {"action": "pin", "name": "front", "items": [f"i{FIRST_UNTOUCHED}"]}
+
+    without = one(FRESH, hide, [1, 2], n=20)
+    pinned = one(FRESH, FAINT | {"rules": [pin]}, [1, 2], n=20)
+    strict = one(FRESH, FAINT | {"min_relevance": 1.0, "newcomers": 1.0}, [1, 2], n=20)
+
+    assert without == one(FRESH, FAINT | {"newcomers": 0.0}, [1, 2], n=20)
+    # One pinned newcomer is one in twenty.
+    assert [item for item in pinned if int(item[1:]) >= FIRST_UNTOUCHED] == [pin["items"][0]]
+    assert len(strict) == 1
+
+
+def test_why_not_says_who_made_way_for_a_newcomer() -> None:
+    listed = one(FRESH, FAINT, [1, 2], n=20)
+    gone = one(FRESH, FAINT | {"newcomers": 0.0}, [1, 2], n=20)[-1]
+    steering = document(FAINT)
+
+    def said(item: str) -> tuple[str, int]:
+        told = explain(
+            history([1, 2]),
+            FRESH,
+            item,
+            list_size=20,
+            half_life_ms=HALF_LIFE_MS,
+            steering=steering,
+        )
+        return told.verdict, told.rank
+
+    assert said(gone) == ("made-way", 20)
+    assert said(listed[-1]) == ("newcomer", 20)
+    assert said(listed[0]) == ("listed", 1)
 
 
 def test_reasons_name_pins_boosts_and_what_items_have_in_common() -> None:
