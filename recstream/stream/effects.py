@@ -1,4 +1,4 @@
-"""Steps 3 and 8 of the flow: what follows from a group of records, as appended, as kept, and as counted."""
+"""Steps 3 and 8 of the flow: what follows from a group of records or a request, as appended, as kept, and as counted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from recstream.core.history_rows import encode_row
-from recstream.core.records import DeadLetter
+from recstream.core.records import DeadLetter, Forgotten
 from recstream.core.scoreboard import Scoreboard
 from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Position, TopicPartition
-from recstream.log.topics import DEAD_LETTERS, INTERACTIONS
+from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
 from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.metrics import EVENTS_INGESTED, FRESHNESS
+from recstream.stream.forgetting import mark
 from recstream.stream.partition import Known, PartitionState
 from recstream.stream.publish import Published
 from recstream.stream.tables import RowStore
@@ -81,6 +82,51 @@ class Effects:
             self.state.hot.put(made.known.history.user, made.known)
 
 
+class ForgetEffects:
+    """What is appended and kept because a user is forgotten.
+
+    Tombstones, the partition's position and the record that says so go into one append.
+
+    Parameters
+    ----------
+    state : PartitionState
+        The user is dropped from it already.
+    gone : list of bytes
+        Keys of the user's rows.
+    user : str
+    forgotten : Forgotten
+    """
+
+    published: tuple[Published, ...] = ()
+
+    def __init__(
+        self, state: PartitionState, gone: list[bytes], user: str, forgotten: Forgotten
+    ) -> None:
+        self.state = state
+        self._gone = gone
+        self._key = user.encode()
+        self._forgotten = forgotten
+        self._applied_key, applied = state.applied_row()
+        self._applied = encode_row(applied)
+
+    def work(self, changelog: str) -> Work:
+        """Return what is appended, and the offset that is committed with it."""
+        number = self.state.number
+        headers = mark(self._forgotten.id)
+        records = [NewRecord(changelog, key, None, number, None, headers) for key in self._gone]
+        records += [
+            NewRecord(changelog, self._applied_key, self._applied, number),
+            NewRecord(RECOMMENDATIONS, self._key, None, number, None, headers),
+            NewRecord(CONTROL, b"forgotten", _encode_json(self._forgotten), 0),
+        ]
+        return records, {TopicPartition(INTERACTIONS, number): self.state.next_offset}
+
+    def keep(self, rows: RowStore, positions: list[Position]) -> None:
+        """Delete the same rows from the table."""
+        kept = [*((key, None) for key in self._gone), (self._applied_key, self._applied)]
+        rows.write(self.state.number, kept, positions[len(self._gone)].offset)
+
+
 class Status:
     """What an engine has done since it started; latencies are those of the newest lists."""
 
@@ -102,7 +148,7 @@ class Status:
         for letter in letters:
             N_DEAD_LETTERS.labels(letter.reason).inc()
 
-    def observe(self, published: list[Published], now: int) -> None:
+    def observe(self, published: Sequence[Published], now: int) -> None:
         """Count lists, and how old the events they follow are by now."""
         self.published += len(published)
         for each in published:

@@ -1,19 +1,7 @@
 """Steps 3, 7 and 8 of the flow: records of partitions → histories, lists, and their effects, once.
 
-The order of effects, for each group of records of a partition:
-
-1. fold in memory, and make the lists of the users touched;
-2. append, in one call: changed rows to the table's changelog, lists, dead letters, the row that
-   says how far the partition is applied, and the consumer group's offset;
-3. when that is durable, write the same rows and their changelog offset to RocksDB in one batch;
-4. only then go on, and acknowledge.
-
-A crash before 2 loses nothing: the records are read again. A crash between 2 and 3 leaves RocksDB
-behind its changelog, from which it is brought up to date before anything else is read. Records
-that are delivered again are skipped by the partition's applied offset, and events by their
-history's own position. A failed step throws the partition's memory away; the rows say how it was.
-Groups of several partitions that wait together go through the steps together, so that the disk is
-waited for once; each is still done, or refused, by itself.
+Records are folded in memory, the lists of the users touched are made, and both are carried out in
+the order that `recstream.stream.committing` describes, for all partitions that wait together.
 
 Lists follow the folds: while few users wait, in the same append; while many do (an import, a
 backlog), folding goes first and each user's list is made once, of the newest state.
@@ -23,25 +11,22 @@ An `Engine` belongs to one thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from time import perf_counter
 
-import msgspec
-
 from recstream.core.control import RulesTimeline
-from recstream.core.history_rows import encode_row
 from recstream.core.model import Generation
 from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
 from recstream.errors import LogFenced
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
-from recstream.log.topics import CONTROL, INTERACTIONS, RECOMMENDATIONS
+from recstream.log.topics import INTERACTIONS
 from recstream.metrics import FOLD_IN_DURATION, MODEL_GENERATION
+from recstream.stream.committing import Committer
 from recstream.stream.decode import decode
-from recstream.stream.effects import Append, Effects, Status
+from recstream.stream.effects import Append, Effects, ForgetEffects, Status
 from recstream.stream.folding import Folded, fold
-from recstream.stream.forgetting import mark
 from recstream.stream.judging import judge
 from recstream.stream.partition import Cause, Known, PartitionState
 from recstream.stream.publish import Published, Wanted, lists
@@ -89,14 +74,13 @@ class Engine:
         clock_ms: Callable[[], int],
     ) -> None:
         self._log = event_log
-        self._append = append
         self._rows = rows
-        self._changelog = changelog
         self._timeline = timeline
         self._n_lately = n_lately
         self._clock_ms = clock_ms
         self._n_partitions = event_log.partitions(INTERACTIONS)
         self._states: dict[int, PartitionState] = {}
+        self._committer = Committer(append, rows, changelog, self._states)
         self._to_refresh: dict[tuple[int, str], None] = {}
         self.generation: Generation | None = None
         self.status = Status()
@@ -139,8 +123,7 @@ class Engine:
         self.generation = generation
         MODEL_GENERATION.set(generation.number)
         for state in self._states.values():
-            for user in reversed(state.lately):
-                self._to_refresh[state.number, user] = None
+            self._refresh_lately(state)
         log.info(
             "model adopted generation=%d delta=%d items=%d factors=%d",
             generation.number,
@@ -148,6 +131,11 @@ class Engine:
             generation.n_items,
             generation.n_factors,
         )
+
+    def _refresh_lately(self, state: PartitionState) -> None:
+        """Let the users seen lately wait for a refresh, the newest first."""
+        for user in reversed(state.lately):
+            self._to_refresh[state.number, user] = None
 
     def move(self, delta: DeltaAnnounced) -> None:
         """Move the generation's items; raises `ModelMismatch` if the delta does not follow."""
@@ -168,7 +156,7 @@ class Engine:
 
             def append(record: NewRecord, state: PartitionState = state) -> Position:
                 place = TopicPartition(INTERACTIONS, state.number)
-                return self._append_one([record], {place: state.next_offset})[0]
+                return self._committer.append([record], {place: state.next_offset})[0]
 
             try:
                 is_new = adopt_document(
@@ -183,8 +171,7 @@ class Engine:
                 continue
             if is_new:
                 n_adopted += 1
-                for user in reversed(state.lately):
-                    self._to_refresh[number, user] = None
+                self._refresh_lately(state)
         if n_adopted:
             log.info(
                 "steering adopted control=%d partitions=%d", timeline.newest_document[0], n_adopted
@@ -195,9 +182,7 @@ class Engine:
 
     def ingest(self, records: Sequence[Record]) -> None:
         """Fold records of one partition, in offset order, and publish what follows from them."""
-        for refused in self.ingest_all([records]):
-            if refused is not None:
-                raise refused
+        _raise_any(self.ingest_all([records]))
 
     def ingest_all(self, groups: Sequence[Sequence[Record]]) -> list[LogFenced | None]:
         """Do for groups of several partitions what `ingest` does for one, and wait for the disk once.
@@ -237,9 +222,7 @@ class Engine:
                 missing[0].offset,
                 missing[-1].offset,
             )
-            for refused in self._finish([fold(state, missing, self._timeline, self._n_partitions)]):
-                if refused is not None:
-                    raise refused
+            _raise_any(self._finish([fold(state, missing, self._timeline, self._n_partitions)]))
 
     def _finish(self, begun: Sequence[Folded]) -> list[LogFenced | None]:
         """Make the lists of groups that were folded, if few wait for one, and commit all."""
@@ -300,23 +283,7 @@ class Engine:
             at_offset=state.next_offset,
             forgotten_ts=self._clock_ms(),
         )
-        headers = mark(request.id)
-        applied_key, applied = state.applied_row()
-        records = [NewRecord(self._changelog, each, None, number, None, headers) for each in gone]
-        records += [
-            NewRecord(self._changelog, applied_key, encode_row(applied), number),
-            NewRecord(RECOMMENDATIONS, key, None, number, None, headers),
-            NewRecord(CONTROL, b"forgotten", msgspec.json.encode(forgotten), 0),
-        ]
-        rows = [*((each, None) for each in gone), (applied_key, encode_row(applied))]
-        try:
-            positions = self._append_one(
-                records, {TopicPartition(INTERACTIONS, number): state.next_offset}
-            )
-            self._rows.write(number, rows, positions[len(gone)].offset)
-        except BaseException:
-            self._states.pop(number, None)
-            raise
+        _raise_any(self._commit([ForgetEffects(state, gone, user, forgotten)]))
         return forgotten
 
     # Lists
@@ -346,7 +313,8 @@ class Engine:
             if n_before and n_done < limit:
                 known: dict[str, Known] = {}
                 wanted = self._open(state, known, limit - n_done)
-                self._commit_one(state, known, self._made(wanted, is_refresh=False))
+                made = self._made(wanted, is_refresh=False)
+                self._publish(state, known, made.get(state.number, []))
                 n_done += n_before - len(state.open_lists)
         return n_done
 
@@ -369,9 +337,9 @@ class Engine:
                 Wanted(partition, adopted, each, Cause(each.history.offset))
                 for each in known.values()
             ]
-            published = self._made(wanted, is_refresh=True)
+            published = self._made(wanted, is_refresh=True).get(partition)
             if published:
-                self._commit_one(state, known, published)
+                self._publish(state, known, published)
         return len(chosen)
 
     def _open(self, state: PartitionState, known: dict[str, Known], limit: int) -> list[Wanted]:
@@ -388,6 +356,7 @@ class Engine:
         return wanted
 
     def _made(self, wanted: Sequence[Wanted], *, is_refresh: bool) -> dict[int, list[Published]]:
+        """Make lists; return those that changed, by partition."""
         if self.generation is None or not wanted:
             return {}
         begun = perf_counter()
@@ -399,41 +368,25 @@ class Engine:
 
     # Effects
 
-    def _append_one(
-        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
-    ) -> list[Position]:
-        """Append one work; raises what refused it."""
-        (done,) = self._append([(records, offsets)])
-        if isinstance(done, LogFenced):
-            raise done
-        return done
-
-    def _commit_one(
-        self, state: PartitionState, known: dict[str, Known], published: dict[int, list[Published]]
+    def _publish(
+        self, state: PartitionState, known: dict[str, Known], published: list[Published]
     ) -> None:
         """Carry out the effects of lists that no records came with."""
-        made = published.get(state.number, [])
-        for refused in self._commit([Effects(state, known, [], made, [])]):
+        for refused in self._commit([Effects(state, known, [], published, [])]):
             if refused is not None:
-                raise refused
+                log.info("lists not published, another worker has the partition: %s", refused)
 
-    def _commit(self, effects: Sequence[Effects]) -> list[LogFenced | None]:
-        """Carry out the effects of groups in the order that the module describes."""
-        if not effects:
-            return []
-        try:
-            done = self._append([each.work(self._changelog) for each in effects])
-            for each, positions in zip(effects, done, strict=True):
-                if isinstance(positions, LogFenced):
-                    self._states.pop(each.state.number, None)
-                else:
-                    each.keep(self._rows, positions)
-        except BaseException:
-            for each in effects:
-                self._states.pop(each.state.number, None)
-            raise
-        refused = [each if isinstance(each, LogFenced) else None for each in done]
+    def _commit(self, effects: Sequence[Effects | ForgetEffects]) -> list[LogFenced | None]:
+        """Carry out effects, and count the lists among them."""
+        refused = self._committer.commit(effects)
         for each, error in zip(effects, refused, strict=True):
             if error is None:
                 self.status.observe(each.published, self._clock_ms())
         return refused
+
+
+def _raise_any(refused: Sequence[LogFenced | None]) -> None:
+    """Raise what refused a group, if one was."""
+    for each in refused:
+        if each is not None:
+            raise each

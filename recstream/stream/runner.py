@@ -19,7 +19,7 @@ import numpy as np
 
 from recstream.core.model import Generation
 from recstream.core.records import DeadLetter, DeltaAnnounced, PipelineRecord, WorkerStatus
-from recstream.errors import LogError, LogFenced, ModelMismatch
+from recstream.errors import LogError, ModelMismatch
 from recstream.log.port import EventLog, NewRecord, Record
 from recstream.log.topics import DEAD_LETTERS, PIPELINE
 from recstream.metrics import CONSUMER_LAG
@@ -225,11 +225,10 @@ class Runner:
                     await asyncio.sleep(FOLDING_SHARE * (perf_counter() - begun))
 
     def _some_lists(self) -> None:
-        with contextlib.suppress(LogFenced):
-            if self.engine.n_open:
-                self.engine.list_open(LIVE_USERS)
-            else:
-                self.engine.refresh(REFRESH_USERS)
+        if self.engine.n_open:
+            self.engine.list_open(LIVE_USERS)
+        else:
+            self.engine.refresh(REFRESH_USERS)
 
     # Models
 
