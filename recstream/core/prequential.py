@@ -28,7 +28,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s
@@ -36,10 +35,11 @@ from recstream.core.neighbours import Neighbours, behaviour_of
 from recstream.core.placing import replay_events
 from recstream.core.recipe import Recipe
 from recstream.core.returns import RETURN_BINS
+from recstream.core.scale import typical_score
 from recstream.core.tally import Rows, Tally
 from recstream.errors import InvalidInput
 
-__all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of", "typical_score"]
+__all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of"]
 
 
 @dataclass(frozen=True)
@@ -311,24 +311,6 @@ class _Run:
         grid = _Grid(self.options * [self.unit, 1.0], self.behaviour_weights * self.unit)
         _replay(self.prior, items, rows, scores, self.near, grid, self.recipe.repeat, ranks)
         return ranks.reshape(len(users), -1)
-
-
-def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
-    """Return the mean of ``x·y`` over what users have: the size that scores of this model have.
-
-    β of `Recipe` and `recstream.core.tuning.TuningResult` times this is the ``beta`` that
-    `recstream.core.recency.Popularity.bias` takes. Of many entries evenly spaced ones
-    are looked at, fewer than 200,000.
-    """
-    if model.user_factors is None:
-        msg = "typical_score needs a model with user_factors; this one has none"
-        raise InvalidInput(msg)
-    owners = np.repeat(np.arange(interactions.shape[0]), np.diff(interactions.indptr))
-    step = max(1, len(owners) // 100_000)
-    users = model.user_factors[owners[::step]]
-    items = model.item_factors[interactions.indices[::step]]
-    total = float(np.einsum("ij,ij->", users, items, dtype=np.float64))
-    return max(total / max(1, len(users)), 1e-6)
 
 
 class _Grid(NamedTuple):

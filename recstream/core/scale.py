@@ -1,4 +1,4 @@
-"""Step 5 of the flow: an objective in terms that mean the same on every data set.
+"""Step 5 of the flow: an objective, and the size of scores, in terms that travel between data sets.
 
 What α₀ and λ should be depends on how many items there are and how many of them a user has. Two
 ratios travel between data sets:
@@ -8,17 +8,22 @@ ratios travel between data sets:
 - *ridge* ``R = λ n̄``: what is added to an average user's diagonal, in units of one observation,
   whatever ν (see `recstream.core.objective`).
 
-n̄ is the mean number of entries of users that have any.
+n̄ is the mean number of entries of users that have any. What popularity and neighbours are worth
+is told in units of `typical_score`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from scipy import sparse
+
+from recstream.core.als_model import ALSModel
 from recstream.core.objective import Objective
 from recstream.errors import InvalidInput
 
-__all__ = ["Proportions"]
+__all__ = ["Proportions", "typical_score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +69,21 @@ class Proportions:
             positive_exponents=self.positive_exponents,
             missing_exponents=self.missing_exponents,
         )
+
+
+def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
+    """Return the mean of ``x·y`` over what users have: the size that scores of this model have.
+
+    β of `recstream.core.recipe.Recipe` and `recstream.core.tuning.TuningResult` times this is the
+    ``beta`` that `recstream.core.recency.Popularity.bias` takes. Of many entries evenly spaced
+    ones are looked at, fewer than 200,000.
+    """
+    if model.user_factors is None:
+        msg = "typical_score needs a model with user_factors; this one has none"
+        raise InvalidInput(msg)
+    owners = np.repeat(np.arange(interactions.shape[0]), np.diff(interactions.indptr))
+    step = max(1, len(owners) // 100_000)
+    users = model.user_factors[owners[::step]]
+    items = model.item_factors[interactions.indices[::step]]
+    total = float(np.einsum("ij,ij->", users, items, dtype=np.float64))
+    return max(total / max(1, len(users)), 1e-6)

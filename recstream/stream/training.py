@@ -21,8 +21,8 @@ from recstream.core.content import CONTENT_WEIGHT
 from recstream.core.gate import HeldOut
 from recstream.core.model import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
-from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity
+from recstream.core.scale import typical_score
 from recstream.core.worth import NEWCOMER_CONTENT, NEWCOMER_SHARE, content_unit
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings

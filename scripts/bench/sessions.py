@@ -35,10 +35,10 @@ from recstream.core.neighbours import (
     gather_all,
     strengths,
 )
-from recstream.core.prequential import typical_score
 from recstream.core.recency import Popularity, fading_weights
 from recstream.core.recipe import BEHAVIOUR_WEIGHTS, BETAS, Recipe
 from recstream.core.returns import RETURN_BINS, Returns, returns_in_place
+from recstream.core.scale import typical_score
 
 CLICKS = (1, 2, 4)
 K = 20

@@ -7,16 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import sparse
 
-from recstream.core.als import ALS
 from recstream.core.placing import place
 from recstream.core.prequential import (
     Prequential,
     evaluate,
     soft_hits,
     stream_of,
-    typical_score,
 )
 from recstream.core.recency import Popularity
 from recstream.core.recipe import Recipe
@@ -166,16 +163,6 @@ def test_nothing_counted_is_not_a_number() -> None:
 
     assert math.isnan(replay.recall(10))
     assert math.isnan(replay.mrr())
-
-
-def test_a_typical_score_is_the_mean_over_what_users_have() -> None:
-    matrix = sparse.csr_matrix(np.array([[1, 1, 0], [0, 0, 1]], np.float32))
-    model = ALS(2, iterations=3, threads=1).fit(matrix)
-
-    scores = model.user_factors @ model.item_factors.T
-
-    expected = (scores[0, 0] + scores[0, 1] + scores[1, 2]) / 3
-    assert typical_score(model, matrix) == pytest.approx(expected, rel=1e-5)
 
 
 def test_soft_hits_fall_from_one_and_are_half_at_eleven() -> None:

@@ -12,7 +12,6 @@ from scipy import sparse
 from recstream.core.als import ALS
 from recstream.core.prequential import stream_of
 from recstream.core.recipe import Recipe
-from recstream.core.scale import Proportions
 from recstream.core.tuning import Progress, TuningResult, hold_out, tune, tune_stream
 from recstream.errors import InvalidInput
 
@@ -93,15 +92,6 @@ def test_a_stream_search_chooses_recency_too() -> None:
     assert math.isfinite(recipe.history_half_life)
 
 
-def test_proportions_mean_the_same_mass_and_ridge_at_every_size() -> None:
-    proportions = Proportions(unobserved_mass=4.0, ridge=3.0)
-
-    for n_items, mean in ((100, 10.0), (40_000, 27.0)):
-        objective = proportions.objective(n_items=n_items, mean_user_count=mean)
-        assert objective.unobserved_weight * n_items == pytest.approx(4.0 * mean)
-        assert objective.regularization * mean == pytest.approx(3.0)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -112,11 +102,6 @@ def test_proportions_mean_the_same_mass_and_ridge_at_every_size() -> None:
             "at must have one time for each",
         ),
         (lambda: TuningResult.from_dict({"ridge": 1.0}), "a tuning result must have the fields"),
-        (lambda: Proportions(ridge=0.0), "ridge must be a finite number above 0"),
-        (
-            lambda: Proportions().objective(n_items=0, mean_user_count=1.0),
-            "n_items and mean_user_count must be above 0",
-        ),
     ],
 )
 def test_bad_input_says_what_was_expected(call: object, message: str) -> None:
