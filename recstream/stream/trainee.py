@@ -1,16 +1,15 @@
 """Step 5 of the flow: a training in a process of its own, for a shop whose training takes long.
 
-The trainer starts it for one training and hands over the job in parts, so that nothing else waits
-long meanwhile. It has no log, no store and no settings: a job in, what came of it out, pickled on a
-socket pair that only the two of them can open; what is kept is never pickled. It yields the
-processor to everything else, and ends when the trainer does, however that ended.
+The trainer starts it for one training and hands over the job in parts (`recstream.stream.handover`),
+so that nothing else waits long meanwhile. It has no log, no store and no settings: a job in, what
+came of it out, as checked frames on a socket pair. It yields the processor to everything else, and
+ends when the trainer does, however that ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import itertools
 import os
 import queue
 import signal
@@ -18,28 +17,27 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from multiprocessing.connection import Connection
-from typing import Any
+import traceback
 
-from recstream.core.gate import HeldOut
-from recstream.core.records import Item
 from recstream.errors import TrainingDied, TrainingFailed
-from recstream.model_store import artifact_name, pack, unpack
 from recstream.stream.candidate import Finished, Job, Tell, carry_out
-from recstream.stream.contents import Contents
-from recstream.stream.follower import UserRows
-from recstream.stream.material import Snapshot
-from recstream.stream.training import Trained
+from recstream.stream.handover import (
+    Bound,
+    Failed,
+    Frames,
+    Step,
+    finished_frames,
+    framed,
+    job_frames,
+    read_answer,
+    read_finished,
+    read_job,
+)
 
 NICE = 10
 END_S = 10.0
 """A process that has closed its end is given so long to end."""
 PR_SET_PDEATHSIG = 1
-PART_USERS = 1_000
-PART_PRODUCTS = 500
-"""Sent at once: some milliseconds in which the trainer's loop waits."""
 
 
 class Trainee:
@@ -71,7 +69,7 @@ class Trainee:
             except OSError as error:
                 ours.close()
                 raise TrainingDied(f"the training's process can't be started: {error}") from error
-        self._connection = Connection(ours.detach())
+        self._frames = Frames(ours)
         self._is_bound = self._is_paused = False
 
     @property
@@ -87,21 +85,23 @@ class Trainee:
         TrainingDied
             The process ended before: it was killed, or ran out of memory.
         TrainingFailed
-            The job can't be done.
+            The job can't be done, or what came is nothing that the process could say.
+        ArtifactCorrupt
+            The artifact is not what was announced.
         """
         try:
-            for message in _parts(job):
-                self._connection.send(message)
+            for frame in job_frames(job):
+                self._frames.send(frame)
             while True:
-                kind, value = self._connection.recv()
-                if kind == "bound":
-                    self._is_bound = value
-                elif kind == "iteration":
-                    tell(value)
-                elif kind == "error":
-                    raise TrainingFailed(value)
+                answer = read_answer(self._frames.receive())
+                if isinstance(answer, Bound):
+                    self._is_bound = answer.is_bound
+                elif isinstance(answer, Step):
+                    tell(answer.iteration)
+                elif isinstance(answer, Failed):
+                    raise TrainingFailed(answer.reason)
                 else:
-                    return _unpacked(*value), (value[2], value[1])
+                    return read_finished(answer, self._frames.receive)
         except (EOFError, OSError) as error:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_S)
@@ -127,48 +127,9 @@ class Trainee:
 
     def end(self) -> None:
         """End it and leave nothing behind."""
-        self._connection.close()
+        self._frames.close()
         self._process.kill()
         self._process.wait()
-
-
-def _parts(job: Job) -> Iterator[tuple[str, Any]]:
-    """Yield a job, a part at a time."""
-    snapshot = job.snapshot
-    for users in _chunks(snapshot.users.items(), PART_USERS):
-        yield "users", users
-    for products in _chunks(snapshot.catalogue.values(), PART_PRODUCTS):
-        yield "products", products
-    parent = None if job.parent is None else pack(job.parent)
-    rest = replace(snapshot, users={}, catalogue={})
-    yield "job", (replace(job, snapshot=rest, parent=None), parent)
-
-
-def _chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    left = iter(values)
-    while chunk := list(itertools.islice(left, size)):
-        yield chunk
-
-
-def _packed(done: Finished) -> tuple[Finished, bytes, str]:
-    """Return what is to be sent back: the generation as its artifact, the rest as it is."""
-    digest, content = pack(done.trained.generation)
-    nothing: Any = None
-    trained = replace(
-        done.trained,
-        generation=nothing,
-        contents=nothing,
-        held=HeldOut([], done.trained.held.items),
-    )
-    return done._replace(trained=trained), content, digest
-
-
-def _unpacked(done: Finished, content: bytes, digest: str) -> Finished:
-    """Return what `_packed` was given."""
-    generation = unpack(content, artifact_name(0, digest), digest)
-    contents = Contents.from_arrays(generation.content_arrays, generation.n_items)
-    trained: Trained = replace(done.trained, generation=generation, contents=contents)
-    return done._replace(trained=trained)
 
 
 # In the other process
@@ -180,27 +141,29 @@ def main(descriptor: int, nice: int) -> None:
         signal.signal(each, signal.SIG_IGN)  # who is stopped is the trainer; it ends this
     with contextlib.suppress(OSError):
         os.nice(nice)
-    connection = Connection(descriptor)
-    connection.send(("bound", _ends_with_its_parent()))
-    messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    frames = Frames(socket.socket(fileno=descriptor))
+    frames.send(framed(Bound(_ends_with_its_parent())))
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen() -> None:
         try:
             while True:
-                messages.put(connection.recv())
-        except (EOFError, OSError):
+                received.put(frames.receive())
+        finally:
             os._exit(1)  # the trainer is gone, or does not want it any more
 
-    threading.Thread(target=listen, name="listen", daemon=True).start()
-    job = _received(messages)
+    listener = threading.Thread(target=listen, name="listen", daemon=True)
+    listener.start()
     try:
-        done = carry_out(job, lambda each: connection.send(("iteration", each)))
-        connection.send(("done", _packed(done)))
-    except Exception as error:
+        job = read_job(received.get)
+        done = carry_out(job, lambda each: frames.send(framed(Step(each))))
+        for frame in finished_frames(done):
+            frames.send(frame)
+    except Exception as error:  # noqa: BLE001 - the trainer says what follows
+        traceback.print_exc()
         with contextlib.suppress(OSError):
-            connection.send(("error", f"{type(error).__name__}: {error}"))
-        raise
-    messages.get()
+            frames.send(framed(Failed(f"{type(error).__name__}: {error}")))
+    listener.join()
 
 
 def _ends_with_its_parent() -> bool:
@@ -209,24 +172,6 @@ def _ends_with_its_parent() -> bool:
         return bool(ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) == 0)
     except (AttributeError, OSError):
         return False
-
-
-def _received(messages: queue.SimpleQueue[tuple[str, Any]]) -> Job:
-    users: dict[str, UserRows] = {}
-    catalogue: dict[str, Item] = {}
-    while True:
-        kind, value = messages.get()
-        if kind == "users":
-            users |= dict(value)
-        elif kind == "products":
-            catalogue |= {item.item: item for item in value}
-        else:
-            break
-    rest, packed = value
-    snapshot: Snapshot = replace(rest.snapshot, users=users, catalogue=catalogue)
-    parent = None if packed is None else unpack(packed[1], "the parent's artifact", packed[0])
-    job: Job = replace(rest, snapshot=snapshot, parent=parent)
-    return job
 
 
 if __name__ == "__main__":

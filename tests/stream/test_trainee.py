@@ -78,11 +78,12 @@ def test_a_job_that_can_not_be_done_says_why(job):
 
 ORPHANS = """
 import os, signal
+from recstream.stream.handover import read_answer
 from recstream.stream.trainee import Trainee
 trainee = Trainee(nice=0)
 print(trainee.pid, flush=True)
 if {is_paused}:
-    trainee._is_bound = trainee._connection.recv()[1]
+    trainee._is_bound = read_answer(trainee._frames.receive()).is_bound
     trainee.pause(is_paused=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
