@@ -17,8 +17,9 @@ trained
     the same histories, and the product's weights.
 
 Twice: in batches of 256, where what all share is paid once, and each user alone, which is what a live
-worker pays after an event. The ways take turns. Processor time of the one thread counts, the best round of each way, with the median
-beside it: other processes make rounds slower, never faster.
+worker pays after an event. The ways take turns, and a peer with them: the plain fold-in and top 20 by
+implicit (`recalculate_user`, all items scored), from the matrix on. Processor time of the one thread counts, the
+best round of each way, with the median beside it: other processes make rounds slower, never faster.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from recstream.core.als import ALS, ALSModel
 from recstream.core.content import CONTENT_WEIGHT
-from recstream.core.history import Entry, History
+from recstream.core.history import Entry, History, row
 from recstream.core.listing import describe, rank
+from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, behaviour_of
 from recstream.core.objective import Objective
@@ -44,7 +48,7 @@ from recstream.core.records import Item
 from recstream.core.steered import steered
 from recstream.core.steering import Steering
 from recstream.core.steering_check import decode
-from recstream.core.worth import NEWCOMER_CONTENT
+from recstream.core.worth import NEWCOMER_CONTENT, NEWCOMER_SHARE
 from recstream.stream.training import DEFAULT_POPULARITY_WEIGHT
 
 N_FACTORS = 64
@@ -111,7 +115,11 @@ def generation_of(
         number=1,
         parent=None,
         offsets={},
-        hyperparameters={"newcomer_content": NEWCOMER_CONTENT, **hyperparameters},
+        hyperparameters={
+            "newcomer_content": NEWCOMER_CONTENT,
+            "newcomer_share": NEWCOMER_SHARE,
+            **hyperparameters,
+        },
         seed=0,
         items=items,
         bias=bias.astype(np.float32),
@@ -224,6 +232,27 @@ def visitor(number: int, chosen: np.ndarray, mine: np.ndarray) -> History:
     return History(f"u{number}", 1, 0, n, n, n, b"", (page,), ignored)
 
 
+def by_implicit(shop: Shop) -> Callable[[list[History]], object]:
+    """Return what makes the plain lists of some users as implicit does, with our item factors."""
+    theirs = AlternatingLeastSquares(factors=N_FACTORS, num_threads=1)
+    theirs.item_factors = shop.bare.index.item_factors
+    theirs.user_factors = np.zeros((len(shop.users), N_FACTORS), np.float32)
+    rows = {history.user: row(history, shop.bare.rows, HALF_LIFE_MS) for history in shop.users}
+
+    def make(users: list[History]) -> object:
+        seen = stack([rows[history.user] for history in users], shop.bare.n_items)
+        return theirs.recommend(np.arange(len(users)), seen, N=LENGTH, recalculate_user=True)
+
+    return make
+
+
+def by_us(
+    generation: Generation, steering: Steering | None = None
+) -> Callable[[list[History]], object]:
+    """Return what makes the lists of some users under a document."""
+    return lambda users: rank(users, generation, LENGTH, HALF_LIFE_MS, steering=steering)
+
+
 SHOPS: dict[str, Callable[[int], Shop]] = {
     "lengths": lambda n_items: made_up(n_items, is_flat=False),
     "flat": lambda n_items: made_up(n_items, is_flat=True),
@@ -233,12 +262,13 @@ SHOPS: dict[str, Callable[[int], Shop]] = {
 
 def measure(shop: Shop, rounds: int) -> None:
     """Print microseconds a user by way, and each as a ratio to the plain one."""
-    ways: dict[str, tuple[Generation, Steering | None]] = {
-        "plain": (shop.bare, None),
-        "with neighbours": (shop.whole, None),
-        **{f"plain, {name}": (shop.bare, steering) for name, steering in PARTS.items()},
-        "full steering": (shop.bare, FULL),
-        "neighbours, full steering": (shop.whole, FULL),
+    ways: dict[str, Callable[[list[History]], object]] = {
+        "plain": by_us(shop.bare),
+        "with neighbours": by_us(shop.whole),
+        **{f"plain, {name}": by_us(shop.bare, steering) for name, steering in PARTS.items()},
+        "full steering": by_us(shop.bare, FULL),
+        "neighbours, full steering": by_us(shop.whole, FULL),
+        "plain, by implicit": by_implicit(shop),
     }
     begun = time.perf_counter()
     steered(shop.bare, FULL.arm_of(""))
@@ -251,10 +281,10 @@ def measure(shop: Shop, rounds: int) -> None:
     for kind, batches in (("together", [shop.users]), ("alone", alone)):
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for at in range(rounds + 1):
-            for name, (generation, steering) in ways.items():
+            for name, make in ways.items():
                 begun = time.thread_time()
                 for users in batches:
-                    rank(users, generation, LENGTH, HALF_LIFE_MS, steering=steering)
+                    make(users)
                 if at:
                     spent = time.thread_time() - begun
                     taken[name].append(spent * 1e6 / sum(map(len, batches)))
@@ -289,7 +319,8 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.shops:
         print(f"{name}:")
-        measure(SHOPS[name](options.items), options.rounds)
+        with threadpool_limits(1):
+            measure(SHOPS[name](options.items), options.rounds)
 
 
 if __name__ == "__main__":
