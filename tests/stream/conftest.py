@@ -1,9 +1,10 @@
-"""A world for each test of this folder."""
+"""A world for each test of this folder, fed or with trainers."""
 
 from __future__ import annotations
 
 import pytest
-from stream_world import World
+from stream_world import World, single
+from trainer_world import Place, likes
 
 
 @pytest.fixture
@@ -11,3 +12,14 @@ def world(tmp_path):
     world = World(tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def fed(world):
+    world.feed([single(each) for each in likes()], step=7)
+    return world
+
+
+@pytest.fixture
+def place(world, tmp_path):
+    return Place(world, tmp_path)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from stream_world import NOW_MS, event, single
-from test_training import Place, likes, work
+from trainer_world import Place, likes, work
 
 from recstream.catalogue.view import delete_record, upsert_record
 from recstream.core.details import details_of
@@ -40,11 +40,6 @@ def product(number: int, **more: object) -> Item:
 
 def shop(place: Place, numbers: object) -> None:
     place.world.log.append([upsert_record(product(number)) for number in numbers])
-
-
-@pytest.fixture
-def place(world, tmp_path):
-    return Place(world, tmp_path)
 
 
 @pytest.fixture

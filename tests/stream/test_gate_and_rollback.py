@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 from stream_world import NOW_MS, PARTITIONS, event, single
-from test_training import SETTINGS, Place, work
+from trainer_world import SETTINGS, Place, work
 
 from recstream.core.records import (
     DeltaAnnounced,
@@ -36,11 +36,6 @@ def tastes(*, from_event: int = 0, n_each: int = N_EACH, seed: int = 0) -> list[
         for at in range(n_each)
         for user in range(N_USERS)
     ]
-
-
-@pytest.fixture
-def place(world, tmp_path) -> Place:
-    return Place(world, tmp_path)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from stream_world import single
 from test_catalogue_deltas import product, retrained, serving, shop
 from test_catalogue_deltas import told as all_told
 from test_gate_and_rollback import ask, tastes, told
-from test_training import NOW_MS, SETTINGS, Place, follow, likes, snapshot_of, work
+from trainer_world import NOW_MS, SETTINGS, follow, likes, snapshot_of, work
 
 from recstream.catalogue.view import delete_record
 from recstream.core.artifact import digest
@@ -140,11 +140,6 @@ def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, monkeyp
 
 
 # Beside the trainer's loop
-
-
-@pytest.fixture
-def place(world, tmp_path):
-    return Place(world, tmp_path)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from stream_world import NOW_MS, PARTITIONS, World, envelope, event, single
-from test_training import Place, likes, work
+from trainer_world import Place, likes, work
 
 from recstream.core.records import (
     ForgetRequested,
