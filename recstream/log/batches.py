@@ -155,6 +155,7 @@ class BatchDelivery(Consumer):
             if committed is None or committed < offset:
                 self._committed_offset[tp] = offset
             self._advance(tp)
+        self._on_ack()  # Faust indexes no acknowledgement of what is committed already
 
     # Delivery
 
