@@ -40,7 +40,7 @@ LONGEST = (
     "tests/integration/test_up.py",
     "tests/core/test_kernels.py",
     "tests/docs/test_readme_tour.py",
-    "tests/log/test_transport.py",
+    "tests/log/test_takeovers.py",
     "tests/integration/test_mongo.py",
 )
 """Files that take longest. They come first, so that processes beside each other end together."""

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from generation_cases import (
-    HALF_LIFE_MS,
-    ITEMS,
-    N_ITEMS,
-    history,
-    make_generation,
-    trained,
-)
+from generation_cases import HALF_LIFE_MS, ITEMS, N_ITEMS, history, make_generation, trained
 
 from recstream.core.history import History
 from recstream.core.listing import describe, item_ids, rank

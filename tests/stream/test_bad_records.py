@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from stream_world import (
-    CHANGELOG,
-    NOW_MS,
-    PARTITIONS,
-    envelope,
-    event,
-    generation,
-    single,
-)
+from stream_world import CHANGELOG, NOW_MS, PARTITIONS, envelope, event, generation, single
 
 from recstream.core.events import from_timestamp_ms
 from recstream.log.partitioner import partition_for

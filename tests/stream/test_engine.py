@@ -7,15 +7,7 @@ import contextlib
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
-from stream_world import (
-    GROUP,
-    PARTITIONS,
-    World,
-    envelope,
-    generation,
-    single,
-    some_events,
-)
+from stream_world import GROUP, PARTITIONS, World, envelope, generation, single, some_events
 
 from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.partitioner import partition_for

@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from stream_world import (
-    NOW_MS,
-    PARTITIONS,
-    World,
-    envelope,
-    event,
-    generation,
-    single,
-    some_events,
-)
+from stream_world import NOW_MS, PARTITIONS, World, envelope, event, generation, single, some_events
 
 from recstream.core.control import RulesTimeline
 from recstream.core.events import Weights

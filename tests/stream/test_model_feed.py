@@ -8,9 +8,7 @@ from stream_world import event, single
 from trainer_world import likes, work
 
 from recstream.core.artifact import digest
-from recstream.core.records import (
-    DeltaAnnounced,
-)
+from recstream.core.records import DeltaAnnounced
 from recstream.errors import ArtifactCorrupt
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
