@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_world import generation, single
-from test_training import likes, trained_on
+from trainer_world import likes, trained_on
 
 from recstream.core.als import Iteration
 from recstream.core.als_file import read_arrays, write_arrays
