@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.batch import Entries, Lists, Near, Rows, Scoring, Shape, of_user
 from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.vector import (
@@ -39,80 +40,45 @@ _BLOCK = 4 * LANES
 
 @compiled
 def make_lists(
-    near_indptr: Int64s,
-    columns: Int32s,
-    weights: Float32s,
-    near_rows: Int32s,
-    near_weights: Float32s,
-    gain: float,
-    worth: Float32s,
-    newest: float,
-    more_rows: Int32s,
-    more_weights: Float32s,
-    more_gain: float,
-    users: Float32s,
-    items: Float32s,
-    bias: Float32s,
-    norm: Float32s,
-    mask: Bools,
-    left_indptr: Int64s,
-    left: Int32s,
-    seen_indptr: Int64s,
-    seen: Int32s,
-    resting_indptr: Int64s,
-    resting: Int32s,
-    pin_places: Int32s,
-    pin_rows: Int32s,
-    min_relevance: float,
-    strength: float,
-    aspects: Int32s,
-    by_taste: bool,
+    entries: Entries,
+    near: Near,
+    more: Near,
+    scoring: Scoring,
+    left: Rows,
+    seen: Rows,
+    resting: Rows,
+    shape: Shape,
     pool: Int64s,
     newcomers: Int64s,
-    rows: Int32s,
-    scores: Float32s,
-    pins: Bools,
-    places: Int32s,
-    is_near: Bools,
+    lists: Lists,
 ) -> None:
     """Fill lists out of longer ones.
 
-    What neighbours add comes first (`recstream.core.rerank.blend`, which says what the arrays before
-    ``seen_indptr`` are). Then pinned items take their places; items below the least relevance go;
-    what is left is chosen by score and difference; the last of it make way for newcomers; resting
-    items fill what stays empty.
+    What neighbours add comes first (`recstream.core.rerank.blend`). Then pinned items take their
+    places; items below the least relevance go; what is left is chosen by score and difference; the
+    last of it make way for newcomers; resting items fill what stays empty.
 
     Parameters
     ----------
-    seen_indptr, seen, resting_indptr, resting
-        Items of each user never listed, and items listed only if there is room, both ascending.
-    pin_places, pin_rows : (k,) int32
-        Places from 0, ascending, and the items that belong there.
-    strength : float
-        Of diversity; 0 for none.
-    aspects : (a, m) int32
-        Codes by which items are alike if equal and not 0.
-    by_taste : bool
-        Near factors make items alike too.
-    pool : (b, p) int64
+    left, seen, resting : Rows
+        Items that base lists leave out; of these, what is never listed, and what is listed only if
+        there is room.
+    pool : (b, q) int64
         Keys of base lists, the worst first; changed.
     newcomers : (b, f) int64
         `NOBODY`; changed. Twice as many as there are places for newcomers.
-    rows, scores : (b, n)
-        Written: the lists, -1 with -inf where they end.
-    pins, is_near : (b, k) and (b,)
-        Written: which pins hold for each user, and to whose items neighbours add. False before.
-    places : (b, f / 2) int32
-        Written: newcomers that others made way for. -1 before, and where there are fewer.
+    lists : Lists
+        Written.
     """
+    users, items, bias, _, mask = scoring
+    pin_rows, strength = shape.pin_rows, shape.strength
+    rows, places = lists.rows, lists.newcomers
     to_pins = np.zeros((rows.shape[0], len(pin_rows)))
-    to_resting = np.zeros(len(resting))
-    if gain > 0.0 or more_gain > 0.0:
+    to_resting = np.zeros(len(resting.rows))
+    if near.gain > 0.0 or more.gain > 0.0:
         blend(
-            near_indptr, columns, weights, near_rows, near_weights, gain, worth, newest,
-            more_rows, more_weights, more_gain, users, items, bias, norm, mask,
-            left_indptr, left, pin_rows, resting_indptr, resting, pool, newcomers,
-            to_pins, to_resting, is_near,
+            entries, near, more, shape.newest, scoring, left, pin_rows, resting, pool, newcomers,
+            to_pins, to_resting, lists.is_near,
         )  # fmt: skip
     length = rows.shape[1]
     kept, kept_scores = np.empty(pool.shape[1], np.int32), np.empty(pool.shape[1], np.float32)
@@ -120,16 +86,16 @@ def make_lists(
     pinned, pinned_at = np.empty(len(pin_rows), np.int32), np.empty(len(pin_rows), np.int32)
     pinned_scores = np.empty(len(pin_rows), np.float32)
     for u in range(rows.shape[0]):
-        if strength > 0.0 and by_taste and u + 1 < rows.shape[0]:
+        if strength > 0.0 and shape.by_taste and u + 1 < rows.shape[0]:
             _announce(pool[u + 1], items)
-        out = seen[seen_indptr[u] : seen_indptr[u + 1]]
+        out = of_user(seen, u)
         n_pinned = 0
         for pin in range(len(pin_rows)):
             row = pin_rows[pin]
             if n_pinned < length and may_list(row, mask, out):
-                pins[u, pin] = True
+                lists.pins[u, pin] = True
                 score = np.float64(exact_score(users[u], items[row], bias[row]))
-                pinned[n_pinned], pinned_at[n_pinned] = row, pin_places[pin]
+                pinned[n_pinned], pinned_at[n_pinned] = row, shape.pin_places[pin]
                 pinned_scores[n_pinned] = np.float32(score + to_pins[u, pin])
                 n_pinned += 1
         _fall(pool[u])
@@ -141,29 +107,29 @@ def make_lists(
             kept[n_kept], kept_scores[n_kept] = row_of(key), score_of(key)
             n_kept += not has(pinned, n_pinned, kept[n_kept])
         least = -np.inf
-        if min_relevance > 0.0:
-            least = min_relevance * _best_personal(kept, kept_scores, n_kept, bias)
+        if shape.min_relevance > 0.0:
+            least = shape.min_relevance * _best_personal(kept, kept_scores, n_kept, bias)
             n_kept = _drop_poor(kept, kept_scores, n_kept, bias, least)
         n_chosen = min(length - n_pinned, n_kept)
         if strength > 0.0 and n_kept > 1:
-            _diversify(kept, kept_scores, n_kept, n_chosen, strength, aspects, by_taste, items)
+            _diversify(kept, kept_scores, n_kept, n_chosen, shape, items)
         if places.shape[1] > 0:
             n_chosen = make_way(
                 kept, kept_scores, n_chosen, length - n_pinned, pinned[:n_pinned], newcomers[u],
-                worth, newest, bias, least, places[u],
+                near.worth, shape.newest, bias, least, places[u],
             )  # fmt: skip
         fills = filling[: length - n_pinned - n_chosen]
         if len(fills):
             fills[:] = NOBODY
-            for at in range(resting_indptr[u], resting_indptr[u + 1]):
-                row = resting[at]
+            for at in range(resting.indptr[u], resting.indptr[u + 1]):
+                row = resting.rows[at]
                 if may_list(row, mask, out) and not has(pinned, n_pinned, row):
                     score = np.float64(exact_score(users[u], items[row], bias[row]))
                     keep(fills, key_of(np.float32(score + to_resting[at]), row))
             _fall(fills)
         _place(
             kept[:n_chosen], kept_scores, fills, pinned[:n_pinned], pinned_scores, pinned_at,
-            rows[u], scores[u],
+            rows[u], lists.scores[u],
         )  # fmt: skip
 
 
@@ -240,9 +206,7 @@ def _diversify(
     scores: Float32s,
     n_rows: int,
     n_chosen: int,
-    strength: float,
-    aspects: Int32s,
-    by_taste: bool,
+    shape: Shape,
     items: Float32s,
 ) -> None:
     """Bring the rows to choose to the front, in place: maximal marginal relevance.
@@ -251,6 +215,7 @@ def _diversify(
     ``(1 - strength) · score - strength · likeness``, the score as a part of the range of the pool's,
     the likeness that to the chosen item it is most like.
     """
+    aspects, by_taste, strength = shape.aspects, shape.by_taste, shape.strength
     n_aspects = aspects.shape[0] + by_taste
     span = np.float64(scores[0]) - np.float64(scores[n_rows - 1])
     relevance = np.zeros(n_rows)

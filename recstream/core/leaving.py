@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.kernels.arrays import Int32s, Int64s
+from recstream.core.batch import Rows
+from recstream.core.kernels.arrays import Int32s
 from recstream.core.kernels.jit import compiled
 
 __all__ = ["has", "left_out", "may_list", "merged_rows", "sorted_rows"]
@@ -14,21 +15,19 @@ Bools = NDArray[np.bool_]
 
 
 @compiled
-def left_out(
-    seen_indptr: Int64s, seen: Int32s, found_indptr: Int64s, found: Int32s
-) -> tuple[Int64s, Int32s, Int64s, Int32s]:
-    """Return what base lists leave out, and what rests, of each user: (indptr, rows) each, ascending.
+def left_out(seen: Rows, found: Rows) -> tuple[Rows, Rows]:
+    """Return what base lists leave out, and what rests, of each user.
 
     ``found`` names what rests in any order, repeated or below 0 where nothing is known.
     """
-    resting_indptr, resting = sorted_rows(found_indptr, found)
-    indptr, rows = merged_rows(seen_indptr, seen, resting_indptr, resting)
-    return indptr, rows, resting_indptr, resting
+    resting = sorted_rows(found)
+    return merged_rows(seen, resting), resting
 
 
 @compiled
-def sorted_rows(indptr: Int64s, rows: Int32s) -> tuple[Int64s, Int32s]:
+def sorted_rows(found: Rows) -> Rows:
     """Return each user's rows ascending and once each, those below 0 left out."""
+    indptr, rows = found
     kept_indptr, kept = np.zeros_like(indptr), np.empty_like(rows)
     n_kept = 0
     for u in range(len(indptr) - 1):
@@ -43,14 +42,14 @@ def sorted_rows(indptr: Int64s, rows: Int32s) -> tuple[Int64s, Int32s]:
                 kept[place] = rows[at]
                 n_kept += 1
         kept_indptr[u + 1] = n_kept
-    return kept_indptr, kept[:n_kept].copy()
+    return Rows(kept_indptr, kept[:n_kept].copy())
 
 
 @compiled
-def merged_rows(
-    indptr: Int64s, rows: Int32s, more_indptr: Int64s, more: Int32s
-) -> tuple[Int64s, Int32s]:
+def merged_rows(ones: Rows, others: Rows) -> Rows:
     """Return what either of two tables has for each user, ascending as they are."""
+    indptr, rows = ones
+    more_indptr, more = others
     both_indptr, both = np.zeros_like(indptr), np.empty(len(rows) + len(more), np.int32)
     n_both = 0
     for u in range(len(indptr) - 1):
@@ -64,7 +63,7 @@ def merged_rows(
             both[n_both] = row
             n_both += 1
         both_indptr[u + 1] = n_both
-    return both_indptr, both[:n_both].copy()
+    return Rows(both_indptr, both[:n_both].copy())
 
 
 @compiled

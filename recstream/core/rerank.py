@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.batch import Entries, Near, Rows, Scoring, of_user
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.nearness import RECENT, strengthen
@@ -41,15 +42,14 @@ def _place_of(keys: Int32s, row: int) -> int:
 def _gather(
     columns: Int32s,
     strengths: Float32s,
-    rows: Int32s,
-    weights: Float32s,
-    gain: float,
+    table: Near,
     keys: Int32s,
     totals: Float64s,
     used: Int32s,
     n_used: int,
 ) -> int:
     """Add what entries give to their neighbours of one table; return how many have something."""
+    rows, weights, gain = table.rows, table.weights, table.gain
     width = rows.shape[1]
     # Lists lie apart in memory: copied first, without a branch, they are waited for together.
     near = np.empty((RECENT, width), np.int32)
@@ -77,17 +77,17 @@ def _gather(
 
 
 @compiled
-def _announce(columns: Int32s, strengths: Float32s, rows: Int32s, weights: Float32s) -> None:
+def _announce(columns: Int32s, strengths: Float32s, table: Near) -> None:
     """Ask memory for the lists that `_gather` will read."""
-    width = rows.shape[1]
+    width = table.rows.shape[1]
     for e in range(len(columns)):
-        if strengths[e] > 0.0 and columns[e] < len(rows):
+        if strengths[e] > 0.0 and columns[e] < len(table.rows):
             first = np.int64(columns[e]) * width
             for place in range(0, width, LINE):
-                prefetch(rows, first + place)
-                prefetch(weights, first + place)
-            prefetch(rows, first + width - 1)
-            prefetch(weights, first + width - 1)
+                prefetch(table.rows, first + place)
+                prefetch(table.weights, first + place)
+            prefetch(table.rows, first + width - 1)
+            prefetch(table.weights, first + width - 1)
 
 
 @compiled
@@ -114,27 +114,14 @@ def _scale(
 
 @compiled
 def blend(
-    near_indptr: Int64s,
-    columns: Int32s,
-    weights: Float32s,
-    near_rows: Int32s,
-    near_weights: Float32s,
-    gain: float,
-    worth: Float32s,
+    entries: Entries,
+    near: Near,
+    more: Near,
     newest: float,
-    more_rows: Int32s,
-    more_weights: Float32s,
-    more_gain: float,
-    users: Float32s,
-    items: Float32s,
-    bias: Float32s,
-    norm: Float32s,
-    mask: Bools,
-    left_indptr: Int64s,
-    left: Int32s,
+    scoring: Scoring,
+    left: Rows,
     pins: Int32s,
-    resting_indptr: Int64s,
-    resting: Int32s,
+    resting: Rows,
     lists: Int64s,
     newcomers: Int64s,
     to_pins: Float64s,
@@ -148,34 +135,29 @@ def blend(
 
     Parameters
     ----------
-    near_indptr, columns, weights
-        The users' rows of the matrix, whose entries speak through the tables.
-    near_rows, near_weights, gain, more_rows, more_weights, more_gain
-        Two neighbour tables, (m, WIDTH) with -1 for none; one with gain 0 is not looked at.
-    worth : (m,) float32
-        What the first table adds to an item is multiplied by this; empty where it is 1 for all.
+    near, more
+        Two tables that entries speak through, the first with what each item's share is worth; one
+        with gain 0 is not looked at.
     newest : float
         An item that the first table adds to and whose worth is not below this is a newcomer.
-    items, bias, norm, mask
-        What a score is made of beside the users. No user's ``x · y_i`` is above ``|x| · norm[i]``;
-        ``mask`` is empty where every item is allowed.
-    left_indptr, left
-        Items of each user that base lists leave out, ascending.
-    pins, resting_indptr, resting
+    left : Rows
+        Items of each user that base lists leave out.
+    pins, resting
         Items asked about for everybody, and of each user.
     lists : (b, n) int64
-        Keys of the exact best by ``user · item + bias``, the worst first.
+        Keys of the exact best by base score, the worst first.
     newcomers : (b, f) int64
         Written: keys of the best newcomers that may be listed, by the sum, the worst first; listed or
         not. `NOBODY` before, and where there are fewer.
     to_pins, to_resting, is_near : (b, k), (r,) and (b,)
         Written: what neighbours add to the items asked about, and to whose items they add at all.
     """
+    users, items, bias, norm, mask = scoring
     length = lists.shape[1]
-    strengths = np.zeros(len(weights), np.float32)
-    for u in range(len(near_indptr) - 1):
-        own = slice(near_indptr[u], near_indptr[u + 1])
-        strengthen(weights[own], strengths[own])
+    strengths = np.zeros(len(entries.weights), np.float32)
+    for u in range(lists.shape[0]):
+        own = slice(entries.indptr[u], entries.indptr[u + 1])
+        strengthen(entries.weights[own], strengths[own])
     keys = np.full(_ROOM, -1, np.int32)
     totals = np.zeros(_ROOM)
     is_settled = np.zeros(_ROOM, np.bool_)
@@ -185,33 +167,28 @@ def blend(
     fresh = np.empty(_ROOM + 1, np.int32)
     base, changed = np.empty(length, np.int64), np.empty(length, np.int64)
     for u in range(lists.shape[0]):
-        own = slice(near_indptr[u], near_indptr[u + 1])
+        own = slice(entries.indptr[u], entries.indptr[u + 1])
         n_used = n_fresh = 0
         if u + 1 < lists.shape[0]:
-            following = slice(near_indptr[u + 1], near_indptr[u + 2])
-            if gain > 0.0:
-                _announce(columns[following], strengths[following], near_rows, near_weights)
-            if more_gain > 0.0:
-                _announce(columns[following], strengths[following], more_rows, more_weights)
-        if gain > 0.0:
-            n_used = _gather(
-                columns[own], strengths[own], near_rows, near_weights, gain, keys, totals, used,
-                n_used,
-            )  # fmt: skip
-            n_fresh = _scale(keys, totals, used, n_used, worth, newest, fresh)
-        if more_gain > 0.0:
-            n_used = _gather(
-                columns[own], strengths[own], more_rows, more_weights, more_gain, keys, totals,
-                used, n_used,
-            )  # fmt: skip
+            following = slice(entries.indptr[u + 1], entries.indptr[u + 2])
+            if near.gain > 0.0:
+                _announce(entries.columns[following], strengths[following], near)
+            if more.gain > 0.0:
+                _announce(entries.columns[following], strengths[following], more)
+        columns = entries.columns[own]
+        if near.gain > 0.0:
+            n_used = _gather(columns, strengths[own], near, keys, totals, used, n_used)
+            n_fresh = _scale(keys, totals, used, n_used, near.worth, newest, fresh)
+        if more.gain > 0.0:
+            n_used = _gather(columns, strengths[own], more, keys, totals, used, n_used)
         if n_used == 0:
             continue
         is_near[u] = True
         for at in range(len(pins)):
             place = _place_of(keys, pins[at])
             to_pins[u, at] = totals[place] if keys[place] >= 0 else 0.0
-        for at in range(resting_indptr[u], resting_indptr[u + 1]):
-            place = _place_of(keys, resting[at])
+        for at in range(resting.indptr[u], resting.indptr[u + 1]):
+            place = _place_of(keys, resting.rows[at])
             to_resting[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
         base[:] = mine
@@ -234,6 +211,7 @@ def blend(
                 n_changed += 1
         for at in range(n_changed):
             keep(mine, changed[at])
+        out = of_user(left, u)
         reach = 0.0
         for k in range(users.shape[1]):
             reach += np.float64(users[u, k]) * np.float64(users[u, k])
@@ -242,8 +220,8 @@ def blend(
         # item has a better base score than its last one, nor one beyond what its length allows.
         if base[0] != NOBODY:
             limit = np.float64(score_of(base[0]))
-            for at in range(left_indptr[u], left_indptr[u + 1]):
-                place = _place_of(keys, left[at])
+            for row in out:
+                place = _place_of(keys, row)
                 is_settled[place] = keys[place] >= 0
             # One part in a million covers the roundings to float32.
             least = np.float64(score_of(mine[0]))
@@ -277,7 +255,6 @@ def blend(
                         least = np.float64(score_of(mine[0]))
                         enough = least - 1e-6 * abs(least)
         if newcomers.shape[1] > 0:
-            out = left[left_indptr[u] : left_indptr[u + 1]]
             best = newcomers[u]
             for at in range(n_fresh):
                 place = fresh[at]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.arranging import make_lists
+from recstream.core.batch import Entries, Lists, Near, Rows, Scoring, Shape
 from recstream.core.history import History
 from recstream.core.leaving import left_out
 from recstream.core.model import Generation
@@ -30,6 +31,7 @@ POOL = 3
 """Items that least relevance and diversity choose from, for each place of a list."""
 
 _EVERY = np.empty(0, np.bool_)
+_NO_WORTH = np.empty(0, np.float32)
 _NONE: frozenset[int] = frozenset()
 _NOT_ONE = frozenset([-1])
 
@@ -80,38 +82,53 @@ def shape_lists(
     ours = Newcomers.of(generation.hyperparameters)
     places = _places_for_newcomers(generation, arm, ours, n)
     n_users = len(histories)
-    indptr, columns = matrix.indptr.astype(np.int64), matrix.indices
-    seen_indptr, seen = (np.zeros_like(indptr), columns[:0]) if known else (indptr, columns)
-    mask = _EVERY if allowed is None else allowed
+    entries = Entries(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
+    seen = Rows(entries.indptr, entries.columns)
+    if known:
+        seen = Rows(np.zeros_like(entries.indptr), entries.columns[:0])
     if arm.rotation is None:
-        left_indptr, left = seen_indptr, seen
-        resting_indptr, resting = np.zeros(n_users + 1, np.int64), seen[:0]
+        left, resting = seen, Rows(np.zeros_like(entries.indptr), entries.columns[:0])
     else:
-        found = _shown(histories, generation.rows, arm.rotation.after)
-        left_indptr, left, resting_indptr, resting = left_out(seen_indptr, seen, *found)
-    pool = best_keys(factors, index, size, (left_indptr, left), mask, threads)
-    rows, scores = np.empty((n_users, length), np.int32), np.empty((n_users, length), np.float32)
-    pins = np.zeros((n_users, len(way.pins)), np.bool_)
-    is_near = np.zeros(n_users, np.bool_)
-    newcomers = np.full((n_users, 2 * places), NOBODY)
-    placed = np.full((n_users, places), -1, np.int32)
+        left, resting = left_out(seen, _shown(histories, generation.rows, arm.rotation.after))
+    mask = _EVERY if allowed is None else allowed
+    pool = best_keys(factors, index, size, left, mask, threads)
+    lists = Lists(
+        rows=np.empty((n_users, length), np.int32),
+        scores=np.empty((n_users, length), np.float32),
+        pins=np.zeros((n_users, len(way.pins)), np.bool_),
+        newcomers=np.full((n_users, places), -1, np.int32),
+        is_near=np.zeros(n_users, np.bool_),
+    )
     near, more = generation.content, generation.behaviour
     make_lists(
-        indptr, columns, matrix.data,
-        near.rows, near.weights, gain_of(generation, arm, "content"), generation.content_worth,
-        ours.worth if places else np.inf, more.rows, more.weights, gain_of(generation, arm, "behaviour"),
-        factors, index.item_factors, index.bias, index.norm, mask,
-        left_indptr, left, seen_indptr, seen, resting_indptr, resting,
-        way.pin_places, way.pin_rows, arm.min_relevance or 0.0,
-        diversity, way.aspects, arm.diversity is not None and "taste" in arm.diversity.by,
-        pool, newcomers, rows, scores, pins, placed, is_near,
-    )  # fmt: skip
+        entries,
+        Near(
+            near.rows, near.weights, gain_of(generation, arm, "content"), generation.content_worth
+        ),
+        Near(more.rows, more.weights, gain_of(generation, arm, "behaviour"), _NO_WORTH),
+        Scoring(factors, index.item_factors, index.bias, index.norm, mask),
+        left,
+        seen,
+        resting,
+        Shape(
+            pin_places=way.pin_places,
+            pin_rows=way.pin_rows,
+            min_relevance=arm.min_relevance or 0.0,
+            strength=diversity,
+            aspects=way.aspects,
+            by_taste=arm.diversity is not None and "taste" in arm.diversity.by,
+            newest=ours.worth if places else np.inf,
+        ),
+        pool,
+        np.full((n_users, 2 * places), NOBODY),
+        lists,
+    )
     pinned, fresh = [_NONE] * n_users, [_NONE] * n_users
     if way.pins:
-        pinned = [frozenset(way.pin_rows[each].tolist()) for each in pins]
+        pinned = [frozenset(way.pin_rows[each].tolist()) for each in lists.pins]
     if places:
-        fresh = [frozenset(each) - _NOT_ONE for each in placed.tolist()]
-    return Shaped(rows, scores, is_near, pinned, fresh)
+        fresh = [frozenset(each) - _NOT_ONE for each in lists.newcomers.tolist()]
+    return Shaped(lists.rows, lists.scores, lists.is_near, pinned, fresh)
 
 
 def _places_for_newcomers(generation: Generation, arm: Arm, ours: Newcomers, n: int) -> int:
@@ -135,10 +152,8 @@ def tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, f
     return {name: (table, gains[name]) for name, table in tables.items() if gains[name] > 0.0}
 
 
-def _shown(
-    histories: Sequence[History], row_of: Mapping[str, int], after: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the rows of what was shown so often, of each user: (indptr, rows), -1 for unknown ones."""
+def _shown(histories: Sequence[History], row_of: Mapping[str, int], after: int) -> Rows:
+    """Return the rows of what was shown so often, of each user, in any order, -1 for unknown ones."""
     indptr = np.zeros(len(histories) + 1, np.int64)
     found: list[str] = []
     for at, history in enumerate(histories, start=1):
@@ -147,4 +162,4 @@ def _shown(
     rows = list(map(row_of.get, found))
     if None in rows:
         rows = [-1 if row is None else row for row in rows]
-    return indptr, np.array(rows, np.int32)
+    return Rows(indptr, np.array(rows, np.int32))

@@ -18,6 +18,7 @@ from steering_cases import (
     shop,
 )
 
+from recstream.core.batch import Rows, of_user
 from recstream.core.explaining import explain
 from recstream.core.leaving import merged_rows, sorted_rows
 from recstream.core.listing import describe, rank
@@ -327,15 +328,15 @@ def test_what_is_left_out_is_the_union_of_seen_and_resting_rows():
 
     def flat(rows):
         ends = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-        return ends, np.concatenate(rows).astype(np.int32)
+        return Rows(ends, np.concatenate(rows).astype(np.int32))
 
-    resting = sorted_rows(*flat(found))
-    ends, both = merged_rows(*flat(seen), *resting)
+    resting = sorted_rows(flat(found))
+    both = merged_rows(flat(seen), resting)
 
     for at, (drawn, known) in enumerate(zip(found, seen, strict=True)):
         rests = set(drawn.tolist()) - {-1}
-        assert resting[1][resting[0][at] : resting[0][at + 1]].tolist() == sorted(rests)
-        assert both[ends[at] : ends[at + 1]].tolist() == sorted(rests.union(known.tolist()))
+        assert of_user(resting, at).tolist() == sorted(rests)
+        assert of_user(both, at).tolist() == sorted(rests.union(known.tolist()))
 
 
 @pytest.mark.parametrize("by_rules", [False, True])
