@@ -1,36 +1,35 @@
 """Step 5 of the flow: which items are alike by their features, exactly, in an index that grows.
 
-Postings by feature hold what the index was last packed with; rows that came or changed since lie
-beside them and are looked through one by one. A cosine is summed in float64 in the order of the
-features either way, so an answer does not depend on how the index came to hold its rows.
+What comes or changes takes a new place behind the others; what a row said before stays where it was,
+as no row's, until there is too much of that. Places are packed by blocks; only the last one, that is
+not full, is packed again. `recstream.core.kernels.alike` looks through them.
 """
-
-# ruff: noqa: C901, PLR0912  (an inner loop is one function)
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.kernels.jit import compiled
+from recstream.core.growth import Growing
+from recstream.core.kernels.alike import find_nearest
+from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
+from recstream.core.kernels.postings import (
+    BLOCK,
+    PLANE_LEAST,
+    PLANE_PART,
+    Blocks,
+    Rows,
+    fill_block,
+    scale_of,
+)
 from recstream.errors import InvalidInput
 
 __all__ = ["FeatureIndex"]
 
-LOOSE = 1_024
-"""Rows beside the postings before they are packed again; beyond it, a part of all rows."""
-LOOSE_PART = 32
-"""One row in so many may lie beside the postings: packing 100,000 rows takes a quarter of a second."""
-EQUAL = np.float32(1e-3)
-"""Cosines within this part of each other are equally near."""
-ROUNDING = 1.003
-"""Bounds are widened by this, for `EQUAL` and for float32."""
-LONG = 512
-"""Shorter postings are added up without asking whether that can still matter."""
-LOOK = 128
-"""A row's exact score takes as long as adding up so many postings: rows lie apart in memory."""
+IDLE_PART = 4
+"""No row's places are given up when there are more than one for so many rows, and a block of them."""
+TOGETHER = 64
+"""Queries that look through a block one after the other."""
 
 
 class FeatureIndex:
@@ -44,18 +43,30 @@ class FeatureIndex:
 
     def __init__(self, n_features: int) -> None:
         self.n_features = n_features
-        self._rows: list[tuple[Int32s, Float32s]] = []
-        self._loose: dict[int, None] = {}
-        self._packed = 0
-        self._stale = np.zeros(0, np.bool_)
-        self._indptr = np.zeros(n_features + 1, np.int64)
-        self._indices = np.zeros(0, np.int32)
-        self._values = np.zeros(0, np.float32)
-        self._largest = np.zeros(n_features, np.float32)
-        self._by_row = _stacked([], n_features)
+        self._places = Growing(np.zeros(0, np.int32))
+        self._clear()
+
+    def _clear(self) -> None:
+        """Hold no place."""
+        self._n_idle = 0
+        self._owners = Growing(np.zeros(0, np.int32))
+        self._indptr = Growing(np.zeros(1, np.int64))
+        self._indices = Growing(np.zeros(0, np.int32))
+        self._values = Growing(np.zeros(0, np.float32))
+        self._n_full = 0
+        self._sizes = Growing(np.zeros(0, np.int64))
+        self._scales = Growing(np.zeros(0, np.float64))
+        self._norms = Growing(np.zeros(0, np.float64))
+        self._first = Growing(np.zeros(1, np.int64))
+        self._starts = Growing(np.zeros((0, self.n_features + 1), np.int32))
+        self._postings = Growing(np.zeros(0, np.uint32))
+        self._first_plane = Growing(np.zeros(1, np.int64))
+        self._plane_features = Growing(np.zeros(0, np.int32))
+        self._plane_steps = Growing(np.zeros(0, np.float64))
+        self._planes = Growing(np.zeros((0, BLOCK), np.uint8))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._places.rows)
 
     def add(self, rows: Int32s | Int64s, features: sparse.csr_matrix) -> None:
         """Set the features of some rows; rows past the end make the index grow.
@@ -65,7 +76,7 @@ class FeatureIndex:
         rows : (n,) int
             Distinct, at least 0; rows left out between are without features.
         features : (n, n_features) csr, float32
-            From `ContentModel.features`.
+            From `ContentModel.features`: no value is below 0.
         """
         at = np.asarray(rows, np.int64)
         if features.shape != (len(at), self.n_features):
@@ -74,39 +85,90 @@ class FeatureIndex:
             )
         if len(at) and (at.min() < 0 or len(np.unique(at)) != len(at)):
             raise InvalidInput("rows must be distinct and at least 0")
-        nothing = (np.zeros(0, np.int32), np.zeros(0, np.float32))
-        for _ in range(len(self._rows), int(at.max(initial=-1)) + 1):
-            self._rows.append(nothing)
-        indptr = features.indptr
-        for place, row in enumerate(at.tolist()):
-            part = slice(indptr[place], indptr[place + 1])
-            self._rows[row] = (
-                features.indices[part].astype(np.int32),
-                features.data[part].astype(np.float32),
-            )
-            self._loose[row] = None
-            if row < self._packed:
-                self._stale[row] = True
-        if len(self._loose) > max(LOOSE, len(self._rows) // LOOSE_PART):
-            self._pack()
+        self._places.grow(int(at.max(initial=-1)) + 1, -1)
+        places = self._places.rows
+        left = places[at]
+        left = left[left >= 0]
+        self._owners.rows[left] = -1
+        self._n_idle += len(left)
+        places[at] = -1
+        says = np.diff(features.indptr) > 0
+        if not says.any():
+            return
+        self._append(at[says], features if says.all() else features[says])
+        if self._n_idle > BLOCK + (len(self._owners.rows) - self._n_idle) // IDLE_PART:
+            held = np.flatnonzero(places >= 0)
+            kept = self.features(held)
+            self._clear()
+            self._append(held, kept)
+        self._pack()
+
+    def _append(self, rows: Int64s, features: sparse.csr_matrix) -> None:
+        """Give rows places."""
+        first, n_values = len(self._owners.rows), len(self._indices.rows)
+        self._places.rows[rows] = np.arange(first, first + len(rows))
+        self._owners.grow(first + len(rows))
+        self._owners.rows[first:] = rows
+        self._indptr.grow(first + len(rows) + 1)
+        self._indptr.rows[first + 1 :] = features.indptr[1:]
+        self._indptr.rows[first + 1 :] += n_values - features.indptr[0]
+        used = slice(features.indptr[0], features.indptr[-1])
+        for held, more in ((self._indices, features.indices), (self._values, features.data)):
+            held.grow(n_values + used.stop - used.start)
+            held.rows[n_values:] = more[used]
+
+    def _pack(self) -> None:
+        """Make blocks of the places that are in none that is full."""
+        rows = self._rows()
+        n_places = len(rows.owners)
+        for b in range(self._n_full, -(-n_places // BLOCK)):
+            first, end = b * BLOCK, min((b + 1) * BLOCK, n_places)
+            self._pack_block(rows, b, first, end)
+        self._n_full = n_places // BLOCK
+
+    def _pack_block(self, rows: Rows, b: int, first: int, end: int) -> None:
+        scale, norm = scale_of(rows, first, end)
+        used = rows.indices[rows.indptr[first] : rows.indptr[end]]
+        counts = np.bincount(used, minlength=self.n_features)
+        is_plane = counts > max(PLANE_LEAST, (end - first) // PLANE_PART)
+        features = np.flatnonzero(is_plane).astype(np.int32)
+        counts[is_plane] = 0
+        for each in (self._sizes, self._scales, self._norms, self._starts):
+            each.grow(b + 1)
+        self._first.grow(b + 2)
+        self._first_plane.grow(b + 2)
+        self._sizes.rows[b], self._scales.rows[b], self._norms.rows[b] = end - first, scale, norm
+        starts = self._starts.rows[b]
+        np.cumsum(counts, out=starts[1:])
+        n_before, planes_before = self._first.rows[b], self._first_plane.rows[b]
+        n_after = self._first.rows[b + 1] = n_before + starts[-1]
+        planes_after = self._first_plane.rows[b + 1] = planes_before + len(features)
+        self._postings.grow(n_after)
+        self._plane_features.grow(planes_after)
+        self._plane_steps.grow(planes_after)
+        self._planes.grow(planes_after)
+        part = slice(planes_before, planes_after)
+        self._plane_features.rows[part] = features
+        fill_block(
+            rows, first, end, scale, starts, features, self._plane_steps.rows[part],
+            self._postings.rows[n_before:n_after], self._planes.rows[part],
+        )  # fmt: skip
+
+    def _rows(self) -> Rows:
+        return Rows(self._owners.rows, self._indptr.rows, self._indices.rows, self._values.rows)
 
     def features(self, rows: Int32s | Int64s) -> sparse.csr_matrix:
         """Return the features of some rows."""
-        chosen = [self._rows[row] for row in np.asarray(rows).tolist()]
-        return _stacked(chosen, self.n_features)
-
-    def _pack(self) -> None:
-        """Make postings of all rows."""
-        matrix = _stacked(self._rows, self.n_features)
-        columns = matrix.tocsc()
-        self._indptr = columns.indptr.astype(np.int64)
-        self._indices = columns.indices.astype(np.int32)
-        self._values = columns.data
-        self._largest = columns.max(axis=0).toarray().ravel() if self._rows else self._largest
-        self._by_row = matrix
-        self._packed = len(self._rows)
-        self._stale = np.zeros(self._packed, np.bool_)
-        self._loose = {}
+        places = self._places.rows[np.asarray(rows, np.int64)]
+        held = self._rows()
+        starts = held.indptr[places]
+        lengths = np.where(places >= 0, held.indptr[places + 1] - starts, 0)
+        indptr = np.zeros(len(places) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        at = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return sparse.csr_matrix(
+            (held.values[at], held.indices[at], indptr), shape=(len(places), self.n_features)
+        )
 
     def nearest(
         self, queries: sparse.csr_matrix, n: int, exclude: Int32s | Int64s | None = None
@@ -139,208 +201,17 @@ class FeatureIndex:
         without = np.full(count, -1, np.int64) if exclude is None else np.asarray(exclude, np.int64)
         found = np.full((count, n), -1, np.int32)
         cosines = np.zeros((count, n), np.float32)
-        loose = np.fromiter(self._loose, np.int64, len(self._loose))
-        beside = _stacked([self._rows[row] for row in loose.tolist()], self.n_features)
-        _nearest(
-            queries.indptr.astype(np.int64),
-            queries.indices.astype(np.int32),
-            queries.data.astype(np.float32),
-            self._indptr,
-            self._indices,
-            self._values,
-            self._largest,
-            self._by_row.indptr.astype(np.int64),
-            self._by_row.indices,
-            self._by_row.data,
-            self._stale,
-            loose,
-            beside.indptr.astype(np.int64),
-            beside.indices.astype(np.int32),
-            beside.data,
-            without,
-            found,
-            cosines,
-        )
+        indptr = queries.indptr.astype(np.int64)
+        indices, values = queries.indices.astype(np.int32), queries.data.astype(np.float32)
+        blocks = Blocks(
+            self._sizes.rows, self._scales.rows, self._norms.rows, self._first.rows,
+            self._starts.rows, self._postings.rows, self._first_plane.rows,
+            self._plane_features.rows, self._plane_steps.rows, self._planes.rows,
+        )  # fmt: skip
+        for start in range(0, count, TOGETHER):
+            part = slice(start, start + TOGETHER)
+            find_nearest(
+                indptr[start : start + TOGETHER + 1], indices, values,
+                self._rows(), blocks, without[part], found[part], cosines[part],
+            )  # fmt: skip
         return found, cosines
-
-
-def _stacked(rows: list[tuple[Int32s, Float32s]], n_features: int) -> sparse.csr_matrix:
-    indptr = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(columns) for columns, _ in rows], out=indptr[1:])
-    indices = np.concatenate([c for c, _ in rows]) if rows else np.zeros(0, np.int32)
-    values = np.concatenate([v for _, v in rows]) if rows else np.zeros(0, np.float32)
-    return sparse.csr_matrix((values, indices, indptr), shape=(len(rows), n_features))
-
-
-@compiled
-def _nearest(
-    query_indptr: Int64s,
-    query_indices: Int32s,
-    query_values: Float32s,
-    indptr: Int64s,
-    indices: Int32s,
-    values: Float32s,
-    largest: Float32s,
-    row_indptr: Int64s,
-    row_indices: Int32s,
-    row_values: Float32s,
-    stale: NDArray[np.bool_],
-    loose: Int64s,
-    loose_indptr: Int64s,
-    loose_indices: Int32s,
-    loose_values: Float32s,
-    without: Int64s,
-    found: Int32s,
-    cosines: Float32s,
-) -> None:
-    """Fill the nearest rows of each query.
-
-    Postings are added up from the shortest list on. Once what the rest could add does not bring a
-    row that none has named into the answer, they are added to the rows that may still enter it, as
-    long as that is cheaper than scoring these rows exactly.
-    """
-    n = found.shape[1]
-    # Short numbers, so that what is looked up by chance stays near: sums are bounds alone, and
-    # features are short in the first place.
-    sums = np.zeros(len(stale), np.float32)
-    dense = np.zeros(len(indptr) - 1, np.float32)
-    touched = np.empty(len(stale), np.int32)
-    rows = np.empty(len(stale) + len(loose), np.int64)
-    exact = np.empty(len(rows), np.float32)
-    best = np.empty(n)
-    for q in range(len(query_indptr) - 1):
-        features = query_indices[query_indptr[q] : query_indptr[q + 1]]
-        weights = query_values[query_indptr[q] : query_indptr[q + 1]]
-        rest = 0.0
-        for a in range(len(features)):
-            dense[features[a]] = weights[a]
-            rest += np.float64(weights[a]) * np.float64(largest[features[a]])
-        n_touched = 0
-        is_closed = False
-        for a in np.argsort(indptr[features + 1] - indptr[features]):
-            feature, value = features[a], np.float64(weights[a])
-            length = indptr[feature + 1] - indptr[feature]
-            if length > LONG and (is_closed or 4 * length > n_touched > n):
-                least = _least(sums, touched, n_touched, best, without[q])
-                is_closed = is_closed or rest * ROUNDING < least
-                if is_closed:
-                    n_touched = _keep(sums, touched, n_touched, rest, least)
-                    if length > LOOK * n_touched:
-                        break
-            rest -= value * np.float64(largest[feature])
-            for p in range(indptr[feature], indptr[feature + 1]):
-                row = indices[p]
-                if stale[row]:
-                    continue
-                if sums[row] == 0.0:
-                    if is_closed:
-                        continue
-                    touched[n_touched] = row
-                    n_touched += 1
-                sums[row] += np.float32(value) * values[p]
-        else:
-            rest = 0.0
-        least = _least(sums, touched, n_touched, best, without[q])
-        n_touched = _keep(sums, touched, n_touched, rest, least)
-        n_rows = 0
-        for at in range(n_touched):
-            row = touched[at]
-            if row != without[q]:
-                rows[n_rows] = row
-                exact[n_rows] = _cosine(dense, row_indptr, row_indices, row_values, row)
-                n_rows += 1
-            sums[row] = 0.0
-        for at in range(len(loose)):
-            if loose[at] != without[q]:
-                rows[n_rows] = loose[at]
-                exact[n_rows] = _cosine(dense, loose_indptr, loose_indices, loose_values, at)
-                n_rows += 1
-        _list(rows[:n_rows], exact[:n_rows], found[q], cosines[q])
-        for feature in features:
-            dense[feature] = 0.0
-
-
-@compiled
-def _keep(sums: Float32s, touched: Int32s, n_touched: int, rest: float, least: float) -> int:
-    """Keep the rows that may still be among the best, forget the sums of others; return how many."""
-    kept = 0
-    for at in range(n_touched):
-        row = touched[at]
-        touched[kept] = row
-        if (sums[row] + rest) * ROUNDING >= least:
-            kept += 1
-        else:
-            sums[row] = 0.0
-    return kept
-
-
-@compiled
-def _cosine(
-    dense: Float32s, indptr: Int64s, indices: Int32s, values: Float32s, row: int | np.int64
-) -> np.float32:
-    """Return the product of a row with the query, summed in the order of the features."""
-    total = 0.0
-    for p in range(indptr[row], indptr[row + 1]):
-        total += np.float64(dense[indices[p]]) * np.float64(values[p])
-    return np.float32(min(total, 1.0))
-
-
-@compiled
-def _least(
-    sums: Float32s, touched: Int32s, n_touched: int, best: Float64s, without: np.int64
-) -> float:
-    """Return the n-th largest sum so far, less what counts as equal; 0 if there are fewer."""
-    size = 0
-    for at in range(n_touched):
-        value = sums[touched[at]]
-        if touched[at] == without or (size == len(best) and value <= best[size - 1]):
-            continue
-        size = min(size + 1, len(best))
-        place = size - 1
-        while place > 0 and best[place - 1] < value:
-            best[place] = best[place - 1]
-            place -= 1
-        best[place] = value
-    return min(best[size - 1], 1.0) if 0 < size == len(best) else 0.0
-
-
-@compiled
-def _list(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) -> None:
-    """List the best rows; where the last place is an accident, lessen the weights that are."""
-    n = len(found)
-    size = 0
-    for at in range(len(rows)):
-        if exact[at] > 0.0:
-            size = _insert(found, cosines, size, n, rows[at], exact[at])
-    if size < n or n == 0:
-        return
-    last = cosines[n - 1]
-    alike = listed = 0
-    for at in range(len(rows)):
-        alike += abs(exact[at] - last) <= EQUAL * last
-    for place in range(n):
-        listed += cosines[place] - last <= EQUAL * last
-    if listed < alike:
-        for place in range(n - listed, n):
-            cosines[place] *= np.float32(listed / alike)
-
-
-@compiled
-def _insert(
-    rows: Int32s, cosines: Float32s, size: int, n: int, row: np.int64, cosine: np.float32
-) -> int:
-    """Keep a list of the n best, best first, equal ones by row; return its new size."""
-    if size == n:
-        if n == 0 or cosine < cosines[n - 1] or (cosine == cosines[n - 1] and row > rows[n - 1]):
-            return size
-        size -= 1
-    at = size
-    while at > 0 and (
-        cosine > cosines[at - 1] or (cosine == cosines[at - 1] and row < rows[at - 1])
-    ):
-        rows[at] = rows[at - 1]
-        cosines[at] = cosines[at - 1]
-        at -= 1
-    rows[at] = row
-    cosines[at] = cosine
-    return size + 1

@@ -56,21 +56,92 @@ def test_a_prior_has_the_same_bits_alone_in_a_batch_and_after_a_file():
     assert model.prior(features).any()
 
 
-def test_an_index_answers_the_same_however_it_came_to_hold_its_rows(monkeypatch):
+def made_up(generator: np.random.Generator, n: int, n_features: int = 300) -> sp.csr_matrix:
+    """Return rows of length one that share some features often; many are alike, some are empty."""
+    often = 1.0 / np.arange(1, n_features + 1)
+    columns = generator.choice(n_features, (n, 6), p=often / often.sum())
+    values = generator.integers(1, 3, columns.shape) * (generator.random(columns.shape) < 0.6)
+    rows = np.repeat(np.arange(n), 6)
+    matrix = sp.csr_matrix((values.ravel(), (rows, columns.ravel())), (n, n_features))
+    matrix.eliminate_zeros()
+    length = np.sqrt(matrix.power(2).sum(axis=1).A1)
+    return (sp.diags(1 / np.maximum(length, 1e-9)) @ matrix).astype(np.float32).tocsr()
+
+
+def looked_up(
+    features: sp.csr_matrix, query: sp.csr_matrix, n: int, without: int
+) -> tuple[list[int], list[float]]:
+    """Return the nearest rows and their weights from a look at every row."""
+    dense = query.toarray().ravel().astype(np.float64)
+    cosines = np.minimum(features.astype(np.float64) @ dense, 1.0).astype(np.float32)
+    cosines[without] = 0.0
+    rows = np.argsort(-cosines, kind="stable")[:n]
+    weights = cosines[rows]
+    last = weights[-1]
+    if last > 0.0:
+        listed = (np.abs(weights - last) <= np.float32(1e-3) * last).sum()
+        alike = (np.abs(cosines - last) <= np.float32(1e-3) * last).sum()
+        weights[n - listed :] *= np.float32(listed / alike)
+    return np.where(weights > 0.0, rows, -1).tolist(), weights.tolist()
+
+
+@pytest.mark.parametrize("n", [1, 32])
+@pytest.mark.parametrize("size", [5, 700, 20_000])
+def test_an_index_finds_bit_for_bit_what_a_look_at_every_row_finds(size, n):
+    generator = np.random.default_rng(size)
+    features = made_up(generator, size)
+    index = FeatureIndex(300)
+    index.add(np.arange(size), features)
+    queries = generator.choice(size, min(size, 80), replace=False)
+
+    rows, weights = index.nearest(features[queries], n, queries)
+
+    slow = [looked_up(features, features[row], min(n, size), row) for row in queries]
+    width = min(n, size)
+    assert rows[:, :width].tolist() == [each for each, _ in slow]
+    assert weights[:, :width].tolist() == [each for _, each in slow]
+
+
+def test_an_index_answers_the_same_however_it_came_to_hold_its_rows():
     generator = np.random.default_rng(1)
-    features = sp.random(300, 40, 0.1, "csr", np.float32, generator)
-    at_once = FeatureIndex(40)
-    at_once.add(np.arange(300), features)
-    monkeypatch.setattr("recstream.core.content_index.LOOSE", 16)
-    grown = FeatureIndex(40)
+    size = 9_000
+    features = made_up(generator, size)
+    at_once = FeatureIndex(300)
+    at_once.add(np.arange(size), features)
+    grown = FeatureIndex(300)
 
-    grown.add(np.arange(300), features[::-1])
-    for start in range(0, 300, 7):
-        rows = np.arange(start, min(300, start + 7))
-        grown.add(rows, features[rows])
+    grown.add(np.arange(size), made_up(generator, size))
+    grown.add(np.arange(0, size, 2), made_up(generator, size // 2))
+    for part in np.array_split(generator.permutation(size), 5):
+        grown.add(part, features[part])
 
-    for one, other in zip(at_once.nearest(features, 9), grown.nearest(features, 9), strict=True):
+    asked = features[:200], 9, np.arange(200)
+    for one, other in zip(at_once.nearest(*asked), grown.nearest(*asked), strict=True):
         np.testing.assert_array_equal(one, other)
+    assert (grown.features(np.arange(size)) != features).nnz == 0
+
+
+def test_an_index_answers_the_same_whatever_is_asked_beside_it():
+    features = made_up(np.random.default_rng(3), 9_000)
+    index = FeatureIndex(300)
+    index.add(np.arange(9_000), features)
+
+    together = index.nearest(features[:150], 32)
+
+    alone = [index.nearest(features[at], 32) for at in range(0, 150, 10)]
+    np.testing.assert_array_equal(together[0][::10], np.vstack([rows for rows, _ in alone]))
+    np.testing.assert_array_equal(together[1][::10], np.vstack([weights for _, weights in alone]))
+
+
+def test_a_row_that_says_nothing_any_more_is_near_nothing():
+    index = FeatureIndex(3)
+    index.add(np.arange(3), sp.csr_matrix(np.eye(3, dtype=np.float32)[[0, 0, 1]]))
+
+    index.add(np.array([1]), sp.csr_matrix((1, 3), dtype=np.float32))
+
+    query = sp.csr_matrix(np.array([[1, 0, 0]], np.float32))
+    assert index.nearest(query, 2)[0].tolist() == [[0, -1]]
+    assert index.features(np.array([1])).nnz == 0
 
 
 def test_items_that_too_many_are_equally_near_to_tell_little():
