@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import cast
 
 import faust
+import pytest
 from faust.types import TP, StreamT
 from faust_apps import APP_ID, PARTITIONS, attach_batches, new_app, running
-from transport_world import changelog_state, committed, put, until
+from transport_world import DEADLINE_S, changelog_state, committed, put, until
 
 from recstream.errors import LogFenced
 from recstream.log.embedded import EmbeddedLog
@@ -82,6 +83,22 @@ async def test_a_slow_agent_is_handed_a_bounded_number_of_batches(
         assert await consumer.position(tp) == 2_000
         goes_on.set()
         await until(lambda: n_seen == 6_000)
+
+
+async def test_a_commit_makes_room_for_the_next_batch_without_anything_being_appended(
+    log: EmbeddedLog, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recstream.log.faust_consumer.MAX_BATCH_RECORDS", 1)
+    monkeypatch.setattr("recstream.log.faust_consumer._LOOK_AGAIN_S", 2 * DEADLINE_S)
+    monkeypatch.setattr(Consumer, "poll_timeout_s", 2 * DEADLINE_S)
+    app = new_app(url, tmp_path, store="rocksdb://?driver=rocksdict")
+    attach_batches(app)
+    log.append([NewRecord("events", b"k", b"%d" % n, 0) for n in range(200)])
+
+    async with running(app):
+        await until(lambda: committed(log) == 200)
+
+    assert changelog_state(log) == {"k": 200}
 
 
 class Held:

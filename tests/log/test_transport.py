@@ -85,22 +85,6 @@ async def test_a_worker_sleeps_through_appends_to_what_it_does_not_read(
         await until(lambda: sum(counts.values()) == 11)
 
 
-async def test_a_commit_makes_room_for_the_next_batch_without_anything_being_appended(
-    log: EmbeddedLog, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recstream.log.faust_consumer.MAX_BATCH_RECORDS", 1)
-    monkeypatch.setattr("recstream.log.faust_consumer._LOOK_AGAIN_S", 2 * DEADLINE_S)
-    monkeypatch.setattr(Consumer, "poll_timeout_s", 2 * DEADLINE_S)
-    app = new_app(url, tmp_path, store="rocksdb://?driver=rocksdict")
-    attach_batches(app)
-    log.append([NewRecord("events", b"k", b"%d" % n, 0) for n in range(200)])
-
-    async with running(app):
-        await until(lambda: committed(log) == 200)
-
-    assert changelog_state(log) == {"k": 200}
-
-
 async def test_a_table_comes_back_from_its_changelog(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
