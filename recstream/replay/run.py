@@ -85,10 +85,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         State is always folded from the beginning.
     user : str or None
         Compare this user's lists alone.
+    verify : bool
+        Compare lists, and histories if a changelog is named.
+    retrain : bool
+        Train every generation again, compare its digest, and derive the lists from those.
     every : int
         Compare each list, each second, each third …
     changelog : str or None
-        Compare all histories with the table's changelog of this name.
+        Compare all histories with the table's changelog of this name, unless what is replayed ends
+        before the offset that it stands at.
+    into : Path or None
+        Write the state into this folder.
+    evaluate : bool
+        Tell how well the lists predicted the events after them.
     """
 
     ranges: dict[int, tuple[int, int]]
@@ -218,16 +227,13 @@ def _replay_partition(
     n_compared = -1
     if plan.verify and plan.changelog is not None:
         stored, applied = stored_histories(log, plan.changelog, fold.partition)
-        if fold.next_offset < applied:
-            n_compared = -1
-        elif fold.next_offset == applied:
-            n_compared, found = compare_histories(fold, stored)
-            differences += found
-        else:
-            again = PartitionFold(fold.partition, log.partitions(INTERACTIONS), timeline)
+        as_of = fold
+        if fold.next_offset > applied:
+            as_of = PartitionFold(fold.partition, log.partitions(INTERACTIONS), timeline)
             for group in batches(log, INTERACTIONS, fold.partition, 0, applied):
-                again.fold(group)
-            n_compared, found = compare_histories(again, stored)
+                as_of.fold(group)
+        if fold.next_offset >= applied:
+            n_compared, found = compare_histories(as_of, stored)
             differences += found
     if plan.into is not None:
         write_state(fold, plan.into)

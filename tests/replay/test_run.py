@@ -52,6 +52,20 @@ def test_an_event_added_behind_the_tables_back_is_seen_as_a_difference_of_histor
     assert (difference.what, difference.user) == ("history", (older.key or b"").decode())
 
 
+def test_histories_are_compared_as_of_where_the_table_stands(eventful: World) -> None:
+    seen = eventful.records(INTERACTIONS, 0)[0]
+    assert seen.value is not None
+    value = seen.value.replace(b'"id":"', b'"id":"unfolded-', 1)
+    eventful.log.append([NewRecord(INTERACTIONS, seen.key, value, 0)])
+
+    whole = run(eventful, verify=True)
+    short = run(eventful, verify=True, ranges={0: (0, 5)})
+
+    assert whole.is_identical
+    assert sum(each.histories for each in whole.partitions) == 12
+    assert [each.histories for each in short.partitions] == [-1]
+
+
 def test_progress_tells_events_and_lists(eventful: World) -> None:
     told: dict[str, int] = {}
     plan = Plan(ranges=ranges(eventful), verify=True)
