@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import Endpoint, identity
-from recstream.bridge.live import StreamPeer, WebSocketPeer
+from recstream.bridge.live import StreamPeer
 from recstream.bridge.protocol import (
     SUBPROTOCOL,
     Channel,
@@ -25,6 +25,7 @@ from recstream.bridge.protocol import (
     Subscription,
 )
 from recstream.bridge.sse import EventStreamPeer
+from recstream.bridge.websocket import WebSocketPeer
 
 DETACH = "recstream.detach"
 """Key of the WSGI environment: a function that returns the connection's socket and gives it up."""
