@@ -49,7 +49,7 @@ export class Because {
       [...byItem.keys()],
       (item) =>
         html("button", {
-          ...{ type: "button", class: "chip", role: "tab", "aria-controls": "because-row" },
+          ...{ type: "button", class: "chip", role: "tab", "aria-controls": "because-panel" },
           onclick: () => this.#choose(item),
         }),
       (tab, item) => {
@@ -59,6 +59,8 @@ export class Because {
         setAttribute(tab, "tabindex", item === shown.item ? "0" : "-1");
       },
     );
+    const what = `${verb(shown.event)} ${shortTitleOf(state.items, shown.item)}`;
+    setAttribute(find(this.root, "because-panel"), "aria-label", `More, because you ${what}`);
     const places = new Map(shown.items.map((place) => [place.item, place]));
     keyed(
       this.row,

@@ -88,7 +88,9 @@ export class Engine {
     const number = find(this.root, "latency-number");
     setText(number, lastTrace === null ? "–" : formatMs(lastTrace.totalMs));
     setAttribute(number, "data-waiting", pending.length > 0);
-    setText(find(this.root, "latency-caption"), caption(lastTrace, unchanged, items));
+    const words = caption(lastTrace, unchanged, items);
+    setText(find(this.root, "latency-caption"), words);
+    setAttribute(find(this.root, "latency-caption"), "title", words);
     setText(
       find(this.root, "latency-median"),
       median === null ? "" : `median of ${plural(totalsMs.length, "click")}: ${formatMs(median)}`,
@@ -205,7 +207,7 @@ function placeText({ status, partition, offset }) {
  * @param {State["items"]} items
  */
 function caption(trace, unchanged, items) {
-  if (unchanged !== null) return "Your last click is in the log; it changed no place in your list.";
+  if (unchanged !== null) return "Your last click is in the log; your list stays as it was.";
   if (trace === null) return "Open, like or buy something: each step on its way is measured.";
   return `after you ${verb(trace.kind)} ${titleOf(items, trace.item)}`;
 }

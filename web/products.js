@@ -138,5 +138,8 @@ function emptyText({ status, query, category }, error) {
   if (status === "failed") return `The products can't be loaded: ${error}. The list is tried again.`;
   if (query) return `Nothing here is called “${query}”. Try fewer letters, or another category.`;
   if (category) return "This category is empty.";
-  return "The catalogue is empty. Import items, or start with --shop synthetic.";
+  return (
+    "No products yet. Add one under “Steer the shop”, import yours with recstream\u00a0import, " +
+    "or start over with a made-up shop: recstream\u00a0up\u00a0--shop\u00a0synthetic."
+  );
 }

@@ -91,14 +91,14 @@ export function shelfWords({ recs, connection, catalogue }) {
   if (recs.items.length === 0) {
     const note =
       catalogue.items.length > 0
-        ? "The first model is being trained. This list fills itself as soon as it is there."
-        : "The list is empty. Import items, or start with --shop synthetic, and it fills itself.";
+        ? "There is no model yet. This list fills itself as soon as there is."
+        : "Nothing to list yet: the shop has no products.";
     return { title: "For you", note };
   }
   if (recs.source === "popular") {
     const why =
       recs.generation === 0
-        ? "The first model is still being trained; until then, this is popular."
+        ? "Nothing is learned yet; until the first training is done, this is popular."
         : "Nothing is known about you yet. One click changes that.";
     return { title: "Popular now", note: why };
   }

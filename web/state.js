@@ -362,7 +362,7 @@ function withReaction(reactions, { type, item }) {
  */
 function withHistory(state, events) {
   const here = new Set(state.activity.map(({ id }) => id));
-  const before = events.filter(({ id }) => !here.has(id));
+  const before = events.filter(({ id, type }) => type !== "impression" && !here.has(id));
   const logged = new Map(events.filter(({ status }) => status === "logged").map((e) => [e.id, e]));
   const activity = [...state.activity.map((entry) => logged.get(entry.id) ?? entry), ...before]
     .sort((a, b) => b.tsMs - a.tsMs)

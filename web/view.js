@@ -57,11 +57,9 @@ export class View {
   }
 
   #offerHint() {
-    const hint = find(this.page, "hint");
-    hint.hidden = recall("hint") === "seen";
     find(this.page, "hint-close").addEventListener("click", () => {
       remember("hint", "seen");
-      hint.hidden = true;
+      find(this.page, "hint").hidden = true;
       find(this.page, "search").focus({ preventScroll: true });
     });
   }
@@ -82,6 +80,7 @@ export class View {
       this.personas.render(state);
     }
     this.#renderBanner(state);
+    this.#renderHint(state.catalogue);
     if (state.recs !== before.recs) this.#announce();
     if (state.notice !== before.notice) this.#toast(state.notice.text);
   }
@@ -93,6 +92,12 @@ export class View {
     banner.hidden = text === "";
     setText(find(this.page, "banner-text"), text);
     setAttribute(banner, "data-phase", state.connection.phase);
+  }
+
+  /** @param {import("./state.js").Catalogue} catalogue what there is to open, like or buy */
+  #renderHint({ items, query, category }) {
+    const isShop = items.length > 0 || query !== "" || category !== "";
+    find(this.page, "hint").hidden = !isShop || recall("hint") === "seen";
   }
 
   #announce() {

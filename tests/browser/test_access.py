@@ -72,6 +72,40 @@ def test_nothing_sticks_out_sideways(visit, width):
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [320, 375, 600, 768, 960, 1100, 1440, 2200])
+def test_what_a_first_visitor_is_told_is_told_whole(visit, width):
+    page = visit(width=width, height=800)
+    if part(page, "engine-toggle").get_attribute("aria-expanded") == "false":
+        part(page, "engine-toggle").click()
+    expect(part(page, "latency-caption")).to_contain_text("is measured.")
+
+    for name in ("latency-caption", "training-text", "shelf-note", "hint"):
+        cut = part(page, name).evaluate(
+            "(e) => [e.scrollWidth - e.clientWidth, e.scrollHeight - e.clientHeight]"
+        )
+        assert max(cut) <= 1, name
+
+
+@pytest.mark.parametrize("width", [375, 768, 1440])
+def test_a_title_of_one_long_word_stays_where_it_belongs(visit, width):
+    page = visit("u1", width=width)
+    page.locator(".because .mini").first.wait_for()
+
+    outside = page.evaluate("""() => {
+      for (const title of document.querySelectorAll(".place-open, .card-open, .mini-open")) {
+        title.textContent = "Donaudampfschifffahrtsgesellschaftskapitän".repeat(4);
+      }
+      const caption = document.querySelector("[data-part=latency-caption]");
+      caption.textContent = `after you liked ${"Donaudampfschifffahrt".repeat(9)}`;
+      const places = [...document.querySelectorAll(".place, .card, .mini"), caption.parentElement];
+      const right = (element) => element.getBoundingClientRect().right;
+      return places.filter((place) =>
+        [...place.querySelectorAll("button, span")].some((e) => right(e) > right(place) + 1)).length;
+    }""")
+
+    assert outside == 0
+
+
 def test_everything_one_can_use_or_jump_to_has_a_name(visit):
     page = visit("u1")
     part(page, "persona").click()

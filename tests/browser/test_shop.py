@@ -251,3 +251,30 @@ def test_without_a_websocket_the_list_is_asked_for(visit):
     like(page, 2)
 
     until_order_changes(page, before, timeout_ms=20_000)
+
+
+def test_an_empty_shop_says_how_to_fill_it_and_not_what_to_click(visit):
+    context = visit.browser.new_context()
+    visit.contexts.append(context)
+    context.route("**/v1/items?*", lambda route: route.fulfill(json={"items": [], "next": None}))
+    page = context.new_page()
+    page.goto(visit.url)
+
+    expect(part(page, "empty")).to_contain_text("No products yet")
+    expect(part(page, "hint")).to_be_hidden()
+
+
+def test_what_was_shown_is_not_told_as_something_the_visitor_did(visit, shop):
+    user = new_user()
+    visit(user)
+    wait_until(
+        lambda: get(f"{shop}/v1/users/{user}/events")["events"],
+        lambda: "impressions in the log",
+        deadline_s=MOMENT_MS / 1000,
+    )
+
+    page = visit(user)
+    like(page, 3)
+
+    expect(page.locator(".event").first).to_contain_text("liked ")
+    expect(page.locator(".event")).to_have_count(1)

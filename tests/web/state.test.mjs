@@ -185,6 +185,17 @@ test("an event that waited gets its position from the history, wherever it was s
   assert.deepEqual(state.activity, [read]);
 });
 
+test("what was on the screen is no event of the visitor's, nor a reaction", () => {
+  const read = {
+    ...{ id: "e1", type: "impression", item: "p9", tsMs: 1_000_001, partition: 1, offset: 9 },
+    ...{ status: "logged", detail: "" },
+  };
+  const state = play([{ type: "history", user: "u1", events: [read] }]);
+
+  assert.deepEqual(state.activity, []);
+  assert.deepEqual(state.reactions, {});
+});
+
 test("an event of another tab appears among the visitor's own", () => {
   const message = {
     ...{ type: "log", topic: "recstream.interactions", partition: 2, offset: 77, ts: 1, key: "u1" },
