@@ -42,9 +42,9 @@ from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, behaviour_of
 from recstream.core.objective import Objective
-from recstream.core.prequential import typical_score
 from recstream.core.recency import popularity_of
 from recstream.core.records import Item
+from recstream.core.scale import typical_score
 from recstream.core.steered import steered
 from recstream.core.steering import Steering
 from recstream.core.steering_check import decode
