@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import Membership
 from recstream.log.embedded.wakeup import GROUPS, bell_path
@@ -125,6 +126,16 @@ def test_bells_that_were_deleted_come_back(reader: EmbeddedLog, path: Path) -> N
     assert [record.offset for record in tail.poll(DEADLINE_S)] == [1]
     tail.close()
     again.close()
+
+
+def test_nothing_is_appended_where_nobody_could_be_told(reader: EmbeddedLog, path: Path) -> None:
+    bell_path(path, "b").mkdir()
+
+    with pytest.raises(LogUnavailable, match="make its folder writable"):
+        put(reader, "a", "b")
+    put(reader, "a")
+
+    assert (reader.high_watermark("a", 0), reader.high_watermark("b", 0)) == (1, 0)
 
 
 @pytest.mark.parametrize("missing", ["_inotify", "inotify_add_watch"])

@@ -19,6 +19,8 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from recstream.errors import LogUnavailable
+
 GROUPS = ""
 """The bell of what is no topic: groups and their members, and topics that were made."""
 _IN_MODIFY = 0x2
@@ -170,13 +172,18 @@ def bell_path(path: Path, topic: str) -> Path:
 
 def _opened(path: Path) -> int:
     """Open a bell for ringing; made, and rung once so that its block is there, if it is new."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    if os.fstat(descriptor).st_size == 0:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _touch(descriptor)
+            if os.fstat(descriptor).st_size == 0:
+                _touch(descriptor)
         except OSError:
             os.close(descriptor)
             raise
+    except OSError as error:
+        raise LogUnavailable(
+            f"{path} can't be written: {error}; make its folder writable and free some space"
+        ) from error
     return descriptor
 
 
