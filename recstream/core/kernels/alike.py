@@ -125,9 +125,13 @@ def find_nearest(
                     if row < 0 or row == without[q]:
                         continue
                     if n_open == len(askers):
-                        askers = np.concatenate((askers, np.empty_like(askers)))
-                        open_places = np.concatenate((open_places, np.empty_like(open_places)))
-                        bounds = np.concatenate((bounds, np.empty_like(bounds)))
+                        asked, placed, bound = askers, open_places, bounds
+                        askers = np.empty(2 * n_open, np.int32)
+                        open_places = np.empty(2 * n_open, np.int32)
+                        bounds = np.empty(2 * n_open, np.float32)
+                        for at in range(n_open):
+                            askers[at], bounds[at] = asked[at], bound[at]
+                            open_places[at] = placed[at]
                     askers[n_open] = q
                     open_places[n_open] = place
                     bounds[n_open] = total / unit
@@ -167,14 +171,17 @@ def _score(
     for at in range(len(askers)):
         if bounds[at] * ROUNDING >= best[askers[at], n - 1]:
             firsts[askers[at] + 1] += 1
-    firsts = np.cumsum(firsts)
-    nexts = firsts[:-1].copy()
+    most = 0
+    for q in range(count):
+        most = max(most, firsts[q + 1])
+        firsts[q + 1] += firsts[q]
+    nexts = firsts.copy()
     places = np.empty(firsts[-1], np.int32)
     for at in range(len(askers)):
         if bounds[at] * ROUNDING >= best[askers[at], n - 1]:
             places[nexts[askers[at]]] = open_places[at]
             nexts[askers[at]] += 1
-    near = np.empty(np.diff(firsts).max(), np.int64)
+    near = np.empty(most, np.int64)
     exact = np.empty(len(near), np.float32)
     dense = np.zeros(n_features, np.float32)
     for q in range(count):
