@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -57,6 +57,18 @@ def announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
     )
 
 
+def moved(generation: Generation, deltas: Iterable[DeltaAnnounced]) -> bool:
+    """Move a generation by its own deltas, up to the first that does not fit; False if one does not."""
+    for delta in deltas:
+        if delta.generation == generation.number:
+            try:
+                generation.apply_delta(delta)
+            except ModelMismatch as error:
+                log.error("deltas not followed from=%d error=%s", delta.delta, error)  # noqa: TRY400 - the message says all there is to know
+                return False
+    return True
+
+
 class ModelFeed:
     """Reads the models topic from its newest usable generation on.
 
@@ -79,7 +91,8 @@ class ModelFeed:
         """Return the newest usable generation, moved by all its deltas; None if there is none yet.
 
         Afterwards `poll` continues behind what is in it. Older generations are tried in turn when
-        an artifact is gone or corrupt.
+        an artifact is gone or corrupt. A delta that does not fit ends a generation's deltas: it stays
+        as it is then until the next one.
         """
         end = self._log.high_watermark(MODELS, 0)
         generation: Generation | None = None
@@ -94,10 +107,8 @@ class ModelFeed:
                     generation = found
                     break
         if generation is not None:
-            for delta in reversed(deltas):
-                if with_deltas and delta.generation == generation.number:
-                    generation.apply_delta(delta)
-            self._serving = generation.number
+            is_whole = not with_deltas or moved(generation, reversed(deltas))
+            self._serving = generation.number if is_whole else None
         if self._tail is None:
             self._tail = self._log.tail({_TP: end})
         else:

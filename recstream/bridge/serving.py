@@ -37,6 +37,7 @@ from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log.partitioner import partition_for
 from recstream.metrics import MODEL_GENERATION
 from recstream.model_early import EarlyArtifacts
+from recstream.model_feed import moved
 from recstream.model_store import ModelStore
 from recstream.stream.steering_feed import SteeringFeed
 
@@ -148,8 +149,7 @@ class Serving:
     def _adopt(self, announced: GenerationAnnounced) -> bool:
         try:
             generation = self._early.fetch(announced)
-            for delta in self._views.deltas(announced.generation):
-                generation.apply_delta(delta)
+            moved(generation, self._views.deltas(announced.generation))
             # The first list compiles or loads the kernels: nobody should wait for that.
             listing.rank([History("")], generation, 1, self._half_life_of(generation))
         except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:

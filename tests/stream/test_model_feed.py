@@ -30,6 +30,35 @@ def test_a_feed_starts_at_the_newest_usable_generation_with_its_deltas(place):
     assert "later" in found.rows
 
 
+def test_a_delta_that_does_not_fit_leaves_the_generation_as_it_was_until_the_next(place):
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    work(trainer, lambda: len(place.announced()) == 2)
+    place.world.feed([single(event(5000, "u1", "later"))])
+    work(trainer, lambda: place.announced(DeltaAnnounced))
+    good = place.announced(DeltaAnnounced)[-1]
+    bad, behind = (
+        msgspec.structs.replace(good, delta=good.delta + more, factors=factors)
+        for more, factors in ((1, b"cut"), (2, good.factors))
+    )
+
+    def announce(*records):
+        encoded = [NewRecord(MODELS, None, msgspec.json.encode(each), 0) for each in records]
+        place.world.log.append(encoded)
+
+    announce(bad)
+    feed = ModelFeed(place.world.log, place.store)
+
+    found = feed.newest()
+
+    assert (found.number, found.delta) == (1, good.delta)
+    announce(behind)
+    assert feed.poll(0.0) == []
+    announce(msgspec.structs.replace(place.announced()[-1], generation=1))
+    assert [type(step).__name__ for step in feed.poll(0.0)] == ["Generation"]
+    trainer.close()
+
+
 def test_a_corrupt_artifact_is_told_and_the_generation_before_is_used(place):
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
