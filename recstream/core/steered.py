@@ -102,7 +102,7 @@ class Steered:
         return any(_asks_counts(rule.where) for rule in self.arm.rules if not isinstance(rule, Pin))
 
     def _match(self, generation: Generation, facts: Facts) -> None:
-        unit = typical_score(generation)
+        unit = unit_of_boosts(generation)
         self.excludes, self.onlys, self.boosts, self.pins = [], [], [], []
         for rule in self.arm.rules:
             if isinstance(rule, Pin):
@@ -202,8 +202,8 @@ def warnings_of(steering: Steering, generation: Generation) -> tuple[str, ...]:
     return tuple(told)
 
 
-def typical_score(generation: Generation) -> float:
-    """Return the unit of boosts: the mean score of what users have."""
+def unit_of_boosts(generation: Generation) -> float:
+    """Return what a boost by 1 adds: the mean score of what users have."""
     return float(generation.hyperparameters.get("popularity_unit", 1.0))
 
 
