@@ -50,6 +50,18 @@ tail.poll(2.0)
 print(*seen, (time.process_time() - before) / 2.0, flush=True)
 """
 
+BYSTANDER = """
+import sys, time
+from recstream.log import open_log
+from recstream.log.port import TopicPartition
+tail = open_log(sys.argv[1]).tail({TopicPartition("quiet", 0): 0})
+print("ready", flush=True)
+before, end = time.process_time(), time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    tail.poll(0.5)
+print((time.process_time() - before) / float(sys.argv[2]), flush=True)
+"""
+
 
 def events(count: int) -> list[tuple[bytes, bytes]]:
     """Return users and events; the same for every contender."""
@@ -145,6 +157,24 @@ def wake_ups(folder: Path, sync: str, count: int = 400) -> tuple[list[float], fl
     return sorted(latencies), idle
 
 
+def bystander(folder: Path, sync: str, rate: int = 1_000, seconds: float = 5.0) -> float:
+    """Return the CPU share of a process that reads one topic while another one is appended to."""
+    url = f"embedded://{folder}/bystander-{sync}.db?sync={sync}"
+    log = open_log(url)
+    log.create_topics([TopicSpec("busy", 1), TopicSpec("quiet", 1)])
+    reader = subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-c", BYSTANDER, url, str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    require(reader.stdout is not None and reader.stdout.readline() == "ready\n", "the tail failed")
+    began = time.monotonic()
+    for number in range(int(rate * seconds)):
+        log.append([NewRecord("busy", None, b"x" * 95)])
+        time.sleep(max(0.0, began + number / rate - time.monotonic()))
+    share = float(reader.communicate()[0])
+    log.close()
+    return share
+
+
 def append_latency(folder: Path, sync: str, count: int = 400) -> list[float]:
     """Return milliseconds of appends of one record, sorted."""
     log = open_log(f"embedded://{folder}/single-{sync}.db?sync={sync}")
@@ -215,6 +245,8 @@ def measure(records: int, rounds: int, folder: Path) -> dict[str, dict[str, floa
             "append_to_other_process_p50_ms": percentile(latencies, 0.5),
             "append_to_other_process_p99_ms": percentile(latencies, 0.99),
             "idle_tail_cpu_percent": idle * 100,
+            "tail_of_another_topic_at_1000_appends_per_s_cpu_percent": bystander(folder, sync)
+            * 100,
         }
     return results
 
@@ -247,7 +279,7 @@ def main() -> None:
         print(f"{name:22}" + "".join(f"{result[each]:20,.0f}" for each in names))
     for name, result in results.items():
         for measured, value in list(result.items())[4:]:
-            print(f"{name:22}{measured:34}{value:10.3f}")
+            print(f"{name:22}{measured:58}{value:10.3f}")
 
 
 if __name__ == "__main__":
