@@ -156,6 +156,21 @@ class ALSModel:
         """The objective's numbers and `n_factors`, as plain JSON values."""
         return {"n_factors": self.n_factors, **self.objective.as_dict()}
 
+    def replaced(self, **parts: Any) -> ALSModel:
+        """Return a model made with other values of some arguments, all else equal."""
+        own = {
+            "item_factors": self.item_factors,
+            "item_counts": self.item_counts,
+            "objective": self.objective,
+            "mean_user_count": self.mean_user_count,
+            "mean_item_count": self.mean_item_count,
+            "user_factors": self.user_factors,
+            "user_counts": self.user_counts,
+            "spectrum": self.spectrum,
+            "missing_total": self.missing_total,
+        }
+        return ALSModel(**{**own, **parts})
+
     def fold_in(self, interactions: object, *, threads: int = 1) -> Float32s:
         """Return the factors of users with these histories.
 

@@ -32,7 +32,6 @@ from recstream.stream.candidate import Finished, HeldBack, Job
 from recstream.stream.contents import Contents
 from recstream.stream.follower import Touch, UserRows
 from recstream.stream.material import Snapshot
-from recstream.stream.resuming import with_users
 from recstream.stream.training import Trained
 
 PART_USERS = 1_000
@@ -352,7 +351,7 @@ def _trained(message: Done, generation: Generation, named: Mapping[str, NDArray[
     model = generation.model
     return Trained(
         generation=generation,
-        model=None if model is None else with_users(model, *(named[name] for name in _USERS)),
+        model=None if model is None else model.replaced(**{name: named[name] for name in _USERS}),
         user_ids=message.user_ids,
         matrix=matrix,
         popularity=Popularity(

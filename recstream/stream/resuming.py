@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from recstream.core.als_model import ALSModel
 from recstream.core.model import Generation
 from recstream.stream.contents import Contents
 from recstream.stream.follower import Group, Touch
@@ -44,7 +40,9 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
     contents = Contents.from_arrays(generation.content_arrays, n_of_features(generation))
     model = generation.model
     if model is not None:
-        model = with_users(model, model.fold_in(found.matrix), counts_of(found.matrix))
+        model = model.replaced(
+            user_factors=model.fold_in(found.matrix), user_counts=counts_of(found.matrix)
+        )
     touches: list[Touch] = []
     users: list[str] = []
     for user in found.user_ids:
@@ -67,23 +65,6 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
         contents,
     )
     return trained, Group(tuple(users), tuple(sorted(touches)))
-
-
-def with_users(
-    model: ALSModel, user_factors: NDArray[np.float32], user_counts: NDArray[np.int64]
-) -> ALSModel:
-    """Return a generation's model with factors of users: what moving its items needs."""
-    return ALSModel(
-        model.item_factors,
-        model.item_counts,
-        objective=model.objective,
-        mean_user_count=model.mean_user_count,
-        mean_item_count=model.mean_item_count,
-        user_factors=user_factors,
-        user_counts=user_counts,
-        spectrum=model.spectrum,
-        missing_total=model.missing_total,
-    )
 
 
 def n_of_features(generation: Generation) -> int:

@@ -208,7 +208,7 @@ def train(
         seed=seed,
         items=items,
         bias=found.popularity.bias(popularity_weight(used)),
-        model=None if model is None else serving(model),
+        model=None if model is None else model.replaced(user_factors=None, user_counts=None),
         details=facts.details,
         withdrawn=facts.withdrawn,
         content=near,
@@ -237,28 +237,13 @@ def fit_touched(
         return als.fit(matrix, init=init, callback=callback)
     if init is not None:
         known = touched[touched < init.n_items]
-        init = _with_factors(init, init.item_factors[known], init.item_counts[known])
+        init = init.replaced(
+            item_factors=init.item_factors[known], item_counts=init.item_counts[known]
+        )
     model = als.fit(matrix[:, touched], init=init, callback=callback)
     factors = np.zeros((len(counts), model.n_factors), np.float32)
     factors[touched] = model.item_factors
-    return _with_factors(model, factors, counts)
-
-
-def _with_factors(
-    model: ALSModel, factors: NDArray[np.float32], counts: NDArray[np.int64]
-) -> ALSModel:
-    """Return a model of other items, all else equal."""
-    return ALSModel(
-        np.ascontiguousarray(factors),
-        counts,
-        objective=model.objective,
-        mean_user_count=model.mean_user_count,
-        mean_item_count=model.mean_item_count,
-        user_factors=model.user_factors,
-        user_counts=model.user_counts,
-        spectrum=model.spectrum,
-        missing_total=model.missing_total,
-    )
+    return model.replaced(item_factors=factors, item_counts=counts)
 
 
 def _contents(
@@ -301,19 +286,6 @@ def _drawn(
 def popularity_weight(used: Mapping[str, Any]) -> float:
     """Return β of a generation's hyper-parameters, in its scores' own size (`typical_score`)."""
     return float(used["popularity_weight"]) * float(used["popularity_unit"])
-
-
-def serving(model: ALSModel) -> ALSModel:
-    """Return a model without its user factors: what workers need to fold users in."""
-    return ALSModel(
-        model.item_factors,
-        model.item_counts,
-        objective=model.objective,
-        mean_user_count=model.mean_user_count,
-        mean_item_count=model.mean_item_count,
-        spectrum=model.spectrum,
-        missing_total=model.missing_total,
-    )
 
 
 def _trainer(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:

@@ -47,7 +47,7 @@ from recstream.stream.handover import (
 )
 from recstream.stream.material import Snapshot
 from recstream.stream.trainee import Trainee
-from recstream.stream.training import Trained, serving
+from recstream.stream.training import Trained
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 IDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=4)
@@ -140,7 +140,9 @@ def finished(draw):
         generation=Generation(
             number=1, parent=None, offsets={}, hyperparameters={"half_life_ms": 1.0}, seed=0,
             items=items, bias=rng.random(len(items), np.float32),
-            model=None if model is None else serving(model),
+            model=None
+            if model is None
+            else model.replaced(user_factors=None, user_counts=None),
         ),
         model=model,
         user_ids=user_ids,
