@@ -17,7 +17,8 @@ from recstream.stream.deltas import MAX_PRODUCTS, Deltas
 from recstream.stream.products import Products
 
 TURN_S = 0.2
-"""Given to it in each turn of the trainer's loop, less what a last part takes longer."""
+"""Given to it in each turn of the trainer's loop, and what a last part takes longer; while more than
+a delta of products wait to be told, one part a turn."""
 LEAD_S = 2.5
 """Readers are given so long to read the artifact while there is more than a part to tell."""
 FEW = MAX_PRODUCTS // 2
@@ -61,7 +62,8 @@ class Succession:
         """Make some deltas; return whether it can serve."""
         if self._before is None:
             return True
-        begun = monotonic()
+        is_behind = self._before.n_products > MAX_PRODUCTS
+        ends = monotonic() + (0.0 if is_behind else TURN_S)
         while self._left > 0:
             made = self._next.make_products(
                 products.items, products.next_offset, self._offsets,
@@ -72,6 +74,6 @@ class Succession:
             if made is None or len(made.catalogue) < FEW:
                 return monotonic() >= self._not_before
             self._left -= 1
-            if monotonic() - begun > TURN_S:
+            if monotonic() >= ends:
                 return False
         return True
