@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.arranging import make_lists
-from recstream.core.batch import Entries, Lists, Near, Rows, Scoring, Shape
+from recstream.core.batch import Entries, Lists, Rows, Scoring
 from recstream.core.history import History
 from recstream.core.leaving import left_out
 from recstream.core.model import Generation
 from recstream.core.neighbours import Neighbours
 from recstream.core.ranking import best_keys
 from recstream.core.ranking.score import NOBODY
-from recstream.core.steered import Steered
+from recstream.core.steered import Steered, gain_of
 from recstream.core.steering import Arm
-from recstream.core.worth import Newcomers, places_of
+from recstream.core.worth import places_of
 
 __all__ = ["POOL", "Shaped", "shape_lists", "tables_of"]
 
@@ -31,7 +31,6 @@ POOL = 3
 """Items that least relevance and diversity choose from, for each place of a list."""
 
 _EVERY = np.empty(0, np.bool_)
-_NO_WORTH = np.empty(0, np.float32)
 _NONE: frozenset[int] = frozenset()
 _NOT_ONE = frozenset([-1])
 
@@ -76,11 +75,9 @@ def shape_lists(
     arm, index = way.arm, way.index
     # A list never fills up with places that are not allowed: at most every item but the seen ones.
     length = min(n, generation.n_items)
-    diversity = 0.0 if arm.diversity is None else arm.diversity.strength
-    is_shaped = bool(arm.min_relevance or diversity)
+    is_shaped = bool(way.shape.min_relevance or way.shape.strength)
     size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
-    ours = Newcomers.of(generation.hyperparameters)
-    places = _places_for_newcomers(generation, arm, ours, n)
+    places = min(places_of(way.newcomer_share, n), length)
     n_users = len(histories)
     entries = Entries(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
     seen = Rows(entries.indptr, entries.columns)
@@ -99,50 +96,17 @@ def shape_lists(
         newcomers=np.full((n_users, places), -1, np.int32),
         is_near=np.zeros(n_users, np.bool_),
     )
-    near, more = generation.content, generation.behaviour
+    scoring = Scoring(factors, index.item_factors, index.bias, index.norm, mask)
+    newcomers = np.full((n_users, 2 * places), NOBODY)
     make_lists(
-        entries,
-        Near(
-            near.rows, near.weights, gain_of(generation, arm, "content"), generation.content_worth
-        ),
-        Near(more.rows, more.weights, gain_of(generation, arm, "behaviour"), _NO_WORTH),
-        Scoring(factors, index.item_factors, index.bias, index.norm, mask),
-        left,
-        seen,
-        resting,
-        Shape(
-            pin_places=way.pin_places,
-            pin_rows=way.pin_rows,
-            min_relevance=arm.min_relevance or 0.0,
-            strength=diversity,
-            aspects=way.aspects,
-            by_taste=arm.diversity is not None and "taste" in arm.diversity.by,
-            newest=ours.worth if places else np.inf,
-        ),
-        pool,
-        np.full((n_users, 2 * places), NOBODY),
-        lists,
+        entries, way.near, way.more, scoring, left, seen, resting, way.shape, pool, newcomers, lists
     )
     pinned, fresh = [_NONE] * n_users, [_NONE] * n_users
     if way.pins:
-        pinned = [frozenset(way.pin_rows[each].tolist()) for each in lists.pins]
+        pinned = [frozenset(way.shape.pin_rows[each].tolist()) for each in lists.pins]
     if places:
         fresh = [frozenset(each) - _NOT_ONE for each in lists.newcomers.tolist()]
     return Shaped(lists.rows, lists.scores, lists.is_near, pinned, fresh)
-
-
-def _places_for_newcomers(generation: Generation, arm: Arm, ours: Newcomers, n: int) -> int:
-    """Return how many of a list's n places are kept for items nobody has touched."""
-    if not len(generation.content_worth) or gain_of(generation, arm, "content") <= 0.0:
-        return 0
-    share = ours.share if arm.newcomers is None else arm.newcomers
-    return min(places_of(share, n), generation.n_items)
-
-
-def gain_of(generation: Generation, arm: Arm, name: str) -> float:
-    """Return what a neighbour table counts in an arm's scores: ``content`` or ``behaviour``."""
-    part: float = 1.0 if arm.blend is None else getattr(arm.blend, name)
-    return part * generation.gain(name)
 
 
 def tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, float]]:

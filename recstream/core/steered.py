@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.batch import Near, Shape
 from recstream.core.facts import Facts, is_within
+from recstream.core.kernels.arrays import Float32s
 from recstream.core.model import Generation
+from recstream.core.neighbours import Neighbours
 from recstream.core.steering import (
     Arm,
     Boost,
@@ -25,8 +28,10 @@ from recstream.core.steering import (
     Test,
     texts_of,
 )
+from recstream.core.worth import Newcomers
 
 Bools = NDArray[np.bool_]
+_NO_WORTH = np.empty(0, np.float32)
 KEPT = 32
 """Arms of documents that a generation remembers the carrying out of."""
 
@@ -51,12 +56,14 @@ class Steered:
         False for what no list may hold; None if all may.
     index : ItemIndex
         The generation's, with the arm's priors and boosts for bias.
-    pin_places, pin_rows : (k,) int32
-        The same for `recstream.core.arranging`.
-    aspects : (a, m) int32
-        Codes by which diversity tells items alike.
     pins : list of (place, row, name)
         By place, from 0; only of items that the generation knows.
+    shape : Shape
+        Pins and the rules for lists as a whole, for `recstream.core.arranging`.
+    near, more : Near
+        What content and behaviour neighbours add.
+    newcomer_share : float
+        Part of a list's places that is kept for items nobody has touched.
     """
 
     def __init__(self, generation: Generation, arm: Arm) -> None:
@@ -67,7 +74,6 @@ class Steered:
         self.onlys: list[Match] = []
         self.boosts: list[tuple[Match, float]] = []
         self.pins: list[tuple[int, int, str]] = []
-        self.aspects: NDArray[np.int32] = np.empty((0, 0), np.int32)
         self._added: NDArray[np.float64] | None = None
         self._rules_mask: Bools | None = None
         self.mask: Bools | None = None
@@ -94,7 +100,27 @@ class Steered:
             if self._added is not None:
                 bias += self._added
             self.index = generation.index.with_bias(bias.astype(np.float32))
+        worth, alike = generation.content_worth, gain_of(generation, self.arm, "content")
+        self.near = _near(generation.content, alike, worth)
+        self.more = _near(generation.behaviour, gain_of(generation, self.arm, "behaviour"))
+        kept = Newcomers.of(generation.hyperparameters)
+        share = kept.share if self.arm.newcomers is None else self.arm.newcomers
+        # Without being alike, or where entries are not counted, nobody is known to be one.
+        self.newcomer_share = share if alike > 0.0 and len(worth) else 0.0
+        self.shape = self._shape(kept.worth)
         self.delta = generation.delta
+
+    def _shape(self, newest: float) -> Shape:
+        diversity = self.arm.diversity
+        return Shape(
+            pin_places=np.array([place for place, _, _ in self.pins], np.int32),
+            pin_rows=np.array([row for _, row, _ in self.pins], np.int32),
+            min_relevance=self.arm.min_relevance or 0.0,
+            strength=0.0 if diversity is None else diversity.strength,
+            aspects=self._aspects,
+            by_taste=diversity is not None and "taste" in diversity.by,
+            newest=newest,
+        )
 
     @property
     def _has_counts(self) -> bool:
@@ -120,11 +146,9 @@ class Steered:
             else:
                 self.onlys.append(match)
         self.pins.sort()
-        self.pin_places = np.array([place for place, _, _ in self.pins], np.int32)
-        self.pin_rows = np.array([row for _, row, _ in self.pins], np.int32)
         by = () if self.arm.diversity is None else self.arm.diversity.by
         codes = [column.codes for name, column in facts.columns.items() if name in by]
-        self.aspects = np.array(codes, np.int32) if codes else np.empty((0, 0), np.int32)
+        self._aspects = np.array(codes, np.int32) if codes else np.empty((0, 0), np.int32)
         self._added = None
         if self.boosts:
             self._added = np.zeros(generation.n_items)
@@ -200,6 +224,16 @@ def warnings_of(steering: Steering, generation: Generation) -> tuple[str, ...]:
         if way.mask is not None and not way.mask.any():
             told[f"nothing is left to list{whose}"] = None
     return tuple(told)
+
+
+def gain_of(generation: Generation, arm: Arm, name: str) -> float:
+    """Return what a neighbour table counts in an arm's scores: ``content`` or ``behaviour``."""
+    part: float = 1.0 if arm.blend is None else getattr(arm.blend, name)
+    return part * generation.gain(name)
+
+
+def _near(table: Neighbours, gain: float, worth: Float32s = _NO_WORTH) -> Near:
+    return Near(table.rows, table.weights, gain, worth)
 
 
 def unit_of_boosts(generation: Generation) -> float:
