@@ -18,15 +18,14 @@ from scipy import sparse
 
 from recstream.core.details import details_of
 from recstream.core.growth import Growing
-from recstream.core.history import row
-from recstream.core.matrix import Row, stack
 from recstream.core.neighbours import WIDTH
 from recstream.core.recency import changed
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.stream.alike import Alike
 from recstream.stream.contents import LiveContents
 from recstream.stream.follower import Touch, UserRows
-from recstream.stream.training import Trained, counts_of, popularity_weight
+from recstream.stream.live_users import LiveUsers
+from recstream.stream.training import Trained, popularity_weight
 
 MAX_ITEMS = 1_000
 """Items in one delta; more wait for the next."""
@@ -55,7 +54,6 @@ class Deltas:
         self.delta = generation.delta
         self.catalogue_offset = generation.catalogue_offset
         self._model = None if trained.model is None else trained.model.growing()
-        self._half_life_ms = float(generation.hyperparameters["half_life_ms"])
         self._beta = popularity_weight(generation.hyperparameters)
         self._n_trained = generation.n_items
         self._items = list(generation.items)
@@ -63,14 +61,7 @@ class Deltas:
         self._popularity = trained.popularity
         self._uncounted: list[int] = []
         self._told_bias = Growing(generation.bias)
-        self._users = {user: at for at, user in enumerate(trained.user_ids)}
-        self._columns = trained.matrix.tocsc()
-        self._moved = np.zeros(len(self._users), np.bool_)
-        self._by_item: dict[int, dict[int, float]] = {}
-        self._row_of: dict[int, Row] = {}
-        if trained.model is not None and trained.model.user_factors is not None:
-            self._user_factors = trained.model.user_factors.copy()
-            self._user_counts = counts_of(trained.matrix)
+        self._users = LiveUsers(trained)
         self._contents = None
         if trained.contents is not None:
             threads = int(generation.hyperparameters["threads"]) or os.cpu_count() or 1
@@ -172,7 +163,9 @@ class Deltas:
         """
         if not self.is_open:
             return None
-        self._move_users(users)
+        acted = {user: users[user] for user in self._open_users if user in users}
+        self._open_users.clear()
+        self._users.move(acted, self._rows, self._model)
         most = min(MAX_ITEMS, MAX_BYTES // self._n_bytes)
         chosen = list(self._open_items)[:most]
         n_told = len(self._told_bias.rows)
@@ -224,7 +217,8 @@ class Deltas:
                 rows, features, self._items, self._rows, None if before is None else before.alike
             )
             near, nearness = rows_near.tobytes(), weights.tobytes()
-        factors, counts = self._fold_in_items(rows)
+        prior = None if self._contents is None else self._contents.prior(rows)
+        factors, counts = self._users.fold_in_items(rows, self._model, prior)
         bias = self._popularity.bias(self._beta, rows.astype(np.int64), self._n_trained)
         self._told_bias.grow(max(len(self._told_bias.rows), int(rows.max(initial=-1)) + 1))
         self._told_bias.rows[rows] = bias
@@ -331,82 +325,3 @@ class Deltas:
         rows = [self._rows[name] if name in self._rows else self._add(name) for name in changed]
         at = list(changed.values())
         return np.array(rows, np.int32), None if features is None else features[at]
-
-    # Folding in
-
-    def _move_users(self, users: Mapping[str, UserRows]) -> None:
-        """Give users who acted their rows and factors of today."""
-        names = [user for user in self._open_users if user in users]
-        self._open_users.clear()
-        fresh = [user for user in names if user not in self._users]
-        for user in fresh:
-            self._users[user] = len(self._users)
-        at = np.array([self._users[user] for user in names], np.int64)
-        rows = [row(users[user].history(user), self._rows, self._half_life_ms) for user in names]
-        n_users = len(self._users)
-        self._moved = np.concatenate([self._moved, np.zeros(len(fresh), np.bool_)])
-        self._moved[at] = True
-        for user, (columns, weights) in zip(at.tolist(), rows, strict=True):
-            for column in self._row_of.get(user, ((), ()))[0]:
-                self._by_item[int(column)].pop(user, None)
-            for column, weight in zip(columns.tolist(), weights.tolist(), strict=True):
-                if weight > 0.0:
-                    self._by_item.setdefault(column, {})[user] = weight
-            self._row_of[user] = (columns[weights > 0.0], weights[weights > 0.0])
-        model = self._model
-        if model is None or not names:
-            return
-        known = model.n_items
-        matrix = stack([_only(each, known) for each in rows], known)
-        grown = n_users - len(self._user_factors)
-        if grown:
-            empty = np.zeros((grown, model.n_factors), np.float32)
-            self._user_factors = np.concatenate([self._user_factors, empty])
-            self._user_counts = np.concatenate([self._user_counts, np.zeros(grown, np.int64)])
-        self._user_factors[at] = model.fold_in(matrix)
-        self._user_counts[at] = counts_of(matrix)
-
-    def _fold_in_items(
-        self, rows: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Return factors and counts of items, from the rows of users as they are now.
-
-        Those with few users are drawn to what their content says.
-        """
-        columns = [self._column(at) for at in rows.tolist()]
-        counts = np.array([len(users) for users, _ in columns], np.int32)
-        model = self._model
-        if model is None:
-            return np.empty((len(rows), 0), np.float32), counts
-        factors = model.fold_in_items(
-            stack(columns, len(self._users)),
-            user_factors=self._user_factors,
-            user_counts=self._user_counts,
-            prior=None if self._contents is None else self._contents.prior(rows),
-        )
-        return factors, counts
-
-    def _column(self, item: int) -> Row:
-        """Return an item's users and weights: those of the training who did not move, and the rest."""
-        users = np.empty(0, np.int32)
-        weights = np.empty(0, np.float32)
-        base = self._columns
-        if item < base.shape[1]:
-            part = slice(base.indptr[item], base.indptr[item + 1])
-            users, weights = base.indices[part], base.data[part]
-            kept = ~self._moved[users] & (weights > 0.0)
-            users, weights = users[kept], weights[kept]
-        moved = self._by_item.get(item)
-        if moved:
-            users = np.concatenate([users, np.fromiter(moved, np.int32, len(moved))])
-            weights = np.concatenate([weights, np.fromiter(moved.values(), np.float32, len(moved))])
-            order = np.argsort(users, kind="stable")
-            users, weights = users[order], weights[order]
-        return users.astype(np.int32), weights
-
-
-def _only(each: Row, n_columns: int) -> Row:
-    """Return a row without the columns a model does not have yet."""
-    columns, weights = each
-    known = columns < n_columns
-    return columns[known], weights[known]

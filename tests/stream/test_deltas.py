@@ -12,6 +12,7 @@ from recstream.core.matrix import stack
 from recstream.core.model import Generation
 from recstream.stream.deltas import Deltas
 from recstream.stream.follower import Touch
+from recstream.stream.live_users import LiveUsers
 from recstream.stream.resuming import resume
 from recstream.stream.training import hyperparameters, train
 
@@ -70,15 +71,15 @@ def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):
     assert {"u4", "newcomer"} <= set(users)
 
     known = {user: n for n, user in enumerate(trained.user_ids)}
-    current = Deltas(trained)
-    current.touch({"u4", "newcomer", liker}, [])
-    current._move_users(follower.users)
+    current = LiveUsers(trained)
+    acted = {user: follower.users[user] for user in ("u4", "newcomer", liker)}
+    current.move(acted, trained.generation.rows, trained.model)
     at = np.array([known.get(user, len(known)) for user in users])
     order = np.argsort(at)
     expected = trained.model.fold_in_items(
         sparse.csr_matrix((column.data[order], at[order], [0, len(at)]), shape=(1, len(known) + 1)),
-        user_factors=current._user_factors,
-        user_counts=current._user_counts,
+        user_factors=current.factors,
+        user_counts=current.counts,
     )
     factors = np.frombuffer(delta.factors, np.float32).reshape(len(delta.items), -1)
     np.testing.assert_allclose(factors[delta.items.index("p1")], expected[0], rtol=1e-5)
