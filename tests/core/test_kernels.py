@@ -173,10 +173,27 @@ def test_kept_code_is_fresh_only_while_all_kernels_are_as_they_were(tmp_path):
     assert hits(b"another") == 0
 
 
+def test_code_that_was_kept_for_a_type_that_is_gone_is_compiled_anew(tmp_path, monkeypatch):
+    path = tmp_path / "kernel_with_a_type.py"
+    for name in ("Pair", "Couple"):
+        path.write_text(
+            "from typing import NamedTuple\n\n"
+            f"class {name}(NamedTuple):\n    x: int\n\n"
+            "def twice(one):\n    return 2 * one.x\n"
+        )
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, path.stem, module)
+        spec.loader.exec_module(module)
+        kernel = numba.njit(module.twice, cache=True)
+        stamp_all(kernel, name.encode())
+        assert kernel(getattr(module, name)(21)) == 42
+
+
 def test_all_kernels_are_kept_under_one_stamp():
-    stamps = {
-        kernel._cache._cache_file._source_stamp[1] for kernel in (solve_dual, improve, put_all)
-    }
+    stamps = {kernel._cache._cache_file._version[1] for kernel in (solve_dual, improve, put_all)}
 
     assert len(stamps) == 1
 

@@ -41,9 +41,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def stamp_all(kernel: Any, sources: bytes | None = None) -> None:
-    """Bind a kernel's cache to the sources of all kernels; by default, as they are installed."""
+    """Bind a kernel's cache to the sources of all kernels; by default, as they are installed.
+
+    As a part of the version, which is compared before anything else of the cache is read: code kept
+    by other sources may name types that are gone.
+    """
     file = kernel._cache._cache_file  # noqa: SLF001 - numba has no public way
-    file._source_stamp = (file._source_stamp, _sources() if sources is None else sources)  # noqa: SLF001
+    file._version = (file._version, _sources() if sources is None else sources)  # noqa: SLF001
 
 
 @functools.cache
