@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.batch import Entries, Lists, Near, Rows, Scoring, Shape, of_user
+from recstream.core.batch import Entries, Lists, Near, RowLists, Scoring, Shape, of_user
 from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.vector import (
@@ -44,9 +44,9 @@ def make_lists(
     near: Near,
     more: Near,
     scoring: Scoring,
-    left: Rows,
-    seen: Rows,
-    resting: Rows,
+    left: RowLists,
+    seen: RowLists,
+    resting: RowLists,
     shape: Shape,
     pool: Int64s,
     newcomers: Int64s,
@@ -60,7 +60,7 @@ def make_lists(
 
     Parameters
     ----------
-    left, seen, resting : Rows
+    left, seen, resting : RowLists
         Items that base lists leave out; of these, what is never listed, and what is listed only if
         there is room.
     pool : (b, q) int64

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from recstream.core.kernels.arrays import Float32s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 
-__all__ = ["Entries", "Lists", "Near", "Rows", "Scoring", "Shape", "of_user"]
+__all__ = ["Entries", "Lists", "Near", "RowLists", "Scoring", "Shape", "of_user"]
 
 Bools = NDArray[np.bool_]
 
 
-class Rows(NamedTuple):
+class RowLists(NamedTuple):
     """Item rows of each user: those of u are ``rows[indptr[u] : indptr[u + 1]]``, ascending."""
 
     indptr: Int64s
@@ -107,6 +107,6 @@ class Lists(NamedTuple):
 
 
 @compiled
-def of_user(lists: Rows, user: int) -> Int32s:
+def of_user(lists: RowLists, user: int) -> Int32s:
     """Return one user's rows."""
     return lists.rows[lists.indptr[user] : lists.indptr[user + 1]]

@@ -18,7 +18,7 @@ from recstream.core.kernels.postings import (
     PLANE_LEAST,
     PLANE_PART,
     Blocks,
-    Rows,
+    HeldRows,
     fill_block,
     scale_of,
 )
@@ -126,7 +126,7 @@ class FeatureIndex:
             self._pack_block(rows, b, first, end)
         self._n_full = n_places // BLOCK
 
-    def _pack_block(self, rows: Rows, b: int, first: int, end: int) -> None:
+    def _pack_block(self, rows: HeldRows, b: int, first: int, end: int) -> None:
         scale, norm = scale_of(rows, first, end)
         used = rows.indices[rows.indptr[first] : rows.indptr[end]]
         counts = np.bincount(used, minlength=self.n_features)
@@ -154,8 +154,8 @@ class FeatureIndex:
             self._postings.rows[n_before:n_after], self._planes.rows[part],
         )  # fmt: skip
 
-    def _rows(self) -> Rows:
-        return Rows(self._owners.rows, self._indptr.rows, self._indices.rows, self._values.rows)
+    def _rows(self) -> HeldRows:
+        return HeldRows(self._owners.rows, self._indptr.rows, self._indices.rows, self._values.rows)
 
     def features(self, rows: Int32s | Int64s) -> sparse.csr_matrix:
         """Return the features of some rows."""

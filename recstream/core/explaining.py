@@ -255,8 +255,8 @@ def _soft_verdict(
         if best > 0.0 and personal < arm.min_relevance * best:
             return "below-min-relevance"
     placed = listed.pinned | listed.newcomers
-    least = min([scores[each] for each in listed.rows.tolist() if each not in placed], default=0.0)
-    if arm.diversity is not None and len(listed.rows) > len(placed) and scores[at] > least:
+    chosen = [scores[each] for each in listed.rows.tolist() if each not in placed]
+    if arm.diversity is not None and chosen and scores[at] > min(chosen):
         return "diversified"
     by_score_alone = by_score.rows.tolist()[: len(listed.rows) - len(listed.pinned)]
     return "made-way" if listed.newcomers and at in by_score_alone else "below-the-cut"

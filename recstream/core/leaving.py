@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.batch import Rows
+from recstream.core.batch import RowLists
 from recstream.core.kernels.arrays import Int32s
 from recstream.core.kernels.jit import compiled
 
@@ -15,7 +15,7 @@ Bools = NDArray[np.bool_]
 
 
 @compiled
-def left_out(seen: Rows, found: Rows) -> tuple[Rows, Rows]:
+def left_out(seen: RowLists, found: RowLists) -> tuple[RowLists, RowLists]:
     """Return what base lists leave out, and what rests, of each user.
 
     ``found`` names what rests in any order, repeated or below 0 where nothing is known.
@@ -25,7 +25,7 @@ def left_out(seen: Rows, found: Rows) -> tuple[Rows, Rows]:
 
 
 @compiled
-def sorted_rows(found: Rows) -> Rows:
+def sorted_rows(found: RowLists) -> RowLists:
     """Return each user's rows ascending and once each, those below 0 left out."""
     indptr, rows = found
     kept_indptr, kept = np.zeros_like(indptr), np.empty_like(rows)
@@ -42,11 +42,11 @@ def sorted_rows(found: Rows) -> Rows:
                 kept[place] = rows[at]
                 n_kept += 1
         kept_indptr[u + 1] = n_kept
-    return Rows(kept_indptr, kept[:n_kept].copy())
+    return RowLists(kept_indptr, kept[:n_kept].copy())
 
 
 @compiled
-def merged_rows(ones: Rows, others: Rows) -> Rows:
+def merged_rows(ones: RowLists, others: RowLists) -> RowLists:
     """Return what either of two tables has for each user, ascending as they are."""
     indptr, rows = ones
     more_indptr, more = others
@@ -63,7 +63,7 @@ def merged_rows(ones: Rows, others: Rows) -> Rows:
             both[n_both] = row
             n_both += 1
         both_indptr[u + 1] = n_both
-    return Rows(both_indptr, both[:n_both].copy())
+    return RowLists(both_indptr, both[:n_both].copy())
 
 
 @compiled

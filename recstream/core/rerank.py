@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.batch import Entries, Near, Rows, Scoring, of_user
+from recstream.core.batch import Entries, Near, RowLists, Scoring, of_user
 from recstream.core.kernels.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.kernels.jit import compiled
 from recstream.core.kernels.nearness import RECENT, strengthen
@@ -119,9 +119,9 @@ def blend(
     more: Near,
     newest: float,
     scoring: Scoring,
-    left: Rows,
+    left: RowLists,
     pins: Int32s,
-    resting: Rows,
+    resting: RowLists,
     lists: Int64s,
     newcomers: Int64s,
     to_pins: Float64s,
@@ -140,7 +140,7 @@ def blend(
         with gain 0 is not looked at.
     newest : float
         An item that the first table adds to and whose worth is not below this is a newcomer.
-    left : Rows
+    left : RowLists
         Items of each user that base lists leave out.
     pins, resting
         Items asked about for everybody, and of each user.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.arranging import make_lists
-from recstream.core.batch import Entries, Lists, Rows, Scoring
+from recstream.core.batch import Entries, Lists, RowLists, Scoring
 from recstream.core.history import History
 from recstream.core.leaving import left_out
 from recstream.core.model import Generation
@@ -80,11 +80,11 @@ def shape_lists(
     places = min(places_of(way.newcomer_share, n), length)
     n_users = len(histories)
     entries = Entries(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
-    seen = Rows(entries.indptr, entries.columns)
+    seen = RowLists(entries.indptr, entries.columns)
     if known:
-        seen = Rows(np.zeros_like(entries.indptr), entries.columns[:0])
+        seen = RowLists(np.zeros_like(entries.indptr), entries.columns[:0])
     if arm.rotation is None:
-        left, resting = seen, Rows(np.zeros_like(entries.indptr), entries.columns[:0])
+        left, resting = seen, RowLists(np.zeros_like(entries.indptr), entries.columns[:0])
     else:
         left, resting = left_out(seen, _shown(histories, generation.rows, arm.rotation.after))
     mask = _EVERY if allowed is None else allowed
@@ -116,7 +116,7 @@ def tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, f
     return {name: (table, gains[name]) for name, table in tables.items() if gains[name] > 0.0}
 
 
-def _shown(histories: Sequence[History], row_of: Mapping[str, int], after: int) -> Rows:
+def _shown(histories: Sequence[History], row_of: Mapping[str, int], after: int) -> RowLists:
     """Return the rows of what was shown so often, of each user, in any order, -1 for unknown ones."""
     indptr = np.zeros(len(histories) + 1, np.int64)
     found: list[str] = []
@@ -126,4 +126,4 @@ def _shown(histories: Sequence[History], row_of: Mapping[str, int], after: int) 
     rows = list(map(row_of.get, found))
     if None in rows:
         rows = [-1 if row is None else row for row in rows]
-    return Rows(indptr, np.array(rows, np.int32))
+    return RowLists(indptr, np.array(rows, np.int32))

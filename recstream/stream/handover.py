@@ -36,7 +36,7 @@ from recstream.stream.training import Trained
 
 PART_USERS = 1_000
 PART_PRODUCTS = 500
-"""Sent at once: some milliseconds in which the trainer's loop waits."""
+"""Sent at once: while a frame is encoded, the trainer's loop waits."""
 _LENGTH_BYTES = 8
 _MATRIX = ("data", "indices", "indptr")
 _POPULARITY = ("sums", "totals", "credit", "landmark", "half_lives")

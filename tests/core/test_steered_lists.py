@@ -18,7 +18,7 @@ from steering_cases import (
     shop,
 )
 
-from recstream.core.batch import Rows, of_user
+from recstream.core.batch import RowLists, of_user
 from recstream.core.explaining import explain
 from recstream.core.leaving import merged_rows, sorted_rows
 from recstream.core.listing import describe, rank
@@ -328,7 +328,7 @@ def test_what_is_left_out_is_the_union_of_seen_and_resting_rows():
 
     def flat(rows):
         ends = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-        return Rows(ends, np.concatenate(rows).astype(np.int32))
+        return RowLists(ends, np.concatenate(rows).astype(np.int32))
 
     resting = sorted_rows(flat(found))
     both = merged_rows(flat(seen), resting)

@@ -18,7 +18,7 @@ from recstream.core.kernels.postings import (
     CODES,
     LANES,
     Blocks,
-    Rows,
+    HeldRows,
     add_plane,
     add_postings,
     look_along,
@@ -39,7 +39,7 @@ def find_nearest(
     query_indptr: Int64s,
     query_indices: Int32s,
     query_values: Float32s,
-    rows: Rows,
+    rows: HeldRows,
     blocks: Blocks,
     without: Int64s,
     found: Int32s,
@@ -156,7 +156,7 @@ def _score(
     query_indptr: Int64s,
     query_indices: Int32s,
     query_values: Float32s,
-    rows: Rows,
+    rows: HeldRows,
     askers: Int32s,
     open_places: Int32s,
     bounds: Float32s,
@@ -227,7 +227,7 @@ def _enter(best: Float64s, value: float) -> None:
 
 
 @compiled
-def _cosine(dense: Float32s, rows: Rows, place: int) -> np.float32:
+def _cosine(dense: Float32s, rows: HeldRows, place: int) -> np.float32:
     """Return the product of a row with the query, summed in the order of the features."""
     total = 0.0
     for p in range(rows.indptr[place], rows.indptr[place + 1]):

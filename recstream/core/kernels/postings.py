@@ -37,7 +37,7 @@ UInt8s = NDArray[np.uint8]
 UInt32s = NDArray[np.uint32]
 
 
-class Rows(NamedTuple):
+class HeldRows(NamedTuple):
     """Features by place, and which row's they are.
 
     Attributes
@@ -90,7 +90,7 @@ class Blocks(NamedTuple):
 
 
 @compiled
-def scale_of(rows: Rows, first: int, end: int) -> tuple[float, float]:
+def scale_of(rows: HeldRows, first: int, end: int) -> tuple[float, float]:
     """Return what the values of some places are multiplied with, and the greatest length of a row."""
     largest = norm = 0.0
     for place in range(first, end):
@@ -105,7 +105,7 @@ def scale_of(rows: Rows, first: int, end: int) -> tuple[float, float]:
 
 @compiled
 def fill_block(
-    rows: Rows,
+    rows: HeldRows,
     first: int,
     end: int,
     scale: float,
