@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Load the numeric core when it is first asked for: importing recstream stays cheap."""
     if name in {"ALS", "ALSModel"}:
-        from recstream.core import als  # noqa: PLC0415 - lazy on purpose
+        from recstream.core.als import trainer as als  # noqa: PLC0415 - lazy on purpose
 
         return getattr(als, name)
     message = f"module {__name__!r} has no attribute {name!r}"

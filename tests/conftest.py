@@ -36,11 +36,11 @@ LONGEST = (
     "tests/integration/test_kafka_stopping.py",
     "tests/integration/test_kafka_writers.py",
     "tests/integration/test_real_input.py",
-    "tests/stream/test_worker.py",
+    "tests/worker/test_worker.py",
     "tests/integration/test_up.py",
-    "tests/core/test_kernels.py",
+    "tests/core/numeric/test_kernels.py",
     "tests/docs/test_readme_tour.py",
-    "tests/log/test_takeovers.py",
+    "tests/log/faust/test_takeovers.py",
     "tests/integration/test_mongo.py",
 )
 """Files that take longest. They come first, so that processes beside each other end together."""

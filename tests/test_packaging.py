@@ -47,7 +47,7 @@ def test_importing_the_package_connects_to_nothing_and_loads_nothing_heavy() -> 
 def test_faust_finds_our_transport_by_its_entry_point() -> None:
     (found,) = [e for e in entry_points(group="faust.transports") if e.name == "embedded"]
 
-    assert found.value.startswith("recstream.log.transport")
+    assert found.value.startswith("recstream.log.faust.transport")
     assert found.load()
 
 

@@ -6,13 +6,13 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from recstream.bridge.hub import Hub
-from recstream.bridge.live import Live
-from recstream.bridge.peer import Outgoing
-from recstream.bridge.protocol import encode, tagged
+from recstream.bridge.push.hub import Hub
+from recstream.bridge.push.loop import Live
+from recstream.bridge.push.peer import Outgoing
+from recstream.bridge.push.protocol import encode, tagged
 from recstream.bridge.serving import Serving
-from recstream.bridge.status import Status
-from recstream.bridge.views import Views
+from recstream.bridge.views.lists import Views
+from recstream.bridge.views.status import Status
 from recstream.core.records import Recommendations
 from recstream.errors import LogError, OffsetOutOfRange
 from recstream.log.port import EventLog, Record, Tail

@@ -16,11 +16,15 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from recstream.bridge.views import Views, without
-from recstream.core import listing
-from recstream.core.explaining import Explanation, explain
-from recstream.core.history import Entry, History, seen
-from recstream.core.model import Generation
+from recstream.bridge.views.lists import Views, without
+from recstream.control.steering_feed import SteeringFeed
+from recstream.core.generation.generation import Generation
+from recstream.core.history.fold import Entry, History, seen
+from recstream.core.ranking import rank as listing
+from recstream.core.ranking.compiled_arm import warnings_of
+from recstream.core.ranking.explain import Explanation, explain
+from recstream.core.ranking.shelves import POOL, Shelf, shelves
+from recstream.core.ranking.similar import Neighbour, similar
 from recstream.core.records import (
     AsOf,
     DeltaAnnounced,
@@ -29,17 +33,13 @@ from recstream.core.records import (
     Recommendations,
     RecommendedItem,
 )
-from recstream.core.shelves import POOL, Shelf, shelves
-from recstream.core.similar import Neighbour, similar
-from recstream.core.steered import warnings_of
-from recstream.core.steering import Steering
+from recstream.core.steering.document import Steering
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log.partitioner import partition_for
 from recstream.metrics import MODEL_GENERATION
-from recstream.model_early import EarlyArtifacts
-from recstream.model_feed import moved
-from recstream.model_store import ModelStore
-from recstream.stream.steering_feed import SteeringFeed
+from recstream.models.feed import moved
+from recstream.models.prefetch import EarlyArtifacts
+from recstream.models.store import ModelStore
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ def bench(seed: int, as_json: bool) -> None:
       recstream bench
       recstream bench --json
     """
-    from recstream.bench import machine, measure
+    from recstream.runtime.bench import machine, measure
 
     found = []
     for measured in measure(seed):

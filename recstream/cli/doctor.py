@@ -33,7 +33,7 @@ def doctor(
     """
     import msgspec
 
-    from recstream.doctor import examine, warm_up_kernels
+    from recstream.runtime.doctor import examine, warm_up_kernels
 
     findings = list(examine(settings))
     if warm_up:

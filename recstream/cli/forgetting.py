@@ -45,9 +45,9 @@ def forget(
     from ulid import ULID
 
     from recstream.core.records import ForgetRequested
+    from recstream.erasure.erasure import erasable, forgetting
     from recstream.log.port import NewRecord
     from recstream.log.topics import CONTROL
-    from recstream.stream.forgetting import erasable, forgetting
 
     if not yes:
         click.confirm(

@@ -16,7 +16,7 @@ from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.log.port import EventLog, Record, TopicPartition
-    from recstream.replay.time_travel import Change
+    from recstream.time_travel.service import Change
 
 WIDTH = 160
 
@@ -127,7 +127,7 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
       recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
     """
     from recstream.cli.opening import time_travel
-    from recstream.replay.time_travel import moment
+    from recstream.time_travel.service import moment
 
     with time_travel(settings) as travel:
         found = travel.diff(user, moment(a), moment(b))

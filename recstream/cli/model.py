@@ -155,7 +155,7 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
 
 def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:
     from recstream.cli.opening import time_travel
-    from recstream.replay.time_travel import moment
+    from recstream.time_travel.service import moment
 
     with time_travel(settings) as travel:
         found = travel.list_at(user, moment(as_of))

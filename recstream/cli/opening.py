@@ -12,7 +12,7 @@ from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.log.port import EventLog
-    from recstream.replay.time_travel import TimeTravel
+    from recstream.time_travel.service import TimeTravel
 
 
 def open_existing(settings: Settings) -> EventLog:
@@ -40,9 +40,9 @@ def open_existing(settings: Settings) -> EventLog:
 @contextlib.contextmanager
 def time_travel(settings: Settings) -> Iterator[TimeTravel]:
     """Open what answers about the past; the first time it reads the whole log, and shows that."""
-    from recstream.model_store import open_store
-    from recstream.replay.snapshots import Snapshots
-    from recstream.replay.time_travel import TimeTravel
+    from recstream.models.store import open_store
+    from recstream.time_travel.service import TimeTravel
+    from recstream.time_travel.snapshots import Snapshots
 
     with contextlib.closing(open_existing(settings)) as log, _counting() as progress:
         snapshots = Snapshots(log, settings.path("time-travel"), progress=progress)

@@ -17,7 +17,7 @@ from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.log.port import ReadableLog
-    from recstream.model_store import ReadableStore
+    from recstream.models.store import ReadableStore
     from recstream.replay.run import Progress, Report
 
 SPEEDS = {"1x": 1.0, "10x": 10.0, "100x": 100.0}
@@ -78,7 +78,7 @@ def replay(
     import time
 
     from recstream.log.topics import histories_changelog
-    from recstream.model_store import open_store
+    from recstream.models.store import open_store
     from recstream.replay.ranges import ranges_of
     from recstream.replay.run import Plan, play
     from recstream.replay.run import replay as run_replay
@@ -254,7 +254,7 @@ def export(
       recstream export bug.zip --user u42
       recstream export morning.zip --from 2026-11-22T06:00:00Z --to 2026-11-22T12:00:00Z
     """
-    from recstream.model_store import open_store
+    from recstream.models.store import open_store
     from recstream.replay.ranges import ranges_of
     from recstream.replay.slices import export as write_slice
 

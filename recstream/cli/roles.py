@@ -35,7 +35,7 @@ def worker(settings: Settings, as_json: bool, supervised: bool) -> None:
       recstream worker --broker kafka://localhost:9092
     """
     _start("worker", settings, as_json=as_json, supervised=supervised)
-    from recstream.stream.worker import run
+    from recstream.worker.process import run
 
     run(settings)
 
@@ -55,7 +55,7 @@ def trainer(settings: Settings, as_json: bool, supervised: bool) -> None:
       recstream trainer --set n_factors=128 --set train_every_s=300
     """
     _start("trainer", settings, as_json=as_json, supervised=supervised)
-    from recstream.stream.trainer_role import run
+    from recstream.trainer.process import run
 
     run(settings)
 
@@ -105,10 +105,10 @@ def _start(role: str, settings: Settings, *, as_json: bool, supervised: bool) ->
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     if supervised:
-        from recstream.supervisor import follow_parent
+        from recstream.runtime.supervisor import follow_parent
 
         follow_parent()
     prepare: Callable[[Settings], None]
-    from recstream.doctor import prepare_data_dir as prepare
+    from recstream.runtime.doctor import prepare_data_dir as prepare
 
     prepare(settings)

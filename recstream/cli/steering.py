@@ -14,9 +14,9 @@ from recstream.errors import NotFound, RecstreamError
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.core.steering import Steering
+    from recstream.control.steering_feed import InForce
+    from recstream.core.steering.document import Steering
     from recstream.log.port import EventLog, ReadableLog
-    from recstream.stream.steering_feed import InForce
 
 LOOK_EVERY_S = 0.1
 
@@ -61,7 +61,7 @@ def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: b
       recstream steering set docs/examples/campaign.json
       recstream steering set - < rules.json
     """
-    from recstream.core.steering_check import decode
+    from recstream.core.steering.validate import decode
 
     with click.open_file(file, "rb") as source:
         document = decode(source.read())
@@ -84,7 +84,7 @@ def clear(settings: Settings, as_json: bool) -> None:
     Examples:
       recstream steering clear
     """
-    from recstream.core.steering import Steering
+    from recstream.core.steering.document import Steering
 
     event_log = open_existing(settings)
     try:
@@ -127,11 +127,11 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
     Examples:
       recstream steering check docs/examples/campaign.json
     """
-    from recstream.core.steered import warnings_of
-    from recstream.core.steering_check import decode
-    from recstream.core.steering_words import in_words
-    from recstream.model_feed import ModelFeed
-    from recstream.model_store import open_store
+    from recstream.core.ranking.compiled_arm import warnings_of
+    from recstream.core.steering.describe import in_words
+    from recstream.core.steering.validate import decode
+    from recstream.models.feed import ModelFeed
+    from recstream.models.store import open_store
 
     with click.open_file(file, "rb") as source:
         document = decode(source.read())
@@ -172,7 +172,7 @@ def _append(event_log: EventLog, document: Steering) -> InForce:
 
 
 def _newest(event_log: ReadableLog) -> InForce:
-    from recstream.stream.steering_feed import SteeringFeed
+    from recstream.control.steering_feed import SteeringFeed
 
     return SteeringFeed(event_log, now_s=time.monotonic).newest()
 
@@ -197,7 +197,7 @@ def _wait(event_log: EventLog, found: InForce, timeout_s: float) -> InForce:
 
 
 def _told(found: InForce) -> str:
-    from recstream.core.steering_words import in_words
+    from recstream.core.steering.describe import in_words
 
     lines = list(in_words(found.steering)) or ["lists are made by scores alone"]
     if found.offset >= 0:

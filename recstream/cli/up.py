@@ -12,7 +12,7 @@ from recstream.cli.options import INTERRUPTED, as_flags, is_terminal, json_optio
 from recstream.settings import Settings, has_desktop
 
 if TYPE_CHECKING:
-    from recstream.up import Step
+    from recstream.runtime.up import Step
 
 
 NOW = {"live": "running", "generation": "running", "stopping": "stopping …"}
@@ -62,7 +62,7 @@ def up(
       recstream up --shop none          # then: recstream import …
       recstream up --workers 2 --broker kafka://localhost:9092
     """
-    from recstream.up import Plan, run
+    from recstream.runtime.up import Plan, run
 
     if open_page is None:
         open_page = has_desktop() and is_terminal() and not as_json

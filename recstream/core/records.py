@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from recstream.core.events import Weights
-from recstream.core.steering import Steering
+from recstream.core.steering.document import Steering
 
 Source = Literal["popular", "fold-in", "refresh", "content"]
 
@@ -192,7 +192,7 @@ class DeltaAnnounced(
     offsets : dict of str to int
         Partition to the next offset of interactions that the delta knows of.
     catalogue : dict of str to (Item or None)
-        Facts of items that changed, as lists need them (`recstream.core.details.details_of`); None:
+        Facts of items that changed, as lists need them (`recstream.core.content.summary.details_of`); None:
         withdrawn, never listed until it comes back.
     near, nearness : bytes
         int32 and float32 ``(len(items), WIDTH)``: the items' content neighbours, as rows of the

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import msgspec
 
-from recstream.core.products import COLUMNS, Dropped, clean_product
+from recstream.core.content.clean import COLUMNS, Dropped, clean_product
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.items import import_items
@@ -64,7 +64,7 @@ class ProductReader:
     ----------
     source : Source
     columns : mapping, optional
-        By field of `Item`, the column it is taken from; see `recstream.core.products.COLUMNS`.
+        By field of `Item`, the column it is taken from; see `recstream.core.content.clean.COLUMNS`.
 
     Raises
     ------

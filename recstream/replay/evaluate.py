@@ -5,14 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
-from recstream.core.control import RulesTimeline
+from recstream.core.evaluation.online import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
 from recstream.core.events import Event
-from recstream.core.history import History, Rules
-from recstream.core.scoreboard import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
+from recstream.core.history.fold import History, Rules
+from recstream.core.history.settings_timeline import RulesTimeline
 from recstream.log.port import ReadableLog
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.fold import PartitionFold, Watch
-from recstream.replay.source import batches, decode_list, parsed, records
+from recstream.time_travel.fold import PartitionFold, Watch
+from recstream.time_travel.source import batches, decode_list, parsed, records
 
 
 class _Listed(NamedTuple):

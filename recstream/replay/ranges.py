@@ -5,7 +5,7 @@ from __future__ import annotations
 from recstream.errors import InvalidInput
 from recstream.log.port import ReadableLog
 from recstream.log.topics import INTERACTIONS
-from recstream.replay.time_travel import moment
+from recstream.time_travel.service import moment
 
 
 def ranges_of(

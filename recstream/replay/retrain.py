@@ -8,24 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recstream.core.control import RulesTimeline
-from recstream.core.details import details_of
-from recstream.core.history import History
-from recstream.core.history_rows import changes, split_key
-from recstream.core.model import Generation
+from recstream.core.content.summary import details_of
+from recstream.core.generation.generation import Generation
+from recstream.core.history.fold import History
+from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history.table_rows import changes, split_key
 from recstream.core.records import Forgotten, GenerationAnnounced, Item
+from recstream.erasure.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, NotFound
 from recstream.log.port import ReadableLog
 from recstream.log.topics import CATALOGUE, INTERACTIONS
-from recstream.model_store import ReadableStore, fetch, pack
-from recstream.replay.fold import PartitionFold
-from recstream.replay.source import batches
-from recstream.stream.follower import UserRows
-from recstream.stream.forgetting import forgetting
-from recstream.stream.material import Snapshot
-from recstream.stream.products import Products
-from recstream.stream.resuming import copy_of
-from recstream.stream.training import train
+from recstream.models.store import ReadableStore, fetch, pack
+from recstream.time_travel.fold import PartitionFold
+from recstream.time_travel.source import batches
+from recstream.trainer.catalogue import Products
+from recstream.trainer.changelog import UserRows
+from recstream.trainer.deltas.restore import copy_of
+from recstream.trainer.training.dataset import Snapshot
+from recstream.trainer.training.train import train
 
 
 class Retrained(NamedTuple):
@@ -46,7 +46,7 @@ FORGOTTEN_SINCE = "not derivable: a user was forgotten since"
 
 
 class DerivedStore:
-    """Artifacts that were derived again, in memory: what `recstream.replay.generations` reads."""
+    """Artifacts that were derived again, in memory: what `recstream.time_travel.generations` reads."""
 
     def __init__(self) -> None:
         self._content: dict[str, bytes] = {}
@@ -81,7 +81,7 @@ def retrain(
     Parameters
     ----------
     announced : mapping of int to GenerationAnnounced
-        From `recstream.replay.generations.Generations`.
+        From `recstream.time_travel.generations.Generations`.
     store : DerivedStore
         Receives the artifacts, under the names that were announced.
     originals : ReadableStore

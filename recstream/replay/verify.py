@@ -8,18 +8,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.control import Adopted, RulesTimeline
-from recstream.core.history import History
-from recstream.core.listing import Ranked, describe, rank
-from recstream.core.model import Generation
-from recstream.core.records import AsOf, Recommendations
+from recstream.core.history.fold import History
+from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.records import Recommendations
 from recstream.errors import NotFound
 from recstream.log.port import ReadableLog
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.fold import PartitionFold
-from recstream.replay.generations import Generations
-from recstream.replay.source import batches, decode_list, parsed, records
-from recstream.stream.publish import rec_id
+from recstream.time_travel.derive import derive
+from recstream.time_travel.fold import PartitionFold
+from recstream.time_travel.generations import Generations
+from recstream.time_travel.source import batches, decode_list, parsed, records
 
 WINDOW_LISTS = 20_000
 RANK_USERS = 256
@@ -51,40 +49,6 @@ class _Published(NamedTuple):
     value: bytes
     body: Recommendations
     before: tuple[str, ...]
-
-
-def derive(
-    histories: Sequence[History], generation: Generation, adopted: Adopted, partition: int
-) -> Iterator[Callable[[Sequence[str]], Recommendations]]:
-    """Give, for each history, a function of the list before that makes the list again.
-
-    The lineage is left empty: its times belong to the first making.
-    """
-    ranked = rank(
-        histories,
-        generation,
-        adopted.list_size,
-        adopted.rules.half_life_ms,
-        steering=adopted.steering,
-    )
-    for history, found in zip(histories, ranked, strict=True):
-
-        def make(
-            before: Sequence[str], history: History = history, found: Ranked = found
-        ) -> Recommendations:
-            return Recommendations(
-                rec_id=rec_id(history.user, partition, history.offset, generation, adopted),
-                user=history.user,
-                generation=generation.number,
-                delta=generation.delta,
-                control=adopted.control,
-                arm=found.arm,
-                as_of=AsOf(partition=partition, offset=history.offset),
-                source=found.source,
-                items=describe(found, history, generation, before),
-            )
-
-        yield make
 
 
 def verify_partition(

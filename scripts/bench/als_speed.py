@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
 
-from recstream.core.als import ALS
-from recstream.core.kernels.vector import HAS_AVX2, LANES
+from recstream.core.als.trainer import ALS
+from recstream.core.numeric.simd import HAS_AVX2, LANES
 
 EPOCHS = 3
 """Epochs of one contender before the next has its turn; the first warms up."""

@@ -29,7 +29,7 @@ from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import INTERACTIONS, PIPELINE, RECOMMENDATIONS
 from recstream.settings import Settings
-from recstream.stream import worker
+from recstream.worker import process as worker
 
 N_USERS = 671
 HISTORY = 150

@@ -31,17 +31,17 @@ import msgspec
 import numpy as np
 from hybrid_shops import SHOPS, Shop
 
-from recstream.core.content import ContentModel
+from recstream.core.content.cold_start import NEWCOMER_CONTENT
+from recstream.core.content.features import ContentModel
 from recstream.core.events import Event
-from recstream.core.history import History, Rules, apply, row
-from recstream.core.listing import rank
-from recstream.core.matrix import stack
-from recstream.core.model import Generation
+from recstream.core.generation.generation import Generation
+from recstream.core.history.fold import History, Rules, apply, row
+from recstream.core.history.matrix import stack
+from recstream.core.ranking.rank import rank
 from recstream.core.records import Item
-from recstream.core.worth import NEWCOMER_CONTENT
 from recstream.settings import Settings
-from recstream.stream.material import Snapshot
-from recstream.stream.training import hyperparameters, train
+from recstream.trainer.training.dataset import Snapshot
+from recstream.trainer.training.train import hyperparameters, train
 
 K = 20
 MAX_CASES = 4_000

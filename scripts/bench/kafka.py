@@ -28,7 +28,7 @@ from pathlib import Path
 
 import aiokafka
 
-from recstream.core.history_rows import APPLIED_KEY, decode_applied_row
+from recstream.core.history.table_rows import APPLIED_KEY, decode_applied_row
 from recstream.log import open_log
 from recstream.log.kafka import KafkaLog
 from recstream.log.partitioner import partition_for

@@ -23,9 +23,15 @@ import numba
 import numpy as np
 from datasets import STREAMS
 
-from recstream.core.prequential import Prequential, Stream, evaluate, soft_hits, stream_of
-from recstream.core.recipe import Recipe
-from recstream.core.tuning import Progress, tune_stream
+from recstream.core.evaluation.prequential import (
+    Prequential,
+    Stream,
+    evaluate,
+    soft_hits,
+    stream_of,
+)
+from recstream.core.evaluation.replay_config import Recipe
+from recstream.core.evaluation.search import Progress, tune_stream
 
 WARM_UP = 0.2
 DECAYS = (0.9999, 0.999, 0.99)

@@ -23,14 +23,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.log.decode import decode
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
 from recstream.replay.run import Plan, replay
-from recstream.replay.snapshots import Snapshots
-from recstream.replay.source import batches
-from recstream.replay.time_travel import Moment, TimeTravel
 from recstream.settings import Settings
-from recstream.stream.decode import decode
+from recstream.time_travel.service import Moment, TimeTravel
+from recstream.time_travel.snapshots import Snapshots
+from recstream.time_travel.source import batches
 from tests.replay.world import START_MS, World
 
 N_USERS, N_ITEMS = 4_000, 2_000

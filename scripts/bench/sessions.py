@@ -32,21 +32,22 @@ from session_peers import (
     session_knn,
 )
 
-from recstream.core.als import ALS
-from recstream.core.history import FADE_ENTRIES
-from recstream.core.matrix import Row, stack
-from recstream.core.neighbours import (
+from recstream.core.als.scaling import typical_score
+from recstream.core.als.trainer import ALS
+from recstream.core.evaluation.replay_config import BEHAVIOUR_WEIGHTS, BETAS, Recipe
+from recstream.core.history.fading import fading_weights
+from recstream.core.history.fold import FADE_ENTRIES
+from recstream.core.history.matrix import Row, stack
+from recstream.core.neighbours.behaviour import (
     BEHAVIOUR_WEIGHT,
     Gathered,
     behaviour_of,
     gather_all,
     strengths,
 )
-from recstream.core.recency import Popularity, fading_weights
-from recstream.core.recipe import BEHAVIOUR_WEIGHTS, BETAS, Recipe
-from recstream.core.returns import RETURN_BINS, Returns, returns_in_place
-from recstream.core.scale import typical_score
-from recstream.stream.training import DEFAULT_POPULARITY_WEIGHT
+from recstream.core.popularity.popularity import Popularity
+from recstream.core.popularity.repeats import RETURN_BINS, Returns, returns_in_place
+from recstream.trainer.training.train import DEFAULT_POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)
 K = 20
@@ -163,7 +164,7 @@ class Ours:
                 )  # fmt: skip
 
     def scorer(self, beta: float, weight: float, own_gain: float = 1.0) -> Scorer:
-        """Return the score of `recstream.core.prequential` for these worths."""
+        """Return the score of `recstream.core.evaluation.prequential` for these worths."""
 
         def score(asked: list[Question]) -> Iterator[np.ndarray]:
             for known in self._prepared(asked):

@@ -19,11 +19,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from recstream.bridge.server import Bridge
-from recstream.core import history_rows
-from recstream.core.als import ALS
+from recstream.core.als.trainer import ALS
 from recstream.core.events import Event, Weights, encode
-from recstream.core.history import History, Rules, apply
-from recstream.core.model import Generation
+from recstream.core.generation.generation import Generation
+from recstream.core.history import table_rows as history_rows
+from recstream.core.history.fold import History, Rules, apply
 from recstream.core.records import (
     GenerationAnnounced,
     Item,
@@ -41,7 +41,7 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
-from recstream.model_store import artifact_name, open_store, pack
+from recstream.models.store import artifact_name, open_store, pack
 from recstream.settings import Settings
 
 DEADLINE_S = 60.0

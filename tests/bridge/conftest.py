@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from bridge_world import SECRET, World, running
+
+from tests.bridge.bridge_world import SECRET, World, running
 
 
 @pytest.fixture(scope="module")

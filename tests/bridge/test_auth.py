@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import jwt
 import pytest
-from bridge_world import SECRET
 
 from recstream.bridge.auth import Authenticator
 from recstream.errors import StartupError, TokenRefused
 from recstream.settings import Settings
+from tests.bridge.bridge_world import SECRET
 
 NOW_S = 1_000_000
 

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from bridge_world import NOW, SECRET, World, event, partition_of, running
 
 from recstream.bridge import merging
-from recstream.core import history_rows
 from recstream.core.events import Event, Weights, decode_record, encode
-from recstream.core.history import History, Rules, apply
+from recstream.core.history import table_rows as history_rows
+from recstream.core.history.fold import History, Rules, apply
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
+from tests.bridge.bridge_world import NOW, SECRET, World, event, partition_of, running
 
 SESSION = "visitor-0123456789abcdef"
 

@@ -11,13 +11,13 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from bridge_world import DEADLINE_S, eventually, running
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from recstream.bridge.server import Bridge
 from recstream.errors import StartupError
 from recstream.settings import Settings
+from tests.bridge.bridge_world import DEADLINE_S, eventually, running
 
 RUN = """
 import sys

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop_client import get, wait_until
-from tcp_proxy import TcpProxy
+
+from tests.browser.shop_client import get, wait_until
+from tests.browser.tcp_proxy import TcpProxy
 
 START_DEADLINE_S = 180.0
 PATIENCE_MS = 15_000

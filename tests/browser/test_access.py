@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from shop_client import expect
+
+from tests.browser.shop_client import expect
 
 NAMELESS = """() => {
   const nameOf = (element) => {

@@ -6,7 +6,7 @@ import itertools
 import re
 from typing import Any
 
-from shop_client import expect, get, request, wait_until
+from tests.browser.shop_client import expect, get, request, wait_until
 
 MOMENT_MS = 15_000
 LIST = "[data-part=shelf-list] > .place"

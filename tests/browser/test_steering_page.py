@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from shop_client import expect, get, request, wait_until
+
+from tests.browser.shop_client import expect, get, request, wait_until
 
 MOMENT_MS = 5000
 LIST = "[data-part=shelf-list] > .place"

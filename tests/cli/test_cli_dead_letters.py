@@ -13,7 +13,7 @@ from recstream.core.events import Event, encode, from_timestamp_ms
 from recstream.core.records import DeadLetter, Item
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import CATALOGUE, DEAD_LETTERS, INTERACTIONS
-from recstream.stream.products import Products
+from recstream.trainer.catalogue import Products
 
 EVENT = Event(id="1", type="view", user="u1", item="p1", ts=from_timestamp_ms(0))
 

@@ -7,11 +7,11 @@ import contextlib
 import numpy as np
 import pytest
 
-from recstream.core.artifact import digest
-from recstream.core.model import Generation
+from recstream.core.generation.generation import Generation
+from recstream.core.generation.serialize import digest
 from recstream.core.records import GenerationAnnounced
 from recstream.errors import ArtifactCorrupt, InvalidSetting, NotFound, StartupError
-from recstream.model_store import (
+from recstream.models.store import (
     DirectoryStore,
     artifact_name,
     fetch,
@@ -95,7 +95,7 @@ def test_an_interrupted_write_leaves_no_artifact(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recstream.model_store.os.fsync", full)
+    monkeypatch.setattr("recstream.models.store.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         store.put("a", b"1")
 

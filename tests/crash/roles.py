@@ -19,25 +19,25 @@ from typing import Any
 import numpy as np
 
 import recstream.bridge.server
-import recstream.stream.trainer_role
-import recstream.stream.worker
+import recstream.trainer.process
+import recstream.worker.process
 from recstream.core.events import Event, encode, from_timestamp_ms
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.storage import Storage
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
-from recstream.model_store import DirectoryStore
+from recstream.models.store import DirectoryStore
 from recstream.settings import Settings
-from recstream.stream.engine import Engine
-from recstream.stream.tables import FaustRows
+from recstream.worker.engine import Engine
+from recstream.worker.store import FaustRows
 
 PACE_S = 0.005
 """Between two appends, so that the others can follow."""
 
 RUN: dict[str, Callable[[Settings], None]] = {
-    "worker": recstream.stream.worker.run,
-    "trainer": recstream.stream.trainer_role.run,
+    "worker": recstream.worker.process.run,
+    "trainer": recstream.trainer.process.run,
     "bridge": recstream.bridge.server.run,
 }
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from recstream.log.decode import decode
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DEAD_LETTERS, INTERACTIONS, histories_changelog, topic_specs
-from recstream.model_store import open_store
+from recstream.models.store import open_store
 from recstream.replay.run import Plan, Report, replay
 from recstream.settings import Settings
-from recstream.stream.decode import decode
 from tests.crash.roles import POINTS, Nursery, bring_in, live
 
 KILLS = int(os.environ.get("RECSTREAM_KILLS", "200"))

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 
-from running import Up, get, wait_until  # noqa: E402 - its folder is on the path only now
+from tests.integration.running import Up, get, wait_until  # noqa: E402 - its folder is on the path only now
 
 pytestmark = pytest.mark.slow
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_docs import ROOT, blocks
 
-from recstream.core.steering_check import decode
-from recstream.core.steering_words import in_words
+from recstream.core.steering.describe import in_words
+from recstream.core.steering.validate import decode
+from tests.docs.test_docs import ROOT, blocks
 
 PAGE = (ROOT / "docs" / "steering.md").read_text()
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.json"))

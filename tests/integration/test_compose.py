@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from recstream.supervisor import DRAIN_S
+from recstream.runtime.supervisor import DRAIN_S
 
 pytestmark = pytest.mark.integration
 

@@ -13,17 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from relay import Relay
-from roles import until
 
 from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.kafka import KafkaLog
 from recstream.log.kafka.lease import KafkaLease
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
+from tests.integration.relay import Relay
+from tests.integration.roles import until
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

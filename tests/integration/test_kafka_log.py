@@ -28,7 +28,7 @@ from recstream.log.topics import TopicSpec
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 pytestmark = pytest.mark.integration
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from roles import Role, until
 
 from recstream.log.kafka import KafkaLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import INTERACTIONS
 from recstream.settings import Settings
+from tests.integration.roles import Role, until
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from roles import Role, until
 
 from recstream.errors import LogUnavailable
 from recstream.log.kafka import KafkaLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import INTERACTIONS, histories_changelog
-from recstream.supervisor import DRAIN_S
+from recstream.runtime.supervisor import DRAIN_S
+from tests.integration.roles import Role, until
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

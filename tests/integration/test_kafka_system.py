@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from roles import Role, until
-from running import get, post
 
 from recstream.log import open_log
 from recstream.log.kafka import KafkaLog
 from recstream.log.port import EventLog, NewRecord, Record, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS, topic_specs
+from tests.integration.roles import Role, until
+from tests.integration.running import get, post
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from roles import Role, until
 
-from recstream.core.history_rows import APPLIED_KEY, decode_applied_row
+from recstream.core.history.table_rows import APPLIED_KEY, decode_applied_row
 from recstream.log.kafka import KafkaLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import INTERACTIONS, histories_changelog
+from tests.integration.roles import Role, until
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

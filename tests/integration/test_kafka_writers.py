@@ -18,7 +18,7 @@ from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 pytestmark = pytest.mark.integration
 

@@ -17,10 +17,10 @@ from recstream.catalogue.mongo import MongoCatalogue
 from recstream.catalogue.port import ViewPosition
 from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
-from recstream.gridfs_store import GridFsStore
+from recstream.models.gridfs import GridFsStore
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.conftest import Server
 
 pytestmark = pytest.mark.integration
 

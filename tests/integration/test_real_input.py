@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from running import START_DEADLINE_S, Up, get, post, wait_until
 from websockets.sync.client import ClientConnection, connect
 
 from recstream.cli import run
+from tests.integration.running import START_DEADLINE_S, Up, get, post, wait_until
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("RECSTREAM_DATA", ROOT.parent / "shared" / "data"))

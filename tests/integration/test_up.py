@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Up, get, post, wait_until
 
 from recstream.cli import run
+from tests.integration.running import Up, get, post, wait_until
 
 pytestmark = pytest.mark.slow
 

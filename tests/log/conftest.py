@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faust_apps import PARTITIONS
 
 from recstream.log.embedded import EmbeddedLog, open_embedded
 from recstream.log.topics import TopicSpec
+from tests.log.faust.faust_apps import PARTITIONS
 
 
 @pytest.fixture

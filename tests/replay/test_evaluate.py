@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from recstream.control.timeline import read_timeline
+from recstream.core.evaluation.online import Scoreboard, rank_in
 from recstream.core.records import Recommendations
-from recstream.core.scoreboard import Scoreboard, rank_in
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import PublishedLists, evaluate
-from recstream.stream.rules import read_timeline
 from tests.replay.world import World
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from recstream.core.events import encode
 from recstream.core.records import DeadLetter, ForgetRequested, Recommendations
+from recstream.erasure.erasure import forgetting, without
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import maintain
 from recstream.log.partitioner import partition_for
@@ -21,9 +22,8 @@ from recstream.log.topics import (
 )
 from recstream.replay.retrain import FORGOTTEN_SINCE
 from recstream.replay.run import Plan, Report, replay
-from recstream.replay.snapshots import Snapshots
-from recstream.stream.follower import Follower
-from recstream.stream.forgetting import forgetting, without
+from recstream.time_travel.snapshots import Snapshots
+from recstream.trainer.changelog import Follower
 from tests.replay.world import World
 
 WHO = "zoe-who-will-be-forgotten"

@@ -18,18 +18,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from recstream.core.history_rows import changes
+from recstream.control.timeline import read_timeline
+from recstream.core.history.table_rows import changes
 from recstream.core.records import Item, Recommendations
+from recstream.erasure.erasure import forgetting, without
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.fold import PartitionFold
 from recstream.replay.run import Plan, replay
-from recstream.stream.engine import Engine
-from recstream.stream.forgetting import forgetting, without
-from recstream.stream.rules import read_timeline
-from recstream.stream.tables import MemoryRows
+from recstream.time_travel.fold import PartitionFold
+from recstream.worker.engine import Engine
+from recstream.worker.store import MemoryRows
 from tests.replay.world import ITEMS, World
 
 users = st.sampled_from([f"u{at}" for at in range(5)])

@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from recstream.core.explaining import explain
+from recstream.control.timeline import control_records, read_timeline
+from recstream.core.evaluation.online import Scoreboard
+from recstream.core.ranking.explain import explain
 from recstream.core.records import Recommendations, RulesAdopted, SteeringSet
-from recstream.core.scoreboard import Scoreboard
 from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import evaluate
 from recstream.replay.run import Plan, replay
 from recstream.replay.slices import Slice, export
-from recstream.replay.snapshots import Snapshots
-from recstream.replay.time_travel import Moment, TimeTravel
-from recstream.stream.rules import control_records, read_timeline
+from recstream.time_travel.service import Moment, TimeTravel
+from recstream.time_travel.snapshots import Snapshots
 from tests.replay.world import World
 
 HIDE = {"action": "exclude", "name": "hide", "where": {"items": ["i00", "i02", "i04"]}}

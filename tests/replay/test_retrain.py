@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from recstream.control.timeline import read_timeline
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
-from recstream.replay.generations import Generations
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.replay.verify import verify_partition
-from recstream.stream.rules import read_timeline
+from recstream.time_travel.generations import Generations
 from tests.replay.world import World
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import rocksdict
 
-from recstream.core.history_rows import load
+from recstream.core.history.table_rows import load
 from recstream.errors import StartupError
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS

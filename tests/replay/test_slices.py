@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from recstream.control.timeline import read_timeline
 from recstream.core.events import Event, encode, from_timestamp_ms
 from recstream.errors import InvalidInput, OffsetOutOfRange
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
-from recstream.replay.generations import Generations
 from recstream.replay.slices import Slice, export
 from recstream.replay.verify import Verified, verify_partition
-from recstream.stream.rules import read_timeline
+from recstream.time_travel.generations import Generations
 from tests.replay.world import World
 
 

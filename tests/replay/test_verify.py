@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from recstream.control.timeline import read_timeline
 from recstream.core.records import Recommendations
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import RECOMMENDATIONS
-from recstream.replay.generations import Generations
 from recstream.replay.verify import Verified, verify_partition
-from recstream.stream.rules import read_timeline
+from recstream.time_travel.generations import Generations
 from tests.replay.world import World
 
 

@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 
 from recstream.catalogue.view import delete_record, upsert_record
-from recstream.core.control import RulesTimeline
-from recstream.core.details import details_of
+from recstream.control.timeline import control_records, read_timeline
+from recstream.core.content.summary import details_of
 from recstream.core.events import Event, encode, from_timestamp_ms
-from recstream.core.model import Generation
-from recstream.core.neighbours import WIDTH
+from recstream.core.generation.generation import Generation
+from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.neighbours.behaviour import WIDTH
 from recstream.core.records import (
     DeltaAnnounced,
     ForgetRequested,
@@ -22,8 +23,9 @@ from recstream.core.records import (
     Item,
     SteeringSet,
 )
-from recstream.core.steering import Steering
-from recstream.core.steering_check import decode
+from recstream.core.steering.document import Steering
+from recstream.core.steering.validate import decode
+from recstream.erasure.erasure import Forgetter, forgetting
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.topics import (
@@ -35,18 +37,17 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
-from recstream.model_feed import announcement
-from recstream.model_store import DirectoryStore, artifact_name, fetch, pack
-from recstream.replay.fold import PartitionFold
+from recstream.models.feed import announcement
+from recstream.models.store import DirectoryStore, artifact_name, fetch, pack
 from recstream.replay.retrain import PastCatalogue, snapshot
 from recstream.settings import Settings
-from recstream.stream.effects import Single, one_by_one
-from recstream.stream.engine import Engine
-from recstream.stream.forgetting import Forgetter, forgetting
-from recstream.stream.resuming import copy_of
-from recstream.stream.rules import adopt, control_records, read_timeline
-from recstream.stream.tables import MemoryRows
-from recstream.stream.training import hyperparameters, train
+from recstream.time_travel.fold import PartitionFold
+from recstream.trainer.deltas.restore import copy_of
+from recstream.trainer.training.train import hyperparameters, train
+from recstream.worker.commit import Single, one_by_one
+from recstream.worker.engine import Engine
+from recstream.worker.rules import adopt
+from recstream.worker.store import MemoryRows
 
 ITEMS = [f"i{number:02}" for number in range(24)]
 START_MS = 1_700_000_000_000

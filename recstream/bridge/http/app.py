@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from recstream.bridge.asyncapi import asyncapi
-from recstream.bridge.docs_page import STYLE, docs_page
 from recstream.bridge.http import problems, security
 from recstream.bridge.http.batches import MAX_BODY_BYTES
 from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.docs_page import STYLE, docs_page
 from recstream.bridge.http.events import EventRoutes
 from recstream.bridge.http.items import ItemRoutes
 from recstream.bridge.http.lists import ListRoutes
 from recstream.bridge.http.log import LogRoutes
+from recstream.bridge.http.openapi import openapi
 from recstream.bridge.http.push import PushRoutes
 from recstream.bridge.http.routing import Endpoint, add
 from recstream.bridge.http.site import SiteRoutes
 from recstream.bridge.http.steering import SteeringRoutes
 from recstream.bridge.http.users import UserRoutes
-from recstream.bridge.openapi import openapi
+from recstream.bridge.push.asyncapi import asyncapi
 from recstream.metrics import HTTP_REQUESTS
 
 

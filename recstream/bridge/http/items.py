@@ -13,8 +13,8 @@ from recstream.bridge.http.events import LogPosition, positioned
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, json_response
 from recstream.core.events import MAX_ID_CHARACTERS, invalid
+from recstream.core.ranking.similar import Neighbour
 from recstream.core.records import Item
-from recstream.core.similar import Neighbour
 from recstream.errors import InvalidInput, NotFound
 
 MAX_NAMED = 200

@@ -17,15 +17,15 @@ from websockets.typing import Subprotocol
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import Endpoint, identity
-from recstream.bridge.live import StreamPeer
-from recstream.bridge.protocol import (
+from recstream.bridge.push.loop import StreamPeer
+from recstream.bridge.push.protocol import (
     SUBPROTOCOL,
     Channel,
     Since,
     Subscription,
 )
-from recstream.bridge.sse import EventStreamPeer
-from recstream.bridge.websocket import WebSocketPeer
+from recstream.bridge.push.sse import EventStreamPeer
+from recstream.bridge.push.websocket import WebSocketPeer
 
 DETACH = "recstream.detach"
 """Key of the WSGI environment: a function that returns the connection's socket and gives it up."""

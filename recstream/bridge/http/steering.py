@@ -9,15 +9,15 @@ from msgspec.structs import asdict, replace
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint
+from recstream.control.steering_feed import NEVER_SET, InForce
 from recstream.core.events import timestamp_ms
 from recstream.core.records import SteeringSet
-from recstream.core.steering import MAX_BYTES, Steering
-from recstream.core.steering_check import decode
-from recstream.core.steering_words import in_words
+from recstream.core.steering.describe import in_words
+from recstream.core.steering.document import MAX_BYTES, Steering
+from recstream.core.steering.validate import decode
 from recstream.errors import InvalidSteering
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL
-from recstream.stream.steering_feed import NEVER_SET, InForce
 
 _PROBLEMS = {503: "The log can't be reached"}
 

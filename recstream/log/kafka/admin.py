@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from recstream.errors import LogFenced, LogUnavailable, NotFound
 from recstream.log.kafka.client import MAX_RECORD_BYTES, REQUEST_TIMEOUT_S, Problems, numbered
-from recstream.log.kafka.epoch import MadeTopic
+from recstream.log.kafka.identity import MadeTopic
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DAY_MS, TopicSpec
 

@@ -24,7 +24,6 @@ from recstream.errors import (
     OffsetOutOfRange,
 )
 from recstream.log.kafka.admin import KafkaAdmin
-from recstream.log.kafka.asker import Asker
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
@@ -32,7 +31,7 @@ from recstream.log.kafka.client import (
     common,
     servers,
 )
-from recstream.log.kafka.epoch import (
+from recstream.log.kafka.identity import (
     META,
     META_SPEC,
     Epoch,
@@ -41,10 +40,11 @@ from recstream.log.kafka.epoch import (
     read_meta,
     topic_record,
 )
+from recstream.log.kafka.offset_query import Asker
 from recstream.log.kafka.producer import KafkaProducer
 from recstream.log.kafka.readers import Readers
 from recstream.log.kafka.tail import KafkaTail
-from recstream.log.kafka.writers import PartitionWriters
+from recstream.log.kafka.transactions import PartitionWriters
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec

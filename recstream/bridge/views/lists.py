@@ -1,0 +1,389 @@
+"""Step 9 of the flow: the bridge's read model, a folder that can be deleted and comes back from the log.
+
+It follows three topics: lists, rows of histories, and generations. What a batch of records brings and
+the offsets behind it are stored in one write, so a killed bridge goes on exactly where it stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from recstream.core.history import table_rows as history_rows
+from recstream.core.history.fold import History
+from recstream.core.records import (
+    DeltaAnnounced,
+    GenerationAnnounced,
+    ModelRecord,
+    Recommendations,
+    RecommendedItem,
+)
+from recstream.erasure.erasure import BLANK_KEY, forgetting, marked
+from recstream.erasure.scrub import scrub
+from recstream.errors import LogError, StartupError
+from recstream.log.port import EventLog, Record, TopicPartition
+from recstream.log.topics import MODELS, RECOMMENDATIONS
+
+log = logging.getLogger(__name__)
+
+SCHEMA = b"2"
+MAX_BRIDGES = 64
+CACHED_HISTORIES = 1024
+MAX_GENERATIONS = 100
+MIB = 1 << 20
+
+_META, _OFFSET, _LIST, _ROW, _GENERATION, _DELTA = b"m", b"o", b"r", b"h", b"g", b"d"
+_MET = b"f"
+_PLACE = struct.Struct("<iq")
+_decode_list = msgspec.json.Decoder(Recommendations).decode
+_decode_model = msgspec.json.Decoder(ModelRecord).decode
+
+
+class Views:
+    """Lists, histories and generations as this bridge has read them.
+
+    One thread calls `apply`; any thread reads.
+
+    Parameters
+    ----------
+    folder : Path
+        Held by a lock for as long as the views are open.
+    epoch : str
+        Of the log; a folder that belongs to another one is emptied first.
+    changelog : str
+        Topic of the histories' rows.
+    """
+
+    def __init__(self, folder: Path, *, epoch: str, changelog: str) -> None:
+        self.epoch = epoch
+        self.folder = folder
+        self.topics = (RECOMMENDATIONS, changelog, MODELS)
+        self._lock_file = _lock(folder)
+        try:
+            self._db = _open(folder / "views", epoch)
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        self._histories: OrderedDict[str, History | None] = OrderedDict()
+        self._mutex = threading.Lock()
+        self.unreadable = 0
+
+    @classmethod
+    def in_data_dir(cls, data_dir: Path, *, epoch: str, changelog: str) -> Views:
+        """Return views in the first ``bridge-N`` folder that no other bridge holds.
+
+        Raises
+        ------
+        StartupError
+            The folder can't be written, or every one is taken.
+        """
+        for number in range(MAX_BRIDGES):
+            try:
+                return cls(data_dir / f"bridge-{number}", epoch=epoch, changelog=changelog)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                message = f"can't keep the bridge's views in {data_dir}: {error}"
+                raise StartupError(message) from error
+        message = f"{MAX_BRIDGES} bridges hold folders in {data_dir}; stop some of them"
+        raise StartupError(message)
+
+    def positions(self, event_log: EventLog) -> dict[TopicPartition, int]:
+        """Return the next offset to read of every partition the views follow.
+
+        Views that missed that a user was forgotten are emptied first: nobody can tell any more who.
+        """
+        self._renew(forgetting(event_log).finished)
+        positions = {}
+        for topic in self.topics:
+            for partition in range(event_log.partitions(topic)):
+                raw = self._db.get(_offset_key(topic, partition))
+                stored = int.from_bytes(raw, "little") if raw is not None else 0
+                earliest = event_log.earliest(topic, partition)
+                positions[TopicPartition(topic, partition)] = max(stored, earliest)
+        return positions
+
+    def _renew(self, finished: Collection[str]) -> None:
+        """Empty the views if a user was forgotten that they may still hold."""
+        keyed = self.topics[:2]
+        known = {key: self._db.get(key) for i in finished for t in keyed for key in (_met(t, i),)}
+        if all(value is not None for value in known.values()):
+            return
+        batch = WriteBatch(raw_mode=True)
+        is_new = next(self._keys(_OFFSET), None) is None
+        if not is_new:
+            log.info("views rebuilt, a user was forgotten meanwhile folder=%s", self.folder)
+            for key in self._db.keys():  # noqa: SIM118 - it is no dict
+                if isinstance(key, bytes) and key != _META:
+                    batch.delete(key)
+        for key in known:
+            batch.put(key, b"")
+        with self._mutex:
+            self._db.write(batch)
+            self._histories.clear()
+        if not is_new:
+            scrub(self._db)
+
+    def apply(self, records: Sequence[Record]) -> list[ModelRecord]:
+        """Take in the next records of the topics followed, all or nothing.
+
+        Returns
+        -------
+        list of ModelRecord
+            The generations and deltas among them, in order.
+
+        Raises
+        ------
+        ViewsOutdated
+            A user was forgotten, too late to tell who: ask for `positions` again.
+        """
+        batch = WriteBatch(raw_mode=True)
+        models: list[ModelRecord] = []
+        touched: set[str] = set()
+        ends: dict[TopicPartition, int] = {}
+        is_scrubbed = False
+        for record in records:
+            if record.topic not in self.topics:
+                continue
+            is_scrubbed |= bool(record.headers) and self._meet(record, batch)
+            ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            if record.topic == MODELS:
+                self._take_model(record, batch, models)
+            elif record.key is None:
+                continue
+            elif record.topic == RECOMMENDATIONS:
+                _put(batch, _LIST + record.key, _placed(record))
+            elif record.key == history_rows.APPLIED_KEY:
+                _put(batch, _applied_key(record.partition), record.value)
+            else:
+                _put(batch, _ROW + record.key, record.value)
+                touched.add(record.key.partition(b"\0")[0].decode())
+        for (topic, partition), offset in ends.items():
+            batch.put(_offset_key(topic, partition), offset.to_bytes(8, "little"))
+        with self._mutex:
+            self._db.write(batch)
+            for user in touched:
+                self._histories.pop(user, None)
+        if is_scrubbed:
+            scrub(self._db)
+        return models
+
+    def _meet(self, record: Record, batch: WriteBatch) -> bool:
+        """Note a tombstone by which a user is forgotten; return whether it deletes somebody here."""
+        request = marked(record)
+        if request is None:
+            return False
+        key = _met(record.topic, request)
+        if record.key == BLANK_KEY:
+            if self._db.get(key) is None:
+                raise ViewsOutdated(
+                    f"a user was forgotten at {record.topic}[{record.partition}]@{record.offset}, "
+                    "which these views read too late; they are emptied when all of it is done"
+                )
+            return False
+        batch.put(key, b"")
+        return True
+
+    def _take_model(self, record: Record, batch: WriteBatch, models: list[ModelRecord]) -> None:
+        if record.value is None:
+            return
+        try:
+            model = _decode_model(record.value)
+        except msgspec.DecodeError as error:
+            self.unreadable += 1
+            log.warning("model record unreadable offset=%d reason=%s", record.offset, error)
+            return
+        models.append(model)
+        if isinstance(model, GenerationAnnounced):
+            batch.put(_GENERATION + b"%012d" % model.generation, record.value)
+            for key in self._keys(_DELTA):
+                if key < _DELTA + b"%012d" % model.generation:
+                    batch.delete(key)
+        else:
+            key = b"%012d%012d" % (model.generation, model.delta)
+            batch.put(_DELTA + key, record.value)
+
+    def latest(self, user: str) -> Recommendations | None:
+        """Return a user's newest published list as it stands in the log."""
+        raw = self._db.get(_LIST + user.encode())
+        if raw is None:
+            return None
+        partition, offset = _PLACE.unpack_from(raw)
+        try:
+            stored = _decode_list(raw[_PLACE.size :])
+        except msgspec.DecodeError as error:
+            self.unreadable += 1
+            log.warning(
+                "list unreadable partition=%d offset=%d reason=%s", partition, offset, error
+            )
+            return None
+        return msgspec.structs.replace(stored, epoch=self.epoch, partition=partition, offset=offset)
+
+    def history(self, user: str) -> History | None:
+        """Return all that a user did, as far as this bridge has read; None for an unknown user."""
+        with self._mutex:
+            if user in self._histories:
+                self._histories.move_to_end(user)
+                return self._histories[user]
+            try:
+                found = history_rows.load(user, lambda key: self._db.get(_ROW + key))
+            except ValueError as error:
+                self.unreadable += 1
+                log.warning("history unreadable reason=%s", error)
+                return None
+            self._histories[user] = found
+            if len(self._histories) > CACHED_HISTORIES:
+                self._histories.popitem(last=False)
+            return found
+
+    def newest_offset(self, user: str) -> int:
+        """Return the offset of the newest event in a user's history; -1 for an unknown user."""
+        raw = self._db.get(_ROW + user.encode())
+        try:
+            return -1 if raw is None else history_rows.header_offset(raw)
+        except msgspec.DecodeError:
+            return -1
+
+    def folded(self, partition: int) -> int:
+        """Return the next offset of a partition's events that the histories here don't know yet."""
+        raw = self._db.get(_applied_key(partition))
+        return 0 if raw is None else history_rows.decode_applied_row(raw).next_offset
+
+    def generations(self) -> list[GenerationAnnounced]:
+        """Return the newest generations announced, newest first, at most `MAX_GENERATIONS`."""
+        end = _GENERATION + b"\xff"
+        found: list[GenerationAnnounced] = []
+        for key in self._db.keys(backwards=True, from_key=end):
+            if not isinstance(key, bytes) or key[:1] > _GENERATION:
+                continue
+            if key[:1] < _GENERATION or len(found) == MAX_GENERATIONS:
+                break
+            if (announced := self._announced(key)) is not None:
+                found.append(announced)
+        return found
+
+    def generation(self, number: int) -> GenerationAnnounced | None:
+        """Return a generation's announcement, if there was one."""
+        return self._announced(_GENERATION + b"%012d" % number)
+
+    def _announced(self, key: bytes) -> GenerationAnnounced | None:
+        raw = self._db.get(key)
+        model = None if raw is None else _decode_model(raw)
+        return model if isinstance(model, GenerationAnnounced) else None
+
+    def deltas(self, generation: int) -> list[DeltaAnnounced]:
+        """Return the deltas of a generation, in order."""
+        prefix = _DELTA + b"%012d" % generation
+        return [
+            found
+            for key in self._keys(prefix)
+            if isinstance(found := _decode_model(self._db.get(key) or b""), DeltaAnnounced)
+        ]
+
+    def _keys(self, prefix: bytes) -> Iterator[bytes]:
+        for key in self._db.keys(from_key=prefix):
+            if not isinstance(key, bytes) or not key.startswith(prefix):
+                return
+            yield key
+
+    def close(self) -> None:
+        """Release the folder."""
+        self._db.close()
+        os.close(self._lock_file)
+
+
+class ViewsOutdated(LogError):
+    """The views hold a user who was forgotten."""
+
+
+def _met(topic: str, request_id: str) -> bytes:
+    """Return the key that says that the views met a request to forget on a topic."""
+    return b"%b%b\0%b" % (_MET, topic.encode(), request_id.encode())
+
+
+def without(body: Recommendations, unwanted: set[str]) -> Recommendations:
+    """Return a list without some items, its places counted anew."""
+    if not any(entry.item in unwanted for entry in body.items):
+        return body
+    kept = (entry for entry in body.items if entry.item not in unwanted)
+    items: tuple[RecommendedItem, ...] = tuple(
+        msgspec.structs.replace(entry, rank=rank) for rank, entry in enumerate(kept, start=1)
+    )
+    return msgspec.structs.replace(body, items=items)
+
+
+def _placed(record: Record) -> bytes | None:
+    """Return a list's record with its position in front."""
+    if record.value is None:
+        return None
+    return _PLACE.pack(record.partition, record.offset) + record.value
+
+
+def _put(batch: WriteBatch, key: bytes, value: bytes | None) -> None:
+    if value is None:
+        batch.delete(key)
+    else:
+        batch.put(key, value)
+
+
+def _offset_key(topic: str, partition: int) -> bytes:
+    return b"%b%b\0%d" % (_OFFSET, topic.encode(), partition)
+
+
+def _applied_key(partition: int) -> bytes:
+    """Return where a partition's own row is kept: it has the same key in every partition."""
+    return b"%b%b%d" % (_ROW, history_rows.APPLIED_KEY, partition)
+
+
+def _lock(folder: Path) -> int:
+    """Return the descriptor of a folder's lock file; `BlockingIOError` if another holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _open(folder: Path, epoch: str) -> Rdict:
+    """Return the database, emptied if it belongs to another log or another schema."""
+    mark = SCHEMA + b"\0" + epoch.encode()
+    db = _rdict(folder)
+    found = db.get(_META)
+    if found != mark:
+        if found is not None:
+            log.info("views rebuilt folder=%s", folder)
+        db.close()
+        shutil.rmtree(folder)
+        db = _rdict(folder)
+        db[_META] = mark
+    return db
+
+
+def _rdict(folder: Path) -> Rdict:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(8 * MIB)
+    options.set_max_write_buffer_number(2)
+    options.set_keep_log_file_num(2)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(Cache(32 * MIB))
+    blocks.set_bloom_filter(10, block_based=False)
+    options.set_block_based_table_factory(blocks)
+    try:
+        return Rdict(str(folder), options)
+    except Exception as error:  # rocksdict raises plain Exception
+        message = f"the bridge's views in {folder} can't be opened: {error}; delete that folder"
+        raise StartupError(message) from error

@@ -1,0 +1,133 @@
+"""Beside the flow: what the roles are doing now, gathered from their records on `recstream.pipeline`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from recstream.bridge.push.protocol import Pipeline, Stage
+from recstream.core.evaluation.online import merged, merged_clicks
+from recstream.core.records import (
+    GenerationAnnounced,
+    ModelRecord,
+    PipelineRecord,
+    TrainingProgress,
+    WorkerStatus,
+)
+from recstream.errors import LogError
+from recstream.log.port import EventLog, Record, TopicPartition
+from recstream.log.topics import INTERACTIONS, PIPELINE
+
+log = logging.getLogger(__name__)
+
+FORGOTTEN_AFTER_MS = 30_000
+LOOK_BACK_RECORDS = 500
+PUSHES_KEPT = 1000
+_decode = msgspec.json.Decoder(PipelineRecord).decode
+
+
+class Status:
+    """The newest of everything that is said about the pipeline. Safe to share between threads.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    now_ms : callable
+        Milliseconds since 1970.
+    connections : callable
+        Clients connected to this bridge.
+    """
+
+    def __init__(
+        self, event_log: EventLog, *, now_ms: Callable[[], int], connections: Callable[[], int]
+    ) -> None:
+        self._log = event_log
+        self._now_ms = now_ms
+        self._connections = connections
+        self._mutex = threading.Lock()
+        self._model: GenerationAnnounced | None = None
+        self._delta = 0
+        self._training: TrainingProgress | None = None
+        self._workers: dict[str, WorkerStatus] = {}
+        self._offset = -1
+        self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Return where to start on the pipeline topic: a little before its end."""
+        end = self._log.high_watermark(PIPELINE, 0)
+        start = max(self._log.earliest(PIPELINE, 0), end - LOOK_BACK_RECORDS)
+        return {TopicPartition(PIPELINE, 0): start}
+
+    def take(self, records: Iterable[Record]) -> bool:
+        """Take in records of the pipeline topic; True if there were any."""
+        changed = False
+        for record in records:
+            if record.topic != PIPELINE or record.value is None:
+                continue
+            try:
+                told = _decode(record.value)
+            except msgspec.DecodeError as error:
+                log.debug("pipeline record unreadable offset=%d reason=%s", record.offset, error)
+                continue
+            with self._mutex:
+                self._offset = record.offset
+                if isinstance(told, TrainingProgress):
+                    self._training = told
+                else:
+                    self._workers[told.worker] = told
+            changed = True
+        return changed
+
+    def take_models(self, models: Iterable[ModelRecord]) -> None:
+        """Take in announcements."""
+        with self._mutex:
+            for model in models:
+                if isinstance(model, GenerationAnnounced):
+                    self._model, self._delta = model, 0
+                elif self._model is not None and model.generation == self._model.generation:
+                    self._delta = max(self._delta, model.delta)
+
+    def pushed(self, published_ts: int) -> None:
+        """Note that a list published then has been handed to a socket now."""
+        if published_ts > 0:
+            self._push_ms.append(max(0.0, float(self._now_ms() - published_ts)))
+
+    def pipeline(self) -> Pipeline:
+        """Return the state of the pipeline."""
+        oldest_ts = self._now_ms() - FORGOTTEN_AFTER_MS
+        with self._mutex:
+            workers = tuple(worker for worker in self._workers.values() if worker.ts >= oldest_ts)
+            model, delta, training = self._model, self._delta, self._training
+            offset = self._offset
+        pushes = sorted(self._push_ms)
+        return Pipeline(
+            epoch=self._log.epoch,
+            offset=offset,
+            generation=None if model is None else model.generation,
+            delta=delta,
+            model=model,
+            training=training,
+            workers=workers,
+            prequential=merged(worker.prequential for worker in workers),
+            clicks=merged_clicks(worker.clicks for worker in workers),
+            events=self._events(),
+            lag=sum(lag for worker in workers for lag in worker.lag.values()),
+            connections=self._connections(),
+            push=None
+            if not pushes
+            else Stage(p50_ms=pushes[len(pushes) // 2], p99_ms=pushes[len(pushes) * 99 // 100]),
+        )
+
+    def _events(self) -> int:
+        try:
+            return sum(
+                self._log.high_watermark(INTERACTIONS, partition)
+                for partition in range(self._log.partitions(INTERACTIONS))
+            )
+        except LogError as error:
+            log.debug("events not counted reason=%s", error)
+            return 0

@@ -1,0 +1,107 @@
+"""Step 8 of the flow: which steering document holds, for whoever makes lists without owning users."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from recstream.control.timeline import control_records, default_rules
+from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.records import SteeringSet
+from recstream.core.steering.document import Steering
+from recstream.errors import LogError
+from recstream.log.port import ReadableLog
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.25
+
+
+class InForce(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest steering document.
+
+    Attributes
+    ----------
+    offset : int
+        On the control topic; -1 if nobody ever set one.
+    id : str
+    requested_ts : int
+        Milliseconds since 1970.
+    steering : Steering
+        Empty for none.
+    adopted : int
+        Partitions whose worker makes lists by it.
+    """
+
+    offset: int
+    id: str
+    requested_ts: int
+    steering: Steering
+    adopted: int
+
+
+NEVER_SET = InForce(offset=-1, id="", requested_ts=0, steering=Steering(), adopted=0)
+"""What holds where nobody ever set a document."""
+
+
+class SteeringFeed:
+    """Reads the control topic when it is asked, at most every `LOOK_EVERY_S`. Any thread may ask.
+
+    Parameters
+    ----------
+    event_log : ReadableLog
+    now_s : callable
+        A clock that never goes back.
+    """
+
+    def __init__(self, event_log: ReadableLog, *, now_s: Callable[[], float]) -> None:
+        self._log = event_log
+        self._now_s = now_s
+        self._mutex = threading.Lock()
+        self._timeline = RulesTimeline(default_rules())
+        self._set: dict[int, SteeringSet] = {}
+        self._next_look_s = float("-inf")
+
+    def _look(self, *, at_once: bool = False) -> None:
+        now_s = self._now_s()
+        if now_s < self._next_look_s and not at_once:
+            return
+        self._next_look_s = now_s + LOOK_EVERY_S
+        try:
+            for offset, record in control_records(self._log, self._timeline.next_offset):
+                self._timeline.extend([(offset, record)])
+                if isinstance(record, SteeringSet):
+                    self._set = {offset: record}
+        except LogError as error:
+            log.warning("steering may be an older one, the log can't be read: %s", error)
+
+    def newest(self, *, at_once: bool = False) -> InForce:
+        """Return the newest document; with ``at_once`` what was appended just now counts too."""
+        with self._mutex:
+            self._look(at_once=at_once)
+            for offset, record in self._set.items():
+                return InForce(
+                    offset=offset,
+                    id=record.id,
+                    requested_ts=record.requested_ts,
+                    steering=record.steering,
+                    adopted=self._timeline.n_adopted(offset),
+                )
+            return NEVER_SET
+
+    def steering(self) -> Steering | None:
+        """Return the newest document, None for none or an empty one."""
+        steering = self.newest().steering
+        return None if steering.is_empty else steering
+
+    def is_current(self, control: int) -> bool:
+        """Return whether a list made by the rules at an offset was made by the newest document."""
+        with self._mutex:
+            self._look()
+            adopted = self._timeline.by_control(control)
+            newest = next((each.steering for each in self._set.values()), Steering())
+            made_by = None if adopted is None else adopted.steering
+            return (made_by or Steering()) == newest

@@ -1,0 +1,145 @@
+"""Step 7 of the flow: users are folded in against a generation's items, which deltas move and add to."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+
+from recstream.core.als.half_step import Axes, make_plan, padded, solve, width_of
+from recstream.core.als.objective import Objective, count_weights, row_terms
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.contributions import list_shares
+from recstream.core.numeric.growable import Growing
+from recstream.core.numeric.pool import pool
+from recstream.core.validation import Rows
+from recstream.errors import InvalidInput
+
+
+class ItemSide:
+    """The items of a generation as the fixed side: their axes, and what entries of them weigh.
+
+    Parameters
+    ----------
+    item_factors : (m, d) float32
+        In principal axes.
+    item_counts : (m,) int64
+        Entries per item by now.
+    objective : Objective
+    spectrum : (d,) float32
+    missing_total : float
+        With the spectrum, what the generation's items weigh as missing entries.
+    mean_user_count, mean_item_count : float
+        In the training matrix.
+
+    Attributes
+    ----------
+    item_factors, item_counts
+        As of the newest `put`.
+    """
+
+    def __init__(
+        self,
+        item_factors: Float32s,
+        item_counts: Int64s,
+        *,
+        objective: Objective,
+        spectrum: Float32s,
+        missing_total: float,
+        mean_user_count: float,
+        mean_item_count: float,
+    ) -> None:
+        self.item_factors = item_factors
+        self.item_counts = item_counts
+        self._objective = objective
+        self._missing_total = missing_total
+        self._mean_user_count = mean_user_count
+        self._mean_item_count = mean_item_count
+        self._n_factors = item_factors.shape[1]
+        wide = np.ones(width_of(self._n_factors), np.float32)
+        wide[: self._n_factors] = spectrum
+        self._axes = Axes(padded(item_factors), wide, self._n_factors)
+        self._weight = self._weights_of(item_counts)
+        self._growing: tuple[Growing, Growing, Growing] | None = None
+
+    def fold_in(self, rows: Rows, *, threads: int) -> Float32s:
+        """Return the factors (b, d) of users with these histories; see `ALSModel.fold_in`."""
+        plan = make_plan(
+            rows,
+            "users",
+            self._objective,
+            mean=self._mean_user_count,
+            weight=self._weight,
+            missing_total=self._missing_total,
+            n_factors=self._n_factors,
+            n_tasks=threads,
+        )
+        out = np.empty((len(rows), self._axes.factors.shape[1]), np.float32)
+        with pool(threads) as workers:
+            solve(plan, self._axes, out, pool=workers)
+        return np.ascontiguousarray(out[:, : self._n_factors])
+
+    def shares_of(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
+        """Return (n, h) what h entries of one history add to the scores of n items."""
+        rows = Rows(np.array([0, len(columns)], np.int64), columns, weights, len(self.item_factors))
+        entry_weights, diagonal = self._system(rows)
+        return list_shares(
+            self.item_factors[columns].astype(np.float64),
+            entry_weights,
+            self.item_factors[items].astype(np.float64),
+            diagonal,
+        )
+
+    def _system(self, rows: Rows) -> tuple[Float64s, Float64s]:
+        """Return one row's weights (h,) and the diagonal (d,) of its prior."""
+        scale, ridge, missing = np.empty((3, 1), np.float32)
+        terms = self._objective.terms("users", self._missing_total)
+        entries = rows.indptr, rows.indices, rows.weights
+        row_terms(*entries, self._weight, self._mean_user_count, terms, scale, ridge, missing)
+        weights = scale[0] * rows.weights * self._weight[rows.indices]
+        spectrum = self._axes.spectrum[: self._n_factors]
+        return weights.astype(np.float64), (spectrum + ridge[0]).astype(np.float64)
+
+    def growing(self) -> ItemSide:
+        """Return a copy that `put` may change: with its own arrays, and room for more."""
+        side = copy(self)
+        side._growing = (  # noqa: SLF001 - a copy of this one
+            Growing(self._axes.factors),
+            Growing(self.item_counts),
+            Growing(self._weight),
+        )
+        side._show()  # noqa: SLF001 - likewise
+        return side
+
+    def put(self, rows: Int64s, factors: Float32s, counts: Int64s | None) -> None:
+        """Replace items, or add them at the end; what they weighed as missing entries is kept.
+
+        Raises
+        ------
+        InvalidInput
+            The arrays may be another's: this side is not `growing`.
+        """
+        if self._growing is None:
+            raise InvalidInput("put_items needs a model of its own arrays: call growing() first")
+        n_items = max(len(self.item_factors), int(rows.max()) + 1 if len(rows) else 0)
+        new_weight = self._weights_of(np.zeros(1, np.int64))[0]
+        for each, fill in zip(self._growing, (0.0, 0, new_weight), strict=True):
+            each.grow(n_items, fill)
+        self._show()
+        self.item_factors[rows] = factors
+        if counts is not None:
+            self.item_counts[rows] = counts
+            self._weight[rows] = self._weights_of(counts)
+
+    def _show(self) -> None:
+        """Let the attributes be those of the growing arrays."""
+        if self._growing is None:
+            return
+        factors, self.item_counts, self._weight = (each.rows for each in self._growing)
+        self._axes = replace(self._axes, factors=factors)
+        self.item_factors = factors[:, : self._n_factors]
+
+    def _weights_of(self, counts: Int64s) -> Float32s:
+        """Return what entries of items with these counts weigh."""
+        return count_weights(counts, self._mean_item_count, self._objective.positive_exponents[1])

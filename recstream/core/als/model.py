@@ -1,0 +1,394 @@
+"""Steps 6–8 of the flow: a trained generation: fold-in, lists, explanations, and its file.
+
+A serving process needs no user factors: `ALSModel` is complete with the item factors, the item
+counts, the objective and the mean user count, and folds users in from their histories.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from recstream.core.als.file import digest_of, read_arrays, write_arrays
+from recstream.core.als.fold_in_items import UserSide
+from recstream.core.als.fold_in_users import ItemSide
+from recstream.core.als.half_step import padded, principal_axes, turn
+from recstream.core.als.objective import Objective, count_weights, mean_count
+from recstream.core.als.parts import arrays_of, parts_of
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.validation import (
+    as_counts,
+    as_factors,
+    as_item_rows,
+    as_positive,
+    as_rows,
+    plain_array,
+)
+from recstream.errors import ArtifactCorrupt, InvalidInput
+
+__all__ = ["ALSModel", "Contributions"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contributions:
+    """How much each entry of one history adds to the scores of some items.
+
+    Attributes
+    ----------
+    items : (n,) int32
+        The items shown.
+    history : (h,) int32
+        The items of the history, in its order.
+    shares : (n, h) float64
+        ``shares[a].sum()`` is the score of ``items[a]``, up to float32 rounding of that score.
+    """
+
+    items: Int32s
+    history: Int32s
+    shares: Float64s
+
+
+class ALSModel:
+    """Item factors, perhaps user factors, and all that folding rows in needs.
+
+    Parameters
+    ----------
+    item_factors : (m, d) float32
+    item_counts : (m,) int
+        Entries per item in the training matrix; the separable weights are made of them.
+    objective : Objective
+    mean_user_count : float
+        Mean entries per user in the training matrix.
+    mean_item_count : float, optional
+        By default that of `item_counts`.
+    user_factors, user_counts : (n, d) float32 and (n,) int, optional
+    spectrum, missing_total : (d,) float32 and float, optional
+        What the generation's items weigh as missing entries. With them, the factors are already
+        in principal axes; without them, they are brought there, which changes no product
+        ``x·y``.
+    """
+
+    def __init__(
+        self,
+        item_factors: Float32s,
+        item_counts: Int64s,
+        *,
+        objective: Objective,
+        mean_user_count: float,
+        mean_item_count: float | None = None,
+        user_factors: Float32s | None = None,
+        user_counts: Int64s | None = None,
+        spectrum: Float32s | None = None,
+        missing_total: float | None = None,
+    ) -> None:
+        item_factors = as_factors(item_factors, "item_factors")
+        n_items, n_factors = item_factors.shape
+        self.objective = objective
+        item_counts = as_counts(item_counts, "item_counts", n_items)
+        self.mean_user_count = as_positive(mean_user_count, "mean_user_count")
+        self.mean_item_count = as_positive(
+            mean_count(item_counts) if mean_item_count is None else mean_item_count,
+            "mean_item_count",
+        )
+        if (user_factors is None) != (user_counts is None):
+            raise InvalidInput("user_factors and user_counts must be given together")
+        self.user_factors = None
+        self.user_counts = None
+        if user_factors is not None and user_counts is not None:
+            user_factors = as_factors(user_factors, "user_factors", n_factors=n_factors)
+            self.user_counts = as_counts(user_counts, "user_counts", len(user_factors))
+        if (spectrum is None) != (missing_total is None):
+            raise InvalidInput("spectrum and missing_total must be given together")
+        if spectrum is None or missing_total is None:
+            missing = count_weights(
+                item_counts, self.mean_item_count, objective.missing_exponents[1]
+            )
+            rotation, spectrum = principal_axes(
+                padded(item_factors), n_factors, missing, objective.unobserved_weight
+            )
+            spectrum = spectrum[:n_factors]
+            missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
+            item_factors = _turned(item_factors, rotation)
+            user_factors = None if user_factors is None else _turned(user_factors, rotation)
+        spectrum = plain_array(spectrum, np.float32)
+        if spectrum.shape != (n_factors,) or not np.all(np.isfinite(spectrum) & (spectrum >= 0)):
+            raise InvalidInput(f"spectrum must be {n_factors} finite numbers of at least 0")
+        self.user_factors = user_factors
+        self.spectrum = spectrum
+        self.missing_total = as_positive(missing_total, "missing_total")
+        self._users: UserSide | None = None
+        self._items = ItemSide(
+            item_factors,
+            item_counts,
+            objective=objective,
+            spectrum=spectrum,
+            missing_total=self.missing_total,
+            mean_user_count=self.mean_user_count,
+            mean_item_count=self.mean_item_count,
+        )
+
+    @property
+    def item_factors(self) -> Float32s:
+        """(m, d) float32, in principal axes."""
+        return self._items.item_factors
+
+    @property
+    def item_counts(self) -> Int64s:
+        """(m,) int64, entries per item by now."""
+        return self._items.item_counts
+
+    @property
+    def n_factors(self) -> int:
+        """Length of a factor row."""
+        return int(self.item_factors.shape[1])
+
+    @property
+    def n_items(self) -> int:
+        """Rows of `item_factors`."""
+        return int(self.item_factors.shape[0])
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The objective's numbers and `n_factors`, as plain JSON values."""
+        return {"n_factors": self.n_factors, **self.objective.as_dict()}
+
+    def replaced(self, **parts: Any) -> ALSModel:
+        """Return a model made with other values of some arguments, all else equal."""
+        own = {
+            "item_factors": self.item_factors,
+            "item_counts": self.item_counts,
+            "objective": self.objective,
+            "mean_user_count": self.mean_user_count,
+            "mean_item_count": self.mean_item_count,
+            "user_factors": self.user_factors,
+            "user_counts": self.user_counts,
+            "spectrum": self.spectrum,
+            "missing_total": self.missing_total,
+        }
+        return ALSModel(**{**own, **parts})
+
+    def fold_in(self, interactions: object, *, threads: int = 1) -> Float32s:
+        """Return the factors of users with these histories.
+
+        Exact (dual for up to `n_factors` entries, else primal), whatever solver the training
+        used. A row's bits depend on that row alone: not on the others, nor on `threads`.
+
+        Parameters
+        ----------
+        interactions : scipy sparse, (b, n_items)
+            Weights of the histories; an empty row gives zeros.
+
+        Returns
+        -------
+        (b, n_factors) float32
+        """
+        rows = as_rows(interactions, "interactions", n_columns=self.n_items)
+        return self._items.fold_in(rows, threads=threads)
+
+    def fold_in_items(
+        self,
+        interactions: object,
+        *,
+        user_factors: Float32s | None = None,
+        user_counts: Int64s | None = None,
+        prior: Float32s | None = None,
+        threads: int = 1,
+    ) -> Float32s:
+        """Return the factors of items with these users.
+
+        An item with a prior μ and n entries above zero minimises its observed entries' loss plus
+        ``(y - κμ)ᵀ D (y - κμ)`` with ``κ = PRIOR_EVENTS / (PRIOR_EVENTS + n)``, where D holds the
+        missing entries and the regularization. Without entries it is μ; with many, what it would
+        be without a prior: that others left it alone is said by what it is like at first, and by
+        itself later on.
+
+        Parameters
+        ----------
+        interactions : scipy sparse, (b, n_users)
+            One row per item: the weights its users gave it.
+        user_factors, user_counts : (n_users, n_factors) float32 and (n_users,) int, optional
+            Users as they are now, in this model's axes, if they moved or grew since the
+            training. The missing entries keep the weight of the generation's users.
+        prior : (b, n_factors) float32, optional
+            μ, in this model's axes: what the items' content says (`ContentModel.prior`). A row of
+            zeros is no prior.
+
+        Returns
+        -------
+        (b, n_factors) float32
+        """
+        if self.user_factors is None or self.user_counts is None:
+            raise InvalidInput("fold_in_items needs a model with user_factors; this one has none")
+        if (user_factors is None) != (user_counts is None):
+            raise InvalidInput("user_factors and user_counts must be given together")
+        users = self.user_factors if user_factors is None else user_factors
+        users = as_factors(users, "user_factors", n_factors=self.n_factors)
+        counts = self.user_counts if user_counts is None else user_counts
+        counts = as_counts(counts, "user_counts", len(users))
+        rows = as_rows(interactions, "interactions", n_columns=len(users))
+        if self._users is None:
+            self._users = UserSide(
+                self.user_factors, self.user_counts, self.mean_user_count, self.objective
+            )
+        return self._users.fold_in_items(
+            rows, users, counts, prior, mean_item_count=self.mean_item_count, threads=threads
+        )
+
+    def with_items(
+        self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None
+    ) -> ALSModel:
+        """Return this model with some items' factors replaced, or added at the end.
+
+        Everything else of the generation is kept: the spectrum, the mean counts and the missing
+        weights. Applying deltas one by one or all at once gives the same bits.
+
+        Parameters
+        ----------
+        rows : (k,) int
+            Distinct item rows; rows past the end make the model grow.
+        factors : (k, n_factors) float32
+        counts : (k,) int, optional
+            Their entries by now; unchanged (0 for new rows) by default.
+        """
+        model = self.growing()
+        model.put_items(rows, factors, counts=counts)
+        return model
+
+    def growing(self) -> ALSModel:
+        """Return a copy whose items `put_items` may change: with its own arrays, and room for more."""
+        model = copy(self)
+        model._items = self._items.growing()  # noqa: SLF001 - a copy of this one
+        return model
+
+    def put_items(self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None) -> None:
+        """Do what `with_items` does, in place, for the cost of these items alone.
+
+        Raises
+        ------
+        InvalidInput
+            This model is not `growing`, or the values are not as they must be; nothing changed.
+        """
+        index = np.asarray(rows)
+        if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
+            raise InvalidInput(f"rows must be a list of item rows, got {index.dtype} {index.shape}")
+        if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
+            raise InvalidInput(f"rows must be distinct and at least 0, got {index.tolist()[:10]}")
+        values = as_factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
+        new_counts = None if counts is None else as_counts(counts, "counts", len(index))
+        self._items.put(index.astype(np.int64), values, new_counts)
+
+    def recommend(
+        self,
+        user_factors: Float32s,
+        n: int = 20,
+        *,
+        exclude: object = None,
+        bias: Float32s | None = None,
+        mask: Any = None,
+        threads: int | None = None,
+    ) -> tuple[Int32s, Float32s]:
+        """Return the `n` best items of each row of factors and their scores; see `top_n`."""
+        from recstream.core.search.top_n import top_n  # noqa: PLC0415  (it compiles kernels of its own)
+
+        return top_n(
+            user_factors,
+            self.item_factors,
+            n,
+            exclude=exclude,
+            bias=bias,
+            mask=mask,
+            threads=threads,
+        )
+
+    def similar_items(self, items: Any, n: int = 10) -> tuple[Int32s, Float32s]:
+        """Return the `n` items nearest by cosine to each given item, itself left out."""
+        index = as_item_rows(items, "items", self.n_items)
+        from recstream.core.search.top_n import top_n  # noqa: PLC0415
+
+        norms = np.sqrt(np.einsum("ij,ij->i", self.item_factors, self.item_factors))
+        unit = self.item_factors / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+        itself = sp.csr_matrix(
+            (np.ones(len(index), np.float32), index, np.arange(len(index) + 1)),
+            shape=(len(index), self.n_items),
+        )
+        return top_n(unit[index], unit, n, exclude=itself)
+
+    def explain(self, interactions: object, item: int) -> Contributions:
+        """Return what each entry of one history adds to the score of one item.
+
+        The score ``y_jᵀ A⁻¹ Σ_i w_i y_i`` is a sum over the history (eq. 7 of Hu et al.).
+        """
+        return self.explain_list(interactions, np.array([item]))
+
+    def explain_list(self, interactions: object, items: Any) -> Contributions:
+        """Return what each entry of one history adds to the scores of several items.
+
+        One factorisation serves the whole list; see `list_shares` for its cost. The shares of an
+        item have the same bits in any list.
+        """
+        rows = as_rows(interactions, "interactions", n_columns=self.n_items)
+        if len(rows) != 1:
+            raise InvalidInput(f"interactions must be one user's row, got {len(rows)} rows")
+        shown = as_item_rows(items, "items", self.n_items)
+        return Contributions(
+            shown, rows.indices.copy(), self.shares_of(rows.indices, rows.weights, shown)
+        )
+
+    def shares_of(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
+        """Return (n, h) what h entries of one history add to the scores of n items.
+
+        `explain_list` without its checks, for a row as `recstream.core.history.fold.row` makes it.
+        """
+        return self._items.shares_of(columns, weights, items)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return everything the model is made of, as named arrays for a checked ``.npz``."""
+        return arrays_of(self)
+
+    @classmethod
+    def from_arrays(cls, named: dict[str, Any]) -> ALSModel:
+        """Return the model that `arrays` described.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            A name, shape or type is not what it must be.
+        """
+        try:
+            return cls(**parts_of(named))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactCorrupt(f"model arrays don't fit together: {error}") from error
+
+    def digest(self) -> str:
+        """Return the SHA-256 of names, types, shapes and bytes of `arrays`, in hex."""
+        return digest_of(self.arrays())
+
+    def save(self, file: Any) -> str:
+        """Write the model as ``.npz`` and return its digest, which is stored inside too.
+
+        `file` is a path or a binary stream.
+        """
+        return write_arrays(file, self.arrays())
+
+    @classmethod
+    def load(cls, file: Any) -> ALSModel:
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            Not such a file, or its digest is not the stored one.
+        """
+        return cls.from_arrays(read_arrays(file))
+
+
+def _turned(factors: Float32s, rotation: Float64s) -> Float32s:
+    """Return a rotated copy of factors."""
+    out = padded(factors)
+    out = out.copy() if out is factors else out
+    turn(out, rotation, np.arange(len(out)))
+    return np.ascontiguousarray(out[:, : factors.shape[1]])

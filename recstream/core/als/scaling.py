@@ -1,0 +1,89 @@
+"""Step 5 of the flow: an objective, and the size of scores, in terms that travel between data sets.
+
+What α₀ and λ should be depends on how many items there are and how many of them a user has. Two
+ratios travel between data sets:
+
+- *unobserved mass* ``U = α₀ |I| / n̄``: what all cells of a user's row weigh together, in units of
+  what the observed ones weigh;
+- *ridge* ``R = λ n̄``: what is added to an average user's diagonal, in units of one observation,
+  whatever ν (see `recstream.core.als.objective`).
+
+n̄ is the mean number of entries of users that have any. What popularity and neighbours are worth
+is told in units of `typical_score`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from recstream.core.als.model import ALSModel
+from recstream.core.als.objective import Objective
+from recstream.errors import InvalidInput
+
+__all__ = ["Proportions", "typical_score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proportions:
+    """An objective up to the size of the data.
+
+    Attributes
+    ----------
+    unobserved_mass : float
+        U > 0.
+    ridge : float
+        R > 0.
+    regularization_exponent, positive_exponents, missing_exponents
+        As in `recstream.core.als.objective`.
+    """
+
+    unobserved_mass: float = 3.0
+    ridge: float = 2.5
+    regularization_exponent: float = 1.0
+    positive_exponents: tuple[float, float] = (0.3, 0.1)
+    missing_exponents: tuple[float, float] = (0.05, 0.1)
+
+    def __post_init__(self) -> None:
+        for name in ("unobserved_mass", "ridge"):
+            value = getattr(self, name)
+            if not 0.0 < value < float("inf"):
+                raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
+
+    def objective(self, *, n_items: int, mean_user_count: float) -> Objective:
+        """Return the objective for data of this size.
+
+        >>> Proportions(ridge=6.0).objective(n_items=100, mean_user_count=10.0).unobserved_weight
+        0.3
+        """
+        if n_items < 1 or not mean_user_count > 0:
+            raise InvalidInput(
+                f"n_items and mean_user_count must be above 0, got {n_items} and {mean_user_count}"
+            )
+        return Objective(
+            regularization=self.ridge / mean_user_count,
+            unobserved_weight=self.unobserved_mass * mean_user_count / n_items,
+            regularization_exponent=self.regularization_exponent,
+            positive_exponents=self.positive_exponents,
+            missing_exponents=self.missing_exponents,
+        )
+
+
+def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
+    """Return the mean of ``x·y`` over what users have: the size that scores of this model have.
+
+    β of `recstream.core.evaluation.replay_config.Recipe` and `recstream.core.evaluation.search.TuningResult` times this is the
+    ``beta`` that `recstream.core.popularity.popularity.Popularity.bias` takes. Of many entries evenly spaced
+    ones are looked at, fewer than 200,000.
+    """
+    if model.user_factors is None:
+        msg = "typical_score needs a model with user_factors; this one has none"
+        raise InvalidInput(msg)
+    owners = np.repeat(np.arange(interactions.shape[0]), np.diff(interactions.indptr))
+    step = max(1, len(owners) // 100_000)
+    users = model.user_factors[owners[::step]]
+    items = model.item_factors[interactions.indices[::step]]
+    total = float(np.einsum("ij,ij->", users, items, dtype=np.float64))
+    return max(total / max(1, len(users)), 1e-6)

@@ -1,0 +1,302 @@
+"""Step 5 of the flow: the matrix → user and item factors, by implicit alternating least squares.
+
+The loss is written out in `recstream.core.als.objective`, one half-step in `recstream.core.als.half_step`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from timeit import default_timer
+
+import numba
+import numpy as np
+
+from recstream.core.als.half_step import (
+    Axes,
+    Plan,
+    Rows,
+    Side,
+    Solved,
+    Solver,
+    as_rows,
+    is_warm,
+    make_plan,
+    principal_axes,
+    solve,
+    turn,
+    warm_up,
+    width_of,
+)
+from recstream.core.als.model import ALSModel
+from recstream.core.als.objective import Objective, count_weights, mean_count
+from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
+from recstream.core.numeric.pool import Pool, pool
+from recstream.core.numeric.simd import HAS_AVX2
+from recstream.errors import InvalidInput
+
+__all__ = ["ALS", "ALSModel", "Iteration"]
+
+_DEFAULT = Objective()
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One step of a training, as `callback` receives it.
+
+    Attributes
+    ----------
+    number : int
+        From 1; 0 for what happens before the first iteration.
+    loss : float or None
+        The objective after it; none before the first.
+    seconds : float
+        Wall time it took.
+    note : str
+        What is going on, for a person.
+    skipped : int
+        Rows left as they were, because they were good enough; see `tolerance`.
+    """
+
+    number: int
+    loss: float | None
+    seconds: float
+    note: str = ""
+    skipped: int = 0
+
+
+class ALS:
+    """Implicit alternating least squares; `fit` returns a model and leaves this unchanged.
+
+    Parameters
+    ----------
+    n_factors : int
+    regularization, alpha, unobserved_weight, regularization_exponent : float
+    positive_exponents, missing_exponents : (float, float)
+        See `recstream.core.als.objective`.
+    iterations : int
+        Times that both sides are solved.
+    solver : {"mixed", "exact"}
+        "exact" solves every row by Cholesky, "mixed" takes a few warm-started steps of conjugate
+        gradients for long rows.
+    seed : int
+        Of the random start.
+    threads : int, optional
+        At most this many at work; by default what numba would take (``NUMBA_NUM_THREADS``, or
+        the processors this process may use).
+    tolerance : float
+        With "mixed", a long row whose loss is within this share of its weight of the least
+        possible is left as it is: most rows of a warm start are. 0 solves every row.
+    simd : bool
+        Whether to use the vector kernels; by default where the processor has AVX2.
+    """
+
+    def __init__(
+        self,
+        n_factors: int = 64,
+        *,
+        regularization: float = _DEFAULT.regularization,
+        alpha: float = _DEFAULT.alpha,
+        unobserved_weight: float = _DEFAULT.unobserved_weight,
+        regularization_exponent: float = _DEFAULT.regularization_exponent,
+        positive_exponents: tuple[float, float] = _DEFAULT.positive_exponents,
+        missing_exponents: tuple[float, float] = _DEFAULT.missing_exponents,
+        iterations: int = 16,
+        solver: Solver = "mixed",
+        seed: int = 0,
+        threads: int | None = None,
+        tolerance: float = 0.0,
+        simd: bool = HAS_AVX2,
+    ) -> None:
+        threads = _processors() if threads is None else threads
+        for name, value, least in (
+            ("n_factors", n_factors, 1),
+            ("iterations", iterations, 1),
+            ("seed", seed, 0),
+            ("threads", threads, 1),
+        ):
+            if not (is_whole(value) and value >= least):
+                raise InvalidInput(
+                    f"{name} must be a whole number of at least {least}, got {value!r}"
+                )
+        if not (math.isfinite(tolerance) and tolerance >= 0):
+            raise InvalidInput(
+                f"tolerance must be a finite number of at least 0, got {tolerance!r}"
+            )
+        if solver not in ("mixed", "exact"):
+            raise InvalidInput(f'solver must be "mixed" or "exact", got {solver!r}')
+        self.objective = Objective(
+            regularization,
+            alpha,
+            unobserved_weight,
+            regularization_exponent,
+            positive_exponents,
+            missing_exponents,
+        )
+        self.n_factors = n_factors
+        self.iterations = iterations
+        self.solver: Solver = solver
+        self.seed = seed
+        self.threads = threads
+        self.tolerance = tolerance
+        self.simd = simd
+
+    def fit(
+        self,
+        interactions: object,
+        *,
+        init: ALSModel | None = None,
+        callback: Callable[[Iteration], object] | None = None,
+    ) -> ALSModel:
+        """Train on a matrix of weights.
+
+        Parameters
+        ----------
+        interactions : scipy sparse, (n_users, n_items)
+            Weights r ≥ 0; a stored zero is an item the user has seen and that counts for nothing.
+        init : ALSModel, optional
+            Start from these factors. Rows the matrix has beyond them start anew.
+        callback : callable, optional
+            Called with an `Iteration` before the first and after each.
+
+        Raises
+        ------
+        InvalidInput
+            A matrix without a positive entry, or one that `as_rows` refuses.
+        ModelError
+            Factors that are not finite.
+        """
+        users = as_rows(interactions, "interactions")
+        user_counts, item_counts = users.counts_by_side()
+        if not user_counts.any():
+            raise InvalidInput(
+                f"interactions must have at least one weight above 0, got none in "
+                f"{len(users)} × {users.n_columns}"
+            )
+        tell = callback or (lambda _: None)
+        if not is_warm():
+            tell(Iteration(0, None, 0.0, "loading kernels; the first start compiles them"))
+            warm_up()
+        begun = default_timer()
+        X, Y = self._start(len(users), users.n_columns, init)
+        with pool(self.threads) as workers:
+            user_side = self._side("users", users, user_counts, item_counts)
+            item_side = self._side("items", users.transposed(), item_counts, user_counts)
+            tell(Iteration(0, None, default_timer() - begun, "prepared"))
+            for number in range(1, self.iterations + 1):
+                begun = default_timer()
+                by_user = self._half_step(user_side, X, Y, workers)
+                by_item = self._half_step(item_side, Y, X, workers)
+                seconds = default_timer() - begun
+                loss = by_item.loss + by_user.penalty
+                tell(Iteration(number, loss, seconds, skipped=by_user.skipped + by_item.skipped))
+            rotation, spectrum = self._axes(user_side, Y, workers)
+            turn(Y, rotation, np.arange(len(Y)), pool=workers)
+            turn(X, rotation, np.arange(len(X)), pool=workers)
+        d = self.n_factors
+        return ALSModel(
+            np.ascontiguousarray(Y[:, :d]),
+            item_counts,
+            objective=self.objective,
+            mean_user_count=mean_count(user_counts),
+            user_factors=np.ascontiguousarray(X[:, :d]),
+            user_counts=user_counts,
+            spectrum=spectrum[:d],
+            missing_total=user_side.missing_total,
+        )
+
+    def _start(
+        self, n_users: int, n_items: int, init: ALSModel | None
+    ) -> tuple[Float32s, Float32s]:
+        """Return factors to start from: those of `init`, small noise for items it lacks."""
+        d = self.n_factors
+        X, Y = (np.zeros((n, width_of(d)), np.float32) for n in (n_users, n_items))
+        generator = np.random.Generator(np.random.PCG64(self.seed))
+        Y[:, :d] = generator.standard_normal((n_items, d), np.float32) * np.float32(
+            0.1 / np.sqrt(d)
+        )
+        if init is not None:
+            if init.n_factors != d:
+                raise InvalidInput(f"init must have {d} factors, got {init.n_factors}")
+            known = min(n_items, init.n_items)
+            Y[:known, :d] = init.item_factors[:known]
+            if init.user_factors is not None:
+                known = min(n_users, len(init.user_factors))
+                X[:known, :d] = init.user_factors[:known]
+        return X, Y
+
+    def _side(self, side: Side, rows: Rows, counts: Int64s, fixed_counts: Int64s) -> _HalfStep:
+        """Return what a half-step for one side needs, whatever the factors."""
+        objective = self.objective
+        which = 1 if side == "users" else 0
+        mean = mean_count(fixed_counts)
+        missing = count_weights(fixed_counts, mean, objective.missing_exponents[which])
+        missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
+        plan = make_plan(
+            rows,
+            side,
+            objective,
+            mean=mean_count(counts),
+            weight=count_weights(fixed_counts, mean, objective.positive_exponents[which]),
+            missing_total=missing_total,
+            n_factors=self.n_factors,
+            solver=self.solver,
+            n_tasks=16 * self.threads,
+        )
+        moved = np.concatenate([np.empty(0, np.int64), *plan.gradient])
+        return _HalfStep(plan, missing, missing_total, np.sort(moved))
+
+    def _axes(self, half: _HalfStep, factors: Float32s, workers: Pool) -> tuple[Float64s, Float32s]:
+        """Return the principal axes of the fixed side of a half-step."""
+        return principal_axes(
+            factors,
+            self.n_factors,
+            half.fixed_missing,
+            self.objective.unobserved_weight,
+            pool=workers,
+        )
+
+    def _half_step(
+        self, half: _HalfStep, out: Float32s, factors: Float32s, workers: Pool
+    ) -> Solved:
+        """Solve one side against the other, both in the other's principal axes afterwards."""
+        rotation, spectrum = self._axes(half, factors, workers)
+        turn(factors, rotation, np.arange(len(factors)), pool=workers)
+        turn(out, rotation, half.moved, pool=workers)
+        return solve(
+            half.plan,
+            Axes(factors, spectrum, self.n_factors),
+            out,
+            pool=workers,
+            simd=self.simd,
+            tolerance=self.tolerance,
+        )
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is an integer, numpy's among them, and no bool.
+
+    >>> is_whole(np.int64(3)), is_whole(3.0), is_whole(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _processors() -> int:
+    """Return how many threads numba would use."""
+    return int(vars(numba.config)["NUMBA_NUM_THREADS"])
+
+
+@dataclass(frozen=True)
+class _HalfStep:
+    """A plan, and what its fixed side weighs as missing entries.
+
+    `moved` are the rows that start from their old factors, which must be rotated with the rest.
+    """
+
+    plan: Plan
+    fixed_missing: Float32s
+    missing_total: float
+    moved: Int64s

@@ -1,0 +1,327 @@
+"""Step 5 of the flow: what items say about themselves → features, and factors before any event.
+
+A `ContentModel` is made with a generation and fixed for its life: a vocabulary with weights, and a
+ridge map W from features to item factors. An item nobody has touched has the factors ``μ = W f``;
+one with a few events is drawn to them (`ALSModel.fold_in_items`). Tokens that the vocabulary does
+not hold get columns by a checksum, so that two new items of a new brand are alike at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recstream.core.content.nearest import FeatureIndex
+from recstream.core.content.ridge import multiply, ridge
+from recstream.core.content.tokens import BLOCKS, Document, document, shared
+from recstream.core.neighbours.behaviour import WIDTH
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.pool import pool
+from recstream.core.records import Item
+from recstream.errors import ArtifactCorrupt, InvalidInput
+
+__all__ = [
+    "CONTENT_WEIGHT",
+    "WIDTH",
+    "ContentModel",
+    "Document",
+    "FeatureIndex",
+    "document",
+    "shared",
+]
+
+FORMAT = "recstream-content-1"
+CONTENT_WEIGHT = 3.0
+"""Worth of content neighbours beside factors, in units of a typical score and of `recstream.core.content.cold_start.content_unit`."""
+MAX_TERMS = 20_000
+"""Tokens of each kind that a vocabulary holds, the most frequent ones."""
+OTHERS = 1 << 16
+"""Columns that tokens outside the vocabulary share by their checksums."""
+COMMON = 0.3
+"""Words in more than this part of a catalogue of `COMMON_FROM` items say nothing."""
+COMMON_FROM = 50
+BLOCK_WEIGHTS: Mapping[str, float] = {
+    "word": 1.0,
+    "category": 0.7,
+    "brand": 0.7,
+    "price": 0.3,
+    "attribute": 0.5,
+}
+"""Length of each kind's part of a feature row, before the whole is scaled to one."""
+
+
+class ContentModel:
+    """A vocabulary and the map from features to item factors; made by `fit`, never changed.
+
+    Attributes
+    ----------
+    n_features : int
+        Columns of `features`: the vocabulary's, then `OTHERS` more.
+    n_factors : int
+        Columns of `prior`; 0 without a map.
+    explained : float
+        Part of held-out items' squared factors that the map predicts; below 0 it predicts nothing.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[str],
+        idf: Float32s,
+        unknown_idf: float,
+        weights: Float32s,
+        explained: float = 0.0,
+    ) -> None:
+        if len(terms) != len(idf) or len(weights) != len(terms):
+            raise InvalidInput(
+                f"a content model of {len(terms)} terms must have as many weights, got {len(idf)} "
+                f"and {weights.shape}"
+            )
+        self.explained = explained
+        self.n_features = len(terms) + OTHERS
+        self.n_factors = int(weights.shape[1])
+        self._terms = list(terms)
+        self._columns = {term: at for at, term in enumerate(terms)}
+        self._idf = idf
+        self._idfs: list[float] = idf.astype(np.float64).tolist()
+        self._unknown_idf = float(unknown_idf)
+        self._weights = weights
+        self._wide: Float64s | None = None
+
+    @classmethod
+    def fit(
+        cls,
+        items: Sequence[Item | None],
+        factors: Float32s | None = None,
+        counts: Int64s | None = None,
+        *,
+        threads: int = 1,
+    ) -> ContentModel:
+        """Return the vocabulary of a catalogue and the map to the factors of its items.
+
+        Parameters
+        ----------
+        items : sequence of Item or None
+            By item row; None has no facts.
+        factors, counts : (m, d) float32 and (m,) int, optional
+            See `mapped`; without factors, the model has features and no map.
+        """
+        return cls.fit_with_features(items, factors, counts, threads=threads)[0]
+
+    @classmethod
+    def fit_with_features(
+        cls,
+        items: Sequence[Item | None],
+        factors: Float32s | None = None,
+        counts: Int64s | None = None,
+        *,
+        threads: int = 1,
+    ) -> tuple[ContentModel, sparse.csr_matrix]:
+        """Return `fit` and the items' features, for one reading of the texts."""
+        documents = [document(item) for item in items]
+        terms, idf, unknown_idf = _vocabulary(documents)
+        model = cls(terms, idf, unknown_idf, np.zeros((len(terms), 0), np.float32))
+        features = model._of(documents)
+        if factors is not None:
+            model = model.mapped(features, factors, counts, threads=threads)
+        return model, features
+
+    def mapped(
+        self,
+        features: sparse.csr_matrix,
+        factors: Float32s,
+        counts: Int64s | None = None,
+        *,
+        threads: int = 1,
+    ) -> ContentModel:
+        """Return a model of the same vocabulary with a new map.
+
+        Parameters
+        ----------
+        features : (m, n_features) csr
+        factors : (m, d) float32
+            What the map predicts.
+        counts : (m,) int, optional
+            Entries of each item: the map listens to those that are well known (`trust`). By
+            default one each.
+        """
+        n_items = features.shape[0]
+        if len(factors) != n_items or (counts is not None and len(counts) != n_items):
+            raise InvalidInput(
+                f"factors and counts must be of the {n_items} items, got {factors.shape} and "
+                f"{None if counts is None else len(counts)}"
+            )
+        n = np.ones(n_items, np.int64) if counts is None else np.asarray(counts)
+        known = features[:, : len(self._terms)].tocsr()
+        with pool(threads) as workers:
+            solved = ridge(known, factors, trust(n), pool=workers)
+        return ContentModel(
+            self._terms, self._idf, self._unknown_idf, solved.weights, solved.explained
+        )
+
+    def features(self, items: Sequence[Item | None]) -> sparse.csr_matrix:
+        """Return the items' features: rows of length one, empty where an item says nothing.
+
+        A row depends on its item alone.
+        """
+        return self._of([document(item) for item in items])
+
+    def _of(self, documents: Sequence[Document]) -> sparse.csr_matrix:
+        indptr = np.zeros(len(documents) + 1, np.int64)
+        columns: list[int] = []
+        values: list[float] = []
+        for at, each in enumerate(documents):
+            row = self._row(each)
+            order = sorted(row)
+            columns += order
+            values += [row[column] for column in order]
+            indptr[at + 1] = len(columns)
+        matrix = sparse.csr_matrix(
+            (np.array(values, np.float32), np.array(columns, np.int32), indptr),
+            shape=(len(documents), self.n_features),
+        )
+        matrix.has_sorted_indices = True
+        matrix.has_canonical_format = True
+        return matrix
+
+    def _row(self, each: Document) -> dict[int, float]:
+        """Return one item's features by column."""
+        row: dict[int, float] = {}
+        known, idfs = self._columns, self._idfs
+        for block, tokens in zip(BLOCKS, each, strict=True):
+            part: list[tuple[int, float]] = []
+            for token, count in tokens.items():
+                term = f"{block}:{token}"
+                column = known.get(term)
+                if column is None:
+                    column = len(idfs) + zlib.crc32(term.encode()) % OTHERS
+                    part.append((column, count * self._unknown_idf))
+                elif idfs[column] > 0.0:
+                    part.append((column, count * idfs[column]))
+            length = math.sqrt(sum(value * value for _, value in part))
+            for column, value in part:
+                row[column] = row.get(column, 0.0) + BLOCK_WEIGHTS[block] * value / length
+        length = math.sqrt(sum(value * value for value in row.values()))
+        return {column: value / length for column, value in row.items()}
+
+    def prior(self, features: sparse.csr_matrix) -> Float32s:
+        """Return ``μ = W f`` of each row, (n, n_factors); zeros for an empty row.
+
+        A row's bits depend on that row alone.
+        """
+        if features.shape[1] != self.n_features:
+            raise InvalidInput(
+                f"features must have {self.n_features} columns, got {features.shape[1]}"
+            )
+        if self._wide is None:
+            self._wide = self._weights.astype(np.float64)
+        known = features[:, : len(self._terms)].tocsr()
+        return multiply(known, self._wide).astype(np.float32)
+
+    def similar(
+        self,
+        queries: sparse.csr_matrix,
+        index: FeatureIndex,
+        n: int = WIDTH,
+        *,
+        exclude: Int32s | Int64s | None = None,
+    ) -> tuple[Int32s, Float32s]:
+        """Return the rows of the index most alike to each query and their weights.
+
+        See `FeatureIndex.nearest`: a weight is a cosine, less where a list can't hold all that are
+        equally near; -1 fills what is empty, ties are in the order of the rows.
+        """
+        return index.nearest(queries, n, exclude)
+
+    def index(self) -> FeatureIndex:
+        """Return an empty index for this model's features."""
+        return FeatureIndex(self.n_features)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything the model is made of, as named arrays for a checked ``.npz``."""
+        header = {
+            "format": FORMAT,
+            "unknown_idf": self._unknown_idf,
+            "explained": self.explained,
+        }
+        return {
+            "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8),
+            "terms": np.frombuffer("\n".join(self._terms).encode(), np.uint8),
+            "idf": self._idf,
+            "weights": self._weights,
+        }
+
+    @classmethod
+    def from_arrays(cls, named: Mapping[str, NDArray[Any]]) -> ContentModel:
+        """Return the model that `arrays` described.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            A name, shape or type is not what it must be.
+        """
+        if set(named) != {"header", "terms", "idf", "weights"}:
+            raise ArtifactCorrupt(
+                f"a content model must hold header, idf, terms and weights, got {sorted(named)}"
+            )
+        try:
+            header = json.loads(bytes(named["header"]))
+            if header["format"] != FORMAT:
+                raise ArtifactCorrupt(
+                    f"content model format must be {FORMAT!r}, got {header['format']!r}; "
+                    "train again with this version"
+                )
+            text = bytes(named["terms"]).decode()
+            idf, weights = named["idf"], named["weights"]
+            if idf.dtype != np.float32 or weights.dtype != np.float32 or weights.ndim != 2:  # noqa: PLR2004
+                raise ArtifactCorrupt(
+                    f"idf and weights must be float32, got {idf.dtype} and {weights.dtype} "
+                    f"{weights.shape}"
+                )
+            return cls(
+                text.split("\n") if text else [],
+                idf,
+                float(header["unknown_idf"]),
+                np.ascontiguousarray(weights),
+                float(header["explained"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactCorrupt(f"content model arrays don't fit together: {error}") from error
+
+
+def trust(counts: Int64s) -> Float64s:
+    """Return how much the map listens to items of so many events: 0 for none, then 1 at most.
+
+    >>> trust(np.array([0, 5, 45])).tolist()
+    [0.0, 0.5, 0.9]
+    """
+    n = np.asarray(counts, np.float64)
+    return np.asarray(n / (n + 5.0))
+
+
+def _vocabulary(documents: Sequence[Document]) -> tuple[list[str], Float32s, float]:
+    """Return terms in order, their idf (0 for what says nothing), and that of an unknown one."""
+    n = sum(any(each) for each in documents)
+    terms: dict[str, int] = {}
+    for at, block in enumerate(BLOCKS):
+        found: dict[str, int] = {}
+        for each in documents:
+            for token in each[at]:
+                found[token] = found.get(token, 0) + 1
+        often = sorted(
+            ((count, token) for token, count in found.items() if count > 1),
+            key=lambda pair: (-pair[0], pair[1]),
+        )
+        terms |= {f"{block}:{token}": count for count, token in often[:MAX_TERMS]}
+    names = sorted(terms)
+    idf = np.array([math.log1p(n / terms[name]) for name in names], np.float32)
+    if n >= COMMON_FROM:
+        too_common = [name.startswith("word:") and terms[name] > COMMON * n for name in names]
+        idf[np.array(too_common, np.bool_)] = 0.0
+    return names, idf, math.log1p(max(n, 1))

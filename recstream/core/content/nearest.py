@@ -1,0 +1,217 @@
+"""Step 5 of the flow: which items are alike by their features, exactly, in an index that grows.
+
+What comes or changes takes a new place behind the others; what a row said before stays where it was,
+as no row's, until there is too much of that. Places are packed by blocks; only the last one, that is
+not full, is packed again. `recstream.core.numeric.sparse_topk` looks through them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
+from recstream.core.numeric.growable import Growing
+from recstream.core.numeric.postings import (
+    BLOCK,
+    PLANE_LEAST,
+    PLANE_PART,
+    Blocks,
+    HeldRows,
+    fill_block,
+    scale_of,
+)
+from recstream.core.numeric.sparse_topk import find_nearest
+from recstream.errors import InvalidInput
+
+__all__ = ["FeatureIndex"]
+
+IDLE_PART = 4
+"""No row's places are given up when there are more than one for so many rows, and a block of them."""
+TOGETHER = 64
+"""Queries that look through a block one after the other."""
+
+
+class FeatureIndex:
+    """Features of a generation's items, by row; grows, and rows can be replaced.
+
+    Parameters
+    ----------
+    n_features : int
+        Columns of the features.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self.n_features = n_features
+        self._places = Growing(np.zeros(0, np.int32))
+        self._clear()
+
+    def _clear(self) -> None:
+        """Hold no place."""
+        self._n_idle = 0
+        self._owners = Growing(np.zeros(0, np.int32))
+        self._indptr = Growing(np.zeros(1, np.int64))
+        self._indices = Growing(np.zeros(0, np.int32))
+        self._values = Growing(np.zeros(0, np.float32))
+        self._n_full = 0
+        self._sizes = Growing(np.zeros(0, np.int64))
+        self._scales = Growing(np.zeros(0, np.float64))
+        self._norms = Growing(np.zeros(0, np.float64))
+        self._first = Growing(np.zeros(1, np.int64))
+        self._starts = Growing(np.zeros((0, self.n_features + 1), np.int32))
+        self._postings = Growing(np.zeros(0, np.uint32))
+        self._first_plane = Growing(np.zeros(1, np.int64))
+        self._plane_features = Growing(np.zeros(0, np.int32))
+        self._plane_steps = Growing(np.zeros(0, np.float64))
+        self._planes = Growing(np.zeros((0, BLOCK), np.uint8))
+
+    def __len__(self) -> int:
+        return len(self._places.rows)
+
+    def add(self, rows: Int32s | Int64s, features: sparse.csr_matrix) -> None:
+        """Set the features of some rows; rows past the end make the index grow.
+
+        Parameters
+        ----------
+        rows : (n,) int
+            Distinct, at least 0; rows left out between are without features.
+        features : (n, n_features) csr, float32
+            From `ContentModel.features`: no value is below 0.
+        """
+        at = np.asarray(rows, np.int64)
+        if features.shape != (len(at), self.n_features):
+            raise InvalidInput(
+                f"features must be {len(at)} rows of {self.n_features}, got {features.shape}"
+            )
+        if len(at) and (at.min() < 0 or len(np.unique(at)) != len(at)):
+            raise InvalidInput("rows must be distinct and at least 0")
+        self._places.grow(int(at.max(initial=-1)) + 1, -1)
+        places = self._places.rows
+        left = places[at]
+        left = left[left >= 0]
+        self._owners.rows[left] = -1
+        self._n_idle += len(left)
+        places[at] = -1
+        says = np.diff(features.indptr) > 0
+        if not says.any():
+            return
+        self._append(at[says], features if says.all() else features[says])
+        if self._n_idle > BLOCK + (len(self._owners.rows) - self._n_idle) // IDLE_PART:
+            held = np.flatnonzero(places >= 0)
+            kept = self.features(held)
+            self._clear()
+            self._append(held, kept)
+        self._pack()
+
+    def _append(self, rows: Int64s, features: sparse.csr_matrix) -> None:
+        """Give rows places."""
+        first, n_values = len(self._owners.rows), len(self._indices.rows)
+        self._places.rows[rows] = np.arange(first, first + len(rows))
+        self._owners.grow(first + len(rows))
+        self._owners.rows[first:] = rows
+        self._indptr.grow(first + len(rows) + 1)
+        self._indptr.rows[first + 1 :] = features.indptr[1:]
+        self._indptr.rows[first + 1 :] += n_values - features.indptr[0]
+        used = slice(features.indptr[0], features.indptr[-1])
+        for held, more in ((self._indices, features.indices), (self._values, features.data)):
+            held.grow(n_values + used.stop - used.start)
+            held.rows[n_values:] = more[used]
+
+    def _pack(self) -> None:
+        """Make blocks of the places that are in none that is full."""
+        rows = self._rows()
+        n_places = len(rows.owners)
+        for b in range(self._n_full, -(-n_places // BLOCK)):
+            first, end = b * BLOCK, min((b + 1) * BLOCK, n_places)
+            self._pack_block(rows, b, first, end)
+        self._n_full = n_places // BLOCK
+
+    def _pack_block(self, rows: HeldRows, b: int, first: int, end: int) -> None:
+        scale, norm = scale_of(rows, first, end)
+        used = rows.indices[rows.indptr[first] : rows.indptr[end]]
+        counts = np.bincount(used, minlength=self.n_features)
+        is_plane = counts > max(PLANE_LEAST, (end - first) // PLANE_PART)
+        features = np.flatnonzero(is_plane).astype(np.int32)
+        counts[is_plane] = 0
+        for each in (self._sizes, self._scales, self._norms, self._starts):
+            each.grow(b + 1)
+        self._first.grow(b + 2)
+        self._first_plane.grow(b + 2)
+        self._sizes.rows[b], self._scales.rows[b], self._norms.rows[b] = end - first, scale, norm
+        starts = self._starts.rows[b]
+        np.cumsum(counts, out=starts[1:])
+        n_before, planes_before = self._first.rows[b], self._first_plane.rows[b]
+        n_after = self._first.rows[b + 1] = n_before + starts[-1]
+        planes_after = self._first_plane.rows[b + 1] = planes_before + len(features)
+        self._postings.grow(n_after)
+        self._plane_features.grow(planes_after)
+        self._plane_steps.grow(planes_after)
+        self._planes.grow(planes_after)
+        part = slice(planes_before, planes_after)
+        self._plane_features.rows[part] = features
+        fill_block(
+            rows, first, end, scale, starts, features, self._plane_steps.rows[part],
+            self._postings.rows[n_before:n_after], self._planes.rows[part],
+        )  # fmt: skip
+
+    def _rows(self) -> HeldRows:
+        return HeldRows(self._owners.rows, self._indptr.rows, self._indices.rows, self._values.rows)
+
+    def features(self, rows: Int32s | Int64s) -> sparse.csr_matrix:
+        """Return the features of some rows."""
+        places = self._places.rows[np.asarray(rows, np.int64)]
+        held = self._rows()
+        starts = held.indptr[places]
+        lengths = np.where(places >= 0, held.indptr[places + 1] - starts, 0)
+        indptr = np.zeros(len(places) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        at = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return sparse.csr_matrix(
+            (held.values[at], held.indices[at], indptr), shape=(len(places), self.n_features)
+        )
+
+    def nearest(
+        self, queries: sparse.csr_matrix, n: int, exclude: Int32s | Int64s | None = None
+    ) -> tuple[Int32s, Float32s]:
+        """Return the n rows of largest cosine to each query, best first, and how much they tell.
+
+        Where more rows are as near as the last one than the list has places for, which of them are
+        listed is an accident: their weights are the cosine times the part of them that is listed.
+        So attributes that hundreds of items share add next to nothing to a score.
+
+        Parameters
+        ----------
+        queries : (q, n_features) csr
+        n : int
+        exclude : (q,) int, optional
+            A row to leave out of each query's answer, its own for instance; -1 for none.
+
+        Returns
+        -------
+        rows : (q, n) int32
+            -1 where no more rows share a feature with the query.
+        weights : (q, n) float32
+            Above 0 and at most 1, descending; equal cosines are in the order of the rows.
+        """
+        if queries.shape[1] != self.n_features:
+            raise InvalidInput(
+                f"queries must have {self.n_features} features, got {queries.shape[1]}"
+            )
+        count = queries.shape[0]
+        without = np.full(count, -1, np.int64) if exclude is None else np.asarray(exclude, np.int64)
+        found = np.full((count, n), -1, np.int32)
+        cosines = np.zeros((count, n), np.float32)
+        indptr = queries.indptr.astype(np.int64)
+        indices, values = queries.indices.astype(np.int32), queries.data.astype(np.float32)
+        blocks = Blocks(
+            self._sizes.rows, self._scales.rows, self._norms.rows, self._first.rows,
+            self._starts.rows, self._postings.rows, self._first_plane.rows,
+            self._plane_features.rows, self._plane_steps.rows, self._planes.rows,
+        )  # fmt: skip
+        for start in range(0, count, TOGETHER):
+            part = slice(start, start + TOGETHER)
+            find_nearest(
+                indptr[start : start + TOGETHER + 1], indices, values,
+                self._rows(), blocks, without[part], found[part], cosines[part],
+            )  # fmt: skip
+        return found, cosines

@@ -1,0 +1,172 @@
+"""Step 5 of the flow, guarded: a candidate generation is judged on what happened last before it serves.
+
+The newest entries of the histories are held out of the training: a split by time. Candidate, serving
+generation and popularity alone then recommend to the users they were taken from, and the share of
+held-out items among the first `CUT` is compared. What was held out is not lost: it reaches the
+candidate as its first delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.generation.generation import Generation
+from recstream.core.history.fold import Entry, History
+from recstream.core.ranking.rank import rank
+from recstream.core.records import Judgement
+
+CUT = 20
+HELD_OUT_SHARE = 0.02
+MAX_HELD_OUT = 2_000
+MIN_USERS = 30
+"""With fewer users to judge by, nothing is held out and every candidate is adopted."""
+CLEARLY = 2.0
+"""Standard errors of the mean difference that a candidate may be worse by."""
+TOLERANCE = 0.9
+"""A candidate that keeps this part of the other's recall is never clearly worse."""
+
+
+class HeldOut(NamedTuple):
+    """Histories without their newest entries, and what was taken from them.
+
+    ``histories`` are all of them, in the order given; ``items`` has users with held-out items alone.
+    """
+
+    histories: list[History]
+    items: dict[str, tuple[str, ...]]
+
+
+def hold_out(histories: Sequence[History]) -> HeldOut:
+    """Take the newest entries out of histories: `HELD_OUT_SHARE` of all, at most `MAX_HELD_OUT`.
+
+    Only entries of a single event with a weight are taken, since without it the history is what it
+    was before, and never the only entry of a history. A pure function: ties in time are broken by
+    offset and user.
+    """
+    kept_all = HeldOut(list(histories), {})
+    n_entries = sum(history.n_items for history in histories)
+    n = min(MAX_HELD_OUT, int(n_entries * HELD_OUT_SHARE))
+    if n < MIN_USERS:
+        return kept_all
+    candidates = [
+        (entry.at_ms, entry.offset, history.user, entry)
+        for history in histories
+        if history.n_items > 1
+        for entry in history.entries()
+        if entry.n_events == 1 and entry.weight > 0.0
+    ]
+    candidates.sort(key=lambda each: (-each[0], -each[1], each[2], each[3].item))
+    taken: dict[str, list[Entry]] = {}
+    left = {history.user: history.n_items for history in histories}
+    for _, _, user, entry in candidates[:n]:
+        if left[user] > 1:
+            left[user] -= 1
+            taken.setdefault(user, []).append(entry)
+    if len(taken) < MIN_USERS:
+        return kept_all
+    return HeldOut(
+        [_without(each, taken[each.user]) if each.user in taken else each for each in histories],
+        {user: tuple(entry.item for entry in entries) for user, entries in taken.items()},
+    )
+
+
+def _without(history: History, taken: Sequence[Entry]) -> History:
+    """Return a history without some entries, as of the newest of the others."""
+    gone = {entry.item for entry in taken}
+    pages = tuple(
+        {item: entry for item, entry in page.items() if item not in gone} for page in history.pages
+    )
+    clock_ms = max(entry.at_ms for page in pages for entry in page.values())
+    return msgspec.structs.replace(
+        history, pages=pages, n_items=history.n_items - len(gone), clock_ms=clock_ms
+    )
+
+
+def judge(
+    candidate: Generation,
+    serving: Generation | None,
+    held: HeldOut,
+    half_life_ms: float,
+    *,
+    threads: int = 1,
+) -> Judgement:
+    """Compare a candidate with the serving generation and with popularity on what was held out."""
+    if not held.items:
+        return Judgement(
+            users=0,
+            items=0,
+            candidate=0.0,
+            popular=0.0,
+            serving=None,
+            is_adopted=True,
+            reason="too little has happened to judge by",
+        )
+    histories = [history for history in held.histories if history.user in held.items]
+    ours = _recalls(candidate, histories, held.items, half_life_ms, threads)
+    popular = _recalls(_popular(candidate), histories, held.items, half_life_ms, threads)
+    others: dict[str, NDArray[np.float64]] = {"popularity alone": popular}
+    theirs = None
+    if serving is not None and serving.model is not None:
+        theirs = _recalls(serving, histories, held.items, half_life_ms, threads)
+        others[f"generation {serving.number}"] = theirs
+    is_adopted, reason = True, "not clearly worse than any other"
+    for name, other in others.items():
+        if _is_clearly_worse(ours, other):
+            is_adopted = False
+            reason = (
+                f"recall@{CUT} {ours.mean():.4f} is clearly below {other.mean():.4f} of {name}, on "
+                f"{len(histories)} users"
+            )
+            break
+    return Judgement(
+        users=len(histories),
+        items=sum(map(len, held.items.values())),
+        candidate=float(ours.mean()),
+        popular=float(popular.mean()),
+        serving=None if theirs is None else float(theirs.mean()),
+        is_adopted=is_adopted,
+        reason=reason,
+    )
+
+
+def _popular(generation: Generation) -> Generation:
+    return Generation(
+        number=generation.number,
+        parent=None,
+        offsets={},
+        hyperparameters={},
+        seed=0,
+        items=generation.items,
+        bias=generation.bias,
+        model=None,
+    )
+
+
+def _recalls(
+    generation: Generation,
+    histories: Sequence[History],
+    held: Mapping[str, tuple[str, ...]],
+    half_life_ms: float,
+    threads: int,
+) -> NDArray[np.float64]:
+    """Return each user's recall@`CUT` of the held-out items."""
+    lists = rank(histories, generation, CUT, half_life_ms, threads=threads)
+    items = generation.items
+    recalls = []
+    for history, found in zip(histories, lists, strict=True):
+        shown = {items[at] for at in found.rows.tolist()}
+        wanted = held[history.user]
+        recalls.append(sum(item in shown for item in wanted) / len(wanted))
+    return np.array(recalls)
+
+
+def _is_clearly_worse(ours: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    difference = other - ours
+    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    is_far = difference.mean() > CLEARLY * error
+    return bool(is_far and ours.mean() < TOLERANCE * other.mean())

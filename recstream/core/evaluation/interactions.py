@@ -1,0 +1,253 @@
+"""Beside the flow: who has what while a stream is replayed for evaluation, as flat arrays.
+
+The numeric twin of the histories table. One entry per (user, item), linked by user and by item;
+its weight fades by the user's own events (`recstream.core.history.fading.fading_weights` for histories
+without repeats) and grows by one with each event. A user's row and an item's row show an entry
+with the same weight.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
+from recstream.core.numeric.jit import compiled
+
+__all__ = ["Rows", "Tally"]
+
+_ENTRY = np.dtype(
+    [
+        ("user", np.int32),
+        ("item", np.int32),
+        ("next_of_user", np.int32),
+        ("next_of_item", np.int32),
+        ("at", np.int32),
+        ("count", np.int32),
+        ("weight", np.float64),
+    ]
+)
+_SIDE = np.dtype([("head", np.int32), ("clock", np.int32), ("size", np.int32)])
+
+Records = NDArray[Any]
+
+
+class Rows:
+    """Some rows of the matrix; for each entry its events, and the user's events since the last."""
+
+    def __init__(
+        self, indptr: Int64s, indices: Int32s, weights: Float32s, counts: Int64s, ages: Int64s
+    ) -> None:
+        self.indptr, self.indices, self.weights = indptr, indices, weights
+        self.counts, self.ages = counts, ages
+
+    def csr(self, n_columns: int) -> sparse.csr_matrix:
+        """Return the weights as a matrix."""
+        shape = (len(self.indptr) - 1, n_columns)
+        return sparse.csr_matrix((self.weights, self.indices, self.indptr), shape=shape)
+
+
+class Tally:
+    """Histories of a stream's users so far; grows in place, one batch of events after another.
+
+    Parameters
+    ----------
+    n_users, n_items, n_events : int
+        Room to make.
+    half_life : float
+        In events of the same user.
+    """
+
+    def __init__(self, n_users: int, n_items: int, n_events: int, half_life: float) -> None:
+        self.half_life = half_life
+        self._entries = np.zeros(n_events, _ENTRY)
+        self._n_entries = np.zeros(1, np.int64)
+        self._users = np.zeros(n_users, _SIDE)
+        self._items = np.zeros(n_items, _SIDE)
+        self._users["head"] = self._items["head"] = -1
+
+    @property
+    def user_counts(self) -> Int64s:
+        """Entries of each user."""
+        return self._users["size"].astype(np.int64)
+
+    @property
+    def item_counts(self) -> Int64s:
+        """Entries of each item."""
+        return self._items["size"].astype(np.int64)
+
+    def count(self, users: Int32s, items: Int32s) -> Rows:
+        """Count events in order; return, for each, its user's row as it was before."""
+        # A row before its event holds what it held before the batch and at most the events since.
+        room = int(self._users["size"][users].sum()) + len(users) * (len(users) - 1) // 2
+        rows = _empty_rows(len(users), room)
+        filled = _count(
+            users, items, self.half_life, self._entries, self._n_entries, self._users, self._items,
+            rows.indptr, rows.indices, rows.weights, rows.counts, rows.ages,
+        )  # fmt: skip
+        return _cut(rows, filled)
+
+    def entries(self) -> tuple[Int32s, Int32s, Int32s]:
+        """Return the user and the item of each entry, and the user's event it was touched by last."""
+        filled = self._entries[: int(self._n_entries[0])]
+        return filled["user"].copy(), filled["item"].copy(), filled["at"].copy()
+
+    def user_rows(self, users: Int32s) -> Rows:
+        """Return the rows of users as they are now."""
+        rows = _empty_rows(len(users), int(self._users["size"][users].sum()))
+        filled = _user_rows(
+            users, self.half_life, self._entries, self._users,
+            rows.indptr, rows.indices, rows.weights, rows.counts, rows.ages,
+        )  # fmt: skip
+        return _cut(rows, filled)
+
+    def item_rows(self, items: Int32s) -> Rows:
+        """Return the users of items as they are now."""
+        rows = _empty_rows(len(items), int(self._items["size"][items].sum()))
+        filled = _item_rows(
+            items, self.half_life, self._entries, self._users, self._items,
+            rows.indptr, rows.indices, rows.weights, rows.counts, rows.ages,
+        )  # fmt: skip
+        return _cut(rows, filled)
+
+
+def _empty_rows(n_rows: int, room: int) -> Rows:
+    """Return rows with room for entries."""
+    return Rows(
+        np.zeros(n_rows + 1, np.int64),
+        np.empty(room, np.int32),
+        np.empty(room, np.float32),
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+    )
+
+
+def _cut(rows: Rows, filled: int) -> Rows:
+    """Return rows without the room that was not needed."""
+    return Rows(
+        rows.indptr,
+        rows.indices[:filled],
+        rows.weights[:filled],
+        rows.counts[:filled],
+        rows.ages[:filled],
+    )
+
+
+@compiled
+def _write_user(
+    user: int,
+    half_life: float,
+    entries: Records,
+    users: Records,
+    to: int,
+    indices: Int32s,
+    weights: Float32s,
+    counts: Int64s,
+    ages: Int64s,
+) -> int:
+    """Write one user's entries from a place on; return the place after them."""
+    entry = users[user].head
+    while entry >= 0:
+        age = users[user].clock - entries[entry].at
+        indices[to] = entries[entry].item
+        weights[to] = entries[entry].weight * 2.0 ** (-age / half_life)
+        counts[to] = entries[entry].count
+        ages[to] = age
+        to += 1
+        entry = entries[entry].next_of_user
+    return to
+
+
+@compiled
+def _user_rows(
+    rows: Int32s,
+    half_life: float,
+    entries: Records,
+    users: Records,
+    indptr: Int64s,
+    indices: Int32s,
+    weights: Float32s,
+    counts: Int64s,
+    ages: Int64s,
+) -> int:
+    """Write the rows of users; return the number of entries."""
+    for r in range(len(rows)):
+        indptr[r + 1] = _write_user(
+            rows[r], half_life, entries, users, indptr[r], indices, weights, counts, ages
+        )
+    return int(indptr[len(rows)])
+
+
+@compiled
+def _item_rows(
+    rows: Int32s,
+    half_life: float,
+    entries: Records,
+    users: Records,
+    items: Records,
+    indptr: Int64s,
+    indices: Int32s,
+    weights: Float32s,
+    counts: Int64s,
+    ages: Int64s,
+) -> int:
+    """Write the rows of items; return the number of entries."""
+    for r in range(len(rows)):
+        to = indptr[r]
+        entry = items[rows[r]].head
+        while entry >= 0:
+            age = users[entries[entry].user].clock - entries[entry].at
+            indices[to] = entries[entry].user
+            weights[to] = entries[entry].weight * 2.0 ** (-age / half_life)
+            counts[to] = entries[entry].count
+            ages[to] = age
+            to += 1
+            entry = entries[entry].next_of_item
+        indptr[r + 1] = to
+    return int(indptr[len(rows)])
+
+
+@compiled
+def _count(
+    of_users: Int32s,
+    of_items: Int32s,
+    half_life: float,
+    entries: Records,
+    n_entries: Int64s,
+    users: Records,
+    items: Records,
+    indptr: Int64s,
+    indices: Int32s,
+    weights: Float32s,
+    counts: Int64s,
+    ages: Int64s,
+) -> int:
+    """Write each event's user as it was, then count the event; return the entries written."""
+    for e in range(len(of_users)):
+        user, item = of_users[e], of_items[e]
+        indptr[e + 1] = _write_user(
+            user, half_life, entries, users, indptr[e], indices, weights, counts, ages
+        )
+        users[user].clock += 1
+        entry = users[user].head
+        while entry >= 0 and entries[entry].item != item:
+            entry = entries[entry].next_of_user
+        if entry < 0:
+            entry = n_entries[0]
+            n_entries[0] += 1
+            entries[entry].user = user
+            entries[entry].item = item
+            entries[entry].next_of_user = users[user].head
+            entries[entry].next_of_item = items[item].head
+            users[user].head = entry
+            items[item].head = entry
+            users[user].size += 1
+            items[item].size += 1
+        age = users[user].clock - entries[entry].at
+        entries[entry].weight = 1.0 + entries[entry].weight * 2.0 ** (-age / half_life)
+        entries[entry].at = users[user].clock
+        entries[entry].count += 1
+    return int(indptr[len(of_users)])

@@ -1,0 +1,188 @@
+"""Step 3 of the flow, judged: each event is predicted by the list its user had, before it is learnt.
+
+The list a user had at an event is the newest one made as of an earlier event of theirs: the worker
+knows it when it folds the event, and a replay finds the same one in the log, so both count the same.
+Only events that say "this item, for the first time" are asked for: what is in the history cannot be
+in the list. Of those, the ones with a ``rec_id`` came from a list: over the items that impressions
+with a ``rec_id`` showed, they are its click-through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from recstream.core.events import Event, Weights, weight
+from recstream.core.history.fold import History
+from recstream.core.records import Clicks, Score
+
+CUTS = (5, 10, 20)
+WINDOW_EVENTS = 1_000
+COLD_EVENTS = 5
+"""A user with fewer events than this is cold."""
+
+
+class Tally:
+    """Ranks of events, all of them counted and the newest ones kept.
+
+    Parameters
+    ----------
+    window : int
+        Events that `recent` looks at.
+    """
+
+    def __init__(self, window: int = WINDOW_EVENTS) -> None:
+        self.events = 0
+        self._window = window
+        self._counts: Counter[int] = Counter()
+        self._newest: Counter[int] = Counter()
+        self._ranks: deque[int] = deque()
+
+    def add(self, rank: int) -> None:
+        """Count an event whose item stood at a rank, 0 for not listed."""
+        self.events += 1
+        self._counts[rank] += 1
+        self._newest[rank] += 1
+        self._ranks.append(rank)
+        if len(self._ranks) > self._window:
+            self._newest[self._ranks.popleft()] -= 1
+
+    def total(self) -> Score:
+        """Return the score of all events; their order changes no bit of it."""
+        return _score(self._counts)
+
+    def recent(self) -> Score:
+        """Return the score of the newest events."""
+        return _score(self._newest)
+
+
+def _score(counts: Mapping[int, int]) -> Score:
+    n = sum(counts.values())
+    listed = {rank: count for rank, count in counts.items() if rank}
+    hits = {
+        cut: sum(count for rank, count in listed.items() if rank <= cut) / max(1, n) for cut in CUTS
+    }
+    reciprocals = math.fsum(count / rank for rank, count in listed.items())
+    return Score(events=n, hits=hits, mrr=reciprocals / max(1, n))
+
+
+class Scoreboard:
+    """Tallies over all events, by generation, source of the list and arm, and for cold users."""
+
+    def __init__(self, window: int = WINDOW_EVENTS) -> None:
+        self._window = window
+        self._tallies: dict[str, Tally] = {}
+        self._clicks: dict[str, Clicks] = {}
+
+    def add(self, rank: int, *, generation: int, source: str, is_cold: bool, arm: str = "") -> None:
+        """Count an event under every name that it belongs to."""
+        names = ["all", f"generation {generation}", f"source {source}"]
+        if is_cold:
+            names.append("cold users")
+        if arm:
+            names.append(f"arm:{arm}")
+        for name in names:
+            tally = self._tallies.get(name)
+            if tally is None:
+                tally = self._tallies[name] = Tally(self._window)
+            tally.add(rank)
+
+    def add_shown(self, n_items: int, arm: str) -> None:
+        """Count items that an impression with a ``rec_id`` showed."""
+        self._add_clicks(arm, Clicks(shown=n_items))
+
+    def add_clicked(self, arm: str) -> None:
+        """Count an item that was taken from a list, by an event with a ``rec_id``."""
+        self._add_clicks(arm, Clicks(clicked=1))
+
+    def _add_clicks(self, arm: str, more: Clicks) -> None:
+        for name in ("all", f"arm:{arm}") if arm else ("all",):
+            self._clicks[name] = _sum([self._clicks.get(name, Clicks()), more])
+
+    def clicks(self) -> dict[str, Clicks]:
+        """Return what was shown and taken, by arm and over all."""
+        return dict(sorted(self._clicks.items()))
+
+    def totals(self) -> dict[str, Score]:
+        """Return the score of all events by name."""
+        return {name: tally.total() for name, tally in sorted(self._tallies.items())}
+
+    def recent(self) -> dict[str, Score]:
+        """Return the score of each name's newest events."""
+        return {name: tally.recent() for name, tally in sorted(self._tallies.items())}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._tallies))
+
+
+def merged(boards: Iterable[Mapping[str, Score]]) -> dict[str, Score]:
+    """Return the scores of several workers as one, each weighted by its events.
+
+    >>> one = Score(events=1, hits={10: 1.0}, mrr=1.0)
+    >>> three = Score(events=3, hits={10: 0.0}, mrr=0.0)
+    >>> merged([{"all": one}, {"all": three}])["all"]
+    Score(events=4, hits={10: 0.25}, mrr=0.25)
+    """
+    by_name: dict[str, list[Score]] = {}
+    for board in boards:
+        for name, score in board.items():
+            by_name.setdefault(name, []).append(score)
+    return {name: _mean(scores) for name, scores in sorted(by_name.items())}
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    events = sum(score.events for score in scores)
+    shares = [score.events / max(1, events) for score in scores]
+    cuts = {cut for score in scores for cut in score.hits}
+    return Score(
+        events=events,
+        hits={
+            cut: sum(share * each.hits[cut] for share, each in zip(shares, scores, strict=True))
+            for cut in sorted(cuts)
+        },
+        mrr=sum(share * each.mrr for share, each in zip(shares, scores, strict=True)),
+    )
+
+
+def merged_clicks(boards: Iterable[Mapping[str, Clicks]]) -> dict[str, Clicks]:
+    """Return what several workers counted as one.
+
+    >>> merged_clicks([{"all": Clicks(shown=2)}, {"all": Clicks(shown=3, clicked=1)}])
+    {'all': Clicks(shown=5, clicked=1)}
+    """
+    by_name: dict[str, list[Clicks]] = {}
+    for board in boards:
+        for name, clicks in board.items():
+            by_name.setdefault(name, []).append(clicks)
+    return {name: _sum(each) for name, each in sorted(by_name.items())}
+
+
+def _sum(clicks: Sequence[Clicks]) -> Clicks:
+    return Clicks(
+        shown=sum(each.shown for each in clicks), clicked=sum(each.clicked for each in clicks)
+    )
+
+
+def is_asked(history: History, event: Event, weights: Weights) -> bool:
+    """Return whether an event is to be predicted: taste for an item that the user had not touched."""
+    return (
+        event.item is not None
+        and event.type not in {"impression", "remove", "dislike"}
+        and weight(event, weights) > 0.0
+        and history.find(event.item) is None
+    )
+
+
+def n_shown(event: Event) -> int:
+    """Return how many items an impression showed."""
+    return len({*event.items, *([event.item] if event.item else [])})
+
+
+def rank_in(items: Sequence[str], item: str | None) -> int:
+    """Return the rank of an item in a list, from 1; 0 if it is not there.
+
+    >>> rank_in(["a", "b"], "b"), rank_in(["a", "b"], "c")
+    (2, 0)
+    """
+    return items.index(item) + 1 if item in items else 0

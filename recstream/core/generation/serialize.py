@@ -1,0 +1,132 @@
+"""Step 6 of the flow: what a generation's artifact holds, by name, and the digest of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.als.file import hexdigest
+from recstream.core.als.model import ALSModel
+from recstream.core.content.summary import decode_details, encode_details
+from recstream.core.neighbours.behaviour import WIDTH, Neighbours
+from recstream.errors import ArtifactCorrupt
+
+if TYPE_CHECKING:
+    from recstream.core.generation.generation import Generation
+
+FORMAT = "recstream-generation-2"
+_OWN = {"generation", "items", "bias", "details", "withdrawn"}
+_PREFIXES = ("als", "content", "near", "behaviour")
+"""Of the arrays of: the factors, what the trainer needs of the content, the neighbour tables."""
+
+
+def arrays_of(generation: Generation) -> dict[str, NDArray[Any]]:
+    """Return everything a generation is made of, as named arrays; its numbers are JSON."""
+    head = {
+        "format": FORMAT,
+        "generation": generation.number,
+        "parent": generation.parent,
+        "offsets": generation.offsets,
+        "hyperparameters": generation.hyperparameters,
+        "seed": generation.seed,
+        "catalogue_offset": generation.catalogue_offset,
+    }
+    parts: dict[str, Mapping[str, NDArray[Any]]] = {
+        "als": {} if generation.model is None else generation.model.arrays(),
+        "content": generation.content_arrays,
+        "near": _packed(generation.content),
+        "behaviour": _packed(generation.behaviour),
+    }
+    return {
+        "generation": _bytes(json.dumps(head, sort_keys=True)),
+        "items": _bytes("\n".join(generation.items)),
+        "bias": generation.bias,
+        "details": encode_details(generation.details, generation.items),
+        "withdrawn": generation.withdrawn,
+        **{f"{part}.{name}": array for part in parts for name, array in parts[part].items()},
+    }
+
+
+def parts_of(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return what `Generation` is made with, from the arrays that `arrays_of` gave.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        A name is missing or not known, the format is another one, or a part is not what it must be.
+    KeyError, TypeError, ValueError
+        The numbers are not what they must be.
+    """
+    parts: dict[str, dict[str, NDArray[Any]]] = {part: {} for part in _PREFIXES}
+    own: dict[str, NDArray[Any]] = {}
+    for name, array in named.items():
+        part, _, rest = name.partition(".")
+        parts.get(part, own)[rest or name] = array
+    if set(own) != _OWN:
+        raise ArtifactCorrupt(f"artifact must hold {sorted(_OWN)}, got {sorted(own)}")
+    head = json.loads(bytes(named["generation"]))
+    if head["format"] != FORMAT:
+        raise ArtifactCorrupt(
+            f"artifact format must be {FORMAT!r}, got {head['format']!r}; train again"
+        )
+    text = bytes(named["items"]).decode()
+    items = text.split("\n") if text else []
+    bias = named["bias"]
+    if bias.dtype != np.float32:
+        raise ArtifactCorrupt(f"prior must be float32, got {bias.dtype}")
+    return {
+        "number": int(head["generation"]),
+        "parent": head["parent"],
+        "offsets": head["offsets"],
+        "hyperparameters": head["hyperparameters"],
+        "seed": int(head["seed"]),
+        "items": items,
+        "bias": bias,
+        "model": ALSModel.from_arrays(parts["als"]) if parts["als"] else None,
+        "details": decode_details(named["details"], items),
+        "withdrawn": named["withdrawn"],
+        "content": _unpacked(parts["near"], len(items)),
+        "behaviour": _unpacked(parts["behaviour"], len(items)),
+        "content_arrays": parts["content"],
+        "catalogue_offset": int(head["catalogue_offset"]),
+    }
+
+
+def digest(named: Mapping[str, NDArray[Any]]) -> str:
+    """Return the BLAKE2b of names, types, shapes and bytes, in hex."""
+    return hexdigest(hashlib.blake2b(digest_size=16), named)
+
+
+def _packed(table: Neighbours) -> dict[str, NDArray[Any]]:
+    """Return a table without the places that hold nobody."""
+    held = table.rows >= 0
+    return {
+        "lengths": held.sum(axis=1).astype(np.uint8),
+        "rows": table.rows[held],
+        "weights": table.weights[held],
+    }
+
+
+def _unpacked(named: Mapping[str, NDArray[Any]], n_items: int) -> Neighbours:
+    """Return the table that `_packed` described."""
+    lengths = named["lengths"]
+    if lengths.shape != (n_items,) or lengths.max(initial=0) > WIDTH:
+        raise ArtifactCorrupt(
+            f"neighbours must be at most {WIDTH} of each of {n_items} items, "
+            f"got {lengths.max(initial=0)} of {lengths.shape}"
+        )
+    table = Neighbours.empty(n_items)
+    held = np.arange(WIDTH) < lengths[:, None]
+    rows, weights = table.rows.copy(), table.weights.copy()
+    rows[held] = named["rows"]
+    weights[held] = named["weights"]
+    return Neighbours.from_arrays({"rows": rows, "weights": weights})
+
+
+def _bytes(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8)

@@ -1,0 +1,287 @@
+"""Step 3 of the flow: one user's events fold into a history, and a history into rows of a table.
+
+A history is a value: `apply` returns a new one that shares every untouched page with the old one.
+It is stored as several rows (`recstream.core.history.table_rows`), so that an event of a heavy user writes
+no more than one of a light user.
+
+Pages grow by linear hashing: one page is split at a time, when entries outnumber
+`PAGE_ENTRIES` a page on average. An event therefore rewrites the header, one page, rarely two
+more (a split), and every `CHUNK_IDS` events a chunk of ids, whatever the length of the history.
+
+**What counts once.** A record at or before the last applied position changes nothing, and so does
+an event whose id is among the last `WINDOW_IDS` of the user's, whatever its body: a whole request
+of 1,000 events sent twice counts once. An id that returns after more events than that of the same
+user counts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.events import EVENT_TYPES, Event, Weights, timestamp_ms, weight
+from recstream.core.history.fading import fading_weights
+
+PAGE_ENTRIES = 32
+CHUNK_IDS = 32
+CHUNKS = 32
+WINDOW_IDS = CHUNK_IDS * CHUNKS
+ID_BYTES = 8
+MAX_SHOWN = 64
+FADE_ENTRIES = 10.0
+"""Newer entries of the same user after which an entry counts half; docs/evaluation.md has the trials."""
+CHUNK_BYTES = CHUNK_IDS * ID_BYTES
+_KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What an event weighs, how fast that weight fades, and whether impressions are counted."""
+
+    weights: Weights
+    half_life_ms: float
+    counts_shown: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a history knows of one item.
+
+    Attributes
+    ----------
+    item : str
+    weight : float
+        Σ of the events' weights r, each decayed to ``at_ms``.
+    at_ms : int
+        Time of the item's newest event.
+    kind : int
+        Place in `EVENT_TYPES` of the event applied last.
+    offset : int
+        Of the record of the event applied last.
+    n_events : int
+        Applied since the item entered the history.
+    """
+
+    item: str
+    weight: float
+    at_ms: int
+    kind: int
+    offset: int
+    n_events: int
+
+
+Page = dict[str, Entry]
+"""Entries by item id, in the order in which the items came. Never changed in place."""
+
+
+class History(msgspec.Struct, frozen=True, gc=False):
+    """All that a user did, as far as lists depend on it.
+
+    Attributes
+    ----------
+    user : str
+    offset, index : int
+        Position of the newest event applied: offset of its record, place inside the record.
+    clock_ms : int
+        The newest event time; weights are as of it.
+    n_items : int
+        Entries in all pages.
+    n_ids : int
+        Events applied so far.
+    window : bytes
+        Digests of the newest ids, `ID_BYTES` each: up to `CHUNKS` full chunks
+        and the one being filled.
+    pages : tuple of dict
+    shown : tuple of (item, count)
+        Impressions of items since the user last did something about them, counted while the rules
+        say so; the newest last, at most `MAX_SHOWN`.
+    """
+
+    user: str
+    offset: int = -1
+    index: int = -1
+    clock_ms: int = 0
+    n_items: int = 0
+    n_ids: int = 0
+    window: bytes = b""
+    pages: tuple[Page, ...] = ({},)
+    shown: tuple[tuple[str, int], ...] = ()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry, page by page."""
+        for page in self.pages:
+            yield from page.values()
+
+    def find(self, item: str) -> Entry | None:
+        """Return the entry of an item, or None."""
+        return self.pages[_page_of(item, len(self.pages))].get(item)
+
+
+def apply(history: History, event: Event, offset: int, index: int, rules: Rules) -> History:
+    """Return the history after one event; the same object if the event counts for nothing.
+
+    Parameters
+    ----------
+    history : History
+    event : Event
+        Checked, with an id and a time.
+    offset, index : int
+        The event's position: its record's offset, its place in the record.
+    rules : Rules
+
+    Notes
+    -----
+    Events count in the order of the log. Their times only say how far they have faded: an event that
+    comes late is added as faded as it is by then. ``dislike`` sets the entry's weight to zero,
+    ``remove`` takes the entry out, ``impression`` says nothing about taste: it changes `History.shown`
+    alone, and that only under rules that count it.
+    """
+    if offset < history.offset or (offset == history.offset and index <= history.index):
+        return history
+    kind = event.type
+    if kind == "impression":
+        return _show(history, event, offset, index) if rules.counts_shown else history
+    token = id_digest(event.id)
+    window = history.window
+    if _contains(window, token):
+        return history
+    item, ts = event.item, event.ts
+    if item is None or ts is None:
+        message = f"event {event.id!r} must have an item and a time; check it before folding"
+        raise ValueError(message)
+    at_ms = timestamp_ms(ts)
+    pages = history.pages
+    number = _page_of(item, len(pages))
+    page = pages[number]
+    old = page.get(item)
+    n_items = history.n_items
+    if kind == "remove":
+        if old is not None:
+            page = {name: entry for name, entry in page.items() if name != item}
+            pages = (*pages[:number], page, *pages[number + 1 :])
+            n_items -= 1
+    else:
+        page = page.copy()
+        if old is None:
+            page[item] = Entry(item, weight(event, rules.weights), at_ms, _KINDS[kind], offset, 1)
+            n_items += 1
+        else:
+            page[item] = _add(old, event, at_ms, offset, rules)
+        pages = (*pages[:number], page, *pages[number + 1 :])
+        if n_items > PAGE_ENTRIES * len(pages):
+            pages = _split(pages)
+    n_ids = history.n_ids + 1
+    window += token
+    if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
+        window = window[CHUNK_BYTES:]
+    clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
+    shown = history.shown and _without(history.shown, item)
+    return History(history.user, offset, index, clock_ms, n_items, n_ids, window, pages, shown)
+
+
+def _without(shown: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, int], ...]:
+    """Return what was shown without an item that something was done about."""
+    return tuple([each for each in shown if each[0] != item])
+
+
+def _show(history: History, event: Event, offset: int, index: int) -> History:
+    """Return a history with one impression more of each item shown that is not in it."""
+    shown = dict(history.shown)
+    for item in dict.fromkeys((*event.items, *([event.item] if event.item else []))):
+        if history.find(item) is None:
+            shown[item] = shown.pop(item, 0) + 1
+    newest = tuple(shown.items())[-MAX_SHOWN:]
+    if newest == history.shown:
+        return history
+    return msgspec.structs.replace(history, offset=offset, index=index, shown=newest)
+
+
+def _add(old: Entry, event: Event, at_ms: int, offset: int, rules: Rules) -> Entry:
+    """Return an entry with one more event in it."""
+    newest = max(old.at_ms, at_ms)
+    if event.type == "dislike":
+        total = 0.0
+    else:
+        total = weight(event, rules.weights) * decay(newest - at_ms, rules.half_life_ms)
+        total += old.weight * decay(newest - old.at_ms, rules.half_life_ms)
+    return Entry(old.item, total, newest, _KINDS[event.type], offset, old.n_events + 1)
+
+
+def decay(age_ms: int, half_life_ms: float) -> float:
+    """Return what is left of a weight after a time.
+
+    >>> decay(0, 5.0), decay(5, 5.0), decay(10, 5.0)
+    (1.0, 0.5, 0.25)
+    """
+    return math.exp2(-age_ms / half_life_ms) if age_ms else 1.0
+
+
+def id_digest(event_id: str) -> bytes:
+    """Return the 8 bytes under which a history remembers an event id."""
+    return hashlib.blake2b(event_id.encode(), digest_size=ID_BYTES).digest()
+
+
+def _contains(window: bytes, token: bytes) -> bool:
+    """Return whether a digest stands in the window, at a multiple of its length."""
+    at = window.find(token)
+    while at % ID_BYTES and at >= 0:
+        at = window.find(token, at + 1)
+    return at >= 0
+
+
+def _page_of(item: str, n_pages: int) -> int:
+    """Return the page of an item: linear hashing (Litwin 1980) over a CRC of its id."""
+    if n_pages == 1:
+        return 0
+    half = 1 << (n_pages.bit_length() - 1)
+    number = zlib.crc32(item.encode()) & (2 * half - 1)
+    return number if number < n_pages else number - half
+
+
+def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:
+    """Return one page more: the next in turn is divided between itself and the new one."""
+    n_pages = len(pages)
+    number = n_pages - (1 << (n_pages.bit_length() - 1))
+    kept: Page = {}
+    moved: Page = {}
+    for item, entry in pages[number].items():
+        (moved if _page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
+    return (*pages[:number], kept, *pages[number + 1 :], moved)
+
+
+def row(
+    history: History, index: Mapping[str, int], half_life_ms: float
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return a history as a row of the matrix: (columns int32 ascending, weights float32 ≥ 0).
+
+    An entry's weight fades by time, as of the history's own clock, and by the newer entries of the
+    same user, with a half-life of `FADE_ENTRIES`: raters who come once and shoppers who come weekly
+    need no different settings. Items the index lacks are left out. A weight of zero
+    (disliked, rated low, or faded away) is an item that was seen and says nothing else. Training
+    and fold-in use this one function, so that a user's row is the same in both.
+    """
+    names: list[str] = []
+    entries: list[Entry] = []
+    for page in history.pages:
+        names += page
+        entries += page.values()
+    find = index.get
+    columns = np.array([find(name, -1) for name in names], np.int32)
+    weights = np.array([entry.weight for entry in entries], np.float64)
+    times = np.array([entry.at_ms for entry in entries], np.int64)
+    known = columns >= 0
+    if not known.all():
+        columns, weights, times = columns[known], weights[known], times[known]
+    values = weights * np.exp2((times - history.clock_ms) / half_life_ms)
+    values *= fading_weights(times, FADE_ENTRIES)
+    order = np.argsort(columns, kind="stable")
+    return columns[order], values.astype(np.float32)[order]
+
+
+def seen(history: History) -> set[str]:
+    """Return the ids of all items in a history, whatever their weight."""
+    return {item for page in history.pages for item in page}

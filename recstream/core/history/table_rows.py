@@ -1,0 +1,221 @@
+"""Step 3 of the flow: a history as rows of the table `user-histories`, and back.
+
+===========================  =====================================================================
+key                          value (msgpack)
+===========================  =====================================================================
+``user``                     the header: position, clock, counts, and the newest event ids
+``user, NUL, p NUMBER``      a page of entries, chosen by a hash of the item id
+``user, NUL, r NUMBER``      a full chunk of event ids
+``user, NUL, l``             the user's newest published list (`ListRow`)
+``NUL applied``              the partition's next offset (`AppliedRow`); closes every group of rows
+===========================  =====================================================================
+
+An event rewrites the header, one page, rarely two more (a split), and every `CHUNK_IDS` events one
+chunk of ids. The rows in the table and in its changelog are these, in one partition with the
+user's events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import msgspec
+
+from recstream.core.history.fold import CHUNK_BYTES, CHUNK_IDS, CHUNKS, ID_BYTES, Entry, History
+
+SCHEMA = 2
+APPLIED_KEY = b"\0applied"
+"""No user's key: ids of users are printable."""
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The row under the user's own key; `History` says what the fields are."""
+
+    schema: int
+    offset: int
+    index: int
+    clock_ms: int
+    n_items: int
+    n_ids: int
+    n_pages: int
+    newest_ids: bytes
+    shown: tuple[tuple[str, int], ...] = ()
+
+
+class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The newest published list of a user: what the next one is compared with."""
+
+    generation: int
+    delta: int
+    items: tuple[str, ...]
+    source: str = "popular"
+    arm: str = ""
+
+
+class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the rows of a partition stand for.
+
+    Attributes
+    ----------
+    next_offset : int
+        Every record of the interactions' partition before it is in the rows.
+    listed_offset : int
+        Users whose header's offset is below it have had their list made.
+    """
+
+    next_offset: int
+    listed_offset: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+decode_header = msgspec.msgpack.Decoder(Header).decode
+decode_page = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
+decode_applied_row = msgspec.msgpack.Decoder(AppliedRow).decode
+encode_row = _encode
+
+
+def page_key(user: bytes, number: int) -> bytes:
+    """Return the key of a page.
+
+    >>> page_key(b"u42", 3).split(bytes(1))
+    [b'u42', b'p3']
+    """
+    return b"%b\0p%d" % (user, number)
+
+
+def chunk_key(user: bytes, number: int) -> bytes:
+    """Return the key of a chunk of event ids."""
+    return b"%b\0r%d" % (user, number)
+
+
+def list_key(user: bytes) -> bytes:
+    """Return the key of the user's newest list."""
+    return user + b"\0l"
+
+
+def split_key(key: bytes) -> tuple[bytes, str, int]:
+    """Return (user, kind, number) of a row's key; kinds: ``h p r l``, and ``a`` for `APPLIED_KEY`.
+
+    >>> split_key(b"u42"), split_key(page_key(b"u42", 3)), split_key(APPLIED_KEY)
+    ((b'u42', 'h', 0), (b'u42', 'p', 3), (b'', 'a', 0))
+    """
+    user, found, rest = key.partition(b"\0")
+    if not found:
+        return user, "h", 0
+    return user, chr(rest[0]), int(rest[1:]) if rest[1:].isdigit() else 0
+
+
+def changes(old: History | None, new: History) -> list[tuple[bytes, bytes]]:
+    """Return the rows (key, value) in which a history differs from an earlier one of the same user.
+
+    Parameters
+    ----------
+    old : History or None
+        None for all rows.
+    """
+    user = new.user.encode()
+    rows: list[tuple[bytes, bytes]] = []
+    before = old.pages if old is not None else ()
+    n_before = len(before)
+    for number, page in enumerate(new.pages):
+        if number >= n_before or before[number] is not page:
+            rows.append((page_key(user, number), _encode(tuple(page.values()))))
+    n_full = new.n_ids // CHUNK_IDS
+    first = max(0, n_full - CHUNKS)
+    for chunk in range(max(first, old.n_ids // CHUNK_IDS if old is not None else 0), n_full):
+        start = (chunk - first) * CHUNK_BYTES
+        ids = new.window[start : start + CHUNK_BYTES]
+        rows.append((chunk_key(user, chunk % CHUNKS), _encode(ids)))
+    n_open = new.n_ids % CHUNK_IDS * ID_BYTES
+    rows.append(
+        (
+            user,
+            _encode(
+                Header(
+                    SCHEMA,
+                    new.offset,
+                    new.index,
+                    new.clock_ms,
+                    new.n_items,
+                    new.n_ids,
+                    len(new.pages),
+                    new.window[len(new.window) - n_open :],
+                    new.shown,
+                )
+            ),
+        )
+    )
+    return rows
+
+
+def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
+    """Return the history that rows hold, or None if the user has none.
+
+    Parameters
+    ----------
+    user : str
+    get : callable
+        Returns the value of a key, or None.
+
+    Raises
+    ------
+    ValueError
+        A row is missing or can't be read: the rows are not those of a whole history.
+    """
+    key = user.encode()
+    raw = get(key)
+    if raw is None:
+        return None
+    try:
+        header = decode_header(raw)
+        if header.schema != SCHEMA:
+            message = f"expected schema {SCHEMA}, got {header.schema}"
+            raise ValueError(message)  # noqa: TRY301 - one place adds where it happened
+        pages = tuple(
+            {entry.item: entry for entry in decode_page(_have(get, page_key(key, number)))}
+            for number in range(header.n_pages)
+        )
+        n_full = header.n_ids // CHUNK_IDS
+        first = max(0, n_full - CHUNKS)
+        chunks = [
+            msgspec.msgpack.decode(_have(get, chunk_key(key, chunk % CHUNKS)), type=bytes)
+            for chunk in range(first, n_full)
+        ]
+    except (msgspec.DecodeError, ValueError) as error:
+        message = f"the history of a user can't be read: {error}; rebuild the table from the log"
+        raise ValueError(message) from error
+    return History(
+        user,
+        header.offset,
+        header.index,
+        header.clock_ms,
+        header.n_items,
+        header.n_ids,
+        b"".join((*chunks, header.newest_ids)),
+        pages,
+        header.shown,
+    )
+
+
+def _have(get: Callable[[bytes], bytes | None], key: bytes) -> bytes:
+    value = get(key)
+    if value is None:
+        message = f"row {key.partition(bytes(1))[2]!r} is missing"
+        raise ValueError(message)
+    return value
+
+
+def header_offset(raw: bytes) -> int:
+    """Return the offset of the newest event from a header's row alone."""
+    return decode_header(raw).offset
+
+
+def digest(history: History) -> str:
+    """Return a digest (BLAKE2b, hex) of everything in a history: equal bytes, equal histories."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for key, value in changes(None, history):
+        hasher.update(len(key).to_bytes(4, "little") + key)
+        hasher.update(len(value).to_bytes(4, "little") + value)
+    return hasher.hexdigest()

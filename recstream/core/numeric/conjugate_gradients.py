@@ -1,0 +1,166 @@
+"""Half of step 5 of the flow: long rows by a few warm-started steps of conjugate gradients.
+
+The system is the one of `recstream.core.numeric.row_solver`. The diagonal D, which all rows share up
+to their ridge, is the preconditioner: that is conjugate gradients on the whitened system, whose
+eigenvalues all but the row's own entries are one.
+"""
+
+# ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
+
+from __future__ import annotations
+
+import numpy as np
+
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.simd import (
+    LANES,
+    add,
+    divide,
+    fma,
+    lane_sum,
+    load,
+    multiply,
+    negate,
+    splat,
+    store,
+    zero,
+)
+from recstream.core.numeric.tiles import GROUP, axpy_group, dot_group, prefetch_group
+
+__all__ = ["improve"]
+
+AHEAD = 64
+"""Entries of the next row that are asked for in advance."""
+
+
+@compiled
+def improve(
+    z: Float32s,
+    width: int,
+    spectrum: Float32s,
+    order: Int64s,
+    indptr: Int64s,
+    indices: Int32s,
+    weights: Float32s,
+    fixed_weight: Float32s,
+    scale: Float32s,
+    ridge: Float32s,
+    steps: int,
+    tolerance: float,
+    out: Float32s,
+    loss: Float64s,
+) -> int:
+    """Take `steps` steps from the factors in `out` for every row in `order`.
+
+    A row whose residual r is so small that ``rᵀD⁻¹r ≤ tolerance · Σ w`` is left as it is: that
+    number bounds how far its loss is above the least possible one.
+
+    Returns
+    -------
+    int
+        Rows left as they were.
+    """
+    longest = 0
+    for row in order:
+        longest = max(longest, indptr[row + 1] - indptr[row])
+    padded = (longest + GROUP - 1) // GROUP * GROUP + LANES
+    # Two halves: while a row is solved, the next one is on its way from memory.
+    offsets = np.empty(2 * padded, np.int64)
+    weight = np.empty(2 * padded, np.float32)
+    dots = np.empty(padded, np.float32)
+    x = np.empty(width, np.float32)
+    r = np.empty(width, np.float32)
+    p = np.empty(width, np.float32)
+    q = np.empty(width, np.float32)
+    skipped = 0
+    for number in range(-1, len(order)):
+        ahead = (number + 1) % 2 * padded
+        if number + 1 < len(order):
+            following = order[number + 1]
+            start = indptr[following]
+            n = indptr[following + 1] - start
+            filled = (n + GROUP - 1) // GROUP * GROUP
+            for a in range(n):
+                item = np.int64(indices[start + a])
+                offsets[ahead + a] = item * width
+                weight[ahead + a] = scale[following] * weights[start + a] * fixed_weight[item]
+            for a in range(n, filled):
+                offsets[ahead + a] = 0
+                weight[ahead + a] = 0.0
+            for a in range(0, min(filled, AHEAD), GROUP):
+                prefetch_group(z, offsets, ahead + a, width)
+        if number < 0:
+            continue
+        row = order[number]
+        base = number % 2 * padded
+        n = indptr[row + 1] - indptr[row]
+        filled = (n + GROUP - 1) // GROUP * GROUP
+        shift = splat(ridge[row])
+        # r = Σ w (1 - zᵀx) z - D x, and the loss at x
+        energy = zero()
+        for k in range(0, width, LANES):
+            value = load(out, row * width + k)
+            store(x, k, value)
+            weighted = multiply(add(load(spectrum, k), shift), value)
+            energy = fma(weighted, value, energy)
+            store(r, k, negate(weighted))
+        for a in range(0, filled, GROUP):
+            dot_group(z, offsets, base + a, x, width, dots, a)
+        lost = np.float64(lane_sum(energy))
+        total = 0.0
+        for a in range(filled):
+            miss = np.float32(1.0) - dots[a]
+            total += weight[base + a]
+            dots[a] = weight[base + a] * miss
+            lost += dots[a] * miss
+        for a in range(0, filled, GROUP):
+            axpy_group(z, offsets, base + a, dots, a, r, width)
+        strength = zero()
+        for k in range(0, width, LANES):
+            residual = load(r, k)
+            step = divide(residual, add(load(spectrum, k), shift))
+            strength = fma(residual, step, strength)
+            store(p, k, step)
+        rho = lane_sum(strength)
+        if rho <= tolerance * total:
+            loss[row] = lost
+            skipped += 1
+            continue
+        for step_number in range(steps):
+            for k in range(0, width, LANES):
+                store(q, k, multiply(add(load(spectrum, k), shift), load(p, k)))
+            for a in range(0, filled, GROUP):
+                dot_group(z, offsets, base + a, p, width, dots, a)
+            for a in range(filled):
+                dots[a] *= weight[base + a]
+            for a in range(0, filled, GROUP):
+                axpy_group(z, offsets, base + a, dots, a, q, width)
+            curvature = zero()
+            for k in range(0, width, LANES):
+                curvature = fma(load(p, k), load(q, k), curvature)
+            steepness = lane_sum(curvature)
+            if not steepness > 0.0:
+                break
+            length = rho / steepness
+            lost -= length * rho
+            along = splat(length)
+            strength = zero()
+            for k in range(0, width, LANES):
+                store(x, k, fma(along, load(p, k), load(x, k)))
+                residual = fma(negate(along), load(q, k), load(r, k))
+                store(r, k, residual)
+                step = divide(residual, add(load(spectrum, k), shift))
+                strength = fma(residual, step, strength)
+            before = rho
+            rho = lane_sum(strength)
+            if step_number + 1 == steps or rho <= tolerance * total:
+                break
+            keep = splat(rho / before)
+            for k in range(0, width, LANES):
+                step = divide(load(r, k), add(load(spectrum, k), shift))
+                store(p, k, fma(keep, load(p, k), step))
+        for k in range(0, width, LANES):
+            store(out, row * width + k, load(x, k))
+        loss[row] = lost
+    return skipped

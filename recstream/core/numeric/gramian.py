@@ -1,0 +1,90 @@
+"""Half of step 5 of the flow: what all rows of a side share, the gramian and the rotation.
+
+Both have a fixed order of sums of their own, where BLAS would let it depend on the number of
+threads and on a row's place.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
+from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.simd import LANES, load, multiply, splat, store, zero
+from recstream.core.numeric.tiles import OUTER_COLUMNS, OUTER_ROWS, outer_tile
+
+__all__ = ["add_gramian", "panels", "rotate"]
+
+CHUNK = 256
+"""Rows whose products are added up in float32 before they join the float64 sum."""
+
+
+BLOCK = 64
+"""Rows that meet one panel of a rotation while it is in the nearest cache."""
+
+
+@compiled
+def add_gramian(
+    z: Float32s, width: int, missing: Float32s, start: int, stop: int, gramian: Float64s
+) -> None:
+    """Add ``Σ m zᵀz`` over rows start to stop to `gramian`; only i ≥ j of it is meaningful.
+
+    `gramian` has as many columns as whole tiles need: a multiple of OUTER_COLUMNS.
+    """
+    wide = gramian.shape[1]
+    # Rows a power of two apart would share a few sets of the nearest cache.
+    stride = wide + LANES
+    scaled = np.zeros(CHUNK * stride, np.float32)
+    part = np.empty(wide * wide, np.float32)
+    for first in range(start, stop, CHUNK):
+        n = min(CHUNK, stop - first)
+        for a in range(n):
+            times = splat(math.sqrt(missing[first + a]))
+            for k in range(0, width, LANES):
+                store(scaled, a * stride + k, multiply(load(z, (first + a) * width + k), times))
+        part[:] = 0.0
+        for i in range(0, width, OUTER_ROWS):
+            for j in range(0, i + OUTER_ROWS, OUTER_COLUMNS):
+                at = i * wide + j
+                outer_tile(scaled, i, 1, stride, scaled, j, stride, n, part, at, wide)
+        for i in range(width):
+            for j in range(i + 1):
+                gramian[i, j] += part[i * wide + j]
+
+
+def panels(rotation: Float64s, width: int) -> Float32s:
+    """Return a d × d rotation cut into column panels as `rotate` reads them, float32, flat."""
+    d = len(rotation)
+    wide = -(-width // OUTER_COLUMNS) * OUTER_COLUMNS
+    padded = np.zeros((width, wide), np.float32)
+    padded[:d, :d] = rotation
+    cut = padded.reshape(width, wide // OUTER_COLUMNS, OUTER_COLUMNS).transpose(1, 0, 2)
+    return np.ascontiguousarray(cut).reshape(-1)
+
+
+@compiled
+def rotate(z: Float32s, width: int, rotation: Float32s, rows: Int64s) -> None:
+    """Multiply some rows by a rotation, in place; `rotation` comes from `panels`."""
+    wide = (width + OUTER_COLUMNS - 1) // OUTER_COLUMNS * OUTER_COLUMNS
+    before = np.zeros(BLOCK * width, np.float32)
+    after = np.empty(BLOCK * wide, np.float32)
+    for first in range(0, len(rows), BLOCK):
+        block = rows[first : first + BLOCK]
+        for i in range(len(block)):
+            for k in range(0, width, LANES):
+                store(before, i * width + k, load(z, block[i] * width + k))
+        for k in range(0, BLOCK * wide, LANES):
+            store(after, k, zero())
+        for j in range(0, wide, OUTER_COLUMNS):
+            for i in range(0, len(block), OUTER_ROWS):
+                at = i * wide + j
+                outer_tile(
+                    before, i * width, width, 1,
+                    rotation, j * width, OUTER_COLUMNS, width,
+                    after, at, wide,
+                )  # fmt: skip
+        for i in range(len(block)):
+            for k in range(0, width, LANES):
+                store(z, block[i] * width + k, load(after, i * wide + k))

@@ -1,0 +1,277 @@
+"""Step 5 of the flow, compiled: the rows nearest to a query, exactly.
+
+What a query shares with rows is first added up a little too large (`recstream.core.numeric.postings`).
+Only rows that may be among the best by that are scored, in float64, in the order of the features:
+an answer depends neither on blocks nor on what is asked beside it.
+"""
+
+# ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function)
+
+from __future__ import annotations
+
+import numpy as np
+
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.postings import (
+    BLOCK,
+    CODES,
+    LANES,
+    Blocks,
+    HeldRows,
+    add_plane,
+    add_postings,
+    look_along,
+    multiplier_of,
+)
+from recstream.core.numeric.simd import LINE, prefetch
+
+EQUAL = np.float32(1e-3)
+"""Cosines within this part of each other are equally near."""
+ROUNDING = 1.003
+"""Bounds are widened by this, for `EQUAL` and for float32."""
+MANY, FEW = 16, 4
+"""Rows of a block looked at for a query; with more, fewer planes are left for a look, with less, more."""
+
+
+@compiled
+def find_nearest(
+    query_indptr: Int64s,
+    query_indices: Int32s,
+    query_values: Float32s,
+    rows: HeldRows,
+    blocks: Blocks,
+    without: Int64s,
+    found: Int32s,
+    cosines: Float32s,
+) -> None:
+    """Fill the nearest rows of each query.
+
+    All queries look through a block before the next, so that it is read from afar but once.
+    """
+    count, n = found.shape
+    sums = np.zeros(BLOCK, np.int32)
+    lanes = np.zeros(LANES, np.int32)
+    near = np.empty(BLOCK, np.int32)
+    # What is known of the best cosines of each query so far, the largest first: they are not less.
+    best = np.zeros((count, n))
+    highest = np.empty(n)
+    # Who may be among the best: query, place, and what its cosine does not exceed.
+    n_open = 0
+    askers = np.empty(256 * count, np.int32)
+    open_places = np.empty(256 * count, np.int32)
+    bounds = np.empty(256 * count, np.float32)
+    planes = np.empty(0, np.int64)
+    factors = np.empty(0, np.int32)
+    # So many planes are not added up, but looked into for rows that they may bring among the best.
+    later = np.ones(count, np.int64)
+    totals, lengths = np.zeros(count), np.zeros(count)
+    for q in range(count):
+        for p in range(query_indptr[q], query_indptr[q + 1]):
+            totals[q] += query_values[p]
+            lengths[q] += np.float64(query_values[p]) ** 2
+        lengths[q] = np.sqrt(lengths[q])
+    for b in range(len(blocks.sizes)):
+        width = (blocks.sizes[b] + LANES - 1) // LANES * LANES
+        for q in range(count):
+            features = query_indices[query_indptr[q] : query_indptr[q + 1]]
+            weights = query_values[query_indptr[q] : query_indptr[q + 1]]
+            if lengths[q] == 0.0 or n == 0:
+                continue
+            if len(planes) < len(features):
+                planes = np.empty(len(features), np.int64)
+                factors = np.empty(len(features), np.int32)
+            multiplier, wrong = multiplier_of(
+                len(features), totals[q], lengths[q], blocks.scales[b], blocks.norms[b]
+            )
+            unit = multiplier * blocks.scales[b]
+            for local in range(width):
+                sums[local] = 0
+            n_planes = add_postings(features, weights, multiplier, blocks, b, sums, planes, factors)
+            for at in range(n_planes):
+                wrong += factors[at]
+            is_first = best[q, n - 1] == 0.0
+            n_added = n_planes if is_first else max(0, n_planes - later[q])
+            for at in range(n_added):
+                add_plane(blocks.planes[planes[at]], factors[at], sums[:width])
+            rest = 0
+            for at in range(n_added, n_planes):
+                rest += CODES * factors[at]
+            look_along(sums[:width], lanes)
+            n_looked = 0
+            # Where there are no n yet, those that look best come first, so that others need no look.
+            for turn in range(0 if is_first else 1, 2):
+                least = _nth(lanes, highest) if turn == 0 else _least(best[q, n - 1], unit)
+                n_near = 0
+                for lane in range(LANES):
+                    if lanes[lane] < least - rest:
+                        continue
+                    for local in range(lane, width, LANES):
+                        if sums[local] >= least - rest:
+                            near[n_near] = local
+                            n_near += 1
+                            for at in range(n_added, n_planes):
+                                prefetch(blocks.planes, planes[at] * BLOCK + local)
+                n_looked += n_near
+                for local in near[:n_near]:
+                    total = np.int64(sums[local])
+                    for at in range(n_added, n_planes):
+                        total += factors[at] * np.int64(blocks.planes[planes[at], local])
+                    if total < least:
+                        continue
+                    sums[local] = 0
+                    place = b * BLOCK + local
+                    row = rows.owners[place]
+                    if row < 0 or row == without[q]:
+                        continue
+                    if n_open == len(askers):
+                        asked, placed, bound = askers, open_places, bounds
+                        askers = np.empty(2 * n_open, np.int32)
+                        open_places = np.empty(2 * n_open, np.int32)
+                        bounds = np.empty(2 * n_open, np.float32)
+                        for at in range(n_open):
+                            askers[at], bounds[at] = asked[at], bound[at]
+                            open_places[at] = placed[at]
+                    askers[n_open] = q
+                    open_places[n_open] = place
+                    bounds[n_open] = total / unit
+                    n_open += 1
+                    known = min((total - wrong) / unit, 1.0)
+                    if known > best[q, n - 1]:
+                        _enter(best[q], known)
+                        if turn == 1:
+                            least = _least(best[q, n - 1], unit)
+            if n_looked > MANY:
+                later[q] = (n_planes - n_added) // 2
+            elif n_looked < FEW:
+                later[q] = 2 * (n_planes - n_added) + 1
+    _score(
+        query_indptr, query_indices, query_values, rows, askers[:n_open], open_places, bounds,
+        best, blocks.starts.shape[1] - 1, found, cosines,
+    )  # fmt: skip
+
+
+@compiled
+def _score(
+    query_indptr: Int64s,
+    query_indices: Int32s,
+    query_values: Float32s,
+    rows: HeldRows,
+    askers: Int32s,
+    open_places: Int32s,
+    bounds: Float32s,
+    best: Float64s,
+    n_features: int,
+    found: Int32s,
+    cosines: Float32s,
+) -> None:
+    """List the best of those that may be."""
+    count, n = found.shape
+    firsts = np.zeros(count + 1, np.int64)
+    for at in range(len(askers)):
+        if bounds[at] * ROUNDING >= best[askers[at], n - 1]:
+            firsts[askers[at] + 1] += 1
+    most = 0
+    for q in range(count):
+        most = max(most, firsts[q + 1])
+        firsts[q + 1] += firsts[q]
+    nexts = firsts.copy()
+    places = np.empty(firsts[-1], np.int32)
+    for at in range(len(askers)):
+        if bounds[at] * ROUNDING >= best[askers[at], n - 1]:
+            places[nexts[askers[at]]] = open_places[at]
+            nexts[askers[at]] += 1
+    near = np.empty(most, np.int64)
+    exact = np.empty(len(near), np.float32)
+    dense = np.zeros(n_features, np.float32)
+    for q in range(count):
+        part = places[firsts[q] : firsts[q + 1]]
+        for place in part:
+            for p in range(rows.indptr[place], rows.indptr[place + 1], LINE):
+                prefetch(rows.indices, p)
+                prefetch(rows.values, p)
+        for p in range(query_indptr[q], query_indptr[q + 1]):
+            dense[query_indices[p]] = query_values[p]
+        for at in range(len(part)):
+            near[at] = rows.owners[part[at]]
+            exact[at] = _cosine(dense, rows, part[at])
+        _list(near[: len(part)], exact[: len(part)], found[q], cosines[q])
+        for p in range(query_indptr[q], query_indptr[q + 1]):
+            dense[query_indices[p]] = 0.0
+
+
+@compiled
+def _least(cosine: float, unit: float) -> int:
+    """Return the least sum of a row that may still be among the best."""
+    return max(1, int(cosine * unit / ROUNDING))
+
+
+@compiled
+def _nth(values: Int32s, highest: Float64s) -> int:
+    """Return the last of the highest values, at least 1."""
+    highest[:] = 1.0
+    for value in values:
+        if value > highest[-1]:
+            _enter(highest, np.float64(value))
+    return int(highest[-1])
+
+
+@compiled
+def _enter(best: Float64s, value: float) -> None:
+    """Put a value among the best, the largest first, in place of the last."""
+    place = len(best) - 1
+    while place > 0 and best[place - 1] < value:
+        best[place] = best[place - 1]
+        place -= 1
+    best[place] = value
+
+
+@compiled
+def _cosine(dense: Float32s, rows: HeldRows, place: int) -> np.float32:
+    """Return the product of a row with the query, summed in the order of the features."""
+    total = 0.0
+    for p in range(rows.indptr[place], rows.indptr[place + 1]):
+        total += np.float64(dense[rows.indices[p]]) * np.float64(rows.values[p])
+    return np.float32(min(total, 1.0))
+
+
+@compiled
+def _list(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) -> None:
+    """List the best rows; where the last place is an accident, lessen the weights that are."""
+    n = len(found)
+    size = 0
+    for at in range(len(rows)):
+        if exact[at] > 0.0:
+            size = _insert(found, cosines, size, n, rows[at], exact[at])
+    if size < n or n == 0:
+        return
+    last = cosines[n - 1]
+    alike = listed = 0
+    for at in range(len(rows)):
+        alike += abs(exact[at] - last) <= EQUAL * last
+    for place in range(n):
+        listed += cosines[place] - last <= EQUAL * last
+    if listed < alike:
+        for place in range(n - listed, n):
+            cosines[place] *= np.float32(listed / alike)
+
+
+@compiled
+def _insert(
+    rows: Int32s, cosines: Float32s, size: int, n: int, row: np.int64, cosine: np.float32
+) -> int:
+    """Keep a list of the n best, best first, equal ones by row; return its new size."""
+    if size == n:
+        if n == 0 or cosine < cosines[n - 1] or (cosine == cosines[n - 1] and row > rows[n - 1]):
+            return size
+        size -= 1
+    at = size
+    while at > 0 and (
+        cosine > cosines[at - 1] or (cosine == cosines[at - 1] and row < rows[at - 1])
+    ):
+        rows[at] = rows[at - 1]
+        cosines[at] = cosines[at - 1]
+        at -= 1
+    rows[at] = row
+    cosines[at] = cosine
+    return size + 1

@@ -1,0 +1,321 @@
+"""Step 8: items prepared for exact top-N, an 8-bit copy with a proven error beside the factors."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.numeric.growable import Growing
+from recstream.core.search.scan import GROUP_TILES
+from recstream.core.search.tile import N_LANES
+from recstream.errors import InvalidInput
+
+__all__ = ["ItemIndex", "checked_matrix", "checked_vector", "user_code_limit", "user_slack"]
+
+F32 = NDArray[np.float32]
+
+# Relative slack that covers every float32 rounding between the integers and a bound, and the one
+# rounding of an exact score: at most ten roundings of 2**-24 each.
+_ROUNDING = np.float32(1e-6)
+# Absolute slack for results too small for normal float32 numbers.
+_UNDERFLOW = np.float32(1e-37)
+# Rows whose largest factor is below this are not quantised: their error is their norm.
+_SMALLEST = 1e-30
+_ITEM_LIMIT = 127
+_CHUNK = 1 << 16
+_GROUP = GROUP_TILES * N_LANES
+# New items that are kept in one order: some 10 ms to bring there.
+_MAX_LOT = 1 << 15
+_OF_ITEMS = ("item_factors", "bias", "norm", "_slot")
+_OF_SLOTS = (
+    *("order", "codes", "scale", "error", "bound_bias", "_norm"),
+    *("group_norm", "group_bias"),
+)
+
+
+def user_code_limit(n_factors: int) -> int:
+    """Return the largest integer a user factor may become so that no 32-bit sum overflows."""
+    return max(1, min(32_767, (2**31 - 1) // (_ITEM_LIMIT * max(1, n_factors))))
+
+
+def checked_matrix(name: str, values: object, n_columns: int | None = None) -> F32:
+    """Return values as a C-ordered finite float32 matrix, or say what is wrong with them."""
+    array = np.asarray(values)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":  # noqa: PLR2004
+        msg = f"{name} must be a real matrix (2 dimensions), got {array.ndim} of {array.dtype}"
+        raise InvalidInput(msg)
+    if n_columns is not None and array.shape[1] != n_columns:
+        msg = f"{name} must have {n_columns} columns (n_factors), got {array.shape[1]}"
+        raise InvalidInput(msg)
+    matrix = np.ascontiguousarray(array, dtype=np.float32)
+    _refuse_not_finite(name, matrix)
+    return matrix
+
+
+def checked_vector(name: str, values: object, n_rows: int) -> F32:
+    """Return values as a finite float32 vector of the given length, or say what is wrong."""
+    array = np.asarray(values)
+    if array.shape != (n_rows,) or array.dtype.kind not in "fiu":
+        msg = f"{name} must be {n_rows} real numbers, got {array.dtype} of shape {array.shape}"
+        raise InvalidInput(msg)
+    vector = np.ascontiguousarray(array, dtype=np.float32)
+    _refuse_not_finite(name, vector)
+    return vector
+
+
+def _refuse_not_finite(name: str, array: F32) -> None:
+    """Raise when a value is NaN or infinite, naming the first one's row."""
+    # A sum is finite when all values are, unless it overflows; only then look closer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = bool(np.isfinite(array.sum(dtype=np.float64)))
+    if not finite and not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0, 0])
+        msg = f"{name} must be finite, got {array[row].min()!s} or worse in row {row}"
+        raise InvalidInput(msg)
+
+
+def user_slack(n_factors: int) -> float:
+    """Return the largest relative error of a user's quantised factors, as a length."""
+    return 0.51 * math.sqrt(max(1, n_factors)) / user_code_limit(n_factors)
+
+
+def _upper(bias: F32) -> F32:
+    """Return bounds from above that leave room for rounding."""
+    return np.asarray(bias + np.abs(bias) * _ROUNDING + _UNDERFLOW, np.float32)
+
+
+def _quantised(factors: F32, slack: float) -> tuple[NDArray[np.int8], F32, F32, F32]:
+    """Return 8-bit codes of rows, their scale, the error of a dot product per unit, the norm."""
+    exact = factors.astype(np.float64)
+    norm = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+    peak = np.abs(exact).max(axis=1, initial=0.0)
+    scale = (np.where(peak < _SMALLEST, 0.0, peak) / _ITEM_LIMIT).astype(np.float32)
+    step = scale.astype(np.float64)[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        codes = np.where(step > 0.0, np.clip(np.rint(exact / step), -127, 127), 0.0)
+    residual = exact - codes * step
+    error = np.sqrt(np.einsum("ij,ij->i", residual, residual)) + (slack + _ROUNDING) * norm
+    # float64 to float32 rounds to nearest; one unit more makes it a bound.
+    with np.errstate(over="ignore"):
+        return (
+            codes.astype(np.int8),
+            scale,
+            (error * (1 + 2 * _ROUNDING)).astype(np.float32),
+            (norm * (1 + 2 * _ROUNDING)).astype(np.float32),
+        )
+
+
+class ItemIndex:
+    """Item factors and biases prepared for `top_n`.
+
+    Keeps the factors as they are, plus one byte a factor and 32 bytes an item. Items lie in the
+    order of what they can score at most, so that a scan meets the best ones early and skips the
+    rest in groups. `update` moves items between trainings without sorting again, and puts new ones
+    behind the others, in a few lots with an order of their own: bounds follow the values, so answers stay exact
+    and only the skipping gets less sharp.
+
+    Parameters
+    ----------
+    item_factors : (m, d) float32
+        Copied, so that `update` never writes to the caller's array.
+    bias : (m,) float32, optional
+        Added to every score of the item; zero by default.
+    """
+
+    def __init__(self, item_factors: object, bias: object | None = None) -> None:
+        # Copied below, into arrays with room for more items.
+        self.item_factors: F32 = checked_matrix("item_factors", item_factors)
+        n_items = self.item_factors.shape[0]
+        self.bias: F32 = (
+            np.zeros(n_items, np.float32) if bias is None else checked_vector("bias", bias, n_items)
+        )
+        self._build()
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return int(self.item_factors.shape[0])
+
+    @property
+    def n_factors(self) -> int:
+        """Factors of an item."""
+        return int(self.item_factors.shape[1])
+
+    @property
+    def n_groups(self) -> int:
+        """Number of groups that a scan can skip."""
+        return int(self.group_norm.shape[0])
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory held, the factors included."""
+        held = (each for each in vars(self).values() if isinstance(each, np.ndarray))
+        return sum(array.nbytes for array in held)
+
+    def update(self, rows: object, factors: object, bias: object | None = None) -> None:
+        """Give some items new factors (and biases), in place; rows past the end are new items.
+
+        Not to be called while another thread scans the index. Costs O(rows).
+
+        Parameters
+        ----------
+        rows : (r,) int
+            Distinct items. New ones must continue the present ones without a gap.
+        factors : (r, d) float32
+        bias : (r,) float32, optional
+            Unchanged by default, zero for new items.
+        """
+        ids = np.asarray(rows, dtype=np.int64)
+        new = checked_matrix("factors", factors, self.n_factors)
+        if ids.ndim != 1 or len(ids) != len(new):
+            msg = f"rows must name one item for each of {len(new)} rows of factors, got {ids.shape}"
+            raise InvalidInput(msg)
+        new_bias = None if bias is None else checked_vector("bias", bias, len(ids))
+        n_items = max(self.n_items, int(ids.max(initial=-1)) + 1)
+        if ids.min(initial=0) < 0 or n_items > self.n_items + np.count_nonzero(
+            np.unique(ids) >= self.n_items
+        ):
+            msg = f"rows must lie in 0..{self.n_items - 1} or append without a gap, got {ids}"
+            raise InvalidInput(msg)
+        if self._growing is None:
+            msg = "an index made by with_bias can't be updated; update the one it was made from"
+            raise InvalidInput(msg)
+        n_before = self.n_items
+        self._grow(_OF_ITEMS, n_items)
+        self.item_factors[ids] = new
+        if new_bias is not None:
+            self.bias[ids] = new_bias
+        if n_items > n_before:
+            self._append(n_before)
+        known = ids[ids < n_before]
+        if len(known):
+            self._encode(known, self._slot[known])
+            self._bound(np.unique(self._slot[known] // _GROUP))
+
+    def _append(self, first: int) -> None:
+        """Give the items from a row on slots behind the others, by what they can score."""
+        n_items = self.n_items
+        n_tiles = -(-n_items // N_LANES)
+        self._grow(("order",), n_tiles * N_LANES, -1)
+        self._grow(("bound_bias",), n_tiles * N_LANES, -np.inf)
+        self._grow(("scale", "error", "_norm"), n_tiles * N_LANES)
+        self._grow(("codes",), n_tiles)
+        self._grow(("group_norm", "group_bias"), -(-n_tiles // GROUP_TILES))
+        ids = first + self._by_reach(slice(first, n_items))
+        slots = np.arange(first, n_items)
+        self.order[slots] = ids
+        self._slot[ids] = slots
+        self._encode(ids, slots)
+        first = self._merge(first)
+        self._bound(np.arange(first // _GROUP, self.n_groups))
+
+    def _merge(self, first: int) -> int:
+        """Order the newest lot of slots together with lots before it that are no larger.
+
+        So few lots remain, each with its best items together, and an item is moved a few times at
+        most. Returns where the lot begins that the newest one is now in.
+        """
+        end = self.n_items
+        self._lots.append(first)
+        while len(self._lots) > 1:
+            before = self._lots[-2]
+            if first - before > 2 * (end - first) or end - before > _MAX_LOT:
+                break
+            self._lots.pop()
+            first = before
+        slots = np.arange(first, end)
+        order = slots[np.argsort(-(self._norm[slots] + self.bound_bias[slots]), kind="stable")]
+        for each in (self.order, self.scale, self.error, self.bound_bias, self._norm):
+            each[slots] = each[order]
+        tile, lane = slots // N_LANES, slots % N_LANES
+        self.codes[tile, :, lane] = self.codes[order // N_LANES, :, order % N_LANES]
+        self._slot[self.order[slots]] = slots
+        return first
+
+    def _grow(self, names: Sequence[str], n_rows: int, fill: float = 0.0) -> None:
+        """Make arrays longer; the attributes are views of them."""
+        if self._growing is not None:
+            for name in names:
+                each = self._growing[name]
+                each.grow(n_rows, fill)
+                setattr(self, name, each.rows)
+
+    def with_bias(self, bias: object) -> ItemIndex:
+        """Return these items with other biases, until the next `update`: factors are shared."""
+        other = copy.copy(self)
+        other._growing = None  # noqa: SLF001 - a copy of this one
+        other.bound_bias, other.group_bias = self.bound_bias.copy(), self.group_bias.copy()
+        other.bias = self.bias.copy()
+        other.set_bias(bias)
+        return other
+
+    def set_bias(self, bias: object) -> None:
+        """Give every item a new bias, in place: O(m), a few milliseconds for a million items."""
+        self.bias[:] = checked_vector("bias", bias, self.n_items)
+        self.bound_bias[self._slot] = _upper(self.bias)
+        self._bound(np.arange(self.n_groups))
+
+    def _build(self) -> None:
+        """Sort the items by what they can score and encode them all."""
+        n_items, n_factors = self.item_factors.shape
+        n_tiles = -(-n_items // N_LANES)
+        n_slots = n_tiles * N_LANES
+        by_reach = self._by_reach(slice(0, n_items))
+        self.order = np.full(n_slots, -1, np.int32)
+        self.order[:n_items] = by_reach
+        self.norm = np.zeros(n_items, np.float32)
+        self._slot = np.empty(n_items, np.int64)
+        self._slot[by_reach] = np.arange(n_items)
+        self.codes = np.zeros((n_tiles, -(-n_factors // 2), N_LANES, 2), np.int8)
+        self.scale = np.zeros(n_slots, np.float32)
+        self.error = np.zeros(n_slots, np.float32)
+        self.bound_bias = np.full(n_slots, -np.inf, np.float32)
+        self._norm = np.zeros(n_slots, np.float32)
+        n_groups = -(-n_tiles // GROUP_TILES)
+        self.group_norm = np.zeros(n_groups, np.float32)
+        self.group_bias = np.zeros(n_groups, np.float32)
+        self._growing: dict[str, Growing] | None = {
+            name: Growing(getattr(self, name)) for name in (*_OF_ITEMS, *_OF_SLOTS)
+        }
+        for name, each in self._growing.items():
+            setattr(self, name, each.rows)
+        self._lots: list[int] = []
+        for first in range(0, n_items, _CHUNK):
+            ids = by_reach[first : first + _CHUNK]
+            self._encode(ids, np.arange(first, first + len(ids)))
+        self._bound(np.arange(n_groups))
+
+    def _by_reach(self, items: slice) -> NDArray[np.int32]:
+        """Return the places of items among these, by what they can score at most."""
+        factors = self.item_factors[items]
+        squares = np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
+        reach = np.sqrt(squares) + self.bias[items]
+        return np.argsort(-reach, kind="stable").astype(np.int32)
+
+    def _encode(self, ids: NDArray[np.signedinteger], slots: NDArray[np.int64]) -> None:
+        """Quantise items into their slots."""
+        slack = user_slack(self.n_factors)
+        codes, self.scale[slots], self.error[slots], self._norm[slots] = _quantised(
+            self.item_factors[ids], slack
+        )
+        self.norm[ids] = self._norm[slots]
+        self.bound_bias[slots] = _upper(self.bias[ids])
+        tile, lane = slots // N_LANES, slots % N_LANES
+        self.codes[tile, : (self.n_factors + 1) // 2, lane, 0] = codes[:, 0::2]
+        self.codes[tile, : self.n_factors // 2, lane, 1] = codes[:, 1::2]
+
+    def _bound(self, groups: NDArray[np.int64]) -> None:
+        """Recompute the bounds of groups from their items."""
+        for source, target in (
+            (self._norm, self.group_norm),
+            (self.bound_bias, self.group_bias),
+        ):
+            whole = len(source) // _GROUP
+            inside = groups[groups < whole]
+            target[inside] = source[: whole * _GROUP].reshape(whole, _GROUP)[inside].max(axis=1)
+            if len(inside) < len(groups):
+                target[whole] = source[whole * _GROUP :].max()

@@ -1,0 +1,217 @@
+"""Step 8, compiled: one pass over a quantised index, keeping each user's best items exactly.
+
+The pass computes an upper bound for every item (`tile`), and an exact score only for the items
+whose bound reaches the user's current n-th best score. What is kept is therefore the exact
+answer, whatever the order in which items and users come along.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
+from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.simd import LINE, prefetch, trailing_zeros
+from recstream.core.search.keys import exact_score, keep, key_of, score_of
+from recstream.core.search.tile import N_LANES, N_QUERIES, tile_candidates
+
+__all__ = ["GROUP_TILES", "merge_best", "quantise", "scan", "score_pairs"]
+
+GROUP_TILES = 16
+"""Tiles that share one bound on norm and bias, by which they are skipped together."""
+_SMALLEST = 1e-30
+_ROOM = 1.0 + 1e-5
+"""What a user's norm is enlarged by, for roundings."""
+_TOGETHER = 8
+"""Items that wait to be scored together."""
+
+
+@compiled
+def score_pairs(
+    users: Float32s, items: Float32s, bias: Float32s, rows: Int64s, ids: Int64s, out: Float32s
+) -> None:
+    """Write the exact score of ``(rows[p], ids[p])`` to ``out[p]``."""
+    for p in range(rows.shape[0]):
+        i = ids[p]
+        out[p] = exact_score(users[rows[p]], items[i], bias[i])
+
+
+@compiled
+def quantise(
+    users: Float32s,
+    limit: int,
+    slack: float,
+    codes: NDArray[np.int16],
+    scale: Float32s,
+    norm: Float32s,
+) -> None:
+    """Write users as 16-bit integers, four users side by side, with their scale and norm."""
+    for user in range(users.shape[0]):
+        peak = square = 0.0
+        for k in range(users.shape[1]):
+            value = np.float64(users[user, k])
+            peak = max(peak, abs(value))
+            square += value * value
+        length = math.sqrt(square)
+        if peak < _SMALLEST:
+            # A user too small to quantise has codes 0; its whole length is then error.
+            norm[user] = np.float32(length * (1.0 + 1.0 / slack) * _ROOM)
+            continue
+        scale[user] = np.float32(peak / limit)
+        step = np.float64(scale[user])
+        for k in range(users.shape[1]):
+            whole = round(np.float64(users[user, k]) / step)
+            codes[user // N_QUERIES, k // 2, user % N_QUERIES, k % 2] = min(
+                max(whole, -limit), limit
+            )
+        norm[user] = np.float32(length * (1.0 + slack) * _ROOM)
+
+
+@compiled
+def merge_best(keys: Int64s, more: Int64s) -> None:
+    """Take the keys of a second set of lists into the first."""
+    for row in range(keys.shape[0]):
+        for place in range(more.shape[1]):
+            keep(keys[row], more[row, place])
+
+
+@compiled
+def _contains(sorted_ids: Int32s, first: int, end: int, item: np.int32) -> bool:
+    """Find an item in ``sorted_ids[first:end]`` by bisection."""
+    while first < end:
+        middle = (first + end) >> 1
+        if sorted_ids[middle] < item:
+            first = middle + 1
+        elif sorted_ids[middle] > item:
+            end = middle
+        else:
+            return True
+    return False
+
+
+@compiled
+def _block_may_enter(
+    norms: Float32s,
+    thresholds: Float32s,
+    first: int,
+    last: int,
+    group_norm: np.float32,
+    group_bias: np.float32,
+) -> bool:
+    """Say whether any user of a block could still take an item of a group."""
+    for user in range(first, last):
+        # Cauchy–Schwarz; `not <` keeps the group when the product is not a number.
+        if not norms[user] * group_norm + group_bias < thresholds[user]:
+            return True
+    return False
+
+
+@compiled
+def scan(
+    codes: NDArray[np.int8],  # (n_tiles, n_pairs, 16, 2)
+    scale: Float32s,  # (n_tiles * 16,), as error, bound_bias and order
+    error: Float32s,
+    bound_bias: Float32s,
+    order: Int32s,  # the item in each slot, -1 in padding
+    group_norm: Float32s,  # (n_groups,), as group_bias
+    group_bias: Float32s,
+    items: Float32s,  # (n_items, n_factors), as they were given
+    bias: Float32s,  # (n_items,)
+    users: Float32s,  # (b, n_factors)
+    queries: NDArray[np.int16],  # (n_blocks, n_pairs, 4, 2)
+    q_scale: Float32s,  # (n_blocks * 4,), as q_norm and threshold
+    q_norm: Float32s,
+    threshold: Float32s,
+    seen_indptr: Int64s,  # CSR of what to leave out, rows sorted; (1,) where there is none
+    seen_indices: Int32s,
+    mask: NDArray[np.bool_],  # (n_items,); (0,) allows everything
+    first_group: int,
+    last_group: int,
+    keys: Int64s,  # (b, n), as `keep` keeps them
+) -> None:
+    """Scan groups of items for all users and keep each user's best."""
+    n_users = users.shape[0]
+    n_pairs = codes.shape[1]
+    has_seen = seen_indptr.shape[0] > 1
+    has_mask = mask.shape[0] > 0
+    # Rows of factors lie apart in memory: those of several items are waited for together.
+    waiting_users = np.empty(_TOGETHER + N_QUERIES * N_LANES, np.int32)
+    waiting = np.empty_like(waiting_users)
+    n_waiting = 0
+    for group in range(first_group, last_group):
+        first_tile = group * GROUP_TILES
+        last_tile = min(first_tile + GROUP_TILES, codes.shape[0])
+        for block in range(queries.shape[0]):
+            first_user = block * N_QUERIES
+            last_user = min(first_user + N_QUERIES, n_users)
+            if not _block_may_enter(
+                q_norm, threshold, first_user, last_user, group_norm[group], group_bias[group]
+            ):
+                continue
+            for tile in range(first_tile, last_tile):
+                bits = tile_candidates(
+                    codes,
+                    scale,
+                    error,
+                    bound_bias,
+                    queries,
+                    q_scale,
+                    q_norm,
+                    threshold,
+                    tile,
+                    block,
+                    n_pairs,
+                )
+                while bits != 0:
+                    lane = trailing_zeros(bits)
+                    bits &= bits - 1
+                    item = order[tile * N_LANES + lane % N_LANES]
+                    user = first_user + lane // N_LANES
+                    if (
+                        user < n_users
+                        and item >= 0
+                        and not (has_mask and not mask[item])
+                        and not (
+                            has_seen
+                            and _contains(
+                                seen_indices, seen_indptr[user], seen_indptr[user + 1], item
+                            )
+                        )
+                    ):
+                        waiting_users[n_waiting] = user
+                        waiting[n_waiting] = item
+                        n_waiting += 1
+                        for k in range(0, items.shape[1], LINE):
+                            prefetch(items, np.int64(item) * items.shape[1] + k)
+                if n_waiting >= _TOGETHER:
+                    n_waiting = _score(
+                        n_waiting, waiting_users, waiting, items, bias, users, threshold, keys
+                    )
+        if n_waiting:
+            n_waiting = _score(
+                n_waiting, waiting_users, waiting, items, bias, users, threshold, keys
+            )
+
+
+@compiled
+def _score(
+    n_waiting: int,
+    of: Int32s,
+    waiting: Int32s,
+    items: Float32s,
+    bias: Float32s,
+    users: Float32s,
+    threshold: Float32s,
+    keys: Int64s,
+) -> int:
+    """Score the items that wait, each for its user, and raise what the next ones must reach; return 0."""
+    for at in range(n_waiting):
+        user, item = of[at], waiting[at]
+        key = key_of(exact_score(users[user], items[item], bias[item]), item)
+        if key > keys[user, 0]:
+            keep(keys[user], key)
+            threshold[user] = score_of(keys[user, 0])
+    return 0

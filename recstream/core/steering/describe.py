@@ -1,0 +1,127 @@
+"""Step 8 of the flow, steered: what a steering document says, in sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recstream.core.steering.document import (
+    Arm,
+    Blend,
+    Boost,
+    Bound,
+    Condition,
+    Exclude,
+    Pin,
+    Rule,
+    Steering,
+    Test,
+    Texts,
+    texts_of,
+)
+
+MOST_ITEMS = 3
+
+
+def in_words(steering: Steering) -> tuple[str, ...]:
+    """Return what a document says, a sentence a rule.
+
+    >>> from recstream.core.steering.validate import decode
+    >>> in_words(decode('{"rules": [{"action": "boost", "name": "push", "by": 0.5, '
+    ...                 '"where": {"brand": "Acme", "price": {"max": 20}}}]}'))
+    ('push: boost brand Acme and price at most 20 by 0.5',)
+    """
+    said = [_rule(rule) for rule in steering.rules]
+    said += _whole(steering)
+    for arm in steering.arms:
+        said.append(f"arm {arm.name}, {arm.share:.0%} of users: {_arm(arm)}")
+    return tuple(said)
+
+
+def _arm(arm: Arm) -> str:
+    said = [_rule(rule) for rule in arm.rules]
+    said += [f"without {name}" for name in arm.without]
+    said += _whole(arm)
+    said += [f"{kind} weighs {weight:g}" for kind, weight in (arm.weights or {}).items()]
+    if arm.half_life_ms is not None:
+        said.append(f"events count half after {arm.half_life_ms / 86_400_000:g} days")
+    return "; ".join(said) or "as all"
+
+
+def _whole(of: Steering | Arm) -> Iterator[str]:
+    blend, diversity, rotation = of.blend, of.diversity, of.rotation
+    if blend is not None and blend != Blend():
+        gains = {name: getattr(blend, name) for name in blend.__struct_fields__}
+        yield "blend: " + ", ".join(f"{name} × {gain:g}" for name, gain in gains.items())
+    if diversity is not None and diversity.strength:
+        yield f"diversity {diversity.strength:g} by {', '.join(diversity.by)}"
+    if rotation is not None:
+        yield f"rotate what was shown {rotation.after} times and ignored"
+    if of.min_relevance:
+        yield f"nothing below {of.min_relevance:.0%} of the best personal score"
+    if of.newcomers is not None:
+        yield f"{of.newcomers:.0%} of the places for what nobody has touched yet"
+
+
+def _rule(rule: Rule) -> str:
+    if isinstance(rule, Pin):
+        return f"{rule.name}: pin {_some(rule.items)} from place {rule.at} on"
+    if isinstance(rule, Boost):
+        return f"{rule.name}: boost {_condition(rule.where)} by {rule.by:g}"
+    verb = "leave out" if isinstance(rule, Exclude) else "list only"
+    return f"{rule.name}: {verb} {_condition(rule.where)}"
+
+
+def _condition(condition: Condition) -> str:
+    return " and ".join(_conditions(condition))
+
+
+def _conditions(condition: Condition) -> Iterator[str]:
+    for name, texts in (("category", condition.category), ("brand", condition.brand)):
+        if texts is not None:
+            yield f"{name} {_either(texts)}"
+    for name, span in (("price", condition.price), ("users", condition.users)):
+        if span is not None:
+            yield f"{name} {_span(span.min, span.max)}"
+    for name, test in (condition.attributes or {}).items():
+        yield f"{name} {_test(test)}"
+    if condition.items is not None:
+        yield f"items {_some(condition.items)}"
+    if condition.all is not None:
+        yield " and ".join(f"({_condition(part)})" for part in condition.all)
+    if condition.any is not None:
+        yield "(" + " or ".join(f"({_condition(part)})" for part in condition.any) + ")"
+    if condition.not_ is not None:
+        yield f"not ({_condition(condition.not_)})"
+
+
+def _test(test: Test) -> str:
+    said = []
+    if test.exists is not None:
+        said.append("given" if test.exists else "not given")
+    if test.eq is not None:
+        said.append(f"= {test.eq}")
+    if test.one_of is not None:
+        said.append(f"one of {_some(tuple(map(str, test.one_of)))}")
+    if test.min is not None or test.max is not None:
+        said.append(_span(test.min, test.max))
+    return " and ".join(said)
+
+
+def _span(least: Bound | None, most: Bound | None) -> str:
+    if least is not None and most is not None:
+        return f"from {_bound(least)} to {_bound(most)}"
+    return f"at least {_bound(least)}" if most is None else f"at most {_bound(most)}"
+
+
+def _bound(bound: Bound | None) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
+def _either(texts: Texts) -> str:
+    return " or ".join(texts_of(texts))
+
+
+def _some(items: tuple[str, ...]) -> str:
+    """Return the first few, and how many more there are."""
+    more = len(items) - MOST_ITEMS
+    return ", ".join(items[:MOST_ITEMS]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,258 @@
+"""Step 8 of the flow, steered: JSON → a steering document, or what in it can't be meant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+
+from recstream.core.events import Weights
+from recstream.core.steering.document import (
+    MAX_BYTES,
+    MAX_CONDITIONS,
+    MAX_DEPTH,
+    MAX_RULES,
+    MAX_VALUES,
+    Arm,
+    Blend,
+    Bound,
+    Condition,
+    Exclude,
+    Only,
+    Pin,
+    Rule,
+    Span,
+    Steering,
+    Test,
+    Texts,
+    encode,
+    texts_of,
+)
+from recstream.errors import InvalidSetting, InvalidSteering
+
+_decoder = msgspec.json.Decoder(Steering)
+
+
+def decode(raw: bytes | str) -> Steering:
+    """Return the document that JSON holds, checked.
+
+    Raises
+    ------
+    InvalidSteering
+        With a pointer to the first thing that can't be.
+    """
+    if len(raw) > MAX_BYTES:
+        raise InvalidSteering(f"expected at most {MAX_BYTES} bytes, got {len(raw)}")
+    try:
+        return check(_decoder.decode(raw))
+    except RecursionError:
+        raise InvalidSteering(
+            f"conditions may be nested {MAX_DEPTH} deep, got more", pointer="/rules"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        reason, found, path = str(error).partition(" - at `$")
+        raise InvalidSteering(reason, pointer=_pointer(path) if found else "") from error
+
+
+def _pointer(path: str) -> str:
+    """Return msgspec's path as a JSON pointer."""
+    return path.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
+
+
+def check(steering: Steering) -> Steering:
+    """Return the document if its parts fit together.
+
+    Raises
+    ------
+    InvalidSteering
+    """
+    if len(encode(steering)) > MAX_BYTES:
+        raise InvalidSteering(f"expected at most {MAX_BYTES} bytes, got {len(encode(steering))}")
+    _check_rules(steering.rules, "/rules")
+    _check_blend(steering.blend, "/blend")
+    names: set[str] = set()
+    for at, arm in enumerate(steering.arms):
+        if arm.name in names:
+            raise InvalidSteering(
+                f"arms must have names of their own, {arm.name!r} comes twice",
+                pointer=f"/arms/{at}/name",
+            )
+        names.add(arm.name)
+        _check_arm(arm, f"/arms/{at}", {rule.name for rule in steering.rules})
+        _check_rules(steering.resolved[at].rules, f"/arms/{at}/rules")
+    total = sum(arm.share for arm in steering.arms)
+    if steering.arms and abs(total - 1.0) > 1e-6:  # noqa: PLR2004 - room for sums like 3 · 1/3
+        raise InvalidSteering(f"the arms' shares must sum to 1, got {total:g}", pointer="/arms")
+    return steering
+
+
+def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:
+    """Raise unless an arm can be meant by itself; ``known`` are the names of the document's rules."""
+    if not arm.name.isprintable() or not arm.name.strip():
+        raise InvalidSteering(
+            f"an arm's name must be printable, got {arm.name!r}", pointer=f"{pointer}/name"
+        )
+    for place, name in enumerate(arm.without):
+        if name not in known:
+            raise InvalidSteering(
+                f"no rule is named {name!r}; known: {', '.join(sorted(known)) or 'none'}",
+                pointer=f"{pointer}/without/{place}",
+            )
+    if arm.blend is not None:
+        _check_blend(arm.blend, f"{pointer}/blend")
+    _check_folding(arm, pointer)
+    _check_rules(arm.rules, f"{pointer}/rules")
+
+
+def _check_folding(arm: Arm, pointer: str) -> None:
+    """Raise unless events can be folded by what an arm says."""
+    if arm.half_life_ms is not None and not math.isfinite(arm.half_life_ms):
+        raise InvalidSteering(
+            "expected a number of milliseconds", pointer=f"{pointer}/half_life_ms"
+        )
+    for name, weight in (arm.weights or {}).items():
+        if name not in Weights.__struct_fields__:
+            raise InvalidSteering(
+                f"expected one of {', '.join(Weights.__struct_fields__)}, got {name!r}",
+                pointer=f"{pointer}/weights",
+            )
+        try:
+            Weights(**{name: weight})
+        except InvalidSetting as error:
+            raise InvalidSteering(str(error), pointer=f"{pointer}/weights/{name}") from error
+
+
+def _check_blend(blend: Blend, pointer: str) -> None:
+    if not any(getattr(blend, name) > 0.0 for name in blend.__struct_fields__):
+        raise InvalidSteering("one source of scores at least must be above 0", pointer=pointer)
+
+
+def _check_rules(rules: tuple[Rule, ...], pointer: str) -> None:
+    """Raise unless rules are few, named apart, and don't contradict each other for certain."""
+    if len(rules) > MAX_RULES:
+        raise InvalidSteering(
+            f"expected at most {MAX_RULES} rules, got {len(rules)}", pointer=pointer
+        )
+    names: set[str] = set()
+    places: dict[int, str] = {}
+    pinned: dict[str, str] = {}
+    n_conditions = 0
+    for at, rule in enumerate(rules):
+        where = f"{pointer}/{at}"
+        if not rule.name.isprintable():
+            raise InvalidSteering(
+                f"a rule's name must be printable, got {rule.name!r}", pointer=f"{where}/name"
+            )
+        if rule.name in names:
+            raise InvalidSteering(
+                f"rules must have names of their own, {rule.name!r} comes twice",
+                pointer=f"{where}/name",
+            )
+        names.add(rule.name)
+        if isinstance(rule, Pin):
+            for offset, item in enumerate(rule.items):
+                other = pinned.get(item, places.get(rule.at + offset))
+                if other is not None:
+                    raise InvalidSteering(
+                        f"rule {rule.name!r} pins {item!r} to place {rule.at + offset}, "
+                        f"rule {other!r} has that item or that place already",
+                        pointer=f"{where}/items/{offset}",
+                    )
+                pinned[item] = places[rule.at + offset] = rule.name
+        else:
+            n_conditions += _check_condition(rule.where, f"{where}/where", 1)
+    if n_conditions > MAX_CONDITIONS:
+        raise InvalidSteering(
+            f"expected at most {MAX_CONDITIONS} conditions, got {n_conditions}", pointer=pointer
+        )
+    _check_pins(rules, pinned, pointer)
+
+
+def _check_pins(rules: tuple[Rule, ...], pinned: dict[str, str], pointer: str) -> None:
+    """Raise if an item is pinned and for certain left out: by its id alone."""
+    for at, rule in enumerate(rules):
+        if not isinstance(rule, Exclude | Only) or rule.where != Condition(items=rule.where.items):
+            continue
+        named = set(rule.where.items or ())
+        hit = [item for item in pinned if (item in named) is isinstance(rule, Exclude)]
+        if hit:
+            raise InvalidSteering(
+                f"rule {pinned[hit[0]]!r} pins {hit[0]!r}, which rule {rule.name!r} leaves out",
+                pointer=f"{pointer}/{at}",
+            )
+
+
+def _check_condition(condition: Condition, pointer: str, depth: int) -> int:
+    """Return how many conditions there are in one; raise if one of them can't be meant."""
+    if depth > MAX_DEPTH:
+        raise InvalidSteering(
+            f"conditions may be nested {MAX_DEPTH} deep, got more", pointer=pointer
+        )
+    if condition == Condition():
+        raise InvalidSteering("a condition must say something, got {}", pointer=pointer)
+    _check_fields(condition, pointer)
+    n_conditions = 1
+    for place, part in _parts_of(condition):
+        n_conditions += _check_condition(part, f"{pointer}/{place}", depth + 1)
+    return n_conditions
+
+
+def _check_fields(condition: Condition, pointer: str) -> None:
+    """Raise unless each field of a condition, without those inside it, can be meant."""
+    for name in ("category", "brand"):
+        texts: Texts | None = getattr(condition, name)
+        if texts is not None and (not texts or len(texts) > MAX_VALUES or "" in texts_of(texts)):
+            raise InvalidSteering(
+                f"expected a text, or 1 to {MAX_VALUES} of them", pointer=f"{pointer}/{name}"
+            )
+    for name in ("price", "users"):
+        span: Span | None = getattr(condition, name)
+        if span is not None:
+            _check_bounds(span.min, span.max, f"{pointer}/{name}")
+    if condition.items == ():
+        raise InvalidSteering("expected at least one item", pointer=f"{pointer}/items")
+    if condition.attributes is not None:
+        _check_attributes(condition.attributes, f"{pointer}/attributes")
+    for name in ("all", "any"):
+        if getattr(condition, name) == ():
+            raise InvalidSteering("expected at least one condition", pointer=f"{pointer}/{name}")
+
+
+def _parts_of(condition: Condition) -> Iterator[tuple[str, Condition]]:
+    """Give the conditions inside one, each with its place."""
+    for name in ("all", "any"):
+        for at, part in enumerate(getattr(condition, name) or ()):
+            yield f"{name}/{at}", part
+    if condition.not_ is not None:
+        yield "not", condition.not_
+
+
+def _check_bounds(least: Bound | None, most: Bound | None, pointer: str) -> None:
+    for name, bound in (("min", least), ("max", most)):
+        if isinstance(bound, float) and not math.isfinite(bound):
+            raise InvalidSteering("expected a finite number", pointer=f"{pointer}/{name}")
+    if least is None and most is None:
+        raise InvalidSteering("expected min, max or both", pointer=pointer)
+    if least is not None and most is not None:
+        if isinstance(least, str) is not isinstance(most, str):
+            raise InvalidSteering(
+                "min and max must both be numbers or both be text", pointer=pointer
+            )
+        if least > most:  # type: ignore[operator]  # of one kind, as just checked
+            raise InvalidSteering(f"min {least!r} is above max {most!r}", pointer=pointer)
+
+
+def _check_attributes(attributes: dict[str, Test], pointer: str) -> None:
+    if not attributes:
+        raise InvalidSteering("expected at least one attribute", pointer=pointer)
+    for name, test in attributes.items():
+        where = f"{pointer}/{name}"
+        if test == Test():
+            raise InvalidSteering("expected eq, in, min, max or exists", pointer=where)
+        if test.one_of == ():
+            raise InvalidSteering("expected at least one value", pointer=f"{where}/in")
+        if test.min is not None or test.max is not None:
+            _check_bounds(test.min, test.max, where)
+        if test.exists is False and test != Test(exists=False):
+            raise InvalidSteering("what does not exist has no value to test", pointer=where)

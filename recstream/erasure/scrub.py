@@ -1,0 +1,16 @@
+"""Rewrite a RocksDB database so that deleted rows leave its files."""
+
+from __future__ import annotations
+
+import rocksdict
+
+
+def scrub(database: rocksdict.Rdict) -> None:
+    """Rewrite all files of a database, so that none holds what was deleted.
+
+    By itself RocksDB leaves files of the lowest level as they are.
+    """
+    options = rocksdict.CompactOptions()
+    options.set_bottommost_level_compaction(rocksdict.BottommostLevelCompaction.force())
+    database.flush()
+    database.compact_range(None, None, options)

@@ -1,0 +1,270 @@
+"""Steps 2 and 3 of the flow: a Faust consumer of the embedded log."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from faust.transport import base
+from faust.types import TP, ConsumerMessage
+
+from recstream.errors import LogFenced, LogUnavailable, NotFound
+from recstream.log.embedded import EmbeddedLog, Head
+from recstream.log.embedded.wakeup import GROUPS, Wakeup
+from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery
+from recstream.log.faust.rebalance import Rebalancer
+from recstream.log.partitioner import partition_for
+from recstream.log.port import NewRecord, Position, Record, TopicPartition
+
+if TYPE_CHECKING:
+    from recstream.log.faust.transport import Transport
+
+MAX_FETCH_BYTES = 1 << 20
+"""Of one partition in one fetch."""
+_LOOK_AGAIN_S = 0.5
+
+
+class Driver(base.Consumer):
+    """What Faust asks of a consumer, from the embedded log."""
+
+    transport: "Transport"
+    changed: asyncio.Event
+    """Set when there may be more to read; the mix-in makes it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positions: dict[TP, int] = {}
+        self._assignment: set[TP] = set()
+        self._highwater: dict[TP, int] = {}
+        self._wakeup: Wakeup | None = None
+        self._rebalancer: Rebalancer | None = None
+
+    @property
+    def event_log(self) -> EmbeddedLog:
+        """The log underneath."""
+        return self.transport.log
+
+    async def on_start(self) -> None:
+        """Listen for what all processes write."""
+        self._wakeup = self.event_log.wakeup()
+        self._wakeup.listen({GROUPS})
+        for descriptor in self._wakeup.descriptors:
+            self.loop.add_reader(descriptor, self._on_ring)
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Finish what was begun, leave the group, and stop listening."""
+        await super().on_stop()
+        if self._rebalancer is not None:
+            await self._rebalancer.leave()
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._wakeup is not None:
+            for descriptor in self._wakeup.descriptors:
+                self.loop.remove_reader(descriptor)
+            self._wakeup.close()
+            self._wakeup = None
+
+    def _on_ring(self) -> None:
+        if self._wakeup is not None:
+            self._wakeup.clear()
+        self.changed.set()
+        if self._rebalancer is not None:
+            self._rebalancer.ring()
+
+    # Subscription and assignment
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Read these topics from now on; the partitions come with the next generation."""
+        wanted = set(topics)
+        self.transport.create_missing(wanted)
+        if self.app.client_only:
+            self.assign({TP(topic, 0) for topic in wanted})
+            self._positions = {tp: self._head(tp).next for tp in self._assignment}
+            return
+        if self._rebalancer is None:
+            self._rebalancer = Rebalancer(self, loop=self.loop, beacon=self.beacon)
+            self._rebalancer.subscribe(wanted)
+            await self.add_runtime_dependency(self._rebalancer)
+        else:
+            self._rebalancer.subscribe(wanted)
+
+    def assign(self, tps: set[TP]) -> None:
+        """Take over an assignment; reading begins where Faust seeks to."""
+        self._assignment = set(tps)
+        self._positions = {tp: at for tp, at in self._positions.items() if tp in tps}
+
+    def assignment(self) -> set[TP]:
+        """Return the partitions of this worker."""
+        return set(self._assignment)
+
+    # Reading
+
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109 - the driver interface's own
+    ) -> dict[TP, list[Record]]:
+        tps = self._assignment if active_partitions is None else active_partitions
+        if self._wakeup is not None:
+            self._wakeup.listen({GROUPS, *(tp.topic for tp in tps)})
+        found = self._read(tps)
+        if not found:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), min(timeout, _LOOK_AGAIN_S))
+        return found
+
+    def _read(self, tps: Iterable[TP]) -> dict[TP, list[Record]]:
+        """Return what is there of each partition, and go on behind it."""
+        found: dict[TP, list[Record]] = {}
+        log = self.event_log
+        self.changed.clear()
+        with log.storage.read() as connection:
+            for tp in tps:
+                if tp not in self._assignment:
+                    continue
+                head = log.head(connection, tp.topic, tp.partition)
+                self._highwater[tp] = head.next
+                position = max(self._positions.get(tp, 0), head.low)
+                if position >= head.next:
+                    continue
+                records: list[Record] = []
+                for part in log.scan(
+                    connection, tp.topic, tp.partition, head, position, max_bytes=MAX_FETCH_BYTES
+                ):
+                    records += part
+                    if len(records) >= MAX_BATCH_RECORDS:
+                        break
+                del records[MAX_BATCH_RECORDS:]
+                if records:
+                    found[tp] = records
+                    self._positions[tp] = records[-1].offset + 1
+                else:
+                    self._positions[tp] = head.next
+        return found
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        return ConsumerMessage(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp_ms / 1000.0,
+            0,
+            list(record.headers),
+            record.key,
+            record.value,
+            None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    # Positions
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to the committed offsets; changelog positions are the recovery's."""
+        committed = self.event_log.committed(self.app.conf.id)
+        sought: dict[TP, int] = {}
+        for tp in self._assignment:
+            if self._is_changelog_tp(tp):
+                continue
+            at = committed.get(TopicPartition(*tp))
+            if at is None:
+                # aiokafka's auto_offset_reset, by Faust's own setting.
+                is_latest = self.app.conf.consumer_auto_offset_reset == "latest"
+                at = self._head(tp).next if is_latest else self._head(tp).low
+            self._positions[tp] = at
+            sought[tp] = at
+        self.changed.set()
+        return sought
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        self._positions[partition] = offset
+        self.changed.set()
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Go to these offsets."""
+        for tp, offset in partitions.items():
+            self._positions[tp] = offset
+            if offset > 0:
+                self._read_offset[tp] = offset
+            else:
+                self._read_offset.pop(tp, None)
+        self.changed.set()
+
+    async def seek_to_beginning(self, *partitions: TP) -> None:
+        """Go to the earliest offsets."""
+        await self.seek_wait({tp: self._head(tp).low for tp in partitions})
+
+    async def position(self, tp: TP) -> int | None:
+        """Return the next offset to be read."""
+        return self._positions.get(tp)
+
+    def highwater(self, tp: TP) -> int:
+        """Return the next offset that will be written, as of the last read."""
+        return self._highwater.get(tp, 0)
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return the next offsets that will be written."""
+        return {tp: self._head(tp).next for tp in partitions}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return the earliest offsets that are kept."""
+        return {tp: self._head(tp).low for tp in partitions}
+
+    def _head(self, tp: TP) -> Head:
+        return self.event_log.heads()[TopicPartition(*tp)]
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        try:
+            await asyncio.wrap_future(
+                self.transport.appender.call(
+                    [], {TopicPartition(*tp): offset for tp, offset in offsets.items()}
+                )
+            )
+        except (LogFenced, LogUnavailable) as error:
+            self.log.warning("offsets not committed: %s", error)
+            return False
+        return True
+
+    # Topics
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """Return a topic's partition count."""
+        try:
+            return self.event_log.partitions(topic)
+        except NotFound:
+            return None
+
+    def key_partition(
+        self, topic: str, key: bytes | None, partition: int | None = None
+    ) -> int | None:
+        """Return the partition of a key."""
+        count = self.topic_partitions(topic)
+        if count is None or partition is not None:
+            return partition
+        return 0 if key is None else partition_for(key, count)
+
+    async def create_topic(
+        self, topic: str, partitions: int, replication: int, **options: Any
+    ) -> None:
+        """Create a topic if it is missing."""
+        del replication
+        self.transport.create_topic(topic, partitions, **options)
+
+
+class Consumer(BatchDelivery, Driver):
+    """Reads the partitions that the group gives this worker; batches where they are asked for."""
+
+    async def _append(
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
+    ) -> list[Position]:
+        return await asyncio.wrap_future(self.transport.appender.call(records, offsets))
+
+    def _record(self, tp: TP, fetched: Any) -> Record:
+        del tp
+        return cast(Record, fetched)

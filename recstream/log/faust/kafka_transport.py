@@ -1,0 +1,324 @@
+"""Steps 2 and 3 of the flow on Kafka: Faust's own driver, with record batches and effects once.
+
+The agents are the same as on the embedded log (`recstream.log.faust.transport`): a `BatchTopic` delivers
+lists of records, and ``await app.consumer.append(records, {tp: next_offset})`` appends over any
+topics, all or nothing: a Kafka transaction of the partition's owner (`recstream.log.kafka.transactions`).
+Recovery and readers see committed records only. The group's offset follows when Faust commits what
+was acknowledged, so an agent must know from its own rows what it has applied; they are part of the
+transaction.
+
+`app_options` gives an app this transport for a broker ``kafka://host:port``.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import aiokafka
+import faust
+from aiokafka.errors import KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.transports import ConsumerT
+
+from recstream.errors import LogUnavailable
+from recstream.log.faust.batch_topic import BatchTopic
+from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery
+from recstream.log.faust.partition_handoff import taken_over
+from recstream.log.kafka import KafkaLog
+from recstream.log.kafka.transactions import PartitionWriters
+from recstream.log.port import NewRecord, Position, Record, TopicPartition
+from recstream.settings import Settings
+
+__all__ = ["SCHEME", "Consumer", "Transport", "app_options"]
+
+SCHEME = "recstream-kafka"
+"""What Faust knows this transport by; ``kafka://`` is its own driver, one message a record."""
+SESSION_TIMEOUT_S = 6.0
+"""A worker that is silent for so long is taken for dead; brokers allow no less by default."""
+PATIENCE_S = 600.0
+"""How long a worker waits for brokers that are away before it ends with an error."""
+TAKEOVER_S = 20.0
+"""How long the group waits for a worker that is still taking over what it had before."""
+QUIET_S = 10.0
+LOGGERS = ("aiokafka", "aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher")
+FETCH_WAIT_MS = 100
+"""How long a broker holds a fetch that finds nothing; a partition that is resumed waits as long."""
+
+
+class Quieter(logging.Filter):
+    """Lets a message of aiokafka pass once in ten seconds; an absent broker gives ten a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether this message was not told lately."""
+        if record.levelno < logging.WARNING:
+            return True
+        now_s = time.monotonic()
+        if now_s - self._told_s.get(str(record.msg), -QUIET_S) < QUIET_S:
+            return False
+        self._told_s[str(record.msg)] = now_s
+        return True
+
+
+def app_options(settings: Settings) -> dict[str, Any]:
+    """Return what `faust.App` is told for these settings' broker."""
+    options: dict[str, Any] = {
+        "broker": settings.broker_url.replace("kafka://", f"{SCHEME}://"),
+        "broker_session_timeout": SESSION_TIMEOUT_S,
+        "broker_heartbeat_interval": SESSION_TIMEOUT_S / 4,
+    }
+    protocol = settings.kafka_security_protocol
+    context = None
+    if protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    if protocol.startswith("SASL"):
+        options["broker_credentials"] = faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password,
+            mechanism=settings.kafka_sasl_mechanism or "PLAIN",
+            ssl_context=context,
+        )
+    elif context is not None:
+        options["broker_credentials"] = faust.SSLCredentials(context)
+    return options
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that Faust reads Kafka in."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust has no settings for these; the consumer takes them when it starts.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
+        consumer._max_poll_records = MAX_BATCH_RECORDS  # noqa: SLF001
+        return consumer
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to the committed offsets, or where the app's setting says; changelogs are left alone."""
+        found: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
+        return found
+
+    async def _seek_to_committed(self) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        sought: dict[TP, int] = {}
+        for tp in consumer.assignment():
+            if tp.topic in self.app.tables.changelog_topics:
+                continue
+            offset = await consumer.committed(tp)
+            if offset is None:
+                is_latest = self.app.conf.consumer_auto_offset_reset == "latest"
+                ask = consumer.end_offsets if is_latest else consumer.beginning_offsets
+                offset = (await ask([tp]))[tp]
+            consumer.seek(tp, offset)
+            sought[TP(*tp)] = offset
+        return sought
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        wanted = {
+            driver.ensure_aiokafka_TP(tp): aiokafka.structs.OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if tp in self.assignment()
+        }
+        try:
+            await self._ensure_consumer().commit(wanted)
+        except KafkaError as error:
+            # Faust's own thread would end the worker. What is not committed comes again.
+            self.log.warning("offsets not committed: %r", error)
+            return False
+        return True
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Hears from Kafka's group which partitions come and go."""
+
+    async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
+        """Finish with what comes before giving up what goes."""
+        await taken_over(self._thread.app, within_s=TAKEOVER_S)
+        await super().on_partitions_revoked(revoked)
+
+
+class Consumer(BatchDelivery, driver.Consumer):
+    """Reads the partitions that Kafka's group gives this worker."""
+
+    RebalanceListener: ClassVar[type[driver.ConsumerRebalanceListener]] = RebalanceListener
+    transport: "Transport"
+    poll_timeout_s = 0.02
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positioning = asyncio.Lock()
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_stop(self) -> None:
+        """Finish what was begun, leave the group, and close the writers."""
+        await super().on_stop()
+        await asyncio.to_thread(self.transport.close)
+
+    # Partitions come and go
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Take partitions over: their last owner is refused before their tables are recovered."""
+        tps = [TopicPartition(*tp) for tp in assigned if tp.topic in self._topics_in_batches()]
+        while not self.should_stop:
+            try:
+                await asyncio.to_thread(self.transport.writers.own, tps)
+                break
+            except LogUnavailable as error:
+                self.log.warning("partitions not taken yet, trying again: %s", error)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish with partitions that go to another worker."""
+        await super().on_partitions_revoked(revoked)
+        self.transport.writers.release([TopicPartition(*tp) for tp in revoked])
+
+    def _topics_in_batches(self) -> set[str]:
+        return {
+            name
+            for channel in self.app.topics
+            if isinstance(channel, BatchTopic)
+            for name in channel.topics
+        }
+
+    # Reading
+
+    def _record(self, tp: TP, fetched: Any) -> Record:
+        return Record(
+            tp.topic,
+            tp.partition,
+            fetched.offset,
+            fetched.timestamp,
+            fetched.key,
+            fetched.value,
+            tuple(fetched.headers),
+        )
+
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109 - the driver interface's own
+    ) -> Any:
+        """Fetch, but not while positions are being moved.
+
+        Faust lets streams read before it has moved them to the committed offsets. What a fetch took
+        from behind a move would be lost, and what it took from before would come twice.
+        """
+        n_seeks = self._n_seeks
+        async with self._positioning:
+            if n_seeks != self._n_seeks:
+                return {}
+            return await super()._getmany(active_partitions, timeout)
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to the committed offsets."""
+        async with self._positioning:
+            self.forget_delivered(list(self._delivered))
+            return await super().seek_to_committed()
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        async with self._positioning:
+            self.forget_delivered([partition])
+            await super()._seek(partition, offset)
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Go to these offsets."""
+        async with self._positioning:
+            self.forget_delivered(partitions)
+            await super().seek_wait(partitions)
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Return the offsets after the last records that can be read.
+
+        Faust recovers a table until it has read the record before this offset; on the changelog that
+        offset itself is the end of a transaction, which no reader ever gets.
+        """
+        ends = await asyncio.to_thread(
+            lambda: [self.transport.log.visible_end(*tp) for tp in partitions]
+        )
+        return dict(zip(partitions, ends, strict=True))
+
+    # Writing
+
+    async def append(
+        self,
+        records: Sequence[NewRecord],
+        offsets: Mapping[TopicPartition, int] | None = None,
+    ) -> list[Position]:
+        """Append records in one transaction, as the owner of the partition whose offset is given.
+
+        Raises
+        ------
+        LogFenced
+            The partition was given to another worker, or its records were taken back from the
+            streams: nothing was written, drop the work.
+        """
+        if not offsets:
+            return await asyncio.to_thread(self.transport.log.append, records)
+        await self._check_order(offsets)
+        (tp,) = offsets
+        return await asyncio.to_thread(self.transport.writers.append, records, tp)
+
+
+class Transport(driver.Transport):
+    """Faust's Kafka transport, with an `EventLog` beside it.
+
+    Attributes
+    ----------
+    log : KafkaLog
+        The event log. Give the worker's own with `use` where the broker asks for a password.
+    """
+
+    Consumer: ClassVar[type[ConsumerT]] = Consumer
+    driver_version = f"recstream on aiokafka={aiokafka.__version__}"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._log: KafkaLog | None = None
+        self._is_own = False
+        self._writers: PartitionWriters | None = None
+        for name in LOGGERS:
+            logger = logging.getLogger(name)
+            if not any(isinstance(each, Quieter) for each in logger.filters):
+                logger.addFilter(Quieter())
+
+    def use(self, log: KafkaLog) -> None:
+        """Write through a log that is open already; who opened it closes it.
+
+        From now on its reads wait for brokers that are away: a worker does not end for that.
+        """
+        self._log = log
+        log.patience_s = PATIENCE_S
+
+    @property
+    def log(self) -> KafkaLog:
+        """The event log underneath."""
+        if self._log is None:
+            self._log = KafkaLog(f"kafka://{';'.join(driver.server_list(self.url, 9092))}")
+            self._is_own = True
+        return self._log
+
+    @property
+    def writers(self) -> PartitionWriters:
+        """What appends for the partitions of this worker."""
+        if self._writers is None:
+            self._writers = self.log.writers(self.app.conf.id)
+        return self._writers
+
+    def close(self) -> None:
+        """Close the writers, and the log if it was opened here."""
+        if self._writers is not None:
+            self._writers.close()
+            self._writers = None
+        if self._log is not None and self._is_own:
+            self._log.close()
+            self._log = None

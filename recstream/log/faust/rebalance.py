@@ -1,0 +1,202 @@
+"""Steps 2 and 3 of the flow: a Faust worker's life in its group on the embedded log.
+
+Faust's own assignor decides who reads what (sticky, tables beside their sources); the group in
+the log (`recstream.log.embedded.groups`) takes the broker's place. In the order Faust relies on:
+rebalance begins, partitions are given up and their offsets committed, everybody reports, the
+leader settles, partitions are taken.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
+from faust.assignor.client_assignment import ClientMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
+from faust.types import TP
+from mode import Service
+from ulid import ULID
+
+from recstream.errors import LogFenced, NotFound
+from recstream.log.embedded import EmbeddedLog
+from recstream.log.embedded.groups import GroupState, Membership, Settlement
+from recstream.log.faust.partition_handoff import taken_over
+from recstream.log.port import TopicPartition
+
+if TYPE_CHECKING:
+    from recstream.log.faust.consumer import Driver
+
+LOOK_S = 0.5
+"""How often a member looks whether another one died; changes of the log are noticed at once."""
+MIN_LOOK_S = 0.02
+
+
+class _Subscription(NamedTuple):
+    """What Faust's assignor wants to know of a member."""
+
+    subscription: list[str]
+    user_data: bytes
+
+
+class _Assignment(NamedTuple):
+    """What Faust's assignor gives a member."""
+
+    assignment: list[tuple[str, list[int]]]
+    user_data: bytes
+
+
+class _Cluster:
+    """What Faust's assignor wants to know of a Kafka cluster."""
+
+    def __init__(self, event_log: EmbeddedLog) -> None:
+        self._event_log = event_log
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        try:
+            return set(range(self._event_log.partitions(topic)))
+        except NotFound:
+            return set()
+
+
+class Rebalancer(Service):
+    """Keeps a worker in its group, and its partitions in step with the group."""
+
+    def __init__(self, consumer: "Driver", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.consumer = consumer
+        self.app = consumer.app
+        self.assignor = cast(PartitionAssignor, self.app.assignor)
+        self._topics: frozenset[str] = frozenset()
+        self._must_join = True
+        self._has_given_up = False
+        self._generation: int | None = None
+        self._changed = asyncio.Event()
+        self._looked_at = 0.0
+        self.membership = Membership(
+            consumer.event_log,
+            self.app.conf.id,
+            f"{self.app.conf.id}-{ULID()}",
+            session_timeout_s=self.app.conf.broker_session_timeout,
+        )
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Ask the group for partitions of these topics."""
+        if frozenset(topics) != self._topics:
+            self._topics = frozenset(topics)
+            self._must_join = True
+            self._changed.set()
+
+    def ring(self) -> None:
+        """Look at the group: something was written."""
+        self._changed.set()
+
+    async def leave(self) -> None:
+        """Leave the group at once."""
+        await asyncio.to_thread(self.membership.leave)
+
+    @Service.task
+    async def _live(self) -> None:
+        interval = float(self.app.conf.broker_heartbeat_interval)
+        while not self.should_stop:
+            await self.sleep(interval)
+            await asyncio.to_thread(self.membership.heartbeat)
+
+    @Service.task
+    async def _follow(self) -> None:
+        while not (self.should_stop or self.app.should_stop):
+            self._changed.clear()
+            if await self._step():
+                continue
+            try:
+                await asyncio.wait_for(self._changed.wait(), LOOK_S)
+            except TimeoutError:
+                continue
+            await self.sleep(MIN_LOOK_S)
+
+    async def _step(self) -> bool:
+        """Do the next thing a change of the group asks for; True if there was one."""
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_S:
+            self._looked_at = now
+            for member_id in self.membership.expel_dead():
+                self.log.info("member taken for dead id=%s", member_id)
+        state = self.membership.look()
+        if self._must_join or state is None:
+            await self._join()
+            return True
+        mine = next(m for m in state.members if m.id == self.membership.member_id)
+        if mine.generation != state.generation:
+            await self._give_up()
+            await asyncio.to_thread(self.membership.ready, state.generation, self._metadata())
+            return True
+        if state.assignment is not None and self._generation != state.generation:
+            await self._take(state.generation, state.assignment)
+            return True
+        if state.assignment is None and state.leader == mine.id and state.is_ready:
+            await self._settle(state)
+            return True
+        return False
+
+    async def _join(self) -> None:
+        """Enter the group; what this worker had before is not its own any more."""
+        await self._give_up()
+        self._must_join = False
+        await asyncio.to_thread(self.membership.join, self._metadata())
+
+    def _metadata(self) -> bytes:
+        metadata = self.assignor.metadata(set(self._topics))
+        return msgspec.msgpack.encode((sorted(self._topics), bytes(metadata.user_data)))
+
+    async def _give_up(self) -> None:
+        """Stop reading, finish and commit what was begun."""
+        if self._has_given_up:
+            return
+        await taken_over(self.app)
+        self.app.on_rebalance_start()
+        await self.consumer.on_partitions_revoked(self.consumer.assignment())
+        self._has_given_up = True
+
+    async def _settle(self, state: GroupState) -> None:
+        """As the leader: let Faust's assignor decide, and write its decision."""
+        assignments = self.assignor.assign(
+            cast(Any, _Cluster(self.consumer.event_log)),
+            {m.id: msgspec.msgpack.decode(m.metadata, type=_Subscription) for m in state.members},
+        )
+        changelogs = self.app.tables.changelog_topics
+        taken: set[TopicPartition] = set()
+        settlements: dict[str, Settlement] = {}
+        for member_id, given in assignments.items():
+            client = ClientMetadata.loads(self.assignor._decompress(given.user_data))  # noqa: SLF001
+            owned = {
+                TopicPartition(topic, partition)
+                for topic, partitions in client.assignment.actives.items()
+                if topic not in changelogs
+                for partition in partitions
+            }
+            settlements[member_id] = Settlement(
+                tuple(owned - taken),
+                msgspec.msgpack.encode((given.assignment, given.user_data)),
+            )
+            taken |= owned
+        try:
+            await asyncio.to_thread(self.membership.settle, state.generation, settlements)
+        except LogFenced as error:
+            self.log.info("assignment not written: %s", error)
+
+    async def _take(self, generation: int, packed: bytes) -> None:
+        """Begin to read what the leader gave."""
+        given = msgspec.msgpack.decode(packed, type=_Assignment)
+        tps = {
+            TP(topic, partition)
+            for topic, partitions in given.assignment
+            for partition in partitions
+        }
+        self.assignor.on_assignment(cast(Any, given))
+        self.consumer.transport.appender.member = self.membership.member_id
+        self.consumer.assign(tps)
+        self._generation = generation
+        self._has_given_up = False
+        self.app.consumer_generation_id = generation
+        await self.consumer.on_partitions_assigned(tps, generation)
+        self.log.info("partitions taken generation=%d partitions=%d", generation, len(tps))

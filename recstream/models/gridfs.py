@@ -1,0 +1,124 @@
+"""Step 6 of the flow on several machines: artifacts in MongoDB's GridFS, or a server that speaks it."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pymongo
+from gridfs import GridFSBucket
+from gridfs.errors import NoFile
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+
+from recstream.errors import InvalidSetting, ModelStoreUnavailable, NotFound
+from recstream.models.store import checked_name
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BUCKET = "models"
+_OPTIONS: dict[str, Any] = {
+    "timeoutMS": 30_000,
+    "serverSelectionTimeoutMS": 3_000,
+    "appname": "recstream",
+}
+_PATIENCE_S = 30.0
+_WAIT_S = 0.5
+
+
+class GridFsStore:
+    """A `recstream.models.store.ModelStore` in MongoDB: one GridFS file a name.
+
+    A file is visible once it is whole. While the server is away, calls wait up to 30 seconds.
+
+    Parameters
+    ----------
+    url : str
+        ``mongodb://[user:password@]host[:port][/database]``; without a database, ``recstream``.
+
+    Raises
+    ------
+    InvalidSetting
+        The URL can't be read.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = pymongo.uri_parser.parse_uri(url, warn=False)
+            names = {name.lower() for name in given["options"]}
+            options = {name: value for name, value in _OPTIONS.items() if name.lower() not in names}
+            self._client: MongoClient[dict[str, Any]] = MongoClient(url, **options)
+            database = self._client.get_default_database("recstream")
+        except (InvalidURI, ConfigurationError, ValueError) as error:
+            message = f"models must be mongodb://[user:password@]host[:port][/database]: {error}"
+            raise InvalidSetting(message) from error
+        self._where = ", ".join(f"{host}:{port}" for host, port in given["nodelist"])
+        self._bucket = GridFSBucket(database, bucket_name=BUCKET)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Upload under a name, then delete what it held before."""
+        checked_name(name)
+
+        def put() -> None:
+            newest = self._bucket.upload_from_stream(name, content)
+            self._delete(name, but=newest)
+
+        self._trying("writing", put)
+
+    def get(self, name: str) -> bytes:
+        """Return the newest content of a name."""
+
+        def get() -> bytes:
+            content: bytes = self._bucket.open_download_stream_by_name(checked_name(name)).read()
+            return content
+
+        try:
+            return self._trying("reading", get)
+        except NoFile:
+            message = f"no artifact {name!r} in MongoDB at {self._where}"
+            raise NotFound(message) from None
+
+    def list(self) -> list[str]:
+        """Return the names of the files that are whole."""
+        return self._trying("listing", lambda: sorted({file.filename for file in self._files({})}))
+
+    def delete(self, name: str) -> None:
+        """Delete all contents of a name."""
+        self._trying("deleting", lambda: self._delete(checked_name(name)))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _files(self, query: dict[str, Any]) -> builtins.list[Any]:
+        return list(self._bucket.find(query))
+
+    def _delete(self, name: str, but: object = None) -> None:
+        for file in self._files({"filename": name}):
+            if file._id != but:  # noqa: SLF001 - GridFS's own spelling of the id
+                self._bucket.delete(file._id)  # noqa: SLF001
+
+    def _trying(self, doing: str, operation: Callable[[], T]) -> T:
+        """Return what an operation returns, tried again while the server is away."""
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return operation()
+            except NoFile:
+                raise
+            except PyMongoError as error:
+                is_refused = isinstance(error, OperationFailure)
+                text = str(error).partition("\n")[0].partition(", full error:")[0][:300]
+                if is_refused or time.monotonic() > deadline_s:
+                    message = (
+                        f"the models in MongoDB at {self._where}, {doing}: {text}; check that it runs"
+                        " and what user and password of the models setting may do"
+                    )
+                    raise ModelStoreUnavailable(message) from error
+                log.warning("model store away, trying again doing=%s reason=%s", doing, text)
+                time.sleep(_WAIT_S)

@@ -1,0 +1,82 @@
+"""Step 6 of the flow: artifacts are read as soon as they are kept, before they are announced.
+
+A trainer keeps a generation's artifact and then brings it up to date, which takes seconds in a shop
+whose products change all the time. Who has read it by then serves it at once when it is announced.
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
+from typing import NamedTuple
+
+from recstream.core.generation.generation import Generation
+from recstream.core.records import GenerationAnnounced
+from recstream.models.store import ReadableStore, fetch, generation_names, unpack_with_digest
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+"""Between two looks into the store."""
+
+
+class _Read(NamedTuple):
+    name: str
+    digest: str
+    generation: Generation
+
+
+class EarlyArtifacts:
+    """Reads the artifact of the generation that comes next, in a thread of its own.
+
+    Parameters
+    ----------
+    store : ReadableStore
+    """
+
+    def __init__(self, store: ReadableStore) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-early")
+        self._reading: Future[_Read | None] | None = None
+        self._next_look = 0.0
+
+    def look(self, serving: int | None) -> None:
+        """See whether the generation after the serving one is kept, now and then; takes no time."""
+        if serving is None or monotonic() < self._next_look:
+            return
+        if self._reading is None or self._reading.done():
+            self._next_look = monotonic() + LOOK_S
+            self._reading = self._thread.submit(self._read, serving + 1, self._found())
+
+    def fetch(self, announced: GenerationAnnounced) -> Generation:
+        """Return the generation that an announcement names; see `recstream.models.store.fetch`."""
+        found, self._reading = self._found(wait=True), None
+        if found is not None and (found.name, found.digest) == (
+            announced.artifact,
+            announced.digest,
+        ):
+            return found.generation
+        return fetch(self._store, announced)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _found(self, *, wait: bool = False) -> _Read | None:
+        if self._reading is None or not (wait or self._reading.done()):
+            return None
+        return self._reading.result()
+
+    def _read(self, number: int, known: _Read | None) -> _Read | None:
+        try:
+            names = generation_names(self._store, number)
+            if not names:
+                return None
+            if known is not None and known.name in names:
+                return known
+            digest, generation = unpack_with_digest(self._store.get(names[-1]), names[-1])
+        except Exception as error:  # noqa: BLE001 - who needs it reads it again, and tells
+            log.debug("artifact not read early: %s", error)
+            return None
+        return _Read(names[-1], digest, generation)

@@ -1,0 +1,216 @@
+"""Is everything in place? Checks of this machine and of an installation, for people and start-up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, NamedTuple
+
+from recstream.errors import NotFound, RecstreamError, StartupError
+from recstream.settings import Settings
+
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+PYTHON = (3, 11)
+
+
+class Finding(NamedTuple):
+    """What one check found. ``advice`` says what to do unless the state is ``ok``."""
+
+    check: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+    advice: str = ""
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Make the data directory, and make sure that it can be written.
+
+    Raises
+    ------
+    StartupError
+        It can't be, naming the folder and what to do.
+    """
+    folder = settings.path()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"recstream")
+    except OSError as error:
+        advice = (
+            "free some space there"
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}
+            else "make it writable, or choose another with --data-dir or RECSTREAM_DATA_DIR"
+        )
+        raise StartupError(
+            f"data directory {folder} can't be used: {error.strerror}; {advice}"
+        ) from error
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < LEAST_FREE_BYTES:
+        raise StartupError(
+            f"data directory {folder} has {free_bytes // 1024**2} MiB free, at least "
+            f"{LEAST_FREE_BYTES // 1024**2} are needed; free some space there"
+        )
+
+
+def warm_up_kernels(settings: Settings) -> Finding:
+    """Train, fold in and rank once on made-up numbers, so that numba's machine code is cached.
+
+    The first use of a kernel compiles it: some 15 s of processor time in all, once a machine.
+    """
+    import numpy as np  # noqa: PLC0415 - the other checks must not wait for these
+    from scipy import sparse  # noqa: PLC0415
+
+    from recstream.core.als.trainer import ALS  # noqa: PLC0415
+    from recstream.core.popularity.popularity import Popularity  # noqa: PLC0415
+    from recstream.worker.warmup import warm_up  # noqa: PLC0415
+
+    started_s = time.perf_counter()
+    n = 2 * settings.n_factors
+    # Rows of every length from 1 up: short and long ones go through different kernels.
+    matrix = sparse.csr_array(np.tril(np.ones((n, n), dtype=np.float32)))
+    model = ALS(n_factors=settings.n_factors, iterations=2, seed=0).fit(matrix)
+    model = ALS(n_factors=settings.n_factors, iterations=1, seed=0).fit(matrix, init=model)
+    model.fold_in_items(matrix[:3])
+    model.recommend(model.fold_in(matrix[:3]), n=5, exclude=matrix[:3])
+    Popularity.empty(2).observe(np.array([0, 1, 1], dtype=np.int64))
+    warm_up()
+    return Finding("kernels", "ok", f"ready after {time.perf_counter() - started_s:.1f} s")
+
+
+def check_port(host: str, port: int) -> None:
+    """Make sure that the bridge will be able to listen.
+
+    Raises
+    ------
+    StartupError
+        Somebody else listens there, or the address is not this machine's.
+    """
+    if port == 0:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError as error:
+            raise StartupError(
+                f"port {port} may not be used by this account; take one above 1023 with --port"
+            ) from error
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise StartupError(
+                    f"port {port} on {host} is in use by another program; stop it, or choose "
+                    "another port with --port (0 takes any free one)"
+                ) from error
+            raise StartupError(f"can't listen on {host}:{port}: {error.strerror}") from error
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield one finding a check; no check stops the others."""
+    yield _python()
+    yield from _packages(settings)
+    checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+        ("data directory", _data_dir),
+        ("event log", _event_log),
+        ("catalogue", _catalogue),
+        ("port", _port),
+        ("access", _access),
+    )
+    for name, check in checks:
+        try:
+            yield check(settings)
+        except (RecstreamError, OSError) as error:
+            yield Finding(name, "failed", str(error))
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < PYTHON:
+        return Finding("python", "failed", found, "recstream needs Python 3.11 or newer")
+    return Finding("python", "ok", f"{found}, {os.cpu_count()} cores")
+
+
+def _packages(settings: Settings) -> Iterator[Finding]:
+    needed = ["faust-streaming", "numba", "rocksdict"]
+    if settings.broker_url.startswith("kafka:"):
+        needed += ["aiokafka", "confluent-kafka"]
+    if "mongodb" in settings.catalogue_url + settings.models_url:
+        needed.append("pymongo")
+    for package in needed:
+        try:
+            yield Finding(package, "ok", version(package))
+        except PackageNotFoundError:
+            advice = f"install it: pip install {package}"
+            yield Finding(package, "failed", "not installed", advice)
+
+
+def _data_dir(settings: Settings) -> Finding:
+    prepare_data_dir(settings)
+    free_gib = shutil.disk_usage(settings.path()).free / 1024**3
+    return Finding("data directory", "ok", f"{settings.path()}, {free_gib:.1f} GiB free")
+
+
+def _event_log(settings: Settings) -> Finding:
+    from recstream.log import open_log  # noqa: PLC0415 - a Kafka client is loaded only if used
+    from recstream.log.topics import INTERACTIONS  # noqa: PLC0415
+
+    if settings.broker_url.startswith("embedded:") and not settings.path("log.db").exists():
+        return Finding("event log", "ok", "none yet; `recstream up` makes it")
+    event_log = open_log(settings.broker_url, settings)
+    try:
+        partitions = event_log.partitions(INTERACTIONS)
+        n_records = sum(event_log.high_watermark(INTERACTIONS, p) for p in range(partitions))
+    except NotFound:
+        return Finding("event log", "ok", f"epoch {event_log.epoch}, no topics yet")
+    finally:
+        event_log.close()
+    if partitions != settings.partitions:
+        return Finding(
+            "event log",
+            "failed",
+            f"{INTERACTIONS} has {partitions} partitions, the settings say {settings.partitions}",
+            f"set partitions={partitions}: the count is fixed once the log exists",
+        )
+    return Finding(
+        "event log",
+        "ok",
+        f"epoch {event_log.epoch}, {partitions} partitions, {n_records:,} records of events",
+    )
+
+
+def _catalogue(settings: Settings) -> Finding:
+    if settings.catalogue_url.startswith("embedded:"):
+        return Finding("catalogue", "ok", "embedded")
+    from recstream.catalogue import open_catalogue  # noqa: PLC0415 - an extra that may be missing
+
+    catalogue = open_catalogue(settings.catalogue_url)
+    try:
+        return Finding("catalogue", "ok", f"{catalogue.count():,} items")
+    finally:
+        catalogue.close()
+
+
+def _port(settings: Settings) -> Finding:
+    try:
+        check_port(settings.host, settings.port)
+    except StartupError as error:
+        return Finding("port", "warning", str(error), "fine if it is recstream that runs there")
+    return Finding("port", "ok", f"{settings.host}:{settings.port} is free")
+
+
+def _access(settings: Settings) -> Finding:
+    if settings.is_loopback or settings.secret:
+        return Finding("access", "ok", "tokens" if settings.secret else "this machine only")
+    return Finding(
+        "access",
+        "failed",
+        f"the bridge would listen on {settings.host} without a secret",
+        "set RECSTREAM_SECRET or RECSTREAM_SECRET_FILE",
+    )

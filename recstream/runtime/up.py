@@ -1,0 +1,308 @@
+"""The whole flow on one machine: log, worker, trainer and bridge as processes, and a demo shop.
+
+`run` seeds an empty log, starts the roles, tells what is happening until the first trained list
+is there, and then watches over them until it is interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+from ulid import ULID
+
+from recstream.core.records import (
+    GenerationAnnounced,
+    ModelRecord,
+    PipelineRecord,
+    Recommendations,
+    TrainingProgress,
+)
+from recstream.log import open_log
+from recstream.log.port import EventLog, Record, TopicPartition
+from recstream.log.topics import MODELS, PIPELINE, RECOMMENDATIONS, topic_specs
+from recstream.runtime.doctor import check_port, prepare_data_dir
+from recstream.runtime.seeding import Traffic, is_empty, is_seeded, seed_shop
+from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
+from recstream.settings import Settings, child_environ
+
+CHECK_S = 0.1
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened while the system came up; a line for people, an object in JSON."""
+
+    event: str
+    text: str
+    seconds: float
+    url: str = ""
+    generation: int = 0
+    done: bool = True
+    """False while the thing goes on."""
+
+
+Tell = Callable[[Step], None]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What `run` is asked to do besides the settings."""
+
+    shop: str = "synthetic"
+    traffic: float = 0.0
+    workers: int = 1
+    verbose: bool = False
+    flags: tuple[str, ...] = ()
+    """Given to every role: the settings this process has."""
+
+
+class Interrupted(Exception):
+    """Somebody asked to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run(settings: Settings, plan: Plan, tell: Tell, on_ready: Callable[[str], None]) -> int:
+    """Run the system until it is interrupted; return the signal's number.
+
+    Parameters
+    ----------
+    tell : callable
+        Is told each `Step`.
+    on_ready : callable
+        Gets the page's address once it can be opened.
+
+    Raises
+    ------
+    StartupError
+        The data directory or the port is taken or can't be used, or a role can't start.
+    """
+    started_s = time.perf_counter()
+
+    def say(
+        event: str, text: str, *, done: bool = True, url: str = "", generation: int = 0
+    ) -> None:
+        seconds = round(time.perf_counter() - started_s, 3)
+        tell(
+            Step(event=event, text=text, seconds=seconds, url=url, generation=generation, done=done)
+        )
+
+    prepare_data_dir(settings)
+    lock = DirectoryLock(settings.path())
+    try:
+        check_port(settings.host, settings.port)
+        with _signals_raise():
+            return _System(settings, plan, say, on_ready, lock.fd).run()
+    finally:
+        lock.close()
+
+
+class _signals_raise:  # noqa: N801 - reads as what it does
+    """While open, the first SIGINT or SIGTERM raises `Interrupted`; a second one kills at once."""
+
+    def __enter__(self) -> None:
+        self._before = {
+            number: signal.signal(number, self._first) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _first(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise Interrupted(number)
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class _System:
+    """What runs between start and interrupt."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        say: Callable[..., None],
+        on_ready: Callable[[str], None],
+        lock_fd: int,
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.say = say
+        self.on_ready = on_ready
+        self.lock_fd = lock_fd
+        self.supervisor = Supervisor(lambda line: say("supervisor", line))
+        self.url_file = settings.path("bridge.json")
+
+    def run(self) -> int:
+        event_log: EventLog | None = None
+        traffic: Traffic | None = None
+        try:
+            event_log = open_log(self.settings.broker_url, self.settings)
+            event_log.create_topics(topic_specs(self.settings.partitions))
+            progress = _Progress(event_log, self.say)
+            self._start_roles()
+            self._seed(event_log)
+            self._wait_until_live(progress)
+            traffic = self._start_traffic(event_log)
+            while True:
+                self.supervisor.check()
+                progress.follow(1.0)
+        except Interrupted as request:
+            self.say("stopping", "stopping …")
+            return request.number
+        finally:
+            # The bridge first: nothing new comes in; then the worker finishes what is there.
+            self.supervisor.stop()
+            if traffic is not None:
+                traffic.stop()
+            if event_log is not None:
+                event_log.close()
+            self.say("stopped", "all stopped")
+        return 0
+
+    def _start_roles(self) -> None:
+        self.url_file.unlink(missing_ok=True)
+        names = ["bridge", *(["worker"] * self.plan.workers), "trainer"]
+        environ = child_environ(self.settings)
+        for number, role in enumerate(names):
+            name = role if names.count(role) == 1 else f"{role}-{number}"
+            path = None if self.plan.verbose else self._log_path(name)
+            command = role_command(role, self.plan.flags)
+            self.supervisor.add(Role(name, command, path, self.lock_fd, environ))
+        where = "" if self.plan.verbose else f"; their log lines are in {self._log_path('')}"
+        self.say("roles", f"{', '.join(names)} started{where}")
+
+    def _log_path(self, name: str) -> Path:
+        return self.settings.path("logs", f"{name}.log" if name else "")
+
+    def _seed(self, event_log: EventLog) -> None:
+        if self.plan.shop != "synthetic" or not is_empty(event_log):
+            return
+        self.say("shop", "making a shop …", done=False)
+        items, events = seed_shop(event_log, seed=self.settings.seed, now=_now())
+        self.say("shop", f"a made-up shop with {items:,} products and {events:,} past events")
+
+    def _start_traffic(self, event_log: EventLog) -> Traffic | None:
+        if not self.plan.traffic or not is_seeded(event_log):
+            return None
+        traffic = Traffic(
+            event_log,
+            seed=self.settings.seed,
+            rate=self.plan.traffic,
+            now=_now,
+            new_id=lambda: str(ULID()),
+        )
+        traffic.start()
+        self.say("traffic", f"made-up customers go on with {self.plan.traffic:g} events/s")
+        return traffic
+
+    def _wait_until_live(self, progress: _Progress) -> None:
+        url = ""
+        is_served = False
+        while not (is_served and progress.is_live):
+            self.supervisor.check()
+            progress.follow(CHECK_S)
+            url = url or self._url()
+            if not is_served and url and _answers(f"{url}/health/ready"):
+                is_served = True
+                self.say("serving", f"the page is at {url}", url=url)
+                self.on_ready(url)
+        self.say("live", f"lists are live: {url}  (Ctrl-C stops everything)", url=url)
+
+    def _url(self) -> str:
+        if self.settings.port:
+            host = self.settings.host
+            shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - shown
+            return f"http://{shown}:{self.settings.port}"
+        try:
+            return str(msgspec.json.decode(self.url_file.read_bytes())["url"])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return ""
+
+
+class _Progress:
+    """Follows what the trainer and the worker write, and tells it."""
+
+    def __init__(self, event_log: EventLog, say: Callable[..., None]) -> None:
+        self.is_live = _has_trained(event_log)
+        self._say = say
+        starts: dict[TopicPartition, int] = {
+            TopicPartition(MODELS, 0): event_log.earliest(MODELS, 0),
+            TopicPartition(PIPELINE, 0): event_log.high_watermark(PIPELINE, 0),
+        }
+        for partition in range(event_log.partitions(RECOMMENDATIONS)):
+            newest = event_log.high_watermark(RECOMMENDATIONS, partition)
+            starts[TopicPartition(RECOMMENDATIONS, partition)] = newest
+        self._tail = event_log.tail(starts)
+        self._told: set[int] = set()
+
+    def follow(self, timeout_s: float) -> None:
+        """Tell what has come; wait up to ``timeout_s`` for it."""
+        for record in self._tail.poll(timeout_s):
+            if record.value is not None:
+                self._note(record, record.value)
+
+    def _note(self, record: Record, value: bytes) -> None:
+        if record.topic == MODELS:
+            announced = msgspec.json.decode(value, type=ModelRecord)
+            if isinstance(announced, GenerationAnnounced):
+                self._announce(announced)
+        elif record.topic == PIPELINE:
+            status = msgspec.json.decode(value, type=PipelineRecord)
+            if isinstance(status, TrainingProgress) and status.state == "training":
+                text = f"training generation {status.generation}"
+                if status.iterations:
+                    text += f": iteration {status.iteration} of {status.iterations}"
+                self._say("training", text, done=False, generation=status.generation)
+        elif not self.is_live:
+            made = msgspec.json.decode(value, type=Recommendations)
+            if made.generation > 0:
+                self.is_live = True
+                self._say(
+                    "first-list",
+                    f"the first list of generation {made.generation} is published",
+                    generation=made.generation,
+                )
+
+    def _announce(self, announced: GenerationAnnounced) -> None:
+        if announced.generation > 0 and announced.generation not in self._told:
+            self._told.add(announced.generation)
+            self._say(
+                "generation",
+                f"generation {announced.generation}: {announced.n_users:,} users × "
+                f"{announced.n_items:,} items in {announced.train_seconds:.2f} s",
+                generation=announced.generation,
+            )
+
+
+def _has_trained(event_log: EventLog) -> bool:
+    offset = event_log.earliest(MODELS, 0)
+    while records := event_log.read(MODELS, 0, offset):
+        for record in records:
+            if record.value is None:
+                continue
+            announced = msgspec.json.decode(record.value, type=ModelRecord)
+            if isinstance(announced, GenerationAnnounced) and announced.generation > 0:
+                return True
+        offset = records[-1].offset + 1
+    return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1.0) as response:  # noqa: S310 - our own bridge
+            return bool(response.status == 200)  # noqa: PLR2004 - HTTP's OK
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC)  # noqa: TID251 - an edge: here the clock comes in

@@ -1,1 +1,0 @@
-"""Faust: the topology, its table, its agents, and the trainer."""

@@ -1,0 +1,36 @@
+"""Derive lists again from histories and a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from recstream.core.generation.generation import Generation
+from recstream.core.history.fold import History
+from recstream.core.history.settings_timeline import Adopted
+from recstream.core.ranking.rank import Ranked, rank
+from recstream.core.ranking.recommendations import recommendations
+from recstream.core.records import Recommendations
+
+
+def derive(
+    histories: Sequence[History], generation: Generation, adopted: Adopted, partition: int
+) -> Iterator[Callable[[Sequence[str]], Recommendations]]:
+    """Give, for each history, a function of the list before that makes the list again.
+
+    The lineage is left empty: its times belong to the first making.
+    """
+    ranked = rank(
+        histories,
+        generation,
+        adopted.list_size,
+        adopted.rules.half_life_ms,
+        steering=adopted.steering,
+    )
+    for history, found in zip(histories, ranked, strict=True):
+
+        def make(
+            before: Sequence[str], history: History = history, found: Ranked = found
+        ) -> Recommendations:
+            return recommendations(found, history, generation, adopted, partition, before)
+
+        yield make

@@ -1,0 +1,137 @@
+"""↺ of the flow: a partition's interactions fold into histories again, by the rules of their time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+
+from recstream.core.events import Event
+from recstream.core.history.fold import History, Rules, apply
+from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history.table_rows import digest
+from recstream.log.decode import decode
+from recstream.log.partitioner import partition_for
+from recstream.log.port import Record
+
+Wanted = Mapping[str, set[int]]
+"""Users, and the offsets at which their history is asked for."""
+
+
+Watch = Callable[[History, History, Event, int, Rules], None]
+"""Takes the history before and after an event, the event, its offset, and the user's rules."""
+
+
+class PartitionFold:
+    """The histories of one partition, folded from its records in order.
+
+    Parameters
+    ----------
+    partition, n_partitions : int
+        Events of users of other partitions are left out, as the worker does.
+    timeline : RulesTimeline
+    load : callable
+        Returns a user's history as of the start, or None: none has one, by default.
+    next_offset : int
+        Where the fold starts.
+
+    Attributes
+    ----------
+    watch : callable or None
+        Called for each event, those that change nothing too.
+    histories : dict of str to History
+        Of the users met so far.
+    loaded : dict of str to History
+        Those of them that ``load`` returned, as it did.
+    n_events : int
+        Folded or known already.
+    """
+
+    def __init__(
+        self,
+        partition: int,
+        n_partitions: int,
+        timeline: RulesTimeline,
+        *,
+        load: Callable[[str], History | None] = lambda _: None,
+        next_offset: int = 0,
+    ) -> None:
+        self.partition = partition
+        self.next_offset = next_offset
+        self.histories: dict[str, History] = {}
+        self.loaded: dict[str, History] = {}
+        self.n_events = 0
+        self._n_partitions = n_partitions
+        self._timeline = timeline
+        self._load = load
+        self.watch: Watch | None = None
+
+    def history(self, user: str) -> History:
+        """Return a user's history as of now; empty for a user never met."""
+        return self.histories.get(user) or self._load(user) or History(user)
+
+    def fold(
+        self,
+        records: Iterable[Record],
+        wanted: Wanted | None = None,
+        *,
+        only: str | None = None,
+    ) -> dict[tuple[str, int], History]:
+        """Fold records, and return the histories that were asked for.
+
+        Parameters
+        ----------
+        wanted : mapping, optional
+            Users and the offsets of the newest event that their history is wanted at.
+        only : str, optional
+            Fold this user's events alone.
+
+        Returns
+        -------
+        dict of (user, offset) to History
+        """
+        histories, at, watch = self.histories, self._timeline.at, self.watch
+        number, n_partitions = self.partition, self._n_partitions
+        kept: dict[tuple[str, int], History] = {}
+        for record in records:
+            offset = record.offset
+            if offset < self.next_offset:
+                continue
+            adopted = at(number, offset)
+            rules, is_by_user = adopted.rules, adopted.is_by_user
+            for place, event in decode(record).events:
+                user = event.user
+                if only is not None and user != only:
+                    continue
+                old = histories.get(user)
+                if old is None:
+                    if partition_for(user.encode(), n_partitions) != number:
+                        continue
+                    old = self._first(user)
+                self.n_events += 1
+                if is_by_user:
+                    rules = adopted.rules_of(user)
+                histories[user] = new = apply(old, event, offset, place, rules)
+                if watch is not None:
+                    watch(old, new, event, offset, rules)
+                if wanted is not None and user in wanted and new.offset in wanted[user]:
+                    kept[user, new.offset] = new
+            self.next_offset = offset + 1
+        return kept
+
+    def _first(self, user: str) -> History:
+        """Return the history of a user met for the first time."""
+        known = self._load(user)
+        if known is None:
+            return History(user)
+        self.loaded[user] = known
+        return known
+
+
+def state_digest(histories: Mapping[str, History]) -> str:
+    """Return a digest (BLAKE2b, hex) of histories: equal bytes, equal state."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for user in sorted(histories):
+        history = histories[user]
+        if history.offset >= 0:
+            hasher.update(digest(history).encode())
+    return hasher.hexdigest()

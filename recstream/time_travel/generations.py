@@ -1,0 +1,99 @@
+"""↺ of the flow: any generation as of any of its deltas, again, from the models topic and the store."""
+
+from __future__ import annotations
+
+from recstream.core.generation.generation import Generation
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced
+from recstream.errors import ModelMismatch, NotFound
+from recstream.log.port import ReadableLog
+from recstream.log.topics import MODELS
+from recstream.models.store import ReadableStore, fetch
+from recstream.time_travel.source import decode_model, parsed, records
+
+
+class Generations:
+    """Generations as of a delta. Asked for in order, each record is applied once.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    store : ReadableStore
+
+    Attributes
+    ----------
+    announced : dict of int to GenerationAnnounced
+        As of the newest `refresh`.
+    """
+
+    def __init__(self, log: ReadableLog, store: ReadableStore) -> None:
+        self._log = log
+        self._store = store
+        self._next_offset = 0
+        self._offsets: dict[tuple[int, int], int] = {}
+        self._current: Generation | None = None
+        self.announced: dict[int, GenerationAnnounced] = {}
+        self.announced_at: dict[int, int] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what was announced since."""
+        for record in records(self._log, MODELS, 0, self._next_offset):
+            self._next_offset = record.offset + 1
+            if record.value is None:
+                continue
+            model = parsed(record, decode_model)
+            if isinstance(model, GenerationAnnounced):
+                self.announced[model.generation] = model
+                self.announced_at[model.generation] = record.offset
+                self._offsets = {k: v for k, v in self._offsets.items() if k[0] != model.generation}
+            elif isinstance(model, DeltaAnnounced):
+                self._offsets[model.generation, model.delta] = record.offset
+
+    def offsets_of(self, numbers: set[int]) -> list[int]:
+        """Return where the models topic announces some generations and their deltas, in order.
+
+        Raises
+        ------
+        NotFound
+            One of them is not there.
+        """
+        missing = numbers - self.announced.keys()
+        if missing:
+            raise NotFound(f"generations {sorted(missing)} are not on {MODELS}")
+        deltas = [offset for (number, _), offset in self._offsets.items() if number in numbers]
+        return sorted([self.announced_at[number] for number in numbers] + deltas)
+
+    def newest_delta(self, number: int) -> int:
+        """Return the number of a generation's newest delta, 0 if it has none."""
+        return max((delta for of, delta in self._offsets if of == number), default=0)
+
+    def at(self, number: int, delta: int) -> Generation:
+        """Return a generation as of a delta; it is moved by the next call.
+
+        Raises
+        ------
+        NotFound
+            The generation or the delta is not on the models topic, or its artifact was pruned.
+        """
+        current = self._current
+        if current is None or current.number != number or current.delta > delta:
+            announced = self.announced.get(number)
+            if announced is None:
+                raise NotFound(
+                    f"generation {number} is not on {MODELS}; the log was pruned or exported "
+                    "without it"
+                )
+            current = self._current = fetch(self._store, announced)
+        while current.delta < delta:
+            current.apply_delta(self._delta(number, current.delta + 1))
+        return current
+
+    def _delta(self, number: int, delta: int) -> DeltaAnnounced:
+        offset = self._offsets.get((number, delta))
+        found = [] if offset is None else self._log.read(MODELS, 0, offset, 1)
+        if not found:
+            raise NotFound(f"delta {delta} of generation {number} is not on {MODELS}")
+        model = parsed(found[0], decode_model)
+        if not isinstance(model, DeltaAnnounced):
+            raise ModelMismatch(f"{MODELS} offset {offset} must hold a delta, got a generation")
+        return model

@@ -1,0 +1,284 @@
+"""↺ of the flow: histories as they were at any offset: rows kept at intervals, the rest folded.
+
+A folder of its own, derived from the log and rebuilt when the log is another one, or a user was
+forgotten. Every
+`BLOCK_EVENTS` events of a partition, the rows of `recstream.core.history.table_rows` that changed are kept
+under their key and the block's end. A history at an offset is then the newest rows at or before it
+plus the user's own events since the block: at most one block is read, however long the log.
+
+==================================  ================================================================
+key                                 value
+==================================  ================================================================
+``h``, partition, row key, end      a row of a history as of a block's end
+``b``, partition, end               nothing: a block ends here
+``l``, partition, user, as_of       offset and time of the list published as of that event
+``n``, partition                    next offsets of interactions and of recommendations
+``e``                               epoch of the log, and a digest of who was forgotten by then
+==================================  ================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import rocksdict
+
+from recstream.control.timeline import read_timeline
+from recstream.core.history.fold import History
+from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history.table_rows import changes, load
+from recstream.erasure.erasure import forgetting
+from recstream.errors import StartupError
+from recstream.log.partitioner import partition_for
+from recstream.log.port import ReadableLog, Record
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.time_travel.fold import PartitionFold
+from recstream.time_travel.source import batches, decode_list, parsed, records
+
+BLOCK_EVENTS = 25_000
+_END = struct.Struct(">Q")
+_LIST = struct.Struct(">QQ")
+_NEXT = struct.Struct(">QQ")
+_AFTER = b"\xff"
+"""Stands between a name and a number; in no UTF-8 text, so that no name is the start of another."""
+
+
+class ListPosition(msgspec.Struct, frozen=True):
+    """Where a published list stands: on the recommendations topic, and what it knows of."""
+
+    as_of: int
+    offset: int
+    timestamp_ms: int
+
+
+class Snapshots:
+    """Histories and lists at any offset.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    folder : Path
+        Kept between runs; one process at a time.
+    block_events : int
+    progress : callable
+        Called with the number of events folded since the last call, while it catches up.
+
+    Raises
+    ------
+    StartupError
+        Another process has the folder open, or it can't be written.
+    """
+
+    def __init__(
+        self,
+        log: ReadableLog,
+        folder: Path,
+        *,
+        block_events: int = BLOCK_EVENTS,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._log = log
+        self._block_events = block_events
+        self._progress = progress
+        self._folds: dict[int, PartitionFold] = {}
+        self._n_partitions = log.partitions(INTERACTIONS)
+        self._timeline: RulesTimeline = read_timeline(log)
+        self._folder = folder
+        self._mark = self._log_mark()
+        self._db = self._opened(folder)
+
+    def _log_mark(self) -> bytes:
+        """Return what tells logs apart, one before and after a user was forgotten too."""
+        finished = sorted(forgetting(self._log).finished)
+        ids = hashlib.blake2b("\0".join(finished).encode(), digest_size=16).hexdigest()
+        return f"{self._log.epoch} {ids}".encode() if finished else self._log.epoch.encode()
+
+    def _opened(self, folder: Path) -> rocksdict.Rdict:
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(create_if_missing=True)
+        options.set_compression_type(rocksdict.DBCompressionType.lz4())
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            database = rocksdict.Rdict(str(folder), options)
+        except Exception as error:
+            raise StartupError(
+                f"snapshots in {folder} can't be opened: {error}; close the other process, "
+                "or give another folder"
+            ) from error
+        known = database.get(b"e")
+        if known is not None and known != self._mark:
+            database.close()
+            rocksdict.Rdict.destroy(str(folder), options)
+            database = rocksdict.Rdict(str(folder), options)
+        database[b"e"] = self._mark
+        return database
+
+    def close(self) -> None:
+        """Release the folder."""
+        self._db.close()
+
+    # Questions
+
+    def partition(self, user: str) -> int:
+        """Return the partition of a user."""
+        return partition_for(user.encode(), self._n_partitions)
+
+    def history(self, user: str, offset: int) -> History:
+        """Return a user's history with the events up to and including an offset of the partition."""
+        partition = self.partition(user)
+        self.catch_up(partition)
+        end = self._block_end(partition, offset + 1)
+        found = load(user, lambda key: self._row(partition, key, end))
+        fold = PartitionFold(
+            partition,
+            self._n_partitions,
+            self._timeline,
+            load=lambda _: found,
+            next_offset=end,
+        )
+        mine = msgspec.json.encode(user)
+        key = user.encode()
+        for group in batches(self._log, INTERACTIONS, partition, end, offset + 1):
+            fold.fold([each for each in group if _may_concern(each, key, mine)], only=user)
+        return fold.history(user)
+
+    def list_position(
+        self, user: str, *, offset: int | None = None, timestamp_ms: int | None = None
+    ) -> ListPosition | None:
+        """Return the newest list of a user as of an event or published by a time, or None."""
+        if offset is not None and offset < 0:
+            return None
+        partition = self.partition(user)
+        self.catch_up(partition)
+        prefix = _key(b"l", partition, user.encode())
+        iterator = self._db.iter()
+        iterator.seek_for_prev(prefix + _END.pack(_MOST if offset is None else offset) + _AFTER * 9)
+        while iterator.valid() and (key := iterator.key()).startswith(prefix):
+            as_of = _END.unpack(key[len(prefix) : len(prefix) + 8])[0]
+            position, at_ms = _LIST.unpack(iterator.value())
+            if timestamp_ms is None or at_ms <= timestamp_ms:
+                return ListPosition(as_of, position, at_ms)
+            iterator.prev()
+        return None
+
+    def list_positions(self, user: str, start: int, stop: int) -> list[ListPosition]:
+        """Return the lists of a user as of events from ``start`` to before ``stop``, in order."""
+        partition = self.partition(user)
+        self.catch_up(partition)
+        prefix = _key(b"l", partition, user.encode())
+        found = []
+        iterator = self._db.iter()
+        iterator.seek(prefix + _END.pack(start))
+        while iterator.valid() and (key := iterator.key()).startswith(prefix):
+            as_of = _END.unpack(key[len(prefix) : len(prefix) + 8])[0]
+            if as_of >= stop:
+                break
+            found.append(ListPosition(as_of, *_LIST.unpack(iterator.value())))
+            iterator.next()
+        return found
+
+    # Keeping up
+
+    def catch_up(self, partition: int) -> None:
+        """Take in what was appended to a partition since the last time.
+
+        When a user was forgotten since, all is read anew: who it was, nobody can tell any more.
+        """
+        if (mark := self._log_mark()) != self._mark:
+            self._db.close()
+            self._mark = mark
+            self._folds.clear()
+            self._db = self._opened(self._folder)
+        raw = self._db.get(_key(b"n", partition))
+        next_offset, next_list = (0, 0) if raw is None else _NEXT.unpack(raw)
+        self._timeline = read_timeline(self._log)
+        fold = self._folds.get(partition)
+        if fold is None:
+            fold = self._new_fold(partition, next_offset)
+        for group in batches(self._log, INTERACTIONS, partition, fold.next_offset):
+            before = fold.n_events
+            fold.fold(group)
+            self._progress(fold.n_events - before)
+            if fold.n_events >= self._block_events:
+                next_offset = fold.next_offset
+                self._write_block(partition, fold, next_list)
+                fold = self._new_fold(partition, next_offset)
+        self._index_lists(partition, next_offset, next_list)
+
+    def _new_fold(self, partition: int, next_offset: int) -> PartitionFold:
+        fold = self._folds[partition] = PartitionFold(
+            partition,
+            self._n_partitions,
+            self._timeline,
+            load=lambda user: load(user, lambda key: self._row(partition, key, next_offset)),
+            next_offset=next_offset,
+        )
+        return fold
+
+    def _write_block(self, partition: int, fold: PartitionFold, next_list: int) -> None:
+        end = fold.next_offset
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for user, history in fold.histories.items():
+            for key, value in changes(fold.loaded.get(user), history):
+                batch.put(_key(b"h", partition, key) + _END.pack(end), value)
+        batch.put(_key(b"b", partition) + _END.pack(end), b"")
+        batch.put(_key(b"n", partition), _NEXT.pack(end, next_list))
+        self._db.write(batch)
+
+    def _index_lists(self, partition: int, next_offset: int, next_list: int) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        n_lists = 0
+        for record in records(self._log, RECOMMENDATIONS, partition, next_list):
+            next_list = record.offset + 1
+            n_lists += 1
+            if record.value is None:
+                continue
+            body = parsed(record, decode_list)
+            if body.as_of is not None:
+                key = _key(b"l", partition, body.user.encode()) + _END.pack(body.as_of.offset)
+                # Lists as of one event (a new generation's) follow each other by their own offset.
+                batch.put(
+                    key + _END.pack(record.offset), _LIST.pack(record.offset, record.timestamp_ms)
+                )
+        if n_lists:
+            batch.put(_key(b"n", partition), _NEXT.pack(next_offset, next_list))
+            self._db.write(batch)
+
+    def _block_end(self, partition: int, most: int) -> int:
+        """Return where the newest block at or before an offset ends; 0 before the first."""
+        prefix = _key(b"b", partition)
+        iterator = self._db.iter()
+        iterator.seek_for_prev(prefix + _END.pack(most))
+        if iterator.valid() and (key := iterator.key()).startswith(prefix):
+            end: int = _END.unpack(key[len(prefix) :])[0]
+            return end
+        return 0
+
+    def _row(self, partition: int, row_key: bytes, end: int) -> bytes | None:
+        """Return a row of a history as of a block's end."""
+        prefix = _key(b"h", partition, row_key)
+        iterator = self._db.iter()
+        iterator.seek_for_prev(prefix + _END.pack(end))
+        if iterator.valid() and iterator.key().startswith(prefix):
+            value: bytes = iterator.value()
+            return value
+        return None
+
+
+_MOST = 2**63
+
+
+def _key(kind: bytes, partition: int, name: bytes | None = None) -> bytes:
+    head = b"%b%b" % (kind, partition.to_bytes(4, "big"))
+    return head if name is None else head + name + _AFTER
+
+
+def _may_concern(record: Record, key: bytes, mine: bytes) -> bool:
+    """Return whether a record can hold an event of a user: its key, or its text, says so."""
+    if record.key is not None:
+        return record.key == key
+    return record.value is not None and mine in record.value

@@ -1,0 +1,308 @@
+"""Steps 4 and 5 of the flow: histories as of an offset vector → a generation, as a pure function.
+
+The same histories, parent, hyper-parameters, seed and thread count give the same bits: users are
+taken in the order of their ids, items keep their parent's rows, new ones follow by id.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from recstream.core.als.model import ALSModel
+from recstream.core.als.scaling import typical_score
+from recstream.core.als.trainer import ALS, Iteration
+from recstream.core.content.cold_start import NEWCOMER_CONTENT, NEWCOMER_SHARE, content_unit
+from recstream.core.content.features import CONTENT_WEIGHT
+from recstream.core.evaluation.acceptance import HeldOut
+from recstream.core.generation.generation import Generation
+from recstream.core.neighbours.behaviour import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
+from recstream.core.popularity.popularity import Popularity
+from recstream.errors import InvalidSetting
+from recstream.settings import Settings
+from recstream.trainer.training.dataset import Known, Snapshot, facts_of, materialise
+from recstream.trainer.training.item_features import Contents
+
+DEFAULT_POPULARITY_WEIGHT = 0.2
+"""β where neither settings nor a search chose one; prequential replays settle between 0.1 and 0.5."""
+WARM_ITERATIONS = 4
+"""A warm start needs fewer iterations than one from noise."""
+RARE = 20
+"""Items with at most this many users are drawn to what their content says once the training ended."""
+_OURS = frozenset(
+    {
+        "content",
+        "content_weight",
+        "content_unit",
+        "newcomer_content",
+        "newcomer_share",
+        "behaviour_weight",
+        "popularity_weight",
+        "popularity_unit",
+        "half_life_ms",
+        "iterations",
+        "n_factors",
+        "threads",
+        "hold_out",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generation, and what is needed to move its items until the next one.
+
+    Attributes
+    ----------
+    generation : Generation
+        As it is stored: without user factors.
+    model : ALSModel or None
+        With the factors of ``user_ids``.
+    user_ids : list of str
+    matrix : (n_users, n_items) CSR
+    popularity : Popularity
+    n_interactions : int
+    loss : float or None
+    held : HeldOut
+        What was kept out of the training to judge it by.
+    contents : Contents or None
+        What the items are like; None where the catalogue was not looked at.
+    """
+
+    generation: Generation
+    model: ALSModel | None
+    user_ids: list[str]
+    matrix: sparse.csr_matrix
+    popularity: Popularity
+    loss: float | None
+    held: HeldOut
+    contents: Contents | None = None
+
+    @property
+    def n_interactions(self) -> int:
+        """Entries that were trained on."""
+        return int(self.matrix.nnz)
+
+
+def hyperparameters(settings: Settings) -> dict[str, Any]:
+    """Return the hyper-parameters that settings ask for, as plain JSON values.
+
+    Raises
+    ------
+    InvalidSetting
+        One that `recstream.ALS` does not know, or can't take.
+    """
+    chosen: dict[str, Any] = {
+        "n_factors": settings.n_factors,
+        "iterations": settings.iterations,
+        "threads": settings.threads,
+        "half_life_ms": settings.half_life_ms,
+        "popularity_weight": settings.popularity_weight
+        if settings.popularity_weight is not None
+        else DEFAULT_POPULARITY_WEIGHT,
+        "content_weight": CONTENT_WEIGHT,
+        "newcomer_content": NEWCOMER_CONTENT,
+        "newcomer_share": NEWCOMER_SHARE,
+        "behaviour_weight": BEHAVIOUR_WEIGHT,
+        "content": True,
+        "hold_out": True,
+        **settings.hyperparameters,
+    }
+    try:
+        _trainer(chosen, 0, chosen["iterations"])
+    except (TypeError, ValueError) as error:
+        raise InvalidSetting(f"setting hyperparameters: {error}") from error
+    return chosen
+
+
+def train(
+    snapshot: Snapshot,
+    *,
+    number: int,
+    parent: Generation | None,
+    chosen: Mapping[str, Any],
+    seed: int,
+    callback: Callable[[Iteration], object] | None = None,
+    content_of: Generation | None = None,
+) -> Trained:
+    """Return the next generation.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    number : int
+        Of the generation.
+    parent : Generation or None
+        As its artifact has it, without deltas. Its items keep their rows; factors of the same
+        length are where the training starts.
+    chosen : mapping
+        From `hyperparameters`; ``n_factors`` of 0 ranks without factors, ``content`` of False
+        leaves it to deltas to tell what items are like, and ``hold_out`` keeps the newest entries
+        for `recstream.core.evaluation.acceptance.judge`.
+    seed : int
+    callback : callable, optional
+        Receives every iteration.
+    content_of : Generation, optional
+        Take all that comes of the catalogue from this one, instead of the snapshot.
+    """
+    found = materialise(
+        snapshot,
+        () if parent is None else parent.items,
+        float(chosen["half_life_ms"]),
+        products=(snapshot.catalogue if content_of is None else content_of.details).keys(),
+        is_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
+    )
+    items, matrix = found.items, found.matrix
+    threads = int(chosen["threads"]) or os.cpu_count() or 1
+    model, loss, used = None, None, dict(chosen)
+    if chosen["n_factors"] > 0 and (matrix.data > 0).any():
+        init = None if parent is None else parent.model
+        if init is not None and init.n_factors != chosen["n_factors"]:
+            init = None
+        used["iterations"] = (
+            chosen["iterations"] if init is None else min(WARM_ITERATIONS, chosen["iterations"])
+        )
+        losses: list[float | None] = [None]
+
+        def tell(iteration: Iteration) -> None:
+            losses.append(iteration.loss)
+            if callback is not None:
+                callback(iteration)
+
+        model = fit_touched(_trainer(chosen, seed, used["iterations"]), matrix, init, tell)
+        loss = losses[-1]
+    if content_of is None:
+        facts = facts_of(snapshot, items, parent)
+        contents, near = (
+            _contents(facts, snapshot, parent, threads)
+            if chosen.get("content", True)
+            else (None, None)
+        )
+        if contents is not None and model is not None:
+            contents = contents.mapped(model.item_factors, model.item_counts, threads=threads)
+    else:
+        facts = Known.of(content_of, items)
+        contents = Contents.from_arrays(content_of.content_arrays, len(items))
+        near = content_of.content.copy()
+    if model is not None and contents is not None:
+        model = _drawn(model, matrix, contents, threads)
+    used["popularity_unit"] = 1.0 if model is None else typical_score(model, matrix)
+    behaviour = behaviour_of(*found.entries, len(items), threads=threads)
+    used["content_unit"] = 1.0
+    if model is not None and near is not None:
+        weight = float(used["behaviour_weight"])
+        used["content_unit"] = content_unit(
+            model, matrix, near, behaviour, weight, used["popularity_unit"]
+        )
+    generation = Generation(
+        number=number,
+        parent=None if parent is None else parent.number,
+        offsets=snapshot.offsets,
+        hyperparameters=used,
+        seed=seed,
+        items=items,
+        bias=found.popularity.bias(popularity_weight(used)),
+        model=None if model is None else model.replaced(user_factors=None, user_counts=None),
+        details=facts.details,
+        withdrawn=facts.withdrawn,
+        content=near,
+        behaviour=behaviour,
+        content_arrays=None if contents is None else contents.arrays(),
+        catalogue_offset=snapshot.catalogue_offset,
+    )
+    return Trained(
+        generation, model, found.user_ids, matrix, found.popularity, loss, found.held, contents
+    )
+
+
+def fit_touched(
+    als: ALS,
+    matrix: sparse.csr_matrix,
+    init: ALSModel | None,
+    callback: Callable[[Iteration], object],
+) -> ALSModel:
+    """Train on the items that somebody touched; the others have factors of zero.
+
+    So the factors are the same whatever else a catalogue holds.
+    """
+    counts = np.bincount(matrix.indices[matrix.data > 0.0], minlength=matrix.shape[1])
+    touched = np.flatnonzero(counts)
+    if len(touched) == len(counts):
+        return als.fit(matrix, init=init, callback=callback)
+    if init is not None:
+        known = touched[touched < init.n_items]
+        init = init.replaced(
+            item_factors=init.item_factors[known], item_counts=init.item_counts[known]
+        )
+    model = als.fit(matrix[:, touched], init=init, callback=callback)
+    factors = np.zeros((len(counts), model.n_factors), np.float32)
+    factors[touched] = model.item_factors
+    return model.replaced(item_factors=factors, item_counts=counts)
+
+
+def _contents(
+    facts: Known, snapshot: Snapshot, parent: Generation | None, threads: int
+) -> tuple[Contents, Neighbours]:
+    """Return the items' features and who is near whom by them.
+
+    What changed since the parent is put into what it has, as deltas do, while little changed.
+    """
+    before = None if parent is None else Contents.from_arrays(parent.content_arrays, parent.n_items)
+    if parent is not None and before is not None:
+        changed = np.zeros(len(facts.items), np.bool_)
+        for row, item in enumerate(facts.items):
+            changed[row] = item is not None and item.item in snapshot.changed
+        if (found := before.gone_on(facts.items, changed)) is not None:
+            contents, rows = found
+            table = parent.content.copy()
+            contents.put_neighbours(table, rows)
+            return contents, table
+    contents = Contents.of(facts.items)
+    return contents, contents.neighbours(threads=threads)
+
+
+def _drawn(
+    model: ALSModel, matrix: sparse.csr_matrix, contents: Contents, threads: int
+) -> ALSModel:
+    """Return a model whose rare items are drawn to what their content says, as deltas do it."""
+    counts = model.item_counts
+    rare = np.flatnonzero((counts <= RARE) & (np.diff(contents.features.indptr) > 0))
+    if not len(rare) or not contents.model.n_factors:
+        return model
+    columns = matrix.tocsc()[:, rare].T.tocsr()
+    columns.eliminate_zeros()
+    factors = model.fold_in_items(
+        columns, prior=contents.model.prior(contents.features[rare]), threads=threads
+    )
+    return model.with_items(rare.astype(np.int32), factors, counts=counts[rare])
+
+
+def popularity_weight(used: Mapping[str, Any]) -> float:
+    """Return β of a generation's hyper-parameters, in its scores' own size (`typical_score`)."""
+    return float(used["popularity_weight"]) * float(used["popularity_unit"])
+
+
+def _trainer(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:
+    options = {name: value for name, value in chosen.items() if name not in _OURS}
+    for name in ("positive_exponents", "missing_exponents"):
+        if name in options:
+            options[name] = tuple(options[name])
+    return ALS(
+        int(chosen["n_factors"]) or 1,
+        iterations=iterations,
+        seed=seed,
+        threads=int(chosen["threads"]) or None,
+        **options,
+    )
+
+
+def counts_of(matrix: sparse.csr_matrix) -> NDArray[np.int64]:
+    """Return the entries above zero of each row."""
+    positive = np.concatenate(([0], np.cumsum(matrix.data > 0.0)))
+    return np.asarray(np.diff(positive[matrix.indptr]), np.int64)

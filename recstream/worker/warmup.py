@@ -1,0 +1,50 @@
+"""Step 7 of the flow: a list made of nothing, so that kernels are loaded before the first event."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recstream.core.als.model import ALSModel
+from recstream.core.als.objective import Objective
+from recstream.core.generation.generation import Generation
+from recstream.core.history.fold import Entry, History
+from recstream.core.neighbours.behaviour import behaviour_of, gather, parts, strengths
+from recstream.core.ranking.rank import describe, rank
+from recstream.core.steering.document import Diversity, Pin, Rotation, Steering
+
+
+def warm_up() -> None:
+    """Fold in, rank and explain once: loads what numba compiled, or compiles it."""
+    items = [f"i{number}" for number in range(64)]
+    factors = np.linspace(-1.0, 1.0, 64 * 8, dtype=np.float32).reshape(64, 8)
+    model = ALSModel(factors, np.ones(64, np.int64), objective=Objective(), mean_user_count=1.0)
+    table = behaviour_of([0, 0, 1], [1, 2, 2], [0, 1, 0], 64)
+    table.put(0, [1], [0.5])
+    columns, weights = np.arange(2, dtype=np.int32), np.ones(2, np.float32)
+    v = strengths(columns, weights)
+    parts(columns, v, table, 1.0, gather(columns, v, [(table, 1.0)]).rows)
+    generation = Generation(
+        number=0,
+        parent=None,
+        offsets={},
+        hyperparameters={"behaviour_weight": 1.0},
+        seed=0,
+        items=items,
+        bias=np.zeros(64, np.float32),
+        model=model,
+        behaviour=table,
+    )
+    shaped = Steering(
+        rules=(Pin(name="pin", items=("i60",)),),
+        diversity=Diversity(strength=0.5),
+        rotation=Rotation(after=1),
+        min_relevance=0.1,
+    )
+    for n_entries in (1, 32):
+        page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items[:n_entries]}
+        history = History(
+            "", n_items=n_entries, n_ids=n_entries, pages=(page,), shown=(("i50", 1),)
+        )
+        for steering in (None, shaped):
+            ranked = rank([history], generation, 5, 1.0, steering=steering)
+            describe(ranked[0], history, generation)

@@ -1,0 +1,152 @@
+"""The log, the pipeline, training and tokens over REST."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from recstream.core.events import encode
+from recstream.core.records import TrainingRequested, WorkerStatus
+from recstream.log.port import NewRecord
+from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE
+from tests.bridge.bridge_world import event, partition_of
+
+
+def test_a_users_events_come_newest_first_with_their_place_in_the_log(world):
+    for item in ("a", "b", "c"):
+        world.post("/v1/events", {"type": "view", "user": "hist", "item": item})
+        world.post("/v1/events", {"type": "view", "user": "noise", "item": item})
+
+    answer = world.get("/v1/users/hist/events?limit=2").json
+
+    assert [one["event"]["item"] for one in answer["events"]] == ["c", "b"]
+    assert answer["partition"] == partition_of(world, "hist")
+    older = world.get(f"/v1/users/hist/events?before={answer['next']}").json
+    assert [one["event"]["item"] for one in older["events"]] == ["a"]
+    assert older["next"] is None
+
+
+def test_a_users_events_inside_an_envelope_are_found(world):
+    events = [event("env", "a"), event("env-other", "x"), event("env", "b")]
+    value = b"[" + b",".join(encode(one) for one in events) + b"]"
+    world.log.append([NewRecord(INTERACTIONS, None, value, partition_of(world, "env"))])
+
+    found = world.get("/v1/users/env/events").json["events"]
+
+    assert [one["event"]["item"] for one in found] == ["b", "a"]
+
+
+def test_a_user_nobody_knows_has_no_events(world):
+    assert world.get("/v1/users/nobody/events").json["events"] == []
+
+
+def test_records_are_read_from_an_offset_on(world):
+    first = world.log.append(
+        [NewRecord(CONTROL, b"k", b'{"type":"x","n":%d}' % n, 0) for n in range(5)]
+    )[0]
+
+    page = world.get(f"/v1/log/{CONTROL}?from={first.offset}&limit=3").json
+
+    assert [one["value"]["n"] for one in page["records"]] == [0, 1, 2]
+    following = world.get(f"/v1/log/{CONTROL}?from={page['next']}").json
+    assert [one["value"]["n"] for one in following["records"]] == [3, 4]
+    assert following["next"] == following["end"]
+
+
+def test_without_an_offset_the_newest_records_come(world):
+    world.log.append([NewRecord(CONTROL, b"k", b'{"type":"x","n":%d}' % n, 0) for n in range(5)])
+
+    page = world.get(f"/v1/log/{CONTROL}?limit=2").json
+
+    assert [one["value"]["n"] for one in page["records"]] == [3, 4]
+
+
+def test_records_are_filtered_by_user_and_type(world):
+    for user, type_ in (("fu", "view"), ("fu", "like"), ("other", "like")):
+        world.post("/v1/events", {"type": type_, "user": user, "item": "p"})
+
+    page = world.get(f"/v1/log/{INTERACTIONS}?user=fu&type=like&from=0").json
+
+    assert [(one["key"], one["value"]["type"]) for one in page["records"]] == [("fu", "like")]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/log/no.such.topic", 404),
+        (f"/v1/log/{INTERACTIONS}?partition=99", 404),
+        (f"/v1/log/{INTERACTIONS}?partition=-1", 404),
+        (f"/v1/log/{INTERACTIONS}?limit=0", 400),
+        (f"/v1/log/{INTERACTIONS}?from=x", 400),
+    ],
+)
+def test_a_place_that_is_not_in_the_log_is_a_problem(world, path, status):
+    answer = world.get(path)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json")
+
+
+def test_a_wish_for_training_goes_into_the_log(world):
+    answer = world.post("/v1/training-runs", {"reason": "because"})
+
+    record = world.records(CONTROL)[-1]
+    wanted = msgspec.json.decode(record.value, type=TrainingRequested)
+    assert answer.status == 202
+    assert (wanted.id, wanted.reason) == (answer.json["id"], "because")
+    assert answer.json["offset"] == record.offset
+
+
+def test_the_pipeline_adds_up_what_workers_say_lately(world):
+    now_ms = round(world.clock.now.timestamp() * 1000)
+
+    def say(worker, lag, ts):
+        status = WorkerStatus(
+            worker=worker, events=1, published=1, dead_letters=0, lag=lag, generation=1, ts=ts
+        )
+        return NewRecord(PIPELINE, None, msgspec.json.encode(status), 0)
+
+    world.log.append(
+        [
+            say("w1", {"0": 3}, now_ms),
+            say("w2", {"1": 4}, now_ms),
+            say("dead", {"0": 100}, now_ms - 60_000),
+            NewRecord(PIPELINE, None, b'{"type":"gossip"}', 0),
+            NewRecord(PIPELINE, None, b"\xff", 0),
+        ]
+    )
+    with world.socket() as client:
+        client.hello(None, "pipeline")
+        while len((told := client.receive("pipeline")).get("workers", ())) < 2:
+            pass
+
+    assert (told["lag"], {one["worker"] for one in told["workers"]}) == (7, {"w1", "w2"})
+    assert told["epoch"] == world.log.epoch
+    assert told.get("events", 0) == sum(
+        world.log.high_watermark(INTERACTIONS, p) for p in range(world.log.partitions(INTERACTIONS))
+    )
+
+
+def test_a_token_from_rest_opens_a_websocket(guarded):
+    service, _ = guarded.bridge.deps.auth.issue(None)
+
+    answer = guarded.post("/v1/tokens", {"user": "ann", "ttl_s": 60}, token=service)
+
+    assert answer.status == 201
+    now_ms = round(guarded.clock.now.timestamp() * 1000)
+    assert answer.json["expires_ts"] == now_ms + 60_000
+    with guarded.socket() as client:
+        assert client.hello(None, "recs", token=answer.json["token"])["user"] == "ann"
+
+
+def test_a_users_token_can_not_make_tokens(guarded):
+    token, _ = guarded.bridge.deps.auth.issue("ann")
+
+    answer = guarded.post("/v1/tokens", {"user": "bob"}, token=token)
+
+    assert (answer.status, answer.kind) == (403, "application/problem+json")
+
+
+def test_answers_are_json_that_any_client_can_read(world):
+    assert json.loads(world.get("/v1/pipeline").body)["events"] >= 0

@@ -1,0 +1,134 @@
+"""A shop's rules over REST: set, said in words, refused with a pointer, and followed by lists at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bridge.bridge_world import checker_board, running
+
+HIDE = {"action": "exclude", "name": "hide", "where": {"items": ["i0", "i2"]}}
+PIN = {"action": "pin", "name": "first", "items": ["i7"]}
+
+
+@pytest.fixture
+def shop(tmp_path):
+    with running(tmp_path, list_size=4) as world:
+        world.serve_generation(checker_board())
+        yield world
+
+
+def items_of(answer):
+    assert answer.status == 200, answer.body
+    return [one["item"] for one in answer.json["items"]]
+
+
+def test_without_a_document_there_is_an_empty_one(shop):
+    answer = shop.get("/v1/steering").json
+
+    assert (answer["offset"], answer["steering"], answer["words"]) == (-1, {}, [])
+
+
+def test_a_document_is_in_the_log_when_it_is_answered_and_shapes_lists_made_from_then_on(shop):
+    assert items_of(shop.get("/v1/popular?n=3")) == ["i0", "i1", "i2"]
+
+    answer = shop.call("PUT", "/v1/steering", {"rules": [HIDE, PIN]})
+
+    assert answer.status == 202
+    assert answer.json["words"] == ["hide: leave out items i0, i2", "first: pin i7 from place 1 on"]
+    assert answer.json["warnings"] == []
+    assert items_of(shop.get("/v1/popular?n=3")) == ["i7", "i1", "i3"]
+    assert shop.get("/v1/steering").json == answer.json
+
+
+def test_a_list_published_under_older_rules_is_made_anew_when_it_is_read(shop):
+    shop.publish("reader", "i0", "i5")
+    shop.wait_for_views()
+    assert items_of(shop.get("/v1/users/reader/recommendations?n=2")) == ["i0", "i5"]
+
+    shop.call("PUT", "/v1/steering", {"rules": [HIDE]})
+
+    assert items_of(shop.get("/v1/users/reader/recommendations?n=2")) == ["i1", "i3"]
+
+
+def test_taking_rules_back_makes_lists_as_they_were(shop):
+    shop.call("PUT", "/v1/steering", {"rules": [HIDE]})
+    shop.publish("back", "i4", "i5")
+    shop.wait_for_views()
+
+    answer = shop.call("DELETE", "/v1/steering")
+
+    assert (answer.status, answer.json["steering"]) == (202, {})
+    assert items_of(shop.get("/v1/popular?n=2")) == ["i0", "i1"]
+    assert items_of(shop.get("/v1/users/back/recommendations?n=2")) == ["i4", "i5"]
+
+
+def test_an_explanation_names_the_rule_that_leaves_an_item_out(shop):
+    shop.call("PUT", "/v1/steering", {"rules": [HIDE]})
+
+    told = shop.get("/v1/users/somebody/recommendations/i0/explanation").json
+
+    assert (told["verdict"], told["rule"]) == ("excluded", "hide")
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [
+        ({"rules": [{**HIDE, "where": {}}]}, "/rules/0/where"),
+        ({"rules": [{**HIDE, "colour": 1}]}, "/rules/0"),
+        ({"rules": [HIDE, HIDE]}, "/rules/1/name"),
+        ({"rules": [{**HIDE, "where": {"price": {"min": 3, "max": 2}}}]}, "/rules/0/where/price"),
+        ({"arms": [{"name": "a", "share": 0.4}]}, "/arms"),
+        ({"blend": {"factors": -1}}, "/blend/factors"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_pointer(shop, document, pointer):
+    answer = shop.call("PUT", "/v1/steering", document)
+
+    assert answer.status == 422, answer.body
+    assert answer.json["errors"][0]["pointer"] == pointer
+    assert shop.get("/v1/steering").json["offset"] == -1
+
+
+def test_a_document_that_is_too_large_too_deep_or_no_json_is_refused(shop):
+    deep = b'{"rules":[{"action":"only","name":"d","where":' + b'{"not":' * 5_000
+    deep += b'{"items":["a"]}' + b"}" * 5_000 + b"}]}"
+
+    assert shop.call("PUT", "/v1/steering", b"{" + b" " * 70_000 + b"}").status == 413
+    assert shop.call("PUT", "/v1/steering", deep).status == 422
+    assert shop.call("PUT", "/v1/steering", b"{").status == 422
+    assert shop.call("PUT", "/v1/steering", b"{}", kind="text/plain").status == 415
+
+
+def test_what_is_hardly_meant_is_warned_of_but_taken(shop):
+    nothing = {"action": "boost", "name": "no", "where": {"brand": "Nobody"}, "by": 1}
+    empty = {"action": "only", "name": "all gone", "where": {"brand": "Nobody"}}
+
+    told = shop.call("POST", "/v1/steering/check", {"rules": [nothing, empty, PIN]}).json
+
+    assert told["warnings"] == [
+        "rule 'all gone' keeps only no item of 12",
+        "rule 'no' boosts no item of 12",
+        "rule 'first' pins 'i7', which rule 'all gone' leaves out",
+        "nothing is left to list",
+    ]
+    assert shop.get("/v1/steering").json["offset"] == -1
+
+
+def test_only_a_service_may_set_rules(guarded):
+    user, _ = guarded.bridge.deps.auth.issue("u1")
+    service, _ = guarded.bridge.deps.auth.issue(None)
+
+    assert guarded.call("PUT", "/v1/steering", {}).status == 401
+    assert guarded.call("PUT", "/v1/steering", {}, token=user).status == 403
+    assert guarded.call("PUT", "/v1/steering", {}, token=service).status == 202
+
+
+def test_arms_are_told_in_the_list(shop):
+    arms = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}]
+    shop.call("PUT", "/v1/steering", {"arms": arms, "salt": "1"})
+
+    seen = {
+        shop.get(f"/v1/users/user-{number}/recommendations?n=2").json["arm"] for number in range(12)
+    }
+
+    assert seen == {"a", "b"}

@@ -1,0 +1,261 @@
+"""What holds for every route: problems, tokens, origins, headers, files of the page, health."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.bridge.bridge_world import eventually, running
+
+HARMFUL = ("/../pyproject.toml", "/%2e%2e/pyproject.toml", "/css/../../README.md", "/.git/config")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v2/events", 404),
+        ("DELETE", "/v1/events", 405),
+        ("PATCH", "/v1/items/x", 405),
+        ("POST", "/v1/pipeline", 405),
+    ],
+)
+def test_what_is_not_there_is_a_problem(world, method, path, status):
+    answer = world.call(method, path, b"", kind=None)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json")
+    assert answer.json["status"] == status
+    assert answer.json["instance"] == path
+    assert {"type", "title", "detail"} <= answer.json.keys()
+
+
+def test_405_names_the_methods_that_are_possible(world):
+    assert "POST" in world.call("DELETE", "/v1/events").headers["Allow"]
+
+
+def test_a_bug_is_a_problem_without_its_details(tmp_path, caplog):
+    with running(tmp_path) as world:
+        world.bridge.deps.status.pipeline = None
+
+        answer = world.get("/v1/pipeline")
+
+    assert (answer.status, answer.kind) == (500, "application/problem+json")
+    assert "NoneType" not in answer.body.decode()
+    assert "TypeError" in caplog.text
+
+
+@pytest.mark.parametrize("path", HARMFUL)
+def test_files_outside_the_page_are_not_served(world, path):
+    with socket.create_connection(("127.0.0.1", int(world.address.rpartition(":")[2]))) as raw:
+        raw.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: {world.address}\r\nConnection: close\r\n\r\n".encode()
+        )
+        answer = b"".join(iter(lambda: raw.recv(65536), b""))
+
+    assert b" 404 " in answer.split(b"\r\n", 1)[0]
+
+
+def test_the_page_has_a_strict_policy_and_its_files_the_right_types(world):
+    page = world.get("/")
+    script = world.get("/app.js")
+
+    assert page.kind == "text/html"
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert script.kind == "text/javascript"
+    assert script.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_file_that_did_not_change_is_not_sent_again(world):
+    first = world.get("/app.js")
+
+    again = world.get("/app.js", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (again.status, again.body) == (304, b"")
+    assert first.headers["Cache-Control"] == "no-cache"
+
+
+def test_health_says_whether_requests_can_be_served(world):
+    assert world.get("/health/live").json == {"status": "live"}
+    assert world.get("/health/ready").json["status"] == "ready"
+
+
+def test_metrics_have_the_names_others_rely_on(world):
+    text = world.get("/metrics").body.decode()
+
+    for name in (
+        "recstream_push_connections",
+        "recstream_push_messages_total",
+        "recstream_push_disconnects_total",
+        "recstream_freshness_seconds",
+        "recstream_model_generation",
+        "recstream_http_requests_total",
+    ):
+        assert f"# TYPE {name}" in text
+
+
+# Tokens and origins
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/users/ann/recommendations", 200),
+        ("/v1/users/ann/events", 200),
+        ("/v1/users/bob/recommendations", 403),
+        ("/v1/users/bob/events", 403),
+        ("/v1/log/recstream.interactions", 403),
+        ("/v1/models", 403),
+        ("/v1/items", 200),
+        ("/v1/popular", 200),
+    ],
+)
+def test_a_users_token_opens_what_is_the_users_own(guarded, path, status):
+    token, _ = guarded.bridge.deps.auth.issue("ann")
+
+    assert guarded.get(path, token=token).status == status
+
+
+def test_a_service_token_opens_everything(guarded):
+    token, _ = guarded.bridge.deps.auth.issue(None)
+
+    for path in ("/v1/users/ann/recommendations", "/v1/log/recstream.interactions", "/v1/models"):
+        assert guarded.get(path, token=token).status == 200
+
+
+@pytest.mark.parametrize("header", ["Bearer nonsense", "Basic YTpi", "Bearer ", "x"])
+def test_a_token_that_is_no_token_is_401(guarded, header):
+    answer = guarded.get("/v1/models", headers={"Authorization": header})
+
+    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def test_an_expired_token_is_401(guarded):
+    token, _ = guarded.bridge.deps.auth.issue(None, ttl_s=1)
+    guarded.clock.advance(1)
+
+    assert guarded.get("/v1/models", token=token).status == 401
+
+
+def test_a_page_elsewhere_may_not_post(world):
+    answer = world.post(
+        "/v1/events",
+        {"type": "view", "user": "victim", "item": "p"},
+        headers={"Origin": "https://evil.test"},
+    )
+
+    assert (answer.status, answer.kind) == (403, "application/problem+json")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1:80", "localhost:8000", "[::1]:8000"])
+def test_an_open_bridge_answers_to_its_own_names(world, host):
+    assert world.get("/v1/items", headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize("host", ["rebound.evil.test", "127.0.0.1.evil.test", "192.0.2.1"])
+def test_an_open_bridge_does_not_answer_to_other_names(world, host):
+    answer = world.get("/v1/items", headers={"Host": host})
+
+    assert (answer.status, answer.kind) == (421, "application/problem+json")
+
+
+def test_an_allowed_origin_may_ask_across_origins(guarded):
+    headers = {"Origin": "https://shop.test", "Access-Control-Request-Method": "POST"}
+
+    preflight = guarded.call("OPTIONS", "/v1/events", headers=headers)
+    answer = guarded.get("/v1/items", headers={"Origin": "https://shop.test"})
+
+    assert preflight.status == 204
+    assert "Authorization" in preflight.headers["Access-Control-Allow-Headers"]
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://shop.test"
+
+
+def test_an_origin_that_is_not_allowed_gets_no_permission(guarded):
+    headers = {"Origin": "https://evil.test", "Access-Control-Request-Method": "POST"}
+
+    assert guarded.call("OPTIONS", "/v1/events", headers=headers).status == 403
+    got = guarded.get("/v1/items", headers={"Origin": "https://evil.test"})
+    assert "Access-Control-Allow-Origin" not in got.headers
+
+
+# Server-sent events
+
+
+def test_the_event_stream_sends_the_snapshot_and_then_every_newer_list(world):
+    first = world.publish("sse", "a")
+    world.wait_for_views()
+    with stream(world, "/v1/stream?user=sse") as read_event:
+        snapshot = read_event()
+        second = world.publish("sse", "b")
+        live = read_event()
+
+    assert snapshot["id"] == f"{world.log.epoch}:{first}"
+    assert snapshot["event"] == "recs"
+    assert live["id"] == f"{world.log.epoch}:{second}"
+    assert '"item":"b"' in live["data"]
+
+
+def test_the_event_stream_resumes_behind_the_last_id(world):
+    first = world.publish("resume", "a")
+    world.wait_for_views()
+    last_id = {"Last-Event-ID": f"{world.log.epoch}:{first}"}
+    with stream(world, "/v1/stream?user=resume", last_id) as read_event:
+        second = world.publish("resume", "b")
+
+        assert read_event()["id"] == f"{world.log.epoch}:{second}"
+
+
+def test_the_event_stream_ends_when_the_client_goes(world):
+    live = world.bridge.deps.live
+    with stream(world, "/v1/stream?user=goes&ch=recs,pipeline") as read_event:
+        assert {read_event()["event"], read_event()["event"]} == {"recs", "pipeline"}
+
+    eventually(lambda: not live.hub.wants("goes"), "a hub that has forgotten")
+
+
+@pytest.mark.parametrize("query", ["", "?user=u&ch=log", "?user=u&ch=", "?user=u&x=1"])
+def test_a_stream_that_can_not_be_is_400(world, query):
+    answer = world.get(f"/v1/stream{query}")
+
+    assert (answer.status, answer.kind) == (400, "application/problem+json")
+
+
+def test_a_users_token_streams_only_that_users_lists(guarded):
+    token, _ = guarded.bridge.deps.auth.issue("ann")
+
+    assert guarded.get("/v1/stream?user=bob", token=token).status == 403
+    with stream(guarded, "/v1/stream", {"Authorization": f"Bearer {token}"}) as read_event:
+        assert '"user":"ann"' in read_event()["data"]
+
+
+class stream:  # noqa: N801 - a context manager, used as a function
+    """An open event stream; calling the target reads one event."""
+
+    def __init__(self, world, path, headers=None):
+        lines = [f"GET {path} HTTP/1.1", f"Host: {world.address}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self._socket = socket.create_connection(world.address.split(":"), timeout=20)
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
+        self._file = self._socket.makefile("r", encoding="utf-8")
+
+    def __enter__(self):
+        assert " 200 " in self._file.readline()
+        while self._file.readline().strip():
+            pass
+        return self._read
+
+    def __exit__(self, *_):
+        self._file.close()
+        self._socket.close()
+
+    def _read(self):
+        fields = {}
+        while "data" not in fields:
+            line = self._file.readline()
+            assert line, "the stream ended"
+            name, _, value = line.rstrip("\n").partition(": ")
+            fields = {} if not name else fields | {name: value}
+        return fields

@@ -1,0 +1,299 @@
+"""The WebSocket protocol: snapshot then live, recovery, slow clients, the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from recstream.log.port import NewRecord
+from recstream.log.topics import INTERACTIONS, PIPELINE
+from tests.bridge.bridge_world import a_list, closed, event, eventually, items_of, running
+
+
+def test_the_snapshot_comes_first_and_then_every_newer_list(world):
+    first = world.publish("snap", "a", "b")
+    world.wait_for_views()
+
+    with world.socket() as client:
+        welcome = client.hello("snap", "recs")
+        snapshot = client.receive("recs")
+        second = world.publish("snap", "b", "a", generation=2)
+        live = client.receive("recs")
+
+    assert (welcome["epoch"], welcome["ping_s"]) == (world.log.epoch, 25)
+    assert welcome["subs"] == [{"ch": "recs", "offset": first, "recovered": False}]
+    assert (snapshot["offset"], items_of(snapshot)) == (first, ["a", "b"])
+    assert (live["offset"], items_of(live)) == (second, ["b", "a"])
+    assert (live["epoch"], live["generation"], live["user"]) == (world.log.epoch, 2, "snap")
+
+
+def test_a_user_nobody_knows_gets_a_list_at_once(world):
+    with world.socket() as client:
+        client.hello("nobody", "recs")
+
+        assert client.receive("recs")["source"] == "popular"
+
+
+def test_other_users_lists_are_not_sent(world):
+    with world.socket() as client:
+        client.hello("mine", "recs")
+        client.receive("recs")
+        world.publish("theirs", "x")
+        world.publish("mine", "y")
+
+        assert client.receive("recs")["user"] == "mine"
+
+
+def test_who_is_up_to_date_gets_no_snapshot(world):
+    offset = world.publish("same", "a")
+    world.wait_for_views()
+    since = {"epoch": world.log.epoch, "offset": offset}
+
+    with world.socket() as client:
+        welcome = client.hello("same", {"ch": "recs", "since": since})
+        newer = world.publish("same", "b")
+
+        assert welcome["subs"] == [{"ch": "recs", "offset": offset, "recovered": True}]
+        assert client.receive("recs")["offset"] == newer
+
+
+def test_who_missed_lists_gets_the_newest_and_is_told_of_the_recovery(world):
+    old = world.publish("missed", "a")
+    newest = [world.publish("missed", "b"), world.publish("missed", "c")][-1]
+    world.wait_for_views()
+
+    with world.socket() as client:
+        since = {"epoch": world.log.epoch, "offset": old}
+        welcome = client.hello("missed", {"ch": "recs", "since": since})
+
+        assert welcome["subs"][0]["recovered"] is True
+        assert client.receive("recs")["offset"] == newest
+
+
+def test_a_position_in_another_log_is_not_recovered_but_gets_the_snapshot(world):
+    offset = world.publish("other", "a")
+    world.wait_for_views()
+
+    with world.socket() as client:
+        since = {"epoch": "another", "offset": offset + 100}
+        welcome = client.hello("other", {"ch": "recs", "since": since})
+
+        assert welcome["subs"][0]["recovered"] is False
+        assert client.receive("recs")["offset"] == offset
+
+
+def test_what_the_user_has_seen_is_filtered_from_snapshot_and_push(world):
+    world.fold(event("seen", "a"), publish=a_list("seen", "a", "b", "c"))
+    world.wait_for_views()
+
+    with world.socket() as client:
+        client.hello("seen", "recs")
+        snapshot = client.receive("recs")
+        world.fold(event("seen", "b"), publish=a_list("seen", "b", "c", "a", generation=2))
+        live = client.receive("recs")
+
+    assert items_of(snapshot) == ["b", "c"]
+    assert [one["rank"] for one in snapshot["items"]] == [1, 2]
+    assert items_of(live) == ["c"]
+
+
+def test_nothing_is_lost_between_snapshot_and_live(world):
+    stop = threading.Event()
+    published = [world.publish("race", "i0")]
+
+    def publish():
+        while not stop.is_set():
+            published.append(world.publish("race", f"i{len(published)}"))
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    try:
+        last = []
+        for _ in range(20):
+            with world.socket() as client:
+                client.hello("race", "recs")
+                offsets = [client.receive("recs")["offset"] for _ in range(3)]
+                last.append(offsets)
+    finally:
+        stop.set()
+        publisher.join()
+
+    assert all(offsets == sorted(set(offsets)) for offsets in last)
+    with world.socket() as client:
+        client.hello("race", "recs")
+        eventually(lambda: client.receive("recs")["offset"] == published[-1], "the newest list")
+
+
+def test_sub_adds_a_channel_and_unsub_ends_it(world):
+    with world.socket() as client:
+        client.hello("later")
+        client.send(type="sub", ch="recs")
+        welcome = client.receive("welcome")
+        client.receive("recs")
+        client.send(type="unsub", ch="recs")
+        client.send(type="sub", ch="pipeline")
+        client.receive("welcome")
+        client.receive("pipeline")
+        world.publish("later", "a")
+        world.wait_for_views()
+        client.send(type="sub", ch="pipeline")
+
+        assert welcome["subs"][0]["ch"] == "recs"
+        assert client.receive()["type"] == "welcome"
+
+
+def test_the_pipeline_is_sent_at_once_and_when_it_changes(world):
+    with world.socket() as client:
+        client.hello(None, "pipeline")
+        client.receive("pipeline")
+        progress = {"type": "training", "state": "training", "iteration": 3, "iterations": 12}
+        world.log.append([NewRecord(PIPELINE, None, json.dumps(progress).encode(), 0)])
+
+        assert client.receive("pipeline")["training"]["iteration"] == 3
+
+
+# The log channel
+
+
+def test_the_log_channel_sends_a_users_records_in_order(world):
+    with world.socket() as client:
+        client.hello("logged", "log")
+        for number in range(5):
+            world.post("/v1/events", {"type": "view", "user": "logged", "item": f"p{number}"})
+            world.post("/v1/events", {"type": "view", "user": "somebody", "item": "x"})
+        got = [client.receive("log") for _ in range(5)]
+
+    assert [one["value"]["item"] for one in got] == ["p0", "p1", "p2", "p3", "p4"]
+    assert {one["key"] for one in got} == {"logged"}
+    assert [one["offset"] for one in got] == sorted(one["offset"] for one in got)
+
+
+def test_the_log_channel_resumes_behind_an_offset_without_a_gap(world):
+    places = [
+        world.log.append([NewRecord(INTERACTIONS, None, b'{"n":%d}' % number, 0)])[0].offset
+        for number in range(700)
+    ]
+    since = {"epoch": world.log.epoch, "offset": places[1]}
+
+    with world.socket() as client:
+        welcome = client.hello(None, {"ch": "log", "partition": 0, "since": since})
+        got = [client.receive("log")["value"]["n"] for _ in range(698)]
+        world.log.append([NewRecord(INTERACTIONS, None, b'{"n":700}', 0)])
+        live = client.receive("log")
+
+    assert welcome["subs"][0]["recovered"] is True
+    assert got == list(range(2, 700))
+    assert live["value"] == {"n": 700}
+
+
+def test_who_is_too_far_behind_gets_a_gap_that_names_what_is_missing(world):
+    first = world.log.high_watermark(INTERACTIONS, 0)
+    world.log.append([NewRecord(INTERACTIONS, None, b'{"n":%d}' % n, 0) for n in range(12_000)])
+    since = {"epoch": world.log.epoch, "offset": first - 1}
+
+    with world.socket() as client:
+        client.hello(None, {"ch": "log", "partition": 0, "since": since})
+        gap = client.receive("gap")
+        following = client.receive("log")
+
+    assert (gap["topic"], gap["partition"], gap["from"]) == (INTERACTIONS, 0, first)
+    assert following["offset"] == gap["to"] + 1
+    assert following["value"]["n"] == gap["to"] + 1 - first
+
+
+def test_a_log_position_of_another_epoch_cannot_be_recovered(world):
+    with world.socket() as client:
+        client.send(
+            type="hello",
+            user="u",
+            subs=[{"ch": "log", "since": {"epoch": "gone", "offset": 3}}],
+        )
+
+        assert closed(client) == 4010
+
+
+@pytest.mark.parametrize(
+    ("sub", "code"),
+    [
+        ({"ch": "log", "topic": "nothing", "partition": 0}, "not-found"),
+        ({"ch": "log", "partition": 99}, "not-found"),
+        ({"ch": "log"}, "invalid-message"),
+        ({"ch": "recs"}, "forbidden"),
+    ],
+)
+def test_a_subscription_that_cannot_be_had_is_an_error_and_the_rest_goes_on(world, sub, code):
+    with world.socket() as client:
+        welcome = client.hello(None, sub, "pipeline")
+        error = client.receive("error")
+
+        assert [one["ch"] for one in welcome["subs"]] == ["pipeline"]
+        assert (error["code"], error["temporary"], error["ch"]) == (code, False, sub["ch"])
+        client.receive("pipeline")
+
+
+# Slow clients and the end
+
+
+def test_a_stalled_client_gets_fewer_lists_in_order_and_the_newest_last(world):
+    items = [f"item-{number:04d}" for number in range(200)]
+    with world.socket(max_queue=1) as client:
+        client.hello("slow", "recs")
+        client.receive("recs")
+        for generation in range(1, 401):
+            newest = world.publish("slow", *items, generation=generation)
+        world.wait_for_views()
+
+        offsets = []
+        while not offsets or offsets[-1] < newest:
+            offsets.append(client.receive("recs")["offset"])
+
+    assert offsets == sorted(set(offsets))
+    assert len(offsets) < 400
+
+
+def test_a_client_that_never_reads_is_dropped_and_the_others_are_served(tmp_path):
+    items = [f"item-{number:04d}" for number in range(300)]
+    with running(tmp_path) as world:
+        live = world.bridge.deps.live
+        live.ping_s = 0.2
+        with world.socket(max_queue=1) as stalled, world.socket() as reader:
+            stalled.hello("stalled", "recs")
+            reader.hello("reader", "recs")
+            stalled.receive("recs")
+            reader.receive("recs")
+
+            def is_blocked():
+                for _ in range(50):
+                    world.publish("stalled", *items)
+                return any(peer.is_blocked for peer in tuple(live.peers))
+
+            eventually(is_blocked, "a client that never reads")
+            world.publish("reader", "a")
+            assert items_of(reader.receive("recs")) == ["a"]
+            eventually(
+                lambda: any(peer.close_code == 4008 for peer in tuple(live.peers)), "its end"
+            )
+            assert closed(stalled) == 4008
+
+
+def test_a_stopping_bridge_tells_every_client_to_come_back(tmp_path):
+    with running(tmp_path) as world, world.socket() as one, world.socket() as two:
+        one.hello("one", "recs")
+        two.hello("two", "recs")
+        stopping = threading.Thread(target=world.bridge.stop)
+        stopping.start()
+
+        assert (closed(one), closed(two)) == (1012, 1012)
+        stopping.join()
+
+
+def test_a_closed_connection_leaves_nothing_behind(world):
+    live = world.bridge.deps.live
+    with world.socket() as client:
+        client.hello("gone", "recs", "pipeline", "log")
+        client.receive("recs")
+        assert live.hub.wants("gone")
+
+    eventually(lambda: not live.hub.wants("gone"), "a hub that has forgotten")

@@ -1,0 +1,119 @@
+"""The bridge's read model: it can be deleted, it goes on where it stopped, it is nobody else's."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from recstream.bridge.views.lists import Views, without
+from recstream.core.history.fold import seen
+from recstream.log.port import NewRecord
+from recstream.log.topics import RECOMMENDATIONS
+from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event, running
+
+
+def filled(world):
+    for user, item in (("ann", "i1"), ("bob", "i2"), ("ann", "i3")):
+        world.fold(event(user, item))
+        world.publish(user, "x", item)
+    world.announce(checker_board(1))
+    world.wait_for_views()
+
+
+def state(world):
+    views = world.bridge.deps.views
+    return (
+        [views.latest(user) for user in ("ann", "bob", "nobody")],
+        [views.history(user) for user in ("ann", "bob", "nobody")],
+        views.generations(),
+        views.positions(world.log),
+    )
+
+
+def test_views_that_were_deleted_come_back_equal_from_the_log(tmp_path):
+    with running(tmp_path) as world:
+        filled(world)
+        before = state(world)
+    shutil.rmtree(tmp_path / "bridge-0")
+
+    with running(tmp_path) as world:
+        assert state(world) == before
+        assert seen(world.bridge.deps.views.history("ann")) == {"i1", "i3"}
+
+
+def test_a_bridge_that_starts_again_reads_only_what_is_new(tmp_path):
+    with running(tmp_path) as world:
+        filled(world)
+        positions = world.bridge.deps.views.positions(world.log)
+
+    with running(tmp_path) as world:
+        assert world.bridge.deps.views.positions(world.log) == positions
+        world.publish("ann", "new")
+        world.wait_for_views()
+        assert world.bridge.deps.views.latest("ann").items[0].item == "new"
+
+
+def test_views_of_another_log_are_rebuilt(tmp_path):
+    with running(tmp_path) as world:
+        filled(world)
+    for file in tmp_path.glob("log.db*"):
+        file.unlink()
+
+    with running(tmp_path) as world:
+        assert world.bridge.deps.views.latest("ann") is None
+        assert world.bridge.deps.views.history("ann") is None
+        assert world.bridge.deps.views.generations() == []
+
+
+def test_two_bridges_on_one_data_directory_keep_out_of_each_others_way(tmp_path):
+    with running(tmp_path) as one:
+        filled(one)
+        with running(tmp_path, log=one.log) as two:
+            one.publish("ann", "both")
+            one.wait_for_views()
+            two.wait_for_views()
+
+            folders = {world.bridge.deps.views.folder.name for world in (one, two)}
+            assert folders == {"bridge-0", "bridge-1"}
+            assert [w.bridge.deps.views.latest("ann").items[0].item for w in (one, two)] == [
+                "both",
+                "both",
+            ]
+
+
+def test_records_that_can_not_be_read_stop_nothing(tmp_path):
+    with running(tmp_path) as world:
+        world.log.append(
+            [
+                NewRecord(RECOMMENDATIONS, b"bad", b"{", None),
+                NewRecord(RECOMMENDATIONS, None, b"{}", 0),
+                NewRecord(RECOMMENDATIONS, b"tomb", b'{"x":1}', None),
+                NewRecord(RECOMMENDATIONS, b"tomb", None, None),
+                NewRecord(CHANGELOG, b"bad", b"\xc1", 0),
+            ]
+        )
+        world.publish("good", "a")
+        world.wait_for_views()
+        views = world.bridge.deps.views
+
+        assert views.latest("good").items[0].item == "a"
+        assert (views.latest("bad"), views.latest("tomb"), views.history("bad")) == (None,) * 3
+        assert world.get("/v1/users/bad/recommendations").status == 200
+
+
+def test_a_folder_is_held_by_one_bridge(tmp_path):
+    views = Views(tmp_path / "bridge-0", epoch="e", changelog=CHANGELOG)
+
+    with pytest.raises(BlockingIOError):
+        Views(tmp_path / "bridge-0", epoch="e", changelog=CHANGELOG)
+
+    views.close()
+    Views(tmp_path / "bridge-0", epoch="e", changelog=CHANGELOG).close()
+
+
+def test_without_counts_the_places_anew():
+    body = a_list("u", "a", "b", "c")
+
+    assert [(one.item, one.rank) for one in without(body, {"a", "x"}).items] == [("b", 1), ("c", 2)]
+    assert without(body, {"x"}) is body

@@ -1,0 +1,92 @@
+"""Lists of the past over REST: made again from the log, and compared."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from recstream.bridge.server import Bridge
+from recstream.core.records import Recommendations
+from recstream.log.partitioner import partition_for
+from recstream.log.topics import RECOMMENDATIONS
+from recstream.settings import Settings
+from tests.bridge.bridge_world import Clock, World
+from tests.replay.world import World as Installation
+
+USER = "u3"
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory):
+    """A bridge over a log in which things happened; and the lists that USER had."""
+    folder = tmp_path_factory.mktemp("past")
+    installation = Installation(folder)
+    installation.browse(40, seed=1)
+    installation.train()
+    installation.work()
+    installation.browse(40, seed=2)
+    installation.work(group=2)
+    partition = partition_for(USER.encode(), 2)
+    lists = [
+        msgspec.json.decode(each.value, type=Recommendations)
+        for each in installation.records(RECOMMENDATIONS, partition)
+        if each.key == USER.encode()
+    ]
+    installation.close()
+    clock = Clock()
+    settings = Settings(data_dir=str(folder), partitions=2, list_size=5, port=0)
+    with Bridge(settings, now=clock) as bridge:
+        yield World(bridge, bridge.deps.log, clock), lists
+
+
+def test_each_list_of_the_past_is_made_again_byte_for_byte(past):
+    world, lists = past
+    assert len(lists) > 2
+    for body in lists:
+        answer = world.get(f"/v1/users/{USER}/recommendations?as_of={body.as_of.offset}")
+
+        assert answer.status == 200, answer.body
+        assert answer.headers["Recstream-Identical"] == "true"
+        assert answer.json["rec_id"] == body.rec_id
+        assert [one["item"] for one in answer.json["items"]] == [one.item for one in body.items]
+
+
+def test_a_diff_tells_what_changed_between_two_lists(past):
+    world, lists = past
+    first, last = lists[0].as_of.offset, lists[-1].as_of.offset
+
+    answer = world.get(f"/v1/users/{USER}/diff?a={first}&b={last}").json
+
+    assert answer["before"]["rec_id"] == lists[0].rec_id
+    assert answer["after"]["rec_id"] == lists[-1].rec_id
+    assert [step["rec_id"] for step in answer["steps"]] == [body.rec_id for body in lists[1:]]
+    entered = {each["item"] for each in answer["change"]["entered"]}
+    old, new = ({one.item for one in lists[at].items} for at in (0, -1))
+    assert entered == new - old
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "recommendations?as_of=yesterday",
+        "recommendations?as_of=3&category=low",
+        "diff?a=1&b=soon",
+        "diff?a=&b=2",
+    ],
+)
+def test_a_moment_that_is_none_is_a_problem_that_says_so(past, path):
+    world, _ = past
+
+    answer = world.get(f"/v1/users/{USER}/{path}")
+
+    assert answer.kind == "application/problem+json"
+    assert answer.status in {400, 422}
+
+
+def test_before_the_first_model_there_was_no_list(past):
+    world, _ = past
+
+    answer = world.get(f"/v1/users/{USER}/recommendations?as_of=1980-01-01T00:00:00Z")
+
+    assert answer.status == 404
+    assert "no model" in answer.json["detail"]

@@ -1,0 +1,180 @@
+"""A row of a shop's file becomes a clean item, or a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recstream.core.content.clean import Cleaned, Dropped, clean_product, clean_text, parse_price
+from recstream.core.records import Item
+
+
+def item(**row: Any) -> Item:
+    cleaned = clean_product({"asin": "B1", "title": "Mug", **row})
+    assert isinstance(cleaned, Cleaned)
+    return cleaned.item
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("Salt &amp; Pepper", "Salt & Pepper"),
+        ("Tom &amp;amp; Jerry", "Tom & Jerry"),
+        ("5&quot; pan &#8211; non&nbsp;stick", '5" pan – non stick'),
+        ("<b>Bold</b><br/>mug", "Bold mug"),
+        ("<style>a{b:c}</style>Mug<!-- no -->", "Mug"),
+        ("a < b > c <3", "a < b > c <3"),
+        ("  two\n lines\t", "two lines"),
+        ("bell\x07\u200b mug", "bell mug"),
+    ],
+)
+def test_entities_tags_and_unprintable_signs_go(text: str, clean: str) -> None:
+    assert clean_text(text) == clean
+
+
+@pytest.mark.parametrize(
+    ("value", "price"),
+    [
+        (12.5, 12.5),
+        (7, 7.0),
+        ("19.99", 19.99),
+        ("$1,299.00", 1299.0),
+        ("1.299,00 €", 1299.0),
+        ("EUR 12,5", 12.5),
+        ("1,299", 1299.0),
+        ("1 299,95 kr", 1299.95),
+        ("CHF 1'299.95", 1299.95),
+        ("$10.00 - $20.00", 10.0),
+        ("from $3", 3.0),
+        ("call us", None),
+        ("", None),
+        (None, None),
+        (0, None),
+        (-1.0, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        (True, None),
+    ],
+)
+def test_a_price_is_read_from_what_stands_there(value: object, price: float | None) -> None:
+    assert parse_price(value) == price
+
+
+@pytest.mark.parametrize("title", [None, "", "  ", "None", "nan", "<br>", "&nbsp;"])
+def test_a_row_without_a_title_is_dropped(title: str | None) -> None:
+    assert clean_product({"asin": "B1", "title": title}) == Dropped("no title", "B1")
+
+
+def test_a_row_without_an_id_is_dropped_and_shows_its_title() -> None:
+    assert clean_product({"title": "Mug"}) == Dropped("no id", "Mug")
+
+
+def test_an_id_that_no_event_could_name_is_dropped() -> None:
+    for name in ("a\x00b", "x" * 257):
+        dropped = clean_product({"asin": name, "title": "Mug"})
+
+        assert isinstance(dropped, Dropped)
+        assert dropped.reason == "id is too long or not printable"
+
+
+def test_a_title_that_is_a_script_of_amazons_page_is_dropped() -> None:
+    row = {"asin": "B1", "title": "var aPageStart = (new Date()).getTime();\nvar ue_t0"}
+
+    assert clean_product(row) == Dropped("title is a script", "B1")
+
+
+def test_amazons_metadata_of_2014() -> None:
+    row = {
+        "asin": "0000031852",
+        "title": "Girls Ballet Tutu",
+        "price": 3.17,
+        "imUrl": "http://ecx.images-amazon.com/51f.jpg",
+        "brand": "Coxlures",
+        "categories": [["Sports & Outdoors", "Other Sports", "Dance"], ["Toys"]],
+    }
+
+    assert clean_product(row) == Cleaned(
+        Item(
+            item="0000031852",
+            title="Girls Ballet Tutu",
+            category="Sports & Outdoors",
+            brand="Coxlures",
+            price=3.17,
+            image="http://ecx.images-amazon.com/51f.jpg",
+            attributes={"categories": ["Sports & Outdoors", "Other Sports", "Dance"]},
+        ),
+        (),
+    )
+
+
+def test_amazons_metadata_of_2018() -> None:
+    row = {
+        "asin": "B000",
+        "title": "Strings",
+        "main_cat": '<img src="x.png" alt="Musical Instruments"/>',
+        "category": ["Musical Instruments", "Guitars &amp; Basses"],
+        "brand": "by\n    \n    D&#39;Addario",
+        "price": "$7.49",
+        "description": ["Nickel.", "<p>Round wound.</p>"],
+        "image": ["https://m.example/1.jpg", "https://m.example/2.jpg"],
+    }
+
+    assert clean_product(row) == Cleaned(
+        Item(
+            item="B000",
+            title="Strings",
+            category="Musical Instruments",
+            brand="D'Addario",
+            price=7.49,
+            description="Nickel. Round wound.",
+            image="https://m.example/1.jpg",
+            attributes={"categories": ["Musical Instruments", "Guitars & Basses"]},
+        ),
+        ("price was text",),
+    )
+
+
+def test_amazons_metadata_of_2023() -> None:
+    made = item(
+        parent_asin="B2",
+        asin="B2-red",
+        main_category="All Beauty",
+        store="Visit the Howard Store",
+        price="None",
+        categories=[],
+        images=[{"thumb": "https://m.example/t.jpg", "large": "https://m.example/l.jpg"}],
+    )
+
+    assert (made.item, made.category, made.brand, made.price) == (
+        "B2",
+        "All Beauty",
+        "Howard",
+        None,
+    )
+    assert made.image == "https://m.example/l.jpg"
+
+
+def test_a_caller_says_where_a_field_is() -> None:
+    row = {"Artikel": 4711.0, "Name": "Becher", "asin": "not this"}
+
+    cleaned = clean_product(row, {"item": "Artikel"})
+
+    assert cleaned == Cleaned(Item(item="4711", title="Becher"), ())
+
+
+def test_what_was_mended_is_told() -> None:
+    cleaned = clean_product({"id": "1", "title": "A &amp; B", "price": "ask"})
+
+    assert isinstance(cleaned, Cleaned)
+    assert cleaned.mended == ("entities or tags in the title", "price could not be read")
+
+
+def test_a_store_that_is_called_so_keeps_its_name() -> None:
+    assert item(brand="The Container Store").brand == "The Container Store"
+    assert item(brand="By Terry").brand == "By Terry"
+
+
+@pytest.mark.parametrize("image", ["javascript:alert(1)", "data:x", "/local.png", "", [], None, 7])
+def test_only_a_web_address_is_an_image(image: object) -> None:
+    assert item(image=image).image == ""

@@ -1,0 +1,91 @@
+"""Predict, then learn: what counts, and what the counts come to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recstream.core.evaluation.online import CUTS, Scoreboard, Tally, is_asked
+from recstream.core.events import Event, Weights, from_timestamp_ms
+from recstream.core.history.fold import History, Rules, apply
+
+RULES = Rules(Weights(), 1e9)
+
+
+def event(kind: str, item: str, **fields: object) -> Event:
+    return Event(
+        id=f"{kind}-{item}", type=kind, user="u", item=item, ts=from_timestamp_ms(0), **fields
+    )
+
+
+def test_four_events_at_ranks_1_6_20_and_none_give_these_shares() -> None:
+    tally = Tally()
+    for rank in (1, 6, 20, 0):
+        tally.add(rank)
+
+    score = tally.total()
+
+    assert score.events == 4
+    assert score.hits == {5: 0.25, 10: 0.5, 20: 0.75}
+    assert score.mrr == pytest.approx((1 + 1 / 6 + 1 / 20) / 4)
+
+
+def test_the_window_forgets_what_the_total_keeps() -> None:
+    tally = Tally(window=2)
+    for rank in (1, 0, 0):
+        tally.add(rank)
+
+    assert tally.recent().hits == dict.fromkeys(CUTS, 0.0)
+    assert tally.recent().events == 2
+    assert tally.total().hits[5] == pytest.approx(1 / 3)
+
+
+@given(st.lists(st.integers(0, 30), max_size=50))
+def test_a_window_that_was_never_full_equals_the_total(ranks: list[int]) -> None:
+    tally = Tally(window=50)
+    for rank in ranks:
+        tally.add(rank)
+
+    assert tally.recent().hits == tally.total().hits
+    assert tally.recent().mrr == pytest.approx(tally.total().mrr)
+
+
+def test_an_event_counts_for_all_for_its_generation_its_source_and_for_cold_users() -> None:
+    board = Scoreboard()
+    board.add(1, generation=3, source="fold-in", is_cold=False)
+    board.add(0, generation=4, source="popular", is_cold=True)
+
+    counts = {name: score.events for name, score in board.totals().items()}
+
+    assert counts == {
+        "all": 2,
+        "cold users": 1,
+        "generation 3": 1,
+        "generation 4": 1,
+        "source fold-in": 1,
+        "source popular": 1,
+    }
+
+
+def test_an_item_that_is_new_to_the_user_is_asked_for() -> None:
+    assert is_asked(History("u"), event("view", "a"), Weights())
+
+
+def test_an_item_of_the_history_is_not_asked_for() -> None:
+    history = apply(History("u"), event("view", "a"), 0, 0, RULES)
+
+    assert not is_asked(history, event("purchase", "a"), Weights())
+    assert is_asked(history, event("purchase", "b"), Weights())
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("dislike", {}), ("remove", {}), ("rate", {"value": 1.0}), ("impression", {})],
+)
+def test_what_says_nothing_good_of_an_item_is_not_asked_for(kind: str, fields: dict) -> None:
+    assert not is_asked(History("u"), event(kind, "a", **fields), Weights())
+
+
+def test_a_type_without_weight_is_not_asked_for() -> None:
+    assert not is_asked(History("u"), event("view", "a"), Weights(view=0.0))

@@ -1,0 +1,82 @@
+"""Shares of a score against the equation written out."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from recstream.core.numeric.contributions import largest_places, list_shares
+
+
+@pytest.mark.parametrize(("h", "d"), [(0, 3), (1, 1), (5, 8), (40, 6)])
+def test_shares_are_those_of_the_normal_equation(h, d):
+    rng = np.random.Generator(np.random.PCG64(h + d))
+    near, weights = rng.normal(size=(h, d)), rng.random(h)
+    target, diagonal = rng.normal(size=(4, d)), 0.1 + rng.random(d)
+
+    shares = list_shares(near, weights, target, diagonal)
+
+    system = np.diag(diagonal) + (near.T * weights) @ near
+    expected = target @ np.linalg.inv(system) @ (near.T * weights)
+    np.testing.assert_allclose(shares, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_shares_of_an_item_do_not_depend_on_the_list_it_is_in():
+    rng = np.random.Generator(np.random.PCG64(0))
+    near, weights = rng.normal(size=(20, 5)), rng.random(20)
+    target, diagonal = rng.normal(size=(6, 5)), np.ones(5)
+
+    together = list_shares(near, weights, target, diagonal)
+
+    for at in range(6):
+        alone = list_shares(near, weights, target[at : at + 1], diagonal)
+        assert alone[0].tobytes() == together[at].tobytes()
+
+
+def factored(near, weights, diagonal):
+    """Return the Cholesky factor of the normal equation, every sum in the order of its index."""
+    d, lower = len(diagonal), np.diag(diagonal)
+    for i, a in itertools.product(range(len(near)), range(d)):
+        for b in range(a + 1):
+            lower[a, b] += (weights[i] * near[i, a]) * near[i, b]
+    for a in range(d):
+        for b in range(a + 1):
+            for c in range(b):
+                lower[a, b] -= lower[a, c] * lower[b, c]
+            lower[a, b] = np.sqrt(lower[a, a]) if a == b else lower[a, b] / lower[b, b]
+    return lower
+
+
+def test_every_sum_of_shares_runs_in_the_order_of_its_index():
+    rng = np.random.Generator(np.random.PCG64(3))
+    near, weights = rng.normal(size=(9, 4)), rng.random(9)
+    target, diagonal = rng.normal(size=4), 0.1 + rng.random(4)
+    lower, row = factored(near, weights, diagonal), target.copy()
+    for a in range(4):
+        for c in range(a):
+            row[a] -= lower[a, c] * row[c]
+        row[a] /= lower[a, a]
+    for a in reversed(range(4)):
+        row[a] /= lower[a, a]
+        for c in range(a):
+            row[c] -= lower[a, c] * row[a]
+    expected = np.zeros(9)
+    for i, a in itertools.product(range(9), range(4)):
+        expected[i] += near[i, a] * row[a]
+    expected *= weights
+
+    shares = list_shares(near, weights, target[None], diagonal)
+
+    assert shares[0].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 6])
+def test_the_largest_places_are_those_of_a_stable_sort(n):
+    rng = np.random.Generator(np.random.PCG64(n))
+    values = rng.integers(0, 4, size=(50, 6)).astype(np.float64)
+
+    places = largest_places(values, n)
+
+    assert places.tolist() == np.argsort(-values, axis=1, kind="stable")[:, :n].tolist()

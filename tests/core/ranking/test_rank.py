@@ -1,0 +1,111 @@
+"""Lists from histories and a generation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recstream.core.history.fold import History
+from recstream.core.history.matrix import grown
+from recstream.core.ranking.rank import describe, item_ids, rank
+from tests.core.generation.generation_cases import (
+    HALF_LIFE_MS,
+    ITEMS,
+    N_ITEMS,
+    history,
+    make_generation,
+    trained,
+)
+
+
+@pytest.fixture(scope="module")
+def generation():
+    return trained()
+
+
+def test_a_list_holds_what_the_user_likes_and_has_not_seen(generation):
+    known = history("u", 0, 2, 4)
+
+    (ranked,) = rank([known], generation, 10, HALF_LIFE_MS)
+
+    assert {int(item[1:]) % 2 for item in item_ids(ranked, generation)} == {0}
+    assert not {"p0", "p2", "p4"} & set(item_ids(ranked, generation))
+    assert ranked.source == "fold-in"
+
+
+def test_a_list_has_the_same_bits_alone_and_in_any_batch(generation):
+    histories = [history(f"u{n}", *range(n % 7, N_ITEMS, 3 + n % 5)) for n in range(50)]
+
+    together = rank(histories, generation, 12, HALF_LIFE_MS)
+
+    for each, batched in zip(histories, together, strict=True):
+        (alone,) = rank([each], generation, 12, HALF_LIFE_MS)
+        assert alone.rows.tobytes() == batched.rows.tobytes()
+        assert alone.scores.tobytes() == batched.scores.tobytes()
+
+
+def test_who_has_no_history_gets_what_is_popular(generation):
+    popular = make_generation(generation.model, bias=np.arange(N_ITEMS))
+
+    (ranked,) = rank([History("new")], popular, 3, HALF_LIFE_MS)
+    listed = describe(ranked, History("new"), popular)
+
+    assert [each.item for each in listed] == ["p39", "p38", "p37"]
+    assert ranked.source == "popular"
+    assert {why.kind for each in listed for why in each.why} == {"popular"}
+
+
+def test_a_generation_without_factors_ranks_by_its_priors():
+    popular = make_generation(None, bias=-np.arange(N_ITEMS))
+
+    (ranked,) = rank([history("u", 1)], popular, 3, HALF_LIFE_MS)
+
+    assert item_ids(ranked, popular) == ("p0", "p2", "p3")
+    assert ranked.source == "popular"
+
+
+def test_who_disliked_everything_still_does_not_see_it_again(generation):
+    disliked = history("u", 0, 1, weight=0.0)
+
+    (ranked,) = rank([disliked], generation, N_ITEMS, HALF_LIFE_MS)
+
+    assert ranked.source == "popular"
+    assert set(item_ids(ranked, generation)) == set(ITEMS) - {"p0", "p1"}
+
+
+def test_who_has_seen_all_items_gets_an_empty_list(generation):
+    (ranked,) = rank([history("u", *range(N_ITEMS))], generation, 5, HALF_LIFE_MS)
+
+    assert describe(ranked, history("u"), generation) == ()
+
+
+def test_no_items_make_empty_lists():
+    (ranked,) = rank([History("u")], make_generation(None, items=[]), 5, HALF_LIFE_MS)
+
+    assert len(ranked.rows) == 0
+
+
+def test_each_place_tells_where_the_item_was_before(generation):
+    known = history("u", 0, 2)
+    (ranked,) = rank([known], generation, 3, HALF_LIFE_MS)
+    first, second, third = item_ids(ranked, generation)
+
+    listed = describe(ranked, known, generation, before=(second, "gone", first))
+
+    assert [(each.item, each.was) for each in listed] == [(first, 3), (second, 1), (third, 0)]
+
+
+def test_reasons_name_entries_of_the_history_and_never_more_than_the_whole(generation):
+    known = history("u", 0, 2, 4, 6)
+    (ranked,) = rank([known], generation, 5, HALF_LIFE_MS)
+
+    for each in describe(ranked, known, generation):
+        because = [why for why in each.why if why.kind == "because"]
+        assert because
+        assert {why.item for why in because} <= {"p0", "p2", "p4", "p6"}
+        assert {why.event for why in because} == {"view"}
+        assert sum(why.share for why in each.why) <= 1.0 + 1e-3 * len(each.why)
+
+
+def test_items_keep_their_parents_rows_and_new_ones_follow_by_id():
+    assert grown(["b", "a"], ["c", "a", "0"]) == ["b", "a", "0", "c"]

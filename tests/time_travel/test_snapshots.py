@@ -1,0 +1,133 @@
+"""Histories and lists as of any offset, from rows kept at intervals and the events since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from recstream.control.timeline import read_timeline
+from recstream.core.history.fold import History
+from recstream.core.records import Recommendations
+from recstream.errors import StartupError
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.time_travel.fold import PartitionFold
+from recstream.time_travel.snapshots import Snapshots
+from tests.replay.world import World
+
+
+def folded(world: World, user: str, partition: int, offset: int) -> History:
+    """The slow reference: everything from the beginning."""
+    fold = PartitionFold(partition, 2, read_timeline(world.log))
+    fold.fold(each for each in world.records(INTERACTIONS, partition) if each.offset <= offset)
+    return fold.history(user)
+
+
+@pytest.fixture(params=[1, 7, 1000])
+def snapshots(
+    eventful: World, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Snapshots]:
+    made = Snapshots(eventful.log, tmp_path / "snapshots", block_events=request.param)
+    yield made
+    made.close()
+
+
+def test_a_history_at_any_offset_is_the_one_folded_from_the_beginning(
+    eventful: World, snapshots: Snapshots
+) -> None:
+    for user in ("u0", "u1", "u2", "u10", "stranger"):
+        partition = snapshots.partition(user)
+        for offset in range(eventful.log.high_watermark(INTERACTIONS, partition)):
+            assert snapshots.history(user, offset) == folded(eventful, user, partition, offset)
+
+
+def test_what_is_appended_later_is_taken_in(eventful: World, snapshots: Snapshots) -> None:
+    partition = snapshots.partition("u5")
+    snapshots.history("u5", 3)
+    eventful.browse(30, seed=9)
+    last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
+
+    assert snapshots.history("u5", last) == folded(eventful, "u5", partition, last)
+
+
+def test_the_folder_serves_again_after_a_restart(eventful: World, tmp_path: Path) -> None:
+    partition_of_u4 = None
+    for _ in range(2):
+        snapshots = Snapshots(eventful.log, tmp_path / "kept", block_events=7)
+        partition_of_u4 = snapshots.partition("u4")
+        found = snapshots.history("u4", 40)
+        snapshots.close()
+        eventful.browse(10, seed=11)
+
+        assert found == folded(eventful, "u4", partition_of_u4, 40)
+
+
+def test_the_folder_of_another_log_is_made_anew(eventful: World, tmp_path: Path) -> None:
+    before = Snapshots(eventful.log, tmp_path / "kept", block_events=3)
+    before.history("u1", 30)
+    before.close()
+    other = World(tmp_path / "other")
+    other.browse(20, seed=4)
+
+    snapshots = Snapshots(other.log, tmp_path / "kept", block_events=3)
+
+    partition = snapshots.partition("u1")
+    last = other.log.high_watermark(INTERACTIONS, partition) - 1
+    assert snapshots.history("u1", last) == folded(other, "u1", partition, last)
+    snapshots.close()
+    other.close()
+
+
+@pytest.mark.usefixtures("snapshots")
+def test_a_folder_in_use_is_refused(eventful: World, tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="close the other process"):
+        Snapshots(eventful.log, tmp_path / "snapshots")
+
+
+def test_the_list_at_an_offset_is_the_last_one_published_as_of_it(
+    eventful: World, snapshots: Snapshots
+) -> None:
+    user = "u3"
+    partition = snapshots.partition(user)
+    mine = [
+        (record.offset, msgspec.json.decode(record.value or b"", type=Recommendations))
+        for record in eventful.records(RECOMMENDATIONS, partition)
+        if record.key == user.encode()
+    ]
+    for offset in range(eventful.log.high_watermark(INTERACTIONS, partition)):
+        expected = [at for at, body in mine if body.as_of and body.as_of.offset <= offset]
+
+        found = snapshots.list_position(user, offset=offset)
+
+        assert (found and found.offset) == (expected[-1] if expected else None)
+
+
+def test_the_list_at_a_time_is_the_last_one_published_by_then(
+    eventful: World, snapshots: Snapshots
+) -> None:
+    partition = snapshots.partition("u3")
+    mine = [each for each in eventful.records(RECOMMENDATIONS, partition) if each.key == b"u3"]
+    middle = mine[len(mine) // 2]
+
+    found = snapshots.list_position("u3", timestamp_ms=middle.timestamp_ms)
+
+    assert found is not None
+    by_then = [each for each in mine if each.timestamp_ms <= middle.timestamp_ms]
+    assert found.offset == by_then[-1].offset
+    assert snapshots.list_position("u3", timestamp_ms=0) is None
+
+
+def test_the_lists_between_two_offsets_come_in_order(eventful: World, snapshots: Snapshots) -> None:
+    partition = snapshots.partition("u3")
+    mine = [
+        record.offset
+        for record in eventful.records(RECOMMENDATIONS, partition)
+        if record.key == b"u3"
+        and 20 <= msgspec.json.decode(record.value or b"")["as_of"]["offset"] < 50
+    ]
+
+    found = snapshots.list_positions("u3", 20, 50)
+
+    assert [each.offset for each in found] == mine

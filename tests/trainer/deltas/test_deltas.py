@@ -1,0 +1,120 @@
+"""Deltas: items moved by what happened since a generation was trained."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from recstream.core.generation.generation import Generation
+from recstream.core.history.fold import row
+from recstream.core.history.matrix import stack
+from recstream.trainer.changelog import Touch
+from recstream.trainer.deltas.deltas import Deltas
+from recstream.trainer.deltas.restore import resume
+from recstream.trainer.deltas.users import LiveUsers
+from recstream.trainer.training.train import hyperparameters, train
+from tests.trainer.trainer_world import SETTINGS, follow, snapshot_of, trained_on
+from tests.worker.worker_world import event, single
+
+
+def moved(world, trained, events):
+    """Return the delta after some events, and the generation moved by it."""
+    before = follow(world)
+    deltas = Deltas(trained)
+    world.feed([single(each) for each in events])
+    follower = follow(world)
+    names = {each.user for each in events}
+    touches = [Touch(n, each.item, is_positive=True) for n, each in enumerate(events)]
+    assert before.n_events < follower.n_events
+    deltas.touch(names, touches)
+    delta = deltas.make(follower.users, follower.offsets, now_ms=0)
+    generation = Generation.from_arrays(trained.generation.arrays())
+    generation.apply_delta(delta)
+    return delta, generation, follower, deltas
+
+
+def test_a_new_item_gets_the_factors_of_those_who_like_it(fed):
+    trained = trained_on(fed)
+    likers = [event(1000 + n, f"u{2 * n}", "fresh") for n in range(8)]
+
+    delta, generation, follower, _ = moved(fed, trained, likers)
+
+    assert "fresh" in delta.items
+    x_even, x_odd = (
+        generation.model.fold_in(matrix_row(follower, user, generation)) for user in ("u4", "u5")
+    )
+    y = generation.model.item_factors[generation.rows["fresh"]]
+    assert (x_even @ y).item() > (x_odd @ y).item()
+
+
+def matrix_row(follower, user, generation):
+    history = follower.users[user].history(user)
+    return stack([row(history, generation.rows, 1e15)], generation.n_items)
+
+
+def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):
+    trained = trained_on(fed)
+    liker = trained.user_ids[trained.matrix.tocsc()[:, trained.generation.rows["p1"]].indices[0]]
+    again = event(1002, liker, "p1", "purchase")
+    events = [event(1000, "u4", "p1"), event(1001, "newcomer", "p1"), again]
+
+    delta, _, follower, _ = moved(fed, trained, events)
+
+    now = train(
+        snapshot_of(follower), number=2, parent=trained.generation,
+        chosen=hyperparameters(SETTINGS), seed=0,
+    )  # fmt: skip
+    column = now.matrix.tocsc()[:, now.generation.rows["p1"]]
+    counts = np.frombuffer(delta.counts, np.int32)
+    assert counts[delta.items.index("p1")] == column.nnz
+    users = [now.user_ids[n] for n in column.indices]
+    assert {"u4", "newcomer"} <= set(users)
+
+    known = {user: n for n, user in enumerate(trained.user_ids)}
+    current = LiveUsers(trained)
+    acted = {user: follower.users[user] for user in ("u4", "newcomer", liker)}
+    current.move(acted, trained.generation.rows, trained.model)
+    at = np.array([known.get(user, len(known)) for user in users])
+    order = np.argsort(at)
+    expected = trained.model.fold_in_items(
+        sparse.csr_matrix((column.data[order], at[order], [0, len(at)]), shape=(1, len(known) + 1)),
+        user_factors=current.factors,
+        user_counts=current.counts,
+    )
+    factors = np.frombuffer(delta.factors, np.float32).reshape(len(delta.items), -1)
+    np.testing.assert_allclose(factors[delta.items.index("p1")], expected[0], rtol=1e-5)
+
+
+def test_deltas_are_numbered_and_silent_when_nothing_moved(fed):
+    trained = trained_on(fed)
+
+    delta, generation, follower, deltas = moved(fed, trained, [event(1000, "u4", "p1")])
+
+    assert (delta.delta, generation.delta) == (1, 1)
+    assert deltas.make(follower.users, follower.offsets, now_ms=0) is None
+
+
+def test_priors_follow_what_is_popular_now(fed):
+    trained = trained_on(fed)
+    rush = [event(1000 + n, f"u{n}", "p3") for n in range(30)]
+
+    _, generation, _, _ = moved(fed, trained, rush)
+
+    assert generation.items[int(np.argmax(generation.bias))] == "p3"
+
+
+def test_a_restarted_trainer_moves_on_where_the_deltas_stopped(fed):
+    trained = trained_on(fed)
+    _, generation, _, _ = moved(fed, trained, [event(1000, "u4", "first-new")])
+    fed.feed([single(event(1001, "u6", "second-new"))])
+    follower = follow(fed)
+
+    resumed, unknown = resume(generation, snapshot_of(follower))
+    deltas = Deltas(resumed)
+    deltas.touch(unknown.users, unknown.touches)
+    delta = deltas.make(follower.users, follower.offsets, now_ms=0)
+
+    assert delta.delta == 2
+    assert "second-new" in delta.items
+    assert generation.apply_delta(delta)
+    assert generation.items[-2:] == ["first-new", "second-new"]

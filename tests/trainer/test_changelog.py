@@ -1,0 +1,68 @@
+"""The trainer's copy of all histories, read from the table's changelog."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from recstream.log.partitioner import partition_for
+from recstream.log.topics import INTERACTIONS
+from recstream.trainer.changelog import Follower, Touch
+from tests.trainer.trainer_world import follow, likes
+from tests.worker.worker_world import CHANGELOG, PARTITIONS, event, single
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_the_follower_has_the_histories_of_the_table(fed, step):
+    follower = follow(fed, step=step)
+
+    assert follower.n_events == 150
+    assert follower.offsets == {
+        p: fed.log.high_watermark(INTERACTIONS, p) for p in range(PARTITIONS)
+    }
+    for partition in range(PARTITIONS):
+        for user in follower.users:
+            known = fed.engine.state(partition).hot.get(user)
+            if known is not None:
+                ours = follower.users[user].history(user)
+                assert msgspec.structs.replace(known.history, window=b"") == ours
+
+
+def test_a_group_names_what_its_records_touched_in_their_order(world):
+    follower = Follower()
+    partition = partition_for(b"u1", PARTITIONS)
+    found = []
+    for number, kind in enumerate(["view", "dislike", "view"]):
+        start = world.log.high_watermark(CHANGELOG, partition)
+        world.feed([single(event(number, "u1", f"p{number % 2}", kind))])
+        found += follower.apply(world.log.read(CHANGELOG, partition, start))
+
+    assert [group.users for group in found] == [("u1",)] * 3
+    assert [group.touches for group in found] == [
+        (Touch(0, "p0", is_positive=True),),
+        (Touch(1, "p1", is_positive=False),),
+        (Touch(2, "p0", is_positive=True),),
+    ]
+
+
+def test_the_follower_shows_nothing_of_a_group_before_it_is_closed(fed):
+    records = fed.read(CHANGELOG, 0)
+    follower = Follower()
+
+    follower.apply(records[:1])
+
+    assert follower.users == {}
+    assert follower.offsets == {}
+
+
+def test_the_follower_reads_a_compacted_changelog(fed):
+    fed.feed([single(each) for each in likes(seed=1)], step=5)
+    whole = follow(fed)
+
+    compacted = Follower()
+    for partition in range(PARTITIONS):
+        newest = {record.key: record for record in fed.read(CHANGELOG, partition)}
+        compacted.apply(sorted(newest.values(), key=lambda record: record.offset))
+
+    assert compacted.users == whole.users
+    assert compacted.n_events == whole.n_events

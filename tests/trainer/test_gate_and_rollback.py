@@ -1,0 +1,182 @@
+"""The trainer does not adopt what is clearly worse, and goes back to a generation when asked to."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from recstream.control.timeline import read_timeline
+from recstream.core.records import (
+    DeltaAnnounced,
+    GenerationAnnounced,
+    PipelineRecord,
+    RollbackRequested,
+    TrainingProgress,
+    TrainingRequested,
+)
+from recstream.log.port import NewRecord
+from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE
+from recstream.models.store import fetch
+from recstream.replay.retrain import DerivedStore, retrain
+from recstream.time_travel.generations import Generations
+from tests.trainer.trainer_world import SETTINGS, Place, work
+from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
+
+N_USERS, N_ITEMS, N_EACH = 150, 40, 14
+USELESS = {"regularization": 1e9, "content_weight": 0.0, "behaviour_weight": 0.0}
+
+
+def tastes(*, from_event: int = 0, n_each: int = N_EACH, seed: int = 0) -> list[dict]:
+    """Even users view even items, odd users odd ones, in rounds: a newest event is everybody's."""
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(N_ITEMS // 2) for _ in range(N_USERS)]
+    return [
+        event(from_event + at * N_USERS + user, f"u{user}", f"p{orders[user][at] * 2 + user % 2}")
+        for at in range(n_each)
+        for user in range(N_USERS)
+    ]
+
+
+@pytest.fixture
+def settings():
+    return msgspec.structs.replace(SETTINGS, n_factors=8, iterations=6, keep_generations=9)
+
+
+def ask(place: Place, request: TrainingRequested | RollbackRequested) -> None:
+    place.world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), 0)])
+
+
+def told(place: Place) -> list[TrainingProgress]:
+    found = [
+        msgspec.json.decode(r.value, type=PipelineRecord) for r in place.world.read(PIPELINE, 0)
+    ]
+    return [each for each in found if isinstance(each, TrainingProgress)]
+
+
+def train(place: Place, trainer, **more: object) -> GenerationAnnounced:
+    n_before = len(place.announced())
+    ask(place, TrainingRequested(id=f"r{n_before}", requested_ts=NOW_MS, **more))
+    work(trainer, lambda: len(place.announced()) > n_before)
+    return place.announced()[-1]
+
+
+@pytest.fixture
+def trainer(place, settings):
+    place.world.feed([single(each) for each in tastes()])
+    made = place.trainer(settings=settings)
+    work(made, lambda: len(place.announced()) == 2)
+    yield made
+    made.close()
+
+
+def test_a_good_candidate_is_adopted_and_says_how_it_was_judged(place, trainer) -> None:
+    announced = train(place, trainer)
+
+    judgement = announced.judgement
+    assert judgement is not None
+    assert judgement.users >= 30
+    assert judgement.is_adopted
+    assert judgement.candidate > judgement.popular
+    assert judgement.serving is not None
+
+
+def test_what_was_held_out_reaches_the_items_as_the_first_delta(place, trainer) -> None:
+    announced = place.announced()[-1]
+    work(trainer, lambda: place.announced(DeltaAnnounced))
+
+    moved = place.announced(DeltaAnnounced)[-1]
+    generation = fetch(place.store, announced)
+    before = {item: int(generation.model.item_counts[at]) for item, at in generation.rows.items()}
+    counts = dict(zip(moved.items, np.frombuffer(moved.counts, np.int32).tolist(), strict=True))
+    gained = sum(counts[item] - before[item] for item in counts)
+    assert gained == announced.judgement.items == int(N_USERS * N_EACH * 0.02)
+
+
+def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_told(
+    place, trainer
+) -> None:
+    trainer._background._chosen |= USELESS
+
+    ask(place, TrainingRequested(id="bad", requested_ts=NOW_MS))
+    work(trainer, lambda: told(place)[-1].state == "rejected")
+
+    assert len(place.announced()) == 2
+    assert "clearly below" in told(place)[-1].detail
+    assert trainer.generation.number == 1
+
+
+def test_a_candidate_is_adopted_by_force(place, trainer) -> None:
+    trainer._background._chosen |= USELESS
+
+    announced = train(place, trainer, force=True)
+
+    assert announced.generation == 2
+    assert announced.judgement is not None
+    assert not announced.judgement.is_adopted
+
+
+def test_a_rollback_serves_the_old_factors_under_a_new_number(place, trainer) -> None:
+    train(place, trainer)
+
+    ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
+    work(trainer, lambda: len(place.announced()) == 4)
+
+    newest = place.announced()[-1]
+    assert (newest.generation, newest.copies, newest.parent) == (3, 1, 1)
+    old, copied = (fetch(place.store, place.announced()[at]) for at in (1, 3))
+    assert np.array_equal(old.model.item_factors, copied.model.item_factors)
+    assert old.items == copied.items
+
+
+def test_after_a_rollback_the_schedule_rests_until_a_training_is_asked_for(place, trainer) -> None:
+    ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
+    work(trainer, lambda: len(place.announced()) == 3)
+    place.world.feed([single(each) for each in tastes(from_event=9_000, seed=1)])
+    caught_up = {p: place.world.log.high_watermark(INTERACTIONS, p) for p in range(PARTITIONS)}
+    work(trainer, lambda: trainer._follower.offsets == caught_up)
+
+    assert not trainer._is_due()
+    assert train(place, trainer).generation == 3
+
+
+def test_a_rest_survives_a_restart(place, trainer, settings) -> None:
+    ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
+    work(trainer, lambda: len(place.announced()) == 3)
+    trainer.close()
+    place.world.feed([single(each) for each in tastes(from_event=9_000, seed=1)])
+
+    again = place.trainer("b", settings)
+    work(again, lambda: again.generation is not None)
+
+    assert again.generation.number == 2
+    assert not again._is_due()
+    assert len(place.announced()) == 3
+    again.close()
+
+
+def test_a_rollback_to_a_generation_that_never_was_is_told_and_changes_nothing(
+    place, trainer
+) -> None:
+    ask(place, RollbackRequested(id="back", generation=77, requested_ts=NOW_MS))
+    work(trainer, lambda: told(place)[-1].state == "rejected")
+
+    assert "generation 77 was never announced" in told(place)[-1].detail
+    assert len(place.announced()) == 2
+
+
+def test_judged_generations_and_rollbacks_are_trained_again_bit_for_bit(place, trainer) -> None:
+    train(place, trainer)
+    ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
+    work(trainer, lambda: len(place.announced()) == 4)
+    log = place.world.log
+
+    announced = Generations(log, place.store).announced
+    found = list(retrain(log, announced, read_timeline(log), DerivedStore(), place.store))
+
+    assert [(each.number, each.is_identical) for each in found] == [
+        (0, True),
+        (1, True),
+        (2, True),
+        (3, True),
+    ]

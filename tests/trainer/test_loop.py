@@ -1,0 +1,161 @@
+"""The trainer over a real log, turn by turn."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+import pytest
+
+from recstream.core.records import (
+    DeltaAnnounced,
+    PipelineRecord,
+    TrainingProgress,
+    TrainingRequested,
+)
+from recstream.errors import LogFenced, LogUnavailable
+from recstream.log.port import NewRecord
+from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
+from recstream.models.store import fetch
+from tests.trainer.trainer_world import SETTINGS, likes, work
+from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
+
+
+def test_generation_0_is_there_at_once_and_factors_follow_with_events(place):
+    trainer = place.trainer()
+    work(trainer, place.announced)
+    assert place.announced()[0].hyperparameters["n_factors"] == 0
+
+    place.world.feed([single(each) for each in likes()])
+    work(trainer, lambda: len(place.announced()) == 2)
+    trainer.close()
+
+    first = place.announced()[1]
+    assert (first.generation, first.parent, first.n_users) == (1, 0, 30)
+    assert first.offsets == {
+        str(p): place.world.log.high_watermark(INTERACTIONS, p) for p in range(PARTITIONS)
+    }
+    assert fetch(place.store, first).n_factors == 4
+    told = [
+        msgspec.json.decode(r.value, type=PipelineRecord) for r in place.world.read(PIPELINE, 0)
+    ]
+    states = [t.state for t in told if isinstance(t, TrainingProgress) and t.generation == 1]
+    assert states[0] == "training"
+    assert states[-1] == "done"
+    assert len(states) >= 2 + SETTINGS.iterations
+
+
+def test_a_request_trains_at_once_and_is_answered_once(place):
+    place.world.feed([single(each) for each in likes(n_users=2)])
+    trainer = place.trainer()
+    work(trainer, place.announced)
+
+    asked = TrainingRequested(id="r1", requested_ts=NOW_MS)
+    place.world.log.append([NewRecord(CONTROL, b"train", msgspec.json.encode(asked))])
+    work(trainer, lambda: len(place.announced()) == 2)
+    trainer.close()
+
+    again = place.trainer("b")
+    work(again, lambda: again.generation is not None)
+    assert again._requests.newest is None
+    again.close()
+
+
+def test_deltas_keep_coming_while_nothing_is_trained(place):
+    trainer = place.trainer()
+    work(trainer, place.announced)
+    place.world.feed([single(event(1, "u1", "p0"))])
+
+    work(trainer, lambda: place.announced(DeltaAnnounced))
+    place.world.feed([single(event(2, "u2", "p1"))])
+    work(trainer, lambda: len(place.announced(DeltaAnnounced)) == 2)
+    trainer.close()
+
+    assert [each.delta for each in place.announced(DeltaAnnounced)] == [1, 2]
+
+
+def test_events_during_a_training_are_in_the_first_delta_after_it(place):
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    work(trainer, lambda: trainer._background.is_busy)
+    place.world.feed([single(event(5000, "u1", "meanwhile"))])
+
+    work(trainer, lambda: len(place.announced()) == 2)
+    work(trainer, lambda: any(d.generation == 1 for d in place.announced(DeltaAnnounced)))
+    trainer.close()
+
+    (first, *_) = [d for d in place.announced(DeltaAnnounced) if d.generation == 1]
+    assert "meanwhile" in first.items
+
+
+def test_a_delta_the_log_did_not_take_is_sent_again_before_the_next(place, monkeypatch):
+    trainer = place.trainer()
+    work(trainer, place.announced)
+    tell = trainer._announcer.deltas
+
+    def refuse(_):
+        raise LogUnavailable("for a moment")
+
+    monkeypatch.setattr(trainer._announcer, "deltas", refuse)
+    place.world.feed([single(event(1, "u1", "p0"))])
+    with pytest.raises(LogUnavailable):
+        work(trainer, lambda: False)
+    monkeypatch.setattr(trainer._announcer, "deltas", tell)
+    place.world.feed([single(event(2, "u2", "p1"))])
+    work(trainer, lambda: len(place.announced(DeltaAnnounced)) == 2)
+    trainer.close()
+
+    assert [each.delta for each in place.announced(DeltaAnnounced)] == [1, 2]
+    assert place.announced(DeltaAnnounced)[0].items == ("p0",)
+
+
+def test_a_second_trainer_stands_by_until_the_first_is_gone(place):
+    first, second = place.trainer("a"), place.trainer("b")
+    work(first, place.announced)
+    for _ in range(4):
+        for each in (second, first):
+            each._next_lease = 0.0
+            each.step()
+    assert first.generation is not None
+    assert second.generation is None
+
+    first.close()
+    second._next_lease = 0.0
+    work(second, lambda: second.generation is not None)
+    second.close()
+
+    assert len(place.announced()) == 1
+
+
+def test_a_trainer_taken_for_dead_can_not_announce(place):
+    first = place.trainer("a")
+    work(first, place.announced)
+    first._lease.release()
+
+    with pytest.raises(LogFenced):
+        first._lease.append([NewRecord(MODELS, b"delta", b"{}")])
+    first.close()
+
+
+def test_old_artifacts_are_pruned(place):
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    for number in range(1, 5):
+        work(trainer, lambda number=number: len(place.announced()) >= number)
+        asked = TrainingRequested(id=f"r{number}", requested_ts=NOW_MS)
+        place.world.log.append([NewRecord(CONTROL, b"train", msgspec.json.encode(asked))])
+    trainer.close()
+
+    assert len(place.store.list()) == 2
+
+
+def test_a_trainer_stops_when_it_is_told_to(place):
+    trainer = place.trainer()
+    stopping = threading.Event()
+    thread = threading.Thread(target=trainer.serve, args=(stopping,))
+    thread.start()
+    stopping.set()
+    thread.join(10.0)
+
+    assert not thread.is_alive()
+    trainer.close()

@@ -1,0 +1,255 @@
+"""A training in a process of its own: the same bits, no orphans, and an end that is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from recstream.catalogue.view import delete_record
+from recstream.core.generation.serialize import digest
+from recstream.core.records import DeltaAnnounced, TrainingRequested
+from recstream.errors import TrainingFailed
+from recstream.trainer.deltas.deltas import Deltas
+from recstream.trainer.training import executor as background
+from recstream.trainer.training.dataset import Snapshot
+from recstream.trainer.training.job import Job, carry_out
+from recstream.trainer.training.subprocess import Trainee
+from recstream.trainer.training.train import hyperparameters
+from tests.trainer.deltas.test_catalogue_deltas import product, retrained, serving, shop
+from tests.trainer.deltas.test_catalogue_deltas import told as all_told
+from tests.trainer.test_gate_and_rollback import ask, tastes, told
+from tests.trainer.trainer_world import NOW_MS, SETTINGS, follow, likes, snapshot_of, work
+from tests.worker.worker_world import single
+
+
+@pytest.fixture
+def job(world):
+    world.feed([single(each) for each in tastes()])
+    known = snapshot_of(follow(world))
+    catalogue = {f"p{number}": product(number, attributes={"big": 10**30}) for number in range(20)}
+    everything = Snapshot(
+        known.users, known.offsets, known.n_events, catalogue, frozenset({"gone"}), 20
+    )
+    chosen = hyperparameters(SETTINGS)
+    parent = carry_out(Job(everything, None, 0, {**chosen, "n_factors": 0}, 0)).trained.generation
+    return Job(everything, parent, 1, chosen, 0)
+
+
+def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job):
+    here = carry_out(job)
+    iterations = []
+
+    there, (told, content) = Trainee(nice=0).carry_out(job, iterations.append)
+
+    expected = digest(here.trained.generation.arrays())
+    assert told == digest(there.trained.generation.arrays()) == expected
+    assert len(content) > 0
+    assert [each.number for each in iterations][-1] == SETTINGS.iterations
+    assert there.judgement == here.judgement
+    assert here.held_back.touches
+    assert there.held_back == here.held_back
+    users = list(job.snapshot.users)[:3]
+    made = []
+    for trained in (here.trained, there.trained):
+        deltas = Deltas(trained)
+        deltas.touch(users, here.held_back.of(job.snapshot.users).touches)
+        deltas.change({"p3": 7}, {"p3": product(3, title="another harp")})
+        offsets = {0: 1}
+        made.append(
+            (
+                deltas.make(job.snapshot.users, offsets, now_ms=0),
+                deltas.make_products({"p3": product(3, title="another")}, 8, offsets, now_ms=0),
+            )
+        )
+    assert made[0] == made[1]
+    assert made[0][1] is not None
+
+
+def test_a_job_that_can_not_be_done_says_why(job):
+    with pytest.raises(TrainingFailed, match="KeyError: 'half_life_ms'"):
+        Trainee(nice=0).carry_out(Job(job.snapshot, None, 1, {}, 0), print)
+
+
+ORPHANS = """
+import os, signal
+from recstream.trainer.training.wire import read_answer
+from recstream.trainer.training.subprocess import Trainee
+trainee = Trainee(nice=0)
+print(trainee.pid, flush=True)
+if {is_paused}:
+    trainee._is_bound = read_answer(trainee._frames.receive()).is_bound
+    trainee.pause(is_paused=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_it_ends_with_a_trainer_that_is_killed(is_paused):
+    source = ORPHANS.format(is_paused=is_paused)
+    program = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
+    # Read to the end: the other process holds the same output until it ends.
+    output, _ = program.communicate(timeout=300)
+
+    assert program.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 300
+    while os.path.exists(f"/proc/{output.strip()}/cmdline"):  # noqa: PTH110
+        with open(f"/proc/{output.strip()}/stat") as stat:  # noqa: PTH123
+            if stat.read().rpartition(")")[2].split()[0] == "Z":
+                break
+        assert time.monotonic() < deadline
+    assert output.strip().isdigit()
+
+
+def wait_until_stopped(pid, *, is_stopped):
+    deadline = time.monotonic() + 300
+    while True:
+        with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123
+            if (stat.read().rpartition(")")[2].split()[0] in "Tt") == is_stopped:
+                return
+        assert time.monotonic() < deadline
+
+
+def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, monkeypatch):
+    trainees = []
+    monkeypatch.setattr(background, "GO_ON_S", 0.0)
+    monkeypatch.setattr(
+        background, "Trainee", lambda: trainees.append(Trainee(nice=0)) or trainees[-1]
+    )
+    run = background._Run()
+    results = []
+    beside = threading.Thread(target=lambda: results.append(run.carry_out(job, print)))
+    beside.start()
+    while not trainees or not trainees[0]._is_bound:
+        time.sleep(0.001)
+        assert beside.is_alive()
+
+    run.make_way(is_behind=True)
+    wait_until_stopped(trainees[0].pid, is_stopped=True)
+    monkeypatch.setattr(background, "PAUSE_S", 0.0)
+    run.make_way(is_behind=True)
+    wait_until_stopped(trainees[0].pid, is_stopped=False)
+    beside.join()
+
+    assert results
+
+
+# Beside the trainer's loop
+
+
+@pytest.fixture
+def apart(place, monkeypatch):
+    """A shop of which every training has a process of its own."""
+    monkeypatch.setattr(background, "MAX_PRODUCTS_HERE", 0)
+    shop(place, range(12))
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    yield trainer
+    trainer.close()
+
+
+def mortal(n_lives):
+    """Return trainees of which the first ones are killed at once."""
+    left = [n_lives]
+
+    def made():
+        trainee = Trainee(nice=0)
+        left[0] -= 1
+        if left[0] >= 0:
+            trainee.kill()
+        return trainee
+
+    return made
+
+
+def test_a_training_that_was_killed_is_begun_once_more(place, apart, monkeypatch, caplog):
+    monkeypatch.setattr(background, "Trainee", mortal(1))
+
+    work(apart, lambda: len(place.announced()) == 2, deadline_s=300)
+
+    assert "training begins once more" in caplog.text
+    assert "failed" not in {each.state for each in told(place)}
+    assert retrained(place) == {0: (True, ""), 1: (True, "")}
+
+
+def test_a_training_that_dies_again_is_told_of_and_what_serves_goes_on(place, apart, monkeypatch):
+    monkeypatch.setattr(background, "Trainee", mortal(2))
+
+    work(apart, lambda: told(place) and told(place)[-1].state == "failed")
+    shop(place, [30])
+    work(apart, lambda: "p30" in serving(place).rows)
+
+    assert "SIGKILL" in told(place)[-1].detail
+    assert len(place.announced()) == 1
+
+
+def test_a_trainer_that_stops_ends_the_other_process(apart, monkeypatch):
+    made = []
+    monkeypatch.setattr(background, "Trainee", lambda: made.append(Trainee(nice=0)) or made[-1])
+    work(apart, lambda: made)
+
+    apart.close()
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(made[0].pid, 0)
+
+
+def test_generation_0_of_a_large_shop_is_made_beside_the_loop(place, monkeypatch):
+    monkeypatch.setattr(background, "MAX_FIRST_PRODUCTS", 10)
+    shop(place, range(12))
+    trainer = place.trainer()
+    work(trainer, lambda: trainer._background.is_busy)
+    shop(place, [13])
+
+    work(trainer, place.announced)
+    work(trainer, lambda: "p13" in serving(place).rows)
+    trainer.close()
+
+    assert place.announced()[0].catalogue_offset == 12
+    assert not place.announced()[0].hyperparameters["content"]
+
+
+# What comes meanwhile
+
+
+def test_a_generation_knows_what_came_while_it_was_trained_when_it_is_announced(place, monkeypatch):
+    shop(place, range(12))
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    work(trainer, lambda: len(place.announced()) == 2)
+    may_go_on = threading.Event()
+
+    def wait(job, tell):
+        assert may_go_on.wait(300)
+        return carry_out(job, tell)
+
+    monkeypatch.setattr(background, "carry_out", wait)
+    ask(place, TrainingRequested(id="next", requested_ts=NOW_MS, force=True))
+    work(trainer, lambda: trainer._background.is_busy)
+    shop(place, range(20, 50))
+    place.world.log.append([delete_record("p3")])
+    work(trainer, lambda: all_told(place))
+    before = serving(place)
+    may_go_on.set()
+    work(trainer, lambda: len(place.announced()) == 3)
+    work(trainer, lambda: all_told(place))
+    trainer.close()
+
+    after = serving(place)
+    assert (before.number, after.number) == (1, 2)
+    assert place.announced()[-1].catalogue_offset == 12
+    first = next(each for each in place.announced(DeltaAnnounced) if each.generation == 2)
+    assert first.catalogue.keys() == {"p3", *(f"p{number}" for number in range(20, 50))}
+    assert not after.listable[after.rows["p3"]]
+    for number in range(20, 50):
+        found, known = (
+            {each.items[row] for row in each.content.of(each.rows[f"p{number}"])[0]}
+            for each in (after, before)
+        )
+        assert found == known
+    assert retrained(place)[2] == (True, "")

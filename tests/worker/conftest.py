@@ -1,0 +1,14 @@
+"""A world for each test of this folder."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.worker.worker_world import World
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.close()

@@ -1,0 +1,240 @@
+"""Effects once: whatever is delivered again, lost or cut short, tables and lists come out the same."""
+
+from __future__ import annotations
+
+import contextlib
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from recstream.errors import LogFenced, LogUnavailable
+from recstream.log.partitioner import partition_for
+from recstream.log.port import TopicPartition
+from recstream.log.topics import INTERACTIONS
+from recstream.worker.store import MemoryRows
+from tests.worker.worker_world import (
+    GROUP,
+    PARTITIONS,
+    World,
+    envelope,
+    generation,
+    single,
+    some_events,
+)
+
+
+def expected_table(tmp_path, records):
+    """Return the rows of a run without any trouble."""
+    calm = World(tmp_path)
+    calm.feed(records)
+    table = calm.table()
+    calm.close()
+    return table
+
+
+def test_single_events_and_envelopes_fold_to_the_same_histories(world, tmp_path_factory):
+    events = some_events(300)
+    world.feed([single(each) for each in events], step=7)
+
+    other = World(tmp_path_factory.mktemp("other"))
+    other.feed(envelope(events))
+
+    users = {key for key in world.table() if b"\0" not in key}
+    for user in users:
+        ours = world.engine.state(partition_for(user, PARTITIONS)).known(user.decode()).history
+        theirs = other.engine.state(partition_for(user, PARTITIONS)).known(user.decode()).history
+        assert {e.item: (e.weight, e.at_ms) for e in ours.entries()} == {
+            e.item: (e.weight, e.at_ms) for e in theirs.entries()
+        }
+    other.close()
+
+
+def test_the_changelog_is_the_table(world):
+    world.engine.adopt(generation())
+    world.feed([single(each) for each in some_events(200)], step=11)
+
+    assert world.changelog_table() == world.rows.rows
+
+
+def test_everything_delivered_again_changes_nothing(world):
+    world.engine.adopt(generation())
+    world.feed([single(each) for each in some_events(200)])
+    table, n_lists = world.table(), len(world.lists())
+
+    for partition in range(PARTITIONS):
+        world.engine.ingest(world.read(INTERACTIONS, partition))
+
+    assert world.table() == table
+    assert len(world.lists()) == n_lists
+
+
+class Trouble(Exception):
+    """A crash at a chosen step."""
+
+
+class BreakingRows(MemoryRows):
+    """Dies in the middle of a run instead of writing: after the changelog, before the table."""
+
+    def __init__(self, rows, fail_at):
+        super().__init__()
+        self.rows = rows.rows
+        self.left = fail_at
+
+    def write(self, partition, rows, changelog_offset):
+        self.left -= 1
+        if self.left < 0:
+            raise Trouble
+        super().write(partition, rows, changelog_offset)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=6),
+    st.integers(1, 40),
+    st.integers(0, 3),
+)
+def test_crashes_around_the_changelog_append_lose_and_double_nothing(
+    tmp_path_factory, crashes, step, seed
+):
+    records = [single(each) for each in some_events(80, seed=seed)]
+    expected = expected_table(tmp_path_factory.mktemp("calm"), records)
+    world = World(tmp_path_factory.mktemp("crashing"))
+    world.log.append(records)
+
+    for is_before, fail_at in crashes:
+        left = fail_at
+
+        def dying(records, offsets):
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Trouble
+            return world.append(records, offsets)
+
+        rows = world.rows if is_before else BreakingRows(world.rows, fail_at)
+        world.engine = world.new_engine(rows, dying if is_before else None)
+        world.engine.adopt(generation())
+        with contextlib.suppress(Trouble):
+            world.run(step=step)
+        world.recover()
+    world.engine.adopt(generation())
+    world.run(step=step)
+    world.engine.list_open(1000)
+
+    assert world.table() == expected
+    assert world.changelog_table() == world.rows.rows
+    newest = world.newest_lists()
+    assert set(newest) == {key.decode() for key in expected if b"\0" not in key}
+    for user, items in newest.items():
+        state = world.engine.state(partition_for(user.encode(), PARTITIONS))
+        seen = {entry.item for entry in state.known(user).history.entries()}
+        assert items == tuple(f"p{n}" for n in range(12) if f"p{n}" not in seen)
+    world.close()
+
+
+def test_a_table_that_was_deleted_comes_back_from_the_changelog(world):
+    world.feed([single(each) for each in some_events(100)])
+    table = world.table()
+
+    world.rows = MemoryRows()
+    world.recover()
+    world.feed([])
+
+    assert world.table() == table
+
+
+def test_a_lost_changelog_and_table_come_back_from_the_interactions(world):
+    world.feed([single(each) for each in some_events(100)])
+    table = world.table()
+
+    world.rows = MemoryRows()
+    world.engine = world.new_engine()
+    committed = world.log.committed(GROUP)
+    for partition in range(PARTITIONS):
+        world.engine.recall(partition, committed[TopicPartition(INTERACTIONS, partition)])
+
+    assert world.table() == table
+
+
+def test_a_gap_before_the_delivered_records_is_read_from_the_log(world):
+    world.log.append([single(each) for each in some_events(60)])
+    table = expected_table(world.log.path.parent / "calm", [])
+    for partition in range(PARTITIONS):
+        newest = world.read(INTERACTIONS, partition)[-3:]
+        world.engine.ingest(newest)
+
+    assert table == {}
+    for partition in range(PARTITIONS):
+        assert world.engine.state(partition).next_offset == world.log.high_watermark(
+            INTERACTIONS, partition
+        )
+    assert world.engine.status.events == 60
+
+
+def test_another_workers_partition_is_left_alone(world):
+    def fenced(_records, _offsets):
+        raise LogFenced("another has it")
+
+    world.log.append([single(each) for each in some_events(20)])
+    world.engine = world.new_engine(append=fenced)
+    with pytest.raises(LogFenced):
+        world.run()
+
+    assert world.rows.rows == {}
+
+
+def test_nothing_is_forgotten_when_the_log_can_not_be_written(world):
+    records = [single(each) for each in some_events(50)]
+    world.log.append(records)
+
+    def unavailable(_works):
+        raise LogUnavailable("disk full")
+
+    committer = world.engine._committer
+    append, committer._append = committer._append, unavailable
+    with pytest.raises(LogUnavailable):
+        world.run()
+    committer._append = append
+    world.run()
+
+    assert world.table() == expected_table(world.log.path.parent / "calm", records)
+
+
+def test_groups_of_all_partitions_wait_for_the_disk_once_and_one_refused_leaves_the_others_alone(
+    world, tmp_path_factory
+):
+    world.engine.adopt(generation())
+    records = [single(each) for each in some_events(60)]
+    world.log.append(records)
+    calls = []
+
+    def append_all(works):
+        calls.append([dict(offsets) for _, offsets in works])
+        if len(calls) == 1:
+            return [LogFenced("another's"), world.append(*works[1])]
+        return [world.append(*work) for work in works]
+
+    world.engine = world.new_engine()
+    world.engine._committer._append = append_all
+    world.engine.adopt(generation())
+    groups = [world.read(INTERACTIONS, partition) for partition in range(PARTITIONS)]
+
+    refused = world.engine.ingest_all(groups)
+
+    assert [str(each) for each in refused] == ["another's", "None"]
+    committed = world.log.committed(GROUP)
+    assert committed == {TopicPartition(INTERACTIONS, 1): len(groups[1])}
+    assert world.rows.rows.keys() == {1}
+
+    assert world.engine.ingest_all(groups) == [None, None]
+    assert [len(call) for call in calls] == [2, 1]
+    expected = World(tmp_path_factory.mktemp("expected"))
+    expected.engine.adopt(generation())
+    expected.feed(records)
+    assert world.table() == expected.table()
+    assert world.newest_lists() == expected.newest_lists()
+    assert [each.rec_id for each in world.lists()] == [each.rec_id for each in expected.lists()]
+    expected.close()

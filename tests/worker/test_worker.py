@@ -1,0 +1,348 @@
+"""The worker on the real transport, table and RocksDB: the loop, restarts, and kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import rocksdict
+
+from recstream.core.history.table_rows import APPLIED_KEY, split_key
+from recstream.core.records import (
+    DeadLetter,
+    ForgetRequested,
+    GenerationAnnounced,
+    PipelineRecord,
+    WorkerStatus,
+)
+from recstream.erasure import erasure as forgetting
+from recstream.errors import PartitionCountMismatch, StartupError
+from recstream.log.port import NewRecord, TopicPartition
+from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS, PIPELINE
+from recstream.models.store import DirectoryStore, artifact_name, pack
+from recstream.settings import Settings
+from recstream.worker import process as worker
+from recstream.worker.warmup import warm_up
+from tests.worker.worker_world import (
+    CHANGELOG,
+    GROUP,
+    PARTITIONS,
+    World,
+    event,
+    generation,
+    single,
+    some_events,
+)
+
+SCRIPT = Path(__file__).with_name("worker_process.py")
+DEADLINE_S = 300.0
+"""For what hangs; how quick a worker is depends on who else has the cores."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled():
+    """Kernels are compiled before a deadline runs, and found by the workers' processes."""
+    warm_up()
+
+
+class Installation:
+    """A data directory with a log, and workers over it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.world = World(path)
+        self.store = DirectoryStore(path / "models")
+        self.settings = Settings(data_dir=str(path), partitions=PARTITIONS, app_id=GROUP)
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        self.world.close()
+
+    def announce(self, number: int = 1, *, damage: bool = False) -> None:
+        content_digest, content = pack(generation(number))
+        name = artifact_name(number, content_digest)
+        self.store.put(name, content[:-20] if damage else content)
+        announced = GenerationAnnounced(
+            generation=number, parent=None, artifact=name, digest=content_digest, offsets={},
+            hyperparameters={}, seed=0, n_users=0, n_items=12, n_interactions=0, loss=None,
+            train_seconds=0.0, created_ts=0,
+        )  # fmt: skip
+        self.world.log.append([NewRecord(MODELS, b"generation", msgspec.json.encode(announced))])
+
+    @contextlib.asynccontextmanager
+    async def serving(self, **changes):
+        stop = asyncio.Event()
+        settings = msgspec.structs.replace(self.settings, **changes)
+        task = asyncio.create_task(worker.serve(settings, stop=stop))
+        try:
+            yield task
+        finally:
+            stop.set()
+            await task
+
+    def process(self, *kill: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, SCRIPT, self.path, *kill])
+        self._processes.append(process)
+        return process
+
+    def is_worked_off(self) -> bool:
+        committed = self.world.log.committed(GROUP)
+        return all(
+            committed.get(TopicPartition(INTERACTIONS, p), 0)
+            == self.world.log.high_watermark(INTERACTIONS, p)
+            for p in range(PARTITIONS)
+        )
+
+    def table(self) -> dict[bytes, bytes]:
+        """Return what RocksDB holds of the histories."""
+        folder = self.path / "tables" / GROUP / self.world.log.epoch
+        rows: dict[bytes, bytes] = {}
+        for path in sorted(folder.glob("*.db")):
+            database = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
+            rows |= dict(database.items())
+            database.close()
+        return {key: value for key, value in rows.items() if is_history(key)}
+
+    def changelog(self) -> dict[bytes, bytes]:
+        rows = self.world.changelog_table()
+        return {k: v for table in rows.values() for k, v in table.items() if is_history(k)}
+
+
+def is_history(key: bytes) -> bool:
+    return (
+        not key.startswith(b"__faust")
+        and key != APPLIED_KEY
+        and split_key(key)[1] in {"h", "p", "r"}
+    )
+
+
+async def eventually(holds, deadline_s=DEADLINE_S):
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not come to that"
+        await asyncio.sleep(0.01)
+
+
+def wait_for(holds, deadline_s=DEADLINE_S):
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def installation(tmp_path):
+    installation = Installation(tmp_path)
+    yield installation
+    installation.close()
+
+
+def calm_table(tmp_path, events):
+    calm = World(tmp_path / "calm")
+    calm.feed([single(each) for each in events])
+    table = calm.table()
+    calm.close()
+    return table
+
+
+async def test_an_event_becomes_a_list_while_generations_come_and_go(installation):
+    world = installation.world
+    async with installation.serving():
+        world.log.append([single(event(1, "u1", "p0"))])
+        await eventually(installation.is_worked_off)
+        assert world.lists() == []
+
+        installation.announce(1)
+        await eventually(lambda: "u1" in world.newest_lists())
+        world.log.append([NewRecord(INTERACTIONS, b"u1", b"{}"), single(event(2, "u2", "p0"))])
+        await eventually(lambda: "u2" in world.newest_lists())
+
+        installation.announce(2, damage=True)
+        await eventually(lambda: world.log.high_watermark(DEAD_LETTERS, 0) > 0)
+        world.log.append([single(event(3, "u3", "p0"))])
+        await eventually(lambda: "u3" in world.newest_lists())
+
+        def told():
+            records = [
+                msgspec.json.decode(r.value, type=PipelineRecord) for r in world.read(PIPELINE, 0)
+            ]
+            return records and records[-1].events == 3
+
+        await eventually(told)
+
+    assert {each.generation for each in world.lists()} == {1}
+    letters = [
+        msgspec.json.decode(r.value, type=DeadLetter)
+        for p in range(PARTITIONS)
+        for r in world.read(DEAD_LETTERS, p)
+    ]
+    assert {each.reason for each in letters} == {"missing", "unusable-model"}
+    status = msgspec.json.decode(world.read(PIPELINE, 0)[-1].value, type=WorkerStatus)
+    assert (status.generation, status.dead_letters) == (1, 1)
+
+
+async def test_a_worker_goes_on_where_it_stopped(installation):
+    events = some_events(60)
+    installation.world.log.append([single(each) for each in events[:30]])
+    async with installation.serving():
+        await eventually(installation.is_worked_off)
+
+    installation.world.log.append([single(each) for each in events[30:]])
+    async with installation.serving():
+        await eventually(installation.is_worked_off)
+
+    expected = calm_table(installation.path, events)
+    assert installation.table() == installation.changelog() == expected
+
+
+async def test_other_rules_are_told_to_the_log_before_they_are_used(installation):
+    installation.world.log.append([single(event(1, "u1", "p0"))])
+    async with installation.serving():
+        await eventually(installation.is_worked_off)
+    assert installation.world.log.high_watermark(CONTROL, 0) == 0
+
+    installation.announce(1)
+    async with installation.serving(list_size=3):
+        await eventually(lambda: installation.world.log.high_watermark(CONTROL, 0) == PARTITIONS)
+        installation.world.log.append([single(event(2, "u1", "p1"))])
+        await eventually(lambda: installation.world.lists()[-1:])
+
+    (listed,) = installation.world.lists()[-1:]
+    assert len(listed.items) == 3
+    assert listed.control >= 0
+
+
+async def test_another_partition_count_is_refused(installation):
+    with pytest.raises(PartitionCountMismatch, match="must have 3 partitions, has 2"):
+        await worker.serve(msgspec.structs.replace(installation.settings, partitions=3))
+
+
+async def test_a_data_directory_that_can_not_be_used_is_named(installation):
+    (installation.path / "tables").write_text("in the way")
+
+    with pytest.raises(StartupError, match=r"tables folder .* can't be used"):
+        await worker.serve(installation.settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [("after", "3"), ("before", "2"), ("after", "1")])
+def test_kill_9_around_the_table_write_loses_and_doubles_nothing(installation, kill):
+    events = some_events(400)
+    records = [single(each) for each in events]
+    installation.announce(1)
+    first = installation.process(*kill)
+    for at in range(0, len(records), 20):
+        installation.world.log.append(records[at : at + 20])
+        wait_for(lambda: installation.is_worked_off() or first.poll() is not None)
+    assert first.wait(DEADLINE_S) == -signal.SIGKILL
+
+    second = installation.process()
+    wait_for(installation.is_worked_off)
+    second.terminate()
+    assert second.wait(DEADLINE_S) == 0
+
+    expected = calm_table(installation.path, events)
+    assert installation.table() == installation.changelog() == expected
+    offsets = [(each.user, each.as_of.offset, each.rec_id) for each in installation.world.lists()]
+    assert len(set(offsets)) == len(offsets)
+
+
+@pytest.mark.slow
+def test_a_second_worker_takes_over_what_a_killed_one_had(installation):
+    events = some_events(400)
+    records = [single(each) for each in events]
+    first, second = installation.process(), installation.process()
+    for at in range(0, 200, 10):
+        installation.world.log.append(records[at : at + 10])
+    wait_for(installation.is_worked_off)
+    first.kill()
+    first.wait()
+    installation.world.log.append(records[200:])
+    wait_for(installation.is_worked_off)
+    second.terminate()
+    assert second.wait(DEADLINE_S) == 0
+
+    assert installation.changelog() == calm_table(installation.path, events)
+
+
+@pytest.mark.slow
+def test_tables_deleted_while_stopped_come_back(installation):
+    events = some_events(100)
+    for at in range(0, 100, 50):
+        installation.world.log.append([single(each) for each in events[at : at + 50]])
+        process = installation.process()
+        wait_for(installation.is_worked_off)
+        process.terminate()
+        assert process.wait(DEADLINE_S) == 0
+        shutil.rmtree(installation.path / "tables")
+    process = installation.process()
+    installation.world.log.append([single(event(9999, "u1", "p1"))])
+    wait_for(installation.is_worked_off)
+    process.terminate()
+    assert process.wait(DEADLINE_S) == 0
+
+    expected = calm_table(installation.path, [*events, event(9999, "u1", "p1")])
+    assert installation.table() == installation.changelog() == expected
+    assert CHANGELOG in installation.world.log.topics()
+
+
+async def test_a_user_is_forgotten_by_a_running_worker_to_the_last_byte(installation, monkeypatch):
+    monkeypatch.setattr(forgetting, "GRACE_MS", 0)
+    world, who = installation.world, "zoe-who-will-be-forgotten"
+    installation.announce(1)
+    events = [event(at, user, f"p{at}") for at, user in enumerate((who, "u1", who, "u2", who))]
+    world.log.append([single(each) for each in events])
+    async with installation.serving():
+        await eventually(lambda: installation.is_worked_off() and who in world.newest_lists())
+        others = {k: v for k, v in installation.changelog().items() if not k.startswith(b"zoe")}
+        request = ForgetRequested(id="f1", user=who, requested_ts=0)
+        world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request))])
+        await eventually(lambda: forgetting.forgetting(world.log).finished)
+
+    async with installation.serving():  # what recovers from the changelog is what remains
+        await eventually(installation.is_worked_off)
+    held = installation.table()
+    assert {k: v for k, v in held.items() if k in others} == others
+    assert not any(key.startswith(b"zoe") for key in held)
+    folder = installation.path
+    left = [
+        path for path in folder.rglob("*") if path.is_file() and who.encode() in path.read_bytes()
+    ]
+    assert left == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["erase", "finish"])
+async def test_a_worker_killed_while_it_forgets_leaves_nothing_undone(
+    installation, monkeypatch, step
+):
+    monkeypatch.setattr(forgetting, "GRACE_MS", 0)
+    world, who = installation.world, "zoe-who-will-be-forgotten"
+    world.log.append([single(event(at, user, "p1")) for at, user in enumerate((who, "u1", who))])
+    request = ForgetRequested(id="f1", user=who, requested_ts=0)
+    world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request))])
+    process = installation.process(step, "1")
+    assert await asyncio.to_thread(process.wait, DEADLINE_S) == -signal.SIGKILL
+    assert not forgetting.forgetting(world.log).finished
+
+    back = event(9, who, "p2")
+    world.log.append([single(back)])
+    async with installation.serving():
+        await eventually(lambda: forgetting.forgetting(world.log).finished)
+        await eventually(installation.is_worked_off)
+
+    values = [r.value for p in range(PARTITIONS) for r in world.read(INTERACTIONS, p) if r.value]
+    assert sorted(value for value in values if who.encode() in value) == [single(back).value]
+    assert {key for key in installation.table() if key == who.encode()} == {who.encode()}
+    assert installation.table() == {k: v for k, v in installation.changelog().items() if v}
