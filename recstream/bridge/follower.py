@@ -6,17 +6,12 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from recstream.bridge.push.hub import Hub
-from recstream.bridge.push.loop import Live
-from recstream.bridge.push.peer import Outgoing
-from recstream.bridge.push.protocol import encode, tagged
+from recstream.bridge.push import Hub, Live, Outgoing, encode, tagged
 from recstream.bridge.serving import Serving
-from recstream.bridge.views.lists import Views
-from recstream.bridge.views.status import Status
+from recstream.bridge.views import Status, Views
 from recstream.core.records import Recommendations
 from recstream.errors import LogError, OffsetOutOfRange
-from recstream.log.port import EventLog, Record, Tail
-from recstream.log.topics import PIPELINE, RECOMMENDATIONS
+from recstream.log import PIPELINE, RECOMMENDATIONS, EventLog, Record, Tail
 from recstream.metrics import FRESHNESS
 
 log = logging.getLogger(__name__)

@@ -18,12 +18,9 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.core.events import Event, encode
-from recstream.core.history.fold import History
+from recstream.core.history import History
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log.decode import decode
-from recstream.log.partitioner import partition_for
-from recstream.log.port import EventLog, NewRecord, Record
-from recstream.log.topics import INTERACTIONS
+from recstream.log import INTERACTIONS, EventLog, NewRecord, Record, decode, partition_for
 
 MAX_MERGED = 1_000
 """Events a merge copies, the newest: fewer than the ids that a history remembers, so that asking

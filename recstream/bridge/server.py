@@ -32,22 +32,15 @@ from recstream.bridge.follower import CurrentState, Follower
 from recstream.bridge.http import create_app
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.push import DETACH
-from recstream.bridge.push.hub import Hub
-from recstream.bridge.push.logfeed import LogFeed
-from recstream.bridge.push.loop import Live
+from recstream.bridge.push import Hub, Live, LogFeed
 from recstream.bridge.serving import Serving
-from recstream.bridge.views.items import Items
-from recstream.bridge.views.lists import Views
-from recstream.bridge.views.status import Status
-from recstream.bridge.views.time_travel import Past
+from recstream.bridge.views import Items, Past, Status, Views
 from recstream.catalogue import open_catalogue
-from recstream.control.steering_feed import SteeringFeed
+from recstream.control import SteeringFeed
 from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
-from recstream.log import open_log
-from recstream.log.port import EventLog
-from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
-from recstream.models.store import open_store
+from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
+from recstream.models import open_store
 from recstream.process.shutdown import end_in_time
 from recstream.settings import Settings
 

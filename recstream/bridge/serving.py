@@ -16,15 +16,23 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from recstream.bridge.views.lists import Views, without
-from recstream.control.steering_feed import SteeringFeed
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import Entry, History, seen
-from recstream.core.ranking import rank as listing
-from recstream.core.ranking.compiled_arm import warnings_of
-from recstream.core.ranking.explain import Explanation, explain
-from recstream.core.ranking.shelves import POOL, Shelf, shelves
-from recstream.core.ranking.similar import Neighbour, similar
+from recstream.bridge.views import Mask, Views, without
+from recstream.control import SteeringFeed
+from recstream.core.generation import Generation
+from recstream.core.history import Entry, History, seen
+from recstream.core.ranking import (
+    POOL,
+    Explanation,
+    Neighbour,
+    Ranked,
+    Shelf,
+    describe,
+    explain,
+    rank,
+    shelves,
+    similar,
+    warnings_of,
+)
 from recstream.core.records import (
     AsOf,
     DeltaAnnounced,
@@ -33,19 +41,16 @@ from recstream.core.records import (
     Recommendations,
     RecommendedItem,
 )
-from recstream.core.steering.document import Steering
+from recstream.core.steering import Steering
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
-from recstream.log.partitioner import partition_for
+from recstream.log import partition_for
 from recstream.metrics import MODEL_GENERATION
-from recstream.models.feed import moved
-from recstream.models.prefetch import EarlyArtifacts
-from recstream.models.store import ModelStore
+from recstream.models import EarlyArtifacts, ModelStore, moved
 
 log = logging.getLogger(__name__)
 
 CACHED_NEIGHBOURS = 4096
 
-Mask = Callable[[Generation], NDArray[np.bool_] | None]
 """Which items of a generation may be listed; None for all."""
 
 
@@ -151,7 +156,7 @@ class Serving:
             generation = self._early.fetch(announced)
             moved(generation, self._views.deltas(announced.generation))
             # The first list compiles or loads the kernels: nobody should wait for that.
-            listing.rank([History("")], generation, 1, self._half_life_of(generation))
+            rank([History("")], generation, 1, self._half_life_of(generation))
         except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
             log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason says it all
             return False
@@ -265,7 +270,7 @@ class Serving:
                 )
             allowed = None if mask is None else mask(generation)
             ranked = self._ranked(history, generation, n, allowed, known=known)
-            items: tuple[RecommendedItem, ...] = listing.describe(ranked, history, generation)
+            items: tuple[RecommendedItem, ...] = describe(ranked, history, generation)
             return Recommendations(
                 rec_id=self._rec_id(ranked.source, history, generation),
                 user=history.user,
@@ -286,9 +291,9 @@ class Serving:
         allowed: NDArray[np.bool_] | None = None,
         *,
         known: bool = False,
-    ) -> listing.Ranked:
+    ) -> Ranked:
         """Return the ``n`` best items, without those of the history unless ``known`` says so."""
-        return listing.rank(
+        return rank(
             [history],
             generation,
             n,

@@ -21,8 +21,7 @@ from recstream.errors import (
     LogUnavailable,
     OffsetOutOfRange,
 )
-from recstream.log.port import EventLog, NewRecord, Record, Tail, TopicPartition
-from recstream.log.topics import CATALOGUE
+from recstream.log import CATALOGUE, EventLog, NewRecord, Record, Tail, TopicPartition
 
 __all__ = ["CatalogueView", "delete_record", "read_change", "upsert_record"]
 

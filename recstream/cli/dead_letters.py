@@ -17,7 +17,7 @@ from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.core.records import DeadLetter
-    from recstream.log.port import EventLog
+    from recstream.log import EventLog
 
 
 @click.group("dead-letters", short_help="What could not be read: list, show, send again.")
@@ -120,7 +120,7 @@ def send(
       recstream dead-letters send 0:17 --with mended.json
       recstream dead-letters send --reason too-large
     """
-    from recstream.log.port import NewRecord
+    from recstream.log import NewRecord
 
     if not (names or everything or reason):
         raise click.UsageError("name dead letters by id, or use --all or --reason")
@@ -150,7 +150,7 @@ def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
     import msgspec
 
     from recstream.core.records import DeadLetter
-    from recstream.log.topics import DEAD_LETTERS
+    from recstream.log import DEAD_LETTERS
 
     decode = msgspec.json.Decoder(DeadLetter).decode
     for partition in range(event_log.partitions(DEAD_LETTERS)):
@@ -177,7 +177,7 @@ def _key(letter: DeadLetter, key: bytes | None, value: bytes | None) -> bytes | 
     import msgspec
 
     from recstream.core.records import Item
-    from recstream.log.topics import CATALOGUE
+    from recstream.log import CATALOGUE
 
     if letter.topic == CATALOGUE and value is not None:
         with contextlib.suppress(msgspec.DecodeError):
@@ -191,7 +191,7 @@ def _original(event_log: EventLog, letter: DeadLetter) -> tuple[bytes | None, by
     Nothing as the value of a product's record deletes it.
     """
     from recstream.errors import OffsetOutOfRange
-    from recstream.log.topics import CATALOGUE
+    from recstream.log import CATALOGUE
 
     try:
         records = event_log.read(letter.topic, letter.partition, letter.offset, 1)

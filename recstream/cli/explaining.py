@@ -10,7 +10,7 @@ from recstream.cli.options import json_option, say, settings_options, table
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.core.ranking.explain import Explanation
+    from recstream.core.ranking import Explanation
 
 MAX_SHOWN = 10
 
@@ -82,7 +82,7 @@ def why_not(settings: Settings, user: str, item: str, as_of: str | None, as_json
 
 def _explained(settings: Settings, user: str, item: str, as_of: str | None) -> Explanation:
     from recstream.cli.opening import time_travel
-    from recstream.time_travel.service import Moment, moment
+    from recstream.time_travel import Moment, moment
 
     with time_travel(settings) as travel:
         return travel.explain(user, item, Moment() if as_of is None else moment(as_of))

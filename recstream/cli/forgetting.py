@@ -45,9 +45,8 @@ def forget(
     from ulid import ULID
 
     from recstream.core.records import ForgetRequested
-    from recstream.erasure.erasure import erasable, forgetting
-    from recstream.log.port import NewRecord
-    from recstream.log.topics import CONTROL
+    from recstream.erasure import erasable, forgetting
+    from recstream.log import CONTROL, NewRecord
 
     if not yes:
         click.confirm(

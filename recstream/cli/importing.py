@@ -237,8 +237,7 @@ class _Import:
         self._bars = _Bars(file) if is_terminal() and not as_json else None
 
     def __enter__(self) -> Self:
-        from recstream.log import open_log
-        from recstream.log.topics import topic_specs
+        from recstream.log import open_log, topic_specs
         from recstream.runtime.doctor import prepare_data_dir
 
         prepare_data_dir(self._settings)

@@ -15,8 +15,8 @@ from recstream.errors import InvalidInput, NotFound
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.log.port import EventLog, Record, TopicPartition
-    from recstream.time_travel.service import Change
+    from recstream.log import EventLog, Record, TopicPartition
+    from recstream.time_travel import Change
 
 WIDTH = 160
 
@@ -38,8 +38,7 @@ def create(settings: Settings, as_json: bool) -> None:
     Example:
       recstream log create --broker kafka://127.0.0.1:9092
     """
-    from recstream.log import open_log
-    from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
+    from recstream.log import TopicSpec, histories_changelog, open_log, topic_specs
 
     changelog = TopicSpec(histories_changelog(settings.app_id), settings.partitions, compacted=True)
     event_log = open_log(settings.broker_url, settings)
@@ -127,7 +126,7 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
       recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
     """
     from recstream.cli.opening import time_travel
-    from recstream.time_travel.service import moment
+    from recstream.time_travel import moment
 
     with time_travel(settings) as travel:
         found = travel.diff(user, moment(a), moment(b))
@@ -151,7 +150,7 @@ def _change(change: Change) -> str:
 def _positions(
     event_log: EventLog, topic: str, back: int | None, start: int | None, partition: int | None
 ) -> dict[TopicPartition, int]:
-    from recstream.log.port import TopicPartition
+    from recstream.log import TopicPartition
 
     known = event_log.topics()
     name = topic if topic in known else f"recstream.{topic}"

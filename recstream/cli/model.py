@@ -16,7 +16,7 @@ from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.core.records import GenerationAnnounced, Item, Recommendations
-    from recstream.log.port import EventLog
+    from recstream.log import EventLog
 
 
 @click.command(short_help="Ask the trainer for a new generation.")
@@ -46,8 +46,7 @@ def train(
     from ulid import ULID
 
     from recstream.core.records import TrainingRequested
-    from recstream.log.port import NewRecord
-    from recstream.log.topics import CONTROL
+    from recstream.log import CONTROL, NewRecord
 
     event_log = open_existing(settings)
     try:
@@ -85,8 +84,7 @@ def expect_generation(event_log: EventLog) -> Callable[[float], GenerationAnnoun
         PipelineRecord,
         TrainingProgress,
     )
-    from recstream.log.port import TopicPartition
-    from recstream.log.topics import MODELS, PIPELINE
+    from recstream.log import MODELS, PIPELINE, TopicPartition
 
     sources = [TopicPartition(MODELS, 0), TopicPartition(PIPELINE, 0)]
     tail = event_log.tail({tp: event_log.high_watermark(*tp) for tp in sources})
@@ -155,7 +153,7 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
 
 def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:
     from recstream.cli.opening import time_travel
-    from recstream.time_travel.service import moment
+    from recstream.time_travel import moment
 
     with time_travel(settings) as travel:
         found = travel.list_at(user, moment(as_of))
@@ -173,8 +171,7 @@ def _newest_list(event_log: EventLog, user: str) -> Recommendations:
     import msgspec
 
     from recstream.core.records import Recommendations
-    from recstream.log.partitioner import partition_for
-    from recstream.log.topics import RECOMMENDATIONS
+    from recstream.log import RECOMMENDATIONS, partition_for
 
     key = user.encode()
     partition = partition_for(key, event_log.partitions(RECOMMENDATIONS))
@@ -204,7 +201,7 @@ def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
     import msgspec
 
     from recstream.core.records import Item
-    from recstream.log.topics import CATALOGUE
+    from recstream.log import CATALOGUE
 
     keys = {item.encode() for item in wanted}
     found: dict[str, Item] = {}

@@ -32,8 +32,8 @@ def list_(settings: Settings, as_json: bool) -> None:
       recstream models list
       recstream models list --json
     """
-    from recstream.models.store import open_store
-    from recstream.time_travel.generations import Generations
+    from recstream.models import open_store
+    from recstream.time_travel import Generations
 
     event_log = open_existing(settings)
     try:
@@ -81,7 +81,7 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
     """
     import msgspec
 
-    from recstream.models.feed import announcement
+    from recstream.models import announcement
 
     event_log = open_existing(settings)
     try:
@@ -135,10 +135,8 @@ def rollback(
     from ulid import ULID
 
     from recstream.core.records import RollbackRequested
-    from recstream.log.port import NewRecord
-    from recstream.log.topics import CONTROL
-    from recstream.models.feed import announcement
-    from recstream.models.store import fetch, open_store
+    from recstream.log import CONTROL, NewRecord
+    from recstream.models import announcement, fetch, open_store
 
     event_log = open_existing(settings)
     try:

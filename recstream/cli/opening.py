@@ -11,8 +11,8 @@ from recstream.errors import NotFound
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.log.port import EventLog
-    from recstream.time_travel.service import TimeTravel
+    from recstream.log import EventLog
+    from recstream.time_travel import TimeTravel
 
 
 def open_existing(settings: Settings) -> EventLog:
@@ -40,9 +40,8 @@ def open_existing(settings: Settings) -> EventLog:
 @contextlib.contextmanager
 def time_travel(settings: Settings) -> Iterator[TimeTravel]:
     """Open what answers about the past; the first time it reads the whole log, and shows that."""
-    from recstream.models.store import open_store
-    from recstream.time_travel.service import TimeTravel
-    from recstream.time_travel.snapshots import Snapshots
+    from recstream.models import open_store
+    from recstream.time_travel import Snapshots, TimeTravel
 
     with contextlib.closing(open_existing(settings)) as log, _counting() as progress:
         snapshots = Snapshots(log, settings.path("time-travel"), progress=progress)

@@ -16,9 +16,9 @@ from recstream.errors import RecstreamError
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.log.port import ReadableLog
-    from recstream.models.store import ReadableStore
-    from recstream.replay.run import Progress, Report
+    from recstream.log import ReadableLog
+    from recstream.models import ReadableStore
+    from recstream.replay import Progress, Report
 
 SPEEDS = {"1x": 1.0, "10x": 10.0, "100x": 100.0}
 
@@ -77,12 +77,10 @@ def replay(
     """
     import time
 
-    from recstream.log.topics import histories_changelog
-    from recstream.models.store import open_store
-    from recstream.replay.ranges import ranges_of
-    from recstream.replay.run import Plan, play
-    from recstream.replay.run import replay as run_replay
-    from recstream.replay.slices import Slice
+    from recstream.log import histories_changelog
+    from recstream.models import open_store
+    from recstream.replay import Plan, Slice, play, ranges_of
+    from recstream.replay import replay as run_replay
 
     with contextlib.ExitStack() as stack:
         if file is None:
@@ -254,9 +252,9 @@ def export(
       recstream export bug.zip --user u42
       recstream export morning.zip --from 2026-11-22T06:00:00Z --to 2026-11-22T12:00:00Z
     """
-    from recstream.models.store import open_store
-    from recstream.replay.ranges import ranges_of
-    from recstream.replay.slices import export as write_slice
+    from recstream.models import open_store
+    from recstream.replay import export as write_slice
+    from recstream.replay import ranges_of
 
     with contextlib.closing(open_existing(settings)) as log, _progress() as progress:
         manifest = write_slice(

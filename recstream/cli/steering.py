@@ -14,9 +14,9 @@ from recstream.errors import NotFound, RecstreamError
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.control.steering_feed import InForce
-    from recstream.core.steering.document import Steering
-    from recstream.log.port import EventLog, ReadableLog
+    from recstream.control import InForce
+    from recstream.core.steering import Steering
+    from recstream.log import EventLog, ReadableLog
 
 LOOK_EVERY_S = 0.1
 
@@ -61,7 +61,7 @@ def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: b
       recstream steering set docs/examples/campaign.json
       recstream steering set - < rules.json
     """
-    from recstream.core.steering.validate import decode
+    from recstream.core.steering import decode
 
     with click.open_file(file, "rb") as source:
         document = decode(source.read())
@@ -84,7 +84,7 @@ def clear(settings: Settings, as_json: bool) -> None:
     Examples:
       recstream steering clear
     """
-    from recstream.core.steering.document import Steering
+    from recstream.core.steering import Steering
 
     event_log = open_existing(settings)
     try:
@@ -127,11 +127,9 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
     Examples:
       recstream steering check docs/examples/campaign.json
     """
-    from recstream.core.ranking.compiled_arm import warnings_of
-    from recstream.core.steering.describe import in_words
-    from recstream.core.steering.validate import decode
-    from recstream.models.feed import ModelFeed
-    from recstream.models.store import open_store
+    from recstream.core.ranking import warnings_of
+    from recstream.core.steering import decode, in_words
+    from recstream.models import ModelFeed, open_store
 
     with click.open_file(file, "rb") as source:
         document = decode(source.read())
@@ -161,8 +159,7 @@ def _append(event_log: EventLog, document: Steering) -> InForce:
     from ulid import ULID
 
     from recstream.core.records import SteeringSet
-    from recstream.log.port import NewRecord
-    from recstream.log.topics import CONTROL
+    from recstream.log import CONTROL, NewRecord
 
     record = SteeringSet(
         id=str(ULID()), steering=document, requested_ts=time.time_ns() // 1_000_000
@@ -172,14 +169,14 @@ def _append(event_log: EventLog, document: Steering) -> InForce:
 
 
 def _newest(event_log: ReadableLog) -> InForce:
-    from recstream.control.steering_feed import SteeringFeed
+    from recstream.control import SteeringFeed
 
     return SteeringFeed(event_log, now_s=time.monotonic).newest()
 
 
 def _wait(event_log: EventLog, found: InForce, timeout_s: float) -> InForce:
     """Return the document once every partition's worker follows it."""
-    from recstream.log.topics import INTERACTIONS
+    from recstream.log import INTERACTIONS
 
     deadline = time.monotonic() + timeout_s
     n_partitions = event_log.partitions(INTERACTIONS)
@@ -197,7 +194,7 @@ def _wait(event_log: EventLog, found: InForce, timeout_s: float) -> InForce:
 
 
 def _told(found: InForce) -> str:
-    from recstream.core.steering.describe import in_words
+    from recstream.core.steering import in_words
 
     lines = list(in_words(found.steering)) or ["lists are made by scores alone"]
     if found.offset >= 0:

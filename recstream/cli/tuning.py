@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy import sparse
 
-    from recstream.core.evaluation.search import Progress
-    from recstream.core.history.fold import History
-    from recstream.log.port import EventLog
+    from recstream.core.evaluation import Progress
+    from recstream.core.history import History
+    from recstream.log import EventLog
 
 
 @click.command(short_help="Choose hyper-parameters on the events of the log.")
@@ -45,7 +45,7 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
     """
     import msgspec
 
-    from recstream.core.evaluation.search import tune as search
+    from recstream.core.evaluation import tune as search
 
     event_log = open_existing(settings)
     try:
@@ -85,9 +85,9 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
 
 def _histories(event_log: EventLog) -> list[History]:
     """Return every user's history, folded from the log as the workers do."""
-    from recstream.control.timeline import read_timeline
-    from recstream.log.topics import INTERACTIONS
-    from recstream.time_travel.fold import PartitionFold
+    from recstream.control import read_timeline
+    from recstream.log import INTERACTIONS
+    from recstream.time_travel import PartitionFold
 
     timeline = read_timeline(event_log)
     partitions = event_log.partitions(INTERACTIONS)
@@ -108,8 +108,7 @@ def _matrix(
     """Return the matrix that a training would see, and the time of each of its entries."""
     import numpy as np
 
-    from recstream.core.history.fold import row
-    from recstream.core.history.matrix import stack
+    from recstream.core.history import row, stack
 
     items = sorted({entry.item for history in histories for entry in history.entries()})
     index = {item: column for column, item in enumerate(items)}

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import msgspec
 
 from recstream.control.timeline import control_records, default_rules
-from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history import RulesTimeline
 from recstream.core.records import SteeringSet
-from recstream.core.steering.document import Steering
+from recstream.core.steering import Steering
 from recstream.errors import LogError
-from recstream.log.port import ReadableLog
+from recstream.log import ReadableLog
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 import msgspec
 
 from recstream.core.events import Weights
-from recstream.core.history.fold import Rules
-from recstream.core.history.settings_timeline import Adopted, RulesTimeline
+from recstream.core.history import Adopted, Rules, RulesTimeline
 from recstream.core.records import ControlRecord
-from recstream.log.port import ReadableLog
-from recstream.log.topics import CONTROL
+from recstream.log import CONTROL, ReadableLog
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)

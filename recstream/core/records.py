@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from recstream.core.events import Weights
-from recstream.core.steering.document import Steering
+from recstream.core.steering import Steering
 
 Source = Literal["popular", "fold-in", "refresh", "content"]
 

@@ -22,13 +22,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from recstream.control.timeline import control_records
+from recstream.control import control_records
 from recstream.core.records import DeadLetter, ForgetRequested, Forgotten
 from recstream.errors import NotPossible
+from recstream.log import (
+    CONTROL,
+    DEAD_LETTERS,
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    EventLog,
+    ReadableLog,
+    Record,
+    partition_for,
+)
 from recstream.log.embedded import EmbeddedLog, redact
-from recstream.log.partitioner import partition_for
-from recstream.log.port import EventLog, ReadableLog, Record
-from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
 
 log = logging.getLogger(__name__)
 

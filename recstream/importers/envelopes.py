@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from recstream.core.events import Event
-from recstream.log.partitioner import partition_for
-from recstream.log.port import NewRecord
-from recstream.log.topics import INTERACTIONS
+from recstream.log import INTERACTIONS, NewRecord, partition_for
 
 ENVELOPE_EVENTS = 500
 """Events of one envelope at most: about 75 kB, well below any broker's limit."""

@@ -32,8 +32,7 @@ from recstream.errors import InvalidEvent, InvalidInput
 from recstream.importers.envelopes import envelopes
 from recstream.importers.mapping import ColumnMapping, Reader
 from recstream.importers.source import BadLine, Row, Source
-from recstream.log.port import EventLog, TopicPartition
-from recstream.log.topics import INTERACTIONS
+from recstream.log import INTERACTIONS, EventLog, TopicPartition
 
 APPEND_EVENTS = 20_000
 """Events of one append: what is done again, and told apart by its ids, if Kafka fails between."""

@@ -9,8 +9,7 @@ import msgspec
 
 from recstream.core.records import Item
 from recstream.importers.events import import_group
-from recstream.log.port import EventLog, NewRecord, TopicPartition
-from recstream.log.topics import CATALOGUE
+from recstream.log import CATALOGUE, EventLog, NewRecord, TopicPartition
 
 APPEND_ITEMS = 5_000
 PROGRESS = TopicPartition(CATALOGUE, 0)

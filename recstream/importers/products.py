@@ -14,12 +14,12 @@ from time import perf_counter
 
 import msgspec
 
-from recstream.core.content.clean import COLUMNS, Dropped, clean_product
+from recstream.core.content import COLUMNS, Dropped, clean_product
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.items import import_items
 from recstream.importers.source import BadLine, Row, Source
-from recstream.log.port import EventLog
+from recstream.log import EventLog
 
 EXAMPLES = 5
 _CHUNK_BYTES = 1 << 20

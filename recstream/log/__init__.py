@@ -1,39 +1,54 @@
-"""The event log: a port, its adapters, and the Faust transport over the embedded one."""
+"""The event log: a port, and its adapters for one machine and for Kafka."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from recstream.log.decode import dead_letter, decode
+from recstream.log.open import open_log
+from recstream.log.partitioner import partition_for
+from recstream.log.port import (
+    EventLog,
+    NewRecord,
+    Position,
+    ReadableLog,
+    Record,
+    Tail,
+    TopicPartition,
+)
+from recstream.log.topics import (
+    CATALOGUE,
+    CONTROL,
+    DEAD_LETTERS,
+    HISTORIES_TABLE,
+    INTERACTIONS,
+    MODELS,
+    PIPELINE,
+    RECOMMENDATIONS,
+    TopicSpec,
+    histories_changelog,
+    topic_specs,
+)
 
-from recstream.errors import InvalidSetting
-
-if TYPE_CHECKING:
-    from recstream.log.port import EventLog
-    from recstream.settings import Settings
-
-__all__ = ["open_log"]
-
-
-def open_log(url: str, settings: Settings | None = None) -> EventLog:
-    """Open the log that a URL names: ``embedded:///path/to/log.db`` or ``kafka://host:port``.
-
-    ``embedded:///path?sync=normal`` does not wait for the disk at each append: see
-    docs/decisions/log-durability.md.
-
-    Raises
-    ------
-    InvalidSetting
-        The URL's scheme is neither.
-    LogUnavailable
-        The log can't be reached.
-    """
-    scheme, _, _ = url.partition("://")
-    if scheme == "embedded":
-        from recstream.log.embedded import open_embedded  # noqa: PLC0415 - adapters load when used
-
-        return open_embedded(url)
-    if scheme == "kafka":
-        from recstream.log.kafka import KafkaLog  # noqa: PLC0415 - an extra that may be missing
-
-        return KafkaLog(url, settings)
-    message = f"broker must be embedded:///path or kafka://host:port, got {url!r}"
-    raise InvalidSetting(message)
+__all__ = [
+    "CATALOGUE",
+    "CONTROL",
+    "DEAD_LETTERS",
+    "HISTORIES_TABLE",
+    "INTERACTIONS",
+    "MODELS",
+    "PIPELINE",
+    "RECOMMENDATIONS",
+    "EventLog",
+    "NewRecord",
+    "Position",
+    "ReadableLog",
+    "Record",
+    "Tail",
+    "TopicPartition",
+    "TopicSpec",
+    "dead_letter",
+    "decode",
+    "histories_changelog",
+    "open_log",
+    "partition_for",
+    "topic_specs",
+]

@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
-from recstream.log.port import EventLog, ReadableLog, Record, Tail, TopicPartition
-from recstream.log.topics import MODELS
+from recstream.log import MODELS, EventLog, ReadableLog, Record, Tail, TopicPartition
 from recstream.models.prefetch import EarlyArtifacts
 from recstream.models.store import ModelStore
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 from typing import NamedTuple
 
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import GenerationAnnounced
 from recstream.models.store import ReadableStore, fetch, generation_names, unpack_with_digest
 

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from recstream.core.generation.generation import Generation
-from recstream.core.generation.serialize import digest
+from recstream.core.generation import Generation, digest
 from recstream.errors import ArtifactCorrupt, InvalidSetting, NotFound, StartupError
 
 if TYPE_CHECKING:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
-from recstream.core.evaluation.online import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
+from recstream.core.evaluation import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
 from recstream.core.events import Event
-from recstream.core.history.fold import History, Rules
-from recstream.core.history.settings_timeline import RulesTimeline
-from recstream.log.port import ReadableLog
-from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.time_travel.fold import PartitionFold, Watch
-from recstream.time_travel.source import batches, decode_list, parsed, records
+from recstream.core.history import History, Rules, RulesTimeline
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
+from recstream.time_travel import PartitionFold, Watch, batches, decode_list, parsed, records
 
 
 class _Listed(NamedTuple):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from recstream.errors import InvalidInput
-from recstream.log.port import ReadableLog
-from recstream.log.topics import INTERACTIONS
-from recstream.time_travel.service import moment
+from recstream.log import INTERACTIONS, ReadableLog
+from recstream.time_travel import moment
 
 
 def ranges_of(

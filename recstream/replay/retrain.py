@@ -8,24 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recstream.core.content.summary import details_of
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History
-from recstream.core.history.settings_timeline import RulesTimeline
-from recstream.core.history.table_rows import changes, split_key
+from recstream.core.content import details_of
+from recstream.core.generation import Generation
+from recstream.core.history import History, RulesTimeline, changes, split_key
 from recstream.core.records import Forgotten, GenerationAnnounced, Item
-from recstream.erasure.erasure import forgetting
+from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, NotFound
-from recstream.log.port import ReadableLog
-from recstream.log.topics import CATALOGUE, INTERACTIONS
-from recstream.models.store import ReadableStore, fetch, pack
-from recstream.time_travel.fold import PartitionFold
-from recstream.time_travel.source import batches
+from recstream.log import CATALOGUE, INTERACTIONS, ReadableLog
+from recstream.models import ReadableStore, fetch, pack
+from recstream.time_travel import PartitionFold, batches
 from recstream.trainer.catalogue import Products
 from recstream.trainer.changelog import UserRows
-from recstream.trainer.deltas.restore import copy_of
-from recstream.trainer.training.dataset import Snapshot
-from recstream.trainer.training.train import train
+from recstream.trainer.deltas import copy_of
+from recstream.trainer.training import Snapshot, train
 
 
 class Retrained(NamedTuple):

@@ -9,23 +9,25 @@ from pathlib import Path
 import msgspec
 import rocksdict
 
-from recstream.control.timeline import read_timeline
-from recstream.core.evaluation.online import Scoreboard
-from recstream.core.history.fold import History
-from recstream.core.history.settings_timeline import RulesTimeline
-from recstream.core.history.table_rows import APPLIED_KEY, changes, decode_applied_row, load
+from recstream.control import read_timeline
+from recstream.core.evaluation import Scoreboard
+from recstream.core.history import (
+    APPLIED_KEY,
+    History,
+    RulesTimeline,
+    changes,
+    decode_applied_row,
+    load,
+)
 from recstream.core.records import Clicks, Score
-from recstream.erasure.erasure import forgetting
+from recstream.erasure import forgetting
 from recstream.errors import StartupError
-from recstream.log.port import ReadableLog, Record
-from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.models.store import ReadableStore
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record
+from recstream.models import ReadableStore
 from recstream.replay.evaluate import PublishedLists, judging
 from recstream.replay.retrain import DerivedStore, Retrained, knew_forgotten, retrain
 from recstream.replay.verify import Difference, Verified, verify_partition
-from recstream.time_travel.fold import PartitionFold, state_digest
-from recstream.time_travel.generations import Generations
-from recstream.time_travel.source import batches, records
+from recstream.time_travel import Generations, PartitionFold, batches, records, state_digest
 
 Progress = Callable[[str, int], None]
 """Called with what was done (``events``, ``lists``, ``generations``) and how many since the last call."""

@@ -14,17 +14,20 @@ from pathlib import Path
 
 import msgspec
 
-from recstream.control.timeline import read_timeline
-from recstream.core.history.fold import History
-from recstream.core.history.table_rows import changes, load
+from recstream.control import read_timeline
+from recstream.core.history import History, changes, load
 from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange
-from recstream.log.decode import decode
-from recstream.log.port import ReadableLog, Record
-from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS
-from recstream.models.store import ReadableStore
-from recstream.time_travel.fold import PartitionFold
-from recstream.time_travel.generations import Generations
-from recstream.time_travel.source import batches, decode_list, parsed, records
+from recstream.log import (
+    CONTROL,
+    INTERACTIONS,
+    MODELS,
+    RECOMMENDATIONS,
+    ReadableLog,
+    Record,
+    decode,
+)
+from recstream.models import ReadableStore
+from recstream.time_travel import Generations, PartitionFold, batches, decode_list, parsed, records
 
 FORMAT = "recstream-slice-1"
 Ranges = Mapping[int, tuple[int, int]]

@@ -8,16 +8,19 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.history.fold import History
-from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history import History, RulesTimeline
 from recstream.core.records import Recommendations
 from recstream.errors import NotFound
-from recstream.log.port import ReadableLog
-from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.time_travel.derive import derive
-from recstream.time_travel.fold import PartitionFold
-from recstream.time_travel.generations import Generations
-from recstream.time_travel.source import batches, decode_list, parsed, records
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
+from recstream.time_travel import (
+    Generations,
+    PartitionFold,
+    batches,
+    decode_list,
+    derive,
+    parsed,
+    records,
+)
 
 WINDOW_LISTS = 20_000
 RANK_USERS = 256

@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.als.trainer import ALS
+from recstream.core.als import ALS
 from recstream.core.events import Event, encode, from_timestamp_ms
-from recstream.core.search.top_n import ItemIndex, top_n
+from recstream.core.search import ItemIndex, top_n
 from recstream.importers.envelopes import envelopes
-from recstream.log import open_log
-from recstream.log.port import NewRecord
-from recstream.log.topics import INTERACTIONS, topic_specs
+from recstream.log import INTERACTIONS, NewRecord, open_log, topic_specs
 
 N_EVENTS = 50_000
 N_USERS, N_ITEMS, PER_USER = 4_000, 3_000, 25

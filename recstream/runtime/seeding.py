@@ -12,8 +12,7 @@ import msgspec
 from recstream.core.events import Event, admit, encode, timestamp_ms
 from recstream.errors import LogUnavailable
 from recstream.importers.envelopes import envelopes
-from recstream.log.port import EventLog, NewRecord, TopicPartition
-from recstream.log.topics import CATALOGUE, INTERACTIONS
+from recstream.log import CATALOGUE, INTERACTIONS, EventLog, NewRecord, TopicPartition
 from recstream.simulate import Customers, history, make_shop, traffic
 
 log = logging.getLogger(__name__)

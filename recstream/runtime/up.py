@@ -25,9 +25,16 @@ from recstream.core.records import (
     Recommendations,
     TrainingProgress,
 )
-from recstream.log import open_log
-from recstream.log.port import EventLog, Record, TopicPartition
-from recstream.log.topics import MODELS, PIPELINE, RECOMMENDATIONS, topic_specs
+from recstream.log import (
+    MODELS,
+    PIPELINE,
+    RECOMMENDATIONS,
+    EventLog,
+    Record,
+    TopicPartition,
+    open_log,
+    topic_specs,
+)
 from recstream.runtime.doctor import check_port, prepare_data_dir
 from recstream.runtime.seeding import Traffic, is_empty, is_seeded, seed_shop
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command

@@ -16,9 +16,7 @@ from ulid import ULID
 from recstream.core.events import Event, admit, encode
 from recstream.errors import InvalidSetting, RecstreamError
 from recstream.importers.envelopes import envelopes
-from recstream.log import open_log
-from recstream.log.port import EventLog, NewRecord
-from recstream.log.topics import INTERACTIONS, topic_specs
+from recstream.log import INTERACTIONS, EventLog, NewRecord, open_log, topic_specs
 from recstream.settings import Settings
 from recstream.simulate.customers import Customers, traffic
 from recstream.simulate.shop import make_shop

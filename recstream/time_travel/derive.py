@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History
-from recstream.core.history.settings_timeline import Adopted
-from recstream.core.ranking.rank import Ranked, rank
-from recstream.core.ranking.recommendations import recommendations
+from recstream.core.generation import Generation
+from recstream.core.history import Adopted, History
+from recstream.core.ranking import Ranked, rank, recommendations
 from recstream.core.records import Recommendations
 
 

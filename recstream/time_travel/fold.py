@@ -6,12 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 from recstream.core.events import Event
-from recstream.core.history.fold import History, Rules, apply
-from recstream.core.history.settings_timeline import RulesTimeline
-from recstream.core.history.table_rows import digest
-from recstream.log.decode import decode
-from recstream.log.partitioner import partition_for
-from recstream.log.port import Record
+from recstream.core.history import History, Rules, RulesTimeline, apply, digest
+from recstream.log import Record, decode, partition_for
 
 Wanted = Mapping[str, set[int]]
 """Users, and the offsets at which their history is asked for."""

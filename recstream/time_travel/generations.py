@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced
 from recstream.errors import ModelMismatch, NotFound
-from recstream.log.port import ReadableLog
-from recstream.log.topics import MODELS
-from recstream.models.store import ReadableStore, fetch
+from recstream.log import MODELS, ReadableLog
+from recstream.models import ReadableStore, fetch
 from recstream.time_travel.source import decode_model, parsed, records
 
 

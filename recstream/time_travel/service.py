@@ -8,19 +8,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.control.timeline import read_timeline
+from recstream.control import read_timeline
 from recstream.core.events import timestamp_ms
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History
-from recstream.core.history.settings_timeline import Adopted, RulesTimeline
-from recstream.core.ranking.explain import Explanation, explain
+from recstream.core.generation import Generation
+from recstream.core.history import Adopted, History, RulesTimeline
+from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, RecommendedItem
-from recstream.core.steering.document import Steering
+from recstream.core.steering import Steering
 from recstream.errors import InvalidInput, NotFound
-from recstream.log.decode import decode
-from recstream.log.port import ReadableLog
-from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS
-from recstream.models.store import ReadableStore
+from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, ReadableLog, decode
+from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.snapshots import ListPosition, Snapshots

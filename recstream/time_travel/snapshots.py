@@ -27,15 +27,11 @@ from pathlib import Path
 import msgspec
 import rocksdict
 
-from recstream.control.timeline import read_timeline
-from recstream.core.history.fold import History
-from recstream.core.history.settings_timeline import RulesTimeline
-from recstream.core.history.table_rows import changes, load
-from recstream.erasure.erasure import forgetting
+from recstream.control import read_timeline
+from recstream.core.history import History, RulesTimeline, changes, load
+from recstream.erasure import forgetting
 from recstream.errors import StartupError
-from recstream.log.partitioner import partition_for
-from recstream.log.port import ReadableLog, Record
-from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, partition_for
 from recstream.time_travel.fold import PartitionFold
 from recstream.time_travel.source import batches, decode_list, parsed, records
 

@@ -9,7 +9,7 @@ import msgspec
 
 from recstream.core.records import ModelRecord, Recommendations
 from recstream.errors import LogCorrupt
-from recstream.log.port import ReadableLog, Record
+from recstream.log import ReadableLog, Record
 
 READ_RECORDS = 2_000
 

@@ -12,8 +12,7 @@ from itertools import takewhile
 from recstream.catalogue.view import read_change
 from recstream.core.records import DeadLetter, Item
 from recstream.errors import InvalidInput
-from recstream.log.port import Record
-from recstream.log.topics import CATALOGUE
+from recstream.log import CATALOGUE, Record
 
 MAX_SHOWN = 2_000
 """Characters of an unreadable record that its dead letter shows."""

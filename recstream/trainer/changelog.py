@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from recstream.core.history.fold import History
-from recstream.core.history.table_rows import (
+from recstream.core.history import (
+    History,
     decode_applied_row,
     decode_header,
     decode_page,
     split_key,
 )
-from recstream.erasure.erasure import BLANK_KEY, marked
-from recstream.log.port import Record
+from recstream.erasure import BLANK_KEY, marked
+from recstream.log import Record
 
 
 class UserRows(NamedTuple):

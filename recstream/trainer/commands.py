@@ -16,9 +16,8 @@ from recstream.core.records import (
     RollbackRequested,
     TrainingRequested,
 )
-from recstream.log.port import EventLog, Record, TopicPartition
-from recstream.log.topics import MODELS
-from recstream.trainer.training.dataset import Snapshot
+from recstream.log import MODELS, EventLog, Record, TopicPartition
+from recstream.trainer.training import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,9 @@ from time import monotonic
 from typing import Protocol
 
 from recstream.errors import LogFenced
+from recstream.log import MODELS, EventLog, NewRecord, Position, TopicPartition
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import Membership, Settlement
-from recstream.log.port import EventLog, NewRecord, Position, TopicPartition
-from recstream.log.topics import MODELS
 
 GROUP = "recstream-trainer"
 HEARTBEAT_S = 3.0

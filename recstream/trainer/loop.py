@@ -16,29 +16,40 @@ from time import monotonic
 
 import msgspec
 
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import DeadLetter, Judgement, RollbackRequested
-from recstream.erasure.erasure import forgetting
+from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, LogError, LogFenced, LogUnavailable, NotFound
-from recstream.log.port import EventLog, NewRecord, Record, TopicPartition
-from recstream.log.topics import CATALOGUE, CONTROL, DEAD_LETTERS, histories_changelog
+from recstream.log import (
+    CATALOGUE,
+    CONTROL,
+    DEAD_LETTERS,
+    EventLog,
+    NewRecord,
+    Record,
+    TopicPartition,
+    histories_changelog,
+)
 from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
-from recstream.models.feed import ModelFeed, announcement
-from recstream.models.store import ModelStore, fetch
+from recstream.models import ModelFeed, ModelStore, announcement, fetch
 from recstream.settings import Settings
 from recstream.trainer.catalogue import Products
+from recstream.trainer.catch_up import Succession
 from recstream.trainer.changelog import Follower, Group
 from recstream.trainer.commands import Requests
-from recstream.trainer.deltas.catch_up import Succession
-from recstream.trainer.deltas.deltas import MAX_PRODUCTS, Deltas
-from recstream.trainer.deltas.pace import Sender
-from recstream.trainer.deltas.publisher import Announcer, Kept
-from recstream.trainer.deltas.restore import copy_of, resume
+from recstream.trainer.deltas import (
+    MAX_PRODUCTS,
+    Announcer,
+    Deltas,
+    Kept,
+    Sender,
+    copy_of,
+    resume,
+)
+from recstream.trainer.executor import Background, Candidate
 from recstream.trainer.lease import Lease
 from recstream.trainer.schedule import Schedule
-from recstream.trainer.training.dataset import Snapshot
-from recstream.trainer.training.executor import Background, Candidate
-from recstream.trainer.training.train import Trained
+from recstream.trainer.training import Snapshot, Trained
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from types import FrameType
 
 from recstream.errors import LogError
-from recstream.log import open_log
+from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.log.embedded import EmbeddedLog, maintain
-from recstream.log.port import EventLog
-from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
-from recstream.models.store import open_store
+from recstream.models import open_store
 from recstream.process.clock import system_clock_ms
 from recstream.process.shutdown import end_in_time
 from recstream.settings import Settings

@@ -8,15 +8,20 @@ from typing import Any, NamedTuple, cast
 import faust
 from faust.types import TP
 
-from recstream.control.timeline import control_records, read_timeline
+from recstream.control import control_records, read_timeline
+from recstream.erasure import Forgetter
 from recstream.erasure import erasure as forgetting
-from recstream.erasure.erasure import Forgetter
 from recstream.errors import LogFenced
+from recstream.log import (
+    HISTORIES_TABLE,
+    INTERACTIONS,
+    EventLog,
+    Position,
+    TopicPartition,
+    histories_changelog,
+)
 from recstream.log.faust.batch_topic import BatchTopic
-from recstream.log.port import EventLog, Position, TopicPartition
-from recstream.log.topics import HISTORIES_TABLE, INTERACTIONS, histories_changelog
-from recstream.models.feed import ModelFeed
-from recstream.models.store import ModelStore
+from recstream.models import ModelFeed, ModelStore
 from recstream.settings import Settings
 from recstream.worker import rules
 from recstream.worker.commit import Append, Work

@@ -7,13 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from recstream.core.evaluation.online import Scoreboard
-from recstream.core.history.table_rows import encode_row
+from recstream.core.evaluation import Scoreboard
+from recstream.core.history import encode_row
 from recstream.core.records import DeadLetter, Forgotten
-from recstream.erasure.erasure import mark
+from recstream.erasure import mark
 from recstream.errors import LogFenced
-from recstream.log.port import NewRecord, Position, TopicPartition
-from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
+from recstream.log import (
+    CONTROL,
+    DEAD_LETTERS,
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    NewRecord,
+    Position,
+    TopicPartition,
+)
 from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.metrics import EVENTS_INGESTED, FRESHNESS
 from recstream.worker.lists import Published

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recstream.errors import LogFenced
-from recstream.log.port import NewRecord, Position, TopicPartition
+from recstream.log import NewRecord, Position, TopicPartition
 from recstream.worker.commit import Append, Effects, ForgetEffects
 from recstream.worker.state import PartitionState
 from recstream.worker.store import RowStore

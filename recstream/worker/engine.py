@@ -15,15 +15,21 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from time import perf_counter
 
-from recstream.control.timeline import control_records
-from recstream.core.generation.generation import Generation
-from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.control import control_records
+from recstream.core.generation import Generation
+from recstream.core.history import RulesTimeline
 from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
 from recstream.errors import LogFenced
-from recstream.log.decode import decode
-from recstream.log.partitioner import partition_for
-from recstream.log.port import EventLog, NewRecord, Position, Record, TopicPartition
-from recstream.log.topics import INTERACTIONS
+from recstream.log import (
+    INTERACTIONS,
+    EventLog,
+    NewRecord,
+    Position,
+    Record,
+    TopicPartition,
+    decode,
+    partition_for,
+)
 from recstream.metrics import FOLD_IN_DURATION, MODEL_GENERATION
 from recstream.worker.commit import Append, Effects, ForgetEffects, Status
 from recstream.worker.commit_order import Committer

@@ -11,15 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recstream.core import events as core_events
-from recstream.core.evaluation.online import is_asked
-from recstream.core.history.fold import History, apply
-from recstream.core.history.settings_timeline import RulesTimeline
-from recstream.core.history.table_rows import ListRow, changes
+from recstream.core.evaluation import is_asked
+from recstream.core.history import History, ListRow, RulesTimeline, apply, changes
 from recstream.core.records import DeadLetter
 from recstream.errors import InvalidEvent
-from recstream.log.decode import dead_letter, decode
-from recstream.log.partitioner import partition_for
-from recstream.log.port import Record
+from recstream.log import Record, dead_letter, decode, partition_for
 from recstream.worker.prequential import Asked
 from recstream.worker.state import Cause, Known, PartitionState
 

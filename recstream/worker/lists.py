@@ -8,14 +8,11 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.core.events import timestamp_ms
-from recstream.core.generation.generation import Generation
-from recstream.core.history.settings_timeline import Adopted
-from recstream.core.history.table_rows import ListRow, encode_row, list_key
-from recstream.core.ranking.rank import Ranked, item_ids, rank
-from recstream.core.ranking.recommendations import recommendations
+from recstream.core.generation import Generation
+from recstream.core.history import Adopted, ListRow, encode_row, list_key
+from recstream.core.ranking import Ranked, item_ids, rank, recommendations
 from recstream.core.records import Lineage
-from recstream.log.port import NewRecord
-from recstream.log.topics import RECOMMENDATIONS
+from recstream.log import RECOMMENDATIONS, NewRecord
 from recstream.worker.state import Cause, Known
 
 _encode_json = msgspec.json.Encoder().encode

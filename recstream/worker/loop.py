@@ -17,14 +17,13 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import DeadLetter, DeltaAnnounced, PipelineRecord, WorkerStatus
-from recstream.erasure.erasure import Due, Forgetter
+from recstream.erasure import Due, Forgetter
 from recstream.errors import LogError, ModelMismatch
-from recstream.log.port import EventLog, NewRecord, Record
-from recstream.log.topics import DEAD_LETTERS, PIPELINE
+from recstream.log import DEAD_LETTERS, PIPELINE, EventLog, NewRecord, Record
 from recstream.metrics import CONSUMER_LAG
-from recstream.models.feed import ModelFeed, Unusable
+from recstream.models import ModelFeed, Unusable
 from recstream.worker.engine import LIVE_LAG, LIVE_USERS, Engine
 
 log = logging.getLogger(__name__)

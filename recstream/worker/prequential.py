@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from recstream.core.evaluation.online import COLD_EVENTS, Scoreboard, n_shown, rank_in
+from recstream.core.evaluation import COLD_EVENTS, Scoreboard, n_shown, rank_in
 from recstream.core.events import Event
-from recstream.core.history.fold import History
-from recstream.core.history.table_rows import ListRow
+from recstream.core.history import History, ListRow
 from recstream.metrics import ARM_ITEMS, ARM_RECALL, PREQUENTIAL_RECALL
 
 

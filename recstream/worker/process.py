@@ -16,10 +16,8 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 from recstream.errors import RecstreamError, StartupError
-from recstream.log import open_log
-from recstream.log.port import EventLog
-from recstream.log.topics import TopicSpec, histories_changelog, topic_specs
-from recstream.models.store import open_store
+from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
+from recstream.models import open_store
 from recstream.process.clock import system_clock_ms
 from recstream.process.shutdown import end_in_time
 from recstream.settings import Settings

@@ -6,11 +6,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from recstream.core.history.fold import Rules
-from recstream.core.history.settings_timeline import Adopted, RulesTimeline
+from recstream.core.history import Adopted, Rules, RulesTimeline
 from recstream.core.records import RulesAdopted
-from recstream.log.port import EventLog, NewRecord, Position
-from recstream.log.topics import CONTROL
+from recstream.log import CONTROL, EventLog, NewRecord, Position
 from recstream.settings import Settings
 
 

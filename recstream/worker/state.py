@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from recstream.core.events import Event
-from recstream.core.history.fold import History
-from recstream.core.history.table_rows import (
+from recstream.core.history import (
     APPLIED_KEY,
     AppliedRow,
+    History,
     ListRow,
     decode_applied_row,
     decode_list_row,

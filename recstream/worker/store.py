@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import rocksdict
 
-from recstream.erasure.scrub import scrub
+from recstream.erasure import scrub
 
 MEBIBYTE = 1024 * 1024
 

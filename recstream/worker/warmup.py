@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from recstream.core.als.model import ALSModel
-from recstream.core.als.objective import Objective
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import Entry, History
-from recstream.core.neighbours.behaviour import behaviour_of, gather, parts, strengths
-from recstream.core.ranking.rank import describe, rank
-from recstream.core.steering.document import Diversity, Pin, Rotation, Steering
+from recstream.core.als import ALSModel, Objective
+from recstream.core.generation import Generation
+from recstream.core.history import Entry, History
+from recstream.core.neighbours import behaviour_of, gather, parts, strengths
+from recstream.core.ranking import describe, rank
+from recstream.core.steering import Diversity, Pin, Rotation, Steering
 
 
 def warm_up() -> None:

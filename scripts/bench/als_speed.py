@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
 
-from recstream.core.als.trainer import ALS
+from recstream.core.als import ALS
 from recstream.core.numeric.simd import HAS_AVX2, LANES
 
 EPOCHS = 3

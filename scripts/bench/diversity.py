@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from hybrid import SHOPS, K, Split, generation_of, split_of
 
-from recstream.core.evaluation.metrics import coverage
-from recstream.core.generation.generation import Generation
-from recstream.core.ranking.rank import rank
-from recstream.core.steering.document import Diversity, Steering
+from recstream.core.evaluation import coverage
+from recstream.core.generation import Generation
+from recstream.core.ranking import rank
+from recstream.core.steering import Diversity, Steering
 from recstream.settings import Settings
 
 STRENGTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

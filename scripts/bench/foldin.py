@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
 
-from recstream.core.als.trainer import ALS, ALSModel
-from recstream.core.evaluation.metrics import hits, recall_at
+from recstream.core.als import ALS, ALSModel
+from recstream.core.evaluation import hits, recall_at
 
 N_FACTORS = 64
 LONGEST = 50

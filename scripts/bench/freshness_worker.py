@@ -25,9 +25,8 @@ from ingest import ENVELOPE, N_ITEMS, PARTITIONS, fill, serve_model, workload
 
 from recstream.core.events import encode
 from recstream.core.records import PipelineRecord, Recommendations
+from recstream.log import INTERACTIONS, PIPELINE, RECOMMENDATIONS, NewRecord, TopicPartition
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.port import NewRecord, TopicPartition
-from recstream.log.topics import INTERACTIONS, PIPELINE, RECOMMENDATIONS
 from recstream.settings import Settings
 from recstream.worker import process as worker
 

@@ -31,17 +31,14 @@ import msgspec
 import numpy as np
 from hybrid_shops import SHOPS, Shop
 
-from recstream.core.content.cold_start import NEWCOMER_CONTENT
-from recstream.core.content.features import ContentModel
+from recstream.core.content import NEWCOMER_CONTENT, ContentModel
 from recstream.core.events import Event
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History, Rules, apply, row
-from recstream.core.history.matrix import stack
-from recstream.core.ranking.rank import rank
+from recstream.core.generation import Generation
+from recstream.core.history import History, Rules, apply, row, stack
+from recstream.core.ranking import rank
 from recstream.core.records import Item
 from recstream.settings import Settings
-from recstream.trainer.training.dataset import Snapshot
-from recstream.trainer.training.train import hyperparameters, train
+from recstream.trainer.training import Snapshot, hyperparameters, train
 
 K = 20
 MAX_CASES = 4_000

@@ -25,16 +25,20 @@ import faust
 import msgspec
 import numpy as np
 
-from recstream.core.als.model import ALSModel
-from recstream.core.als.objective import Objective
+from recstream.core.als import ALSModel, Objective
 from recstream.core.events import Event, encode, from_timestamp_ms
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import GenerationAnnounced
+from recstream.log import (
+    INTERACTIONS,
+    MODELS,
+    NewRecord,
+    TopicPartition,
+    partition_for,
+    topic_specs,
+)
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.partitioner import partition_for
-from recstream.log.port import NewRecord, TopicPartition
-from recstream.log.topics import INTERACTIONS, MODELS, topic_specs
-from recstream.models.store import DirectoryStore, artifact_name, pack
+from recstream.models import DirectoryStore, artifact_name, pack
 from recstream.settings import Settings
 from recstream.worker import loop as runner_module
 from recstream.worker import process as worker_module

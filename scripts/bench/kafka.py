@@ -28,12 +28,18 @@ from pathlib import Path
 
 import aiokafka
 
-from recstream.core.history.table_rows import APPLIED_KEY, decode_applied_row
-from recstream.log import open_log
+from recstream.core.history import APPLIED_KEY, decode_applied_row
+from recstream.log import (
+    INTERACTIONS,
+    EventLog,
+    NewRecord,
+    TopicPartition,
+    histories_changelog,
+    open_log,
+    partition_for,
+    topic_specs,
+)
 from recstream.log.kafka import KafkaLog
-from recstream.log.partitioner import partition_for
-from recstream.log.port import EventLog, NewRecord, TopicPartition
-from recstream.log.topics import INTERACTIONS, histories_changelog, topic_specs
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4

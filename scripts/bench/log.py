@@ -24,9 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from recstream.log import open_log
-from recstream.log.port import NewRecord, TopicPartition
-from recstream.log.topics import TopicSpec
+from recstream.log import NewRecord, TopicPartition, TopicSpec, open_log
 
 TOPIC = "recstream.interactions"
 PARTITIONS = 4
@@ -36,7 +34,7 @@ EVENT = b'{"id":"01J8ZQ4N3T8V7K5B2M1C9X6W0D","type":"view","user":"u%05d","item"
 TAILS = """
 import sys, time
 from recstream.log import open_log
-from recstream.log.port import TopicPartition
+from recstream.log import TopicPartition
 log = open_log(sys.argv[1])
 tail = log.tail({TopicPartition("wake", 0): 0})
 print("ready", flush=True)
@@ -53,7 +51,7 @@ print(*seen, (time.process_time() - before) / 2.0, flush=True)
 BYSTANDER = """
 import sys, time
 from recstream.log import open_log
-from recstream.log.port import TopicPartition
+from recstream.log import TopicPartition
 tail = open_log(sys.argv[1]).tail({TopicPartition("quiet", 0): 0})
 print("ready", flush=True)
 before, end = time.process_time(), time.monotonic() + float(sys.argv[2])

@@ -23,15 +23,16 @@ import numba
 import numpy as np
 from datasets import STREAMS
 
-from recstream.core.evaluation.prequential import (
+from recstream.core.evaluation import (
     Prequential,
+    Progress,
+    Recipe,
     Stream,
     evaluate,
     soft_hits,
     stream_of,
+    tune_stream,
 )
-from recstream.core.evaluation.replay_config import Recipe
-from recstream.core.evaluation.search import Progress, tune_stream
 
 WARM_UP = 0.2
 DECAYS = (0.9999, 0.999, 0.99)

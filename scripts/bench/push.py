@@ -32,9 +32,8 @@ import msgspec
 from websockets.asyncio.client import connect
 
 from recstream.core.records import Recommendations, RecommendedItem, TrainingProgress
+from recstream.log import PIPELINE, RECOMMENDATIONS, NewRecord
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.port import NewRecord
-from recstream.log.topics import PIPELINE, RECOMMENDATIONS
 
 BARE = """
 import asyncio, sys

@@ -19,10 +19,9 @@ from timeit import default_timer
 import hybrid
 from datasets import gowalla
 
-from recstream.core.als.trainer import ALS
-from recstream.core.evaluation.metrics import quality
-from recstream.core.evaluation.search import Progress, tune
-from recstream.core.search.top_n import top_n
+from recstream.core.als import ALS
+from recstream.core.evaluation import Progress, quality, tune
+from recstream.core.search import top_n
 
 K = 20
 

@@ -23,14 +23,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from recstream.core.events import Event, encode, from_timestamp_ms
-from recstream.log.decode import decode
-from recstream.log.port import NewRecord
-from recstream.log.topics import INTERACTIONS
-from recstream.replay.run import Plan, replay
+from recstream.log import INTERACTIONS, NewRecord, decode
+from recstream.replay import Plan, replay
 from recstream.settings import Settings
-from recstream.time_travel.service import Moment, TimeTravel
-from recstream.time_travel.snapshots import Snapshots
-from recstream.time_travel.source import batches
+from recstream.time_travel import Moment, Snapshots, TimeTravel, batches
 from tests.replay.world import START_MS, World
 
 N_USERS, N_ITEMS = 4_000, 2_000

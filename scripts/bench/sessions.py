@@ -32,22 +32,18 @@ from session_peers import (
     session_knn,
 )
 
-from recstream.core.als.scaling import typical_score
-from recstream.core.als.trainer import ALS
-from recstream.core.evaluation.replay_config import BEHAVIOUR_WEIGHTS, BETAS, Recipe
-from recstream.core.history.fading import fading_weights
-from recstream.core.history.fold import FADE_ENTRIES
-from recstream.core.history.matrix import Row, stack
-from recstream.core.neighbours.behaviour import (
+from recstream.core.als import ALS, typical_score
+from recstream.core.evaluation import BEHAVIOUR_WEIGHTS, BETAS, Recipe
+from recstream.core.history import FADE_ENTRIES, Row, fading_weights, stack
+from recstream.core.neighbours import (
     BEHAVIOUR_WEIGHT,
     Gathered,
     behaviour_of,
     gather_all,
     strengths,
 )
-from recstream.core.popularity.popularity import Popularity
-from recstream.core.popularity.repeats import RETURN_BINS, Returns, returns_in_place
-from recstream.trainer.training.train import DEFAULT_POPULARITY_WEIGHT
+from recstream.core.popularity import RETURN_BINS, Popularity, Returns, returns_in_place
+from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)
 K = 20

@@ -34,22 +34,16 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recstream.core.als.objective import Objective
-from recstream.core.als.scaling import typical_score
-from recstream.core.als.trainer import ALS, ALSModel
-from recstream.core.content.cold_start import NEWCOMER_CONTENT, NEWCOMER_SHARE
-from recstream.core.content.features import CONTENT_WEIGHT
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import Entry, History, row
-from recstream.core.history.matrix import stack
-from recstream.core.neighbours.behaviour import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, behaviour_of
-from recstream.core.popularity.popularity import popularity_of
-from recstream.core.ranking.compiled_arm import steered
-from recstream.core.ranking.rank import describe, rank
+from recstream.core.als import ALS, ALSModel, Objective, typical_score
+from recstream.core.content import CONTENT_WEIGHT, NEWCOMER_CONTENT, NEWCOMER_SHARE
+from recstream.core.generation import Generation
+from recstream.core.history import Entry, History, row, stack
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, behaviour_of
+from recstream.core.popularity import popularity_of
+from recstream.core.ranking import describe, rank, steered
 from recstream.core.records import Item
-from recstream.core.steering.document import Steering
-from recstream.core.steering.validate import decode
-from recstream.trainer.training.train import DEFAULT_POPULARITY_WEIGHT
+from recstream.core.steering import Steering, decode
+from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 N_FACTORS = 64
 N_GROUPS = 400

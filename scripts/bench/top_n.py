@@ -21,7 +21,7 @@ from timeit import default_timer
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recstream.core.search.top_n import ItemIndex, top_n
+from recstream.core.search import ItemIndex, top_n
 
 N_FACTORS = 50
 BATCH = 256

@@ -41,16 +41,17 @@ from recstream.core.records import (
     TrainingRequested,
 )
 from recstream.importers.envelopes import envelopes
-from recstream.log.embedded import EmbeddedLog
-from recstream.log.port import NewRecord, TopicPartition
-from recstream.log.topics import (
+from recstream.log import (
     CONTROL,
     INTERACTIONS,
     MODELS,
     PIPELINE,
     RECOMMENDATIONS,
+    NewRecord,
+    TopicPartition,
     topic_specs,
 )
+from recstream.log.embedded import EmbeddedLog
 
 PARTITIONS = 4
 N_USERS, N_EACH = 500, 40

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
 
-from recstream.core.als.trainer import ALS, ALSModel, Iteration
+from recstream.core.als import ALS, ALSModel, Iteration
 
 
 def course(

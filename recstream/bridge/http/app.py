@@ -18,7 +18,7 @@ from recstream.bridge.http.routing import Endpoint, add
 from recstream.bridge.http.site import SiteRoutes
 from recstream.bridge.http.steering import SteeringRoutes
 from recstream.bridge.http.users import UserRoutes
-from recstream.bridge.push.asyncapi import asyncapi
+from recstream.bridge.push import asyncapi
 from recstream.metrics import HTTP_REQUESTS
 
 

@@ -9,15 +9,11 @@ from pathlib import Path
 
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import Follower
-from recstream.bridge.push.loop import Live
+from recstream.bridge.push import Live
 from recstream.bridge.serving import Serving
-from recstream.bridge.views.dedup_window import RecentIds
-from recstream.bridge.views.items import Items
-from recstream.bridge.views.lists import Views
-from recstream.bridge.views.status import Status
-from recstream.bridge.views.time_travel import Past
-from recstream.control.steering_feed import SteeringFeed
-from recstream.log.port import EventLog
+from recstream.bridge.views import Items, Past, RecentIds, Status, Views
+from recstream.control import SteeringFeed
+from recstream.log import EventLog
 from recstream.settings import Settings
 
 

@@ -16,8 +16,7 @@ from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, identity, json_response
 from recstream.core.events import Event, admit, decode_event, digest, encode
 from recstream.errors import InvalidEvent
-from recstream.log.port import NewRecord, Position
-from recstream.log.topics import INTERACTIONS
+from recstream.log import INTERACTIONS, NewRecord, Position
 
 MAX_IN_FLIGHT = 24
 CLOUD_EVENT = "application/cloudevents+json"

@@ -13,7 +13,7 @@ from recstream.bridge.http.events import LogPosition, positioned
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, json_response
 from recstream.core.events import MAX_ID_CHARACTERS, invalid
-from recstream.core.ranking.similar import Neighbour
+from recstream.core.ranking import Neighbour
 from recstream.core.records import Item
 from recstream.errors import InvalidInput, NotFound
 

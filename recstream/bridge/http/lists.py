@@ -9,12 +9,13 @@ from flask import Response
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routing import Endpoint, json_response
-from recstream.bridge.serving import Mask, Shelves
+from recstream.bridge.serving import Shelves
+from recstream.bridge.views import Mask
 from recstream.core.events import MAX_ID_CHARACTERS
-from recstream.core.ranking.explain import Explanation
+from recstream.core.ranking import Explanation
 from recstream.core.records import Recommendations
 from recstream.errors import InvalidInput
-from recstream.time_travel.service import ListDiff
+from recstream.time_travel import ListDiff
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=500, description="Items in the list")]
 Category = Annotated[str, msgspec.Meta(description="Only items of exactly this category")]

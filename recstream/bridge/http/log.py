@@ -12,15 +12,11 @@ from recstream.bridge.auth import DEFAULT_TTL_S, MAX_TTL_S
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import Endpoint, json_response
-from recstream.bridge.push.logfeed import shown
-from recstream.bridge.push.protocol import LogRecord, Pipeline
+from recstream.bridge.push import LogRecord, Pipeline, shown
 from recstream.core.events import MAX_ID_CHARACTERS, Event, timestamp_ms
 from recstream.core.records import GenerationAnnounced, TrainingRequested
 from recstream.errors import NotFound
-from recstream.log.decode import decode
-from recstream.log.partitioner import partition_for
-from recstream.log.port import NewRecord, Record
-from recstream.log.topics import CONTROL, INTERACTIONS
+from recstream.log import CONTROL, INTERACTIONS, NewRecord, Record, decode, partition_for
 
 MAX_SCANNED = 20_000
 CHUNK = 2_000

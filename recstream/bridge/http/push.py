@@ -17,15 +17,15 @@ from websockets.typing import Subprotocol
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import Endpoint, identity
-from recstream.bridge.push.loop import StreamPeer
-from recstream.bridge.push.protocol import (
+from recstream.bridge.push import (
     SUBPROTOCOL,
     Channel,
+    EventStreamPeer,
     Since,
+    StreamPeer,
     Subscription,
+    WebSocketPeer,
 )
-from recstream.bridge.push.sse import EventStreamPeer
-from recstream.bridge.push.websocket import WebSocketPeer
 
 DETACH = "recstream.detach"
 """Key of the WSGI environment: a function that returns the connection's socket and gives it up."""

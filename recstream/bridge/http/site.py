@@ -13,7 +13,7 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import Endpoint, json_response
 from recstream.errors import LogError
-from recstream.log.topics import INTERACTIONS
+from recstream.log import INTERACTIONS
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -9,15 +9,12 @@ from msgspec.structs import asdict, replace
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint
-from recstream.control.steering_feed import NEVER_SET, InForce
+from recstream.control import NEVER_SET, InForce
 from recstream.core.events import timestamp_ms
 from recstream.core.records import SteeringSet
-from recstream.core.steering.describe import in_words
-from recstream.core.steering.document import MAX_BYTES, Steering
-from recstream.core.steering.validate import decode
+from recstream.core.steering import MAX_BYTES, Steering, decode, in_words
 from recstream.errors import InvalidSteering
-from recstream.log.port import NewRecord
-from recstream.log.topics import CONTROL
+from recstream.log import CONTROL, NewRecord
 
 _PROBLEMS = {503: "The log can't be reached"}
 

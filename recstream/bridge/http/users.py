@@ -14,11 +14,9 @@ from recstream.bridge.http.routing import Endpoint, identity
 from recstream.bridge.merging import copied, session_events
 from recstream.core.events import MAX_ID_CHARACTERS, timestamp_ms
 from recstream.core.records import ForgetRequested
-from recstream.erasure.erasure import erasable
+from recstream.erasure import erasable
 from recstream.errors import NotPossible
-from recstream.log.partitioner import partition_for
-from recstream.log.port import NewRecord
-from recstream.log.topics import CONTROL, INTERACTIONS
+from recstream.log import CONTROL, INTERACTIONS, NewRecord, partition_for
 
 WHAT_FOLLOWS = (
     "A worker deletes the history and the list within seconds, then blanks the user's events, "

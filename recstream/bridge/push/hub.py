@@ -15,8 +15,7 @@ from recstream.bridge.push.logfeed import LogFeed
 from recstream.bridge.push.peer import Outgoing, Peer
 from recstream.bridge.push.protocol import Channel, ErrorCode, Subscription, SubscriptionState
 from recstream.errors import NotFound
-from recstream.log.partitioner import partition_for
-from recstream.log.port import EventLog, Record, TopicPartition
+from recstream.log import EventLog, Record, TopicPartition, partition_for
 
 STATUS_EVERY_S = 0.1
 SLICE_PEERS = 250

@@ -28,7 +28,7 @@ from recstream.bridge.push.protocol import (
     encode,
 )
 from recstream.errors import LogError, OffsetOutOfRange
-from recstream.log.port import EventLog, Record, Tail, TopicPartition
+from recstream.log import EventLog, Record, Tail, TopicPartition
 
 log = logging.getLogger(__name__)
 

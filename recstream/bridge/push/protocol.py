@@ -20,7 +20,7 @@ from recstream.core.records import (
     WorkerStatus,
 )
 from recstream.errors import InvalidInput
-from recstream.log.topics import INTERACTIONS
+from recstream.log import INTERACTIONS
 
 SUBPROTOCOL = "recstream.v1"
 MAX_MESSAGE_BYTES = 16 * 1024

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.bridge.serving import Mask
 from recstream.catalogue.port import Catalogue
 from recstream.catalogue.view import CatalogueView, delete_record, upsert_record
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import Item
-from recstream.log.port import EventLog, Position
+from recstream.log import EventLog, Position
 
 CACHED_CATEGORIES = 64
 PAGE = 1000
+
+Mask = Callable[[Generation], NDArray[np.bool_] | None]
+"""Which rows of a generation may be listed; None for all."""
 
 
 class Items:

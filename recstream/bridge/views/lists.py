@@ -19,8 +19,8 @@ from pathlib import Path
 import msgspec
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
+from recstream.core.history import History
 from recstream.core.history import table_rows as history_rows
-from recstream.core.history.fold import History
 from recstream.core.records import (
     DeltaAnnounced,
     GenerationAnnounced,
@@ -28,11 +28,9 @@ from recstream.core.records import (
     Recommendations,
     RecommendedItem,
 )
-from recstream.erasure.erasure import BLANK_KEY, forgetting, marked
-from recstream.erasure.scrub import scrub
+from recstream.erasure import BLANK_KEY, forgetting, marked, scrub
 from recstream.errors import LogError, StartupError
-from recstream.log.port import EventLog, Record, TopicPartition
-from recstream.log.topics import MODELS, RECOMMENDATIONS
+from recstream.log import MODELS, RECOMMENDATIONS, EventLog, Record, TopicPartition
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from recstream.bridge.push.protocol import Pipeline, Stage
-from recstream.core.evaluation.online import merged, merged_clicks
+from recstream.bridge.push import Pipeline, Stage
+from recstream.core.evaluation import merged, merged_clicks
 from recstream.core.records import (
     GenerationAnnounced,
     ModelRecord,
@@ -19,8 +19,7 @@ from recstream.core.records import (
     WorkerStatus,
 )
 from recstream.errors import LogError
-from recstream.log.port import EventLog, Record, TopicPartition
-from recstream.log.topics import INTERACTIONS, PIPELINE
+from recstream.log import INTERACTIONS, PIPELINE, EventLog, Record, TopicPartition
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,9 @@ import threading
 from pathlib import Path
 
 from recstream.errors import InvalidInput
-from recstream.log.port import ReadableLog
-from recstream.models.store import ReadableStore
-from recstream.time_travel.service import AsOfList, ListDiff, TimeTravel, moment
-from recstream.time_travel.snapshots import Snapshots
+from recstream.log import ReadableLog
+from recstream.models import ReadableStore
+from recstream.time_travel import AsOfList, ListDiff, Snapshots, TimeTravel, moment
 
 
 class Past:

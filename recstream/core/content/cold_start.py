@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from recstream.core.als.model import ALSModel
+from recstream.core.als import ALSModel
 from recstream.core.content.features import trust
-from recstream.core.neighbours.behaviour import Neighbours, gather, strengths
+from recstream.core.neighbours import Neighbours, gather, strengths
 from recstream.core.numeric.arrays import Float32s, Int64s
 
 __all__ = ["NEWCOMER_CONTENT", "NEWCOMER_SHARE", "Newcomers", "content_unit", "places_of", "worth"]

@@ -21,7 +21,7 @@ from scipy import sparse
 from recstream.core.content.nearest import FeatureIndex
 from recstream.core.content.ridge import multiply, ridge
 from recstream.core.content.tokens import BLOCKS, Document, document, shared
-from recstream.core.neighbours.behaviour import WIDTH
+from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.pool import pool
 from recstream.core.records import Item

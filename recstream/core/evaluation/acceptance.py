@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import Entry, History
-from recstream.core.ranking.rank import rank
+from recstream.core.generation import Generation
+from recstream.core.history import Entry, History
+from recstream.core.ranking import rank
 from recstream.core.records import Judgement
 
 CUT = 20

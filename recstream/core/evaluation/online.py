@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from recstream.core.events import Event, Weights, weight
-from recstream.core.history.fold import History
+from recstream.core.history import History
 from recstream.core.records import Clicks, Score
 
 CUTS = (5, 10, 20)

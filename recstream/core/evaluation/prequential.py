@@ -29,14 +29,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.als.scaling import typical_score
-from recstream.core.als.trainer import ALS, ALSModel
+from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.evaluation.interactions import Rows, Tally
 from recstream.core.evaluation.replay_config import Recipe
 from recstream.core.evaluation.target_ranks import replay_events
-from recstream.core.neighbours.behaviour import Neighbours, behaviour_of
+from recstream.core.neighbours import Neighbours, behaviour_of
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
-from recstream.core.popularity.repeats import RETURN_BINS
+from recstream.core.popularity import RETURN_BINS
 from recstream.errors import InvalidInput
 
 __all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of"]

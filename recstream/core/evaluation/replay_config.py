@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from recstream.core.als.scaling import Proportions
-from recstream.core.popularity.popularity import HALF_LIVES
+from recstream.core.als import Proportions
+from recstream.core.popularity import HALF_LIVES
 
 __all__ = ["BEHAVIOUR_WEIGHTS", "BETAS", "Recipe"]
 

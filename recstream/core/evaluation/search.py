@@ -20,9 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from recstream.core.als.half_step import as_rows
-from recstream.core.als.scaling import Proportions
-from recstream.core.als.trainer import ALS
+from recstream.core.als import ALS, Proportions, as_rows
 from recstream.core.evaluation.metrics import quality
 from recstream.core.evaluation.prequential import Stream, evaluate, soft_hits
 from recstream.core.evaluation.replay_config import Recipe
@@ -34,7 +32,7 @@ from recstream.core.evaluation.successive_halving import (
     as_pair,
     climb,
 )
-from recstream.core.search.top_n import ItemIndex, top_n
+from recstream.core.search import ItemIndex, top_n
 from recstream.errors import InvalidInput
 
 __all__ = ["Choice", "Progress", "Trial", "TuningResult", "hold_out", "tune", "tune_stream"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recstream.core.als.scaling import Proportions
+from recstream.core.als import Proportions
 
 _KEEP = 3
 # A small dense catalogue, a large sparse one, and between: random choices rarely fall near enough.

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.neighbour_tables import strengthen
-from recstream.core.popularity.popularity import (
+from recstream.core.popularity import (
     TINY,
     count_in_place,
     credit_in_place,
+    return_chance,
+    returns_in_place,
 )
-from recstream.core.popularity.repeats import return_chance, returns_in_place
 
 __all__ = ["place", "replay_events"]
 

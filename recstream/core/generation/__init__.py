@@ -1,1 +1,8 @@
-"""TODO recstream/core/generation."""
+"""A generation: the trained model as it is served, its deltas, and its file."""
+
+from __future__ import annotations
+
+from recstream.core.generation.generation import Generation
+from recstream.core.generation.serialize import digest
+
+__all__ = ["Generation", "digest"]

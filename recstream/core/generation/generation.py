@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.als.model import ALSModel
-from recstream.core.content.cold_start import worth
-from recstream.core.content.columns import Facts
+from recstream.core.als import ALSModel
+from recstream.core.content import Facts, worth
 from recstream.core.generation.serialize import arrays_of, parts_of
-from recstream.core.neighbours.behaviour import WIDTH, Neighbours
+from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.numeric.growable import Growing
 from recstream.core.records import DeltaAnnounced, Item
-from recstream.core.search.top_n import ItemIndex
+from recstream.core.search import ItemIndex
 from recstream.errors import ArtifactCorrupt, InvalidInput, ModelMismatch
 
 __all__ = ["Generation"]

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.als.file import hexdigest
-from recstream.core.als.model import ALSModel
-from recstream.core.content.summary import decode_details, encode_details
-from recstream.core.neighbours.behaviour import WIDTH, Neighbours
+from recstream.core.als import ALSModel, hexdigest
+from recstream.core.content import decode_details, encode_details
+from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.errors import ArtifactCorrupt
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import msgspec
 
 from recstream.core.history.fold import Rules
 from recstream.core.records import RulesAdopted, SteeringSet
-from recstream.core.steering.document import Steering
+from recstream.core.steering import Steering
 
 
 class Adopted(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 from recstream.core.ranking.exclusion import has
-from recstream.core.search.keys import row_of, score_of
+from recstream.core.search import row_of, score_of
 
 __all__ = ["make_way"]
 

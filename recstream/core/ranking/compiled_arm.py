@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.content.cold_start import Newcomers
-from recstream.core.content.columns import Facts, is_within
-from recstream.core.generation.generation import Generation
-from recstream.core.neighbours.behaviour import Neighbours
+from recstream.core.content import Facts, Newcomers, is_within
+from recstream.core.generation import Generation
+from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Float32s
 from recstream.core.ranking.batch import Near, Shape
-from recstream.core.steering.document import (
+from recstream.core.steering import (
     Arm,
     Boost,
     Condition,

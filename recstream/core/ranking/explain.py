@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from recstream.core.events import EVENT_TYPES
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History, row
+from recstream.core.generation import Generation
+from recstream.core.history import History, row
 from recstream.core.ranking.compiled_arm import Steered
 from recstream.core.ranking.rank import Parts, Ranked, parts_of, rank
-from recstream.core.steering.document import Arm, Pin, Rule, Steering
+from recstream.core.steering import Arm, Pin, Rule, Steering
 from recstream.errors import NotFound
 
 Verdict = Literal[

@@ -18,7 +18,7 @@ from recstream.core.numeric.neighbour_tables import RECENT, strengthen
 from recstream.core.numeric.simd import LINE, prefetch
 from recstream.core.ranking.batch import Entries, Near, RowLists, Scoring, of_user
 from recstream.core.ranking.exclusion import may_list
-from recstream.core.search.keys import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
+from recstream.core.search import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
 
 __all__ = ["blend"]
 

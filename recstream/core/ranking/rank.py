@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.events import EVENT_TYPES
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History, row
-from recstream.core.history.matrix import Row, stack
-from recstream.core.neighbours.behaviour import parts, strengths
+from recstream.core.generation import Generation
+from recstream.core.history import History, Row, row, stack
+from recstream.core.neighbours import parts, strengths
 from recstream.core.numeric.contributions import largest_places
 from recstream.core.ranking.compiled_arm import Steered, steered
 from recstream.core.ranking.rerank import shape_lists, tables_of
 from recstream.core.records import Reason, RecommendedItem, Source
-from recstream.core.steering.document import Arm, Blend, Steering
+from recstream.core.steering import Arm, Blend, Steering
 
 MAX_REASONS = 3
 MIN_SHARE = 0.01

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History
-from recstream.core.history.settings_timeline import Adopted
+from recstream.core.generation import Generation
+from recstream.core.history import Adopted, History
 from recstream.core.ranking.rank import Ranked, describe
 from recstream.core.records import AsOf, Lineage, Recommendations
 
@@ -21,7 +20,7 @@ def recommendations(
     before: Sequence[str],
     *,
     is_refresh: bool = False,
-    lineage: Lineage = Lineage(),
+    lineage: Lineage | None = None,
 ) -> Recommendations:
     """Return the list as a record.
 
@@ -40,7 +39,7 @@ def recommendations(
         Items of the user's previous list, best first.
     is_refresh : bool
         Whether no event of the user asked for the list.
-    lineage : Lineage
+    lineage : Lineage, optional
         When the list was made. The log does not determine it, so a list that is derived again has
         none.
     """
@@ -54,7 +53,7 @@ def recommendations(
         as_of=AsOf(partition=partition, offset=history.offset),
         source="refresh" if is_refresh and ranked.is_personal else ranked.source,
         items=describe(ranked, history, generation, before),
-        lineage=lineage,
+        lineage=lineage or Lineage(),
     )
 
 

@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content.cold_start import places_of
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History
-from recstream.core.neighbours.behaviour import Neighbours
+from recstream.core.content import places_of
+from recstream.core.generation import Generation
+from recstream.core.history import History
+from recstream.core.neighbours import Neighbours
 from recstream.core.ranking.batch import Entries, Lists, RowLists, Scoring
 from recstream.core.ranking.compiled_arm import Steered, gain_of
 from recstream.core.ranking.exclusion import left_out
 from recstream.core.ranking.rerank_kernel import make_lists
-from recstream.core.search.keys import NOBODY
-from recstream.core.search.top_n import best_keys
-from recstream.core.steering.document import Arm
+from recstream.core.search import NOBODY, best_keys
+from recstream.core.steering import Arm
 
 __all__ = ["POOL", "Shaped", "shape_lists", "tables_of"]
 

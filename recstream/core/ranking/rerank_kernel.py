@@ -29,7 +29,7 @@ from recstream.core.ranking.batch import Entries, Lists, Near, RowLists, Scoring
 from recstream.core.ranking.cold_start_slots import make_way
 from recstream.core.ranking.exclusion import has, may_list
 from recstream.core.ranking.neighbour_scores import blend
-from recstream.core.search.keys import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
+from recstream.core.search import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
 
 __all__ = ["make_lists"]
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from recstream.core.content.tokens import shared
+from recstream.core.content import shared
 from recstream.core.events import EVENT_TYPES
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History
+from recstream.core.generation import Generation
+from recstream.core.history import History
 from recstream.core.numeric.arrays import Float64s
 from recstream.core.ranking.rank import Ranked, parts_of
 

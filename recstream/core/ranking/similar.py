@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.content.tokens import shared
-from recstream.core.generation.generation import Generation
+from recstream.core.content import shared
+from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import Float32s, Float64s
 
 KNOWN_EVENTS = 10.0

@@ -16,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content.summary import details_of
-from recstream.core.neighbours.behaviour import WIDTH
+from recstream.core.content import details_of
+from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.growable import Growing
-from recstream.core.popularity.popularity import changed
+from recstream.core.popularity import changed
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.trainer.changelog import Touch, UserRows
 from recstream.trainer.deltas.similar_items import Alike
 from recstream.trainer.deltas.users import LiveUsers
-from recstream.trainer.training.item_features import LiveContents
-from recstream.trainer.training.train import Trained, popularity_weight
+from recstream.trainer.training import LiveContents, Trained, popularity_weight
 
 MAX_ITEMS = 1_000
 """Items in one delta; more wait for the next."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.core.records import (
     DeltaAnnounced,
     GenerationAnnounced,
@@ -17,12 +17,11 @@ from recstream.core.records import (
     TrainingProgress,
 )
 from recstream.errors import LogError
-from recstream.log.port import EventLog, NewRecord
-from recstream.log.topics import MODELS, PIPELINE
+from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
 from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
-from recstream.models.store import ModelStore, artifact_name, pack, prune
+from recstream.models import ModelStore, artifact_name, pack, prune
 from recstream.trainer.lease import Lease
-from recstream.trainer.training.train import Trained
+from recstream.trainer.training import Trained
 
 log = logging.getLogger(__name__)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from recstream.core.generation.generation import Generation
+from recstream.core.generation import Generation
 from recstream.trainer.changelog import Group, Touch
-from recstream.trainer.training.dataset import Snapshot, materialise
-from recstream.trainer.training.item_features import Contents
-from recstream.trainer.training.train import Trained, counts_of
+from recstream.trainer.training import Contents, Snapshot, Trained, counts_of, materialise
 
 
 def copy_of(generation: Generation, number: int) -> Generation:

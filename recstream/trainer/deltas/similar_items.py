@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.neighbours.behaviour import WIDTH
-from recstream.trainer.training.item_features import LiveContents
+from recstream.core.neighbours import WIDTH
+from recstream.trainer.training import LiveContents
 
 
 class Alike:

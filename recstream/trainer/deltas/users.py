@@ -11,11 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.als.model import ALSModel
-from recstream.core.history.fold import row
-from recstream.core.history.matrix import Row, stack
+from recstream.core.als import ALSModel
+from recstream.core.history import Row, row, stack
 from recstream.trainer.changelog import UserRows
-from recstream.trainer.training.train import Trained, counts_of
+from recstream.trainer.training import Trained, counts_of
 
 
 class LiveUsers:

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content.summary import details_of
-from recstream.core.evaluation.acceptance import HeldOut, hold_out
-from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import row
-from recstream.core.history.matrix import grown, stack
-from recstream.core.popularity.popularity import Popularity, popularity_of
+from recstream.core.content import details_of
+from recstream.core.evaluation import HeldOut, hold_out
+from recstream.core.generation import Generation
+from recstream.core.history import grown, row, stack
+from recstream.core.popularity import Popularity, popularity_of
 from recstream.core.records import Item
 from recstream.errors import ModelMismatch
 from recstream.trainer.changelog import UserRows

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content.features import ContentModel, FeatureIndex
-from recstream.core.neighbours.behaviour import WIDTH, Neighbours
+from recstream.core.content import ContentModel, FeatureIndex
+from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.numeric.pool import Pool, pool
 from recstream.core.records import Item
 from recstream.errors import ArtifactCorrupt

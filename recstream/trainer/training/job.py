@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from recstream.core.als.trainer import Iteration
-from recstream.core.evaluation.acceptance import judge
-from recstream.core.generation.generation import Generation
+from recstream.core.als import Iteration
+from recstream.core.evaluation import judge
+from recstream.core.generation import Generation
 from recstream.core.records import Judgement
 from recstream.trainer.changelog import Group, Touch, UserRows
 from recstream.trainer.training.dataset import Snapshot

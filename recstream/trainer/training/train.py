@@ -15,15 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.als.model import ALSModel
-from recstream.core.als.scaling import typical_score
-from recstream.core.als.trainer import ALS, Iteration
-from recstream.core.content.cold_start import NEWCOMER_CONTENT, NEWCOMER_SHARE, content_unit
-from recstream.core.content.features import CONTENT_WEIGHT
-from recstream.core.evaluation.acceptance import HeldOut
-from recstream.core.generation.generation import Generation
-from recstream.core.neighbours.behaviour import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
-from recstream.core.popularity.popularity import Popularity
+from recstream.core.als import ALS, ALSModel, Iteration, typical_score
+from recstream.core.content import CONTENT_WEIGHT, NEWCOMER_CONTENT, NEWCOMER_SHARE, content_unit
+from recstream.core.evaluation import HeldOut
+from recstream.core.generation import Generation
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
+from recstream.core.popularity import Popularity
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import Known, Snapshot, facts_of, materialise

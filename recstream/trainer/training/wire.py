@@ -20,14 +20,13 @@ import msgspec
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.als.file import read_arrays, write_arrays
-from recstream.core.als.trainer import Iteration
-from recstream.core.evaluation.acceptance import HeldOut
-from recstream.core.generation.generation import Generation
-from recstream.core.popularity.popularity import HALF_LIVES, Popularity
+from recstream.core.als import Iteration, read_arrays, write_arrays
+from recstream.core.evaluation import HeldOut
+from recstream.core.generation import Generation
+from recstream.core.popularity import HALF_LIVES, Popularity
 from recstream.core.records import Item, Judgement
 from recstream.errors import ArtifactCorrupt, TrainingFailed
-from recstream.models.store import pack, unpack
+from recstream.models import pack, unpack
 from recstream.trainer.changelog import Touch, UserRows
 from recstream.trainer.training.dataset import Snapshot
 from recstream.trainer.training.item_features import Contents

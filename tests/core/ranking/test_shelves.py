@@ -10,7 +10,7 @@ from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import Entry, History
 from recstream.core.neighbours.behaviour import Neighbours
-from recstream.core.ranking import rank as listing
+from recstream.core.ranking.rank import parts_of, rank
 from recstream.core.ranking.shelves import POOL, shelves
 from recstream.core.records import Item
 
@@ -42,7 +42,7 @@ def history(**kinds: int) -> History:
 
 
 def made(of: History, near: Generation, **more):
-    ranked = listing.rank([of], near, POOL, HALF_LIFE_MS)[0]
+    ranked = rank([of], near, POOL, HALF_LIFE_MS)[0]
     return ranked, shelves(ranked, of, near, **({"n_shelves": 3, "n_items": 8} | more))
 
 
@@ -53,7 +53,7 @@ def test_each_item_is_on_the_shelf_of_the_entry_that_adds_most_and_on_one_shelf_
     assert {(shelf.item, shelf.event) for shelf in found} == {("i0", "view"), ("i1", "like")}
     listed = [one.item for shelf in found for one in shelf.items]
     assert len(listed) == len(set(listed))
-    told = listing.parts_of(ranked.seen, near, None, ranked.rows)
+    told = parts_of(ranked.seen, near, None, ranked.rows)
     total = told.factors + told.behaviour + told.content
     for shelf in found:
         column = told.columns.tolist().index(near.rows[shelf.item])

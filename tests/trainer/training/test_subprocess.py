@@ -15,8 +15,8 @@ from recstream.catalogue.view import delete_record
 from recstream.core.generation.serialize import digest
 from recstream.core.records import DeltaAnnounced, TrainingRequested
 from recstream.errors import TrainingFailed
+from recstream.trainer import executor as background
 from recstream.trainer.deltas.deltas import Deltas
-from recstream.trainer.training import executor as background
 from recstream.trainer.training.dataset import Snapshot
 from recstream.trainer.training.job import Job, carry_out
 from recstream.trainer.training.subprocess import Trainee

@@ -13,13 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 from typing import NamedTuple
 
-from recstream.core.als.trainer import Iteration
-from recstream.core.generation.generation import Generation
+from recstream.core.als import Iteration
+from recstream.core.generation import Generation
 from recstream.core.records import Judgement
 from recstream.errors import TrainingDied
 from recstream.settings import Settings
-from recstream.trainer.deltas.deltas import Deltas
-from recstream.trainer.deltas.publisher import Announcer, Kept
+from recstream.trainer.deltas import Announcer, Deltas, Kept
 from recstream.trainer.training.dataset import Snapshot
 from recstream.trainer.training.job import Finished, HeldBack, Job, Tell, carry_out
 from recstream.trainer.training.subprocess import Trainee

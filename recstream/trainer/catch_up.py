@@ -14,7 +14,7 @@ from time import monotonic
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.trainer.catalogue import Products
 from recstream.trainer.deltas.deltas import MAX_PRODUCTS, Deltas
-from recstream.trainer.training.executor import Candidate
+from recstream.trainer.executor import Candidate
 
 TURN_S = 0.2
 """Given to it in each turn of the trainer's loop, and what a last part takes longer; while more than

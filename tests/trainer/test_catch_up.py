@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from recstream.core.records import DeltaAnnounced
+from recstream.trainer import catch_up as succession
 from recstream.trainer.catalogue import Products
-from recstream.trainer.deltas import catch_up as succession
 from recstream.trainer.deltas.deltas import MAX_PRODUCTS
 
 PARTS = 4

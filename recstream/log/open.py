@@ -1,0 +1,39 @@
+"""Open the event log that a URL names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recstream.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from recstream.log.port import EventLog
+    from recstream.settings import Settings
+
+__all__ = ["open_log"]
+
+
+def open_log(url: str, settings: Settings | None = None) -> EventLog:
+    """Open the log that a URL names: ``embedded:///path/to/log.db`` or ``kafka://host:port``.
+
+    ``embedded:///path?sync=normal`` does not wait for the disk at each append: see
+    docs/decisions/log-durability.md.
+
+    Raises
+    ------
+    InvalidSetting
+        The URL's scheme is neither.
+    LogUnavailable
+        The log can't be reached.
+    """
+    scheme, _, _ = url.partition("://")
+    if scheme == "embedded":
+        from recstream.log.embedded import open_embedded  # noqa: PLC0415 - adapters load when used
+
+        return open_embedded(url)
+    if scheme == "kafka":
+        from recstream.log.kafka import KafkaLog  # noqa: PLC0415 - an extra that may be missing
+
+        return KafkaLog(url, settings)
+    message = f"broker must be embedded:///path or kafka://host:port, got {url!r}"
+    raise InvalidSetting(message)
