@@ -1,0 +1,51 @@
+"""Logs that released versions wrote verify with today's code, byte for byte.
+
+`make.py` writes such a log. A release adds its own; none is ever replaced. ``VERSION.tar.xz`` holds the log
+and the artifacts, ``VERSION.json`` what `recstream replay --verify --retrain --json` said of them when they
+were written, ``VERSION-slice.zip`` a part of the log as `recstream export` wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recstream.cli import run
+
+FOLDER = Path(__file__).parent
+VERSIONS = sorted(path.name.removesuffix(".tar.xz") for path in FOLDER.glob("*.tar.xz"))
+
+
+@pytest.fixture
+def replay(capsys):
+    def replay(*arguments: str) -> dict[str, Any]:
+        code = run(["replay", *arguments, "--json"])
+        printed = capsys.readouterr()
+        assert code == 0, printed.err
+        report: dict[str, Any] = json.loads(printed.out)
+        return report
+
+    return replay
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_log_of_an_earlier_version_is_derived_again_byte_for_byte(version, tmp_path, replay):
+    with tarfile.open(FOLDER / f"{version}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+
+    report = replay("--verify", "--retrain", "--data-dir", str(tmp_path / "data"))
+
+    assert report == json.loads((FOLDER / f"{version}.json").read_text("utf-8"))
+    assert report["is_identical"] is True
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_slice_of_an_earlier_version_verifies(version, replay):
+    report = replay(str(FOLDER / f"{version}-slice.zip"), "--verify")
+
+    assert report["is_identical"] is True
+    assert sum(part["lists"] for part in report["partitions"]) > 0
