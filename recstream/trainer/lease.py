@@ -9,7 +9,7 @@ from typing import Protocol
 from recstream.errors import LogFenced
 from recstream.log import MODELS, EventLog, NewRecord, Position, TopicPartition
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.embedded.groups import Membership, Settlement
+from recstream.log.embedded.groups import MemberAssignment, Membership
 
 GROUP = "recstream-trainer"
 HEARTBEAT_S = 3.0
@@ -46,26 +46,26 @@ class EmbeddedLease:
     def hold(self) -> bool:
         """Take part in the group, and settle it when this is the oldest member."""
         member = self._member
-        member.expel_dead()
-        state = member.look()
+        member.remove_dead()
+        state = member.state()
         if state is None:
             member.join(b"")
-            state = member.look()
+            state = member.state()
             if state is None:
                 return False
         me = member.member_id
         if state.assignment is None:
             if next(m for m in state.members if m.id == me).generation != state.generation:
                 member.ready(state.generation, b"")
-            state = member.look()
+            state = member.state()
             if state is None or state.leader != me or not state.is_ready:
                 return False
-            settlements = {
-                each.id: Settlement((_MODELS,) if each.id == me else (), b"active")
+            assignments = {
+                each.id: MemberAssignment((_MODELS,) if each.id == me else (), b"active")
                 for each in state.members
             }
             try:
-                member.settle(state.generation, settlements)
+                member.assign(state.generation, assignments)
             except LogFenced:
                 return False
         if monotonic() - self._beaten > HEARTBEAT_S:

@@ -237,7 +237,7 @@ def test_tls_is_used_and_only_a_broker_that_the_authority_vouches_for_is_spoken_
 
     log = KafkaLog(guarded.kafka_url, settings(str(guarded.directory / "tls" / "ca.pem")))
     log.create_topics([TopicSpec("t", 1)])
-    writers = log.writers("g")
+    writers = log.transactions("g")
     writers.own([TopicPartition("t", 0)])
     assert log.append([NewRecord("t", None, b"x")])[0].offset == 0
     assert writers.append([NewRecord("t", None, b"y")], TopicPartition("t", 0))[0].offset == 1

@@ -56,7 +56,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> No
 
 
 def test_positions_are_those_of_the_records(log: KafkaLog, owned: TopicPartition) -> None:
-    writers = log.writers("g")
+    writers = log.transactions("g")
     writers.own([owned])
 
     first = writers.append(
@@ -73,7 +73,7 @@ def test_positions_are_those_of_the_records(log: KafkaLog, owned: TopicPartition
 def test_the_visible_end_is_behind_the_last_record_and_not_behind_the_transaction(
     log: KafkaLog, owned: TopicPartition
 ) -> None:
-    writers = log.writers("g")
+    writers = log.transactions("g")
     writers.own([owned])
     assert log.visible_end(*owned) == 0
 
@@ -87,7 +87,7 @@ def test_the_visible_end_is_behind_the_last_record_and_not_behind_the_transactio
 
 
 def test_who_does_not_own_the_partition_is_refused(log: KafkaLog, owned: TopicPartition) -> None:
-    writers = log.writers("g")
+    writers = log.transactions("g")
 
     with pytest.raises(LogFenced, match="is not this worker's"):
         writers.append([NewRecord(owned.topic, None, b"a")], owned)
@@ -103,7 +103,7 @@ def test_who_does_not_own_the_partition_is_refused(log: KafkaLog, owned: TopicPa
 def test_an_owner_that_was_taken_for_dead_cannot_write_past_its_successor(
     log: KafkaLog, owned: TopicPartition
 ) -> None:
-    old, new = log.writers("g"), log.writers("g")
+    old, new = log.transactions("g"), log.transactions("g")
     old.own([owned])
     old.append([NewRecord(owned.topic, None, b"old")], owned)
 
@@ -125,7 +125,7 @@ def test_every_append_happens_once_and_whole_when_the_broker_is_killed(
     broker = start_server("kafka")
     log = KafkaLog(broker.kafka_url)
     log.create_topics([TopicSpec("a", 1), TopicSpec("b", 1)])
-    writers = log.writers("g")
+    writers = log.transactions("g")
     owned = TopicPartition("a", 0)
     writers.own([owned])
     done: list[int] = []

@@ -1,4 +1,8 @@
-"""Step 2 of the flow: the event log in one SQLite file."""
+"""The event log in one SQLite file, for any number of processes on one machine.
+
+In: records to append, offsets to commit, group membership. Out: records by partition and offset,
+notifications of appends. `maintain` compacts and merges; `redact` erases.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from recstream.errors import InvalidSetting
 from recstream.log.embedded.log import EmbeddedLog
-from recstream.log.embedded.maintenance import Maintained, maintain, redact
+from recstream.log.embedded.maintenance import MaintenanceResult, maintain, redact
 from recstream.log.embedded.storage import Head
 
-__all__ = ["EmbeddedLog", "Head", "Maintained", "maintain", "open_embedded", "redact"]
+__all__ = ["EmbeddedLog", "Head", "MaintenanceResult", "maintain", "open_embedded", "redact"]
 
 
 def open_embedded(url: str) -> EmbeddedLog:

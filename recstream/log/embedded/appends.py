@@ -1,4 +1,4 @@
-"""Step 2 of the flow: what one append of the embedded log is, and how a transaction carries it."""
+"""Appends of the embedded log: split records by partition, check owners, write segments and offsets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from itertools import repeat
 from sqlite3 import Connection
 
 from recstream.errors import InvalidInput, LogFenced, RecstreamError
+from recstream.log.embedded.reads import find_head
 from recstream.log.embedded.segments import Columns, pack_columns
-from recstream.log.embedded.storage import Head
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, TopicPartition
 
@@ -16,7 +16,7 @@ _new_position = tuple.__new__
 
 
 class Batch:
-    """Records of one partition, with their places in the caller's list."""
+    """Records of one partition, with their indices in the caller's list."""
 
     __slots__ = ("columns", "indices")
 
@@ -25,8 +25,8 @@ class Batch:
         self.columns = Columns()
 
 
-class Request:
-    """One caller's append, waiting for the transaction that carries it."""
+class AppendRequest:
+    """One caller's append, waiting to be committed."""
 
     __slots__ = ("batches", "count", "error", "group", "is_done", "member", "offsets", "positions")
 
@@ -48,10 +48,10 @@ class Request:
         self.positions: list[Position] = []
 
 
-def split(
+def split_by_partition(
     records: Sequence[NewRecord],
-    known: Mapping[str, int],
-    count_of: Callable[[str], int],
+    partition_counts: Mapping[str, int],
+    find_count: Callable[[str], int],
     now_ms: int,
 ) -> dict[TopicPartition, Batch]:
     """Split records by partition.
@@ -59,31 +59,31 @@ def split(
     Parameters
     ----------
     records : sequence of NewRecord
-    known : mapping
-        Partition counts of topics; asked first.
-    count_of : callable
-        Gives the count of a topic that is not known yet.
+    partition_counts : mapping
+        Cached partition counts by topic.
+    find_count : callable
+        Returns the count of a topic that is not cached.
     now_ms : int
-        The time of records that have none.
+        Timestamp of records that have none.
 
     Raises
     ------
     InvalidInput
-        A partition that the topic doesn't have, or a key or value that is not bytes.
+        The topic has no such partition, or a key or value is not bytes.
     """
     batches: dict[TopicPartition, Batch] = {}
     for index, (topic, key, value, partition, timestamp_ms, headers) in enumerate(records):
-        count = known.get(topic) or count_of(topic)
+        count = partition_counts.get(topic) or find_count(topic)
         if partition is None:
             at = 0 if key is None else partition_for(key, count)
         elif 0 <= partition < count:
             at = partition
         else:
             raise InvalidInput(f"partition of {topic} must be 0 to {count - 1}, got {partition}")
-        for what in (key, value):
-            if what is not None and what.__class__ is not bytes:
+        for part in (key, value):
+            if part is not None and part.__class__ is not bytes:
                 raise InvalidInput(
-                    f"key and value must be bytes or None, got {type(what).__name__}; "
+                    f"key and value must be bytes or None, got {type(part).__name__}; "
                     f"record {index} for {topic}"
                 )
         tp = TopicPartition(topic, at)
@@ -99,8 +99,8 @@ def split(
     return batches
 
 
-def admit(connection: Connection, request: Request) -> bool:
-    """Refuse the offsets of a member that lost its partitions."""
+def check_owner(connection: Connection, request: AppendRequest) -> bool:
+    """Return whether the member owns the partitions of its offsets; else set the request's error."""
     for topic, partition in request.offsets:
         owner = connection.execute(
             "SELECT member FROM owners WHERE grp=? AND topic=? AND partition=?",
@@ -110,14 +110,14 @@ def admit(connection: Connection, request: Request) -> bool:
             request.error = LogFenced(
                 f"{topic}[{partition}] of group {request.group} belongs to "
                 f"{owner[0] if owner else 'nobody'}, not to {request.member or 'a non-member'}; "
-                "its records will be processed by their owner"
+                "the owner processes its records"
             )
             return False
     return True
 
 
-def write_offsets(connection: Connection, request: Request) -> None:
-    """Commit a request's offsets; those of a member never go back, whatever overtook them."""
+def write_offsets(connection: Connection, request: AppendRequest) -> None:
+    """Commit a request's offsets; a member's offsets never go back."""
     connection.executemany(
         "INSERT INTO offsets VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE"
         " SET next = iif(?5, max(next, excluded.next), excluded.next)",
@@ -128,15 +128,10 @@ def write_offsets(connection: Connection, request: Request) -> None:
     )
 
 
-def write_records(
-    connection: Connection,
-    requests: list[Request],
-    head_of: Callable[[Connection, str, int], Head],
-    now_ms: int,
-) -> None:
-    """Give offsets and insert segments; requests for one partition share a segment."""
+def write_records(connection: Connection, requests: list[AppendRequest], now_ms: int) -> None:
+    """Assign offsets and insert segments; requests for one partition share a segment."""
     together: dict[TopicPartition, Columns] = {}
-    shares: dict[TopicPartition, list[tuple[Request, list[int]]]] = {}
+    shares: dict[TopicPartition, list[tuple[AppendRequest, list[int]]]] = {}
     for request in requests:
         request.positions = [Position("", 0, 0)] * request.count
         for tp, batch in request.batches.items():
@@ -146,7 +141,7 @@ def write_records(
             else:
                 together[tp] = batch.columns
     for tp, columns in together.items():
-        head = head_of(connection, tp.topic, tp.partition)
+        head = find_head(connection, tp.topic, tp.partition)
         at = head.next
         connection.executemany(
             "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

@@ -1,12 +1,12 @@
-"""Step 2 of the flow: who reads which partitions: membership, generations, fencing.
+"""Consumer groups of the embedded log: membership, generations, assignment, fencing.
 
-A group's generation grows with each change of its members. Each member gives up its partitions
-and reports *ready* for the new generation; the leader (the oldest member) then *settles* it:
-assignments and owners are written in one transaction. From then on only its owner can commit
-offsets of a partition, whatever a member that was taken for dead still believes.
+A group's generation grows with each change of its members. Each member gives up its partitions and
+reports ready for the new generation. The leader (the oldest member) then writes assignments and
+owners in one transaction. From then on only the owner can commit offsets of a partition: a member
+that was declared dead is fenced.
 
-A member is taken for dead when its process is gone (noticed within a second) or when it has not
-sent a heartbeat for the session timeout.
+A member is dead when its process is gone (noticed within a second) or when it has not sent a
+heartbeat for the session timeout.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from recstream.log.port import TopicPartition
 
 
 class Member(NamedTuple):
-    """A member of a group, as the others see it."""
+    """A member of a group, as the other members see it."""
 
     id: str
     generation: int
-    """The generation it is ready for: it has given up what it had before."""
+    """The generation it is ready for: it has given up its former partitions."""
     metadata: bytes
 
 
 class GroupState(NamedTuple):
-    """A group as of one moment, seen by one of its members.
+    """A snapshot of a group, for one of its members.
 
-    ``assignment`` is None until the generation is settled. ``members`` come oldest first: the
-    first one leads.
+    ``assignment`` is None until the leader has assigned the generation. ``members`` come oldest
+    first: the first one leads.
     """
 
     generation: int
@@ -45,7 +45,7 @@ class GroupState(NamedTuple):
 
     @property
     def leader(self) -> str:
-        """Id of the member that settles this generation."""
+        """Id of the member that assigns this generation."""
         return self.members[0].id
 
     @property
@@ -54,8 +54,8 @@ class GroupState(NamedTuple):
         return all(member.generation == self.generation for member in self.members)
 
 
-class Settlement(NamedTuple):
-    """What the leader gives a member: partitions it owns, and the assignment in its own terms."""
+class MemberAssignment(NamedTuple):
+    """A member's assignment: the partitions it owns, and the group protocol's own encoding."""
 
     owned: tuple[TopicPartition, ...]
     assignment: bytes
@@ -71,7 +71,7 @@ class Membership:
     member_id : str
         Unique among all members ever.
     session_timeout_s : float
-        Silence after which the others go on without this member.
+        Silence after which the other members remove this one.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Membership:
         self.session_timeout_s = session_timeout_s
 
     def join(self, metadata: bytes) -> None:
-        """Enter the group, or enter again after being taken for dead; begins a generation."""
+        """Join the group, or rejoin after removal; starts a generation."""
         with self.log.write_mutex, self.log.storage.write() as connection:
             connection.execute("INSERT OR IGNORE INTO groups VALUES (?, 0, 0)", (self.group,))
             (last,) = connection.execute(
@@ -94,29 +94,29 @@ class Membership:
                 (self.group, self.member_id, last + 1, _now_ms(), process_identity(), metadata),
             )
             self._unsettle(connection)
-        self.log.ring_groups()
+        self.log.notify_groups()
 
     def heartbeat(self) -> None:
-        """Say that this member lives."""
+        """Report that this member is alive."""
         with self.log.write_mutex, self.log.storage.write() as connection:
             connection.execute(
                 "UPDATE members SET seen_ms=? WHERE grp=? AND id=?",
                 (_now_ms(), self.group, self.member_id),
             )
 
-    def expel_dead(self) -> list[str]:
-        """Remove members whose process is gone or that are silent; return their ids."""
+    def remove_dead(self) -> list[str]:
+        """Remove members whose process is gone or whose session has timed out; return their ids."""
         with self.log.storage.read() as connection:
             if not self._dead(connection):
                 return []
         with self.log.write_mutex, self.log.storage.write() as connection:
             dead = self._dead(connection)
             self._remove(connection, dead)
-        self.log.ring_groups()
+        self.log.notify_groups()
         return dead
 
-    def look(self) -> GroupState | None:
-        """Return the group as it is now; None if this member is not in it (any more)."""
+    def state(self) -> GroupState | None:
+        """Return a snapshot of the group; None if this member is not in it."""
         with self.log.storage.read() as connection:
             rows = connection.execute(
                 "SELECT id, generation, metadata, assignment FROM members WHERE grp=?"
@@ -134,21 +134,21 @@ class Membership:
         return GroupState(generation, members, mine[0] if is_settled else None)
 
     def ready(self, generation: int, metadata: bytes) -> None:
-        """Report that this member's partitions are given up; ``metadata`` is for the leader."""
+        """Report that this member has given up its partitions; ``metadata`` is for the leader."""
         with self.log.write_mutex, self.log.storage.write() as connection:
             connection.execute(
                 "UPDATE members SET generation=?, metadata=?, seen_ms=? WHERE grp=? AND id=?",
                 (generation, metadata, _now_ms(), self.group, self.member_id),
             )
-        self.log.ring_groups()
+        self.log.notify_groups()
 
-    def settle(self, generation: int, settlements: Mapping[str, Settlement]) -> None:
-        """Give every member its assignment.
+    def assign(self, generation: int, assignments: Mapping[str, MemberAssignment]) -> None:
+        """Write every member's assignment.
 
         Raises
         ------
         LogFenced
-            The group has gone on to another generation, or somebody else leads.
+            The group is at another generation, or another member leads.
         """
         with self.log.write_mutex, self.log.storage.write() as connection:
             (current, is_settled) = connection.execute(
@@ -160,29 +160,29 @@ class Membership:
                     "SELECT id FROM members WHERE grp=?", (self.group,)
                 )
             }
-            if current != generation or is_settled or ids != set(settlements):
+            if current != generation or is_settled or ids != set(assignments):
                 raise LogFenced(
                     f"group {self.group} is at generation {current}, not at {generation} with the "
-                    "members that were assigned; look again"
+                    "members that were assigned; read the group's state again"
                 )
             connection.execute("DELETE FROM owners WHERE grp=?", (self.group,))
-            for member_id, settlement in settlements.items():
+            for member_id, assigned in assignments.items():
                 connection.execute(
                     "UPDATE members SET assignment=? WHERE grp=? AND id=?",
-                    (settlement.assignment, self.group, member_id),
+                    (assigned.assignment, self.group, member_id),
                 )
                 connection.executemany(
                     "INSERT INTO owners VALUES (?, ?, ?, ?)",
-                    [(self.group, *tp, member_id) for tp in settlement.owned],
+                    [(self.group, *tp, member_id) for tp in assigned.owned],
                 )
             connection.execute("UPDATE groups SET is_settled=1 WHERE name=?", (self.group,))
-        self.log.ring_groups()
+        self.log.notify_groups()
 
     def leave(self) -> None:
-        """Leave at once, so that the others need not wait for a timeout."""
+        """Leave now, so that the other members need not wait for the session timeout."""
         with self.log.write_mutex, self.log.storage.write() as connection:
             self._remove(connection, [self.member_id])
-        self.log.ring_groups()
+        self.log.notify_groups()
 
     def _dead(self, connection: Connection) -> list[str]:
         now = _now_ms()
@@ -211,19 +211,19 @@ class Membership:
 
 
 def _now_ms() -> int:
-    """Milliseconds since boot: the same for all processes of a machine, never set back."""
+    """Milliseconds since boot: the same for all processes of a machine, monotonic."""
     return time.monotonic_ns() // 1_000_000
 
 
 def process_identity() -> str:
-    """Return what tells this process from any other of this machine, also after a reboot."""
+    """Return an id of this process that is unique on this machine, across reboots too."""
     pid = os.getpid()
     started = _stat(pid)
     return f"{_namespace()} {pid} {started[1]}" if started else ""
 
 
 def is_gone(identity: str) -> bool:
-    """Whether that process certainly doesn't run any more; False where that can't be known."""
+    """Whether that process has ended for certain; False where that can't be known."""
     namespace, _, rest = identity.partition(" ")
     if not rest or namespace != _namespace():
         return False
@@ -233,7 +233,7 @@ def is_gone(identity: str) -> bool:
 
 
 def _namespace() -> str:
-    """Which boot and which view of process ids a pid belongs to."""
+    """Return the boot id and the pid namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"

@@ -1,6 +1,6 @@
-"""Step 2 of the flow: the event log in one SQLite file, for one machine and any number of processes.
+"""`EmbeddedLog`: the event log in one SQLite file, for any number of processes on one machine.
 
-What an acknowledgement promises is the URL's ``sync``: see docs/decisions/log-durability.md.
+The URL's ``sync`` option sets the durability of an acknowledgement: docs/decisions/log-durability.md.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from sqlite3 import Connection
 
 from recstream.errors import (
     InvalidInput,
@@ -22,45 +21,49 @@ from recstream.errors import (
     PartitionCountMismatch,
     RecstreamError,
 )
-from recstream.log.embedded.appends import Request, admit, split, write_offsets, write_records
-from recstream.log.embedded.segments import unpack
+from recstream.log.embedded.appends import (
+    AppendRequest,
+    check_owner,
+    split_by_partition,
+    write_offsets,
+    write_records,
+)
+from recstream.log.embedded.notify import GROUPS, Notifier, Waiter
+from recstream.log.embedded.reads import find_head, scan
 from recstream.log.embedded.storage import Head, Storage, Sync
 from recstream.log.embedded.tail import EmbeddedTail
-from recstream.log.embedded.wakeup import GROUPS, Bells, Wakeup
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 
-MAX_READ_BYTES = 8 << 20
-"""A read stops after this many bytes even if fewer records were asked for than found."""
-
 
 def system_clock_ms() -> int:
-    """Return the time of day in milliseconds since 1970."""
+    """Return the wall clock in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 class EmbeddedLog:
     """The `EventLog` in one SQLite file. Safe to share between threads and processes.
 
-    Appends of several threads that wait at the same time share one transaction and one wait for
-    the disk.
+    Group commit: appends that wait at the same time share one transaction and one fsync.
 
     Parameters
     ----------
     path : path-like
-        The file; made, with its folder, if it is not there.
+        The file. It is created, with its folder, if missing.
     sync : {"full", "normal"}
-        ``"full"``: an acknowledged append survives a power cut. ``"normal"``: it survives the
-        death of any process, but the last moments before a power cut may be missing.
+        ``"full"``: an acknowledged append survives a power cut. ``"normal"``: it survives a
+        killed process; a power cut may lose the last few appends.
+    busy_timeout_s : float
+        How long a write waits for writers of other processes.
     clock_ms : callable
-        Gives append times.
+        Source of append times.
 
     Raises
     ------
     LogUnavailable
         The file or its folder can't be opened or written.
     LogCorrupt
-        The file is something else, or damaged.
+        The file is not a recstream log, is empty, or is damaged.
     """
 
     def __init__(
@@ -74,29 +77,29 @@ class EmbeddedLog:
         self.path = Path(path).absolute()
         self.storage = Storage(self.path, sync=sync, busy_timeout_s=busy_timeout_s)
         self.clock_ms = clock_ms
-        self._bells = Bells(self.path)
+        self._notifier = Notifier(self.path)
         self._partitions: dict[str, int] = {}
-        self._pending: deque[Request] = deque()
+        self._pending: deque[AppendRequest] = deque()
         self.write_mutex = threading.Lock()
         self._closed = False
 
     @property
     def epoch(self) -> str:
-        """ULID of this log; another one after the log was wiped or recreated."""
+        """ULID of this log; changes when the log is wiped or recreated."""
         return self.storage.epoch
 
     # Topics
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
-        """Create what is missing; raises `PartitionCountMismatch` before creating anything."""
-        wanted = list(specs)
-        known = self.topics()
-        for spec in wanted:
-            self._check_count(spec, known.get(spec.name, spec.partitions))
-        if all(spec.name in known for spec in wanted):
+        """Create missing topics; raises `PartitionCountMismatch` before creating anything."""
+        specs = list(specs)
+        existing = self.topics()
+        for spec in specs:
+            self._check_count(spec, existing.get(spec.name, spec.partitions))
+        if all(spec.name in existing for spec in specs):
             return
         with self.write_mutex, self.storage.write() as connection:
-            for spec in wanted:
+            for spec in specs:
                 row = connection.execute(
                     "SELECT partitions FROM topics WHERE name=?", (spec.name,)
                 ).fetchone()
@@ -112,16 +115,17 @@ class EmbeddedLog:
                     "INSERT INTO heads(topic, partition, low, next, cleaned) VALUES (?, ?, 0, 0, 0)",
                     [(spec.name, partition) for partition in range(spec.partitions)],
                 )
-        self.ring_groups()
+        self.notify_groups()
 
     def _check_count(self, spec: TopicSpec, partitions: int) -> None:
         if spec.partitions < 1:
-            raise InvalidInput(f"topic {spec.name} needs at least 1 partition, got 0 or fewer")
+            raise InvalidInput(
+                f"topic {spec.name} needs at least 1 partition, got {spec.partitions}"
+            )
         if spec.partitions != partitions:
             raise PartitionCountMismatch(
                 f"topic {spec.name} must have {spec.partitions} partitions, has {partitions} in "
-                f"{self.path}; set the partition count back, or begin a new log elsewhere "
-                "and import again"
+                f"{self.path}; set partitions={partitions}, or import into a new log"
             )
 
     def partitions(self, topic: str) -> int:
@@ -149,7 +153,7 @@ class EmbeddedLog:
         offsets: Mapping[TopicPartition, int] | None = None,
         member: str | None = None,
     ) -> list[Position]:
-        """Append records over any topics and commit a group's offsets, in one transaction.
+        """Append records to any topics and commit a group's offsets, in one transaction.
 
         Parameters
         ----------
@@ -158,48 +162,48 @@ class EmbeddedLog:
             The consumer group whose ``offsets`` (next to be read) are committed.
         offsets : mapping, optional
         member : str, optional
-            Who commits, in a group that has members (`recstream.log.embedded.groups`).
+            The committing member of a group with members (`recstream.log.embedded.groups`).
 
         Raises
         ------
         LogFenced
             A partition of ``offsets`` belongs to another member of the group; nothing was written.
         LogUnavailable
-            Nothing was written, or the disk can't tell: the caller keeps the records.
+            The append was not acknowledged: the caller keeps the records.
         """
         request = self._request(records, group, offsets, member)
-        self._carry_out([request])
+        self._commit([request])
         if request.error is not None:
             raise request.error
         return request.positions
 
     def append_each(
         self,
-        works: Sequence[tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]],
+        appends: Sequence[tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]],
         *,
         group: str | None = None,
         member: str | None = None,
     ) -> list[list[Position] | LogFenced]:
-        """Do several appends, each (records, offsets), in one transaction.
+        """Do several appends, each ``(records, offsets)``, in one transaction.
 
-        One whose offsets are refused is left out, as its result tells; the others are written.
+        An append whose offsets are refused is skipped: its result is the `LogFenced` error.
 
         Raises
         ------
         LogUnavailable
-            Nothing was written, or the disk can't tell: the caller keeps the records.
+            The appends were not acknowledged: the caller keeps the records.
         """
-        requests = [self._request(records, group, offsets, member) for records, offsets in works]
-        self._carry_out(requests)
-        done: list[list[Position] | LogFenced] = []
+        requests = [self._request(records, group, offsets, member) for records, offsets in appends]
+        self._commit(requests)
+        results: list[list[Position] | LogFenced] = []
         for request in requests:
             if request.error is None:
-                done.append(request.positions)
+                results.append(request.positions)
             elif isinstance(request.error, LogFenced):
-                done.append(request.error)
+                results.append(request.error)
             else:
                 raise request.error
-        return done
+        return results
 
     def _request(
         self,
@@ -207,31 +211,31 @@ class EmbeddedLog:
         group: str | None,
         offsets: Mapping[TopicPartition, int] | None,
         member: str | None,
-    ) -> Request:
-        batches = split(records, self._partitions, self.partitions, self.clock_ms())
-        request = Request(batches, len(records), group, offsets or {}, member)
+    ) -> AppendRequest:
+        batches = split_by_partition(records, self._partitions, self.partitions, self.clock_ms())
+        request = AppendRequest(batches, len(records), group, offsets or {}, member)
         if request.offsets and group is None:
             raise InvalidInput("offsets need a group to be committed for")
         return request
 
-    def _carry_out(self, requests: Sequence[Request]) -> None:
-        """Commit requests together, with what else waits."""
+    def _commit(self, requests: Sequence[AppendRequest]) -> None:
+        """Commit these requests together with all other waiting ones."""
         self._pending.extend(requests)
         with self.write_mutex:
             if not all(request.is_done for request in requests):
                 self._commit_pending()
 
     def _commit_pending(self) -> None:
-        """Carry out all waiting requests in one transaction."""
-        requests: list[Request] = []
+        """Commit all waiting requests in one transaction."""
+        requests: list[AppendRequest] = []
         while self._pending:
             requests.append(self._pending.popleft())
         topics: set[str] = set()
         try:
-            self._bells.prepare({tp.topic for request in requests for tp in request.batches})
+            self._notifier.prepare({tp.topic for request in requests for tp in request.batches})
             with self.storage.write() as connection:
-                accepted = [r for r in requests if admit(connection, r)]
-                write_records(connection, accepted, self.head, self.clock_ms())
+                accepted = [r for r in requests if check_owner(connection, r)]
+                write_records(connection, accepted, self.clock_ms())
                 for request in accepted:
                     write_offsets(connection, request)
             topics = {tp.topic for request in accepted for tp in request.batches}
@@ -247,13 +251,13 @@ class EmbeddedLog:
         finally:
             for request in requests:
                 request.is_done = True
-        self._bells.ring(topics)
+        self._notifier.notify(topics)
 
-    def ring_groups(self) -> None:
-        """Wake every member of a group, in every process."""
+    def notify_groups(self) -> None:
+        """Wake the members of all groups, in every process."""
         with self.write_mutex:
             if not self._closed:
-                self._bells.ring([GROUPS])
+                self._notifier.notify([GROUPS])
 
     # Reading
 
@@ -265,74 +269,34 @@ class EmbeddedLog:
         Raises
         ------
         OffsetOutOfRange
-            ``offset`` is below the earliest kept one, or above the next one to be written.
+            ``offset`` is below the earliest kept one, or above the high watermark.
         """
         with self.storage.read() as connection:
-            head = self.head(connection, topic, partition)
+            head = find_head(connection, topic, partition)
             if not head.low <= offset <= head.next:
                 raise OffsetOutOfRange(
                     f"offset of {topic}[{partition}] must be {head.low} to {head.next}, "
-                    f"got {offset}; begin at the earliest one"
+                    f"got {offset}; start at the earliest offset"
                 )
             records: list[Record] = []
-            for found in self.scan(connection, topic, partition, head, offset):
+            for found in scan(connection, topic, partition, head, offset):
                 records += found
                 if len(records) >= max_records:
                     break
         return records[:max_records]
 
-    def scan(
-        self,
-        connection: Connection,
-        topic: str,
-        partition: int,
-        head: Head,
-        offset: int,
-        *,
-        max_bytes: int = MAX_READ_BYTES,
-    ) -> Iterator[list[Record]]:
-        """Give the records from ``offset`` on, a segment at a time, up to about ``max_bytes``."""
-        if offset >= head.next:
-            return
-        size = 0
-        for key, next_, count, crc, data in connection.execute(
-            "SELECT id, next, count, crc, data FROM segments WHERE id >= coalesce("
-            "(SELECT max(id) FROM segments WHERE id BETWEEN ?1 AND ?2), ?2) AND id < ?3"
-            " ORDER BY id",
-            (head.key(0), head.key(offset), head.key(head.next)),
-        ):
-            if next_ <= offset or count == 0:
-                continue
-            base = key - head.key(0)
-            records = unpack(topic, partition, base, crc, data)
-            if base < offset:
-                records = [r for r in records if r.offset >= offset]
-            yield records
-            size += len(data)
-            if size >= max_bytes:
-                return
-
-    def head(self, connection: Connection, topic: str, partition: int) -> Head:
-        """Return a partition's row; raises `NotFound`."""
-        row = connection.execute(
-            "SELECT id, low, next FROM heads WHERE topic=? AND partition=?", (topic, partition)
-        ).fetchone()
-        if row is None:
-            raise NotFound(f"{topic}[{partition}] is not in the log {self.path}; create it first")
-        return Head(*row)
-
     def earliest(self, topic: str, partition: int) -> int:
-        """Return the offset of the oldest record that may still be read."""
+        """Return the offset of the oldest record that is still kept."""
         with self.storage.read() as connection:
-            return self.head(connection, topic, partition).low
+            return find_head(connection, topic, partition).low
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the offset that the next appended record will get."""
         with self.storage.read() as connection:
-            return self.head(connection, topic, partition).next
+            return find_head(connection, topic, partition).next
 
     def heads(self) -> dict[TopicPartition, Head]:
-        """Return every partition with its earliest and next offset, as of one moment."""
+        """Return every partition's earliest and next offset, from one snapshot."""
         with self.storage.read() as connection:
             return {
                 TopicPartition(topic, partition): Head(*rest)
@@ -342,9 +306,9 @@ class EmbeddedLog:
             }
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        """Return the first offset whose record's time is at or after a time, else the next one."""
+        """Return the first offset with a timestamp at or after a time, else the high watermark."""
         with self.storage.read() as connection:
-            head = self.head(connection, topic, partition)
+            head = find_head(connection, topic, partition)
             row = connection.execute(
                 "SELECT id FROM segments WHERE id >= ? AND id < ? AND max_ts >= ?"
                 " ORDER BY id LIMIT 1",
@@ -353,7 +317,7 @@ class EmbeddedLog:
             if row is None:
                 return head.next
             base = row[0] - head.key(0)
-            for records in self.scan(connection, topic, partition, head, base):
+            for records in scan(connection, topic, partition, head, base):
                 for record in records:
                     if record.timestamp_ms >= timestamp_ms:
                         return record.offset
@@ -361,14 +325,14 @@ class EmbeddedLog:
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> EmbeddedTail:
         """Return a reader that starts at these offsets."""
-        return EmbeddedTail(self, positions)
+        return EmbeddedTail(self.storage, self.waiter(), positions)
 
-    def wakeup(self) -> Wakeup:
-        """Return an ear for the appends of all processes; it listens to nothing yet."""
-        return Wakeup(self.path, self._appended)
+    def waiter(self) -> Waiter:
+        """Return a waiter for appends of all processes; it watches no topic yet."""
+        return Waiter(self.path, self._version)
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the next offsets a consumer group will read."""
+        """Return the next offsets that a consumer group will read."""
         with self.storage.read() as connection:
             return {
                 TopicPartition(topic, partition): next_
@@ -377,8 +341,8 @@ class EmbeddedLog:
                 )
             }
 
-    def _appended(self, topics: Collection[str]) -> int:
-        """Return a number that changes with every append to these topics."""
+    def _version(self, topics: Collection[str]) -> int:
+        """Return a number that grows with every append to these topics."""
         with self.storage.read() as connection:
             return sum(
                 next_
@@ -392,4 +356,4 @@ class EmbeddedLog:
             if not self._closed:
                 self._closed = True
                 self.storage.close()
-                self._bells.close()
+                self._notifier.close()

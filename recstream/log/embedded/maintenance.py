@@ -1,8 +1,8 @@
-"""Step 2 of the flow: keeping the log's file small and quick: merging, compaction, retention.
+"""Log maintenance: merge small segments, compact topics, drop expired records, redact.
 
-Segments are only ever added by appends and only ever rewritten here, so one lock between
-maintainers is enough, and appends wait no longer than one short transaction. Offsets never
-change: a record that goes leaves a gap, and the last record of a partition always stays.
+Appends only add segments and maintenance alone rewrites them, so one lock between maintainers is
+enough. Appends wait for one short transaction at most. Offsets never change: a removed record leaves
+a gap, and the last record of a partition always stays.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from typing import NamedTuple
 
 from recstream.errors import InvalidInput, LogUnavailable
 from recstream.log.embedded.log import EmbeddedLog
+from recstream.log.embedded.reads import find_head
 from recstream.log.embedded.segments import MAX_BYTES, MAX_RECORDS, Packed, pack_records, unpack
 from recstream.log.embedded.storage import OFFSET_BITS, Head
 from recstream.log.port import Record
+from recstream.log.topics import DAY_MS
 
-DAY_MS = 24 * 3600 * 1000
 MAX_KEYS = 500_000
-"""Keys held in memory while a partition is compacted; more are left to the next round."""
+"""Most keys in memory while a partition is compacted; the rest waits for the next round."""
 MIN_DIRTY_RATIO = 0.5
-"""Share of a partition's bytes that is new since the last compaction before there is another."""
+"""Compact a partition once this share of its bytes is newer than the last compaction."""
 _SEGMENTS_PER_TRANSACTION = 32
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 
 
-class Maintained(NamedTuple):
-    """What one round of maintenance did."""
+class MaintenanceResult(NamedTuple):
+    """Counts of one round of maintenance."""
 
     merged: int = 0
-    """Segments that went into others."""
+    """Segments merged into others."""
     compacted: int = 0
-    """Records that a newer one of their key made superfluous."""
+    """Records removed because their key has a newer record."""
     expired: int = 0
-    """Records older than their topic keeps them."""
+    """Records removed by retention."""
 
 
 class _Row(NamedTuple):
@@ -66,22 +67,22 @@ def maintain(
     *,
     tombstone_delay_ms: int = DAY_MS,
     min_dirty_ratio: float = MIN_DIRTY_RATIO,
-) -> Maintained:
-    """Do what is due: drop what expired, compact, merge small segments, shorten the WAL.
+) -> MaintenanceResult:
+    """Drop expired records, compact, merge small segments, checkpoint the write-ahead log.
 
-    A role calls this every so often; while another process does it, this returns at once.
+    Returns at once while another process does it.
 
     Parameters
     ----------
     log : EmbeddedLog
     tombstone_delay_ms : int
-        How long a tombstone outlives its append, so that every reader can see it.
+        How long a tombstone is kept, so that every reader sees it.
     min_dirty_ratio : float
         Compact a partition only when this share of its bytes is new; 0 compacts always.
     """
-    with _only_maintainer(log, wait=False) as is_mine:
-        if not is_mine:
-            return Maintained()
+    with _maintenance_lock(log, wait=False) as is_held:
+        if not is_held:
+            return MaintenanceResult()
         with log.storage.read() as connection:
             topics = [
                 _Topic(*row)
@@ -100,19 +101,24 @@ def maintain(
                         log.clock_ms() - tombstone_delay_ms, min_dirty_ratio
                     )
                 merged += _merge(log, topic.name, partition)
-        log.storage.shorten()
-    return Maintained(merged, compacted, expired)
+        log.storage.checkpoint()
+    return MaintenanceResult(merged, compacted, expired)
 
 
 def redact(log: EmbeddedLog, topic: str, partition: int, change: Callable[[Record], Record]) -> int:
-    """Rewrite records of a partition in place, keeping their offsets; return how many changed.
+    """Rewrite records of a partition in place, at the same offsets; return how many changed.
 
-    The old bytes are overwritten in the file, not only unlinked, and the write-ahead log is
-    emptied. This is what forgetting a user needs: ``change`` gives the record without what must
-    go (``record._replace(value=None)``), or the record itself to leave it as it is. Readers that
-    have passed the record don't see it again.
+    Used to erase a user's data. The old bytes are overwritten in the file (``secure_delete``), and
+    the write-ahead log is emptied. Readers that have passed the record don't see the change.
 
-    Cost: reads the partition once, rewrites the segments that hold a changed record.
+    Cost: reads the partition once, rewrites the segments with a changed record.
+
+    Parameters
+    ----------
+    log : EmbeddedLog
+    topic, partition : str, int
+    change : callable
+        Returns the redacted record, e.g. ``record._replace(value=None)``, or the record as it is.
 
     Raises
     ------
@@ -120,7 +126,7 @@ def redact(log: EmbeddedLog, topic: str, partition: int, change: Callable[[Recor
         ``change`` moved a record to another position.
     """
     n_changed = 0
-    with _only_maintainer(log, wait=True):
+    with _maintenance_lock(log, wait=True):
         for rows in _chunks(_rows(log, topic, partition), _SEGMENTS_PER_TRANSACTION):
             with log.storage.read() as connection:
                 parts = [_load(connection, topic, partition, row) for row in rows]
@@ -130,19 +136,20 @@ def redact(log: EmbeddedLog, topic: str, partition: int, change: Callable[[Recor
                     continue
                 if [r[:3] for r in changed] != [r[:3] for r in records]:
                     raise InvalidInput(
-                        f"a redaction must keep positions; at {topic}[{partition}]@{row.base}"
+                        f"a redaction must keep topic, partition and offset of each record; "
+                        f"at {topic}[{partition}]@{row.base}"
                     )
                 n_changed += sum(a != b for a, b in zip(changed, records, strict=True))
                 packed = pack_records(row.base, row.next, changed)
                 with log.write_mutex, log.storage.write() as connection:
                     _replace(connection, [row], packed)
-        log.storage.shorten()
+        log.storage.checkpoint()
     return n_changed
 
 
 @contextmanager
-def _only_maintainer(log: EmbeddedLog, *, wait: bool) -> Generator[bool, None, None]:
-    """Hold the lock between maintainers of all processes; give False if another one has it."""
+def _maintenance_lock(log: EmbeddedLog, *, wait: bool) -> Generator[bool, None, None]:
+    """Hold the lock between maintainers of all processes; yield False if another one has it."""
     path = log.path.with_name(log.path.name + "-maintain")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -151,19 +158,19 @@ def _only_maintainer(log: EmbeddedLog, *, wait: bool) -> Generator[bool, None, N
             f"{path} can't be opened: {error}; make its folder writable"
         ) from error
     try:
-        is_mine = True
+        is_held = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            is_mine = False
-        yield is_mine
+            is_held = False
+        yield is_held
     finally:
         os.close(descriptor)
 
 
 def _rows(log: EmbeddedLog, topic: str, partition: int) -> list[_Row]:
     with log.storage.read() as connection:
-        head = log.head(connection, topic, partition)
+        head = find_head(connection, topic, partition)
         return [
             _Row(*row)
             for row in connection.execute(
@@ -182,9 +189,9 @@ def _load(connection: Connection, topic: str, partition: int, row: _Row) -> list
 
 
 def _replace(connection: Connection, rows: Sequence[_Row], packed: Packed | None) -> None:
-    """Put one segment, or nothing, where several were.
+    """Replace segments by one segment or none.
 
-    The old bytes are overwritten: a copy that a merge left in a free page could not be redacted.
+    The old bytes are overwritten: a later redaction could not reach copies in free pages.
     """
     connection.execute("PRAGMA secure_delete=ON")
     connection.executemany("DELETE FROM segments WHERE id=?", [(row.id,) for row in rows])
@@ -203,7 +210,7 @@ def _replace(connection: Connection, rows: Sequence[_Row], packed: Packed | None
 
 
 def _expire(log: EmbeddedLog, topic: str, partition: int, before_ms: int) -> int:
-    """Drop whole segments from the front whose newest append is older; return the records gone."""
+    """Drop leading segments whose newest append is older; return the number of records dropped."""
     old: list[_Row] = []
     for row in _rows(log, topic, partition):
         if row.appended_ms >= before_ms:
@@ -211,16 +218,16 @@ def _expire(log: EmbeddedLog, topic: str, partition: int, before_ms: int) -> int
         old.append(row)
     for rows in _chunks(old, _SEGMENTS_PER_TRANSACTION):
         with log.write_mutex, log.storage.write() as connection:
-            head = log.head(connection, topic, partition)
+            head = find_head(connection, topic, partition)
             _replace(connection, rows, None)
             connection.execute("UPDATE heads SET low=? WHERE id=?", (rows[-1].next, head.id))
     return sum(row.n_records for row in old)
 
 
 def _merge(log: EmbeddedLog, topic: str, partition: int) -> int:
-    """Put small neighbours into one segment; return how many rows that saved.
+    """Merge small neighbouring segments; return how many rows that saved.
 
-    What was compacted and what was not yet stay apart, so that compaction knows what is new.
+    Compacted and uncompacted segments are not merged: compaction must know what is new.
     """
     cleaned = _cleaned(log, topic, partition)
     groups: list[list[_Row]] = []
@@ -234,7 +241,7 @@ def _merge(log: EmbeddedLog, topic: str, partition: int) -> int:
         groups[-1].append(row)
     saved = 0
     for group in groups:
-        if len(group) < 2:  # noqa: PLR2004 - one alone is as merged as can be
+        if len(group) < 2:  # noqa: PLR2004 - a single segment has nothing to merge with
             continue
         with log.storage.read() as connection:
             records = [r for row in group for r in _load(connection, topic, partition, row)]
@@ -248,7 +255,7 @@ def _merge(log: EmbeddedLog, topic: str, partition: int) -> int:
 def _cleaned(log: EmbeddedLog, topic: str, partition: int) -> int:
     """Return the offset up to which a partition was compacted."""
     with log.storage.read() as connection:
-        head = log.head(connection, topic, partition)
+        head = find_head(connection, topic, partition)
         row = connection.execute("SELECT cleaned FROM heads WHERE id=?", (head.id,)).fetchone()
         return int(row[0])
 
@@ -262,10 +269,10 @@ class _Compaction:
         self.partition = partition
 
     def run(self, drop_tombstones_before_ms: int, min_dirty_ratio: float) -> int:
-        """Keep the newest record of each key; return how many records went."""
+        """Keep the newest record of each key; return how many records were removed."""
         rows = _rows(self.log, self.topic, self.partition)
         with self.log.storage.read() as connection:
-            head = self.log.head(connection, self.topic, self.partition)
+            head = find_head(connection, self.topic, self.partition)
         cleaned = _cleaned(self.log, self.topic, self.partition)
         dirty = [row for row in rows if row.base >= cleaned]
         size = sum(row.size for row in rows)
@@ -282,7 +289,7 @@ class _Compaction:
         return dropped
 
     def _newest(self, dirty: Sequence[_Row]) -> tuple[dict[bytes, int], int]:
-        """Return the newest offset of each key that changed, and the offset they are known up to."""
+        """Return the newest offset of each changed key, and the offset up to which that holds."""
         newest: dict[bytes, int] = {}
         after = dirty[0].base
         for row in dirty:

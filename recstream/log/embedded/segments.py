@@ -1,10 +1,9 @@
-"""Step 2 of the flow: records packed into one blob a batch, and back; no I/O.
+"""Segment format: pack records of a partition into one blob by columns, and unpack them; no I/O.
 
-A segment holds neighbouring records of one partition by columns: msgpack of ``[offsets,
-timestamps, keys, values, headers]``. ``offsets`` is nil while the records are contiguous (they
-always are at append) and a list of distances from the base once some were compacted away;
-``headers`` is nil when no record has any. Columns decode several times faster than rows, because
-each is one homogeneous list, and records are then built without a Python frame each.
+A segment is msgpack of ``[offsets, timestamps, keys, values, headers]``. ``offsets`` is nil while
+the records are contiguous, as they are at append; after compaction it lists distances from the base.
+``headers`` is nil when no record has any. Columns decode several times faster than rows: each is one
+homogeneous list, and no Python frame is needed for a record.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from recstream.errors import LogCorrupt
 from recstream.log.port import Record
 
 MAX_RECORDS = 1_000
-"""Records in a segment: what a reader decodes at least to see one record of it."""
+"""Most records of a segment; a reader decodes whole segments."""
 MAX_BYTES = 1 << 20
-"""Bytes of a segment that holds more than one record."""
+"""Most bytes of a segment with more than one record."""
 
 Headers = tuple[tuple[str, bytes], ...]
 _Columns = tuple[
@@ -35,9 +34,9 @@ _new_record = tuple.__new__
 
 
 class Packed(NamedTuple):
-    """Records on their way into one row of the file.
+    """A packed segment: one row of the file.
 
-    ``next`` is the offset after the last record, or after what was compacted away behind it.
+    ``next`` is the offset after its last record, compacted records included.
     """
 
     base: int
@@ -49,7 +48,7 @@ class Packed(NamedTuple):
 
 
 class Columns:
-    """Records of one partition before they have offsets."""
+    """Records of one partition that have no offsets yet."""
 
     __slots__ = ("headers", "keys", "timestamps", "values")
 
@@ -60,7 +59,7 @@ class Columns:
         self.headers: list[Headers] = []
 
     def extend(self, other: Columns, start: int = 0, stop: int | None = None) -> Columns:
-        """Add a range of other columns; return self."""
+        """Append a range of other columns; return self."""
         self.timestamps += other.timestamps[start:stop]
         self.keys += other.keys[start:stop]
         self.values += other.values[start:stop]
@@ -69,7 +68,7 @@ class Columns:
 
 
 def pack_columns(base: int, columns: Columns) -> list[Packed]:
-    """Pack contiguous records, in as many segments as the bounds ask for."""
+    """Pack contiguous records into segments within `MAX_RECORDS` and `MAX_BYTES`."""
     count = len(columns.keys)
     if count <= MAX_RECORDS:
         headers = columns.headers if any(columns.headers) else None
@@ -86,7 +85,7 @@ def pack_columns(base: int, columns: Columns) -> list[Packed]:
 
 
 def pack_records(base: int, after: int, records: Sequence[Record]) -> Packed:
-    """Pack records that may have gaps between them into one segment spanning ``[base, after)``."""
+    """Pack records, with or without gaps, into one segment spanning ``[base, after)``."""
     contiguous = len(records) == after - base
     offsets = None if contiguous else [r.offset - base for r in records]
     headers = [r.headers for r in records]
@@ -109,7 +108,7 @@ def unpack(topic: str, partition: int, base: int, crc: int, data: bytes) -> list
     Raises
     ------
     LogCorrupt
-        The bytes are not those that were written.
+        The checksum differs, or the bytes can't be decoded.
     """
     if zlib.crc32(data) != crc:
         raise LogCorrupt(_broken(topic, partition, base, "its checksum differs"))

@@ -1,13 +1,16 @@
-"""Step 2 of the flow: the SQLite file under the embedded log: schema, connections, transactions.
+"""SQLite file of the embedded log: schema, connections, transactions, errors.
 
-``segments`` has one row for each packed batch of a partition, keyed by partition and base offset
-in one integer, so that reading onwards is one range scan. ``heads`` knows the earliest and the
-next offset of every partition.
+``segments`` has one row for each packed batch of records. Its key is partition and base offset in
+one integer, so that reading on is one range scan. ``heads`` has the earliest and the next offset of
+every partition.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -25,9 +28,10 @@ Sync = Literal["full", "normal"]
 APPLICATION_ID = 0x72656373
 FORMAT = 1
 OFFSET_BITS = 44
-"""A segment's key is ``head << OFFSET_BITS | base offset``: 17 billion records a partition a thousand times over."""
+"""A segment's key is ``head << OFFSET_BITS | base offset``: 1.7e13 records a partition."""
 PAGE_SIZE = 8192
 CHECKPOINT_PAGES = 2048
+_SQLITE_MAGIC = b"SQLite format 3\0"
 _RETRY_S = 0.0003
 
 _SCHEMA = """
@@ -66,14 +70,14 @@ CREATE TABLE owners (
 
 
 class Head(NamedTuple):
-    """A partition: its row, the earliest offset kept and the next one to be given."""
+    """A partition's row: its id, the earliest offset kept and the next offset."""
 
     id: int
     low: int
     next: int
 
     def key(self, offset: int) -> int:
-        """Return the segment key of an offset here."""
+        """Return the segment key of an offset of this partition."""
         return self.id << OFFSET_BITS | offset
 
 
@@ -83,12 +87,19 @@ class Storage:
     Parameters
     ----------
     path : Path
-        Made if it is not there.
+        Created if missing, at once with its schema: no process ever sees an empty file.
     sync : {"full", "normal"}
         Whether a commit waits for the disk (survives a power cut) or for the operating system
         only (survives a killed process).
     busy_timeout_s : float
         How long a writer waits for the writers of other processes.
+
+    Raises
+    ------
+    LogUnavailable
+        The file or its folder can't be created, opened or written.
+    LogCorrupt
+        The file is empty, damaged or no recstream log. It is left as it is.
     """
 
     def __init__(self, path: Path, *, sync: Sync = "full", busy_timeout_s: float = 15.0) -> None:
@@ -97,29 +108,67 @@ class Storage:
         self.busy_timeout_s = busy_timeout_s
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
-        with self.translated():
-            # While several processes make one file, any statement may find it locked.
-            self._writer, self.epoch = _patiently(self._open, busy_timeout_s)
+        with self.translate_errors():
+            # While several processes open a new file, any statement may find it locked.
+            self._writer, self.epoch = _retry_while_locked(self._open, busy_timeout_s)
 
     def _open(self) -> tuple[sqlite3.Connection, str]:
-        """Return the connection that writes, and the log's epoch; make the file if need be."""
+        """Return the writing connection and the log's epoch; create the file if it is missing."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self._create()
+            with self.path.open("rb") as file:
+                magic = file.read(len(_SQLITE_MAGIC))
         except OSError as error:
             raise LogUnavailable(
-                f"the folder of the log {self.path} can't be made: {error}; "
-                "name a folder that may be written"
+                f"the log {self.path} can't be opened: {error}; name a folder that may be written"
             ) from error
-        connection = self._connect("rwc", wait_s=0.0)
+        if magic != _SQLITE_MAGIC:
+            # SQLite itself would take a file of a few bytes for a new database and overwrite it.
+            found = "is not an SQLite file" if magic else "is empty (0 bytes)"
+            raise LogCorrupt(
+                f"the log {self.path} {found}: its records are lost; restore it from a backup, or "
+                "move it away to start a new log"
+            )
+        connection = self._connect(wait_s=0.0)
         try:
             return connection, self._prepare(connection)
         except BaseException:
             connection.close()
             raise
 
-    def _connect(self, mode: str, wait_s: float) -> sqlite3.Connection:
+    def _create(self) -> None:
+        """Create the file with its schema under another name, then link it into place."""
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise LogCorrupt(
+                f"the log {self.path} is missing, but its write-ahead log {wal.name} has records; "
+                f"restore the log beside it, or move {wal.name} away to start a new log"
+            )
+        new = self.path.with_name(f"{self.path.name}-new-{os.getpid()}-{threading.get_ident()}")
+        new.unlink(missing_ok=True)
+        try:
+            connection = sqlite3.connect(new, isolation_level=None)
+            try:
+                connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
+                connection.execute("BEGIN")
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version={FORMAT}")
+                connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (str(ULID()),))
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+            with contextlib.suppress(FileExistsError):  # another process was first: its file counts
+                os.link(new, self.path)
+        finally:
+            new.unlink(missing_ok=True)
+
+    def _connect(self, wait_s: float) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.path.as_uri()}?mode={mode}",
+            f"{self.path.as_uri()}?mode=rw",
             uri=True,
             isolation_level=None,
             check_same_thread=False,
@@ -130,8 +179,7 @@ class Storage:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> str:
-        """Make the schema if the file is new; return the epoch."""
-        connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
+        """Turn the write-ahead log on, check the file's format, return the epoch."""
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
         if mode != "wal":
             raise LogUnavailable(
@@ -139,32 +187,15 @@ class Storage:
                 "keep it on a local disk"
             )
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        self._begin(connection)
-        try:
-            epoch = self._check_or_make(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
-        return epoch
-
-    def _check_or_make(self, connection: sqlite3.Connection) -> str:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (form,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if application == 0 and tables == 0:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={FORMAT}")
-            connection.execute("INSERT INTO meta VALUES ('epoch', ?)", (str(ULID()),))
-        elif application != APPLICATION_ID:
+        if application != APPLICATION_ID:
             raise LogCorrupt(
                 f"{self.path} is an SQLite file but not a recstream log; name another path"
             )
-        elif form != FORMAT:
+        if form != FORMAT:
             raise LogCorrupt(
-                f"the log {self.path} has format {form}, this version reads {FORMAT}; "
+                f"the log {self.path} has format {form}, this version reads format {FORMAT}; "
                 "use the version that wrote it"
             )
         (epoch,) = connection.execute("SELECT value FROM meta WHERE name='epoch'").fetchone()
@@ -172,12 +203,12 @@ class Storage:
 
     @contextmanager
     def read(self) -> Generator[sqlite3.Connection, None, None]:
-        """Give a connection that sees one state of the file throughout the block."""
-        with self.translated():
+        """Yield a connection that sees one snapshot of the file throughout the block."""
+        with self.translate_errors():
             try:
                 connection = self._idle.pop()
             except IndexError:
-                connection = self._connect("rw", wait_s=self.busy_timeout_s)
+                connection = self._connect(wait_s=self.busy_timeout_s)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -191,10 +222,11 @@ class Storage:
 
     @contextmanager
     def write(self) -> Generator[sqlite3.Connection, None, None]:
-        """Give the writing connection inside a transaction; the caller holds the writers' mutex."""
-        with self.translated():
+        """Yield the writing connection in a transaction; the caller holds `EmbeddedLog.write_mutex`."""
+        with self.translate_errors():
             connection = self._writer
-            self._begin(connection)
+            # Retries sooner than SQLite's own busy handler, which waits up to 100 ms.
+            _retry_while_locked(lambda: connection.execute("BEGIN IMMEDIATE"), self.busy_timeout_s)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -203,15 +235,11 @@ class Storage:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _begin(self, connection: sqlite3.Connection) -> None:
-        """Begin to write; ask again sooner than SQLite's own waiting (up to 100 ms) would."""
-        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"), self.busy_timeout_s)
-
     @contextmanager
-    def translated(self) -> Generator[None, None, None]:
-        """Raise SQLite's errors as the log's."""
+    def translate_errors(self) -> Generator[None, None, None]:
+        """Raise SQLite's errors as `LogError`."""
         if self._closed:
-            raise LogUnavailable(f"the log {self.path} was closed here; open it again")
+            raise LogUnavailable(f"the log {self.path} was closed by this process; open it again")
         try:
             yield
         except sqlite3.Error as error:
@@ -223,7 +251,7 @@ class Storage:
             sqlite3.SQLITE_FULL: "free some space on the disk and try again",
             sqlite3.SQLITE_READONLY: "make the file and its folder writable",
             sqlite3.SQLITE_CANTOPEN: "check that the folder exists and may be written",
-            sqlite3.SQLITE_BUSY: "another process holds the log for long; find and stop it",
+            sqlite3.SQLITE_BUSY: "another process has locked the log; find and stop it",
             sqlite3.SQLITE_IOERR: "check the disk",
             sqlite3.SQLITE_PERM: "make the file and its folder writable",
         }
@@ -232,29 +260,29 @@ class Storage:
         if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             return LogCorrupt(
                 f"the log {self.path} can't be read: {error}; restore it from a backup, "
-                "or move it away to begin an empty one"
+                "or move it away to start a new log"
             )
         return LogUnavailable(f"the log {self.path}: {error}")
 
-    def shorten(self) -> None:
-        """Move the write-ahead log into the file, and empty it if no reader needs it."""
-        with self.translated():
-            connection = self._connect("rw", wait_s=0.0)
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the file, and truncate it if no reader needs it."""
+        with self.translate_errors():
+            connection = self._connect(wait_s=0.0)
             try:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             finally:
                 connection.close()
 
     def close(self) -> None:
-        """Close every connection that is not in use; those in use close when they are given back."""
+        """Close the idle connections; those in use are closed when they are returned."""
         self._closed = True
         while self._idle:
             self._idle.pop().close()
         self._writer.close()
 
 
-def _patiently(attempt: Callable[[], T], timeout_s: float) -> T:
-    """Return what ``attempt`` returns, trying again while the file is locked."""
+def _retry_while_locked(attempt: Callable[[], T], timeout_s: float) -> T:
+    """Call a function, again while the file is locked; return its result."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -1,20 +1,18 @@
-"""Step 2 of the flow: reading several partitions of the embedded log as they grow."""
+"""`EmbeddedTail`: follows several partitions of the embedded log as they grow."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from recstream.errors import NotFound
+from recstream.log.embedded.notify import Waiter
+from recstream.log.embedded.reads import find_head, scan
+from recstream.log.embedded.storage import Storage
 from recstream.log.port import Record, TopicPartition
 
-if TYPE_CHECKING:
-    from recstream.log.embedded.log import EmbeddedLog
-
-_LOOK_AGAIN_S = 0.5
-"""A ring can be missed only when a writer died between its commit and its ring."""
+_RECHECK_S = 0.5
+"""A notification is lost only when a writer dies between its commit and the notification."""
 
 
 class EmbeddedTail:
@@ -22,45 +20,48 @@ class EmbeddedTail:
 
     Parameters
     ----------
-    log : EmbeddedLog
+    storage : Storage
+    waiter : Waiter
+        Closed with the tail.
     positions : mapping of TopicPartition to int
-        Next offset to return; below the earliest kept one means from that one.
+        Next offset to return; an offset that is no longer kept means the earliest one.
     """
 
-    def __init__(self, log: EmbeddedLog, positions: Mapping[TopicPartition, int]) -> None:
-        self._log = log
+    def __init__(
+        self, storage: Storage, waiter: Waiter, positions: Mapping[TopicPartition, int]
+    ) -> None:
+        self._storage = storage
         self._positions = dict(positions)
-        self._turn = 0
+        self._first = 0
         self._woken = threading.Event()
-        self.wakeup = log.wakeup()
+        self.waiter = waiter
         self._listen()
 
     def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
         """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came."""
         deadline = time.monotonic() + timeout_s
         while True:
-            self.wakeup.clear()
+            self.waiter.clear()
             records = self.take(max_records)
             left = deadline - time.monotonic()
             if records or left <= 0 or self._woken.is_set():
                 self._woken.clear()
                 return records
-            self.wakeup.wait(min(left, _LOOK_AGAIN_S))
+            self.waiter.wait(min(left, _RECHECK_S))
 
     def take(self, max_records: int) -> list[Record]:
-        """Return the next records that are there now, the partitions taking turns to be first."""
+        """Return the next records without waiting; each call starts at another partition."""
         records: list[Record] = []
-        log = self._log
-        with log.storage.read() as connection:
+        with self._storage.read() as connection:
             tps = list(self._positions)
             for at in range(len(tps)):
-                tp = tps[(self._turn + at) % len(tps)]
-                head = log.head(connection, *tp)
+                tp = tps[(self._first + at) % len(tps)]
+                head = find_head(connection, *tp)
                 position = max(self._positions[tp], head.low)
                 if position >= head.next:
                     continue
                 left = max_records - len(records)
-                for found in log.scan(connection, *tp, head, position):
+                for found in scan(connection, *tp, head, position):
                     records += found[:left]
                     left = max_records - len(records)
                     if left == 0:
@@ -72,18 +73,18 @@ class EmbeddedTail:
                 self._positions[tp] = position
                 if left == 0:
                     break
-            self._turn += 1
+            self._first += 1
         return records
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Continue that partition at ``offset``; a partition not tailed before is added."""
-        if not 0 <= tp.partition < self._log.partitions(tp.topic):
-            raise NotFound(f"{tp.topic}[{tp.partition}] is not in the log {self._log.path}")
+        with self._storage.read() as connection:
+            find_head(connection, *tp)
         self._positions[tp] = offset
         self._listen()
 
     def _listen(self) -> None:
-        self.wakeup.listen({tp.topic for tp in self._positions})
+        self.waiter.listen({tp.topic for tp in self._positions})
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the next offset to be returned, by partition."""
@@ -92,8 +93,8 @@ class EmbeddedTail:
     def wake(self) -> None:
         """Make a `poll` that waits in another thread return now."""
         self._woken.set()
-        self.wakeup.wake()
+        self.waiter.wake()
 
     def close(self) -> None:
         """Release the descriptors."""
-        self.wakeup.close()
+        self.waiter.close()

@@ -10,7 +10,8 @@ from faust.types import TP, ConsumerMessage
 
 from recstream.errors import LogFenced, LogUnavailable, NotFound
 from recstream.log.embedded import EmbeddedLog, Head
-from recstream.log.embedded.wakeup import GROUPS, Wakeup
+from recstream.log.embedded.notify import GROUPS, Waiter
+from recstream.log.embedded.reads import find_head, scan
 from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery
 from recstream.log.faust.rebalance import Rebalancer
 from recstream.log.partitioner import partition_for
@@ -36,7 +37,7 @@ class Driver(base.Consumer):
         self._positions: dict[TP, int] = {}
         self._assignment: set[TP] = set()
         self._highwater: dict[TP, int] = {}
-        self._wakeup: Wakeup | None = None
+        self._waiter: Waiter | None = None
         self._rebalancer: Rebalancer | None = None
 
     @property
@@ -46,9 +47,9 @@ class Driver(base.Consumer):
 
     async def on_start(self) -> None:
         """Listen for what all processes write."""
-        self._wakeup = self.event_log.wakeup()
-        self._wakeup.listen({GROUPS})
-        for descriptor in self._wakeup.descriptors:
+        self._waiter = self.event_log.waiter()
+        self._waiter.listen({GROUPS})
+        for descriptor in self._waiter.descriptors:
             self.loop.add_reader(descriptor, self._on_ring)
         await super().on_start()
 
@@ -61,15 +62,15 @@ class Driver(base.Consumer):
 
     def close(self) -> None:
         """Stop listening."""
-        if self._wakeup is not None:
-            for descriptor in self._wakeup.descriptors:
+        if self._waiter is not None:
+            for descriptor in self._waiter.descriptors:
                 self.loop.remove_reader(descriptor)
-            self._wakeup.close()
-            self._wakeup = None
+            self._waiter.close()
+            self._waiter = None
 
     def _on_ring(self) -> None:
-        if self._wakeup is not None:
-            self._wakeup.clear()
+        if self._waiter is not None:
+            self._waiter.clear()
         self.changed.set()
         if self._rebalancer is not None:
             self._rebalancer.ring()
@@ -108,8 +109,8 @@ class Driver(base.Consumer):
         timeout: float,  # noqa: ASYNC109 - the driver interface's own
     ) -> dict[TP, list[Record]]:
         tps = self._assignment if active_partitions is None else active_partitions
-        if self._wakeup is not None:
-            self._wakeup.listen({GROUPS, *(tp.topic for tp in tps)})
+        if self._waiter is not None:
+            self._waiter.listen({GROUPS, *(tp.topic for tp in tps)})
         found = self._read(tps)
         if not found:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -125,13 +126,13 @@ class Driver(base.Consumer):
             for tp in tps:
                 if tp not in self._assignment:
                     continue
-                head = log.head(connection, tp.topic, tp.partition)
+                head = find_head(connection, tp.topic, tp.partition)
                 self._highwater[tp] = head.next
                 position = max(self._positions.get(tp, 0), head.low)
                 if position >= head.next:
                     continue
                 records: list[Record] = []
-                for part in log.scan(
+                for part in scan(
                     connection, tp.topic, tp.partition, head, position, max_bytes=MAX_FETCH_BYTES
                 ):
                     records += part

@@ -29,7 +29,7 @@ from recstream.log.faust.batch_topic import BatchTopic
 from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery
 from recstream.log.faust.partition_handoff import taken_over
 from recstream.log.kafka import KafkaLog
-from recstream.log.kafka.transactions import PartitionWriters
+from recstream.log.kafka.transactions import PartitionTransactions
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.settings import Settings
 
@@ -171,7 +171,7 @@ class Consumer(BatchDelivery, driver.Consumer):
         tps = [TopicPartition(*tp) for tp in assigned if tp.topic in self._topics_in_batches()]
         while not self.should_stop:
             try:
-                await asyncio.to_thread(self.transport.writers.own, tps)
+                await asyncio.to_thread(self.transport.transactions.own, tps)
                 break
             except LogUnavailable as error:
                 self.log.warning("partitions not taken yet, trying again: %s", error)
@@ -180,7 +180,7 @@ class Consumer(BatchDelivery, driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish with partitions that go to another worker."""
         await super().on_partitions_revoked(revoked)
-        self.transport.writers.release([TopicPartition(*tp) for tp in revoked])
+        self.transport.transactions.release([TopicPartition(*tp) for tp in revoked])
 
     def _topics_in_batches(self) -> set[str]:
         return {
@@ -266,7 +266,7 @@ class Consumer(BatchDelivery, driver.Consumer):
             return await asyncio.to_thread(self.transport.log.append, records)
         await self._check_order(offsets)
         (tp,) = offsets
-        return await asyncio.to_thread(self.transport.writers.append, records, tp)
+        return await asyncio.to_thread(self.transport.transactions.append, records, tp)
 
 
 class Transport(driver.Transport):
@@ -285,7 +285,7 @@ class Transport(driver.Transport):
         super().__init__(*args, **kwargs)
         self._log: KafkaLog | None = None
         self._is_own = False
-        self._writers: PartitionWriters | None = None
+        self._transactions: PartitionTransactions | None = None
         for name in LOGGERS:
             logger = logging.getLogger(name)
             if not any(isinstance(each, Quieter) for each in logger.filters):
@@ -308,17 +308,17 @@ class Transport(driver.Transport):
         return self._log
 
     @property
-    def writers(self) -> PartitionWriters:
+    def transactions(self) -> PartitionTransactions:
         """What appends for the partitions of this worker."""
-        if self._writers is None:
-            self._writers = self.log.writers(self.app.conf.id)
-        return self._writers
+        if self._transactions is None:
+            self._transactions = self.log.transactions(self.app.conf.id)
+        return self._transactions
 
     def close(self) -> None:
         """Close the writers, and the log if it was opened here."""
-        if self._writers is not None:
-            self._writers.close()
-            self._writers = None
+        if self._transactions is not None:
+            self._transactions.close()
+            self._transactions = None
         if self._log is not None and self._is_own:
             self._log.close()
             self._log = None

@@ -20,7 +20,7 @@ from ulid import ULID
 
 from recstream.errors import LogFenced, NotFound
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.embedded.groups import GroupState, Membership, Settlement
+from recstream.log.embedded.groups import GroupState, MemberAssignment, Membership
 from recstream.log.faust.partition_handoff import taken_over
 from recstream.log.port import TopicPartition
 
@@ -119,9 +119,9 @@ class Rebalancer(Service):
         now = time.monotonic()
         if now - self._looked_at >= LOOK_S:
             self._looked_at = now
-            for member_id in self.membership.expel_dead():
+            for member_id in self.membership.remove_dead():
                 self.log.info("member taken for dead id=%s", member_id)
-        state = self.membership.look()
+        state = self.membership.state()
         if self._must_join or state is None:
             await self._join()
             return True
@@ -159,14 +159,14 @@ class Rebalancer(Service):
 
     async def _settle(self, state: GroupState) -> None:
         """As the leader: let Faust's assignor decide, and write its decision."""
-        assignments = self.assignor.assign(
+        decided = self.assignor.assign(
             cast(Any, _Cluster(self.consumer.event_log)),
             {m.id: msgspec.msgpack.decode(m.metadata, type=_Subscription) for m in state.members},
         )
         changelogs = self.app.tables.changelog_topics
         taken: set[TopicPartition] = set()
-        settlements: dict[str, Settlement] = {}
-        for member_id, given in assignments.items():
+        assignments: dict[str, MemberAssignment] = {}
+        for member_id, given in decided.items():
             client = ClientMetadata.loads(self.assignor._decompress(given.user_data))  # noqa: SLF001
             owned = {
                 TopicPartition(topic, partition)
@@ -174,13 +174,13 @@ class Rebalancer(Service):
                 if topic not in changelogs
                 for partition in partitions
             }
-            settlements[member_id] = Settlement(
+            assignments[member_id] = MemberAssignment(
                 tuple(owned - taken),
                 msgspec.msgpack.encode((given.assignment, given.user_data)),
             )
             taken |= owned
         try:
-            await asyncio.to_thread(self.membership.settle, state.generation, settlements)
+            await asyncio.to_thread(self.membership.assign, state.generation, assignments)
         except LogFenced as error:
             self.log.info("assignment not written: %s", error)
 

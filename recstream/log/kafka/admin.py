@@ -18,8 +18,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from recstream.errors import LogFenced, LogUnavailable, NotFound
-from recstream.log.kafka.client import MAX_RECORD_BYTES, REQUEST_TIMEOUT_S, Problems, numbered
-from recstream.log.kafka.identity import MadeTopic
+from recstream.log.kafka.client import (
+    MAX_RECORD_BYTES,
+    REQUEST_TIMEOUT_S,
+    ClientErrors,
+    with_client_id,
+)
+from recstream.log.kafka.identity import TopicIdentity
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DAY_MS, TopicSpec
 
@@ -42,25 +47,25 @@ class KafkaAdmin:
     Parameters
     ----------
     shared : dict
-        `recstream.log.kafka.client.common`.
+        `recstream.log.kafka.client.common_options`.
     where : str
         The servers, for messages.
-    problems : Problems
+    errors : ClientErrors
     replication : int
         Copies of each topic that is made.
     """
 
     def __init__(
-        self, shared: dict[str, Any], where: str, problems: Problems, replication: int
+        self, shared: dict[str, Any], where: str, errors: ClientErrors, replication: int
     ) -> None:
         self._shared = shared
-        self._admin = self._new(problems)
+        self._admin = self._new(errors)
         self._where = where
-        self._problems = problems
+        self._errors = errors
         self._replication = replication
 
-    def _new(self, problems: Problems) -> AdminClient:
-        return AdminClient(numbered(self._shared) | {"error_cb": problems})
+    def _new(self, errors: ClientErrors) -> AdminClient:
+        return AdminClient(with_client_id(self._shared) | {"error_cb": errors})
 
     def cluster(self) -> str:
         """Return the id that the cluster was formatted with."""
@@ -75,7 +80,7 @@ class KafkaAdmin:
             if topic.error is None
         }
 
-    def made(self, names: list[str]) -> dict[str, MadeTopic]:
+    def describe(self, names: list[str]) -> dict[str, TopicIdentity]:
         """Return those of the topics that exist, as they were made."""
         if not names:
             return {}
@@ -84,13 +89,13 @@ class KafkaAdmin:
                 TopicCollection(names), request_timeout=REQUEST_TIMEOUT_S
             )
         )
-        there: dict[str, MadeTopic] = {}
+        there: dict[str, TopicIdentity] = {}
         for name, future in asked.items():
             try:
                 described = self._answer(future, f"describing topic {name}")
             except NotFound:
                 continue
-            there[name] = MadeTopic(str(described.topic_id), len(described.partitions))
+            there[name] = TopicIdentity(str(described.topic_id), len(described.partitions))
         return there
 
     def create(self, specs: list[TopicSpec]) -> None:
@@ -110,7 +115,7 @@ class KafkaAdmin:
                 future.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise self._problems.translate(error, f"creating topic {name}") from error
+                    raise self._errors.translate(error, f"creating topic {name}") from error
         self._wait_for(specs)
 
     def _wait_for(self, specs: list[TopicSpec]) -> None:
@@ -130,7 +135,7 @@ class KafkaAdmin:
         By a client of its own: one that knew a group's coordinator before a restart may never find it
         again.
         """
-        admin = self._new(self._problems)
+        admin = self._new(self._errors)
         asked = self._ask(
             lambda: admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
@@ -170,21 +175,21 @@ class KafkaAdmin:
             message = f"group {group} has members, and only they may commit its offsets: {errors[0].str()}"
             raise LogFenced(message)
         if errors[0].code() < 0:
-            self._admin = self._new(self._problems)
-        raise self._problems.translate(KafkaException(errors[0]), doing)
+            self._admin = self._new(self._errors)
+        raise self._errors.translate(KafkaException(errors[0]), doing)
 
     def _ask(self, question: Callable[[], T], doing: str = "asking for topics") -> T:
         """Return the answer of a call to the brokers; librdkafka's errors become ours.
 
-        A client that got no answer may never get one again (`recstream.log.kafka.client.is_cut_off`):
+        A client that got no answer may never get one again (`recstream.log.kafka.client.has_lost_brokers`):
         another one asks next.
         """
         try:
             return question()
         except KafkaException as error:
             if error.args[0].code() < 0:
-                self._admin = self._new(self._problems)
-            raise self._problems.translate(error, f"{doing} at {self._where}") from error
+                self._admin = self._new(self._errors)
+            raise self._errors.translate(error, f"{doing} at {self._where}") from error
 
     def _answer(self, future: Future[T], doing: str) -> T:
         return self._ask(lambda: future.result(REQUEST_TIMEOUT_S + 1.0), doing)

@@ -67,10 +67,10 @@ PURGED_CODES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SL
 """What a producer says of records that it was told to give up."""
 
 
-def servers(url: str) -> str:
+def bootstrap_servers(url: str) -> str:
     """Return the bootstrap servers of a broker URL, comma-separated.
 
-    >>> servers("kafka://a:9092;b:9092")
+    >>> bootstrap_servers("kafka://a:9092;b:9092")
     'a:9092,b:9092'
 
     Raises
@@ -86,10 +86,10 @@ def servers(url: str) -> str:
     return ",".join(names)
 
 
-def common(url: str, settings: Settings | None) -> dict[str, Any]:
+def common_options(url: str, settings: Settings | None) -> dict[str, Any]:
     """Return the options that producers, consumers and administration share, security included."""
     options: dict[str, Any] = {
-        "bootstrap.servers": servers(url),
+        "bootstrap.servers": bootstrap_servers(url),
         "socket.nagle.disable": True,
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 2_000,
@@ -114,12 +114,12 @@ class Client(Protocol):
         """Return the brokers and the topics that the cluster has."""
 
 
-def numbered(shared: dict[str, Any]) -> dict[str, Any]:
+def with_client_id(shared: dict[str, Any]) -> dict[str, Any]:
     """Return options for one client, which tells the brokers a name that no other one here has."""
     return shared | {"client.id": f"recstream-{next(_numbers)}"}
 
 
-def is_cut_off(client: Client, shared: dict[str, Any]) -> bool:
+def has_lost_brokers(client: Client, shared: dict[str, Any]) -> bool:
     """Return whether a client finds no broker where a new one does: it may never find one again.
 
     A broker that is starting or ending may answer that the cluster has no brokers. A client that was
@@ -127,7 +127,7 @@ def is_cut_off(client: Client, shared: dict[str, Any]) -> bool:
     that forgets its brokers and does not begin anew from the bootstrap servers.
     """
     return not _finds_brokers(client, _SELF_TIMEOUT_S) and _finds_brokers(
-        AdminClient(numbered(shared)), _PROBE_TIMEOUT_S
+        AdminClient(with_client_id(shared)), _PROBE_TIMEOUT_S
     )
 
 
@@ -140,7 +140,7 @@ def _finds_brokers(client: Client, timeout_s: float) -> bool:
 
 def producer_options(shared: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a producer whose acknowledgement means: on all in-sync replicas, once."""
-    return numbered(shared) | {
+    return with_client_id(shared) | {
         "acks": "all",
         "enable.idempotence": True,
         "linger.ms": 0.5,
@@ -161,7 +161,7 @@ def consumer_options(
     A broker holds a fetch for ``fetch_wait_ms`` when there is nothing new, and answers at once when
     there is; as long may it take until a consumer that was moved gets its first record.
     """
-    return numbered(shared) | {
+    return with_client_id(shared) | {
         "group.id": group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -176,7 +176,7 @@ def consumer_options(
     }
 
 
-class Problems:
+class ClientErrors:
     """Remembers the last thing that went wrong, to say it when a time-out alone would tell nothing."""
 
     def __init__(self) -> None:

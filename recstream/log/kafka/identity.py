@@ -32,7 +32,7 @@ class Epoch(msgspec.Struct, frozen=True):
     follows: str = ""
 
 
-class MadeTopic(msgspec.Struct, frozen=True):
+class TopicIdentity(msgspec.Struct, frozen=True):
     """A topic as it was made: Kafka's own id of it, and its partition count."""
 
     id: str
@@ -43,7 +43,7 @@ class Meta(msgspec.Struct, frozen=True):
     """What the meta topic says."""
 
     epochs: tuple[Epoch, ...] = ()
-    topics: dict[str, MadeTopic] = {}
+    topics: dict[str, TopicIdentity] = {}
 
     @property
     def current(self) -> Epoch | None:
@@ -54,7 +54,7 @@ class Meta(msgspec.Struct, frozen=True):
                 current = epoch
         return current
 
-    def changed(self, cluster: str, there: Mapping[str, MadeTopic]) -> list[str]:
+    def changed(self, cluster: str, there: Mapping[str, TopicIdentity]) -> list[str]:
         """Return the recorded topics that are gone or others now; all of them on another cluster."""
         if self.current is None or self.current.cluster != cluster:
             return list(self.topics)
@@ -64,7 +64,7 @@ class Meta(msgspec.Struct, frozen=True):
             if name not in there or there[name].id != made.id
         ]
 
-    def check_count(self, spec: TopicSpec, there: MadeTopic, where: str) -> None:
+    def check_count(self, spec: TopicSpec, there: TopicIdentity, where: str) -> None:
         """Refuse a topic that has another partition count than wanted, or than it was made with.
 
         Raises
@@ -88,7 +88,7 @@ class Meta(msgspec.Struct, frozen=True):
 def read_meta(records: Iterable[Record]) -> Meta:
     """Return what the records of the meta topic say together."""
     epochs: list[Epoch] = []
-    topics: dict[str, MadeTopic] = {}
+    topics: dict[str, TopicIdentity] = {}
     for record in records:
         key = record.key or b""
         if key.startswith(_EPOCH) and record.value is not None:
@@ -98,7 +98,7 @@ def read_meta(records: Iterable[Record]) -> Meta:
             if record.value is None:
                 topics.pop(name, None)
             else:
-                topics[name] = msgspec.json.decode(record.value, type=MadeTopic)
+                topics[name] = msgspec.json.decode(record.value, type=TopicIdentity)
     return Meta(tuple(epochs), topics)
 
 
@@ -107,7 +107,7 @@ def epoch_record(epoch: Epoch) -> NewRecord:
     return NewRecord(META, _EPOCH + epoch.epoch.encode(), msgspec.json.encode(epoch), 0)
 
 
-def topic_record(name: str, made: MadeTopic | None) -> NewRecord:
+def topic_record(name: str, made: TopicIdentity | None) -> NewRecord:
     """Return the record of a topic as it was made, or of its end."""
     value = None if made is None else msgspec.json.encode(made)
     return NewRecord(META, _TOPIC + name.encode(), value, 0)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from confluent_kafka import Consumer, KafkaException
 
 from recstream.errors import LogFenced
-from recstream.log.kafka.client import SILENT_S, Problems, consumer_options, is_cut_off
+from recstream.log.kafka.client import SILENT_S, ClientErrors, consumer_options, has_lost_brokers
 from recstream.log.kafka.log import KafkaLog
 from recstream.log.port import NewRecord, Position, TopicPartition
 
@@ -36,8 +36,8 @@ class KafkaLease:
 
     def __init__(self, event_log: KafkaLog, group: str, tp: TopicPartition) -> None:
         self._tp = tp
-        self._problems = Problems()
-        self._writers = event_log.writers(group)
+        self._errors = ClientErrors()
+        self._transactions = event_log.transactions(group)
         self._shared = event_log.shared
         self._group = group
         self._holds = False
@@ -51,7 +51,7 @@ class KafkaLease:
             "max.poll.interval.ms": _HOUR_MS,
             "auto.offset.reset": "latest",
             "enable.partition.eof": False,
-            "error_cb": self._problems,
+            "error_cb": self._errors,
         }
         consumer = Consumer(options)
         consumer.subscribe([self._tp.topic], on_revoke=self._on_revoke, on_lost=self._on_revoke)
@@ -63,14 +63,14 @@ class KafkaLease:
             self._consumer.poll(0.0)
             given = [(each.topic, each.partition) for each in self._consumer.assignment()]
         except KafkaException as error:
-            raise self._problems.translate(error, "asking for the lease") from error
+            raise self._errors.translate(error, "asking for the lease") from error
         if self._tp not in given:
             self._join_again_if_cut_off()
             return False
         if not self._holds:
             # Nothing is read here: what comes on the topic is others' business.
             self._consumer.pause(self._consumer.assignment())
-            self._writers.own([self._tp])
+            self._transactions.own([self._tp])
             self._holds = True
         return True
 
@@ -84,22 +84,22 @@ class KafkaLease:
         """
         if not self._holds:
             raise LogFenced(f"the lease on {self._tp.topic} is another process's")
-        return self._writers.append(records, self._tp)
+        return self._transactions.append(records, self._tp)
 
     def release(self) -> None:
         """Leave the group, so that another process goes on at once."""
         self._holds = False
         self._consumer.close()
-        self._writers.close()
+        self._transactions.close()
 
     def _join_again_if_cut_off(self) -> None:
         if time.monotonic() - self._asked_s > SILENT_S:
             self._asked_s = time.monotonic()
-            if is_cut_off(self._consumer, self._shared):
+            if has_lost_brokers(self._consumer, self._shared):
                 log.warning("member lost its brokers for good, another one joins")
                 lost, self._consumer = self._consumer, self._new()
                 threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
 
     def _on_revoke(self, *_: object) -> None:
         self._holds = False
-        self._writers.release([self._tp])
+        self._transactions.release([self._tp])

@@ -27,9 +27,9 @@ from recstream.log.kafka.admin import KafkaAdmin
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
-    Problems,
-    common,
-    servers,
+    ClientErrors,
+    bootstrap_servers,
+    common_options,
 )
 from recstream.log.kafka.identity import (
     META,
@@ -40,11 +40,11 @@ from recstream.log.kafka.identity import (
     read_meta,
     topic_record,
 )
-from recstream.log.kafka.offset_query import Asker
+from recstream.log.kafka.offset_query import OffsetQuery
 from recstream.log.kafka.producer import KafkaProducer
 from recstream.log.kafka.readers import Readers
 from recstream.log.kafka.tail import KafkaTail
-from recstream.log.kafka.transactions import PartitionWriters
+from recstream.log.kafka.transactions import PartitionTransactions
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
@@ -82,19 +82,19 @@ class KafkaLog:
     """
 
     def __init__(self, url: str, settings: Settings | None = None) -> None:
-        self.shared = common(url, settings)
-        self._where = servers(url)
+        self.shared = common_options(url, settings)
+        self._where = bootstrap_servers(url)
         replication = 1 if settings is None else settings.kafka_replication
-        self._problems = Problems()
+        self._errors = ClientErrors()
         self._partitions: dict[str, int] = {}
         self._lock = threading.Lock()
         self._readers = Readers(self.shared)
         self._is_closed = False
         self.patience_s = 0.0
         try:
-            self._admin = KafkaAdmin(self.shared, self._where, self._problems, replication)
-            self._asker = Asker(self.shared, self._where, self._problems)
-            self._producer = KafkaProducer(self.shared, self._where, self._problems)
+            self._admin = KafkaAdmin(self.shared, self._where, self._errors, replication)
+            self._offsets_of = OffsetQuery(self.shared, self._where, self._errors)
+            self._producer = KafkaProducer(self.shared, self._where, self._errors)
         except (KafkaException, ValueError) as error:
             message = f"Kafka's settings can't be used: {error}; see the settings kafka_*"
             raise InvalidSetting(message) from error
@@ -125,14 +125,14 @@ class KafkaLog:
                 message = f"topic {spec.name} needs at least 1 partition, got {spec.partitions}"
                 raise InvalidInput(message)
         meta = self._meta()
-        there = self._admin.made([spec.name for spec in wanted])
+        there = self._admin.describe([spec.name for spec in wanted])
         for spec in wanted:
             if spec.name in there:
                 meta.check_count(spec, there[spec.name], self._where)
         missing = [spec for spec in wanted if spec.name not in there]
         if missing:
             self._admin.create(missing)
-            there |= self._admin.made([spec.name for spec in missing])
+            there |= self._admin.describe([spec.name for spec in missing])
             for spec in missing:
                 meta.check_count(spec, there[spec.name], self._where)
         unrecorded = {
@@ -181,16 +181,16 @@ class KafkaLog:
         """
         if offsets and group is None:
             raise InvalidInput("offsets need a group to be committed for")
-        positions = self._producer.append(records, self.place(records))
+        positions = self._producer.append(records, self.assign_partitions(records))
         if offsets and group is not None:
             self._admin.commit(group, offsets)
         return positions
 
-    def writers(self, group: str) -> PartitionWriters:
+    def transactions(self, group: str) -> PartitionTransactions:
         """Return what a member of a consumer group appends with, for the partitions it owns."""
-        return PartitionWriters(self, self.shared, group)
+        return PartitionTransactions(self, self.shared, group)
 
-    def place(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
+    def assign_partitions(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
         """Return where records go, once they are known to be ones that Kafka takes.
 
         Raises
@@ -210,7 +210,7 @@ class KafkaLog:
 
     def _read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
         tp = self._existing(topic, partition)
-        low, high = self._asker.watermarks(tp)
+        low, high = self._offsets_of.watermarks(tp)
         if not low <= offset <= high:
             message = f"offset of {topic}[{partition}] must be from {low} (the earliest kept) to {high}, got {offset}"
             raise OffsetOutOfRange(message)
@@ -228,11 +228,15 @@ class KafkaLog:
 
     def earliest(self, topic: str, partition: int) -> int:
         """Return the offset of the oldest record that may still be read."""
-        return self._patiently(lambda: self._asker.watermarks(self._existing(topic, partition)))[0]
+        return self._patiently(
+            lambda: self._offsets_of.watermarks(self._existing(topic, partition))
+        )[0]
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the offset that the next appended record will get."""
-        return self._patiently(lambda: self._asker.watermarks(self._existing(topic, partition)))[1]
+        return self._patiently(
+            lambda: self._offsets_of.watermarks(self._existing(topic, partition))
+        )[1]
 
     def visible_end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record that a reader will ever get from what is there.
@@ -254,7 +258,7 @@ class KafkaLog:
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
         """Return the first offset whose record has this time or a later one."""
         tp = self._existing(topic, partition)
-        offset = self._asker.first_since(tp, timestamp_ms)
+        offset = self._offsets_of.offset_for_time(tp, timestamp_ms)
         return self.high_watermark(topic, partition) if offset is None else offset
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:
@@ -275,7 +279,7 @@ class KafkaLog:
             self._is_closed = True
         self._producer.close()
         self._readers.close()
-        self._asker.close()
+        self._offsets_of.close()
 
     # What the epoch is made of
 
@@ -285,7 +289,7 @@ class KafkaLog:
             self._admin.create([META_SPEC])
         cluster = self._admin.cluster()
         meta = self._meta()
-        changed = meta.changed(cluster, self._admin.made(list(meta.topics)))
+        changed = meta.changed(cluster, self._admin.describe(list(meta.topics)))
         current = meta.current
         if current is None or changed or current.cluster != cluster:
             follows = "" if current is None else current.epoch

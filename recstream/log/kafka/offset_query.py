@@ -13,7 +13,7 @@ from recstream.errors import LogUnavailable
 from recstream.log.kafka.client import (
     PASSING_CODES,
     REQUEST_TIMEOUT_S,
-    Problems,
+    ClientErrors,
     consumer_options,
 )
 from recstream.log.port import TopicPartition
@@ -24,22 +24,22 @@ _AGAIN_S = 0.02
 _END = -1
 
 
-class Asker:
+class OffsetQuery:
     """Asks the brokers about partitions. Safe to share between threads.
 
     Parameters
     ----------
     shared : dict
-        `recstream.log.kafka.client.common`.
+        `recstream.log.kafka.client.common_options`.
     where : str
         The servers, for messages.
-    problems : Problems
+    errors : ClientErrors
     """
 
-    def __init__(self, shared: dict[str, Any], where: str, problems: Problems) -> None:
+    def __init__(self, shared: dict[str, Any], where: str, errors: ClientErrors) -> None:
         self._shared = shared
         self._where = where
-        self._problems = problems
+        self._errors = errors
         self._consumer = self._new()
 
     def watermarks(self, tp: TopicPartition) -> tuple[int, int]:
@@ -53,7 +53,7 @@ class Asker:
 
         return self._ask(ask, f"asking for the offsets of {tp.topic}[{tp.partition}]")
 
-    def first_since(self, tp: TopicPartition, timestamp_ms: int) -> int | None:
+    def offset_for_time(self, tp: TopicPartition, timestamp_ms: int) -> int | None:
         """Return the first offset whose record has this time or a later one, None if none has."""
         asked = KafkaPartition(*tp, max(0, timestamp_ms))
         found = self._ask(
@@ -69,12 +69,12 @@ class Asker:
 
     def _new(self) -> Consumer:
         options = consumer_options(self._shared, "recstream-asker")
-        return Consumer(options | {"error_cb": self._problems})
+        return Consumer(options | {"error_cb": self._errors})
 
     def _ask(self, question: Callable[[Consumer], T], doing: str) -> T:
         """Return the answer of a call to the brokers, asked again while one is starting.
 
-        A client that got no answer may never get one again (`recstream.log.kafka.client.is_cut_off`):
+        A client that got no answer may never get one again (`recstream.log.kafka.client.has_lost_brokers`):
         another one asks next.
         """
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
@@ -87,7 +87,7 @@ class Asker:
                 if not is_passing and consumer is self._consumer:
                     self._consumer = self._new()
                 if not is_passing or time.monotonic() > deadline_s:
-                    raise self._problems.translate(error, f"{doing} at {self._where}") from error
+                    raise self._errors.translate(error, f"{doing} at {self._where}") from error
                 time.sleep(_AGAIN_S)
             except RuntimeError as error:
                 raise LogUnavailable(f"the log is closed: {error}") from error

@@ -16,8 +16,8 @@ from recstream.log.kafka.client import (
     DELIVERY_TIMEOUT_S,
     REQUEST_TIMEOUT_S,
     SILENT_S,
-    Problems,
-    is_cut_off,
+    ClientErrors,
+    has_lost_brokers,
     producer_options,
 )
 from recstream.log.port import NewRecord, Position, TopicPartition
@@ -36,16 +36,16 @@ class KafkaProducer:
     Parameters
     ----------
     shared : dict
-        `recstream.log.kafka.client.common`.
+        `recstream.log.kafka.client.common_options`.
     where : str
         The servers, for messages.
-    problems : Problems
+    errors : ClientErrors
     """
 
-    def __init__(self, shared: dict[str, Any], where: str, problems: Problems) -> None:
+    def __init__(self, shared: dict[str, Any], where: str, errors: ClientErrors) -> None:
         self._shared = shared
         self._doing = f"appending to {where}"
-        self._problems = problems
+        self._errors = errors
         self._lock = threading.Lock()
         self._examination = threading.Lock()
         self._closed = threading.Event()
@@ -73,7 +73,7 @@ class KafkaProducer:
             self._examine(producer)
         if waiting.error is not None and waiting.error.code() in _WORN_OUT:
             self._replace(producer)
-        return waiting.result(self._problems, self._doing)
+        return waiting.result(self._errors, self._doing)
 
     def close(self) -> None:
         """Wait for what is on its way."""
@@ -83,7 +83,7 @@ class KafkaProducer:
             self._poller.join()
 
     def _new(self) -> Producer:
-        return Producer(producer_options(self._shared) | {"error_cb": self._problems})
+        return Producer(producer_options(self._shared) | {"error_cb": self._errors})
 
     def _produce(
         self,
@@ -115,7 +115,7 @@ class KafkaProducer:
             except KafkaException as error:
                 if error.args[0].fatal():
                     self._replace(producer)
-                raise self._problems.translate(error, self._doing) from error
+                raise self._errors.translate(error, self._doing) from error
             else:
                 return
 
@@ -124,7 +124,7 @@ class KafkaProducer:
         if not self._examination.acquire(blocking=False):
             return
         try:
-            if producer is self._producer and is_cut_off(producer, self._shared):
+            if producer is self._producer and has_lost_brokers(producer, self._shared):
                 log.warning("producer lost its brokers for good, another one goes on")
                 self._replace(producer)
                 producer.purge()
@@ -172,13 +172,13 @@ class _Acknowledgements:
         """Return whether all answers have come."""
         return not self._left or self._done.wait(timeout_s)
 
-    def result(self, problems: Problems, doing: str) -> list[Position]:
+    def result(self, errors: ClientErrors, doing: str) -> list[Position]:
         """Return where the records are, now that waiting has ended."""
         error = self.error
         if error is None and self._left:
             error = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public spelling
         if error is not None:
-            raise problems.translate(KafkaException(error), doing)
+            raise errors.translate(KafkaException(error), doing)
         return [
             Position(*tp, offset) for tp, offset in zip(self._placed, self._offsets, strict=True)
         ]

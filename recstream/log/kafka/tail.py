@@ -17,9 +17,9 @@ from recstream.errors import LogUnavailable, OffsetOutOfRange
 from recstream.log.kafka.client import (
     REQUEST_TIMEOUT_S,
     SILENT_S,
-    Problems,
+    ClientErrors,
     consumer_options,
-    is_cut_off,
+    has_lost_brokers,
     translated,
 )
 from recstream.log.port import Record, TopicPartition
@@ -36,7 +36,7 @@ class KafkaTail:
     Parameters
     ----------
     shared : dict
-        `recstream.log.kafka.client.common`.
+        `recstream.log.kafka.client.common_options`.
     positions : mapping of TopicPartition to int
         Where to start.
     fetch_wait_ms : int
@@ -49,7 +49,7 @@ class KafkaTail:
         positions: Mapping[TopicPartition, int],
         fetch_wait_ms: int = 100,
     ) -> None:
-        self._problems = Problems()
+        self._errors = ClientErrors()
         self._shared = shared
         self._fetch_wait_ms = fetch_wait_ms
         self._consumer = self._new()
@@ -106,7 +106,7 @@ class KafkaTail:
             records += self._take(_SLICE_S, max_records - len(records))
             if time.monotonic() > deadline_s:
                 stalled = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public spelling
-                raise self._problems.translate(KafkaException(stalled), "reading")
+                raise self._errors.translate(KafkaException(stalled), "reading")
         return records
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
@@ -134,7 +134,7 @@ class KafkaTail:
 
     def _new(self) -> Consumer:
         options = consumer_options(self._shared, f"recstream-reader-{uuid4()}", self._fetch_wait_ms)
-        return Consumer(options | {"error_cb": self._problems})
+        return Consumer(options | {"error_cb": self._errors})
 
     def _examine(self) -> None:
         """Go on with another consumer where this one has lost its brokers, or brings no records."""
@@ -149,7 +149,7 @@ class KafkaTail:
             }
         except (KafkaException, TypeError):  # None is how a time-out is told
             lacking = {}
-            is_lost = is_cut_off(self._consumer, self._shared)
+            is_lost = has_lost_brokers(self._consumer, self._shared)
         else:
             is_lost = any(self._lacking.get(tp) == position for tp, position in lacking.items())
         self._lacking = lacking
@@ -225,7 +225,7 @@ class KafkaTail:
                 " written yet; start at the earliest offset"
             )
         elif error.retriable() or code < 0:
-            self._problems(error)
+            self._errors(error)
         else:
             raise translated(error, f"reading {tp.topic}[{tp.partition}]")
 
@@ -234,6 +234,6 @@ class KafkaTail:
         try:
             yield
         except KafkaException as error:
-            raise self._problems.translate(error, "reading") from error
+            raise self._errors.translate(error, "reading") from error
         except RuntimeError as error:
             raise LogUnavailable(f"the tail is closed: {error}") from error

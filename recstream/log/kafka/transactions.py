@@ -26,8 +26,8 @@ from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.kafka.client import (
     REQUEST_TIMEOUT_S,
     SILENT_S,
-    Problems,
-    is_cut_off,
+    ClientErrors,
+    has_lost_brokers,
     producer_options,
 )
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
@@ -46,10 +46,10 @@ _FENCED = {
 }
 
 
-class WrittenLog(Protocol):
+class TransactionLog(Protocol):
     """What writers ask of the log that they append to."""
 
-    def place(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
+    def assign_partitions(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
         """Return where records go, once they are known to be ones that Kafka takes."""
 
     def read(
@@ -58,24 +58,24 @@ class WrittenLog(Protocol):
         """Return up to ``max_records`` records from ``offset`` on, without waiting for more."""
 
 
-class PartitionWriters:
+class PartitionTransactions:
     """Appends for the partitions of a consumer group that this worker owns.
 
     Parameters
     ----------
-    event_log : WrittenLog
+    event_log : TransactionLog
     shared : dict
-        `recstream.log.kafka.client.common`.
+        `recstream.log.kafka.client.common_options`.
     group : str
         The consumer group whose members own partitions.
     """
 
-    def __init__(self, event_log: WrittenLog, shared: dict[str, Any], group: str) -> None:
+    def __init__(self, event_log: TransactionLog, shared: dict[str, Any], group: str) -> None:
         self._log = event_log
         self._shared = shared
         self._group = group
-        self._problems = Problems()
-        self._writers: dict[TopicPartition, _Writer] = {}
+        self._errors = ClientErrors()
+        self._transactions: dict[TopicPartition, _TransactionalProducer] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
 
@@ -87,19 +87,19 @@ class PartitionWriters:
         LogUnavailable
             The broker did not answer in time.
         """
-        missing = [tp for tp in tps if tp not in self._writers]
+        missing = [tp for tp in tps if tp not in self._transactions]
         if not missing:
             return
         with ThreadPoolExecutor(len(missing), thread_name_prefix="kafka-own") as pool:
             writers = list(pool.map(self._writer, missing))
         with self._lock:
-            self._writers |= dict(zip(missing, writers, strict=True))
+            self._transactions |= dict(zip(missing, writers, strict=True))
 
     def release(self, tps: Iterable[TopicPartition]) -> None:
         """Give partitions up; what was appended for them is complete."""
         with self._lock:
             for tp in tps:
-                self._writers.pop(tp, None)
+                self._transactions.pop(tp, None)
 
     def append(self, records: Sequence[NewRecord], tp: TopicPartition) -> list[Position]:
         """Append records, all or none, as the owner of a partition.
@@ -115,7 +115,7 @@ class PartitionWriters:
         """
         if not records:
             return []
-        placed = self._log.place(records)
+        placed = self._log.assign_partitions(records)
         attempt = 0
         while True:
             try:
@@ -133,31 +133,31 @@ class PartitionWriters:
         """Give all partitions up, and stop waiting for a log that is away."""
         self._stopping.set()
         with self._lock:
-            self._writers.clear()
+            self._transactions.clear()
 
-    def _writer(self, tp: TopicPartition) -> _Writer:
+    def _writer(self, tp: TopicPartition) -> _TransactionalProducer:
         name = f"{self._group}-{tp.topic}-{tp.partition}"
-        return _Writer(self._log, self._shared, name, tp, self._problems)
+        return _TransactionalProducer(self._log, self._shared, name, tp, self._errors)
 
-    def _writer_of(self, tp: TopicPartition) -> _Writer:
+    def _writer_of(self, tp: TopicPartition) -> _TransactionalProducer:
         with self._lock:
-            writer = self._writers.get(tp)
+            writer = self._transactions.get(tp)
         if writer is None:
             message = f"{tp.topic}[{tp.partition}] of group {self._group} is not this worker's"
             raise LogFenced(message)
         return writer
 
 
-class _Writer:
+class _TransactionalProducer:
     """The transactional producer of one partition."""
 
     def __init__(
         self,
-        event_log: WrittenLog,
+        event_log: TransactionLog,
         shared: dict[str, Any],
         name: str,
         tp: TopicPartition,
-        problems: Problems,
+        errors: ClientErrors,
     ) -> None:
         self._log = event_log
         self._shared = shared
@@ -165,10 +165,10 @@ class _Writer:
             "transactional.id": name,
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "error_cb": problems,
+            "error_cb": errors,
         }
         self._tp = tp
-        self._problems = problems
+        self._errors = errors
         self._lock = threading.Lock()
         self._positions: list[Position] = []
         self._is_open = False
@@ -207,7 +207,7 @@ class _Writer:
             self._call("appending", partial(self._produce, record, tp, on_delivery))
         self._call("appending", self._flush)
         if errors:
-            raise self._problems.translate(KafkaException(errors[0]), "appending")
+            raise self._errors.translate(KafkaException(errors[0]), "appending")
         self._is_in_doubt = True
         self._call("committing", partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
         self._is_open = self._is_in_doubt = False
@@ -216,7 +216,7 @@ class _Writer:
         """Wait until all records are with the broker."""
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
         while self._producer.flush(SILENT_S):
-            if time.monotonic() > deadline_s or is_cut_off(self._producer, self._shared):
+            if time.monotonic() > deadline_s or has_lost_brokers(self._producer, self._shared):
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
 
     def _is_there(self, position: Position) -> bool:
@@ -270,7 +270,7 @@ class _Writer:
             if reason.code() in _FENCED:
                 self._is_fenced = True
                 raise self._fenced() from error
-            raise self._problems.translate(error, doing) from error
+            raise self._errors.translate(error, doing) from error
 
     def _fenced(self) -> LogFenced:
         return LogFenced(

@@ -14,8 +14,8 @@ from recstream.errors import LogFenced
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import (
     GroupState,
+    MemberAssignment,
     Membership,
-    Settlement,
     is_gone,
     process_identity,
 )
@@ -43,7 +43,7 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
 
 
 def state_of(member: Membership) -> GroupState:
-    state = member.look()
+    state = member.state()
     assert state is not None
     return state
 
@@ -57,7 +57,7 @@ def settled(log: EmbeddedLog, **owned: tuple[TopicPartition, ...]) -> dict[str, 
     for member in members.values():
         member.ready(generation, b"")
     leader = next(iter(members.values()))
-    leader.settle(generation, {n: Settlement(tps, n.encode()) for n, tps in owned.items()})
+    leader.assign(generation, {n: MemberAssignment(tps, n.encode()) for n, tps in owned.items()})
     return members
 
 
@@ -104,8 +104,8 @@ def test_an_assignment_for_another_generation_is_refused(log: EmbeddedLog) -> No
     generation = state_of(a).generation
     b.join(b"")
 
-    with pytest.raises(LogFenced, match="look again"):
-        a.settle(generation, {"a": Settlement((TP0,), b"")})
+    with pytest.raises(LogFenced, match="is at generation 2"):
+        a.assign(generation, {"a": MemberAssignment((TP0,), b"")})
 
 
 def test_only_the_owner_commits_offsets_and_a_refused_append_writes_nothing(
@@ -157,9 +157,9 @@ def test_a_member_that_was_silent_too_long_is_out_and_can_commit_no_more(log: Em
     with log.storage.write() as connection:
         connection.execute("UPDATE members SET seen_ms = seen_ms - 31000 WHERE id='a'")
 
-    assert impatient.expel_dead() == ["a"]
+    assert impatient.remove_dead() == ["a"]
 
-    assert members["a"].look() is None
+    assert members["a"].state() is None
     state = state_of(members["b"])
     assert (state.leader, state.assignment, state.generation) == ("b", None, 3)
     with pytest.raises(LogFenced, match="belongs to nobody"):
@@ -173,7 +173,7 @@ def test_a_heartbeat_keeps_a_member_in(log: EmbeddedLog) -> None:
 
     members["a"].heartbeat()
 
-    assert members["b"].expel_dead() == []
+    assert members["b"].remove_dead() == []
 
 
 def test_a_member_whose_process_was_killed_is_out_at_once(log: EmbeddedLog) -> None:
@@ -186,12 +186,12 @@ def test_a_member_whose_process_was_killed_is_out_at_once(log: EmbeddedLog) -> N
     process.stdout.readline()
     me = Membership(log, "g", "me")
     me.join(b"")
-    assert me.expel_dead() == []
+    assert me.remove_dead() == []
 
     process.kill()
     process.wait()
 
-    assert me.expel_dead() == ["other"]
+    assert me.remove_dead() == ["other"]
     process.communicate()
 
 

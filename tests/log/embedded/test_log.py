@@ -263,7 +263,7 @@ def test_a_log_of_a_later_format_is_not_guessed_at(log: EmbeddedLog, path: Path)
     with log.storage.write() as connection:
         connection.execute("PRAGMA user_version=99")
 
-    with pytest.raises(LogCorrupt, match="format 99, this version reads 1"):
+    with pytest.raises(LogCorrupt, match="format 99, this version reads format 1"):
         EmbeddedLog(path)
 
 
@@ -323,7 +323,7 @@ def test_a_log_held_by_another_writer_is_unavailable_after_the_timeout(path: Pat
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    with pytest.raises(LogUnavailable, match="another process holds"):
+    with pytest.raises(LogUnavailable, match="another process has locked"):
         log.append([NewRecord(TOPIC, None, b"v", 0)])
 
     other.execute("ROLLBACK")
@@ -364,3 +364,49 @@ def test_a_closed_log_says_so(log: EmbeddedLog) -> None:
 def test_a_url_that_can_not_be_meant_is_refused(url: str, what: str) -> None:
     with pytest.raises(InvalidSetting, match=what):
         open_log(url)
+
+
+def test_an_empty_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    path.touch()
+
+    with pytest.raises(LogCorrupt, match="is empty .0 bytes.*backup"):
+        EmbeddedLog(path)
+
+    assert path.stat().st_size == 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_log_whose_records_are_only_in_a_write_ahead_log_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    wal = tmp_path / "log.db-wal"
+    wal.write_bytes(b"frames")
+
+    with pytest.raises(LogCorrupt, match="log.db-wal"):
+        EmbeddedLog(path)
+
+    assert not path.exists()
+    assert wal.read_bytes() == b"frames"
+
+
+@pytest.mark.parametrize("content", [b"\0", b"\0" * 8192, b"SQLite format 3\0", b"\n" * 300])
+def test_a_cut_or_overwritten_file_is_refused_and_left_as_it_is(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "log.db"
+    path.write_bytes(content)
+
+    with pytest.raises(LogCorrupt):
+        EmbeddedLog(path)
+
+    assert path.read_bytes() == content
+
+
+def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    connection = sqlite3.connect(path)
+    connection.execute("VACUUM")
+    connection.close()
+
+    with pytest.raises(LogCorrupt):
+        EmbeddedLog(path)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recstream.errors import InvalidInput, OffsetOutOfRange
-from recstream.log.embedded import EmbeddedLog, Maintained, maintain, redact
+from recstream.log.embedded import EmbeddedLog, MaintenanceResult, maintain, redact
 from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 
@@ -64,10 +64,10 @@ def test_small_segments_are_merged_and_the_records_stay(log: EmbeddedLog) -> Non
 
     done = maintain(log)
 
-    assert done == Maintained(merged=2_497)
+    assert done == MaintenanceResult(merged=2_497)
     assert n_segments(log) == 3
     assert everything(log) == before
-    assert maintain(log) == Maintained()
+    assert maintain(log) == MaintenanceResult()
 
 
 def test_only_the_newest_record_of_a_key_stays_at_its_offset(log: EmbeddedLog) -> None:
@@ -226,14 +226,14 @@ def test_a_redaction_may_not_move_records(log: EmbeddedLog) -> None:
     log.create_topics([TopicSpec(TOPIC, 1)])
     put(log, (b"a", b"1"))
 
-    with pytest.raises(InvalidInput, match="keep positions"):
+    with pytest.raises(InvalidInput, match="must keep topic, partition and offset"):
         redact(log, TOPIC, 0, lambda record: record._replace(offset=5))
 
 
 def test_only_one_process_maintains_at_a_time(log: EmbeddedLog) -> None:
     log.create_topics([TopicSpec(TOPIC, 1)])
     put(log, (b"a", b"1"), (b"a", b"2"))
-    done: list[Maintained] = []
+    done: list[MaintenanceResult] = []
 
     def change(record: Record) -> Record:
         done.append(maintain(log))
@@ -241,7 +241,7 @@ def test_only_one_process_maintains_at_a_time(log: EmbeddedLog) -> None:
 
     redact(log, TOPIC, 0, change)
 
-    assert done == [Maintained(), Maintained()]
+    assert done == [MaintenanceResult(), MaintenanceResult()]
 
 
 _KEYS = st.sampled_from([b"a", b"b", b"c", None])

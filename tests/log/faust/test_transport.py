@@ -10,7 +10,7 @@ from faust.types import StreamT
 
 from recstream.errors import PartitionCountMismatch
 from recstream.log.embedded import EmbeddedLog, maintain
-from recstream.log.embedded.wakeup import GROUPS
+from recstream.log.embedded.notify import GROUPS
 from recstream.log.faust.transport import Transport
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
@@ -81,14 +81,14 @@ async def test_a_worker_sleeps_through_appends_to_what_it_does_not_read(
 
     async with running(app):
         await until(lambda: sum(counts.values()) == 10)
-        ear = cast(Any, app.consumer)._wakeup
-        await until(lambda: ear._watched.keys() == {GROUPS, "events"})
+        waiter = cast(Any, app.consumer)._waiter
+        await until(lambda: waiter._watches.keys() == {GROUPS, "events"})
 
-        ear.clear()
+        waiter.clear()
         log.append([NewRecord("out", None, b"x"), NewRecord(CHANGELOG, b'"k"', b"1")])
-        assert not ear.wait(0)
+        assert not waiter.wait(0)
         put(log, 1)
-        assert ear.wait(0)
+        assert waiter.wait(0)
         await until(lambda: sum(counts.values()) == 11)
 
 

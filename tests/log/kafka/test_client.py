@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from recstream.errors import LogUnavailable
-from recstream.log.kafka.client import Problems
+from recstream.log.kafka.client import ClientErrors
 
 LOST = KafkaError(KafkaError._TRANSPORT, "Broker transport failure")
 REASONS = [
@@ -17,19 +17,19 @@ REASONS = [
 
 @pytest.mark.parametrize("reason", REASONS, ids=["certificate", "password"])
 def test_a_reason_is_said_also_when_the_connection_was_lost_since(reason: KafkaError) -> None:
-    problems = Problems()
+    errors = ClientErrors()
     for error in (LOST, reason, LOST):
-        problems(error)
+        errors(error)
 
-    said = problems.translate(KafkaException(LOST), "asking for topics")
+    said = errors.translate(KafkaException(LOST), "asking for topics")
 
     assert isinstance(said, LogUnavailable)
     assert reason.str() in str(said)
 
 
 def test_the_newest_reason_is_the_one_said() -> None:
-    problems = Problems()
+    errors = ClientErrors()
     for error in REASONS:
-        problems(error)
+        errors(error)
 
-    assert "invalid credentials" in str(problems.translate(KafkaException(LOST), "reading"))
+    assert "invalid credentials" in str(errors.translate(KafkaException(LOST), "reading"))

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from recstream.errors import LogFenced
 from recstream.log.kafka import transactions as module
-from recstream.log.kafka.transactions import PartitionWriters
+from recstream.log.kafka.transactions import PartitionTransactions
 from recstream.log.port import NewRecord, Record, TopicPartition
 
 OWNED = TopicPartition("t", 0)
@@ -58,7 +58,7 @@ class Broker:
 
     # What writers ask of a log
 
-    def place(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
+    def assign_partitions(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
         return [OWNED] * len(records)
 
     def read(
@@ -135,7 +135,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 def test_what_is_appended_after_a_failed_transaction_is_not_taken_for_its_repetition(
     broker: Broker, failures: list[str]
 ) -> None:
-    writers = PartitionWriters(broker, {}, "g")
+    writers = PartitionTransactions(broker, {}, "g")
     writers.own([OWNED])
     writers.append([NewRecord("t", None, b"a")], OWNED)
 
@@ -150,7 +150,7 @@ def test_what_is_appended_after_a_failed_transaction_is_not_taken_for_its_repeti
 
 
 def test_a_writer_whose_partition_was_taken_over_is_refused_from_then_on(broker: Broker) -> None:
-    old, new = (PartitionWriters(broker, {}, "g") for _ in range(2))
+    old, new = (PartitionTransactions(broker, {}, "g") for _ in range(2))
     old.own([OWNED])
     new.own([OWNED])
 

@@ -11,7 +11,7 @@ import pytest
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import Membership
-from recstream.log.embedded.wakeup import GROUPS, bell_path
+from recstream.log.embedded.notify import GROUPS, notification_path
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
 
@@ -48,53 +48,53 @@ def put(log: EmbeddedLog, *topics: str) -> None:
 def test_an_append_wakes_who_reads_its_topic_and_nobody_else(
     reader: EmbeddedLog, writer: EmbeddedLog
 ) -> None:
-    ear = reader.wakeup()
-    ear.listen({"a", "a/../ä"})
-    ear.clear()
+    waiter = reader.waiter()
+    waiter.listen({"a", "a/../ä"})
+    waiter.clear()
 
     put(writer, "b")
     writer.append([], group="g", offsets={TopicPartition("a", 0): 1})
     Membership(writer, "g", "m").join(b"")
-    assert not ear.wait(0)
+    assert not waiter.wait(0)
 
     for topics in (("a",), ("a/../ä",), ("b", "a")):
         put(writer, *topics)
-        assert ear.wait(0)
-        ear.clear()
-        assert not ear.wait(0)
-    ear.close()
+        assert waiter.wait(0)
+        waiter.clear()
+        assert not waiter.wait(0)
+    waiter.close()
 
 
 def test_a_change_of_a_group_wakes_who_listens_to_groups(
     reader: EmbeddedLog, writer: EmbeddedLog
 ) -> None:
-    ear = reader.wakeup()
-    ear.listen({GROUPS})
-    ear.clear()
+    waiter = reader.waiter()
+    waiter.listen({GROUPS})
+    waiter.clear()
 
     put(writer, "a")
-    assert not ear.wait(0)
+    assert not waiter.wait(0)
 
     Membership(writer, "g", "m").join(b"")
-    assert ear.wait(0)
-    ear.close()
+    assert waiter.wait(0)
+    waiter.close()
 
 
 def test_what_is_not_listened_to_any_more_wakes_nobody(
     reader: EmbeddedLog, writer: EmbeddedLog
 ) -> None:
-    ear = reader.wakeup()
-    ear.listen({"a", LONG_A, LONG_B})
-    ear.listen({"b", LONG_B})
-    ear.clear()
+    waiter = reader.waiter()
+    waiter.listen({"a", LONG_A, LONG_B})
+    waiter.listen({"b", LONG_B})
+    waiter.clear()
 
     put(writer, "a")
-    assert not ear.wait(0)
+    assert not waiter.wait(0)
     for topic in ("b", LONG_B):
         put(writer, topic)
-        assert ear.wait(0)
-        ear.clear()
-    ear.close()
+        assert waiter.wait(0)
+        waiter.clear()
+    waiter.close()
 
 
 def test_a_tail_hears_the_topics_it_was_sent_to_later(
@@ -102,11 +102,11 @@ def test_a_tail_hears_the_topics_it_was_sent_to_later(
 ) -> None:
     tail = reader.tail({TopicPartition("a", 0): 0})
     tail.seek(TopicPartition("b", 0), 0)
-    tail.wakeup.clear()
+    tail.waiter.clear()
 
     put(writer, "b")
 
-    assert tail.wakeup.wait(0)
+    assert tail.waiter.wait(0)
     assert [record.topic for record in tail.poll(DEADLINE_S)] == ["b"]
     tail.close()
 
@@ -115,21 +115,21 @@ def test_bells_that_were_deleted_come_back(reader: EmbeddedLog, path: Path) -> N
     put(reader, "a")
     reader.close()
     for topic in (GROUPS, "a"):
-        bell_path(path, topic).unlink()
+        notification_path(path, topic).unlink()
 
     again = EmbeddedLog(path, sync="normal")
     tail = again.tail({TopicPartition("a", 0): 1})
-    tail.wakeup.clear()
+    tail.waiter.clear()
     put(again, "a")
 
-    assert tail.wakeup.wait(0)
+    assert tail.waiter.wait(0)
     assert [record.offset for record in tail.poll(DEADLINE_S)] == [1]
     tail.close()
     again.close()
 
 
 def test_nothing_is_appended_where_nobody_could_be_told(reader: EmbeddedLog, path: Path) -> None:
-    bell_path(path, "b").mkdir()
+    notification_path(path, "b").mkdir()
 
     with pytest.raises(LogUnavailable, match="make its folder writable"):
         put(reader, "a", "b")
@@ -143,13 +143,13 @@ def test_a_tail_works_without_inotify(
     reader: EmbeddedLog, writer: EmbeddedLog, missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if missing == "_inotify":
-        monkeypatch.setattr("recstream.log.embedded.wakeup._inotify", lambda: None)
+        monkeypatch.setattr("recstream.log.embedded.notify._inotify", lambda: None)
     else:
-        monkeypatch.setattr("recstream.log.embedded.wakeup._IN_MODIFY", 0)  # the kernel refuses it
+        monkeypatch.setattr("recstream.log.embedded.notify._IN_MODIFY", 0)  # the kernel refuses it
     tail = reader.tail({TopicPartition("a", 0): 0})
-    tail.wakeup.clear()
+    tail.waiter.clear()
     put(writer, "b")
-    assert not tail.wakeup.wait(0)
+    assert not tail.waiter.wait(0)
     found: list[bytes | None] = []
     thread = threading.Thread(target=lambda: found.extend(r.value for r in tail.poll(DEADLINE_S)))
     thread.start()
