@@ -370,7 +370,7 @@ def test_an_empty_file_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     path.touch()
 
-    with pytest.raises(LogCorrupt, match="is empty .0 bytes.*backup"):
+    with pytest.raises(LogCorrupt, match=r"is empty \(0 bytes\).*backup"):
         EmbeddedLog(path)
 
     assert path.stat().st_size == 0
@@ -382,7 +382,7 @@ def test_a_log_whose_records_are_only_in_a_write_ahead_log_is_refused(tmp_path: 
     wal = tmp_path / "log.db-wal"
     wal.write_bytes(b"frames")
 
-    with pytest.raises(LogCorrupt, match="log.db-wal"):
+    with pytest.raises(LogCorrupt, match=r"log\.db-wal"):
         EmbeddedLog(path)
 
     assert not path.exists()
