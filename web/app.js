@@ -1,18 +1,18 @@
 // @ts-check
 /** Wires the page: what happens becomes actions, actions become state, state becomes the page. */
 
-import { Api } from "./api.js";
-import { Outbox } from "./feedback.js";
-import { newEventId, newVisitor } from "./ids.js";
-import { Impressions, watchImpressions } from "./impressions.js";
-import { Loading, words } from "./loading.js";
-import { durableStore, recall, remember } from "./prefs.js";
-import { LiveSocket } from "./socket.js";
-import { UNCHANGED_AFTER_MS, initialState, reduce } from "./state.js";
-import { Steering } from "./steering.js";
-import { View } from "./view.js";
+import { Api } from "./connection/api.js";
+import { Outbox } from "./connection/outbox.js";
+import { newEventId, newVisitor } from "./elements/ids.js";
+import { Impressions, watchImpressions } from "./connection/impressions.js";
+import { Loading, words } from "./connection/loading.js";
+import { durableStore, recall, remember } from "./state/preferences.js";
+import { LiveSocket } from "./connection/socket.js";
+import { UNCHANGED_AFTER_MS, initialState, reduce } from "./state/state.js";
+import { Steering } from "./panels/steering-actions.js";
+import { View } from "./view/view.js";
 
-/** @typedef {import("./state.js").State} State */
+/** @typedef {import("./state/state.js").State} State */
 
 /** Places of the list above the shelves: those are of what comes after them. */
 const ABOVE = 10;
@@ -144,7 +144,7 @@ function record(type, item, recId = "") {
 
 /**
  * @param {string} item
- * @param {import("./cards.js").From} from
+ * @param {import("./view/cards.js").From} from
  */
 async function open(item, from) {
   const place = state.recs?.items.find((candidate) => candidate.item === item);
@@ -272,7 +272,7 @@ async function train() {
 
 // --- The bridge ----------------------------------------------------------------------------------
 
-/** @param {import("./protocol.js").Message} message */
+/** @param {import("./connection/protocol.js").Message} message */
 function receive(message) {
   switch (message.type) {
     case "recs":
@@ -314,7 +314,7 @@ async function pull() {
   }
 }
 
-/** @param {import("./socket.js").Status} status */
+/** @param {import("./connection/socket.js").Status} status */
 function connectionChanged(status) {
   dispatch({ type: "connection", status });
   const isStuck = status.phase === "failed" || status.attempt === 2;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Impressions } from "../../web/impressions.js";
+import { Impressions } from "../../web/connection/impressions.js";
 
 function world() {
   /** @type {any[]} */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { UNKNOWN_CLOCK, formatMs, narrow, quantile, trace } from "../../web/latency.js";
+import { UNKNOWN_CLOCK, formatMs, narrow, quantile, trace } from "../../web/state/latency.js";
 
 const click = { id: "e1", item: "p1", kind: "view", atMs: 100, wallMs: 50_100 };
 

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Loading } from "../../web/loading.js";
-import { initialState, reduce } from "../../web/state.js";
+import { Loading } from "../../web/connection/loading.js";
+import { initialState, reduce } from "../../web/state/state.js";
 
 /** @param {(ids: string[]) => any} answer */
 function world(answer) {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { ProtocolError, decode, encode, readClose, readShelves } from "../../web/protocol.js";
+import { ProtocolError, decode, encode, readClose, readShelves } from "../../web/connection/protocol.js";
 import { recs } from "./samples.mjs";
 
 test("an unknown message type throws and names it", () => {

@@ -1,7 +1,7 @@
 // @ts-check
 /** Messages and actions for the tests, with every field in place. */
 
-import { initialState, reduce } from "../../web/state.js";
+import { initialState, reduce } from "../../web/state/state.js";
 
 /** @param {Record<string, any>} [change] */
 export function recs(change = {}) {
@@ -42,7 +42,7 @@ export function clicked(id, atMs, change = {}) {
 
 /**
  * @param {Record<string, any>[]} actions
- * @param {import("../../web/state.js").State} [state]
+ * @param {import("../../web/state/state.js").State} [state]
  */
 export function play(actions, state = initialState("u1")) {
   return actions.reduce(reduce, state);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { LiveSocket, backoffMs } from "../../web/socket.js";
+import { LiveSocket, backoffMs } from "../../web/connection/socket.js";
 import { recs } from "./samples.mjs";
 
 /** A clock that moves when told, a network that does what the test says. */

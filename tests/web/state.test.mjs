@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { UNCHANGED_AFTER_MS, initialState, isNewer, reduce } from "../../web/state.js";
+import { UNCHANGED_AFTER_MS, initialState, isNewer, reduce } from "../../web/state/state.js";
 import { arrival, clicked, play, recs } from "./samples.mjs";
 
 /** @param {any} value */

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { PRESETS, sentences, withRule } from "../../web/steer-state.js";
-import { linesOf, roundedSum } from "../../web/sum.js";
-import { likenessText, reasonText } from "../../web/words.js";
+import { PRESETS, sentences, withRule } from "../../web/state/steering.js";
+import { linesOf, roundedSum } from "../../web/view/explanation.js";
+import { likenessText, reasonText } from "../../web/elements/format.js";
 import { play } from "./samples.mjs";
 
 const ITEMS = {

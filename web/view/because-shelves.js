@@ -2,11 +2,11 @@
 /** "Because you viewed X": a row for each of the few things that speak most for what is in the list. */
 
 import { createMini, updateMini } from "./cards.js";
-import { find, html, keyed, setAttribute, setText } from "./dom.js";
-import { likenessText, shortTitleOf, verb } from "./words.js";
+import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
+import { likenessText, shortTitleOf, verb } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").State} State
+ * @typedef {import("../state/state.js").State} State
  * @typedef {import("./cards.js").Handlers} Handlers
  */
 

@@ -1,12 +1,12 @@
 // @ts-check
 /** Two small pictures of time: the steps of one click as a waterfall, the clicks of a session as bars. */
 
-import { find, html, keyed, setAttribute, setText, svg } from "./dom.js";
-import { formatMs } from "./latency.js";
+import { find, html, keyed, setAttribute, setText, svg } from "../elements/dom.js";
+import { formatMs } from "../state/latency.js";
 
 /**
- * @typedef {import("./latency.js").Trace} Trace
- * @typedef {import("./latency.js").StepName} StepName
+ * @typedef {import("../state/latency.js").Trace} Trace
+ * @typedef {import("../state/latency.js").StepName} StepName
  */
 
 /** @type {Record<StepName, {name: string, about: string}>} */
@@ -57,7 +57,7 @@ export function drawWaterfall(list, trace) {
 /**
  * Returns how long a step took. Times of the server come in whole milliseconds, so less is not known.
  *
- * @param {import("./latency.js").Step} step
+ * @param {import("../state/latency.js").Step} step
  */
 function stepText({ name, fromMs, toMs }) {
   const ms = toMs - fromMs;

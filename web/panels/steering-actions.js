@@ -1,13 +1,13 @@
 // @ts-check
 /** Beside the flow: whoever runs the shop steers it from the page; a change is a record in the log. */
 
-import { words } from "./loading.js";
-import { PRESETS } from "./steer-state.js";
+import { words } from "../connection/loading.js";
+import { PRESETS } from "../state/steering.js";
 
 /**
- * @typedef {import("./state.js").State} State
- * @typedef {import("./state.js").Item} Item
- * @typedef {{api: import("./api.js").Api, state: () => State,
+ * @typedef {import("../state/state.js").State} State
+ * @typedef {import("../state/state.js").Item} Item
+ * @typedef {{api: import("../connection/api.js").Api, state: () => State,
  *   dispatch: (action: Record<string, any>) => void, now: () => number}} Options
  */
 
@@ -46,7 +46,7 @@ export class Steering {
     await this.set(PRESETS[name](this.state().steer.document, choice));
   }
 
-  /** @param {import("./steer-state.js").Document} document */
+  /** @param {import("../state/steering.js").Document} document */
   async set(document) {
     this.dispatch({ type: "steering", status: "saving" });
     try {

@@ -1,9 +1,9 @@
 // @ts-check
 /** Light, dark, or as the system has it; remembered in this browser. */
 
-import { setAttribute } from "./dom.js";
-import { icon } from "./icons.js";
-import { recall, remember } from "./prefs.js";
+import { setAttribute } from "../elements/dom.js";
+import { icon } from "../elements/icons.js";
+import { recall, remember } from "../state/preferences.js";
 
 const THEMES = ["auto", "light", "dark"];
 

@@ -1,10 +1,10 @@
 // @ts-check
 /** Who is shopping: a few regulars of the made-up shop, anybody by id, or somebody new. */
 
-import { find, html, keyed, setAttribute, setText } from "./dom.js";
-import { icon } from "./icons.js";
-import { hash, newVisitor } from "./ids.js";
-import { plural } from "./words.js";
+import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
+import { icon } from "../elements/icons.js";
+import { hash, newVisitor } from "../elements/ids.js";
+import { plural } from "../elements/format.js";
 
 const VISITOR = "visitor-";
 
@@ -78,7 +78,7 @@ export class Personas {
     });
   }
 
-  /** @param {import("./state.js").State} state */
+  /** @param {import("../state/state.js").State} state */
   render({ user, activity }) {
     const n = activity.filter(({ status }) => status !== "refused").length;
     find(this.root, "merge").hidden = !user.startsWith(VISITOR) || n === 0;

@@ -1,23 +1,23 @@
 // @ts-check
 /** Step 10 of the flow: the page as a picture of the state. Nothing here decides or remembers. */
 
-import { Because } from "./because.js";
+import { Because } from "./because-shelves.js";
 import { ProductDialog } from "./dialog.js";
-import { find, setAttribute, setText } from "./dom.js";
-import { Engine } from "./engine.js";
-import { icon } from "./icons.js";
+import { find, setAttribute, setText } from "../elements/dom.js";
+import { Engine } from "../panels/pipeline.js";
+import { icon } from "../elements/icons.js";
 import { Personas } from "./personas.js";
-import { recall, remember } from "./prefs.js";
+import { recall, remember } from "../state/preferences.js";
 import { Products } from "./products.js";
-import { Shelf, announcement } from "./shelf.js";
-import { SteerPanel } from "./steer-panel.js";
+import { Shelf, announcement } from "./list.js";
+import { SteerPanel } from "../panels/steering.js";
 import { offerTheme } from "./theme.js";
 
 /**
- * @typedef {import("./state.js").State} State
+ * @typedef {import("../state/state.js").State} State
  * @typedef {import("./products.js").Handlers & import("./dialog.js").Handlers
- *   & import("./engine.js").Handlers & {chooseUser: (user: string, isMerging: boolean) => void,
- *   steer: import("./steering.js").Steering, retry: () => void}} Handlers
+ *   & import("../panels/pipeline.js").Handlers & {chooseUser: (user: string, isMerging: boolean) => void,
+ *   steer: import("../panels/steering-actions.js").Steering, retry: () => void}} Handlers
  */
 
 /** Announcements wait for a pause, so that a burst of lists is heard once. */
@@ -94,7 +94,7 @@ export class View {
     setAttribute(banner, "data-phase", state.connection.phase);
   }
 
-  /** @param {import("./state.js").Catalogue} catalogue what there is to open, like or buy */
+  /** @param {import("../state/state.js").Catalogue} catalogue what there is to open, like or buy */
   #renderHint({ items, query, category }) {
     const isShop = items.length > 0 || query !== "" || category !== "";
     find(this.page, "hint").hidden = !isShop || recall("hint") === "seen";

@@ -6,16 +6,16 @@
  * page are actions alike; an unknown type throws.
  */
 
-import { NOTHING, reduceCatalogue } from "./catalogue-state.js";
+import { NOTHING, reduceCatalogue } from "./catalogue.js";
 import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
-import { NO_STEERING, reduceSteering } from "./steer-state.js";
+import { NO_STEERING, reduceSteering } from "./steering.js";
 
 /**
- * @typedef {import("./protocol.js").Recs} Recs
- * @typedef {import("./protocol.js").Message} Message
+ * @typedef {import("../connection/protocol.js").Recs} Recs
+ * @typedef {import("../connection/protocol.js").Message} Message
  * @typedef {import("./latency.js").Click} Click
  * @typedef {import("./latency.js").Trace} Trace
- * @typedef {import("./socket.js").Status} SocketStatus
+ * @typedef {import("../connection/socket.js").Status} SocketStatus
  * @typedef {{item: string, title?: string, category?: string, brand?: string, price?: number | null,
  *   description?: string, image?: string, attributes?: Record<string, any>, isMissing?: boolean}} Item
  * @typedef {"idle" | "loading" | "ready" | "failed"} LoadStatus
@@ -23,15 +23,15 @@ import { NO_STEERING, reduceSteering } from "./steer-state.js";
  * @typedef {Loaded & {query: string, category: string, next: string | null}} Catalogue
  * @typedef {{id: string, type: string, item: string, tsMs: number, partition: number | null,
  *   offset: number | null, status: "queued" | "logged" | "refused", detail: string}} Activity
- * @typedef {import("./steer-state.js").Steer} Steer
- * @typedef {import("./protocol.js").Shelves} Shelves
+ * @typedef {import("./steering.js").Steer} Steer
+ * @typedef {import("../connection/protocol.js").Shelves} Shelves
  * @typedef {Click & {user: string, position: {partition: number, offset: number} | null}} Pending
  * @typedef {{click: Pending, recs: Recs, receivedMs: number, receivedWallMs: number}} Arrival
  * @typedef {{item: string, similar: Loaded, likeness: Record<string, Likeness[]>,
- *   reasons: import("./protocol.js").Reason[] | null, explanation: import("./sum.js").Explanation | null}} Opened
+ *   reasons: import("../connection/protocol.js").Reason[] | null, explanation: import("../view/explanation.js").Explanation | null}} Opened
  * @typedef {{kind: string, share: number, shared?: string[]}} Likeness
- * @typedef {import("./protocol.js").Pipeline} Pipeline
- * @typedef {import("./protocol.js").LogMessage} LogMessage
+ * @typedef {import("../connection/protocol.js").Pipeline} Pipeline
+ * @typedef {import("../connection/protocol.js").LogMessage} LogMessage
  * @typedef {{
  *   user: string,
  *   connection: SocketStatus,
@@ -43,7 +43,7 @@ import { NO_STEERING, reduceSteering } from "./steer-state.js";
  *   unchanged: Pending | null,
  *   totalsMs: number[],
  *   clock: import("./latency.js").Clock,
- *   outbox: import("./feedback.js").OutboxStatus,
+ *   outbox: import("../connection/outbox.js").OutboxStatus,
  *   pipeline: Pipeline | null,
  *   activity: Activity[],
  *   nMissed: number,

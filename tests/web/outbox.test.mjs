@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Outbox } from "../../web/feedback.js";
-import { ulid } from "../../web/ids.js";
+import { Outbox } from "../../web/connection/outbox.js";
+import { ulid } from "../../web/elements/ids.js";
 
 /** localStorage, as far as the queue uses it. */
 function memory() {

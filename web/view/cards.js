@@ -1,14 +1,14 @@
 // @ts-check
 /** A product as a card of the grid, and as a small card of a row; the actions that both offer. */
 
-import { find, html, setAttribute, setText } from "./dom.js";
-import { icon } from "./icons.js";
-import { picture } from "./picture.js";
-import { priceOf, titleOf } from "./words.js";
+import { find, html, setAttribute, setText } from "../elements/dom.js";
+import { icon } from "../elements/icons.js";
+import { picture } from "../elements/picture.js";
+import { priceOf, titleOf } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").State} State
- * @typedef {import("./state.js").Item} Item
+ * @typedef {import("../state/state.js").State} State
+ * @typedef {import("../state/state.js").Item} Item
  * @typedef {"grid" | "shelf" | "because" | "similar"} From
  * @typedef {{open: (item: string, from: From) => void,
  *   act: (type: string, item: string, recId?: string) => void}} Handlers

@@ -2,13 +2,13 @@
 /** The "For you" shelf: the newest list, gliding from the order that was to the order that is. */
 
 import { updatePicture } from "./cards.js";
-import { find, glide, html, keyed, prefersStillness, setAttribute, setText } from "./dom.js";
-import { icon } from "./icons.js";
-import { formatMs } from "./latency.js";
-import { movement, plural, reasonText, titleOf } from "./words.js";
+import { find, glide, html, keyed, prefersStillness, setAttribute, setText } from "../elements/dom.js";
+import { icon } from "../elements/icons.js";
+import { formatMs } from "../state/latency.js";
+import { movement, plural, reasonText, titleOf } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").State} State
+ * @typedef {import("../state/state.js").State} State
  * @typedef {import("./cards.js").Handlers} Handlers
  */
 
@@ -52,7 +52,7 @@ function createPlace(id, handlers) {
 
 /**
  * @param {HTMLElement} element
- * @param {import("./protocol.js").Place} place
+ * @param {import("../connection/protocol.js").Place} place
  * @param {State} state
  */
 function updatePlace(element, place, state) {

@@ -2,11 +2,11 @@
 /** The product grid with its search, category chips and paging. */
 
 import { createCard, updateCard } from "./cards.js";
-import { find, html, keyed, setAttribute, setText } from "./dom.js";
-import { count, plural } from "./words.js";
+import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
+import { count, plural } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").State} State
+ * @typedef {import("../state/state.js").State} State
  * @typedef {import("./cards.js").Handlers & {search: (query: string) => void,
  *   choose: (category: string) => void, more: () => void}} Handlers
  */
@@ -131,7 +131,7 @@ export class Products {
 }
 
 /**
- * @param {import("./state.js").Catalogue} catalogue
+ * @param {import("../state/state.js").Catalogue} catalogue
  * @param {string} error
  */
 function emptyText({ status, query, category }, error) {

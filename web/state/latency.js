@@ -9,7 +9,7 @@
  */
 
 /**
- * @typedef {import("./protocol.js").Lineage} Lineage
+ * @typedef {import("../connection/protocol.js").Lineage} Lineage
  * @typedef {{low: number, high: number}} Clock bounds of θ in milliseconds
  * @typedef {{name: StepName, fromMs: number, toMs: number}} Step relative to the click
  * @typedef {"log" | "fold" | "publish" | "push" | "paint"} StepName

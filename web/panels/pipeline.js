@@ -2,15 +2,15 @@
 /** The bar and panels at the bottom: connection, latency of each step, model, the visitor's events. */
 
 import { drawSpark, drawWaterfall } from "./chart.js";
-import { find, html, keyed, setAttribute, setText } from "./dom.js";
-import { icon } from "./icons.js";
-import { formatMs, quantile } from "./latency.js";
-import { recall, remember } from "./prefs.js";
-import { count, plural, titleOf, verb } from "./words.js";
+import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
+import { icon } from "../elements/icons.js";
+import { formatMs, quantile } from "../state/latency.js";
+import { recall, remember } from "../state/preferences.js";
+import { count, plural, titleOf, verb } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").State} State
- * @typedef {import("./state.js").Activity} Activity
+ * @typedef {import("../state/state.js").State} State
+ * @typedef {import("../state/state.js").Activity} Activity
  * @typedef {{train: () => void, forget: (item: string) => void}} Handlers
  */
 

@@ -1,16 +1,16 @@
 // @ts-check
 /** The panel of whoever runs the shop: what is in force, a few changes, results by arm, a new product. */
 
-import { find, html, keyed, setAttribute, setText } from "./dom.js";
-import { icon } from "./icons.js";
-import { hash } from "./ids.js";
-import { formatMs } from "./latency.js";
-import { sentences } from "./steer-state.js";
-import { count, titleOf } from "./words.js";
+import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
+import { icon } from "../elements/icons.js";
+import { hash } from "../elements/ids.js";
+import { formatMs } from "../state/latency.js";
+import { sentences } from "../state/steering.js";
+import { count, titleOf } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").State} State
- * @typedef {import("./steering.js").Steering} Steering
+ * @typedef {import("../state/state.js").State} State
+ * @typedef {import("./steering-actions.js").Steering} Steering
  */
 
 const CHOICES = 60;
@@ -183,7 +183,7 @@ export class SteerPanel {
   }
 }
 
-/** @param {import("./protocol.js").ArmResult} arm */
+/** @param {import("../connection/protocol.js").ArmResult} arm */
 function measures({ hit10, mrr, events, shown, clicked }) {
   return [
     { name: "hit@10", value: hit10, of: `${count(events)} events` },

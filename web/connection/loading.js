@@ -2,8 +2,8 @@
 /** Step 10 of the flow, the other half: products by REST, a page or a handful of ids at a time. */
 
 /**
- * @typedef {import("./state.js").State} State
- * @typedef {import("./state.js").Item} Item
+ * @typedef {import("../state/state.js").State} State
+ * @typedef {import("../state/state.js").Item} Item
  * @typedef {{api: import("./api.js").Api, state: () => State,
  *   dispatch: (action: Record<string, any>) => void}} Options
  * @typedef {{query: string, category: string, isMore: boolean}} Wanted

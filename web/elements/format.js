@@ -1,7 +1,7 @@
 // @ts-check
 /** What the page says: names, prices, reasons and events as short sentences. */
 
-/** @typedef {import("./state.js").Item} Item */
+/** @typedef {import("../state/state.js").Item} Item */
 
 const money = new Intl.NumberFormat("en", { style: "currency", currency: "EUR" });
 const whole = new Intl.NumberFormat("en");
@@ -61,7 +61,7 @@ export function verb(type) {
 /**
  * Returns why an item is in a list: "because you viewed X", "same brand as X".
  *
- * @param {readonly import("./protocol.js").Reason[]} why
+ * @param {readonly import("../connection/protocol.js").Reason[]} why
  * @param {Record<string, Item>} items
  * @param {string} category
  */
@@ -109,7 +109,7 @@ export function likenessText(shared, other) {
 }
 
 /**
- * @param {import("./protocol.js").Place} place
+ * @param {import("../connection/protocol.js").Place} place
  * @param {boolean} isFirstList
  * @returns {{kind: "" | "new" | "up" | "down", text: string, label: string}}
  */

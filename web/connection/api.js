@@ -3,7 +3,7 @@
 
 import { readRecs, readShelves } from "./protocol.js";
 
-/** @typedef {import("./state.js").Item} Item */
+/** @typedef {import("../state/state.js").Item} Item */
 
 /** An answer that is an error, in the words of its problem document. */
 export class ApiError extends Error {
@@ -88,7 +88,7 @@ export class Api {
   /**
    * @param {string} id
    * @returns {Promise<{isKnown: boolean, items: Item[],
-   *   likeness: Record<string, import("./state.js").Likeness[]>}>}
+   *   likeness: Record<string, import("../state/state.js").Likeness[]>}>}
    */
   async similar(id) {
     const body = await this.#get(`/v1/items/${encodeURIComponent(id)}/similar`, { n: 12 });
@@ -134,7 +134,7 @@ export class Api {
 
   /**
    * @param {string} user
-   * @returns {Promise<import("./state.js").Activity[]>} newest first
+   * @returns {Promise<import("../state/state.js").Activity[]>} newest first
    */
   async events(user) {
     const body = await this.#get(`/v1/users/${encodeURIComponent(user)}/events`, { limit: 30 });
@@ -148,7 +148,7 @@ export class Api {
   /**
    * Posts events and returns the answer, whatever it is; throws only if there was none.
    *
-   * @param {import("./feedback.js").ShopEvent[]} events
+   * @param {import("./outbox.js").ShopEvent[]} events
    */
   async post(events) {
     const response = await fetch("/v1/events", {
@@ -199,7 +199,7 @@ export class Api {
     return this.#send("PUT", `/v1/items/${encodeURIComponent(item.item)}`, item);
   }
 
-  /** @returns {Promise<import("./steer-state.js").Document>} */
+  /** @returns {Promise<import("../state/steering.js").Document>} */
   async steering() {
     return (await this.#get("/v1/steering")).steering ?? {};
   }
@@ -207,7 +207,7 @@ export class Api {
   /**
    * Shapes lists by a document, and returns what in it is hardly meant.
    *
-   * @param {import("./steer-state.js").Document} document
+   * @param {import("../state/steering.js").Document} document
    * @returns {Promise<string[]>}
    */
   async steer(document) {

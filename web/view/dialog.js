@@ -2,14 +2,14 @@
 /** The product dialog: one product, what can be said about it, why it is in the list, what is like it. */
 
 import { actionButtons, createMini, updateActions, updateMini, updatePicture } from "./cards.js";
-import { find, html, keyed, setAttribute, setText } from "./dom.js";
-import { icon } from "./icons.js";
-import { formatMs } from "./latency.js";
-import { createSum, drawSum } from "./sum.js";
-import { likenessText, priceOf, titleOf, verb } from "./words.js";
+import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
+import { icon } from "../elements/icons.js";
+import { formatMs } from "../state/latency.js";
+import { createSum, drawSum } from "./explanation.js";
+import { likenessText, priceOf, titleOf, verb } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").State} State
+ * @typedef {import("../state/state.js").State} State
  * @typedef {import("./cards.js").Handlers & {close: () => void}} Handlers
  */
 
@@ -25,7 +25,7 @@ const OTHER_REASONS = {
 };
 
 /**
- * @param {import("./protocol.js").Reason} reason
+ * @param {import("../connection/protocol.js").Reason} reason
  * @param {State["items"]} items
  */
 function whyText({ kind, item = "", event = "", shared = [] }, items) {
@@ -37,7 +37,7 @@ function whyText({ kind, item = "", event = "", shared = [] }, items) {
 /**
  * Returns why an item is like the one shown, in a few words.
  *
- * @param {import("./state.js").Likeness[]} likeness
+ * @param {import("../state/state.js").Likeness[]} likeness
  */
 function alikeText(likeness) {
   const [first] = likeness;
@@ -204,7 +204,7 @@ function liveText({ lastTrace, pending, connection }) {
   return lastTrace === null ? "" : `“For you” followed in ${formatMs(lastTrace.totalMs)}.`;
 }
 
-/** @param {import("./state.js").Loaded} similar */
+/** @param {import("../state/state.js").Loaded} similar */
 function similarNote({ status, items, error }) {
   if (status === "loading") return "Looking …";
   if (status === "failed") return `They can't be loaded: ${error}`;

@@ -1,11 +1,11 @@
 // @ts-check
 /** A score taken apart for people: by where it comes from, and as a sum that adds up. */
 
-import { find, html, keyed, setAttribute, setText } from "./dom.js";
-import { likenessText, shortTitleOf, verb } from "./words.js";
+import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
+import { likenessText, shortTitleOf, verb } from "../elements/format.js";
 
 /**
- * @typedef {import("./state.js").Item} Item
+ * @typedef {import("../state/state.js").Item} Item
  * @typedef {{item: string, event: string, score: number, factors?: number, behaviour?: number,
  *   content?: number, shared?: string[]}} Contribution
  * @typedef {{score: number, prior: number, because: Contribution[],
