@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from recstream.core.events import Weights
+from recstream.core.events import EventWeights
 from recstream.errors import InvalidSetting
 
 SECRETS = frozenset({"secret", "kafka_sasl_password"})
@@ -54,7 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Lists
     list_size: int = 20
     """Items in a published list."""
-    weights: Weights = Weights()
+    weights: EventWeights = EventWeights()
     half_life_days: float = 60.0
     """Age at which an event's weight has halved."""
     popularity_weight: float | None = None
@@ -247,7 +247,7 @@ def _from_environ(variables: Mapping[str, str]) -> dict[str, Any]:
 
 def _structured(variable: str, text: str, annotation: str) -> Any:
     """Return a variable's text, read as JSON where the setting has a structure."""
-    if not annotation.startswith(("dict", "tuple", "Weights")):
+    if not annotation.startswith(("dict", "tuple", "EventWeights")):
         return text
     try:
         return msgspec.json.decode(text)

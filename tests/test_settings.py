@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recstream.core.events import Weights
+from recstream.core.events import EventWeights
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings, has_desktop, load
 
@@ -39,7 +39,7 @@ def test_structured_settings_come_as_tables_or_json(file: Path) -> None:
 
     settings = load(environ=environ, file=file)
 
-    assert settings.weights == Weights(view=2.0)
+    assert settings.weights == EventWeights(view=2.0)
     assert settings.hyperparameters == {"alpha": 2.0}
     assert settings.allowed_origins == ("https://shop.example",)
 

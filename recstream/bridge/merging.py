@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.events import Event, encode
+from recstream.core.events import Event, encode_event
 from recstream.core.history import History
 from recstream.errors import LogUnavailable, OffsetOutOfRange
 from recstream.log import INTERACTIONS, EventLog, NewRecord, Record, decode, partition_for
@@ -142,7 +142,7 @@ def copied(event: Event, user: str) -> NewRecord:
     """Return the record by which an event of a session becomes one of a user."""
     context = event.context | {"merged_from": event.user}
     copy = msgspec.structs.replace(event, id=copied_id(event, user), user=user, context=context)
-    return NewRecord(INTERACTIONS, user.encode(), encode(copy))
+    return NewRecord(INTERACTIONS, user.encode(), encode_event(copy))
 
 
 def copied_id(event: Event, user: str) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recstream.bridge.views import Mask, Views, without
 from recstream.control import SteeringFeed
 from recstream.core.generation import Generation
-from recstream.core.history import Entry, History, seen
+from recstream.core.history import Entry, History, seen_items
 from recstream.core.ranking import (
     POOL,
     Explanation,
@@ -195,7 +195,7 @@ class Serving:
         # What a list was made from it leaves out; nothing more is known while no event came since.
         if stored.as_of is None or stored.as_of.offset != self._views.newest_offset(user):
             history = self._views.history(user)
-            unwanted |= set() if history is None else seen(history)
+            unwanted |= set() if history is None else seen_items(history)
         return without(stored, unwanted)
 
     def _in_force(self, user: str) -> Recommendations | None:

@@ -61,8 +61,8 @@ def list_(settings: Settings, as_json: bool) -> None:
 
 
 def _judged(announced: GenerationAnnounced) -> str:
-    judgement = announced.judgement
-    return f"{judgement.candidate:.4f}" if judgement is not None and judgement.users else "-"
+    gate_result = announced.gate_result
+    return f"{gate_result.candidate:.4f}" if gate_result is not None and gate_result.users else "-"
 
 
 @models.command(short_help="All that is known of a generation.")
@@ -70,7 +70,7 @@ def _judged(announced: GenerationAnnounced) -> str:
 @settings_options()
 @json_option
 def show(settings: Settings, generation: int, as_json: bool) -> None:
-    """Show a generation: parent, offsets, hyper-parameters, seed, loss, judgement and digest.
+    """Show a generation: parent, offsets, hyper-parameters, seed, loss, gate_result and digest.
 
     With these `recstream replay --retrain` trains it again.
 

@@ -14,7 +14,7 @@ from recstream.errors import NotFound, RecstreamError
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.control import InForce
+    from recstream.control import ActiveSteering
     from recstream.core.steering import Steering
     from recstream.log import EventLog, ReadableLog
 
@@ -61,10 +61,10 @@ def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: b
       recstream steering set docs/examples/campaign.json
       recstream steering set - < rules.json
     """
-    from recstream.core.steering import decode
+    from recstream.core.steering import decode_steering
 
     with click.open_file(file, "rb") as source:
-        document = decode(source.read())
+        document = decode_steering(source.read())
     event_log = open_existing(settings)
     try:
         found = _append(event_log, document)
@@ -128,11 +128,11 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
       recstream steering check docs/examples/campaign.json
     """
     from recstream.core.ranking import warnings_of
-    from recstream.core.steering import decode, in_words
+    from recstream.core.steering import decode_steering, describe_steering
     from recstream.models import ModelFeed, open_store
 
     with click.open_file(file, "rb") as source:
-        document = decode(source.read())
+        document = decode_steering(source.read())
     generation = None
     try:
         event_log = open_existing(settings)
@@ -144,7 +144,7 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
         finally:
             event_log.close()
     found = Checked(
-        words=in_words(document),
+        words=describe_steering(document),
         warnings=() if generation is None else warnings_of(document, generation),
         generation=None if generation is None else generation.number,
     )
@@ -155,7 +155,7 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
     say(found, "\n".join(lines), as_json=as_json)
 
 
-def _append(event_log: EventLog, document: Steering) -> InForce:
+def _append(event_log: EventLog, document: Steering) -> ActiveSteering:
     from ulid import ULID
 
     from recstream.core.records import SteeringSet
@@ -168,13 +168,13 @@ def _append(event_log: EventLog, document: Steering) -> InForce:
     return _newest(event_log)
 
 
-def _newest(event_log: ReadableLog) -> InForce:
+def _newest(event_log: ReadableLog) -> ActiveSteering:
     from recstream.control import SteeringFeed
 
     return SteeringFeed(event_log, now_s=time.monotonic).newest()
 
 
-def _wait(event_log: EventLog, found: InForce, timeout_s: float) -> InForce:
+def _wait(event_log: EventLog, found: ActiveSteering, timeout_s: float) -> ActiveSteering:
     """Return the document once every partition's worker follows it."""
     from recstream.log import INTERACTIONS
 
@@ -193,10 +193,10 @@ def _wait(event_log: EventLog, found: InForce, timeout_s: float) -> InForce:
         time.sleep(LOOK_EVERY_S)
 
 
-def _told(found: InForce) -> str:
-    from recstream.core.steering import in_words
+def _told(found: ActiveSteering) -> str:
+    from recstream.core.steering import describe_steering
 
-    lines = list(in_words(found.steering)) or ["lists are made by scores alone"]
+    lines = list(describe_steering(found.steering)) or ["lists are made by scores alone"]
     if found.offset >= 0:
         lines.append(f"control offset {found.offset}, followed for {found.adopted} partitions")
     return "\n".join(lines)

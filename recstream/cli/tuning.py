@@ -108,11 +108,11 @@ def _matrix(
     """Return the matrix that a training would see, and the time of each of its entries."""
     import numpy as np
 
-    from recstream.core.history import row, stack
+    from recstream.core.history import matrix_row, stack
 
     items = sorted({entry.item for history in histories for entry in history.entries()})
     index = {item: column for column, item in enumerate(items)}
-    matrix = stack([row(history, index, half_life_ms) for history in histories], len(items))
+    matrix = stack([matrix_row(history, index, half_life_ms) for history in histories], len(items))
     times = [
         at_ms
         for history in histories

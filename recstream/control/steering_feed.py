@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from recstream.control.timeline import control_records, default_rules
-from recstream.core.history import RulesTimeline
+from recstream.control.timeline import control_records, default_settings
+from recstream.core.history import SettingsTimeline
 from recstream.core.records import SteeringSet
 from recstream.core.steering import Steering
 from recstream.errors import LogError
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.25
 
 
-class InForce(msgspec.Struct, frozen=True, kw_only=True):
+class ActiveSteering(msgspec.Struct, frozen=True, kw_only=True):
     """The newest steering document.
 
     Attributes
@@ -43,7 +43,7 @@ class InForce(msgspec.Struct, frozen=True, kw_only=True):
     adopted: int
 
 
-NEVER_SET = InForce(offset=-1, id="", requested_ts=0, steering=Steering(), adopted=0)
+NEVER_SET = ActiveSteering(offset=-1, id="", requested_ts=0, steering=Steering(), adopted=0)
 """What holds where nobody ever set a document."""
 
 
@@ -61,7 +61,7 @@ class SteeringFeed:
         self._log = event_log
         self._now_s = now_s
         self._mutex = threading.Lock()
-        self._timeline = RulesTimeline(default_rules())
+        self._timeline = SettingsTimeline(default_settings())
         self._set: dict[int, SteeringSet] = {}
         self._next_look_s = float("-inf")
 
@@ -78,17 +78,17 @@ class SteeringFeed:
         except LogError as error:
             log.warning("steering may be an older one, the log can't be read: %s", error)
 
-    def newest(self, *, at_once: bool = False) -> InForce:
+    def newest(self, *, at_once: bool = False) -> ActiveSteering:
         """Return the newest document; with ``at_once`` what was appended just now counts too."""
         with self._mutex:
             self._look(at_once=at_once)
             for offset, record in self._set.items():
-                return InForce(
+                return ActiveSteering(
                     offset=offset,
                     id=record.id,
                     requested_ts=record.requested_ts,
                     steering=record.steering,
-                    adopted=self._timeline.n_adopted(offset),
+                    adopted=self._timeline.n_partitions_with(offset),
                 )
             return NEVER_SET
 

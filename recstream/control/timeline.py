@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from recstream.core.events import Weights
-from recstream.core.history import Adopted, Rules, RulesTimeline
+from recstream.core.events import EventWeights
+from recstream.core.history import ActiveSettings, FoldSettings, SettingsTimeline
 from recstream.core.records import ControlRecord
 from recstream.log import CONTROL, ReadableLog
 from recstream.settings import Settings
@@ -19,11 +19,11 @@ _decode = msgspec.json.Decoder(ControlRecord).decode
 _READ_RECORDS = 1_000
 
 
-def default_rules() -> Adopted:
+def default_settings() -> ActiveSettings:
     """Return what holds in a log that says nothing else: the settings' defaults."""
     defaults = Settings()
-    rules = Rules(Weights(), defaults.half_life_ms)
-    return Adopted(-1, 0, rules, defaults.list_size)
+    rules = FoldSettings(EventWeights(), defaults.half_life_ms)
+    return ActiveSettings(-1, 0, rules, defaults.list_size)
 
 
 def control_records(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[int, ControlRecord]]:
@@ -43,8 +43,8 @@ def control_records(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[in
         at = records[-1].offset + 1
 
 
-def read_timeline(event_log: ReadableLog) -> RulesTimeline:
+def read_timeline(event_log: ReadableLog) -> SettingsTimeline:
     """Return which rules held when, as the control topic says."""
-    timeline = RulesTimeline(default_rules())
+    timeline = SettingsTimeline(default_settings())
     timeline.extend(control_records(event_log))
     return timeline

@@ -2,7 +2,7 @@
 
 The log's record holds the event as one JSON object, with ``id`` and ``ts`` always present. The
 edge (bridge, importer, simulator) fills them in with `admit`; everything after the log uses
-`decode_record`.
+`decode_events`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Event(
     context: dict[str, Any] = {}
 
 
-class Weights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class EventWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weight of one event of each type, before its value and its age.
 
     ``dislike`` and ``remove`` have no weight: the first sets the entry's weight to zero and keeps the
@@ -128,17 +128,17 @@ def from_timestamp_ms(milliseconds: int) -> datetime:
     return EPOCH + timedelta(milliseconds=milliseconds)
 
 
-def encode(event: Event) -> bytes:
+def encode_event(event: Event) -> bytes:
     """Return the event as the JSON object that the log keeps."""
     return _encoder.encode(event)
 
 
-def digest(event: Event) -> bytes:
+def event_digest(event: Event) -> bytes:
     """Return 8 bytes that differ when two events with one id have different bodies."""
     return hashlib.blake2b(_encoder.encode(event), digest_size=8).digest()
 
 
-def check(event: Event) -> Event:
+def check_event(event: Event) -> Event:
     """Return the event if its fields fit together.
 
     Raises
@@ -206,7 +206,7 @@ def admit(event: Event, *, now: datetime, new_id: Callable[[], str]) -> Event:
     InvalidEvent
     """
     ts = now if event.ts is None else event.ts
-    event = check(msgspec.structs.replace(event, id=event.id or new_id(), ts=ts))
+    event = check_event(msgspec.structs.replace(event, id=event.id or new_id(), ts=ts))
     if ts > now + MAX_AHEAD:
         message = f"expected a time at most 24 h ahead of {now.isoformat()}, got {ts.isoformat()}"
         raise InvalidEvent(message, code="in-the-future", pointer="/ts")
@@ -227,10 +227,10 @@ def decode_event(raw: bytes | memoryview | str) -> Event:
     try:
         return _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from error
+        raise json_error(error) from error
 
 
-def invalid(error: Exception) -> InvalidEvent:
+def json_error(error: Exception) -> InvalidEvent:
     """Return what msgspec says about bad JSON as an `InvalidEvent` with a code and a pointer."""
     text = str(error)
     reason, found, path = text.partition(" - at `$")
@@ -250,7 +250,7 @@ def invalid(error: Exception) -> InvalidEvent:
     return InvalidEvent(reason, code=code, pointer=pointer)
 
 
-def decode_record(value: bytes) -> list[Event]:
+def decode_events(value: bytes) -> list[Event]:
     """Return the events of a log record: one JSON object, or an array of them.
 
     Raises
@@ -260,23 +260,23 @@ def decode_record(value: bytes) -> list[Event]:
     """
     try:
         if value[:1] == b"[":
-            return [check(event) for event in _batch_decoder.decode(value)]
-        return [check(_decoder.decode(value))]
+            return [check_event(event) for event in _batch_decoder.decode(value)]
+        return [check_event(_decoder.decode(value))]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(error) from error
+        raise json_error(error) from error
 
 
-def weight(event: Event, weights: Weights) -> float:
+def event_weight(event: Event, weights: EventWeights) -> float:
     """Return the weight r ≥ 0 that an event adds to its item, before decay.
 
     A rating counts by how far it lies above neutral: ``w · max(0, value - 2.5) / 2.5``. Elsewhere a
     value multiplies the weight, at most tenfold.
 
-    >>> weight(Event(type="rate", user="u", item="i", value=5.0), Weights(rate=4.0))
+    >>> event_weight(Event(type="rate", user="u", item="i", value=5.0), EventWeights(rate=4.0))
     4.0
-    >>> weight(Event(type="rate", user="u", item="i", value=2.0), Weights())
+    >>> event_weight(Event(type="rate", user="u", item="i", value=2.0), EventWeights())
     0.0
-    >>> weight(Event(type="purchase", user="u", item="i", value=2.0), Weights(purchase=5.0))
+    >>> event_weight(Event(type="purchase", user="u", item="i", value=2.0), EventWeights(purchase=5.0))
     10.0
     """
     if event.type in {"dislike", "remove"}:

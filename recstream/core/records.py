@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from recstream.core.events import Weights
+from recstream.core.events import EventWeights
 from recstream.core.steering import Steering
 
 Source = Literal["popular", "fold-in", "refresh", "content"]
@@ -95,7 +95,7 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     offset: int = -1
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     """How a candidate generation did on what happened last, and what follows.
 
     Attributes
@@ -106,7 +106,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
         Mean recall@20.
     serving : float or None
         None if there is no generation to compare with.
-    is_adopted : bool
+    is_accepted : bool
     reason : str
         One sentence.
     """
@@ -116,7 +116,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     candidate: float
     popular: float
     serving: float | None
-    is_adopted: bool
+    is_accepted: bool = msgspec.field(name="is_adopted")
     reason: str
 
 
@@ -136,7 +136,7 @@ class GenerationAnnounced(
         BLAKE2b of the artifact's content; checked by every reader.
     offsets : dict of str to int
         Partition to the next offset of interactions: everything before it is in the histories trained on.
-    judgement : Judgement or None
+    gate_result : GateResult or None
         Why it was adopted; None where nobody asked (the first, a copy, or by force).
     copies : int or None
         The generation that it repeats under a number of its own: a rollback.
@@ -157,7 +157,7 @@ class GenerationAnnounced(
     loss: float | None
     train_seconds: float
     created_ts: int
-    judgement: Judgement | None = None
+    gate_result: GateResult | None = msgspec.field(default=None, name="judgement")
     copies: int | None = None
     catalogue_offset: int = 0
 
@@ -192,7 +192,7 @@ class DeltaAnnounced(
     offsets : dict of str to int
         Partition to the next offset of interactions that the delta knows of.
     catalogue : dict of str to (Item or None)
-        Facts of items that changed, as lists need them (`recstream.core.content.summary.details_of`); None:
+        AttributeColumns of items that changed, as lists need them (`recstream.core.content.summary.summarise`); None:
         withdrawn, never listed until it comes back.
     near, nearness : bytes
         int32 and float32 ``(len(items), WIDTH)``: the items' content neighbours, as rows of the
@@ -247,7 +247,7 @@ class RollbackRequested(
     reason: str = ""
 
 
-class RulesAdopted(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_field="type"):
+class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_field="type"):
     """From an offset of a partition on, its events weigh and its lists are made by these rules.
 
     The worker that owns the partition appends it before it folds the first event by them, so that
@@ -258,7 +258,7 @@ class RulesAdopted(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_f
 
     partition: int
     from_offset: int
-    weights: Weights
+    weights: EventWeights
     half_life_ms: float
     list_size: int
     adopted_ts: int
@@ -308,7 +308,12 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_
 
 
 ControlRecord = (
-    TrainingRequested | RollbackRequested | RulesAdopted | SteeringSet | ForgetRequested | Forgotten
+    TrainingRequested
+    | RollbackRequested
+    | SettingsActivated
+    | SteeringSet
+    | ForgetRequested
+    | Forgotten
 )
 
 
@@ -339,7 +344,7 @@ class TrainingProgress(
     ts: int = 0
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True):
+class PrequentialScore(msgspec.Struct, frozen=True, kw_only=True):
     """How well lists predicted some events, each before it was learnt.
 
     Attributes
@@ -356,7 +361,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     mrr: float
 
 
-class Clicks(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ClickCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many items were shown from lists, and how many of them were taken for the first time."""
 
     shown: int = 0
@@ -379,8 +384,8 @@ class WorkerStatus(
     fold_in_ms_p99: float = 0.0
     freshness_ms_p50: float = 0.0
     freshness_ms_p99: float = 0.0
-    prequential: dict[str, Score] = {}
-    clicks: dict[str, Clicks] = {}
+    prequential: dict[str, PrequentialScore] = {}
+    clicks: dict[str, ClickCounts] = {}
     ts: int = 0
 
 

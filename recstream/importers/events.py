@@ -25,7 +25,7 @@ from recstream.core.events import (
     EVENT_TYPES,
     MAX_RATING,
     Event,
-    check,
+    check_event,
     from_timestamp_ms,
 )
 from recstream.errors import InvalidEvent, InvalidInput
@@ -188,7 +188,7 @@ def _add(
             value=None if math.isnan(value) else value,
         )
         try:
-            check(event)
+            check_event(event)
         except InvalidEvent as error:
             raise ValueError(f"{error} ({error.pointer[1:]})") from error
         user = table.users.setdefault(user_id, len(table.users))

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import msgspec
 
-from recstream.core.content import COLUMNS, Dropped, clean_product
+from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.items import import_items
@@ -64,7 +64,7 @@ class ProductReader:
     ----------
     source : Source
     columns : mapping, optional
-        By field of `Item`, the column it is taken from; see `recstream.core.content.clean.COLUMNS`.
+        By field of `Item`, the column it is taken from; see `recstream.core.content.clean.PRODUCT_COLUMNS`.
 
     Raises
     ------
@@ -75,11 +75,9 @@ class ProductReader:
     def __init__(self, source: Source, columns: Mapping[str, str] | None = None) -> None:
         self._source = source
         self._columns = dict(columns or {})
-        unknown = self._columns.keys() - COLUMNS.keys()
+        unknown = self._columns.keys() - PRODUCT_COLUMNS.keys()
         if unknown:
-            message = (
-                f"items have the fields {', '.join(COLUMNS)}; got {', '.join(sorted(unknown))}"
-            )
+            message = f"items have the fields {', '.join(PRODUCT_COLUMNS)}; got {', '.join(sorted(unknown))}"
             raise InvalidInput(message)
         absent = set(self._columns.values()) - set(source.columns)
         if source.has_header and absent:
@@ -99,13 +97,13 @@ class ProductReader:
         for line, row in self._source.rows():
             self.rows += 1
             if isinstance(row, BadLine):
-                self._drop(line, Dropped("not readable", row.reason))
+                self._drop(line, RejectedRow("not readable", row.reason))
                 continue
             cleaned = clean_product(self._named(row), self._columns)
-            if isinstance(cleaned, Dropped):
+            if isinstance(cleaned, RejectedRow):
                 self._drop(line, cleaned)
             elif cleaned.item.item in seen:
-                self._drop(line, Dropped("id was there before", cleaned.item.item))
+                self._drop(line, RejectedRow("id was there before", cleaned.item.item))
             else:
                 seen.add(cleaned.item.item)
                 self.mended.update(cleaned.mended)
@@ -116,7 +114,7 @@ class ProductReader:
             return row
         return dict(zip(self._source.columns, row, strict=False))
 
-    def _drop(self, line: int, dropped: Dropped) -> None:
+    def _drop(self, line: int, dropped: RejectedRow) -> None:
         self.dropped[dropped.reason] += 1
         if self.dropped[dropped.reason] <= EXAMPLES:
             self.examples.append(Problem(line, dropped.reason, dropped.shown))

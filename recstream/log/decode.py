@@ -11,11 +11,11 @@ from recstream.core.events import (
     MAX_AHEAD,
     MAX_EVENT_BYTES,
     Event,
-    check,
+    check_event,
     decode_event,
-    decode_record,
+    decode_events,
     from_timestamp_ms,
-    invalid,
+    json_error,
 )
 from recstream.core.records import DeadLetter
 from recstream.errors import InvalidEvent
@@ -45,7 +45,7 @@ def decode(record: Record) -> Decoded:
         return Decoded([], [])
     latest = from_timestamp_ms(record.timestamp_ms) + _AHEAD
     try:
-        events = decode_record(value)
+        events = decode_events(value)
     except InvalidEvent as error:
         if value[:1] == b"[":
             return _salvage(record, value)
@@ -61,7 +61,7 @@ def _salvage(record: Record, value: bytes) -> Decoded:
     try:
         parts = _split(value) if value[:1] == b"[" else [msgspec.Raw(value)]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Decoded([], [dead_letter(record, value, invalid(error))])
+        return Decoded([], [dead_letter(record, value, json_error(error))])
     latest = from_timestamp_ms(record.timestamp_ms) + _AHEAD
     events: list[tuple[int, Event]] = []
     letters: list[DeadLetter] = []
@@ -70,7 +70,7 @@ def _salvage(record: Record, value: bytes) -> Decoded:
         if raw == b"null" and value[:1] == b"[":
             continue  # redacted: the place stays, so that the others keep theirs
         try:
-            event = check(decode_event(raw))
+            event = check_event(decode_event(raw))
             if not event.id:
                 raise InvalidEvent("expected an id in the log", code="missing", pointer="/id")  # noqa: TRY301
             if event.ts is not None and event.ts > latest:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from recstream.core.evaluation import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
 from recstream.core.events import Event
-from recstream.core.history import History, Rules, RulesTimeline
+from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
 from recstream.time_travel import PartitionFold, Watch, batches, decode_list, parsed, records
 
@@ -46,7 +46,9 @@ class PublishedLists:
 def judging(lists: PublishedLists, scores: Scoreboard) -> Watch:
     """Return what a fold calls for each event, so that ``scores`` counts how it was predicted."""
 
-    def watch(before: History, after: History, event: Event, offset: int, rules: Rules) -> None:
+    def watch(
+        before: History, after: History, event: Event, offset: int, rules: FoldSettings
+    ) -> None:
         listed = lists.before(before.user, offset)
         if listed is None:
             return
@@ -67,7 +69,9 @@ def judging(lists: PublishedLists, scores: Scoreboard) -> Watch:
     return watch
 
 
-def evaluate(log: ReadableLog, timeline: RulesTimeline, partition: int, scores: Scoreboard) -> None:
+def evaluate(
+    log: ReadableLog, timeline: SettingsTimeline, partition: int, scores: Scoreboard
+) -> None:
     """Judge the lists of a partition by its events, from the first on."""
     fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
     fold.watch = judging(PublishedLists(log, partition), scores)

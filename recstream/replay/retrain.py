@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recstream.core.content import details_of
+from recstream.core.content import summarise
 from recstream.core.generation import Generation
-from recstream.core.history import History, RulesTimeline, changes, split_key
+from recstream.core.history import History, SettingsTimeline, changes, split_key
 from recstream.core.records import Forgotten, GenerationAnnounced, Item
 from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, NotFound
@@ -65,7 +65,7 @@ class DerivedStore:
 def retrain(
     log: ReadableLog,
     announced: Mapping[int, GenerationAnnounced],
-    timeline: RulesTimeline,
+    timeline: SettingsTimeline,
     store: DerivedStore,
     originals: ReadableStore,
     *,
@@ -206,7 +206,7 @@ class PastCatalogue:
         withdrawn = self._products.withdrawn & generation.rows.keys()
         if parent is not None:
             withdrawn |= _withdrawn(parent) - items.keys()
-        details = {name: details_of(item) for name, item in items.items()}
+        details = {name: summarise(item) for name, item in items.items()}
         return details != generation.details or withdrawn != _withdrawn(generation)
 
     def gone(self) -> str:

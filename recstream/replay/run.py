@@ -14,12 +14,12 @@ from recstream.core.evaluation import Scoreboard
 from recstream.core.history import (
     APPLIED_KEY,
     History,
-    RulesTimeline,
+    SettingsTimeline,
     changes,
     decode_applied_row,
     load,
 )
-from recstream.core.records import Clicks, Score
+from recstream.core.records import ClickCounts, PrequentialScore
 from recstream.erasure import forgetting
 from recstream.errors import StartupError
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record
@@ -72,8 +72,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     epoch: str
     partitions: tuple[PartitionReport, ...]
     generations: tuple[Retrained, ...] = ()
-    scores: dict[str, Score] = {}
-    clicks: dict[str, Clicks] = {}
+    scores: dict[str, PrequentialScore] = {}
+    clicks: dict[str, ClickCounts] = {}
     is_identical: bool = True
 
 
@@ -190,7 +190,7 @@ def lost_generations(
 def _replay_partition(
     log: ReadableLog,
     generations: Generations,
-    timeline: RulesTimeline,
+    timeline: SettingsTimeline,
     plan: Plan,
     fold: PartitionFold,
     progress: Progress,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.history import History, RulesTimeline
+from recstream.core.history import History, SettingsTimeline
 from recstream.core.records import Recommendations
 from recstream.errors import NotFound
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
@@ -57,7 +57,7 @@ class _Published(NamedTuple):
 def verify_partition(
     log: ReadableLog,
     generations: Generations,
-    timeline: RulesTimeline,
+    timeline: SettingsTimeline,
     partition: int,
     *,
     fold: PartitionFold | None = None,
@@ -187,7 +187,7 @@ def _derived(
     group: Sequence[_Published],
     kept: dict[tuple[str, int], History],
     generations: Generations,
-    timeline: RulesTimeline,
+    timeline: SettingsTimeline,
     partition: int,
 ) -> Iterator[tuple[_Published, Recommendations | None]]:
     """Give each list with itself made again, or None where what it was made from is gone."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.als import ALS
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.search import ItemIndex, top_n
 from recstream.importers.envelopes import envelopes
 from recstream.log import INTERACTIONS, NewRecord, open_log, topic_specs
@@ -101,7 +101,9 @@ def _events(rng: np.random.Generator) -> list[Event]:
 def _log(folder: Path, events: list[Event]) -> Iterator[Measured]:
     event_log = open_log(f"embedded://{folder}/log.db")
     event_log.create_topics(topic_specs(4))
-    singles = [NewRecord(INTERACTIONS, event.user.encode(), encode(event)) for event in events]
+    singles = [
+        NewRecord(INTERACTIONS, event.user.encode(), encode_event(event)) for event in events
+    ]
     plain = [record.value + b"\n" for record in singles if record.value is not None]
 
     def append() -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from recstream.core.events import Event, admit, encode, timestamp_ms
+from recstream.core.events import Event, admit, encode_event, timestamp_ms
 from recstream.errors import LogUnavailable
 from recstream.importers.envelopes import envelopes
 from recstream.log import CATALOGUE, INTERACTIONS, EventLog, NewRecord, TopicPartition
@@ -107,7 +107,7 @@ class Traffic:
 
     def _append(self, event: Event) -> None:
         try:
-            self._log.append([NewRecord(INTERACTIONS, event.user.encode(), encode(event))])
+            self._log.append([NewRecord(INTERACTIONS, event.user.encode(), encode_event(event))])
         except LogUnavailable as error:
             log.warning("traffic pauses error=%s", error)
             self._stop.wait(5.0)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from ulid import ULID
 
-from recstream.core.events import Event, admit, encode
+from recstream.core.events import Event, admit, encode_event
 from recstream.errors import InvalidSetting, RecstreamError
 from recstream.importers.envelopes import envelopes
 from recstream.log import INTERACTIONS, EventLog, NewRecord, open_log, topic_specs
@@ -98,7 +98,7 @@ class DirectSink:
         now = datetime.now(tz=UTC)  # noqa: TID251 - an edge: here the clock comes in
         admitted = [admit(event, now=now, new_id=lambda: str(ULID())) for event in events]
         if len(admitted) < BATCH_EVENTS:
-            records = [NewRecord(INTERACTIONS, e.user.encode(), encode(e)) for e in admitted]
+            records = [NewRecord(INTERACTIONS, e.user.encode(), encode_event(e)) for e in admitted]
         else:
             records = list(envelopes(admitted, self._partitions))
         self._log.append(records)

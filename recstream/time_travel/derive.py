@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from recstream.core.generation import Generation
-from recstream.core.history import Adopted, History
+from recstream.core.history import ActiveSettings, History
 from recstream.core.ranking import Ranked, rank, recommendations
 from recstream.core.records import Recommendations
 
 
 def derive(
-    histories: Sequence[History], generation: Generation, adopted: Adopted, partition: int
+    histories: Sequence[History], generation: Generation, adopted: ActiveSettings, partition: int
 ) -> Iterator[Callable[[Sequence[str]], Recommendations]]:
     """Give, for each history, a function of the list before that makes the list again.
 

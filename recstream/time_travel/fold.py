@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 from recstream.core.events import Event
-from recstream.core.history import History, Rules, RulesTimeline, apply, digest
+from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, history_digest
 from recstream.log import Record, decode, partition_for
 
 Wanted = Mapping[str, set[int]]
 """Users, and the offsets at which their history is asked for."""
 
 
-Watch = Callable[[History, History, Event, int, Rules], None]
+Watch = Callable[[History, History, Event, int, FoldSettings], None]
 """Takes the history before and after an event, the event, its offset, and the user's rules."""
 
 
@@ -24,7 +24,7 @@ class PartitionFold:
     ----------
     partition, n_partitions : int
         Events of users of other partitions are left out, as the worker does.
-    timeline : RulesTimeline
+    timeline : SettingsTimeline
     load : callable
         Returns a user's history as of the start, or None: none has one, by default.
     next_offset : int
@@ -46,7 +46,7 @@ class PartitionFold:
         self,
         partition: int,
         n_partitions: int,
-        timeline: RulesTimeline,
+        timeline: SettingsTimeline,
         *,
         load: Callable[[str], History | None] = lambda _: None,
         next_offset: int = 0,
@@ -129,5 +129,5 @@ def state_digest(histories: Mapping[str, History]) -> str:
     for user in sorted(histories):
         history = histories[user]
         if history.offset >= 0:
-            hasher.update(digest(history).encode())
+            hasher.update(history_digest(history).encode())
     return hasher.hexdigest()

@@ -11,7 +11,7 @@ import msgspec
 from recstream.control import read_timeline
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
-from recstream.core.history import Adopted, History, RulesTimeline
+from recstream.core.history import ActiveSettings, History, SettingsTimeline
 from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, RecommendedItem
 from recstream.core.steering import Steering
@@ -341,7 +341,7 @@ class TimeTravel:
         ]
         return self._published(user, earlier[-1]) if earlier else None
 
-    def _unpublished(self, user: str, when: Moment, timeline: RulesTimeline) -> Recommendations:
+    def _unpublished(self, user: str, when: Moment, timeline: SettingsTimeline) -> Recommendations:
         partition = self._snapshots.partition(user)
         offset = self._offset(user, when)
         generation = self._generation(user, when)
@@ -349,7 +349,7 @@ class TimeTravel:
         adopted = self._adopted(user, when, timeline)
         return next(derive([history], generation, adopted, partition))([])
 
-    def _adopted(self, user: str, when: Moment, timeline: RulesTimeline) -> Adopted:
+    def _adopted(self, user: str, when: Moment, timeline: SettingsTimeline) -> ActiveSettings:
         """Return the rules that a user's list was made by at a moment; the newest for now."""
         partition = self._snapshots.partition(user)
         if when == Moment():
@@ -384,7 +384,7 @@ class TimeTravel:
         return self._generations.at(number, delta)
 
 
-def _steering_of(timeline: RulesTimeline, body: Recommendations) -> Steering | None:
+def _steering_of(timeline: SettingsTimeline, body: Recommendations) -> Steering | None:
     """Return the steering document that a list was made by."""
     adopted = timeline.by_control(body.control)
     return None if adopted is None else adopted.steering

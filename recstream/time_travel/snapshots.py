@@ -28,7 +28,7 @@ import msgspec
 import rocksdict
 
 from recstream.control import read_timeline
-from recstream.core.history import History, RulesTimeline, changes, load
+from recstream.core.history import History, SettingsTimeline, changes, load
 from recstream.erasure import forgetting
 from recstream.errors import StartupError
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, partition_for
@@ -82,7 +82,7 @@ class Snapshots:
         self._progress = progress
         self._folds: dict[int, PartitionFold] = {}
         self._n_partitions = log.partitions(INTERACTIONS)
-        self._timeline: RulesTimeline = read_timeline(log)
+        self._timeline: SettingsTimeline = read_timeline(log)
         self._folder = folder
         self._mark = self._log_mark()
         self._db = self._opened(folder)

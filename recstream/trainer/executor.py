@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from recstream.core.als import Iteration
 from recstream.core.generation import Generation
-from recstream.core.records import Judgement
+from recstream.core.records import GateResult
 from recstream.errors import TrainingDied
 from recstream.settings import Settings
 from recstream.trainer.deltas import Announcer, Deltas, Kept
@@ -46,9 +46,9 @@ class Candidate(NamedTuple):
     Attributes
     ----------
     trained : Trained
-    judgement : Judgement or None
+    gate_result : GateResult or None
     held_back : HeldBack
-    is_adopted : bool
+    is_accepted : bool
         Whether it is to serve: the gate says so, or it was forced, or it is the first.
     deltas : Deltas
     kept : Kept or None
@@ -57,9 +57,9 @@ class Candidate(NamedTuple):
     """
 
     trained: Trained
-    judgement: Judgement | None
+    gate_result: GateResult | None
     held_back: HeldBack
-    is_adopted: bool
+    is_accepted: bool
     deltas: Deltas
     kept: Kept | None
     seconds: float
@@ -197,12 +197,12 @@ class Background:
             done = carry_out(job, tell)
         else:
             done, packed = run.carry_out(job, tell)
-        trained, judgement, held_back = done
-        is_adopted = judgement is None or judgement.is_adopted or is_forced
-        kept = self._announcer.keep(trained.generation, packed) if is_adopted else None
+        trained, gate_result, held_back = done
+        is_accepted = gate_result is None or gate_result.is_accepted or is_forced
+        kept = self._announcer.keep(trained.generation, packed) if is_accepted else None
         seconds = 0.0 if job.parent is None else monotonic() - begun
         deltas = Deltas(trained)
-        return Candidate(trained, judgement, held_back, is_adopted, deltas, kept, seconds)
+        return Candidate(trained, gate_result, held_back, is_accepted, deltas, kept, seconds)
 
     def _progress(self, job: Job, begun: float) -> Callable[[Iteration], None]:
         total = int(self._chosen["iterations"])

@@ -17,7 +17,7 @@ from time import monotonic
 import msgspec
 
 from recstream.core.generation import Generation
-from recstream.core.records import DeadLetter, Judgement, RollbackRequested
+from recstream.core.records import DeadLetter, GateResult, RollbackRequested
 from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, LogError, LogFenced, LogUnavailable, NotFound
 from recstream.log import (
@@ -343,15 +343,15 @@ class Trainer:
         """
         try:
             candidate = self._background.result()
-            if candidate.is_adopted:
+            if candidate.is_accepted:
                 if self._succession is None:
                     self._succession = Succession(candidate, self._deltas, self._products)
                 if not self._succession.advance(self._products, now_ms=self._clock_ms()):
                     return
                 self._adopt(candidate, self._succession)
-            elif candidate.judgement is not None:
+            elif candidate.gate_result is not None:
                 number = candidate.trained.generation.number
-                self._announcer.rejected(number, candidate.judgement, candidate.seconds)
+                self._announcer.rejected(number, candidate.gate_result, candidate.seconds)
         except LogError:
             raise
         except Exception as error:  # the serving generation goes on; the next training may do
@@ -366,7 +366,7 @@ class Trainer:
             candidate.deltas,
             candidate.seconds,
             kept=candidate.kept,
-            judgement=candidate.judgement,
+            gate_result=candidate.gate_result,
         )
         self._sender.take(succession.deltas)
         for group in (candidate.held_back.of(self._follower.users), *self._since_snapshot):
@@ -379,7 +379,7 @@ class Trainer:
         seconds: float,
         *,
         kept: Kept | None = None,
-        judgement: Judgement | None = None,
+        gate_result: GateResult | None = None,
         copies: int | None = None,
     ) -> None:
         """Announce a generation, which serves from now on."""
@@ -387,7 +387,7 @@ class Trainer:
             trained,
             kept or self._announcer.keep(trained.generation),
             seconds,
-            judgement=judgement,
+            gate_result=gate_result,
             copies=copies,
         )
         self._serving, self._deltas = trained.generation, deltas

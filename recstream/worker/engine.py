@@ -17,7 +17,7 @@ from time import perf_counter
 
 from recstream.control import control_records
 from recstream.core.generation import Generation
-from recstream.core.history import RulesTimeline
+from recstream.core.history import SettingsTimeline
 from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
 from recstream.errors import LogFenced
 from recstream.log import (
@@ -61,7 +61,7 @@ class Engine:
     rows : RowStore
     changelog : str
         Topic of the table's changelog.
-    timeline : RulesTimeline
+    timeline : SettingsTimeline
         Which rules hold for which events.
     n_lately : int
         Users seen lately to remember a partition, for refreshing.
@@ -76,7 +76,7 @@ class Engine:
         rows: RowStore,
         *,
         changelog: str,
-        timeline: RulesTimeline,
+        timeline: SettingsTimeline,
         n_lately: int,
         clock_ms: Callable[[], int],
     ) -> None:
@@ -158,7 +158,7 @@ class Engine:
         """
         timeline = self._timeline
         timeline.extend(control_records(self._log, timeline.next_offset))
-        n_adopted = 0
+        n_partitions_with = 0
         for number, state in list(self._states.items()):
 
             def append(record: NewRecord, state: PartitionState = state) -> Position:
@@ -177,13 +177,15 @@ class Engine:
                 log.info("steering not adopted, another worker has the partition: %s", error)
                 continue
             if is_new:
-                n_adopted += 1
+                n_partitions_with += 1
                 self._refresh_lately(state)
-        if n_adopted:
+        if n_partitions_with:
             log.info(
-                "steering adopted control=%d partitions=%d", timeline.newest_document[0], n_adopted
+                "steering adopted control=%d partitions=%d",
+                timeline.newest_document[0],
+                n_partitions_with,
             )
-        return n_adopted
+        return n_partitions_with
 
     # Folding
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from recstream.core import events as core_events
 from recstream.core.evaluation import is_asked
-from recstream.core.history import History, ListRow, RulesTimeline, apply, changes
+from recstream.core.history import History, ListRow, SettingsTimeline, apply, changes
 from recstream.core.records import DeadLetter
 from recstream.errors import InvalidEvent
 from recstream.log import Record, dead_letter, decode, partition_for
@@ -48,7 +48,7 @@ class Folded:
 
 
 def fold(
-    state: PartitionState, records: Sequence[Record], timeline: RulesTimeline, n_partitions: int
+    state: PartitionState, records: Sequence[Record], timeline: SettingsTimeline, n_partitions: int
 ) -> Folded:
     """Fold records, in offset order, into the histories that a partition's state knows.
 
@@ -107,4 +107,4 @@ def _misplaced(record: Record, event: core_events.Event, n_partitions: int) -> D
     expected = partition_for(event.user.encode(), n_partitions)
     message = f"expected partition {expected} for this user, got {record.partition}"
     error = InvalidEvent(message, code="wrong-partition", pointer="/user")
-    return dead_letter(record, core_events.encode(event), error)
+    return dead_letter(record, core_events.encode_event(event), error)

@@ -9,7 +9,7 @@ import msgspec
 
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
-from recstream.core.history import Adopted, ListRow, encode_row, list_key
+from recstream.core.history import ActiveSettings, ListRow, encode_row, list_key
 from recstream.core.ranking import Ranked, item_ids, rank, recommendations
 from recstream.core.records import Lineage
 from recstream.log import RECOMMENDATIONS, NewRecord
@@ -22,7 +22,7 @@ class Wanted(NamedTuple):
     """A list to be made: of whom, by which rules, and which event asks for it."""
 
     partition: int
-    adopted: Adopted
+    adopted: ActiveSettings
     known: Known
     cause: Cause
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from recstream.core.history import Adopted, Rules, RulesTimeline
-from recstream.core.records import RulesAdopted
+from recstream.core.history import ActiveSettings, FoldSettings, SettingsTimeline
+from recstream.core.records import SettingsActivated
 from recstream.log import CONTROL, EventLog, NewRecord, Position
 from recstream.settings import Settings
 
 
 def adopt(
     event_log: EventLog,
-    timeline: RulesTimeline,
+    timeline: SettingsTimeline,
     settings: Settings,
     *,
     partition: int,
@@ -26,7 +26,7 @@ def adopt(
     The newest steering document that the timeline knows holds with them. The record is durable when
     this returns: no event is folded by rules the log does not know.
     """
-    wanted = Rules(settings.weights, settings.half_life_ms)
+    wanted = FoldSettings(settings.weights, settings.half_life_ms)
     newest = timeline.newest(partition)
     set_at, _ = timeline.newest_document
     if (newest.rules, newest.list_size, newest.set_at) == (wanted, settings.list_size, set_at):
@@ -40,7 +40,7 @@ def adopt(
 
 def adopt_document(
     append: Callable[[NewRecord], Position],
-    timeline: RulesTimeline,
+    timeline: SettingsTimeline,
     *,
     partition: int,
     from_offset: int,
@@ -63,13 +63,15 @@ def adopt_document(
     return True
 
 
-def control_record(record: RulesAdopted) -> NewRecord:
+def control_record(record: SettingsActivated) -> NewRecord:
     """Return the record that tells the control topic about rules."""
     return NewRecord(CONTROL, b"rules", msgspec.json.encode(record), 0)
 
 
-def _told(adopted: Adopted, *, partition: int, from_offset: int, now_ms: int) -> RulesAdopted:
-    return RulesAdopted(
+def _told(
+    adopted: ActiveSettings, *, partition: int, from_offset: int, now_ms: int
+) -> SettingsActivated:
+    return SettingsActivated(
         partition=partition,
         from_offset=from_offset,
         weights=adopted.rules.weights,

@@ -7,9 +7,9 @@ import numpy as np
 from recstream.core.als import ALSModel, Objective
 from recstream.core.generation import Generation
 from recstream.core.history import Entry, History
-from recstream.core.neighbours import behaviour_of, gather, parts, strengths
+from recstream.core.neighbours import fit_behaviour, gather, neighbour_contributions, seed_weights
 from recstream.core.ranking import describe, rank
-from recstream.core.steering import Diversity, Pin, Rotation, Steering
+from recstream.core.steering import Diversity, ImpressionFatigue, Pin, Steering
 
 
 def warm_up() -> None:
@@ -17,11 +17,11 @@ def warm_up() -> None:
     items = [f"i{number}" for number in range(64)]
     factors = np.linspace(-1.0, 1.0, 64 * 8, dtype=np.float32).reshape(64, 8)
     model = ALSModel(factors, np.ones(64, np.int64), objective=Objective(), mean_user_count=1.0)
-    table = behaviour_of([0, 0, 1], [1, 2, 2], [0, 1, 0], 64)
+    table = fit_behaviour([0, 0, 1], [1, 2, 2], [0, 1, 0], 64)
     table.put(0, [1], [0.5])
     columns, weights = np.arange(2, dtype=np.int32), np.ones(2, np.float32)
-    v = strengths(columns, weights)
-    parts(columns, v, table, 1.0, gather(columns, v, [(table, 1.0)]).rows)
+    v = seed_weights(columns, weights)
+    neighbour_contributions(columns, v, table, 1.0, gather(columns, v, [(table, 1.0)]).rows)
     generation = Generation(
         number=0,
         parent=None,
@@ -36,13 +36,13 @@ def warm_up() -> None:
     shaped = Steering(
         rules=(Pin(name="pin", items=("i60",)),),
         diversity=Diversity(strength=0.5),
-        rotation=Rotation(after=1),
+        fatigue=ImpressionFatigue(after=1),
         min_relevance=0.1,
     )
     for n_entries in (1, 32):
         page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items[:n_entries]}
         history = History(
-            "", n_items=n_entries, n_ids=n_entries, pages=(page,), shown=(("i50", 1),)
+            "", n_items=n_entries, n_ids=n_entries, pages=(page,), impressions=(("i50", 1),)
         )
         for steering in (None, shaped):
             ranked = rank([history], generation, 5, 1.0, steering=steering)

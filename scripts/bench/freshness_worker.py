@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from ingest import ENVELOPE, N_ITEMS, PARTITIONS, fill, serve_model, workload
 
-from recstream.core.events import encode
+from recstream.core.events import encode_event
 from recstream.core.records import PipelineRecord, Recommendations
 from recstream.log import INTERACTIONS, PIPELINE, RECOMMENDATIONS, NewRecord, TopicPartition
 from recstream.log.embedded import EmbeddedLog
@@ -97,7 +97,7 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, object]:
             if (left := begun + number / options.rate - perf_counter()) > 0:
                 sleep(left)
             each = msgspec.structs.replace(event, id=f"fresh-{number}", ts=history[-1].ts)
-            log.append([NewRecord(INTERACTIONS, each.user.encode(), encode(each))])
+            log.append([NewRecord(INTERACTIONS, each.user.encode(), encode_event(each))])
             watch.acknowledged[each.id] = perf_counter()
         sleep(2.0)
         watch.stop()

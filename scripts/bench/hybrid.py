@@ -31,10 +31,10 @@ import msgspec
 import numpy as np
 from hybrid_shops import SHOPS, Shop
 
-from recstream.core.content import NEWCOMER_CONTENT, ContentModel
+from recstream.core.content import COLD_START_BOOST, ContentModel
 from recstream.core.events import Event
 from recstream.core.generation import Generation
-from recstream.core.history import History, Rules, apply, row, stack
+from recstream.core.history import FoldSettings, History, apply, matrix_row, stack
 from recstream.core.ranking import rank
 from recstream.core.records import Item
 from recstream.settings import Settings
@@ -117,7 +117,7 @@ def split_of(name: str, shop: Shop, protocol: str, seed: int, *, inner: bool) ->
         kept = np.zeros(len(kept), np.bool_)
         kept[places[trained]] = True
     counts = np.bincount(items[trained], minlength=n_items)
-    rules = Rules(Settings().weights, Settings().half_life_ms)
+    rules = FoldSettings(Settings().weights, Settings().half_life_ms)
     now: dict[str, History] = {}
     histories: dict[str, History] = {}
     cases: list[Case] = []
@@ -209,7 +209,9 @@ def by_content(split: Split) -> Hits:
         found = np.zeros(len(cases))
         for start in range(0, len(cases), 500):
             part = [split.cases[at] for at in cases[start : start + 500]]
-            seen = stack([row(c.history, rows, Settings().half_life_ms) for c in part], len(rows))
+            seen = stack(
+                [matrix_row(c.history, rows, Settings().half_life_ms) for c in part], len(rows)
+            )
             scores = np.asarray(((seen @ features) @ features.T).todense(), np.float64)
             scores[:, ~allowed] = -np.inf
             scores[np.repeat(np.arange(len(part)), np.diff(seen.indptr)), seen.indices] = -np.inf
@@ -287,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--newcomers",
         type=float,
         nargs="*",
-        default=[NEWCOMER_CONTENT],
+        default=[COLD_START_BOOST],
         help="with --weights: what content is worth more to items without events",
     )
     options = parser.parse_args(arguments)

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 
 from recstream.core.als import ALSModel, Objective
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.generation import Generation
 from recstream.core.records import GenerationAnnounced
 from recstream.log import (
@@ -79,7 +79,7 @@ def fill(path: Path, events, *, is_enveloped: bool):
         parts: dict[int, list[bytes]] = {}
         for event in events:
             partition = partition_for(event.user.encode(), PARTITIONS)
-            parts.setdefault(partition, []).append(encode(event))
+            parts.setdefault(partition, []).append(encode_event(event))
         for partition, part in sorted(parts.items()):
             log.append(
                 [
@@ -90,7 +90,7 @@ def fill(path: Path, events, *, is_enveloped: bool):
                 ]
             )  # fmt: skip
     else:
-        records = [NewRecord(INTERACTIONS, e.user.encode(), encode(e)) for e in events]
+        records = [NewRecord(INTERACTIONS, e.user.encode(), encode_event(e)) for e in events]
         for at in range(0, len(records), 1000):
             log.append(records[at : at + 1000])
     return log

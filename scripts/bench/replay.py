@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.log import INTERACTIONS, NewRecord, decode
 from recstream.replay import Plan, replay
 from recstream.settings import Settings
@@ -49,7 +49,7 @@ def build(folder: Path, n_events: int) -> World:
             item=f"i{items[at]}",
             ts=from_timestamp_ms(START_MS + at * 1000),
         )
-        new.append(NewRecord(INTERACTIONS, user.encode(), encode(event)))
+        new.append(NewRecord(INTERACTIONS, user.encode(), encode_event(event)))
     third = n_events // 3
     for part in (new[:third], new[third:]):
         for start in range(0, len(part), 1000):

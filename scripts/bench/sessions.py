@@ -37,12 +37,12 @@ from recstream.core.evaluation import BEHAVIOUR_WEIGHTS, BETAS, Recipe
 from recstream.core.history import FADE_ENTRIES, Row, fading_weights, stack
 from recstream.core.neighbours import (
     BEHAVIOUR_WEIGHT,
-    Gathered,
-    behaviour_of,
+    NeighbourScores,
+    fit_behaviour,
     gather_all,
-    strengths,
+    seed_weights,
 )
-from recstream.core.popularity import RETURN_BINS, Popularity, Returns, returns_in_place
+from recstream.core.popularity import REPEAT_BINS, Popularity, RepeatTable, count_repeats
 from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)
@@ -112,7 +112,7 @@ class Known(NamedTuple):
     own: np.ndarray
     dots: np.ndarray
     log_prior: np.ndarray
-    near: Gathered
+    near: NeighbourScores
 
 
 class Ours:
@@ -143,18 +143,18 @@ class Ours:
         )
         owners = np.repeat(np.arange(len(rows)), [len(columns) for columns, _ in rows])
         newest = [newest_of(session.items, session.times) for session in training.sessions]
-        self.near = behaviour_of(
+        self.near = fit_behaviour(
             owners,
             np.concatenate([columns for columns, _ in rows]),
             np.concatenate(newest) * 1000,
             training.n_items,
         )
-        self.returns = Returns(np.zeros(RETURN_BINS), np.zeros(RETURN_BINS))
+        self.returns = RepeatTable(np.zeros(REPEAT_BINS), np.zeros(REPEAT_BINS))
         for session in training.sessions:
             for at in range(1, len(session.items)):
                 own, counts, ages = habits_of(session.items[:at])
                 came = np.flatnonzero(own == session.items[at])
-                returns_in_place(
+                count_repeats(
                     self.returns.hits, self.returns.chances, counts, ages,
                     int(came[0]) if len(came) else -1,
                 )  # fmt: skip
@@ -177,7 +177,7 @@ class Ours:
         if id(asked) not in self._known:
             rows = [entries_of(each.clicks, each.times) for each in asked]
             factors = self.model.fold_in(stack(rows, self.n_items))
-            strong = [strengths(*each) for each in rows]
+            strong = [seed_weights(*each) for each in rows]
             near = gather_all([columns for columns, _ in rows], strong, [(self.near, 1.0)])
             prepared = []
             for question, user, added in zip(asked, factors, near, strict=True):

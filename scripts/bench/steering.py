@@ -35,14 +35,14 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from recstream.core.als import ALS, ALSModel, Objective, typical_score
-from recstream.core.content import CONTENT_WEIGHT, NEWCOMER_CONTENT, NEWCOMER_SHARE
+from recstream.core.content import COLD_START_BOOST, COLD_START_SHARE, CONTENT_WEIGHT
 from recstream.core.generation import Generation
-from recstream.core.history import Entry, History, row, stack
-from recstream.core.neighbours import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, behaviour_of
-from recstream.core.popularity import popularity_of
+from recstream.core.history import Entry, History, matrix_row, stack
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, fit_behaviour
+from recstream.core.popularity import fit_popularity
 from recstream.core.ranking import describe, rank, steered
 from recstream.core.records import Item
-from recstream.core.steering import Steering, decode
+from recstream.core.steering import Steering, decode_steering
 from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 N_FACTORS = 64
@@ -56,7 +56,7 @@ N_ALONE = 64
 LENGTH = 20
 HALF_LIFE_MS = 1e10
 
-FULL = decode("""{
+FULL = decode_steering("""{
   "rules": [
     {"action": "exclude", "name": "no old ones", "where": {"attributes": {"year": {"max": 1960}}}},
     {"action": "boost", "name": "house brand", "where": {"brand": "b3"}, "by": 0.3},
@@ -72,7 +72,7 @@ PARTS = {
     "filter and boosts": Steering(rules=FULL.rules[:4]),
     "pins": Steering(rules=FULL.rules[4:]),
     "diversity": Steering(diversity=FULL.diversity),
-    "rotation": Steering(rotation=FULL.rotation),
+    "rotation": Steering(fatigue=FULL.fatigue),
     "least relevance": Steering(min_relevance=FULL.min_relevance),
 }
 
@@ -110,8 +110,8 @@ def generation_of(
         parent=None,
         offsets={},
         hyperparameters={
-            "newcomer_content": NEWCOMER_CONTENT,
-            "newcomer_share": NEWCOMER_SHARE,
+            "newcomer_content": COLD_START_BOOST,
+            "newcomer_share": COLD_START_SHARE,
             **hyperparameters,
         },
         seed=0,
@@ -205,8 +205,8 @@ def trained(n_items: int) -> Shop:
     )
     model = ALS(N_FACTORS, iterations=4).fit(matrix)
     unit = typical_score(model, matrix)
-    bias = popularity_of(columns, times, n_items).bias(DEFAULT_POPULARITY_WEIGHT * unit)
-    tables = near_by_group(group, generator), behaviour_of(owners, columns, times, n_items)
+    bias = fit_popularity(columns, times, n_items).bias(DEFAULT_POPULARITY_WEIGHT * unit)
+    tables = near_by_group(group, generator), fit_behaviour(owners, columns, times, n_items)
     users = [
         visitor(at, taken[at], np.concatenate([by_group[each] for each in tastes[at]]))
         for at in range(0, N_USERS, N_USERS // BATCH)
@@ -231,7 +231,9 @@ def by_implicit(shop: Shop) -> Callable[[list[History]], object]:
     theirs = AlternatingLeastSquares(factors=N_FACTORS, num_threads=1)
     theirs.item_factors = shop.bare.index.item_factors
     theirs.user_factors = np.zeros((len(shop.users), N_FACTORS), np.float32)
-    rows = {history.user: row(history, shop.bare.rows, HALF_LIFE_MS) for history in shop.users}
+    rows = {
+        history.user: matrix_row(history, shop.bare.rows, HALF_LIFE_MS) for history in shop.users
+    }
 
     def make(users: list[History]) -> object:
         seen = stack([rows[history.user] for history in users], shop.bare.n_items)

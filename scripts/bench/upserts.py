@@ -30,7 +30,7 @@ import msgspec
 from freshness import fetch, percentiles, roles, wait_for
 
 from recstream.catalogue.view import upsert_record
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.records import (
     DeltaAnnounced,
     Item,
@@ -287,7 +287,9 @@ def drive(
             view(int(1e12 * chance.random()), f"user-{name}", f"base-{name}")
             for name in waiting[:MAX_ACTING]
         ]
-        log.append([NewRecord(INTERACTIONS, each.user.encode(), encode(each)) for each in events])
+        log.append(
+            [NewRecord(INTERACTIONS, each.user.encode(), encode_event(each)) for each in events]
+        )
         acted |= dict.fromkeys([each.id for each in events], time.perf_counter())
     wait_for(lambda: put.keys() <= watch.told.keys())
     time.sleep(2.0)

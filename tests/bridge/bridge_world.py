@@ -20,10 +20,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from recstream.bridge.server import Bridge
 from recstream.core.als.trainer import ALS
-from recstream.core.events import Event, Weights, encode
+from recstream.core.events import Event, EventWeights, encode_event
 from recstream.core.generation.generation import Generation
 from recstream.core.history import table_rows as history_rows
-from recstream.core.history.fold import History, Rules, apply
+from recstream.core.history.fold import FoldSettings, History, apply
 from recstream.core.records import (
     GenerationAnnounced,
     Item,
@@ -145,11 +145,11 @@ class World:
 
     def fold(self, *events: Event, publish: Recommendations | None = None) -> None:
         """Put events, the rows of their histories and a list into the log, as one append."""
-        rules = Rules(weights=Weights(), half_life_ms=Settings().half_life_ms)
+        rules = FoldSettings(weights=EventWeights(), half_life_ms=Settings().half_life_ms)
         rows: list[NewRecord] = []
         for event in events:
             (place,) = self.log.append(
-                [NewRecord(INTERACTIONS, event.user.encode(), encode(event))]
+                [NewRecord(INTERACTIONS, event.user.encode(), encode_event(event))]
             )
             old = self.bridge.deps.views.history(event.user)
             new = apply(old or History(event.user), event, place.offset, 0, rules)

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from recstream.bridge import merging
-from recstream.core.events import Event, Weights, decode_record, encode
+from recstream.core.events import Event, EventWeights, decode_events, encode_event
 from recstream.core.history import table_rows as history_rows
-from recstream.core.history.fold import History, Rules, apply
+from recstream.core.history.fold import FoldSettings, History, apply
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
 from tests.bridge.bridge_world import NOW, SECRET, World, event, partition_of, running
@@ -26,12 +26,12 @@ def events_of(world: World, user: str) -> list[Event]:
     return [
         found
         for record in world.records(INTERACTIONS, user)
-        for found in decode_record(record.value)
+        for found in decode_events(record.value)
     ]
 
 
 def folded(events: list[Event]) -> History:
-    rules = Rules(Weights(), 1e9)
+    rules = FoldSettings(EventWeights(), 1e9)
     history = History(events[0].user)
     for offset, one in enumerate(events):
         history = apply(history, one, offset, 0, rules)
@@ -88,7 +88,7 @@ def test_what_no_worker_has_folded_yet_is_merged_too(world):
     session = "visitor-unfolded00000000"
     world.fold(event(session, "i1"))
     late = event(session, "i9", "like")
-    world.log.append([NewRecord(INTERACTIONS, session.encode(), encode(late))])
+    world.log.append([NewRecord(INTERACTIONS, session.encode(), encode_event(late))])
 
     assert merge(world, "kim", session).json["merged"] == 2
     assert events_of(world, "kim")[-1].item == "i9"
@@ -97,7 +97,7 @@ def test_what_no_worker_has_folded_yet_is_merged_too(world):
 def test_impressions_stay_with_the_session_and_an_unknown_session_merges_nothing(world):
     session = "visitor-shown00000000000"
     shown = Event(id="x", type="impression", user=session, items=("i1",), ts=NOW)
-    world.log.append([NewRecord(INTERACTIONS, session.encode(), encode(shown))])
+    world.log.append([NewRecord(INTERACTIONS, session.encode(), encode_event(shown))])
 
     answer = merge(world, "ada", session)
 
@@ -108,7 +108,7 @@ def test_impressions_stay_with_the_session_and_an_unknown_session_merges_nothing
 def test_events_of_an_envelope_are_found(world):
     session = "visitor-envelope00000000"
     events = [event(session, f"i{n}") for n in range(3)]
-    body = b"[" + b",".join(encode(one) for one in events) + b"]"
+    body = b"[" + b",".join(encode_event(one) for one in events) + b"]"
     partition = partition_of(world, session)
     world.log.append([NewRecord(INTERACTIONS, None, body, partition)])
 
@@ -122,7 +122,7 @@ def test_beyond_the_bound_the_newest_event_of_each_item_is_still_found(world, mo
     world.fold(*old)
     partition = partition_of(world, session)
     others = [
-        NewRecord(INTERACTIONS, b"other", encode(event("other", f"o{n}")), partition)
+        NewRecord(INTERACTIONS, b"other", encode_event(event("other", f"o{n}")), partition)
         for n in range(4)
     ]
     world.log.append(others)
@@ -159,7 +159,10 @@ def test_while_workers_are_far_behind_a_merge_can_be_tried_later(world, monkeypa
     session = "visitor-behind0000000000"
     partition = partition_of(world, session)
     world.log.append(
-        [NewRecord(INTERACTIONS, b"o", encode(event("o", f"b{n}")), partition) for n in range(2)]
+        [
+            NewRecord(INTERACTIONS, b"o", encode_event(event("o", f"b{n}")), partition)
+            for n in range(2)
+        ]
     )
 
     answer = merge(world, "max", session)

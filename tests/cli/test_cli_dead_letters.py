@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from recstream.cli import run
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.records import DeadLetter, Item
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import CATALOGUE, DEAD_LETTERS, INTERACTIONS
@@ -61,12 +61,12 @@ def test_a_dead_letter_is_mended_with_a_file(
     letter: str, data: Path, event_log: EventLog, tmp_path: Path
 ) -> None:
     mended = tmp_path / "mended.json"
-    mended.write_bytes(encode(EVENT))
+    mended.write_bytes(encode_event(EVENT))
 
     code = run(["dead-letters", "send", letter, "--with", str(mended), "--data-dir", str(data)])
 
     assert code == 0
-    assert newest(event_log) == (b"u1", encode(EVENT))
+    assert newest(event_log) == (b"u1", encode_event(EVENT))
 
 
 @pytest.mark.usefixtures("letter")

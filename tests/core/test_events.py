@@ -15,16 +15,16 @@ from recstream.core.events import (
     EVENT_TYPES,
     MAX_EVENT_BYTES,
     Event,
-    Weights,
+    EventWeights,
     admit,
-    check,
+    check_event,
     decode_event,
-    decode_record,
-    digest,
-    encode,
+    decode_events,
+    encode_event,
+    event_digest,
+    event_weight,
     from_timestamp_ms,
     timestamp_ms,
-    weight,
 )
 from recstream.errors import InvalidEvent, InvalidSetting
 
@@ -119,29 +119,29 @@ events = st.builds(
 
 @given(events)
 def test_a_record_decodes_to_the_event_it_was_made_from(one: Event) -> None:
-    assert decode_record(encode(one)) == [one]
+    assert decode_events(encode_event(one)) == [one]
 
 
 @given(st.lists(events, max_size=5))
 def test_an_envelope_decodes_to_its_events_in_order(several: list[Event]) -> None:
-    assert decode_record(msgspec.json.encode(several)) == several
+    assert decode_events(msgspec.json.encode(several)) == several
 
 
 def test_one_bad_event_spoils_its_envelope() -> None:
     good, bad = event(id="1", ts="2026-11-22T10:00:00Z"), event(id="2", user="")
 
     with pytest.raises(InvalidEvent, match="user"):
-        decode_record(f"[{good},{bad}]".encode())
+        decode_events(f"[{good},{bad}]".encode())
 
 
 def test_a_record_needs_its_time() -> None:
     with pytest.raises(InvalidEvent, match="time"):
-        decode_record(event(id="1").encode())
+        decode_events(event(id="1").encode())
 
 
 @given(events, events)
 def test_two_bodies_have_one_digest_only_if_they_are_equal(one: Event, other: Event) -> None:
-    assert (digest(one) == digest(other)) == (encode(one) == encode(other))
+    assert (event_digest(one) == event_digest(other)) == (encode_event(one) == encode_event(other))
 
 
 @given(st.integers(0, 4_000_000_000_000))
@@ -176,12 +176,12 @@ def test_an_event_weighs_what_its_type_and_value_say(
 ) -> None:
     one = msgspec.convert({"type": kind, "user": "u", "item": "i", "value": value}, Event)
 
-    assert weight(one, Weights()) == pytest.approx(expected)
+    assert event_weight(one, EventWeights()) == pytest.approx(expected)
 
 
 @given(events)
 def test_no_event_has_a_negative_weight(one: Event) -> None:
-    got = weight(one, Weights())
+    got = event_weight(one, EventWeights())
 
     assert got >= 0.0
     assert math.isfinite(got)
@@ -190,10 +190,10 @@ def test_no_event_has_a_negative_weight(one: Event) -> None:
 @pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf, 1001.0])
 def test_a_weight_must_be_a_number_from_0_to_1000(bad: float) -> None:
     with pytest.raises(InvalidSetting, match="view"):
-        Weights(view=bad)
+        EventWeights(view=bad)
 
 
 def test_checking_returns_the_event_itself() -> None:
     one = Event(id="1", type="view", user="u", item="i", ts=NOW)
 
-    assert check(one) is one
+    assert check_event(one) is one

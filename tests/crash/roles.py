@@ -21,7 +21,7 @@ import numpy as np
 import recstream.bridge.server
 import recstream.trainer.process
 import recstream.worker.process
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.storage import Storage
 from recstream.log.partitioner import partition_for
@@ -135,10 +135,10 @@ def bring_in(settings: Settings, seed: int, acknowledged: Path) -> None:
                     event
                 )
             records = [
-                NewRecord(INTERACTIONS, group[0].user.encode(), encode(group[0]))
+                NewRecord(INTERACTIONS, group[0].user.encode(), encode_event(group[0]))
                 if len(group) == 1
                 else NewRecord(
-                    INTERACTIONS, None, b"[" + b",".join(map(encode, group)) + b"]", partition
+                    INTERACTIONS, None, b"[" + b",".join(map(encode_event, group)) + b"]", partition
                 )
                 for partition, group in by_partition.items()
             ]

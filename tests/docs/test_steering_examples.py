@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from recstream.core.steering.describe import in_words
-from recstream.core.steering.validate import decode
+from recstream.core.steering.describe import describe_steering
+from recstream.core.steering.validate import decode_steering
 from tests.docs.test_docs import ROOT, blocks
 
 PAGE = (ROOT / "docs" / "steering.md").read_text()
@@ -16,10 +16,10 @@ EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.json"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_can_be_set_and_is_shown(path: Path) -> None:
-    assert in_words(decode(path.read_bytes()))
+    assert describe_steering(decode_steering(path.read_bytes()))
     assert f"(examples/{path.name})" in PAGE
 
 
 @pytest.mark.parametrize("text", blocks(PAGE, "json"))
 def test_every_document_on_the_page_can_be_set(text: str) -> None:
-    assert in_words(decode(text))
+    assert describe_steering(decode_steering(text))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recstream.core.events import Event, decode_record, timestamp_ms
+from recstream.core.events import Event, decode_events, timestamp_ms
 from recstream.errors import InvalidInput, LogUnavailable
 from recstream.importers.envelopes import ENVELOPE_BYTES, ENVELOPE_EVENTS, envelopes
 from recstream.importers.events import (
@@ -48,7 +48,7 @@ def events_of(event_log: EventLog) -> list[list[Event]]:
             event
             for record in event_log.read(INTERACTIONS, partition, 0, 10_000)
             if record.value is not None
-            for event in decode_record(record.value)
+            for event in decode_events(record.value)
         ]
         for partition in range(PARTITIONS)
     ]
@@ -382,7 +382,7 @@ def test_an_envelope_is_bounded_in_events_and_bytes() -> None:
 
 
 def decode(value: bytes | None) -> list[Any]:
-    import msgspec  # noqa: PLC0415 - these events have no time, which `decode_record` asks for
+    import msgspec  # noqa: PLC0415 - these events have no time, which `decode_events` asks for
 
     decoded: list[Any] = msgspec.json.decode(value or b"[]")
     return decoded

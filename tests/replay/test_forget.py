@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recstream.core.events import encode
+from recstream.core.events import encode_event
 from recstream.core.records import DeadLetter, ForgetRequested, Recommendations
 from recstream.erasure.erasure import forgetting, without
 from recstream.errors import LogUnavailable
@@ -50,13 +50,13 @@ def live_with(world: World, user: str = WHO) -> None:
     for item in ("i01", "i03", "i05", "i07"):
         world.do(user, item, "like")
     mine = [world.do(user, "i09"), world.do(other, "i09"), world.do(user, "i11")]
-    value = b"[" + b",".join(encode(each) for each in mine) + b"]"
+    value = b"[" + b",".join(encode_event(each) for each in mine) + b"]"
     bad = msgspec.json.encode({"user": user, "type": "stare", "item": "i01", "id": "bad"})
     world.log.append(
         [
             NewRecord(INTERACTIONS, None, value, home(user)),
             NewRecord(INTERACTIONS, user.encode(), bad),
-            NewRecord(INTERACTIONS, None, encode(mine[0]), 1 - home(user)),
+            NewRecord(INTERACTIONS, None, encode_event(mine[0]), 1 - home(user)),
             NewRecord(INTERACTIONS, None, b"[" + bad + b",7,null]", home(user)),
         ]
     )
@@ -301,7 +301,7 @@ def test_a_trainer_that_reads_too_late_knows_it(lived: World) -> None:
 
 def test_an_event_keyed_by_another_user_stays_without_the_key(lived: World) -> None:
     other = neighbour(WHO)
-    event = encode(lived.do(other, "i15"))
+    event = encode_event(lived.do(other, "i15"))
     lived.log.append([NewRecord(INTERACTIONS, WHO.encode(), event)])
     (record,) = [
         r

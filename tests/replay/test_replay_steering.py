@@ -12,7 +12,7 @@ import pytest
 from recstream.control.timeline import control_records, read_timeline
 from recstream.core.evaluation.online import Scoreboard
 from recstream.core.ranking.explain import explain
-from recstream.core.records import Recommendations, RulesAdopted, SteeringSet
+from recstream.core.records import Recommendations, SettingsActivated, SteeringSet
 from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
@@ -84,7 +84,7 @@ def test_a_running_worker_follows_a_document_and_refreshes_the_users_seen_lately
         {"i00", "i02", "i04"} & set(shown_to(user, eventful)) for user in newest(eventful)
     )
     said = [record for _, record in control_records(eventful.log)]
-    adopted = [each for each in said if isinstance(each, RulesAdopted) and each.steering >= 0]
+    adopted = [each for each in said if isinstance(each, SettingsActivated) and each.steering >= 0]
     assert [each.partition for each in adopted] == [0, 1]
     assert sum(isinstance(each, SteeringSet) for each in said) == 1
     assert eventful.engine.follow_control() == 0

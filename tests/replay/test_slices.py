@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recstream.control.timeline import read_timeline
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.errors import InvalidInput, OffsetOutOfRange
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
@@ -63,7 +63,7 @@ def test_one_users_slice_names_nobody_else_and_still_verifies(
     for partition in range(2):
         users = [f"u{at}" for at in range(12) if partition_for(f"u{at}".encode(), 2) == partition]
         events = [
-            encode(
+            encode_event(
                 Event(
                     id=f"x{user}{at}", type="view", user=user, item="i07", ts=from_timestamp_ms(at)
                 )

@@ -10,10 +10,10 @@ import numpy as np
 
 from recstream.catalogue.view import delete_record, upsert_record
 from recstream.control.timeline import control_records, read_timeline
-from recstream.core.content.summary import details_of
-from recstream.core.events import Event, encode, from_timestamp_ms
+from recstream.core.content.summary import summarise
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.generation.generation import Generation
-from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history.settings_timeline import SettingsTimeline
 from recstream.core.neighbours.behaviour import WIDTH
 from recstream.core.records import (
     DeltaAnnounced,
@@ -24,7 +24,7 @@ from recstream.core.records import (
     SteeringSet,
 )
 from recstream.core.steering.document import Steering
-from recstream.core.steering.validate import decode
+from recstream.core.steering.validate import decode_steering
 from recstream.erasure.erasure import Forgetter, forgetting
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Record, TopicPartition
@@ -73,7 +73,7 @@ class World:
         self.serving: Generation | None = None
         self._announced: GenerationAnnounced | None = None
         self._deltas: list[DeltaAnnounced] = []
-        self._timelines: dict[Engine, RulesTimeline] = {}
+        self._timelines: dict[Engine, SettingsTimeline] = {}
         self.engine = self.worker()
 
     def worker(
@@ -83,7 +83,7 @@ class World:
 
         ``partitions`` are those it owns, by default all.
         """
-        self.timeline: RulesTimeline = read_timeline(self.log)
+        self.timeline: SettingsTimeline = read_timeline(self.log)
         engine = Engine(
             self.log,
             one_by_one(
@@ -119,7 +119,7 @@ class World:
     def steer(self, document: object, engines: Sequence[Engine] | None = None) -> Steering:
         """Set a steering document, and let the engines adopt it; none of them for an empty list."""
         self.n_requests += 1
-        steering = decode(msgspec.json.encode(document))
+        steering = decode_steering(msgspec.json.encode(document))
         record = SteeringSet(
             id=f"steering-{self.n_requests}", steering=steering, requested_ts=self.now_ms
         )
@@ -136,7 +136,7 @@ class World:
         raw.setdefault("id", f"e{self.n_events}")
         raw.setdefault("ts", from_timestamp_ms(self.now_ms))
         event = msgspec.convert(raw, Event)
-        self.log.append([NewRecord(INTERACTIONS, user.encode(), encode(event))])
+        self.log.append([NewRecord(INTERACTIONS, user.encode(), encode_event(event))])
         return event
 
     def browse(self, n_events: int, *, n_users: int = 12, seed: int = 0) -> None:
@@ -345,7 +345,7 @@ class World:
             bias=np.zeros(int(is_there), np.float32).tobytes(),
             counts=np.zeros(int(is_there), np.int32).tobytes(),
             created_ts=self.now_ms,
-            catalogue={item: None if facts is None else details_of(facts)},
+            catalogue={item: None if facts is None else summarise(facts)},
             near=rows.tobytes() if is_there else b"",
             nearness=weights.tobytes() if is_there else b"",
         )

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from recstream.core.events import Event, check, decode_record, encode, timestamp_ms
+from recstream.core.events import Event, check_event, decode_events, encode_event, timestamp_ms
 from recstream.simulate import Customers, Shop, history, make_shop, traffic
 from recstream.simulate.driver import drive
 
@@ -57,8 +57,8 @@ def test_the_past_is_in_time_order_and_before_its_end(past: list[Event]) -> None
 
 
 def test_every_event_of_the_past_may_enter_the_log_and_counts_once(past: list[Event]) -> None:
-    assert all(check(event) is event for event in past)
-    assert all(decode_record(encode(event)) == [event] for event in past)
+    assert all(check_event(event) is event for event in past)
+    assert all(decode_events(encode_event(event)) == [event] for event in past)
     assert len({event.id for event in past}) == len(past)
 
 

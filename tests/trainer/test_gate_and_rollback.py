@@ -73,12 +73,12 @@ def trainer(place, settings):
 def test_a_good_candidate_is_adopted_and_says_how_it_was_judged(place, trainer) -> None:
     announced = train(place, trainer)
 
-    judgement = announced.judgement
-    assert judgement is not None
-    assert judgement.users >= 30
-    assert judgement.is_adopted
-    assert judgement.candidate > judgement.popular
-    assert judgement.serving is not None
+    gate_result = announced.gate_result
+    assert gate_result is not None
+    assert gate_result.users >= 30
+    assert gate_result.is_accepted
+    assert gate_result.candidate > gate_result.popular
+    assert gate_result.serving is not None
 
 
 def test_what_was_held_out_reaches_the_items_as_the_first_delta(place, trainer) -> None:
@@ -90,7 +90,7 @@ def test_what_was_held_out_reaches_the_items_as_the_first_delta(place, trainer) 
     before = {item: int(generation.model.item_counts[at]) for item, at in generation.rows.items()}
     counts = dict(zip(moved.items, np.frombuffer(moved.counts, np.int32).tolist(), strict=True))
     gained = sum(counts[item] - before[item] for item in counts)
-    assert gained == announced.judgement.items == int(N_USERS * N_EACH * 0.02)
+    assert gained == announced.gate_result.items == int(N_USERS * N_EACH * 0.02)
 
 
 def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_told(
@@ -112,8 +112,8 @@ def test_a_candidate_is_adopted_by_force(place, trainer) -> None:
     announced = train(place, trainer, force=True)
 
     assert announced.generation == 2
-    assert announced.judgement is not None
-    assert not announced.judgement.is_adopted
+    assert announced.gate_result is not None
+    assert not announced.gate_result.is_accepted
 
 
 def test_a_rollback_serves_the_old_factors_under_a_new_number(place, trainer) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from recstream.core.events import Weights
-from recstream.core.history.settings_timeline import RulesTimeline
-from recstream.core.records import DeltaAnnounced, RulesAdopted
+from recstream.core.events import EventWeights
+from recstream.core.history.settings_timeline import SettingsTimeline
+from recstream.core.records import DeltaAnnounced, SettingsActivated
 from recstream.errors import LogFenced
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
@@ -165,8 +165,8 @@ def test_events_are_folded_by_the_rules_that_held_at_their_offset(world):
     partition = partition_for(user.encode(), PARTITIONS)
     world.timeline.add(
         5,
-        RulesAdopted(
-            partition=partition, from_offset=1, weights=Weights(view=7.0), half_life_ms=1e12,
+        SettingsActivated(
+            partition=partition, from_offset=1, weights=EventWeights(view=7.0), half_life_ms=1e12,
             list_size=2, adopted_ts=0,
         ),
     )  # fmt: skip
@@ -178,4 +178,4 @@ def test_events_are_folded_by_the_rules_that_held_at_their_offset(world):
     assert [known.find(item).weight for item in ("p0", "p1")] == [1.0, 7.0]
     assert len(world.lists()[-1].items) == 2
     assert world.lists()[-1].control == 5
-    assert isinstance(world.timeline, RulesTimeline)
+    assert isinstance(world.timeline, SettingsTimeline)

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recstream.control.timeline import default_rules
-from recstream.core.events import EPOCH, Event, encode
+from recstream.control.timeline import default_settings
+from recstream.core.events import EPOCH, Event, encode_event
 from recstream.core.generation.generation import Generation
-from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history.settings_timeline import SettingsTimeline
 from recstream.core.history.table_rows import APPLIED_KEY, split_key
 from recstream.core.records import DeadLetter, Recommendations
 from recstream.log.embedded import EmbeddedLog
@@ -44,13 +44,15 @@ def event(number: int, user: str, item: str, kind: str = "view", **more: Any) ->
 
 
 def single(each: Event) -> NewRecord:
-    return NewRecord(INTERACTIONS, each.user.encode(), encode(each), timestamp_ms=NOW_MS)
+    return NewRecord(INTERACTIONS, each.user.encode(), encode_event(each), timestamp_ms=NOW_MS)
 
 
 def envelope(events: Iterable[Event]) -> list[NewRecord]:
     parts: dict[int, list[bytes]] = {}
     for each in events:
-        parts.setdefault(partition_for(each.user.encode(), PARTITIONS), []).append(encode(each))
+        parts.setdefault(partition_for(each.user.encode(), PARTITIONS), []).append(
+            encode_event(each)
+        )
     return [
         NewRecord(INTERACTIONS, None, b"[" + b",".join(part) + b"]", partition, NOW_MS)
         for partition, part in parts.items()
@@ -88,7 +90,7 @@ class World:
         changelog = TopicSpec(CHANGELOG, PARTITIONS, compacted=True)
         self.log.create_topics([*topic_specs(PARTITIONS), changelog])
         self.rows = MemoryRows()
-        self.timeline = RulesTimeline(default_rules())
+        self.timeline = SettingsTimeline(default_settings())
         self.engine = self.new_engine()
 
     def append(

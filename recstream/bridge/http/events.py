@@ -14,7 +14,7 @@ from recstream.bridge.http.batches import NDJSON, split
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, identity, json_response
-from recstream.core.events import Event, admit, decode_event, digest, encode
+from recstream.core.events import Event, admit, decode_event, encode_event, event_digest
 from recstream.errors import InvalidEvent
 from recstream.log import INTERACTIONS, NewRecord, Position
 
@@ -192,9 +192,9 @@ class _Taken:
             )
             return
         # The digest is of what the client sent: a repeat has the same one, whenever it comes.
-        self.digests[admitted.id] = digest(event)
+        self.digests[admitted.id] = event_digest(event)
         key = admitted.user.encode()
-        self.records.append(NewRecord(INTERACTIONS, key, encode(admitted)))
+        self.records.append(NewRecord(INTERACTIONS, key, encode_event(admitted)))
 
     def _check(self, event: Event) -> None:
         if not self._who.may_act_for(event.user):
@@ -205,7 +205,7 @@ class _Taken:
         known = self.digests.get(event.id) or self._deps.recent.find(event.id)
         if known is None:
             return False
-        if known != digest(event):
+        if known != event_digest(event):
             message = f"the id {event.id!r} was used for an event with another body"
             raise InvalidEvent(message, code="id-reuse", pointer="/id")
         return True

@@ -12,7 +12,7 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.events import LogPosition, positioned
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, json_response
-from recstream.core.events import MAX_ID_CHARACTERS, invalid
+from recstream.core.events import MAX_ID_CHARACTERS, json_error
 from recstream.core.ranking import Neighbour
 from recstream.core.records import Item
 from recstream.errors import InvalidInput, NotFound
@@ -322,7 +322,7 @@ def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item 
         fields = _decode_fields(raw)
         name = fields.item
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        wrong = invalid(error)
+        wrong = json_error(error)
         pointer, code, detail = wrong.pointer, wrong.code, str(wrong)
     else:
         if 0 < len(name) <= MAX_ID_CHARACTERS and name.isprintable():

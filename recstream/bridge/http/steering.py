@@ -9,17 +9,17 @@ from msgspec.structs import asdict, replace
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint
-from recstream.control import NEVER_SET, InForce
+from recstream.control import NEVER_SET, ActiveSteering
 from recstream.core.events import timestamp_ms
 from recstream.core.records import SteeringSet
-from recstream.core.steering import MAX_BYTES, Steering, decode, in_words
+from recstream.core.steering import MAX_BYTES, Steering, decode_steering, describe_steering
 from recstream.errors import InvalidSteering
 from recstream.log import CONTROL, NewRecord
 
 _PROBLEMS = {503: "The log can't be reached"}
 
 
-class SteeringState(InForce, frozen=True, kw_only=True):
+class SteeringState(ActiveSteering, frozen=True, kw_only=True):
     """A steering document, what it says, and how far it holds.
 
     Attributes
@@ -112,10 +112,10 @@ class SteeringRoutes:
         """Return what would be said of a document."""
         return self._state(replace(NEVER_SET, steering=self._read()))
 
-    def _state(self, found: InForce) -> SteeringState:
+    def _state(self, found: ActiveSteering) -> SteeringState:
         return SteeringState(
             **asdict(found),
-            words=in_words(found.steering),
+            words=describe_steering(found.steering),
             partitions=self._deps.settings.partitions,
             warnings=self._deps.serving.warnings_of(found.steering),
         )
@@ -137,7 +137,7 @@ class SteeringRoutes:
         if len(raw) > MAX_BYTES:
             raise HttpProblem(413, f"expected at most {MAX_BYTES} bytes, got {len(raw)}")
         try:
-            return decode(raw)
+            return decode_steering(raw)
         except InvalidSteering as error:
             pointed = Pointed(pointer=error.pointer, detail=error.reason)
             raise HttpProblem(

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from recstream.core.records import (
-    Clicks,
+    ClickCounts,
     GenerationAnnounced,
+    PrequentialScore,
     Recommendations,
-    Score,
     TrainingProgress,
     WorkerStatus,
 )
@@ -220,8 +220,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: GenerationAnnounced | None = None
     training: TrainingProgress | None = None
     workers: tuple[WorkerStatus, ...] = ()
-    prequential: dict[str, Score] = {}
-    clicks: dict[str, Clicks] = {}
+    prequential: dict[str, PrequentialScore] = {}
+    clicks: dict[str, ClickCounts] = {}
     events: int = 0
     lag: int = 0
     connections: int = 0

@@ -180,7 +180,7 @@ class ALSModel:
         Parameters
         ----------
         interactions : scipy sparse, (b, n_items)
-            Weights of the histories; an empty row gives zeros.
+            EventWeights of the histories; an empty row gives zeros.
 
         Returns
         -------

@@ -155,7 +155,7 @@ class ALS:
         Parameters
         ----------
         interactions : scipy sparse, (n_users, n_items)
-            Weights r ≥ 0; a stored zero is an item the user has seen and that counts for nothing.
+            EventWeights r ≥ 0; a stored zero is an item the user has seen and that counts for nothing.
         init : ALSModel, optional
             Start from these factors. Rows the matrix has beyond them start anew.
         callback : callable, optional

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from recstream.core.content.clean import COLUMNS, Dropped, clean_product
+from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product
 from recstream.core.content.cold_start import (
-    NEWCOMER_CONTENT,
-    NEWCOMER_SHARE,
-    Newcomers,
-    content_unit,
-    places_of,
-    worth,
+    COLD_START_BOOST,
+    COLD_START_SHARE,
+    ColdStart,
+    cold_start_multiplier,
+    content_scale,
+    n_reserved,
 )
-from recstream.core.content.columns import Facts, is_within
+from recstream.core.content.columns import AttributeColumns, is_within
 from recstream.core.content.features import CONTENT_WEIGHT, ContentModel, FeatureIndex
-from recstream.core.content.summary import decode_details, details_of, encode_details
-from recstream.core.content.tokens import shared
+from recstream.core.content.summary import decode_summaries, encode_summaries, summarise
+from recstream.core.content.tokens import common_features
 
 __all__ = [
-    "COLUMNS",
+    "COLD_START_BOOST",
+    "COLD_START_SHARE",
     "CONTENT_WEIGHT",
-    "NEWCOMER_CONTENT",
-    "NEWCOMER_SHARE",
+    "PRODUCT_COLUMNS",
+    "AttributeColumns",
+    "ColdStart",
     "ContentModel",
-    "Dropped",
-    "Facts",
     "FeatureIndex",
-    "Newcomers",
+    "RejectedRow",
     "clean_product",
-    "content_unit",
-    "decode_details",
-    "details_of",
-    "encode_details",
+    "cold_start_multiplier",
+    "common_features",
+    "content_scale",
+    "decode_summaries",
+    "encode_summaries",
     "is_within",
-    "places_of",
-    "shared",
-    "worth",
+    "n_reserved",
+    "summarise",
 ]

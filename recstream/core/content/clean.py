@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.records import Item
 
-COLUMNS: Mapping[str, tuple[str, ...]] = {
+PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "item": ("parent_asin", "asin", "item", "item_id", "product_id", "productid", "sku", "id"),
     "title": ("title", "name", "product_name", "product_type"),
     "category": ("main_category", "main_cat", "category", "categories", "department", "genres"),
@@ -40,14 +40,14 @@ _AROUND_BRAND = re.compile(
 _NOTHING = frozenset({"", "none", "null", "nan", "n/a", "na", "unknown", "undefined", "-"})
 
 
-class Cleaned(NamedTuple):
+class CleanProduct(NamedTuple):
     """A row's item, with what had to be mended."""
 
     item: Item
     mended: tuple[str, ...]
 
 
-class Dropped(NamedTuple):
+class RejectedRow(NamedTuple):
     """A row without an item, and why."""
 
     reason: str
@@ -56,7 +56,7 @@ class Dropped(NamedTuple):
 
 def clean_product(
     row: Mapping[str, Any], columns: Mapping[str, str] | None = None
-) -> Cleaned | Dropped:
+) -> CleanProduct | RejectedRow:
     """Return a row's product, or why it is none.
 
     Parameters
@@ -64,7 +64,7 @@ def clean_product(
     row : mapping
         Values by column; texts, numbers, or lists of them.
     columns : mapping, optional
-        By field of an item, the column to take; the others are found by the names that `COLUMNS`
+        By field of an item, the column to take; the others are found by the names that `PRODUCT_COLUMNS`
         knows.
 
     Examples
@@ -72,20 +72,20 @@ def clean_product(
     >>> clean_product({"asin": "B1", "title": "Salt &amp; Pepper", "price": "$1,299.00"}).mended
     ('entities or tags in the title', 'price was text')
     >>> clean_product({"asin": "B1"})
-    Dropped(reason='no title', shown='B1')
+    RejectedRow(reason='no title', shown='B1')
     """
     found = _fields(row, columns or {})
     name = _plain(found.get("item"))
     if not name:
-        return Dropped("no id", _plain(found.get("title"))[:60])
+        return RejectedRow("no id", _plain(found.get("title"))[:60])
     if len(name) > MAX_ID_CHARACTERS or not name.isprintable():
-        return Dropped("id is too long or not printable", repr(name[:60]))
+        return RejectedRow("id is too long or not printable", repr(name[:60]))
     raw_title = _plain(found.get("title"))
     if _SCRIPT.match(raw_title):
-        return Dropped("title is a script", name)
+        return RejectedRow("title is a script", name)
     title = clean_text(raw_title)[:MAX_TITLE]
     if title.casefold() in _NOTHING:
-        return Dropped("no title", name)
+        return RejectedRow("no title", name)
     path = _path(found.get("category"), row)
     price, price_text = parse_price(found.get("price")), _plain(found.get("price"))
     mended = {
@@ -103,7 +103,7 @@ def clean_product(
         image=_image(found.get("image")),
         attributes={"categories": path[:MAX_PATH]} if len(path) > 1 else {},
     )
-    return Cleaned(item, tuple(what for what, is_so in mended.items() if is_so))
+    return CleanProduct(item, tuple(what for what, is_so in mended.items() if is_so))
 
 
 def clean_text(text: str) -> str:
@@ -158,7 +158,7 @@ def _fields(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any
     """Return the row's values by field of an item."""
     by_name = {str(name).strip().casefold(): value for name, value in row.items()}
     found: dict[str, Any] = {}
-    for field, names in COLUMNS.items():
+    for field, names in PRODUCT_COLUMNS.items():
         wanted = (columns[field].casefold(),) if field in columns else names
         for name in wanted:
             value = by_name.get(name)

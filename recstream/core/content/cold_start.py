@@ -2,9 +2,9 @@
 
 Content neighbours add ``w_c σ g(n_i) Σ_j v_j C[j, i]`` to the score of an item with n_i entries.
 ``σ`` is learned with the generation: by how much factors and behaviour favour what is alike
-(`content_unit`). ``g`` is large for an item without events, whose behaviour neighbours and own factors
-are missing, and falls to 1 (`worth`). Where being alike says little, that is not enough to be listed:
-a part of every list's places is theirs in any case (`places_of`).
+(`content_scale`). ``g`` is large for an item without events, whose behaviour neighbours and own factors
+are missing, and falls to 1 (`cold_start_multiplier`). Where being alike says little, that is not enough to be listed:
+a part of every list's places is theirs in any case (`n_reserved`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from scipy import sparse
 
 from recstream.core.als import ALSModel
 from recstream.core.content.features import trust
-from recstream.core.neighbours import Neighbours, gather, strengths
+from recstream.core.neighbours import Neighbours, gather, seed_weights
 from recstream.core.numeric.arrays import Float32s, Int64s
 
-__all__ = ["NEWCOMER_CONTENT", "NEWCOMER_SHARE", "Newcomers", "content_unit", "places_of", "worth"]
+__all__ = [
+    "COLD_START_BOOST",
+    "COLD_START_SHARE",
+    "ColdStart",
+    "cold_start_multiplier",
+    "content_scale",
+    "n_reserved",
+]
 
-NEWCOMER_CONTENT = 1.7
+COLD_START_BOOST = 1.7
 """What content is worth beyond its usual worth to an item without events; see docs/hybrid.md."""
-NEWCOMER_SHARE = 0.05
+COLD_START_SHARE = 0.05
 """Part of a list's places that items without events have in any case; see docs/hybrid.md."""
 MAX_USERS = 1_000
 _LEAST, _MOST = 0.1, 3.0
@@ -34,50 +41,50 @@ _ROUNDING = 1e-9
 """0.29 · 100 is a little less than 29."""
 
 
-def worth(counts: Int64s, extra: float) -> Float32s:
+def cold_start_multiplier(counts: Int64s, extra: float) -> Float32s:
     """Return what content is worth to items of so many entries, beside items of many.
 
-    >>> worth(np.array([0, 1, 9]), 2.0)
+    >>> cold_start_multiplier(np.array([0, 1, 9]), 2.0)
     array([3. , 2. , 1.2], dtype=float32)
     """
     return (1.0 + extra / (1.0 + np.asarray(counts, np.float64))).astype(np.float32)
 
 
-class Newcomers(NamedTuple):
+class ColdStart(NamedTuple):
     """What a generation keeps for items without events.
 
     Attributes
     ----------
     share : float
         Of a list's places.
-    worth : float
+    threshold : float
         What content is worth to them: no other item has as much. Infinite if it is worth the same
         to all.
     """
 
     share: float
-    worth: float
+    threshold: float
 
     @classmethod
-    def of(cls, hyperparameters: Mapping[str, Any]) -> Newcomers:
+    def of(cls, hyperparameters: Mapping[str, Any]) -> ColdStart:
         """Return what hyper-parameters say."""
         extra = float(hyperparameters.get("newcomer_content", 0.0))
-        most = float(worth(np.zeros(1, np.int64), extra)[0])
+        most = float(cold_start_multiplier(np.zeros(1, np.int64), extra)[0])
         return cls(
             float(hyperparameters.get("newcomer_share", 0.0)), most if most > 1.0 else np.inf
         )
 
 
-def places_of(share: float, n: int) -> int:
+def n_reserved(share: float, n: int) -> int:
     """Return how many of n places are a share of them, rounded down.
 
-    >>> places_of(0.05, 20), places_of(0.05, 19), places_of(0.29, 100)
+    >>> n_reserved(0.05, 20), n_reserved(0.05, 19), n_reserved(0.29, 100)
     (1, 0, 29)
     """
     return min(n, int(share * n + _ROUNDING))
 
 
-def content_unit(
+def content_scale(
     model: ALSModel,
     matrix: sparse.csr_matrix,
     content: Neighbours,
@@ -113,7 +120,7 @@ def content_unit(
     for user in range(0, matrix.shape[0], -(-matrix.shape[0] // MAX_USERS)):
         own = slice(matrix.indptr[user], matrix.indptr[user + 1])
         columns = matrix.indices[own].astype(np.int32)
-        v = strengths(columns, matrix.data[own].astype(np.float32))
+        v = seed_weights(columns, matrix.data[own].astype(np.float32))
         rows, alike = gather(columns, v, [(content, 1.0)])
         fresh = ~np.isin(rows, columns) & (trusted[rows] > 0.0)
         rows, alike = rows[fresh], alike[fresh]

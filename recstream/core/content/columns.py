@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.content.tokens import Traits, common, traits
+from recstream.core.content.tokens import Comparable, comparable, compare
 from recstream.core.numeric.growable import Growing
 from recstream.core.records import Item
 
@@ -57,7 +57,7 @@ class Column:
         return passed[self.codes]
 
 
-class Facts:
+class AttributeColumns:
     """Columns of category, brand, price, and of attributes once a rule asks for them.
 
     Parameters
@@ -82,7 +82,7 @@ class Facts:
         self._details = details
         self._items = items
         self._shared: dict[tuple[str, str], tuple[str, ...]] = {}
-        self._traits: dict[str, Traits] = {}
+        self._traits: dict[str, Comparable] = {}
         for row, item in enumerate(items):
             facts = details.get(item)
             if facts is not None:
@@ -127,17 +127,17 @@ class Facts:
             if len(self._shared) >= KEPT_PAIRS:
                 self._shared.clear()
             one, two = self._traits_of(item), self._traits_of(other)
-            found = () if one is None or two is None else common(one, two)
+            found = () if one is None or two is None else compare(one, two)
             self._shared[pair] = found
         return found
 
-    def _traits_of(self, item: str) -> Traits | None:
+    def _traits_of(self, item: str) -> Comparable | None:
         """Return what an item is compared by, remembered; None without facts."""
         found = self._traits.get(item)
         if found is None and (facts := self._details.get(item)) is not None:
             if len(self._traits) >= KEPT_TRAITS:
                 self._traits.clear()
-            found = self._traits[item] = traits(facts)
+            found = self._traits[item] = comparable(facts)
         return found
 
     def attribute(self, name: str) -> Column:

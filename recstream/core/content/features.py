@@ -20,7 +20,7 @@ from scipy import sparse
 
 from recstream.core.content.nearest import FeatureIndex
 from recstream.core.content.ridge import multiply, ridge
-from recstream.core.content.tokens import BLOCKS, Document, document, shared
+from recstream.core.content.tokens import BLOCKS, TokenBags, common_features, token_bags
 from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.pool import pool
@@ -31,15 +31,15 @@ __all__ = [
     "CONTENT_WEIGHT",
     "WIDTH",
     "ContentModel",
-    "Document",
     "FeatureIndex",
-    "document",
-    "shared",
+    "TokenBags",
+    "common_features",
+    "token_bags",
 ]
 
 FORMAT = "recstream-content-1"
 CONTENT_WEIGHT = 3.0
-"""Worth of content neighbours beside factors, in units of a typical score and of `recstream.core.content.cold_start.content_unit`."""
+"""Worth of content neighbours beside factors, in units of a typical score and of `recstream.core.content.cold_start.content_scale`."""
 MAX_TERMS = 20_000
 """Tokens of each kind that a vocabulary holds, the most frequent ones."""
 OTHERS = 1 << 16
@@ -124,7 +124,7 @@ class ContentModel:
         threads: int = 1,
     ) -> tuple[ContentModel, sparse.csr_matrix]:
         """Return `fit` and the items' features, for one reading of the texts."""
-        documents = [document(item) for item in items]
+        documents = [token_bags(item) for item in items]
         terms, idf, unknown_idf = _vocabulary(documents)
         model = cls(terms, idf, unknown_idf, np.zeros((len(terms), 0), np.float32))
         features = model._of(documents)
@@ -170,9 +170,9 @@ class ContentModel:
 
         A row depends on its item alone.
         """
-        return self._of([document(item) for item in items])
+        return self._of([token_bags(item) for item in items])
 
-    def _of(self, documents: Sequence[Document]) -> sparse.csr_matrix:
+    def _of(self, documents: Sequence[TokenBags]) -> sparse.csr_matrix:
         indptr = np.zeros(len(documents) + 1, np.int64)
         columns: list[int] = []
         values: list[float] = []
@@ -190,7 +190,7 @@ class ContentModel:
         matrix.has_canonical_format = True
         return matrix
 
-    def _row(self, each: Document) -> dict[int, float]:
+    def _row(self, each: TokenBags) -> dict[int, float]:
         """Return one item's features by column."""
         row: dict[int, float] = {}
         known, idfs = self._columns, self._idfs
@@ -305,7 +305,7 @@ def trust(counts: Int64s) -> Float64s:
     return np.asarray(n / (n + 5.0))
 
 
-def _vocabulary(documents: Sequence[Document]) -> tuple[list[str], Float32s, float]:
+def _vocabulary(documents: Sequence[TokenBags]) -> tuple[list[str], Float32s, float]:
     """Return terms in order, their idf (0 for what says nothing), and that of an unknown one."""
     n = sum(any(each) for each in documents)
     terms: dict[str, int] = {}

@@ -21,13 +21,13 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(list[Item | None]).decode
 
 
-def details_of(item: Item) -> Item:
+def summarise(item: Item) -> Item:
     """Return an item without description and image, with bounded texts and attributes.
 
     Attributes are taken in the order of their names until `MAX_ATTRIBUTES_BYTES` are reached; one
     that does not fit is passed over.
 
-    >>> details_of(Item(item="p1", title="Lute", description="Strung by hand."))
+    >>> summarise(Item(item="p1", title="Lute", description="Strung by hand."))
     Item(item='p1', title='Lute', category='', brand='', price=None, description='', image='', attributes={})
     """
     attributes = item.attributes
@@ -49,12 +49,12 @@ def details_of(item: Item) -> Item:
     )
 
 
-def encode_details(details: Mapping[str, Item], items: Sequence[str]) -> NDArray[np.uint8]:
+def encode_summaries(details: Mapping[str, Item], items: Sequence[str]) -> NDArray[np.uint8]:
     """Return the facts of items in the order of their rows, as bytes of JSON."""
     return np.frombuffer(_encode([details.get(item) for item in items]), np.uint8)
 
 
-def decode_details(encoded: NDArray[Any], items: Sequence[str]) -> dict[str, Item]:
+def decode_summaries(encoded: NDArray[Any], items: Sequence[str]) -> dict[str, Item]:
     """Return facts by item id.
 
     Raises

@@ -17,7 +17,16 @@ from typing import Any, NamedTuple
 
 from recstream.core.records import Item
 
-__all__ = ["BLOCKS", "Document", "Traits", "common", "document", "shared", "traits", "words"]
+__all__ = [
+    "BLOCKS",
+    "Comparable",
+    "TokenBags",
+    "common_features",
+    "comparable",
+    "compare",
+    "token_bags",
+    "words",
+]
 
 BLOCKS = ("word", "category", "brand", "price", "attribute")
 """Kinds of tokens, in the order of a document's bags."""
@@ -55,7 +64,7 @@ _RUNS = re.compile(f"[{_SPACELESS}]+|[^{_SPACELESS}]+")
 _ASCII_WORDS = re.compile(r"[a-z0-9]+")
 
 
-class Document(NamedTuple):
+class TokenBags(NamedTuple):
     """What an item says about itself: tokens and how often they count, by kind."""
 
     words: Mapping[str, float]
@@ -65,11 +74,11 @@ class Document(NamedTuple):
     attributes: Mapping[str, float]
 
 
-NOTHING = Document({}, {}, {}, {}, {})
+NOTHING = TokenBags({}, {}, {}, {}, {})
 """Of an item without facts."""
 
 
-def document(item: Item | None) -> Document:
+def token_bags(item: Item | None) -> TokenBags:
     """Return an item's tokens; of no item, and of one that says nothing, empty bags.
 
     >>> found = document(Item(item="1", title="<b>Guitar</b> &amp; strap", category="Music > Strings",
@@ -95,7 +104,7 @@ def document(item: Item | None) -> Document:
             attributes[token] = 1.0
     for word, count in _counts(texts[: 2 * MAX_WORDS]).items():
         bag[word] = bag.get(word, 0.0) + 1.0 + math.log(count)
-    return Document(
+    return TokenBags(
         bag,
         dict.fromkeys(categories[:MAX_NAMES], 1.0),
         dict.fromkeys(_names([item.brand]), 1.0),
@@ -104,23 +113,23 @@ def document(item: Item | None) -> Document:
     )
 
 
-def shared(one: Item | None, other: Item | None, n: int = 3) -> tuple[str, ...]:
+def common_features(one: Item | None, other: Item | None, n: int = 3) -> tuple[str, ...]:
     """Return what two items have in common, the most telling first, for people to read.
 
     The brand, the narrowest category, equal attributes, then the longest words that both titles
     have, or where there are none, both descriptions.
 
-    >>> shared(Item(item="1", title="Oak guitar stand", brand="Acme"),
+    >>> common_features(Item(item="1", title="Oak guitar stand", brand="Acme"),
     ...        Item(item="2", title="Electric guitar", brand="ACME"))
     ('brand: Acme', 'word: guitar')
     """
     if one is None or other is None:
         return ()
-    return common(traits(one), traits(other), n)
+    return compare(comparable(one), comparable(other), n)
 
 
-class Traits(NamedTuple):
-    """What `shared` compares of an item: to keep where an item is compared often."""
+class Comparable(NamedTuple):
+    """What `common_features` compares of an item: to keep where an item is compared often."""
 
     brand: str
     brand_tokens: frozenset[str]
@@ -130,10 +139,10 @@ class Traits(NamedTuple):
     words: frozenset[str]
 
 
-def traits(item: Item) -> Traits:
-    """Return what `common` compares of an item."""
-    told = document(item)
-    return Traits(
+def comparable(item: Item) -> Comparable:
+    """Return what `compare` compares of an item."""
+    told = token_bags(item)
+    return Comparable(
         " ".join(item.brand.split()),
         frozenset(told.brand),
         tuple(told.categories),
@@ -144,8 +153,8 @@ def traits(item: Item) -> Traits:
     )
 
 
-def common(a: Traits, b: Traits, n: int = 3) -> tuple[str, ...]:
-    """Return what two items have in common; see `shared`."""
+def compare(a: Comparable, b: Comparable, n: int = 3) -> tuple[str, ...]:
+    """Return what two items have in common; see `common_features`."""
     found = [f"brand: {a.brand}"] if a.brand_tokens and a.brand_tokens == b.brand_tokens else []
     found += [f"category: {name}" for name in [x for x in a.categories if x in b.categories][-1:]]
     found += [f"attribute: {name}" for name in a.attributes if name in b.attributes][:1]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recstream.core.generation import Generation
 from recstream.core.history import Entry, History
 from recstream.core.ranking import rank
-from recstream.core.records import Judgement
+from recstream.core.records import GateResult
 
 CUT = 20
 HELD_OUT_SHARE = 0.02
@@ -94,16 +94,16 @@ def judge(
     half_life_ms: float,
     *,
     threads: int = 1,
-) -> Judgement:
+) -> GateResult:
     """Compare a candidate with the serving generation and with popularity on what was held out."""
     if not held.items:
-        return Judgement(
+        return GateResult(
             users=0,
             items=0,
             candidate=0.0,
             popular=0.0,
             serving=None,
-            is_adopted=True,
+            is_accepted=True,
             reason="too little has happened to judge by",
         )
     histories = [history for history in held.histories if history.user in held.items]
@@ -114,22 +114,22 @@ def judge(
     if serving is not None and serving.model is not None:
         theirs = _recalls(serving, histories, held.items, half_life_ms, threads)
         others[f"generation {serving.number}"] = theirs
-    is_adopted, reason = True, "not clearly worse than any other"
+    is_accepted, reason = True, "not clearly worse than any other"
     for name, other in others.items():
         if _is_clearly_worse(ours, other):
-            is_adopted = False
+            is_accepted = False
             reason = (
                 f"recall@{CUT} {ours.mean():.4f} is clearly below {other.mean():.4f} of {name}, on "
                 f"{len(histories)} users"
             )
             break
-    return Judgement(
+    return GateResult(
         users=len(histories),
         items=sum(map(len, held.items.values())),
         candidate=float(ours.mean()),
         popular=float(popular.mean()),
         serving=None if theirs is None else float(theirs.mean()),
-        is_adopted=is_adopted,
+        is_accepted=is_accepted,
         reason=reason,
     )
 

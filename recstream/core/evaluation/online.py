@@ -13,9 +13,9 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from recstream.core.events import Event, Weights, weight
+from recstream.core.events import Event, EventWeights, event_weight
 from recstream.core.history import History
-from recstream.core.records import Clicks, Score
+from recstream.core.records import ClickCounts, PrequentialScore
 
 CUTS = (5, 10, 20)
 WINDOW_EVENTS = 1_000
@@ -48,23 +48,23 @@ class Tally:
         if len(self._ranks) > self._window:
             self._newest[self._ranks.popleft()] -= 1
 
-    def total(self) -> Score:
+    def total(self) -> PrequentialScore:
         """Return the score of all events; their order changes no bit of it."""
         return _score(self._counts)
 
-    def recent(self) -> Score:
+    def recent(self) -> PrequentialScore:
         """Return the score of the newest events."""
         return _score(self._newest)
 
 
-def _score(counts: Mapping[int, int]) -> Score:
+def _score(counts: Mapping[int, int]) -> PrequentialScore:
     n = sum(counts.values())
     listed = {rank: count for rank, count in counts.items() if rank}
     hits = {
         cut: sum(count for rank, count in listed.items() if rank <= cut) / max(1, n) for cut in CUTS
     }
     reciprocals = math.fsum(count / rank for rank, count in listed.items())
-    return Score(events=n, hits=hits, mrr=reciprocals / max(1, n))
+    return PrequentialScore(events=n, hits=hits, mrr=reciprocals / max(1, n))
 
 
 class Scoreboard:
@@ -73,7 +73,7 @@ class Scoreboard:
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
         self._window = window
         self._tallies: dict[str, Tally] = {}
-        self._clicks: dict[str, Clicks] = {}
+        self._clicks: dict[str, ClickCounts] = {}
 
     def add(self, rank: int, *, generation: int, source: str, is_cold: bool, arm: str = "") -> None:
         """Count an event under every name that it belongs to."""
@@ -90,25 +90,25 @@ class Scoreboard:
 
     def add_shown(self, n_items: int, arm: str) -> None:
         """Count items that an impression with a ``rec_id`` showed."""
-        self._add_clicks(arm, Clicks(shown=n_items))
+        self._add_clicks(arm, ClickCounts(shown=n_items))
 
     def add_clicked(self, arm: str) -> None:
         """Count an item that was taken from a list, by an event with a ``rec_id``."""
-        self._add_clicks(arm, Clicks(clicked=1))
+        self._add_clicks(arm, ClickCounts(clicked=1))
 
-    def _add_clicks(self, arm: str, more: Clicks) -> None:
+    def _add_clicks(self, arm: str, more: ClickCounts) -> None:
         for name in ("all", f"arm:{arm}") if arm else ("all",):
-            self._clicks[name] = _sum([self._clicks.get(name, Clicks()), more])
+            self._clicks[name] = _sum([self._clicks.get(name, ClickCounts()), more])
 
-    def clicks(self) -> dict[str, Clicks]:
+    def clicks(self) -> dict[str, ClickCounts]:
         """Return what was shown and taken, by arm and over all."""
         return dict(sorted(self._clicks.items()))
 
-    def totals(self) -> dict[str, Score]:
+    def totals(self) -> dict[str, PrequentialScore]:
         """Return the score of all events by name."""
         return {name: tally.total() for name, tally in sorted(self._tallies.items())}
 
-    def recent(self) -> dict[str, Score]:
+    def recent(self) -> dict[str, PrequentialScore]:
         """Return the score of each name's newest events."""
         return {name: tally.recent() for name, tally in sorted(self._tallies.items())}
 
@@ -116,7 +116,7 @@ class Scoreboard:
         return iter(sorted(self._tallies))
 
 
-def merged(boards: Iterable[Mapping[str, Score]]) -> dict[str, Score]:
+def merged(boards: Iterable[Mapping[str, PrequentialScore]]) -> dict[str, PrequentialScore]:
     """Return the scores of several workers as one, each weighted by its events.
 
     >>> one = Score(events=1, hits={10: 1.0}, mrr=1.0)
@@ -124,18 +124,18 @@ def merged(boards: Iterable[Mapping[str, Score]]) -> dict[str, Score]:
     >>> merged([{"all": one}, {"all": three}])["all"]
     Score(events=4, hits={10: 0.25}, mrr=0.25)
     """
-    by_name: dict[str, list[Score]] = {}
+    by_name: dict[str, list[PrequentialScore]] = {}
     for board in boards:
         for name, score in board.items():
             by_name.setdefault(name, []).append(score)
     return {name: _mean(scores) for name, scores in sorted(by_name.items())}
 
 
-def _mean(scores: Sequence[Score]) -> Score:
+def _mean(scores: Sequence[PrequentialScore]) -> PrequentialScore:
     events = sum(score.events for score in scores)
     shares = [score.events / max(1, events) for score in scores]
     cuts = {cut for score in scores for cut in score.hits}
-    return Score(
+    return PrequentialScore(
         events=events,
         hits={
             cut: sum(share * each.hits[cut] for share, each in zip(shares, scores, strict=True))
@@ -145,31 +145,31 @@ def _mean(scores: Sequence[Score]) -> Score:
     )
 
 
-def merged_clicks(boards: Iterable[Mapping[str, Clicks]]) -> dict[str, Clicks]:
+def merged_clicks(boards: Iterable[Mapping[str, ClickCounts]]) -> dict[str, ClickCounts]:
     """Return what several workers counted as one.
 
-    >>> merged_clicks([{"all": Clicks(shown=2)}, {"all": Clicks(shown=3, clicked=1)}])
-    {'all': Clicks(shown=5, clicked=1)}
+    >>> merged_clicks([{"all": ClickCounts(shown=2)}, {"all": ClickCounts(shown=3, clicked=1)}])
+    {'all': ClickCounts(shown=5, clicked=1)}
     """
-    by_name: dict[str, list[Clicks]] = {}
+    by_name: dict[str, list[ClickCounts]] = {}
     for board in boards:
         for name, clicks in board.items():
             by_name.setdefault(name, []).append(clicks)
     return {name: _sum(each) for name, each in sorted(by_name.items())}
 
 
-def _sum(clicks: Sequence[Clicks]) -> Clicks:
-    return Clicks(
+def _sum(clicks: Sequence[ClickCounts]) -> ClickCounts:
+    return ClickCounts(
         shown=sum(each.shown for each in clicks), clicked=sum(each.clicked for each in clicks)
     )
 
 
-def is_asked(history: History, event: Event, weights: Weights) -> bool:
+def is_asked(history: History, event: Event, weights: EventWeights) -> bool:
     """Return whether an event is to be predicted: taste for an item that the user had not touched."""
     return (
         event.item is not None
         and event.type not in {"impression", "remove", "dislike"}
-        and weight(event, weights) > 0.0
+        and event_weight(event, weights) > 0.0
         and history.find(event.item) is None
     )
 

@@ -8,7 +8,7 @@ the history so far and all known items are scored as the product scores them::
 
 ``near`` is `recstream.core.neighbours.behaviour.gather` of what comes close to what in histories,
 ``prior`` is `recstream.core.popularity.popularity.Popularity`, ``h_ui`` the chance of a return,
-`recstream.core.popularity.repeats.Returns`. The place of the item
+`recstream.core.popularity.repeats.RepeatTable`. The place of the item
 that came is noted; then the event is counted, its user and its item are folded in, and from time
 to time the model is trained again from where it stands, and neighbours anew.
 
@@ -33,9 +33,9 @@ from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.evaluation.interactions import Rows, Tally
 from recstream.core.evaluation.replay_config import Recipe
 from recstream.core.evaluation.target_ranks import replay_events
-from recstream.core.neighbours import Neighbours, behaviour_of
+from recstream.core.neighbours import Neighbours, fit_behaviour
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
-from recstream.core.popularity import RETURN_BINS
+from recstream.core.popularity import REPEAT_BINS
 from recstream.errors import InvalidInput
 
 __all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of"]
@@ -126,7 +126,7 @@ def soft_hits(ranks: Int32s) -> Float64s:
 
 @dataclass
 class _Prior:
-    """The arrays of a `Popularity` and of `Returns`, in place."""
+    """The arrays of a `Popularity` and of `RepeatTable`, in place."""
 
     sums: Float64s
     totals: Float64s
@@ -220,8 +220,8 @@ class _Run:
             np.full(n_memories + 1, 1.0 / (n_memories + 1)),
             np.zeros(n_memories),
             np.asarray(recipe.half_lives, np.float64),
-            np.zeros(RETURN_BINS),
-            np.zeros(RETURN_BINS),
+            np.zeros(REPEAT_BINS),
+            np.zeros(REPEAT_BINS),
             np.zeros(n_items, np.bool_),
         )
         self.user_factors = np.zeros((n_users, recipe.n_factors), np.float32)
@@ -272,7 +272,7 @@ class _Run:
             self.user_factors[:n_users] = self.model.user_factors
         self.unit = typical_score(self.model, matrix)
         if self.behaviour_weights.any():
-            self.near = behaviour_of(
+            self.near = fit_behaviour(
                 *self.tally.entries(), len(self.near), threads=self.threads or 1
             )
 

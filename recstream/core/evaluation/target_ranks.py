@@ -16,9 +16,9 @@ from recstream.core.numeric.neighbour_tables import strengthen
 from recstream.core.popularity import (
     TINY,
     count_in_place,
+    count_repeats,
     credit_in_place,
-    return_chance,
-    returns_in_place,
+    repeat_probability,
 )
 
 __all__ = ["place", "replay_events"]
@@ -65,7 +65,7 @@ def replay_events(
         _weigh(totals, credit, n_known, worth)
         part = 1.0
         if known[item] and repeat and came >= 0:
-            habit = return_chance(hits, chances, done[came], since[came])
+            habit = repeat_probability(hits, chances, done[came], since[came])
             part = _expected(sums, worth, item)
             part /= part + habit
         if came >= 0 and not repeat:
@@ -79,7 +79,7 @@ def replay_events(
             for a in range(len(own)):
                 allowed[own[a]] = repeat
                 own_dots[own[a]] = dots[own[a]]
-                prior[own[a]] += return_chance(hits, chances, done[a], since[a])
+                prior[own[a]] += repeat_probability(hits, chances, done[a], since[a])
             spread(own, weights[row], near_rows, near_weights, near)
             place(
                 item, scores.shape[1], dots, own_dots, near, prior, allowed,
@@ -88,7 +88,7 @@ def replay_events(
             near[:] = 0.0
         if known[item]:
             credit_in_place(sums, totals, credit, clock, item, part)
-        returns_in_place(hits, chances, done, since, came)
+        count_repeats(hits, chances, done, since, came)
         count_in_place(sums, totals, landmark, half_lives, clock, item)
         clock += 1
         n_known += not known[item]

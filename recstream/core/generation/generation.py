@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als import ALSModel
-from recstream.core.content import Facts, worth
+from recstream.core.content import AttributeColumns, cold_start_multiplier
 from recstream.core.generation.serialize import arrays_of, parts_of
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.numeric.growable import Growing
@@ -47,7 +47,7 @@ class Generation:
     model : ALSModel or None
         None: no factors.
     details : mapping of str to Item, optional
-        The catalogue's facts by item id, as `recstream.core.content.summary.details_of` keeps them; items
+        The catalogue's facts by item id, as `recstream.core.content.summary.summarise` keeps them; items
         without facts lack.
     withdrawn : (m,) bool, optional
         Items that the catalogue deleted: never listed.
@@ -120,7 +120,7 @@ class Generation:
         self._is_shared = True
         counts = np.empty(0, np.int64) if model is None else model.item_counts
         self._worth = Growing(self._worth_of(counts))
-        self._facts: Facts | None = None
+        self._facts: AttributeColumns | None = None
         self.steered: dict[bytes, Any] = {}
         factors = np.zeros((len(items), 1), np.float32) if model is None else model.item_factors
         self.index = ItemIndex(factors, bias)
@@ -153,10 +153,10 @@ class Generation:
         return allowed if self._n_withdrawn else None
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> AttributeColumns:
         """The catalogue's facts as columns, made when they are first asked for."""
         if self._facts is None:
-            self._facts = Facts(self.items, self.details)
+            self._facts = AttributeColumns(self.items, self.details)
         return self._facts
 
     def gain(self, name: str) -> float:
@@ -176,7 +176,9 @@ class Generation:
 
     def _worth_of(self, counts: NDArray[Any]) -> NDArray[np.float32]:
         """Return what content is worth to items of so many entries."""
-        return worth(counts, float(self.hyperparameters.get("newcomer_content", 0.0)))
+        return cold_start_multiplier(
+            counts, float(self.hyperparameters.get("newcomer_content", 0.0))
+        )
 
     def apply_delta(self, delta: DeltaAnnounced) -> bool:
         """Move the items a delta names; False if it was applied before.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als import ALSModel, hexdigest
-from recstream.core.content import decode_details, encode_details
+from recstream.core.content import decode_summaries, encode_summaries
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.errors import ArtifactCorrupt
 
@@ -45,7 +45,7 @@ def arrays_of(generation: Generation) -> dict[str, NDArray[Any]]:
         "generation": _bytes(json.dumps(head, sort_keys=True)),
         "items": _bytes("\n".join(generation.items)),
         "bias": generation.bias,
-        "details": encode_details(generation.details, generation.items),
+        "details": encode_summaries(generation.details, generation.items),
         "withdrawn": generation.withdrawn,
         **{f"{part}.{name}": array for part in parts for name, array in parts[part].items()},
     }
@@ -87,7 +87,7 @@ def parts_of(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         "items": items,
         "bias": bias,
         "model": ALSModel.from_arrays(parts["als"]) if parts["als"] else None,
-        "details": decode_details(named["details"], items),
+        "details": decode_summaries(named["details"], items),
         "withdrawn": named["withdrawn"],
         "content": _unpacked(parts["near"], len(items)),
         "behaviour": _unpacked(parts["behaviour"], len(items)),

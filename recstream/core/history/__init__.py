@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from recstream.core.history.fading import fading_weights
-from recstream.core.history.fold import FADE_ENTRIES, Entry, History, Rules, apply, row, seen
+from recstream.core.history.fold import (
+    FADE_ENTRIES,
+    Entry,
+    FoldSettings,
+    History,
+    apply,
+    matrix_row,
+    seen_items,
+)
 from recstream.core.history.matrix import Row, grown, stack
-from recstream.core.history.settings_timeline import Adopted, RulesTimeline
+from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
 from recstream.core.history.table_rows import (
     APPLIED_KEY,
     AppliedRow,
@@ -15,9 +23,9 @@ from recstream.core.history.table_rows import (
     decode_header,
     decode_list_row,
     decode_page,
-    digest,
     encode_row,
     header_offset,
+    history_digest,
     list_key,
     load,
     split_key,
@@ -26,29 +34,29 @@ from recstream.core.history.table_rows import (
 __all__ = [
     "APPLIED_KEY",
     "FADE_ENTRIES",
-    "Adopted",
+    "ActiveSettings",
     "AppliedRow",
     "Entry",
+    "FoldSettings",
     "History",
     "ListRow",
     "Row",
-    "Rules",
-    "RulesTimeline",
+    "SettingsTimeline",
     "apply",
     "changes",
     "decode_applied_row",
     "decode_header",
     "decode_list_row",
     "decode_page",
-    "digest",
     "encode_row",
     "fading_weights",
     "grown",
     "header_offset",
+    "history_digest",
     "list_key",
     "load",
-    "row",
-    "seen",
+    "matrix_row",
+    "seen_items",
     "split_key",
     "stack",
 ]

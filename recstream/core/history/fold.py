@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.events import EVENT_TYPES, Event, Weights, timestamp_ms, weight
+from recstream.core.events import EVENT_TYPES, Event, EventWeights, event_weight, timestamp_ms
 from recstream.core.history.fading import fading_weights
 
 PAGE_ENTRIES = 32
@@ -33,19 +33,19 @@ CHUNK_IDS = 32
 CHUNKS = 32
 WINDOW_IDS = CHUNK_IDS * CHUNKS
 ID_BYTES = 8
-MAX_SHOWN = 64
+MAX_IMPRESSIONS = 64
 FADE_ENTRIES = 10.0
 """Newer entries of the same user after which an entry counts half; docs/evaluation.md has the trials."""
 CHUNK_BYTES = CHUNK_IDS * ID_BYTES
 _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
 
 
-class Rules(msgspec.Struct, frozen=True):
+class FoldSettings(msgspec.Struct, frozen=True):
     """What an event weighs, how fast that weight fades, and whether impressions are counted."""
 
-    weights: Weights
+    weights: EventWeights
     half_life_ms: float
-    counts_shown: bool = False
+    counts_impressions: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -96,9 +96,9 @@ class History(msgspec.Struct, frozen=True, gc=False):
         Digests of the newest ids, `ID_BYTES` each: up to `CHUNKS` full chunks
         and the one being filled.
     pages : tuple of dict
-    shown : tuple of (item, count)
+    impressions : tuple of (item, count)
         Impressions of items since the user last did something about them, counted while the rules
-        say so; the newest last, at most `MAX_SHOWN`.
+        say so; the newest last, at most `MAX_IMPRESSIONS`.
     """
 
     user: str
@@ -109,7 +109,7 @@ class History(msgspec.Struct, frozen=True, gc=False):
     n_ids: int = 0
     window: bytes = b""
     pages: tuple[Page, ...] = ({},)
-    shown: tuple[tuple[str, int], ...] = ()
+    impressions: tuple[tuple[str, int], ...] = ()
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry, page by page."""
@@ -121,7 +121,7 @@ class History(msgspec.Struct, frozen=True, gc=False):
         return self.pages[_page_of(item, len(self.pages))].get(item)
 
 
-def apply(history: History, event: Event, offset: int, index: int, rules: Rules) -> History:
+def apply(history: History, event: Event, offset: int, index: int, rules: FoldSettings) -> History:
     """Return the history after one event; the same object if the event counts for nothing.
 
     Parameters
@@ -131,20 +131,20 @@ def apply(history: History, event: Event, offset: int, index: int, rules: Rules)
         Checked, with an id and a time.
     offset, index : int
         The event's position: its record's offset, its place in the record.
-    rules : Rules
+    rules : FoldSettings
 
     Notes
     -----
     Events count in the order of the log. Their times only say how far they have faded: an event that
     comes late is added as faded as it is by then. ``dislike`` sets the entry's weight to zero,
-    ``remove`` takes the entry out, ``impression`` says nothing about taste: it changes `History.shown`
+    ``remove`` takes the entry out, ``impression`` says nothing about taste: it changes `History.impressions`
     alone, and that only under rules that count it.
     """
     if offset < history.offset or (offset == history.offset and index <= history.index):
         return history
     kind = event.type
     if kind == "impression":
-        return _show(history, event, offset, index) if rules.counts_shown else history
+        return _show(history, event, offset, index) if rules.counts_impressions else history
     token = id_digest(event.id)
     window = history.window
     if _contains(window, token):
@@ -167,7 +167,9 @@ def apply(history: History, event: Event, offset: int, index: int, rules: Rules)
     else:
         page = page.copy()
         if old is None:
-            page[item] = Entry(item, weight(event, rules.weights), at_ms, _KINDS[kind], offset, 1)
+            page[item] = Entry(
+                item, event_weight(event, rules.weights), at_ms, _KINDS[kind], offset, 1
+            )
             n_items += 1
         else:
             page[item] = _add(old, event, at_ms, offset, rules)
@@ -179,7 +181,7 @@ def apply(history: History, event: Event, offset: int, index: int, rules: Rules)
     if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
         window = window[CHUNK_BYTES:]
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
-    shown = history.shown and _without(history.shown, item)
+    shown = history.impressions and _without(history.impressions, item)
     return History(history.user, offset, index, clock_ms, n_items, n_ids, window, pages, shown)
 
 
@@ -190,23 +192,23 @@ def _without(shown: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, 
 
 def _show(history: History, event: Event, offset: int, index: int) -> History:
     """Return a history with one impression more of each item shown that is not in it."""
-    shown = dict(history.shown)
+    shown = dict(history.impressions)
     for item in dict.fromkeys((*event.items, *([event.item] if event.item else []))):
         if history.find(item) is None:
             shown[item] = shown.pop(item, 0) + 1
-    newest = tuple(shown.items())[-MAX_SHOWN:]
-    if newest == history.shown:
+    newest = tuple(shown.items())[-MAX_IMPRESSIONS:]
+    if newest == history.impressions:
         return history
-    return msgspec.structs.replace(history, offset=offset, index=index, shown=newest)
+    return msgspec.structs.replace(history, offset=offset, index=index, impressions=newest)
 
 
-def _add(old: Entry, event: Event, at_ms: int, offset: int, rules: Rules) -> Entry:
+def _add(old: Entry, event: Event, at_ms: int, offset: int, rules: FoldSettings) -> Entry:
     """Return an entry with one more event in it."""
     newest = max(old.at_ms, at_ms)
     if event.type == "dislike":
         total = 0.0
     else:
-        total = weight(event, rules.weights) * decay(newest - at_ms, rules.half_life_ms)
+        total = event_weight(event, rules.weights) * decay(newest - at_ms, rules.half_life_ms)
         total += old.weight * decay(newest - old.at_ms, rules.half_life_ms)
     return Entry(old.item, total, newest, _KINDS[event.type], offset, old.n_events + 1)
 
@@ -253,7 +255,7 @@ def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:
     return (*pages[:number], kept, *pages[number + 1 :], moved)
 
 
-def row(
+def matrix_row(
     history: History, index: Mapping[str, int], half_life_ms: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return a history as a row of the matrix: (columns int32 ascending, weights float32 ≥ 0).
@@ -282,6 +284,6 @@ def row(
     return columns[order], values.astype(np.float32)[order]
 
 
-def seen(history: History) -> set[str]:
+def seen_items(history: History) -> set[str]:
     """Return the ids of all items in a history, whatever their weight."""
     return {item for page in history.pages for item in page}

@@ -40,7 +40,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
     n_ids: int
     n_pages: int
     newest_ids: bytes
-    shown: tuple[tuple[str, int], ...] = ()
+    impressions: tuple[tuple[str, int], ...] = ()
 
 
 class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -142,7 +142,7 @@ def changes(old: History | None, new: History) -> list[tuple[bytes, bytes]]:
                     new.n_ids,
                     len(new.pages),
                     new.window[len(new.window) - n_open :],
-                    new.shown,
+                    new.impressions,
                 )
             ),
         )
@@ -195,7 +195,7 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
         header.n_ids,
         b"".join((*chunks, header.newest_ids)),
         pages,
-        header.shown,
+        header.impressions,
     )
 
 
@@ -212,7 +212,7 @@ def header_offset(raw: bytes) -> int:
     return decode_header(raw).offset
 
 
-def digest(history: History) -> str:
+def history_digest(history: History) -> str:
     """Return a digest (BLAKE2b, hex) of everything in a history: equal bytes, equal histories."""
     hasher = hashlib.blake2b(digest_size=16)
     for key, value in changes(None, history):

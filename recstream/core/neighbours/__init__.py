@@ -5,23 +5,23 @@ from __future__ import annotations
 from recstream.core.neighbours.behaviour import (
     BEHAVIOUR_WEIGHT,
     WIDTH,
-    Gathered,
     Neighbours,
-    behaviour_of,
+    NeighbourScores,
+    fit_behaviour,
     gather,
     gather_all,
-    parts,
-    strengths,
+    neighbour_contributions,
+    seed_weights,
 )
 
 __all__ = [
     "BEHAVIOUR_WEIGHT",
     "WIDTH",
-    "Gathered",
+    "NeighbourScores",
     "Neighbours",
-    "behaviour_of",
+    "fit_behaviour",
     "gather",
     "gather_all",
-    "parts",
-    "strengths",
+    "neighbour_contributions",
+    "seed_weights",
 ]

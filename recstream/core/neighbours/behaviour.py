@@ -1,11 +1,11 @@
 """Steps 4–8 of the flow: which items are near which, as a table that adds to scores.
 
 Each item has at most `WIDTH` neighbours with a weight from 0 to 1. What a user's history adds to an
-item's score is ``gain · Σ_j v_j B[j, i]`` over its strongest entries j (`strengths`): at most
+item's score is ``gain · Σ_j v_j B[j, i]`` over its strongest entries j (`seed_weights`): at most
 `RECENT` · `WIDTH` additions, so no pass over the items is needed (`gather`), and every part of the
-sum belongs to an entry (`parts`). Content neighbours and behaviour neighbours have this one form.
+sum belongs to an entry (`neighbour_contributions`). Content neighbours and behaviour neighbours have this one form.
 
-`behaviour_of` makes the table of what follows what in histories.
+`fit_behaviour` makes the table of what follows what in histories.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = [
     "BEHAVIOUR_WEIGHT",
     "RECENT",
     "WIDTH",
-    "Gathered",
+    "NeighbourScores",
     "Neighbours",
-    "behaviour_of",
+    "fit_behaviour",
     "gather",
     "gather_all",
-    "parts",
-    "strengths",
+    "neighbour_contributions",
+    "seed_weights",
 ]
 
 BEHAVIOUR_WEIGHT = 7.0
@@ -188,7 +188,7 @@ def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
         raise InvalidInput(msg)
 
 
-class Gathered(NamedTuple):
+class NeighbourScores(NamedTuple):
     """What neighbours add to the scores of the items they touch.
 
     ``rows`` are distinct item rows, ascending; ``total`` is float64.
@@ -198,7 +198,7 @@ class Gathered(NamedTuple):
     total: Float64s
 
 
-def strengths(columns: Int32s, weights: Float32s) -> Float32s:
+def seed_weights(columns: Int32s, weights: Float32s) -> Float32s:
     """Return how strongly each entry of a user's row speaks through its neighbours.
 
     Of the strongest `RECENT` entries each has ``s = 0.8^k √(weight / largest weight)``, where k entries
@@ -206,7 +206,7 @@ def strengths(columns: Int32s, weights: Float32s) -> Float32s:
     with 1, many together with less than 4, for by then factors know as much. A function of the row alone
     (`recstream.core.history.fold.row`, whose weights fade with age).
 
-    >>> strengths(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
+    >>> seed_weights(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
     array([0.36363637, 0.90909094], dtype=float32)
     """
     out = np.zeros(len(columns), np.float32)
@@ -214,7 +214,9 @@ def strengths(columns: Int32s, weights: Float32s) -> Float32s:
     return out
 
 
-def gather(columns: Int32s, v: Float32s, tables: Sequence[tuple[Neighbours, float]]) -> Gathered:
+def gather(
+    columns: Int32s, v: Float32s, tables: Sequence[tuple[Neighbours, float]]
+) -> NeighbourScores:
     """Return what a user's entries add to the items near them, summed over tables.
 
     Sums run by table, then entry, then place in the list, in float64: the same bits in any batch.
@@ -224,7 +226,7 @@ def gather(columns: Int32s, v: Float32s, tables: Sequence[tuple[Neighbours, floa
     columns : (h,) int32
         The user's items.
     v : (h,) float32
-        Their strengths.
+        Their seed_weights.
     tables : sequence of (Neighbours, float)
         Each with its gain.
     """
@@ -235,7 +237,7 @@ def gather_all(
     columns: Sequence[Int32s],
     v: Sequence[Float32s],
     tables: Sequence[tuple[Neighbours, float]],
-) -> list[Gathered]:
+) -> list[NeighbourScores]:
     """Return `gather` of many users, for less."""
     gathered = []
     for entries, strength in zip(columns, v, strict=True):
@@ -248,11 +250,11 @@ def gather_all(
                 entries, strength, table.rows, table.weights, gain, keys, values, n_edges
             )
         n_rows = sum_by_row(keys, values, n_edges)
-        gathered.append(Gathered(keys[:n_rows], values[:n_rows]))
+        gathered.append(NeighbourScores(keys[:n_rows], values[:n_rows]))
     return gathered
 
 
-def parts(
+def neighbour_contributions(
     columns: Int32s, v: Float32s, table: Neighbours, weight: float, item_rows: object
 ) -> Float64s:
     """Return what each entry adds to each item through one table, (n, h) float64.
@@ -265,7 +267,7 @@ def parts(
     return out
 
 
-def behaviour_of(
+def fit_behaviour(
     owners: object,
     columns: object,
     at_ms: object,

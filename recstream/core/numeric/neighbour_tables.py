@@ -15,9 +15,9 @@ WIDTH = 32
 RECENT = 16
 """Entries of a history that neighbours are taken of."""
 WINDOW = 256
-"""Newest entries of a history that `behaviour_of` looks at."""
+"""Newest entries of a history that `fit_behaviour` looks at."""
 REACH = 32
-"""Entries before and after another that count as near it in `behaviour_of`."""
+"""Entries before and after another that count as near it in `fit_behaviour`."""
 _HALF_REACH = 5.0
 _BACKWARD = 0.75
 _DOUBT = 3.0
@@ -95,7 +95,7 @@ def put_all(
 
 @compiled
 def strengthen(weights: Float32s, out: Float32s) -> None:
-    """Write the strengths; of equal weights the first entries speak."""
+    """Write the seed_weights; of equal weights the first entries speak."""
     chosen = np.empty(RECENT, np.int64)
     speaking = np.empty(RECENT)
     count, total = 0, 0.0

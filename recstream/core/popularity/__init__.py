@@ -6,23 +6,28 @@ from recstream.core.popularity.popularity import (
     HALF_LIVES,
     TINY,
     Popularity,
-    changed,
+    changed_rows,
     count_in_place,
     credit_in_place,
-    popularity_of,
+    fit_popularity,
 )
-from recstream.core.popularity.repeats import RETURN_BINS, Returns, return_chance, returns_in_place
+from recstream.core.popularity.repeats import (
+    REPEAT_BINS,
+    RepeatTable,
+    count_repeats,
+    repeat_probability,
+)
 
 __all__ = [
     "HALF_LIVES",
-    "RETURN_BINS",
+    "REPEAT_BINS",
     "TINY",
     "Popularity",
-    "Returns",
-    "changed",
+    "RepeatTable",
+    "changed_rows",
     "count_in_place",
+    "count_repeats",
     "credit_in_place",
-    "popularity_of",
-    "return_chance",
-    "returns_in_place",
+    "fit_popularity",
+    "repeat_probability",
 ]

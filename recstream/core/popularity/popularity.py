@@ -20,12 +20,12 @@ they grow out of range.
 
 What a trainer needs, all of it pure:
 
-1. ``state = Popularity.empty(n_items)``, or ``popularity_of(items, at_ms)`` from the entries of the
+1. ``state = Popularity.empty(n_items)``, or ``fit_popularity(items, at_ms)`` from the entries of the
    histories, in the order of time: a function of the histories alone.
 2. ``state = state.observe(items)`` for each batch of events, in the order of the log; rows past the
    end are new items.
 3. ``bias = state.bias(beta)`` for a generation or a delta; publish the values that moved by more
-   than a tolerance: `changed`.
+   than a tolerance: `changed_rows`.
 4. `fading_weights` gives matrix rows and fold-in rows the same fading weights, by the
    user's own events.
 5. Where seen items may return, `recstream.core.popularity.repeats` learns how often they do, by how often and how long ago
@@ -46,8 +46,8 @@ from recstream.errors import InvalidInput
 __all__ = [
     "HALF_LIVES",
     "Popularity",
-    "changed",
-    "popularity_of",
+    "changed_rows",
+    "fit_popularity",
 ]
 
 HALF_LIVES = (1.0, 8.0, 64.0, 512.0, 4096.0, 32768.0, math.inf)
@@ -187,7 +187,7 @@ class Popularity:
         return np.asarray(beta * np.log(worth * m), np.float32)
 
 
-def popularity_of(
+def fit_popularity(
     items: object,
     at_ms: object,
     n_items: int,
@@ -216,10 +216,10 @@ def popularity_of(
     return state.observe(rows[np.lexsort((rows, times))])
 
 
-def changed(old: Float32s, new: Float32s, tolerance: float) -> Int64s:
+def changed_rows(old: Float32s, new: Float32s, tolerance: float) -> Int64s:
     """Return the rows whose bias moved by more than a tolerance, new rows among them.
 
-    >>> changed(np.array([0.0, 1.0], np.float32), np.array([0.0, 1.5, 2.0], np.float32), 0.1)
+    >>> changed_rows(np.array([0.0, 1.0], np.float32), np.array([0.0, 1.5, 2.0], np.float32), 0.1)
     array([1, 2])
     """
     moved = np.ones(len(new), np.bool_)

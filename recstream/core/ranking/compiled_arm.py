@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.content import Facts, Newcomers, is_within
+from recstream.core.content import AttributeColumns, ColdStart, is_within
 from recstream.core.generation import Generation
 from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Float32s
 from recstream.core.ranking.batch import Near, Shape
 from recstream.core.steering import (
     Arm,
+    AttributeTest,
     Boost,
     Condition,
     Exclude,
     Pin,
-    Span,
+    Range,
     Steering,
-    Test,
-    texts_of,
+    as_texts,
 )
 
 Bools = NDArray[np.bool_]
@@ -102,11 +102,11 @@ class Steered:
         worth, alike = generation.content_worth, gain_of(generation, self.arm, "content")
         self.near = _near(generation.content, alike, worth)
         self.more = _near(generation.behaviour, gain_of(generation, self.arm, "behaviour"))
-        kept = Newcomers.of(generation.hyperparameters)
-        share = kept.share if self.arm.newcomers is None else self.arm.newcomers
+        kept = ColdStart.of(generation.hyperparameters)
+        share = kept.share if self.arm.cold_start_share is None else self.arm.cold_start_share
         # Without being alike, or where entries are not counted, nobody is known to be one.
         self.newcomer_share = share if alike > 0.0 and len(worth) else 0.0
-        self.shape = self._shape(kept.worth)
+        self.shape = self._shape(kept.threshold)
         self.delta = generation.delta
 
     def _shape(self, newest: float) -> Shape:
@@ -126,7 +126,7 @@ class Steered:
         """Whether a rule looks at how many users an item has, which moves with every delta."""
         return any(_asks_counts(rule.where) for rule in self.arm.rules if not isinstance(rule, Pin))
 
-    def _match(self, generation: Generation, facts: Facts) -> None:
+    def _match(self, generation: Generation, facts: AttributeColumns) -> None:
         unit = unit_of_boosts(generation)
         self.excludes, self.onlys, self.boosts, self.pins = [], [], [], []
         for rule in self.arm.rules:
@@ -252,10 +252,10 @@ def _tests(condition: Condition, generation: Generation) -> Iterator[Bools]:
     """Give, for each field of a condition, which items meet it."""
     facts = generation.facts
     if condition.category is not None:
-        prefixes = texts_of(condition.category)
+        prefixes = as_texts(condition.category)
         yield facts.category.where(lambda each: any(is_within(each, p) for p in prefixes))
     if condition.brand is not None:
-        brands = {each.casefold() for each in texts_of(condition.brand)}
+        brands = {each.casefold() for each in as_texts(condition.brand)}
         yield facts.brand.where(lambda each: each.casefold() in brands)
     if condition.price is not None:
         yield _inside(facts.price, condition.price)
@@ -290,7 +290,7 @@ def _asks_counts(condition: Condition) -> bool:
     return condition.users is not None or any(_asks_counts(part) for part in parts)
 
 
-def _inside(values: NDArray[np.float64], span: Span) -> Bools:
+def _inside(values: NDArray[np.float64], span: Range) -> Bools:
     """Return which values lie in a span; NaN never does."""
     inside = ~np.isnan(values)
     if span.min is not None:
@@ -300,7 +300,7 @@ def _inside(values: NDArray[np.float64], span: Span) -> Bools:
     return inside
 
 
-def _passing(test: Test) -> Callable[[Any], bool]:
+def _passing(test: AttributeTest) -> Callable[[Any], bool]:
     """Return what asks a test of an attribute's value; a list passes if one of its values does."""
 
     def one(value: Any) -> bool:
@@ -314,7 +314,7 @@ def _passing(test: Test) -> Callable[[Any], bool]:
 
     def passes(value: Any) -> bool:
         if isinstance(value, list | tuple):
-            return any(one(each) for each in value) or test == Test(exists=True)
+            return any(one(each) for each in value) or test == AttributeTest(exists=True)
         return one(value)
 
     return passes

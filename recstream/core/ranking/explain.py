@@ -14,7 +14,7 @@ import numpy as np
 
 from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
-from recstream.core.history import History, row
+from recstream.core.history import History, matrix_row
 from recstream.core.ranking.compiled_arm import Steered
 from recstream.core.ranking.rank import Parts, Ranked, parts_of, rank
 from recstream.core.steering import Arm, Pin, Rule, Steering
@@ -157,7 +157,10 @@ def explain(
     arm = None if steering is None else steering.arm_of(history.user)
     half_life_ms = (arm and arm.half_life_ms) or half_life_ms
     told = parts_of(
-        row(history, generation.rows, half_life_ms), generation, arm, np.array([at], np.int32)
+        matrix_row(history, generation.rows, half_life_ms),
+        generation,
+        arm,
+        np.array([at], np.int32),
     )
     because = _contributions(history, generation, at, told)
     boosts = tuple(
@@ -200,10 +203,10 @@ def _by_score(
     history: History, generation: Generation, half_life_ms: float, arm: Arm | None
 ) -> Ranked:
     """Return every item that may be listed by score alone: what rotation and the like choose from."""
-    plain = Steering(newcomers=0.0)
+    plain = Steering(cold_start_share=0.0)
     if arm is not None:
         bare = Arm(name=arm.name, share=1.0, blend=arm.blend, rules=_without_pins(arm))
-        plain = Steering(newcomers=0.0, arms=(bare,))
+        plain = Steering(cold_start_share=0.0, arms=(bare,))
     return rank([history], generation, generation.n_items, half_life_ms, steering=plain)[0]
 
 
@@ -244,8 +247,8 @@ def _soft_verdict(
     if way is None:
         return "below-the-cut"
     arm, item = way.arm, generation.items[at]
-    after = None if arm.rotation is None else arm.rotation.after
-    if after is not None and dict(history.shown).get(item, 0) >= after:
+    after = None if arm.fatigue is None else arm.fatigue.after
+    if after is not None and dict(history.impressions).get(item, 0) >= after:
         return "rotated"
     scores = dict(zip(by_score.rows.tolist(), by_score.scores.tolist(), strict=True))
     bias = way.index.bias

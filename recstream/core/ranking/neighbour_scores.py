@@ -41,7 +41,7 @@ def _place_of(keys: Int32s, row: int) -> int:
 @compiled
 def _gather(
     columns: Int32s,
-    strengths: Float32s,
+    seed_weights: Float32s,
     table: Near,
     keys: Int32s,
     totals: Float64s,
@@ -57,10 +57,10 @@ def _gather(
     speaking = np.empty(RECENT)
     n_speaking = 0
     for e in range(len(columns)):
-        if strengths[e] > 0.0 and columns[e] < len(rows) and n_speaking < RECENT:
+        if seed_weights[e] > 0.0 and columns[e] < len(rows) and n_speaking < RECENT:
             near[n_speaking] = rows[columns[e]]
             nearness[n_speaking] = weights[columns[e]]
-            speaking[n_speaking] = np.float64(strengths[e])
+            speaking[n_speaking] = np.float64(seed_weights[e])
             n_speaking += 1
     for e in range(n_speaking):
         for place in range(width):
@@ -77,11 +77,11 @@ def _gather(
 
 
 @compiled
-def _announce(columns: Int32s, strengths: Float32s, table: Near) -> None:
+def _announce(columns: Int32s, seed_weights: Float32s, table: Near) -> None:
     """Ask memory for the lists that `_gather` will read."""
     width = table.rows.shape[1]
     for e in range(len(columns)):
-        if strengths[e] > 0.0 and columns[e] < len(table.rows):
+        if seed_weights[e] > 0.0 and columns[e] < len(table.rows):
             first = np.int64(columns[e]) * width
             for place in range(0, width, LINE):
                 prefetch(table.rows, first + place)
@@ -154,10 +154,10 @@ def blend(
     """
     users, items, bias, norm, mask = scoring
     length = lists.shape[1]
-    strengths = np.zeros(len(entries.weights), np.float32)
+    seed_weights = np.zeros(len(entries.weights), np.float32)
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
-        strengthen(entries.weights[own], strengths[own])
+        strengthen(entries.weights[own], seed_weights[own])
     keys = np.full(_ROOM, -1, np.int32)
     totals = np.zeros(_ROOM)
     is_settled = np.zeros(_ROOM, np.bool_)
@@ -172,15 +172,15 @@ def blend(
         if u + 1 < lists.shape[0]:
             following = slice(entries.indptr[u + 1], entries.indptr[u + 2])
             if near.gain > 0.0:
-                _announce(entries.columns[following], strengths[following], near)
+                _announce(entries.columns[following], seed_weights[following], near)
             if more.gain > 0.0:
-                _announce(entries.columns[following], strengths[following], more)
+                _announce(entries.columns[following], seed_weights[following], more)
         columns = entries.columns[own]
         if near.gain > 0.0:
-            n_used = _gather(columns, strengths[own], near, keys, totals, used, n_used)
+            n_used = _gather(columns, seed_weights[own], near, keys, totals, used, n_used)
             n_fresh = _scale(keys, totals, used, n_used, near.worth, newest, fresh)
         if more.gain > 0.0:
-            n_used = _gather(columns, strengths[own], more, keys, totals, used, n_used)
+            n_used = _gather(columns, seed_weights[own], more, keys, totals, used, n_used)
         if n_used == 0:
             continue
         is_near[u] = True

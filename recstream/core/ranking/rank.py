@@ -15,8 +15,8 @@ from scipy import sparse
 
 from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
-from recstream.core.history import History, Row, row, stack
-from recstream.core.neighbours import parts, strengths
+from recstream.core.history import History, Row, matrix_row, stack
+from recstream.core.neighbours import neighbour_contributions, seed_weights
 from recstream.core.numeric.contributions import largest_places
 from recstream.core.ranking.compiled_arm import Steered, steered
 from recstream.core.ranking.rerank import shape_lists, tables_of
@@ -114,7 +114,7 @@ def _rank(
     threads: int,
 ) -> list[Ranked]:
     """Return the lists of users of one arm."""
-    seen_rows = [row(history, generation.rows, half_life_ms) for history in histories]
+    seen_rows = [matrix_row(history, generation.rows, half_life_ms) for history in histories]
     if not generation.n_items:
         nothing = np.empty(0, np.int32)
         return [
@@ -221,9 +221,9 @@ def parts_of(seen: Row, generation: Generation, arm: Arm | None, rows: NDArray[n
     factors = np.zeros((len(rows), len(columns)))
     if len(columns):
         tables = tables_of(generation, arm)
-        speaking = strengths(columns, weights) if tables else weights
+        speaking = seed_weights(columns, weights) if tables else weights
         for name, (table, gain) in tables.items():
-            by_table[name] = parts(columns, speaking, table, gain, rows)
+            by_table[name] = neighbour_contributions(columns, speaking, table, gain, rows)
         if len(worth := generation.content_worth):
             by_table["content"] *= worth[rows].astype(np.float64)[:, None]
         if generation.model is not None and blending.factors > 0.0:

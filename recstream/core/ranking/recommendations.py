@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 from recstream.core.generation import Generation
-from recstream.core.history import Adopted, History
+from recstream.core.history import ActiveSettings, History
 from recstream.core.ranking.rank import Ranked, describe
 from recstream.core.records import AsOf, Lineage, Recommendations
 
@@ -15,7 +15,7 @@ def recommendations(
     ranked: Ranked,
     history: History,
     generation: Generation,
-    adopted: Adopted,
+    adopted: ActiveSettings,
     partition: int,
     before: Sequence[str],
     *,
@@ -31,7 +31,7 @@ def recommendations(
     history : History
         The history that it was ranked from.
     generation : Generation
-    adopted : Adopted
+    adopted : ActiveSettings
         The rules in force for the history's partition.
     partition : int
         Of the interactions topic.
@@ -57,7 +57,9 @@ def recommendations(
     )
 
 
-def rec_id(user: str, partition: int, offset: int, generation: Generation, adopted: Adopted) -> str:
+def rec_id(
+    user: str, partition: int, offset: int, generation: Generation, adopted: ActiveSettings
+) -> str:
     """Return the id of a list: the same for the same list, made again."""
     origin = (
         f"{user}\0{partition}\0{offset}\0{generation.number}\0{generation.delta}\0{adopted.control}"

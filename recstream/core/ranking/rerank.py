@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content import places_of
+from recstream.core.content import n_reserved
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.neighbours import Neighbours
@@ -76,16 +76,16 @@ def shape_lists(
     length = min(n, generation.n_items)
     is_shaped = bool(way.shape.min_relevance or way.shape.strength)
     size = min((POOL if is_shaped else 1) * length + len(way.pins), generation.n_items)
-    places = min(places_of(way.newcomer_share, n), length)
+    places = min(n_reserved(way.newcomer_share, n), length)
     n_users = len(histories)
     entries = Entries(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
     seen = RowLists(entries.indptr, entries.columns)
     if known:
         seen = RowLists(np.zeros_like(entries.indptr), entries.columns[:0])
-    if arm.rotation is None:
+    if arm.fatigue is None:
         left, resting = seen, RowLists(np.zeros_like(entries.indptr), entries.columns[:0])
     else:
-        left, resting = left_out(seen, _shown(histories, generation.rows, arm.rotation.after))
+        left, resting = left_out(seen, _shown(histories, generation.rows, arm.fatigue.after))
     mask = _EVERY if allowed is None else allowed
     pool = best_keys(factors, index, size, left, mask, threads)
     lists = Lists(
@@ -120,7 +120,7 @@ def _shown(histories: Sequence[History], row_of: Mapping[str, int], after: int) 
     indptr = np.zeros(len(histories) + 1, np.int64)
     found: list[str] = []
     for at, history in enumerate(histories, start=1):
-        found += [item for item, count in history.shown if count >= after]
+        found += [item for item, count in history.impressions if count >= after]
         indptr[at] = len(found)
     rows = list(map(row_of.get, found))
     if None in rows:

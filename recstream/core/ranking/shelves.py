@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from recstream.core.content import shared
+from recstream.core.content import common_features
 from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import History
@@ -131,7 +131,7 @@ def _items(
                 rank=skip + place + 1,
                 score=round(float(ranked.scores[skip + place]), SCORE_DIGITS),
                 share=round(float(shares[place]), SHARE_DIGITS),
-                shared=shared(facts.get(because), facts.get(name)),
+                shared=common_features(facts.get(because), facts.get(name)),
             )
         )
     return tuple(items)

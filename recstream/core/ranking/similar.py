@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.content import shared
+from recstream.core.content import common_features
 from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import Float32s, Float64s
 
@@ -88,7 +88,7 @@ def similar(generation: Generation, item: str, n: int) -> tuple[Neighbour, ...]:
             why.append(Likeness(kind="behaviour", share=share))
         if content[row] > 0.0:
             share = round(float(content[row] / score[row]), SHARE_DIGITS)
-            common = shared(facts.get(item), facts.get(name))
+            common = common_features(facts.get(item), facts.get(name))
             why.append(Likeness(kind="content", share=share, shared=common))
         why.sort(key=lambda likeness: -likeness.share)
         score_shown = round(float(score[row]), SCORE_DIGITS)

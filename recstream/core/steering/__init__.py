@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from recstream.core.steering.describe import in_words
+from recstream.core.steering.describe import describe_steering
 from recstream.core.steering.document import (
     MAX_BYTES,
     Arm,
+    AttributeTest,
     Blend,
     Boost,
     Condition,
     Diversity,
     Exclude,
+    ImpressionFatigue,
     Pin,
-    Rotation,
+    Range,
     Rule,
-    Span,
     Steering,
-    Test,
-    texts_of,
+    as_texts,
 )
-from recstream.core.steering.validate import decode
+from recstream.core.steering.validate import decode_steering
 
 __all__ = [
     "MAX_BYTES",
     "Arm",
+    "AttributeTest",
     "Blend",
     "Boost",
     "Condition",
     "Diversity",
     "Exclude",
+    "ImpressionFatigue",
     "Pin",
-    "Rotation",
+    "Range",
     "Rule",
-    "Span",
     "Steering",
-    "Test",
-    "decode",
-    "in_words",
-    "texts_of",
+    "as_texts",
+    "decode_steering",
+    "describe_steering",
 ]

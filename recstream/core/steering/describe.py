@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from recstream.core.steering.document import (
     Arm,
+    AttributeTest,
     Blend,
     Boost,
     Bound,
@@ -14,19 +15,18 @@ from recstream.core.steering.document import (
     Pin,
     Rule,
     Steering,
-    Test,
     Texts,
-    texts_of,
+    as_texts,
 )
 
 MOST_ITEMS = 3
 
 
-def in_words(steering: Steering) -> tuple[str, ...]:
+def describe_steering(steering: Steering) -> tuple[str, ...]:
     """Return what a document says, a sentence a rule.
 
     >>> from recstream.core.steering.validate import decode
-    >>> in_words(decode('{"rules": [{"action": "boost", "name": "push", "by": 0.5, '
+    >>> describe_steering(decode('{"rules": [{"action": "boost", "name": "push", "by": 0.5, '
     ...                 '"where": {"brand": "Acme", "price": {"max": 20}}}]}'))
     ('push: boost brand Acme and price at most 20 by 0.5',)
     """
@@ -48,18 +48,18 @@ def _arm(arm: Arm) -> str:
 
 
 def _whole(of: Steering | Arm) -> Iterator[str]:
-    blend, diversity, rotation = of.blend, of.diversity, of.rotation
+    blend, diversity, fatigue = of.blend, of.diversity, of.fatigue
     if blend is not None and blend != Blend():
         gains = {name: getattr(blend, name) for name in blend.__struct_fields__}
         yield "blend: " + ", ".join(f"{name} × {gain:g}" for name, gain in gains.items())
     if diversity is not None and diversity.strength:
         yield f"diversity {diversity.strength:g} by {', '.join(diversity.by)}"
-    if rotation is not None:
-        yield f"rotate what was shown {rotation.after} times and ignored"
+    if fatigue is not None:
+        yield f"rotate what was shown {fatigue.after} times and ignored"
     if of.min_relevance:
         yield f"nothing below {of.min_relevance:.0%} of the best personal score"
-    if of.newcomers is not None:
-        yield f"{of.newcomers:.0%} of the places for what nobody has touched yet"
+    if of.cold_start_share is not None:
+        yield f"{of.cold_start_share:.0%} of the places for what nobody has touched yet"
 
 
 def _rule(rule: Rule) -> str:
@@ -94,7 +94,7 @@ def _conditions(condition: Condition) -> Iterator[str]:
         yield f"not ({_condition(condition.not_)})"
 
 
-def _test(test: Test) -> str:
+def _test(test: AttributeTest) -> str:
     said = []
     if test.exists is not None:
         said.append("given" if test.exists else "not given")
@@ -118,7 +118,7 @@ def _bound(bound: Bound | None) -> str:
 
 
 def _either(texts: Texts) -> str:
-    return " or ".join(texts_of(texts))
+    return " or ".join(as_texts(texts))
 
 
 def _some(items: tuple[str, ...]) -> str:

@@ -38,14 +38,14 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """A part of a document: a field that nobody knows is a mistake."""
 
 
-class Span(_Strict, frozen=True):
+class Range(_Strict, frozen=True):
     """Numbers from ``min`` to ``max``, both included; either may be left out."""
 
     min: float | None = None
     max: float | None = None
 
 
-class Test(
+class AttributeTest(
     _Strict,
     frozen=True,
     rename={"one_of": "in"},
@@ -86,7 +86,7 @@ class Condition(
     brand : text or tuple of text
     price : Span
         Items without a price are outside every span.
-    attributes : dict of str to Test
+    attributes : dict of str to AttributeTest
     items : tuple of str
         Ids.
     users : Span
@@ -97,10 +97,10 @@ class Condition(
 
     category: Annotated[Texts, msgspec.Meta()] | None = None
     brand: Annotated[Texts, msgspec.Meta()] | None = None
-    price: Span | None = None
-    attributes: dict[str, Test] | None = None
+    price: Range | None = None
+    attributes: dict[str, AttributeTest] | None = None
     items: Annotated[tuple[ItemId, ...], msgspec.Meta(max_length=MAX_VALUES)] | None = None
-    users: Span | None = None
+    users: Range | None = None
     all: tuple[Condition, ...] | None = None
     any: tuple[Condition, ...] | None = None
     not_: Condition | None = None
@@ -200,7 +200,7 @@ class Diversity(_Strict, frozen=True):
     by: tuple[Aspect, ...] = ASPECTS
 
 
-class Rotation(_Strict, frozen=True):
+class ImpressionFatigue(_Strict, frozen=True):
     """Let what was shown and ignored make room for others.
 
     ``after`` impressions of an item without anything done about it, it waits until enough other
@@ -210,12 +210,10 @@ class Rotation(_Strict, frozen=True):
     after: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 3
 
 
-class Arm(
-    _Strict,
-    frozen=True,
-    kw_only=True,
-    dict=True,
-):
+_JSON_NAMES = {"fatigue": "rotation", "cold_start_share": "newcomers"}
+
+
+class Arm(_Strict, frozen=True, kw_only=True, dict=True, rename=_JSON_NAMES):
     """A part of the users, and how their lists differ from the document's; what is left out holds.
 
     Attributes
@@ -238,9 +236,9 @@ class Arm(
     share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
     blend: Blend | None = None
     diversity: Diversity | None = None
-    rotation: Rotation | None = None
+    fatigue: ImpressionFatigue | None = None
     min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
-    newcomers: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     rules: tuple[Rule, ...] = ()
     without: tuple[str, ...] = ()
     weights: dict[str, float] | None = None
@@ -252,12 +250,7 @@ class Arm(
         return _encoder.encode(self)
 
 
-class Steering(
-    _Strict,
-    frozen=True,
-    kw_only=True,
-    dict=True,
-):
+class Steering(_Strict, frozen=True, kw_only=True, dict=True, rename=_JSON_NAMES):
     """How a shop shapes its lists.
 
     Attributes
@@ -265,12 +258,13 @@ class Steering(
     rules : tuple of Rule
     blend : Blend
     diversity : Diversity or None
-    rotation : Rotation or None
+    fatigue : ImpressionFatigue or None
+        ``rotation`` in JSON.
     min_relevance : float
         Items whose personal score (without popularity and boosts) is below this part of the list's
         best one are left out. 0: none.
-    newcomers : float or None
-        Part of a list's places, rounded down, that items nobody has touched have in any case. None:
+    cold_start_share : float or None
+        ``newcomers`` in JSON.         Part of a list's places, rounded down, that items nobody has touched have in any case. None:
         as the generation was made.
     arms : tuple of Arm
         Empty: everybody gets the same.
@@ -281,9 +275,9 @@ class Steering(
     rules: tuple[Rule, ...] = ()
     blend: Blend = Blend()
     diversity: Diversity | None = None
-    rotation: Rotation | None = None
+    fatigue: ImpressionFatigue | None = None
     min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
-    newcomers: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     arms: Annotated[tuple[Arm, ...], msgspec.Meta(max_length=MAX_ARMS)] = ()
     salt: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
 
@@ -300,7 +294,7 @@ class Steering(
     @cached_property
     def digest(self) -> bytes:
         """8 bytes that differ between documents that say something else."""
-        return hashlib.blake2b(encode(self), digest_size=8).digest()
+        return hashlib.blake2b(encode_steering(self), digest_size=8).digest()
 
     def arm_of(self, user: str) -> Arm:
         """Return the arm of a user, with all that holds for it.
@@ -326,9 +320,11 @@ class Steering(
             arm,
             blend=arm.blend or self.blend,
             diversity=arm.diversity or self.diversity,
-            rotation=arm.rotation or self.rotation,
+            fatigue=arm.fatigue or self.fatigue,
             min_relevance=self.min_relevance if arm.min_relevance is None else arm.min_relevance,
-            newcomers=self.newcomers if arm.newcomers is None else arm.newcomers,
+            cold_start_share=(
+                self.cold_start_share if arm.cold_start_share is None else arm.cold_start_share
+            ),
             rules=(*kept, *arm.rules),
             without=(),
         )
@@ -338,15 +334,15 @@ _EVERYBODY = Arm(name="", share=1.0)
 _encoder = msgspec.json.Encoder()
 
 
-def encode(steering: Steering) -> bytes:
+def encode_steering(steering: Steering) -> bytes:
     """Return a document as JSON."""
     return _encoder.encode(steering)
 
 
-def texts_of(texts: Texts) -> tuple[str, ...]:
+def as_texts(texts: Texts) -> tuple[str, ...]:
     """Return one text or several as several.
 
-    >>> texts_of("Books"), texts_of(("Books", "Toys"))
+    >>> as_texts("Books"), as_texts(("Books", "Toys"))
     (('Books',), ('Books', 'Toys'))
     """
     return (texts,) if isinstance(texts, str) else texts

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from recstream.core.events import Weights
+from recstream.core.events import EventWeights
 from recstream.core.steering.document import (
     MAX_BYTES,
     MAX_CONDITIONS,
@@ -15,26 +15,26 @@ from recstream.core.steering.document import (
     MAX_RULES,
     MAX_VALUES,
     Arm,
+    AttributeTest,
     Blend,
     Bound,
     Condition,
     Exclude,
     Only,
     Pin,
+    Range,
     Rule,
-    Span,
     Steering,
-    Test,
     Texts,
-    encode,
-    texts_of,
+    as_texts,
+    encode_steering,
 )
 from recstream.errors import InvalidSetting, InvalidSteering
 
 _decoder = msgspec.json.Decoder(Steering)
 
 
-def decode(raw: bytes | str) -> Steering:
+def decode_steering(raw: bytes | str) -> Steering:
     """Return the document that JSON holds, checked.
 
     Raises
@@ -45,7 +45,7 @@ def decode(raw: bytes | str) -> Steering:
     if len(raw) > MAX_BYTES:
         raise InvalidSteering(f"expected at most {MAX_BYTES} bytes, got {len(raw)}")
     try:
-        return check(_decoder.decode(raw))
+        return check_steering(_decoder.decode(raw))
     except RecursionError:
         raise InvalidSteering(
             f"conditions may be nested {MAX_DEPTH} deep, got more", pointer="/rules"
@@ -60,15 +60,17 @@ def _pointer(path: str) -> str:
     return path.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
 
 
-def check(steering: Steering) -> Steering:
+def check_steering(steering: Steering) -> Steering:
     """Return the document if its parts fit together.
 
     Raises
     ------
     InvalidSteering
     """
-    if len(encode(steering)) > MAX_BYTES:
-        raise InvalidSteering(f"expected at most {MAX_BYTES} bytes, got {len(encode(steering))}")
+    if len(encode_steering(steering)) > MAX_BYTES:
+        raise InvalidSteering(
+            f"expected at most {MAX_BYTES} bytes, got {len(encode_steering(steering))}"
+        )
     _check_rules(steering.rules, "/rules")
     _check_blend(steering.blend, "/blend")
     names: set[str] = set()
@@ -112,13 +114,13 @@ def _check_folding(arm: Arm, pointer: str) -> None:
             "expected a number of milliseconds", pointer=f"{pointer}/half_life_ms"
         )
     for name, weight in (arm.weights or {}).items():
-        if name not in Weights.__struct_fields__:
+        if name not in EventWeights.__struct_fields__:
             raise InvalidSteering(
-                f"expected one of {', '.join(Weights.__struct_fields__)}, got {name!r}",
+                f"expected one of {', '.join(EventWeights.__struct_fields__)}, got {name!r}",
                 pointer=f"{pointer}/weights",
             )
         try:
-            Weights(**{name: weight})
+            EventWeights(**{name: weight})
         except InvalidSetting as error:
             raise InvalidSteering(str(error), pointer=f"{pointer}/weights/{name}") from error
 
@@ -202,12 +204,12 @@ def _check_fields(condition: Condition, pointer: str) -> None:
     """Raise unless each field of a condition, without those inside it, can be meant."""
     for name in ("category", "brand"):
         texts: Texts | None = getattr(condition, name)
-        if texts is not None and (not texts or len(texts) > MAX_VALUES or "" in texts_of(texts)):
+        if texts is not None and (not texts or len(texts) > MAX_VALUES or "" in as_texts(texts)):
             raise InvalidSteering(
                 f"expected a text, or 1 to {MAX_VALUES} of them", pointer=f"{pointer}/{name}"
             )
     for name in ("price", "users"):
-        span: Span | None = getattr(condition, name)
+        span: Range | None = getattr(condition, name)
         if span is not None:
             _check_bounds(span.min, span.max, f"{pointer}/{name}")
     if condition.items == ():
@@ -243,16 +245,16 @@ def _check_bounds(least: Bound | None, most: Bound | None, pointer: str) -> None
             raise InvalidSteering(f"min {least!r} is above max {most!r}", pointer=pointer)
 
 
-def _check_attributes(attributes: dict[str, Test], pointer: str) -> None:
+def _check_attributes(attributes: dict[str, AttributeTest], pointer: str) -> None:
     if not attributes:
         raise InvalidSteering("expected at least one attribute", pointer=pointer)
     for name, test in attributes.items():
         where = f"{pointer}/{name}"
-        if test == Test():
+        if test == AttributeTest():
             raise InvalidSteering("expected eq, in, min, max or exists", pointer=where)
         if test.one_of == ():
             raise InvalidSteering("expected at least one value", pointer=f"{where}/in")
         if test.min is not None or test.max is not None:
             _check_bounds(test.min, test.max, where)
-        if test.exists is False and test != Test(exists=False):
+        if test.exists is False and test != AttributeTest(exists=False):
             raise InvalidSteering("what does not exist has no value to test", pointer=where)

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content import details_of
+from recstream.core.content import summarise
 from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.growable import Growing
-from recstream.core.popularity import changed
+from recstream.core.popularity import changed_rows
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.trainer.changelog import Touch, UserRows
 from recstream.trainer.deltas.similar_items import Alike
@@ -188,7 +188,7 @@ class Deltas:
         if most <= 0:
             return []
         bias = self._popularity.bias(self._beta, np.arange(len(told)), self._n_trained)
-        moved = changed(told, bias, PRIOR_TOLERANCE * self._beta)
+        moved = changed_rows(told, bias, PRIOR_TOLERANCE * self._beta)
         by_size = np.argsort(-np.abs(bias[moved] - told[moved]), kind="stable")
         found: list[int] = moved[by_size][:most].tolist()
         return found
@@ -299,7 +299,7 @@ class Deltas:
         if before is not None:
             waiting = (name for name in self._changed if not before.is_waiting(name))
         for name in islice(waiting, MAX_PRODUCTS):
-            details = details_of(items[name])
+            details = summarise(items[name])
             n_bytes += self._n_bytes + 2 * 4 * WIDTH * 4 // 3 + len(_encode(details))
             if chosen and n_bytes > MAX_BYTES:
                 break

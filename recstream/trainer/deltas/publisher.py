@@ -12,8 +12,8 @@ import msgspec
 from recstream.core.generation import Generation
 from recstream.core.records import (
     DeltaAnnounced,
+    GateResult,
     GenerationAnnounced,
-    Judgement,
     TrainingProgress,
 )
 from recstream.errors import LogError
@@ -78,7 +78,7 @@ class Announcer:
         kept: Kept,
         seconds: float,
         *,
-        judgement: Judgement | None = None,
+        gate_result: GateResult | None = None,
         copies: int | None = None,
     ) -> None:
         """Tell of a generation whose artifact is kept."""
@@ -97,7 +97,7 @@ class Announcer:
             loss=trained.loss,
             train_seconds=round(seconds, 3),
             created_ts=self._clock_ms(),
-            judgement=judgement,
+            gate_result=gate_result,
             copies=copies,
             catalogue_offset=generation.catalogue_offset,
         )
@@ -117,10 +117,10 @@ class Announcer:
         )
         self.tell("done", generation.number, seconds=seconds)
 
-    def rejected(self, number: int, judgement: Judgement, seconds: float) -> None:
+    def rejected(self, number: int, gate_result: GateResult, seconds: float) -> None:
         """Tell that a candidate is not to serve."""
-        log.warning("model not adopted generation=%d reason=%s", number, judgement.reason)
-        self.tell("rejected", number, seconds=seconds, detail=judgement.reason)
+        log.warning("model not adopted generation=%d reason=%s", number, gate_result.reason)
+        self.tell("rejected", number, seconds=seconds, detail=gate_result.reason)
 
     def deltas(self, deltas: Sequence[DeltaAnnounced]) -> None:
         """Tell which items moved: all or nothing."""

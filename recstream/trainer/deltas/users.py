@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als import ALSModel
-from recstream.core.history import Row, row, stack
+from recstream.core.history import Row, matrix_row, stack
 from recstream.trainer.changelog import UserRows
 from recstream.trainer.training import Trained, counts_of
 
@@ -61,7 +61,8 @@ class LiveUsers:
             self._users[user] = len(self._users)
         at = np.array([self._users[user] for user in users], np.int64)
         rows = [
-            row(each.history(user), rows_of, self._half_life_ms) for user, each in users.items()
+            matrix_row(each.history(user), rows_of, self._half_life_ms)
+            for user, each in users.items()
         ]
         self._moved = np.concatenate([self._moved, np.zeros(len(fresh), np.bool_)])
         self._moved[at] = True

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content import details_of
+from recstream.core.content import summarise
 from recstream.core.evaluation import HeldOut, hold_out
 from recstream.core.generation import Generation
-from recstream.core.history import grown, row, stack
-from recstream.core.popularity import Popularity, popularity_of
+from recstream.core.history import grown, matrix_row, stack
+from recstream.core.popularity import Popularity, fit_popularity
 from recstream.core.records import Item
 from recstream.errors import ModelMismatch
 from recstream.trainer.changelog import UserRows
@@ -80,7 +80,7 @@ def facts_of(snapshot: Snapshot, items: Sequence[str], parent: Generation | None
         gone = np.flatnonzero(parent.withdrawn).tolist()
         withdrawn[[row for row in gone if items[row] not in catalogue]] = True
     found = [catalogue.get(item) for item in items]
-    details = {each.item: details_of(each) for each in found if each is not None}
+    details = {each.item: summarise(each) for each in found if each is not None}
     return Known(found, details, withdrawn)
 
 
@@ -127,7 +127,7 @@ def materialise(
     histories = held.histories
     items = list(known) if is_closed else grown(known, ids.union(products))
     rows = {item: at for at, item in enumerate(items)}
-    matrix = stack([row(history, rows, half_life_ms) for history in histories], len(items))
+    matrix = stack([matrix_row(history, rows, half_life_ms) for history in histories], len(items))
     seen = [
         (user, rows[entry.item], entry.at_ms)
         for user, history in enumerate(histories)
@@ -135,6 +135,6 @@ def materialise(
         if entry.weight > 0.0 and entry.item in rows
     ]
     owners, columns, at_ms = np.array(seen, np.int64).reshape(-1, 3).T
-    popularity = popularity_of(columns, at_ms, len(items))
+    popularity = fit_popularity(columns, at_ms, len(items))
     entries = (owners, columns.astype(np.int32), at_ms)
     return Material(user_ids, items, matrix, popularity, held, entries)

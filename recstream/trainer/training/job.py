@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from recstream.core.als import Iteration
 from recstream.core.evaluation import judge
 from recstream.core.generation import Generation
-from recstream.core.records import Judgement
+from recstream.core.records import GateResult
 from recstream.trainer.changelog import Group, Touch, UserRows
 from recstream.trainer.training.dataset import Snapshot
 from recstream.trainer.training.train import Trained, train
@@ -45,13 +45,13 @@ class Finished(NamedTuple):
     Attributes
     ----------
     trained : Trained
-    judgement : Judgement or None
+    gate_result : GateResult or None
         None for a first generation: there is nothing to compare it with.
     held_back : HeldBack
     """
 
     trained: Trained
-    judgement: Judgement | None
+    gate_result: GateResult | None
     held_back: HeldBack
 
 
@@ -65,11 +65,11 @@ def carry_out(job: Job, tell: Tell | None = None) -> Finished:
         seed=job.seed,
         callback=tell,
     )
-    judgement = None
+    gate_result = None
     if job.parent is not None:
         half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
-        judgement = judge(trained.generation, job.parent, trained.held, half_life_ms)
-    return Finished(trained, judgement, _held_back(trained, job.snapshot.users))
+        gate_result = judge(trained.generation, job.parent, trained.held, half_life_ms)
+    return Finished(trained, gate_result, _held_back(trained, job.snapshot.users))
 
 
 def _held_back(trained: Trained, users: Mapping[str, UserRows]) -> HeldBack:

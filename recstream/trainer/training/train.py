@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel, Iteration, typical_score
-from recstream.core.content import CONTENT_WEIGHT, NEWCOMER_CONTENT, NEWCOMER_SHARE, content_unit
+from recstream.core.content import COLD_START_BOOST, COLD_START_SHARE, CONTENT_WEIGHT, content_scale
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
-from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, behaviour_of
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, fit_behaviour
 from recstream.core.popularity import Popularity
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
@@ -104,8 +104,8 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         if settings.popularity_weight is not None
         else DEFAULT_POPULARITY_WEIGHT,
         "content_weight": CONTENT_WEIGHT,
-        "newcomer_content": NEWCOMER_CONTENT,
-        "newcomer_share": NEWCOMER_SHARE,
+        "newcomer_content": COLD_START_BOOST,
+        "newcomer_share": COLD_START_SHARE,
         "behaviour_weight": BEHAVIOUR_WEIGHT,
         "content": True,
         "hold_out": True,
@@ -190,11 +190,11 @@ def train(
     if model is not None and contents is not None:
         model = _drawn(model, matrix, contents, threads)
     used["popularity_unit"] = 1.0 if model is None else typical_score(model, matrix)
-    behaviour = behaviour_of(*found.entries, len(items), threads=threads)
+    behaviour = fit_behaviour(*found.entries, len(items), threads=threads)
     used["content_unit"] = 1.0
     if model is not None and near is not None:
         weight = float(used["behaviour_weight"])
-        used["content_unit"] = content_unit(
+        used["content_unit"] = content_scale(
             model, matrix, near, behaviour, weight, used["popularity_unit"]
         )
     generation = Generation(

@@ -24,7 +24,7 @@ from recstream.core.als import Iteration, read_arrays, write_arrays
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
 from recstream.core.popularity import HALF_LIVES, Popularity
-from recstream.core.records import Item, Judgement
+from recstream.core.records import GateResult, Item
 from recstream.errors import ArtifactCorrupt, TrainingFailed
 from recstream.models import pack, unpack
 from recstream.trainer.changelog import Touch, UserRows
@@ -140,7 +140,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     """What the job gave; the artifact of ``digest`` follows, then the arrays that deltas need."""
 
     digest: str
-    judgement: Judgement | None
+    gate_result: GateResult | None
     held_back: dict[str, tuple[Touch, ...]]
     loss: float | None
     user_ids: list[str]
@@ -282,7 +282,7 @@ def finished_frames(done: Finished) -> tuple[bytes, bytes, bytes]:
     write_arrays(stream, arrays)
     message = Done(
         digest=digest,
-        judgement=done.judgement,
+        gate_result=done.gate_result,
         held_back=dict(done.held_back.touches),
         loss=trained.loss,
         user_ids=trained.user_ids,
@@ -311,7 +311,7 @@ def read_finished(message: Done, receive: Receive) -> tuple[Finished, tuple[str,
             f"{len(content)} bytes that are not"
         ) from error
     trained = _trained(message, generation, named)
-    finished = Finished(trained, message.judgement, HeldBack(message.held_back))
+    finished = Finished(trained, message.gate_result, HeldBack(message.held_back))
     return finished, (message.digest, artifact)
 
 

@@ -21,12 +21,12 @@ from recstream.bridge.push.logfeed import shown
 from recstream.core.events import timestamp_ms
 from recstream.core.records import (
     AsOf,
-    Clicks,
+    ClickCounts,
     GenerationAnnounced,
     Lineage,
+    PrequentialScore,
     Reason,
     RecommendedItem,
-    Score,
     TrainingProgress,
     WorkerStatus,
 )
@@ -139,8 +139,10 @@ EXAMPLES = {
                 ts=TS,
             ),
         ),
-        prequential={"arm:more content": Score(events=420, hits={5: 0.08, 10: 0.14}, mrr=0.05)},
-        clicks={"arm:more content": Clicks(shown=3120, clicked=97)},
+        prequential={
+            "arm:more content": PrequentialScore(events=420, hits={5: 0.08, 10: 0.14}, mrr=0.05)
+        },
+        clicks={"arm:more content": ClickCounts(shown=3120, clicked=97)},
         events=191205,
         lag=2,
         connections=12,

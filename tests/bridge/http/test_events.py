@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from recstream.core.events import decode_record
+from recstream.core.events import decode_events
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.topics import INTERACTIONS
@@ -18,7 +18,7 @@ def logged(world, user):
     return [
         event
         for record in world.records(INTERACTIONS, user)
-        for event in decode_record(record.value)
+        for event in decode_events(record.value)
     ]
 
 

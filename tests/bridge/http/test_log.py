@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from recstream.core.events import encode
+from recstream.core.events import encode_event
 from recstream.core.records import TrainingRequested, WorkerStatus
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE
@@ -30,7 +30,7 @@ def test_a_users_events_come_newest_first_with_their_place_in_the_log(world):
 
 def test_a_users_events_inside_an_envelope_are_found(world):
     events = [event("env", "a"), event("env-other", "x"), event("env", "b")]
-    value = b"[" + b",".join(encode(one) for one in events) + b"]"
+    value = b"[" + b",".join(encode_event(one) for one in events) + b"]"
     world.log.append([NewRecord(INTERACTIONS, None, value, partition_of(world, "env"))])
 
     found = world.get("/v1/users/env/events").json["events"]

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from recstream.bridge.views.lists import Views, without
-from recstream.core.history.fold import seen
+from recstream.core.history.fold import seen_items
 from recstream.log.port import NewRecord
 from recstream.log.topics import RECOMMENDATIONS
 from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event, running
@@ -39,7 +39,7 @@ def test_views_that_were_deleted_come_back_equal_from_the_log(tmp_path):
 
     with running(tmp_path) as world:
         assert state(world) == before
-        assert seen(world.bridge.deps.views.history("ann")) == {"i1", "i3"}
+        assert seen_items(world.bridge.deps.views.history("ann")) == {"i1", "i3"}
 
 
 def test_a_bridge_that_starts_again_reads_only_what_is_new(tmp_path):

@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 
-from recstream.core.content.clean import Cleaned, Dropped, clean_product, clean_text, parse_price
+from recstream.core.content.clean import (
+    CleanProduct,
+    RejectedRow,
+    clean_product,
+    clean_text,
+    parse_price,
+)
 from recstream.core.records import Item
 
 
 def item(**row: Any) -> Item:
     cleaned = clean_product({"asin": "B1", "title": "Mug", **row})
-    assert isinstance(cleaned, Cleaned)
+    assert isinstance(cleaned, CleanProduct)
     return cleaned.item
 
 
@@ -63,25 +69,25 @@ def test_a_price_is_read_from_what_stands_there(value: object, price: float | No
 
 @pytest.mark.parametrize("title", [None, "", "  ", "None", "nan", "<br>", "&nbsp;"])
 def test_a_row_without_a_title_is_dropped(title: str | None) -> None:
-    assert clean_product({"asin": "B1", "title": title}) == Dropped("no title", "B1")
+    assert clean_product({"asin": "B1", "title": title}) == RejectedRow("no title", "B1")
 
 
 def test_a_row_without_an_id_is_dropped_and_shows_its_title() -> None:
-    assert clean_product({"title": "Mug"}) == Dropped("no id", "Mug")
+    assert clean_product({"title": "Mug"}) == RejectedRow("no id", "Mug")
 
 
 def test_an_id_that_no_event_could_name_is_dropped() -> None:
     for name in ("a\x00b", "x" * 257):
         dropped = clean_product({"asin": name, "title": "Mug"})
 
-        assert isinstance(dropped, Dropped)
+        assert isinstance(dropped, RejectedRow)
         assert dropped.reason == "id is too long or not printable"
 
 
 def test_a_title_that_is_a_script_of_amazons_page_is_dropped() -> None:
     row = {"asin": "B1", "title": "var aPageStart = (new Date()).getTime();\nvar ue_t0"}
 
-    assert clean_product(row) == Dropped("title is a script", "B1")
+    assert clean_product(row) == RejectedRow("title is a script", "B1")
 
 
 def test_amazons_metadata_of_2014() -> None:
@@ -94,7 +100,7 @@ def test_amazons_metadata_of_2014() -> None:
         "categories": [["Sports & Outdoors", "Other Sports", "Dance"], ["Toys"]],
     }
 
-    assert clean_product(row) == Cleaned(
+    assert clean_product(row) == CleanProduct(
         Item(
             item="0000031852",
             title="Girls Ballet Tutu",
@@ -120,7 +126,7 @@ def test_amazons_metadata_of_2018() -> None:
         "image": ["https://m.example/1.jpg", "https://m.example/2.jpg"],
     }
 
-    assert clean_product(row) == Cleaned(
+    assert clean_product(row) == CleanProduct(
         Item(
             item="B000",
             title="Strings",
@@ -160,13 +166,13 @@ def test_a_caller_says_where_a_field_is() -> None:
 
     cleaned = clean_product(row, {"item": "Artikel"})
 
-    assert cleaned == Cleaned(Item(item="4711", title="Becher"), ())
+    assert cleaned == CleanProduct(Item(item="4711", title="Becher"), ())
 
 
 def test_what_was_mended_is_told() -> None:
     cleaned = clean_product({"id": "1", "title": "A &amp; B", "price": "ask"})
 
-    assert isinstance(cleaned, Cleaned)
+    assert isinstance(cleaned, CleanProduct)
     assert cleaned.mended == ("entities or tags in the title", "price could not be read")
 
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import sparse
 
 from recstream.core.als.trainer import ALS
-from recstream.core.content.cold_start import content_unit, worth
+from recstream.core.content.cold_start import cold_start_multiplier, content_scale
 from recstream.core.generation.generation import Generation
-from recstream.core.neighbours.behaviour import Neighbours, strengths
+from recstream.core.neighbours.behaviour import Neighbours, seed_weights
 from recstream.core.ranking.explain import explain
 from recstream.core.ranking.rank import rank
 from recstream.core.records import DeltaAnnounced
@@ -90,7 +90,7 @@ def slow_unit(
     weight: float,
     unit: float,
 ) -> float:
-    """The sums of `content_unit`, pair by pair."""
+    """The sums of `content_scale`, pair by pair."""
     n = (matrix > 0).sum(axis=0)
     above = below = 1.0
     dense = [np.zeros((matrix.shape[1],) * 2) for _ in tables]
@@ -100,7 +100,7 @@ def slow_unit(
             each[item, rows] = weights
     for user, row in enumerate(matrix):
         own = np.flatnonzero(row)
-        v = strengths(own.astype(np.int32), row[own].astype(np.float32)).astype(np.float64)
+        v = seed_weights(own.astype(np.int32), row[own].astype(np.float32)).astype(np.float64)
         found = []
         for item in set(range(matrix.shape[1])) - set(own.tolist()):
             alike, near = (float(v @ each[own, item]) for each in dense)
@@ -123,7 +123,7 @@ def test_the_unit_of_content_is_the_slope_of_what_users_like_over_how_alike_it_i
     tables = (table(1), table(2))
 
     for weight, unit in ((0.0, 0.5), (3.0, 0.5), (2.0, 0.01), (9.0, 0.5)):
-        found = content_unit(model, matrix, *tables, weight, unit)
+        found = content_scale(model, matrix, *tables, weight, unit)
         wanted = slow_unit(model.user_factors, model.item_factors, taken, tables, weight, unit)
         assert found == pytest.approx(wanted, abs=1e-3)
 
@@ -143,8 +143,8 @@ def test_where_content_agrees_with_behaviour_it_is_worth_more() -> None:
         silent.put(item, [same, other], [0.2, 0.6])
     nothing = Neighbours.empty(N_ITEMS)
 
-    by_group = content_unit(model, matrix, telling, nothing, 0.0, 0.5)
-    across = content_unit(model, matrix, silent, nothing, 0.0, 0.5)
+    by_group = content_scale(model, matrix, telling, nothing, 0.0, 0.5)
+    across = content_scale(model, matrix, silent, nothing, 0.0, 0.5)
 
     assert by_group > 1.0
     assert across < 0.5
@@ -155,9 +155,11 @@ def test_with_nothing_to_look_at_content_is_worth_its_weight() -> None:
     model = ALS(n_factors=3, iterations=2, threads=1).fit(matrix)
     nothing = Neighbours.empty(N_ITEMS)
 
-    assert content_unit(model, matrix, nothing, nothing, 7.0, 0.5) == 1.0
+    assert content_scale(model, matrix, nothing, nothing, 7.0, 0.5) == 1.0
 
 
 def test_worth_is_a_function_of_counts_alone() -> None:
-    assert worth(np.array([0, 1, 3]), 2.2).tolist() == pytest.approx([3.2, 2.1, 1.55])
-    assert worth(np.array([0, 9]), 0.0).tolist() == [1.0, 1.0]
+    assert cold_start_multiplier(np.array([0, 1, 3]), 2.2).tolist() == pytest.approx(
+        [3.2, 2.1, 1.55]
+    )
+    assert cold_start_multiplier(np.array([0, 9]), 0.0).tolist() == [1.0, 1.0]

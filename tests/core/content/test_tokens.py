@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.content.columns import Facts
+from recstream.core.content.columns import AttributeColumns
 from recstream.core.content.features import ContentModel
-from recstream.core.content.tokens import MAX_WORD_CHARACTERS, MAX_WORDS, document, shared, words
+from recstream.core.content.tokens import (
+    MAX_WORD_CHARACTERS,
+    MAX_WORDS,
+    common_features,
+    token_bags,
+    words,
+)
 from recstream.core.records import Item
 
 VALUES = st.recursive(
@@ -62,9 +68,9 @@ def test_an_items_features_depend_on_it_alone(item, others):
 @settings(deadline=None, max_examples=30)
 @given(ITEMS, ITEMS)
 def test_what_two_items_share_is_the_same_both_ways_round_and_said_in_three(one, other):
-    assert len(shared(one, other)) <= 3
-    assert {why.lower() for why in shared(one, other)} == {
-        why.lower() for why in shared(other, one)
+    assert len(common_features(one, other)) <= 3
+    assert {why.lower() for why in common_features(one, other)} == {
+        why.lower() for why in common_features(other, one)
     }
 
 
@@ -121,7 +127,7 @@ def test_a_megabyte_of_anything_costs_little(text):
                 attributes=attributes)  # fmt: skip
     begun = process_time()
 
-    found = document(item)
+    found = token_bags(item)
 
     assert process_time() - begun < 1.0
     assert sum(map(len, found)) < 2_500
@@ -132,14 +138,14 @@ def test_attributes_of_any_type_count_or_are_left_out():
                                       "when": {"a": 1}, "n": None, "nan": float("nan"),
                                       "big": 10**400, "zero": 0})  # fmt: skip
 
-    names = [name for name in document(item).attributes if "~" not in name]
+    names = [name for name in token_bags(item).attributes if "~" not in name]
 
     assert names == ["colour=deep red", "wide=no", "size=1", "size=m", "zero=0"]
 
 
 def test_numbers_that_are_near_share_a_band_and_far_ones_none():
     def bands(**attributes: float) -> set[str]:
-        return set(document(Item(item="1", attributes=attributes)).attributes)
+        return set(token_bags(Item(item="1", attributes=attributes)).attributes)
 
     assert bands(year=1994) & bands(year=1996)
     assert bands(width=10.0) & bands(width=11.0)
@@ -149,7 +155,7 @@ def test_numbers_that_are_near_share_a_band_and_far_ones_none():
 
 def test_near_prices_share_a_band_and_no_price_has_none():
     def bands(price: float | None) -> dict[str, float]:
-        return dict(document(Item(item="1", price=price)).price)
+        return dict(token_bags(Item(item="1", price=price)).price)
 
     assert set(bands(10.0)) == set(bands(11.0))
     assert not set(bands(10.0)) & set(bands(40.0))
@@ -160,10 +166,10 @@ def test_near_prices_share_a_band_and_no_price_has_none():
 def test_a_path_of_categories_counts_by_its_levels():
     listed = Item(item="1", attributes={"categories": ["Home & Garden > Chairs", "Oak"]})
 
-    assert list(document(Item(item="1", category="Home | Chairs>Oak")).categories) == [
+    assert list(token_bags(Item(item="1", category="Home | Chairs>Oak")).categories) == [
         "home", "chairs", "oak",
     ]  # fmt: skip
-    assert list(document(listed).categories) == ["home garden", "chairs", "oak"]
+    assert list(token_bags(listed).categories) == ["home garden", "chairs", "oak"]
 
 
 def test_what_items_have_in_common_follows_the_catalogue():
@@ -171,7 +177,7 @@ def test_what_items_have_in_common_follows_the_catalogue():
         "a": Item(item="a", title="Oak stand", brand="Acme"),
         "b": Item(item="b", title="Oak guitar", brand="Bolt"),
     }
-    facts = Facts(["a", "b", "c"], details)
+    facts = AttributeColumns(["a", "b", "c"], details)
     assert facts.shared("a", "b") == ("word: oak",)
     assert facts.shared("a", "c") == ()
 

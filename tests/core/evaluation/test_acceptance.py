@@ -8,13 +8,13 @@ from scipy import sparse
 
 from recstream.core.als.trainer import ALS
 from recstream.core.evaluation.acceptance import MIN_USERS, HeldOut, hold_out, judge
-from recstream.core.events import Event, Weights, from_timestamp_ms
+from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History, Rules, apply, row
+from recstream.core.history.fold import FoldSettings, History, apply, matrix_row
 from recstream.core.history.matrix import stack
 
 HALF_LIFE_MS = 1e12
-RULES = Rules(Weights(), HALF_LIFE_MS)
+RULES = FoldSettings(EventWeights(), HALF_LIFE_MS)
 ITEMS = [f"i{at:02}" for at in range(60)]
 INDEX = {item: at for at, item in enumerate(ITEMS)}
 
@@ -41,7 +41,7 @@ def board(n_users: int = 80, n_events: int = 14, seed: int = 0) -> list[History]
 
 
 def trained(histories: list[History], number: int = 1, *, shuffled: bool = False) -> Generation:
-    matrix = stack([row(each, INDEX, HALF_LIFE_MS) for each in histories], len(ITEMS))
+    matrix = stack([matrix_row(each, INDEX, HALF_LIFE_MS) for each in histories], len(ITEMS))
     if shuffled:
         rng = np.random.default_rng(1)
         matrix = sparse.csr_matrix([rng.permutation(one) for one in matrix.toarray()])
@@ -90,8 +90,8 @@ def test_a_history_without_its_newest_entry_is_the_history_before_it() -> None:
     for after, earlier in zip(held.histories, before, strict=True):
         if after.user in held.items:
             assert (
-                row(after, INDEX, HALF_LIFE_MS)[0].tolist()
-                == row(earlier, INDEX, HALF_LIFE_MS)[0].tolist()
+                matrix_row(after, INDEX, HALF_LIFE_MS)[0].tolist()
+                == matrix_row(earlier, INDEX, HALF_LIFE_MS)[0].tolist()
             )
             assert after.clock_ms == earlier.clock_ms
 
@@ -102,7 +102,7 @@ def test_a_few_users_are_too_few_to_judge_by() -> None:
     verdict = judge(trained(held.histories), None, held, HALF_LIFE_MS)
 
     assert held.items == {}
-    assert verdict.is_adopted
+    assert verdict.is_accepted
     assert "too little" in verdict.reason
 
 
@@ -111,7 +111,7 @@ def test_a_candidate_as_good_as_the_serving_one_is_adopted(held: HeldOut) -> Non
 
     verdict = judge(candidate, trained(held.histories, 1), held, HALF_LIFE_MS)
 
-    assert verdict.is_adopted
+    assert verdict.is_accepted
     assert verdict.candidate == verdict.serving
     assert verdict.candidate > 1.5 * verdict.popular
 
@@ -126,7 +126,7 @@ def test_a_candidate_trained_on_noise_is_not_adopted_and_the_reason_names_both(
         HALF_LIFE_MS,
     )
 
-    assert not verdict.is_adopted
+    assert not verdict.is_accepted
     assert f"{verdict.candidate:.4f}" in verdict.reason
     assert "clearly below" in verdict.reason
 
@@ -142,7 +142,7 @@ def test_popularity_is_the_floor_even_without_a_serving_generation(held: HeldOut
 
     verdict = judge(candidate, None, held, HALF_LIFE_MS)
 
-    assert not verdict.is_adopted
+    assert not verdict.is_accepted
     assert "popularity alone" in verdict.reason
 
 

@@ -17,7 +17,7 @@ from recstream.core.evaluation.prequential import (
 from recstream.core.evaluation.replay_config import Recipe
 from recstream.core.evaluation.target_ranks import place
 from recstream.core.popularity.popularity import Popularity
-from recstream.core.popularity.repeats import Returns
+from recstream.core.popularity.repeats import RepeatTable
 from recstream.errors import InvalidInput
 
 SMALL = Recipe(n_factors=4, iterations=3, update_every=8)
@@ -38,7 +38,7 @@ def made_up(n_events: int = 600, seed: int = 0, *, again: bool = False):
 
 def slow_popularity_ranks(stream, begin: int, *, repeat: bool) -> list[int]:
     """The protocol with dictionaries, for a score that is the prior alone."""
-    state, returns = Popularity.empty(int(stream.items.max()) + 1), Returns.empty()
+    state, returns = Popularity.empty(int(stream.items.max()) + 1), RepeatTable.empty()
     history: dict[int, dict[int, list[int]]] = {}
     known: set[int] = set()
     ranks = []

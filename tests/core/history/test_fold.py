@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from recstream.core.events import EPOCH, Event, Weights
+from recstream.core.events import EPOCH, Event, EventWeights
 from recstream.core.history import table_rows as rows_of
 from recstream.core.history.fold import (
     CHUNK_IDS,
     PAGE_ENTRIES,
     WINDOW_IDS,
+    FoldSettings,
     History,
-    Rules,
     apply,
-    row,
-    seen,
+    matrix_row,
+    seen_items,
 )
 
 DAY_MS = 86_400_000
-RULES = Rules(Weights(view=1.0, purchase=5.0, rate=4.0), half_life_ms=10.0 * DAY_MS)
+RULES = FoldSettings(EventWeights(view=1.0, purchase=5.0, rate=4.0), half_life_ms=10.0 * DAY_MS)
 
 
 def event(number, kind="view", item="p1", *, days=0.0, value=None):
@@ -67,7 +67,7 @@ def test_an_event_that_comes_late_is_added_as_faded_as_it_is_by_then():
 def test_a_row_fades_by_time_and_by_the_users_newer_entries():
     history = fold([event(1, item="p1"), event(2, item="p2", days=20)])
 
-    columns, weights = row(history, {"p1": 4, "p2": 1}, RULES.half_life_ms)
+    columns, weights = matrix_row(history, {"p1": 4, "p2": 1}, RULES.half_life_ms)
 
     assert columns.tolist() == [1, 4]
     # Twenty days are two half-lives; one newer entry is a tenth of one.
@@ -77,16 +77,16 @@ def test_a_row_fades_by_time_and_by_the_users_newer_entries():
 def test_a_row_leaves_out_items_the_model_lacks_but_they_stay_seen():
     history = fold([event(1, item="new"), event(2, item="p1")])
 
-    columns, _ = row(history, {"p1": 0}, RULES.half_life_ms)
+    columns, _ = matrix_row(history, {"p1": 0}, RULES.half_life_ms)
 
     assert columns.tolist() == [0]
-    assert seen(history) == {"new", "p1"}
+    assert seen_items(history) == {"new", "p1"}
 
 
 def test_a_dislike_takes_the_weight_and_keeps_the_item_seen():
     history = fold([event(1, "purchase"), event(2, "dislike")])
 
-    columns, weights = row(history, {"p1": 0}, RULES.half_life_ms)
+    columns, weights = matrix_row(history, {"p1": 0}, RULES.half_life_ms)
 
     assert (columns.tolist(), weights.tolist()) == ([0], [0.0])
 
@@ -94,7 +94,7 @@ def test_a_dislike_takes_the_weight_and_keeps_the_item_seen():
 def test_a_removed_item_may_come_back():
     history = fold([event(1), event(2, "remove")])
 
-    assert seen(history) == set()
+    assert seen_items(history) == set()
     assert history.n_items == 0
     assert fold([event(3)], history, first=2).find("p1").n_events == 1
 

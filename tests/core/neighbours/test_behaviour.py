@@ -14,11 +14,11 @@ from recstream.core.neighbours.behaviour import (
     RECENT,
     WIDTH,
     Neighbours,
-    behaviour_of,
+    fit_behaviour,
     gather,
     gather_all,
-    parts,
-    strengths,
+    neighbour_contributions,
+    seed_weights,
 )
 from recstream.core.numeric.neighbour_tables import REACH, WINDOW
 from recstream.errors import InvalidInput
@@ -164,7 +164,7 @@ def test_gathering_adds_what_every_entry_gives():
     tables = [(filled(seed=1), 2.0), (filled(seed=2), 0.25)]
     rng = np.random.default_rng(3)
     columns = np.sort(rng.permutation(200)[:30]).astype(np.int32)
-    v = strengths(columns, rng.random(30).astype(np.float32))
+    v = seed_weights(columns, rng.random(30).astype(np.float32))
 
     told = gather(columns, v, tables)
 
@@ -176,7 +176,9 @@ def test_gathering_adds_what_every_entry_gives():
                     expected[near] += gain * (strength * weight)
     assert told.rows.tolist() == sorted(expected)
     assert told.total.tolist() == [expected[row] for row in sorted(expected)]
-    shares = sum(parts(columns, v, table, gain, told.rows) for table, gain in tables)
+    shares = sum(
+        neighbour_contributions(columns, v, table, gain, told.rows) for table, gain in tables
+    )
     np.testing.assert_allclose(shares.sum(axis=1), told.total, rtol=1e-12)
 
 
@@ -184,7 +186,7 @@ def test_gathering_in_a_batch_gives_the_bits_of_each_alone():
     tables = [(filled(seed=1), 1.0), (filled(seed=2), 0.3)]
     rng = np.random.default_rng(4)
     columns = [np.sort(rng.permutation(200)[:n]).astype(np.int32) for n in (0, 1, 7, 60)]
-    v = [strengths(each, rng.random(len(each)).astype(np.float32)) for each in columns]
+    v = [seed_weights(each, rng.random(len(each)).astype(np.float32)) for each in columns]
 
     together = gather_all(columns, v, tables)
 
@@ -198,28 +200,28 @@ def test_the_strongest_entries_speak_and_entries_without_weight_do_not():
     weights = np.linspace(2.0, 0.0, RECENT + 5, dtype=np.float32)
     columns = np.arange(len(weights), dtype=np.int32)
 
-    v = strengths(columns[::-1].copy(), weights[::-1].copy())[::-1]
+    v = seed_weights(columns[::-1].copy(), weights[::-1].copy())[::-1]
 
     assert np.flatnonzero(v).tolist() == list(range(RECENT))
     assert (np.diff(v[:RECENT]) < 0).all()
-    assert strengths(columns[:2], np.zeros(2, np.float32)).tolist() == [0.0, 0.0]
+    assert seed_weights(columns[:2], np.zeros(2, np.float32)).tolist() == [0.0, 0.0]
 
 
 def test_one_entry_speaks_with_one_and_many_with_no_more_than_four():
     equal = np.full(40, 0.1, np.float32)
     columns = np.arange(40, dtype=np.int32)
 
-    assert strengths(columns[:1], equal[:1]).tolist() == [1.0]
-    np.testing.assert_allclose(strengths(columns[:2], equal[:2]), [0.8, 0.8])
-    np.testing.assert_allclose(strengths(columns, equal)[:RECENT], 4 / (3 + RECENT), rtol=1e-6)
-    assert np.count_nonzero(strengths(columns, equal)) == RECENT
+    assert seed_weights(columns[:1], equal[:1]).tolist() == [1.0]
+    np.testing.assert_allclose(seed_weights(columns[:2], equal[:2]), [0.8, 0.8])
+    np.testing.assert_allclose(seed_weights(columns, equal)[:RECENT], 4 / (3 + RECENT), rtol=1e-6)
+    assert np.count_nonzero(seed_weights(columns, equal)) == RECENT
 
 
 def test_strength_falls_with_each_stronger_entry_and_the_root_of_the_weight():
     weights = np.array([0.25, 1.0, 0.25], np.float32)
     total = 1.0 + 0.8 * 0.5 + 0.8 * 0.5
 
-    v = strengths(np.arange(3, dtype=np.int32), weights)
+    v = seed_weights(np.arange(3, dtype=np.int32), weights)
 
     np.testing.assert_allclose(v, np.array([0.4, 1.0, 0.4]) * 4 / (3 + total), rtol=1e-6)
 
@@ -227,7 +229,7 @@ def test_strength_falls_with_each_stronger_entry_and_the_root_of_the_weight():
 def slow_behaviour(
     owners: list[int], items: list[int], times: list[int], n_items: int
 ) -> dict[int, list[tuple[int, float]]]:
-    """The formula of `behaviour_of`, pair by pair."""
+    """The formula of `fit_behaviour`, pair by pair."""
     histories: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for owner, item, at in zip(owners, items, times, strict=True):
         histories[owner].append((at, item))
@@ -264,7 +266,7 @@ def shuffled_histories(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_what_is_near_in_histories_follows_the_formula():
     owners, items, times = shuffled_histories(seed=5)
 
-    table = behaviour_of(owners, items, times, 300)
+    table = fit_behaviour(owners, items, times, 300)
 
     expected = slow_behaviour(owners.tolist(), items.tolist(), times.tolist(), 300)
     for row, near in expected.items():
@@ -278,15 +280,15 @@ def test_what_is_near_in_histories_follows_the_formula():
 def test_behaviour_does_not_depend_on_the_order_of_entries_or_the_threads():
     owners, items, times = shuffled_histories(seed=6)
 
-    table = behaviour_of(owners, items, times, 300)
-    turned = behaviour_of(-owners[::-1], items[::-1], times[::-1], 300, threads=2)
+    table = fit_behaviour(owners, items, times, 300)
+    turned = fit_behaviour(-owners[::-1], items[::-1], times[::-1], 300, threads=2)
 
     assert table.rows.tobytes() == turned.rows.tobytes()
     assert table.weights.tobytes() == turned.weights.tobytes()
 
 
 def test_what_follows_is_nearer_than_what_came_before():
-    table = behaviour_of([1, 1, 1], [7, 5, 6], [10, 20, 30], 8)
+    table = fit_behaviour([1, 1, 1], [7, 5, 6], [10, 20, 30], 8)
 
     assert table.of(5)[0].tolist() == [6, 7]
     assert table.of(7)[0].tolist() == [5, 6]
@@ -294,12 +296,12 @@ def test_what_follows_is_nearer_than_what_came_before():
 
 
 def test_nobody_has_no_behaviour():
-    assert len(behaviour_of([], [], [], 0)) == 0
-    assert behaviour_of([], [], [], 3).rows.max() == -1
+    assert len(fit_behaviour([], [], [], 0)) == 0
+    assert fit_behaviour([], [], [], 3).rows.max() == -1
 
 
 def test_entries_that_do_not_fit_are_refused():
     with pytest.raises(InvalidInput, match="one length"):
-        behaviour_of([1, 1], [0], [0], 3)
+        fit_behaviour([1, 1], [0], [0], 3)
     with pytest.raises(InvalidInput, match=r"columns must be in 0\.\.2"):
-        behaviour_of([1], [3], [0], 3)
+        fit_behaviour([1], [3], [0], 3)

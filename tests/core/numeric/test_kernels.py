@@ -39,7 +39,7 @@ def test_the_exact_solver_agrees_with_the_reference(case, d):
     users, _ = solve_users(matrix, items, objective)
 
     expected = reference.solve_users(reference.weigh(matrix, objective), items.astype(np.float64))
-    # Weights 10¹² apart leave float32 fewer digits.
+    # EventWeights 10¹² apart leave float32 fewer digits.
     limit = 1e-3 if case == "huge and tiny weights" else 1e-5
     assert _relative_error(users, expected) < limit
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recstream.core.history.fading import fading_weights
-from recstream.core.popularity.popularity import Popularity, changed, popularity_of
-from recstream.core.popularity.repeats import Returns, own_bonus
+from recstream.core.popularity.popularity import Popularity, changed_rows, fit_popularity
+from recstream.core.popularity.repeats import RepeatTable, repeat_bonus
 from recstream.errors import InvalidInput
 
 
@@ -100,8 +100,8 @@ def test_a_state_from_entries_depends_on_their_times_not_on_their_order() -> Non
     items, at_ms = np.array([3, 1, 2, 1]), np.array([40, 10, 30, 20])
     shuffle = np.array([2, 0, 3, 1])
 
-    one = popularity_of(items, at_ms, 4)
-    other = popularity_of(items[shuffle], at_ms[shuffle], 4)
+    one = fit_popularity(items, at_ms, 4)
+    other = fit_popularity(items[shuffle], at_ms[shuffle], 4)
 
     np.testing.assert_array_equal(one.sums, other.sums)
     np.testing.assert_array_equal(one.sums, Popularity.empty(4).observe([1, 1, 2, 3]).sums)
@@ -110,7 +110,7 @@ def test_a_state_from_entries_depends_on_their_times_not_on_their_order() -> Non
 def test_a_state_from_entries_can_start_with_earlier_credit() -> None:
     credit = np.array([0.0, 1.0, 0.0])
 
-    state = popularity_of([0], [1], 2, credit, (1.0, math.inf))
+    state = fit_popularity([0], [1], 2, credit, (1.0, math.inf))
 
     np.testing.assert_array_equal(state.credit, credit)
 
@@ -139,7 +139,7 @@ def test_no_newcomer_is_worth_more_than_an_average_item() -> None:
 def test_only_biases_that_moved_are_published() -> None:
     old, new = np.array([0.0, 1.0, 2.0], np.float32), np.array([0.05, 1.5, 2.0, 9.0], np.float32)
 
-    assert changed(old, new, 0.1).tolist() == [1, 3]
+    assert changed_rows(old, new, 0.1).tolist() == [1, 3]
 
 
 def test_weights_fade_by_newer_entries_not_by_hours() -> None:
@@ -152,14 +152,14 @@ def test_weights_fade_by_newer_entries_not_by_hours() -> None:
 def test_own_bonus_turns_popularity_into_popularity_and_habit() -> None:
     prior, chance = np.array([0.1, 0.2]), np.array([0.75, 0.25])
 
-    bonus = own_bonus(prior, chance, 2.0)
+    bonus = repeat_bonus(prior, chance, 2.0)
 
     assert 2.0 * np.log(prior) + bonus == pytest.approx(2.0 * np.log(prior + chance), rel=1e-5)
 
 
 def test_returns_are_told_apart_by_how_often_and_how_long_ago() -> None:
     counts, ages = np.array([1, 5]), np.array([0, 9])
-    state = Returns.empty()
+    state = RepeatTable.empty()
 
     for _ in range(2000):
         state = state.observe(counts, ages, 1)
@@ -168,7 +168,7 @@ def test_returns_are_told_apart_by_how_often_and_how_long_ago() -> None:
 
 
 def test_a_table_of_returns_starts_from_a_small_chance_for_all() -> None:
-    chance = Returns.empty().probability(np.array([1, 2, 4, 9]), np.array([0, 1, 5, 5000]))
+    chance = RepeatTable.empty().probability(np.array([1, 2, 4, 9]), np.array([0, 1, 5, 5000]))
 
     assert chance == pytest.approx(np.full(4, 0.001))
 
@@ -180,7 +180,7 @@ def test_a_table_of_returns_starts_from_a_small_chance_for_all() -> None:
         (lambda: Popularity.empty(3, ()), "half_lives must be numbers above 0"),
         (lambda: Popularity.empty(3).observe([-1]), "items must be a vector of rows"),
         (lambda: Popularity.empty(3).bias(math.nan), "beta must be a finite number"),
-        (lambda: popularity_of([1], [1, 2], 3), "must be of one length"),
+        (lambda: fit_popularity([1], [1, 2], 3), "must be of one length"),
         (lambda: fading_weights([1], 0.0), "half_life must be above 0"),
     ],
 )

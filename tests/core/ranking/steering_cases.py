@@ -11,14 +11,14 @@ from scipy import sparse
 
 from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import Entry, History, row
+from recstream.core.history.fold import Entry, History, matrix_row
 from recstream.core.history.matrix import stack
-from recstream.core.neighbours.behaviour import WIDTH, Neighbours, strengths
+from recstream.core.neighbours.behaviour import WIDTH, Neighbours, seed_weights
 from recstream.core.ranking.rerank import POOL
 from recstream.core.records import Item
 from recstream.core.search.top_n import scores_of
 from recstream.core.steering.document import Arm, Boost, Exclude, Only, Pin, Rule, Steering
-from recstream.core.steering.validate import decode
+from recstream.core.steering.validate import decode_steering
 
 HALF_LIFE_MS = 1e6
 N_ITEMS = 60
@@ -28,7 +28,7 @@ CATEGORIES = ["Books", "Books > Poetry", "Toys", ""]
 
 
 def document(text: Any) -> Steering:
-    return decode(msgspec.json.encode(text))
+    return decode_steering(msgspec.json.encode(text))
 
 
 def facts(at: int) -> Item:
@@ -91,7 +91,7 @@ def history(
         n_items=len(page),
         n_ids=len(page),
         pages=(page,),
-        shown=tuple((f"i{at}", count) for at, count in shown),
+        impressions=tuple((f"i{at}", count) for at, count in shown),
     )
 
 
@@ -117,7 +117,7 @@ def expected(  # noqa: C901, PLR0912, PLR0915 - the documentation's words in one
     each: History, generation: Generation, n: int, arm: Arm
 ) -> list[tuple[int, float]]:
     """Return a list made item by item, in plain Python, with the words of the documentation."""
-    columns, weights = row(each, generation.rows, HALF_LIFE_MS)
+    columns, weights = matrix_row(each, generation.rows, HALF_LIFE_MS)
     blend = arm.blend
     assert blend is not None
     model = generation.model
@@ -137,7 +137,7 @@ def expected(  # noqa: C901, PLR0912, PLR0915 - the documentation's words in one
     everything = np.arange(generation.n_items)
     base = scores_of(user, items, np.zeros_like(everything), everything, bias)
     more, told_of = np.zeros(generation.n_items), np.zeros(generation.n_items, np.bool_)
-    speaking = strengths(columns, weights)
+    speaking = seed_weights(columns, weights)
     worth = np.ones(generation.n_items)
     if model is not None:
         worth += 2.0 / (1.0 + model.item_counts)
@@ -159,9 +159,11 @@ def expected(  # noqa: C901, PLR0912, PLR0915 - the documentation's words in one
         and not any(isinstance(r, Exclude) and named(r, facts(at)) for r in rules)
         and all(named(r, facts(at)) for r in rules if isinstance(r, Only))
     ]
-    after = None if arm.rotation is None else arm.rotation.after
+    after = None if arm.fatigue is None else arm.fatigue.after
     resting = [
-        at for at in allowed if after is not None and dict(each.shown).get(f"i{at}", 0) >= after
+        at
+        for at in allowed
+        if after is not None and dict(each.impressions).get(f"i{at}", 0) >= after
     ]
     by_score = sorted(allowed, key=lambda at: (-scores[at], at))
     pins = sorted(
@@ -184,7 +186,7 @@ def expected(  # noqa: C901, PLR0912, PLR0915 - the documentation's words in one
     chosen = pool[: n - len(pins)]
     if arm.diversity is not None and arm.diversity.strength and len(pool) > 1:
         chosen = diversified(pool, scores, generation, arm, n - len(pins))
-    share = 0.05 if arm.newcomers is None else arm.newcomers
+    share = 0.05 if arm.cold_start_share is None else arm.cold_start_share
     places = int(share * n + 1e-9) if model is not None else 0
     untouched = np.zeros(len(scores)) if model is None else model.item_counts == 0
     told = [at for at in by_score if at not in resting and told_of[at] and untouched[at]]

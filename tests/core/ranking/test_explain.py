@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recstream.core.als.trainer import ALS
-from recstream.core.events import Event, Weights, from_timestamp_ms
+from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import History, Rules, apply
+from recstream.core.history.fold import FoldSettings, History, apply
 from recstream.core.ranking.explain import explain
 from recstream.core.ranking.rank import rank
 from recstream.errors import NotFound
 
 HALF_LIFE_MS = 1e6
-RULES = Rules(Weights(), HALF_LIFE_MS)
+RULES = FoldSettings(EventWeights(), HALF_LIFE_MS)
 ITEMS = [f"i{at:02}" for at in range(30)]
 
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recstream.control.timeline import default_rules
-from recstream.core.events import Event, Weights, from_timestamp_ms
+from recstream.control.timeline import default_settings
+from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import MAX_SHOWN, History, Rules, apply
-from recstream.core.history.settings_timeline import RulesTimeline
+from recstream.core.history.fold import MAX_IMPRESSIONS, FoldSettings, History, apply
+from recstream.core.history.settings_timeline import SettingsTimeline
 from recstream.core.ranking.compiled_arm import matches
-from recstream.core.records import Item, RulesAdopted, SteeringSet
-from recstream.core.steering.describe import in_words
-from recstream.core.steering.document import MAX_BYTES, Condition, Steering, encode
-from recstream.core.steering.validate import decode
+from recstream.core.records import Item, SettingsActivated, SteeringSet
+from recstream.core.steering.describe import describe_steering
+from recstream.core.steering.document import MAX_BYTES, Condition, Steering, encode_steering
+from recstream.core.steering.validate import decode_steering
 from recstream.errors import InvalidSteering
 from tests.core.ranking.steering_cases import document, facts, shop
 
@@ -158,15 +158,15 @@ def nested(depth: int) -> str:
 
 @pytest.mark.parametrize("depth", [8, 100, 7_000])
 def test_conditions_are_only_so_deep(depth: int) -> None:
-    decode(nested(7))
+    decode_steering(nested(7))
 
     with pytest.raises(InvalidSteering, match="deep"):
-        decode(nested(depth))
+        decode_steering(nested(depth))
 
 
 def test_documents_are_only_so_long() -> None:
     with pytest.raises(InvalidSteering, match=f"at most {MAX_BYTES} bytes"):
-        decode("{" + " " * MAX_BYTES + "}")
+        decode_steering("{" + " " * MAX_BYTES + "}")
 
 
 def test_an_arm_overrides_what_it_says_and_keeps_the_rest() -> None:
@@ -195,8 +195,8 @@ def test_an_arm_overrides_what_it_says_and_keeps_the_rest() -> None:
     assert [rule.name for rule in a.rules] == ["push", "hide"]
     assert [(rule.name, rule.by) for rule in b.rules] == [("push", 2.0)]
     assert (a.min_relevance, b.min_relevance) == (0.2, 0.0)
-    assert a.rotation == b.rotation == steering.rotation
-    assert decode(encode(steering)) == steering
+    assert a.fatigue == b.fatigue == steering.fatigue
+    assert decode_steering(encode_steering(steering)) == steering
 
 
 def test_users_are_divided_by_their_ids_as_the_shares_say_and_anew_with_another_salt() -> None:
@@ -217,7 +217,7 @@ def test_users_are_divided_by_their_ids_as_the_shares_say_and_anew_with_another_
 
 
 def test_words_say_what_a_document_says() -> None:
-    words = in_words(
+    words = describe_steering(
         document(
             {
                 "rules": [
@@ -245,11 +245,11 @@ def test_words_say_what_a_document_says() -> None:
     )
 
 
-def adopted(control: int, from_offset: int, steering: int) -> tuple[int, RulesAdopted]:
-    record = RulesAdopted(
+def adopted(control: int, from_offset: int, steering: int) -> tuple[int, SettingsActivated]:
+    record = SettingsActivated(
         partition=0,
         from_offset=from_offset,
-        weights=Weights(),
+        weights=EventWeights(),
         half_life_ms=1000.0,
         list_size=5,
         adopted_ts=0,
@@ -262,7 +262,7 @@ def test_a_document_holds_from_where_it_was_adopted_until_the_next_one() -> None
     first = document(
         {"arms": [{"name": "a", "share": 1, "weights": {"view": 7}, "half_life_ms": 5}]}
     )
-    timeline = RulesTimeline(default_rules())
+    timeline = SettingsTimeline(default_settings())
     timeline.extend(
         [
             (0, SteeringSet(id="1", steering=first, requested_ts=0)),
@@ -274,16 +274,16 @@ def test_a_document_holds_from_where_it_was_adopted_until_the_next_one() -> None
 
     assert timeline.at(0, 9).steering is None
     assert timeline.at(0, 10).steering == first
-    assert timeline.at(0, 10).rules_of("u") == Rules(Weights(view=7.0), 5.0)
+    assert timeline.at(0, 10).rules_of("u") == FoldSettings(EventWeights(view=7.0), 5.0)
     assert timeline.at(0, 20).steering is None
-    assert timeline.at(0, 20).rules_of("u") == Rules(Weights(), 1000.0)
+    assert timeline.at(0, 20).rules_of("u") == FoldSettings(EventWeights(), 1000.0)
     assert timeline.newest_document == (2, Steering())
     by_control = timeline.by_control(1)
     assert by_control is not None
     assert by_control.steering == first
 
 
-COUNTING = Rules(Weights(), 1e6, counts_shown=True)
+COUNTING = FoldSettings(EventWeights(), 1e6, counts_impressions=True)
 
 
 def shown(number: int, *items: str) -> Event:
@@ -300,10 +300,10 @@ def test_impressions_are_counted_until_something_is_done_about_the_item() -> Non
     seen = apply(History("u"), shown(0, "a", "b"), 0, 0, COUNTING)
     seen = apply(seen, shown(1, "b", "c", "b"), 1, 0, COUNTING)
 
-    assert dict(seen.shown) == {"a": 1, "b": 2, "c": 1}
+    assert dict(seen.impressions) == {"a": 1, "b": 2, "c": 1}
     assert (seen.offset, seen.n_ids, seen.n_items) == (1, 0, 0)
     acted = apply(seen, viewed(2, "b"), 2, 0, COUNTING)
-    assert dict(acted.shown) == {"a": 1, "c": 1}
+    assert dict(acted.impressions) == {"a": 1, "c": 1}
     assert apply(acted, shown(3, "b"), 3, 0, COUNTING) is acted
     assert apply(acted, shown(1, "a"), 1, 0, COUNTING) is acted
 
@@ -315,8 +315,8 @@ def test_what_was_shown_is_bounded_and_the_newest_stays(lists: list[list[str]]) 
         seen = apply(seen, shown(number, *items), number, 0, COUNTING)
 
     newest = [item for items in lists for item in items]
-    assert len(seen.shown) == min(MAX_SHOWN, len(set(newest)))
-    assert not newest or newest[-1] in dict(seen.shown)
+    assert len(seen.impressions) == min(MAX_IMPRESSIONS, len(set(newest)))
+    assert not newest or newest[-1] in dict(seen.impressions)
 
 
 def test_items_without_facts_are_named_by_nothing_but_not() -> None:

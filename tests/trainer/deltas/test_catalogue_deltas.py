@@ -10,8 +10,8 @@ import pytest
 
 from recstream.catalogue.view import delete_record, upsert_record
 from recstream.control.timeline import read_timeline
-from recstream.core.content.cold_start import NEWCOMER_CONTENT
-from recstream.core.content.summary import details_of
+from recstream.core.content.cold_start import COLD_START_BOOST
+from recstream.core.content.summary import summarise
 from recstream.core.generation.generation import Generation
 from recstream.core.records import (
     DeltaAnnounced,
@@ -88,7 +88,7 @@ def test_generation_0_knows_all_products_and_what_is_like_what(place):
     generation = fetch(place.store, place.announced()[0])
     assert place.announced()[0].catalogue_offset == 60
     assert set(generation.items) == {f"p{number}" for number in range(60)}
-    assert generation.details["p7"] == details_of(product(7))
+    assert generation.details["p7"] == summarise(product(7))
     near = {generation.items[row] for row in generation.content.of(generation.rows["p0"])[0]}
     assert near
     assert {int(name[1:]) % 4 for name in near} == {0}
@@ -106,7 +106,7 @@ def test_a_product_that_nobody_touched_has_factors_like_those_it_resembles(runni
     back = generation.content.of(generation.rows["p0"])[0].tolist()
     assert generation.rows["p16"] in back
     worth = generation.content_worth[[generation.rows[name] for name in ("p16", "p0")]]
-    assert worth[0] == pytest.approx(1.0 + NEWCOMER_CONTENT)
+    assert worth[0] == pytest.approx(1.0 + COLD_START_BOOST)
     assert 1.0 < worth[1] < worth[0]
     assert 0.1 <= generation.hyperparameters["content_unit"] <= 3.0
 
@@ -155,7 +155,7 @@ def test_what_is_no_item_becomes_a_dead_letter_once_and_stops_nothing(running, p
         ("invalid-item", CATALOGUE, 12),
         ("invalid-item", CATALOGUE, 13),
     ]
-    assert serving(place).details["p1"] == details_of(product(1))
+    assert serving(place).details["p1"] == summarise(product(1))
 
 
 def test_a_large_import_is_cut_into_small_records_and_users_items_go_between(
@@ -218,7 +218,7 @@ def test_a_trainer_that_starts_again_tells_what_is_untold_and_nothing_twice(runn
 
     changed = [each.catalogue for each in place.announced(DeltaAnnounced)[n_told:]]
     merged = {name: facts for each in changed for name, facts in each.items()}
-    assert merged == {"p40": None, "p41": details_of(product(41))}
+    assert merged == {"p40": None, "p41": summarise(product(41))}
 
 
 def test_a_catalogue_that_doubled_is_trained_on_without_events(place):
@@ -278,7 +278,7 @@ def test_a_rollback_lists_what_the_catalogue_holds_today(running, place):
 
     generation = serving(place)
     assert generation.number == 2
-    assert generation.details["p60"] == details_of(product(60))
+    assert generation.details["p60"] == summarise(product(60))
     assert not generation.listable[generation.rows["p5"]]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import row
+from recstream.core.history.fold import matrix_row
 from recstream.core.history.matrix import stack
 from recstream.trainer.changelog import Touch
 from recstream.trainer.deltas.deltas import Deltas
@@ -41,15 +41,15 @@ def test_a_new_item_gets_the_factors_of_those_who_like_it(fed):
 
     assert "fresh" in delta.items
     x_even, x_odd = (
-        generation.model.fold_in(matrix_row(follower, user, generation)) for user in ("u4", "u5")
+        generation.model.fold_in(user_row(follower, user, generation)) for user in ("u4", "u5")
     )
     y = generation.model.item_factors[generation.rows["fresh"]]
     assert (x_even @ y).item() > (x_odd @ y).item()
 
 
-def matrix_row(follower, user, generation):
+def user_row(follower, user, generation):
     history = follower.users[user].history(user)
-    return stack([row(history, generation.rows, 1e15)], generation.n_items)
+    return stack([matrix_row(history, generation.rows, 1e15)], generation.n_items)
 
 
 def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):

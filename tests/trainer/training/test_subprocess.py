@@ -51,7 +51,7 @@ def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job):
     assert told == digest(there.trained.generation.arrays()) == expected
     assert len(content) > 0
     assert [each.number for each in iterations][-1] == SETTINGS.iterations
-    assert there.judgement == here.judgement
+    assert there.gate_result == here.gate_result
     assert here.held_back.touches
     assert there.held_back == here.held_back
     users = list(job.snapshot.users)[:3]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recstream.core.generation.serialize import digest
-from recstream.core.history.fold import row
+from recstream.core.history.fold import matrix_row
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.train import hyperparameters
@@ -66,7 +66,7 @@ def test_history_rows_of_training_and_fold_in_are_the_same(fed):
     trained = trained_on(fed)
     at = trained.user_ids.index("u3")
 
-    columns, weights = row(
+    columns, weights = matrix_row(
         follower.users["u3"].history("u3"), trained.generation.rows, SETTINGS.half_life_ms
     )
 

@@ -22,8 +22,8 @@ from recstream.core.evaluation.acceptance import HeldOut
 from recstream.core.generation.generation import Generation
 from recstream.core.generation.serialize import digest
 from recstream.core.history.matrix import stack
-from recstream.core.popularity.popularity import popularity_of
-from recstream.core.records import Item, Judgement
+from recstream.core.popularity.popularity import fit_popularity
+from recstream.core.records import GateResult, Item
 from recstream.errors import ArtifactCorrupt, TrainingDied, TrainingFailed
 from recstream.trainer.changelog import Touch, UserRows
 from recstream.trainer.training import wire as handover
@@ -147,17 +147,17 @@ def finished(draw):
         model=model,
         user_ids=user_ids,
         matrix=stack(rows, len(items)),
-        popularity=popularity_of(seen, rng.integers(0, 9, len(seen)), len(items)),
+        popularity=fit_popularity(seen, rng.integers(0, 9, len(seen)), len(items)),
         loss=draw(st.none() | st.floats()),
         held=HeldOut([], {}),
     )  # fmt: skip
-    judgement = st.builds(
-        Judgement, users=INT64, items=INT64, candidate=st.floats(), popular=st.floats(),
-        serving=st.none() | st.floats(), is_adopted=st.booleans(), reason=st.text(),
+    gate_result = st.builds(
+        GateResult, users=INT64, items=INT64, candidate=st.floats(), popular=st.floats(),
+        serving=st.none() | st.floats(), is_accepted=st.booleans(), reason=st.text(),
     )  # fmt: skip
     touches = st.builds(Touch, INT64, st.text(), st.booleans())
     held_back = st.dictionaries(st.text(), st.lists(touches, max_size=3).map(tuple), max_size=3)
-    return Finished(trained, draw(st.none() | judgement), HeldBack(draw(held_back)))
+    return Finished(trained, draw(st.none() | gate_result), HeldBack(draw(held_back)))
 
 
 def returned(done):
@@ -188,7 +188,7 @@ def test_what_a_training_gave_arrives_bit_for_bit(done):
         assert form(getattr(trained.popularity, name)) == form(getattr(here.popularity, name))
     assert trained.popularity.clock == here.popularity.clock
     assert (trained.user_ids, repr(trained.loss)) == (here.user_ids, repr(here.loss))
-    assert repr(there.judgement) == repr(done.judgement)
+    assert repr(there.gate_result) == repr(done.gate_result)
     assert there.held_back == done.held_back
 
 
