@@ -1,4 +1,7 @@
-"""The event log: a port, and its adapters for one machine and for Kafka."""
+"""The event log: a port (`EventLog`), its adapters (`embedded`, `kafka`) and Faust's transport over it.
+
+In: records to append. Out: records by topic, partition and offset. Topic names are in `topics`.
+"""
 
 from __future__ import annotations
 

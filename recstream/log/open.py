@@ -1,4 +1,4 @@
-"""Open the event log that a URL names."""
+"""`open_log`: open the event log that a URL names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["open_log"]
 def open_log(url: str, settings: Settings | None = None) -> EventLog:
     """Open the log that a URL names: ``embedded:///path/to/log.db`` or ``kafka://host:port``.
 
-    ``embedded:///path?sync=normal`` does not wait for the disk at each append: see
+    ``embedded:///path?sync=normal`` does not wait for the disk at each append:
     docs/decisions/log-durability.md.
 
     Raises
@@ -24,7 +24,9 @@ def open_log(url: str, settings: Settings | None = None) -> EventLog:
     InvalidSetting
         The URL's scheme is neither.
     LogUnavailable
-        The log can't be reached.
+        The log can't be reached, created or written.
+    LogCorrupt
+        The embedded log's file is empty, damaged or no log.
     """
     scheme, _, _ = url.partition("://")
     if scheme == "embedded":

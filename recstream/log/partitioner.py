@@ -1,4 +1,4 @@
-"""Step 2 of the flow: which partition a key goes to, the same answer as Kafka's own clients give."""
+"""Partition of a key, the same as Kafka's own clients choose (murmur2)."""
 
 from __future__ import annotations
 

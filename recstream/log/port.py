@@ -1,7 +1,7 @@
-"""The event log as a port: what every role may ask of a log, whichever adapter serves it.
+"""The event log as a port: records, positions, and the protocols `EventLog`, `ReadableLog`, `Tail`.
 
-Two adapters: `recstream.log.embedded` (one SQLite file, several processes) and
-`recstream.log.kafka`. One contract suite (`tests/contracts/`) runs against both.
+Two adapters: `recstream.log.embedded` (one SQLite file, several processes) and `recstream.log.kafka`.
+One contract suite (`tests/contracts/`) runs against both.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ class TopicPartition(NamedTuple):
 class NewRecord(NamedTuple):
     """A record to append.
 
-    ``partition=None`` chooses by murmur2 of the key, as Kafka's clients do; a key of ``None``
-    with no partition goes to partition 0. ``timestamp_ms=None`` takes the log's append time.
-    ``value=None`` is a tombstone.
+    ``partition=None`` means murmur2 of the key, as in Kafka's clients; without a key, partition 0.
+    ``timestamp_ms=None`` means the append time. ``value=None`` is a tombstone.
     """
 
     topic: str
@@ -36,7 +35,7 @@ class NewRecord(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as the log holds it."""
+    """A record of the log."""
 
     topic: str
     partition: int
@@ -56,12 +55,12 @@ class Position(NamedTuple):
 
 
 class Tail(Protocol):
-    """A reader of several partitions that waits for what comes next."""
+    """A reader of several partitions that waits for new records."""
 
     def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
         """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came.
 
-        Records of one partition come in offset order, gaps (compaction, retention) skipped.
+        Records of one partition come in offset order; offsets may have gaps (compaction, retention).
         """
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
@@ -74,15 +73,15 @@ class Tail(Protocol):
         """Make a `poll` that waits in another thread return now."""
 
     def close(self) -> None:
-        """Release what the tail holds."""
+        """Release descriptors and connections."""
 
 
 class ReadableLog(Protocol):
-    """The reading half of a log: all that a replay may use."""
+    """The reading half of a log: all that a replay needs."""
 
     @property
     def epoch(self) -> str:
-        """ULID of this log; another one after the log was wiped or recreated."""
+        """ULID of this log; changes when the log is wiped or recreated."""
 
     def partitions(self, topic: str) -> int:
         """Return the partition count; raises `NotFound` for an unknown topic."""
@@ -99,20 +98,20 @@ class ReadableLog(Protocol):
         """
 
     def earliest(self, topic: str, partition: int) -> int:
-        """Return the offset of the oldest record that may still be read."""
+        """Return the offset of the oldest record that is still kept."""
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the offset that the next appended record will get."""
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        """Return the first offset whose record was appended at or after a time."""
+        """Return the first offset with a timestamp at or after a time, else the high watermark."""
 
 
 class EventLog(ReadableLog, Protocol):
     """A durable, partitioned, append-only log. Safe to share between threads."""
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
-        """Create what is missing.
+        """Create missing topics.
 
         Raises
         ------
@@ -139,14 +138,14 @@ class EventLog(ReadableLog, Protocol):
         Raises
         ------
         LogUnavailable
-            Nothing was promised: the caller keeps the records and may try again.
+            The append was not acknowledged: the caller keeps the records and may try again.
         """
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the next offsets a consumer group will read."""
+        """Return the next offsets that a consumer group will read."""
 
     def close(self) -> None:
         """Release files, threads and connections."""

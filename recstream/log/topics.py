@@ -1,11 +1,11 @@
-"""Steps 2, 6, 8 of the flow: the names of the topics and how each is kept."""
+"""Topic names, and each topic's partitions, compaction and retention."""
 
 from __future__ import annotations
 
 import msgspec
 
 INTERACTIONS = "recstream.interactions"
-"""Events, key = user. The truth: everything else is derived from it."""
+"""Events, key = user. All other state is derived from them."""
 RECOMMENDATIONS = "recstream.recommendations"
 """Published lists, key = user."""
 MODELS = "recstream.models"
@@ -15,9 +15,9 @@ CATALOGUE = "recstream.catalogue"
 CONTROL = "recstream.control"
 """Training requests and settings that change what is recommended, one partition."""
 DEAD_LETTERS = "recstream.dead-letters"
-"""What could not be read, with the reason and where it came from."""
+"""Records that could not be read, with the reason and their origin."""
 PIPELINE = "recstream.pipeline"
-"""Short-lived status of the roles (training progress, lag), one partition; nothing is derived from it."""
+"""Short-lived status of the roles (training progress, lag), one partition; no state depends on it."""
 HISTORIES_TABLE = "user-histories"
 """Faust's table of users' histories."""
 
@@ -32,17 +32,17 @@ def histories_changelog(app_id: str) -> str:
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
-    """How a topic is created and kept.
+    """Configuration of a topic.
 
     Attributes
     ----------
     name : str
     partitions : int
-        Fixed for the life of the topic: a user's order depends on it.
+        Fixed for the life of the topic: the order of a user's events depends on it.
     compacted : bool
-        Keep at least the newest record of every key, and drop older ones in time.
+        Keep at least the newest record of every key; older ones are dropped in time.
     retention_ms : int or None
-        Drop records older than this; ``None`` keeps them for ever.
+        Drop records older than this; ``None`` keeps all.
     """
 
     name: str

@@ -1,4 +1,8 @@
-"""The event log on Apache Kafka: the same port as the embedded log, on a real broker."""
+"""The event log on Apache Kafka: the same port as the embedded log.
+
+In: records to append, transactions of a partition's owner, questions about topics and offsets. Out:
+records by partition and offset. Uses confluent-kafka (librdkafka); no Faust here.
+"""
 
 from recstream.log.kafka.log import KafkaLog
 

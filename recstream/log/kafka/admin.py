@@ -1,4 +1,4 @@
-"""Topics of a Kafka cluster: which there are, what they were made as, and how ours are made."""
+"""`KafkaAdmin`: list, describe and create topics; read and commit offsets of consumer groups."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from recstream.log.topics import DAY_MS, TopicSpec
 T = TypeVar("T")
 
 _SAFE_REPLICATION = 3
-_PATIENCE_S = 30.0
-_NOT_ALONE = {
+_CREATE_TIMEOUT_S = 30.0
+_GROUP_HAS_MEMBERS = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.REBALANCE_IN_PROGRESS,
@@ -42,17 +42,17 @@ _NOT_ALONE = {
 
 
 class KafkaAdmin:
-    """Asks the cluster about topics and groups, and makes topics.
+    """Administration of topics and consumer groups. Safe to share between threads.
 
     Parameters
     ----------
     shared : dict
         `recstream.log.kafka.client.common_options`.
     where : str
-        The servers, for messages.
+        Bootstrap servers, for messages.
     errors : ClientErrors
     replication : int
-        Copies of each topic that is made.
+        Replication factor of created topics.
     """
 
     def __init__(
@@ -68,12 +68,14 @@ class KafkaAdmin:
         return AdminClient(with_client_id(self._shared) | {"error_cb": errors})
 
     def cluster(self) -> str:
-        """Return the id that the cluster was formatted with."""
-        return str(self._ask(lambda: self._admin.list_topics(timeout=REQUEST_TIMEOUT_S)).cluster_id)
+        """Return the cluster's id."""
+        return str(
+            self._call(lambda: self._admin.list_topics(timeout=REQUEST_TIMEOUT_S)).cluster_id
+        )
 
     def all_topics(self) -> dict[str, int]:
-        """Return every topic there is with its partition count."""
-        listed = self._ask(lambda: self._admin.list_topics(timeout=REQUEST_TIMEOUT_S))
+        """Return every topic with its partition count."""
+        listed = self._call(lambda: self._admin.list_topics(timeout=REQUEST_TIMEOUT_S))
         return {
             name: len(topic.partitions)
             for name, topic in listed.topics.items()
@@ -81,36 +83,36 @@ class KafkaAdmin:
         }
 
     def describe(self, names: list[str]) -> dict[str, TopicIdentity]:
-        """Return those of the topics that exist, as they were made."""
+        """Return id and partition count of those topics that exist."""
         if not names:
             return {}
-        asked = self._ask(
+        futures = self._call(
             lambda: self._admin.describe_topics(
                 TopicCollection(names), request_timeout=REQUEST_TIMEOUT_S
             )
         )
-        there: dict[str, TopicIdentity] = {}
-        for name, future in asked.items():
+        existing: dict[str, TopicIdentity] = {}
+        for name, future in futures.items():
             try:
-                described = self._answer(future, f"describing topic {name}")
+                described = self._result(future, f"describing topic {name}")
             except NotFound:
                 continue
-            there[name] = TopicIdentity(str(described.topic_id), len(described.partitions))
-        return there
+            existing[name] = TopicIdentity(str(described.topic_id), len(described.partitions))
+        return existing
 
     def create(self, specs: list[TopicSpec]) -> None:
-        """Make topics, and wait until they can be used; one that is there already is left alone."""
+        """Create topics, and wait until they are listed; an existing topic is left as it is."""
         replicas = self._replication
-        made = [
+        new = [
             NewTopic(spec.name, spec.partitions, replicas, config=_topic_options(spec, replicas))
             for spec in specs
         ]
-        asked = self._ask(
+        futures = self._call(
             lambda: self._admin.create_topics(
-                made, operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S
+                new, operation_timeout=REQUEST_TIMEOUT_S, request_timeout=REQUEST_TIMEOUT_S
             )
         )
-        for name, future in asked.items():
+        for name, future in futures.items():
             try:
                 future.result()
             except KafkaException as error:
@@ -119,32 +121,34 @@ class KafkaAdmin:
         self._wait_for(specs)
 
     def _wait_for(self, specs: list[TopicSpec]) -> None:
-        """Wait until the brokers know the topics' leaders."""
+        """Wait until the brokers list the topics."""
         names = {spec.name for spec in specs}
-        deadline_s = time.monotonic() + _PATIENCE_S
+        deadline_s = time.monotonic() + _CREATE_TIMEOUT_S
         while time.monotonic() < deadline_s:
             if names <= self.all_topics().keys():
                 return
             time.sleep(0.01)
-        message = f"Kafka at {self._where} made topics {sorted(names)} but does not list them"
-        raise LogUnavailable(message)
+        raise LogUnavailable(
+            f"Kafka at {self._where} created topics {sorted(names)} but does not list them after "
+            f"{_CREATE_TIMEOUT_S:g} s; try again"
+        )
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the offsets that a group has committed.
+        """Return the committed offsets of a group.
 
-        By a client of its own: one that knew a group's coordinator before a restart may never find it
-        again.
+        Each call makes its own client: one that knew the group's coordinator before a restart of the
+        broker may never find it again.
         """
         admin = self._new(self._errors)
-        asked = self._ask(
+        futures = self._call(
             lambda: admin.list_consumer_group_offsets(
                 [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
             )
         )
-        held = self._answer(asked[group], f"asking for the offsets of group {group}")
+        found = self._result(futures[group], f"reading the offsets of group {group}")
         return {
             TopicPartition(each.topic, each.partition): each.offset
-            for each in held.topic_partitions or ()
+            for each in found.topic_partitions or ()
             if each.offset >= 0
         }
 
@@ -157,46 +161,48 @@ class KafkaAdmin:
             The group has members, and only they may commit.
         """
         doing = f"committing the offsets of group {group}"
-        wanted = [KafkaPartition(*tp, offset) for tp, offset in offsets.items()]
-        asked = self._ask(
+        new = [KafkaPartition(*tp, offset) for tp, offset in offsets.items()]
+        futures = self._call(
             lambda: self._admin.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, wanted)], request_timeout=REQUEST_TIMEOUT_S
+                [ConsumerGroupTopicPartitions(group, new)], request_timeout=REQUEST_TIMEOUT_S
             ),
             doing,
         )
         try:
-            done = asked[group].result(REQUEST_TIMEOUT_S + 1.0)
+            done = futures[group].result(REQUEST_TIMEOUT_S + 1.0)
             errors = [each.error for each in done.topic_partitions if each.error is not None]
         except KafkaException as error:
             errors = [error.args[0]]
         if not errors:
             return
-        if errors[0].code() in _NOT_ALONE:
-            message = f"group {group} has members, and only they may commit its offsets: {errors[0].str()}"
-            raise LogFenced(message)
+        if errors[0].code() in _GROUP_HAS_MEMBERS:
+            raise LogFenced(
+                f"group {group} has members, and only they may commit its offsets: {errors[0].str()}; "
+                "stop them first"
+            )
         if errors[0].code() < 0:
             self._admin = self._new(self._errors)
         raise self._errors.translate(KafkaException(errors[0]), doing)
 
-    def _ask(self, question: Callable[[], T], doing: str = "asking for topics") -> T:
-        """Return the answer of a call to the brokers; librdkafka's errors become ours.
+    def _call(self, request: Callable[[], T], doing: str = "listing topics") -> T:
+        """Return a request's result; librdkafka's errors become `LogError`.
 
-        A client that got no answer may never get one again (`recstream.log.kafka.client.has_lost_brokers`):
-        another one asks next.
+        A client that got no answer is replaced: it may never find a broker again
+        (`recstream.log.kafka.client.has_lost_brokers`).
         """
         try:
-            return question()
+            return request()
         except KafkaException as error:
             if error.args[0].code() < 0:
                 self._admin = self._new(self._errors)
             raise self._errors.translate(error, f"{doing} at {self._where}") from error
 
-    def _answer(self, future: Future[T], doing: str) -> T:
-        return self._ask(lambda: future.result(REQUEST_TIMEOUT_S + 1.0), doing)
+    def _result(self, future: Future[T], doing: str) -> T:
+        return self._call(lambda: future.result(REQUEST_TIMEOUT_S + 1.0), doing)
 
 
 def _topic_options(spec: TopicSpec, replication: int) -> dict[str, str]:
-    """Return the broker's options for a topic."""
+    """Return the topic's configuration on the broker."""
     options = {
         "max.message.bytes": str(MAX_RECORD_BYTES),
         "message.timestamp.type": "CreateTime",
@@ -205,7 +211,7 @@ def _topic_options(spec: TopicSpec, replication: int) -> dict[str, str]:
         "retention.bytes": "-1",
     }
     if spec.compacted:
-        # A view that was away for less than this still sees what was deleted meanwhile.
+        # A reader that was stopped for less than this still sees every tombstone.
         options["delete.retention.ms"] = str(30 * DAY_MS)
     if replication >= _SAFE_REPLICATION:
         options["min.insync.replicas"] = "2"

@@ -1,4 +1,4 @@
-"""What every Kafka client here is told, and what the errors of librdkafka mean to us."""
+"""Configuration of Kafka clients, and translation of librdkafka's errors into `LogError`."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from recstream.settings import Settings
 log = logging.getLogger(__name__)
 
 MAX_RECORD_BYTES = 16 << 20
-"""Largest record, as topics are created and producers told; deltas of a big catalogue need it."""
+"""Largest record of topics and producers; deltas of a large catalogue need it."""
 DELIVERY_TIMEOUT_S = 20.0
-"""How long an append tries before it gives up."""
+"""How long an append is retried."""
 REQUEST_TIMEOUT_S = 10.0
-"""How long a question to the broker may take."""
+"""How long a request to the broker may take."""
 SILENT_S = 4.0
-"""A client that hears nothing for so long is asked whether it still has a connection."""
+"""A client that hears nothing for this long is probed for lost brokers."""
 _SELF_TIMEOUT_S = 1.0
 _PROBE_TIMEOUT_S = 2.0
-_QUIET_S = 10.0
+_WARN_EVERY_S = 10.0
 
-_numbers = itertools.count()
+_client_numbers = itertools.count()
 
 _PASSWORD_CODES = {
     KafkaError._AUTHENTICATION,  # noqa: SLF001 - how the library spells its own codes
@@ -46,7 +46,7 @@ _PASSWORD_CODES = {
 }
 _REASONS = _PASSWORD_CODES | {KafkaError._SSL}  # noqa: SLF001
 
-PASSING_CODES = {
+TRANSIENT_CODES = {
     KafkaError.BROKER_NOT_AVAILABLE,
     KafkaError.CONCURRENT_TRANSACTIONS,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -61,10 +61,10 @@ PASSING_CODES = {
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError.UNSTABLE_OFFSET_COMMIT,
 }
-"""What a broker says while it starts, elects or moves; the same question succeeds a moment later."""
+"""Transient errors of a broker that starts, elects or moves; the same request succeeds later."""
 
 PURGED_CODES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - their public spelling
-"""What a producer says of records that it was told to give up."""
+"""Errors of records that were purged from a producer's queue."""
 
 
 def bootstrap_servers(url: str) -> str:
@@ -81,13 +81,13 @@ def bootstrap_servers(url: str) -> str:
     names = [name.removeprefix("kafka://") for name in rest.rstrip("/").split(";")]
     hosts = [name.rpartition(":") for name in names]
     if scheme != "kafka" or not all(host and port.isdigit() for host, _, port in hosts):
-        message = f"broker must be kafka://host:port, more of them after ';', got {url!r}"
+        message = f"broker must be kafka://host:port, further brokers after ';', got {url!r}"
         raise InvalidSetting(message)
     return ",".join(names)
 
 
 def common_options(url: str, settings: Settings | None) -> dict[str, Any]:
-    """Return the options that producers, consumers and administration share, security included."""
+    """Return the options that all clients share, security included."""
     options: dict[str, Any] = {
         "bootstrap.servers": bootstrap_servers(url),
         "socket.nagle.disable": True,
@@ -108,23 +108,23 @@ def common_options(url: str, settings: Settings | None) -> dict[str, Any]:
 
 
 class Client(Protocol):
-    """What every client of librdkafka can be asked."""
+    """Any client of librdkafka."""
 
     def list_topics(self, topic: str = ..., timeout: float = ...) -> Any:
-        """Return the brokers and the topics that the cluster has."""
+        """Return the cluster's brokers and topics."""
 
 
 def with_client_id(shared: dict[str, Any]) -> dict[str, Any]:
-    """Return options for one client, which tells the brokers a name that no other one here has."""
-    return shared | {"client.id": f"recstream-{next(_numbers)}"}
+    """Return the options of one client, with a client id that is unique in this process."""
+    return shared | {"client.id": f"recstream-{next(_client_numbers)}"}
 
 
 def has_lost_brokers(client: Client, shared: dict[str, Any]) -> bool:
-    """Return whether a client finds no broker where a new one does: it may never find one again.
+    """Return whether a client finds no broker while a new client does: it must be replaced.
 
-    A broker that is starting or ending may answer that the cluster has no brokers. A client that was
-    told so was seen to time out in every call from then on; librdkafka's issue 5301 describes one
-    that forgets its brokers and does not begin anew from the bootstrap servers.
+    A starting or stopping broker may answer that the cluster has no brokers. A client that got this
+    answer timed out in every call from then on; librdkafka's issue 5301 describes a client that
+    forgets its brokers and does not return to the bootstrap servers.
     """
     return not _finds_brokers(client, _SELF_TIMEOUT_S) and _finds_brokers(
         AdminClient(with_client_id(shared)), _PROBE_TIMEOUT_S
@@ -139,7 +139,7 @@ def _finds_brokers(client: Client, timeout_s: float) -> bool:
 
 
 def producer_options(shared: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a producer whose acknowledgement means: on all in-sync replicas, once."""
+    """Return the options of an idempotent producer with acknowledgement by all in-sync replicas."""
     return with_client_id(shared) | {
         "acks": "all",
         "enable.idempotence": True,
@@ -156,10 +156,10 @@ def producer_options(shared: dict[str, Any]) -> dict[str, Any]:
 def consumer_options(
     shared: dict[str, Any], group: str, fetch_wait_ms: int = 100
 ) -> dict[str, Any]:
-    """Return the options of a consumer that reads where it is told and commits nothing by itself.
+    """Return the options of a consumer with assigned positions and no automatic commits.
 
-    A broker holds a fetch for ``fetch_wait_ms`` when there is nothing new, and answers at once when
-    there is; as long may it take until a consumer that was moved gets its first record.
+    ``fetch_wait_ms`` is how long the broker holds a fetch when there is nothing new. A consumer that
+    was moved to another position may wait that long for its first record.
     """
     return with_client_id(shared) | {
         "group.id": group,
@@ -177,27 +177,27 @@ def consumer_options(
 
 
 class ClientErrors:
-    """Remembers the last thing that went wrong, to say it when a time-out alone would tell nothing."""
+    """Keeps a client's last error, the reason behind later time-outs; an ``error_cb``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last: KafkaError | None = None
-        self._told_s = -_QUIET_S
+        self._warned_s = -_WARN_EVERY_S
 
     def __call__(self, error: KafkaError) -> None:
-        """Take an error that concerns no single call; told to the log at most every ten seconds."""
+        """Take an error that belongs to no call; logged at most every ten seconds."""
         now_s = time.monotonic()
         with self._lock:
-            # A connection that was refused for a reason is also lost, which tells less.
+            # A refused connection is then reported as lost too; the refusal says more.
             if self._last is None or self._last.code() not in _REASONS or error.code() in _REASONS:
                 self._last = error
-            if now_s - self._told_s < _QUIET_S:
+            if now_s - self._warned_s < _WARN_EVERY_S:
                 return
-            self._told_s = now_s
-        log.warning("kafka client trouble reason=%s", error.str())
+            self._warned_s = now_s
+        log.warning("kafka client error reason=%s", error.str())
 
     def translate(self, error: Exception, doing: str) -> RecstreamError:
-        """Return our error for one of librdkafka's, with what is behind a mere time-out."""
+        """Return the `LogError` for an error of librdkafka, with the reason behind a time-out."""
         cause = error.args[0] if isinstance(error, KafkaException) else None
         if not isinstance(cause, KafkaError):
             return LogUnavailable(f"Kafka, {doing}: {error}")
@@ -205,15 +205,26 @@ class ClientErrors:
 
 
 def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) -> RecstreamError:
-    """Return our error for one of librdkafka's."""
+    """Return the `RecstreamError` for an error of librdkafka.
+
+    Parameters
+    ----------
+    error : KafkaError
+    doing : str
+        The operation, for the message: ``"appending"``.
+    behind : KafkaError, optional
+        The client's last error, the reason behind a time-out.
+    """
     code = error.code()
     text = error.str()
     if code in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}:
-        return InvalidInput(f"Kafka, {doing}: {text}; a record may have {MAX_RECORD_BYTES} bytes")
+        return InvalidInput(
+            f"Kafka, {doing}: {text}; a record has at most {MAX_RECORD_BYTES} bytes"
+        )
     if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
         return NotFound(f"Kafka, {doing}: {text}; create the topics first")
     if code in PURGED_CODES:
-        text = "its connections were lost for good, and are made anew; try again"
+        text = "the client lost its brokers and was replaced; try again"
     if behind is not None and behind.code() in _REASONS:
         code, text = behind.code(), behind.str()
     elif behind is not None and error.code() != behind.code():
@@ -221,9 +232,9 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
     if code in _PASSWORD_CODES:
         return LogUnavailable(
             f"Kafka, {doing}: {text}; check the settings kafka_security_protocol, kafka_sasl_mechanism,"
-            " kafka_sasl_username and kafka_sasl_password, and what this user may do"
+            " kafka_sasl_username and kafka_sasl_password, and the permissions of this user"
         )
-    if error.fatal() or error.retriable() or code < 0 or code in PASSING_CODES:
+    if error.fatal() or error.retriable() or code < 0 or code in TRANSIENT_CODES:
         return LogUnavailable(
             f"Kafka, {doing}: {text}; check that the broker runs and that the broker setting names it"
         )

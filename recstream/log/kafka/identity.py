@@ -1,10 +1,10 @@
-"""Which log a Kafka cluster holds, and what its topics were made as: the topic `recstream.meta`.
+"""Identity of a log on Kafka: the topic `recstream.meta` keeps its epoch and its topics' ids.
 
-Kafka has no name for "this log": topics may be deleted and made again under their names, or mirrored
-to another cluster, and offsets then mean something else. So the first role that opens a log writes an
-epoch (a ULID) here, and every topic's id and partition count when it is made. An epoch ends when the
-cluster's id or a recorded topic's id is no longer the recorded one; the next names the one it follows.
-Of two written at the same time the first in the log counts, for everybody.
+Topics may be deleted and recreated under their names, or mirrored to another cluster; offsets then
+mean something else. The first process that opens a log writes an epoch (a ULID) here, and the id and
+partition count of each topic it creates. An epoch ends when the cluster's id or a recorded topic's id
+has changed; the next epoch names its predecessor. Of two written at the same time the first in the
+log counts.
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ class Epoch(msgspec.Struct, frozen=True):
 
 
 class TopicIdentity(msgspec.Struct, frozen=True):
-    """A topic as it was made: Kafka's own id of it, and its partition count."""
+    """A topic's id on Kafka and its partition count, as created."""
 
     id: str
     partitions: int
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """What the meta topic says."""
+    """The content of the meta topic."""
 
     epochs: tuple[Epoch, ...] = ()
     topics: dict[str, TopicIdentity] = {}
 
     @property
     def current(self) -> Epoch | None:
-        """The end of the chain of epochs, each the first that follows the one before."""
+        """The last epoch of the chain; of several successors of an epoch the first counts."""
         current: Epoch | None = None
         for epoch in self.epochs:
             if epoch.follows == ("" if current is None else current.epoch):
                 current = epoch
         return current
 
-    def changed(self, cluster: str, there: Mapping[str, TopicIdentity]) -> list[str]:
-        """Return the recorded topics that are gone or others now; all of them on another cluster."""
+    def changed(self, cluster: str, existing: Mapping[str, TopicIdentity]) -> list[str]:
+        """Return the recorded topics that were deleted or recreated; all of them on another cluster."""
         if self.current is None or self.current.cluster != cluster:
             return list(self.topics)
         return [
             name
-            for name, made in self.topics.items()
-            if name not in there or there[name].id != made.id
+            for name, recorded in self.topics.items()
+            if name not in existing or existing[name].id != recorded.id
         ]
 
-    def check_count(self, spec: TopicSpec, there: TopicIdentity, where: str) -> None:
-        """Refuse a topic that has another partition count than wanted, or than it was made with.
+    def check_count(self, spec: TopicSpec, existing: TopicIdentity, where: str) -> None:
+        """Check a topic's partition count against the setting and against its record here.
 
         Raises
         ------
@@ -74,19 +74,19 @@ class Meta(msgspec.Struct, frozen=True):
         recorded = self.topics.get(spec.name)
         for expected, why in (
             (spec.partitions, "the setting partitions says so"),
-            (recorded.partitions if recorded else spec.partitions, "it was made with as many"),
+            (recorded.partitions if recorded else spec.partitions, "it was created with as many"),
         ):
-            if expected != there.partitions:
+            if expected != existing.partitions:
                 message = (
                     f"topic {spec.name} must have {expected} partitions ({why}), has"
-                    f" {there.partitions} on Kafka at {where}: a user's order and every state"
-                    " depend on the count; set it back, or import into new topics"
+                    f" {existing.partitions} on Kafka at {where}: the order of a user's events and all"
+                    " derived state depend on the count; set it back, or import into new topics"
                 )
                 raise PartitionCountMismatch(message)
 
 
 def read_meta(records: Iterable[Record]) -> Meta:
-    """Return what the records of the meta topic say together."""
+    """Decode the records of the meta topic."""
     epochs: list[Epoch] = []
     topics: dict[str, TopicIdentity] = {}
     for record in records:
@@ -103,11 +103,11 @@ def read_meta(records: Iterable[Record]) -> Meta:
 
 
 def epoch_record(epoch: Epoch) -> NewRecord:
-    """Return the record that names an epoch."""
+    """Return the record of an epoch."""
     return NewRecord(META, _EPOCH + epoch.epoch.encode(), msgspec.json.encode(epoch), 0)
 
 
-def topic_record(name: str, made: TopicIdentity | None) -> NewRecord:
-    """Return the record of a topic as it was made, or of its end."""
-    value = None if made is None else msgspec.json.encode(made)
+def topic_record(name: str, identity: TopicIdentity | None) -> NewRecord:
+    """Return the record of a created topic, or of a deleted one (``None``)."""
+    value = None if identity is None else msgspec.json.encode(identity)
     return NewRecord(META, _TOPIC + name.encode(), value, 0)

@@ -1,4 +1,4 @@
-"""One of several processes is active: the one that Kafka gives the only partition of a topic."""
+"""`KafkaLease`: elects one active process by assignment of a single partition."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _HOUR_MS = 3_600_000
 
 
 class KafkaLease:
-    """A lease on a topic's first partition by membership of a consumer group.
+    """A lease on a topic's first partition, by membership of a consumer group.
 
-    Announcements are transactions of the partition's owner, so that Kafka itself refuses those of a
-    process that was taken for dead.
+    Records are appended in transactions of the partition's owner, so Kafka refuses those of a process
+    that was declared dead.
 
     Parameters
     ----------
     event_log : KafkaLog
     group : str
     tp : TopicPartition
-        What is leased.
+        The leased partition.
     """
 
     def __init__(self, event_log: KafkaLog, group: str, tp: TopicPartition) -> None:
@@ -41,7 +41,7 @@ class KafkaLease:
         self._shared = event_log.shared
         self._group = group
         self._holds = False
-        self._asked_s = time.monotonic()
+        self._probed_s = time.monotonic()
         self._consumer = self._new()
 
     def _new(self) -> Consumer:
@@ -58,17 +58,17 @@ class KafkaLease:
         return consumer
 
     def hold(self) -> bool:
-        """Return whether this process is the active one; takes part in the group."""
+        """Return whether this process is the active one; polls the group."""
         try:
             self._consumer.poll(0.0)
             given = [(each.topic, each.partition) for each in self._consumer.assignment()]
         except KafkaException as error:
             raise self._errors.translate(error, "asking for the lease") from error
         if self._tp not in given:
-            self._join_again_if_cut_off()
+            self._replace_if_brokers_lost()
             return False
         if not self._holds:
-            # Nothing is read here: what comes on the topic is others' business.
+            # The consumer is for membership alone; it reads no records.
             self._consumer.pause(self._consumer.assignment())
             self._transactions.own([self._tp])
             self._holds = True
@@ -87,16 +87,16 @@ class KafkaLease:
         return self._transactions.append(records, self._tp)
 
     def release(self) -> None:
-        """Leave the group, so that another process goes on at once."""
+        """Leave the group, so that another process takes over at once."""
         self._holds = False
         self._consumer.close()
         self._transactions.close()
 
-    def _join_again_if_cut_off(self) -> None:
-        if time.monotonic() - self._asked_s > SILENT_S:
-            self._asked_s = time.monotonic()
+    def _replace_if_brokers_lost(self) -> None:
+        if time.monotonic() - self._probed_s > SILENT_S:
+            self._probed_s = time.monotonic()
             if has_lost_brokers(self._consumer, self._shared):
-                log.warning("member lost its brokers for good, another one joins")
+                log.warning("group member lost its brokers and is replaced")
                 lost, self._consumer = self._consumer, self._new()
                 threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
 

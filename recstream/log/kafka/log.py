@@ -1,8 +1,8 @@
-"""Step 2 of the flow, on Kafka: `KafkaLog`, the client that bridge, trainer, importers and scripts use.
+"""`KafkaLog`: the event log on Kafka.
 
-Appends wait for the acknowledgement of all in-sync replicas, from an idempotent producer: what was
-acknowledged is there once and in order. Records and a group's offsets are not one transaction here:
-first the records, then the offsets, so that a crash in between repeats records and never skips them.
+Appends use an idempotent producer and wait for all in-sync replicas: acknowledged records are in the
+log once and in order. `append` does not write records and offsets in one transaction: it commits the
+offsets after the records, so a crash in between repeats records and never skips them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from recstream.log.kafka.identity import (
 )
 from recstream.log.kafka.offset_query import OffsetQuery
 from recstream.log.kafka.producer import KafkaProducer
-from recstream.log.kafka.readers import Readers
+from recstream.log.kafka.readers import ReaderPool
 from recstream.log.kafka.tail import KafkaTail
 from recstream.log.kafka.transactions import PartitionTransactions
 from recstream.log.partitioner import partition_for
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_AWAY_S = 1.0
+_RETRY_S = 1.0
 _OVERHEAD_BYTES = 128
 
 
@@ -64,21 +64,21 @@ class KafkaLog:
     Parameters
     ----------
     url : str
-        ``kafka://host:port``, further servers after ``;``.
+        ``kafka://host:port``, further brokers after ``;``.
     settings : Settings, optional
         Security and replication.
 
     Attributes
     ----------
     patience_s : float
-        How long a question or a read is tried again while no broker answers, before it fails.
+        How long queries and reads are retried while no broker answers.
 
     Raises
     ------
     InvalidSetting
         The URL or a security setting can't be used.
     LogUnavailable
-        No broker answers, or it refuses user or password.
+        No broker answers, or it rejects user or password.
     """
 
     def __init__(self, url: str, settings: Settings | None = None) -> None:
@@ -88,12 +88,12 @@ class KafkaLog:
         self._errors = ClientErrors()
         self._partitions: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._readers = Readers(self.shared)
+        self._readers = ReaderPool(self.shared)
         self._is_closed = False
         self.patience_s = 0.0
         try:
             self._admin = KafkaAdmin(self.shared, self._where, self._errors, replication)
-            self._offsets_of = OffsetQuery(self.shared, self._where, self._errors)
+            self._offsets = OffsetQuery(self.shared, self._where, self._errors)
             self._producer = KafkaProducer(self.shared, self._where, self._errors)
         except (KafkaException, ValueError) as error:
             message = f"Kafka's settings can't be used: {error}; see the settings kafka_*"
@@ -106,41 +106,41 @@ class KafkaLog:
 
     @property
     def epoch(self) -> str:
-        """ULID of this log; another one once its topics were made again or the cluster is another."""
+        """ULID of this log; changes when its topics are recreated or the cluster is another one."""
         return self._epoch
 
     # Topics
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> None:
-        """Create what is missing, and record each topic's id and partition count.
+        """Create missing topics, and record each topic's id and partition count.
 
         Raises
         ------
         PartitionCountMismatch
-            A topic has another partition count than wanted, or than recorded when it was made.
+            A topic has another partition count than its spec or its record says.
         """
-        wanted = list(specs)
-        for spec in wanted:
+        specs = list(specs)
+        for spec in specs:
             if spec.partitions < 1:
                 message = f"topic {spec.name} needs at least 1 partition, got {spec.partitions}"
                 raise InvalidInput(message)
         meta = self._meta()
-        there = self._admin.describe([spec.name for spec in wanted])
-        for spec in wanted:
-            if spec.name in there:
-                meta.check_count(spec, there[spec.name], self._where)
-        missing = [spec for spec in wanted if spec.name not in there]
+        existing = self._admin.describe([spec.name for spec in specs])
+        for spec in specs:
+            if spec.name in existing:
+                meta.check_count(spec, existing[spec.name], self._where)
+        missing = [spec for spec in specs if spec.name not in existing]
         if missing:
             self._admin.create(missing)
-            there |= self._admin.describe([spec.name for spec in missing])
+            existing |= self._admin.describe([spec.name for spec in missing])
             for spec in missing:
-                meta.check_count(spec, there[spec.name], self._where)
+                meta.check_count(spec, existing[spec.name], self._where)
         unrecorded = {
-            spec.name: there[spec.name]
-            for spec in wanted
-            if meta.topics.get(spec.name) != there[spec.name]
+            spec.name: existing[spec.name]
+            for spec in specs
+            if meta.topics.get(spec.name) != existing[spec.name]
         }
-        self.append([topic_record(name, made) for name, made in unrecorded.items()])
+        self.append([topic_record(name, identity) for name, identity in unrecorded.items()])
 
     def partitions(self, topic: str) -> int:
         """Return the partition count; raises `NotFound` for an unknown topic."""
@@ -154,7 +154,7 @@ class KafkaLog:
         return count
 
     def topics(self) -> dict[str, int]:
-        """Return every topic with its partition count, Kafka's and our own inner ones left out."""
+        """Return every topic with its partition count, without internal topics."""
         found = self._admin.all_topics()
         return {name: found[name] for name in sorted(found) if name != META and name[:2] != "__"}
 
@@ -166,7 +166,7 @@ class KafkaLog:
         *,
         group: str | None = None,
         offsets: Mapping[TopicPartition, int] | None = None,
-        member: str | None = None,  # noqa: ARG002 - Kafka asks members to commit for themselves
+        member: str | None = None,  # noqa: ARG002 - on Kafka members commit their own offsets
     ) -> list[Position]:
         """Append records; once all are acknowledged, commit the offsets of a group without members.
 
@@ -175,7 +175,7 @@ class KafkaLog:
         LogUnavailable
             Not every record was acknowledged in time: the caller keeps them and may try again.
         LogFenced
-            The records are in, but the group has members, and only they may commit offsets.
+            The records were appended, but the group has members, and only they may commit offsets.
         InvalidInput
             A record is too large or its partition does not exist; nothing was appended.
         """
@@ -187,18 +187,18 @@ class KafkaLog:
         return positions
 
     def transactions(self, group: str) -> PartitionTransactions:
-        """Return what a member of a consumer group appends with, for the partitions it owns."""
+        """Return the transactions of a consumer group's member, for the partitions it owns."""
         return PartitionTransactions(self, self.shared, group)
 
     def assign_partitions(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
-        """Return where records go, once they are known to be ones that Kafka takes.
+        """Check records and return the partition of each.
 
         Raises
         ------
         InvalidInput
-            One is too large, no bytes, or for a partition that is not there.
+            A record is too large, its key or value is not bytes, or its partition does not exist.
         """
-        return [self._place(index, record) for index, record in enumerate(records)]
+        return [self._assign_partition(index, record) for index, record in enumerate(records)]
 
     # Reading
 
@@ -206,14 +206,16 @@ class KafkaLog:
         self, topic: str, partition: int, offset: int, max_records: int = 1000
     ) -> list[Record]:
         """Return up to ``max_records`` records from ``offset`` on, without waiting for more."""
-        return self._patiently(lambda: self._read(topic, partition, offset, max_records))
+        return self._retry(lambda: self._read(topic, partition, offset, max_records))
 
     def _read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
         tp = self._existing(topic, partition)
-        low, high = self._offsets_of.watermarks(tp)
+        low, high = self._offsets.watermarks(tp)
         if not low <= offset <= high:
-            message = f"offset of {topic}[{partition}] must be from {low} (the earliest kept) to {high}, got {offset}"
-            raise OffsetOutOfRange(message)
+            raise OffsetOutOfRange(
+                f"offset of {topic}[{partition}] must be {low} to {high}, got {offset}; start at the "
+                "earliest offset"
+            )
         if offset == high or max_records < 1:
             return []
         reader = self._readers.borrow(tp, offset)
@@ -221,44 +223,43 @@ class KafkaLog:
             records = reader.read(max_records, REQUEST_TIMEOUT_S)
         except BaseException:
             reader.close()
-            self._readers.close()  # whatever this one has lost, those that rest have lost too
+            self._readers.close()  # pooled readers have lost the same connections
             raise
         self._readers.give_back(reader)
         return records
 
     def earliest(self, topic: str, partition: int) -> int:
-        """Return the offset of the oldest record that may still be read."""
-        return self._patiently(
-            lambda: self._offsets_of.watermarks(self._existing(topic, partition))
-        )[0]
+        """Return the offset of the oldest record that is still kept."""
+        return self._watermarks(topic, partition)[0]
 
     def high_watermark(self, topic: str, partition: int) -> int:
         """Return the offset that the next appended record will get."""
-        return self._patiently(
-            lambda: self._offsets_of.watermarks(self._existing(topic, partition))
-        )[1]
+        return self._watermarks(topic, partition)[1]
+
+    def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        return self._retry(lambda: self._offsets.watermarks(self._existing(topic, partition)))
 
     def visible_end(self, topic: str, partition: int) -> int:
-        """Return the offset after the last record that a reader will ever get from what is there.
+        """Return the offset after the last record that a reader gets.
 
-        It lies below the high watermark where the last offsets are ends of transactions, or records
-        that were compacted away.
+        It is below the high watermark when the last offsets are transaction markers or compacted
+        records.
         """
-        low, high = self.earliest(topic, partition), self.high_watermark(topic, partition)
-        reach = 16
+        low, high = self._watermarks(topic, partition)
+        window = 16
         while True:
-            at = max(low, high - reach)
+            at = max(low, high - window)
             start, end = at, at
             while at < high and (records := self.read(topic, partition, at)):
                 at = end = records[-1].offset + 1
             if end > start or start == low:
                 return end
-            reach *= 16
+            window *= 16
 
     def offset_at(self, topic: str, partition: int, timestamp_ms: int) -> int:
-        """Return the first offset whose record has this time or a later one."""
+        """Return the first offset with this timestamp or a later one, else the high watermark."""
         tp = self._existing(topic, partition)
-        offset = self._offsets_of.offset_for_time(tp, timestamp_ms)
+        offset = self._offsets.offset_for_time(tp, timestamp_ms)
         return self.high_watermark(topic, partition) if offset is None else offset
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:
@@ -268,23 +269,23 @@ class KafkaLog:
         return KafkaTail(self.shared, positions)
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the next offsets a consumer group will read."""
-        return self._patiently(lambda: self._admin.committed(group))
+        """Return the next offsets that a consumer group will read."""
+        return self._retry(lambda: self._admin.committed(group))
 
     def close(self) -> None:
-        """Wait for what is on its way, and close all connections."""
+        """Wait for the records in flight, and close all connections."""
         with self._lock:
             if self._is_closed:
                 return
             self._is_closed = True
         self._producer.close()
         self._readers.close()
-        self._offsets_of.close()
+        self._offsets.close()
 
-    # What the epoch is made of
+    # Epoch
 
     def _open_epoch(self) -> str:
-        """Return the epoch that the meta topic names, after writing one where it names none."""
+        """Return the epoch in the meta topic; write a new one if there is none or it has ended."""
         if META not in self._admin.all_topics():
             self._admin.create([META_SPEC])
         cluster = self._admin.cluster()
@@ -297,10 +298,10 @@ class KafkaLog:
             self.append([epoch_record(Epoch(str(ULID()), cluster, follows)), *ended])
             current = self._meta().current
         if current is None:
-            message = (
-                f"Kafka at {self._where} kept no epoch in {META}; check what the topic's policy is"
+            raise LogUnavailable(
+                f"Kafka at {self._where} did not keep the epoch in {META}; check the topic's "
+                "cleanup.policy and retention"
             )
-            raise LogUnavailable(message)
         return current.epoch
 
     def _meta(self) -> Meta:
@@ -314,13 +315,15 @@ class KafkaLog:
             at = batch[-1].offset + 1
         return read_meta(records)
 
-    # What appends are made of
+    # Checks
 
-    def _place(self, index: int, record: NewRecord) -> TopicPartition:
-        for what in (record.key, record.value):
-            if what is not None and not isinstance(what, bytes):
-                message = f"key and value must be bytes or None, got {type(what).__name__}; record {index}"
-                raise InvalidInput(message)
+    def _assign_partition(self, index: int, record: NewRecord) -> TopicPartition:
+        for part in (record.key, record.value):
+            if part is not None and not isinstance(part, bytes):
+                raise InvalidInput(
+                    f"key and value must be bytes or None, got {type(part).__name__}; "
+                    f"record {index} for {record.topic}"
+                )
         size = len(record.key or b"") + len(record.value or b"") + _OVERHEAD_BYTES
         if size > MAX_RECORD_BYTES:
             message = (
@@ -334,8 +337,6 @@ class KafkaLog:
             return TopicPartition(record.topic, at)
         return self._existing(record.topic, record.partition)
 
-    # What reads are made of
-
     def _existing(self, topic: str, partition: int) -> TopicPartition:
         count = self.partitions(topic)
         if not 0 <= partition < count:
@@ -343,14 +344,14 @@ class KafkaLog:
             raise InvalidInput(message)
         return TopicPartition(topic, partition)
 
-    def _patiently(self, question: Callable[[], T]) -> T:
-        """Return an answer, waiting for brokers that are away as long as `patience_s` allows."""
+    def _retry(self, request: Callable[[], T]) -> T:
+        """Return a request's result, retried for `patience_s` while no broker answers."""
         deadline_s = time.monotonic() + self.patience_s
         while True:
             try:
-                return question()
+                return request()
             except LogUnavailable as error:
                 if self._is_closed or time.monotonic() >= deadline_s:
                     raise
-                log.warning("kafka unavailable, asking again reason=%s", error)
-                time.sleep(_AWAY_S)
+                log.warning("kafka unavailable, retrying reason=%s", error)
+                time.sleep(_RETRY_S)

@@ -1,4 +1,4 @@
-"""Appends to Kafka: an idempotent producer, and a thread that takes the brokers' acknowledgements."""
+"""`KafkaProducer`: appends by an idempotent producer; a thread delivers the acknowledgements."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from recstream.log.port import NewRecord, Position, TopicPartition
 
 log = logging.getLogger(__name__)
 
-_WORN_OUT = {KafkaError._FATAL, KafkaError._MSG_TIMED_OUT}  # noqa: SLF001 - their public spelling
+_UNUSABLE = {KafkaError._FATAL, KafkaError._MSG_TIMED_OUT}  # noqa: SLF001 - their public spelling
 
 
 class KafkaProducer:
     """Appends records and waits until they are acknowledged. Safe to share between threads.
 
-    A producer that can't go on is replaced: after a fatal error, after a record that was not delivered
-    in time, and as soon as it finds no broker where another client does.
+    The producer is replaced after a fatal error, after a record that was not delivered in time, and
+    when it has lost its brokers (`recstream.log.kafka.client.has_lost_brokers`).
 
     Parameters
     ----------
     shared : dict
         `recstream.log.kafka.client.common_options`.
     where : str
-        The servers, for messages.
+        Bootstrap servers, for messages.
     errors : ClientErrors
     """
 
@@ -47,7 +47,7 @@ class KafkaProducer:
         self._doing = f"appending to {where}"
         self._errors = errors
         self._lock = threading.Lock()
-        self._examination = threading.Lock()
+        self._probing = threading.Lock()
         self._closed = threading.Event()
         self._producer = self._new()
         self._retired: list[Producer] = []
@@ -57,7 +57,7 @@ class KafkaProducer:
     def append(
         self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]
     ) -> list[Position]:
-        """Append records to the partitions chosen for them.
+        """Append records to their assigned partitions.
 
         Raises
         ------
@@ -70,13 +70,13 @@ class KafkaProducer:
             self._produce(producer, record, tp.partition, partial(waiting.acknowledge, index))
         deadline_s = time.monotonic() + DELIVERY_TIMEOUT_S + REQUEST_TIMEOUT_S
         while not waiting.wait(SILENT_S) and time.monotonic() < deadline_s:
-            self._examine(producer)
-        if waiting.error is not None and waiting.error.code() in _WORN_OUT:
+            self._probe(producer)
+        if waiting.error is not None and waiting.error.code() in _UNUSABLE:
             self._replace(producer)
         return waiting.result(self._errors, self._doing)
 
     def close(self) -> None:
-        """Wait for what is on its way."""
+        """Wait for the records in flight, then stop."""
         if not self._closed.is_set():
             self._producer.flush(DELIVERY_TIMEOUT_S)
             self._closed.set()
@@ -92,7 +92,7 @@ class KafkaProducer:
         partition: int,
         on_delivery: Callable[..., None],
     ) -> None:
-        """Hand a record to the producer; waits while its queue is full."""
+        """Give a record to the producer; waits while its queue is full."""
         if self._closed.is_set():
             raise LogUnavailable("the log is closed")
         options: dict[str, Any] = {}
@@ -119,27 +119,27 @@ class KafkaProducer:
             else:
                 return
 
-    def _examine(self, producer: Producer) -> None:
-        """Give a producer up whose records wait though others reach the brokers."""
-        if not self._examination.acquire(blocking=False):
+    def _probe(self, producer: Producer) -> None:
+        """Replace a producer that has lost its brokers, and purge its records."""
+        if not self._probing.acquire(blocking=False):
             return
         try:
             if producer is self._producer and has_lost_brokers(producer, self._shared):
-                log.warning("producer lost its brokers for good, another one goes on")
+                log.warning("producer lost its brokers and is replaced")
                 self._replace(producer)
                 producer.purge()
         finally:
-            self._examination.release()
+            self._probing.release()
 
     def _replace(self, producer: Producer) -> None:
-        """Let another producer take what comes from now on; this one ends what it has."""
+        """Use another producer from now on; the old one finishes its records in flight."""
         with self._lock:
             if producer is self._producer:
                 self._retired.append(producer)
                 self._producer = self._new()
 
     def _deliver(self) -> None:
-        """Call back who waits for acknowledgements, until the log is closed."""
+        """Run the delivery callbacks until the log is closed."""
         while not self._closed.is_set():
             self._producer.poll(0.1)
             for producer in list(self._retired):
@@ -149,7 +149,7 @@ class KafkaProducer:
 
 
 class _Acknowledgements:
-    """Those that one append waits for."""
+    """The acknowledgements that one append waits for."""
 
     def __init__(self, placed: Sequence[TopicPartition]) -> None:
         self._placed = placed
@@ -159,7 +159,7 @@ class _Acknowledgements:
         self._done = threading.Event()
 
     def acknowledge(self, index: int, error: KafkaError | None, message: Message) -> None:
-        """Take the broker's answer to one record; called by one thread only."""
+        """Take the acknowledgement or error of one record; called by one thread only."""
         if error is not None:
             self.error = self.error or error
         else:
@@ -169,11 +169,11 @@ class _Acknowledgements:
             self._done.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Return whether all answers have come."""
+        """Return whether all records were answered."""
         return not self._left or self._done.wait(timeout_s)
 
     def result(self, errors: ClientErrors, doing: str) -> list[Position]:
-        """Return where the records are, now that waiting has ended."""
+        """Return the records' positions; raises if one was not acknowledged."""
         error = self.error
         if error is None and self._left:
             error = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public spelling

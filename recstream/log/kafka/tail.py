@@ -1,4 +1,4 @@
-"""Readers of Kafka partitions, without a consumer group: every reader sees every record."""
+"""`KafkaTail`: reads assigned partitions without a consumer group."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from recstream.log.port import Record, TopicPartition
 log = logging.getLogger(__name__)
 
 _SLICE_S = 0.05
-"""How soon a `wake` is noticed; records are noticed at once."""
+"""How soon `poll` notices a `wake`; records are noticed at once."""
 
 
 class KafkaTail:
@@ -38,7 +38,7 @@ class KafkaTail:
     shared : dict
         `recstream.log.kafka.client.common_options`.
     positions : mapping of TopicPartition to int
-        Where to start.
+        Next offset to return, by partition.
     fetch_wait_ms : int
         See `recstream.log.kafka.client.consumer_options`.
     """
@@ -60,7 +60,7 @@ class KafkaTail:
         self._woken = threading.Event()
         self._closed = False
         self._heard_s = 0.0
-        self._lacking: dict[TopicPartition, int] = {}
+        self._behind: dict[TopicPartition, int] = {}
         self._assign()
 
     def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
@@ -69,7 +69,7 @@ class KafkaTail:
         Raises
         ------
         OffsetOutOfRange
-            A position is pruned or not written yet.
+            A position is below the earliest kept offset, or above the high watermark.
         LogUnavailable
             The tail is closed, or the broker refuses to be read.
         """
@@ -83,22 +83,22 @@ class KafkaTail:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether all that its partitions held was returned."""
+        """Whether all partitions were read to their end."""
         return self._positions.keys() <= self._at_end
 
     def restart(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Leave all partitions and go on with these; with none it rests, and fetches nothing."""
+        """Replace all positions; without any the tail is idle and fetches nothing."""
         with self._lock:
             self._positions = dict(positions)
             self._assign()
 
     def read(self, max_records: int, timeout_s: float) -> list[Record]:
-        """Return records until there are enough or every partition has ended; for one-off reads.
+        """Return up to ``max_records``, fewer only at the end of all partitions; for one-off reads.
 
         Raises
         ------
         LogUnavailable
-            The end was not reached in time.
+            Neither was reached in time.
         """
         deadline_s = time.monotonic() + timeout_s
         records: list[Record] = []
@@ -121,7 +121,7 @@ class KafkaTail:
             return dict(self._positions)
 
     def wake(self) -> None:
-        """Make a `poll` that waits in another thread return within some 50 ms."""
+        """Make a `poll` that waits in another thread return within 50 ms."""
         self._woken.set()
 
     def close(self) -> None:
@@ -136,37 +136,37 @@ class KafkaTail:
         options = consumer_options(self._shared, f"recstream-reader-{uuid4()}", self._fetch_wait_ms)
         return Consumer(options | {"error_cb": self._errors})
 
-    def _examine(self) -> None:
-        """Go on with another consumer where this one has lost its brokers, or brings no records."""
+    def _probe(self) -> None:
+        """Replace a consumer that has lost its brokers, or returns no records though there are some."""
         self._heard_s = time.monotonic()
         if not self._positions:
             return
         try:
-            lacking = {
+            behind = {
                 tp: position
                 for tp, position in self._positions.items()
                 if position < self._consumer.get_watermark_offsets(KafkaPartition(*tp), 1.0)[1]
             }
-        except (KafkaException, TypeError):  # None is how a time-out is told
-            lacking = {}
+        except (KafkaException, TypeError):  # TypeError: a time-out returns None
+            behind = {}
             is_lost = has_lost_brokers(self._consumer, self._shared)
         else:
-            is_lost = any(self._lacking.get(tp) == position for tp, position in lacking.items())
-        self._lacking = lacking
+            is_lost = any(self._behind.get(tp) == position for tp, position in behind.items())
+        self._behind = behind
         if is_lost:
-            log.warning("consumer brings nothing any more, another one goes on")
+            log.warning("consumer returns no records any more and is replaced")
             lost, self._consumer = self._consumer, self._new()
             self._known.clear()
             self._assign()
             threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
 
     def _assign(self) -> None:
-        """Tell the consumer all positions anew; what it had fetched ahead is dropped."""
+        """Assign all positions to the consumer; prefetched records are dropped."""
         self._at_end.clear()
-        self._lacking = {}
+        self._behind = {}
         self._heard_s = time.monotonic()
         for topic in {tp.topic for tp in self._positions} - self._known:
-            # Else a consumer that already reads other topics takes a second to find a new one.
+            # Without this a consumer that reads other topics needs a second to find a new topic.
             with suppress(KafkaException):
                 self._consumer.list_topics(topic, REQUEST_TIMEOUT_S)
                 self._known.add(topic)
@@ -176,16 +176,16 @@ class KafkaTail:
             )
 
     def _take(self, timeout_s: float, max_records: int) -> list[Record]:
-        """Return what is there, waiting only for the first message."""
+        """Return the available records, waiting only for the first."""
         with self._lock:
             if self._closed:
                 raise LogUnavailable("the tail is closed")
             with self._translating():
-                # `consume` waits until all asked for have come, `poll` for one: so first the one.
+                # `consume` waits for the full number, `poll` for one: poll first, then take the rest.
                 first = self._consumer.poll(timeout_s)
                 if first is None:
                     if time.monotonic() - self._heard_s > SILENT_S:
-                        self._examine()
+                        self._probe()
                     return []
                 self._heard_s = time.monotonic()
                 messages = [first]
@@ -194,11 +194,11 @@ class KafkaTail:
             return [record for message in messages if (record := self._record(message))]
 
     def _record(self, message: Message) -> Record | None:
-        """Return a message as a record and move the position behind it."""
+        """Return a message as a record and advance the position."""
         tp = TopicPartition(message.topic() or "", message.partition() or 0)
         error = message.error()
         if error is not None:
-            self._note(tp, message, error)
+            self._handle_error(tp, message, error)
             return None
         offset: int = message.offset() or 0
         self._positions[tp] = offset + 1
@@ -213,15 +213,15 @@ class KafkaTail:
             tuple(message.headers() or ()),  # type: ignore[arg-type]
         )
 
-    def _note(self, tp: TopicPartition, message: Message, error: KafkaError) -> None:
-        """Take the end of a partition, or an error that came in place of a record."""
+    def _handle_error(self, tp: TopicPartition, message: Message, error: KafkaError) -> None:
+        """Handle a message that is the end of a partition or an error."""
         code = error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public spelling
             self._positions[tp] = max(self._positions[tp], message.offset() or 0)
             self._at_end.add(tp)
         elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
             raise OffsetOutOfRange(
-                f"offset {self._positions[tp]} of {tp.topic}[{tp.partition}] was pruned or is not"
+                f"offset {self._positions[tp]} of {tp.topic}[{tp.partition}] is no longer kept or not"
                 " written yet; start at the earliest offset"
             )
         elif error.retriable() or code < 0:
