@@ -1,5 +1,5 @@
 // @ts-check
-/** Wires the page: what happens becomes actions, actions become state, state becomes the page. */
+/** Entry point. Events become actions, `reduce` turns actions into state, `View` draws the state. */
 
 import { Api } from "./connection/api.js";
 import { Outbox } from "./connection/outbox.js";
@@ -14,12 +14,12 @@ import { View } from "./view/view.js";
 
 /** @typedef {import("./state/state.js").State} State */
 
-/** Places of the list above the shelves: those are of what comes after them. */
+/** Entries of the main list. The shelves below it show other items. */
 const ABOVE = 10;
-/** Lists that come in a burst ask for one set of shelves. */
+/** Delay before shelves are requested, so that a burst of lists causes one request. */
 const SHELVES_AFTER_MS = 300;
 
-/** When to ask for the list that an event leads to, where it can't be pushed. */
+/** Delays after which a list is requested over REST when no WebSocket is open. */
 const PULL_AFTER_MS = [250, 1500, 5000];
 
 let token = takeToken();
@@ -32,7 +32,7 @@ const timers = {
 };
 
 let state = initialState(firstUser());
-/** What the page shows now; the first drawing draws everything. */
+/** The state drawn last. The first call of `draw` draws everything. */
 let drawn = state;
 let isDrawing = false;
 
@@ -63,7 +63,7 @@ function hasFirstModel({ pipeline }) {
   return (pipeline?.model?.nInteractions ?? 0) > 0;
 }
 
-/** Measures when the new order is on the screen: after the frame in which it was drawn. */
+/** Measures the time of the frame after the new order was drawn. */
 function measurePaint() {
   const painted = () => dispatch({ type: "painted", atMs: performance.now() });
   if (document.hidden) {
@@ -85,7 +85,7 @@ function mentioned({ recs }) {
   ]);
 }
 
-/** Takes a token out of the address (`#token=…`), where it reaches no server and no history. */
+/** Reads a token from the fragment (`#token=…`) and removes it from the address. A fragment is not sent to servers. */
 function takeToken() {
   const found = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
   if (found) history.replaceState(null, "", location.pathname + location.search);
@@ -150,7 +150,7 @@ async function open(item, from) {
   const place = state.recs?.items.find((candidate) => candidate.item === item);
   const lists = { shelf: state.recs?.rec_id, because: state.shelves?.rec_id };
   const recId = from === "shelf" || from === "because" ? (lists[from] ?? "") : "";
-  // Asked before the click is sent: with the click in the history, the item has no place any more.
+  // Requested before the click is sent: a clicked item leaves the list, and has no explanation then.
   if (place !== undefined) void explain(item);
   record(recId ? "click" : "view", item, recId);
   dispatch({ type: "opened", item });
@@ -173,14 +173,14 @@ async function explain(item) {
       explanation.because.slice(0, ABOVE).map((/** @type {any} */ part) => part.item),
     );
   } catch {
-    // The reasons of the list are there; the sum behind them is an extra.
+    // Optional: the reasons of the list are already shown.
   }
 }
 
 /** @type {any} */
 let shelvesTimer = null;
 
-/** Asks for the shelves that go with the list shown, once lists stop coming. */
+/** Requests the shelves of the list shown, after the last list of a burst. */
 function shelvesSoon() {
   clearTimeout(shelvesTimer);
   if (state.recs === null || state.recs.source === "popular") return;
@@ -194,7 +194,7 @@ async function loadShelves() {
     await loading.items(mentions);
     dispatch({ type: "shelves", shelves });
   } catch {
-    // Shelves come again with the next list.
+    // The next list requests shelves again.
   }
 }
 
@@ -207,7 +207,7 @@ const impressions = new Impressions({
     }),
 });
 
-/** Shows what an earlier visit could not send: it is on its way. */
+/** Shows the events that an earlier visit could not send. */
 function showQueue() {
   const events = outbox.events
     .filter(({ user, type }) => user === state.user && type !== "impression")
@@ -223,18 +223,18 @@ async function loadHistory(user) {
   try {
     dispatch({ type: "history", user, events: await api.events(user) });
   } catch {
-    // What happens from now on comes over the socket; the past is not worth an alarm.
+    // Optional: new events arrive over the socket.
   }
 }
 
 /**
  * @param {string} user
- * @param {boolean} isMerging what was done so far becomes the user's
+ * @param {boolean} isMerging whether the visitor's events become the user's
  */
 async function chooseUser(user, isMerging) {
   if (user === state.user) return;
   if (token) {
-    dispatch({ type: "notice", text: "The token in use says who is shopping." });
+    dispatch({ type: "notice", text: "The user is set by the token in use." });
     return;
   }
   impressions.flush();
@@ -255,16 +255,16 @@ async function merge(user, visitor) {
     const merged = await api.merge(user, visitor);
     if (merged === 0) return;
     const what = merged === 1 ? "The click" : `The ${merged} clicks`;
-    dispatch({ type: "notice", text: `${what} you made as a visitor came along.` });
+    dispatch({ type: "notice", text: `${what} you made as a visitor now belong to this user.` });
   } catch (error) {
-    dispatch({ type: "notice", text: `What you did as a visitor stays there: ${words(error)}` });
+    dispatch({ type: "notice", text: `Your events as a visitor could not be moved: ${words(error)}` });
   }
 }
 
 async function train() {
   try {
     await api.train();
-    dispatch({ type: "notice", text: "Training was asked for; the trainer picks it up." });
+    dispatch({ type: "notice", text: "Training requested." });
   } catch (error) {
     dispatch({ type: "notice", text: `The training can't be started: ${words(error)}` });
   }
@@ -282,9 +282,9 @@ function receive(message) {
       });
       break;
     case "welcome":
-      // A token says who its bearer is, whoever shopped here before.
+      // The token determines the user.
       if (token && message.user !== null) dispatch({ type: "user", user: message.user });
-      // Only now: what is appended from here on is pushed, what was appended before is read.
+      // After the welcome: later events are pushed, earlier ones are read here.
       void loadHistory(state.user);
       void outbox.flush();
       break;
@@ -294,7 +294,7 @@ function receive(message) {
       dispatch({ type: message.type, message });
       break;
     case "error":
-      // What ends the connection is told by the connection; the rest concerns one subscription.
+      // Errors without a channel end the connection and are reported by its status.
       if (message.ch === null) break;
       dispatch({ type: "error", code: message.code, detail: message.detail });
       break;
@@ -303,14 +303,14 @@ function receive(message) {
   }
 }
 
-/** Asks for the list where nothing is pushed: events get through, but no WebSocket does. */
+/** Requests the list over REST when no WebSocket is open. */
 async function pull() {
   try {
     const list = await api.recommendations(state.user);
     const received = { atMs: performance.now(), wallMs: Date.now() };
     dispatch({ type: "recs", list, received });
   } catch {
-    // The banner already says that the connection is down.
+    // The banner already shows that the connection is down.
   }
 }
 
@@ -371,7 +371,7 @@ void loading.catalogue();
 showQueue();
 watchImpressions(view.lists, (recId, item) => impressions.seen(recId, item));
 addEventListener("pagehide", () => impressions.flush());
-// A newer token comes the way the first one did; the connection goes on, or comes back, with it.
+// A newer token arrives in the fragment, like the first one.
 addEventListener("hashchange", () => {
   const newer = takeToken();
   if (!newer) return;

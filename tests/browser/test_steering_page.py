@@ -151,7 +151,7 @@ def test_a_visitor_takes_along_what_they_did(visit, shop):
     part(page, "persona-id").fill(user)
     page.get_by_role("button", name="Switch").click()
 
-    expect(part(page, "toast")).to_contain_text("came along")
+    expect(part(page, "toast")).to_contain_text("now belong to this user")
     expect(part(page, "shelf-title")).to_have_text("For you", timeout=MOMENT_MS)
     expect(page.locator(".event").first).to_contain_text("liked ", ignore_case=True)
     (copy,) = events_of(shop, user, "like")

@@ -58,11 +58,11 @@ test("a document that others wrote is told too", () => {
   ]);
 });
 
-test("what two items share is said by the strongest fact", () => {
+test("the text of what two items share names the strongest fact", () => {
   assert.equal(likenessText(["brand: Acme", "word: tea"], "Teapot"), "same brand as Teapot");
   assert.equal(likenessText(["word: steel", "word: strings"], "X"), "shares ‘steel’, ‘strings’ with X");
   assert.equal(likenessText(["category: Tea"], ""), "same category");
-  assert.equal(likenessText([], "X"), "resembles X");
+  assert.equal(likenessText([], "X"), "similar to X");
 });
 
 test("each kind of reason has words of its own", () => {

@@ -64,13 +64,13 @@ export class Api {
   }
 
   /**
-   * Returns the items that the catalogue has, asked for all at once.
+   * Returns the items with these ids that the catalogue has, in one request.
    *
    * @param {string[]} ids at most 200
    * @returns {Promise<Item[]>}
    */
   async named(ids) {
-    // An id with a comma can't stand in a list of them.
+    // The list of ids is separated by commas.
     const single = ids.filter((id) => id.includes(","));
     const several = ids.filter((id) => !id.includes(","));
     const parts = await Promise.all([
@@ -146,7 +146,7 @@ export class Api {
   }
 
   /**
-   * Posts events and returns the answer, whatever it is; throws only if there was none.
+   * Posts events and returns the answer of any status; throws only without an answer.
    *
    * @param {import("./outbox.js").ShopEvent[]} events
    */
@@ -183,7 +183,7 @@ export class Api {
   }
 
   /**
-   * Makes what a visitor did the user's own.
+   * Moves a visitor's events to a user.
    *
    * @param {string} user
    * @param {string} from
@@ -205,7 +205,7 @@ export class Api {
   }
 
   /**
-   * Shapes lists by a document, and returns what in it is hardly meant.
+   * Sets the steering document and returns its warnings.
    *
    * @param {import("../state/steering.js").Document} document
    * @returns {Promise<string[]>}

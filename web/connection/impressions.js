@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Step 1 of the flow: what was on the screen long enough to be seen becomes impressions: one event for
- * each list in each pause, and no item twice until the visitor does something.
+ * Impressions of list entries: one event for each list and interval, and no item twice until the user
+ * acts.
  */
 
 /**
@@ -13,7 +13,7 @@ const PAUSE_MS = 5000;
 const SEEN_AFTER_MS = 800;
 
 export class Impressions {
-  /** What was told since the visitor last did something. */
+  /** Items reported since the user's last action. */
   /** @type {Set<string>} */
   #told = new Set();
   /** @type {Map<string, string[]>} items by list */
@@ -27,8 +27,8 @@ export class Impressions {
   }
 
   /**
-   * Notes that an item of a list was seen. An impression may lead to another list; what stays on the
-   * screen is not told again for that, so that lists and impressions don't call each other forth.
+   * Notes that an entry was seen. Impressions can change the list; entries that stay on the screen are
+   * not reported again, so that lists and impressions do not trigger each other endlessly.
    *
    * @param {string} recId
    * @param {string} item
@@ -40,12 +40,12 @@ export class Impressions {
     this.#timer ??= this.options.timers.setTimeout(() => this.flush(), PAUSE_MS);
   }
 
-  /** Begins anew: the visitor did something, so what is shown from now on is another choice. */
+  /** Starts a new period after an action of the user. */
   renew() {
     this.#told.clear();
   }
 
-  /** Sends what waits; also when the page is left, or somebody else comes. */
+  /** Sends waiting impressions; also called when the page is left or the user changes. */
   flush() {
     if (this.#timer !== null) this.options.timers.clearTimeout(this.#timer);
     this.#timer = null;
@@ -56,8 +56,7 @@ export class Impressions {
 }
 
 /**
- * Watches elements with `data-rec` and `data-key` below some roots, and tells which were seen: half of
- * it on the screen for most of a second.
+ * Reports elements with `data-rec` and `data-key` of which half was visible for `SEEN_AFTER_MS`.
  *
  * @param {Element[]} roots
  * @param {(recId: string, item: string) => void} seen

@@ -1,5 +1,5 @@
 // @ts-check
-/** Step 10 of the flow, the other half: products by REST, a page or a handful of ids at a time. */
+/** Loads products over REST, by page or by id. */
 
 /**
  * @typedef {import("../state/state.js").State} State
@@ -12,11 +12,11 @@
 const PAGE = 24;
 const POPULAR = 36;
 const RETRY_MS = 4000;
-/** Ids asked for in one request. */
+/** Ids in one request. */
 const AT_ONCE = 100;
 
 /**
- * Returns an error in words.
+ * Returns the message of an error.
  *
  * @param {unknown} error
  */
@@ -25,10 +25,10 @@ export function words(error) {
 }
 
 export class Loading {
-  /** What is asked for, so that nothing is asked for twice. */
+  /** Requests under way by id, so that no id is requested twice. */
   /** @type {Map<string, Promise<void>>} */
   #fetching = new Map();
-  /** Ids that the next request asks for. */
+  /** Ids of the next request. */
   /** @type {Set<string>} */
   #next = new Set();
   /** @type {Promise<void> | null} */
@@ -42,8 +42,7 @@ export class Loading {
   }
 
   /**
-   * Has these items in the state, as far as the catalogue has them. What is wanted in one turn of the
-   * event loop is one request.
+   * Loads items into the state. Ids of one turn of the event loop share one request.
    *
    * @param {string[]} ids
    */
@@ -68,13 +67,13 @@ export class Loading {
         this.dispatch({ type: "items", items });
       }
     } catch {
-      // Not in the catalogue, or not now: the id is shown, and asked for again with the next list.
+      // The id is shown, and requested again with the next list.
     } finally {
       for (const id of ids) this.#fetching.delete(id);
     }
   }
 
-  /** The popular products lead where nothing was searched: an alphabet is no shop window. */
+  /** Loads popular products, which come first while nothing is searched. */
   async #popular() {
     const ids = await this.api.popular(POPULAR).catch(() => []);
     await this.items(ids);
@@ -123,11 +122,11 @@ export class Loading {
         .map(([name, nItems]) => ({ name, nItems }));
       this.dispatch({ type: "categories", categories });
     } catch {
-      // The chips are a convenience; the products say if the catalogue can't be read.
+      // Optional: the product page reports an unreadable catalogue.
     }
   }
 
-  /** Puts what is popular in front, once a model knows; not under the eyes of somebody who reads. */
+  /** Shows popular products first once a model knows them, unless the user has scrolled down. */
   async window() {
     const { catalogue, popular } = this.state();
     const isWindow = !catalogue.query && !catalogue.category && scrollY < innerHeight;

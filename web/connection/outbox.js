@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Step 1 of the flow: what the visitor does becomes events, and no event is lost on the way to the log.
+ * A durable queue of events on their way to the log.
  *
- * Every event is stored before it is sent and deleted once the bridge has answered for it. Its id is
- * made here, so that sending it twice counts once. Each event has a storage key of its own: several
- * tabs share one queue without overwriting each other.
+ * An event is stored before it is sent, and deleted when the bridge has acknowledged or refused it. Its
+ * id is made here, so an event that is sent twice counts once. Each event has its own storage key, so
+ * several tabs share one queue.
  */
 
 /**
@@ -69,7 +69,7 @@ export class Outbox {
   }
 
   /**
-   * Keeps the event and sends it as soon as possible.
+   * Stores the event and sends it as soon as possible.
    *
    * @param {ShopEvent} event
    */
@@ -83,7 +83,7 @@ export class Outbox {
     try {
       this.options.store.setItem(PREFIX + event.id, JSON.stringify(event));
     } catch {
-      // No storage (private window, quota): the event lives as long as the page.
+      // No storage (private window, quota): the event is kept in memory.
     }
     this.#tell(this.#trouble, 0);
     return this.flush();
@@ -156,7 +156,7 @@ export class Outbox {
     try {
       this.options.store.removeItem(PREFIX + id);
     } catch {
-      // As above: there was nothing stored.
+      // Nothing was stored.
     }
   }
 

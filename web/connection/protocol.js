@@ -1,7 +1,6 @@
 // @ts-check
 /**
- * Step 10 of the flow: a WebSocket frame becomes a message the page understands, or an error that
- * says why. One switch holds the whole protocol, in each direction; unknown types throw.
+ * Decodes and encodes the frames of the WebSocket protocol `recstream.v1`. Unknown types throw.
  */
 
 export const SUBPROTOCOL = "recstream.v1";
@@ -106,7 +105,7 @@ function readPlace(value) {
 }
 
 /**
- * Returns a list from the body that the topic, REST and the WebSocket share.
+ * Decodes a list; its body is the same on the topic, over REST and over the WebSocket.
  *
  * @param {unknown} value
  * @returns {Recs}
@@ -171,7 +170,7 @@ export function readShelves(value) {
 }
 
 /**
- * Returns how events were predicted.
+ * Decodes the prequential evaluation.
  *
  * @param {unknown} board
  * @returns {Score}
@@ -210,7 +209,7 @@ function readArms(boards, clicks) {
 }
 
 /**
- * Returns what the roles are doing.
+ * Decodes the status of the pipeline.
  *
  * @param {unknown} value
  * @returns {Pipeline}
@@ -335,7 +334,7 @@ export function encode(message) {
 }
 
 /**
- * What a close code asks of the client.
+ * Returns what the client does after a close code.
  *
  * @param {number} code
  * @returns {{retry: boolean, resume: boolean, slow: boolean, reason: string}} whether to connect

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * Step 10 of the flow: keeps one WebSocket to the bridge alive, and resumes where it stopped.
+ * One WebSocket to the bridge: reconnects with back-off, and resumes at the last offset.
  *
- * The transport, the timers and the dice are passed in. What arrives goes to `onMessage`, what becomes
- * of the connection to `onStatus`; this module decides nothing about the page.
+ * Transport, timers and random numbers are passed in. Messages go to `onMessage`, changes of the
+ * connection to `onStatus`.
  */
 
 import { ProtocolError, SUBPROTOCOL, decode, encode, readClose } from "./protocol.js";
@@ -32,8 +32,8 @@ const SLOW_DELAY_MS = 10_000;
 const ANSWER_DEADLINE_MS = 10_000;
 
 /**
- * Returns how long to wait before the n-th attempt to connect again: exponential, capped, with half
- * of it left to chance so that a restarted bridge does not meet all its clients in one moment.
+ * Returns the delay before the n-th attempt to reconnect: exponential, capped, half of it random, so
+ * that clients of a restarted bridge do not reconnect all at once.
  *
  * @param {number} attempt 1, 2, 3 …
  * @param {number} dice from 0 to 1
@@ -53,7 +53,7 @@ export class LiveSocket {
   #attempt = 0;
   #epoch = "";
   #said = "";
-  /** Watches for silence while live: a connection can be dead without having been closed. */
+  /** Timer that detects a connection that is dead but not closed. */
   /** @type {any} */
   #watch = null;
   #quietMs = 0;
@@ -79,14 +79,14 @@ export class LiveSocket {
     this.#drop(1000, "left");
   }
 
-  /** Connects now if it was waiting, or had given up. */
+  /** Connects now if it was waiting or had stopped trying. */
   retryNow() {
     if (this.#isStopped || this.#transport !== null) return;
     this.#attempt = 0;
     this.#connect();
   }
 
-  /** Tells the bridge of a newer token, or comes back with it if the old one has ended the connection. */
+  /** Sends a newer token, or reconnects with it if the old token ended the connection. */
   refresh() {
     const { token } = this.options.identity();
     if (!token) return;
@@ -95,7 +95,7 @@ export class LiveSocket {
     } else this.retryNow();
   }
 
-  /** Gives the connection up and makes a new one; for when the network says that it has changed. */
+  /** Replaces the connection after a change of the network. */
   reconnect() {
     if (this.#isStopped) return;
     this.#drop(1000, "network changed");
@@ -118,20 +118,20 @@ export class LiveSocket {
     this.#watch = null;
   }
 
-  /** Waits for the next message; asks for one when none came for as long as the bridge pings. */
+  /** Waits for the next message; probes the bridge when none came within its ping interval. */
   #listen() {
     if (this.#watch !== null) this.options.timers.clearTimeout(this.#watch);
     this.#isProbing = false;
     this.#watch = this.options.timers.setTimeout(() => this.#probe(), this.#quietMs);
   }
 
-  /** Asks for something that the bridge answers at once; pings of the protocol don't reach a page. */
+  /** Sends a message that the bridge answers at once. Pages can't see WebSocket pings. */
   #probe() {
     this.#isProbing = true;
     this.#transport?.send(encode({ type: "sub", ch: "pipeline" }));
     this.#watch = this.options.timers.setTimeout(() => {
       this.#drop(1000, "silent");
-      this.#lost("the bridge fell silent", { slow: false });
+      this.#lost("the bridge stopped answering", { slow: false });
     }, ANSWER_DEADLINE_MS);
   }
 

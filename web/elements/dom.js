@@ -51,7 +51,7 @@ export function setAttribute(element, name, value) {
 }
 
 /**
- * Writes a text, and touches the page only if it changed.
+ * Sets a text if it differs.
  *
  * @param {Element} element
  * @param {string} text
@@ -61,7 +61,7 @@ export function setText(element, text) {
 }
 
 /**
- * Returns the one element below `root` with this `data-part`; the page is broken without it.
+ * Returns the element below `root` with this `data-part`; throws if there is none.
  *
  * @param {ParentNode} root
  * @param {string} part
@@ -74,8 +74,8 @@ export function find(root, part) {
 }
 
 /**
- * Makes the children of a list those of `keys`, in their order. Elements live as long as their key is
- * in the list, so focus, hover and running animations survive.
+ * Makes the children of a list match `keys`, in their order. Elements of keys that stay are kept, with
+ * focus, hover and running animations.
  *
  * @param {Element} list
  * @param {readonly string[]} keys all different
@@ -113,8 +113,8 @@ export function prefersStillness() {
 }
 
 /**
- * Runs a change of the page and lets the children of a list glide from where they were to where they
- * are ("first, last, invert, play"). New children fade in.
+ * Runs a change and animates the children of a list from their old to their new positions (FLIP:
+ * first, last, invert, play). New children fade in.
  *
  * @param {Element} list
  * @param {() => void} change

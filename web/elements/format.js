@@ -1,5 +1,5 @@
 // @ts-check
-/** What the page says: names, prices, reasons and events as short sentences. */
+/** Texts of the page: names, prices, reasons and events. */
 
 /** @typedef {import("../state/state.js").Item} Item */
 
@@ -9,12 +9,12 @@ const whole = new Intl.NumberFormat("en");
 /** @type {Record<string, string>} */
 const DONE = {
   ...{ view: "viewed", click: "opened", cart: "put in your cart", purchase: "bought" },
-  ...{ rate: "rated", like: "liked", dislike: "did not like", remove: "took back" },
+  ...{ rate: "rated", like: "liked", dislike: "did not like", remove: "removed" },
   ...{ impression: "were shown" },
 };
 
 /**
- * Returns what to call an item; its id, as long as nothing else is known.
+ * Returns an item's title, or its id.
  *
  * @param {Record<string, Item>} items
  * @param {string} id
@@ -24,7 +24,7 @@ export function titleOf(items, id) {
 }
 
 /**
- * Returns a shorter name for use inside a sentence: without the brand that a title begins with.
+ * Returns an item's title without the brand that it begins with.
  *
  * @param {Record<string, Item>} items
  * @param {string} id
@@ -59,7 +59,7 @@ export function verb(type) {
 }
 
 /**
- * Returns why an item is in a list: "because you viewed X", "same brand as X".
+ * Returns the first reason for a list entry: "because you viewed X", "same brand as X".
  *
  * @param {readonly import("../connection/protocol.js").Reason[]} why
  * @param {Record<string, Item>} items
@@ -81,17 +81,17 @@ export function reasonText(why, items, category) {
     case "boosted":
       return "boosted by the shop";
     case "newcomer":
-      return "new here";
+      return "new item";
     default:
       return reason.kind;
   }
 }
 
 /**
- * Returns what two items have in common as a sentence's end: "same brand as X".
+ * Returns what two items have in common: "same brand as X".
  *
  * @param {readonly string[]} shared facts like `brand: Acme`
- * @param {string} other what the item is like
+ * @param {string} other the title of the other item
  */
 export function likenessText(shared, other) {
   const facts = shared.map((fact) => {
@@ -105,7 +105,7 @@ export function likenessText(shared, other) {
   if (same.length > 0) return other ? `same ${same[0]} as ${other}` : `same ${same[0]}`;
   const [first] = facts;
   if (first !== undefined) return `${first.filter(Boolean).join(" ")}${other ? `, like ${other}` : ""}`;
-  return other ? `resembles ${other}` : "resembles what you looked at";
+  return other ? `similar to ${other}` : "similar to what you looked at";
 }
 
 /**

@@ -26,7 +26,7 @@ const PATHS = {
 };
 
 /**
- * Returns an icon; its meaning belongs into the text or label beside it.
+ * Returns a decorative icon; the text or label beside it gives its meaning.
  *
  * @param {string} name
  */

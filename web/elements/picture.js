@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Product pictures without files: an SVG drawn from an item's id, category and title, the same on
- * every visit. Colours are classes over the custom property `--hue`, so they follow the theme.
+ * Generated product pictures: an SVG from an item's id, category and title, the same on every visit.
+ * Colours are classes over the custom property `--hue`, so they follow the theme.
  */
 
 import { svg } from "./dom.js";
@@ -50,7 +50,7 @@ export function picture({ item, title = "", category = "" }) {
 }
 
 /**
- * Whether an item that shares its silhouette with a whole catalogue gets a poster of its own instead.
+ * Returns whether an item gets an abstract picture because too many items share its silhouette.
  *
  * @param {number} seed
  * @param {import("./shapes.js").Part[]} shape
@@ -93,7 +93,7 @@ function drawn(parts) {
 }
 
 /**
- * A composition for what has no silhouette: a few plain forms, arranged by the seed.
+ * Returns an abstract picture: a few forms arranged by the seed.
  *
  * @param {number} seed
  * @returns {SVGElement[]}

@@ -1,7 +1,6 @@
 // @ts-check
 /**
- * What the generated pictures are drawn from: flat silhouettes on a field of 200 × 200, found by the
- * words of a product's title. Tones: `a` main, `b` its shade, `c` accent, `d` ink, `e` paper.
+ * Silhouettes of the generated pictures on a field of 200 × 200, found by words of a product's title. Tones: `a` main, `b` its shade, `c` accent, `d` ink, `e` paper.
  */
 
 import { DESK } from "./shapes/desk.js";
@@ -119,7 +118,7 @@ const CATEGORIES = [
 ];
 
 /**
- * Returns the silhouette of what a title names, or null where none fits.
+ * Returns the silhouette for a title, or null.
  *
  * @param {string} title
  * @param {string} category

@@ -1,5 +1,5 @@
 // @ts-check
-/** Two small pictures of time: the steps of one click as a waterfall, the clicks of a session as bars. */
+/** Two charts: the steps of one click as a waterfall, the latencies of a session as bars. */
 
 import { find, html, keyed, setAttribute, setText, svg } from "../elements/dom.js";
 import { formatMs } from "../state/latency.js";
@@ -11,10 +11,10 @@ import { formatMs } from "../state/latency.js";
 
 /** @type {Record<StepName, {name: string, about: string}>} */
 const STEPS = {
-  log: { name: "Event → log", about: "from the click until the event is durably in the log" },
-  fold: { name: "Fold in", about: "your history and your factors are computed again" },
+  log: { name: "Event → log", about: "from the click until the event is stored in the log" },
+  fold: { name: "Fold in", about: "the worker folds the event in and solves your factors" },
   publish: { name: "Publish", about: "the new list is ranked and appended to its topic" },
-  push: { name: "Push", about: "over the WebSocket into this page" },
+  push: { name: "Push", about: "over the WebSocket to this page" },
   paint: { name: "Paint", about: "until the new order is on the screen" },
 };
 
@@ -22,7 +22,7 @@ const STEPS = {
 const ORDER = ["log", "fold", "publish", "push", "paint"];
 
 /**
- * Draws the steps of a click, each bar where it began and as long as it took.
+ * Draws one bar for each step: its start and its duration.
  *
  * @param {Element} list
  * @param {Trace | null} trace
@@ -55,7 +55,7 @@ export function drawWaterfall(list, trace) {
 }
 
 /**
- * Returns how long a step took. Times of the server come in whole milliseconds, so less is not known.
+ * Returns the duration of a step as text. Server times are whole milliseconds.
  *
  * @param {import("../state/latency.js").Step} step
  */
@@ -67,7 +67,7 @@ function stepText({ name, fromMs, toMs }) {
 const BARS = 32;
 
 /**
- * Draws the session's latest totals as bars, the newest at the right.
+ * Draws the newest latencies of the session as bars, the newest on the right.
  *
  * @param {Element} root
  * @param {readonly number[]} totalsMs

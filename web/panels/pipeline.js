@@ -1,5 +1,5 @@
 // @ts-check
-/** The bar and panels at the bottom: connection, latency of each step, model, the visitor's events. */
+/** The panels at the bottom: connection, latency by step, model, the user's events. */
 
 import { drawSpark, drawWaterfall } from "./chart.js";
 import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
@@ -17,7 +17,7 @@ import { count, plural, titleOf, verb } from "../elements/format.js";
 /** @type {Record<string, string>} */
 const PHASES = { connecting: "Connecting", live: "Live", stale: "Reconnecting", failed: "Failed" };
 
-/** Types of events whose item can be taken out of the history again. */
+/** Event types whose item can be removed from the history. */
 const FORGETTABLE = new Set(["view", "click", "cart", "purchase", "rate", "like", "dislike"]);
 
 export class Engine {
@@ -98,7 +98,7 @@ export class Engine {
     setText(
       find(this.root, "bar-latency"),
       lastTrace === null || median === null
-        ? "Click, and it is timed"
+        ? "Click a product to measure"
         : `${formatMs(lastTrace.totalMs)} · median ${formatMs(median)}`,
     );
     drawWaterfall(find(this.root, "waterfall"), lastTrace);
@@ -131,9 +131,9 @@ export class Engine {
     /** @type {Record<string, string>} */
     const facts = {
       "Records in the log": pipeline === null ? "–" : count(pipeline.nEvents),
-      "Waiting to be folded": pipeline === null ? "–" : count(pipeline.lag),
-      "Interactions learned": model === null ? "–" : count(model.nInteractions),
-      "Predicted, of the newest": predicted(pipeline),
+      "Waiting (lag)": pipeline === null ? "–" : count(pipeline.lag),
+      "Interactions trained on": model === null ? "–" : count(model.nInteractions),
+      "Hit@10 of the newest events": predicted(pipeline),
       "Users × items": model === null ? "–" : `${count(model.nUsers)} × ${count(model.nItems)}`,
     };
     keyed(
@@ -161,7 +161,7 @@ export class Engine {
             "button",
             {
               ...{ type: "button", class: "event-forget", "data-part": "event-forget" },
-              ...{ title: "Take this product out of your history" },
+              ...{ title: "Remove this product from your history" },
               onclick: () => this.handlers.forget(byId.get(id)?.item ?? ""),
             },
             icon("undo"),
@@ -173,7 +173,7 @@ export class Engine {
     const note =
       nMissed > 0
         ? `${plural(nMissed, "older event")} not shown`
-        : `Nothing yet. What ${user} does appears here, with its place in the log.`;
+        : `No events yet. Events of ${user} appear here with their offset in the log.`;
     setAttribute(list, "data-empty", activity.length === 0 ? note : null);
   }
 }
@@ -191,7 +191,7 @@ function updateEvent(element, entry, items) {
   setText(place, placeText(entry));
   setAttribute(place, "title", entry.detail || null);
   find(element, "event-forget").hidden = !FORGETTABLE.has(entry.type);
-  setText(find(element, "forget-text"), `Take ${title} out of your history`);
+  setText(find(element, "forget-text"), `Remove ${title} from your history`);
 }
 
 /** @param {Activity} entry */
@@ -207,13 +207,13 @@ function placeText({ status, partition, offset }) {
  * @param {State["items"]} items
  */
 function caption(trace, unchanged, items) {
-  if (unchanged !== null) return "Your last click is in the log; your list stays as it was.";
-  if (trace === null) return "Open, like or buy something: each step on its way is measured.";
+  if (unchanged !== null) return "Your last click is in the log. Your list did not change.";
+  if (trace === null) return "Open, like or buy a product: each step is measured.";
   return `after you ${verb(trace.kind)} ${titleOf(items, trace.item)}`;
 }
 
 /**
- * How many of the newest events the list before them had among its first ten.
+ * Returns the share of the newest events whose item was in the first ten of the list before (hit@10).
  *
  * @param {State["pipeline"]} pipeline
  */
@@ -224,7 +224,7 @@ function predicted(pipeline) {
 }
 
 /**
- * Whether there is more than popularity to rank by: generation 0 has learned from nobody.
+ * Returns whether the model has learned from events. Generation 0 has not.
  *
  * @param {State["pipeline"]} pipeline
  */
@@ -248,7 +248,7 @@ function barModel(generation, pipeline, isTraining) {
 
 /** @param {State["pipeline"]} pipeline */
 function trainingText(pipeline) {
-  if (pipeline === null) return "Not known without a connection";
+  if (pipeline === null) return "Unknown without a connection";
   const training = pipeline?.training ?? null;
   const model = pipeline?.model ?? null;
   switch (training?.state) {
@@ -257,11 +257,11 @@ function trainingText(pipeline) {
     case "failed":
       return `The training failed: ${training.detail || "see the trainer's log"}`;
     case "rejected":
-      return `Generation ${training.generation} was not adopted: ${training.detail}`;
+      return `Generation ${training.generation} was not activated: ${training.detail}`;
     default:
       if (model !== null && model.trainSeconds > 0) {
         return `Trained in ${formatMs(model.trainSeconds * 1000)}; new events are folded in between trainings`;
       }
-      return "No model yet. Popular products are shown until the first training is done";
+      return "No model yet. Popular products are shown until the first training ends";
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** Beside the flow: whoever runs the shop steers it from the page; a change is a record in the log. */
+/** Actions of the steering panel: read, change and clear the document, add a product. */
 
 import { words } from "../connection/loading.js";
 import { PRESETS } from "../state/steering.js";
@@ -58,7 +58,7 @@ export class Steering {
   }
 
   /**
-   * Adds a product, and measures when lists can have it.
+   * Adds a product and measures the time until it can be recommended.
    *
    * @param {Item} item
    */

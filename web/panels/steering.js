@@ -214,7 +214,7 @@ function drawMeasures(list, arm, most) {
     (element, name) => {
       const { value, of } = /** @type {any} */ (byName.get(name));
       element.style.setProperty("--share", String(value / most));
-      // Of nothing there is no share, not a share of 0.
+      // Without events there is no share to show.
       const isKnown = !of.startsWith("0 ");
       setText(find(element, "value"), isKnown ? `${(100 * value).toFixed(1)} %` : "–");
       setText(find(element, "of"), of);

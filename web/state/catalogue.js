@@ -25,7 +25,7 @@ function withItems(state, items) {
 const idsOf = (items) => items.map(({ item }) => item);
 
 /**
- * Returns the state after an action about products; nothing for an action about something else.
+ * Returns the state after an action about products, or nothing for other actions.
  *
  * @param {State} state
  * @param {Record<string, any>} action

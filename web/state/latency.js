@@ -1,11 +1,10 @@
 // @ts-check
 /**
- * From a click to a changed list, in milliseconds: pure arithmetic over two clocks.
+ * Latency from a click to a changed list, by step, from the clocks of browser and server.
  *
- * The browser's clock measures the whole way. The inner steps are times of the server's clock, which
- * may be off by some θ = server − browser. A click bounds θ from both sides: the event can't have been
- * appended before the click, nor the list published after it arrived. θ is taken as zero as long as
- * that is possible, else as the middle of what is.
+ * The browser's clock measures the total. Inner steps use the server's clock, whose offset is
+ * θ = server − browser. Each click bounds θ: the event is appended after the click, and the list is
+ * published before it arrives. θ is zero if the bounds allow it, else their middle.
  */
 
 /**
@@ -25,7 +24,7 @@ const ROUNDING_MS = 1;
 export const UNKNOWN_CLOCK = Object.freeze({ low: -Infinity, high: Infinity });
 
 /**
- * Returns the bounds of θ after one more round trip; starts anew when a clock was set meanwhile.
+ * Returns the bounds of θ after one more round trip. Bounds that contradict each other start again.
  *
  * @param {Clock} clock
  * @param {{wallMs: number}} click
@@ -86,7 +85,7 @@ export function quantile(values, p) {
 }
 
 /**
- * Returns a duration for people: "0.4 ms", "38 ms", "1.2 s"; below what a clock here can tell, "< 0.1 ms".
+ * Returns a duration as text: "< 0.1 ms", "0.4 ms", "38 ms", "1.2 s".
  *
  * @param {number} ms
  */

@@ -25,7 +25,7 @@ export function remember(name, value) {
   try {
     localStorage.setItem(`recstream.${name}`, value);
   } catch {
-    // Private window or full storage: remembered until the page is left.
+    // Private window or full storage: kept in memory.
   }
 }
 

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * Step 10 of the flow: everything the page knows, and the one function that changes it.
+ * The state of the page, and `reduce`, the one function that changes it.
  *
- * `reduce` is pure: no clock, no network, no page. Messages of the bridge and things that happen in the
- * page are actions alike; an unknown type throws.
+ * `reduce` is pure: no clock, no network, no DOM. Messages of the bridge and actions of the user are both
+ * actions; an unknown type throws.
  */
 
 import { NOTHING, reduceCatalogue } from "./catalogue.js";
@@ -69,7 +69,7 @@ const PENDING_KEPT = 50;
 export const UNCHANGED_AFTER_MS = 3000;
 
 /**
- * Returns the state before anything is known.
+ * Returns the initial state.
  *
  * @param {string} user
  * @returns {State}
@@ -104,8 +104,8 @@ export function initialState(user) {
 }
 
 /**
- * Whether a list may take the place of the one shown: for the same user, and newer. Offsets of two
- * epochs can't be compared; the bridge only sends lists of the log that it reads now.
+ * Returns whether a list replaces the one shown: same user, and newer. Offsets of two epochs can't be
+ * compared; the bridge sends lists of its current log only.
  *
  * @param {Recs | null} shown
  * @param {Recs} list
@@ -117,7 +117,7 @@ export function isNewer(shown, list) {
 }
 
 /**
- * The clicks that a list answers, given where they are in the log.
+ * Returns the clicks that a list includes.
  *
  * @param {Recs} list
  * @param {Pending} click
@@ -202,8 +202,7 @@ function acknowledged(state, ids, position, refused) {
 }
 
 /**
- * Returns the state after one action. What did not change keeps its identity, so that the view can
- * skip it.
+ * Returns the state after one action. Unchanged parts keep their identity, so that the view skips them.
  *
  * @param {State} state
  * @param {Record<string, any>} action
@@ -307,8 +306,8 @@ function isOlder(message, shown) {
 }
 
 /**
- * Returns the state after a record of the visitor's own events came out of the log: made here, in
- * another tab, or by another program.
+ * Returns the state after a record of the user's events was read from the log. It may come from this
+ * page, another tab or another program.
  *
  * @param {State} state
  * @param {LogMessage} message

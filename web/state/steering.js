@@ -1,7 +1,6 @@
 // @ts-check
 /**
- * Beside the flow: the document by which a shop shapes its lists, as far as the page changes it, and
- * what `reduce` does with it. Pure: documents in, documents and sentences out.
+ * The steering document as the page edits it: presets, rules as sentences, and its part of `reduce`.
  */
 
 /**
@@ -27,7 +26,7 @@ export const NO_STEERING = Object.freeze({
 });
 
 /**
- * Returns the state after an action about steering; nothing for an action about something else.
+ * Returns the state after an action about steering, or nothing for other actions.
  *
  * @param {State} state
  * @param {Record<string, any>} action
@@ -57,7 +56,7 @@ export function reduceSteering(state, action) {
 }
 
 /**
- * Returns a document with a rule, in the place of one of the same name.
+ * Returns a document with a rule; a rule of the same name is replaced.
  *
  * @param {Document} document
  * @param {Rule} rule
@@ -97,7 +96,7 @@ export const PRESETS = {
 };
 
 /**
- * Returns what a document says, a sentence each, and the document without that.
+ * Returns the parts of a document: a sentence for each, and the document without it.
  *
  * @param {Document} document
  * @param {Record<string, Item>} items

@@ -1,5 +1,5 @@
 // @ts-check
-/** "Because you viewed X": a row for each of the few things that speak most for what is in the list. */
+/** "Because you viewed X": one row for each event that contributes most to the list. */
 
 import { createMini, updateMini } from "./cards.js";
 import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
@@ -11,7 +11,7 @@ import { likenessText, shortTitleOf, verb } from "../elements/format.js";
  */
 
 export class Because {
-  /** The thing whose row is shown; the strongest one as long as nobody chose. */
+  /** The item whose row is shown; the first one until the user chooses. */
   #chosen = "";
   /** @type {State | null} */
   #state = null;

@@ -23,7 +23,7 @@ const ACTIONS = [
 ];
 
 /**
- * Returns the picture of an item, drawn anew once more is known of it.
+ * Draws the picture of an item again when more of it is known.
  *
  * @param {HTMLElement} frame
  * @param {Item} item
@@ -36,7 +36,7 @@ export function updatePicture(frame, item) {
 }
 
 /**
- * Returns the row of buttons for what one can say about a product. Pressing one again takes it back.
+ * Returns the action buttons of a product. Pressing a button again takes the action back.
  *
  * @param {string} id
  * @param {Handlers} handlers

@@ -13,15 +13,15 @@ import { likenessText, priceOf, titleOf, verb } from "../elements/format.js";
  * @typedef {import("./cards.js").Handlers & {close: () => void}} Handlers
  */
 
-/** Reasons shown; the rest adds little. */
+/** Reasons shown. */
 const REASONS_SHOWN = 4;
 
 /** @type {Record<string, string>} */
 const OTHER_REASONS = {
-  popular: "many others like it at the moment",
+  popular: "popular now",
   pinned: "the shop pinned it",
-  boosted: "the shop gives it a push",
-  newcomer: "nobody has touched it yet: a place is kept for newcomers",
+  boosted: "the shop boosts it",
+  newcomer: "new item: this place is reserved for items without events",
 };
 
 /**
@@ -35,7 +35,7 @@ function whyText({ kind, item = "", event = "", shared = [] }, items) {
 }
 
 /**
- * Returns why an item is like the one shown, in a few words.
+ * Returns the reason why an item is similar to the one shown.
  *
  * @param {import("../state/state.js").Likeness[]} likeness
  */
@@ -199,14 +199,14 @@ export class ProductDialog {
 
 /** @param {State} state */
 function liveText({ lastTrace, pending, connection }) {
-  if (connection.phase !== "live") return "Your list follows once the connection is back.";
-  if (pending.length > 0) return "Deriving your list …";
-  return lastTrace === null ? "" : `“For you” followed in ${formatMs(lastTrace.totalMs)}.`;
+  if (connection.phase !== "live") return "Your list is updated when the connection is back.";
+  if (pending.length > 0) return "Updating your list …";
+  return lastTrace === null ? "" : `“For you” was updated in ${formatMs(lastTrace.totalMs)}.`;
 }
 
 /** @param {import("../state/state.js").Loaded} similar */
 function similarNote({ status, items, error }) {
-  if (status === "loading") return "Looking …";
-  if (status === "failed") return `They can't be loaded: ${error}`;
-  return items.length === 0 ? "None yet: the model has not met this product." : "";
+  if (status === "loading") return "Loading …";
+  if (status === "failed") return `Similar products can't be loaded: ${error}`;
+  return items.length === 0 ? "None yet: the model does not know this product." : "";
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** A score taken apart for people: by where it comes from, and as a sum that adds up. */
+/** The explanation of a score: its sources as bars, its terms as a table with a total. */
 
 import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
 import { likenessText, shortTitleOf, verb } from "../elements/format.js";
@@ -14,21 +14,21 @@ import { likenessText, shortTitleOf, verb } from "../elements/format.js";
  * @typedef {{key: string, text: string, value: number}} Line
  */
 
-/** Entries of the history with a line of their own; the others share one. */
+/** History entries with their own line; the others share one line. */
 const ENTRIES = 4;
 const DIGITS = 3;
 
 /** @type {Record<string, string>} */
 const SOURCES = {
   factors: "your taste",
-  behaviour: "goes together",
-  content: "is alike",
+  behaviour: "often used together",
+  content: "similar product",
   popularity: "popular now",
   boost: "the shop",
 };
 
 /**
- * Returns the lines of the sum; their values add up to the score.
+ * Returns the terms of the score. Their values add up to it.
  *
  * @param {Explanation} explanation
  * @param {Record<string, Item>} items
@@ -47,7 +47,7 @@ export function linesOf({ because, prior, boosts = [] }, items) {
     lines.push({ key: "others", text: "everything else in your history", value });
   }
   if (prior !== 0) {
-    const text = prior > 0 ? "popular now" : "less asked for than others";
+    const text = prior > 0 ? "popular now" : "less popular than others";
     lines.push({ key: "prior", text, value: prior });
   }
   for (const { rule, score } of boosts) {
@@ -57,8 +57,7 @@ export function linesOf({ because, prior, boosts = [] }, items) {
 }
 
 /**
- * Returns values rounded so that they still add up to the rounded whole: what rounding down leaves over
- * goes to those that lost most by it.
+ * Rounds values so that they add up to the rounded total (largest-remainder method).
  *
  * @param {number[]} values
  * @param {number} [digits]
@@ -92,10 +91,10 @@ export function createSum() {
  * @param {Record<string, Item>} items
  */
 export function drawSum(root, explanation, items) {
-  // A click on it may have got into the history first; then it no longer asks for a place.
+  // A clicked item has left the list, so its score is not explained.
   root.hidden = explanation === null || explanation.verdict === "seen";
   if (explanation === null || root.hidden) return;
-  setText(find(root, "sum-title"), `How its score of ${explanation.score.toFixed(DIGITS)} adds up`);
+  setText(find(root, "sum-title"), `How the score ${explanation.score.toFixed(DIGITS)} is composed`);
   const sources = Object.entries(explanation.sources ?? {}).filter(([, value]) => value > 0);
   const most = sources.reduce((sum, [, value]) => sum + value, 0) || 1;
   keyed(
@@ -112,7 +111,7 @@ export function drawSum(root, explanation, items) {
   const parts = linesOf(explanation, items);
   const rounded = roundedSum(parts.map(({ value }) => value));
   const lines = parts.map((line, at) => ({ ...line, value: rounded[at] }));
-  const total = { key: "total", text: "its score", value: explanation.score };
+  const total = { key: "total", text: "score", value: explanation.score };
   const byKey = new Map([...lines, total].map((line) => [line.key, line]));
   keyed(
     find(root, "sum-lines"),

@@ -1,5 +1,5 @@
 // @ts-check
-/** The "For you" shelf: the newest list, gliding from the order that was to the order that is. */
+/** The "For you" list. A new order is animated. */
 
 import { updatePicture } from "./cards.js";
 import { find, glide, html, keyed, prefersStillness, setAttribute, setText } from "../elements/dom.js";
@@ -12,7 +12,7 @@ import { movement, plural, reasonText, titleOf } from "../elements/format.js";
  * @typedef {import("./cards.js").Handlers} Handlers
  */
 
-/** Places shown; the list itself is longer. */
+/** Entries shown. */
 const SHOWN = 10;
 
 /**
@@ -75,7 +75,7 @@ function updatePlace(element, place, state) {
 }
 
 /**
- * Returns what the shelf is called and says about itself.
+ * Returns the title of the list and the note below it.
  *
  * @param {State} state
  * @returns {{title: string, note: string}}
@@ -91,18 +91,18 @@ export function shelfWords({ recs, connection, catalogue }) {
   if (recs.items.length === 0) {
     const note =
       catalogue.items.length > 0
-        ? "There is no model yet. This list fills itself as soon as there is."
-        : "Nothing to list yet: the shop has no products.";
+        ? "There is no model yet. The list appears after the first training."
+        : "The shop has no products yet.";
     return { title: "For you", note };
   }
   if (recs.source === "popular") {
     const why =
       recs.generation === 0
-        ? "Nothing is learned yet; until the first training is done, this is popular."
-        : "Nothing is known about you yet. One click changes that.";
+        ? "No training has finished yet. These products are popular."
+        : "You have no events yet. Click a product to get your own list.";
     return { title: "Popular now", note: why };
   }
-  return { title: "For you", note: `from your history, by generation ${recs.generation}` };
+  return { title: "For you", note: `from your events, model generation ${recs.generation}` };
 }
 
 export class Shelf {
@@ -156,7 +156,7 @@ export class Shelf {
 }
 
 /**
- * Lets the marks of a new list shine for a moment.
+ * Highlights the marks of a new list.
  *
  * @param {Element} element
  */
@@ -168,7 +168,7 @@ function flash(element) {
 }
 
 /**
- * Returns a sentence about a new list for those who listen instead of look.
+ * Returns the screen-reader announcement of a new list.
  *
  * @param {State} state
  */
@@ -176,7 +176,7 @@ export function announcement(state) {
   const places = (state.recs?.items ?? []).slice(0, SHOWN);
   if (places.length === 0) return "";
   const first = `first is ${titleOf(state.items, places[0].item)}`;
-  if (state.isFirstList) return `Your list is here: ${first}.`;
+  if (state.isFirstList) return `Your list is ready: ${first}.`;
   const kinds = places.map((place) => movement(place, false).kind);
   const nNew = kinds.filter((kind) => kind === "new").length;
   const nMoved = kinds.filter((kind) => kind === "up" || kind === "down").length;

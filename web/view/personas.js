@@ -1,5 +1,5 @@
 // @ts-check
-/** Who is shopping: a few regulars of the made-up shop, anybody by id, or somebody new. */
+/** The user menu: users of the demo shop, any user id, or a new visitor. */
 
 import { find, html, keyed, setAttribute, setText } from "../elements/dom.js";
 import { icon } from "../elements/icons.js";
@@ -56,7 +56,7 @@ export class Personas {
         const avatar = html("span", { class: "avatar", "aria-hidden": "true" });
         if (user) updateAvatar(avatar, user);
         else avatar.append(icon("spark"));
-        const about = user ? `regular, ${user}` : "no history yet";
+        const about = user ? `user ${user}` : "no history yet";
         element.append(
           html(
             "button",
@@ -82,7 +82,7 @@ export class Personas {
   render({ user, activity }) {
     const n = activity.filter(({ status }) => status !== "refused").length;
     find(this.root, "merge").hidden = !user.startsWith(VISITOR) || n === 0;
-    setText(find(this.root, "merge-text"), `Take along what you did as a visitor (${plural(n, "event")})`);
+    setText(find(this.root, "merge-text"), `Move my events as a visitor to this user (${plural(n, "event")})`);
     setText(find(this.root, "persona-name"), nameOf(user));
     setAttribute(find(this.root, "persona"), "title", user);
     updateAvatar(find(this.root, "persona-avatar"), user);

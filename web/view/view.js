@@ -1,5 +1,5 @@
 // @ts-check
-/** Step 10 of the flow: the page as a picture of the state. Nothing here decides or remembers. */
+/** Draws the whole page from the state. Holds no state of the application. */
 
 import { Because } from "./because-shelves.js";
 import { ProductDialog } from "./dialog.js";
@@ -20,7 +20,7 @@ import { offerTheme } from "./theme.js";
  *   steer: import("../panels/steering-actions.js").Steering, retry: () => void}} Handlers
  */
 
-/** Announcements wait for a pause, so that a burst of lists is heard once. */
+/** Delay of screen-reader announcements, so that a burst of lists is announced once. */
 const ANNOUNCE_AFTER_MS = 1500;
 const TOAST_MS = 5000;
 
@@ -51,7 +51,7 @@ export class View {
     this.#offerHint();
   }
 
-  /** Where lists stand whose impressions count. */
+  /** Elements whose entries count as impressions. */
   get lists() {
     return [this.shelf.list, this.because.row];
   }
@@ -66,7 +66,7 @@ export class View {
 
   /**
    * @param {State} state
-   * @param {State} before the state drawn last; the same one draws everything
+   * @param {State} before the state drawn last; equal to `state` to draw everything
    */
   render(state, before) {
     this.#state = state;
@@ -94,7 +94,7 @@ export class View {
     setAttribute(banner, "data-phase", state.connection.phase);
   }
 
-  /** @param {import("../state/state.js").Catalogue} catalogue what there is to open, like or buy */
+  /** @param {import("../state/state.js").Catalogue} catalogue */
   #renderHint({ items, query, category }) {
     const isShop = items.length > 0 || query !== "" || category !== "";
     find(this.page, "hint").hidden = !isShop || recall("hint") === "seen";
@@ -118,7 +118,7 @@ export class View {
 }
 
 /**
- * Returns what stands in the way, and what happens about it; nothing while all is well.
+ * Returns the text of the connection problem, or an empty text.
  *
  * @param {State} state
  */
