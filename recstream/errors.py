@@ -4,9 +4,10 @@
 
     RecstreamError
     ├── InvalidInput (ValueError)      an argument, option or file the caller can mend
-    │   ├── InvalidEvent               an event that may not enter the log
+    │   ├── InvalidJson                JSON that can't be read
+    │   │   ├── InvalidEvent           an event that may not enter the log
+    │   │   └── InvalidSteering        a steering document that contradicts itself
     │   ├── InvalidSetting             a flag, variable or file entry
-    │   ├── InvalidSteering            a steering document that can't be meant
     │   └── TokenRefused               a token that is missing, wrong or expired
     ├── NotFound (LookupError)         a user, item, topic or generation that is not there
     ├── NotPossible                    what this kind of log or store can't do
@@ -38,42 +39,43 @@ class InvalidInput(RecstreamError, ValueError):
     """An argument, option or file that the caller can mend."""
 
 
-class InvalidEvent(InvalidInput):
-    """An event that may not enter the log.
+class InvalidJson(InvalidInput):
+    """JSON that is malformed, too large, nested too deep, or not of the expected type.
 
     Attributes
     ----------
     code : str
         Short machine-readable reason, e.g. ``"invalid-enum"``.
     pointer : str
-        JSON pointer of the offending field inside the event, e.g. ``"/type"``.
+        JSON pointer of the offending value, e.g. ``"/type"``.
+    reason : str
+        What was expected and what came.
     """
 
-    def __init__(self, message: str, *, code: str, pointer: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "invalid-json", pointer: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.pointer = pointer
+        self.reason = message
+
+
+class InvalidEvent(InvalidJson):
+    """An event that may not enter the log."""
 
 
 class InvalidSetting(InvalidInput):
     """A flag, environment variable or file entry that can't be used."""
 
 
-class InvalidSteering(InvalidInput):
-    """A steering document that can't be read, or contradicts itself.
+class InvalidSteering(InvalidJson):
+    """A steering document that can't be read, or contradicts itself."""
 
-    Attributes
-    ----------
-    pointer : str
-        JSON pointer of the offending part, e.g. ``"/rules/0/where/price"``.
-    reason : str
-        What is wrong with it.
-    """
+    def __init__(self, message: str, *, code: str = "invalid-steering", pointer: str = "") -> None:
+        super().__init__(message, code=code, pointer=pointer)
 
-    def __init__(self, message: str, *, pointer: str = "") -> None:
-        super().__init__(f"{message} (at {pointer})" if pointer else message)
-        self.pointer = pointer
-        self.reason = message
+    def __str__(self) -> str:
+        """Return the reason and where the document goes wrong."""
+        return f"{self.reason} (at {self.pointer})" if self.pointer else self.reason
 
 
 class TokenRefused(InvalidInput):

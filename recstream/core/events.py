@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from recstream.core.json_input import check_depth, decode_json, json_error
 from recstream.errors import InvalidEvent, InvalidSetting
 
 EventType = Literal[
@@ -146,6 +147,20 @@ def check_event(event: Event) -> Event:
     InvalidEvent
         With the code and pointer of the first field that does not.
     """
+    _check_names(event)
+    _check_value(event)
+    if event.ts is None or event.ts.tzinfo is None:
+        message = "expected a time with a zone, like 2026-11-22T10:00:00Z"
+        raise InvalidEvent(message, code="invalid-time", pointer="/ts")
+    if event.ts < EPOCH:
+        message = f"expected a time from 1970 on, got {event.ts.isoformat()}"
+        raise InvalidEvent(message, code="invalid-time", pointer="/ts")
+    if event.context:
+        check_depth(event.context, InvalidEvent, pointer="/context", depth=2)
+    return event
+
+
+def _check_names(event: Event) -> None:
     for pointer, text in (("/id", event.id), ("/user", event.user), ("/item", event.item)):
         if text is not None and (len(text) > MAX_ID_CHARACTERS or not text.isprintable()):
             message = (
@@ -166,14 +181,6 @@ def check_event(event: Event) -> Event:
     elif not event.item:
         message = f"an event of type {event.type!r} needs an item"
         raise InvalidEvent(message, code="missing", pointer="/item")
-    _check_value(event)
-    if event.ts is None or event.ts.tzinfo is None:
-        message = "expected a time with a zone, like 2026-11-22T10:00:00Z"
-        raise InvalidEvent(message, code="invalid-time", pointer="/ts")
-    if event.ts < EPOCH:
-        message = f"expected a time from 1970 on, got {event.ts.isoformat()}"
-        raise InvalidEvent(message, code="invalid-time", pointer="/ts")
-    return event
 
 
 def _check_value(event: Event) -> None:
@@ -220,34 +227,7 @@ def decode_event(raw: bytes | memoryview | str) -> Event:
     ------
     InvalidEvent
     """
-    size_bytes = len(raw)
-    if size_bytes > MAX_EVENT_BYTES:
-        message = f"expected at most {MAX_EVENT_BYTES} bytes an event, got {size_bytes}"
-        raise InvalidEvent(message, code="too-large")
-    try:
-        return _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise json_error(error) from error
-
-
-def json_error(error: Exception) -> InvalidEvent:
-    """Return what msgspec says about bad JSON as an `InvalidEvent` with a code and a pointer."""
-    text = str(error)
-    reason, found, path = text.partition(" - at `$")
-    pointer = path.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/") if found else ""
-    if not isinstance(error, msgspec.ValidationError):
-        code = "malformed-json"
-    elif "enum" in reason:
-        code = "invalid-enum"
-    elif "missing required field" in reason:
-        code = "missing"
-        pointer = f"{pointer}/{reason.rsplit('`', 2)[-2]}"
-    elif "unknown field" in reason:
-        code = "unknown-field"
-        pointer = f"{pointer}/{reason.rsplit('`', 2)[-2]}"
-    else:
-        code = "invalid-type"
-    return InvalidEvent(reason, code=code, pointer=pointer)
+    return decode_json(_decoder.decode, raw, InvalidEvent, max_bytes=MAX_EVENT_BYTES)
 
 
 def decode_events(value: bytes) -> list[Event]:
@@ -259,11 +239,10 @@ def decode_events(value: bytes) -> list[Event]:
         The record as a whole can't be read, or one of its events breaks a rule.
     """
     try:
-        if value[:1] == b"[":
-            return [check_event(event) for event in _batch_decoder.decode(value)]
-        return [check_event(_decoder.decode(value))]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise json_error(error) from error
+        events = _batch_decoder.decode(value) if value[:1] == b"[" else [_decoder.decode(value)]
+    except Exception as error:
+        raise json_error(error, InvalidEvent) from error
+    return [check_event(event) for event in events]
 
 
 def event_weight(event: Event, weights: EventWeights) -> float:

@@ -5,7 +5,7 @@ In: records to append. Out: records by topic, partition and offset. Topic names 
 
 from __future__ import annotations
 
-from recstream.log.decode import dead_letter, decode
+from recstream.log.decode import dead_letter, decode, decode_record
 from recstream.log.open import open_log
 from recstream.log.partitioner import partition_for
 from recstream.log.port import (
@@ -50,6 +50,7 @@ __all__ = [
     "TopicSpec",
     "dead_letter",
     "decode",
+    "decode_record",
     "histories_changelog",
     "open_log",
     "partition_for",

@@ -1,9 +1,14 @@
-"""Step 3 of the flow: a record of interactions → events that count, and dead letters for the rest."""
+"""Decode records that anybody may have written: what can't be read becomes a dead letter.
+
+`decode` reads a record of interactions. `decode_record` guards the decoder of any other topic: every
+reader loop calls one of the two, so that no record can raise in it.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import NamedTuple
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,77 +20,132 @@ from recstream.core.events import (
     decode_event,
     decode_events,
     from_timestamp_ms,
-    json_error,
+    timestamp_ms,
 )
+from recstream.core.json_input import json_error
 from recstream.core.records import DeadLetter
-from recstream.errors import InvalidEvent
+from recstream.errors import InvalidEvent, InvalidJson
 from recstream.log.port import Record
 
 MAX_LETTER_CHARACTERS = MAX_EVENT_BYTES
-_AHEAD = MAX_AHEAD + timedelta(minutes=5)
-"""The edge allows 24 h by its clock; the log's clock may be a little behind it."""
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""The bridge allows 24 h by its clock; the log's clock may be a little behind it."""
+MAX_TIMESTAMP_MS = timestamp_ms(datetime(9999, 1, 1, tzinfo=UTC))
 
+T = TypeVar("T")
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Decoded(NamedTuple):
-    """Events with their place in the record, and what could not be read."""
+    """Events with their place in the record, and dead letters for those that can't be read."""
 
     events: list[tuple[int, Event]]
     letters: list[DeadLetter]
 
 
 def decode(record: Record) -> Decoded:
-    """Return what a record holds. Nothing is raised: what can't be read becomes a dead letter.
+    """Decode a record of interactions; never raises.
 
     A record without a value was redacted, and holds nothing.
     """
     value = record.value
     if value is None:
         return Decoded([], [])
-    latest = from_timestamp_ms(record.timestamp_ms) + _AHEAD
     try:
-        events = decode_events(value)
-    except InvalidEvent as error:
-        if value[:1] == b"[":
-            return _salvage(record, value)
-        return Decoded([], [dead_letter(record, value, error)])
-    for event in events:
-        if not event.id or event.ts is None or event.ts > latest:
-            return _salvage(record, value)
-    return Decoded(list(enumerate(events)), [])
+        latest = _latest(record)
+        try:
+            events = decode_events(value)
+        except InvalidEvent:
+            return _salvage(record, value, latest)
+        if all(event.id and event.ts is not None and event.ts <= latest for event in events):
+            return Decoded(list(enumerate(events)), [])
+        return _salvage(record, value, latest)
+    except Exception as error:  # noqa: BLE001 - no record may stop the reader
+        return Decoded([], [dead_letter(record, value, _as_invalid(error))])
 
 
-def _salvage(record: Record, value: bytes) -> Decoded:
-    """Return the good events of a record that holds a bad one."""
+def decode_record(record: Record, decode_value: Callable[[bytes], T]) -> T | DeadLetter | None:
+    """Decode a record's value by a decoder of its topic; never raises.
+
+    Parameters
+    ----------
+    record : Record
+    decode_value : callable
+        Returns what the value holds, or raises anything.
+
+    Returns
+    -------
+    T, DeadLetter or None
+        None for a tombstone. A dead letter says what was wrong and where the record stands: append it
+        to `DEAD_LETTERS` if the reader owns the topic, else log it and go on.
+    """
+    if record.value is None:
+        return None
     try:
-        parts = _split(value) if value[:1] == b"[" else [msgspec.Raw(value)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Decoded([], [dead_letter(record, value, json_error(error))])
-    latest = from_timestamp_ms(record.timestamp_ms) + _AHEAD
+        return decode_value(record.value)
+    except Exception as error:  # noqa: BLE001 - no record may stop the reader
+        return dead_letter(record, record.value, _as_invalid(error))
+
+
+def _latest(record: Record) -> datetime:
+    """Return the latest time that events of a record may have."""
+    if not 0 <= record.timestamp_ms <= MAX_TIMESTAMP_MS:
+        raise InvalidEvent(
+            "expected a record timestamp in milliseconds from 1970 to 9999, got "
+            f"{record.timestamp_ms}; a producer may send microseconds",
+            code="invalid-record-time",
+        )
+    return from_timestamp_ms(record.timestamp_ms) + MAX_AHEAD + CLOCK_TOLERANCE
+
+
+def _salvage(record: Record, value: bytes, latest: datetime) -> Decoded:
+    """Return the valid events of a record that holds an invalid one."""
+    is_batch = value[:1] == b"["
+    parts = _split(value) if is_batch else [msgspec.Raw(value)]
     events: list[tuple[int, Event]] = []
     letters: list[DeadLetter] = []
     for place, part in enumerate(parts):
         raw = bytes(part)
-        if raw == b"null" and value[:1] == b"[":
+        if raw == b"null" and is_batch:
             continue  # redacted: the place stays, so that the others keep theirs
         try:
-            event = check_event(decode_event(raw))
-            if not event.id:
-                raise InvalidEvent("expected an id in the log", code="missing", pointer="/id")  # noqa: TRY301
-            if event.ts is not None and event.ts > latest:
-                message = f"expected a time at most 24 h after its record's, got {event.ts}"
-                raise InvalidEvent(message, code="in-the-future", pointer="/ts")  # noqa: TRY301
-        except InvalidEvent as error:
-            prefix = f"/{place}" if value[:1] == b"[" else ""
-            letters.append(dead_letter(record, raw, error, prefix=prefix))
-        else:
-            events.append((place, event))
+            events.append((place, check_recorded(decode_event(raw), latest)))
+        except Exception as error:  # noqa: BLE001 - no record may stop the reader
+            prefix = f"/{place}" if is_batch else ""
+            letters.append(dead_letter(record, raw, _as_invalid(error), prefix=prefix))
     return Decoded(events, letters)
 
 
-def dead_letter(record: Record, raw: bytes, error: InvalidEvent, *, prefix: str = "") -> DeadLetter:
-    """Return the letter that says what was wrong with (a part of) a record, and where it stands."""
+def check_recorded(event: Event, latest: datetime) -> Event:
+    """Return an event if a worker will fold it, once it stands in the log.
+
+    Importers apply the same rules before they append.
+
+    Parameters
+    ----------
+    event : Event
+    latest : datetime
+        24 h and `CLOCK_TOLERANCE` after the time of its record.
+
+    Raises
+    ------
+    InvalidEvent
+    """
+    check_event(event)
+    if not event.id:
+        raise InvalidEvent("expected an id in the log", code="missing", pointer="/id")
+    if event.ts is not None and event.ts > latest:
+        message = f"expected a time at most 24 h after its record's, got {event.ts}"
+        raise InvalidEvent(message, code="in-the-future", pointer="/ts")
+    return event
+
+
+def _as_invalid(error: Exception) -> InvalidJson:
+    return error if isinstance(error, InvalidJson) else json_error(error, InvalidJson)
+
+
+def dead_letter(record: Record, raw: bytes, error: InvalidJson, *, prefix: str = "") -> DeadLetter:
+    """Return a dead letter: what is wrong with (a part of) a record, and where the record stands."""
     text = raw[:MAX_EVENT_BYTES].decode(errors="replace")
     return DeadLetter(
         reason=error.code,

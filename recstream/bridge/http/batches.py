@@ -8,6 +8,8 @@ import msgspec
 from flask import request
 
 from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.core.json_input import json_error
+from recstream.errors import InvalidJson
 
 MAX_BODY_BYTES = 1 << 20
 MAX_ENTRIES = 1000
@@ -62,8 +64,9 @@ def split(kinds: Collection[str], what: str) -> tuple[list[msgspec.Raw | bytes],
 def _array(body: bytes) -> list[msgspec.Raw | bytes]:
     try:
         return list(_raw_list.decode(body))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        pointed = Pointed(pointer="", code="malformed-json", detail=str(error))
-        raise HttpProblem(
-            400, f"the body is not JSON: {error}", code="malformed-json", errors=(pointed,)
-        ) from error
+    except Exception as error:
+        wrong = json_error(error, InvalidJson)
+        pointed = Pointed(pointer="", code=wrong.code, detail=wrong.reason)
+        status = 422 if wrong.code == "too-deep" else 400
+        message = f"the body can't be read: {wrong.reason}"
+        raise HttpProblem(status, message, code=wrong.code, errors=(pointed,)) from error

@@ -15,6 +15,7 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, identity, json_response
 from recstream.core.events import Event, admit, decode_event, encode_event, event_digest
+from recstream.core.json_input import check_depth
 from recstream.errors import InvalidEvent
 from recstream.log import INTERACTIONS, NewRecord, Position
 
@@ -215,7 +216,10 @@ def _unwrapped(raw: msgspec.Raw | bytes) -> bytes | InvalidEvent:
     """Return the event of a CloudEvent, completed from its envelope."""
     try:
         cloud = _cloud_event.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        check_depth(cloud.data, InvalidEvent, pointer="/data", depth=2)
+    except InvalidEvent as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - whatever the bytes do to the decoder is their fault
         return InvalidEvent(f"not a CloudEvent: {error}", code="invalid-cloudevent")
     if not cloud.specversion.startswith("1."):
         return InvalidEvent(

@@ -7,15 +7,16 @@ from typing import Annotated
 import msgspec
 from flask import Response
 
-from recstream.bridge.http.batches import NDJSON, split
+from recstream.bridge.http.batches import MAX_BODY_BYTES, NDJSON, split
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.events import LogPosition, positioned
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint, json_response
-from recstream.core.events import MAX_ID_CHARACTERS, json_error
+from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.json_input import check_depth, decode_json
 from recstream.core.ranking import Neighbour
 from recstream.core.records import Item
-from recstream.errors import InvalidInput, NotFound
+from recstream.errors import InvalidInput, InvalidJson, NotFound
 
 MAX_NAMED = 200
 Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
@@ -319,11 +320,11 @@ def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item 
     """Return an entry of a request as an item, or why it is none."""
     name = ""
     try:
-        fields = _decode_fields(raw)
+        fields = decode_json(_decode_fields, raw, InvalidJson, max_bytes=MAX_BODY_BYTES)
         name = fields.item
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        wrong = json_error(error)
-        pointer, code, detail = wrong.pointer, wrong.code, str(wrong)
+        check_depth(fields.attributes, InvalidJson, pointer="/attributes", depth=2)
+    except InvalidJson as wrong:
+        pointer, code, detail = wrong.pointer, wrong.code, wrong.reason
     else:
         if 0 < len(name) <= MAX_ID_CHARACTERS and name.isprintable():
             return Item(**msgspec.structs.asdict(fields))

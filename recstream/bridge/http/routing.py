@@ -14,6 +14,8 @@ from flask import Flask, Response, g, request
 from recstream.bridge.auth import Authenticator, Identity
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.json_input import json_error
+from recstream.errors import InvalidJson
 from recstream.metrics import HTTP_DURATION
 
 Access = Literal["public", "user", "service"]
@@ -144,11 +146,9 @@ def _body(wanted: Any) -> Any:
         raise HttpProblem(415, message)
     try:
         return msgspec.json.decode(request.get_data(cache=False), type=wanted)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason, found, where = str(error).partition(" - at `$")
-        pointer = where.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
-        pointed = Pointed(pointer=pointer if found else "", detail=reason)
-        is_valid_json = isinstance(error, msgspec.ValidationError)
-        code = "invalid-body" if is_valid_json else "malformed-json"
-        status = 422 if is_valid_json else 400
+    except Exception as error:
+        wrong = json_error(error, InvalidJson, names_field=False)
+        pointed = Pointed(pointer=wrong.pointer, code=wrong.code, detail=wrong.reason)
+        is_malformed = wrong.code == "malformed-json"
+        status, code = (400, "malformed-json") if is_malformed else (422, "invalid-body")
         raise HttpProblem(status, str(error), code=code, errors=(pointed,)) from error

@@ -291,7 +291,7 @@ def decode_client(raw: bytes | str) -> ClientMessage:
     """
     try:
         return _client_decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except Exception as error:
         message = f"expected a recstream.v1 message (hello, refresh, sub, unsub): {error}"
         raise InvalidInput(message) from error
 

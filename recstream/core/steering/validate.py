@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from recstream.core.events import EventWeights
+from recstream.core.json_input import decode_json
 from recstream.core.steering.document import (
     MAX_BYTES,
     MAX_CONDITIONS,
@@ -42,22 +43,9 @@ def decode_steering(raw: bytes | str) -> Steering:
     InvalidSteering
         With a pointer to the first thing that can't be.
     """
-    if len(raw) > MAX_BYTES:
-        raise InvalidSteering(f"expected at most {MAX_BYTES} bytes, got {len(raw)}")
-    try:
-        return check_steering(_decoder.decode(raw))
-    except RecursionError:
-        raise InvalidSteering(
-            f"conditions may be nested {MAX_DEPTH} deep, got more", pointer="/rules"
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        reason, found, path = str(error).partition(" - at `$")
-        raise InvalidSteering(reason, pointer=_pointer(path) if found else "") from error
-
-
-def _pointer(path: str) -> str:
-    """Return msgspec's path as a JSON pointer."""
-    return path.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
+    return check_steering(
+        decode_json(_decoder.decode, raw, InvalidSteering, max_bytes=MAX_BYTES, names_field=False)
+    )
 
 
 def check_steering(steering: Steering) -> Steering:
