@@ -1,7 +1,7 @@
-"""The command line: one click command a file's worth of help, each loaded when it is asked for.
+"""The command line: click commands in `system`, `log` and `model`, each imported when it is used.
 
-Nothing heavy is imported here or at the top of a command's module: ``recstream --help`` answers at
-once. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+A command's module imports nothing heavy at its top, so that ``recstream --help`` answers at once.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from recstream.errors import InvalidSetting, RecstreamError
 __all__ = ["main"]
 
 COMMANDS: dict[str, str] = {
-    "up": "up:up",
-    "worker": "roles:worker",
-    "trainer": "roles:trainer",
-    "bridge": "roles:bridge",
-    "import": "importing:import_",
-    "simulate": "simulating:simulate",
-    "train": "model:train",
-    "models": "models:models",
-    "recommend": "model:recommend",
-    "explain": "explaining:explain",
-    "why-not": "explaining:why_not",
-    "steering": "steering:steering",
-    "log": "log:log",
-    "replay": "replaying:replay",
-    "export": "replaying:export",
-    "forget": "forgetting:forget",
-    "dead-letters": "dead_letters:dead_letters",
-    "tune": "tuning:tune",
-    "doctor": "doctor:doctor",
-    "token": "token:token",
-    "bench": "bench:bench",
+    "up": "system.up:up",
+    "worker": "system.roles:worker",
+    "trainer": "system.roles:trainer",
+    "bridge": "system.roles:bridge",
+    "import": "log.import_:import_",
+    "simulate": "system.simulate:simulate",
+    "train": "model.train:train",
+    "models": "model.models:models",
+    "recommend": "model.recommend:recommend",
+    "explain": "model.explain:explain",
+    "why-not": "model.explain:why_not",
+    "steering": "model.steering:steering",
+    "log": "log.records:log",
+    "replay": "log.replay:replay",
+    "export": "log.replay:export",
+    "forget": "log.forget:forget",
+    "dead-letters": "log.dead_letters:dead_letters",
+    "tune": "model.tune:tune",
+    "doctor": "system.doctor:doctor",
+    "token": "system.token:token",
+    "bench": "system.bench:bench",
 }
 """Command name to ``module:function`` in this package, in the order of the help."""
 
@@ -61,22 +61,22 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="recstream")
 def cli() -> None:
-    """Run a recommender whose only truth is a log of events.
+    """Run a recommender that derives all its state from a log of events.
 
     `recstream up` runs everything on this machine: log, worker, trainer, bridge, a demo shop.
 
     Settings: flag, then RECSTREAM_* variable (_FILE for secrets), then recstream.toml, then
-    default. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+    default. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave the process with its exit code."""
+    """Run the command line and exit with its code."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; errors raised on purpose become one message, never a traceback."""
+    """Run one command and return its exit code; expected errors become one message, no traceback."""
     as_json = "--json" in arguments
     try:
         code = cli.main(list(arguments), prog_name="recstream", standalone_mode=False)
@@ -84,21 +84,21 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except click.ClickException as error:
         if as_json:
-            _complain(type(error).__name__, error.format_message(), as_json=True)
+            _print_error(type(error).__name__, error.format_message(), as_json=True)
         else:
             error.show()
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be written, not even at exit.
+        # The reader of our output has closed it; nothing more can be written, not even at exit.
         sys.stderr = sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return FAILED
     except (RecstreamError, OSError) as error:
-        _complain(type(error).__name__, str(error), as_json=as_json)
+        _print_error(type(error).__name__, str(error), as_json=as_json)
         return USAGE if isinstance(error, InvalidSetting) else FAILED
     return code if isinstance(code, int) else 0
 
 
-def _complain(kind: str, text: str, *, as_json: bool) -> None:
+def _print_error(kind: str, text: str, *, as_json: bool) -> None:
     if as_json:
         import msgspec
 

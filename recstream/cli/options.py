@@ -1,4 +1,4 @@
-"""Options that many commands share, and how a command speaks: JSON on request, else text."""
+"""Options that commands share, and their output: text, or JSON on request."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PLACES = ("data_dir", "broker", "catalogue", "models")
 
 
 def json_option(function: F) -> F:
-    """Add ``--json``: the command's answer as JSON on standard output."""
+    """Add ``--json``: the command's result as JSON on standard output."""
     option: Callable[[F], F] = click.option(
-        "--json", "as_json", is_flag=True, help="Answer in JSON, a line a thing."
+        "--json", "as_json", is_flag=True, help="Print JSON, one object a line."
     )
     return option(function)
 
@@ -35,7 +35,7 @@ def settings_options(*more: str) -> Callable[[Callable[..., Any]], Callable[...,
     Parameters
     ----------
     *more : str
-        Of ``host`` and ``port``, what the command has besides the places of things.
+        ``"host"``, ``"port"``: options that only some commands have.
     """
     options = [
         click.option("--data-dir", metavar="DIR", help="Folder of the embedded log and stores."),
@@ -51,7 +51,7 @@ def settings_options(*more: str) -> Callable[[Callable[..., Any]], Callable[...,
         click.option(
             "--config",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="Settings file.  [default: recstream.toml, if there]",
+            help="Settings file.  [default: recstream.toml, if it exists]",
         ),
         click.option(
             "--set",
@@ -80,7 +80,7 @@ def settings_options(*more: str) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Return ``NAME=VALUE`` as settings; structured ones are JSON, as in the environment."""
+    """Return ``NAME=VALUE`` pairs as settings; structured values are JSON, as in the environment."""
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, found, value = assignment.partition("=")
@@ -103,10 +103,10 @@ def _structure(name: str, value: str) -> Any:
 
 
 def as_flags(settings: Settings) -> list[str]:
-    """Return the flags that give a child of this process exactly these settings.
+    """Return the flags that give a child process exactly these settings.
 
-    It inherits this one's variables and working directory, so only what differs from them is
-    named. Secrets are left out: `recstream.settings.child_environ` hands them on.
+    The child inherits this process's variables and working directory, so only other values are
+    named. Secrets are passed by `recstream.settings.child_environ`.
     """
     flags = []
     inherited = load()
@@ -123,12 +123,12 @@ def as_flags(settings: Settings) -> list[str]:
 
 
 def say(answer: Any, text: str, *, as_json: bool) -> None:
-    """Print an answer: its JSON if that was asked for, else the text."""
+    """Print a result: as JSON, or as text."""
     click.echo(msgspec.json.encode(answer).decode() if as_json else text)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows as aligned columns under their names; numbers to the right.
+    """Return rows as aligned columns with a header; numbers are right-aligned.
 
     >>> print(table([{"item": "p1", "score": 2}, {"item": "p10", "score": 10}]))
     item  score
@@ -152,5 +152,5 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def is_terminal() -> bool:
-    """Whether somebody watches standard error: progress bars are for them alone."""
+    """Whether standard error is a terminal: progress bars are shown only there."""
     return sys.stderr.isatty()

@@ -1,7 +1,7 @@
-"""A quick look at how fast this machine runs the steps of the flow; each beside a plain reference.
+"""Short benchmark of this machine: append, import, training, fold-in and top-N, each with a reference.
 
-The workloads are made from a seed before anything is timed, and every scenario is warmed up.
-`scripts/bench/` measures more, longer, and beside other libraries.
+The workloads are generated from a seed before anything is timed, and every scenario is warmed up.
+`scripts/bench/` measures more, longer, and against other libraries.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ N_LISTED = 20
 REPEATS = 7
 
 
-class Measured(msgspec.Struct, frozen=True):
-    """One scenario: things a second (median and the slowest of the repeats), and the reference's."""
+class Measurement(msgspec.Struct, frozen=True):
+    """One scenario: rate (median and slowest of the repeats), and the reference's rate."""
 
     scenario: str
     what: str
@@ -45,7 +45,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 def machine() -> dict[str, str | int]:
-    """Return what the numbers were measured on."""
+    """Describe this machine."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -54,8 +54,8 @@ def machine() -> dict[str, str | int]:
     }
 
 
-def measure(seed: int) -> Iterator[Measured]:
-    """Yield each scenario as it is done: append, import, fit, fold_in, top_n."""
+def measure(seed: int) -> Iterator[Measurement]:
+    """Yield each scenario's result: append, import, fit, fold_in, top_n."""
     rng = np.random.Generator(np.random.PCG64(seed))
     with tempfile.TemporaryDirectory() as folder:
         yield from _log(Path(folder), _events(rng))
@@ -69,8 +69,20 @@ def _compare(
     ours: Callable[[], object],
     reference: str,
     theirs: Callable[[], object],
-) -> Measured:
-    """Run both in turns, so that what else the machine does hits them alike."""
+) -> Measurement:
+    """Run both in turns, so that other load on the machine affects them alike.
+
+    Parameters
+    ----------
+    scenario, what : str
+        Its name, and the unit that is counted.
+    count : int
+        Units of one run.
+    ours, theirs : callable
+        One run of recstream and of the reference.
+    reference : str
+        What the reference is.
+    """
     ours()
     theirs()
     taken: tuple[list[float], list[float]] = ([], [])
@@ -79,7 +91,7 @@ def _compare(
             started_s = time.perf_counter()
             run()
             seconds.append(time.perf_counter() - started_s)
-    return Measured(
+    return Measurement(
         scenario,
         what,
         count / float(np.median(taken[0])),
@@ -98,7 +110,7 @@ def _events(rng: np.random.Generator) -> list[Event]:
     ]
 
 
-def _log(folder: Path, events: list[Event]) -> Iterator[Measured]:
+def _log(folder: Path, events: list[Event]) -> Iterator[Measurement]:
     event_log = open_log(f"embedded://{folder}/log.db")
     event_log.create_topics(topic_specs(4))
     singles = [
@@ -149,7 +161,7 @@ def _matrix(rng: np.random.Generator) -> sparse.csr_array:
     return matrix
 
 
-def _numeric(matrix: sparse.csr_array) -> Iterator[Measured]:
+def _numeric(matrix: sparse.csr_array) -> Iterator[Measurement]:
     als = ALS(n_factors=N_FACTORS, iterations=1, seed=0)
     model = als.fit(matrix)
     items = model.item_factors
@@ -191,7 +203,7 @@ def _numeric(matrix: sparse.csr_array) -> Iterator[Measured]:
 def _solve_rows(
     rows: sparse.csr_array, factors: NDArray[np.float32], gramian: NDArray[np.float64]
 ) -> None:
-    """Solve each row's normal equation as the paper writes it; the cost is what counts here."""
+    """Solve each row's normal equation as the paper writes it; only the cost matters here."""
     ridge = gramian + np.eye(len(gramian))
     for start, end in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
         near = factors[rows.indices[start:end] % len(factors)].astype(np.float64)

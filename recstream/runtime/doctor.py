@@ -1,4 +1,4 @@
-"""Is everything in place? Checks of this machine and of an installation, for people and start-up."""
+"""Checks of this machine and of an installation, for `recstream doctor` and before a start."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Literal, NamedTuple
 from recstream.errors import NotFound, RecstreamError, StartupError
 from recstream.settings import Settings
 
-LEAST_FREE_BYTES = 64 * 1024 * 1024
-PYTHON = (3, 11)
+MIN_FREE_BYTES = 64 * 1024 * 1024
+MIN_PYTHON = (3, 11)
 
 
 class Finding(NamedTuple):
-    """What one check found. ``advice`` says what to do unless the state is ``ok``."""
+    """The result of one check. ``advice`` says what to do unless the state is ``ok``."""
 
     check: str
     state: Literal["ok", "warning", "failed"]
@@ -30,12 +30,12 @@ class Finding(NamedTuple):
 
 
 def prepare_data_dir(settings: Settings) -> None:
-    """Make the data directory, and make sure that it can be written.
+    """Create the data directory, and check that it can be written and has free space.
 
     Raises
     ------
     StartupError
-        It can't be, naming the folder and what to do.
+        It can't be used; the message names the folder and what to do.
     """
     folder = settings.path()
     try:
@@ -52,19 +52,16 @@ def prepare_data_dir(settings: Settings) -> None:
             f"data directory {folder} can't be used: {error.strerror}; {advice}"
         ) from error
     free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < LEAST_FREE_BYTES:
+    if free_bytes < MIN_FREE_BYTES:
         raise StartupError(
             f"data directory {folder} has {free_bytes // 1024**2} MiB free, at least "
-            f"{LEAST_FREE_BYTES // 1024**2} are needed; free some space there"
+            f"{MIN_FREE_BYTES // 1024**2} are needed; free some space there"
         )
 
 
 def warm_up_kernels(settings: Settings) -> Finding:
-    """Train, fold in and rank once on made-up numbers, so that numba's machine code is cached.
-
-    The first use of a kernel compiles it: some 15 s of processor time in all, once a machine.
-    """
-    import numpy as np  # noqa: PLC0415 - the other checks must not wait for these
+    """Train, fold in and rank once on synthetic data, so that numba caches the compiled kernels."""
+    import numpy as np  # noqa: PLC0415 - slow to import, and not needed by the other checks
     from scipy import sparse  # noqa: PLC0415
 
     from recstream.core.als.trainer import ALS  # noqa: PLC0415
@@ -73,7 +70,7 @@ def warm_up_kernels(settings: Settings) -> Finding:
 
     started_s = time.perf_counter()
     n = 2 * settings.n_factors
-    # Rows of every length from 1 up: short and long ones go through different kernels.
+    # Rows of every length from 1 up: short and long rows use different kernels.
     matrix = sparse.csr_array(np.tril(np.ones((n, n), dtype=np.float32)))
     model = ALS(n_factors=settings.n_factors, iterations=2, seed=0).fit(matrix)
     model = ALS(n_factors=settings.n_factors, iterations=1, seed=0).fit(matrix, init=model)
@@ -85,12 +82,12 @@ def warm_up_kernels(settings: Settings) -> Finding:
 
 
 def check_port(host: str, port: int) -> None:
-    """Make sure that the bridge will be able to listen.
+    """Check that the bridge can listen on an address and port.
 
     Raises
     ------
     StartupError
-        Somebody else listens there, or the address is not this machine's.
+        Another program listens there, or the address is not this machine's.
     """
     if port == 0:
         return
@@ -101,7 +98,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except PermissionError as error:
             raise StartupError(
-                f"port {port} may not be used by this account; take one above 1023 with --port"
+                f"port {port} may not be used by this account; choose one above 1023 with --port"
             ) from error
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -113,7 +110,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Yield one finding a check; no check stops the others."""
+    """Yield one finding for each check; a failed check does not stop the others."""
     yield _python()
     yield from _packages(settings)
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
@@ -132,7 +129,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < PYTHON:
+    if sys.version_info < MIN_PYTHON:
         return Finding("python", "failed", found, "recstream needs Python 3.11 or newer")
     return Finding("python", "ok", f"{found}, {os.cpu_count()} cores")
 
@@ -162,7 +159,7 @@ def _event_log(settings: Settings) -> Finding:
     from recstream.log.topics import INTERACTIONS  # noqa: PLC0415
 
     if settings.broker_url.startswith("embedded:") and not settings.path("log.db").exists():
-        return Finding("event log", "ok", "none yet; `recstream up` makes it")
+        return Finding("event log", "ok", "none yet; `recstream up` creates it")
     event_log = open_log(settings.broker_url, settings)
     try:
         partitions = event_log.partitions(INTERACTIONS)
@@ -201,7 +198,7 @@ def _port(settings: Settings) -> Finding:
     try:
         check_port(settings.host, settings.port)
     except StartupError as error:
-        return Finding("port", "warning", str(error), "fine if it is recstream that runs there")
+        return Finding("port", "warning", str(error), "no problem if recstream itself runs there")
     return Finding("port", "ok", f"{settings.host}:{settings.port} is free")
 
 

@@ -1,9 +1,9 @@
-"""The roles as processes: started together, restarted when one dies, stopped together.
+"""Supervisor of the role processes: starts them, restarts one that dies, stops them in order.
 
-Each role runs in its own session, so that a Ctrl-C reaches only the supervisor, which then stops
-the roles in order. Each holds the read end of a pipe to the supervisor as standard input: when
-the supervisor is gone, even by kill -9, the pipe closes and the role stops itself. Each also
-inherits the lock on the data directory, so nobody else can start there while one still runs.
+Each role runs in its own session, so that Ctrl-C reaches the supervisor alone, which then stops the
+roles in order. A role's standard input is a pipe from the supervisor: when the supervisor ends, even
+by kill -9, the pipe closes and the role stops itself. Each role inherits the lock on the data
+directory, so that no other supervisor starts there while one of them runs.
 """
 
 from __future__ import annotations
@@ -25,30 +25,29 @@ from recstream.errors import StartupError
 log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 0.5
-MOST_BACKOFF_S = 30.0
+MAX_BACKOFF_S = 30.0
 STEADY_S = 30.0
-"""A role that ran this long starts afresh with the shortest back-off."""
+"""A role that ran this long is restarted with the shortest back-off."""
 STARTUP_FAILURES = 3
-"""Deaths in a row, each before `STEADY_S`, without ever having run steadily: it can't start."""
+"""Deaths in a row, each before `STEADY_S`, after which a role that never ran steadily can't start."""
 DRAIN_S = 10.0
 """How long a role may take to stop before it is killed."""
 MAX_LOG_BYTES = 16 * 1024 * 1024
 
 
 class DirectoryLock:
-    """The right to run roles on a data directory: one supervisor and its roles at a time.
+    """A lock on a data directory for one supervisor and its roles.
 
     Parameters
     ----------
     directory : Path
-        Made if it is not there.
     wait_s : float
-        How long roles whose supervisor has gone may take to stop.
+        How long roles whose supervisor has ended may take to stop.
 
     Raises
     ------
     StartupError
-        Somebody else runs there.
+        Another supervisor or its roles run there.
     """
 
     def __init__(self, directory: Path, wait_s: float = DRAIN_S + 2.0) -> None:
@@ -75,7 +74,7 @@ class DirectoryLock:
         return True
 
     def close(self) -> None:
-        """Let go; the roles that inherited the lock hold it until they end."""
+        """Release the lock here; roles that inherited it hold it until they end."""
         os.close(self.fd)
 
 
@@ -90,7 +89,7 @@ def _is_running(process_id: str) -> bool:
 
 
 class Role:
-    """One process of the system, and how it fares."""
+    """A supervised process: its command, log file, restarts."""
 
     def __init__(
         self,
@@ -138,8 +137,8 @@ class Role:
                 self.log_path.replace(self.log_path.with_suffix(".old.log"))
         return os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def last_words(self, lines: int = 3) -> str:
-        """Return the end of what the process wrote, if it is kept in a file."""
+    def log_tail(self, lines: int = 3) -> str:
+        """Return the last lines of the process's log file."""
         if self.log_path is None or not self.log_path.exists():
             return ""
         with self.log_path.open("rb") as file:
@@ -148,13 +147,13 @@ class Role:
         return "\n".join(text.strip().splitlines()[-lines:])
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and everything it started."""
+        """Send a signal to the process and its children."""
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
 
     def reap(self) -> None:
-        """Close the pipe of a process that has ended, and end what it may have left behind."""
+        """Close the pipe of a process that has ended, and kill its remaining children."""
         if self.process is None:
             return
         if self.process.stdin is not None:
@@ -165,30 +164,30 @@ class Role:
 
 
 class Supervisor:
-    """Keep the roles running until told to stop.
+    """Keeps the roles running until `stop`.
 
     Parameters
     ----------
-    tell : callable
-        Takes one line for people, e.g. that a role died and when it is restarted.
+    on_message : callable
+        Called with a line for people, e.g. that a role died and when it is restarted.
     """
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    def __init__(self, on_message: Callable[[str], None]) -> None:
         self.roles: list[Role] = []
-        self._tell = tell
+        self._on_message = on_message
 
     def add(self, role: Role) -> None:
-        """Start a role and watch it from now on."""
+        """Start a role and supervise it from now on."""
         self.roles.append(role)
         role.start()
 
     def check(self) -> None:
-        """Restart what died and has waited long enough.
+        """Restart roles that died, after their back-off.
 
         Raises
         ------
         StartupError
-            A role died again and again without ever having run steadily.
+            A role died `STARTUP_FAILURES` times without ever having run for `STEADY_S`.
         """
         now = time.monotonic()
         for role in self.roles:
@@ -201,29 +200,31 @@ class Supervisor:
             if process.poll() is None:
                 role.was_steady |= is_steady
                 continue
-            self._note_death(role, process.returncode, is_steady=is_steady)
+            self._handle_death(role, process.returncode, is_steady=is_steady)
 
-    def _note_death(self, role: Role, code: int, *, is_steady: bool) -> None:
+    def _handle_death(self, role: Role, code: int, *, is_steady: bool) -> None:
         role.reap()
         role.process = None
         role.failures = 1 if is_steady else role.failures + 1
         how = (
-            f"was ended by {signal.Signals(-code).name}"
+            f"was killed by {signal.Signals(-code).name}"
             if code < 0
             else f"ended with exit code {code}"
         )
-        words = role.last_words()
-        said = f"; its last words:\n{words}" if words else ""
+        lines = role.log_tail()
+        quoted = f"; its last log lines:\n{lines}" if lines else ""
         if not role.was_steady and role.failures >= STARTUP_FAILURES:
-            raise StartupError(f"the {role.name} can't start: it {how} {role.failures} times{said}")
-        wait_s = min(FIRST_BACKOFF_S * 2 ** (role.failures - 1), MOST_BACKOFF_S)
+            raise StartupError(
+                f"the {role.name} can't start: it {how} {role.failures} times{quoted}"
+            )
+        wait_s = min(FIRST_BACKOFF_S * 2 ** (role.failures - 1), MAX_BACKOFF_S)
         role.restart_at_s = time.monotonic() + wait_s
-        self._tell(f"the {role.name} {how}; starting it again in {wait_s:g} s{said}")
+        self._on_message(f"the {role.name} {how}; restarting it in {wait_s:g} s{quoted}")
 
     def stop(self, drain_s: float = DRAIN_S) -> None:
-        """Stop the roles one after the other, in the order they were added; then make sure.
+        """Stop the roles one after the other, in the order they were added.
 
-        A role that takes longer than ``drain_s`` is killed; so are all when this is interrupted.
+        A role that takes longer than ``drain_s`` is killed; all are killed if this is interrupted.
         """
         try:
             for role in self.roles:
@@ -243,7 +244,7 @@ class Supervisor:
         try:
             role.process.wait(timeout=drain_s)
         except subprocess.TimeoutExpired:
-            self._tell(f"the {role.name} did not stop within {drain_s:g} s and is killed")
+            self._on_message(f"the {role.name} did not stop within {drain_s:g} s and is killed")
 
 
 def role_command(role: str, flags: Sequence[str]) -> list[str]:
@@ -252,13 +253,13 @@ def role_command(role: str, flags: Sequence[str]) -> list[str]:
 
 
 def follow_parent(drain_s: float = DRAIN_S) -> None:
-    """Stop this process when its supervisor is gone: its end of standard input has closed."""
+    """Stop this process when its supervisor has ended: standard input is closed then."""
 
     def watch() -> None:
         while os.read(0, 4096):
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(drain_s)
-        os._exit(1)  # the drain's deadline has passed and nobody is left to enforce it
+        os._exit(1)  # the drain's deadline has passed, and no supervisor is left to enforce it
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()

@@ -1,7 +1,7 @@
-"""The whole flow on one machine: log, worker, trainer and bridge as processes, and a demo shop.
+"""Run the whole system on one machine: worker, trainer and bridge as processes, and a demo shop.
 
-`run` seeds an empty log, starts the roles, tells what is happening until the first trained list
-is there, and then watches over them until it is interrupted.
+`run` puts the demo shop into an empty log, starts the roles, reports progress until the first list
+of a trained model, and then supervises the roles until it is interrupted.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from recstream.log import (
     open_log,
     topic_specs,
 )
+from recstream.runtime.demo_shop import DemoTraffic, is_empty, is_seeded, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
-from recstream.runtime.seeding import Traffic, is_empty, is_seeded, seed_shop
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
 from recstream.settings import Settings, child_environ
 
 CHECK_S = 0.1
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that happened while the system came up; a line for people, an object in JSON."""
+class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of the start, the run or the stop; a line of text, or an object in JSON."""
 
     event: str
     text: str
@@ -52,45 +52,54 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str = ""
     generation: int = 0
     done: bool = True
-    """False while the thing goes on."""
+    """False while the step goes on."""
 
 
-Tell = Callable[[Step], None]
+OnProgress = Callable[[Progress], None]
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `run` is asked to do besides the settings."""
+class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of `run` besides the settings."""
 
     shop: str = "synthetic"
     traffic: float = 0.0
     workers: int = 1
     verbose: bool = False
     flags: tuple[str, ...] = ()
-    """Given to every role: the settings this process has."""
+    """Command-line flags of every role: the settings of this process."""
 
 
 class Interrupted(Exception):
-    """Somebody asked to stop."""
+    """SIGINT or SIGTERM was received."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def run(settings: Settings, plan: Plan, tell: Tell, on_ready: Callable[[str], None]) -> int:
+def run(
+    settings: Settings,
+    options: UpOptions,
+    on_progress: OnProgress,
+    on_ready: Callable[[str], None],
+) -> int:
     """Run the system until it is interrupted; return the signal's number.
 
     Parameters
     ----------
-    tell : callable
-        Is told each `Step`.
+    settings : Settings
+    options : UpOptions
+    on_progress : callable
+        Called with each `Progress`.
     on_ready : callable
-        Gets the page's address once it can be opened.
+        Called with the page's address once it can be opened.
 
     Raises
     ------
     StartupError
-        The data directory or the port is taken or can't be used, or a role can't start.
+        The data directory or the port is in use or unusable, or a role can't start.
+    LogCorrupt
+        The log's file is empty, damaged or no log.
     """
     started_s = time.perf_counter()
 
@@ -98,8 +107,10 @@ def run(settings: Settings, plan: Plan, tell: Tell, on_ready: Callable[[str], No
         event: str, text: str, *, done: bool = True, url: str = "", generation: int = 0
     ) -> None:
         seconds = round(time.perf_counter() - started_s, 3)
-        tell(
-            Step(event=event, text=text, seconds=seconds, url=url, generation=generation, done=done)
+        on_progress(
+            Progress(
+                event=event, text=text, seconds=seconds, url=url, generation=generation, done=done
+            )
         )
 
     prepare_data_dir(settings)
@@ -107,13 +118,13 @@ def run(settings: Settings, plan: Plan, tell: Tell, on_ready: Callable[[str], No
     try:
         check_port(settings.host, settings.port)
         with _signals_raise():
-            return _System(settings, plan, say, on_ready, lock.fd).run()
+            return _System(settings, options, say, on_ready, lock.fd).run()
     finally:
         lock.close()
 
 
-class _signals_raise:  # noqa: N801 - reads as what it does
-    """While open, the first SIGINT or SIGTERM raises `Interrupted`; a second one kills at once."""
+class _signals_raise:  # noqa: N801 - a context manager used like a function
+    """In this context the first SIGINT or SIGTERM raises `Interrupted`; a second SIGINT kills."""
 
     def __enter__(self) -> None:
         self._before = {
@@ -130,18 +141,18 @@ class _signals_raise:  # noqa: N801 - reads as what it does
 
 
 class _System:
-    """What runs between start and interrupt."""
+    """The running system: log, supervised roles, demo traffic."""
 
     def __init__(
         self,
         settings: Settings,
-        plan: Plan,
+        options: UpOptions,
         say: Callable[..., None],
         on_ready: Callable[[str], None],
         lock_fd: int,
     ) -> None:
         self.settings = settings
-        self.plan = plan
+        self.options = options
         self.say = say
         self.on_ready = on_ready
         self.lock_fd = lock_fd
@@ -150,11 +161,11 @@ class _System:
 
     def run(self) -> int:
         event_log: EventLog | None = None
-        traffic: Traffic | None = None
+        traffic: DemoTraffic | None = None
         try:
             event_log = open_log(self.settings.broker_url, self.settings)
             event_log.create_topics(topic_specs(self.settings.partitions))
-            progress = _Progress(event_log, self.say)
+            progress = _ProgressFeed(event_log, self.say)
             self._start_roles()
             self._seed(event_log)
             self._wait_until_live(progress)
@@ -166,7 +177,7 @@ class _System:
             self.say("stopping", "stopping …")
             return request.number
         finally:
-            # The bridge first: nothing new comes in; then the worker finishes what is there.
+            # The bridge stops first, so that no new event comes in; then the worker drains the log.
             self.supervisor.stop()
             if traffic is not None:
                 traffic.stop()
@@ -177,41 +188,41 @@ class _System:
 
     def _start_roles(self) -> None:
         self.url_file.unlink(missing_ok=True)
-        names = ["bridge", *(["worker"] * self.plan.workers), "trainer"]
+        names = ["bridge", *(["worker"] * self.options.workers), "trainer"]
         environ = child_environ(self.settings)
         for number, role in enumerate(names):
             name = role if names.count(role) == 1 else f"{role}-{number}"
-            path = None if self.plan.verbose else self._log_path(name)
-            command = role_command(role, self.plan.flags)
+            path = None if self.options.verbose else self._log_path(name)
+            command = role_command(role, self.options.flags)
             self.supervisor.add(Role(name, command, path, self.lock_fd, environ))
-        where = "" if self.plan.verbose else f"; their log lines are in {self._log_path('')}"
+        where = "" if self.options.verbose else f"; their log lines are in {self._log_path('')}"
         self.say("roles", f"{', '.join(names)} started{where}")
 
     def _log_path(self, name: str) -> Path:
         return self.settings.path("logs", f"{name}.log" if name else "")
 
     def _seed(self, event_log: EventLog) -> None:
-        if self.plan.shop != "synthetic" or not is_empty(event_log):
+        if self.options.shop != "synthetic" or not is_empty(event_log):
             return
-        self.say("shop", "making a shop …", done=False)
+        self.say("shop", "making the demo shop …", done=False)
         items, events = seed_shop(event_log, seed=self.settings.seed, now=_now())
-        self.say("shop", f"a made-up shop with {items:,} products and {events:,} past events")
+        self.say("shop", f"a demo shop with {items:,} products and {events:,} past events")
 
-    def _start_traffic(self, event_log: EventLog) -> Traffic | None:
-        if not self.plan.traffic or not is_seeded(event_log):
+    def _start_traffic(self, event_log: EventLog) -> DemoTraffic | None:
+        if not self.options.traffic or not is_seeded(event_log):
             return None
-        traffic = Traffic(
+        traffic = DemoTraffic(
             event_log,
             seed=self.settings.seed,
-            rate=self.plan.traffic,
+            rate=self.options.traffic,
             now=_now,
             new_id=lambda: str(ULID()),
         )
         traffic.start()
-        self.say("traffic", f"made-up customers go on with {self.plan.traffic:g} events/s")
+        self.say("traffic", f"synthetic customers send {self.options.traffic:g} events/s")
         return traffic
 
-    def _wait_until_live(self, progress: _Progress) -> None:
+    def _wait_until_live(self, progress: _ProgressFeed) -> None:
         url = ""
         is_served = False
         while not (is_served and progress.is_live):
@@ -235,8 +246,8 @@ class _System:
             return ""
 
 
-class _Progress:
-    """Follows what the trainer and the worker write, and tells it."""
+class _ProgressFeed:
+    """Follows the records of trainer and worker, and reports generations and the first list."""
 
     def __init__(self, event_log: EventLog, say: Callable[..., None]) -> None:
         self.is_live = _has_trained(event_log)
@@ -249,19 +260,19 @@ class _Progress:
             newest = event_log.high_watermark(RECOMMENDATIONS, partition)
             starts[TopicPartition(RECOMMENDATIONS, partition)] = newest
         self._tail = event_log.tail(starts)
-        self._told: set[int] = set()
+        self._reported: set[int] = set()
 
     def follow(self, timeout_s: float) -> None:
-        """Tell what has come; wait up to ``timeout_s`` for it."""
+        """Report the next records; wait up to ``timeout_s`` for the first."""
         for record in self._tail.poll(timeout_s):
             if record.value is not None:
-                self._note(record, record.value)
+                self._report(record, record.value)
 
-    def _note(self, record: Record, value: bytes) -> None:
+    def _report(self, record: Record, value: bytes) -> None:
         if record.topic == MODELS:
             announced = msgspec.json.decode(value, type=ModelRecord)
             if isinstance(announced, GenerationAnnounced):
-                self._announce(announced)
+                self._report_generation(announced)
         elif record.topic == PIPELINE:
             status = msgspec.json.decode(value, type=PipelineRecord)
             if isinstance(status, TrainingProgress) and status.state == "training":
@@ -279,9 +290,9 @@ class _Progress:
                     generation=made.generation,
                 )
 
-    def _announce(self, announced: GenerationAnnounced) -> None:
-        if announced.generation > 0 and announced.generation not in self._told:
-            self._told.add(announced.generation)
+    def _report_generation(self, announced: GenerationAnnounced) -> None:
+        if announced.generation > 0 and announced.generation not in self._reported:
+            self._reported.add(announced.generation)
             self._say(
                 "generation",
                 f"generation {announced.generation}: {announced.n_users:,} users × "
@@ -312,4 +323,4 @@ def _answers(url: str) -> bool:
 
 
 def _now() -> datetime:
-    return datetime.now(tz=UTC)  # noqa: TID251 - an edge: here the clock comes in
+    return datetime.now(tz=UTC)  # noqa: TID251 - an adapter may read the clock

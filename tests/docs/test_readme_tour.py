@@ -54,9 +54,9 @@ def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
     assert '"source":"fold-in"' in said
     assert "200 events accepted, 0 rejected" in said
     assert re.search(r"^generation \d+: ", said, re.MULTILINE)
-    assert "every byte the same" in said
-    assert "made again from the log, every byte as published" in said
-    assert "popular of late" in said
+    assert "identical, byte for byte" in said
+    assert "derived again from the log, identical to the published list" in said
+    assert "recent popularity" in said
     assert "bug.zip: " in said
     assert '{"item":"p9","rank":1,' in said
     assert '"kind":"pinned","rule":"launch"' in said

@@ -127,7 +127,7 @@ def test_partitions_that_somebody_added_are_refused(
 
     with pytest.raises(PartitionCountMismatch, match=r"must have 2 partitions .*, has 3 on Kafka"):
         log.create_topics([TopicSpec(topic, 2)])
-    with pytest.raises(PartitionCountMismatch, match="it was made with as many"):
+    with pytest.raises(PartitionCountMismatch, match="it was created with as many"):
         log.create_topics([TopicSpec(topic, 3)])
 
 

@@ -76,7 +76,7 @@ def test_a_role_that_is_killed_comes_back_and_lists_go_on(up: Up, role: str) -> 
     os.kill(up.role(role), signal.SIGKILL)
 
     said = up.wait_for("supervisor")["text"]
-    assert f"the {role} was ended by SIGKILL; starting it again" in said
+    assert f"the {role} was killed by SIGKILL; restarting it" in said
     url = live["url"]
     if role == "bridge":  # with port 0 it takes another one
         up_file = up.data_dir / "bridge.json"

@@ -90,10 +90,10 @@ def test_a_role_that_is_killed_is_started_again_and_it_is_said(
 
     wait_until(is_back, "the role is started again")
     assert len(said) == 1
-    assert "the worker was ended by SIGKILL; starting it again in 0.5 s" in said[0]
+    assert "the worker was killed by SIGKILL; restarting it in 0.5 s" in said[0]
 
 
-def test_a_role_that_can_not_start_is_given_up_with_its_last_words(
+def test_a_role_that_can_not_start_is_given_up_with_its_last_log_lines(
     tmp_path: Path, supervisor: Supervisor
 ) -> None:
     supervisor.add(role(tmp_path, DIES))
@@ -154,7 +154,7 @@ def test_the_backoff_doubles_with_each_death(tmp_path: Path, said: list[str]) ->
     wait_until(has_died_three_times, "three deaths")
     supervisor.stop(drain_s=0.1)
 
-    waits = [line.partition("again in ")[2].split()[0] for line in said]
+    waits = [line.partition("it in ")[2].split()[0] for line in said]
     assert waits == ["0.5", "1", "2"]
 
 

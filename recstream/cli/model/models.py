@@ -1,4 +1,4 @@
-"""`recstream models`: which generations there were, what became of them, and the way back."""
+"""`recstream models`: list and show generations, and roll back to one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.model import expect_generation
-from recstream.cli.opening import open_existing
+from recstream.cli.model.train import expect_generation
+from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.settings import Settings
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @click.group(short_help="Generations: list, show, roll back.")
 def models() -> None:
-    """Look at the generations of the model, and go back to one."""
+    """List and show generations of the model, and roll back to one."""
 
 
-@models.command("list", short_help="All generations that were announced.")
+@models.command("list", short_help="List all announced generations.")
 @settings_options()
 @json_option
 def list_(settings: Settings, as_json: bool) -> None:
-    """List the generations on the models topic, the newest last, and whether each can still be had.
+    """List the generations on the models topic, the newest last, and whether each artifact is kept.
 
     \b
     Examples:
@@ -65,14 +65,14 @@ def _judged(announced: GenerationAnnounced) -> str:
     return f"{gate_result.candidate:.4f}" if gate_result is not None and gate_result.users else "-"
 
 
-@models.command(short_help="All that is known of a generation.")
+@models.command(short_help="Show everything about a generation.")
 @click.argument("generation", type=click.IntRange(min=0))
 @settings_options()
 @json_option
 def show(settings: Settings, generation: int, as_json: bool) -> None:
-    """Show a generation: parent, offsets, hyper-parameters, seed, loss, gate_result and digest.
+    """Show a generation: parent, offsets, hyper-parameters, seed, loss, gate result and digest.
 
-    With these `recstream replay --retrain` trains it again.
+    `recstream replay --retrain` trains it again from these.
 
     \b
     Examples:
@@ -102,7 +102,7 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
 @models.command(short_help="Serve an older generation again.")
 @click.argument("generation", type=click.IntRange(min=0))
 @click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Until it serves.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it serves.")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -123,8 +123,8 @@ def rollback(
 ) -> None:
     """Serve GENERATION again, as a new generation that copies it.
 
-    The request is a record on the control topic, so a replay sees it; a running trainer answers it.
-    Scheduled trainings pause until `recstream train` asks for one.
+    The request is a record on the control topic; a running trainer carries it out. Scheduled
+    trainings pause until `recstream train`.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`recstream dead-letters`: what could not be read, why, and sending it again."""
+"""`recstream dead-letters`: list, show and resend records that could not be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.opening import open_existing
+from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.errors import InvalidInput, NotFound
 from recstream.settings import Settings
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from recstream.log import EventLog
 
 
-@click.group("dead-letters", short_help="What could not be read: list, show, send again.")
+@click.group("dead-letters", short_help="Records that could not be read: list, show, resend.")
 def dead_letters() -> None:
-    """List, show and send again what could not be read.
+    """List, show and resend records that could not be read.
 
     A dead letter is named by its partition and offset, e.g. 0:17.
     """
 
 
-@dead_letters.command("list", short_help="How many there are by reason, and the newest.")
+@dead_letters.command("list", short_help="Count dead letters by reason, and show the newest.")
 @click.option("-n", "--lines", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--reason", help="Only with this reason.")
 @settings_options()
 @json_option
 def list_(settings: Settings, lines: int, reason: str | None, as_json: bool) -> None:
-    """List dead letters: how many by reason, and the newest.
+    """Count dead letters by reason, and show the newest.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def list_(settings: Settings, lines: int, reason: str | None, as_json: bool) -> 
     say({"counts": counts, "newest": rows}, text, as_json=as_json)
 
 
-@dead_letters.command(short_help="Everything about one.")
+@dead_letters.command(short_help="Show everything about one dead letter.")
 @click.argument("name", metavar="ID")
 @settings_options()
 @json_option
@@ -90,7 +90,7 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     say(answer, text, as_json=as_json)
 
 
-@dead_letters.command(short_help="Append the value again to the topic it came from.")
+@dead_letters.command(short_help="Append the value again to its original topic.")
 @click.argument("names", metavar="ID…", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every dead letter.")
 @click.option("--reason", help="Every one with this reason.")
@@ -98,7 +98,7 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     "--with",
     "replacement",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Send this file's content in its place.",
+    help="Send this file's content instead.",
 )
 @settings_options()
 @json_option
@@ -110,10 +110,10 @@ def send(
     replacement: Path | None,
     as_json: bool,
 ) -> None:
-    """Send dead letters again, as they were or mended.
+    """Resend dead letters, as they were or corrected.
 
-    Sending one twice is harmless: an event's id counts once. A product is put under its own id,
-    whatever key it came with.
+    Resending one twice is harmless: an event's id counts once. A product is sent with its own id as
+    the key.
 
     \b
     Examples:
@@ -125,7 +125,7 @@ def send(
     if not (names or everything or reason):
         raise click.UsageError("name dead letters by id, or use --all or --reason")
     if replacement is not None and len(names) != 1:
-        raise click.UsageError("--with mends one dead letter: name exactly one")
+        raise click.UsageError("--with replaces one dead letter: name exactly one")
     event_log = open_existing(settings)
     try:
         if names:
@@ -173,7 +173,7 @@ def _letter(event_log: EventLog, name: str) -> DeadLetter:
 
 
 def _key(letter: DeadLetter, key: bytes | None, value: bytes | None) -> bytes | None:
-    """Return the key to send a value by: of a product its id, else the one it came with."""
+    """Return the key to send: of a product its id, else the original key."""
     import msgspec
 
     from recstream.core.records import Item
@@ -186,9 +186,9 @@ def _key(letter: DeadLetter, key: bytes | None, value: bytes | None) -> bytes | 
 
 
 def _original(event_log: EventLog, letter: DeadLetter) -> tuple[bytes | None, bytes | None]:
-    """Return key and value of the record a letter came from; its own copy if that is gone.
+    """Return key and value of the original record; the letter's copy if that is no longer kept.
 
-    Nothing as the value of a product's record deletes it.
+    A product's record without a value is a tombstone.
     """
     from recstream.errors import OffsetOutOfRange
     from recstream.log import CATALOGUE
@@ -204,6 +204,6 @@ def _original(event_log: EventLog, letter: DeadLetter) -> tuple[bytes | None, by
     if letter.truncated:
         raise NotFound(
             f"{letter.topic} {letter.partition}:{letter.offset} is no longer kept, and the dead "
-            "letter holds only its beginning; mend it with --with FILE"
+            "letter holds only its beginning; send the full value with --with FILE"
         )
     return None, letter.value.encode()

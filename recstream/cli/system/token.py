@@ -1,4 +1,4 @@
-"""`recstream token`: make the tokens that the bridge asks for."""
+"""`recstream token`: issue an access token for the bridge."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 
 
-@click.command(short_help="Make a token for a user or a service.")
+@click.command(short_help="Issue an access token for a user or a service.")
 @click.option("--user", help="May act for this user only.  [default: a service, for all]")
 @click.option(
     "--ttl", "ttl_s", type=click.IntRange(min=1), default=3600, show_default=True, help="Seconds."
@@ -19,7 +19,7 @@ from recstream.settings import Settings
 @settings_options()
 @json_option
 def token(settings: Settings, user: str | None, ttl_s: int, as_json: bool) -> None:
-    """Make a token for a user, or for a service that acts for all of them.
+    """Issue an access token for a user, or for a service that acts for all users.
 
     Needs the bridge's secret: RECSTREAM_SECRET or RECSTREAM_SECRET_FILE.
 

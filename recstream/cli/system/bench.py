@@ -1,4 +1,4 @@
-"""`recstream bench`: a quick look at how fast this machine is."""
+"""`recstream bench`: a short benchmark of this machine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from recstream.cli.options import is_terminal, json_option, say, table
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the workloads.")
 @json_option
 def bench(seed: int, as_json: bool) -> None:
-    """Measure the steps of the flow on this machine, each beside a plain reference.
+    """Measure append, import, training, fold-in and top-N on this machine, each beside a reference.
 
-    Ours and the reference run in turns; the median counts. scripts/bench holds the benchmarks
-    that the README quotes.
+    recstream and the reference run in turns; the median is reported. The benchmarks of the
+    documentation are in scripts/bench.
 
     \b
     Examples:

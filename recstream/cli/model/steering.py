@@ -1,4 +1,4 @@
-"""`recstream steering`: the document by which a shop shapes its lists, set, shown, checked and cleared."""
+"""`recstream steering`: set, show, check and clear the document of merchandising rules."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from recstream.cli.opening import open_existing
+from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import NotFound, RecstreamError
 from recstream.settings import Settings
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from recstream.core.steering import Steering
     from recstream.log import EventLog, ReadableLog
 
-LOOK_EVERY_S = 0.1
+POLL_S = 0.1
 
 
 @click.group(short_help="Rules that shape lists: set, show, check, clear.")
 def steering() -> None:
-    """Shape all lists by a document of rules: leave out, boost, pin, diversify, rotate, A/B.
+    """Shape all lists by a document of rules: exclude, boost, pin, diversify, rotate, A/B.
 
-    docs/steering.md says what a document may say, with examples.
+    docs/steering.md describes the document, with examples.
     """
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a document says, and what in it is hardly meant."""
+    """A checked document: its rules in words, and warnings."""
 
     words: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -39,7 +39,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 @steering.command("set", short_help="Shape all lists by a document from now on.")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Until workers follow.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the workers.")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -53,8 +53,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: bool) -> None:
     """Shape all lists by the document in FILE (- for standard input).
 
-    It takes the place of the one before. Workers follow within a second: users seen lately get new
-    lists, others with their next event or request.
+    It replaces the document before. Workers apply it within a second: recently active users get new
+    lists at once, other users with their next event or request.
 
     \b
     Examples:
@@ -71,14 +71,14 @@ def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: b
         found = _wait(event_log, found, timeout_s) if wait else found
     finally:
         event_log.close()
-    say(found, _told(found), as_json=as_json)
+    say(found, _describe(found), as_json=as_json)
 
 
-@steering.command(short_help="Take all rules back.")
+@steering.command(short_help="Remove all rules.")
 @settings_options()
 @json_option
 def clear(settings: Settings, as_json: bool) -> None:
-    """Take all rules back: lists are made by scores alone again.
+    """Remove all rules: lists are ordered by scores alone again.
 
     \b
     Examples:
@@ -91,14 +91,14 @@ def clear(settings: Settings, as_json: bool) -> None:
         found = _append(event_log, Steering())
     finally:
         event_log.close()
-    say(found, "all rules are taken back", as_json=as_json)
+    say(found, "all rules are removed", as_json=as_json)
 
 
-@steering.command(short_help="The rules in force, in words.")
+@steering.command(short_help="Show the rules in force, in words.")
 @settings_options()
 @json_option
 def show(settings: Settings, as_json: bool) -> None:
-    """Show the newest document: what it says in words, and its JSON with --json.
+    """Show the newest document in words, and its JSON with --json.
 
     \b
     Examples:
@@ -110,18 +110,18 @@ def show(settings: Settings, as_json: bool) -> None:
         found = _newest(event_log)
     finally:
         event_log.close()
-    say(found, _told(found), as_json=as_json)
+    say(found, _describe(found), as_json=as_json)
 
 
-@steering.command(short_help="Say what a document says, and what is hardly meant.")
+@steering.command(short_help="Check a document, and show its rules in words.")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @settings_options()
 @json_option
 def check(settings: Settings, file: str, as_json: bool) -> None:
-    """Check the document in FILE without setting it; with a model, say which rules hit nothing.
+    """Check the document in FILE without setting it; with a model, say which rules match no item.
 
-    Exit code 1 for a document that can't be meant. What depends on the items (a rule that names
-    nothing or everything, a pin that another rule leaves out) is a warning.
+    Exit code 1 for an invalid document. What depends on the items (a rule that matches no item or
+    every item, a pinned item that another rule excludes) is a warning.
 
     \b
     Examples:
@@ -148,10 +148,10 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
         warnings=() if generation is None else warnings_of(document, generation),
         generation=None if generation is None else generation.number,
     )
-    lines = list(found.words) or ["lists are made by scores alone"]
+    lines = list(found.words) or ["lists are ordered by scores alone"]
     lines += [f"warning: {each}" for each in found.warnings]
     if generation is None:
-        lines.append("there is no model yet, so nobody can say which items the rules name")
+        lines.append("there is no model yet, so the rules could not be checked against items")
     say(found, "\n".join(lines), as_json=as_json)
 
 
@@ -175,7 +175,7 @@ def _newest(event_log: ReadableLog) -> ActiveSteering:
 
 
 def _wait(event_log: EventLog, found: ActiveSteering, timeout_s: float) -> ActiveSteering:
-    """Return the document once every partition's worker follows it."""
+    """Return the document once the workers of all partitions apply it."""
     from recstream.log import INTERACTIONS
 
     deadline = time.monotonic() + timeout_s
@@ -186,17 +186,17 @@ def _wait(event_log: EventLog, found: ActiveSteering, timeout_s: float) -> Activ
             return newest
         if time.monotonic() > deadline:
             raise RecstreamError(
-                f"document {found.id} is in the log, but after {timeout_s:g} s workers follow it "
-                f"for {newest.adopted} of {n_partitions} partitions; is a worker running? It holds "
-                "when one is"
+                f"document {found.id} is in the log, but after {timeout_s:g} s workers apply it "
+                f"for {newest.adopted} of {n_partitions} partitions; is a worker running? It is "
+                "applied when one runs"
             )
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_S)
 
 
-def _told(found: ActiveSteering) -> str:
+def _describe(found: ActiveSteering) -> str:
     from recstream.core.steering import describe_steering
 
-    lines = list(describe_steering(found.steering)) or ["lists are made by scores alone"]
+    lines = list(describe_steering(found.steering)) or ["lists are ordered by scores alone"]
     if found.offset >= 0:
-        lines.append(f"control offset {found.offset}, followed for {found.adopted} partitions")
+        lines.append(f"control offset {found.offset}, applied for {found.adopted} partitions")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Step 1 of the flow for `recstream up`: fill an empty log with a made-up shop, and keep it busy."""
+"""The demo shop of `recstream up`: put it into an empty log, and send traffic to it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recstream.simulate import Customers, history, make_shop, traffic
 log = logging.getLogger(__name__)
 
 SHOP_GROUP = "recstream-shop"
-"""Group whose offset says that the log was seeded: written in one transaction with the shop."""
+"""Consumer group whose offset marks a log with the demo shop; committed with its records."""
 N_ITEMS = 480
 N_USERS = 400
 N_EVENTS = 8_000
@@ -31,12 +31,12 @@ def is_empty(event_log: EventLog) -> bool:
 
 
 def is_seeded(event_log: EventLog) -> bool:
-    """Return whether the log's shop is the made-up one."""
+    """Return whether the log has the demo shop."""
     return bool(event_log.committed(SHOP_GROUP))
 
 
 def seed_shop(event_log: EventLog, *, seed: int, now: datetime) -> tuple[int, int]:
-    """Append the made-up shop and its past in one go.
+    """Append the demo shop's products and past events in one transaction.
 
     Returns
     -------
@@ -57,18 +57,18 @@ def seed_shop(event_log: EventLog, *, seed: int, now: datetime) -> tuple[int, in
     return len(shop.items), N_EVENTS
 
 
-class Traffic:
-    """A thread in which the made-up customers go on shopping, straight into the log.
+class DemoTraffic:
+    """A thread that appends events of the demo shop's customers to the log.
 
     Parameters
     ----------
     event_log : EventLog
     seed : int
-        Of the shop; the visits differ with each start of the log's length.
+        Seed of the shop; the visits also depend on the number of events in the log.
     rate : float
         Events a second.
     now, new_id : callable
-        The edge's clock and source of ids.
+        Clock and source of event ids.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Traffic:
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
     def start(self) -> None:
-        """Let the customers in."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the shop."""
+        """Stop the thread and wait for its end."""
         self._stop.set()
         self._thread.join()
 

@@ -16,7 +16,7 @@ supervised_option = click.option(
     "--supervised",
     is_flag=True,
     hidden=True,
-    help="Stop when standard input closes: the supervisor has gone.",
+    help="Stop when standard input closes: the supervisor has ended.",
 )
 
 
@@ -27,7 +27,7 @@ supervised_option = click.option(
 def worker(settings: Settings, as_json: bool, supervised: bool) -> None:
     """Fold events into histories, fold users in, publish their lists.
 
-    Run as many as the topics have partitions; they share the partitions among them.
+    Run at most as many as the topics have partitions; they share the partitions.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def worker(settings: Settings, as_json: bool, supervised: bool) -> None:
 def trainer(settings: Settings, as_json: bool, supervised: bool) -> None:
     """Train on the histories, announce generations and their deltas.
 
-    One trains; any others stand by and take over.
+    One is active; others stand by and take over when it ends.
 
     \b
     Examples:
@@ -67,7 +67,7 @@ def trainer(settings: Settings, as_json: bool, supervised: bool) -> None:
 def bridge(settings: Settings, as_json: bool, supervised: bool) -> None:
     """Serve REST, WebSocket and the page.
 
-    Run as many as you like behind a proxy; each keeps its own view of the log.
+    Run any number behind a proxy; each keeps its own view of the log.
 
     \b
     Examples:
@@ -96,7 +96,7 @@ class _JsonLines(logging.Formatter):
 
 
 def _start(role: str, settings: Settings, *, as_json: bool, supervised: bool) -> None:
-    """Set up what every role needs: its log lines, its folder, and an eye on the supervisor."""
+    """Set up logging, the data directory, and the end with the supervisor."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _JsonLines()

@@ -1,4 +1,4 @@
-"""`recstream forget`: have a person's events removed from everything."""
+"""`recstream forget`: erase a user's data."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import time
 
 import click
 
-from recstream.cli.opening import open_existing
+from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import RecstreamError
 from recstream.settings import Settings
 
-LOOK_EVERY_S = 0.2
+POLL_S = 0.2
 
 
-@click.command(short_help="Remove a person's events from everything.")
+@click.command(short_help="Erase a user's data.")
 @click.argument("user")
-@click.option("--yes", is_flag=True, help="Don't ask.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Until it is done.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is done.")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -31,10 +31,10 @@ LOOK_EVERY_S = 0.2
 def forget(
     settings: Settings, user: str, yes: bool, wait: bool, timeout_s: float, as_json: bool
 ) -> None:
-    """Remove USER's events, history, lists and dead letters. This can't be undone.
+    """Erase the events, history, lists and dead letters of USER. This can't be undone.
 
-    The request is a record on the control topic; a running worker carries it out and then blanks
-    it. The trainer makes a generation that never knew the user. Not possible on Kafka.
+    The request is a record on the control topic; a running worker carries it out and then blanks the
+    request. The trainer then trains a generation without the user. Not possible on Kafka.
 
     \b
     Examples:
@@ -49,9 +49,7 @@ def forget(
     from recstream.log import CONTROL, NewRecord
 
     if not yes:
-        click.confirm(
-            f"Remove all that {user!r} ever did? It can't be undone", abort=True, err=True
-        )
+        click.confirm(f"Erase all data of {user!r}? This can't be undone", abort=True, err=True)
     event_log = erasable(open_existing(settings))
     try:
         request = ForgetRequested(
@@ -66,14 +64,14 @@ def forget(
             if time.monotonic() > deadline:
                 raise RecstreamError(
                     f"request {request.id} is in the log but was not carried out within "
-                    f"{timeout_s:g} s; is a worker running? It will be done when one is"
+                    f"{timeout_s:g} s; is a worker running? It is carried out when one runs"
                 )
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_S)
         done = found.begun[request.id]
     finally:
         event_log.close()
     text = (
-        f"forgotten: events of partition {done.partition} before offset {done.at_offset}, "
+        f"erased: events of partition {done.partition} before offset {done.at_offset}, "
         "history, lists and dead letters"
     )
     say(done, text, as_json=as_json)

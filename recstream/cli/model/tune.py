@@ -1,4 +1,4 @@
-"""`recstream tune`: hyper-parameters chosen on what the log holds."""
+"""`recstream tune`: choose hyper-parameters on the events of the log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recstream.cli.opening import open_existing
+from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, settings_options
 from recstream.errors import InvalidInput
 from recstream.settings import Settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=2),
     default=36,
     show_default=True,
-    help="Choices tried at the cheapest.",
+    help="Candidates of the first round.",
 )
 @click.option("-k", type=click.IntRange(min=1), default=20, show_default=True, help="Of NDCG@k.")
 @settings_options()
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
     """Choose hyper-parameters by how well held-out events are ranked, and print them as TOML.
 
-    The newest fifth of each user's items is held out; many choices are tried cheaply, the better
-    ones again at a higher price. n_factors and iterations are those of the settings.
+    The newest fifth of each user's items is held out. Successive halving: many candidates are
+    trained on a part of the data, the better ones again on more. n_factors and iterations come from
+    the settings.
 
     \b
     Examples:
@@ -54,7 +55,10 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
         event_log.close()
     matrix, at = _matrix(histories, settings.half_life_ms)
     if not matrix.nnz:
-        raise InvalidInput("the log holds no event that says what somebody likes; nothing to tune")
+        raise InvalidInput(
+            "the log has no event with a positive weight, so there is nothing to tune; import or "
+            "send events first"
+        )
     result = search(
         matrix,
         at=at,
@@ -64,7 +68,7 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
         candidates=candidates,
         seed=settings.seed,
         threads=settings.threads or None,
-        progress=_tell if is_terminal() and not as_json else None,
+        progress=_show_progress if is_terminal() and not as_json else None,
     )
     chosen = result.als_arguments(matrix)
     answer = {
@@ -124,7 +128,7 @@ def _matrix(
     return matrix, at
 
 
-def _tell(progress: Progress) -> None:
+def _show_progress(progress: Progress) -> None:
     click.echo(
         f"\r{progress.done} of {progress.total} trials, best {progress.best.score:.4f} ",
         err=True,

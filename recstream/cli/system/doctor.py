@@ -1,4 +1,4 @@
-"""`recstream doctor`: check whether everything is in place."""
+"""`recstream doctor`: check this machine and the installation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 @click.command(short_help="Check this machine and the installation.")
 @click.option("--settings", "show_settings", is_flag=True, help="Show every setting in force.")
-@click.option("--warm-up", is_flag=True, help="Compile the numeric kernels now; this is cached.")
+@click.option("--warm-up", is_flag=True, help="Compile the numeric kernels now and cache them.")
 @settings_options("host", "port")
 @json_option
 @click.pass_context
@@ -23,13 +23,13 @@ def doctor(
     warm_up: bool,
     as_json: bool,
 ) -> None:
-    """Check this machine and the installation; exit code 1 if something must be mended.
+    """Check this machine and the installation; exit code 1 if a check fails.
 
     \b
     Examples:
       recstream doctor
       recstream doctor --settings --json
-      recstream doctor --warm-up       # the first `recstream up` need not compile
+      recstream doctor --warm-up       # then the first `recstream up` need not compile
     """
     import msgspec
 

@@ -1,4 +1,4 @@
-"""`recstream simulate`: made-up customers who go on shopping, through REST or into the log."""
+"""`recstream simulate`: send events of synthetic customers, by REST or straight to the log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from recstream.simulate.driver import Report, Sink
 
 
-@click.command(short_help="Send the events of made-up customers at a rate.")
+@click.command(short_help="Send events of synthetic customers at a rate.")
 @settings_options("host", "port")
 @click.option(
     "--rate",
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 @click.option(
     "--items", type=click.IntRange(min=12), default=480, show_default=True, help="Products."
 )
-@click.option("--events", type=click.IntRange(min=1), help="Stop after so many.")
-@click.option("--url", help="Bridge to post to.  [default: the one the settings describe]")
-@click.option("--token", help="Service token, where the bridge asks for one.")
+@click.option("--events", type=click.IntRange(min=1), help="Stop after this many events.")
+@click.option("--url", help="Bridge to post to.  [default: from the settings]")
+@click.option("--token", help="Service token, if the bridge requires one.")
 @click.option("--direct", is_flag=True, help="Append straight to the log, without a bridge.")
-@click.option("--shop-seed", type=int, default=0, show_default=True, help="Which shop.")
+@click.option("--shop-seed", type=int, default=0, show_default=True, help="Seed of the shop.")
 @json_option
 def simulate(
     settings: Settings,
@@ -47,10 +47,10 @@ def simulate(
     shop_seed: int,
     as_json: bool,
 ) -> None:
-    """Send the events of made-up customers, with latent tastes and changing fashions.
+    """Send events of synthetic customers, with latent tastes and changing trends.
 
-    The products are those that `recstream up` fills an empty log with, as long as --items and
-    --shop-seed are left alone. Runs until Ctrl-C, unless --events says when to stop.
+    With the default --items and --shop-seed the products are those of the demo shop that
+    `recstream up` puts into an empty log. Runs until Ctrl-C, or until --events are sent.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def simulate(
             n_users=users,
             n_items=items,
             shop_seed=shop_seed,
-            # Another start, other visits: nothing else here may depend on the clock.
+            # Each start sends other visits. Nothing else here depends on the clock.
             seed=time.time_ns(),
             n_events=events,
             on_progress=progress,
@@ -90,7 +90,7 @@ def simulate(
 
 
 class _Progress:
-    """A bar on standard error that says how fast it goes."""
+    """A progress bar with the rate, on standard error."""
 
     def __init__(self, total: int | None) -> None:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""`recstream replay` and `export`: derive everything again from the log, and carry a part of it away."""
+"""`recstream replay` and `export`: derive all state again from the log; write a part of it to a file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.log import record_line
-from recstream.cli.opening import open_existing
+from recstream.cli.log.records import record_line
+from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, say, settings_options, table
 from recstream.errors import RecstreamError
 from recstream.settings import Settings
@@ -24,27 +24,37 @@ SPEEDS = {"1x": 1.0, "10x": 10.0, "100x": 100.0}
 
 
 class DifferencesFoundError(RecstreamError):
-    """A replay did not give the same bytes."""
+    """A replay derived other bytes than were published."""
 
 
 @click.command(short_help="Derive state, lists and models again from the log, and compare.")
 @click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
-@click.option("--from", "start", metavar="OFFSET|TIME", help="First event whose lists count.")
-@click.option("--to", "stop", metavar="OFFSET|TIME", help="Event to stop before.")
-@click.option("--user", help="Compare this user's lists alone.")
+@click.option(
+    "--from", "start", metavar="OFFSET|TIME", help="First event whose lists are compared."
+)
+@click.option("--to", "stop", metavar="OFFSET|TIME", help="Stop before this event.")
+@click.option("--user", help="Compare only this user's lists.")
 @click.option(
     "--speed",
     type=click.Choice(["max", *SPEEDS]),
     default="max",
     show_default=True,
-    help="max: as fast as it goes; else show events and lists as far apart as they were.",
+    help="max: without pauses; else show events and lists at their original pace, times this.",
 )
-@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Write state here.")
-@click.option("--verify", is_flag=True, help="Compare every list and history, byte for byte.")
-@click.option("--retrain", is_flag=True, help="Train every generation again, compare digests.")
-@click.option("--evaluate", is_flag=True, help="Judge the lists by the events after them.")
 @click.option(
-    "--every", type=click.IntRange(min=1), default=1, show_default=True, help="Sample of the lists."
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the state to this folder.",
+)
+@click.option("--verify", is_flag=True, help="Compare every list and history, byte for byte.")
+@click.option("--retrain", is_flag=True, help="Train every generation again and compare digests.")
+@click.option("--evaluate", is_flag=True, help="Score the lists by the events after them.")
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Compare one list of so many.",
 )
 @settings_options()
 @json_option
@@ -64,9 +74,8 @@ def replay(
 ) -> None:
     """Derive state from the log alone; with --verify every list, with --retrain every model.
 
-    Without FILE the installation's own log is read, and nothing in it is changed. FILE is what
-    `recstream export` wrote, here or elsewhere. Exit code 1, and the first difference, if one byte
-    is not the same.
+    Without FILE the installation's own log is read; nothing in it changes. FILE is a file written by
+    `recstream export`. If one byte differs, the command shows the first difference and exits with 1.
 
     \b
     Examples:
@@ -113,12 +122,12 @@ def replay(
                 fold_at=None if part is None else part.fold,
                 progress=progress,
             )
-    say(report, _told(report, verify=verify), as_json=as_json)
+    say(report, _describe(report, verify=verify), as_json=as_json)
     if not report.is_identical:
         raise DifferencesFoundError(_first_difference(report))
 
 
-def _told(report: Report, *, verify: bool) -> str:
+def _describe(report: Report, *, verify: bool) -> str:
     rows = [
         {
             "partition": each.partition,
@@ -180,7 +189,7 @@ def _told(report: Report, *, verify: bool) -> str:
         n_lists = sum(each.lists for each in report.partitions)
         lines.append(
             f"{n_lists:,} lists derived again: "
-            + ("every byte the same" if report.is_identical else "not the same")
+            + ("identical, byte for byte" if report.is_identical else "NOT identical")
         )
     return "\n".join(lines)
 
@@ -197,14 +206,14 @@ def _first_difference(report: Report) -> str:
             return (
                 f"generation {generation.number} was announced with digest {generation.announced}, "
                 f"trained again it has {generation.derived}; was it trained on another kind of "
-                "machine, or with another thread count?"
+                "processor, or with another thread count?"
             )
     return "something differs"
 
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Progress]:
-    """Count events, lists and generations on a terminal; say nothing elsewhere."""
+    """Count events, lists and generations on a terminal; silent elsewhere."""
     if not is_terminal():
         yield lambda *_: None
         return
@@ -228,11 +237,11 @@ def _progress() -> Iterator[Progress]:
         yield lambda what, n: bars.advance(tasks[what], n)
 
 
-@click.command(short_help="Write a part of the log to one file that verifies anywhere.")
+@click.command(short_help="Write a part of the log to a file that can be verified anywhere.")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--from", "start", metavar="OFFSET|TIME", help="First event.")
-@click.option("--to", "stop", metavar="OFFSET|TIME", help="Event to stop before.")
-@click.option("--user", help="This user's events alone; those of others are blanked out.")
+@click.option("--to", "stop", metavar="OFFSET|TIME", help="Stop before this event.")
+@click.option("--user", help="Only this user's events; those of other users are blanked.")
 @settings_options()
 @json_option
 def export(
@@ -243,9 +252,9 @@ def export(
     user: str | None,
     as_json: bool,
 ) -> None:
-    """Write events, the lists made from them, and the models they name to FILE: a bug report.
+    """Write events, the lists made from them, and the models they name to FILE, for a bug report.
 
-    It holds what is needed to derive its lists again, and nothing else of the log.
+    The file has what is needed to derive its lists again, and nothing else of the log.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""How commands open the log, and what answers about its past."""
+"""Open the log and the time-travel service for commands."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def open_existing(settings: Settings) -> EventLog:
-    """Open the log; an embedded one that nobody has made yet is not made by looking.
+    """Open the log; an embedded log that does not exist is not created.
 
     Raises
     ------
     NotFound
-        There is none.
+        There is no log.
     """
     from pathlib import Path
 
@@ -39,7 +39,7 @@ def open_existing(settings: Settings) -> EventLog:
 
 @contextlib.contextmanager
 def time_travel(settings: Settings) -> Iterator[TimeTravel]:
-    """Open what answers about the past; the first time it reads the whole log, and shows that."""
+    """Open the time-travel service; the first use reads the whole log, with a progress line."""
     from recstream.models import open_store
     from recstream.time_travel import Snapshots, TimeTravel
 

@@ -1,4 +1,4 @@
-"""`recstream up`: the whole system on this machine, in the foreground."""
+"""`recstream up`: run the whole system on this machine, in the foreground."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from recstream.cli.options import INTERRUPTED, as_flags, is_terminal, json_optio
 from recstream.settings import Settings, has_desktop
 
 if TYPE_CHECKING:
-    from recstream.runtime.up import Step
+    from recstream.runtime.up import Progress
 
 
-NOW = {"live": "running", "generation": "running", "stopping": "stopping …"}
-"""What a terminal's last line says after a step; others leave it as it is."""
+STATUS_AFTER = {"live": "running", "generation": "running", "stopping": "stopping …"}
+"""The terminal's status line after an event; other events leave it as it is."""
 
 
 @click.command(short_help="Run everything here: log, worker, trainer, bridge, a demo shop.")
@@ -26,14 +26,14 @@ NOW = {"live": "running", "generation": "running", "stopping": "stopping …"}
     type=click.Choice(["synthetic", "none"]),
     default="synthetic",
     show_default=True,
-    help="What an empty log is filled with.",
+    help="What to put into an empty log.",
 )
 @click.option(
     "--traffic",
     type=click.FloatRange(min=0.0, max=1000.0),
     default=1.0,
     show_default=True,
-    help="Events a second of the made-up shop's customers; 0: none.",
+    help="Events a second of the demo shop's customers; 0: none.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--open/--no-open", "open_page", default=None, help="Open the page in a browser.")
@@ -52,8 +52,8 @@ def up(
 ) -> None:
     """Run everything on this machine: log, worker, trainer, bridge and a demo shop.
 
-    With nothing configured, all state goes to ./recstream-data: delete it to start afresh. The
-    roles are processes of their own; one that dies is started again. Ctrl-C stops all of them.
+    By default all state is in ./recstream-data: delete it to start afresh. Each role is a process; one
+    that dies is restarted. Ctrl-C stops all of them.
 
     \b
     Examples:
@@ -62,7 +62,7 @@ def up(
       recstream up --shop none          # then: recstream import …
       recstream up --workers 2 --broker kafka://localhost:9092
     """
-    from recstream.runtime.up import Plan, run
+    from recstream.runtime.up import UpOptions, run
 
     if open_page is None:
         open_page = has_desktop() and is_terminal() and not as_json
@@ -71,20 +71,20 @@ def up(
         if open_page:
             click.launch(url)
 
-    plan = Plan(
+    options = UpOptions(
         shop=shop,
         traffic=traffic,
         workers=workers,
         verbose=verbose,
         flags=tuple(as_flags(settings)),
     )
-    with _teller(as_json=as_json) as tell:
-        number = run(settings, plan, tell, on_ready)
+    with _Display(as_json=as_json) as display:
+        number = run(settings, options, display, on_ready)
     context.exit(INTERRUPTED if number == signal.SIGINT else 0)
 
 
-class _teller:  # noqa: N801 - a context that gives a function
-    """Gives the function that shows steps: JSON, a live line for a terminal, or plain lines."""
+class _Display:
+    """Shows progress: as JSON, as lines with a status line on a terminal, or as plain lines."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -104,22 +104,22 @@ class _teller:  # noqa: N801 - a context that gives a function
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, progress: Progress) -> None:
         if self._as_json:
             import msgspec
 
-            click.echo(msgspec.json.encode(step).decode())
+            click.echo(msgspec.json.encode(progress).decode())
         elif self._status is None:
-            if step.done:
-                click.echo(f"{step.seconds:7.2f} s  {step.text}", err=True)
-        elif step.done:
+            if progress.done:
+                click.echo(f"{progress.seconds:7.2f} s  {progress.text}", err=True)
+        elif progress.done:
             from rich.text import Text
 
-            seconds = Text(f"{step.seconds:7.2f} s  ", style="dim")
-            style = "bold green" if step.event == "live" else ""
-            self._console.print(seconds + Text(step.text, style=style))
-            if step.event in NOW:
-                self._status.update(NOW[step.event])
+            seconds = Text(f"{progress.seconds:7.2f} s  ", style="dim")
+            style = "bold green" if progress.event == "live" else ""
+            self._console.print(seconds + Text(progress.text, style=style))
+            if progress.event in STATUS_AFTER:
+                self._status.update(STATUS_AFTER[progress.event])
         else:
-            self._status.update(step.text)
+            self._status.update(progress.text)
         sys.stdout.flush()

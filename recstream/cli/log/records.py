@@ -1,4 +1,4 @@
-"""`recstream log`: look at the log itself."""
+"""`recstream log`: create topics, show records, and compare a user's lists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.opening import open_existing
+from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import InvalidInput, NotFound
 from recstream.settings import Settings
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 WIDTH = 160
 
 
-@click.group("log", short_help="Look at the log's records.")
+@click.group("log", short_help="Show the log's records; create topics; compare lists.")
 def log() -> None:
-    """Look at the log's records."""
+    """Show the log's records, create topics, and compare a user's lists."""
 
 
-@log.command(short_help="Make the topics that are missing, and check those that are there.")
+@log.command(short_help="Create missing topics, and check existing ones.")
 @settings_options()
 @json_option
 def create(settings: Settings, as_json: bool) -> None:
-    """Make the topics that are missing, and check the partitions of those that are there.
+    """Create missing topics, and check the partition counts of existing ones.
 
-    Every role does so when it starts; a deployment may want it done before.
+    Every role does so when it starts; a deployment may do it before.
 
     \b
     Example:
@@ -51,13 +51,13 @@ def create(settings: Settings, as_json: bool) -> None:
     say(topics, "partitions of each topic:\n" + "\n".join(lines), as_json=as_json)
 
 
-@log.command(short_help="Show a topic's newest records, and those to come.")
+@log.command(short_help="Show a topic's newest records, and follow it.")
 @click.argument("topic", default="interactions")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Records back."
+    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Records."
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
-@click.option("--from", "start", type=click.IntRange(min=0), help="From this offset on.")
+@click.option("-f", "--follow", is_flag=True, help="Follow new records until Ctrl-C.")
+@click.option("--from", "start", type=click.IntRange(min=0), help="Start at this offset.")
 @click.option("--partition", type=click.IntRange(min=0), help="Only this partition.")
 @click.option("--key", help="Only records with this key, e.g. a user.")
 @settings_options()
@@ -72,9 +72,9 @@ def tail(
     key: str | None,
     as_json: bool,
 ) -> None:
-    """Show the newest records of TOPIC, a partition after the other; with -f those to come.
+    """Show the newest records of TOPIC, one partition after the other; with -f follow new ones.
 
-    The recstream. before a topic's name may be left out.
+    The prefix recstream. of a topic's name may be left out.
 
     \b
     Examples:
@@ -84,12 +84,12 @@ def tail(
     """
     event_log = open_existing(settings)
     try:
-        # A key's newest records may lie anywhere: all of them are looked at.
+        # A key's newest records may be at any offset: read all of the topic.
         back = lines if key is None else None
         positions = _positions(event_log, topic, back, start, partition)
         ends = {tp: event_log.high_watermark(*tp) for tp in positions}
-        wanted = None if key is None else key.encode()
-        found = (r for r in _between(event_log, positions, ends) if wanted in {None, r.key})
+        key_bytes = None if key is None else key.encode()
+        found = (r for r in _between(event_log, positions, ends) if key_bytes in {None, r.key})
         shown: Iterable[Record] = found
         if start is not None:
             shown = islice(found, lines)
@@ -102,30 +102,30 @@ def tail(
         newer = event_log.tail(ends)
         while True:
             for record in newer.poll(1.0):
-                if wanted in {None, record.key}:
+                if key_bytes in {None, record.key}:
                     click.echo(record_line(record, as_json=as_json))
     finally:
         event_log.close()
 
 
-@log.command(short_help="Show how a user's list became another between two moments.")
+@log.command(short_help="Show how a user's list changed between two moments.")
 @click.argument("user")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @settings_options()
 @json_option
 def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
-    """Show how the list of USER at moment A became the one at B: who entered, left and moved.
+    """Show how the list of USER changed from moment A to B: items that entered, left and moved.
 
-    A and B are offsets of the user's partition or times. Each list published in between is a step,
-    with the events since the one before and whether the model or the steering was another.
+    A and B are offsets of the user's partition or times. Each list published in between is shown with
+    the events since the list before, and with changes of the model and the steering.
 
     \b
     Examples:
       recstream log diff u42 0 1200
       recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
     """
-    from recstream.cli.opening import time_travel
+    from recstream.cli.open import time_travel
     from recstream.time_travel import moment
 
     with time_travel(settings) as travel:
@@ -176,7 +176,7 @@ def _between(
     positions: dict[TopicPartition, int],
     ends: dict[TopicPartition, int],
 ) -> Iterator[Record]:
-    """Yield the records from the positions up to the ends, a partition after the other."""
+    """Yield the records from the positions up to the ends, one partition after the other."""
     for tp, start in positions.items():
         offset = start
         while offset < ends[tp] and (records := event_log.read(*tp, offset)):
@@ -185,7 +185,7 @@ def _between(
 
 
 def record_line(record: Record, *, as_json: bool) -> str:
-    """Return a record as one line for people, or as JSON."""
+    """Return a record as one line of text, or as JSON."""
     import msgspec
 
     from recstream.core.events import from_timestamp_ms
@@ -196,7 +196,7 @@ def record_line(record: Record, *, as_json: bool) -> str:
             value = None if record.value is None else msgspec.json.decode(record.value)
         except msgspec.DecodeError:
             value = {"bytes": len(record.value or b"")}
-        said = {
+        fields = {
             "topic": record.topic,
             "partition": record.partition,
             "offset": record.offset,
@@ -204,7 +204,7 @@ def record_line(record: Record, *, as_json: bool) -> str:
             "key": key,
             "value": value,
         }
-        return msgspec.json.encode(said).decode()
+        return msgspec.json.encode(fields).decode()
     value_text = "(deleted)" if record.value is None else _text(record.value)
     at = from_timestamp_ms(record.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S")
     return f"{at}  {record.partition}:{record.offset}  {key or '-'}  {value_text}"

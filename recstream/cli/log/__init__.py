@@ -1,0 +1,1 @@
+"""Commands that read or write the log: import, log, dead-letters, replay, export, forget."""

@@ -1,0 +1,1 @@
+"""Commands about models and lists: train, models, recommend, explain, why-not, steering, tune."""

@@ -1,0 +1,133 @@
+"""`recstream recommend`: show a user's list, the newest or that of a past moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recstream.cli.open import open_existing
+from recstream.cli.options import json_option, say, settings_options, table
+from recstream.errors import NotFound, RecstreamError
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.core.records import Item, Recommendations
+    from recstream.log import EventLog
+
+
+@click.command(short_help="Show a user's newest list.")
+@click.argument("user")
+@click.option("-n", type=click.IntRange(min=1, max=1000), default=10, show_default=True)
+@click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="Show the list at a past moment.")
+@settings_options()
+@json_option
+def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json: bool) -> None:
+    """Show the newest list that was published for USER, read from the log.
+
+    Needs no bridge. A user without events has no published list. With --as-of the list is derived
+    again from the log as of an offset of the user's partition or a time, and compared with the list
+    published then.
+
+    \b
+    Examples:
+      recstream recommend u42
+      recstream recommend u42 -n 5 --json
+      recstream recommend u42 --as-of 2026-11-22T10:42:00Z
+    """
+    if as_of is not None:
+        made, note = _list_as_of(settings, user, as_of)
+    else:
+        made, note = None, ""
+    event_log = open_existing(settings)
+    try:
+        made = made or _newest_list(event_log, user)
+        titles = _titles(event_log, _items_of(made))
+    finally:
+        event_log.close()
+    rows = [
+        {
+            "rank": entry.rank,
+            "item": entry.item,
+            "title": titles[entry.item].title if entry.item in titles else "",
+            "score": f"{entry.score:.3f}",
+            "why": _why(entry.why, titles),
+        }
+        for entry in made.items[:n]
+    ]
+    head = f"{user}: {made.source}, generation {made.generation}, list {made.rec_id}{note}"
+    say(made, f"{head}\n{table(rows)}", as_json=as_json)
+
+
+def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:
+    from recstream.cli.open import time_travel
+    from recstream.time_travel import moment
+
+    with time_travel(settings) as travel:
+        found = travel.list_at(user, moment(as_of))
+    if found.is_identical is None:
+        return found.list, "; no list was published for this user by then"
+    if not found.is_identical:
+        raise RecstreamError(
+            f"list {found.list.rec_id}, derived again, differs from the published list; "
+            f"`recstream replay --verify --user {user}` shows where"
+        )
+    return found.list, "; derived again from the log, identical to the published list"
+
+
+def _newest_list(event_log: EventLog, user: str) -> Recommendations:
+    import msgspec
+
+    from recstream.core.records import Recommendations
+    from recstream.log import RECOMMENDATIONS, partition_for
+
+    key = user.encode()
+    partition = partition_for(key, event_log.partitions(RECOMMENDATIONS))
+    newest: bytes | None = None
+    at = offset = event_log.earliest(RECOMMENDATIONS, partition)
+    while records := event_log.read(RECOMMENDATIONS, partition, offset):
+        for record in records:
+            if record.key == key and record.value is not None:
+                newest, at = record.value, record.offset
+        offset = records[-1].offset + 1
+    if newest is None:
+        raise NotFound(
+            f"no list was published for {user!r}: the log has no event of this user, or no worker "
+            "has processed it yet"
+        )
+    made = msgspec.json.decode(newest, type=Recommendations)
+    return msgspec.structs.replace(made, epoch=event_log.epoch, partition=partition, offset=at)
+
+
+def _items_of(made: Recommendations) -> set[str]:
+    """Return the items of a list and of its reasons."""
+    items = {entry.item for entry in made.items}
+    return items | {reason.item for entry in made.items for reason in entry.why if reason.item}
+
+
+def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
+    import msgspec
+
+    from recstream.core.records import Item
+    from recstream.log import CATALOGUE
+
+    keys = {item.encode() for item in wanted}
+    found: dict[str, Item] = {}
+    offset = event_log.earliest(CATALOGUE, 0)
+    while records := event_log.read(CATALOGUE, 0, offset):
+        for record in records:
+            if record.key in keys and record.value is not None:
+                item = msgspec.json.decode(record.value, type=Item)
+                found[item.item] = item
+        offset = records[-1].offset + 1
+    return found
+
+
+def _why(reasons: tuple[Any, ...], titles: dict[str, Item]) -> str:
+    if not reasons:
+        return ""
+    first = reasons[0]
+    if first.kind != "because":
+        return str(first.kind)
+    title = titles[first.item].title if first.item in titles else first.item
+    return f"because of {title}"[:60]
