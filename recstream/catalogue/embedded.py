@@ -27,14 +27,13 @@ from rocksdict import Options, Rdict, ReadOptions, WriteBatch
 from recstream.catalogue import text as words_of
 from recstream.catalogue.port import Page, ViewPosition
 from recstream.catalogue.text import SEPARATOR, TIERS, Cursor
-from recstream.core.records import Item
+from recstream.core.records import Item, decode_item
 from recstream.errors import CatalogueUnavailable
 
 _COUNT = b"mcount"
 _POSITION = b"mposition"
 _MARK = SEPARATOR.encode()
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Item).decode
 
 
 class EmbeddedCatalogue:
@@ -99,7 +98,7 @@ class EmbeddedCatalogue:
         names = list(ids)
         values = self._get([b"i" + name.encode() for name in names])
         return {
-            name: _decode(value)
+            name: decode_item(value)
             for name, value in zip(names, values, strict=True)
             if value is not None
         }

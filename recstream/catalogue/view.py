@@ -14,7 +14,7 @@ import msgspec
 
 from recstream.catalogue.port import Catalogue, ViewPosition
 from recstream.core.events import MAX_ID_CHARACTERS
-from recstream.core.records import Item
+from recstream.core.records import Item, decode_item
 from recstream.errors import (
     CatalogueUnavailable,
     InvalidInput,
@@ -33,7 +33,6 @@ _LONGEST_WAIT_S = 10.0
 _STALL_S = 10
 _STALLS = 20
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Item).decode
 
 
 def upsert_record(item: Item) -> NewRecord:
@@ -56,7 +55,7 @@ def read_change(record: Record) -> tuple[str, Item | None]:
     """
     try:
         name = (record.key or b"").decode()
-        item = None if record.value is None else _decode(record.value)
+        item = None if record.value is None else decode_item(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"a catalogue record must hold an item: {error}") from error
     if not 0 < len(name) <= MAX_ID_CHARACTERS or not name.isprintable():

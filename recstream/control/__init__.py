@@ -1,8 +1,23 @@
-"""The control topic: settings that change what is recommended, read as a timeline."""
+"""The control topic: requests of people, and the settings that change what is recommended.
+
+In: records to submit. Out: its records in order, the timeline of settings, the steering in force.
+"""
 
 from __future__ import annotations
 
+from recstream.control.reader import control_record, read_control, read_timeline
 from recstream.control.steering_feed import NEVER_SET, ActiveSteering, SteeringFeed
-from recstream.control.timeline import control_records, read_timeline
+from recstream.control.submit import expect_generation, new_control_record, submit, wait_for
 
-__all__ = ["NEVER_SET", "ActiveSteering", "SteeringFeed", "control_records", "read_timeline"]
+__all__ = [
+    "NEVER_SET",
+    "ActiveSteering",
+    "SteeringFeed",
+    "control_record",
+    "expect_generation",
+    "new_control_record",
+    "read_control",
+    "read_timeline",
+    "submit",
+    "wait_for",
+]

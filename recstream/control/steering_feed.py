@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from recstream.control.timeline import control_records, default_settings
+from recstream.control.reader import default_settings, read_control
 from recstream.core.history import SettingsTimeline
 from recstream.core.records import SteeringSet
 from recstream.core.steering import Steering
@@ -71,7 +71,7 @@ class SteeringFeed:
             return
         self._next_look_s = now_s + LOOK_EVERY_S
         try:
-            for offset, record in control_records(self._log, self._timeline.next_offset):
+            for offset, record in read_control(self._log, self._timeline.next_offset):
                 self._timeline.extend([(offset, record)])
                 if isinstance(record, SteeringSet):
                     self._set = {offset: record}

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from recstream.control import control_records
-from recstream.core.records import DeadLetter, ForgetRequested, Forgotten
+from recstream.control import read_control
+from recstream.core.records import ForgetRequested, Forgotten, decode_dead_letter
 from recstream.errors import NotPossible
 from recstream.log import (
     CONTROL,
@@ -56,7 +56,6 @@ class _Who(msgspec.Struct):
 _who = msgspec.json.Decoder(_Who).decode
 _who_of_each = msgspec.json.Decoder(list[_Who | None]).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_letter = msgspec.json.Decoder(DeadLetter).decode
 
 
 class Forgetting(NamedTuple):
@@ -82,7 +81,7 @@ class Forgetting(NamedTuple):
 def forgetting(event_log: ReadableLog) -> Forgetting:
     """Return what the control topic says about forgetting."""
     found = Forgetting({}, {})
-    for offset, record in control_records(event_log):
+    for offset, record in read_control(event_log):
         if isinstance(record, ForgetRequested):
             found.pending[record.id] = offset, record
         elif isinstance(record, Forgotten):
@@ -182,7 +181,7 @@ def _letter_without(record: Record, user: str) -> Record:
         return record
     quoted = msgspec.json.encode(user)
     try:
-        is_mine = _is_by(_decode_letter(record.value).value.encode(), user, quoted)
+        is_mine = _is_by(decode_dead_letter(record.value).value.encode(), user, quoted)
     except (msgspec.DecodeError, UnicodeDecodeError):
         is_mine = quoted in record.value
     return record._replace(key=None, value=None, headers=()) if is_mine else record

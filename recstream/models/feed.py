@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.core.generation import Generation
-from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord, decode_model
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log import MODELS, EventLog, ReadableLog, Record, Tail, TopicPartition
 from recstream.models.prefetch import EarlyArtifacts
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 256
 _TP = TopicPartition(MODELS, 0)
-_decode = msgspec.json.Decoder(ModelRecord).decode
 
 
 class Unusable(NamedTuple):
@@ -47,7 +46,7 @@ def announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
             break
         for record in found:
             with contextlib.suppress(msgspec.DecodeError):
-                announced = _decode(record.value or b"")
+                announced = decode_model(record.value or b"")
                 if isinstance(announced, GenerationAnnounced) and announced.generation == number:
                     return announced
         at = found[-1].offset + 1
@@ -179,7 +178,7 @@ class ModelFeed:
 
     def _read(self, record: Record) -> ModelRecord | Unusable:
         try:
-            announced: ModelRecord = _decode(record.value or b"")
+            announced: ModelRecord = decode_model(record.value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return Unusable(record, error)
         return announced

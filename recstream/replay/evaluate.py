@@ -8,8 +8,9 @@ from typing import NamedTuple
 from recstream.core.evaluation import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
+from recstream.core.records import decode_recommendations
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
-from recstream.time_travel import PartitionFold, Watch, batches, decode_list, parsed, records
+from recstream.time_travel import PartitionFold, Watch, batches, parsed, records
 
 
 class _Listed(NamedTuple):
@@ -29,7 +30,7 @@ class PublishedLists:
         for record in records(log, RECOMMENDATIONS, partition):
             if record.value is None:
                 continue
-            body = parsed(record, decode_list)
+            body = parsed(record, decode_recommendations)
             if body.as_of is not None:
                 items = tuple([names.setdefault(item.item, item.item) for item in body.items])
                 self._as_of.setdefault(body.user, []).append(body.as_of.offset)

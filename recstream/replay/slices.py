@@ -16,6 +16,7 @@ import msgspec
 
 from recstream.control import read_timeline
 from recstream.core.history import History, changes, load
+from recstream.core.records import decode_recommendations
 from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange
 from recstream.log import (
     CONTROL,
@@ -27,7 +28,7 @@ from recstream.log import (
     decode,
 )
 from recstream.models import ReadableStore
-from recstream.time_travel import Generations, PartitionFold, batches, decode_list, parsed, records
+from recstream.time_travel import Generations, PartitionFold, batches, parsed, records
 
 FORMAT = "recstream-slice-1"
 Ranges = Mapping[int, tuple[int, int]]
@@ -156,7 +157,7 @@ def _lists(
             continue
         if user is not None and record.key != user.encode():
             continue
-        body = parsed(record, decode_list)
+        body = parsed(record, decode_recommendations)
         if body.as_of is not None and as_of[0] <= body.as_of.offset < as_of[1]:
             if record.key in before:
                 chosen[before[record.key].offset] = before[record.key]

@@ -9,14 +9,13 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.core.history import History, SettingsTimeline
-from recstream.core.records import Recommendations
+from recstream.core.records import Recommendations, decode_recommendations
 from recstream.errors import NotFound
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
 from recstream.time_travel import (
     Generations,
     PartitionFold,
     batches,
-    decode_list,
     derive,
     parsed,
     records,
@@ -138,7 +137,7 @@ def _published(
             continue
         if key is not None and record.key != key:
             continue
-        body = parsed(record, decode_list)
+        body = parsed(record, decode_recommendations)
         as_of = body.as_of
         if as_of is not None and as_of.offset >= start and (stop is None or as_of.offset < stop):
             yield _Published(record.offset, record.value, body, before.get(body.user, ()))

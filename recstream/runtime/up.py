@@ -20,10 +20,10 @@ from ulid import ULID
 
 from recstream.core.records import (
     GenerationAnnounced,
-    ModelRecord,
-    PipelineRecord,
-    Recommendations,
     TrainingProgress,
+    decode_model,
+    decode_pipeline,
+    decode_recommendations,
 )
 from recstream.log import (
     MODELS,
@@ -270,18 +270,18 @@ class _ProgressFeed:
 
     def _report(self, record: Record, value: bytes) -> None:
         if record.topic == MODELS:
-            announced = msgspec.json.decode(value, type=ModelRecord)
+            announced = decode_model(value)
             if isinstance(announced, GenerationAnnounced):
                 self._report_generation(announced)
         elif record.topic == PIPELINE:
-            status = msgspec.json.decode(value, type=PipelineRecord)
+            status = decode_pipeline(value)
             if isinstance(status, TrainingProgress) and status.state == "training":
                 text = f"training generation {status.generation}"
                 if status.iterations:
                     text += f": iteration {status.iteration} of {status.iterations}"
                 self._say("training", text, done=False, generation=status.generation)
         elif not self.is_live:
-            made = msgspec.json.decode(value, type=Recommendations)
+            made = decode_recommendations(value)
             if made.generation > 0:
                 self.is_live = True
                 self._say(
@@ -307,7 +307,7 @@ def _has_trained(event_log: EventLog) -> bool:
         for record in records:
             if record.value is None:
                 continue
-            announced = msgspec.json.decode(record.value, type=ModelRecord)
+            announced = decode_model(record.value)
             if isinstance(announced, GenerationAnnounced) and announced.generation > 0:
                 return True
         offset = records[-1].offset + 1

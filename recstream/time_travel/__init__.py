@@ -7,7 +7,7 @@ from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.service import AsOfList, Change, ListDiff, Moment, TimeTravel, moment
 from recstream.time_travel.snapshots import Snapshots
-from recstream.time_travel.source import batches, decode_list, parsed, records
+from recstream.time_travel.source import batches, parsed, records
 
 __all__ = [
     "AsOfList",
@@ -20,7 +20,6 @@ __all__ = [
     "TimeTravel",
     "Watch",
     "batches",
-    "decode_list",
     "derive",
     "moment",
     "parsed",

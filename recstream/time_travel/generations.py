@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from recstream.core.generation import Generation
-from recstream.core.records import DeltaAnnounced, GenerationAnnounced
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced, decode_model
 from recstream.errors import ModelMismatch, NotFound
 from recstream.log import MODELS, ReadableLog
 from recstream.models import ReadableStore, fetch
-from recstream.time_travel.source import decode_model, parsed, records
+from recstream.time_travel.source import parsed, records
 
 
 class Generations:

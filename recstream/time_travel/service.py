@@ -13,7 +13,7 @@ from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History, SettingsTimeline
 from recstream.core.ranking import Explanation, explain
-from recstream.core.records import Recommendations, RecommendedItem
+from recstream.core.records import Recommendations, RecommendedItem, decode_recommendations
 from recstream.core.steering import Steering
 from recstream.errors import InvalidInput, NotFound
 from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, ReadableLog, decode
@@ -21,7 +21,7 @@ from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.snapshots import ListPosition, Snapshots
-from recstream.time_travel.source import batches, decode_list, parsed
+from recstream.time_travel.source import batches, parsed
 
 MAX_EVENTS_BETWEEN = 10_000
 
@@ -330,7 +330,7 @@ class TimeTravel:
         found = self._log.read(RECOMMENDATIONS, partition, position.offset, 1)
         if not found or found[0].offset != position.offset or found[0].value is None:
             raise NotFound(f"{RECOMMENDATIONS}[{partition}] offset {position.offset} is gone")
-        return _Published(found[0].value, parsed(found[0], decode_list))
+        return _Published(found[0].value, parsed(found[0], decode_recommendations))
 
     def _before(self, user: str, position: ListPosition) -> _Published | None:
         """Return the list published before another to the same user."""

@@ -29,11 +29,12 @@ import rocksdict
 
 from recstream.control import read_timeline
 from recstream.core.history import History, SettingsTimeline, changes, load
+from recstream.core.records import decode_recommendations
 from recstream.erasure import forgetting
 from recstream.errors import StartupError
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, partition_for
 from recstream.time_travel.fold import PartitionFold
-from recstream.time_travel.source import batches, decode_list, parsed, records
+from recstream.time_travel.source import batches, parsed, records
 
 BLOCK_EVENTS = 25_000
 _END = struct.Struct(">Q")
@@ -233,7 +234,7 @@ class Snapshots:
             n_lists += 1
             if record.value is None:
                 continue
-            body = parsed(record, decode_list)
+            body = parsed(record, decode_recommendations)
             if body.as_of is not None:
                 key = _key(b"l", partition, body.user.encode()) + _END.pack(body.as_of.offset)
                 # Lists as of one event (a new generation's) follow each other by their own offset.

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import msgspec
-
-from recstream.core.records import ModelRecord, Recommendations
 from recstream.errors import LogCorrupt
 from recstream.log import ReadableLog, Record
 
 READ_RECORDS = 2_000
 
 _T = TypeVar("_T")
-
-decode_list = msgspec.json.Decoder(Recommendations).decode
-decode_model = msgspec.json.Decoder(ModelRecord).decode
 
 
 def batches(
@@ -55,7 +49,7 @@ def parsed(record: Record, decode: Callable[[bytes], _T]) -> _T:
     """
     try:
         return decode(record.value or b"null")
-    except msgspec.DecodeError as error:
+    except Exception as error:
         raise LogCorrupt(
             f"{record.topic}[{record.partition}] offset {record.offset} can't be read: {error}; "
             "it was not written by this version of recstream"

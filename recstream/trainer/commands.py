@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Mapping
 
-import msgspec
-
+from recstream.control import control_record
 from recstream.core.records import (
-    ControlRecord,
     Forgotten,
     GenerationAnnounced,
-    ModelRecord,
     RollbackRequested,
     TrainingRequested,
+    decode_model,
 )
-from recstream.log import MODELS, EventLog, Record, TopicPartition
+from recstream.log import MODELS, EventLog, Record, TopicPartition, decode_record
 from recstream.trainer.training import Snapshot
 
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 5_000
-_decode = msgspec.json.Decoder(ControlRecord).decode
 
 Request = TrainingRequested | RollbackRequested
 
@@ -67,13 +63,7 @@ class Requests:
 
     def read(self, record: Record) -> None:
         """Take in a record of the control topic."""
-        if record.value is None:
-            return
-        try:
-            asked = _decode(record.value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("control record not read offset=%d error=%s", record.offset, error)
-            return
+        asked = control_record(record)
         if isinstance(asked, TrainingRequested | RollbackRequested):
             self.newest = asked
             self.is_held = isinstance(asked, RollbackRequested)
@@ -100,13 +90,12 @@ class Requests:
         end = self._log.high_watermark(MODELS, 0)
         at = max(self._log.earliest(MODELS, 0), end - READ_RECORDS)
         for record in self._log.read(MODELS, 0, at, READ_RECORDS):
-            with contextlib.suppress(msgspec.DecodeError):
-                announced = msgspec.json.decode(record.value or b"", type=ModelRecord)
-                if (
-                    isinstance(announced, GenerationAnnounced)
-                    and announced.created_ts >= request.requested_ts
-                ):
-                    return True
+            announced = decode_record(record, decode_model)
+            if (
+                isinstance(announced, GenerationAnnounced)
+                and announced.created_ts >= request.requested_ts
+            ):
+                return True
         return False
 
 

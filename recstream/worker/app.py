@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import faust
 from faust.types import TP
 
-from recstream.control import control_records, read_timeline
+from recstream.control import read_control, read_timeline
 from recstream.erasure import Forgetter
 from recstream.erasure import erasure as forgetting
 from recstream.errors import LogFenced
@@ -121,7 +121,7 @@ def build_topology(
     )
 
     def prepare(partition: int) -> None:
-        timeline.extend(control_records(event_log))
+        timeline.extend(read_control(event_log))
         committed = event_log.committed(settings.app_id)
         # What was folded before is folded by the rules of then; only what follows by new ones.
         engine.recall(partition, committed.get(TopicPartition(INTERACTIONS, partition), 0))

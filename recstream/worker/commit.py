@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from recstream.control import new_control_record
 from recstream.core.evaluation import Scoreboard
 from recstream.core.history import encode_row
 from recstream.core.records import DeadLetter, Forgotten
 from recstream.erasure import mark
 from recstream.errors import LogFenced
 from recstream.log import (
-    CONTROL,
     DEAD_LETTERS,
     INTERACTIONS,
     RECOMMENDATIONS,
@@ -124,7 +124,7 @@ class ForgetEffects:
         records += [
             NewRecord(changelog, self._applied_key, self._applied, number),
             NewRecord(RECOMMENDATIONS, self._key, None, number, None, headers),
-            NewRecord(CONTROL, b"forgotten", _encode_json(self._forgotten), 0),
+            new_control_record(self._forgotten),
         ]
         return records, {TopicPartition(INTERACTIONS, number): self.state.next_offset}
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from time import perf_counter
 
-from recstream.control import control_records
+from recstream.control import read_control
 from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
 from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
@@ -157,7 +157,7 @@ class Engine:
         The users seen lately are to be refreshed.
         """
         timeline = self._timeline
-        timeline.extend(control_records(self._log, timeline.next_offset))
+        timeline.extend(read_control(self._log, timeline.next_offset))
         n_partitions_with = 0
         for number, state in list(self._states.items()):
 

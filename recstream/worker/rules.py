@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
+from recstream.control import new_control_record, submit
 from recstream.core.history import ActiveSettings, FoldSettings, SettingsTimeline
 from recstream.core.records import SettingsActivated
-from recstream.log import CONTROL, EventLog, NewRecord, Position
+from recstream.log import EventLog, NewRecord, Position
 from recstream.settings import Settings
 
 
@@ -33,8 +32,7 @@ def adopt(
         return False
     newest = newest._replace(rules=wanted, list_size=settings.list_size, set_at=set_at)
     record = _told(newest, partition=partition, from_offset=from_offset, now_ms=now_ms)
-    positions = event_log.append([control_record(record)])
-    timeline.add(positions[0].offset, record)
+    timeline.add(submit(event_log, record), record)
     return True
 
 
@@ -59,13 +57,8 @@ def adopt_document(
         return False
     newest = newest._replace(set_at=set_at)
     record = _told(newest, partition=partition, from_offset=from_offset, now_ms=now_ms)
-    timeline.add(append(control_record(record)).offset, record)
+    timeline.add(append(new_control_record(record)).offset, record)
     return True
-
-
-def control_record(record: SettingsActivated) -> NewRecord:
-    """Return the record that tells the control topic about rules."""
-    return NewRecord(CONTROL, b"rules", msgspec.json.encode(record), 0)
 
 
 def _told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.evaluation.online import Scoreboard, rank_in
 from recstream.core.records import Recommendations
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS

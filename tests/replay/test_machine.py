@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.history.table_rows import changes
 from recstream.core.records import Item, Recommendations
 from recstream.erasure.erasure import forgetting, without

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from recstream.control.timeline import control_records, read_timeline
+from recstream.control.reader import read_control, read_timeline
 from recstream.core.evaluation.online import Scoreboard
 from recstream.core.ranking.explain import explain
 from recstream.core.records import Recommendations, SettingsActivated, SteeringSet
@@ -83,7 +83,7 @@ def test_a_running_worker_follows_a_document_and_refreshes_the_users_seen_lately
     assert not any(
         {"i00", "i02", "i04"} & set(shown_to(user, eventful)) for user in newest(eventful)
     )
-    said = [record for _, record in control_records(eventful.log)]
+    said = [record for _, record in read_control(eventful.log)]
     adopted = [each for each in said if isinstance(each, SettingsActivated) and each.steering >= 0]
     assert [each.partition for each in adopted] == [0, 1]
     assert sum(isinstance(each, SteeringSet) for each in said) == 1

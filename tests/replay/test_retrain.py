@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
 from recstream.replay.retrain import DerivedStore, retrain

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.errors import InvalidInput, OffsetOutOfRange
 from recstream.log.partitioner import partition_for

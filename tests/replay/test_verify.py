@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.records import Recommendations
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import RECOMMENDATIONS

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from recstream.catalogue.view import delete_record, upsert_record
-from recstream.control.timeline import control_records, read_timeline
+from recstream.control.reader import read_control, read_timeline
 from recstream.core.content.summary import summarise
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.generation.generation import Generation
@@ -104,7 +104,7 @@ class World:
     def assign(self, engine: Engine, partition: int) -> None:
         """Give a partition to an engine, as a rebalance does."""
         timeline = self._timelines[engine]
-        timeline.extend(control_records(self.log))
+        timeline.extend(read_control(self.log))
         committed = self.log.committed("g").get(TopicPartition(INTERACTIONS, partition), 0)
         engine.recall(partition, committed)
         adopt(

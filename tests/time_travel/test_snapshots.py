@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.history.fold import History
 from recstream.core.records import Recommendations
 from recstream.errors import StartupError

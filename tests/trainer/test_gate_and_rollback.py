@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.records import (
     DeltaAnnounced,
     GenerationAnnounced,

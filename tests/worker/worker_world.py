@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from recstream.control.timeline import default_settings
+from recstream.control.reader import default_settings
 from recstream.core.events import EPOCH, Event, encode_event
 from recstream.core.generation.generation import Generation
 from recstream.core.history.settings_timeline import SettingsTimeline

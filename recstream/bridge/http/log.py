@@ -13,10 +13,11 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import Endpoint, json_response
 from recstream.bridge.push import LogRecord, Pipeline, shown
+from recstream.control import submit
 from recstream.core.events import MAX_ID_CHARACTERS, Event, timestamp_ms
 from recstream.core.records import GenerationAnnounced, TrainingRequested
 from recstream.errors import NotFound
-from recstream.log import CONTROL, INTERACTIONS, NewRecord, Record, decode, partition_for
+from recstream.log import INTERACTIONS, Record, decode, partition_for
 
 MAX_SCANNED = 20_000
 CHUNK = 2_000
@@ -292,12 +293,11 @@ class LogRoutes:
             requested_ts=timestamp_ms(self._deps.now()),
             reason=body.reason,
         )
-        record = NewRecord(CONTROL, wanted.id.encode(), msgspec.json.encode(wanted), 0)
-        (position,) = self._log.append([record])
+        offset = submit(self._log, wanted)
         current = self._deps.serving.current
         return TrainingAccepted(
             id=wanted.id,
-            offset=position.offset,
+            offset=offset,
             generation=None if current is None else current[0],
         )
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
 from flask import request
 from msgspec.structs import asdict, replace
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import JSON, Endpoint
-from recstream.control import NEVER_SET, ActiveSteering
+from recstream.control import NEVER_SET, ActiveSteering, submit
 from recstream.core.events import timestamp_ms
 from recstream.core.records import SteeringSet
 from recstream.core.steering import MAX_BYTES, Steering, decode_steering, describe_steering
 from recstream.errors import InvalidSteering
-from recstream.log import CONTROL, NewRecord
 
 _PROBLEMS = {503: "The log can't be reached"}
 
@@ -126,7 +124,7 @@ class SteeringRoutes:
             steering=steering,
             requested_ts=timestamp_ms(self._deps.now()),
         )
-        self._deps.log.append([NewRecord(CONTROL, b"steering", msgspec.json.encode(record), 0)])
+        submit(self._deps.log, record)
         return self.show()
 
     def _read(self) -> Steering:

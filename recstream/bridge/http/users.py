@@ -12,11 +12,12 @@ from recstream.bridge.http.events import LogPosition, positioned
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routing import Endpoint, identity
 from recstream.bridge.merging import copied, session_events
+from recstream.control import submit
 from recstream.core.events import MAX_ID_CHARACTERS, timestamp_ms
 from recstream.core.records import ForgetRequested
 from recstream.erasure import erasable
 from recstream.errors import NotPossible
-from recstream.log import CONTROL, INTERACTIONS, NewRecord, partition_for
+from recstream.log import INTERACTIONS, partition_for
 
 WHAT_FOLLOWS = (
     "A worker deletes the history and the list within seconds, then blanks the user's events, "
@@ -164,6 +165,5 @@ class UserRoutes:
         wanted = ForgetRequested(
             id=self._deps.new_id(), user=user, requested_ts=timestamp_ms(self._deps.now())
         )
-        record = NewRecord(CONTROL, None, msgspec.json.encode(wanted), 0)
-        (position,) = event_log.append([record])
-        return ForgetAccepted(id=wanted.id, offset=position.offset, follows=WHAT_FOLLOWS)
+        offset = submit(event_log, wanted)
+        return ForgetAccepted(id=wanted.id, offset=offset, follows=WHAT_FOLLOWS)

@@ -27,6 +27,8 @@ from recstream.core.records import (
     ModelRecord,
     Recommendations,
     RecommendedItem,
+    decode_model,
+    decode_recommendations,
 )
 from recstream.erasure import BLANK_KEY, forgetting, marked, scrub
 from recstream.errors import LogError, StartupError
@@ -43,8 +45,6 @@ MIB = 1 << 20
 _META, _OFFSET, _LIST, _ROW, _GENERATION, _DELTA = b"m", b"o", b"r", b"h", b"g", b"d"
 _MET = b"f"
 _PLACE = struct.Struct("<iq")
-_decode_list = msgspec.json.Decoder(Recommendations).decode
-_decode_model = msgspec.json.Decoder(ModelRecord).decode
 
 
 class Views:
@@ -196,7 +196,7 @@ class Views:
         if record.value is None:
             return
         try:
-            model = _decode_model(record.value)
+            model = decode_model(record.value)
         except msgspec.DecodeError as error:
             self.unreadable += 1
             log.warning("model record unreadable offset=%d reason=%s", record.offset, error)
@@ -218,7 +218,7 @@ class Views:
             return None
         partition, offset = _PLACE.unpack_from(raw)
         try:
-            stored = _decode_list(raw[_PLACE.size :])
+            stored = decode_recommendations(raw[_PLACE.size :])
         except msgspec.DecodeError as error:
             self.unreadable += 1
             log.warning(
@@ -276,7 +276,7 @@ class Views:
 
     def _announced(self, key: bytes) -> GenerationAnnounced | None:
         raw = self._db.get(key)
-        model = None if raw is None else _decode_model(raw)
+        model = None if raw is None else decode_model(raw)
         return model if isinstance(model, GenerationAnnounced) else None
 
     def deltas(self, generation: int) -> list[DeltaAnnounced]:
@@ -285,7 +285,7 @@ class Views:
         return [
             found
             for key in self._keys(prefix)
-            if isinstance(found := _decode_model(self._db.get(key) or b""), DeltaAnnounced)
+            if isinstance(found := decode_model(self._db.get(key) or b""), DeltaAnnounced)
         ]
 
     def _keys(self, prefix: bytes) -> Iterator[bytes]:

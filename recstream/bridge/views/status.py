@@ -14,9 +14,9 @@ from recstream.core.evaluation import merged, merged_clicks
 from recstream.core.records import (
     GenerationAnnounced,
     ModelRecord,
-    PipelineRecord,
     TrainingProgress,
     WorkerStatus,
+    decode_pipeline,
 )
 from recstream.errors import LogError
 from recstream.log import INTERACTIONS, PIPELINE, EventLog, Record, TopicPartition
@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 FORGOTTEN_AFTER_MS = 30_000
 LOOK_BACK_RECORDS = 500
 PUSHES_KEPT = 1000
-_decode = msgspec.json.Decoder(PipelineRecord).decode
 
 
 class Status:
@@ -68,7 +67,7 @@ class Status:
             if record.topic != PIPELINE or record.value is None:
                 continue
             try:
-                told = _decode(record.value)
+                told = decode_pipeline(record.value)
             except msgspec.DecodeError as error:
                 log.debug("pipeline record unreadable offset=%d reason=%s", record.offset, error)
                 continue

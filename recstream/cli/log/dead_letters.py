@@ -147,18 +147,15 @@ def send(
 
 
 def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
-    import msgspec
-
-    from recstream.core.records import DeadLetter
+    from recstream.core.records import decode_dead_letter
     from recstream.log import DEAD_LETTERS
 
-    decode = msgspec.json.Decoder(DeadLetter).decode
     for partition in range(event_log.partitions(DEAD_LETTERS)):
         offset = event_log.earliest(DEAD_LETTERS, partition)
         while records := event_log.read(DEAD_LETTERS, partition, offset):
             for record in records:
                 if record.value is not None:
-                    yield f"{partition}:{record.offset}", decode(record.value)
+                    yield f"{partition}:{record.offset}", decode_dead_letter(record.value)
             offset = records[-1].offset + 1
 
 
@@ -174,14 +171,12 @@ def _letter(event_log: EventLog, name: str) -> DeadLetter:
 
 def _key(letter: DeadLetter, key: bytes | None, value: bytes | None) -> bytes | None:
     """Return the key to send: of a product its id, else the original key."""
-    import msgspec
-
-    from recstream.core.records import Item
+    from recstream.core.records import decode_item
     from recstream.log import CATALOGUE
 
     if letter.topic == CATALOGUE and value is not None:
-        with contextlib.suppress(msgspec.DecodeError):
-            return msgspec.json.decode(value, type=Item).item.encode()
+        with contextlib.suppress(Exception):  # any key will do for what is no product
+            return decode_item(value).item.encode()
     return key
 
 

@@ -8,10 +8,7 @@ import click
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
-from recstream.errors import RecstreamError
 from recstream.settings import Settings
-
-POLL_S = 0.2
 
 
 @click.command(short_help="Erase a user's data.")
@@ -41,12 +38,11 @@ def forget(
       recstream forget u42
       recstream forget u42 --yes --no-wait --json
     """
-    import msgspec
     from ulid import ULID
 
-    from recstream.core.records import ForgetRequested
+    from recstream.control import submit, wait_for
+    from recstream.core.records import ForgetRequested, Forgotten
     from recstream.erasure import erasable, forgetting
-    from recstream.log import CONTROL, NewRecord
 
     if not yes:
         click.confirm(f"Erase all data of {user!r}? This can't be undone", abort=True, err=True)
@@ -55,19 +51,23 @@ def forget(
         request = ForgetRequested(
             id=str(ULID()), user=user, requested_ts=time.time_ns() // 1_000_000
         )
-        event_log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), partition=0)])
+        submit(event_log, request)
         if not wait:
             say(request, f"request {request.id} to forget the user is in the log", as_json=as_json)
             return
-        deadline = time.monotonic() + timeout_s
-        while request.id not in (found := forgetting(event_log)).finished:
-            if time.monotonic() > deadline:
-                raise RecstreamError(
-                    f"request {request.id} is in the log but was not carried out within "
-                    f"{timeout_s:g} s; is a worker running? It is carried out when one runs"
-                )
-            time.sleep(POLL_S)
-        done = found.begun[request.id]
+
+        def answer() -> Forgotten | None:
+            found = forgetting(event_log)
+            return found.begun[request.id] if request.id in found.finished else None
+
+        done = wait_for(
+            answer,
+            timeout_s,
+            lambda: (
+                f"request {request.id} is in the log but was not carried out within {timeout_s:g} s; "
+                "is a worker running? It is carried out when one runs"
+            ),
+        )
     finally:
         event_log.close()
     text = (

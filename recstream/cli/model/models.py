@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.model.train import expect_generation
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.settings import Settings
@@ -131,11 +130,10 @@ def rollback(
       recstream models rollback 3
       recstream models rollback 3 --reason "lists full of socks"
     """
-    import msgspec
     from ulid import ULID
 
+    from recstream.control import expect_generation, submit
     from recstream.core.records import RollbackRequested
-    from recstream.log import CONTROL, NewRecord
     from recstream.models import announcement, fetch, open_store
 
     event_log = open_existing(settings)
@@ -148,7 +146,7 @@ def rollback(
             reason=reason,
         )
         answer = None if not wait else expect_generation(event_log)
-        event_log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), partition=0)])
+        submit(event_log, request)
         if answer is None:
             say(request, f"rollback to generation {generation} requested", as_json=as_json)
             return

@@ -78,7 +78,7 @@ def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendati
 def _newest_list(event_log: EventLog, user: str) -> Recommendations:
     import msgspec
 
-    from recstream.core.records import Recommendations
+    from recstream.core.records import decode_recommendations
     from recstream.log import RECOMMENDATIONS, partition_for
 
     key = user.encode()
@@ -95,7 +95,7 @@ def _newest_list(event_log: EventLog, user: str) -> Recommendations:
             f"no list was published for {user!r}: the log has no event of this user, or no worker "
             "has processed it yet"
         )
-    made = msgspec.json.decode(newest, type=Recommendations)
+    made = decode_recommendations(newest)
     return msgspec.structs.replace(made, epoch=event_log.epoch, partition=partition, offset=at)
 
 
@@ -106,9 +106,7 @@ def _items_of(made: Recommendations) -> set[str]:
 
 
 def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
-    import msgspec
-
-    from recstream.core.records import Item
+    from recstream.core.records import decode_item
     from recstream.log import CATALOGUE
 
     keys = {item.encode() for item in wanted}
@@ -117,7 +115,7 @@ def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
     while records := event_log.read(CATALOGUE, 0, offset):
         for record in records:
             if record.key in keys and record.value is not None:
-                item = msgspec.json.decode(record.value, type=Item)
+                item = decode_item(record.value)
                 found[item.item] = item
         offset = records[-1].offset + 1
     return found

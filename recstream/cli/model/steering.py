@@ -10,15 +10,13 @@ import msgspec
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
-from recstream.errors import NotFound, RecstreamError
+from recstream.errors import NotFound
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.control import ActiveSteering
     from recstream.core.steering import Steering
     from recstream.log import EventLog, ReadableLog
-
-POLL_S = 0.1
 
 
 @click.group(short_help="Rules that shape lists: set, show, check, clear.")
@@ -158,13 +156,13 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
 def _append(event_log: EventLog, document: Steering) -> ActiveSteering:
     from ulid import ULID
 
+    from recstream.control import submit
     from recstream.core.records import SteeringSet
-    from recstream.log import CONTROL, NewRecord
 
     record = SteeringSet(
         id=str(ULID()), steering=document, requested_ts=time.time_ns() // 1_000_000
     )
-    event_log.append([NewRecord(CONTROL, b"steering", msgspec.json.encode(record), 0)])
+    submit(event_log, record)
     return _newest(event_log)
 
 
@@ -176,21 +174,27 @@ def _newest(event_log: ReadableLog) -> ActiveSteering:
 
 def _wait(event_log: EventLog, found: ActiveSteering, timeout_s: float) -> ActiveSteering:
     """Return the document once the workers of all partitions apply it."""
+    from recstream.control import wait_for
     from recstream.log import INTERACTIONS
 
-    deadline = time.monotonic() + timeout_s
     n_partitions = event_log.partitions(INTERACTIONS)
-    while True:
+    newest = found
+
+    def answer() -> ActiveSteering | None:
+        nonlocal newest
         newest = _newest(event_log)
-        if newest.offset != found.offset or newest.adopted >= n_partitions:
-            return newest
-        if time.monotonic() > deadline:
-            raise RecstreamError(
-                f"document {found.id} is in the log, but after {timeout_s:g} s workers apply it "
-                f"for {newest.adopted} of {n_partitions} partitions; is a worker running? It is "
-                "applied when one runs"
-            )
-        time.sleep(POLL_S)
+        is_applied = newest.offset != found.offset or newest.adopted >= n_partitions
+        return newest if is_applied else None
+
+    return wait_for(
+        answer,
+        timeout_s,
+        lambda: (
+            f"document {found.id} is in the log, but after {timeout_s:g} s workers apply it for "
+            f"{newest.adopted} of {n_partitions} partitions; is a worker running? It is applied when "
+            "one runs"
+        ),
+    )
 
 
 def _describe(found: ActiveSteering) -> str:

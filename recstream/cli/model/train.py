@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
-from recstream.errors import RecstreamError
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.core.records import GenerationAnnounced
-    from recstream.log import EventLog
+    pass
 
 
 @click.command(short_help="Ask the trainer for a new generation.")
@@ -44,11 +40,10 @@ def train(
       recstream train
       recstream train --no-wait --json
     """
-    import msgspec
     from ulid import ULID
 
+    from recstream.control import expect_generation, submit
     from recstream.core.records import TrainingRequested
-    from recstream.log import CONTROL, NewRecord
 
     event_log = open_existing(settings)
     try:
@@ -59,7 +54,7 @@ def train(
             force=force,
         )
         answer = None if not wait else expect_generation(event_log)
-        event_log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), partition=0)])
+        submit(event_log, request)
         if answer is None:
             say(request, f"training run {request.id} requested", as_json=as_json)
             return
@@ -71,40 +66,3 @@ def train(
         f"{made.n_users:,} users and {made.n_items:,} items, trained in {made.train_seconds:.2f} s"
     )
     say(made, text, as_json=as_json)
-
-
-def expect_generation(event_log: EventLog) -> Callable[[float], GenerationAnnounced]:
-    """Return a function that waits for the next generation announced from now on.
-
-    It raises `RecstreamError` when its time-out passes, or when the trainer reports a failure.
-    """
-    import msgspec
-
-    from recstream.core.records import (
-        GenerationAnnounced,
-        ModelRecord,
-        PipelineRecord,
-        TrainingProgress,
-    )
-    from recstream.log import MODELS, PIPELINE, TopicPartition
-
-    sources = [TopicPartition(MODELS, 0), TopicPartition(PIPELINE, 0)]
-    tail = event_log.tail({tp: event_log.high_watermark(*tp) for tp in sources})
-    known = ModelRecord | PipelineRecord
-
-    def wait(timeout_s: float) -> GenerationAnnounced:
-        deadline = time.monotonic() + timeout_s
-        with contextlib.closing(tail):
-            while (left_s := deadline - time.monotonic()) > 0:
-                for record in tail.poll(min(left_s, 1.0)):
-                    said = msgspec.json.decode(record.value or b"null", type=known | None)
-                    if isinstance(said, GenerationAnnounced):
-                        return said
-                    if isinstance(said, TrainingProgress) and said.state in {"failed", "rejected"}:
-                        raise RecstreamError(f"generation {said.generation}: {said.detail}")
-        raise RecstreamError(
-            f"no generation was announced within {timeout_s:g} s; is a trainer running? "
-            "`recstream up` and `recstream trainer` start one"
-        )
-
-    return wait

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recstream.control.timeline import default_settings
+from recstream.control.reader import default_settings
 from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import MAX_IMPRESSIONS, FoldSettings, History, apply

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recstream.catalogue.view import delete_record, upsert_record
-from recstream.control.timeline import read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.content.cold_start import COLD_START_BOOST
 from recstream.core.content.summary import summarise
 from recstream.core.generation.generation import Generation

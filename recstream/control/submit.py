@@ -1,0 +1,103 @@
+"""Submit a record to the control topic, and wait for its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from recstream.core.records import (
+    ControlRecord,
+    Forgotten,
+    GenerationAnnounced,
+    SettingsActivated,
+    SteeringSet,
+    TrainingProgress,
+    decode_model,
+    decode_pipeline,
+)
+from recstream.errors import RecstreamError
+from recstream.log import (
+    CONTROL,
+    MODELS,
+    PIPELINE,
+    EventLog,
+    NewRecord,
+    ReadableLog,
+    decode_record,
+)
+
+LOOK_EVERY_S = 0.1
+_KEYS = {SettingsActivated: b"rules", SteeringSet: b"steering", Forgotten: b"forgotten"}
+
+T = TypeVar("T")
+
+
+def new_control_record(record: ControlRecord) -> NewRecord:
+    """Return a control record as one to append."""
+    return NewRecord(CONTROL, _KEYS.get(type(record)), msgspec.json.encode(record), 0)
+
+
+def submit(event_log: EventLog, record: ControlRecord) -> int:
+    """Append a record to the control topic; return its offset once it is durable."""
+    (position,) = event_log.append([new_control_record(record)])
+    return position.offset
+
+
+def wait_for(answer: Callable[[], T | None], timeout_s: float, late: Callable[[], str]) -> T:
+    """Poll until there is an answer.
+
+    Parameters
+    ----------
+    answer : callable
+        Returns the answer, or None.
+    timeout_s : float
+    late : callable
+        Returns what to say if none came.
+
+    Raises
+    ------
+    RecstreamError
+        No answer within the timeout.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (found := answer()) is None:
+        if time.monotonic() > deadline:
+            raise RecstreamError(late())
+        time.sleep(LOOK_EVERY_S)
+    return found
+
+
+def expect_generation(event_log: ReadableLog) -> Callable[[float], GenerationAnnounced]:
+    """Return a function that waits for the next generation announced from now on.
+
+    It raises `RecstreamError` if none came within its seconds, or if the trainer announced none: the
+    training failed or the gate rejected it.
+    """
+    sources = {MODELS: decode_model, PIPELINE: decode_pipeline}
+    offsets = {topic: event_log.high_watermark(topic, 0) for topic in sources}
+
+    def answer() -> GenerationAnnounced | None:
+        for topic, decode in sources.items():
+            for record in event_log.read(topic, 0, offsets[topic]):
+                offsets[topic] = record.offset + 1
+                found = decode_record(record, decode)
+                if isinstance(found, GenerationAnnounced):
+                    return found
+                if isinstance(found, TrainingProgress) and found.state in {"failed", "rejected"}:
+                    raise RecstreamError(f"generation {found.generation}: {found.detail}")
+        return None
+
+    def wait(timeout_s: float) -> GenerationAnnounced:
+        return wait_for(
+            answer,
+            timeout_s,
+            lambda: (
+                f"no generation was announced within {timeout_s:g} s; is a trainer running? "
+                "`recstream up` and `recstream trainer` start one"
+            ),
+        )
+
+    return wait

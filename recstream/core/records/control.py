@@ -1,0 +1,118 @@
+"""Records of `recstream.control`: requests of people, and settings that change what is recommended."""
+
+from __future__ import annotations
+
+import msgspec
+
+from recstream.core.events import EventWeights
+from recstream.core.steering import Steering
+
+__all__ = [
+    "ControlRecord",
+    "ForgetRequested",
+    "Forgotten",
+    "RollbackRequested",
+    "SettingsActivated",
+    "SteeringSet",
+    "TrainingRequested",
+    "decode_control",
+]
+
+
+class TrainingRequested(
+    msgspec.Struct, frozen=True, kw_only=True, tag="train", tag_field="type", omit_defaults=True
+):
+    """Request for a training run; the answer is a generation, or the reason why there is none.
+
+    With ``force`` it is activated whatever the gate says.
+    """
+
+    id: str
+    requested_ts: int
+    reason: str = ""
+    force: bool = False
+
+
+class RollbackRequested(
+    msgspec.Struct, frozen=True, kw_only=True, tag="rollback", tag_field="type", omit_defaults=True
+):
+    """Request to serve an older generation again; the answer is a generation that copies it.
+
+    Scheduled trainings stop until somebody requests one, since they would undo the rollback.
+    """
+
+    id: str
+    generation: int
+    requested_ts: int
+    reason: str = ""
+
+
+class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_field="type"):
+    """Fold settings, list size and steering of a partition from an offset on.
+
+    The worker that owns the partition appends it before it folds the first event by them, so that a
+    replay folds every event by the settings in force then. Lists carry the record's own offset on the
+    control topic as ``control``. ``steering`` is the control offset of the `SteeringSet` in force, -1
+    for none.
+    """
+
+    partition: int
+    from_offset: int
+    weights: EventWeights
+    half_life_ms: float
+    list_size: int
+    adopted_ts: int
+    steering: int = -1
+
+
+class SteeringSet(
+    msgspec.Struct, frozen=True, kw_only=True, tag="steering", tag_field="type", omit_defaults=True
+):
+    """A new steering document; a partition follows it once its worker activates it.
+
+    An empty document removes all rules.
+    """
+
+    id: str
+    steering: Steering
+    requested_ts: int
+
+
+class ForgetRequested(msgspec.Struct, frozen=True, kw_only=True, tag="forget", tag_field="type"):
+    """Request to erase a user's data. Once all is erased, this record is blanked too."""
+
+    id: str
+    user: str
+    requested_ts: int
+
+
+class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_field="type"):
+    """A user of a partition, not named here, was erased: their events before an offset do not count.
+
+    Appended with the tombstones of the user's rows. Generations that knew those events can't be
+    trained again from what remains.
+
+    Attributes
+    ----------
+    id : str
+        Of the request.
+    partition : int
+    at_offset : int
+        On the interactions topic; the user's later events are a new history.
+    """
+
+    id: str
+    partition: int
+    at_offset: int
+    forgotten_ts: int
+
+
+ControlRecord = (
+    TrainingRequested
+    | RollbackRequested
+    | SettingsActivated
+    | SteeringSet
+    | ForgetRequested
+    | Forgotten
+)
+decode_control = msgspec.json.Decoder(ControlRecord).decode

@@ -1,0 +1,23 @@
+"""Records of `recstream.dead-letters`: what could not be read."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["DeadLetter", "decode_dead_letter"]
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """(A part of) a record that could not be read: the reason, its origin, and its value to send again."""
+
+    reason: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    pointer: str = ""
+    value: str = ""
+    truncated: bool = False
+
+
+decode_dead_letter = msgspec.json.Decoder(DeadLetter).decode

@@ -1,0 +1,103 @@
+"""Records of `recstream.recommendations`: a user's list, with reasons and lineage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "AsOf",
+    "Lineage",
+    "Reason",
+    "Recommendations",
+    "RecommendedItem",
+    "Source",
+    "decode_recommendations",
+]
+
+Source = Literal["popular", "fold-in", "refresh", "content"]
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why an item is in a list: the contribution of one source to its score.
+
+    Attributes
+    ----------
+    kind : str
+        ``because``: similar behaviour to an item of the history. ``content``: similar content to one.
+        ``popular``: popular of late. ``boosted``, ``pinned``: by a rule. ``newcomer``: a cold item in a
+        reserved slot.
+    item, event : str
+        Item and newest event type of the history entry.
+    share : float
+        Part of all positive contributions to the score, 0 to 1.
+    shared : tuple of str
+        What both items have in common: ``brand: Acme``, ``category: Books``, ``word: guitar``.
+    rule : str
+        The rule's name.
+    """
+
+    kind: Literal["because", "content", "popular", "pinned", "boosted", "newcomer"]
+    item: str = ""
+    event: str = ""
+    share: float = 0.0
+    shared: tuple[str, ...] = ()
+    rule: str = ""
+
+
+class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One item of a list. ``was`` is its rank in the list before, 0 if it was not there."""
+
+    item: str
+    rank: int
+    score: float
+    was: int = 0
+    why: tuple[Reason, ...] = ()
+
+
+class AsOf(msgspec.Struct, frozen=True, kw_only=True):
+    """Position on the interactions topic of the newest event of the user that a list includes."""
+
+    partition: int
+    offset: int
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Origin of a list, and when each step was done (milliseconds since 1970).
+
+    The times are measurements. Nothing is derived from them, and a replay compares lists without them.
+    """
+
+    event_id: str = ""
+    event_ts: int = 0
+    appended_ts: int = 0
+    folded_ts: int = 0
+    published_ts: int = 0
+
+
+class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's list: the record on `recstream.recommendations`, and the body of REST and WebSocket.
+
+    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the settings in
+    force). ``control`` names the settings by their offset on the control topic. ``arm`` is the user's
+    A/B arm, if there is one. ``epoch`` and ``offset`` are the list's own position; its reader fills
+    them in.
+    """
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: int = 0
+    control: int = -1
+    arm: str = ""
+    as_of: AsOf | None = None
+    source: Source
+    items: tuple[RecommendedItem, ...]
+    lineage: Lineage = Lineage()
+    epoch: str = ""
+    partition: int = 0
+    offset: int = -1
+
+
+decode_recommendations = msgspec.json.Decoder(Recommendations).decode

@@ -1,0 +1,79 @@
+"""Records of `recstream.pipeline`: progress of the trainer and status of workers, for people to watch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "ClickCounts",
+    "PipelineRecord",
+    "PrequentialScore",
+    "TrainingProgress",
+    "WorkerStatus",
+    "decode_pipeline",
+]
+
+
+class TrainingProgress(
+    msgspec.Struct, frozen=True, kw_only=True, tag="training", tag_field="type", omit_defaults=True
+):
+    """What the trainer is doing now."""
+
+    state: Literal["waiting", "training", "done", "failed", "rejected"]
+    generation: int = 0
+    iteration: int = 0
+    iterations: int = 0
+    seconds: float = 0.0
+    detail: str = ""
+    ts: int = 0
+
+
+class PrequentialScore(msgspec.Struct, frozen=True, kw_only=True):
+    """Prequential accuracy: how well lists predicted events before they were learnt.
+
+    Attributes
+    ----------
+    events : int
+    hits : dict of int to float
+        Recall by k: the share of events whose item was among the first k.
+    mrr : float
+        Mean of 1 / rank, 0 where the item was not listed.
+    """
+
+    events: int
+    hits: dict[int, float]
+    mrr: float
+
+
+class ClickCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Items shown from lists, and those of them that users then interacted with for the first time."""
+
+    shown: int = 0
+    clicked: int = 0
+
+
+class WorkerStatus(
+    msgspec.Struct, frozen=True, kw_only=True, tag="worker", tag_field="type", omit_defaults=True
+):
+    """Counters and latencies of one worker, about once a second while it works."""
+
+    worker: str
+    events: int
+    published: int
+    dead_letters: int
+    lag: dict[str, int]
+    generation: int
+    delta: int = 0
+    fold_in_ms_p50: float = 0.0
+    fold_in_ms_p99: float = 0.0
+    freshness_ms_p50: float = 0.0
+    freshness_ms_p99: float = 0.0
+    prequential: dict[str, PrequentialScore] = {}
+    clicks: dict[str, ClickCounts] = {}
+    ts: int = 0
+
+
+PipelineRecord = TrainingProgress | WorkerStatus
+decode_pipeline = msgspec.json.Decoder(PipelineRecord).decode
