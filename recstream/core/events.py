@@ -1,7 +1,7 @@
-"""Step 1 of the flow: bytes from outside become an `Event`, or an `InvalidEvent` that says why.
+"""Events: decode and validate what clients send, encode what the log keeps.
 
-The log's record holds the event as one JSON object, with ``id`` and ``ts`` always present. The
-edge (bridge, importer, simulator) fills them in with `admit`; everything after the log uses
+A log record holds one event as a JSON object, or several as an array; ``id`` and ``ts`` are always
+present. The edge (bridge, importer, simulator) fills them in with `admit`. Readers of the log use
 `decode_events`.
 """
 
@@ -32,7 +32,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
     "dislike",
     "remove",
 )
-"""Every type; its place is the code under which a history stores it, so only ever append."""
+"""Every type; histories store a type as its index here, so only ever append."""
 
 MAX_EVENT_BYTES = 32 * 1024
 MAX_ID_CHARACTERS = 256
@@ -48,27 +48,27 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Event(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """Something a user did, as clients send it and as the log keeps it.
+    """An interaction of a user with an item, as clients send it and as the log keeps it.
 
     Attributes
     ----------
     id : str
-        Idempotency key: the same id twice counts once.
+        Idempotency key: a second event of the user with the same id changes nothing.
     type : EventType
     user : str
         Key of the record, hence of the partition.
     item : str or None
         Required by every type but ``impression``.
     items : tuple of str
-        What an ``impression`` showed.
+        Items that an ``impression`` showed.
     ts : datetime
         When it happened, with a time zone.
     value : float or None
         The rating of ``rate`` (0 to 5); elsewhere a multiplier of the type's weight, e.g. a quantity.
     session, rec_id : str or None
-        Where the event came from; ``rec_id`` names the list the item was taken from.
+        Origin of the event; ``rec_id`` names the list that showed the item.
     context : dict
-        Kept as it came; nothing is derived from it.
+        Kept as sent; nothing is derived from it.
     """
 
     id: str = ""
@@ -84,10 +84,10 @@ class Event(
 
 
 class EventWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Weight of one event of each type, before its value and its age.
+    """Weight of one event by type, before its value and its age are applied.
 
-    ``dislike`` and ``remove`` have no weight: the first sets the entry's weight to zero and keeps the
-    item out of the user's lists, the second takes the item out of the history.
+    ``dislike`` and ``remove`` have no weight. ``dislike`` sets the entry's weight to zero and keeps the
+    item out of the user's lists; ``remove`` deletes the entry.
     """
 
     impression: float = 0.0
@@ -121,7 +121,7 @@ def timestamp_ms(moment: datetime) -> int:
 
 
 def from_timestamp_ms(milliseconds: int) -> datetime:
-    """Return the UTC moment of a number of milliseconds since 1970.
+    """Return the UTC time of a number of milliseconds since 1970.
 
     >>> from_timestamp_ms(1000).isoformat()
     '1970-01-01T00:00:01+00:00'
@@ -130,22 +130,22 @@ def from_timestamp_ms(milliseconds: int) -> datetime:
 
 
 def encode_event(event: Event) -> bytes:
-    """Return the event as the JSON object that the log keeps."""
+    """Return the event as JSON for the log."""
     return _encoder.encode(event)
 
 
 def event_digest(event: Event) -> bytes:
-    """Return 8 bytes that differ when two events with one id have different bodies."""
+    """Return an 8-byte digest of the event's JSON, to tell repeats from another body under one id."""
     return hashlib.blake2b(_encoder.encode(event), digest_size=8).digest()
 
 
 def check_event(event: Event) -> Event:
-    """Return the event if its fields fit together.
+    """Return the event if its fields are valid and consistent.
 
     Raises
     ------
     InvalidEvent
-        With the code and pointer of the first field that does not.
+        With the code and pointer of the first invalid field.
     """
     _check_names(event)
     _check_value(event)
@@ -197,16 +197,16 @@ def _check_value(event: Event) -> None:
 
 
 def admit(event: Event, *, now: datetime, new_id: Callable[[], str]) -> Event:
-    """Return the event as it may enter the log: with an id, a time, and checked.
+    """Return the event as it may enter the log: checked, with an id and a time.
 
     Parameters
     ----------
     event : Event
         As the client sent it.
     now : datetime
-        The edge's time; stands in for a missing ``ts``, which may be at most 24 h ahead of it.
+        The edge's time: the default of ``ts``, which may be at most 24 h ahead of it.
     new_id : callable
-        Makes the id of an event that came without one.
+        Returns an id for an event without one.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def admit(event: Event, *, now: datetime, new_id: Callable[[], str]) -> Event:
 
 
 def decode_event(raw: bytes | memoryview | str) -> Event:
-    """Return one event from JSON as a client sends it: shapes and types checked, fields not yet.
+    """Decode one event from JSON; types are checked, `check_event` checks the fields.
 
     Raises
     ------
@@ -231,12 +231,12 @@ def decode_event(raw: bytes | memoryview | str) -> Event:
 
 
 def decode_events(value: bytes) -> list[Event]:
-    """Return the events of a log record: one JSON object, or an array of them.
+    """Decode and check the events of a log record: one JSON object, or an array of them.
 
     Raises
     ------
     InvalidEvent
-        The record as a whole can't be read, or one of its events breaks a rule.
+        The record can't be read, or one of its events is invalid.
     """
     try:
         events = _batch_decoder.decode(value) if value[:1] == b"[" else [_decoder.decode(value)]
@@ -248,8 +248,7 @@ def decode_events(value: bytes) -> list[Event]:
 def event_weight(event: Event, weights: EventWeights) -> float:
     """Return the weight r ≥ 0 that an event adds to its item, before decay.
 
-    A rating counts by how far it lies above neutral: ``w · max(0, value - 2.5) / 2.5``. Elsewhere a
-    value multiplies the weight, at most tenfold.
+    A rating: ``w · max(0, value - 2.5) / 2.5``. Any other type: ``w · min(value, 10)``.
 
     >>> event_weight(Event(type="rate", user="u", item="i", value=5.0), EventWeights(rate=4.0))
     4.0

@@ -21,7 +21,7 @@ def derive(
         histories,
         generation,
         adopted.list_size,
-        adopted.rules.half_life_ms,
+        adopted.fold_settings.half_life_ms,
         steering=adopted.steering,
     )
     for history, found in zip(histories, ranked, strict=True):

@@ -93,7 +93,7 @@ class PartitionFold:
             if offset < self.next_offset:
                 continue
             adopted = at(number, offset)
-            rules, is_by_user = adopted.rules, adopted.is_by_user
+            rules, is_by_user = adopted.fold_settings, adopted.is_by_user
             for place, event in decode(record).events:
                 user = event.user
                 if only is not None and user != only:
@@ -105,7 +105,7 @@ class PartitionFold:
                     old = self._first(user)
                 self.n_events += 1
                 if is_by_user:
-                    rules = adopted.rules_of(user)
+                    rules = adopted.fold_settings_of(user)
                 histories[user] = new = apply(old, event, offset, place, rules)
                 if watch is not None:
                     watch(old, new, event, offset, rules)

@@ -231,7 +231,7 @@ class TimeTravel:
             generation,
             item,
             list_size=adopted.list_size,
-            half_life_ms=adopted.rules.half_life_ms,
+            half_life_ms=adopted.fold_settings.half_life_ms,
             steering=adopted.steering,
         )
 

@@ -64,7 +64,7 @@ def fold(
     for record in records:
         offset = record.offset
         adopted = timeline.at(number, offset)
-        rules, is_by_user = adopted.rules, adopted.is_by_user
+        rules, is_by_user = adopted.fold_settings, adopted.is_by_user
         decoded = decode(record)
         letters += decoded.letters
         for place, event in decoded.events:
@@ -77,7 +77,7 @@ def fold(
                 known[user] = state.known(user)
                 old = known[user].history
             if is_by_user:
-                rules = adopted.rules_of(user)
+                rules = adopted.fold_settings_of(user)
             new = after[user] = apply(old, event, offset, place, rules)
             if event.rec_id and event.type == "impression":
                 asked.append(Asked(old, event))

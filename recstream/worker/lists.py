@@ -89,7 +89,7 @@ def _ranked(wanted: Sequence[Wanted], generation: Generation) -> list[Ranked]:
     by_rules: dict[tuple[int, float, int], list[int]] = {}
     for at, each in enumerate(wanted):
         adopted = each.adopted
-        same = adopted.list_size, adopted.rules.half_life_ms, id(adopted.steering)
+        same = adopted.list_size, adopted.fold_settings.half_life_ms, id(adopted.steering)
         by_rules.setdefault(same, []).append(at)
     ranked: dict[int, Ranked] = {}
     for places in by_rules.values():
@@ -98,7 +98,7 @@ def _ranked(wanted: Sequence[Wanted], generation: Generation) -> list[Ranked]:
             [wanted[at].known.history for at in places],
             generation,
             adopted.list_size,
-            adopted.rules.half_life_ms,
+            adopted.fold_settings.half_life_ms,
             steering=adopted.steering,
         )
         ranked.update(zip(places, together, strict=True))

@@ -27,10 +27,16 @@ def adopt(
     """
     wanted = FoldSettings(settings.weights, settings.half_life_ms)
     newest = timeline.newest(partition)
-    set_at, _ = timeline.newest_document
-    if (newest.rules, newest.list_size, newest.set_at) == (wanted, settings.list_size, set_at):
+    steering_offset, _ = timeline.newest_document
+    if (newest.fold_settings, newest.list_size, newest.steering_offset) == (
+        wanted,
+        settings.list_size,
+        steering_offset,
+    ):
         return False
-    newest = newest._replace(rules=wanted, list_size=settings.list_size, set_at=set_at)
+    newest = newest._replace(
+        fold_settings=wanted, list_size=settings.list_size, steering_offset=steering_offset
+    )
     record = _told(newest, partition=partition, from_offset=from_offset, now_ms=now_ms)
     timeline.add(submit(event_log, record), record)
     return True
@@ -52,10 +58,10 @@ def adopt_document(
         Appends, if the partition is still its owner's.
     """
     newest = timeline.newest(partition)
-    set_at, _ = timeline.newest_document
-    if newest.set_at == set_at:
+    steering_offset, _ = timeline.newest_document
+    if newest.steering_offset == steering_offset:
         return False
-    newest = newest._replace(set_at=set_at)
+    newest = newest._replace(steering_offset=steering_offset)
     record = _told(newest, partition=partition, from_offset=from_offset, now_ms=now_ms)
     timeline.add(append(new_control_record(record)).offset, record)
     return True
@@ -67,9 +73,9 @@ def _told(
     return SettingsActivated(
         partition=partition,
         from_offset=from_offset,
-        weights=adopted.rules.weights,
-        half_life_ms=adopted.rules.half_life_ms,
+        weights=adopted.fold_settings.weights,
+        half_life_ms=adopted.fold_settings.half_life_ms,
         list_size=adopted.list_size,
         adopted_ts=now_ms,
-        steering=adopted.set_at,
+        steering=adopted.steering_offset,
     )

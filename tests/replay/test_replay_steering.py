@@ -226,4 +226,4 @@ def test_a_worker_adopts_nothing_for_a_partition_that_another_has_by_now(eventfu
 
     eventful.steer({"rules": [HIDE]}, engines=[engine])
 
-    assert [eventful.timeline.newest(at).set_at >= 0 for at in range(2)] == [False, True]
+    assert [eventful.timeline.newest(at).steering_offset >= 0 for at in range(2)] == [False, True]

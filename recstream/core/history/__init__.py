@@ -12,7 +12,7 @@ from recstream.core.history.fold import (
     matrix_row,
     seen_items,
 )
-from recstream.core.history.matrix import Row, grown, stack
+from recstream.core.history.matrix import Row, extend_index, stack
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
 from recstream.core.history.table_rows import (
     APPLIED_KEY,
@@ -49,8 +49,8 @@ __all__ = [
     "decode_list_row",
     "decode_page",
     "encode_row",
+    "extend_index",
     "fading_weights",
-    "grown",
     "header_offset",
     "history_digest",
     "list_key",

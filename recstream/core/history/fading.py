@@ -11,7 +11,7 @@ __all__ = ["fading_weights"]
 
 
 def fading_weights(order: object, half_life: float) -> Float32s:
-    """Return ``2^(-age / half_life)`` where age is how many newer entries a history has.
+    """Return ``2^(-age / half_life)``, where age is the number of newer entries in the history.
 
     Parameters
     ----------

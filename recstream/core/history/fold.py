@@ -1,17 +1,16 @@
-"""Step 3 of the flow: one user's events fold into a history, and a history into rows of a table.
+"""Fold one user's events into a history, and a history into a row of the training matrix.
 
-A history is a value: `apply` returns a new one that shares every untouched page with the old one.
-It is stored as several rows (`recstream.core.history.table_rows`), so that an event of a heavy user writes
-no more than one of a light user.
+A history is immutable: `apply` returns a new one that shares every unchanged page with the old one.
+`recstream.core.history.table_rows` stores it as several rows. An event of a heavy user therefore writes
+no more than an event of a light user.
 
-Pages grow by linear hashing: one page is split at a time, when entries outnumber
-`PAGE_ENTRIES` a page on average. An event therefore rewrites the header, one page, rarely two
-more (a split), and every `CHUNK_IDS` events a chunk of ids, whatever the length of the history.
+Pages grow by linear hashing: one page is split at a time, when there are more than `PAGE_ENTRIES`
+entries a page on average. An event rewrites the header, one page, rarely two more (a split), and every
+`CHUNK_IDS` events a chunk of ids.
 
-**What counts once.** A record at or before the last applied position changes nothing, and so does
-an event whose id is among the last `WINDOW_IDS` of the user's, whatever its body: a whole request
-of 1,000 events sent twice counts once. An id that returns after more events than that of the same
-user counts again.
+**Exactly once.** A record at or before the last applied position changes nothing. Nor does an event whose
+id is among the last `WINDOW_IDS` of the user's, whatever its body: a request of 1,000 events sent twice
+counts once. An id that returns after more events than that of the same user counts again.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ WINDOW_IDS = CHUNK_IDS * CHUNKS
 ID_BYTES = 8
 MAX_IMPRESSIONS = 64
 FADE_ENTRIES = 10.0
-"""Newer entries of the same user after which an entry counts half; docs/evaluation.md has the trials."""
+"""Half-life of an entry in newer entries of the same user; docs/evaluation.md has the trials."""
 CHUNK_BYTES = CHUNK_IDS * ID_BYTES
 _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
 
 
 class FoldSettings(msgspec.Struct, frozen=True):
-    """What an event weighs, how fast that weight fades, and whether impressions are counted."""
+    """How events are folded: weights by type, half-life of a weight, whether impressions are counted."""
 
     weights: EventWeights
     half_life_ms: float
@@ -49,13 +48,13 @@ class FoldSettings(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a history knows of one item.
+    """All events of one user on one item, folded.
 
     Attributes
     ----------
     item : str
     weight : float
-        Σ of the events' weights r, each decayed to ``at_ms``.
+        Sum of the events' weights r, each decayed to ``at_ms``.
     at_ms : int
         Time of the item's newest event.
     kind : int
@@ -75,11 +74,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 Page = dict[str, Entry]
-"""Entries by item id, in the order in which the items came. Never changed in place."""
+"""Entries by item id, in the order of the items' first events. Never changed in place."""
 
 
 class History(msgspec.Struct, frozen=True, gc=False):
-    """All that a user did, as far as lists depend on it.
+    """Folded events of a user: all that lists depend on.
 
     Attributes
     ----------
@@ -87,7 +86,7 @@ class History(msgspec.Struct, frozen=True, gc=False):
     offset, index : int
         Position of the newest event applied: offset of its record, place inside the record.
     clock_ms : int
-        The newest event time; weights are as of it.
+        The newest event time; matrix rows decay weights to it.
     n_items : int
         Entries in all pages.
     n_ids : int
@@ -97,8 +96,8 @@ class History(msgspec.Struct, frozen=True, gc=False):
         and the one being filled.
     pages : tuple of dict
     impressions : tuple of (item, count)
-        Impressions of items since the user last did something about them, counted while the rules
-        say so; the newest last, at most `MAX_IMPRESSIONS`.
+        Impressions of items since the user's last event on them, the newest last, at most
+        `MAX_IMPRESSIONS`. Counted only while fold settings say so.
     """
 
     user: str
@@ -121,8 +120,10 @@ class History(msgspec.Struct, frozen=True, gc=False):
         return self.pages[_page_of(item, len(self.pages))].get(item)
 
 
-def apply(history: History, event: Event, offset: int, index: int, rules: FoldSettings) -> History:
-    """Return the history after one event; the same object if the event counts for nothing.
+def apply(
+    history: History, event: Event, offset: int, index: int, settings: FoldSettings
+) -> History:
+    """Return the history after one event; the same object if the event changes nothing.
 
     Parameters
     ----------
@@ -131,20 +132,24 @@ def apply(history: History, event: Event, offset: int, index: int, rules: FoldSe
         Checked, with an id and a time.
     offset, index : int
         The event's position: its record's offset, its place in the record.
-    rules : FoldSettings
+    settings : FoldSettings
 
     Notes
     -----
-    Events count in the order of the log. Their times only say how far they have faded: an event that
-    comes late is added as faded as it is by then. ``dislike`` sets the entry's weight to zero,
-    ``remove`` takes the entry out, ``impression`` says nothing about taste: it changes `History.impressions`
-    alone, and that only under rules that count it.
+    Events count in the order of the log. Their times only decide how far they have decayed: a late event
+    is added with its decayed weight. ``dislike`` sets the entry's weight to zero. ``remove`` deletes the
+    entry. ``impression`` changes `History.impressions` alone, and only if the settings count impressions.
+    docs/reference/event-types.md has the semantics of every type.
     """
     if offset < history.offset or (offset == history.offset and index <= history.index):
         return history
     kind = event.type
     if kind == "impression":
-        return _show(history, event, offset, index) if rules.counts_impressions else history
+        return (
+            _count_impressions(history, event, offset, index)
+            if settings.counts_impressions
+            else history
+        )
     token = id_digest(event.id)
     window = history.window
     if _contains(window, token):
@@ -168,11 +173,11 @@ def apply(history: History, event: Event, offset: int, index: int, rules: FoldSe
         page = page.copy()
         if old is None:
             page[item] = Entry(
-                item, event_weight(event, rules.weights), at_ms, _KINDS[kind], offset, 1
+                item, event_weight(event, settings.weights), at_ms, _KINDS[kind], offset, 1
             )
             n_items += 1
         else:
-            page[item] = _add(old, event, at_ms, offset, rules)
+            page[item] = _add(old, event, at_ms, offset, settings)
         pages = (*pages[:number], page, *pages[number + 1 :])
         if n_items > PAGE_ENTRIES * len(pages):
             pages = _split(pages)
@@ -181,40 +186,42 @@ def apply(history: History, event: Event, offset: int, index: int, rules: FoldSe
     if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
         window = window[CHUNK_BYTES:]
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
-    shown = history.impressions and _without(history.impressions, item)
-    return History(history.user, offset, index, clock_ms, n_items, n_ids, window, pages, shown)
+    impressions = history.impressions and _without(history.impressions, item)
+    return History(
+        history.user, offset, index, clock_ms, n_items, n_ids, window, pages, impressions
+    )
 
 
-def _without(shown: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, int], ...]:
-    """Return what was shown without an item that something was done about."""
-    return tuple([each for each in shown if each[0] != item])
+def _without(impressions: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, int], ...]:
+    """Return impression counts without those of an item."""
+    return tuple([each for each in impressions if each[0] != item])
 
 
-def _show(history: History, event: Event, offset: int, index: int) -> History:
-    """Return a history with one impression more of each item shown that is not in it."""
-    shown = dict(history.impressions)
+def _count_impressions(history: History, event: Event, offset: int, index: int) -> History:
+    """Return a history with one impression more of each item shown that has no entry."""
+    impressions = dict(history.impressions)
     for item in dict.fromkeys((*event.items, *([event.item] if event.item else []))):
         if history.find(item) is None:
-            shown[item] = shown.pop(item, 0) + 1
-    newest = tuple(shown.items())[-MAX_IMPRESSIONS:]
+            impressions[item] = impressions.pop(item, 0) + 1
+    newest = tuple(impressions.items())[-MAX_IMPRESSIONS:]
     if newest == history.impressions:
         return history
     return msgspec.structs.replace(history, offset=offset, index=index, impressions=newest)
 
 
-def _add(old: Entry, event: Event, at_ms: int, offset: int, rules: FoldSettings) -> Entry:
+def _add(old: Entry, event: Event, at_ms: int, offset: int, settings: FoldSettings) -> Entry:
     """Return an entry with one more event in it."""
     newest = max(old.at_ms, at_ms)
     if event.type == "dislike":
         total = 0.0
     else:
-        total = event_weight(event, rules.weights) * decay(newest - at_ms, rules.half_life_ms)
-        total += old.weight * decay(newest - old.at_ms, rules.half_life_ms)
+        total = event_weight(event, settings.weights) * decay(newest - at_ms, settings.half_life_ms)
+        total += old.weight * decay(newest - old.at_ms, settings.half_life_ms)
     return Entry(old.item, total, newest, _KINDS[event.type], offset, old.n_events + 1)
 
 
 def decay(age_ms: int, half_life_ms: float) -> float:
-    """Return what is left of a weight after a time.
+    """Return the part of a weight that is left after a time: ``2^(-age / half_life)``.
 
     >>> decay(0, 5.0), decay(5, 5.0), decay(10, 5.0)
     (1.0, 0.5, 0.25)
@@ -223,12 +230,12 @@ def decay(age_ms: int, half_life_ms: float) -> float:
 
 
 def id_digest(event_id: str) -> bytes:
-    """Return the 8 bytes under which a history remembers an event id."""
+    """Return the 8-byte digest of an event id that a history keeps."""
     return hashlib.blake2b(event_id.encode(), digest_size=ID_BYTES).digest()
 
 
 def _contains(window: bytes, token: bytes) -> bool:
-    """Return whether a digest stands in the window, at a multiple of its length."""
+    """Return whether the window holds a digest, at a multiple of its length."""
     at = window.find(token)
     while at % ID_BYTES and at >= 0:
         at = window.find(token, at + 1)
@@ -245,7 +252,7 @@ def _page_of(item: str, n_pages: int) -> int:
 
 
 def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:
-    """Return one page more: the next in turn is divided between itself and the new one."""
+    """Return pages with the next one in turn split in two."""
     n_pages = len(pages)
     number = n_pages - (1 << (n_pages.bit_length() - 1))
     kept: Page = {}
@@ -260,11 +267,11 @@ def matrix_row(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return a history as a row of the matrix: (columns int32 ascending, weights float32 ≥ 0).
 
-    An entry's weight fades by time, as of the history's own clock, and by the newer entries of the
-    same user, with a half-life of `FADE_ENTRIES`: raters who come once and shoppers who come weekly
-    need no different settings. Items the index lacks are left out. A weight of zero
-    (disliked, rated low, or faded away) is an item that was seen and says nothing else. Training
-    and fold-in use this one function, so that a user's row is the same in both.
+    An entry's weight decays by time, up to the history's own clock, and by the number of newer entries,
+    with a half-life of `FADE_ENTRIES`. So raters who come once and shoppers who come weekly need no
+    different settings. Items that the index lacks are skipped. A weight of zero (disliked, rated low, or
+    decayed) marks an item as seen and adds nothing else. Training and fold-in share this function, so that
+    a user's row is the same in both.
     """
     names: list[str] = []
     entries: list[Entry] = []

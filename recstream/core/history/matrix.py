@@ -1,4 +1,4 @@
-"""Step 4 of the flow: histories → the sparse matrix that is trained on, and its index of items."""
+"""The training matrix: histories as CSR rows, and the index of item rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Row = tuple[NDArray[np.int32], NDArray[np.float32]]
-"""Columns, ascending and distinct, and their weights: what `recstream.core.history.fold.row` returns."""
+"""Columns, ascending and distinct, and their weights: a `recstream.core.history.fold.matrix_row`."""
 
 
 def stack(rows: Sequence[Row], n_columns: int) -> sparse.csr_matrix:
-    """Return rows as one CSR matrix (len(rows), n_columns), stored zeros kept.
+    """Return rows as one CSR matrix (len(rows), n_columns), explicit zeros kept.
 
     >>> row = (np.array([0, 2], np.int32), np.array([1.0, 0.5], np.float32))
     >>> stack([row, row], 3).toarray().tolist()
@@ -30,12 +30,12 @@ def stack(rows: Sequence[Row], n_columns: int) -> sparse.csr_matrix:
     return matrix
 
 
-def grown(known: Sequence[str], ids: Iterable[str]) -> list[str]:
-    """Return ids in the order of their rows: the known ones keep theirs, new ones follow sorted.
+def extend_index(known: Sequence[str], ids: Iterable[str]) -> list[str]:
+    """Return item ids in the order of their rows: known ids keep theirs, new ones follow, sorted.
 
     So the rows of a generation depend on its parent and the set of ids alone.
 
-    >>> grown(["b", "a"], {"d", "a", "c"})
+    >>> extend_index(["b", "a"], {"d", "a", "c"})
     ['b', 'a', 'c', 'd']
     """
     return [*known, *sorted(set(ids).difference(known))]

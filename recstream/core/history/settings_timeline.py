@@ -1,9 +1,8 @@
-"""Step 3 of the flow: which rules held for which events, from the records of the control topic.
+"""Timeline of settings: which fold settings, list size and steering are in force at every offset.
 
-Settings (weights, half-life, list length) may be changed when a worker starts, and the steering
-document at any time. The worker then appends `SettingsActivated` for each partition it owns, with the
-first offset they hold for. Replaying the control topic therefore tells, for every event and every
-list, what it was folded and made by.
+Settings may change when a worker starts, and the steering document at any time. The worker then appends
+`SettingsActivated` for each partition it owns, with the first offset they hold for. Reading the control
+topic therefore gives the settings of every event and every list.
 """
 
 from __future__ import annotations
@@ -20,58 +19,70 @@ from recstream.core.steering import Steering
 
 
 class ActiveSettings(NamedTuple):
-    """Fold settings, list size and steering in force on a partition.
+    """Settings in force on a partition from an offset on.
 
-    ``control`` is their offset on the control topic, -1 for the defaults of a log without any;
-    ``set_at`` is that of the steering document, -1 for none.
+    Attributes
+    ----------
+    control : int
+        Their own offset on the control topic; -1 for the defaults of a log without any.
+    from_offset : int
+        First offset of the partition they hold for.
+    fold_settings : FoldSettings
+    list_size : int
+    steering : Steering or None
+    steering_offset : int
+        Of the document on the control topic; -1 for none.
     """
 
     control: int
     from_offset: int
-    rules: FoldSettings
+    fold_settings: FoldSettings
     list_size: int
     steering: Steering | None = None
-    set_at: int = -1
+    steering_offset: int = -1
 
     @classmethod
     def of(
         cls, control: int, record: SettingsActivated, steering: Steering | None = None
     ) -> ActiveSettings:
-        """Return what a record at an offset of the control topic says."""
-        rules = FoldSettings(record.weights, record.half_life_ms)
-        return cls(control, record.from_offset, rules, record.list_size, steering, record.steering)
+        """Return the settings of a record at an offset of the control topic."""
+        settings = FoldSettings(record.weights, record.half_life_ms)
+        return cls(
+            control, record.from_offset, settings, record.list_size, steering, record.steering
+        )
 
     @property
     def is_by_user(self) -> bool:
-        """Whether users' events are folded by other rules than ``rules``."""
+        """Whether fold settings depend on the user, by A/B arms or impression fatigue."""
         steering = self.steering
         return steering is not None and (bool(steering.arms) or steering.fatigue is not None)
 
-    def rules_of(self, user: str) -> FoldSettings:
-        """Return the rules that a user's events are folded by: those of the user's arm."""
+    def fold_settings_of(self, user: str) -> FoldSettings:
+        """Return the fold settings of a user: those of the user's arm."""
+        settings = self.fold_settings
         if self.steering is None:
-            return self.rules
+            return settings
         arm = self.steering.arm_of(user)
-        rules = self.rules
+        weights = settings.weights
         return FoldSettings(
-            msgspec.structs.replace(rules.weights, **arm.weights) if arm.weights else rules.weights,
-            arm.half_life_ms or rules.half_life_ms,
+            msgspec.structs.replace(weights, **arm.weights) if arm.weights else weights,
+            arm.half_life_ms or settings.half_life_ms,
             arm.fatigue is not None,
         )
 
 
 class SettingsTimeline:
-    """The rules of every partition over its offsets. `add` is the only thing that changes it.
+    """Settings of every partition by offset. Only `add` changes it.
 
     Parameters
     ----------
     default : ActiveSettings
-        What holds before the first record of a partition.
+        In force before the first record of a partition.
 
     Attributes
     ----------
     next_offset : int
-        Of the control topic: `extend` took in everything readable before it.
+        Of the control topic: `extend` has read everything before it.
     """
 
     def __init__(self, default: ActiveSettings) -> None:
@@ -82,50 +93,52 @@ class SettingsTimeline:
         self.next_offset = 0
 
     def add(self, control: int, record: SettingsActivated | SteeringSet) -> None:
-        """Take in the next record of the control topic; rules adopted again at an offset replace."""
+        """Add the next record of the control topic; newer settings from the same offset replace older."""
         if isinstance(record, SteeringSet):
             self._documents[control] = record.steering
             return
         document = self._documents.get(record.steering)
-        adopted = ActiveSettings.of(
+        active = ActiveSettings.of(
             control, record, None if document and document.is_empty else document
         )
         known = self._by_partition.setdefault(record.partition, [])
-        while known and known[-1].from_offset >= adopted.from_offset:
+        while known and known[-1].from_offset >= active.from_offset:
             known.pop()
-        known.append(adopted)
-        self._by_control[control] = adopted
+        known.append(active)
+        self._by_control[control] = active
 
     def extend(self, records: Iterable[tuple[int, object]]) -> None:
-        """Take in (offset, record) pairs of the control topic, those that are not rules left out."""
+        """Add (offset, record) pairs of the control topic; records of other kinds are ignored."""
         for control, record in records:
             if isinstance(record, SettingsActivated | SteeringSet):
                 self.add(control, record)
             self.next_offset = max(self.next_offset, control + 1)
 
     def at(self, partition: int, offset: int) -> ActiveSettings:
-        """Return the rules that an event at this position is folded by."""
+        """Return the settings in force for the event at a position."""
         known = self._by_partition.get(partition, [])
-        place = bisect_right(known, offset, key=lambda adopted: adopted.from_offset)
+        place = bisect_right(known, offset, key=lambda active: active.from_offset)
         return known[place - 1] if place else self._default
 
     def newest(self, partition: int) -> ActiveSettings:
-        """Return the rules that hold for what comes next on a partition."""
+        """Return the settings in force for the next event of a partition."""
         known = self._by_partition.get(partition)
         return known[-1] if known else self._default
 
     @property
     def newest_document(self) -> tuple[int, Steering | None]:
-        """The control offset of the newest steering document and itself; (-1, None) without one."""
+        """Control offset of the newest steering document, and the document; (-1, None) without one."""
         if not self._documents:
             return -1, None
         at = max(self._documents)
         return at, self._documents[at]
 
-    def n_partitions_with(self, set_at: int) -> int:
-        """Return how many partitions hold the steering document of a control offset."""
-        return sum(known[-1].set_at == set_at for known in self._by_partition.values())
+    def n_partitions_with(self, steering_offset: int) -> int:
+        """Return how many partitions follow the steering document of a control offset."""
+        return sum(
+            known[-1].steering_offset == steering_offset for known in self._by_partition.values()
+        )
 
     def by_control(self, control: int) -> ActiveSettings | None:
-        """Return the rules adopted at an offset of the control topic, or None."""
+        """Return the settings that a control offset names, or None."""
         return self._by_control.get(control)

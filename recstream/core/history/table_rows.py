@@ -1,4 +1,4 @@
-"""Step 3 of the flow: a history as rows of the table `user-histories`, and back.
+"""Rows of the table `user-histories`: encode a history, and load it back.
 
 ===========================  =====================================================================
 key                          value (msgpack)
@@ -11,8 +11,7 @@ key                          value (msgpack)
 ===========================  =====================================================================
 
 An event rewrites the header, one page, rarely two more (a split), and every `CHUNK_IDS` events one
-chunk of ids. The rows in the table and in its changelog are these, in one partition with the
-user's events.
+chunk of ids. The table and its changelog hold the same rows, in the partition of the user's events.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from recstream.core.history.fold import CHUNK_BYTES, CHUNK_IDS, CHUNKS, ID_BYTES
 
 SCHEMA = 2
 APPLIED_KEY = b"\0applied"
-"""No user's key: ids of users are printable."""
+"""Never a user's key, since user ids are printable."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The row under the user's own key; `History` says what the fields are."""
+    """The row under the user's own key; `History` documents the fields."""
 
     schema: int
     offset: int
@@ -44,7 +43,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The newest published list of a user: what the next one is compared with."""
+    """The newest published list of a user; the next one is compared with it."""
 
     generation: int
     delta: int
@@ -54,14 +53,14 @@ class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What the rows of a partition stand for.
+    """Position of a partition's rows.
 
     Attributes
     ----------
     next_offset : int
-        Every record of the interactions' partition before it is in the rows.
+        The rows include every record of the partition before it.
     listed_offset : int
-        Users whose header's offset is below it have had their list made.
+        Users whose header has a lower offset have a list made of it.
     """
 
     next_offset: int
@@ -162,7 +161,7 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
     Raises
     ------
     ValueError
-        A row is missing or can't be read: the rows are not those of a whole history.
+        A row is missing or can't be read.
     """
     key = user.encode()
     raw = get(key)
@@ -213,7 +212,7 @@ def header_offset(raw: bytes) -> int:
 
 
 def history_digest(history: History) -> str:
-    """Return a digest (BLAKE2b, hex) of everything in a history: equal bytes, equal histories."""
+    """Return a digest (BLAKE2b, hex) of everything in a history."""
     hasher = hashlib.blake2b(digest_size=16)
     for key, value in changes(None, history):
         hasher.update(len(key).to_bytes(4, "little") + key)

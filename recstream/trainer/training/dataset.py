@@ -13,7 +13,7 @@ from scipy import sparse
 from recstream.core.content import summarise
 from recstream.core.evaluation import HeldOut, hold_out
 from recstream.core.generation import Generation
-from recstream.core.history import grown, matrix_row, stack
+from recstream.core.history import extend_index, matrix_row, stack
 from recstream.core.popularity import Popularity, fit_popularity
 from recstream.core.records import Item
 from recstream.errors import ModelMismatch
@@ -125,7 +125,7 @@ def materialise(
     ids = {entry.item for history in histories for entry in history.entries()}
     held = hold_out(histories) if is_held_out else HeldOut(histories, {})
     histories = held.histories
-    items = list(known) if is_closed else grown(known, ids.union(products))
+    items = list(known) if is_closed else extend_index(known, ids.union(products))
     rows = {item: at for at, item in enumerate(items)}
     matrix = stack([matrix_row(history, rows, half_life_ms) for history in histories], len(items))
     seen = [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recstream.core.history.fold import History
-from recstream.core.history.matrix import grown
+from recstream.core.history.matrix import extend_index
 from recstream.core.ranking.rank import describe, item_ids, rank
 from tests.core.generation.generation_cases import (
     HALF_LIFE_MS,
@@ -108,4 +108,4 @@ def test_reasons_name_entries_of_the_history_and_never_more_than_the_whole(gener
 
 
 def test_items_keep_their_parents_rows_and_new_ones_follow_by_id():
-    assert grown(["b", "a"], ["c", "a", "0"]) == ["b", "a", "0", "c"]
+    assert extend_index(["b", "a"], ["c", "a", "0"]) == ["b", "a", "0", "c"]
