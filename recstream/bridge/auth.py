@@ -1,4 +1,4 @@
-"""Who may ask for what: short-lived HMAC tokens, and the exception for loopback without a secret."""
+"""Authentication by short-lived HMAC tokens; a loopback bridge without a secret trusts everybody."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ USER, SERVICE = "user", "service"
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who is asking.
+    """The sender of a request.
 
     Attributes
     ----------
     user : str or None
         The user a token was made for.
     is_service : bool
-        May act for every user: a shop's own server, or anybody on an open loopback bridge.
+        May act for every user: a shop's server, or anybody on an open loopback bridge.
     expires_s : float or None
         Seconds since 1970.
     """
@@ -36,7 +36,7 @@ class Identity(msgspec.Struct, frozen=True):
     expires_s: float | None = None
 
     def may_act_for(self, user: str) -> bool:
-        """Return whether this identity may read and write what is a user's own."""
+        """Return whether this identity may read and write a user's data."""
         return self.is_service or self.user == user
 
 
@@ -45,15 +45,15 @@ EVERYBODY = Identity(is_service=True)
 
 
 class Authenticator:
-    """Makes and checks tokens.
+    """Issues and verifies tokens.
 
     A token is a JWT (HS256) with ``sub`` (the user), ``scope`` (``user`` or ``service``) and ``exp``,
-    so that a shop's own server can make them in any language.
+    so that a shop's server can issue them in any language.
 
     Parameters
     ----------
     secret : str
-        Empty: a random one for the life of this process, and everybody may act for everybody.
+        Empty: a random one for this process, and everybody may act for every user.
     now : callable
         Seconds since 1970.
     """
@@ -87,7 +87,7 @@ class Authenticator:
         return cls(settings.secret, now=now)
 
     def issue(self, user: str | None, *, ttl_s: int = DEFAULT_TTL_S) -> tuple[str, float]:
-        """Return a token and when it expires (seconds since 1970); without a user: a service token."""
+        """Return a token and its expiry (seconds since 1970); without a user: a service token."""
         issued_s = int(self._now())
         claims = {"iat": issued_s, "exp": issued_s + ttl_s, "scope": USER if user else SERVICE}
         if user:
@@ -95,15 +95,15 @@ class Authenticator:
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM), issued_s + ttl_s
 
     def verify(self, token: str) -> Identity:
-        """Return whom a token was made for.
+        """Return the identity in a token.
 
         Raises
         ------
         TokenRefused
-            With ``expired`` telling whether a newer one would do.
+            With ``expired`` set if a newer token is enough.
         """
         try:
-            # The clock is ours, so that it can be passed in: PyJWT would read its own.
+            # Expiry is checked below: the clock is passed in, and PyJWT would read its own.
             claims = jwt.decode(
                 token,
                 self._secret,
@@ -111,7 +111,7 @@ class Authenticator:
                 options={"require": ["exp", "scope"], "verify_exp": False, "verify_iat": False},
             )
         except jwt.InvalidTokenError as error:
-            message = f"the token can't be used: {error}"
+            message = f"the token is invalid: {error}"
             raise TokenRefused(message) from error
         scope, user, expires_s = claims["scope"], claims.get("sub"), claims["exp"]
         if scope not in {USER, SERVICE} or (scope == USER and not user):
@@ -123,7 +123,7 @@ class Authenticator:
         return Identity(user=user, is_service=scope == SERVICE, expires_s=float(expires_s))
 
     def identify(self, authorization: str | None) -> Identity:
-        """Return who sent a request with this ``Authorization`` header.
+        """Return the identity in an ``Authorization`` header.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class Authenticator:
         return self.verify(token.strip())
 
     def greet(self, token: str, user: str | None) -> Identity:
-        """Return who a `Hello` comes from: by token, or by its word where the bridge is open.
+        """Return the sender of a `Hello`: from its token, or from its user if the bridge is open.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Step 9 of the flow: one thread reads the topics, brings the views up to date, and tells the hub."""
+"""One thread reads the topics, updates the views, and passes new lists to the hub."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from recstream.bridge.push import Hub, Live, Outgoing, encode, tagged
-from recstream.bridge.serving import Serving
+from recstream.bridge.active_generation import ActiveGeneration
+from recstream.bridge.push import ConnectionLoop, Hub, Outgoing, encode, tagged
+from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Status, Views
 from recstream.core.records import Recommendations
 from recstream.errors import LogError, OffsetOutOfRange
@@ -29,15 +30,15 @@ def recs_message(body: Recommendations) -> Outgoing:
 
 
 class CurrentState:
-    """What a new subscriber is told first."""
+    """The snapshots that new subscribers get."""
 
-    def __init__(self, serving: Serving, status: Status) -> None:
-        self._serving = serving
+    def __init__(self, recommender: Recommender, status: Status) -> None:
+        self._recommender = recommender
         self._status = status
 
     def recs(self, user: str) -> tuple[int, Outgoing]:
         """Return the offset and message of a user's newest list."""
-        body = self._serving.list_of(user)
+        body = self._recommender.list_of(user)
         return body.offset, recs_message(body)
 
     def pipeline(self) -> Outgoing:
@@ -46,41 +47,43 @@ class CurrentState:
 
 
 class Follower:
-    """The thread that keeps this bridge up with the log.
+    """The thread that follows the log.
 
     Parameters
     ----------
     now_ms : callable
-        Milliseconds since 1970, for measuring freshness.
+        Milliseconds since 1970; used to measure freshness.
     """
 
     def __init__(
         self,
         event_log: EventLog,
         views: Views,
-        serving: Serving,
+        active: ActiveGeneration,
+        recommender: Recommender,
         status: Status,
         hub: Hub,
-        live: Live,
+        connections: ConnectionLoop,
         *,
         now_ms: Callable[[], int],
     ) -> None:
         self._log = event_log
         self._views = views
-        self._serving = serving
+        self._active = active
+        self._recommender = recommender
         self._status = status
         self._hub = hub
-        self._live = live
+        self._connections = connections
         self._now_ms = now_ms
         self._freshness = FRESHNESS.labels("sent")
         self._stopping = threading.Event()
         self._tail: Tail | None = None
         self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
         self.caught_up = threading.Event()
-        serving.on_change = self._status_changed
+        active.on_change = self._status_changed
 
     def start(self) -> None:
-        """Begin to follow."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -121,14 +124,14 @@ class Follower:
             tail.close()
 
     def take(self, records: Sequence[Record]) -> None:
-        """Bring the views up to date, then tell who listens."""
+        """Update the views, then push to subscribers."""
         if not records:
             return
         models = self._views.apply(records)
-        told = self._status.take(record for record in records if record.topic == PIPELINE)
+        is_changed = self._status.take(record for record in records if record.topic == PIPELINE)
         if models:
             self._status.take_models(models)
-            self._serving.take(models)
+            self._active.take(models)
         newest = {
             record.key: record.offset
             for record in records
@@ -140,12 +143,12 @@ class Follower:
             if self._hub.wants(user := key.decode()) and (entry := self._list(user)) is not None
         ]
         if lists:
-            self._live.post(self._hub.publish_recs, lists)
-        if told or models:
+            self._connections.post(self._hub.publish_recs, lists)
+        if is_changed or models:
             self._status_changed()
 
     def _list(self, user: str) -> tuple[str, int, Outgoing] | None:
-        body = self._serving.published(user)
+        body = self._recommender.published(user)
         if body is None:
             return None
         appended_ts = body.lineage.appended_ts
@@ -155,4 +158,4 @@ class Follower:
         return user, body.offset, recs_message(body)
 
     def _status_changed(self) -> None:
-        self._live.post(self._hub.status_changed)
+        self._connections.post(self._hub.status_changed)

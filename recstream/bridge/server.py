@@ -1,8 +1,7 @@
-"""Steps 2 and 9 of the flow: the bridge as a process, `run`; or inside another one, `Bridge`.
+"""Assemble and run a bridge: `run` as a process, `Bridge` inside another process.
 
-HTTP is served by cheroot's thread pool. It was measured beside gunicorn's gthread worker (some 20 %
-more requests/s, less latency) and is one process, so that it can be embedded in tests; a route can
-let go of its socket (see `recstream.bridge.http.push`).
+HTTP is served by cheroot's thread pool; a route can detach its socket (see
+`recstream.bridge.http.routes.push`).
 """
 
 from __future__ import annotations
@@ -27,14 +26,13 @@ from cheroot import wsgi
 from ulid import ULID
 
 import recstream
+from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import CurrentState, Follower
-from recstream.bridge.http import create_app
-from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.push import DETACH
-from recstream.bridge.push import Hub, Live, LogFeed
-from recstream.bridge.serving import Serving
-from recstream.bridge.views import Items, Past, Status, Views
+from recstream.bridge.http import DETACH, Deps, create_app
+from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
+from recstream.bridge.recommender import Recommender
+from recstream.bridge.views import Items, Status, TimeTravelService, Views
 from recstream.catalogue import open_catalogue
 from recstream.control import SteeringFeed
 from recstream.core.events import EPOCH, timestamp_ms
@@ -56,19 +54,19 @@ ADDRESS_FILE = "bridge.json"
 
 
 def utc_now() -> datetime:
-    """Return the edge's time: the one clock of a running bridge."""
+    """Return the time: the only clock of a running bridge."""
     return EPOCH + timedelta(microseconds=time.time_ns() // 1000)
 
 
 class Bridge:
-    """Everything a bridge is made of, started and stopped together.
+    """All parts of a bridge, started and stopped together.
 
     Parameters
     ----------
     settings : Settings
-        ``port=0`` takes a free one; `url` tells which.
+        ``port=0`` takes a free one; see `url`.
     event_log : EventLog, optional
-        Default: opened from the settings, and closed with the bridge.
+        Default: opened from the settings and closed with the bridge.
     now : callable, optional
 
     Raises
@@ -119,44 +117,46 @@ class Bridge:
         )
         self._stack.callback(views.close)
         store = open_store(settings.models_url)
-        past = Past(event_log, store, views.folder / "time-travel")
-        self._stack.callback(past.close)
-        live = Live(
+        time_travel = TimeTravelService(event_log, store, views.folder / "time-travel")
+        self._stack.callback(time_travel.close)
+        connections = ConnectionLoop(
             auth,
             epoch=event_log.epoch,
             max_connections=settings.max_connections,
             now=lambda: now_ms() / 1000,
         )
         steering = SteeringFeed(event_log, now_s=time.monotonic)
-        serving = Serving(
+        active = ActiveGeneration(views, store, half_life_ms=settings.half_life_ms)
+        recommender = Recommender(
             views,
-            store,
-            half_life_ms=settings.half_life_ms,
+            active,
             list_size=settings.list_size,
             partitions=settings.partitions,
             steering=steering,
         )
-        status = Status(event_log, now_ms=now_ms, connections=lambda: len(live.peers))
+        status = Status(event_log, now_ms=now_ms, connections=lambda: len(connections.connections))
         status.take_models(reversed(views.generations()))
         try:
             catalogue = open_catalogue(settings.catalogue_url, owner=views.folder.name)
         except CatalogueUnavailable as error:
             raise StartupError(str(error)) from error
         items = Items(event_log, catalogue)
-        feed = LogFeed(event_log, live.post)
-        hub = Hub(event_log, CurrentState(serving, status), feed)
-        follower = Follower(event_log, views, serving, status, hub, live, now_ms=now_ms)
+        feed = LogFeed(event_log, connections.post)
+        hub = Hub(event_log, CurrentState(recommender, status), feed)
+        follower = Follower(
+            event_log, views, active, recommender, status, hub, connections, now_ms=now_ms
+        )
 
         def stop() -> None:
-            live.stop()
+            connections.stop()
             feed.close()
             follower.stop()
-            serving.stop()
+            active.stop()
             items.stop()
 
         self._stack.callback(stop)
-        live.start(hub)
-        serving.start()
+        connections.start(hub)
+        active.start()
         items.start()
         follower.start()
         return Deps(
@@ -164,12 +164,12 @@ class Bridge:
             log=event_log,
             auth=auth,
             views=views,
-            serving=serving,
+            recommender=recommender,
             steering=steering,
             status=status,
             items=items,
-            past=past,
-            live=live,
+            time_travel=time_travel,
+            connections=connections,
             follower=follower,
             now=now,
             new_id=lambda: str(ULID()),
@@ -180,17 +180,17 @@ class Bridge:
     def url(self) -> str:
         """Address of the page."""
         host, port = self._socket.getsockname()[:2]
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
-        return f"http://{f'[{shown}]' if ':' in shown and shown[0] != '[' else shown}:{port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def stop(self) -> None:
-        """Stop answering, tell every client to come back (1012), close everything."""
+        """Stop the HTTP server, close every connection with 1012, close everything else."""
         self._server.stop()
         self._stack.close()
 
     def __enter__(self) -> Self:
         """Serve in a thread."""
-        # Prepared here: a server that is stopped before its thread prepared it would never end.
+        # Prepared here: a server that is stopped before its thread prepared it never ends.
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
         self._thread.start()
@@ -229,7 +229,7 @@ def run(settings: Settings) -> None:
     with bridge:
         log.info("bridge serves url=%s", bridge.url)
         stopping.wait()
-        log.info("bridge drains connections=%d", len(bridge.deps.live.peers))
+        log.info("bridge drains connections=%d", len(bridge.deps.connections.connections))
     with contextlib.suppress(OSError):
         address.unlink()
 
@@ -278,7 +278,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Gateway(wsgi.Gateway_10):
-    """WSGI as cheroot has it, and a way for a route to take the connection's socket along."""
+    """cheroot's WSGI gateway, extended by a way to detach the connection's socket."""
 
     def __init__(self, req: Any) -> None:
         super().__init__(req)
@@ -286,7 +286,7 @@ class _Gateway(wsgi.Gateway_10):
         self.env[DETACH] = self.detach
 
     def detach(self) -> socket.socket:
-        """Return the connection's socket; the server forgets it."""
+        """Detach the connection's socket from the server and return it."""
         connection = self.req.conn
         taken = socket.socket(fileno=connection.socket.detach())
         connection.linger = True
@@ -298,7 +298,7 @@ class _Gateway(wsgi.Gateway_10):
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Any:
-        """Begin an answer; after one about a body that is too large, the connection ends."""
+        """Start an answer; a 413 ends the connection."""
         if status.startswith("413"):
             # cheroot would read the rest of the body in one piece to keep the connection.
             self._drain()
@@ -306,7 +306,7 @@ class _Gateway(wsgi.Gateway_10):
         return super().start_response(status, headers, exc_info)
 
     def _drain(self) -> None:
-        """Read some of what the client still sends, so that it can read the answer."""
+        """Discard a part of the body, so that the client reads the answer."""
         left = MAX_DRAINED_BYTES
         with contextlib.suppress(OSError, ValueError):
             while left > 0 and (chunk := self.req.rfile.read(min(left, 1 << 16))):
@@ -334,12 +334,12 @@ class _HttpServer(wsgi.Server):
         self.max_request_header_size = 64 * 1024
 
     def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
-        """Return the socket that was bound before anything else was opened."""
+        """Return the socket that is bound already."""
         del family, type, proto
         taken: socket.socket = self._bound.dup()
         self.socket = taken
         return taken
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        """Log as the rest of recstream does."""
+        """Log through `logging`."""
         log.log(level, "http server: %s", msg, exc_info=traceback)

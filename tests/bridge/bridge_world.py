@@ -208,7 +208,7 @@ class World:
 
     def serve_generation(self, generation: Generation) -> None:
         self.announce(generation)
-        serving = self.bridge.deps.serving
+        serving = self.bridge.deps.recommender
         eventually(lambda: serving.current == (generation.number, 0), "adoption")
 
     def put_items(self, **categories: str) -> None:

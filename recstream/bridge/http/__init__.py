@@ -1,5 +1,12 @@
-"""Steps 2 and 9 of the flow: REST, the page, health; every route in one table that OpenAPI is made from."""
+"""HTTP API of the bridge: REST routes, the page, health, documents.
+
+In: `Deps`. Out: a Flask app that a WSGI server runs.
+"""
+
+from __future__ import annotations
 
 from recstream.bridge.http.app import create_app
+from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.routes import DETACH
 
-__all__ = ["create_app"]
+__all__ = ["DETACH", "Deps", "create_app"]

@@ -1,29 +1,31 @@
-"""The Flask app, made from what it works with; importing this module makes and connects nothing."""
+"""Create the Flask app from its dependencies."""
 
 from __future__ import annotations
 
 from flask import Flask, Response, request
 
 from recstream.bridge.http import problems, security
-from recstream.bridge.http.batches import MAX_BODY_BYTES
+from recstream.bridge.http.bodies import MAX_BODY_BYTES
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.docs_page import STYLE, docs_page
-from recstream.bridge.http.events import EventRoutes
-from recstream.bridge.http.items import ItemRoutes
-from recstream.bridge.http.lists import ListRoutes
-from recstream.bridge.http.log import LogRoutes
-from recstream.bridge.http.openapi import openapi
-from recstream.bridge.http.push import PushRoutes
-from recstream.bridge.http.routing import Endpoint, add
-from recstream.bridge.http.site import SiteRoutes
-from recstream.bridge.http.steering import SteeringRoutes
-from recstream.bridge.http.users import UserRoutes
-from recstream.bridge.push import asyncapi
+from recstream.bridge.http.documents import STYLE, asyncapi, docs_page, openapi
+from recstream.bridge.http.routes import (
+    EventRoutes,
+    ItemRoutes,
+    ListRoutes,
+    LogRoutes,
+    ModelRoutes,
+    PushRoutes,
+    SiteRoutes,
+    SteeringRoutes,
+    TokenRoutes,
+    UserRoutes,
+)
+from recstream.bridge.http.routing import Endpoint, add, endpoints_of
 from recstream.metrics import HTTP_REQUESTS
 
 
 def endpoints(deps: Deps) -> list[Endpoint]:
-    """Return every endpoint of the bridge, in the order in which they are documented."""
+    """Return every endpoint of the bridge, in the order of the documents."""
     listed: list[Endpoint] = []
     documents = {
         "/openapi.json": lambda: openapi(listed),
@@ -38,10 +40,12 @@ def endpoints(deps: Deps) -> list[Endpoint]:
         ItemRoutes(deps),
         SteeringRoutes(deps),
         LogRoutes(deps),
+        ModelRoutes(deps),
+        TokenRoutes(deps),
         PushRoutes(deps),
         SiteRoutes(deps, documents),
     ):
-        listed.extend(routes.endpoints())
+        listed.extend(endpoints_of(routes))
     return listed
 
 
@@ -51,10 +55,10 @@ def create_app(deps: Deps) -> Flask:
     Parameters
     ----------
     deps : Deps
-        Everything the routes work with.
+        What the routes need.
     """
     app = Flask("recstream.bridge", static_folder=None, template_folder=None)
-    # A little above the limit of events, whose own message is better.
+    # Above the limits of the routes, whose messages are more specific.
     app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES
     app.config["TRAP_HTTP_EXCEPTIONS"] = False
     app.url_map.merge_slashes = False

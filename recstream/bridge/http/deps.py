@@ -1,4 +1,4 @@
-"""What the routes work with, all passed in: no route reads a clock, a setting or the environment."""
+"""Dependencies of the routes, all passed in: no route reads a clock, a setting or the environment."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import Follower
-from recstream.bridge.push import Live
-from recstream.bridge.serving import Serving
-from recstream.bridge.views import Items, Past, RecentIds, Status, Views
+from recstream.bridge.push import ConnectionLoop
+from recstream.bridge.recommender import Recommender
+from recstream.bridge.views import DedupWindow, Items, Status, TimeTravelService, Views
 from recstream.control import SteeringFeed
 from recstream.log import EventLog
 from recstream.settings import Settings
@@ -19,30 +19,30 @@ from recstream.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Deps:
-    """Everything a bridge is made of.
+    """Everything that routes use.
 
     Attributes
     ----------
     now : callable
-        The edge's time.
+        The bridge's clock.
     new_id : callable
-        Makes the id of an event that came without one.
+        Creates the id of an event that has none.
     web : Path
-        Folder of the page.
+        Folder of the page's files.
     """
 
     settings: Settings
     log: EventLog
     auth: Authenticator
     views: Views
-    serving: Serving
+    recommender: Recommender
     steering: SteeringFeed
     status: Status
     items: Items
-    past: Past
-    live: Live
+    time_travel: TimeTravelService
+    connections: ConnectionLoop
     follower: Follower
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     web: Path
-    recent: RecentIds = field(default_factory=RecentIds)
+    dedup: DedupWindow = field(default_factory=DedupWindow)

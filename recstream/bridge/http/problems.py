@@ -1,4 +1,4 @@
-"""Every error of the HTTP surface as ``application/problem+json`` (RFC 9457)."""
+"""Errors of the HTTP API as ``application/problem+json`` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STATUS: tuple[tuple[type[RecstreamError], int, str], ...] = (
 
 
 class Pointed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that is wrong, and where: a JSON pointer into the body, or ``?name`` of a parameter."""
+    """An error and its place: a JSON pointer into the body, or ``?name`` of a parameter."""
 
     pointer: str
     code: str = ""
@@ -45,7 +45,7 @@ class Pointed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What went wrong with a request."""
+    """Why a request failed."""
 
     type: str
     title: str
@@ -56,18 +56,18 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HttpProblem(RecstreamError):
-    """An answer that is an error.
+    """An error that becomes the answer of a request.
 
     Parameters
     ----------
     status : int
     detail : str
-        What was expected, what came, what to do.
+        What was expected, what was received, what to do.
     code : str, optional
-        Last part of the problem's type; by default the status' name.
+        Last part of the problem's type; default: the name of the status.
     errors : tuple of Pointed, optional
     more : struct, optional
-        Its fields are added to the problem's.
+        Its fields are added to the problem.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ def respond(problem: HttpProblem) -> Response:
 
 
 def as_problem(error: RecstreamError) -> HttpProblem:
-    """Return what an error of ours means to an HTTP client."""
+    """Return the problem that stands for an error of recstream."""
     if isinstance(error, HttpProblem):
         return error
     if isinstance(error, TokenRefused):
@@ -135,7 +135,7 @@ def as_problem(error: RecstreamError) -> HttpProblem:
 
 
 def install(app: Flask) -> None:
-    """Make every error of an app a problem."""
+    """Answer every error of an app with a problem."""
 
     @app.errorhandler(RecstreamError)
     def ours(error: RecstreamError) -> Response:
@@ -149,7 +149,7 @@ def install(app: Flask) -> None:
         status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
         if error.response is not None or status < HTTPStatus.BAD_REQUEST:
             return app.make_response(error)
-        response = respond(HttpProblem(status, _told(error, status)))
+        response = respond(HttpProblem(status, _detail(error, status)))
         for name, value in error.get_headers():
             if name.lower() in {"allow", "retry-after"}:
                 response.headers[name] = value
@@ -158,15 +158,15 @@ def install(app: Flask) -> None:
     @app.errorhandler(Exception)
     def bug(error: Exception) -> Response:
         log.error("request failed route=%s", request.url_rule, exc_info=error)
-        detail = "the bridge made a mistake; its log says more"
+        detail = "internal error of the bridge; its log contains the cause"
         return respond(HttpProblem(500, detail))
 
 
-def _told(error: HTTPException, status: int) -> str:
+def _detail(error: HTTPException, status: int) -> str:
     if status == HTTPStatus.NOT_FOUND:
-        return f"nothing is at {request.path}; /openapi.json lists what is"
+        return f"nothing is at {request.path}; /openapi.json lists all paths"
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return f"{request.method} is not possible at {request.path}"
+        return f"{request.path} does not support {request.method}"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return "the body is too large; a request may have 1 MiB"
     return error.description or HTTPStatus(status).phrase

@@ -1,46 +1,52 @@
-"""A route and its description in one value: Flask is wired from it and OpenAPI is written from it."""
+"""Declare a route and its OpenAPI description with one decorator, and add it to a Flask app."""
 
 from __future__ import annotations
 
+import inspect
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from flask import Flask, Response, g, request
 
 from recstream.bridge.auth import Authenticator, Identity
+from recstream.bridge.http.bodies import JSON, json_response, read_json
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.core.events import MAX_ID_CHARACTERS
-from recstream.core.json_input import json_error
-from recstream.errors import InvalidJson
 from recstream.metrics import HTTP_DURATION
 
 Access = Literal["public", "user", "service"]
-"""Who may call: anybody, whoever may act for the user named in the path, a service."""
+"""Who may call: anybody, an identity that may act for the user in the path, a service."""
 
-JSON = "application/json"
+_Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One operation of the HTTP surface.
+    """One operation of the HTTP API.
 
     Attributes
     ----------
     rule : str
         Flask's, e.g. ``/v1/items/<item>``.
+    name : str
+        Name of the handler; the operation's id.
+    summary : str
+        First line of the handler's docstring, without its full stop.
     handler : callable
-        Gets the path's variables, then ``query`` and ``body`` where there are any; returns a struct,
-        a list, or a whole `Response`.
+        Gets the path's variables, then ``query`` and ``body`` where it has these parameters. Returns
+        a struct, a list, or a `Response`.
+    access : Access
     query : struct type, optional
         Parameters of the query string.
     body : type, optional
         Of a JSON request body, decoded before the handler runs.
     consumes : mapping, optional
-        Media type to type of bodies that the handler reads itself.
+        Media type to type of a body that the handler reads itself.
     returns : type or None
         Of a successful answer's JSON.
     status : int
@@ -48,16 +54,16 @@ class Endpoint:
     produces : str
         Media type of a successful answer.
     problems : mapping of int to str
-        Errors that clients should expect, besides 400, 401, 403 and 500.
+        Expected errors besides 400, 401, 403 and 500.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     rule: str
-    handler: Callable[..., Any]
-    name: str
-    summary: str
     tag: str
     access: Access = "service"
+    name: str = ""
+    summary: str = ""
+    handler: Callable[..., Any] = print
     query: type[msgspec.Struct] | None = None
     body: Any = None
     consumes: Mapping[str, Any] = field(default_factory=dict)
@@ -67,21 +73,60 @@ class Endpoint:
     problems: Mapping[int, str] = field(default_factory=dict)
 
 
+def route(
+    method: Literal["GET", "POST", "PUT", "DELETE"], rule: str, **described: Any
+) -> Callable[[_Handler], _Handler]:
+    """Mark a method as the handler of a route.
+
+    The types of ``query``, ``body`` and the answer come from the handler's annotations; the
+    operation's id and summary come from its name and its docstring.
+
+    Parameters
+    ----------
+    described
+        Other attributes of `Endpoint`; ``returns`` where the handler returns a `Response`.
+    """
+
+    def mark(handler: _Handler) -> _Handler:
+        handler.__endpoint__ = Endpoint(  # type: ignore[attr-defined]
+            method=method,
+            rule=rule,
+            name=handler.__name__,
+            summary=(inspect.getdoc(handler) or "").partition("\n")[0].removesuffix("."),
+            **described,
+        )
+        return handler
+
+    return mark
+
+
+def endpoints_of(routes: object) -> Iterable[Endpoint]:
+    """Yield the endpoints of an object's marked methods, in the order of their definition."""
+    for function in vars(type(routes)).values():
+        endpoint: Endpoint | None = getattr(function, "__endpoint__", None)
+        if endpoint is None:
+            continue
+        types = typing.get_type_hints(function)
+        returned = types.get("return")
+        yield replace(
+            endpoint,
+            handler=function.__get__(routes),
+            query=types.get("query"),
+            body=types.get("body"),
+            returns=returned
+            if endpoint.returns is None and returned is not Response
+            else endpoint.returns,
+        )
+
+
 def identity() -> Identity:
-    """Return who sent the current request."""
+    """Return the identity that sent the current request."""
     who: Identity = g.identity
     return who
 
 
-def json_response(body: Any, status: int = 200) -> Response:
-    """Return a struct, list or dict as a JSON answer."""
-    response = Response(msgspec.json.encode(body), status, content_type=JSON)
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
 def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator) -> None:
-    """Wire an endpoint into an app."""
+    """Add an endpoint to an app."""
     seconds = HTTP_DURATION.labels(endpoint.rule)
 
     def view(**path: str) -> Response:
@@ -96,7 +141,7 @@ def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator) -> None:
         if endpoint.query is not None:
             given["query"] = _query(endpoint.query)
         if endpoint.body is not None:
-            given["body"] = _body(endpoint.body)
+            given["body"] = read_json(endpoint.body)
         answer = endpoint.handler(**given)
         seconds.observe(time.perf_counter() - started)
         if isinstance(answer, Response):
@@ -106,7 +151,7 @@ def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator) -> None:
     options: dict[str, Any] = {"methods": [endpoint.method], "strict_slashes": False}
     app.add_url_rule(endpoint.rule, endpoint.name, view, **options)
     if endpoint.status == HTTPStatus.SWITCHING_PROTOCOLS:
-        # Werkzeug keeps handshakes apart from other requests; the handler answers both.
+        # Werkzeug routes WebSocket handshakes separately; the handler answers both kinds.
         app.add_url_rule(endpoint.rule, endpoint.name, view, websocket=True, **options)
 
 
@@ -115,10 +160,11 @@ def _check_access(access: Access, path: Mapping[str, str]) -> None:
     if access == "public" or who.is_service:
         return
     if who.user is None:
-        message = "this needs a token; send `Authorization: Bearer <token>`"
+        message = "this request needs a token; send `Authorization: Bearer <token>`"
         raise HttpProblem(401, message, code="token-missing")
     if access == "service" or not who.may_act_for(path.get("user", who.user)):
-        raise HttpProblem(403, "the token is not for this; a service token is", code="forbidden")
+        message = "the token does not allow this request; a service token does"
+        raise HttpProblem(403, message, code="forbidden")
 
 
 def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
@@ -138,17 +184,3 @@ def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
 def _wrong_query(name: str, message: str) -> HttpProblem:
     pointed = Pointed(pointer=f"?{name}", detail=message)
     return HttpProblem(400, message, code="invalid-parameter", errors=(pointed,))
-
-
-def _body(wanted: Any) -> Any:
-    if request.mimetype != JSON:
-        message = f"expected a body of {JSON}, got {request.mimetype or 'no Content-Type'!r}"
-        raise HttpProblem(415, message)
-    try:
-        return msgspec.json.decode(request.get_data(cache=False), type=wanted)
-    except Exception as error:
-        wrong = json_error(error, InvalidJson, names_field=False)
-        pointed = Pointed(pointer=wrong.pointer, code=wrong.code, detail=wrong.reason)
-        is_malformed = wrong.code == "malformed-json"
-        status, code = (400, "malformed-json") if is_malformed else (422, "invalid-body")
-        raise HttpProblem(status, str(error), code=code, errors=(pointed,)) from error

@@ -1,4 +1,4 @@
-"""Which pages may talk to the bridge, and the headers that keep its own page to itself."""
+"""Check origin and host of requests; set CORS and security headers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
     allowed_origins : tuple of str
         Origins besides the bridge's own, e.g. ``https://shop.example``.
     is_open : bool
-        No token is needed. Then the name by which the bridge was reached must be this machine's own:
-        a page elsewhere could otherwise point its name here and act for its visitor.
+        No token is needed. Then ``Host`` must name this machine: otherwise a page elsewhere could
+        resolve its own name to this bridge and act for its visitor (DNS rebinding).
     """
     allowed = frozenset(allowed_origins)
     hosts = {urlsplit(origin).netloc for origin in allowed}
@@ -39,9 +39,7 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
     @app.before_request
     def check() -> Response | None:
         if is_open and not _is_own_name(request.host) and request.host not in hosts:
-            message = (
-                f"the bridge has no secret, so it answers as localhost only, not as {request.host}"
-            )
+            message = f"a bridge without a secret answers as localhost only, not as {request.host}"
             raise HttpProblem(421, message)
         origin = request.headers.get("Origin")
         if origin is None or is_same_site(origin, request.host):
@@ -67,7 +65,7 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
 
 
 def _is_own_name(host: str) -> bool:
-    """Return whether a ``Host`` can only mean this machine."""
+    """Return whether a ``Host`` can only name this machine."""
     name = urlsplit(f"//{host}").hostname or ""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(name).is_loopback
@@ -75,9 +73,9 @@ def _is_own_name(host: str) -> bool:
 
 
 def _refuse_unless_harmless(origin: str) -> None:
-    """Let a page elsewhere ask for what it can't read: the answer has no CORS headers."""
+    """Allow reads from other origins: without CORS headers the page can't see the answer."""
     if request.method not in {"GET", "HEAD"} or request.headers.get("Upgrade") is not None:
-        message = f"pages of {origin} may not do this; setting allowed_origins names those that may"
+        message = f"pages of {origin} may not do this; add the origin to setting allowed_origins"
         raise HttpProblem(403, message, code="origin-not-allowed")
 
 
@@ -90,7 +88,7 @@ def _preflight() -> Response:
 
 
 def is_same_site(origin: str, host: str) -> bool:
-    """Return whether an ``Origin`` is that of the ``Host`` asked.
+    """Return whether an ``Origin`` is that of the requested ``Host``.
 
     >>> is_same_site("http://shop.test:8000", "shop.test:8000")
     True

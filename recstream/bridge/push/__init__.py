@@ -1,12 +1,14 @@
-"""Push to browsers: WebSocket and server-sent events over one hub."""
+"""Push to browsers: WebSocket and server-sent events.
+
+In: upgraded sockets from the HTTP routes, lists and records from the log. Out: JSON messages.
+"""
 
 from __future__ import annotations
 
-from recstream.bridge.push.asyncapi import asyncapi
+from recstream.bridge.push.connection import Outgoing
 from recstream.bridge.push.hub import Hub
-from recstream.bridge.push.logfeed import LogFeed, shown
-from recstream.bridge.push.loop import Live, StreamPeer
-from recstream.bridge.push.peer import Outgoing
+from recstream.bridge.push.log_feed import LogFeed, log_record
+from recstream.bridge.push.loop import ConnectionLoop, SocketConnection
 from recstream.bridge.push.protocol import (
     SUBPROTOCOL,
     Channel,
@@ -18,26 +20,25 @@ from recstream.bridge.push.protocol import (
     encode,
     tagged,
 )
-from recstream.bridge.push.sse import EventStreamPeer
-from recstream.bridge.push.websocket import WebSocketPeer
+from recstream.bridge.push.sse import EventStreamConnection
+from recstream.bridge.push.websocket import WebSocketConnection
 
 __all__ = [
     "SUBPROTOCOL",
     "Channel",
-    "EventStreamPeer",
+    "ConnectionLoop",
+    "EventStreamConnection",
     "Hub",
-    "Live",
     "LogFeed",
     "LogRecord",
     "Outgoing",
     "Pipeline",
     "Since",
+    "SocketConnection",
     "Stage",
-    "StreamPeer",
     "Subscription",
-    "WebSocketPeer",
-    "asyncapi",
+    "WebSocketConnection",
     "encode",
-    "shown",
+    "log_record",
     "tagged",
 ]

@@ -1,7 +1,7 @@
-"""Step 9 of the flow: who hears what, latest-wins for lists and status, in order for the log.
+"""Subscriptions of all connections: latest-wins for lists and status, ordered for the log.
 
-Everything here runs on the loop thread of `recstream.bridge.push.loop`, except `Hub.wants`, which only
-looks. A peer is one connection, WebSocket or server-sent events alike.
+Everything here runs on the loop thread of `recstream.bridge.push.loop`, except `Hub.wants`, which
+reads only.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from recstream.bridge.push.logfeed import LogFeed
-from recstream.bridge.push.peer import Outgoing, Peer
+from recstream.bridge.push.connection import Connection, Outgoing
+from recstream.bridge.push.log_feed import LogFeed
 from recstream.bridge.push.protocol import Channel, ErrorCode, Subscription, SubscriptionState
 from recstream.errors import NotFound
 from recstream.log import EventLog, Record, TopicPartition, partition_for
 
 STATUS_EVERY_S = 0.1
-SLICE_PEERS = 250
+SLICE_CONNECTIONS = 250
 
 
 class Snapshots(Protocol):
-    """Where the hub gets what is true now."""
+    """Source of the first message of a subscription."""
 
     def recs(self, user: str) -> tuple[int, Outgoing]:
         """Return the offset and message of a user's newest list."""
@@ -32,7 +32,7 @@ class Snapshots(Protocol):
 
 
 class Hub:
-    """Subscriptions of every peer.
+    """Subscriptions of every connection.
 
     Parameters
     ----------
@@ -46,22 +46,22 @@ class Hub:
         self._log = event_log
         self._snapshots = snapshots
         self._feed = feed
-        self._by_user: dict[str, set[Peer]] = defaultdict(set)
-        self._sent: dict[Peer, int] = {}
-        self._pipeline: set[Peer] = set()
+        self._by_user: dict[str, set[Connection]] = defaultdict(set)
+        self._sent: dict[Connection, int] = {}
+        self._pipeline: set[Connection] = set()
         self._status_timer: asyncio.TimerHandle | None = None
         self._status_at_s = float("-inf")
 
     def wants(self, user: str) -> bool:
-        """Return whether anybody listens to a user's lists; safe from any thread.
+        """Return whether a connection subscribes to a user's lists; safe from any thread.
 
-        A list is in the views before this is asked, and a subscriber is registered before its snapshot
-        is read from the views: whoever is missed here gets that list as the snapshot.
+        A list is in the views before this is called, and a subscriber is registered before its
+        snapshot is read from the views. A subscriber missed here gets the list as its snapshot.
         """
         return user in self._by_user
 
     def subscribe(
-        self, peer: Peer, wanted: Subscription
+        self, connection: Connection, wanted: Subscription
     ) -> tuple[SubscriptionState, Callable[[], None]]:
         """Register a subscription.
 
@@ -69,54 +69,54 @@ class Hub:
         -------
         state : SubscriptionState
         start : callable
-            Sends the snapshot; to be called when the client has been told the state.
+            Sends the snapshot; call it after the state was sent to the client.
 
         Raises
         ------
         Refused
         """
         if wanted.ch == "recs":
-            return self._subscribe_recs(peer, wanted)
+            return self._subscribe_recs(connection, wanted)
         if wanted.ch == "pipeline":
-            return self._subscribe_pipeline(peer, wanted)
-        return self._subscribe_log(peer, wanted)
+            return self._subscribe_pipeline(connection, wanted)
+        return self._subscribe_log(connection, wanted)
 
     def _subscribe_recs(
-        self, peer: Peer, wanted: Subscription
+        self, connection: Connection, wanted: Subscription
     ) -> tuple[SubscriptionState, Callable[[], None]]:
-        user = peer.user
+        user = connection.user
         if user is None:
-            message = "lists belong to a user; say who in hello (token or user)"
+            message = "the recs channel needs a user; send token or user in hello"
             raise Refused("forbidden", message)
-        peer.channels.add("recs")
-        self._by_user[user].add(peer)
+        connection.channels.add("recs")
+        self._by_user[user].add(connection)
         offset, snapshot = self._snapshots.recs(user)
         since = wanted.since
         same_log = since is not None and since.epoch == self._log.epoch
         up_to_date = same_log and since is not None and offset >= 0 and since.offset >= offset
-        self._sent[peer] = offset
+        self._sent[connection] = offset
 
         def start() -> None:
             if not up_to_date:
-                peer.offer(snapshot)
+                connection.offer(snapshot)
 
         return SubscriptionState(ch="recs", offset=offset, recovered=same_log), start
 
     def _subscribe_pipeline(
-        self, peer: Peer, wanted: Subscription
+        self, connection: Connection, wanted: Subscription
     ) -> tuple[SubscriptionState, Callable[[], None]]:
-        peer.channels.add("pipeline")
-        self._pipeline.add(peer)
+        connection.channels.add("pipeline")
+        self._pipeline.add(connection)
         recovered = wanted.since is not None and wanted.since.epoch == self._log.epoch
         state = SubscriptionState(ch="pipeline", offset=-1, recovered=recovered)
-        return state, lambda: peer.offer(self._snapshots.pipeline())
+        return state, lambda: connection.offer(self._snapshots.pipeline())
 
     def _subscribe_log(
-        self, peer: Peer, wanted: Subscription
+        self, connection: Connection, wanted: Subscription
     ) -> tuple[SubscriptionState, Callable[[], None]]:
-        user = wanted.user if wanted.user is not None else peer.user
+        user = wanted.user if wanted.user is not None else connection.user
         everything = wanted.user is None and wanted.partition is not None
-        if not peer.identity.is_service and (everything or user != peer.identity.user):
+        if not connection.identity.is_service and (everything or user != connection.identity.user):
             raise Refused("forbidden", "a user's token may only follow that user's own records")
         if user is None and wanted.partition is None:
             raise Refused("invalid-message", "the log channel needs a partition or a user")
@@ -131,45 +131,45 @@ class Hub:
         if partition >= partitions:
             message = f"topic {wanted.topic} has partitions 0 to {partitions - 1}, got {partition}"
             raise Refused("not-found", message)
-        peer.channels.add("log")
+        connection.channels.add("log")
         tp = TopicPartition(wanted.topic, partition)
-        subscription, state = self._feed.subscribe(peer, tp, wanted.since, only_user)
-        peer.logs.append(subscription)
-        return state, subscription.start
+        cursor, state = self._feed.subscribe(connection, tp, wanted.since, only_user)
+        connection.logs.append(cursor)
+        return state, cursor.start
 
-    def unsubscribe(self, peer: Peer, channel: Channel) -> None:
-        """Forget a channel of a peer."""
-        peer.channels.discard(channel)
-        peer.waiting.pop(channel, None)
+    def unsubscribe(self, connection: Connection, channel: Channel) -> None:
+        """Remove a channel of a connection."""
+        connection.channels.discard(channel)
+        connection.waiting.pop(channel, None)
         if channel == "recs":
-            self._sent.pop(peer, None)
-            peers = self._by_user.get(peer.user or "")
-            if peers is not None:
-                peers.discard(peer)
-                if not peers:
-                    del self._by_user[peer.user or ""]
+            self._sent.pop(connection, None)
+            connections = self._by_user.get(connection.user or "")
+            if connections is not None:
+                connections.discard(connection)
+                if not connections:
+                    del self._by_user[connection.user or ""]
         elif channel == "pipeline":
-            self._pipeline.discard(peer)
+            self._pipeline.discard(connection)
         else:
-            for subscription in peer.logs:
-                self._feed.unsubscribe(subscription)
-            peer.logs.clear()
+            for cursor in connection.logs:
+                cursor.cancel()
+            connection.logs.clear()
 
-    def leave(self, peer: Peer) -> None:
-        """Forget a peer."""
-        for channel in tuple(peer.channels):
-            self.unsubscribe(peer, channel)
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection and its subscriptions."""
+        for channel in tuple(connection.channels):
+            self.unsubscribe(connection, channel)
 
     def publish_recs(self, lists: Sequence[tuple[str, int, Outgoing]]) -> None:
-        """Send new lists, (user, offset, message) each, to those who listen."""
+        """Send new lists, (user, offset, message) each, to their subscribers."""
         for user, offset, message in lists:
-            for peer in self._by_user.get(user, ()):
-                if offset > self._sent.get(peer, -1):
-                    self._sent[peer] = offset
-                    peer.offer(message)
+            for connection in self._by_user.get(user, ()):
+                if offset > self._sent.get(connection, -1):
+                    self._sent[connection] = offset
+                    connection.offer(message)
 
     def status_changed(self) -> None:
-        """Send the pipeline's state to those who listen, soon and at most ten times a second."""
+        """Send the pipeline's state to its subscribers, soon and at most ten times a second."""
         if not self._pipeline or self._status_timer is not None:
             return
         loop = asyncio.get_running_loop()
@@ -181,21 +181,21 @@ class Hub:
         self._status_at_s = asyncio.get_running_loop().time()
         self._broadcast(self._snapshots.pipeline(), tuple(self._pipeline))
 
-    def _broadcast(self, message: Outgoing, peers: Sequence[Peer]) -> None:
-        """Send a message to some peers and to the rest a little later: lists may go in between."""
-        for peer in peers[:SLICE_PEERS]:
-            if peer in self._pipeline:
-                peer.offer(message)
-        if rest := peers[SLICE_PEERS:]:
+    def _broadcast(self, message: Outgoing, connections: Sequence[Connection]) -> None:
+        """Send a message to some connections, to the rest later: lists are sent in between."""
+        for connection in connections[:SLICE_CONNECTIONS]:
+            if connection in self._pipeline:
+                connection.offer(message)
+        if rest := connections[SLICE_CONNECTIONS:]:
             asyncio.get_running_loop().call_soon(self._broadcast, message, rest)
 
     def publish_log(self, records: Sequence[Record]) -> None:
-        """Pass records of followed partitions on to the `log` channel."""
+        """Send records of followed partitions to the `log` channel."""
         self._feed.deliver(records)
 
 
 class Refused(Exception):
-    """A subscription that can't be had; becomes an `ErrorMessage`."""
+    """A subscription was refused; becomes an `ErrorMessage`."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
         super().__init__(detail)

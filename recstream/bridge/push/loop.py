@@ -1,7 +1,7 @@
-"""Step 9 of the flow: the loop thread that holds every open connection.
+"""The event loop thread that holds every push connection.
 
-A Flask route checks the request, then it lets go of the socket and hands it over here. A connection
-costs a transport and a protocol object, no thread.
+A Flask route checks the request, detaches the socket and passes it here. A connection costs a
+transport and a protocol object, no thread.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from collections.abc import Callable
 from typing import Any
 
 from recstream.bridge.auth import Authenticator
+from recstream.bridge.push.connection import Connection
 from recstream.bridge.push.hub import Hub
-from recstream.bridge.push.peer import Peer
 from recstream.bridge.push.protocol import PING_S, CloseCode
 from recstream.metrics import PUSH_CONNECTIONS, PUSH_DISCONNECTS
 
 log = logging.getLogger(__name__)
 
 CLOSE_S = 5.0
-"""How long a client may take to answer that the connection ends."""
+"""Time for a client to answer the close of a connection."""
 WRITE_BUFFER_BYTES = 64 * 1024
 SEND_BUFFER_BYTES = 64 * 1024
 
 
-class Live:
+class ConnectionLoop:
     """The loop thread and its connections.
 
     Parameters
@@ -55,12 +55,12 @@ class Live:
         self.max_connections = max_connections
         self.ping_s = ping_s
         self.now = now
-        self.peers: set[StreamPeer] = set()
+        self.connections: set[SocketConnection] = set()
         self.hub: Hub | None = None
         self.is_draining = False
         self._emptied: asyncio.Event | None = None
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -69,30 +69,30 @@ class Live:
         self._loop.close()
 
     def start(self, hub: Hub) -> None:
-        """Begin to serve."""
+        """Start the loop thread."""
         self.hub = hub
         self._thread.start()
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
-        """Run a function on the loop thread; dropped once the loop has stopped."""
+        """Run a function on the loop thread; ignored once the loop has stopped."""
         try:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
             log.debug("loop has stopped, call dropped function=%r", function)
 
-    def adopt(self, sock: socket.socket, peer: StreamPeer) -> None:
-        """Take over a socket from the thread that accepted it."""
+    def adopt(self, sock: socket.socket, connection: SocketConnection) -> None:
+        """Take over a socket from the server that accepted it."""
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self.post(self._attach, sock, peer)
+        self.post(self._attach, sock, connection)
 
-    def _attach(self, sock: socket.socket, peer: StreamPeer) -> None:
-        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: peer, sock))
+    def _attach(self, sock: socket.socket, connection: SocketConnection) -> None:
+        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, sock))
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def stop(self, *, timeout_s: float = CLOSE_S) -> None:
-        """Tell every client that the bridge restarts (1012), and end the loop thread."""
+        """Close every connection with 1012 (service restart), and end the loop thread."""
         if not self._thread.is_alive():
             self._loop.close()
             return
@@ -101,49 +101,53 @@ class Live:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def left(self, peer: StreamPeer) -> None:
-        """Forget a peer."""
-        self.peers.discard(peer)
-        if self._emptied is not None and not self.peers:
+    def remove(self, connection: SocketConnection) -> None:
+        """Remove a connection that ended."""
+        self.connections.discard(connection)
+        if self._emptied is not None and not self.connections:
             self._emptied.set()
 
     async def _drain(self, timeout_s: float) -> None:
         self.is_draining = True
-        for peer in tuple(self.peers):
-            peer.close(CloseCode.DRAINING, "the server restarts, connect again")
+        for connection in tuple(self.connections):
+            connection.close(CloseCode.DRAINING, "the server restarts, connect again")
         self._emptied = asyncio.Event()
-        if self.peers:
+        if self.connections:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._emptied.wait(), timeout_s)
-        for peer in tuple(self.peers):
-            peer.abort()
+        for connection in tuple(self.connections):
+            connection.abort()
         await asyncio.sleep(0)
 
 
-class StreamPeer(Peer, asyncio.Protocol):
-    """A peer on a transport of the loop thread: what WebSocket and event stream share."""
+class SocketConnection(Connection, asyncio.Protocol):
+    """A connection on a transport of the loop thread: shared by WebSocket and event stream.
 
-    __slots__ = ("live", "timer", "transport")
+    Every `ConnectionLoop.ping_s` it pings the client, closes a connection that read nothing since
+    the last ping (4008), and closes one whose token expired (4001).
+    """
 
-    def __init__(self, live: Live) -> None:
+    __slots__ = ("loop", "timer", "transport")
+
+    def __init__(self, loop: ConnectionLoop) -> None:
         super().__init__()
-        self.live = live
+        self.loop = loop
         self.timer: asyncio.TimerHandle | None = None
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with what the route prepared."""
+        """Write the prepared answer, or close if the bridge is full or stopping."""
         if not isinstance(transport, asyncio.Transport):
             message = f"expected a stream transport, got {type(transport).__name__}"
             raise TypeError(message)
         self.transport = transport
         transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
-        self.live.peers.add(self)
-        PUSH_CONNECTIONS.set(len(self.live.peers))
+        self.loop.connections.add(self)
+        PUSH_CONNECTIONS.set(len(self.loop.connections))
         self.begin()
-        if len(self.live.peers) > self.live.max_connections:
+        if len(self.loop.connections) > self.loop.max_connections:
             self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections, try again later")
-        elif self.live.is_draining:
+        elif self.loop.is_draining:
             self.close(CloseCode.DRAINING, "the server restarts, connect again")
 
     def begin(self) -> None:
@@ -151,43 +155,70 @@ class StreamPeer(Peer, asyncio.Protocol):
         raise NotImplementedError
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything about the connection."""
+        """Remove the connection and its subscriptions."""
         del exc
         if self.timer is not None:
             self.timer.cancel()
-        self.live.left(self)
-        PUSH_CONNECTIONS.set(len(self.live.peers))
+        self.loop.remove(self)
+        PUSH_CONNECTIONS.set(len(self.loop.connections))
         PUSH_DISCONNECTS.labels(str(self.close_code)).inc()
-        self.hub.leave(self)
+        self.hub.remove(self)
 
     @property
     def close_code(self) -> int:
-        """Why the connection ended, as a WebSocket close code."""
+        """The WebSocket close code of why the connection ended."""
         return 1006
 
     @property
     def hub(self) -> Hub:
-        """Who knows what this peer subscribed to."""
-        if self.live.hub is None:
-            message = "Live.start must come before the first connection"
+        """The subscriptions of all connections."""
+        if self.loop.hub is None:
+            message = "ConnectionLoop.start must come before the first connection"
             raise RuntimeError(message)
-        return self.live.hub
+        return self.loop.hub
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the client read nothing since the last ping."""
+        return self.is_blocked
+
+    def ping(self) -> None:
+        """Send something that keeps proxies awake."""
+        raise NotImplementedError
+
+    def start_pings(self) -> None:
+        """Send the first ping after a period, or earlier if the token expires before."""
+        self.later(min(self.loop.ping_s, max(0.0, self._token_left_s())), self._tick)
+
+    def _tick(self) -> None:
+        if self.is_stalled:
+            # The close frame waits behind the unread data: a client that reads on still gets it.
+            self.close(CloseCode.TOO_SLOW, "nothing was read for too long")
+        elif self._token_left_s() <= 0:
+            self.close(CloseCode.TOKEN_EXPIRED, "the token has expired, connect with a new one")
+        elif self.transport is not None and not self.transport.is_closing():
+            self.ping()
+            self.start_pings()
+
+    def _token_left_s(self) -> float:
+        expires_s = self.identity.expires_s
+        return float("inf") if expires_s is None else expires_s - self.loop.now()
 
     def pause_writing(self) -> None:
-        """Keep only the newest for a client that reads too slowly."""
+        """Mark the connection as blocked: the client reads too slowly."""
         self.is_blocked = True
 
     def resume_writing(self) -> None:
-        """Send what waited, now that the client caught up."""
+        """Send what waited: the client reads again."""
         self.unblock()
 
     def abort(self) -> None:
-        """End the connection without a word."""
+        """End the connection at once."""
         if self.transport is not None:
             self.transport.abort()
 
     def later(self, delay_s: float, function: Callable[[], None]) -> None:
-        """Run a function after a while, in place of the one that was waiting."""
+        """Run a function after a delay; replaces the function that waited."""
         if self.timer is not None:
             self.timer.cancel()
         self.timer = asyncio.get_running_loop().call_later(delay_s, function)

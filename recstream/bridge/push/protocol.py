@@ -1,7 +1,7 @@
-"""Step 9 of the flow: every message between bridge and browser, as structs; unknown ones are refused.
+"""Messages of the WebSocket subprotocol ``recstream.v1``, as structs; unknown ones are refused.
 
-WebSocket subprotocol ``recstream.v1``. `recs` and `pipeline` are latest-wins: a slow client skips to
-the newest. `log` is ordered, and what a client misses is named in a `Gap`.
+`recs` and `pipeline` are latest-wins: a slow client skips to the newest. `log` is ordered: offsets
+that a client misses are named in a `Gap`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class CloseCode(IntEnum):
-    """Why the bridge closed a connection."""
+    """Reasons for which the bridge closes a connection."""
 
     INVALID_MESSAGE = 1008
     TOO_BIG = 1009
@@ -47,7 +47,7 @@ class CloseCode(IntEnum):
 
 
 class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The last message of a channel that the client has: the log's epoch and an offset."""
+    """The last message of a channel that the client has: epoch of the log, and offset."""
 
     epoch: str
     offset: int
@@ -56,19 +56,19 @@ class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Subscription(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What a client wants to hear.
+    """A subscription that a client asks for.
 
     Attributes
     ----------
     ch : Channel
     since : Since or None
-        Resume behind this; none: `recs` and `pipeline` begin with a snapshot, `log` begins live.
+        Resume after this. None: `recs` and `pipeline` begin with a snapshot, `log` begins at the end.
     topic : str
         `log` only.
     partition : int or None
-        `log` only; none: the partition of ``user``.
+        `log` only; None: the partition of ``user``.
     user : str or None
-        `log` only: records of this key and nothing else.
+        `log` only: only records with this key.
     """
 
     ch: Channel
@@ -90,9 +90,9 @@ class Hello(
     omit_defaults=True,
     forbid_unknown_fields=True,
 ):
-    """The client's first message: who it is, and what it wants.
+    """The client's first message: its user or token, and its subscriptions.
 
-    ``user`` may stand in for ``token`` where the bridge listens on loopback and has no secret.
+    ``user`` can replace ``token`` if the bridge listens on loopback and has no secret.
     """
 
     token: str = ""
@@ -108,7 +108,7 @@ class Refresh(
     tag_field="type",
     forbid_unknown_fields=True,
 ):
-    """A newer token for the same user, before the old one expires."""
+    """A newer token for the same user, sent before the old one expires."""
 
     token: str
 
@@ -122,7 +122,7 @@ class Sub(
     omit_defaults=True,
     forbid_unknown_fields=True,
 ):
-    """One more subscription; answered by a `Welcome` with where it starts."""
+    """One more subscription; the answer is a `Welcome` that contains its start offset."""
 
 
 class Unsub(
@@ -134,7 +134,7 @@ class Unsub(
     omit_defaults=True,
     forbid_unknown_fields=True,
 ):
-    """The end of a channel's subscriptions on this connection."""
+    """End all subscriptions of a channel on this connection."""
 
     ch: Channel
 
@@ -145,14 +145,14 @@ _encoder = msgspec.json.Encoder()
 
 
 class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where a subscription starts.
+    """Start of a subscription.
 
     Attributes
     ----------
     offset : int
-        Newest offset of the channel when it began, -1 if there is none.
+        Newest offset of the channel at the start, -1 if there is none.
     recovered : bool
-        Nothing between ``since`` and the first message is missing.
+        No message between ``since`` and the first message is missing.
     """
 
     ch: Channel
@@ -185,32 +185,32 @@ class RecsMessage(
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """A percentile pair of one step of the loop, in milliseconds."""
+    """Two percentiles of the latency of one step, in milliseconds."""
 
     p50_ms: float
     p99_ms: float
 
 
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the roles are doing now: body of ``GET /v1/pipeline``.
+    """State of the worker, trainer and bridge: body of ``GET /v1/pipeline``.
 
     Attributes
     ----------
     generation, delta : int or None
-        The newest announced; none before the first.
+        The newest announced; None before the first.
     events : int
         Records on the interactions topic.
     lag : int
-        Records that no worker has reported as folded yet.
-    prequential : dict of str to Score
-        How lists predicted the newest events, by worker's memory: all, by generation, by source of the
-        list, by arm of an experiment, and for cold users.
-    clicks : dict of str to Clicks
-        Items shown and taken, by arm of an experiment.
+        Records that no worker reported as folded yet.
+    prequential : dict of str to PrequentialScore
+        How well lists predicted the newest events: all, by generation, by source of the list, by
+        arm of an experiment, and for cold users.
+    clicks : dict of str to ClickCounts
+        Impressions and clicks, by arm of an experiment.
     workers : tuple of WorkerStatus
-        Those heard from lately.
+        Workers that reported in the last 30 s.
     push : Stage or None
-        List published → handed to the socket, over the last lists pushed by this bridge.
+        Latency from a published list to its write to the socket, over the last lists pushed here.
     """
 
     epoch: str
@@ -231,13 +231,13 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PipelineMessage(
     Pipeline, frozen=True, kw_only=True, tag="pipeline", tag_field="type", omit_defaults=True
 ):
-    """The pipeline's state, whenever it changed."""
+    """The pipeline's state, sent after each change."""
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A record of a topic, for people to read.
+    """A record of a topic, in readable form.
 
-    ``value`` is the record's JSON; a tombstone has none. What is not JSON comes as ``text``.
+    ``value`` is the record's JSON; a tombstone has none. A value that is not JSON is in ``text``.
     """
 
     topic: str
@@ -258,7 +258,7 @@ class LogMessage(
 class Gap(
     msgspec.Struct, frozen=True, kw_only=True, tag="gap", tag_field="type", omit_defaults=True
 ):
-    """Offsets ``from`` to ``to`` (both included) of a partition were left out."""
+    """Offsets ``from`` to ``to`` (both included) of a partition were skipped."""
 
     ch: Channel
     topic: str
@@ -270,7 +270,7 @@ class Gap(
 class ErrorMessage(
     msgspec.Struct, frozen=True, kw_only=True, tag="error", tag_field="type", omit_defaults=True
 ):
-    """What could not be done; ``temporary`` says whether trying again can help."""
+    """A request that failed; ``temporary``: trying again can help."""
 
     code: ErrorCode
     temporary: bool = msgspec.field(default_factory=bool)
@@ -287,7 +287,7 @@ def decode_client(raw: bytes | str) -> ClientMessage:
     Raises
     ------
     InvalidInput
-        It is not JSON, of an unknown type, or its fields are not what they must be.
+        It is not JSON, of an unknown type, or has a wrong field.
     """
     try:
         return _client_decoder.decode(raw)
@@ -302,7 +302,7 @@ def encode(message: Any) -> bytes:
 
 
 def tagged(tag: str, body: bytes) -> bytes:
-    """Return a JSON object with its message type in front.
+    """Return a JSON object with its message type added as the first field.
 
     >>> tagged("recs", b'{"user":"u1"}')
     b'{"type":"recs","user":"u1"}'

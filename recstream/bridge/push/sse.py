@@ -1,11 +1,11 @@
-"""Step 9 of the flow: the same messages as server-sent events, for clients without WebSocket."""
+"""Server-sent events: the messages of the WebSocket for clients without one."""
 
 from __future__ import annotations
 
 from recstream.bridge.auth import Identity
+from recstream.bridge.push.connection import Outgoing
 from recstream.bridge.push.hub import Refused
-from recstream.bridge.push.loop import Live, StreamPeer
-from recstream.bridge.push.peer import Outgoing
+from recstream.bridge.push.loop import CLOSE_S, ConnectionLoop, SocketConnection
 from recstream.bridge.push.protocol import CloseCode, ErrorMessage, Subscription
 from recstream.errors import LogError
 
@@ -21,32 +21,32 @@ HEAD = (
 )
 
 
-class EventStreamPeer(StreamPeer):
+class EventStreamConnection(SocketConnection):
     """A client of ``GET /v1/stream``.
 
     Parameters
     ----------
-    live : Live
+    loop : ConnectionLoop
     user : str or None
         Whose lists.
     identity : Identity
     subs : tuple of Subscription
     more_headers : bytes
-        Whole header lines.
+        Whole header lines, added to the answer.
     """
 
     __slots__ = ("_code", "_more_headers", "_subs")
 
     def __init__(
         self,
-        live: Live,
+        loop: ConnectionLoop,
         *,
         user: str | None,
         identity: Identity,
         subs: tuple[Subscription, ...],
         more_headers: bytes = b"",
     ) -> None:
-        super().__init__(live)
+        super().__init__(loop)
         self.user = user
         self.identity = identity
         self._subs = subs
@@ -55,11 +55,11 @@ class EventStreamPeer(StreamPeer):
 
     @property
     def close_code(self) -> int:
-        """Why the stream ended."""
+        """The WebSocket close code of why the stream ended."""
         return self._code
 
     def begin(self) -> None:
-        """Write the head and the snapshots."""
+        """Write the HTTP head and the snapshots."""
         if self.transport is None:
             return
         self.transport.write(HEAD % self._more_headers)
@@ -69,13 +69,15 @@ class EventStreamPeer(StreamPeer):
             except Refused as refusal:
                 self.refuse(ErrorMessage(code=refusal.code, detail=str(refusal), ch=wanted.ch))
             except LogError as error:
-                told = ErrorMessage(
-                    code="unavailable", temporary=True, detail=str(error), ch=wanted.ch
+                self.refuse(
+                    ErrorMessage(
+                        code="unavailable", temporary=True, detail=str(error), ch=wanted.ch
+                    )
                 )
-                self.refuse(told)
             else:
                 start()
-        self._again()
+        self.ping()
+        self.start_pings()
 
     def write(self, message: Outgoing) -> None:
         """Send a message as one event."""
@@ -87,25 +89,17 @@ class EventStreamPeer(StreamPeer):
         )
 
     def close(self, code: CloseCode | int, reason: str = "") -> None:
-        """End the stream; the client comes back with the last id it saw."""
+        """End the stream; the client reconnects with the last id it saw."""
         del reason
         self._code = int(code)
         if self.transport is not None:
             self.transport.close()
+            self.later(CLOSE_S, self.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Ignore what a client should not send."""
+        """Ignore what the client sends."""
 
-    def _again(self) -> None:
-        """Keep proxies awake; end what is too slow or no longer allowed."""
-        expires_s = self.identity.expires_s
-        if self.is_blocked:
-            self._code = CloseCode.TOO_SLOW
-            self.abort()
-            return
-        if expires_s is not None and expires_s <= self.live.now():
-            self.close(CloseCode.TOKEN_EXPIRED)
-            return
+    def ping(self) -> None:
+        """Send a comment."""
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(b": still here\n\n")
-            self.later(self.live.ping_s, self._again)

@@ -1,7 +1,7 @@
-"""Step 9 of the flow: a WebSocket on the loop thread.
+"""A WebSocket connection on the loop thread.
 
-A Flask route makes the handshake with `websockets.server.ServerProtocol`, which does no I/O of its
-own; here it goes on with frames.
+A Flask route makes the handshake with `websockets.server.ServerProtocol`, which does no I/O. This
+module sends and receives frames.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from recstream.bridge.push.connection import Outgoing
 from recstream.bridge.push.hub import Refused
-from recstream.bridge.push.loop import CLOSE_S, Live, StreamPeer
-from recstream.bridge.push.peer import Outgoing
+from recstream.bridge.push.loop import CLOSE_S, ConnectionLoop, SocketConnection
 from recstream.bridge.push.protocol import (
     MAX_MESSAGE_BYTES,
     MAX_SUBSCRIPTIONS,
@@ -33,7 +33,7 @@ from recstream.bridge.push.protocol import (
 from recstream.errors import InvalidInput, LogError, TokenRefused
 
 _quiet = logging.getLogger("recstream.bridge.frames")
-_quiet.setLevel(logging.WARNING)  # websockets says at INFO that a connection opens and closes
+_quiet.setLevel(logging.WARNING)  # websockets logs every open and close at INFO
 
 HELLO_S = 10.0
 MESSAGES_PER_S = 10.0
@@ -42,14 +42,14 @@ _POLICY = 1008
 _NOT_TEXT = 1003
 
 
-class WebSocketPeer(StreamPeer):
+class WebSocketConnection(SocketConnection):
     """A WebSocket client.
 
     Parameters
     ----------
-    live : Live
+    loop : ConnectionLoop
     answer : bytes
-        To the handshake; goes out first.
+        The answer to the handshake; sent first.
     """
 
     __slots__ = (
@@ -62,10 +62,10 @@ class WebSocketPeer(StreamPeer):
         "_protocol",
     )
 
-    def __init__(self, live: Live, answer: bytes) -> None:
-        super().__init__(live)
+    def __init__(self, loop: ConnectionLoop, answer: bytes) -> None:
+        super().__init__(loop)
         self._answer = answer
-        # A fresh one, so that the handshake's requests and headers are not kept.
+        # A new protocol object does not keep the handshake's headers in memory.
         self._protocol = ServerProtocol(state=OPEN, max_size=MAX_MESSAGE_BYTES, logger=_quiet)
         self._parts: list[bytes] = []
         self._greeted = False
@@ -74,7 +74,7 @@ class WebSocketPeer(StreamPeer):
         self._allowed_at_s = 0.0
 
     def begin(self) -> None:
-        """Write the handshake and wait for hello."""
+        """Write the answer to the handshake and wait for hello."""
         if self.transport is not None:
             self.transport.write(self._answer)
         self._answer = b""
@@ -86,7 +86,7 @@ class WebSocketPeer(StreamPeer):
 
     @property
     def close_code(self) -> int:
-        """Why the connection ended."""
+        """The close code of why the connection ended."""
         sent, received = self._protocol.close_sent, self._protocol.close_rcvd
         return sent.code if sent is not None else received.code if received is not None else 1006
 
@@ -118,26 +118,21 @@ class WebSocketPeer(StreamPeer):
             else:
                 self.transport.close()
 
-    def _tick(self) -> None:
-        """Every `ping_s`: end what is dead or too slow, ping the others."""
-        if self.is_blocked or self._awaits_pong:
-            # The close frame waits behind what was not read: a client that goes on reading sees it.
-            self.close(CloseCode.TOO_SLOW, "nothing was read for too long")
-            return
-        expires_s = self.identity.expires_s
-        left_s = expires_s - self.live.now() if expires_s is not None else float("inf")
-        if left_s <= 0:
-            self.close(CloseCode.TOKEN_EXPIRED, "the token has expired, connect with a new one")
-            return
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the client read nothing, or did not answer the last ping."""
+        return self.is_blocked or self._awaits_pong
+
+    def ping(self) -> None:
+        """Send a ping frame; the pong must come before the next one."""
         self._awaits_pong = True
         self._protocol.send_ping(b"")
         self._flush()
-        self.later(min(self.live.ping_s, left_s), self._tick)
 
     # In
 
     def data_received(self, data: bytes) -> None:
-        """Feed the protocol and act on whole messages."""
+        """Parse frames and handle whole messages."""
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Frame):
@@ -145,7 +140,7 @@ class WebSocketPeer(StreamPeer):
         self._flush()
 
     def eof_received(self) -> bool:
-        """Answer the end of the client's stream with ours."""
+        """End our stream after the client ended its own."""
         self._protocol.receive_eof()
         self._flush()
         return False
@@ -173,7 +168,7 @@ class WebSocketPeer(StreamPeer):
             if isinstance(message, Hello):
                 self._hello(message)
             elif not self._greeted:
-                raise InvalidInput("expected hello first")  # noqa: TRY301 - one answer for all
+                raise InvalidInput("expected hello first")  # noqa: TRY301 - one handler for all
             elif isinstance(message, Sub):
                 self._subscribe((message,))
             elif isinstance(message, Refresh):
@@ -189,7 +184,7 @@ class WebSocketPeer(StreamPeer):
             self.close(CloseCode.INVALID_MESSAGE, "invalid message")
 
     def _within_rate(self) -> bool:
-        """Return whether the client may say one thing more: a bucket that fills with time."""
+        """Return whether the client may send one more message (token bucket)."""
         at_s = asyncio.get_running_loop().time()
         self._allowance += (at_s - self._allowed_at_s) * MESSAGES_PER_S
         self._allowance = min(self._allowance, BURST_MESSAGES) - 1.0
@@ -199,19 +194,17 @@ class WebSocketPeer(StreamPeer):
     def _hello(self, hello: Hello) -> None:
         if self._greeted:
             raise InvalidInput("expected one hello on a connection")
-        self.identity = self.live.auth.greet(hello.token, hello.user)
+        self.identity = self.loop.auth.greet(hello.token, hello.user)
         user = self.identity.user
         if hello.user is not None and user is not None and hello.user != user:
             raise TokenRefused("the token was made for another user")
         self.user = user if user is not None else hello.user
         self._greeted = True
-        expires_s = self.identity.expires_s
-        left_s = expires_s - self.live.now() if expires_s is not None else self.live.ping_s
-        self.later(min(self.live.ping_s, max(0.0, left_s)), self._tick)
+        self.start_pings()
         self._subscribe(hello.subs)
 
     def _refresh(self, refresh: Refresh) -> None:
-        identity = self.live.auth.verify(refresh.token)
+        identity = self.loop.auth.verify(refresh.token)
         if identity.user != self.identity.user or identity.is_service != self.identity.is_service:
             raise TokenRefused("a refreshed token must be for the same user and scope")
         self.identity = identity
@@ -222,7 +215,7 @@ class WebSocketPeer(StreamPeer):
             try:
                 if len(self.channels) + len(self.logs) >= MAX_SUBSCRIPTIONS:
                     message = f"at most {MAX_SUBSCRIPTIONS} subscriptions on a connection"
-                    raise Refused("too-many", message)  # noqa: TRY301 - one answer for all
+                    raise Refused("too-many", message)  # noqa: TRY301 - one handler for all
                 state, start = self.hub.subscribe(self, one)
             except Refused as refusal:
                 errors.append(ErrorMessage(code=refusal.code, detail=str(refusal), ch=one.ch))
@@ -234,8 +227,8 @@ class WebSocketPeer(StreamPeer):
                 states.append(state)
                 starts.append(start)
         welcome = Welcome(
-            ping_s=round(self.live.ping_s),
-            epoch=self.live.epoch,
+            ping_s=round(self.loop.ping_s),
+            epoch=self.loop.epoch,
             user=self.user,
             subs=tuple(states),
         )

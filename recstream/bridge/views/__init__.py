@@ -1,11 +1,14 @@
-"""The bridge's read models: lists, items, status, recent event ids, lists of the past."""
+"""The bridge's read models: lists, items, status, recent event ids, lists of the past.
+
+In: records of the topics that the bridge follows. Out: what the routes and the hub read.
+"""
 
 from __future__ import annotations
 
-from recstream.bridge.views.dedup_window import RecentIds
+from recstream.bridge.views.dedup_window import DedupWindow
 from recstream.bridge.views.items import Items, Mask
 from recstream.bridge.views.lists import Views, without
 from recstream.bridge.views.status import Status
-from recstream.bridge.views.time_travel import Past
+from recstream.bridge.views.time_travel import TimeTravelService
 
-__all__ = ["Items", "Mask", "Past", "RecentIds", "Status", "Views", "without"]
+__all__ = ["DedupWindow", "Items", "Mask", "Status", "TimeTravelService", "Views", "without"]

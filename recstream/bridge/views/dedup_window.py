@@ -1,7 +1,7 @@
-"""Step 2 of the flow: event ids seen lately, so that a repeated request is answered as one.
+"""Recent event ids: a repeated request is recognised and not appended again.
 
-A window of this process alone: it saves the log from repeats. What counts once is decided by the
-fold, which sees the events of every bridge.
+The window belongs to one process and only saves space in the log. The fold decides what counts
+once: it sees the events of every bridge.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 MAX_IDS = 200_000
 
 
-class RecentIds:
+class DedupWindow:
     """A bounded map from event id to the digest of its body. Safe to share between threads."""
 
     def __init__(self, max_ids: int = MAX_IDS) -> None:
@@ -22,12 +22,12 @@ class RecentIds:
         self._mutex = threading.Lock()
 
     def find(self, event_id: str) -> bytes | None:
-        """Return the digest of the event that had this id, None if there was none lately."""
+        """Return the digest of the recent event with this id, or None."""
         with self._mutex:
             return self._digests.get(event_id)
 
     def add(self, events: Iterable[tuple[str, bytes]]) -> None:
-        """Remember (id, digest) of events that are in the log now."""
+        """Add (id, digest) of events that were appended to the log."""
         with self._mutex:
             self._digests.update(events)
             while len(self._digests) > self._max_ids:

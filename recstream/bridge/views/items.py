@@ -1,4 +1,4 @@
-"""Beside the flow: the catalogue as this bridge sees it, kept up with its topic by a thread."""
+"""The bridge's view of the catalogue, kept current with its topic by a thread."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CACHED_CATEGORIES = 64
 PAGE = 1000
 
 Mask = Callable[[Generation], NDArray[np.bool_] | None]
-"""Which rows of a generation may be listed; None for all."""
+"""Returns which rows of a generation may be in a list; None for all."""
 
 
 class Items:
-    """Reads items, and changes them by way of the log.
+    """Reads items, and changes them through the log.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Items:
         self._categories: OrderedDict[str, frozenset[str]] = OrderedDict()
 
     def start(self) -> None:
-        """Begin to follow the topic."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -52,7 +52,7 @@ class Items:
         self.catalogue.close()
 
     def change(self, name: str, item: Item | None, *, timeout_s: float = 2.0) -> bool:
-        """Put an item into the log, or take it out; True once reads show it.
+        """Append an item or its deletion to the log; True once reads return it.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class Items:
             return self._condition.wait_for(is_in, timeout_s)
 
     def put_many(self, items: Sequence[Item]) -> list[Position]:
-        """Put items into the log, all or none; reads show them soon.
+        """Append items to the log, all or none; reads return them soon.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Items:
         return self._log.append([upsert_record(item) for item in items])
 
     def mask(self, category: str) -> Mask:
-        """Return which items of a generation belong to a category."""
+        """Return the mask of a category's items."""
 
         def allowed(generation: Generation) -> NDArray[np.bool_]:
             mask = np.zeros(generation.n_items, np.bool_)

@@ -1,7 +1,7 @@
-"""Step 9 of the flow: the bridge's read model, a folder that can be deleted and comes back from the log.
+"""Lists, histories and generations in RocksDB; the folder can be deleted and is rebuilt from the log.
 
-It follows three topics: lists, rows of histories, and generations. What a batch of records brings and
-the offsets behind it are stored in one write, so a killed bridge goes on exactly where it stopped.
+It follows three topics: lists, rows of histories, and generations. Each batch of records and its
+offsets are stored in one write, so a killed bridge continues exactly where it stopped.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _PLACE = struct.Struct("<iq")
 
 
 class Views:
-    """Lists, histories and generations as this bridge has read them.
+    """Lists, histories and generations, as far as this bridge has read the log.
 
     One thread calls `apply`; any thread reads.
 
     Parameters
     ----------
     folder : Path
-        Held by a lock for as long as the views are open.
+        Locked while the views are open.
     epoch : str
-        Of the log; a folder that belongs to another one is emptied first.
+        Of the log; a folder of another epoch is emptied first.
     changelog : str
         Topic of the histories' rows.
     """
@@ -99,7 +99,7 @@ class Views:
     def positions(self, event_log: EventLog) -> dict[TopicPartition, int]:
         """Return the next offset to read of every partition the views follow.
 
-        Views that missed that a user was forgotten are emptied first: nobody can tell any more who.
+        Views that missed an erasure are emptied first: the user is no longer known.
         """
         self._renew(forgetting(event_log).finished)
         positions = {}
@@ -112,7 +112,7 @@ class Views:
         return positions
 
     def _renew(self, finished: Collection[str]) -> None:
-        """Empty the views if a user was forgotten that they may still hold."""
+        """Empty the views if they may still hold an erased user."""
         keyed = self.topics[:2]
         known = {key: self._db.get(key) for i in finished for t in keyed for key in (_met(t, i),)}
         if all(value is not None for value in known.values()):
@@ -120,7 +120,7 @@ class Views:
         batch = WriteBatch(raw_mode=True)
         is_new = next(self._keys(_OFFSET), None) is None
         if not is_new:
-            log.info("views rebuilt, a user was forgotten meanwhile folder=%s", self.folder)
+            log.info("views rebuilt, a user was erased meanwhile folder=%s", self.folder)
             for key in self._db.keys():  # noqa: SIM118 - it is no dict
                 if isinstance(key, bytes) and key != _META:
                     batch.delete(key)
@@ -133,7 +133,7 @@ class Views:
             scrub(self._db)
 
     def apply(self, records: Sequence[Record]) -> list[ModelRecord]:
-        """Take in the next records of the topics followed, all or nothing.
+        """Apply the next records of the followed topics, all or nothing.
 
         Returns
         -------
@@ -143,7 +143,7 @@ class Views:
         Raises
         ------
         ViewsOutdated
-            A user was forgotten, too late to tell who: ask for `positions` again.
+            A user was erased, and the views missed who: call `positions` again.
         """
         batch = WriteBatch(raw_mode=True)
         models: list[ModelRecord] = []
@@ -177,7 +177,7 @@ class Views:
         return models
 
     def _meet(self, record: Record, batch: WriteBatch) -> bool:
-        """Note a tombstone by which a user is forgotten; return whether it deletes somebody here."""
+        """Mark a tombstone of an erasure as seen; return whether it deletes a user here."""
         request = marked(record)
         if request is None:
             return False
@@ -185,8 +185,8 @@ class Views:
         if record.key == BLANK_KEY:
             if self._db.get(key) is None:
                 raise ViewsOutdated(
-                    f"a user was forgotten at {record.topic}[{record.partition}]@{record.offset}, "
-                    "which these views read too late; they are emptied when all of it is done"
+                    f"a user was erased at {record.topic}[{record.partition}]@{record.offset} before "
+                    "the views read it; they are emptied when the erasure is complete"
                 )
             return False
         batch.put(key, b"")
@@ -212,7 +212,7 @@ class Views:
             batch.put(_DELTA + key, record.value)
 
     def latest(self, user: str) -> Recommendations | None:
-        """Return a user's newest published list as it stands in the log."""
+        """Return a user's newest published list as it is in the log."""
         raw = self._db.get(_LIST + user.encode())
         if raw is None:
             return None
@@ -228,7 +228,7 @@ class Views:
         return msgspec.structs.replace(stored, epoch=self.epoch, partition=partition, offset=offset)
 
     def history(self, user: str) -> History | None:
-        """Return all that a user did, as far as this bridge has read; None for an unknown user."""
+        """Return a user's history, as far as this bridge has read the log; None for an unknown user."""
         with self._mutex:
             if user in self._histories:
                 self._histories.move_to_end(user)
@@ -253,7 +253,7 @@ class Views:
             return -1
 
     def folded(self, partition: int) -> int:
-        """Return the next offset of a partition's events that the histories here don't know yet."""
+        """Return the next offset of a partition that the histories don't contain yet."""
         raw = self._db.get(_applied_key(partition))
         return 0 if raw is None else history_rows.decode_applied_row(raw).next_offset
 
@@ -301,16 +301,16 @@ class Views:
 
 
 class ViewsOutdated(LogError):
-    """The views hold a user who was forgotten."""
+    """The views contain a user who was erased."""
 
 
 def _met(topic: str, request_id: str) -> bytes:
-    """Return the key that says that the views met a request to forget on a topic."""
+    """Return the key that marks a request to erase as seen on a topic."""
     return b"%b%b\0%b" % (_MET, topic.encode(), request_id.encode())
 
 
 def without(body: Recommendations, unwanted: set[str]) -> Recommendations:
-    """Return a list without some items, its places counted anew."""
+    """Return a list without some items, with new ranks."""
     if not any(entry.item in unwanted for entry in body.items):
         return body
     kept = (entry for entry in body.items if entry.item not in unwanted)
@@ -339,7 +339,7 @@ def _offset_key(topic: str, partition: int) -> bytes:
 
 
 def _applied_key(partition: int) -> bytes:
-    """Return where a partition's own row is kept: it has the same key in every partition."""
+    """Return the key of a partition's applied row: in the log, all partitions use the same key."""
     return b"%b%b%d" % (_ROW, history_rows.APPLIED_KEY, partition)
 
 

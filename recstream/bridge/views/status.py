@@ -1,4 +1,4 @@
-"""Beside the flow: what the roles are doing now, gathered from their records on `recstream.pipeline`."""
+"""State of the roles, collected from their records on topic `recstream.pipeline`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUSHES_KEPT = 1000
 
 
 class Status:
-    """The newest of everything that is said about the pipeline. Safe to share between threads.
+    """The newest status of workers, training and models. Thread-safe.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Status:
     now_ms : callable
         Milliseconds since 1970.
     connections : callable
-        Clients connected to this bridge.
+        Number of clients connected to this bridge.
     """
 
     def __init__(
@@ -55,33 +55,33 @@ class Status:
         self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return where to start on the pipeline topic: a little before its end."""
+        """Return the start offset on the pipeline topic: a little before its end."""
         end = self._log.high_watermark(PIPELINE, 0)
         start = max(self._log.earliest(PIPELINE, 0), end - LOOK_BACK_RECORDS)
         return {TopicPartition(PIPELINE, 0): start}
 
     def take(self, records: Iterable[Record]) -> bool:
-        """Take in records of the pipeline topic; True if there were any."""
+        """Process records of the pipeline topic; True if there were any."""
         changed = False
         for record in records:
             if record.topic != PIPELINE or record.value is None:
                 continue
             try:
-                told = decode_pipeline(record.value)
+                status = decode_pipeline(record.value)
             except msgspec.DecodeError as error:
                 log.debug("pipeline record unreadable offset=%d reason=%s", record.offset, error)
                 continue
             with self._mutex:
                 self._offset = record.offset
-                if isinstance(told, TrainingProgress):
-                    self._training = told
+                if isinstance(status, TrainingProgress):
+                    self._training = status
                 else:
-                    self._workers[told.worker] = told
+                    self._workers[status.worker] = status
             changed = True
         return changed
 
     def take_models(self, models: Iterable[ModelRecord]) -> None:
-        """Take in announcements."""
+        """Process announcements of models."""
         with self._mutex:
             for model in models:
                 if isinstance(model, GenerationAnnounced):
@@ -90,7 +90,7 @@ class Status:
                     self._delta = max(self._delta, model.delta)
 
     def pushed(self, published_ts: int) -> None:
-        """Note that a list published then has been handed to a socket now."""
+        """Record the latency of a list that was published then and is written to a socket now."""
         if published_ts > 0:
             self._push_ms.append(max(0.0, float(self._now_ms() - published_ts)))
 

@@ -1,4 +1,4 @@
-"""↺ of the flow, on request: lists of the past over REST, from a folder of snapshots of this bridge's own."""
+"""Lists of the past, recomputed from the log with snapshots in a folder of this bridge."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from recstream.models import ReadableStore
 from recstream.time_travel import AsOfList, ListDiff, Snapshots, TimeTravel, moment
 
 
-class Past:
-    """Answers about the past, one at a time; the first question reads the log.
+class TimeTravelService:
+    """Answers queries about the past, one at a time; the first query reads the log.
 
     Parameters
     ----------
     log : ReadableLog
     store : ReadableStore
     folder : Path
-        Of the snapshots; made when somebody asks.
+        Of the snapshots; created by the first query.
     """
 
     def __init__(self, log: ReadableLog, store: ReadableStore, folder: Path) -> None:
@@ -31,12 +31,12 @@ class Past:
         self._travel: TimeTravel | None = None
 
     def list_at(self, user: str, when: str) -> AsOfList:
-        """Return the list a user had at an offset or time, made again from the log.
+        """Return the list a user had at an offset or time, recomputed from the log.
 
         Raises
         ------
         InvalidInput
-            ``when`` is neither.
+            ``when`` is neither an offset nor a time.
         NotFound
             No model had been announced by then, or its artifact was pruned.
         """
@@ -45,7 +45,7 @@ class Past:
             return self._opened().list_at(user, point)
 
     def diff(self, user: str, a: str, b: str) -> ListDiff:
-        """Return how a user's list at ``a`` became the one at ``b``."""
+        """Return the difference of a user's lists at ``a`` and ``b``."""
         if not a or not b:
             raise InvalidInput("a and b must each be an offset or a time with a zone")
         before, after = moment(a), moment(b)

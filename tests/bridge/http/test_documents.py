@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from recstream.bridge.http import create_app
+from recstream.bridge.http.documents.asyncapi import FROM_BRIDGE, FROM_CLIENT, asyncapi, name_of
 from recstream.bridge.push import protocol
-from recstream.bridge.push.asyncapi import FROM_BRIDGE, FROM_CLIENT, asyncapi, name_of
-from recstream.bridge.push.logfeed import shown
+from recstream.bridge.push.log_feed import log_record
 from recstream.core.events import timestamp_ms
 from recstream.core.records import (
     AsOf,
@@ -288,5 +288,5 @@ def test_the_docs_page_names_every_route_and_message_and_needs_no_script(world):
 def test_a_record_that_is_not_json_is_shown_as_text():
     record = Record("t", 0, 1, 2, b"k", b"\x93\x01")
 
-    assert shown(record).value is None
-    assert shown(record).text is not None
+    assert log_record(record).value is None
+    assert log_record(record).text is not None

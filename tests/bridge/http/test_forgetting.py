@@ -84,7 +84,7 @@ def test_the_answer_says_what_follows_and_where_the_request_is(tmp_path):
         request = msgspec.json.decode(record.value, type=ForgetRequested)
         assert (request.id, request.user) == (answer.json["id"], WHO)
         assert WHO.encode() not in (record.key or b"")
-        assert "forgotten" in answer.json["follows"]
+        assert "erased" in answer.json["follows"]
 
 
 def test_a_forgotten_user_has_no_list_no_events_and_no_byte_in_the_views(tmp_path):

@@ -175,7 +175,7 @@ def test_lists_are_made_while_neighbours_are_searched(trained, monkeypatch):
         assert may_end.wait(DEADLINE_S)
         return similar(*args)
 
-    monkeypatch.setattr("recstream.bridge.serving.similar", slowly)
+    monkeypatch.setattr("recstream.bridge.recommender.similar", slowly)
     with ThreadPoolExecutor(1) as pool:
         search = pool.submit(trained.get, "/v1/items/i0/similar?n=3")
         try:
@@ -199,7 +199,7 @@ def test_a_generation_stands_still_while_neighbours_are_searched(tmp_path, monke
         seen.append((before, similar(generation, *args)))
         return before
 
-    monkeypatch.setattr("recstream.bridge.serving.similar", twice)
+    monkeypatch.setattr("recstream.bridge.recommender.similar", twice)
     with running(tmp_path) as world:
         world.serve_generation(checker_board(1))
 
@@ -207,7 +207,7 @@ def test_a_generation_stands_still_while_neighbours_are_searched(tmp_path, monke
 
         ((before, after),) = seen
         assert before == after
-        eventually(lambda: world.bridge.deps.serving.current == (1, 1), "the delta")
+        eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
 
 
 @pytest.mark.parametrize("query", ["n=0", "n=501", "n=x", "known=maybe", "shade=dark"])
@@ -229,7 +229,7 @@ def test_without_any_generation_the_list_is_empty_and_says_so(world):
 
 def test_a_new_generation_is_adopted_and_a_corrupt_one_is_not(tmp_path):
     with running(tmp_path) as world:
-        serving = world.bridge.deps.serving
+        serving = world.bridge.deps.recommender
         world.serve_generation(checker_board(1))
         world.announce(checker_board(2), digest="wrong")
         world.announce(checker_board(3))
@@ -253,7 +253,7 @@ def test_a_bridge_that_starts_serves_the_newest_generation_it_can_read(tmp_path)
         world.wait_for_views()
 
     with running(tmp_path) as again:
-        eventually(lambda: again.bridge.deps.serving.current == (1, 0), "adoption")
+        eventually(lambda: again.bridge.deps.recommender.current == (1, 0), "adoption")
 
 
 # Shelves
@@ -285,7 +285,7 @@ def test_an_item_that_the_catalogue_withdrew_leaves_lists_that_are_published_alr
         world.wait_for_views()
         assert items_of(world.get("/v1/users/gone/recommendations?n=3")) == ["i1", "i2", "i3"]
         world.log.append([NewRecord(MODELS, None, msgspec.json.encode(withdrawal("i2")), 0)])
-        eventually(lambda: world.bridge.deps.serving.current == (1, 1), "the delta")
+        eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
 
         assert items_of(world.get("/v1/users/gone/recommendations?n=2")) == ["i1", "i3"]
 

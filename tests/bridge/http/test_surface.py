@@ -209,7 +209,7 @@ def test_the_event_stream_resumes_behind_the_last_id(world):
 
 
 def test_the_event_stream_ends_when_the_client_goes(world):
-    live = world.bridge.deps.live
+    live = world.bridge.deps.connections
     with stream(world, "/v1/stream?user=goes&ch=recs,pipeline") as read_event:
         assert {read_event()["event"], read_event()["event"]} == {"recs", "pipeline"}
 

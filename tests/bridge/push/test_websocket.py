@@ -256,8 +256,8 @@ def test_a_stalled_client_gets_fewer_lists_in_order_and_the_newest_last(world):
 def test_a_client_that_never_reads_is_dropped_and_the_others_are_served(tmp_path):
     items = [f"item-{number:04d}" for number in range(300)]
     with running(tmp_path) as world:
-        live = world.bridge.deps.live
-        live.ping_s = 0.2
+        connections = world.bridge.deps.connections
+        connections.ping_s = 0.2
         with world.socket(max_queue=1) as stalled, world.socket() as reader:
             stalled.hello("stalled", "recs")
             reader.hello("reader", "recs")
@@ -267,13 +267,14 @@ def test_a_client_that_never_reads_is_dropped_and_the_others_are_served(tmp_path
             def is_blocked():
                 for _ in range(50):
                     world.publish("stalled", *items)
-                return any(peer.is_blocked for peer in tuple(live.peers))
+                return any(each.is_blocked for each in tuple(connections.connections))
 
             eventually(is_blocked, "a client that never reads")
             world.publish("reader", "a")
             assert items_of(reader.receive("recs")) == ["a"]
             eventually(
-                lambda: any(peer.close_code == 4008 for peer in tuple(live.peers)), "its end"
+                lambda: any(each.close_code == 4008 for each in tuple(connections.connections)),
+                "its end",
             )
             assert closed(stalled) == 4008
 
@@ -290,10 +291,10 @@ def test_a_stopping_bridge_tells_every_client_to_come_back(tmp_path):
 
 
 def test_a_closed_connection_leaves_nothing_behind(world):
-    live = world.bridge.deps.live
+    connections = world.bridge.deps.connections
     with world.socket() as client:
         client.hello("gone", "recs", "pipeline", "log")
         client.receive("recs")
-        assert live.hub.wants("gone")
+        assert connections.hub.wants("gone")
 
-    eventually(lambda: not live.hub.wants("gone"), "a hub that has forgotten")
+    eventually(lambda: not connections.hub.wants("gone"), "a hub that has forgotten")

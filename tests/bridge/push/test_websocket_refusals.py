@@ -162,7 +162,7 @@ def test_a_users_token_may_follow_only_that_users_records(guarded):
 def test_a_token_that_runs_out_ends_the_connection_unless_refreshed(tmp_path):
     secret = "s" * 40
     with running(tmp_path, secret=secret) as world:
-        world.bridge.deps.live.ping_s = 0.05
+        world.bridge.deps.connections.ping_s = 0.05
         issue = world.bridge.deps.auth.issue
         with world.socket() as kept, world.socket() as lost:
             for client in (kept, lost):

@@ -1,27 +1,23 @@
-"""Step 9 of the flow: one connection, WebSocket or server-sent events alike, and what waits for it."""
+"""One push connection: its identity, its subscriptions, and what waits while the client reads slowly."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from recstream.bridge.auth import NOBODY, Identity
 from recstream.bridge.push.protocol import Channel, CloseCode, ErrorMessage, encode
 from recstream.metrics import PUSH_MESSAGES
 
-if TYPE_CHECKING:
-    from recstream.bridge.push.logfeed import LogSubscription
-
-
 _SENT, _HELD, _CONFLATED = map(PUSH_MESSAGES.labels, ("sent", "held", "conflated"))
 
 
 class Outgoing:
-    """A message, encoded once however many peers it goes to.
+    """A message, encoded once for all connections that receive it.
 
     Attributes
     ----------
     position : str
-        ``epoch:offset``, the id of a server-sent event; empty if nothing can be resumed from it.
+        ``epoch:offset``, the id of a server-sent event; empty if a client can't resume from it.
     """
 
     __slots__ = ("channel", "frame", "kind", "payload", "position")
@@ -36,10 +32,20 @@ class Outgoing:
         self.frame: bytes | None = None
 
 
-class Peer:
-    """One connection's subscriptions and what waits for it while it is slow.
+class Cursor(Protocol):
+    """A subscription to the `log` channel, as its connection sees it."""
 
-    Subclasses say how bytes get onto the wire. A blocked peer keeps one waiting message per
+    def unblock(self) -> None:
+        """Continue after the connection was blocked."""
+
+    def cancel(self) -> None:
+        """End the subscription."""
+
+
+class Connection:
+    """Subscriptions of a connection, and the messages that wait while it is blocked.
+
+    Subclasses write bytes to the wire. A blocked connection keeps one waiting message per
     latest-wins channel: the newest.
     """
 
@@ -49,20 +55,20 @@ class Peer:
         self.identity: Identity = NOBODY
         self.user: str | None = None
         self.channels: set[Channel] = set()
-        self.logs: list[LogSubscription] = []
+        self.logs: list[Cursor] = []
         self.waiting: dict[Channel, Outgoing] = {}
         self.is_blocked = False
 
     def write(self, message: Outgoing) -> None:
-        """Put a message onto the wire."""
+        """Write a message to the wire."""
         raise NotImplementedError
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        """Say why, and end the connection."""
+        """Send the close code, and end the connection."""
         raise NotImplementedError
 
     def offer(self, message: Outgoing) -> None:
-        """Send a latest-wins message now, or keep it in place of the one that waits."""
+        """Send a latest-wins message; while blocked, keep it instead of the one that waits."""
         if self.is_blocked:
             outcome = _CONFLATED if message.channel in self.waiting else _HELD
             self.waiting[message.channel] = message
@@ -79,9 +85,9 @@ class Peer:
             self.write(self.waiting.pop(channel))
             _SENT.inc()
         if not self.is_blocked:
-            for subscription in self.logs:
-                subscription.unblock()
+            for cursor in self.logs:
+                cursor.unblock()
 
     def refuse(self, error: ErrorMessage) -> None:
-        """Tell the client what could not be done."""
+        """Send an error message."""
         self.write(Outgoing("recs", encode(error), kind="error"))

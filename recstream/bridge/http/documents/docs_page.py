@@ -1,4 +1,4 @@
-"""``/docs``: both descriptions as one HTML page without scripts, for people."""
+"""``/docs``: OpenAPI and AsyncAPI as one HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def docs_page(openapi: bytes, asyncapi: bytes) -> bytes:
     by_tag: dict[str, list[str]] = {}
     for path, methods in rest["paths"].items():
         for method, operation in methods.items():
-            told = _operation(method.upper(), path, operation)
-            by_tag.setdefault(operation["tags"][0], []).append(told)
+            section = _operation(method.upper(), path, operation)
+            by_tag.setdefault(operation["tags"][0], []).append(section)
     sections = "".join(
         f"<section><h2>{escape(tag)}</h2>{''.join(operations)}</section>"
         for tag, operations in by_tag.items()
@@ -88,7 +88,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
 
 
 def _brief(schema: dict[str, Any]) -> str:
-    """Return a schema in a word or two."""
+    """Return a schema's name or type."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:

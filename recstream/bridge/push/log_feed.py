@@ -1,8 +1,8 @@
-"""Step 9 of the flow, channel `log`: records of a partition in order, gaps named, slow readers bounded.
+"""Channel `log`: records of a partition in order; skipped offsets are named in a `Gap`.
 
-A subscription is a cursor. While its peer keeps up, records come to it from one shared tail; when the
-peer is blocked it keeps nothing, and reads on from the log afterwards. Whoever falls too far behind
-gets a `Gap` and goes on near the end.
+A subscription is a cursor. While its connection keeps up, it gets records from one shared tail. A
+blocked cursor buffers nothing and reads from the log afterwards. A cursor that falls more than
+`MAX_BEHIND` records behind gets a `Gap` and continues near the end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from recstream.bridge.push.peer import Outgoing, Peer
+from recstream.bridge.push.connection import Connection, Outgoing
 from recstream.bridge.push.protocol import (
     CloseCode,
     Gap,
@@ -38,8 +38,8 @@ POLL_S = 1.0
 RETRY_S = 1.0
 
 
-def shown(record: Record) -> LogRecord:
-    """Return a record for people to read."""
+def log_record(record: Record) -> LogRecord:
+    """Return a record in readable form: JSON where it is JSON, text otherwise."""
     value, text = None, None
     if record.value is not None:
         try:
@@ -58,26 +58,31 @@ def shown(record: Record) -> LogRecord:
     )
 
 
-class LogSubscription:
-    """One peer's cursor on one partition."""
+class LogCursor:
+    """Position of one connection in one partition."""
 
     __slots__ = (
         "_arrived",
         "_feed",
         "_reading",
         "_started",
+        "connection",
         "is_live",
         "next",
         "only_key",
-        "peer",
         "tp",
     )
 
     def __init__(
-        self, feed: LogFeed, peer: Peer, tp: TopicPartition, offset: int, only_user: str | None
+        self,
+        feed: LogFeed,
+        connection: Connection,
+        tp: TopicPartition,
+        offset: int,
+        only_user: str | None,
     ) -> None:
         self._feed = feed
-        self.peer = peer
+        self.connection = connection
         self.tp = tp
         self.next = offset
         self.only_key = only_user.encode() if only_user is not None else None
@@ -87,17 +92,21 @@ class LogSubscription:
         self._started = False
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._started = True
         self._catch_up()
 
     def unblock(self) -> None:
-        """Go on after the peer was blocked."""
+        """Continue after the connection was blocked."""
         if self._started and not self.is_live:
             self._catch_up()
 
+    def cancel(self) -> None:
+        """End the subscription."""
+        self._feed.unsubscribe(self)
+
     def take(self, records: Sequence[Record]) -> None:
-        """Send records from the shared tail, or only note them while still catching up."""
+        """Send records from the shared tail; while catching up, note only how far it is."""
         self._arrived = max(self._arrived, records[-1].offset + 1)
         if not self.is_live:
             return
@@ -107,31 +116,31 @@ class LogSubscription:
 
     def _send(self, records: Sequence[Record]) -> None:
         for record in records:
-            if self.peer.is_blocked:
+            if self.connection.is_blocked:
                 self.is_live = False
                 return
             self.next = record.offset + 1
             if self.only_key is None or record.key == self.only_key:
-                body = msgspec.structs.asdict(shown(record))
-                self.peer.write(Outgoing("log", encode(LogMessage(**body))))
+                body = msgspec.structs.asdict(log_record(record))
+                self.connection.write(Outgoing("log", encode(LogMessage(**body))))
 
     def _gap(self, to: int) -> None:
         gap = Gap(
             ch="log", topic=self.tp.topic, partition=self.tp.partition, from_=self.next, to=to - 1
         )
         self.next = to
-        self.peer.write(Outgoing("log", encode(gap), kind="gap"))
+        self.connection.write(Outgoing("log", encode(gap), kind="gap"))
 
     def _catch_up(self) -> None:
-        if self._reading or self.peer.is_blocked:
+        if self._reading or self.connection.is_blocked:
             return
         self._reading = True
         self._feed.read(self)
 
-    def caught(self, records: Sequence[Record], earliest: int, end: int) -> None:
-        """Take what was read from the log: ``earliest`` and ``end`` are the partition's bounds."""
+    def on_read(self, records: Sequence[Record], earliest: int, end: int) -> None:
+        """Send records read from the log; ``earliest`` and ``end`` are the partition's bounds."""
         self._reading = False
-        if self not in self.peer.logs:
+        if self not in self.connection.logs:
             return
         if self.next < earliest:
             self._gap(earliest)
@@ -140,8 +149,8 @@ class LogSubscription:
         elif records:
             self._send(records)
         else:
-            self.next = end  # compaction took what lay between
-        if self.peer.is_blocked:
+            self.next = end  # compaction removed what was between
+        if self.connection.is_blocked:
             return
         if self.next >= max(end, self._arrived):
             self.is_live = True
@@ -162,7 +171,7 @@ class LogFeed:
     def __init__(self, event_log: EventLog, post: Callable[..., None]) -> None:
         self._log = event_log
         self._post = post
-        self._by_partition: dict[TopicPartition, set[LogSubscription]] = defaultdict(set)
+        self._by_partition: dict[TopicPartition, set[LogCursor]] = defaultdict(set)
         self._tail: Tail | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -170,17 +179,19 @@ class LogFeed:
         self._watched: set[TopicPartition] = set()
 
     def subscribe(
-        self, peer: Peer, tp: TopicPartition, since: Since | None, only_user: str | None
-    ) -> tuple[LogSubscription, SubscriptionState]:
-        """Return a cursor behind ``since``, or at the end, and where it starts."""
+        self, connection: Connection, tp: TopicPartition, since: Since | None, only_user: str | None
+    ) -> tuple[LogCursor, SubscriptionState]:
+        """Return a cursor after ``since``, or at the end, and where it starts."""
         end = self._log.high_watermark(*tp)
         same_log = since is not None and since.epoch == self._log.epoch
         if since is not None and not same_log:
-            peer.close(CloseCode.CANNOT_RECOVER, "the log was recreated: subscribe without since")
+            connection.close(
+                CloseCode.CANNOT_RECOVER, "the log was recreated; subscribe without since"
+            )
         offset = min(since.offset + 1, end) if since is not None and same_log else end
         recovered = same_log and offset >= self._log.earliest(*tp)
-        subscription = LogSubscription(self, peer, tp, offset, only_user)
-        self._by_partition[tp].add(subscription)
+        cursor = LogCursor(self, connection, tp, offset, only_user)
+        self._by_partition[tp].add(cursor)
         self._watch(tp, end)
         state = SubscriptionState(
             ch="log",
@@ -189,32 +200,32 @@ class LogFeed:
             topic=tp.topic,
             partition=tp.partition,
         )
-        return subscription, state
+        return cursor, state
 
-    def unsubscribe(self, subscription: LogSubscription) -> None:
-        """Forget a cursor. The tail goes on: its records are cheap to drop."""
-        followers = self._by_partition.get(subscription.tp)
+    def unsubscribe(self, cursor: LogCursor) -> None:
+        """Remove a cursor. The tail keeps following: dropping its records is cheap."""
+        followers = self._by_partition.get(cursor.tp)
         if followers is not None:
-            followers.discard(subscription)
+            followers.discard(cursor)
             if not followers:
-                del self._by_partition[subscription.tp]
+                del self._by_partition[cursor.tp]
 
     def deliver(self, records: Sequence[Record]) -> None:
-        """Give records of the tail to those who follow their partition."""
+        """Give records of the tail to the cursors of their partition."""
         parts: dict[TopicPartition, list[Record]] = defaultdict(list)
         for record in records:
             parts[TopicPartition(record.topic, record.partition)].append(record)
         for tp, part in parts.items():
-            for subscription in tuple(self._by_partition.get(tp, ())):
-                subscription.take(part)
+            for cursor in tuple(self._by_partition.get(tp, ())):
+                cursor.take(part)
 
-    def read(self, subscription: LogSubscription) -> None:
-        """Read what a cursor is missing, off the loop thread."""
+    def read(self, cursor: LogCursor) -> None:
+        """Read a cursor's next records in another thread."""
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, self._read, subscription)
+        loop.run_in_executor(None, self._read, cursor)
 
-    def _read(self, subscription: LogSubscription) -> None:
-        tp, offset = subscription.tp, subscription.next
+    def _read(self, cursor: LogCursor) -> None:
+        tp, offset = cursor.tp, cursor.next
         records: list[Record] = []
         try:
             earliest = self._log.earliest(*tp)
@@ -225,9 +236,9 @@ class LogFeed:
             earliest = end = self._log.high_watermark(*tp)
         except LogError as error:
             log.warning("log channel can't read topic=%s reason=%s", tp.topic, error)
-            self._post(subscription.peer.close, CloseCode.CANNOT_RECOVER, "the log can't be read")
+            self._post(cursor.connection.close, CloseCode.CANNOT_RECOVER, "the log can't be read")
             return
-        self._post(subscription.caught, records, earliest, end)
+        self._post(cursor.on_read, records, earliest, end)
 
     def _watch(self, tp: TopicPartition, end: int) -> None:
         if self._tail is None:

@@ -1,17 +1,19 @@
-"""The page, health, metrics and the documents about the surface itself."""
+"""The page, health, metrics and the API documents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from flask import Response, request, send_from_directory
 from werkzeug.security import safe_join
 
 from recstream import metrics
+from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
-from recstream.bridge.http.routing import Endpoint, json_response
+from recstream.bridge.http.routing import route
 from recstream.errors import LogError
 from recstream.log import INTERACTIONS
 
@@ -32,68 +34,45 @@ MEDIA_TYPES = {
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether the bridge can do its work; ``waits_for`` says what is missing."""
+    """Whether the bridge can serve; ``waits_for`` names what is missing."""
 
     status: str
     waits_for: tuple[str, ...] = ()
     generation: int | None = None
 
 
+_Handler = Callable[..., Response]
+
+
+def _public(
+    rule: str, produces: str = "application/json", **more: Any
+) -> Callable[[_Handler], _Handler]:
+    return route("GET", rule, tag="site", access="public", produces=produces, **more)
+
+
 class SiteRoutes:
-    """Everything that is not ``/v1``.
+    """All routes outside ``/v1``.
 
     Parameters
     ----------
     documents : mapping of str to callable
-        What ``/openapi.json``, ``/asyncapi.json``, ``/docs`` and its style sheet answer.
+        Content of ``/openapi.json``, ``/asyncapi.json``, ``/docs`` and its style sheet.
     """
 
     def __init__(self, deps: Deps, documents: dict[str, Callable[[], bytes]]) -> None:
         self._deps = deps
         self._documents = documents
 
-    def endpoints(self) -> list[Endpoint]:
-        """Return the routes of this module."""
-
-        def public(
-            rule: str, handler: Callable[..., Response], name: str, summary: str, produces: str
-        ) -> Endpoint:
-            return Endpoint(
-                method="GET",
-                rule=rule,
-                handler=handler,
-                name=name,
-                summary=summary,
-                tag="site",
-                access="public",
-                produces=produces,
-                returns=Health if name.startswith("health") else str,
-                problems={503: "Not ready; `waits_for` says for what"}
-                if name == "health_ready"
-                else {404: "No such file"}
-                if name == "file"
-                else {},
-            )
-
-        json, html = "application/json", "text/html"
-        return [
-            public("/health/live", self.live, "health_live", "The process answers", json),
-            public("/health/ready", self.ready, "health_ready", "Requests can be served", json),
-            public("/metrics", self.metrics, "metrics", "Prometheus metrics", "text/plain"),
-            public("/openapi.json", self.document, "openapi", "This description", json),
-            public("/asyncapi.json", self.document, "asyncapi", "The WebSocket's messages", json),
-            public("/docs", self.document, "docs", "Both descriptions, to read", html),
-            public("/docs/style.css", self.document, "docs_style", "Their looks", "text/css"),
-            public("/", self.page, "page", "The page", html),
-            public("/<path:file>", self.file, "file", "A file of the page", "*/*"),
-        ]
-
-    def live(self) -> Response:
-        """Answer as long as the process can."""
+    @_public("/health/live", returns=Health)
+    def health_live(self) -> Response:
+        """Answer as long as the process runs."""
         return json_response(Health(status="live"))
 
-    def ready(self) -> Response:
-        """Answer 200 when the log can be read and the views have caught up."""
+    @_public(
+        "/health/ready", returns=Health, problems={503: "Not ready; `waits_for` names the reasons"}
+    )
+    def health_ready(self) -> Response:
+        """Answer 200 if requests can be served."""
         waits_for = []
         if not self._deps.follower.caught_up.is_set():
             waits_for.append("views")
@@ -101,9 +80,9 @@ class SiteRoutes:
             self._deps.log.high_watermark(INTERACTIONS, 0)
         except LogError:
             waits_for.append("log")
-        if self._deps.live.is_draining:
+        if self._deps.connections.is_draining:
             waits_for.append("restart")
-        current = self._deps.serving.current
+        current = self._deps.recommender.current
         health = Health(
             status="waiting" if waits_for else "ready",
             waits_for=tuple(waits_for),
@@ -111,29 +90,51 @@ class SiteRoutes:
         )
         return json_response(health, 503 if waits_for else 200)
 
+    @_public("/metrics", "text/plain", returns=str)
     def metrics(self) -> Response:
-        """Return the metrics in Prometheus' text format."""
+        """Return Prometheus metrics."""
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return Response(metrics.exposition(), content_type=kind)
 
-    def document(self) -> Response:
-        """Return a document about the surface."""
+    @_public("/openapi.json", returns=str)
+    def openapi(self) -> Response:
+        """Return the OpenAPI description."""
+        return self._document()
+
+    @_public("/asyncapi.json", returns=str)
+    def asyncapi(self) -> Response:
+        """Return the AsyncAPI description of the WebSocket's messages."""
+        return self._document()
+
+    @_public("/docs", "text/html", returns=str)
+    def docs(self) -> Response:
+        """Return both descriptions as a web page."""
+        return self._document()
+
+    @_public("/docs/style.css", "text/css", returns=str)
+    def docs_style(self) -> Response:
+        """Return the style sheet of the documents."""
+        return self._document()
+
+    def _document(self) -> Response:
         response = Response(self._documents[request.path]())
         suffix = request.path.rpartition(".")[2] if "." in request.path else "html"
         response.content_type = MEDIA_TYPES["." + suffix]
         return _cached(response)
 
+    @_public("/", "text/html", returns=str)
     def page(self) -> Response:
         """Return the page."""
-        return self.file("index.html")
+        return self.file(file="index.html")
 
+    @_public("/<path:file>", "*/*", returns=str, problems={404: "No such file"})
     def file(self, file: str) -> Response:
         """Return a file of the page."""
         suffix = "." + file.rpartition(".")[2]
         path = safe_join(str(self._deps.web), file)
         is_hidden = any(part.startswith(".") for part in file.split("/"))
         if path is None or is_hidden or suffix not in MEDIA_TYPES:
-            raise HttpProblem(404, f"nothing is at {request.path}; /openapi.json lists what is")
+            raise HttpProblem(404, f"nothing is at {request.path}; /openapi.json lists all paths")
         response = send_from_directory(self._deps.web, file, mimetype="application/octet-stream")
         response.content_type = MEDIA_TYPES[suffix]
         response.headers["Cache-Control"] = "no-cache"
@@ -141,7 +142,7 @@ class SiteRoutes:
 
 
 def _cached(response: Response) -> Response:
-    """Let clients ask again with the ETag instead of fetching again."""
+    """Let clients revalidate with the ETag instead of fetching again."""
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)

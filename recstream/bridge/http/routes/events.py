@@ -1,4 +1,4 @@
-"""Step 2 of the flow: events from HTTP into the log; 202 means they are durably in it."""
+"""``POST /v1/events``: append events to the log; 202 means that they are stored durably."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from recstream.bridge.http.batches import NDJSON, split
+from recstream.bridge.http.bodies import JSON, NDJSON, answer_batch, read_entries
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem, Pointed
-from recstream.bridge.http.routing import JSON, Endpoint, identity, json_response
+from recstream.bridge.http.problems import HttpProblem
+from recstream.bridge.http.routing import identity, route
 from recstream.core.events import Event, admit, decode_event, encode_event, event_digest
 from recstream.core.json_input import check_depth
 from recstream.errors import InvalidEvent
@@ -25,7 +25,7 @@ CLOUD_EVENTS = "application/cloudevents-batch+json"
 
 
 class RejectedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An event that was not taken: its place in the request, what is wrong, and where."""
+    """An event that was not accepted: its place in the request, what is wrong, and where."""
 
     index: int
     id: str = ""
@@ -35,14 +35,14 @@ class RejectedEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class LogPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the log is: its epoch, and by partition the offset of the newest of these events."""
+    """Epoch of the log, and the newest offset of these records in each partition."""
 
     epoch: str
     offsets: dict[str, int]
 
 
 class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the events of a request."""
+    """The result for the events of a request."""
 
     accepted: int
     duplicates: int
@@ -53,7 +53,7 @@ class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An event in the envelope of CloudEvents 1.0 (JSON format).
 
-    ``data`` is the event. What it lacks is taken from the envelope: ``id``; ``ts`` from ``time``;
+    ``data`` is the event. Fields that it lacks come from the envelope: ``id``; ``ts`` from ``time``;
     ``user`` from ``subject``; ``type`` from the last word of ``type``, as in ``shop.view``.
     """
 
@@ -68,7 +68,7 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def positioned(epoch: str, positions: Iterable[Position]) -> LogPosition:
-    """Return the newest offset of each partition that something was appended to."""
+    """Return the newest of these positions in each partition."""
     offsets: dict[str, int] = {}
     for position in positions:
         partition = str(position.partition)
@@ -86,78 +86,59 @@ class EventRoutes:
         self._deps = deps
         self._in_flight = threading.BoundedSemaphore(MAX_IN_FLIGHT)
 
-    def endpoints(self) -> list[Endpoint]:
-        """Return the routes of this module."""
-        return [
-            Endpoint(
-                method="POST",
-                rule="/v1/events",
-                handler=self.post,
-                name="post_events",
-                summary="Append events: one, an array, lines of JSON, or CloudEvents",
-                tag="events",
-                access="user",
-                consumes={
-                    JSON: Event | list[Event],
-                    NDJSON: str,
-                    CLOUD_EVENT: CloudEvent,
-                    CLOUD_EVENTS: list[CloudEvent],
-                },
-                returns=EventsAnswer,
-                status=202,
-                problems={
-                    413: "More than 1 MiB, or more than 1,000 events",
-                    415: "Another media type",
-                    422: "No event was accepted; `rejected` says why",
-                    429: "Too many requests wait for the log; try again after Retry-After",
-                    503: "The log can't be written; nothing was promised",
-                },
-            )
-        ]
-
-    def post(self) -> Response:
-        """Check each event, append the good ones, say what became of all."""
-        raws, is_batch = split((JSON, NDJSON, CLOUD_EVENT, CLOUD_EVENTS), "events")
+    @route(
+        "POST",
+        "/v1/events",
+        tag="events",
+        access="user",
+        consumes={
+            JSON: Event | list[Event],
+            NDJSON: str,
+            CLOUD_EVENT: CloudEvent,
+            CLOUD_EVENTS: list[CloudEvent],
+        },
+        returns=EventsAnswer,
+        status=202,
+        problems={
+            413: "More than 1 MiB, or more than 1,000 events",
+            415: "Unsupported media type",
+            422: "No event was accepted; `rejected` contains the reasons",
+            429: "Too many requests wait for the log; retry after Retry-After",
+            503: "The log can't be written; no event was stored",
+        },
+    )
+    def post_events(self) -> Response:
+        """Append events: one, an array, lines of JSON, or CloudEvents."""
+        entries, is_batch = read_entries((JSON, NDJSON, CLOUD_EVENT, CLOUD_EVENTS), "events")
         is_wrapped = request.mimetype in {CLOUD_EVENT, CLOUD_EVENTS}
-        taken = _Taken(self._deps, is_batch=is_batch)
-        for index, raw in enumerate(raws):
-            taken.add(index, _unwrapped(raw) if is_wrapped else raw)
-        return self._append(taken)
+        batch = _EventBatch(self._deps, is_batch=is_batch)
+        for index, raw in enumerate(entries):
+            batch.add(index, _unwrapped(raw) if is_wrapped else raw)
+        return self._append(batch)
 
-    def _append(self, taken: _Taken) -> Response:
+    def _append(self, batch: _EventBatch) -> Response:
         positions: list[Position] = []
-        if taken.records:
+        if batch.records:
             if not self._in_flight.acquire(blocking=False):
                 message = "too many requests wait for the log"
                 raise HttpProblem(429, message, retry_after_s=1)
             try:
-                positions = self._deps.log.append(taken.records)
+                positions = self._deps.log.append(batch.records)
             finally:
                 self._in_flight.release()
-            self._deps.recent.add(taken.digests.items())
+            self._deps.dedup.add(batch.digests.items())
         answer = EventsAnswer(
-            accepted=len(taken.records),
-            duplicates=taken.duplicates,
-            rejected=tuple(taken.rejected),
+            accepted=len(batch.records),
+            duplicates=batch.duplicates,
+            rejected=tuple(batch.rejected),
             position=positioned(self._deps.log.epoch, positions),
         )
-        if answer.accepted or answer.duplicates:
-            return json_response(answer, 202)
-        first = taken.rejected[0]
-        raise HttpProblem(
-            422,
-            first.detail if len(taken.rejected) == 1 else "no event was accepted",
-            code=first.code if len(taken.rejected) == 1 else "no-event-accepted",
-            errors=tuple(
-                Pointed(pointer=one.pointer, code=one.code, detail=one.detail)
-                for one in taken.rejected
-            ),
-            more=answer,
-        )
+        is_accepted = bool(answer.accepted or answer.duplicates)
+        return answer_batch(answer, batch.rejected, is_accepted=is_accepted, what="event")
 
 
-class _Taken:
-    """The events of one request, sorted into good, repeated and bad."""
+class _EventBatch:
+    """The events of one request: accepted, duplicate and rejected ones."""
 
     def __init__(self, deps: Deps, *, is_batch: bool) -> None:
         self._deps = deps
@@ -170,7 +151,7 @@ class _Taken:
         self.rejected: list[RejectedEvent] = []
 
     def add(self, index: int, raw: msgspec.Raw | bytes | InvalidEvent) -> None:
-        """Take the next event."""
+        """Check the next event and add it."""
         event: Event | None = None
         try:
             if isinstance(raw, InvalidEvent):
@@ -192,7 +173,7 @@ class _Taken:
                 )
             )
             return
-        # The digest is of what the client sent: a repeat has the same one, whenever it comes.
+        # Hash the event as the client sent it: a repeat has the same digest at any time.
         self.digests[admitted.id] = event_digest(event)
         key = admitted.user.encode()
         self.records.append(NewRecord(INTERACTIONS, key, encode_event(admitted)))
@@ -203,7 +184,7 @@ class _Taken:
             raise InvalidEvent(message, code="forbidden", pointer="/user")
 
     def _is_repeated(self, event: Event) -> bool:
-        known = self.digests.get(event.id) or self._deps.recent.find(event.id)
+        known = self.digests.get(event.id) or self._deps.dedup.find(event.id)
         if known is None:
             return False
         if known != event_digest(event):
@@ -213,13 +194,13 @@ class _Taken:
 
 
 def _unwrapped(raw: msgspec.Raw | bytes) -> bytes | InvalidEvent:
-    """Return the event of a CloudEvent, completed from its envelope."""
+    """Return the event in a CloudEvent, completed from its envelope."""
     try:
         cloud = _cloud_event.decode(raw)
         check_depth(cloud.data, InvalidEvent, pointer="/data", depth=2)
     except InvalidEvent as error:
         return error
-    except Exception as error:  # noqa: BLE001 - whatever the bytes do to the decoder is their fault
+    except Exception as error:  # noqa: BLE001 - untrusted bytes
         return InvalidEvent(f"not a CloudEvent: {error}", code="invalid-cloudevent")
     if not cloud.specversion.startswith("1."):
         return InvalidEvent(

@@ -1,4 +1,4 @@
-"""Step 9 of the flow: the routes that let go of their socket, WebSocket and server-sent events."""
+"""``/v1/ws`` and ``/v1/stream``: check the request, then detach the socket from the HTTP server."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ from websockets.typing import Subprotocol
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
-from recstream.bridge.http.routing import Endpoint, identity
+from recstream.bridge.http.routing import identity, route
 from recstream.bridge.push import (
     SUBPROTOCOL,
     Channel,
-    EventStreamPeer,
+    EventStreamConnection,
     Since,
-    StreamPeer,
+    SocketConnection,
     Subscription,
-    WebSocketPeer,
+    WebSocketConnection,
 )
 
 DETACH = "recstream.detach"
-"""Key of the WSGI environment: a function that returns the connection's socket and gives it up."""
-
+"""Key of the WSGI environment: a function that detaches the connection's socket and returns it."""
 
 _quiet = logging.getLogger("recstream.bridge.handshake")
-_quiet.setLevel(logging.WARNING)  # websockets says at INFO that a connection opens and closes
+_quiet.setLevel(logging.WARNING)  # websockets logs every open and close at INFO
 
 
 class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """What a stream should carry."""
+    """User and channels of a stream."""
 
     user: Annotated[str, msgspec.Meta(description="Default: the token's user")] = ""
     ch: Annotated[str, msgspec.Meta(description="Channels, comma-separated: recs, pipeline")] = (
@@ -45,46 +44,26 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PushRoutes:
-    """``/v1/ws`` and ``/v1/stream``."""
+    """WebSocket and server-sent events."""
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._live = deps.live
+        self._connections = deps.connections
 
-    def endpoints(self) -> list[Endpoint]:
-        """Return the routes of this module."""
-        return [
-            Endpoint(
-                method="GET",
-                rule="/v1/ws",
-                handler=self.websocket,
-                name="websocket",
-                summary="WebSocket, subprotocol recstream.v1; /asyncapi.json describes it",
-                tag="push",
-                access="public",
-                status=101,
-                produces="",
-                problems={
-                    403: "The page's origin is not allowed",
-                    426: "Not a WebSocket handshake",
-                },
-            ),
-            Endpoint(
-                method="GET",
-                rule="/v1/stream",
-                handler=self.stream,
-                name="stream",
-                summary="The same messages as server-sent events; resumes from Last-Event-ID",
-                tag="push",
-                access="user",
-                query=StreamQuery,
-                produces="text/event-stream",
-                returns=str,
-            ),
-        ]
-
+    @route(
+        "GET",
+        "/v1/ws",
+        tag="push",
+        access="public",
+        status=101,
+        produces="",
+        problems={
+            403: "The page's origin is not allowed",
+            426: "Not a WebSocket handshake",
+        },
+    )
     def websocket(self) -> Response:
-        """Make the handshake and hand the socket over."""
+        """Open a WebSocket, subprotocol recstream.v1; /asyncapi.json describes it."""
         protocol = ServerProtocol(
             subprotocols=[Subprotocol(SUBPROTOCOL)], select_subprotocol=_select, logger=_quiet
         )
@@ -96,13 +75,22 @@ class PushRoutes:
         )
         answer = protocol.accept(handshake)
         if answer.status_code != 101:  # noqa: PLR2004 - Switching Protocols
-            problem = HttpProblem(answer.status_code, (answer.body or b"").decode().strip())
-            raise problem
+            raise HttpProblem(answer.status_code, (answer.body or b"").decode().strip())
         protocol.send_response(answer)
-        return self._hand_over(WebSocketPeer(self._live, b"".join(protocol.data_to_send())))
+        return self._hand_over(
+            WebSocketConnection(self._connections, b"".join(protocol.data_to_send()))
+        )
 
+    @route(
+        "GET",
+        "/v1/stream",
+        tag="push",
+        access="user",
+        produces="text/event-stream",
+        returns=str,
+    )
     def stream(self, query: StreamQuery) -> Response:
-        """Begin a stream of server-sent events."""
+        """Stream the same messages as server-sent events; resumes from Last-Event-ID."""
         who = identity()
         user = query.user or who.user
         if user is not None and not who.may_act_for(user):
@@ -110,47 +98,47 @@ class PushRoutes:
         channels = [name.strip() for name in query.ch.split(",") if name.strip()]
         wrong = sorted(set(channels) - {"recs", "pipeline"})
         if wrong or not channels:
-            raise HttpProblem(400, f"channels of a stream are recs and pipeline, got {query.ch!r}")
+            raise HttpProblem(400, f"expected channels recs and pipeline, got {query.ch!r}")
         if "recs" in channels and user is None:
-            raise HttpProblem(400, "say whose lists: `?user=`")
+            raise HttpProblem(400, "channel recs needs a user; add `?user=`")
         since = _since(request.headers.get("Last-Event-ID", ""))
         subs = tuple(
             Subscription(ch=cast(Channel, name), since=since if name == "recs" else None)
             for name in channels
         )
-        peer = EventStreamPeer(self._live, user=user, identity=who, subs=subs)
-        return self._hand_over(peer)
+        connection = EventStreamConnection(self._connections, user=user, identity=who, subs=subs)
+        return self._hand_over(connection)
 
-    def _hand_over(self, peer: StreamPeer) -> Response:
+    def _hand_over(self, connection: SocketConnection) -> Response:
         detach = cast("Callable[[], socket.socket] | None", request.environ.get(DETACH))
         if detach is None:
-            message = "this server can't let go of a socket; start the bridge by `recstream bridge`"
+            message = "this server can't detach a socket; start the bridge with `recstream bridge`"
             raise HttpProblem(501, message)
-        return _Detached(self._live.adopt, detach, peer)
+        return _Detached(self._connections.adopt, detach, connection)
 
 
 class _Detached(Response):
-    """An answer that another thread gives, on the socket that it takes along."""
+    """An answer that the loop thread writes to the detached socket."""
 
     def __init__(
         self,
-        adopt: Callable[[socket.socket, StreamPeer], None],
+        adopt: Callable[[socket.socket, SocketConnection], None],
         detach: Callable[[], socket.socket],
-        peer: StreamPeer,
+        connection: SocketConnection,
     ) -> None:
         super().__init__(status=101)
         self._adopt = adopt
         self._detach = detach
-        self._peer = peer
+        self._connection = connection
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         del environ, start_response
-        self._adopt(self._detach(), self._peer)
+        self._adopt(self._detach(), self._connection)
         return ()
 
 
 def _select(protocol: ServerProtocol, offered: Any) -> Subprotocol | None:
-    """Return our subprotocol if it was offered; a client that offers none speaks it all the same."""
+    """Return our subprotocol if it was offered; it is spoken in any case."""
     del protocol
     return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
 

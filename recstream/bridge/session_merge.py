@@ -1,12 +1,12 @@
-"""Step 2 of the flow, once more: a session's events, read from the log, become events of a user.
+"""Copy a session's events from the log to a user who logged in.
 
-The events are copied, not renamed: a replay derives the user's history from the user's own records,
-and no reader needs to know that one name stands for another. A copy's id is a function of both
-users and the original's id, so a merge that is asked for twice counts once. What a copy says
-(time, value, list, context) is what the original said; ``context.merged_from`` names the session.
+Events are copied, not renamed: a replay derives the user's history from the user's own records, and
+no reader needs aliases. A copy's id is a hash of both users and the original's id, so a repeated
+merge counts once. Time, value, list and context are the original's; ``context.merged_from`` names
+the session.
 
-Finding the events needs no scan of the partition: the session's history says how many there are and
-what their ids hash to, where the newest one is, and where the newest one of each item is.
+The search needs no scan of the whole partition. The session's history contains the number of its
+events, the offset of the newest one, and the offset of the newest one of each item.
 """
 
 from __future__ import annotations
@@ -23,42 +23,41 @@ from recstream.errors import LogUnavailable, OffsetOutOfRange
 from recstream.log import INTERACTIONS, EventLog, NewRecord, Record, decode, partition_for
 
 MAX_MERGED = 1_000
-"""Events a merge copies, the newest: fewer than the ids that a history remembers, so that asking
-twice counts once."""
+"""Most events a merge copies, the newest: fewer than the ids that a history remembers, so that a
+repeated merge counts once."""
 MAX_SCANNED = 100_000
-"""Records read back from a session's newest event; what is older is read item by item."""
+"""Most records read before a session's newest event; older events are read item by item."""
 CHUNK = 2_000
 ID_BYTES = 16
 
 
 class SessionEvents(NamedTuple):
-    """A session's events in the order of the log, and how many more are known to have happened."""
+    """A session's events in the order of the log, and the number of known events that are missing."""
 
     events: list[Event]
-    n_left: int
+    n_missing: int
 
 
-def session_events(
+def read_session(
     event_log: EventLog, user: str, history: History | None, folded: int
 ) -> SessionEvents:
-    """Return what a session did, impressions left out: they say nothing about taste.
+    """Return a session's events without impressions.
 
-    Read are: all records that no worker has folded yet; the records before the newest folded event
-    of the session, backwards, until as many events are found as its history has counted, and at most
-    `MAX_SCANNED`; and if some are older still, the newest event of each item, which the history's
-    entries name.
+    Reads all records that no worker has folded yet. Then reads backwards from the session's newest
+    folded event, until it found as many events as the history counts, at most `MAX_SCANNED` records.
+    Reads older events one by one: the history contains the offset of each item's newest event.
 
     Parameters
     ----------
     history : History or None
-        The session's, as far as this bridge has read it.
+        The session's, as known to this bridge.
     folded : int
-        The next offset of the session's partition that the bridge's histories don't know yet.
+        The next offset of the session's partition that the histories don't contain yet.
 
     Raises
     ------
     LogUnavailable
-        More than `MAX_SCANNED` records wait to be folded: the session's newest events can't be told.
+        More than `MAX_SCANNED` records wait to be folded.
     """
     partition = partition_for(user.encode(), event_log.partitions(INTERACTIONS))
     reader = _Reader(event_log, partition, user)
@@ -89,7 +88,7 @@ def session_events(
 
 
 class _Reader:
-    """Collects one user's events from stretches of a partition, each event once."""
+    """Collects one user's events from ranges of a partition, each event once."""
 
     def __init__(self, event_log: EventLog, partition: int, user: str) -> None:
         self._log = event_log
@@ -102,7 +101,7 @@ class _Reader:
         self.end = event_log.high_watermark(INTERACTIONS, partition)
 
     def read(self, first: int, end: int) -> None:
-        """Take in the user's events from an offset on, up to another one."""
+        """Add the user's events of a range of offsets."""
         for record in self._records(first, end):
             if record.key is not None and record.key != self._key:
                 continue
@@ -117,7 +116,7 @@ class _Reader:
             try:
                 records = self._log.read(INTERACTIONS, self._partition, at, min(CHUNK, end - at))
             except OffsetOutOfRange:
-                return  # pruned meanwhile: what is gone can't be merged
+                return  # pruned meanwhile
             if not records:
                 return
             for record in records:
@@ -127,7 +126,7 @@ class _Reader:
             at = records[-1].offset + 1
 
     def in_order(self) -> list[Event]:
-        """Return the events as the log has them; of repeated ids the first, which is what counted."""
+        """Return the events in the order of the log; of repeated ids the first, which counted."""
         seen: set[str] = set()
         events: list[Event] = []
         for place in sorted(self._found):
@@ -138,15 +137,15 @@ class _Reader:
         return events
 
 
-def copied(event: Event, user: str) -> NewRecord:
-    """Return the record by which an event of a session becomes one of a user."""
+def copy_event(event: Event, user: str) -> NewRecord:
+    """Return the record of a session's event as an event of a user."""
     context = event.context | {"merged_from": event.user}
-    copy = msgspec.structs.replace(event, id=copied_id(event, user), user=user, context=context)
+    copy = msgspec.structs.replace(event, id=copy_id(event, user), user=user, context=context)
     return NewRecord(INTERACTIONS, user.encode(), encode_event(copy))
 
 
-def copied_id(event: Event, user: str) -> str:
-    """Return a copy's id: the same for the same event, session and user, whoever copies."""
+def copy_id(event: Event, user: str) -> str:
+    """Return a copy's id: equal for equal event, session and user."""
     hasher = hashlib.blake2b(digest_size=ID_BYTES)
     for part in (user, event.user, event.id):
         text = part.encode()

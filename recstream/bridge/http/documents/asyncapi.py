@@ -1,4 +1,4 @@
-"""``/asyncapi.json`` (AsyncAPI 3.1): the WebSocket's messages, written from their structs."""
+"""``/asyncapi.json`` (AsyncAPI 3.1): the WebSocket's messages, generated from their structs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FROM_BRIDGE: tuple[type[msgspec.Struct], ...] = (
 
 
 def name_of(message: type[msgspec.Struct]) -> str:
-    """Return a message's type as it stands in its JSON."""
+    """Return the value of a message's `type` field."""
     return str(message.__struct_config__.tag)
 
 
@@ -62,7 +62,7 @@ def asyncapi() -> bytes:
             "title": "recstream",
             "version": __version__,
             "description": f"WebSocket at /v1/ws, subprotocol {SUBPROTOCOL}. The client says hello "
-            "first. A snapshot comes first, then what changes; nothing is lost between.\n\n"
+            "first. Each subscription starts with a snapshot, followed by every change.\n\n"
             f"Close codes:\n\n{codes}",
             "license": {"name": "Apache-2.0"},
         },

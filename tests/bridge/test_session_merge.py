@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from recstream.bridge import merging
+from recstream.bridge import session_merge
 from recstream.core.events import Event, EventWeights, decode_events, encode_event
 from recstream.core.history import table_rows as history_rows
 from recstream.core.history.fold import FoldSettings, History, apply
@@ -80,8 +80,8 @@ def test_a_merge_that_is_repeated_counts_once(world):
 def test_copies_of_one_event_for_two_users_have_two_ids():
     one = event(SESSION, "i1")
 
-    assert merging.copied_id(one, "a") != merging.copied_id(one, "b")
-    assert merging.copied_id(one, "a") == merging.copied_id(one, "a")
+    assert session_merge.copy_id(one, "a") != session_merge.copy_id(one, "b")
+    assert session_merge.copy_id(one, "a") == session_merge.copy_id(one, "a")
 
 
 def test_what_no_worker_has_folded_yet_is_merged_too(world):
@@ -116,7 +116,7 @@ def test_events_of_an_envelope_are_found(world):
 
 
 def test_beyond_the_bound_the_newest_event_of_each_item_is_still_found(world, monkeypatch):
-    monkeypatch.setattr(merging, "MAX_SCANNED", 3)
+    monkeypatch.setattr(session_merge, "MAX_SCANNED", 3)
     session = "visitor-longago000000000"
     old = [event(session, "i1"), event(session, "i1", "cart", id="c"), event(session, "i2")]
     world.fold(*old)
@@ -132,18 +132,18 @@ def test_beyond_the_bound_the_newest_event_of_each_item_is_still_found(world, mo
     history = world.bridge.deps.views.history(session)
     end = world.log.high_watermark(INTERACTIONS, partition)
 
-    found = merging.session_events(world.log, session, history, end)
+    found = session_merge.read_session(world.log, session, history, end)
 
     assert [(one.item, one.type) for one in found.events] == [
         ("i1", "cart"),
         ("i2", "view"),
         ("i3", "view"),
     ]
-    assert found.n_left == 1
+    assert found.n_missing == 1
 
 
 def test_a_long_session_brings_its_newest_events(world, monkeypatch):
-    monkeypatch.setattr(merging, "MAX_MERGED", 2)
+    monkeypatch.setattr(session_merge, "MAX_MERGED", 2)
     session = "visitor-long000000000000"
     world.fold(*(event(session, f"i{n}") for n in range(4)))
     world.wait_for_views()
@@ -155,7 +155,7 @@ def test_a_long_session_brings_its_newest_events(world, monkeypatch):
 
 
 def test_while_workers_are_far_behind_a_merge_can_be_tried_later(world, monkeypatch):
-    monkeypatch.setattr(merging, "MAX_SCANNED", 1)
+    monkeypatch.setattr(session_merge, "MAX_SCANNED", 1)
     session = "visitor-behind0000000000"
     partition = partition_of(world, session)
     world.log.append(

@@ -1,4 +1,4 @@
-"""``/openapi.json`` (OpenAPI 3.1), written from the same endpoints and structs that serve."""
+"""``/openapi.json`` (OpenAPI 3.1), generated from the endpoints and their structs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from recstream.bridge.http.routing import Endpoint
 REF = "#/components/schemas/{name}"
 _VARIABLE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 _ALWAYS = {
-    400: "The request can't be understood",
-    500: "A mistake of the bridge",
+    400: "Invalid request",
+    500: "Internal error of the bridge",
 }
-_ON_TOKEN = {401: "A token is missing, wrong or expired", 403: "The token is not for this"}
+_ON_TOKEN = {401: "The token is missing, invalid or expired", 403: "The token does not allow this"}
 
-INTRODUCTION = """Events in, lists out. `POST /v1/events` answers 202 once the events are durably in
-the log; each new list is pushed to WebSocket clients (`/v1/ws`, see `/asyncapi.json`). Every error is
-`application/problem+json` (RFC 9457). Where the bridge listens on loopback and has no secret, no token
-is needed."""
+INTRODUCTION = """Send events, get recommendations. `POST /v1/events` answers 202 once the events are
+stored durably in the log. Each new list is pushed to WebSocket clients (`/v1/ws`, see
+`/asyncapi.json`). Every error is `application/problem+json` (RFC 9457). A bridge that listens on
+loopback and has no secret needs no token."""
 
 
 def openapi(endpoints: Sequence[Endpoint]) -> bytes:
@@ -57,7 +57,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> bytes:
 
 
 def _types(endpoints: Iterable[Endpoint]) -> Iterable[Any]:
-    """Yield every type that bodies, answers and parameters have, once."""
+    """Yield every type of bodies, answers and parameters, once."""
     seen: set[str] = set()
     for endpoint in endpoints:
         wanted = (endpoint.body, endpoint.returns, endpoint.query, *endpoint.consumes.values())

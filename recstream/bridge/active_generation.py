@@ -1,0 +1,129 @@
+"""The model generation that this bridge serves, kept current with the models topic by a thread."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable
+
+from recstream.bridge.views import Views
+from recstream.core.generation import Generation
+from recstream.core.history import History
+from recstream.core.ranking import rank
+from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord
+from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
+from recstream.metrics import MODEL_GENERATION
+from recstream.models import EarlyArtifacts, ModelStore, moved
+
+log = logging.getLogger(__name__)
+
+
+class ActiveGeneration:
+    """Activates announced generations and applies their deltas.
+
+    Parameters
+    ----------
+    views : Views
+        Hold the announcements from before this process started.
+    store : ModelStore
+    half_life_ms : float
+        Half-life of an event's weight, for generations that don't contain theirs.
+
+    Attributes
+    ----------
+    mutex : Lock
+        Held while a list is made from the generation and while a delta is applied.
+    unchanged : Lock
+        Held by long reads of the generation; deltas wait for it, lists don't. Taken before ``mutex``.
+    on_change : callable
+        Called after announcements were processed.
+    """
+
+    def __init__(self, views: Views, store: ModelStore, *, half_life_ms: float) -> None:
+        self._views = views
+        self._early = EarlyArtifacts(store)
+        self._half_life_ms = half_life_ms
+        self.generation: Generation | None = None
+        self.mutex = threading.Lock()
+        self.unchanged = threading.Lock()
+        self.on_change: Callable[[], None] = lambda: None
+        self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="activate", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread: it activates the newest readable generation, then every new one."""
+        self._thread.start()
+
+    def take(self, models: Iterable[ModelRecord]) -> None:
+        """Queue announcements for the thread."""
+        for model in models:
+            self._inbox.put(model)
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+        self._early.close()
+
+    def _run(self) -> None:
+        self._activate_newest()
+        while (model := self._inbox.get()) is not None:
+            waiting = [model]
+            while not self._inbox.empty():
+                more = self._inbox.get()
+                if more is None:
+                    return
+                waiting.append(more)
+            if any(isinstance(one, GenerationAnnounced) for one in waiting):
+                self._activate_newest()
+            for one in waiting:
+                if isinstance(one, DeltaAnnounced):
+                    self._apply_delta(one)
+            self._early.look(None if self.generation is None else self.generation.number)
+            self.on_change()
+
+    def _activate_newest(self) -> None:
+        """Activate the newest readable generation that is newer than the active one."""
+        for announced in self._views.generations():
+            current = self.generation
+            if current is not None and announced.generation <= current.number:
+                return
+            if self._activate(announced):
+                return
+
+    def _activate(self, announced: GenerationAnnounced) -> bool:
+        try:
+            generation = self._early.fetch(announced)
+            moved(generation, self._views.deltas(announced.generation))
+            # The first list compiles or loads the kernels: no request should wait for that.
+            rank([History("")], generation, 1, self.half_life_of(generation))
+        except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
+            log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason is enough
+            return False
+        with self.mutex:
+            self.generation = generation
+        MODEL_GENERATION.set(generation.number)
+        log.info("model activated generation=%d items=%d", generation.number, generation.n_items)
+        return True
+
+    def _apply_delta(self, delta: DeltaAnnounced) -> None:
+        with self.unchanged, self.mutex:
+            generation = self.generation
+            if generation is None or delta.generation != generation.number:
+                return
+            try:
+                generation.apply_delta(delta)
+            except ModelMismatch as error:
+                log.warning("delta refused reason=%s", error)
+
+    def half_life_of(self, generation: Generation) -> float:
+        """Return the half-life that a generation was trained with: its lists must decay alike."""
+        return float(generation.hyperparameters.get("half_life_ms", self._half_life_ms))
+
+    @property
+    def current(self) -> tuple[int, int] | None:
+        """Number of the active generation and of its delta; None before the first."""
+        generation = self.generation
+        return None if generation is None else (generation.number, generation.delta)

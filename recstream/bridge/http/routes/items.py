@@ -1,0 +1,265 @@
+"""Items of the catalogue over REST; a change is appended to the log first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from flask import Response
+
+from recstream.bridge.http.bodies import (
+    JSON,
+    MAX_BODY_BYTES,
+    NDJSON,
+    answer_batch,
+    json_response,
+    read_entries,
+)
+from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.problems import HttpProblem
+from recstream.bridge.http.routes.events import LogPosition, positioned
+from recstream.bridge.http.routing import route
+from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.json_input import check_depth, decode_json
+from recstream.core.ranking import Neighbour
+from recstream.core.records import Item
+from recstream.errors import InvalidInput, InvalidJson, NotFound
+
+MAX_NAMED = 200
+Limit = Annotated[int, msgspec.Meta(ge=1, le=200)]
+
+
+class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Selects items: by id, or by text and category."""
+
+    ids: Annotated[
+        str,
+        msgspec.Meta(
+            description="Up to 200 ids, separated by commas; the answer has the same order. Unknown "
+            "ids are omitted. For an id with a comma use /v1/items/{item}"
+        ),
+    ] = ""
+    q: Annotated[str, msgspec.Meta(max_length=200, description="Words, or prefixes of words")] = ""
+    category: str = ""
+    cursor: Annotated[str, msgspec.Meta(description="`next` of the previous page")] = ""
+    limit: Limit = 20
+
+
+class ItemsPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of items, and the cursor of the next page; empty on the last one."""
+
+    items: tuple[Item, ...]
+    next: str
+
+
+class CategoriesAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Every category with the number of its items."""
+
+    categories: dict[str, int]
+    n_items: int
+
+
+class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Number of similar items."""
+
+    n: Limit = 10
+
+
+class SimilarItem(Neighbour, frozen=True, kw_only=True, omit_defaults=True):
+    """A similar item: similarity, reasons, and its catalogue entry."""
+
+    details: Item | None
+
+
+class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The most similar items.
+
+    Attributes
+    ----------
+    known : bool
+        Whether the active generation contains the item; if not, there are no similar items.
+    """
+
+    item: str
+    generation: int | None
+    known: bool
+    items: tuple[SimilarItem, ...]
+
+
+class ItemFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A product as a client sends it; ``item`` is optional where the URL contains it."""
+
+    item: str = ""
+    title: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+    category: Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)] = ""
+    brand: Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)] = ""
+    price: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    description: Annotated[str, msgspec.Meta(max_length=20_000)] = ""
+    image: Annotated[str, msgspec.Meta(max_length=2000)] = ""
+    attributes: dict[str, str | int | float | bool | list[str] | None] = {}
+
+
+class RejectedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An item that was not accepted: its place in the request, what is wrong, and where."""
+
+    index: int
+    item: str = ""
+    pointer: str
+    code: str
+    detail: str
+
+
+class ItemsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The result for the items of a request."""
+
+    accepted: int
+    rejected: tuple[RejectedItem, ...]
+    position: LogPosition
+
+
+_decode_fields = msgspec.json.Decoder(ItemFields).decode
+
+
+_UNAVAILABLE = {503: "The catalogue or the log can't be reached"}
+_NO_ITEM = {404: "No such item"} | _UNAVAILABLE
+
+
+class ItemRoutes:
+    """Items."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._items = deps.items
+        self._recommender = deps.recommender
+        self._epoch = deps.log.epoch
+
+    @route("GET", "/v1/items", tag="items", access="public", problems=_UNAVAILABLE)
+    def list_items(self, query: ItemsQuery) -> ItemsPage:
+        """Search items by text and category, page by page."""
+        if query.ids:
+            return self._by_id(query)
+        found = self._items.catalogue.search(
+            query.q, category=query.category, cursor=query.cursor, limit=query.limit
+        )
+        return ItemsPage(items=found.items, next=found.next)
+
+    def _by_id(self, query: ItemsQuery) -> ItemsPage:
+        if query.q or query.category or query.cursor:
+            raise InvalidInput("ids can't be combined with q, category or cursor")
+        ids = [name for name in query.ids.split(",") if name]
+        if len(ids) > MAX_NAMED:
+            raise InvalidInput(f"expected at most {MAX_NAMED} ids, got {len(ids)}")
+        found = self._items.catalogue.get_many(ids)
+        items = tuple(found[name] for name in dict.fromkeys(ids) if name in found)
+        return ItemsPage(items=items, next="")
+
+    @route(
+        "POST",
+        "/v1/items",
+        tag="items",
+        consumes={JSON: ItemFields | list[ItemFields], NDJSON: str},
+        returns=ItemsAnswer,
+        status=202,
+        problems={
+            413: "More than 1 MiB, or more than 1,000 items",
+            415: "Unsupported media type",
+            422: "No item was accepted; `rejected` contains the reasons",
+        }
+        | _UNAVAILABLE,
+    )
+    def post_items(self) -> Response:
+        """Add or replace many items: an array, or lines of JSON."""
+        entries, is_batch = read_entries((JSON, NDJSON), "items")
+        items: list[Item] = []
+        rejected: list[RejectedItem] = []
+        for index, raw in enumerate(entries):
+            read = _read_item(index, raw, is_batch=is_batch)
+            if isinstance(read, Item):
+                items.append(read)
+            else:
+                rejected.append(read)
+        positions = self._items.put_many(items) if items else []
+        answer = ItemsAnswer(
+            accepted=len(items),
+            rejected=tuple(rejected),
+            position=positioned(self._epoch, positions),
+        )
+        return answer_batch(answer, rejected, is_accepted=bool(items), what="item")
+
+    @route("GET", "/v1/categories", tag="items", access="public", problems=_UNAVAILABLE)
+    def list_categories(self) -> CategoriesAnswer:
+        """List categories with the number of their items."""
+        catalogue = self._items.catalogue
+        return CategoriesAnswer(categories=catalogue.categories(), n_items=catalogue.count())
+
+    @route("GET", "/v1/items/<item>", tag="items", access="public", problems=_NO_ITEM)
+    def get_item(self, item: str) -> Item:
+        """Return an item."""
+        found = self._items.catalogue.get_many([item]).get(item)
+        if found is None:
+            raise NotFound(f"the catalogue has no item {item!r}")
+        return found
+
+    @route(
+        "PUT",
+        "/v1/items/<item>",
+        tag="items",
+        problems={415: "Unsupported media type", 422: "A field is invalid"} | _UNAVAILABLE,
+    )
+    def put_item(self, item: str, body: ItemFields) -> Item:
+        """Add an item or replace it."""
+        if body.item not in {"", item}:
+            message = f"the body has item {body.item!r}, the URL has {item!r}; expected the same"
+            raise HttpProblem(422, message, code="item-mismatch")
+        fields = msgspec.structs.asdict(body) | {"item": item}
+        changed = Item(**fields)
+        self._items.change(item, changed)
+        return changed
+
+    @route("DELETE", "/v1/items/<item>", tag="items", status=204, problems=_NO_ITEM)
+    def delete_item(self, item: str) -> Response:
+        """Remove an item from the catalogue."""
+        self.get_item(item)
+        self._items.change(item, None)
+        response = json_response(None, 204)
+        response.set_data(b"")
+        return response
+
+    @route("GET", "/v1/items/<item>/similar", tag="items", access="public", problems=_NO_ITEM)
+    def get_similar_items(self, item: str, query: SimilarQuery) -> SimilarAnswer:
+        """List the items most similar to one, by behaviour and by content."""
+        found = self._recommender.similar(item, query.n)
+        if found is None:
+            self.get_item(item)
+        neighbours = found or ()
+        details = self._items.catalogue.get_many([one.item for one in neighbours])
+        current = self._recommender.current
+        return SimilarAnswer(
+            item=item,
+            generation=None if current is None else current[0],
+            known=found is not None,
+            items=tuple(
+                SimilarItem(
+                    item=one.item, score=one.score, why=one.why, details=details.get(one.item)
+                )
+                for one in neighbours
+            ),
+        )
+
+
+def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item | RejectedItem:
+    """Return an entry of a request as an item, or the reason of its rejection."""
+    name = ""
+    try:
+        fields = decode_json(_decode_fields, raw, InvalidJson, max_bytes=MAX_BODY_BYTES)
+        name = fields.item
+        check_depth(fields.attributes, InvalidJson, pointer="/attributes", depth=2)
+    except InvalidJson as wrong:
+        pointer, code, detail = wrong.pointer, wrong.code, wrong.reason
+    else:
+        if 0 < len(name) <= MAX_ID_CHARACTERS and name.isprintable():
+            return Item(**msgspec.structs.asdict(fields))
+        pointer, code = "/item", "invalid-name" if name else "missing"
+        detail = f"expected an id of 1 to {MAX_ID_CHARACTERS} printable characters"
+    prefix = f"/{index}" if is_batch else ""
+    name = name[:MAX_ID_CHARACTERS]
+    return RejectedItem(index=index, item=name, pointer=prefix + pointer, code=code, detail=detail)

@@ -1,0 +1,154 @@
+"""Merge a session into a user, and erase a user; both are records of the log."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.routes.events import LogPosition, positioned
+from recstream.bridge.http.routing import identity, route
+from recstream.bridge.session_merge import copy_event, read_session
+from recstream.control import submit
+from recstream.core.events import MAX_ID_CHARACTERS, timestamp_ms
+from recstream.core.records import ForgetRequested
+from recstream.erasure import erasable
+from recstream.errors import NotPossible
+from recstream.log import INTERACTIONS, partition_for
+
+WHAT_FOLLOWS = (
+    "A worker deletes the history and the list within seconds. Then the user's events, lists and "
+    "dead letters are blanked in the log, and the trainer trains without them. Events that arrive "
+    "before the deletion are erased too; later ones start a new history."
+)
+
+
+class ForgetAccepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to erase a user, stored durably in the log.
+
+    Attributes
+    ----------
+    offset : int
+        On the control topic; that record is blanked when the erasure is complete.
+    follows : str
+        The next steps.
+    """
+
+    id: str
+    offset: int
+    follows: str
+
+
+_UNGUESSABLE = re.compile(r"visitor-[0-9a-z]{16,}")
+"""Session ids that only their own browser knows; for other ids the session's token is required."""
+
+
+class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The session whose events become the user's.
+
+    ``token`` is the session's own token. A user's token alone is not enough, unless the session's id
+    is ``visitor-`` and at least 16 random letters and digits: who knows such an id owns it.
+    """
+
+    from_: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)] = msgspec.field(
+        name="from"
+    )
+    token: str = ""
+
+
+class MergeAccepted(msgspec.Struct, frozen=True, kw_only=True):
+    """A session's events, stored durably in the log as the user's.
+
+    Attributes
+    ----------
+    merged : int
+        Events copied. A repeated merge copies them again; they count once.
+    left : int
+        Events that were not copied: older than the newest 1,000, or not found in the log.
+    position : LogPosition
+        Of the newest copy.
+    """
+
+    user: str
+    merged: int
+    left: int
+    position: LogPosition
+
+
+class UserRoutes:
+    """Users."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    @route(
+        "POST",
+        "/v1/users/<user>/merge",
+        tag="users",
+        access="user",
+        status=202,
+        problems={
+            415: "Unsupported media type",
+            422: "The session is the user, or not a valid id",
+            503: "The log can't be reached, or the workers are too far behind",
+        },
+    )
+    def post_merge(self, user: str, body: MergeRequest) -> MergeAccepted:
+        """Copy a session's events to a user who logged in."""
+        session = body.from_
+        if session == user or not session.isprintable():
+            message = "expected the id of a session, not the user's own"
+            pointed = Pointed(pointer="/from", detail=message)
+            raise HttpProblem(422, message, code="invalid-body", errors=(pointed,))
+        self._check_session(body)
+        views, event_log = self._deps.views, self._deps.log
+        folded = views.folded(partition_for(session.encode(), event_log.partitions(INTERACTIONS)))
+        found = read_session(event_log, session, views.history(session), folded)
+        records = [copy_event(event, user) for event in found.events]
+        positions = event_log.append(records) if records else []
+        return MergeAccepted(
+            user=user,
+            merged=len(records),
+            left=found.n_missing,
+            position=positioned(event_log.epoch, positions),
+        )
+
+    def _check_session(self, body: MergeRequest) -> None:
+        """Refuse to give one user the events of another user."""
+        who = identity()
+        if body.token:
+            who = self._deps.auth.verify(body.token)
+        elif _UNGUESSABLE.fullmatch(body.from_):
+            return
+        if not who.may_act_for(body.from_):
+            message = (
+                f"a merge of {body.from_!r} needs the session's own token in `token`; only ids of "
+                "visitor- and 16 random characters need none"
+            )
+            raise HttpProblem(403, message, code="forbidden")
+
+    @route(
+        "DELETE",
+        "/v1/users/<user>",
+        tag="users",
+        access="user",
+        status=202,
+        problems={
+            501: "The log is Kafka, whose records can't be blanked",
+            503: "The log can't be reached",
+        },
+    )
+    def delete_user(self, user: str) -> ForgetAccepted:
+        """Erase a user: events, history, lists."""
+        try:
+            event_log = erasable(self._deps.log)
+        except NotPossible as error:
+            raise HttpProblem(501, str(error)) from error
+        requested = ForgetRequested(
+            id=self._deps.new_id(), user=user, requested_ts=timestamp_ms(self._deps.now())
+        )
+        offset = submit(event_log, requested)
+        return ForgetAccepted(id=requested.id, offset=offset, follows=WHAT_FOLLOWS)
