@@ -11,20 +11,17 @@ import io
 import os
 import re
 import tempfile
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
-from recstream.core.generation import Generation, digest
+from recstream.core.generation import Generation
+from recstream.core.numeric.array_codec import read_arrays, write_arrays
 from recstream.errors import ArtifactCorrupt, InvalidSetting, NotFound, StartupError
 
 if TYPE_CHECKING:
     from recstream.core.records import GenerationAnnounced
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_DIGEST = "digest"
 
 
 class ReadableStore(Protocol):
@@ -145,10 +142,8 @@ def generation_names(store: ReadableStore, number: int) -> list[str]:
 
 def pack(generation: Generation) -> tuple[str, bytes]:
     """Return a generation's (digest, artifact bytes)."""
-    named: dict[str, Any] = generation.arrays()
-    content_digest = digest(named)
     buffer = io.BytesIO()
-    np.savez(buffer, **{**named, _DIGEST: np.frombuffer(content_digest.encode(), np.uint8)})
+    content_digest = write_arrays(buffer, generation.arrays())
     return content_digest, buffer.getvalue()
 
 
@@ -175,21 +170,7 @@ def unpack_with_digest(
     ArtifactCorrupt
         Not an artifact, or not the one that was announced.
     """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            named = {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactCorrupt(
-            f"artifact {name} can't be read ({error}); train again or restore the file"
-        ) from error
-    stated = bytes(named.pop(_DIGEST, np.empty(0, np.uint8))).decode(errors="replace")
-    actual = digest(named)
-    for expected, where in ((stated, "the file"), (expected_digest, "its announcement")):
-        if expected is not None and expected != actual:
-            raise ArtifactCorrupt(
-                f"artifact {name} must have the digest {expected!r} that {where} states, "
-                f"got {actual!r}; train again or restore the file"
-            )
+    actual, named = read_arrays(io.BytesIO(content), name, expected_digest)
     try:
         return actual, Generation.from_arrays(named)
     except ArtifactCorrupt as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recstream.core.generation.generation import Generation
-from recstream.core.generation.serialize import digest
+from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.core.records import GenerationAnnounced
 from recstream.errors import ArtifactCorrupt, InvalidSetting, NotFound, StartupError
 from recstream.models.store import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recstream.core.generation.serialize import digest
+from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.core.records import DeltaAnnounced
 from recstream.errors import ArtifactCorrupt
 from recstream.log.port import NewRecord

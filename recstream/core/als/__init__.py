@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from recstream.core.als.file import hexdigest, read_arrays, write_arrays
 from recstream.core.als.half_step import as_rows
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective
@@ -16,8 +15,5 @@ __all__ = [
     "Objective",
     "Proportions",
     "as_rows",
-    "hexdigest",
-    "read_arrays",
     "typical_score",
-    "write_arrays",
 ]

@@ -6,19 +6,20 @@ counts, the objective and the mean user count, and folds users in from their his
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from recstream.core.als.file import digest_of, read_arrays, write_arrays
 from recstream.core.als.fold_in_items import UserSide
 from recstream.core.als.fold_in_users import ItemSide
 from recstream.core.als.half_step import padded, principal_axes, turn
 from recstream.core.als.objective import Objective, count_weights, mean_count
-from recstream.core.als.parts import arrays_of, parts_of
+from recstream.core.als.serialize import decode_model, encode_model
+from recstream.core.numeric.array_codec import array_digest, read_arrays, write_arrays
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.validation import (
     as_counts,
@@ -156,9 +157,13 @@ class ALSModel:
         """The objective's numbers and `n_factors`, as plain JSON values."""
         return {"n_factors": self.n_factors, **self.objective.as_dict()}
 
-    def replaced(self, **parts: Any) -> ALSModel:
-        """Return a model made with other values of some arguments, all else equal."""
-        own = {
+    def replaced(self, **arguments: Any) -> ALSModel:
+        """Return a copy made with other values of some arguments."""
+        return ALSModel(**{**self._arguments(), **arguments})
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments that make this model."""
+        return {
             "item_factors": self.item_factors,
             "item_counts": self.item_counts,
             "objective": self.objective,
@@ -169,7 +174,6 @@ class ALSModel:
             "spectrum": self.spectrum,
             "missing_total": self.missing_total,
         }
-        return ALSModel(**{**own, **parts})
 
     def fold_in(self, interactions: object, *, threads: int = 1) -> Float32s:
         """Return the factors of users with these histories.
@@ -347,7 +351,7 @@ class ALSModel:
 
     def arrays(self) -> dict[str, Any]:
         """Return everything the model is made of, as named arrays for a checked ``.npz``."""
-        return arrays_of(self)
+        return encode_model(self._arguments())
 
     @classmethod
     def from_arrays(cls, named: dict[str, Any]) -> ALSModel:
@@ -359,31 +363,39 @@ class ALSModel:
             A name, shape or type is not what it must be.
         """
         try:
-            return cls(**parts_of(named))
+            return cls(**decode_model(named))
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactCorrupt(f"model arrays don't fit together: {error}") from error
 
     def digest(self) -> str:
-        """Return the SHA-256 of names, types, shapes and bytes of `arrays`, in hex."""
-        return digest_of(self.arrays())
+        """Return the BLAKE2b of names, types, shapes and bytes of `arrays`, in hex."""
+        return array_digest(self.arrays())
 
     def save(self, file: Any) -> str:
-        """Write the model as ``.npz`` and return its digest, which is stored inside too.
-
-        `file` is a path or a binary stream.
-        """
-        return write_arrays(file, self.arrays())
+        """Write the model as ``.npz`` to a `pathlib.Path` or a binary stream; return its digest."""
+        with _opened(file, "wb") as stream:
+            return write_arrays(stream, self.arrays())
 
     @classmethod
     def load(cls, file: Any) -> ALSModel:
-        """Read what `save` wrote; nothing in the file is executed.
+        """Read a model from a `pathlib.Path` or a binary stream; nothing in it is executed.
 
         Raises
         ------
         ArtifactCorrupt
             Not such a file, or its digest is not the stored one.
         """
-        return cls.from_arrays(read_arrays(file))
+        with _opened(file, "rb") as stream:
+            return cls.from_arrays(read_arrays(stream, str(file))[1])
+
+
+def _opened(file: Any, mode: str) -> AbstractContextManager[IO[bytes]]:
+    """Open a path by its own method; lend an open stream without closing it."""
+    if isinstance(file, str):
+        raise InvalidInput(f"file must be a pathlib.Path or a binary stream, got {file!r}")
+    opened: AbstractContextManager[IO[bytes]]
+    opened = file.open(mode) if hasattr(file, "open") else nullcontext(file)
+    return opened
 
 
 def _turned(factors: Float32s, rotation: Float64s) -> Float32s:

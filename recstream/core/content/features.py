@@ -8,7 +8,6 @@ not hold get columns by a checksum, so that two new items of a new brand are ali
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from recstream.core.content.nearest import FeatureIndex
 from recstream.core.content.ridge import multiply, ridge
 from recstream.core.content.tokens import BLOCKS, TokenBags, common_features, token_bags
 from recstream.core.neighbours import WIDTH
+from recstream.core.numeric.array_codec import decode_json, encode_json
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.pool import pool
 from recstream.core.records import Item
@@ -251,7 +251,7 @@ class ContentModel:
             "explained": self.explained,
         }
         return {
-            "header": np.frombuffer(json.dumps(header, sort_keys=True).encode(), np.uint8),
+            "header": encode_json(header),
             "terms": np.frombuffer("\n".join(self._terms).encode(), np.uint8),
             "idf": self._idf,
             "weights": self._weights,
@@ -271,7 +271,7 @@ class ContentModel:
                 f"a content model must hold header, idf, terms and weights, got {sorted(named)}"
             )
         try:
-            header = json.loads(bytes(named["header"]))
+            header = decode_json(named["header"])
             if header["format"] != FORMAT:
                 raise ArtifactCorrupt(
                     f"content model format must be {FORMAT!r}, got {header['format']!r}; "

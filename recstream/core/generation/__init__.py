@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from recstream.core.generation.generation import Generation
-from recstream.core.generation.serialize import digest
 
-__all__ = ["Generation", "digest"]
+__all__ = ["Generation"]

@@ -1,18 +1,17 @@
-"""Step 6 of the flow: what a generation's artifact holds, by name, and the digest of it."""
+"""Step 6 of the flow: what a generation's artifact holds, by name."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.als import ALSModel, hexdigest
+from recstream.core.als import ALSModel
 from recstream.core.content import decode_summaries, encode_summaries
 from recstream.core.neighbours import WIDTH, Neighbours
+from recstream.core.numeric.array_codec import decode_json, encode_json
 from recstream.errors import ArtifactCorrupt
 
 if TYPE_CHECKING:
@@ -42,8 +41,8 @@ def arrays_of(generation: Generation) -> dict[str, NDArray[Any]]:
         "behaviour": _packed(generation.behaviour),
     }
     return {
-        "generation": _bytes(json.dumps(head, sort_keys=True)),
-        "items": _bytes("\n".join(generation.items)),
+        "generation": encode_json(head),
+        "items": np.frombuffer("\n".join(generation.items).encode(), np.uint8),
         "bias": generation.bias,
         "details": encode_summaries(generation.details, generation.items),
         "withdrawn": generation.withdrawn,
@@ -68,7 +67,7 @@ def parts_of(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         parts.get(part, own)[rest or name] = array
     if set(own) != _OWN:
         raise ArtifactCorrupt(f"artifact must hold {sorted(_OWN)}, got {sorted(own)}")
-    head = json.loads(bytes(named["generation"]))
+    head = decode_json(named["generation"])
     if head["format"] != FORMAT:
         raise ArtifactCorrupt(
             f"artifact format must be {FORMAT!r}, got {head['format']!r}; train again"
@@ -96,11 +95,6 @@ def parts_of(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     }
 
 
-def digest(named: Mapping[str, NDArray[Any]]) -> str:
-    """Return the BLAKE2b of names, types, shapes and bytes, in hex."""
-    return hexdigest(hashlib.blake2b(digest_size=16), named)
-
-
 def _packed(table: Neighbours) -> dict[str, NDArray[Any]]:
     """Return a table without the places that hold nobody."""
     held = table.rows >= 0
@@ -125,7 +119,3 @@ def _unpacked(named: Mapping[str, NDArray[Any]], n_items: int) -> Neighbours:
     rows[held] = named["rows"]
     weights[held] = named["weights"]
     return Neighbours.from_arrays({"rows": rows, "weights": weights})
-
-
-def _bytes(text: str) -> NDArray[np.uint8]:
-    return np.frombuffer(text.encode(), np.uint8)

@@ -20,9 +20,10 @@ import msgspec
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.als import Iteration, read_arrays, write_arrays
+from recstream.core.als import Iteration
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
+from recstream.core.numeric.array_codec import read_arrays, write_arrays
 from recstream.core.popularity import HALF_LIVES, Popularity
 from recstream.core.records import GateResult, Item
 from recstream.errors import ArtifactCorrupt, TrainingFailed
@@ -304,7 +305,7 @@ def read_finished(message: Done, receive: Receive) -> tuple[Finished, tuple[str,
     artifact, content = receive(), receive()
     generation = unpack(artifact, "of the training", message.digest)
     try:
-        named = read_arrays(io.BytesIO(content))
+        _, named = read_arrays(io.BytesIO(content), "of the training")
     except ArtifactCorrupt as error:
         raise TrainingFailed(
             "what deltas need of the training must be named arrays and their digest, got "

@@ -318,8 +318,13 @@ def test_what_is_no_model_file_is_refused(content, tmp_path):
     path = tmp_path / "model.npz"
     path.write_bytes(content)
 
-    with pytest.raises(ArtifactCorrupt, match="not a readable model file"):
+    with pytest.raises(ArtifactCorrupt, match="can't be read"):
         ALSModel.load(path)
+
+
+def test_a_name_of_a_file_is_no_file(model):
+    with pytest.raises(InvalidInput, match=r"file must be a pathlib.Path or a binary stream"):
+        model.save("model.npz")
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recstream.core.generation.serialize import digest
 from recstream.core.history.fold import matrix_row
+from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.train import hyperparameters
