@@ -1,4 +1,7 @@
-"""Items behind a small port: rocksdict on one machine, MongoDB elsewhere; a view of the log's topic."""
+"""The catalogue of items: a store (SQLite on one machine, or MongoDB) kept equal to its topic.
+
+In: item upserts and deletes on the topic `recstream.catalogue`. Out: items by id, search, categories.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,17 @@ def open_catalogue(url: str, *, owner: str = "") -> Catalogue:
     Parameters
     ----------
     url : str
-        Without a database, MongoDB's ``recstream`` is used.
+        MongoDB's default database is ``recstream``.
     owner : str, optional
-        The process that follows the topic, e.g. ``"bridge-8000"``. An embedded store has one process,
-        so each owner gets its own sub-folder; in MongoDB all share one collection.
+        The process that follows the topic, e.g. ``"bridge-8000"``. An embedded store serves one
+        process, so each owner has its own sub-folder; in MongoDB all share one collection.
 
     Raises
     ------
     InvalidSetting
         The URL's scheme is neither, or a part of it is missing.
     CatalogueUnavailable
-        The store can't be reached, or another process holds it.
+        The store can't be reached, or another process uses it.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "embedded" and rest:

@@ -1,48 +1,59 @@
-"""The catalogue on one machine: a rocksdict database that one process holds and anybody may delete.
+"""`EmbeddedCatalogue`: the catalogue on one machine, an SQLite file with full-text search (FTS5).
 
-Keys begin with a letter that says what they are::
-
-    i <id>                                   the item as JSON
-    o <sort>                          → category        every item in order
-    c <length><category><sort>        → nothing         the items of a category in order
-    t <word> 0x1f <sort>              → T or O, category  the items of a word: in its title, or elsewhere
-    n <category>                      → number of items
-    m count, m position
-
-``<sort>`` is the folded title and the id (`recstream.catalogue.text.terms`). A change and all the keys
-that follow from it, the topic's position included, are written in one batch.
+``items`` holds each item with its sort key (`recstream.catalogue.text.terms`); ``words`` indexes the
+folded words of title and item. A batch of changes and the topic's position are one transaction.
 """
 
 from __future__ import annotations
 
-import heapq
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import msgspec
-from rocksdict import Options, Rdict, ReadOptions, WriteBatch
 
 from recstream.catalogue import text as words_of
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import SEPARATOR, TIERS, Cursor
+from recstream.catalogue.text import TIERS, Cursor
 from recstream.core.records import Item, decode_item
 from recstream.errors import CatalogueUnavailable
 
-_COUNT = b"mcount"
-_POSITION = b"mposition"
-_MARK = SEPARATOR.encode()
+log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS items (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sort TEXT NOT NULL, category TEXT NOT NULL,
+    json BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS items_by_sort ON items(sort);
+CREATE INDEX IF NOT EXISTS items_by_category ON items(category, sort);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
+    title, anywhere, content='', detail=column,
+    tokenize="unicode61 remove_diacritics 0 categories 'L* N* Cn Co'"
+);
+CREATE TABLE IF NOT EXISTS position (
+    only INTEGER PRIMARY KEY, epoch TEXT NOT NULL, next INTEGER NOT NULL
+);
+"""
+_LAST_CHARACTER = "\U0010ffff"
+_IDS_PER_QUERY = 500
 _encode = msgspec.json.Encoder().encode
 
 
 class EmbeddedCatalogue:
-    """Items in a folder of their own. See `recstream.catalogue.port.Catalogue`.
+    """Items in a folder of their own, for one process. See `recstream.catalogue.port.Catalogue`.
 
     Parameters
     ----------
     folder : str or Path
-        Created when it is not there.
+        Created if missing. It may be deleted: the catalogue is built again from the log. A damaged
+        file is set aside and built again too.
 
     Raises
     ------
@@ -52,56 +63,51 @@ class EmbeddedCatalogue:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
+        self._path = self._folder / "items.db"
         self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._db = Rdict(str(self._folder), _options())
-        except Exception as error:
-            message = (
-                f"the catalogue folder {self._folder} can't be opened: {error}; it must be writable and"
-                " no other process may hold it. It may be deleted: it is built again from the log"
+            self._held = os.open(
+                self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
             )
-            raise CatalogueUnavailable(message) from error
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CatalogueUnavailable(
+                f"the catalogue folder {self._folder} can't be opened: {error}; it must be writable, "
+                "and no other process may use it"
+            ) from error
+        try:
+            self._writer = self._open()
+        except sqlite3.Error as error:
+            os.close(self._held)
+            raise self._unavailable(error) from error
 
     def apply(
         self, changes: Mapping[str, Item | None], position: ViewPosition | None = None
     ) -> None:
-        """Upsert items, and delete those whose value is ``None``, in one batch."""
-        with self._lock:
-            held = self.position()
+        """Upsert items, and delete those whose value is ``None``, in one transaction."""
+        with self._writing() as connection:
+            held = _position(connection)
             if position and held and held.epoch == position.epoch and held.offset > position.offset:
                 return
-            before = self.get_many(changes)
-            batch = WriteBatch(raw_mode=True)
-            counts: dict[str, int] = {}
             for name, item in changes.items():
-                old = before.get(name)
-                if old == item:
-                    continue
-                added = {} if item is None else _keys(item)
-                removed = {} if old is None else _keys(old)
-                for key in removed.keys() - added.keys():
-                    batch.delete(key)
-                for key, value in added.items():
-                    batch.put(key, value)
-                if old is not None:
-                    counts[old.category] = counts.get(old.category, 0) - 1
-                if item is not None:
-                    counts[item.category] = counts.get(item.category, 0) + 1
-            self._write_counts(batch, counts)
+                _replace(connection, name, item)
             if position:
-                batch.put(_POSITION, msgspec.msgpack.encode(position))
-            self._write(batch)
+                connection.execute("INSERT OR REPLACE INTO position VALUES (1, ?, ?)", position)
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Item]:
-        """Return the items that are there, by id."""
+        """Return the items that exist, by id."""
         names = list(ids)
-        values = self._get([b"i" + name.encode() for name in names])
-        return {
-            name: decode_item(value)
-            for name, value in zip(names, values, strict=True)
-            if value is not None
-        }
+        found: dict[str, Item] = {}
+        with self._reading() as connection:
+            for at in range(0, len(names), _IDS_PER_QUERY):
+                some = names[at : at + _IDS_PER_QUERY]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT id, json FROM items WHERE id IN ({marks})"  # noqa: S608 - marks alone
+                found |= {name: decode_item(json) for name, json in connection.execute(query, some)}
+        return {name: found[name] for name in names if name in found}
 
     def search(
         self, text: str = "", *, category: str = "", cursor: str = "", limit: int = 20
@@ -111,166 +117,217 @@ class EmbeddedCatalogue:
         start = words_of.decode_cursor(cursor)
         phrase = words_of.phrase(text)
         words = words_of.query_words(text)
-        places: list[Cursor] = []
-        matches: dict[str, bool] | None = None
-        for tier in range(start.tier, TIERS if words else 1):
-            after = start.after if tier == start.tier else ""
-            wanted = limit + 1 - len(places)
-            if tier == 0:
-                sorts: Iterable[str] = self._in_order(phrase, category, after, wanted)
-            else:
-                matches = self._matches(words, category) if matches is None else matches
-                sorts = heapq.nsmallest(
-                    wanted,
-                    (
-                        sort
-                        for sort, in_title in matches.items()
-                        if in_title == (tier == 1) and sort > after and not sort.startswith(phrase)
-                    ),
-                )
-            places += [Cursor(tier, sort) for sort in sorts]
-            if len(places) > limit:
-                break
-        shown = places[:limit]
-        names = [words_of.item_id(place.after) for place in shown]
-        items = self.get_many(names)
+        found: list[tuple[Cursor, Item]] = []
+        with self._reading() as connection:
+            for tier in range(start.tier, TIERS if words else 1):
+                after = start.after if tier == start.tier else ""
+                query, values = _query(tier, words, phrase, category, after)
+                rows = connection.execute(query, values | {"limit": limit + 1 - len(found)})
+                found += [(Cursor(tier, sort), decode_item(json)) for sort, json in rows]
+                if len(found) > limit:
+                    break
+        shown = found[:limit]
         return Page(
-            tuple(items[name] for name in names if name in items),
-            words_of.encode_cursor(shown[-1]) if len(places) > limit else "",
+            tuple(item for _, item in shown),
+            words_of.encode_cursor(shown[-1][0]) if len(found) > limit else "",
         )
 
     def categories(self) -> dict[str, int]:
-        """Return the categories that have items, by name, with how many."""
-        return {
-            key[1:].decode(): int.from_bytes(value, "big")
-            for key, value in self._scan(b"n")
-            if len(key) > 1
-        }
+        """Return the categories that have items, by name, with their number of items."""
+        with self._reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT category, count(*) FROM items WHERE category > '' GROUP BY category"
+                )
+            )
 
     def count(self) -> int:
         """Return the number of items."""
-        return int.from_bytes(self._get([_COUNT])[0] or b"", "big")
+        with self._reading() as connection:
+            (count,) = connection.execute("SELECT count(*) FROM items").fetchone()
+            return int(count)
 
     def position(self) -> ViewPosition | None:
         """Return how far the topic was applied."""
-        raw = self._get([_POSITION])[0]
-        return None if raw is None else msgspec.msgpack.decode(raw, type=ViewPosition)
+        with self._reading() as connection:
+            return _position(connection)
 
     def clear(self) -> None:
         """Delete every item and the position."""
-        with self._lock:
-            batch = WriteBatch(raw_mode=True)
-            batch.delete_range(b"", b"\xff")
-            self._write(batch)
+        with self._writing() as connection:
+            connection.execute("DELETE FROM items")
+            connection.execute("INSERT INTO words(words) VALUES ('delete-all')")
+            connection.execute("DELETE FROM position")
 
     def close(self) -> None:
-        """Close the database and let another process open it."""
+        """Close the file, so that another process can open it."""
         with self._lock:
-            self._db.close()
+            if not self._is_closed:
+                self._is_closed = True
+                self._writer.close()
+                while self._idle:
+                    self._idle.pop().close()
+                os.close(self._held)
 
-    def _in_order(self, phrase: str, category: str, after: str, wanted: int) -> list[str]:
-        """Return sort keys that begin with a phrase, in order, after one of them."""
-        prefix = _category_key(category) if category else b"o"
-        begin = prefix + phrase.encode()
-        first = max(begin, prefix + after.encode() + b"\0") if after else begin
-        found: list[str] = []
-        for key, _ in self._scan(begin, first):
-            found.append(key[len(prefix) :].decode())
-            if len(found) == wanted:
-                break
-        return found
-
-    def _matches(self, words: tuple[str, ...], category: str) -> dict[str, bool]:
-        """Return the sort keys that hold every word, and whether all of them are in the title."""
-        wanted = category.encode()
-        matches: dict[bytes, bool] | None = None
-        for word in sorted(words, key=len, reverse=True):
-            found: dict[bytes, bool] = {}
-            for key, value in self._scan(b"t" + word.encode()):
-                if not category or value[1:] == wanted:
-                    sort = key.partition(_MARK)[2]
-                    found[sort] = found.get(sort, False) or value[:1] == b"T"
-            if matches is None:
-                matches = found
-            else:
-                matches = {
-                    sort: in_title and found[sort]
-                    for sort, in_title in matches.items()
-                    if sort in found
-                }
-        return {sort.decode(): in_title for sort, in_title in (matches or {}).items()}
-
-    def _scan(self, prefix: bytes, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """Yield keys and values that begin with a prefix, from ``first`` on, as of now."""
-        options = ReadOptions()
-        options.set_iterate_upper_bound(prefix + b"\xff")
+    def _open(self) -> sqlite3.Connection:
+        """Return the writing connection; a damaged file is set aside first."""
         try:
-            yield from self._db.items(from_key=first or prefix, read_opt=options)
-        except Exception as error:
-            raise self._unavailable(error) from error
+            return self._prepared()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+                raise
+            log.warning("catalogue file is damaged and built again path=%s: %s", self._path, error)
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    damaged = self._path.with_name(f"items.db{suffix}")
+                    damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
+            return self._prepared()
 
-    def _get(self, keys: Sequence[bytes | str]) -> list[bytes | None]:
+    def _prepared(self) -> sqlite3.Connection:
+        connection = self._connect()
         try:
-            return cast("list[bytes | None]", self._db.get(list(keys)))
-        except Exception as error:
-            raise self._unavailable(error) from error
+            connection.executescript(_SCHEMA)
+            connection.execute("SELECT count(*) FROM items").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def _write(self, batch: WriteBatch) -> None:
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         try:
-            self._db.write(batch)
-        except Exception as error:
-            raise self._unavailable(error) from error
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA cache_size=-32768")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
-    def _write_counts(self, batch: WriteBatch, counts: Mapping[str, int]) -> None:
-        """Add what the changes mean for the number of items, in all and in each category."""
-        total = self.count() + sum(counts.values())
-        batch.put(_COUNT, total.to_bytes(8, "big"))
-        keys = [b"n" + category.encode() for category in counts]
-        for key, change, raw in zip(keys, counts.values(), self._get(keys), strict=True):
-            number = int.from_bytes(raw or b"", "big") + change
-            if number:
-                batch.put(key, number.to_bytes(8, "big"))
-            else:
-                batch.delete(key)
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection, None, None]:
+        """Yield a connection that sees one snapshot throughout the block."""
+        with self._translated_errors():
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+                if self._is_closed:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
+
+    @contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection, None, None]:
+        """Yield the writing connection inside a transaction."""
+        with self._lock, self._translated_errors():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated_errors(self) -> Generator[None, None, None]:
+        if self._is_closed:
+            raise CatalogueUnavailable(f"the catalogue in {self._folder} is closed")
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> CatalogueUnavailable:
         return CatalogueUnavailable(
-            f"the catalogue in {self._folder} failed: {error}; if the folder is damaged, delete it:"
-            " it is built again from the log"
+            f"the catalogue in {self._folder} failed: {error}; if the folder is damaged, delete it: "
+            "it is built again from the log"
         )
 
 
-def _keys(item: Item) -> dict[bytes, bytes]:
-    """Return everything the database holds because of an item."""
+def _replace(connection: sqlite3.Connection, name: str, item: Item | None) -> None:
+    """Put, replace or delete one item and its words."""
+    row = connection.execute("SELECT number, json FROM items WHERE id=?", (name,)).fetchone()
+    if row is not None:
+        number, json = row
+        old = decode_item(json)
+        if old == item:
+            return
+        connection.execute(
+            "INSERT INTO words(words, rowid, title, anywhere) VALUES ('delete', ?, ?, ?)",
+            (number, *_words(old)),
+        )
+        connection.execute("DELETE FROM items WHERE number=?", (number,))
+    if item is not None:
+        sort = words_of.terms(item).sort
+        added = connection.execute(
+            "INSERT INTO items(id, sort, category, json) VALUES (?, ?, ?, ?)",
+            (name, sort, item.category, _encode(item)),
+        )
+        connection.execute(
+            "INSERT INTO words(rowid, title, anywhere) VALUES (?, ?, ?)",
+            (added.lastrowid, *_words(item)),
+        )
+
+
+def _words(item: Item) -> tuple[str, str]:
+    """Return the indexed words of the title, and of the whole item."""
     terms = words_of.terms(item)
-    sort = terms.sort.encode()
-    category = item.category.encode()
-    keys = {b"i" + item.item.encode(): _encode(item), b"o" + sort: category}
-    if item.category:
-        keys[_category_key(item.category) + sort] = b""
-    in_title = set(terms.title_words)
-    for word in terms.words:
-        flag = b"T" if word in in_title else b"O"
-        keys[b"t" + word.encode() + _MARK + sort] = flag + category
-    return keys
+    return " ".join(terms.title_words), " ".join(terms.words)
 
 
-def _category_key(category: str) -> bytes:
-    """Return the prefix of a category's items; its length keeps one from being another's prefix."""
-    raw = category.encode()
-    return b"c" + len(raw).to_bytes(4, "big") + raw
+def _query(
+    tier: int, words: tuple[str, ...], phrase: str, category: str, after: str
+) -> tuple[str, dict[str, str | int]]:
+    """Return the query for one tier of the ranking, and its values.
 
-
-def _options() -> Options:
-    """Return options for a view of some hundred thousand items.
-
-    An item is some 30 keys that lie all over the order, so a small buffer means that the whole is
-    merged again every few seconds while products come: with 8 MB that takes as much processor time
-    as everything else that is done for them here.
+    Parameters
+    ----------
+    tier : int
+        0: titles that begin with the phrase; 1: all words in the title; 2: all words anywhere.
+    words : tuple of str
+    phrase : str
+        The folded query.
+    category : str
+        Empty: any.
+    after : str
+        Sort key of the last item of the page before.
     """
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_write_buffer_size(64 << 20)
-    options.set_max_write_buffer_number(2)
-    options.set_keep_log_file_num(2)
-    return options
+    values: dict[str, str | int] = {"category": category, "end": phrase + _LAST_CHARACTER}
+    source = "items"
+    conditions = ["sort > :after"]
+    if category:
+        conditions.append("category = :category")
+    if tier == 0:
+        # A sort key is longer than the phrase it begins with, so one lower bound serves for both.
+        values["after"] = max(after, phrase)
+        conditions.append("sort < :end")
+    else:
+        values |= {"after": after, "phrase": phrase}
+        source = "words CROSS JOIN items ON items.number = words.rowid"
+        conditions.append("NOT (sort > :phrase AND sort < :end)")
+        values["match"] = _match("title" if tier == 1 else "anywhere", words)
+        conditions.append("words MATCH :match")
+    if tier == TIERS - 1:
+        values["in_title"] = _match("title", words)
+        conditions.append("number NOT IN (SELECT rowid FROM words WHERE words MATCH :in_title)")
+    where = " AND ".join(conditions)
+    query = f"SELECT sort, json FROM {source} WHERE {where} ORDER BY sort LIMIT :limit"  # noqa: S608 - no value in it
+    return query, values
+
+
+def _match(column: str, words: tuple[str, ...]) -> str:
+    """Return the FTS5 expression: every word begins a word of the column."""
+    return " AND ".join(f'{column}:"{word}"*' for word in words)
+
+
+def _position(connection: sqlite3.Connection) -> ViewPosition | None:
+    row = connection.execute("SELECT epoch, next FROM position").fetchone()
+    return None if row is None else ViewPosition(*row)

@@ -1,4 +1,7 @@
-"""A collection of a server without indexes, held in memory: asked here, and read anew when it moved."""
+"""In-memory copy of a MongoDB collection, for FerretDB over SQLite alone, which the tests use.
+
+That server has no indexes and reads all documents for each query. Real MongoDB needs no mirror.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from recstream.catalogue.text import TIERS
 Document = dict[str, Any]
 
 AGAIN_S = 5.0
-"""How seldom all is read again while others change the collection; what is done here is seen at once."""
+"""Least time between two full reads while other processes change the collection."""
 
 
 class Mirror:
@@ -23,9 +26,9 @@ class Mirror:
     Parameters
     ----------
     read_all : callable
-        Reads every document; dear.
+        Reads every document; expensive.
     state : callable
-        Returns something that is another thing once others changed the collection; cheap.
+        Returns a value that changes when other processes change the collection; cheap.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Mirror:
         self._sorted: list[Document] | None = None
 
     def by_id(self, names: Iterable[str]) -> list[Document]:
-        """Return the documents that are there, deleted items' too."""
+        """Return the documents that exist, those of deleted items included."""
         with self._lock:
             self._refresh()
             return [self._documents[name] for name in names if name in self._documents]
@@ -48,7 +51,19 @@ class Mirror:
     def find(
         self, tier: int, words: tuple[str, ...], phrase: str, category: str, after: str, limit: int
     ) -> list[Document]:
-        """Return a tier's first items after a sort key, in the order of their sort keys."""
+        """Return a tier's first items after a sort key, in sort order.
+
+        Parameters
+        ----------
+        tier : int
+        words : tuple of str
+        phrase : str
+            The folded query.
+        category : str
+            Empty: any.
+        after : str
+        limit : int
+        """
 
         def matches(document: Document) -> bool:
             return (
@@ -60,7 +75,7 @@ class Mirror:
         return list(islice(filter(matches, self._live()), limit))
 
     def categories(self) -> dict[str, int]:
-        """Return the categories that have items, with how many."""
+        """Return the categories that have items, with their number of items."""
         return dict(Counter(each["category"] for each in self._live() if each["category"]))
 
     def count(self) -> int:
@@ -68,7 +83,7 @@ class Mirror:
         return len(self._live())
 
     def put(self, written: Mapping[str, Document | None]) -> None:
-        """Take in what was written from here; None is what is no longer there."""
+        """Apply documents written by this process; None means deleted."""
         with self._lock:
             for name, document in written.items():
                 if document is None:
@@ -77,15 +92,15 @@ class Mirror:
                     self._documents[name] = document
             self._sorted = None
 
-    def settle(self) -> None:
-        """Take the collection's state for the one that is known: it was moved from here."""
+    def accept_state(self) -> None:
+        """Take the collection's current state as read: this process changed it."""
         state = self._state()
         with self._lock:
             if self._read_s is not None:
                 self._known = state
 
-    def forget(self) -> None:
-        """Read all anew before the next answer."""
+    def invalidate(self) -> None:
+        """Read all documents again before the next answer."""
         with self._lock:
             self._read_s = None
 
@@ -108,7 +123,7 @@ class Mirror:
 
 
 def _tier(document: Document, words: tuple[str, ...], phrase: str) -> int:
-    """Return the tier in which a text finds an item, `TIERS` if in none."""
+    """Return the tier in which a query matches a document, `TIERS` if in none."""
     if document["sort"].startswith(phrase):
         return 0
     fields: Iterator[tuple[int, list[str]]] = iter(

@@ -1,15 +1,13 @@
-"""The catalogue in MongoDB, or in a server that speaks its protocol: one collection, many readers.
+"""`MongoCatalogue`: the catalogue in MongoDB or a compatible server, shared by several processes.
 
-A document is an item with what a search needs beside it: ``sort`` (folded title and id), ``title_words``
-and ``words`` (`recstream.catalogue.text.terms`), and ``at``, the topic's offset it is from. Several
-bridges may follow the topic into one collection: a document is replaced only by a newer one, and a
-deleted item leaves ``{_id, at}`` behind, so that a follower that lags can't bring it back.
+A document is an item with its search fields ``sort``, ``title_words`` and ``words``
+(`recstream.catalogue.text.terms`) and ``at``, its offset in the topic. Several bridges may follow the
+topic into one collection: a document is replaced only by a newer one, and a deleted item leaves
+``{_id, at}`` behind, so that a follower that lags can't bring it back.
 
-Only operations that MongoDB and FerretDB share are used. ``attributes`` are kept as JSON text: their
-names and nesting are the shop's, and not every server takes any name or arrays in arrays.
-
-FerretDB over SQLite has no indexes: it reads all documents for each question, one or many asked for. A
-`recstream.catalogue.mirror.Mirror` answers there.
+Only operations that MongoDB and FerretDB share are used. ``attributes`` are stored as JSON text: not
+every server takes any field name, or arrays in arrays. FerretDB over SQLite, the test server, has no
+indexes; there a `recstream.catalogue.mirror.Mirror` answers the queries.
 """
 
 from __future__ import annotations
@@ -67,14 +65,14 @@ class MongoCatalogue:
         ``mongodb://[user:password@]host[:port][/database][?options]``; time-outs may be among the
         options (``timeoutMS``, default 10 s an operation).
     has_indexes : bool, optional
-        Whether the server answers questions by indexes; by default what it says it is decides.
+        Whether the server has indexes; by default its ``buildInfo`` decides.
 
     Raises
     ------
     InvalidSetting
         The URL can't be read.
     CatalogueUnavailable
-        The server can't be reached, or refuses user or password.
+        The server can't be reached, or rejects user or password.
     """
 
     def __init__(self, url: str, *, has_indexes: bool | None = None) -> None:
@@ -94,7 +92,7 @@ class MongoCatalogue:
         self._views: Collection[Document] = database["views"]
         self._where = ", ".join(f"{host}:{port}" for host, port in _hosts(url))
         try:
-            with self._asking():
+            with self._translated_errors():
                 if has_indexes is None:
                     about = self._client.admin.command("buildInfo")
                     has_indexes = "ferretdbVersion" not in about
@@ -107,21 +105,21 @@ class MongoCatalogue:
     def apply(
         self, changes: Mapping[str, Item | None], position: ViewPosition | None = None
     ) -> None:
-        """Upsert items, and delete those whose value is ``None``; then keep the position."""
+        """Upsert items, and delete those whose value is ``None``; then store the position."""
         names = list(changes)
         for start in range(0, len(names), _AT_ONCE):
             part = {name: changes[name] for name in names[start : start + _AT_ONCE]}
-            with self._asking():
+            with self._translated_errors():
                 self._write(part, position)
         if position is not None:
-            with self._asking():
-                self._keep_position(position)
+            with self._translated_errors():
+                self._store_position(position)
             if self._mirror is not None:
-                self._mirror.settle()
+                self._mirror.accept_state()
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Item]:
-        """Return the items that are there, by id."""
-        with self._asking():
+        """Return the items that exist, by id."""
+        with self._translated_errors():
             found = self._by_id(list(ids))
         return {document["_id"]: _item(document) for document in found if "sort" in document}
 
@@ -136,7 +134,7 @@ class MongoCatalogue:
         for tier in range(start.tier, TIERS if words else 1):
             after = start.after if tier == start.tier else ""
             wanted = limit + 1 - len(places)
-            with self._asking():
+            with self._translated_errors():
                 found = self._find(tier, words, words_of.phrase(text), category, after, wanted)
             places += [(Cursor(tier, document["sort"]), _item(document)) for document in found]
             if len(places) > limit:
@@ -148,36 +146,36 @@ class MongoCatalogue:
         )
 
     def categories(self) -> dict[str, int]:
-        """Return the categories that have items, by name, with how many."""
+        """Return the categories that have items, by name, with their number of items."""
         counted: list[Document] = [
             {"$match": {"category": {"$gt": ""}}},
             {"$group": {"_id": "$category", "items": {"$sum": 1}}},
         ]
-        with self._asking():
+        with self._translated_errors():
             if self._mirror is not None:
                 return self._mirror.categories()
             return {each["_id"]: int(each["items"]) for each in self._items.aggregate(counted)}
 
     def count(self) -> int:
         """Return the number of items."""
-        with self._asking():
+        with self._translated_errors():
             if self._mirror is not None:
                 return self._mirror.count()
             return self._items.count_documents(_LIVE)
 
     def position(self) -> ViewPosition | None:
         """Return how far the topic was applied."""
-        with self._asking():
+        with self._translated_errors():
             held = self._views.find_one({"_id": _VIEW})
         return None if held is None else ViewPosition(held["epoch"], int(held["offset"]))
 
     def clear(self) -> None:
         """Delete every item and the position."""
-        with self._asking():
+        with self._translated_errors():
             self._views.delete_one({"_id": _VIEW})
             self._items.delete_many({})
         if self._mirror is not None:
-            self._mirror.forget()
+            self._mirror.invalidate()
 
     def close(self) -> None:
         """Close the connections."""
@@ -188,7 +186,7 @@ class MongoCatalogue:
             return list(self._items.find({}, batch_size=_AT_ONCE))
 
     def _by_id(self, names: list[str], fields: Document | None = None) -> list[Document]:
-        """Return the documents that are there, deleted items' too."""
+        """Return the documents that exist, those of deleted items included."""
         if self._mirror is not None:
             return self._mirror.by_id(names)
         found: list[Document] = []
@@ -199,17 +197,17 @@ class MongoCatalogue:
     def _find(
         self, tier: int, words: tuple[str, ...], phrase: str, category: str, after: str, limit: int
     ) -> list[Document]:
-        """Return a tier's first items after a sort key, in the order of their sort keys."""
+        """Return a tier's first items after a sort key, in sort order."""
         if self._mirror is not None:
             return self._mirror.find(tier, words, phrase, category, after, limit)
         query = _query(tier, words, phrase, category, after)
         return list(self._items.find(query).sort("sort", 1).limit(limit))
 
     def _create_indexes(self) -> None:
-        """Create the indexes that are missing, one by one.
+        """Create the missing indexes, one by one.
 
-        FerretDB ends the connection when it is asked for several of which some are there, as they may
-        be when two bridges start at once.
+        FerretDB closes the connection when several are requested and some exist, as happens when two
+        bridges start at once.
         """
         for fields in _INDEXES:
             name = "_".join(f"{field}_1" for field in fields)
@@ -221,7 +219,7 @@ class MongoCatalogue:
                         raise
 
     def _write(self, changes: Mapping[str, Item | None], position: ViewPosition | None) -> None:
-        """Write changes, none of them over something newer."""
+        """Write changes; a newer document is never replaced."""
         at = -1 if position is None else position.offset
         held = {each["_id"]: each["at"] for each in self._by_id(list(changes), {"at": 1})}
         added: list[Write] = []
@@ -246,13 +244,13 @@ class MongoCatalogue:
         if self._mirror is not None:
             self._mirror.put(written)
             if failed:
-                self._mirror.forget()
+                self._mirror.invalidate()
         if failed:
-            # Another follower was first with these: now they are there, and compared.
+            # Another follower inserted these first: write them again, compared with its documents.
             self._write({name: changes[name] for name in failed}, position)
 
     def _insert(self, added: list[Write]) -> list[str]:
-        """Insert documents; return the ids of those that were there already."""
+        """Insert documents; return the ids of those that existed already."""
         if not added:
             return []
         try:
@@ -264,7 +262,7 @@ class MongoCatalogue:
             return [_failed_id(each) for each in failed]
         return []
 
-    def _keep_position(self, position: ViewPosition) -> None:
+    def _store_position(self, position: ViewPosition) -> None:
         same = {"_id": _VIEW, "epoch": position.epoch}
         fresh = {"epoch": position.epoch, "offset": position.offset}
         while not self._views.update_one(same, {"$max": {"offset": position.offset}}).matched_count:
@@ -274,17 +272,17 @@ class MongoCatalogue:
             try:
                 self._views.insert_one({"_id": _VIEW, **fresh})
             except DuplicateKeyError:
-                continue  # another follower was first: then its position is moved
+                continue  # another follower inserted it first: update that one
             return
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Turn what pymongo raises into errors of ours."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise pymongo's errors as `CatalogueUnavailable`."""
         try:
             yield
         except OperationFailure as error:
             if error.code in _REFUSED:
-                message = f"MongoDB at {self._where} refuses user or password: {_first_line(error)}"
+                message = f"MongoDB at {self._where} rejects user or password: {_first_line(error)}"
             else:
                 message = f"MongoDB at {self._where} refused an operation: {_first_line(error)}"
             raise CatalogueUnavailable(message) from error
@@ -297,7 +295,7 @@ class MongoCatalogue:
 
 
 def _document(name: str, item: Item | None, at: int) -> Document:
-    """Return what the collection holds of an item, or of one that was deleted."""
+    """Return the document of an item, or of a deleted one."""
     if item is None:
         return {"_id": name, "at": at}
     terms = words_of.terms(item)
@@ -306,8 +304,8 @@ def _document(name: str, item: Item | None, at: int) -> Document:
     n_characters = len(attributes) + len(item.title) + len(item.description)
     if n_characters > _MAX_TEXT:
         message = (
-            f"item {name[:80]!r} is too large for a document: at most {_MAX_TEXT} characters in all"
-            f" fields, got {n_characters}"
+            f"item {name[:80]!r} must have at most {_MAX_TEXT} characters in all fields, got "
+            f"{n_characters}"
         )
         raise InvalidInput(message)
     return {

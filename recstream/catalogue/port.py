@@ -1,8 +1,8 @@
-"""Items as a port: what the bridge and the trainer may ask of a catalogue, whichever adapter serves it.
+"""The catalogue as a port: `Catalogue`, a store of items with search, categories and pages.
 
 A catalogue is a view of the topic `recstream.catalogue`: `recstream.catalogue.view` applies the
 topic's records to it, and it can be deleted and built again. Two adapters,
-`recstream.catalogue.embedded` (rocksdict) and `recstream.catalogue.mongo`; one contract suite
+`recstream.catalogue.embedded` (SQLite) and `recstream.catalogue.mongo`; one contract suite
 (``tests/contracts/test_catalogue.py``) runs against both.
 """
 
@@ -15,14 +15,14 @@ from recstream.core.records import Item
 
 
 class ViewPosition(NamedTuple):
-    """How far a catalogue has followed its topic: the log, and the next offset to apply."""
+    """A catalogue's position in its topic: the log's epoch, and the next offset to apply."""
 
     epoch: str
     offset: int
 
 
 class Page(NamedTuple):
-    """Some items in order, and the cursor of the page after them: ``""`` on the last page."""
+    """A page of items in order, and the cursor of the next page: ``""`` on the last page."""
 
     items: tuple[Item, ...]
     next: str
@@ -42,51 +42,50 @@ class Catalogue(Protocol):
         Parameters
         ----------
         changes : mapping of str to Item or None
-            By item id: what each is from now on.
+            The new state of each item, by id.
         position : ViewPosition, optional
-            The topic's position once the changes are in; stored with them. A store that others have
-            brought further keeps what it has: applying an old stretch again changes nothing.
+            The topic's position after these changes, stored with them. A store that is further ahead
+            ignores the changes, so that applying old records again changes nothing.
         """
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Item]:
-        """Return the items that are there, by id."""
+        """Return the items that exist, by id."""
 
     def search(
         self, text: str = "", *, category: str = "", cursor: str = "", limit: int = 20
     ) -> Page:
         """Return items by title, or those that match a text, best first.
 
-        Letter case and accents don't count, and a word of the query stands for every word it
-        begins. First come titles that begin with the whole query, then those that hold each of its
-        words, then items whose words are in brand, category or description too; titles in
-        alphabetical order within each.
+        Case and accents are ignored, and a query word matches every word that begins with it. First
+        come titles that begin with the whole query, then titles with each of its words, then items
+        with the words in title, brand, category or description; each group is sorted by title.
 
         Parameters
         ----------
         text : str, optional
-            Without any letter or digit it matches everything.
+            Without any letter or digit it matches every item.
         category : str, optional
             Only items of exactly this category.
         cursor : str, optional
-            `Page.next` of the page before. Items that come or go in between are neither repeated
-            nor make others skipped.
+            `Page.next` of the page before. Items added or deleted in between cause no repeats and no
+            gaps.
         limit : int, optional
             1 to 1000.
 
         Raises
         ------
         InvalidInput
-            The cursor is not one of these, or the limit is out of range.
+            The cursor is invalid, or the limit is out of range.
         """
 
     def categories(self) -> dict[str, int]:
-        """Return the categories that have items, by name, with how many."""
+        """Return the categories that have items, by name, with their number of items."""
 
     def count(self) -> int:
         """Return the number of items."""
 
     def position(self) -> ViewPosition | None:
-        """Return how far the topic was applied, ``None`` if nothing was."""
+        """Return how far the topic was applied, ``None`` if not at all."""
 
     def clear(self) -> None:
         """Delete every item and the position."""

@@ -1,4 +1,4 @@
-"""What a search compares: words without case or accents, an order of items, and opaque cursors.
+"""Text of a catalogue search: folded words, sort keys and opaque cursors.
 
 Both adapters index and page by these functions, so that they find the same items in the same order.
 """
@@ -16,7 +16,7 @@ from recstream.core.records import Item
 from recstream.errors import InvalidInput
 
 SEPARATOR = "\x1f"
-"""Between title and id in a sort key; sorts before every letter and occurs in no folded title."""
+"""Separates title and id in a sort key; sorts before every letter and is in no folded title."""
 
 MAX_SORT_TITLE = 96
 MAX_WORDS = 64
@@ -27,7 +27,7 @@ TIERS = 3
 
 
 class Terms(NamedTuple):
-    """Where an item stands in the order, and the words it is found by."""
+    """An item's sort key, and the words it is found by."""
 
     sort: str
     title_words: tuple[str, ...]
@@ -35,7 +35,7 @@ class Terms(NamedTuple):
 
 
 class Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """After which item a page begins: its tier in the ranking and its sort key."""
+    """The item before a page: its tier in the ranking and its sort key."""
 
     tier: int = 0
     after: str = ""
@@ -55,7 +55,7 @@ def folded(text: str) -> str:
 
 
 def terms(item: Item) -> Terms:
-    """Return an item's sort key and words; a long description counts with its first words."""
+    """Return an item's sort key and words; of a long description only the first words count."""
     title = folded(item.title or item.item)
     title_words = _distinct(title)
     rest = _distinct(folded(f"{item.brand} {item.category} {item.description[:2000]}"))
@@ -67,12 +67,12 @@ def terms(item: Item) -> Terms:
 
 
 def query_words(text: str) -> tuple[str, ...]:
-    """Return the words that a search must find, at most `MAX_QUERY_WORDS`."""
+    """Return the words of a query, at most `MAX_QUERY_WORDS`."""
     return _distinct(folded(text))[:MAX_QUERY_WORDS]
 
 
 def phrase(text: str) -> str:
-    """Return how the sort key of a title begins that begins with this text."""
+    """Return the prefix of the sort keys of titles that begin with a text."""
     return folded(text)[:MAX_SORT_TITLE]
 
 
@@ -82,12 +82,12 @@ def item_id(sort: str) -> str:
 
 
 def encode_cursor(cursor: Cursor) -> str:
-    """Return a cursor as clients carry it: letters, digits, ``-`` and ``_``."""
+    """Return a cursor as text of letters, digits, ``-`` and ``_``."""
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).rstrip(b"=").decode()
 
 
 def decode_cursor(text: str) -> Cursor:
-    """Return the cursor a client sent back; the empty string is the beginning.
+    """Return the cursor that a client sent back; the empty string means the first page.
 
     Raises
     ------
@@ -99,16 +99,16 @@ def decode_cursor(text: str) -> Cursor:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         cursor = msgspec.msgpack.decode(raw, type=Cursor)
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        message = f"cursor must be one that a page gave as its next, got {text[:40]!r}"
+        message = f"cursor must be the next of an earlier page, got {text[:40]!r}"
         raise InvalidInput(message) from error
     if not 0 <= cursor.tier < TIERS:
-        message = f"cursor must be one that a page gave as its next, got {text[:40]!r}"
+        message = f"cursor must be the next of an earlier page, got {text[:40]!r}"
         raise InvalidInput(message)
     return cursor
 
 
 def check_limit(limit: int) -> int:
-    """Return the limit if a page may have that many items.
+    """Return the limit if it is from 1 to `MAX_PAGE`.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Step 1½ of the flow: the topic `recstream.catalogue` becomes a catalogue, and stays one.
+"""`CatalogueView`: keeps a catalogue equal to the topic `recstream.catalogue`.
 
-A record's key is the item's id; its value is the item as JSON, or nothing when it was deleted. Who
-changes the catalogue appends `upsert_record` or `delete_record`; nobody writes to the store itself.
+A record's key is the item's id; its value is the item as JSON, or a tombstone. Changes are made by
+appending `upsert_record` or `delete_record`; only the view writes to the store.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ def upsert_record(item: Item) -> NewRecord:
 
 
 def delete_record(item_id: str) -> NewRecord:
-    """Return the record that takes an item out: a tombstone."""
+    """Return the record that deletes an item: a tombstone."""
     return NewRecord(CATALOGUE, item_id.encode(), None, 0)
 
 
 def read_change(record: Record) -> tuple[str, Item | None]:
-    """Return what a record makes of an item: its id, and the item or ``None`` when it was deleted.
+    """Return a record's item id, and the item or ``None`` when it was deleted.
 
     Raises
     ------
     InvalidInput
-        The record is no item, or its id is not one that events could name.
+        The record is no item, or its id is not valid in events.
     """
     try:
         name = (record.key or b"").decode()
         item = None if record.value is None else decode_item(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"a catalogue record must hold an item: {error}") from error
+        raise InvalidInput(f"a catalogue record must be an item: {error}") from error
     if not 0 < len(name) <= MAX_ID_CHARACTERS or not name.isprintable():
         raise InvalidInput(
             f"a catalogue record's key must be 1 to {MAX_ID_CHARACTERS} printable characters, "
@@ -75,16 +75,16 @@ class CatalogueView:
     ----------
     log : EventLog
     catalogue : Catalogue
-        Cleared and filled again when it belongs to another log, or to a stretch that is gone.
+        Cleared and filled again when it was built from another log, or from records no longer kept.
     batch_size : int
         Records applied at once.
     on_change : callable, optional
-        Called with the changes of each batch (item id to `Item`, or ``None``) once they are in.
+        Called with each applied batch of changes: item id to `Item` or ``None``.
 
     Attributes
     ----------
     unreadable : int
-        Records that were passed over because they are no items.
+        Records that were skipped because they are no items.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class CatalogueView:
                 self._tail = self._log.tail({_TP: self._start()})
             records = self._tail.poll(timeout_s, self._batch_size)
         except OffsetOutOfRange:
-            self._forget()
+            self._close_tail()
             self._catalogue.clear()
             return 0
         if records:
@@ -126,14 +126,14 @@ class CatalogueView:
                     changes, ViewPosition(self._log.epoch, records[-1].offset + 1)
                 )
             except CatalogueUnavailable:
-                self._forget()
+                self._close_tail()
                 raise
             if self._on_change is not None:
                 self._on_change(changes)
         return len(records)
 
     def catch_up(self) -> int:
-        """Apply everything that the topic holds now; return the number of records."""
+        """Apply all records that the topic has now; return their number."""
         end = self._log.high_watermark(*_TP)
         applied = self.poll()
         stalled = 0
@@ -142,12 +142,14 @@ class CatalogueView:
             applied += count
             stalled = 0 if count else stalled + 1
             if stalled == _STALLS:
-                message = f"{CATALOGUE} gave nothing for {_STALL_S} s, {end} records were expected"
+                message = (
+                    f"{CATALOGUE} returned no record for {_STALL_S} s, expected up to offset {end}"
+                )
                 raise LogUnavailable(message)
         return applied
 
     def follow(self) -> None:
-        """Apply records as they come until `stop`; waits and tries again while log or store is away."""
+        """Apply new records until `stop`; retries while the log or the store is unavailable."""
         wait_s = _FIRST_WAIT_S
         while not self._stopping.is_set():
             try:
@@ -157,7 +159,7 @@ class CatalogueView:
                 log.warning("catalogue waits retry_in_s=%.1f reason=%s", wait_s, error)
                 self._stopping.wait(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-        self._forget()
+        self._close_tail()
 
     def stop(self) -> None:
         """Make `follow` return; may be called from another thread."""
@@ -168,32 +170,32 @@ class CatalogueView:
     def close(self) -> None:
         """Release the tail; the log and the catalogue stay open."""
         self._stopping.set()
-        self._forget()
+        self._close_tail()
 
     def _start(self) -> int:
-        """Return the next offset to apply; an emptied store if what it holds is of no use."""
+        """Return the next offset to apply; clears a store that does not match the log."""
         earliest = self._log.earliest(*_TP)
         held = self._catalogue.position()
         if held is None:
             return earliest
         reason = ""
         if held.epoch != self._log.epoch:
-            reason = f"it was built from log {held.epoch}, this is {self._log.epoch}"
+            reason = f"it was built from log {held.epoch}, this is log {self._log.epoch}"
         elif not earliest <= held.offset <= self._log.high_watermark(*_TP):
-            reason = f"the log does not hold its offset {held.offset}"
+            reason = f"the log has no offset {held.offset}"
         if reason:
             log.info("catalogue built again reason=%s", reason)
             self._catalogue.clear()
             return earliest
         return held.offset
 
-    def _forget(self) -> None:
+    def _close_tail(self) -> None:
         tail, self._tail = self._tail, None
         if tail is not None:
             tail.close()
 
     def _changes(self, records: list[Record]) -> dict[str, Item | None]:
-        """Return what the records make of each item: the last one counts."""
+        """Return the last change of each item."""
         changes: dict[str, Item | None] = {}
         for record in records:
             try:
@@ -202,7 +204,7 @@ class CatalogueView:
                 self.unreadable += 1
                 if self.unreadable.bit_count() == 1:
                     log.warning(
-                        "catalogue record passed over offset=%d total=%d reason=%s",
+                        "catalogue record skipped offset=%d total=%d reason=%s",
                         record.offset,
                         self.unreadable,
                         error,

@@ -1,4 +1,7 @@
-"""Step 1 of the flow without people: a made-up shop, its customers, and what they do."""
+"""Simulation: a synthetic shop, its customers, and their events.
+
+In: a seed and sizes. Out: items and events with learnable structure; `send` sends them at a rate.
+"""
 
 from recstream.simulate.customers import Customers, history, traffic
 from recstream.simulate.shop import Shop, make_shop

@@ -1,7 +1,6 @@
-"""Step 1 of the flow, made up: customers with tastes, and the events of their visits.
+"""Synthetic customers with latent tastes, and the events of their visits; pure functions of the seed.
 
-Everything is a function of the seed. Events come without a time: `history` gives them one, and
-whoever posts `traffic` lets the edge do it.
+`traffic` yields events without ids and times, which the edge adds; `history` yields past events.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from recstream.core.events import Event, EventType, from_timestamp_ms
 from recstream.simulate.shop import N_STYLES, Shop
 
 SHARPNESS = 2.5
-"""How much taste outweighs popularity when a product is chosen."""
+"""Weight of taste against popularity in the choice of a product."""
 DRIFT_EVENTS = 4_000
-"""Events after which another third of the products is in fashion."""
-FASHION = 3.0
+"""Events after which another third of the products is trending."""
+TREND_FACTOR = 3.0
 OPEN_VISITS = 6
-"""Visits that go on at the same time."""
+"""Simultaneous visits."""
 MAX_VIEWS = 9
 DAY_MS = 86_400_000
 
 
 class Customers:
-    """Who visits a shop, and what each of them likes.
+    """Customers of a shop, each with tastes and an activity rate.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ class Customers:
         ----------
         rng : numpy.random.Generator
         n_before : int
-            Events before this visit: decides what is in fashion.
+            Events before this visit; decides which products are trending.
         """
         user = int(rng.choice(len(self.names), p=self.activity))
         session = f"s{rng.integers(1 << 48):012x}"
@@ -74,21 +73,22 @@ class Customers:
     def _chances(
         self, user: int, category: int, n_before: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return how much a customer likes the products of a category, and their chances."""
+        """Return a customer's liking for each product of a category, and its chance to be viewed."""
         rows = self._rows[category]
         liking = self.shop.styles[rows] @ self.tastes[user]
-        fashion = np.where(self._season[rows] == (n_before // DRIFT_EVENTS) % 3, FASHION, 1.0)
-        chance = self.shop.popularity[rows] * fashion * np.exp(SHARPNESS * liking)
+        trending = self._season[rows] == (n_before // DRIFT_EVENTS) % 3
+        trend = np.where(trending, TREND_FACTOR, 1.0)
+        chance = self.shop.popularity[rows] * trend * np.exp(SHARPNESS * liking)
         return liking, chance / chance.sum()
 
 
 def _funnel(rng: np.random.Generator, liking: float) -> Iterator[tuple[EventType, float | None]]:
-    """Yield what happens to a product that is looked at; the more it is liked, the further."""
+    """Yield the event types of one viewed product, with values; liked products get further."""
     yield "view", None
     want = 1.0 / (1.0 + np.exp(-3.0 * liking))
     luck = rng.random(5)
-    if liking < -0.5:  # noqa: PLR2004 - clearly against somebody's taste
-        if luck[0] < 0.1:  # noqa: PLR2004 - few people say so
+    if liking < -0.5:  # noqa: PLR2004 - clearly disliked
+        if luck[0] < 0.1:  # noqa: PLR2004 - few customers say so
             yield "dislike", None
         return
     if luck[0] < 0.6 * want:
@@ -104,7 +104,7 @@ def _funnel(rng: np.random.Generator, liking: float) -> Iterator[tuple[EventType
 
 
 def traffic(customers: Customers, seed: int, n_before: int = 0) -> Iterator[Event]:
-    """Yield events for ever: several visits at a time, without ids and times.
+    """Yield an endless stream of events of several simultaneous visits, without ids and times.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def traffic(customers: Customers, seed: int, n_before: int = 0) -> Iterator[Even
     seed : int
         Another seed gives other visits of the same customers.
     n_before : int
-        Events before the first one; sets what is in fashion.
+        Events before the first one; decides which products are trending.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 2]))
     visits = [customers.visit(rng, n_before) for _ in range(OPEN_VISITS)]
@@ -132,7 +132,17 @@ def history(
 ) -> Iterator[Event]:
     """Yield ``n_events`` past events in time order, with ids and times, the last before ``end_ms``.
 
-    Evenings are busier than nights (UTC).
+    Afternoons and evenings have more events than nights (UTC).
+
+    Parameters
+    ----------
+    customers : Customers
+    seed : int
+    n_events : int
+    end_ms : int
+        End of the period, in milliseconds since 1970.
+    days : float
+        Length of the period.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
     day = rng.integers(0, max(1, round(days)), size=2 * n_events)

@@ -1,4 +1,4 @@
-"""Step 1 of the flow, made up: a shop's products, equal for an equal seed."""
+"""Products of the synthetic shop, a pure function of the seed."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.records import Item
-from recstream.simulate.words import AISLES, COLOURS, Aisle
+from recstream.simulate.vocabulary import AISLES, COLOURS, Aisle
 
 N_STYLES = 6
-"""Dimensions of taste inside a category: what makes one skillet more to someone's liking."""
+"""Dimensions of taste inside a category."""
 ZIPF_EXPONENT = 0.8
 
 
 class Shop(NamedTuple):
-    """Products and what is hidden about them.
+    """Products and their latent properties.
 
     Attributes
     ----------
     items : tuple of Item
     category : (n,) int32
-        Row into the categories.
+        Category number of each product.
     styles : (n, N_STYLES) float64
-        Unit vectors; a customer whose taste points the same way likes the product.
+        Unit vectors; a customer with a similar taste vector likes the product.
     popularity : (n,) float64
-        Zipf weights over the products of one category, in no order.
+        Zipf weights over the products of one category, shuffled.
     n_categories : int
     """
 
@@ -40,7 +40,7 @@ class Shop(NamedTuple):
 def make_shop(seed: int, n_items: int = 480) -> Shop:
     """Return a shop of ``n_items`` products, spread evenly over the categories.
 
-    The styles follow the adjective and the brand, so that taste can be seen in the titles.
+    Styles depend on adjective, brand and noun, so that taste shows in the titles.
     """
     rng = np.random.Generator(np.random.PCG64(seed))
     per_aisle = [len(part) for part in np.array_split(np.arange(n_items), len(AISLES))]
@@ -73,7 +73,7 @@ def make_shop(seed: int, n_items: int = 480) -> Shop:
 def _names(
     aisle: Aisle, n: int, rng: np.random.Generator
 ) -> list[tuple[str, str, str, float, str]]:
-    """Return ``n`` different products of an aisle; a colour is added once the names run out."""
+    """Return ``n`` distinct products of an aisle; a colour is added once all names are used."""
     every = [
         (brand, adjective, noun, price)
         for brand in aisle.brands

@@ -179,5 +179,24 @@ def test_a_folder_that_another_holds_is_refused_with_advice(
     store: EmbeddedCatalogue, tmp_path: Path
 ) -> None:
     assert store.count() == 0
-    with pytest.raises(CatalogueUnavailable, match="no other process may hold it"):
+    with pytest.raises(CatalogueUnavailable, match="no other process may use it"):
         EmbeddedCatalogue(tmp_path / "view")
+
+
+@pytest.mark.parametrize("content", [b"no database", b"\0" * 10_000])
+def test_a_damaged_file_is_set_aside_and_built_again(
+    log: EventLog, tmp_path: Path, content: bytes
+) -> None:
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / "items.db").write_bytes(content)
+    log.append([upsert_record(Item(item="p1", title="One"))])
+
+    opened = EmbeddedCatalogue(folder)
+    view = CatalogueView(log, opened)
+    view.catch_up()
+
+    assert contents(opened) == {"p1": Item(item="p1", title="One")}
+    assert (folder / "items.db.damaged").read_bytes() == content
+    view.close()
+    opened.close()

@@ -212,7 +212,7 @@ def test_two_items_of_one_title_are_both_listed(catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize("cursor", ["?", "AAAA", "kwDAwA", "x" * 500, "kgmhYQ"])
 def test_a_made_up_cursor_is_refused(catalogue: Catalogue, cursor: str) -> None:
-    with pytest.raises(InvalidInput, match="cursor must be one that a page gave"):
+    with pytest.raises(InvalidInput, match="cursor must be the next of an earlier page"):
         catalogue.search("x", cursor=cursor)
 
 

@@ -51,7 +51,7 @@ def test_a_server_that_is_away_is_named() -> None:
 def test_a_wrong_password_is_told_and_not_shown(mongo_server: Server) -> None:
     url = f"mongodb://shop:guessed@127.0.0.1:{mongo_server.port}/x"
 
-    with pytest.raises(CatalogueUnavailable, match="refuses user or password") as refused:
+    with pytest.raises(CatalogueUnavailable, match="rejects user or password") as refused:
         open_catalogue(url)
 
     assert "guessed" not in str(refused.value)

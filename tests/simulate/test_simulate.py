@@ -11,7 +11,7 @@ import pytest
 
 from recstream.core.events import Event, check_event, decode_events, encode_event, timestamp_ms
 from recstream.simulate import Customers, Shop, history, make_shop, traffic
-from recstream.simulate.driver import drive
+from recstream.simulate.send import send_traffic
 
 END_MS = 1_795_000_000_000
 
@@ -124,7 +124,9 @@ class Till:
 def test_traffic_is_sent_at_the_rate_and_ends_when_told() -> None:
     till = Till()
 
-    report = drive(till, rate=2_000.0, n_users=10, n_items=24, shop_seed=0, seed=1, n_events=400)
+    report = send_traffic(
+        till, rate=2_000.0, n_users=10, n_items=24, shop_seed=0, seed=1, n_events=400
+    )
 
     assert report.accepted == len(till.events) == 400
     assert 0.15 < report.seconds < 20.0

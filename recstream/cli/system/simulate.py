@@ -11,7 +11,7 @@ from recstream.cli.options import is_terminal, json_option, say, settings_option
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.simulate.driver import Report, Sink
+    from recstream.simulate.send import Report, Sink
 
 
 @click.command(short_help="Send events of synthetic customers at a rate.")
@@ -57,16 +57,16 @@ def simulate(
       recstream simulate --rate 50 --users 200
       recstream simulate --events 10000 --rate 100000 --direct
     """
-    from recstream.simulate.driver import direct_sink, drive, rest_sink
+    from recstream.simulate.send import RestSink, direct_sink, send_traffic
 
     sink: Sink
     if direct:
         sink = direct_sink(settings)
     else:
-        sink = rest_sink(url or f"http://{settings.host}:{settings.port}", token)
+        sink = RestSink(url or f"http://{settings.host}:{settings.port}", token)
     progress = _Progress(events) if is_terminal() and not as_json else None
     try:
-        report = drive(
+        report = send_traffic(
             sink,
             rate=rate,
             n_users=users,

@@ -1,4 +1,4 @@
-"""Step 1 of the flow: made-up events at a rate, through REST or straight into the log."""
+"""Send synthetic events at a rate, by REST or straight to the log."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from recstream.simulate.customers import Customers, traffic
 from recstream.simulate.shop import make_shop
 
 BATCH_EVENTS = 500
-"""Events of one request or append at most."""
+"""Most events of one request or append."""
 TICK_S = 0.02
-"""How often events are sent: a batch holds what has become due since."""
+"""Interval between batches; a batch has the events that are due."""
 REQUEST_TIMEOUT_S = 10.0
 BUSY = 429
 
 
 class Report(msgspec.Struct):
-    """What was sent so far."""
+    """Counts of the events sent so far."""
 
     accepted: int = 0
     rejected: int = 0
@@ -38,16 +38,16 @@ class Report(msgspec.Struct):
 
 
 class Sink(Protocol):
-    """Where events go."""
+    """A destination of events."""
 
     def send(self, events: Sequence[Event]) -> tuple[int, int]:
-        """Return how many were accepted and rejected, once the accepted ones are durable."""
+        """Return the numbers of accepted and rejected events, once the accepted ones are durable."""
 
     def close(self) -> None:
-        """Release what the sink holds."""
+        """Release connections and files."""
 
 
-def drive(
+def send_traffic(
     sink: Sink,
     *,
     rate: float,
@@ -58,9 +58,22 @@ def drive(
     n_events: int | None = None,
     on_progress: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Send the traffic of a shop to a sink at a rate, until it is interrupted or done.
+    """Send the traffic of a shop to a sink at a rate.
 
-    A sink that can't keep up slows the traffic down; the backlog is not made up for later.
+    A slow sink lowers the rate; missed events are not sent later.
+
+    Parameters
+    ----------
+    sink : Sink
+    rate : float
+        Events a second.
+    n_users, n_items : int
+    shop_seed, seed : int
+        Seeds of the shop with its customers, and of the visits.
+    n_events : int, optional
+        Stop after this many; by default it runs until it is interrupted.
+    on_progress : callable, optional
+        Called with the `Report` after each batch.
     """
     customers = Customers(make_shop(shop_seed, n_items), n_users, shop_seed)
     stream: Iterable[Event] = traffic(customers, seed % (1 << 63))
@@ -87,15 +100,15 @@ def drive(
 
 
 class DirectSink:
-    """Appends events to the log, the way the bridge does."""
+    """Appends events to the log as the bridge does."""
 
     def __init__(self, event_log: EventLog) -> None:
         self._log = event_log
         self._partitions = event_log.partitions(INTERACTIONS)
 
     def send(self, events: Sequence[Event]) -> tuple[int, int]:
-        """Append the events: one record each, or envelopes when there are many at once."""
-        now = datetime.now(tz=UTC)  # noqa: TID251 - an edge: here the clock comes in
+        """Append the events: one record each, or envelopes for a full batch."""
+        now = datetime.now(tz=UTC)  # noqa: TID251 - an adapter may read the clock
         admitted = [admit(event, now=now, new_id=lambda: str(ULID())) for event in events]
         if len(admitted) < BATCH_EVENTS:
             records = [NewRecord(INTERACTIONS, e.user.encode(), encode_event(e)) for e in admitted]
@@ -117,7 +130,7 @@ def direct_sink(settings: Settings) -> DirectSink:
 
 
 class RestSink:
-    """Posts events to a bridge over one connection that is kept open."""
+    """Posts events to a bridge over one kept-alive connection."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         parts = urlsplit(url)
@@ -134,7 +147,7 @@ class RestSink:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def send(self, events: Sequence[Event]) -> tuple[int, int]:
-        """Post the events; a bridge that is too busy is asked again when it says so."""
+        """Post the events; waits and retries when the bridge answers 429."""
         body = msgspec.json.encode(events)
         while True:
             status, answer, retry_after_s = self._post(body)
@@ -166,8 +179,3 @@ class RestSink:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-
-
-def rest_sink(url: str, token: str | None = None) -> RestSink:
-    """Return a sink that posts to the bridge at ``url``."""
-    return RestSink(url, token)

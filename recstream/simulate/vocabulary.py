@@ -1,4 +1,4 @@
-"""The words the made-up shop's products are named with; no real brand is meant."""
+"""Vocabulary of the synthetic shop: invented brands, adjectives, nouns and prices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Aisle(NamedTuple):
-    """A category of the shop: what its products are called and cost."""
+    """A category of the shop: the words and prices of its products."""
 
     category: str
     brands: tuple[str, ...]
@@ -14,7 +14,7 @@ class Aisle(NamedTuple):
     nouns: tuple[tuple[str, float], ...]
     """Each with its usual price."""
     use: str
-    """How its descriptions end."""
+    """The end of its descriptions."""
 
 
 AISLES: tuple[Aisle, ...] = (
