@@ -33,6 +33,10 @@ class Relay:
         self._banned |= self._seen
         self._end_connections()
 
+    def restore(self) -> None:
+        """Let every client through again."""
+        self._banned.clear()
+
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from recstream.log.kafka import KafkaLog
 from recstream.log.kafka.lease import KafkaLease
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
+from tests.integration.relay import Relay
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -110,7 +112,7 @@ def test_an_owner_that_was_taken_for_dead_cannot_write_past_its_successor(
     new.own([owned])
     new.append([NewRecord(owned.topic, None, b"new")], owned)
     for _ in range(2):
-        with pytest.raises(LogFenced, match="belongs to another worker now"):
+        with pytest.raises(LogFenced, match=r"can't write any more|is not this worker's"):
             old.append([NewRecord(owned.topic, None, b"late")], owned)
 
     assert values(log, owned.topic) == [b"old", b"new"]
@@ -134,7 +136,13 @@ def test_every_append_happens_once_and_whole_when_the_broker_is_killed(
     def append() -> None:
         while not stopping.is_set():
             value = b"%d" % len(done)
-            writers.append([NewRecord("a", None, value), NewRecord("b", None, value)], owned)
+            try:
+                writers.append([NewRecord("a", None, value), NewRecord("b", None, value)], owned)
+            except LogFenced:
+                # As after a new assignment: own it, and read what was written.
+                writers.own([owned])
+                if values(log, "a")[-1:] != [value]:
+                    continue
             done.append(len(done))
 
     worker = threading.Thread(target=append)
@@ -152,6 +160,100 @@ def test_every_append_happens_once_and_whole_when_the_broker_is_killed(
     assert set(Counter(expected).values()) == {1}
     writers.close()
     log.close()
+
+
+@pytest.fixture
+def relayed(start_server: Callable[..., Server]) -> Iterator[tuple[Relay, KafkaLog]]:
+    """A log whose clients can be cut off from the broker, and come back."""
+    relay = Relay()
+    relay.broker_port = start_server("kafka", "--advertise", str(relay.port)).port
+    log = KafkaLog(f"kafka://127.0.0.1:{relay.port}")
+    yield relay, log
+    log.close()
+    relay.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cut_s", [1.0, 20.0])
+def test_an_owner_that_was_cut_off_writes_nothing_behind_its_successor(
+    relayed: tuple[Relay, KafkaLog], cut_s: float
+) -> None:
+    relay, log = relayed
+    log.create_topics([TopicSpec("a", 1)])
+    owned = TopicPartition("a", 0)
+    old = log.transactions("g")
+    old.own([owned])
+    old.append([NewRecord("a", None, b"a0")], owned)
+    outcome: list[object] = []
+
+    def append_late() -> None:
+        try:
+            outcome.append(old.append([NewRecord("a", None, b"stale")], owned))
+        except LogFenced as error:
+            outcome.append(error)
+
+    relay.cut_off()
+    late = threading.Thread(target=append_late, daemon=True)
+    late.start()
+    successor_log = KafkaLog(f"kafka://127.0.0.1:{relay.port}")
+    successor = successor_log.transactions("g")
+    successor.own([owned])
+    successor.append([NewRecord("a", None, b"b1")], owned)
+    ended_s = time.monotonic() + cut_s
+    until(lambda: time.monotonic() >= ended_s, "the end of the cut")
+    relay.restore()
+    until(lambda: bool(outcome), "the late append ends", 90)
+
+    assert isinstance(outcome[0], LogFenced)
+    for number in range(3):
+        successor.append([NewRecord("a", None, b"b%d" % (number + 2))], owned)
+    assert values(successor_log, "a") == [b"a0", b"b1", b"b2", b"b3", b"b4"]
+    with pytest.raises(LogFenced, match="is not this worker's"):
+        old.append([NewRecord("a", None, b"later")], owned)
+    old.close()
+    successor.close()
+    successor_log.close()
+
+
+@pytest.mark.slow
+def test_an_owner_that_was_cut_off_for_a_moment_goes_on_without_a_second_copy(
+    relayed: tuple[Relay, KafkaLog],
+) -> None:
+    relay, log = relayed
+    log.create_topics([TopicSpec("a", 1)])
+    owned = TopicPartition("a", 0)
+    owner = log.transactions("g")
+    owner.own([owned])
+    done: list[int] = []
+    stopping = threading.Event()
+
+    def append() -> None:
+        while not stopping.is_set():
+            value = b"%d" % len(done)
+            try:
+                owner.append([NewRecord("a", None, value)], owned)
+            except LogFenced:
+                owner.own([owned])
+                if values(log, "a")[-1:] != [value]:
+                    continue
+            done.append(len(done))
+
+    worker = threading.Thread(target=append, daemon=True)
+    worker.start()
+    for _ in range(3):
+        before = len(done)
+        until(partial(lambda n: len(done) > n + 20, before), "twenty more")
+        relay.cut_off()
+        relay.restore()
+    before = len(done)
+    until(lambda: len(done) > before + 20, "twenty more at the end")
+    stopping.set()
+    worker.join(60)
+
+    reader = KafkaLog(f"kafka://127.0.0.1:{relay.port}")
+    assert values(reader, "a") == [b"%d" % number for number in done]
+    reader.close()
+    owner.close()
 
 
 def test_one_of_two_holds_the_lease_and_the_other_goes_on_when_it_is_released(

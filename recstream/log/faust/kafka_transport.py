@@ -15,7 +15,7 @@ import logging
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import aiokafka
 import faust
@@ -24,7 +24,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import ConsumerT
 
-from recstream.errors import LogUnavailable
+from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.faust.batch_topic import BatchTopic
 from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery
 from recstream.log.faust.partition_handoff import taken_over
@@ -120,6 +120,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.seek(tp, offset)
             sought[TP(*tp)] = offset
         return sought
+
+    async def join_again(self) -> None:
+        """Join the group again: partitions are revoked, assigned, and recovered."""
+        await self.call_thread(self._join_again)
+
+    async def _join_again(self) -> None:
+        self._ensure_consumer()._coordinator.request_rejoin()  # noqa: SLF001 - the consumer offers none
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         wanted = {
@@ -259,14 +266,22 @@ class Consumer(BatchDelivery, driver.Consumer):
         Raises
         ------
         LogFenced
-            The partition was given to another worker, or its records were taken back from the
-            streams: nothing was written, drop the work.
+            The partition's producer is fenced or lost, or its records were taken back from the
+            streams: drop the work. The worker joins the group again; whoever has the partition then
+            recovers its table and reads again.
         """
         if not offsets:
             return await asyncio.to_thread(self.transport.log.append, records)
         await self._check_order(offsets)
         (tp,) = offsets
-        return await asyncio.to_thread(self.transport.transactions.append, records, tp)
+        try:
+            return await asyncio.to_thread(self.transport.transactions.append, records, tp)
+        except LogFenced as error:
+            self.log.warning("partition lost, joining the group again: %s", error)
+            # Acknowledging the dropped records must not commit them: they are read again.
+            self.forget_delivered([TP(*tp)])
+            await cast(ConsumerThread, self._thread).join_again()
+            raise
 
 
 class Transport(driver.Transport):

@@ -84,7 +84,11 @@ class KafkaLease:
         """
         if not self._holds:
             raise LogFenced(f"the lease on {self._tp.topic} is another process's")
-        return self._transactions.append(records, self._tp)
+        try:
+            return self._transactions.append(records, self._tp)
+        except LogFenced:
+            self._join_again()
+            raise
 
     def release(self) -> None:
         """Leave the group, so that another process takes over at once."""
@@ -97,9 +101,17 @@ class KafkaLease:
             self._probed_s = time.monotonic()
             if has_lost_brokers(self._consumer, self._shared):
                 log.warning("group member lost its brokers and is replaced")
-                lost, self._consumer = self._consumer, self._new()
-                threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
+                self._join_again()
 
-    def _on_revoke(self, *_: object) -> None:
+    def _join_again(self) -> None:
+        """Leave the group and join it with a new consumer."""
+        self._holds = False
+        self._transactions.release([self._tp])
+        left, self._consumer = self._consumer, self._new()
+        threading.Thread(target=left.close, name="kafka-close", daemon=True).start()
+
+    def _on_revoke(self, consumer: Consumer, _: object) -> None:
+        if consumer is not self._consumer:
+            return  # it was replaced
         self._holds = False
         self._transactions.release([self._tp])

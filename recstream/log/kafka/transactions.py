@@ -1,8 +1,12 @@
 """Appends that appear at once or not at all: one transactional producer for each partition owned.
 
-The producer's name is the partition's, so that taking a partition over ends what its last owner had
-begun and refuses what it may still send: a worker that was taken for dead can't write past its
-successor.
+The transactional id names the partition. `own` initialises the producer: this aborts what the last
+owner had begun and fences it, so a worker that was declared dead can't write behind its successor.
+
+`own` is the only place that initialises, and it belongs to an assignment: the caller recovers its state
+from the log afterwards. A retry never initialises again. It could fence a successor without having read
+what that one wrote. It aborts, or repeats the commit, on the same producer. A producer that is fenced, or
+that can't go on, raises `LogFenced`: its owner leaves the group, joins again and reads again.
 
 The consumer group's offset is not part of the transaction: librdkafka can wait for ever in
 ``send_offsets_to_transaction`` when the group's coordinator restarts (its issue 5456). The row that
@@ -12,6 +16,7 @@ because the offset was not committed yet are passed over.
 
 from __future__ import annotations
 
+import enum
 import logging
 import threading
 import time
@@ -30,7 +35,7 @@ from recstream.log.kafka.client import (
     has_lost_brokers,
     producer_options,
 )
-from recstream.log.port import NewRecord, Position, Record, TopicPartition
+from recstream.log.port import NewRecord, Position, TopicPartition
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +56,6 @@ class TransactionLog(Protocol):
 
     def assign_partitions(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
         """Return where records go, once they are known to be ones that Kafka takes."""
-
-    def read(
-        self, topic: str, partition: int, offset: int, max_records: int = 1000
-    ) -> list[Record]:
-        """Return up to ``max_records`` records from ``offset`` on, without waiting for more."""
 
 
 class PartitionTransactions:
@@ -109,17 +109,26 @@ class PartitionTransactions:
         Raises
         ------
         LogFenced
-            The partition is another worker's; nothing was written.
+            The producer of the partition is fenced or lost. Join the group again and read again; the
+            partition's rows say whether the records were written.
         LogUnavailable
             Closed while the log was away; it is not known whether anything was written.
         """
         if not records:
             return []
         placed = self._log.assign_partitions(records)
+        # One producer for all attempts: after a new assignment the records may be stale.
+        producer = self._transactions.get(tp)
         attempt = 0
         while True:
+            if producer is None or self._transactions.get(tp) is not producer:
+                message = f"{tp.topic}[{tp.partition}] of group {self._group} is not this worker's"
+                raise LogFenced(message)
             try:
-                return self._writer_of(tp).append(records, placed)
+                return producer.append(records, placed)
+            except LogFenced:
+                self._drop(tp, producer)
+                raise
             except LogUnavailable as error:
                 if attempt % _TELL_EVERY == 0:
                     log.warning(
@@ -137,15 +146,21 @@ class PartitionTransactions:
 
     def _writer(self, tp: TopicPartition) -> _TransactionalProducer:
         name = f"{self._group}-{tp.topic}-{tp.partition}"
-        return _TransactionalProducer(self._log, self._shared, name, tp, self._errors)
+        return _TransactionalProducer(self._shared, name, tp, self._errors)
 
-    def _writer_of(self, tp: TopicPartition) -> _TransactionalProducer:
+    def _drop(self, tp: TopicPartition, producer: _TransactionalProducer) -> None:
+        """Forget a producer that can't write any more, unless a new one has taken its place."""
         with self._lock:
-            writer = self._transactions.get(tp)
-        if writer is None:
-            message = f"{tp.topic}[{tp.partition}] of group {self._group} is not this worker's"
-            raise LogFenced(message)
-        return writer
+            if self._transactions.get(tp) is producer:
+                del self._transactions[tp]
+
+
+class _Step(enum.Enum):
+    """What the next append of a producer begins with."""
+
+    BEGIN = enum.auto()
+    COMMIT = enum.auto()
+    ABORT = enum.auto()
 
 
 class _TransactionalProducer:
@@ -153,54 +168,47 @@ class _TransactionalProducer:
 
     def __init__(
         self,
-        event_log: TransactionLog,
         shared: dict[str, Any],
         name: str,
         tp: TopicPartition,
         errors: ClientErrors,
     ) -> None:
-        self._log = event_log
         self._shared = shared
-        self._options = {
-            "transactional.id": name,
-            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "error_cb": errors,
-        }
         self._tp = tp
         self._errors = errors
         self._lock = threading.Lock()
         self._positions: list[Position] = []
-        self._is_open = False
-        self._is_in_doubt = False
-        self._is_fenced = False
-        self._begin_anew()
+        self._step = _Step.BEGIN
+        self._refused = ""
+        self._producer = Producer(
+            producer_options(shared)
+            | {
+                "transactional.id": name,
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "error_cb": errors,
+            }
+        )
+        self._call("taking over", partial(self._producer.init_transactions, _OWN_TIMEOUT_S))
 
     def append(
         self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]
     ) -> list[Position]:
         """Append in one transaction; called again with the same records after `LogUnavailable`."""
         with self._lock:
-            if self._is_fenced:
+            if self._refused:
                 raise self._fenced()
-            if self._is_open:
-                was_in_doubt = self._is_in_doubt
-                self._begin_anew()
-                if was_in_doubt and self._is_there(self._positions[0]):
-                    return self._positions
-            self._transact(records, placed)
-            return self._positions
+            if self._step is _Step.COMMIT:
+                return self._commit()
+            if self._step is _Step.ABORT:
+                self._abort()
+            self._send(records, placed)
+            return self._commit()
 
-    def _begin_anew(self) -> None:
-        """Make the producer; the broker ends what one of this name had begun."""
-        self._producer = Producer(producer_options(self._shared) | self._options)
-        self._call("taking over", partial(self._producer.init_transactions, _OWN_TIMEOUT_S))
-        self._is_open = self._is_in_doubt = False
-
-    def _transact(self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]) -> None:
+    def _send(self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]) -> None:
         self._positions = [Position(*tp, -1) for tp in placed]
         errors: list[KafkaError] = []
-        self._is_open = True
+        self._step = _Step.ABORT
         self._call("beginning", self._producer.begin_transaction)
         for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
             on_delivery = partial(self._placed, errors, index)
@@ -208,24 +216,24 @@ class _TransactionalProducer:
         self._call("appending", self._flush)
         if errors:
             raise self._errors.translate(KafkaException(errors[0]), "appending")
-        self._is_in_doubt = True
+
+    def _commit(self) -> list[Position]:
+        """Commit; after a timeout the outcome is unknown, and the same commit is repeated."""
+        self._step = _Step.COMMIT
         self._call("committing", partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
-        self._is_open = self._is_in_doubt = False
+        self._step = _Step.BEGIN
+        return self._positions
+
+    def _abort(self) -> None:
+        self._call("aborting", partial(self._producer.abort_transaction, REQUEST_TIMEOUT_S))
+        self._step = _Step.BEGIN
 
     def _flush(self) -> None:
         """Wait until all records are with the broker."""
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
         while self._producer.flush(SILENT_S):
-            if time.monotonic() > deadline_s or has_lost_brokers(self._producer, self._shared):
+            if time.monotonic() > deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-
-    def _is_there(self, position: Position) -> bool:
-        """Return whether a record of a transaction can be read, now that it has ended either way.
-
-        Nobody else's record can have its offset.
-        """
-        found = self._log.read(position.topic, position.partition, position.offset, 1)
-        return bool(found) and found[0].offset == position.offset
 
     def _produce(
         self, record: NewRecord, tp: TopicPartition, on_delivery: Callable[..., None]
@@ -267,13 +275,19 @@ class _TransactionalProducer:
             if not isinstance(error, KafkaException):
                 raise
             reason: KafkaError = error.args[0]
-            if reason.code() in _FENCED:
-                self._is_fenced = True
+            if reason.code() in _FENCED or reason.fatal():
+                self._refused = str(reason)
+                raise self._fenced() from error
+            if reason.txn_requires_abort():
+                self._step = _Step.ABORT
+            if has_lost_brokers(self._producer, self._shared):
+                self._refused = "the client has lost its brokers"
                 raise self._fenced() from error
             raise self._errors.translate(error, doing) from error
 
     def _fenced(self) -> LogFenced:
         return LogFenced(
-            f"{self._tp.topic}[{self._tp.partition}] belongs to another worker now; nothing was"
-            " written, and its owner will process the records"
+            f"the producer of {self._tp.topic}[{self._tp.partition}] can't write any more"
+            f" ({self._refused}); the partition's owner, this worker or another one, processes the"
+            " records after it has joined the group again"
         )
