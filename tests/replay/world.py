@@ -23,8 +23,12 @@ from recstream.core.records import (
     Item,
     SteeringSet,
 )
-from recstream.core.steering.document import Steering
-from recstream.core.steering.validate import decode_steering
+from recstream.core.steering.document import (
+    Steering,
+)
+from recstream.core.steering.validate import (
+    decode_steering,
+)
 from recstream.erasure.erasure import Forgetter, forgetting
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Record, TopicPartition

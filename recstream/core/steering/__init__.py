@@ -1,22 +1,22 @@
-"""The steering document: rules, diversity and A/B arms as checked JSON."""
+"""The steering document, by which a shop shapes its lists: rules, list options and A/B arms.
+
+In: JSON. Out: a checked `Steering`, the arm of a user, and sentences that describe it.
+"""
 
 from __future__ import annotations
 
+from recstream.core.steering.arms import Arm
 from recstream.core.steering.describe import describe_steering
-from recstream.core.steering.document import (
-    MAX_BYTES,
-    Arm,
+from recstream.core.steering.document import MAX_BYTES, Steering
+from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.rules import (
     AttributeTest,
-    Blend,
     Boost,
     Condition,
-    Diversity,
     Exclude,
-    ImpressionFatigue,
     Pin,
     Range,
     Rule,
-    Steering,
     as_texts,
 )
 from recstream.core.steering.validate import decode_steering

@@ -1,50 +1,56 @@
-"""Step 8 of the flow, steered: what a steering document says, in sentences for people."""
+"""Describe a steering document in sentences for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recstream.core.steering.document import (
+from recstream.core.steering.arms import (
     Arm,
-    AttributeTest,
+)
+from recstream.core.steering.document import (
+    Steering,
+)
+from recstream.core.steering.options import (
     Blend,
+)
+from recstream.core.steering.rules import (
+    AttributeTest,
     Boost,
     Bound,
     Condition,
     Exclude,
     Pin,
     Rule,
-    Steering,
     Texts,
     as_texts,
 )
 
-MOST_ITEMS = 3
+MAX_ITEMS = 3
 
 
 def describe_steering(steering: Steering) -> tuple[str, ...]:
-    """Return what a document says, a sentence a rule.
+    """Return a document as sentences, one a rule.
 
-    >>> from recstream.core.steering.validate import decode
-    >>> describe_steering(decode('{"rules": [{"action": "boost", "name": "push", "by": 0.5, '
+    >>> from recstream.core.steering.validate import decode_steering
+    >>> describe_steering(decode_steering('{"rules": [{"action": "boost", "name": "push", "by": 0.5, '
     ...                 '"where": {"brand": "Acme", "price": {"max": 20}}}]}'))
     ('push: boost brand Acme and price at most 20 by 0.5',)
     """
-    said = [_rule(rule) for rule in steering.rules]
-    said += _whole(steering)
+    sentences = [_rule(rule) for rule in steering.rules]
+    sentences += _whole(steering)
     for arm in steering.arms:
-        said.append(f"arm {arm.name}, {arm.share:.0%} of users: {_arm(arm)}")
-    return tuple(said)
+        sentences.append(f"arm {arm.name}, {arm.share:.0%} of users: {_arm(arm)}")
+    return tuple(sentences)
 
 
 def _arm(arm: Arm) -> str:
-    said = [_rule(rule) for rule in arm.rules]
-    said += [f"without {name}" for name in arm.without]
-    said += _whole(arm)
-    said += [f"{kind} weighs {weight:g}" for kind, weight in (arm.weights or {}).items()]
+    sentences = [_rule(rule) for rule in arm.rules]
+    sentences += [f"without {name}" for name in arm.without]
+    sentences += _whole(arm)
+    sentences += [f"{kind} weighs {weight:g}" for kind, weight in (arm.weights or {}).items()]
     if arm.half_life_ms is not None:
-        said.append(f"events count half after {arm.half_life_ms / 86_400_000:g} days")
-    return "; ".join(said) or "as all"
+        sentences.append(f"events count half after {arm.half_life_ms / 86_400_000:g} days")
+    return "; ".join(sentences) or "as all"
 
 
 def _whole(of: Steering | Arm) -> Iterator[str]:
@@ -95,16 +101,16 @@ def _conditions(condition: Condition) -> Iterator[str]:
 
 
 def _test(test: AttributeTest) -> str:
-    said = []
+    sentences = []
     if test.exists is not None:
-        said.append("given" if test.exists else "not given")
+        sentences.append("given" if test.exists else "not given")
     if test.eq is not None:
-        said.append(f"= {test.eq}")
+        sentences.append(f"= {test.eq}")
     if test.one_of is not None:
-        said.append(f"one of {_some(tuple(map(str, test.one_of)))}")
+        sentences.append(f"one of {_some(tuple(map(str, test.one_of)))}")
     if test.min is not None or test.max is not None:
-        said.append(_span(test.min, test.max))
-    return " and ".join(said)
+        sentences.append(_span(test.min, test.max))
+    return " and ".join(sentences)
 
 
 def _span(least: Bound | None, most: Bound | None) -> str:
@@ -122,6 +128,6 @@ def _either(texts: Texts) -> str:
 
 
 def _some(items: tuple[str, ...]) -> str:
-    """Return the first few, and how many more there are."""
-    more = len(items) - MOST_ITEMS
-    return ", ".join(items[:MOST_ITEMS]) + (f" and {more} more" if more > 0 else "")
+    """Return the first few items, and how many more there are."""
+    more = len(items) - MAX_ITEMS
+    return ", ".join(items[:MAX_ITEMS]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Step 8 of the flow, steered: JSON → a steering document, or what in it can't be meant."""
+"""Decode and validate a steering document."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ import msgspec
 
 from recstream.core.events import EventWeights
 from recstream.core.json_input import decode_json
+from recstream.core.steering.arms import (
+    Arm,
+)
 from recstream.core.steering.document import (
     MAX_BYTES,
     MAX_CONDITIONS,
     MAX_DEPTH,
     MAX_RULES,
-    MAX_VALUES,
-    Arm,
-    AttributeTest,
+    Steering,
+    encode_steering,
+)
+from recstream.core.steering.options import (
     Blend,
+)
+from recstream.core.steering.rules import (
+    MAX_VALUES,
+    AttributeTest,
     Bound,
     Condition,
     Exclude,
@@ -25,10 +33,8 @@ from recstream.core.steering.document import (
     Pin,
     Range,
     Rule,
-    Steering,
     Texts,
     as_texts,
-    encode_steering,
 )
 from recstream.errors import InvalidSetting, InvalidSteering
 
@@ -36,12 +42,12 @@ _decoder = msgspec.json.Decoder(Steering)
 
 
 def decode_steering(raw: bytes | str) -> Steering:
-    """Return the document that JSON holds, checked.
+    """Decode and check a document.
 
     Raises
     ------
     InvalidSteering
-        With a pointer to the first thing that can't be.
+        With a pointer to the first invalid part.
     """
     return check_steering(
         decode_json(_decoder.decode, raw, InvalidSteering, max_bytes=MAX_BYTES, names_field=False)
@@ -49,7 +55,7 @@ def decode_steering(raw: bytes | str) -> Steering:
 
 
 def check_steering(steering: Steering) -> Steering:
-    """Return the document if its parts fit together.
+    """Return the document if it is consistent and within limits.
 
     Raises
     ------
@@ -78,7 +84,7 @@ def check_steering(steering: Steering) -> Steering:
 
 
 def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:
-    """Raise unless an arm can be meant by itself; ``known`` are the names of the document's rules."""
+    """Raise unless an arm is valid; ``known`` are the names of the document's rules."""
     if not arm.name.isprintable() or not arm.name.strip():
         raise InvalidSteering(
             f"an arm's name must be printable, got {arm.name!r}", pointer=f"{pointer}/name"
@@ -96,7 +102,7 @@ def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:
 
 
 def _check_folding(arm: Arm, pointer: str) -> None:
-    """Raise unless events can be folded by what an arm says."""
+    """Raise unless an arm's fold settings are valid."""
     if arm.half_life_ms is not None and not math.isfinite(arm.half_life_ms):
         raise InvalidSteering(
             "expected a number of milliseconds", pointer=f"{pointer}/half_life_ms"
@@ -119,7 +125,7 @@ def _check_blend(blend: Blend, pointer: str) -> None:
 
 
 def _check_rules(rules: tuple[Rule, ...], pointer: str) -> None:
-    """Raise unless rules are few, named apart, and don't contradict each other for certain."""
+    """Raise unless rules are few, have distinct names, and surely do not contradict each other."""
     if len(rules) > MAX_RULES:
         raise InvalidSteering(
             f"expected at most {MAX_RULES} rules, got {len(rules)}", pointer=pointer
@@ -160,7 +166,7 @@ def _check_rules(rules: tuple[Rule, ...], pointer: str) -> None:
 
 
 def _check_pins(rules: tuple[Rule, ...], pinned: dict[str, str], pointer: str) -> None:
-    """Raise if an item is pinned and for certain left out: by its id alone."""
+    """Raise if a rule excludes a pinned item by its id."""
     for at, rule in enumerate(rules):
         if not isinstance(rule, Exclude | Only) or rule.where != Condition(items=rule.where.items):
             continue
@@ -174,7 +180,7 @@ def _check_pins(rules: tuple[Rule, ...], pinned: dict[str, str], pointer: str) -
 
 
 def _check_condition(condition: Condition, pointer: str, depth: int) -> int:
-    """Return how many conditions there are in one; raise if one of them can't be meant."""
+    """Return the number of conditions in one; raise if one of them is invalid."""
     if depth > MAX_DEPTH:
         raise InvalidSteering(
             f"conditions may be nested {MAX_DEPTH} deep, got more", pointer=pointer
@@ -183,13 +189,13 @@ def _check_condition(condition: Condition, pointer: str, depth: int) -> int:
         raise InvalidSteering("a condition must say something, got {}", pointer=pointer)
     _check_fields(condition, pointer)
     n_conditions = 1
-    for place, part in _parts_of(condition):
+    for place, part in _inner(condition):
         n_conditions += _check_condition(part, f"{pointer}/{place}", depth + 1)
     return n_conditions
 
 
 def _check_fields(condition: Condition, pointer: str) -> None:
-    """Raise unless each field of a condition, without those inside it, can be meant."""
+    """Raise unless each field of a condition is valid; inner conditions are not checked."""
     for name in ("category", "brand"):
         texts: Texts | None = getattr(condition, name)
         if texts is not None and (not texts or len(texts) > MAX_VALUES or "" in as_texts(texts)):
@@ -209,8 +215,8 @@ def _check_fields(condition: Condition, pointer: str) -> None:
             raise InvalidSteering("expected at least one condition", pointer=f"{pointer}/{name}")
 
 
-def _parts_of(condition: Condition) -> Iterator[tuple[str, Condition]]:
-    """Give the conditions inside one, each with its place."""
+def _inner(condition: Condition) -> Iterator[tuple[str, Condition]]:
+    """Yield the inner conditions of one, each with its pointer."""
     for name in ("all", "any"):
         for at, part in enumerate(getattr(condition, name) or ()):
             yield f"{name}/{at}", part

@@ -17,8 +17,22 @@ from recstream.core.neighbours.behaviour import WIDTH, Neighbours, seed_weights
 from recstream.core.ranking.rerank import POOL
 from recstream.core.records import Item
 from recstream.core.search.top_n import scores_of
-from recstream.core.steering.document import Arm, Boost, Exclude, Only, Pin, Rule, Steering
-from recstream.core.steering.validate import decode_steering
+from recstream.core.steering.arms import (
+    Arm,
+)
+from recstream.core.steering.document import (
+    Steering,
+)
+from recstream.core.steering.rules import (
+    Boost,
+    Exclude,
+    Only,
+    Pin,
+    Rule,
+)
+from recstream.core.steering.validate import (
+    decode_steering,
+)
 
 HALF_LIFE_MS = 1e6
 N_ITEMS = 60

@@ -1,0 +1,66 @@
+"""A/B arms: part of the users whose lists differ from the rest of the document."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated
+
+import msgspec
+
+from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.rules import Name, Rule, Strict
+
+JSON_NAMES = {"fatigue": "rotation", "cold_start_share": "newcomers"}
+
+
+class Arm(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
+    """Part of the users, and how their lists differ from the document's; absent fields are the document's.
+
+    Attributes
+    ----------
+    name : str
+        Results are reported under it; a new experiment needs new names.
+    share : float
+        Of the users. All arms' shares sum to 1.
+    rules : tuple of Rule
+        Added to the document's; a rule of the same name replaces it.
+    without : tuple of str
+        Names of the document's rules that do not apply.
+    weights : dict of str to float
+        Event weights by type, for the users' events from now on.
+    half_life_ms : float
+        Half-life of event weights, likewise.
+    """
+
+    name: Name
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+    blend: Blend | None = None
+    diversity: Diversity | None = None
+    fatigue: ImpressionFatigue | None = None
+    min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    rules: tuple[Rule, ...] = ()
+    without: tuple[str, ...] = ()
+    weights: dict[str, float] | None = None
+    half_life_ms: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
+
+    @cached_property
+    def key(self) -> bytes:
+        """Equal for arms with equal fields."""
+        return msgspec.json.encode(self)
+
+
+def assign_arm(arms: Sequence[Arm], salt: str, user: str) -> Arm:
+    """Return the arm of a user, by a hash of salt and user: the same wherever it is computed."""
+    if len(arms) == 1:
+        return arms[0]
+    key = f"{salt}\0{user}".encode()
+    point = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64
+    reached = 0.0
+    for arm in arms:
+        reached += arm.share
+        if point < reached:
+            return arm
+    return arms[-1]
