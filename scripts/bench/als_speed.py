@@ -27,6 +27,7 @@ import scipy.sparse as sp
 sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
+from results import Row, save
 
 from recstream.core.als import ALS
 from recstream.core.numeric.simd import HAS_AVX2, LANES
@@ -149,12 +150,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--exact", action="store_true", help="Cholesky instead of CG")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/als_speed.json")
     options = parser.parse_args()
     logging.getLogger("implicit").setLevel(logging.ERROR)
     matrix = gowalla()[0]
     if not options.json:
         print(f"gowalla, {matrix.nnz} entries, {options.threads} threads, ", end="")
         print(f"AVX2 {HAS_AVX2}, {LANES} lanes; least (median) seconds per epoch")
+    rows = []
     for n_factors in options.factors:
         results = {
             name: (least, median)
@@ -168,6 +171,8 @@ def main() -> None:
         }
         own = next(iter(results.values()))[0]
         for name, (least, median) in results.items():
+            who = name.replace("ours", "recstream") if name.startswith("ours") else f"Peer: {name}"
+            rows.append(Row(least, "s per epoch", f"{who}, gowalla, {n_factors} factors."))
             goal = 1 / (10 if "implicit" in name else 4)
             if not options.exact:
                 goal = TARGETS.get(n_factors, {}).get(name, 1.0)
@@ -176,6 +181,9 @@ def main() -> None:
             else:
                 verdict = "" if name.startswith("ours") else f"  {own / least:.2f} (≤ {goal:.2f})"
                 print(f"d = {n_factors:3}  {name:18} {least:8.3f} ({median:.3f}){verdict}")
+    if options.save:
+        name = "als_exact" if options.exact else "als_speed"
+        save(name, "Training speed" + (", exact solver" if options.exact else ""), rows)
 
 
 if __name__ == "__main__":

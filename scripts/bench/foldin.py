@@ -19,6 +19,7 @@ import scipy.sparse as sp
 sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
+from results import Row, save
 
 from recstream.core.als import ALS, ALSModel
 from recstream.core.evaluation import hits, recall_at
@@ -49,7 +50,10 @@ def main() -> None:
     """Print times, then the recall of folded-in users beside a training that had them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    generator = np.random.default_rng(parser.parse_args().seed)
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/foldin.json")
+    options = parser.parse_args()
+    generator = np.random.default_rng(options.seed)
+    rows = []
     train, test = gowalla()
     model = ALS(N_FACTORS, iterations=8).fit(train)
     short = np.flatnonzero(np.diff(train.indptr) <= LONGEST)
@@ -60,19 +64,25 @@ def main() -> None:
     item_batch = columns[generator.choice(items, BATCH, replace=False)]
 
     median, worst = microseconds(lambda: model.fold_in(batch))
+    rows.append(Row(median / BATCH, "µs", f"A user in batches of {BATCH}, {N_FACTORS} factors."))
     print(
         f"users, batches of {BATCH}: {median / BATCH:.1f} µs each (p99 {worst / BATCH:.1f}; ≤ 20)"
     )
     median, worst = microseconds(lambda: model.fold_in_items(item_batch))
+    rows.append(Row(median / BATCH, "µs", f"An item in batches of {BATCH}."))
     print(
         f"items, batches of {BATCH}: {median / BATCH:.1f} µs each (p99 {worst / BATCH:.1f}; ≤ 20)"
     )
     each = [microseconds(lambda row=row: model.fold_in(row), 5)[0] for row in alone]
+    rows.append(Row(float(np.median(each)), "µs", "One user alone, Python included."))
     print(
         f"one user alone: {np.median(each):.0f} µs (p99 {np.percentile(each, 99):.0f}; ≤ 150), Python included"
     )
     shown, _ = model.recommend(model.fold_in(alone[0]), 20)
     median, _ = microseconds(lambda: model.explain_list(alone[0], shown[0]))
+    rows.append(
+        Row(median, "µs", f"Explaining a list of 20 from a history of {alone[0].nnz} entries.")
+    )
     print(f"explaining a list of 20: {median:.0f} µs for a history of {alone[0].nnz}")
 
     # A tenth of the users is kept from the training, then folded in.
@@ -89,6 +99,12 @@ def main() -> None:
         end="",
     )
     print(f"{folded / refitted - 1:+.2%} (≥ -1 %)")
+    rows += [
+        Row(folded, "Recall@20", f"{late.sum():,} users folded in."),
+        Row(refitted, "Recall@20", "The same users in the training."),
+    ]
+    if options.save:
+        save("foldin", "Fold-in", rows)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from time import perf_counter, process_time
 import faust
 import msgspec
 import numpy as np
+from results import Row, save
 
 from recstream.core.als import ALSModel, Objective
 from recstream.core.events import Event, encode_event, from_timestamp_ms
@@ -274,6 +275,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/ingest.json")
     parser.add_argument("--scenario", choices=SCENARIOS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.scenario:
@@ -290,6 +292,15 @@ def main() -> None:
     read = results["log_read"]["events_per_cpu_s"]
     for each in results.values():
         each["share_of_log_read"] = each["events_per_cpu_s"] / read
+    if options.save:
+        said = {
+            "single": "recstream worker, effects once, one event per record.",
+            "envelopes": f"recstream worker, imports with {ENVELOPE} events per record.",
+            "plain_faust": "Peer: a plain Faust table, one event at a time.",
+            "log_read": "Raw read of the log: the upper limit.",
+        }
+        rows = [Row(results[name]["events_per_s"], "events/s", said[name]) for name in said]
+        save("ingest", "Ingest on one core", rows)
     if options.json:
         print(json.dumps({"scenario": "ingest", "options": vars(options), "results": results}))
         return

@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from results import Row, save
+
 from recstream.log import NewRecord, TopicPartition, TopicSpec, open_log
 
 TOPIC = "recstream.interactions"
@@ -256,6 +258,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, default=None, help="on the disk to be measured")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/log.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         results = measure(options.records, options.rounds, Path(folder))
@@ -267,6 +270,27 @@ def main() -> None:
         "records": options.records,
         "rounds": options.rounds,
     }
+    if options.save:
+        said = {
+            "log, sync=full": f"the embedded log, batches of {BATCH:,}, `sync=full`",
+            "log, sync=normal": "the same, `sync=normal`",
+            "rows, sync=full": "Peer: rows in SQLite, `synchronous=FULL`",
+            "file, sync=full": "Upper limit: a bare file, flushed after each batch",
+        }
+        rows = [
+            Row(results[name][f"{what}_per_s"], "records/s", f"{text}: {what}.")
+            for name, text in said.items()
+            for what in ("appends", "reads")
+        ]
+        rows += [
+            Row(results["log, sync=full"][f"append_{name}_{part}_ms"], "ms", f"{text}, {part}.")
+            for name, text in (
+                ("1", "Append of one record"),
+                ("to_other_process", "Append until another process has the record"),
+            )
+            for part in ("p50", "p99")
+        ]
+        save("log", "Embedded log", rows)
     if options.json:
         print(json.dumps({"scenario": "log", **machine, "results": results}, indent=2))
         return

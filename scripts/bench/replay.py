@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from results import Row, save
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -66,11 +67,33 @@ def timed(what: str, n: int, begun: float, unit: str = "events") -> dict[str, ob
     return {"step": what, unit: n, "seconds": round(seconds, 3), "per second": round(n / seconds)}
 
 
+def save_rates(rows: list[dict[str, object]]) -> None:
+    """Write the result file."""
+    said = {
+        "replay": "Events through the folds.",
+        "replay --verify": "The same, every list made again and compared.",
+        "read and decode": "Read and decode.",
+        "read raw": "Raw read: the upper limit.",
+    }
+    rates = {row["step"]: row.get("per second") for row in rows}
+    save("replay", "Replay", [Row(rates[step], "events/s", said[step]) for step in said])
+
+
+def show(machine: str, rows: list[dict[str, object]]) -> None:
+    """Print the table."""
+    print(machine)
+    for row in rows:
+        rate = f"{row['per second']:>12,}/s" if "per second" in row else ""
+        lists = f"  {row['lists']:,} lists" if "lists" in row else ""
+        print(f"{row['step']:<32}{row['seconds']:>9.3f} s{rate}{lists}")
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/replay.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         world = build(Path(folder), options.events)
@@ -114,15 +137,13 @@ def main() -> None:
             rows.append({"step": what, "seconds": round(perf_counter() - begun, 4)})
         snapshots.close()
         world.close()
+    if options.save:
+        save_rates(rows)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     if options.json:
         print(json.dumps({"machine": machine, "rows": rows}))
         return
-    print(machine)
-    for row in rows:
-        rate = f"{row['per second']:>12,}/s" if "per second" in row else ""
-        lists = f"  {row['lists']:,} lists" if "lists" in row else ""
-        print(f"{row['step']:<32}{row['seconds']:>9.3f} s{rate}{lists}")
+    show(machine, rows)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ checked against the test items after each epoch. Evaluation is not timed.
 ::
 
     python scripts/bench/time_to_quality.py --factors 128
-    python scripts/bench/time_to_quality.py --plot docs/time-to-quality.svg
+    python scripts/bench/time_to_quality.py --plot docs/images/time-to-quality.svg
 """
 
 from __future__ import annotations

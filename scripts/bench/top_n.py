@@ -19,6 +19,7 @@ from statistics import median
 from timeit import default_timer
 
 import numpy as np
+from results import Row, save
 from threadpoolctl import threadpool_limits
 
 from recstream.core.search import ItemIndex, top_n
@@ -82,16 +83,36 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="*", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/top_n.json")
     options = parser.parse_args()
+    rows = []
     with threadpool_limits(1):
         for n_items in options.items:
             figures = measure(n_items, options.rounds)
+            size = f"{n_items:,} items, {N_FACTORS} factors, one core"
+            rows[:0] = [
+                Row(figures["requests_per_s"], "requests/s", f"{size}, batches of {BATCH}."),
+                Row(figures["alone_ms"], "ms", f"One request alone, {n_items:,} items."),
+                Row(
+                    figures["partition_requests_per_s"],
+                    "requests/s",
+                    f"Peer: sgemm and numpy partition, {n_items:,} items.",
+                ),
+                Row(
+                    figures["sgemm_requests_per_s"],
+                    "requests/s",
+                    f"sgemm alone, {n_items:,} items.",
+                ),
+                Row(figures["one_pass_ms"], "ms", f"One pass over the factors, {n_items:,} items."),
+            ]
             if options.json:
                 print(json.dumps(figures), flush=True)
             else:
                 print(
                     "  ".join(f"{name} {value:,.4g}" for name, value in figures.items()), flush=True
                 )
+    if options.save:
+        save("top_n", "Exact top 10", rows)
 
 
 if __name__ == "__main__":

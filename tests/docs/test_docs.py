@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,19 @@ import msgspec
 import pytest
 
 from recstream.cli import cli
+from recstream.log import topic_specs
 from recstream.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted(
+    [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+    + [*ROOT.glob("docs/**/*.md")]
+)
 README = (ROOT / "README.md").read_text()
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
+
+
+CODE_PATH = re.compile(r"`((?:recstream|scripts|tests|web|docs)/[\w./-]*)`")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -39,6 +47,53 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_path_named_in_code_exists(page: Path) -> None:
+    paths = CODE_PATH.findall(page.read_text())
+
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_module_named_in_code_exists(page: Path) -> None:
+    names = re.findall(r"(?:`|::: )(recstream(?:\.[\w-]+)+)", page.read_text())
+
+    assert [name for name in names if not resolves(name)] == []
+
+
+def resolves(dotted: str) -> bool:
+    """Return whether a dotted name is a module, an attribute of one, or a topic."""
+    if dotted in {spec.name for spec in topic_specs(1)} | {"recstream.meta", "recstream.v1"}:
+        return True
+    if dotted == "recstream.toml":
+        return True
+    owner, _, attribute = dotted.rpartition(".")
+    try:
+        importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(owner), attribute)
+    return True
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    listed = set(re.findall(r"^\s+- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+
+    assert listed == {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("script", ["scripts/reference.py", "scripts/bench/report.py"])
+def test_pages_made_by_a_script_are_up_to_date(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_decision_is_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     index = (folder / "README.md").read_text()
@@ -50,7 +105,7 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 def setting_rows() -> dict[str, str]:
-    text = (ROOT / "docs" / "settings.md").read_text()
+    text = (ROOT / "docs" / "reference" / "settings.md").read_text()
     return dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \| .+ \|$", text, re.MULTILINE))
 
 
@@ -84,7 +139,10 @@ def test_every_command_is_in_the_documents(path: tuple[str, ...]) -> None:
 
 def commands_in(text: str) -> list[list[str]]:
     lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("recstream ")]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("recstream ")]
+    return [
+        words[: min(map(words.index, {">", "<"} & set(words)), default=None)] for words in commands
+    ]
 
 
 SHOWN = [

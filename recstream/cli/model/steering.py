@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def steering() -> None:
     """Shape all lists by a document of rules: exclude, boost, pin, diversify, rotate, A/B.
 
-    docs/steering.md describes the document, with examples.
+    docs/reference/steering.md describes the document, with examples.
     """
 
 

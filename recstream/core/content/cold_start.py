@@ -30,9 +30,9 @@ __all__ = [
 ]
 
 COLD_START_BOOST = 1.7
-"""What content is worth beyond its usual worth to an item without events; see docs/hybrid.md."""
+"""What content is worth beyond its usual worth to an item without events; see docs/explanation/research/cold-items.md."""
 COLD_START_SHARE = 0.05
-"""Part of a list's places that items without events have in any case; see docs/hybrid.md."""
+"""Part of a list's places that items without events have in any case; see docs/explanation/research/cold-items.md."""
 MAX_USERS = 1_000
 _LEAST, _MOST = 0.1, 3.0
 _DOUBT = 1.0

@@ -34,7 +34,7 @@ WINDOW_IDS = CHUNK_IDS * CHUNKS
 ID_BYTES = 8
 MAX_IMPRESSIONS = 64
 FADE_ENTRIES = 10.0
-"""Half-life of an entry in newer entries of the same user; docs/evaluation.md has the trials."""
+"""Half-life of an entry in newer entries of the same user; docs/explanation/research/neighbours.md has the trials."""
 CHUNK_BYTES = CHUNK_IDS * ID_BYTES
 _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
 

@@ -280,7 +280,7 @@ def fit_behaviour(
     Two entries of one user count the more, the fewer others lie between them, half with five more;
     an item counts less for those that came after it than for those before (3 : 4). Weight of item i
     in the list of j: ``Σ / √((n_j + 3)(n_i + 3))``, which is at most 1 and draws what few users did
-    towards 0. Sums are of whole numbers, so the order of users changes nothing. docs/evaluation.md
+    towards 0. Sums are of whole numbers, so the order of users changes nothing. docs/explanation/research/neighbours.md
     has the trials.
 
     At most `WINDOW` · 2 `REACH` additions a user.
