@@ -39,7 +39,7 @@ from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.models import open_store
-from recstream.process.shutdown import end_in_time
+from recstream.process import end_in_time
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)

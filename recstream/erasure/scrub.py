@@ -6,9 +6,9 @@ import rocksdict
 
 
 def scrub(database: rocksdict.Rdict) -> None:
-    """Rewrite all files of a database, so that none holds what was deleted.
+    """Rewrite all files of a database without deleted rows.
 
-    By itself RocksDB leaves files of the lowest level as they are.
+    The lowest level is rewritten too, which RocksDB does not do by default.
     """
     options = rocksdict.CompactOptions()
     options.set_bottommost_level_compaction(rocksdict.BottommostLevelCompaction.force())

@@ -1,1 +1,13 @@
-"""TODO recstream/process."""
+"""What the processes of all roles share: clock, threads, bounded shutdown, loading of kernels.
+
+In: functions to run, a supervisor's pipe. Out: threads that are restarted or end the role.
+"""
+
+from __future__ import annotations
+
+from recstream.process.clock import system_clock_ms
+from recstream.process.shutdown import end_in_time, follow_parent
+from recstream.process.threads import start_thread
+from recstream.process.warmup import warm_up
+
+__all__ = ["end_in_time", "follow_parent", "start_thread", "system_clock_ms", "warm_up"]

@@ -1,4 +1,4 @@
-"""Beside the flow: the one clock of worker and trainer; what they derive never reads it."""
+"""The clock of worker and trainer; derived state never reads it."""
 
 from __future__ import annotations
 

@@ -1,31 +1,45 @@
-"""The end of a role that was told to stop: in good order if it can be, and in time in any case."""
+"""End a process in bounded time: after a signal, or when its supervisor is gone."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 
 log = logging.getLogger(__name__)
 
 END_S = 8.0
-"""Less than a supervisor or an orchestrator waits before it kills."""
+"""Deadline after a signal; shorter than the time after which supervisors kill."""
+DRAIN_S = 10.0
+"""Deadline after the supervisor is gone."""
 
 
 def end_in_time(seconds: float = END_S) -> None:
-    """End this process after a time, whatever it still waits for; called when it is told to stop.
+    """End this process after a time, whatever it still waits for. Call it on SIGTERM.
 
-    A role whose broker is away may wait in a call that nothing interrupts. What it had begun then
-    ends as by a crash: nothing that was acknowledged is lost, and the rest comes again.
+    A role whose broker is away may wait in a call that nothing interrupts. Its unfinished work then
+    ends as by a crash: nothing acknowledged is lost, and unacknowledged records come again.
     """
 
     def watch() -> None:
         time.sleep(seconds)
-        log.warning(
-            "not finished %g s after being told to stop, work under way is dropped", seconds
-        )
+        log.warning("not finished %g s after the signal, work under way is dropped", seconds)
         logging.shutdown()
         os._exit(0)
 
     threading.Thread(target=watch, name="end-in-time", daemon=True).start()
+
+
+def follow_parent(drain_s: float = DRAIN_S) -> None:
+    """Stop this process when its standard input closes: the supervisor is gone."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(drain_s)
+        os._exit(1)  # nobody is left to enforce the deadline
+
+    threading.Thread(target=watch, name="follow-parent", daemon=True).start()

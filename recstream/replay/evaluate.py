@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
-from recstream.core.evaluation import COLD_EVENTS, Scoreboard, is_asked, n_shown, rank_in
+from recstream.core.evaluation import Scoreboard, is_asked
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.records import decode_recommendations
@@ -50,22 +50,13 @@ def judging(lists: PublishedLists, scores: Scoreboard) -> Watch:
     def watch(
         before: History, after: History, event: Event, offset: int, rules: FoldSettings
     ) -> None:
-        listed = lists.before(before.user, offset)
-        if listed is None:
-            return
-        if event.type == "impression":
-            if event.rec_id:
-                scores.add_shown(n_shown(event), listed.arm)
-        elif after is not before and is_asked(before, event, rules.weights):
-            scores.add(
-                rank_in(listed.items, event.item),
-                generation=listed.generation,
-                source=listed.source,
-                is_cold=before.n_ids < COLD_EVENTS,
-                arm=listed.arm,
-            )
-            if event.rec_id:
-                scores.add_clicked(listed.arm)
+        is_counted = (
+            bool(event.rec_id)
+            if event.type == "impression"
+            else after is not before and is_asked(before, event, rules.weights)
+        )
+        if is_counted:
+            scores.evaluate(lists.before(before.user, offset), before, event)
 
     return watch
 

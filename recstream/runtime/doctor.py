@@ -66,7 +66,7 @@ def warm_up_kernels(settings: Settings) -> Finding:
 
     from recstream.core.als.trainer import ALS  # noqa: PLC0415
     from recstream.core.popularity.popularity import Popularity  # noqa: PLC0415
-    from recstream.worker.warmup import warm_up  # noqa: PLC0415
+    from recstream.process import warm_up  # noqa: PLC0415
 
     started_s = time.perf_counter()
     n = 2 * settings.n_factors

@@ -15,7 +15,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -250,16 +249,3 @@ class Supervisor:
 def role_command(role: str, flags: Sequence[str]) -> list[str]:
     """Return the command that runs a role under this interpreter."""
     return [sys.executable, "-m", "recstream", role, "--supervised", *flags]
-
-
-def follow_parent(drain_s: float = DRAIN_S) -> None:
-    """Stop this process when its supervisor has ended: standard input is closed then."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(drain_s)
-        os._exit(1)  # the drain's deadline has passed, and no supervisor is left to enforce it
-
-    threading.Thread(target=watch, name="follow-parent", daemon=True).start()

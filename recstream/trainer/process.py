@@ -16,8 +16,7 @@ from recstream.errors import LogError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import open_store
-from recstream.process.clock import system_clock_ms
-from recstream.process.shutdown import end_in_time
+from recstream.process import end_in_time, system_clock_ms
 from recstream.settings import Settings
 from recstream.trainer.lease import lease_for
 from recstream.trainer.loop import Trainer

@@ -1,105 +1,141 @@
-"""Step 3 of the flow: the Faust app of a worker, built in a function and never at import."""
+"""The Faust app of a worker: table, agent, timers, and what is done at a rebalance.
+
+Faust's own command runs it, with settings from the environment::
+
+    faust -A recstream.worker.app worker --without-web
+
+The attribute `app` is built when it is first read; importing this module has no effect.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import faust
 from faust.types import TP
+from threadpoolctl import threadpool_limits
 
-from recstream.control import read_control, read_timeline
-from recstream.erasure import Forgetter
-from recstream.erasure import erasure as forgetting
+from recstream.control import read_timeline
 from recstream.errors import LogFenced
 from recstream.log import (
     HISTORIES_TABLE,
     INTERACTIONS,
     EventLog,
     Position,
-    TopicPartition,
+    TopicSpec,
     histories_changelog,
+    open_log,
+    topic_specs,
 )
-from recstream.log.faust.batch_topic import BatchTopic
-from recstream.models import ModelFeed, ModelStore
-from recstream.settings import Settings
-from recstream.worker import rules
-from recstream.worker.commit import Append, Work
+from recstream.log.faust import BatchTopic
+from recstream.models import ModelFeed, open_store
+from recstream.process import system_clock_ms
+from recstream.settings import Settings, load
+from recstream.worker.commit import Work
 from recstream.worker.engine import Engine
-from recstream.worker.loop import Runner
-from recstream.worker.store import ROCKSDB_OPTIONS, FaustRows
+from recstream.worker.forget import Forgetter
+from recstream.worker.loop import WorkerLoop
+from recstream.worker.rocksdb_rows import ROCKSDB_OPTIONS, RocksDBRows, tables_folder
+
+CONTROL_EVERY_S = 0.25
+STATUS_EVERY_S = 1.0
+FORGET_EVERY_S = 1.0
+SWITCH_S = 0.0005
+"""Longest time that the engine's Python code keeps the interpreter from the event loop."""
 
 
-class Topology(NamedTuple):
-    """What a worker runs."""
+class WorkerApp(faust.App):
+    """A Faust app that owns a `WorkerLoop`, the log and the tables' folder while it runs."""
 
-    app: faust.App
-    histories: Any
-    ingest: Any
-    runner: Runner
+    worker_loop: WorkerLoop
+    held: contextlib.ExitStack
+    """What is released when the app has stopped."""
+
+    async def on_start(self) -> None:
+        """Start the worker's threads before the first partition is assigned."""
+        sys.setswitchinterval(SWITCH_S)
+        self.held.enter_context(threadpool_limits(1, user_api="blas"))  # cores are the engine's
+        self.held.enter_context(_rare_collections())
+        await self.worker_loop.start(self.fail)
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Finish the records being ingested while tables and consumer are still open."""
+        await self.worker_loop.settle()
+        await super().on_stop()
+
+    async def on_shutdown(self) -> None:
+        """End the engine's thread and close the log."""
+        await super().on_shutdown()
+        await self.worker_loop.close()
+        self.held.close()
+
+    def fail(self, error: BaseException) -> None:
+        """End the app with an error; called on the event loop."""
+        self.log.error("worker stops: %r", error, exc_info=error)
+        self._failing = asyncio.ensure_future(self.crash(error))
 
 
-def build_app(settings: Settings, tables: Path) -> faust.App:
-    """Return the Faust app, without topics, tables or agents.
+def build_app(settings: Settings, clock_ms: Callable[[], int] = system_clock_ms) -> WorkerApp:
+    """Open the log and return the app with table, agent and timers.
 
-    Parameters
-    ----------
-    tables : Path
-        Folder of the RocksDB files, of this log's epoch alone.
+    Raises
+    ------
+    RecstreamError
+        The log or the tables' folder can't be used.
     """
-    return faust.App(
+    with contextlib.ExitStack() as held:
+        event_log = held.enter_context(contextlib.closing(open_log(settings.broker_url, settings)))
+        changelog = TopicSpec(
+            histories_changelog(settings.app_id), settings.partitions, compacted=True
+        )
+        event_log.create_topics((*topic_specs(settings.partitions), changelog))
+        tables = held.enter_context(tables_folder(settings, event_log))
+        app = _faust_app(settings, tables, event_log)
+        _add_table_and_agent(app, settings, event_log, clock_ms)
+        _add_timers(app)
+        app.held = held.pop_all()
+    return app
+
+
+def _faust_app(settings: Settings, tables: Path, event_log: EventLog) -> WorkerApp:
+    """Return the app, configured for the settings' log."""
+    is_kafka = settings.broker_url.startswith("kafka://")
+    options: dict[str, Any] = {"broker": settings.broker_url}
+    if is_kafka:
+        from recstream.log.faust.kafka_transport import app_options  # noqa: PLC0415 - an extra
+
+        options = app_options(settings)
+    app = WorkerApp(
         settings.app_id,
-        **_broker_options(settings),
+        **options,
         store="rocksdb://",
         datadir=tables,
         tabledir=tables,
         topic_partitions=settings.partitions,
         topic_disable_leader=True,
-        # On the embedded log the workers share the tables' folder, and find the rows there.
-        table_standby_replicas=int(is_kafka(settings)),
+        # On the embedded log workers share the tables' folder: the next owner finds the rows there.
+        table_standby_replicas=int(is_kafka),
         web_enabled=False,
         autodiscover=False,
-        logging_config={"version": 1, "disable_existing_loggers": False},
         stream_wait_empty=False,
         consumer_auto_offset_reset="earliest",
     )
-
-
-def is_kafka(settings: Settings) -> bool:
-    """Return whether the log is Kafka: then workers keep tables for each other."""
-    return settings.broker_url.startswith("kafka://")
-
-
-def _broker_options(settings: Settings) -> dict[str, Any]:
-    """Return what the app is told about its broker."""
-    if is_kafka(settings):
-        from recstream.log.faust.kafka_transport import app_options  # noqa: PLC0415 - an extra
-
-        return app_options(settings)
-    return {"broker": settings.broker_url}
-
-
-def build_topology(
-    app: faust.App,
-    settings: Settings,
-    *,
-    event_log: EventLog,
-    store: ModelStore,
-    clock_ms: Callable[[], int],
-    fail: Callable[[BaseException], Any],
-    name: str,
-) -> Topology:
-    """Attach table, agent and runner to an app. Called on its event loop.
-
-    Parameters
-    ----------
-    event_log : EventLog
-        The same log as the app's broker, for reading.
-    fail : callable
-        Called with an error that must stop the worker: an event would be lost otherwise.
-    """
-    if is_kafka(settings):
+    if is_kafka:
         cast(Any, app.transport).use(event_log)
+    return app
+
+
+def _add_table_and_agent(
+    app: WorkerApp, settings: Settings, event_log: EventLog, clock_ms: Callable[[], int]
+) -> None:
+    """Add the histories table, the ingest agent, and what follows from a rebalance."""
     histories = app.Table(
         HISTORIES_TABLE,
         partitions=settings.partitions,
@@ -107,51 +143,31 @@ def build_topology(
         value_type=bytes,
         options=dict(ROCKSDB_OPTIONS),
     )
-    timeline = read_timeline(event_log)
+    rows = RocksDBRows(histories)
 
-    rows = FaustRows(histories)
+    def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
+        done: list[list[Position] | LogFenced] = cast(Any, app.consumer).append_all(works)
+        return done
+
     engine = Engine(
         event_log,
-        _append_through(app),
+        append,
         rows,
-        changelog=histories_changelog(settings.app_id),
-        timeline=timeline,
-        n_lately=settings.refresh_users,
+        settings=settings,
+        timeline=read_timeline(event_log),
         clock_ms=clock_ms,
     )
-
-    def prepare(partition: int) -> None:
-        timeline.extend(read_control(event_log))
-        committed = event_log.committed(settings.app_id)
-        # What was folded before is folded by the rules of then; only what follows by new ones.
-        engine.recall(partition, committed.get(TopicPartition(INTERACTIONS, partition), 0))
-        rules.adopt(
-            event_log,
-            timeline,
-            settings,
-            partition=partition,
-            from_offset=engine.state(partition).next_offset,
-            now_ms=clock_ms(),
-        )
-
-    runner = Runner(
+    app.worker_loop = WorkerLoop(
         engine,
-        ModelFeed(event_log, store),
+        rows,
+        ModelFeed(event_log, open_store(settings.models_url)),
         event_log,
-        forgetter=Forgetter(
-            event_log,
-            histories_changelog(settings.app_id),
-            forget=engine.forget,
-            scrub=rows.scrub,
-            clock_ms=clock_ms,
-            grace_ms=forgetting.GRACE_MS,
-        ),
-        prepare=prepare,
+        forgetter=Forgetter(event_log, engine, settings, clock_ms),
         clock_ms=clock_ms,
-        name=name,
+        name=f"{socket.gethostname()}-{os.getpid()}",
     )
 
-    # As many at a time as there are partitions: what waits together is folded together.
+    # One stream a partition: groups that wait together are folded together.
     @app.agent(
         BatchTopic.of(app, INTERACTIONS, partitions=settings.partitions),
         concurrency=settings.partitions,
@@ -159,46 +175,65 @@ def build_topology(
     async def ingest(stream: Any) -> None:
         async for event in stream.events():
             try:
-                await runner.ingest(event.value)
+                await app.worker_loop.ingest(event.value)
             except Exception as error:
-                # Faust would start the agent again behind this batch, and its events were lost.
-                fail(error)
+                # Faust would restart the agent behind this batch, and its events would be lost.
+                app.fail(error)
                 raise
 
     @histories.on_recover
-    async def take_over() -> None:
-        mine = _mine(app.consumer.assignment())
+    async def assign_recovered() -> None:
+        mine = _interactions(app.consumer.assignment())
         rows.keep_only(mine | {tp.partition for tp in app.assignor.assigned_standbys()})
-        await runner.own(mine)
+        await app.worker_loop.assign(mine)
 
-    @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # Faust passes what it says
-    async def let_go(_: Any, revoked: set[TP], **__: Any) -> None:
-        await runner.revoke(_mine(revoked))
-
-    return Topology(app, histories, ingest, runner)
+    @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # Faust passes keyword arguments
+    async def revoke(_: Any, revoked: set[TP], **__: Any) -> None:
+        await app.worker_loop.revoke(_interactions(revoked))
 
 
-def _mine(tps: set[TP]) -> set[int]:
-    """Return the partitions of interactions among an assignment."""
+def _add_timers(app: WorkerApp) -> None:
+    """Add the work that is done beside the records."""
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def make_lists() -> None:
+        await app.worker_loop.make_lists()
+
+    @app.timer(interval=CONTROL_EVERY_S)  # type: ignore[untyped-decorator]
+    async def follow_control() -> None:
+        await app.worker_loop.follow_control()
+
+    @app.timer(interval=STATUS_EVERY_S)  # type: ignore[untyped-decorator]
+    async def publish_status() -> None:
+        await app.worker_loop.publish_status()
+
+    @app.timer(interval=FORGET_EVERY_S)  # type: ignore[untyped-decorator]
+    async def forget_users() -> None:
+        await app.worker_loop.forget_users()
+
+
+def _interactions(tps: set[TP]) -> set[int]:
+    """Return the partitions of interactions among topic partitions."""
     return {tp.partition for tp in tps if tp.topic == INTERACTIONS}
 
 
-def _append_through(app: faust.App) -> Append:
-    """Return how the engine's thread appends: by the app's consumer, which knows the group."""
+@contextlib.contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Run the cycle collector rarely: a pass over all cached histories stops the worker."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
-    async def append_each(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
-        consumer: Any = app.consumer
-        done: list[list[Position] | LogFenced] = []
-        for each in await asyncio.gather(
-            *(consumer.append(records, offsets) for records, offsets in works),
-            return_exceptions=True,
-        ):
-            if isinstance(each, BaseException) and not isinstance(each, LogFenced):
-                raise each
-            done.append(each)
-        return done
 
-    def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
-        return asyncio.run_coroutine_threadsafe(append_each(works), app.loop).result()
-
-    return append
+def __getattr__(name: str) -> WorkerApp:
+    """Build `app` for Faust's command when it is first read."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    app = build_app(load())
+    globals()["app"] = app
+    return app

@@ -1,165 +1,158 @@
-"""Steps 3 and 8 of the flow: what follows from a group of records or a request, as appended, as kept, and as counted."""
+"""Commit: append effects to the log, then write the same rows to RocksDB.
+
+One append holds changed rows (for the changelog), lists, dead letters, the applied offset and the
+consumer group's offset. It is durable, or nothing of it was written.
+"""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
-from recstream.control import new_control_record
-from recstream.core.evaluation import Scoreboard
 from recstream.core.history import encode_row
-from recstream.core.records import DeadLetter, Forgotten
-from recstream.erasure import mark
 from recstream.errors import LogFenced
-from recstream.log import (
-    DEAD_LETTERS,
-    INTERACTIONS,
-    RECOMMENDATIONS,
-    NewRecord,
-    Position,
-    TopicPartition,
-)
-from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
-from recstream.metrics import EVENTS_INGESTED, FRESHNESS
-from recstream.worker.lists import Published
-from recstream.worker.state import Known, PartitionState
-from recstream.worker.store import RowStore
+from recstream.log import DEAD_LETTERS, INTERACTIONS, NewRecord, Position, TopicPartition
+from recstream.worker.fold import Folded
+from recstream.worker.lists import NewList
+from recstream.worker.rocksdb_rows import RowStore
+from recstream.worker.state import PartitionState, UserState
 
 _encode_json = msgspec.json.Encoder().encode
 
 Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]
 """Records, and the consumer group's next offsets that are committed with them."""
 Append = Callable[[Sequence[Work]], list[list[Position] | LogFenced]]
-"""Appends each work wholly or, if another worker has its partition, not at all; durable on return."""
-
-Single = Callable[[Sequence[NewRecord], Mapping[TopicPartition, int]], list[Position]]
+"""Append each work wholly, or not at all if another worker owns its partition. Durable on return."""
 
 
-def one_by_one(append: Single) -> Append:
-    """Return an `Append` over what appends a single work and raises `LogFenced`."""
-
-    def append_all(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
-        done: list[list[Position] | LogFenced] = []
-        for work in works:
-            try:
-                done.append(append(*work))
-            except LogFenced as error:
-                done.append(error)
-        return done
-
-    return append_all
-
-
+@dataclass(frozen=True)
 class Effects:
-    """What is appended and kept because of one group of one partition."""
+    """What a group of records, new lists or an erasure changes in one partition.
 
-    def __init__(
-        self,
-        state: PartitionState,
-        known: dict[str, Known],
-        rows: list[tuple[bytes, bytes]],
-        published: list[Published],
-        letters: list[DeadLetter],
-    ) -> None:
-        self.state = state
-        self.known = known
-        self.published = published
-        self._letters = letters
-        key, applied = state.applied_row()
-        self._rows = [*rows, *(each.row for each in published), (key, encode_row(applied))]
+    Attributes
+    ----------
+    rows : list of (key, value)
+        Changed rows of the table; a value of None deletes the row.
+    records : list of NewRecord
+        Records of other topics.
+    users : dict of str to UserState
+        Users to keep in the cache.
+    headers : tuple
+        Record headers of deleted rows.
+    """
 
-    def work(self, changelog: str) -> Work:
-        """Return what is appended, and the offset that is committed with it."""
-        number = self.state.number
-        records = [NewRecord(changelog, key, value, number) for key, value in self._rows]
-        records += [each.record for each in self.published]
-        records += [
-            NewRecord(DEAD_LETTERS, None, _encode_json(letter), number) for letter in self._letters
-        ]
-        return records, {TopicPartition(INTERACTIONS, number): self.state.next_offset}
-
-    def keep(self, rows: RowStore, positions: list[Position]) -> None:
-        """Write the same rows to the table, and remember the users."""
-        rows.write(self.state.number, self._rows, positions[len(self._rows) - 1].offset)
-        for user, each in self.known.items():
-            self.state.hot.put(user, each)
-        for made in self.published:
-            self.state.hot.put(made.known.history.user, made.known)
+    state: PartitionState
+    rows: Sequence[tuple[bytes, bytes | None]] = ()
+    records: Sequence[NewRecord] = ()
+    users: Mapping[str, UserState] = field(default_factory=dict)
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class ForgetEffects:
-    """What is appended and kept because a user is forgotten.
+def folded_effects(folded: Folded, lists: Sequence[NewList]) -> Effects:
+    """Return the effects of a folded group and its lists."""
+    letters = [
+        NewRecord(DEAD_LETTERS, None, _encode_json(letter), folded.state.number)
+        for letter in folded.letters
+    ]
+    return list_effects(folded.state, folded.users, lists, folded.rows, letters)
 
-    Tombstones, the partition's position and the record that says so go into one append.
+
+def list_effects(
+    state: PartitionState,
+    users: dict[str, UserState],
+    lists: Sequence[NewList],
+    rows: Sequence[tuple[bytes, bytes]] = (),
+    letters: Sequence[NewRecord] = (),
+) -> Effects:
+    """Return the effects of new lists, after the rows of their events."""
+    return Effects(
+        state,
+        rows=[*rows, *(each.row for each in lists)],
+        records=[*(each.record for each in lists), *letters],
+        users=users | {each.user.history.user: each.user for each in lists},
+    )
+
+
+def commit(
+    effects: Sequence[Effects],
+    append: Append,
+    rows: RowStore,
+    changelog: str,
+    states: dict[int, PartitionState],
+) -> list[LogFenced | None]:
+    """Commit effects of different partitions in one append.
 
     Parameters
     ----------
-    state : PartitionState
-        The user is dropped from it already.
-    gone : list of bytes
-        Keys of the user's rows.
-    user : str
-    forgotten : Forgotten
+    append : Append
+    rows : RowStore
+    changelog : str
+        Topic of the table's changelog.
+    states : dict of int to PartitionState
+        State by partition. State that was not committed is removed: it is read again from the rows.
+
+    Returns
+    -------
+    list of LogFenced or None
+        The error of each partition that another worker owns now.
     """
-
-    published: tuple[Published, ...] = ()
-
-    def __init__(
-        self, state: PartitionState, gone: list[bytes], user: str, forgotten: Forgotten
-    ) -> None:
-        self.state = state
-        self._gone = gone
-        self._key = user.encode()
-        self._forgotten = forgotten
-        self._applied_key, applied = state.applied_row()
-        self._applied = encode_row(applied)
-
-    def work(self, changelog: str) -> Work:
-        """Return what is appended, and the offset that is committed with it."""
-        number = self.state.number
-        headers = mark(self._forgotten.id)
-        records = [NewRecord(changelog, key, None, number, None, headers) for key in self._gone]
-        records += [
-            NewRecord(changelog, self._applied_key, self._applied, number),
-            NewRecord(RECOMMENDATIONS, self._key, None, number, None, headers),
-            new_control_record(self._forgotten),
-        ]
-        return records, {TopicPartition(INTERACTIONS, number): self.state.next_offset}
-
-    def keep(self, rows: RowStore, positions: list[Position]) -> None:
-        """Delete the same rows from the table."""
-        kept = [*((key, None) for key in self._gone), (self._applied_key, self._applied)]
-        rows.write(self.state.number, kept, positions[len(self._gone)].offset)
+    if not effects:
+        return []
+    tables = [_table_rows(each) for each in effects]
+    try:
+        works = [_work(each, table, changelog) for each, table in zip(effects, tables, strict=True)]
+        done = append(works)
+        for each, table, positions in zip(effects, tables, done, strict=True):
+            number = each.state.number
+            if isinstance(positions, LogFenced):
+                states.pop(number, None)
+                continue
+            rows.write(number, table, positions[len(table) - 1].offset)
+            for user, state in each.users.items():
+                each.state.cache.put(user, state)
+    except BaseException:
+        for each in effects:
+            states.pop(each.state.number, None)
+        raise
+    return [each if isinstance(each, LogFenced) else None for each in done]
 
 
-class Status:
-    """What an engine has done since it started; latencies are those of the newest lists."""
+def append_fenced(append: Append, state: PartitionState, record: NewRecord) -> Position:
+    """Append one record as the owner of a partition.
 
-    def __init__(self) -> None:
-        self.events = 0
-        self.published = 0
-        self.dead_letters = 0
-        self.lag: dict[int, int] = {}
-        self.fold_in_s: deque[float] = deque(maxlen=1000)
-        self.freshness_ms: deque[int] = deque(maxlen=1000)
-        self.scores = Scoreboard()
+    Raises
+    ------
+    LogFenced
+        Another worker owns the partition; nothing was written.
+    """
+    (done,) = append([([record], _offsets(state))])
+    if isinstance(done, LogFenced):
+        raise done
+    return done[0]
 
-    def count(self, outcomes: Mapping[tuple[str, str], int], letters: list[DeadLetter]) -> None:
-        """Count what became of events."""
-        self.events += sum(outcomes.values())
-        self.dead_letters += len(letters)
-        for (kind, outcome), n in outcomes.items():
-            EVENTS_INGESTED.labels(kind, outcome).inc(n)
-        for letter in letters:
-            N_DEAD_LETTERS.labels(letter.reason).inc()
 
-    def observe(self, published: Sequence[Published], now: int) -> None:
-        """Count lists, and how old the events they follow are by now."""
-        self.published += len(published)
-        for each in published:
-            if each.appended_ts:
-                age_ms = max(0, now - each.appended_ts)
-                self.freshness_ms.append(age_ms)
-                FRESHNESS.labels("published").observe(age_ms / 1000.0)
+def raise_fenced(refused: Sequence[LogFenced | None]) -> None:
+    """Raise the first error, if any."""
+    for each in refused:
+        if each is not None:
+            raise each
+
+
+def _table_rows(effects: Effects) -> list[tuple[bytes, bytes | None]]:
+    key, applied = effects.state.applied_row()
+    return [*effects.rows, (key, encode_row(applied))]
+
+
+def _work(effects: Effects, table: list[tuple[bytes, bytes | None]], changelog: str) -> Work:
+    number = effects.state.number
+    records = [
+        NewRecord(changelog, key, value, number, None, effects.headers if value is None else ())
+        for key, value in table
+    ]
+    return [*records, *effects.records], _offsets(effects.state)
+
+
+def _offsets(state: PartitionState) -> dict[TopicPartition, int]:
+    return {TopicPartition(INTERACTIONS, state.number): state.next_offset}

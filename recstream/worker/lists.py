@@ -1,4 +1,4 @@
-"""Steps 7 and 8 of the flow: users whose list is to be made → lists that changed, ready to publish."""
+"""Rank lists for users, and keep those that differ from the ones published before."""
 
 from __future__ import annotations
 
@@ -13,106 +13,106 @@ from recstream.core.history import ActiveSettings, ListRow, encode_row, list_key
 from recstream.core.ranking import Ranked, item_ids, rank, recommendations
 from recstream.core.records import Lineage
 from recstream.log import RECOMMENDATIONS, NewRecord
-from recstream.worker.state import Cause, Known
+from recstream.worker.state import Trigger, UserState
 
 _encode_json = msgspec.json.Encoder().encode
 
 
-class Wanted(NamedTuple):
-    """A list to be made: of whom, by which rules, and which event asks for it."""
+class ListRequest(NamedTuple):
+    """A list to rank: for whom, by which settings, and the event that triggered it."""
 
     partition: int
-    adopted: ActiveSettings
-    known: Known
-    cause: Cause
+    active: ActiveSettings
+    user: UserState
+    trigger: Trigger
 
 
-class Published(NamedTuple):
-    """A changed list: what is known of its user from now on, its record, and the row to remember it."""
+class NewList(NamedTuple):
+    """A changed list: the user's new state, the record to publish, and the row that remembers it."""
 
-    known: Known
+    user: UserState
     record: NewRecord
     row: tuple[bytes, bytes]
     appended_ts: int
 
 
-def lists(
-    wanted: Sequence[Wanted],
+def rank_lists(
+    requests: Sequence[ListRequest],
     generation: Generation,
     clock_ms: Callable[[], int],
     *,
     is_refresh: bool = False,
-) -> dict[int, list[Published]]:
-    """Return, by partition, the lists that differ in items or order from the ones published before.
+) -> dict[int, list[NewList]]:
+    """Return, by partition, the lists that differ in items or order from the published ones.
 
     Parameters
     ----------
     clock_ms : callable
-        Tells when users were folded in and when each list was made: for the lineage alone.
+        Times of folding in and ranking, for the lineage alone.
     is_refresh : bool
-        No event of the user asked for it.
+        The list was not triggered by an event of the user.
     """
-    ranked = _ranked(wanted, generation)
+    ranked = _rank_by_settings(requests, generation)
     folded_ts = clock_ms()
-    published: dict[int, list[Published]] = {}
-    for (partition, adopted, known, cause), found in zip(wanted, ranked, strict=True):
+    changed: dict[int, list[NewList]] = {}
+    for (partition, active, user, trigger), found in zip(requests, ranked, strict=True):
         items = item_ids(found, generation)
-        before = () if known.listed is None else known.listed.items
+        before = () if user.listed is None else user.listed.items
         if items == before:
             continue
-        history = known.history
+        history = user.history
         key = history.user.encode()
         body = recommendations(
             found,
             history,
             generation,
-            adopted,
+            active,
             partition,
             before,
             is_refresh=is_refresh,
-            lineage=_lineage(cause, folded_ts, clock_ms()),
+            lineage=_lineage(trigger, folded_ts, clock_ms()),
         )
         listed = ListRow(generation.number, generation.delta, items, body.source, found.arm)
-        published.setdefault(partition, []).append(
-            Published(
-                Known(history, listed),
+        changed.setdefault(partition, []).append(
+            NewList(
+                UserState(history, listed),
                 NewRecord(RECOMMENDATIONS, key, _encode_json(body), partition),
                 (list_key(key), encode_row(listed)),
-                cause.appended_ts,
+                trigger.appended_ts,
             )
         )
-    return published
+    return changed
 
 
-def _ranked(wanted: Sequence[Wanted], generation: Generation) -> list[Ranked]:
-    """Return the lists, ranked together where the rules are the same."""
-    by_rules: dict[tuple[int, float, int], list[int]] = {}
-    for at, each in enumerate(wanted):
-        adopted = each.adopted
-        same = adopted.list_size, adopted.fold_settings.half_life_ms, id(adopted.steering)
-        by_rules.setdefault(same, []).append(at)
+def _rank_by_settings(requests: Sequence[ListRequest], generation: Generation) -> list[Ranked]:
+    """Rank users with the same settings in one batch; return the lists in the requests' order."""
+    batches: dict[tuple[int, float, int], list[int]] = {}
+    for at, each in enumerate(requests):
+        active = each.active
+        key = active.list_size, active.fold_settings.half_life_ms, id(active.steering)
+        batches.setdefault(key, []).append(at)
     ranked: dict[int, Ranked] = {}
-    for places in by_rules.values():
-        adopted = wanted[places[0]].adopted
-        together = rank(
-            [wanted[at].known.history for at in places],
+    for places in batches.values():
+        active = requests[places[0]].active
+        lists = rank(
+            [requests[at].user.history for at in places],
             generation,
-            adopted.list_size,
-            adopted.fold_settings.half_life_ms,
-            steering=adopted.steering,
+            active.list_size,
+            active.fold_settings.half_life_ms,
+            steering=active.steering,
         )
-        ranked.update(zip(places, together, strict=True))
-    return [ranked[at] for at in range(len(wanted))]
+        ranked.update(zip(places, lists, strict=True))
+    return [ranked[at] for at in range(len(requests))]
 
 
-def _lineage(cause: Cause, folded_ts: int, published_ts: int) -> Lineage:
-    event = cause.event
+def _lineage(trigger: Trigger, folded_ts: int, published_ts: int) -> Lineage:
+    event = trigger.event
     if event is None or event.ts is None:
         return Lineage(folded_ts=folded_ts, published_ts=published_ts)
     return Lineage(
         event_id=event.id,
         event_ts=timestamp_ms(event.ts),
-        appended_ts=cause.appended_ts,
+        appended_ts=trigger.appended_ts,
         folded_ts=folded_ts,
         published_ts=published_ts,
     )

@@ -1,4 +1,4 @@
-"""Step 3 of the flow: what a worker knows of one partition: position, hot histories, open lists."""
+"""State of one partition in memory: applied offset, cached users, users who wait for a list."""
 
 from __future__ import annotations
 
@@ -17,94 +17,93 @@ from recstream.core.history import (
     list_key,
     load,
 )
-from recstream.worker.store import RowStore
+from recstream.worker.rocksdb_rows import RowStore
 
-HOT_ENTRIES = 250_000
-"""Entries of histories kept in memory a partition, some 300 bytes each."""
+CACHED_ENTRIES = 250_000
+"""History entries cached per partition, about 300 bytes each."""
 
 
-class Cause(NamedTuple):
-    """What asks for a user's list: since which offset, and the newest event, None after a restart."""
+class Trigger(NamedTuple):
+    """Why a user's list is due: first offset that is not in a list, and the newest event.
+
+    The event is None after a restart.
+    """
 
     offset: int
     event: Event | None = None
     appended_ts: int = 0
 
 
-class Known(NamedTuple):
-    """A user's history, and the list that was published for it last."""
+class UserState(NamedTuple):
+    """A user's history, and the list published last."""
 
     history: History
     listed: ListRow | None
 
 
-class HotHistories:
-    """Histories used lately, bounded by the entries in them; a cache, never the truth."""
+class UserCache:
+    """Least-recently-used cache of user states, bounded by the number of history entries."""
 
-    def __init__(self, capacity: int = HOT_ENTRIES) -> None:
+    def __init__(self, capacity: int = CACHED_ENTRIES) -> None:
         self._capacity = capacity
-        self._known: dict[str, Known] = {}
+        self._users: dict[str, UserState] = {}
         self._size = 0
 
-    def get(self, user: str) -> Known | None:
-        """Return what is known of a user, and keep it as the newest."""
-        known = self._known.pop(user, None)
-        if known is not None:
-            self._known[user] = known
-        return known
+    def get(self, user: str) -> UserState | None:
+        """Return a cached user and mark it as used."""
+        state = self._users.pop(user, None)
+        if state is not None:
+            self._users[user] = state
+        return state
 
-    def put(self, user: str, known: Known) -> None:
-        """Keep what is known of a user; the users not asked for the longest make room."""
-        old = self._known.pop(user, None)
-        self._known[user] = known
-        self._size += known.history.n_items + 1
-        if old is not None:
-            self._size -= old.history.n_items + 1
-        while self._size > self._capacity and len(self._known) > 1:
-            oldest = next(iter(self._known))
-            self._size -= self._known.pop(oldest).history.n_items + 1
+    def put(self, user: str, state: UserState) -> None:
+        """Cache a user; evict the least recently used ones when the cache is full."""
+        self.drop(user)
+        self._users[user] = state
+        self._size += state.history.n_items + 1
+        while self._size > self._capacity and len(self._users) > 1:
+            self.drop(next(iter(self._users)))
 
     def drop(self, user: str) -> None:
-        """Keep nothing of a user."""
-        known = self._known.pop(user, None)
-        if known is not None:
-            self._size -= known.history.n_items + 1
+        """Remove a user from the cache."""
+        state = self._users.pop(user, None)
+        if state is not None:
+            self._size -= state.history.n_items + 1
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._users)
 
 
 class PartitionState:
-    """One partition as its owner holds it; made from the rows, thrown away when it is revoked.
+    """State of one partition, read from its rows; discarded when the partition is revoked.
 
     Attributes
     ----------
     next_offset : int
         Every record before it is in the rows.
-    open_lists : dict of str to Cause
-        Users whose list is to be made, the longest waiting first, with the first event that asked
-        for it. What is open when a worker dies is found again from the rows
-        (`AppliedRow.listed_offset`).
-    lately : dict of str to None
-        Users seen lately, the newest last.
+    pending_lists : dict of str to Trigger
+        Users whose list is due, longest waiting first. After a crash they are found again in the
+        rows (`AppliedRow.listed_offset`).
+    recent_users : dict of str to None
+        Users with the newest events, newest last.
     """
 
-    def __init__(self, number: int, rows: RowStore, *, n_lately: int) -> None:
+    def __init__(self, number: int, rows: RowStore, *, n_recent: int) -> None:
         self.number = number
         self.rows = rows
-        self.hot = HotHistories()
-        self.open_lists: dict[str, Cause] = {}
-        self.lately: dict[str, None] = {}
-        self._n_lately = n_lately
+        self.cache = UserCache()
+        self.pending_lists: dict[str, Trigger] = {}
+        self.recent_users: dict[str, None] = {}
+        self._n_recent = n_recent
         raw = rows.get(number, APPLIED_KEY)
         applied = AppliedRow(0, 0) if raw is None else decode_applied_row(raw)
         self.next_offset = applied.next_offset
         if applied.listed_offset < applied.next_offset:
-            waiting = sorted(self._users_since(applied.listed_offset))
-            self.open_lists = {user: Cause(offset) for offset, user in waiting}
+            due = sorted(self._users_since(applied.listed_offset))
+            self.pending_lists = {user: Trigger(offset) for offset, user in due}
 
     def _users_since(self, offset: int) -> Iterator[tuple[int, str]]:
-        """Give (offset of the newest event, user) of those with an event at or after an offset."""
+        """Yield (offset of the newest event, user) of users with an event at or after ``offset``."""
         for key, value in self.rows.scan(self.number):
             if b"\0" not in key:
                 newest = header_offset(value)
@@ -113,42 +112,42 @@ class PartitionState:
 
     @property
     def listed_offset(self) -> int:
-        """Return the offset before which every user's list has been made."""
-        oldest = next(iter(self.open_lists.values()), None)
+        """Offset before which no event waits for a list."""
+        oldest = next(iter(self.pending_lists.values()), None)
         return self.next_offset if oldest is None else oldest.offset
 
-    def ask_for_list(self, user: str, cause: Cause) -> None:
-        """Let a user wait for a list; who waits already keeps the place, for the newest event."""
-        waiting = self.open_lists.get(user)
-        if waiting is not None:
-            cause = cause._replace(offset=waiting.offset)
-        self.open_lists[user] = cause
+    def request_list(self, user: str, trigger: Trigger) -> None:
+        """Queue a user for a list; a user who is queued keeps the place and takes the newest event."""
+        queued = self.pending_lists.get(user)
+        if queued is not None:
+            trigger = trigger._replace(offset=queued.offset)
+        self.pending_lists[user] = trigger
 
-    def known(self, user: str) -> Known:
-        """Return a user's history and newest list, from memory or from the rows."""
-        known = self.hot.get(user)
-        if known is None:
+    def user(self, user: str) -> UserState:
+        """Return a user's history and last list, from the cache or the rows."""
+        state = self.cache.get(user)
+        if state is None:
             number, rows = self.number, self.rows
             history = load(user, lambda key: rows.get(number, key))
             raw = None if history is None else rows.get(number, list_key(user.encode()))
             listed = None if raw is None else decode_list_row(raw)
-            known = Known(history or History(user), listed)
-            self.hot.put(user, known)
-        return known
+            state = UserState(history or History(user), listed)
+            self.cache.put(user, state)
+        return state
 
-    def saw(self, user: str) -> None:
-        """Remember a user as seen lately."""
-        self.lately.pop(user, None)
-        self.lately[user] = None
-        if len(self.lately) > self._n_lately:
-            del self.lately[next(iter(self.lately))]
+    def touch(self, user: str) -> None:
+        """Mark a user as the one with the newest event."""
+        self.recent_users.pop(user, None)
+        self.recent_users[user] = None
+        if len(self.recent_users) > self._n_recent:
+            del self.recent_users[next(iter(self.recent_users))]
 
     def drop(self, user: str) -> None:
-        """Keep nothing of a user in memory."""
-        self.hot.drop(user)
-        self.open_lists.pop(user, None)
-        self.lately.pop(user, None)
+        """Remove a user from memory."""
+        self.cache.drop(user)
+        self.pending_lists.pop(user, None)
+        self.recent_users.pop(user, None)
 
     def applied_row(self) -> tuple[bytes, AppliedRow]:
-        """Return the row that closes a group of rows."""
+        """Return the row that is written last in every commit."""
         return APPLIED_KEY, AppliedRow(self.next_offset, self.listed_offset)

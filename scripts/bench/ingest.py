@@ -41,9 +41,9 @@ from recstream.log import (
 from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore, artifact_name, pack
 from recstream.settings import Settings
-from recstream.worker import loop as runner_module
 from recstream.worker import process as worker_module
-from recstream.worker.store import ROCKSDB_OPTIONS
+from recstream.worker.loop import WorkerLoop
+from recstream.worker.rocksdb_rows import ROCKSDB_OPTIONS
 
 N_ITEMS = 9_000
 N_FACTORS = 64
@@ -201,8 +201,8 @@ def worker(path: Path, events, *, is_enveloped: bool) -> dict[str, float]:
         for p in range(PARTITIONS)
     }
     times: list[tuple[float, float]] = []
-    runners: list[runner_module.Runner] = []
-    ingest = runner_module.Runner.ingest
+    runners: list[WorkerLoop] = []
+    ingest = WorkerLoop.ingest
 
     async def timed(self, records):
         if not times:
@@ -211,7 +211,7 @@ def worker(path: Path, events, *, is_enveloped: bool) -> dict[str, float]:
         await ingest(self, records)
         times[1:] = [now()]
 
-    runner_module.Runner.ingest = timed
+    WorkerLoop.ingest = timed
 
     async def main() -> float:
         stop = asyncio.Event()
@@ -222,7 +222,7 @@ def worker(path: Path, events, *, is_enveloped: bool) -> dict[str, float]:
         serving = asyncio.create_task(worker_module.serve(settings, stop=stop))
         while any(
             log.committed(settings.app_id).get(tp, 0) < end for tp, end in ends.items()
-        ) or any(each.engine.n_open for each in runners):
+        ) or any(each.engine.n_pending for each in runners):
             await asyncio.sleep(0.1)
             if serving.done():
                 break

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 import tests.crash.roles  # noqa: F401 - imported for its imports
-from recstream.worker.warmup import warm_up
+from recstream.process.warmup import warm_up
 
 warm_up()

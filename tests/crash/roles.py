@@ -30,7 +30,7 @@ from recstream.log.topics import INTERACTIONS
 from recstream.models.store import DirectoryStore
 from recstream.settings import Settings
 from recstream.worker.engine import Engine
-from recstream.worker.store import FaustRows
+from recstream.worker.rocksdb_rows import RocksDBRows
 
 PACE_S = 0.005
 """Between two appends, so that the others can follow."""
@@ -85,10 +85,10 @@ def in_commit(number: int, *, after: bool) -> None:
 
 POINTS: dict[str, Callable[[int], None]] = {
     "before the rows are written": lambda n: setattr(
-        FaustRows, "write", at_call(n, FaustRows.write)
+        RocksDBRows, "write", at_call(n, RocksDBRows.write)
     ),
     "after the rows are written": lambda n: setattr(
-        FaustRows, "write", at_call(n, FaustRows.write, after=True)
+        RocksDBRows, "write", at_call(n, RocksDBRows.write, after=True)
     ),
     "inside the log's transaction": lambda n: in_commit(n, after=False),
     "after the log's transaction": lambda n: in_commit(n, after=True),
@@ -96,9 +96,11 @@ POINTS: dict[str, Callable[[int], None]] = {
     "before an artifact is announced": lambda n: setattr(
         DirectoryStore, "put", at_call(n, DirectoryStore.put, after=True)
     ),
-    "before a model is swapped in": lambda n: setattr(Engine, "adopt", at_call(n, Engine.adopt)),
+    "before a model is swapped in": lambda n: setattr(
+        Engine, "activate", at_call(n, Engine.activate)
+    ),
     "after a model is swapped in": lambda n: setattr(
-        Engine, "adopt", at_call(n, Engine.adopt, after=True)
+        Engine, "activate", at_call(n, Engine.activate, after=True)
     ),
 }
 """Where a role can be made to die: the point, with the number of the call it is reached by."""

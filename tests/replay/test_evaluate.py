@@ -63,7 +63,7 @@ def test_an_event_is_judged_by_the_list_its_user_had_worked_out_by_hand(world: W
     world.browse(30, n_users=4)
     world.train()
     world.work()
-    listed = world.engine.state(0).known("u1").listed or world.engine.state(1).known("u1").listed
+    listed = world.engine.state(0).user("u1").listed or world.engine.state(1).user("u1").listed
     assert listed is not None
     before = judged(world).totals()["all"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from recstream.core.events import encode_event
 from recstream.core.records import DeadLetter, ForgetRequested, Recommendations
-from recstream.erasure.erasure import forgetting, without
+from recstream.erasure import forgetting, without
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import maintain
 from recstream.log.partitioner import partition_for
@@ -88,7 +88,7 @@ def test_no_byte_of_the_user_is_left(lived: World, tmp_path: Path) -> None:
 
 def test_what_remains_verifies_and_is_what_it_was(lived: World) -> None:
     other = neighbour(WHO)
-    before = lived.engine.state(home(WHO)).known(other)
+    before = lived.engine.state(home(WHO)).user(other)
     lists = [
         record.value
         for at in range(2)
@@ -99,7 +99,7 @@ def test_what_remains_verifies_and_is_what_it_was(lived: World) -> None:
     lived.forget(WHO)
     again = lived.worker()
 
-    assert again.state(home(WHO)).known(other) == before
+    assert again.state(home(WHO)).user(other) == before
     assert lists == [
         record.value
         for at in range(2)
@@ -154,11 +154,11 @@ def test_who_comes_back_begins_a_new_history(lived: World) -> None:
     lived.do(WHO, "i04", id="e1")
     lived.work()
 
-    history = lived.engine.state(home(WHO)).known(WHO).history
+    history = lived.engine.state(home(WHO)).user(WHO).history
 
     assert (history.n_ids, {entry.item for entry in history.entries()}) == (2, {"i02", "i04"})
     assert verified(lived).is_identical
-    assert lived.worker().state(home(WHO)).known(WHO).history == history
+    assert lived.worker().state(home(WHO)).user(WHO).history == history
 
 
 def test_events_not_folded_yet_are_forgotten_too(lived: World) -> None:
@@ -166,7 +166,7 @@ def test_events_not_folded_yet_are_forgotten_too(lived: World) -> None:
     lived.forget(WHO)
     lived.work()
 
-    assert lived.engine.state(home(WHO)).known(WHO).history.n_ids == 0
+    assert lived.engine.state(home(WHO)).user(WHO).history.n_ids == 0
     assert verified(lived).is_identical
 
 
@@ -179,7 +179,7 @@ def test_events_that_come_between_the_steps_are_kept(lived: World) -> None:
     forgetter.erase(due)
     forgetter.finish(due)
 
-    history = lived.worker().state(home(WHO)).known(WHO).history
+    history = lived.worker().state(home(WHO)).user(WHO).history
 
     assert [entry.item for entry in history.entries()] == ["i02"]
     assert verified(lived).is_identical

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from recstream.control.reader import read_timeline
 from recstream.core.history.table_rows import changes
 from recstream.core.records import Item, Recommendations
-from recstream.erasure.erasure import forgetting, without
+from recstream.erasure import forgetting, without
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord, Position, TopicPartition
@@ -29,8 +29,8 @@ from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.run import Plan, replay
 from recstream.time_travel.fold import PartitionFold
 from recstream.worker.engine import Engine
-from recstream.worker.store import MemoryRows
 from tests.replay.world import ITEMS, World
+from tests.worker.memory import MemoryRows, ingest
 
 users = st.sampled_from([f"u{at}" for at in range(5)])
 items = st.sampled_from(ITEMS[:8])
@@ -99,7 +99,7 @@ class Life(RuleBasedStateMachine):
         mine = [partition for partition in (0, 1) if self.owner[partition] == number]
         engine = self.world.worker(self.append, mine)
         if self.world.serving is not None:
-            engine.adopt(self.world.copy_of_serving())
+            engine.activate(self.world.copy_of_serving())
         return engine
 
     def append(
@@ -108,14 +108,14 @@ class Life(RuleBasedStateMachine):
         if self.log_fails:
             self.log_fails = False
             raise LogUnavailable("the disk is full")
-        return self.world.log.append(records, group="g", offsets=offsets)
+        return self.world.log.append(records, group=self.world.settings.app_id, offsets=offsets)
 
     def work(self, partition: int, group: int) -> None:
         engine = self.workers[self.owner[partition]]
         at = engine.state(partition).next_offset
         found = self.world.log.read(INTERACTIONS, partition, at, group)
         if found:
-            engine.ingest(found)
+            ingest(engine, found)
 
     def die(self, worker: int) -> None:
         """A worker dies: its memory is gone, the rows are brought up to their changelog."""
@@ -178,13 +178,13 @@ class Life(RuleBasedStateMachine):
         at = max(0, engine.state(partition).next_offset - back)
         found = self.world.log.read(INTERACTIONS, partition, at, back + 2)
         if found:
-            engine.ingest(found)
+            ingest(engine, found)
 
     @rule(partition=partitions)
     def hand_over(self, partition: int) -> None:
         self.workers[self.owner[partition]].revoke([partition])
         self.owner[partition] = 1 - self.owner[partition]
-        self.world.assign(self.workers[self.owner[partition]], partition)
+        self.workers[self.owner[partition]].assign(partition)
 
     @rule(factors=st.booleans())
     def train(self, factors: bool) -> None:
@@ -222,7 +222,7 @@ class Life(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def make_lists(self, limit: int) -> None:
         for engine in self.workers:
-            engine.list_open(limit)
+            engine.list_pending(limit)
             engine.refresh(limit)
 
     @rule(user=users, step=st.sampled_from(["nothing", "rows", "records", "all"]))

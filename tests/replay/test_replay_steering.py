@@ -185,7 +185,7 @@ def test_an_arms_events_weigh_what_it_says_from_then_on(eventful: World) -> None
     weights = {}
     for arm, user in by_arm.items():
         for partition in range(2):
-            entry = eventful.engine.state(partition).known(user).history.find("i07")
+            entry = eventful.engine.state(partition).user(user).history.find("i07")
             if entry is not None:
                 weights[arm] = entry.weight
     assert weights == {"a": 1.0, "b": 9.0}
@@ -196,15 +196,15 @@ def test_a_worker_that_starts_later_makes_the_lists_by_the_newest_document(
 ) -> None:
     eventful.steer({"rules": [HIDE]}, engines=[])
     engine = eventful.worker()
-    engine.adopt(eventful.copy_of_serving())
+    engine.activate(eventful.copy_of_serving())
     eventful.engine = engine
     eventful.do("u1", "i09", "like")
 
     eventful.work()
 
     assert not {"i00", "i02", "i04"} & set(shown_to("u1", eventful))
-    history = engine.state(0).known("u1").history
-    history = history if history.n_ids else engine.state(1).known("u1").history
+    history = engine.state(0).user("u1").history
+    history = history if history.n_ids else engine.state(1).user("u1").history
     generation = engine.generation
     assert generation is not None
     told = explain(
@@ -220,7 +220,7 @@ def test_a_worker_adopts_nothing_for_a_partition_that_another_has_by_now(eventfu
     ) -> list[Position]:
         if TopicPartition(INTERACTIONS, 0) in offsets:
             raise LogFenced("partition 0 is another's")
-        return eventful.log.append(records, group="g", offsets=offsets)
+        return eventful.log.append(records, group=eventful.settings.app_id, offsets=offsets)
 
     engine = eventful.worker(append)
 

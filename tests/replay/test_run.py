@@ -90,7 +90,7 @@ def test_state_written_into_a_folder_is_what_the_worker_has(
         written = dict(database.items())
         database.close()
         for user in [key.decode() for key in written if b"\0" not in key]:
-            assert load(user, written.get) == eventful.engine.state(partition).known(user).history
+            assert load(user, written.get) == eventful.engine.state(partition).user(user).history
 
 
 def test_a_folder_with_something_in_it_is_not_written_over(eventful: World, tmp_path: Path) -> None:

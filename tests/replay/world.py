@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from recstream.catalogue.view import delete_record, upsert_record
-from recstream.control.reader import read_control, read_timeline
+from recstream.control.reader import read_timeline
 from recstream.core.content.summary import summarise
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.generation.generation import Generation
@@ -23,15 +23,11 @@ from recstream.core.records import (
     Item,
     SteeringSet,
 )
-from recstream.core.steering.document import (
-    Steering,
-)
-from recstream.core.steering.validate import (
-    decode_steering,
-)
-from recstream.erasure.erasure import Forgetter, forgetting
+from recstream.core.steering.document import Steering
+from recstream.core.steering.validate import decode_steering
+from recstream.erasure import forgetting
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.port import NewRecord, Record, TopicPartition
+from recstream.log.port import NewRecord, Record
 from recstream.log.topics import (
     CATALOGUE,
     CONTROL,
@@ -48,10 +44,9 @@ from recstream.settings import Settings
 from recstream.time_travel.fold import PartitionFold
 from recstream.trainer.deltas.restore import copy_of
 from recstream.trainer.training.train import hyperparameters, train
-from recstream.worker.commit import Single, one_by_one
 from recstream.worker.engine import Engine
-from recstream.worker.rules import adopt
-from recstream.worker.store import MemoryRows
+from recstream.worker.forget import GRACE_MS, Forgetter
+from tests.worker.memory import MemoryRows, Single, ingest, one_by_one
 
 ITEMS = [f"i{number:02}" for number in range(24)]
 START_MS = 1_700_000_000_000
@@ -77,7 +72,6 @@ class World:
         self.serving: Generation | None = None
         self._announced: GenerationAnnounced | None = None
         self._deltas: list[DeltaAnnounced] = []
-        self._timelines: dict[Engine, SettingsTimeline] = {}
         self.engine = self.worker()
 
     def worker(
@@ -92,33 +86,20 @@ class World:
             self.log,
             one_by_one(
                 append
-                or (lambda records, offsets: self.log.append(records, group="g", offsets=offsets))
+                or (
+                    lambda records, offsets: self.log.append(
+                        records, group=self.settings.app_id, offsets=offsets
+                    )
+                )
             ),
             self.rows,
-            changelog=self.changelog,
+            settings=self.settings,
             timeline=self.timeline,
-            n_lately=100,
             clock_ms=lambda: self.now_ms,
         )
-        self._timelines[engine] = self.timeline
         for partition in range(self.settings.partitions) if partitions is None else partitions:
-            self.assign(engine, partition)
+            engine.assign(partition)
         return engine
-
-    def assign(self, engine: Engine, partition: int) -> None:
-        """Give a partition to an engine, as a rebalance does."""
-        timeline = self._timelines[engine]
-        timeline.extend(read_control(self.log))
-        committed = self.log.committed("g").get(TopicPartition(INTERACTIONS, partition), 0)
-        engine.recall(partition, committed)
-        adopt(
-            self.log,
-            timeline,
-            self.settings,
-            partition=partition,
-            from_offset=engine.state(partition).next_offset,
-            now_ms=self.now_ms,
-        )
 
     def steer(self, document: object, engines: Sequence[Engine] | None = None) -> Steering:
         """Set a steering document, and let the engines adopt it; none of them for an empty list."""
@@ -162,10 +143,10 @@ class World:
             while found := self.log.read(
                 INTERACTIONS, partition, engine.state(partition).next_offset, group
             ):
-                engine.ingest(found)
+                ingest(engine, found)
         for engine in engines:
-            while engine.n_open and engine.generation is not None:
-                engine.list_open(100)
+            while engine.n_pending and engine.generation is not None:
+                engine.list_pending(100)
             while engine.n_to_refresh:
                 engine.refresh(100)
 
@@ -181,12 +162,7 @@ class World:
     def forgetter(self, engine: Engine | None = None) -> Forgetter:
         """Return what carries requests out, as a worker that starts has it."""
         return Forgetter(
-            self.log,
-            self.changelog,
-            forget=(engine or self.engine).forget,
-            scrub=self.rows.scrub,
-            clock_ms=lambda: self.now_ms,
-            grace_ms=0,
+            self.log, engine or self.engine, self.settings, lambda: self.now_ms + GRACE_MS
         )
 
     def forget(self, user: str, engine: Engine | None = None) -> Forgotten:
@@ -195,7 +171,7 @@ class World:
         forgetter = self.forgetter(engine)
         for due in forgetter.begin(range(self.settings.partitions)):
             forgetter.erase(due)
-            forgetter.scrub(due.forgotten.partition)
+            self.rows.scrub(due.forgotten.partition)
             forgetter.finish(due)
         return forgetting(self.log).begun[request.id]
 
@@ -278,7 +254,7 @@ class World:
         self._announced, self._deltas = record, []
         self.serving = self.copy_of_serving()
         for engine in engines or [self.engine]:
-            engine.adopt(self.copy_of_serving())
+            engine.activate(self.copy_of_serving())
         return self.serving
 
     def copy_of_serving(self) -> Generation:
@@ -318,7 +294,7 @@ class World:
         self._deltas.append(delta)
         self.serving.apply_delta(delta)
         for engine in engines or [self.engine]:
-            engine.move(delta)
+            engine.apply_delta(delta)
 
     def describe(self, item: str, facts: Item | None) -> None:
         """Append what an item is from now on, None if it is taken out; nobody is told yet."""

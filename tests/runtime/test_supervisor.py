@@ -171,7 +171,7 @@ time.sleep(600)
 """
 FOLLOWS = """
 import os, time
-from recstream.runtime.supervisor import follow_parent
+from recstream.process import follow_parent
 follow_parent(drain_s=1.0)
 with open({!r}, 'w') as file:
     file.write(str(os.getpid()))

@@ -9,6 +9,7 @@ from recstream.core.events import from_timestamp_ms
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from tests.worker.memory import ingest
 from tests.worker.worker_world import (
     CHANGELOG,
     NOW_MS,
@@ -41,7 +42,7 @@ def raw(value, user="u1", **more):
     ],
 )  # fmt: skip
 def test_what_can_not_be_read_becomes_a_dead_letter_and_stops_nobody(world, value, reason, pointer):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
 
     world.feed([raw(value), single(event(1, "u1", "p0"))])
 
@@ -86,7 +87,7 @@ def test_dead_letters_are_written_once_however_often_the_record_comes(world):
     world.feed([raw(b"{")])
     partition = partition_for(b"u1", PARTITIONS)
 
-    world.engine.ingest(world.read(INTERACTIONS, partition))
+    ingest(world.engine, world.read(INTERACTIONS, partition))
 
     assert len(world.letters()) == 1
 

@@ -12,7 +12,7 @@ from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
 from recstream.log.topics import INTERACTIONS
-from recstream.worker.store import MemoryRows
+from tests.worker.memory import MemoryRows, ingest
 from tests.worker.worker_world import (
     GROUP,
     PARTITIONS,
@@ -42,8 +42,8 @@ def test_single_events_and_envelopes_fold_to_the_same_histories(world, tmp_path_
 
     users = {key for key in world.table() if b"\0" not in key}
     for user in users:
-        ours = world.engine.state(partition_for(user, PARTITIONS)).known(user.decode()).history
-        theirs = other.engine.state(partition_for(user, PARTITIONS)).known(user.decode()).history
+        ours = world.engine.state(partition_for(user, PARTITIONS)).user(user.decode()).history
+        theirs = other.engine.state(partition_for(user, PARTITIONS)).user(user.decode()).history
         assert {e.item: (e.weight, e.at_ms) for e in ours.entries()} == {
             e.item: (e.weight, e.at_ms) for e in theirs.entries()
         }
@@ -51,19 +51,19 @@ def test_single_events_and_envelopes_fold_to_the_same_histories(world, tmp_path_
 
 
 def test_the_changelog_is_the_table(world):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
     world.feed([single(each) for each in some_events(200)], step=11)
 
     assert world.changelog_table() == world.rows.rows
 
 
 def test_everything_delivered_again_changes_nothing(world):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
     world.feed([single(each) for each in some_events(200)])
     table, n_lists = world.table(), len(world.lists())
 
     for partition in range(PARTITIONS):
-        world.engine.ingest(world.read(INTERACTIONS, partition))
+        ingest(world.engine, world.read(INTERACTIONS, partition))
 
     assert world.table() == table
     assert len(world.lists()) == n_lists
@@ -116,13 +116,13 @@ def test_crashes_around_the_changelog_append_lose_and_double_nothing(
 
         rows = world.rows if is_before else BreakingRows(world.rows, fail_at)
         world.engine = world.new_engine(rows, dying if is_before else None)
-        world.engine.adopt(generation())
+        world.engine.activate(generation())
         with contextlib.suppress(Trouble):
             world.run(step=step)
         world.recover()
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
     world.run(step=step)
-    world.engine.list_open(1000)
+    world.engine.list_pending(1000)
 
     assert world.table() == expected
     assert world.changelog_table() == world.rows.rows
@@ -130,7 +130,7 @@ def test_crashes_around_the_changelog_append_lose_and_double_nothing(
     assert set(newest) == {key.decode() for key in expected if b"\0" not in key}
     for user, items in newest.items():
         state = world.engine.state(partition_for(user.encode(), PARTITIONS))
-        seen = {entry.item for entry in state.known(user).history.entries()}
+        seen = {entry.item for entry in state.user(user).history.entries()}
         assert items == tuple(f"p{n}" for n in range(12) if f"p{n}" not in seen)
     world.close()
 
@@ -152,9 +152,8 @@ def test_a_lost_changelog_and_table_come_back_from_the_interactions(world):
 
     world.rows = MemoryRows()
     world.engine = world.new_engine()
-    committed = world.log.committed(GROUP)
     for partition in range(PARTITIONS):
-        world.engine.recall(partition, committed[TopicPartition(INTERACTIONS, partition)])
+        world.engine.assign(partition)
 
     assert world.table() == table
 
@@ -164,7 +163,7 @@ def test_a_gap_before_the_delivered_records_is_read_from_the_log(world):
     table = expected_table(world.log.path.parent / "calm", [])
     for partition in range(PARTITIONS):
         newest = world.read(INTERACTIONS, partition)[-3:]
-        world.engine.ingest(newest)
+        ingest(world.engine, newest)
 
     assert table == {}
     for partition in range(PARTITIONS):
@@ -193,11 +192,11 @@ def test_nothing_is_forgotten_when_the_log_can_not_be_written(world):
     def unavailable(_works):
         raise LogUnavailable("disk full")
 
-    committer = world.engine._committer
-    append, committer._append = committer._append, unavailable
+    engine = world.engine
+    append, engine._append = engine._append, unavailable
     with pytest.raises(LogUnavailable):
         world.run()
-    committer._append = append
+    engine._append = append
     world.run()
 
     assert world.table() == expected_table(world.log.path.parent / "calm", records)
@@ -206,7 +205,7 @@ def test_nothing_is_forgotten_when_the_log_can_not_be_written(world):
 def test_groups_of_all_partitions_wait_for_the_disk_once_and_one_refused_leaves_the_others_alone(
     world, tmp_path_factory
 ):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
     records = [single(each) for each in some_events(60)]
     world.log.append(records)
     calls = []
@@ -218,21 +217,21 @@ def test_groups_of_all_partitions_wait_for_the_disk_once_and_one_refused_leaves_
         return [world.append(*work) for work in works]
 
     world.engine = world.new_engine()
-    world.engine._committer._append = append_all
-    world.engine.adopt(generation())
+    world.engine._append = append_all
+    world.engine.activate(generation())
     groups = [world.read(INTERACTIONS, partition) for partition in range(PARTITIONS)]
 
-    refused = world.engine.ingest_all(groups)
+    refused = world.engine.ingest(groups)
 
     assert [str(each) for each in refused] == ["another's", "None"]
     committed = world.log.committed(GROUP)
     assert committed == {TopicPartition(INTERACTIONS, 1): len(groups[1])}
     assert world.rows.rows.keys() == {1}
 
-    assert world.engine.ingest_all(groups) == [None, None]
+    assert world.engine.ingest(groups) == [None, None]
     assert [len(call) for call in calls] == [2, 1]
     expected = World(tmp_path_factory.mktemp("expected"))
-    expected.engine.adopt(generation())
+    expected.engine.activate(generation())
     expected.feed(records)
     assert world.table() == expected.table()
     assert world.newest_lists() == expected.newest_lists()

@@ -11,8 +11,8 @@ from recstream.errors import LogFenced
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
 from recstream.log.topics import INTERACTIONS
-from recstream.worker.commit import one_by_one
 from recstream.worker.engine import LIVE_USERS
+from tests.worker.memory import one_by_one
 from tests.worker.worker_world import (
     NOW_MS,
     PARTITIONS,
@@ -26,7 +26,7 @@ from tests.worker.worker_world import (
 
 
 def test_a_list_follows_its_event_in_the_same_append(world):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
 
     world.feed([single(event(1, "u1", "p0"))])
 
@@ -39,7 +39,7 @@ def test_a_list_follows_its_event_in_the_same_append(world):
 
 
 def test_a_list_is_published_only_when_it_changed(world):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
 
     world.feed([single(event(1, "u1", "p0")), single(event(2, "u1", "p0"))], step=1)
     world.feed([single(event(3, "u1", "p1"))])
@@ -51,7 +51,7 @@ def test_a_list_is_published_only_when_it_changed(world):
 def test_the_same_list_derived_again_has_the_same_id(world, tmp_path_factory):
     other = World(tmp_path_factory.mktemp("other"))
     for each in (world, other):
-        each.engine.adopt(generation())
+        each.engine.activate(generation())
         each.feed([single(event(1, "u1", "p0"))])
 
     assert world.lists()[0] == other.lists()[0]
@@ -62,21 +62,21 @@ def test_lists_wait_for_a_generation_and_are_made_when_it_comes(world):
     world.feed([single(event(1, "u1", "p0")), single(event(2, "u2", "p1"))])
     assert world.lists() == []
 
-    world.engine.adopt(generation())
-    assert world.engine.list_open(10) == 2
+    world.engine.activate(generation())
+    assert world.engine.list_pending(10) == 2
 
     assert set(world.newest_lists()) == {"u1", "u2"}
-    assert world.engine.n_open == 0
+    assert world.engine.n_pending == 0
 
 
 def test_under_a_backlog_each_user_gets_one_list_of_the_newest_state(world):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
     n_users = 2 * PARTITIONS * LIVE_USERS
     events = [event(n, f"u{n % n_users}", f"p{n // n_users}") for n in range(3 * n_users)]
 
     world.feed(envelope(events))
     assert world.lists() == []
-    while world.engine.list_open(50):
+    while world.engine.list_pending(50):
         pass
 
     assert len(world.lists()) == n_users
@@ -87,22 +87,22 @@ def test_lists_that_waited_when_the_worker_died_are_made_by_the_next(world):
     world.feed([single(each) for each in some_events(40)])
 
     world.recover()
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
     for partition in range(PARTITIONS):
         world.engine.state(partition)
-    world.engine.list_open(1000)
+    world.engine.list_pending(1000)
 
     assert set(world.newest_lists()) == {k.decode() for k in world.table() if b"\0" not in k}
     world.recover()
     for partition in range(PARTITIONS):
-        assert world.engine.state(partition).open_lists == {}
+        assert world.engine.state(partition).pending_lists == {}
 
 
 def test_users_seen_lately_are_refreshed_after_a_new_generation(world):
-    world.engine.adopt(generation(1))
+    world.engine.activate(generation(1))
     world.feed([single(event(1, "u1", "p0")), single(event(2, "u2", "p1"))])
 
-    world.engine.adopt(generation(2, bias=np.arange(12)))
+    world.engine.activate(generation(2, bias=np.arange(12)))
     while world.engine.refresh(1):
         pass
 
@@ -116,7 +116,7 @@ def test_users_seen_lately_are_refreshed_after_a_new_generation(world):
 def test_a_refresh_that_one_partition_is_refused_reaches_the_users_of_the_others(world):
     gone, kept = "u1", "u5"
     assert [partition_for(user.encode(), PARTITIONS) for user in (gone, kept)] == [0, 1]
-    world.engine.adopt(generation(1))
+    world.engine.activate(generation(1))
     world.feed([single(event(1, gone, "p0")), single(event(2, kept, "p1"))])
 
     def append(records, offsets):
@@ -124,8 +124,8 @@ def test_a_refresh_that_one_partition_is_refused_reaches_the_users_of_the_others
             raise LogFenced("another has it")
         return world.append(records, offsets)
 
-    world.engine._committer._append = one_by_one(append)
-    world.engine.adopt(generation(2, bias=np.arange(12)))
+    world.engine._append = one_by_one(append)
+    world.engine.activate(generation(2, bias=np.arange(12)))
     while world.engine.n_to_refresh:
         world.engine.refresh(10)
 
@@ -133,26 +133,26 @@ def test_a_refresh_that_one_partition_is_refused_reaches_the_users_of_the_others
 
 
 def test_a_new_worker_remembers_who_was_seen_lately(world):
-    world.engine.adopt(generation(1))
+    world.engine.activate(generation(1))
     world.feed([single(event(1, "u1", "p0"))])
 
     world.recover()
     partition = partition_for(b"u1", PARTITIONS)
-    world.engine.recall(partition, 0)
-    world.engine.adopt(generation(2))
+    world.engine.assign(partition)
+    world.engine.activate(generation(2))
 
     assert world.engine.n_to_refresh == 1
 
 
 def test_a_delta_moves_the_lists_that_follow(world):
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
     moved = DeltaAnnounced(
         generation=1, delta=1, offsets={}, items=("p11", "new"), factors=b"",
         bias=np.array([9.0, 8.0], np.float32).tobytes(),
         counts=np.zeros(2, np.int32).tobytes(), created_ts=0,
     )  # fmt: skip
 
-    world.engine.move(moved)
+    world.engine.apply_delta(moved)
     world.feed([single(event(1, "u1", "p0"))])
 
     (listed,) = world.lists()
@@ -170,11 +170,11 @@ def test_events_are_folded_by_the_rules_that_held_at_their_offset(world):
             list_size=2, adopted_ts=0,
         ),
     )  # fmt: skip
-    world.engine.adopt(generation())
+    world.engine.activate(generation())
 
     world.feed([single(event(1, user, "p0")), single(event(2, user, "p1"))])
 
-    known = world.engine.state(partition).known(user).history
+    known = world.engine.state(partition).user(user).history
     assert [known.find(item).weight for item in ("p0", "p1")] == [1.0, 7.0]
     assert len(world.lists()[-1].items) == 2
     assert world.lists()[-1].control == 5

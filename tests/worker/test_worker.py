@@ -23,14 +23,15 @@ from recstream.core.records import (
     PipelineRecord,
     WorkerStatus,
 )
-from recstream.erasure import erasure as forgetting
+from recstream.erasure import forgetting
 from recstream.errors import PartitionCountMismatch, StartupError
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS, PIPELINE
 from recstream.models.store import DirectoryStore, artifact_name, pack
+from recstream.process.warmup import warm_up
 from recstream.settings import Settings
+from recstream.worker import forget
 from recstream.worker import process as worker
-from recstream.worker.warmup import warm_up
 from tests.worker.worker_world import (
     CHANGELOG,
     GROUP,
@@ -298,7 +299,7 @@ def test_tables_deleted_while_stopped_come_back(installation):
 
 
 async def test_a_user_is_forgotten_by_a_running_worker_to_the_last_byte(installation, monkeypatch):
-    monkeypatch.setattr(forgetting, "GRACE_MS", 0)
+    monkeypatch.setattr(forget, "GRACE_MS", 0)
     world, who = installation.world, "zoe-who-will-be-forgotten"
     installation.announce(1)
     events = [event(at, user, f"p{at}") for at, user in enumerate((who, "u1", who, "u2", who))]
@@ -308,7 +309,7 @@ async def test_a_user_is_forgotten_by_a_running_worker_to_the_last_byte(installa
         others = {k: v for k, v in installation.changelog().items() if not k.startswith(b"zoe")}
         request = ForgetRequested(id="f1", user=who, requested_ts=0)
         world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request))])
-        await eventually(lambda: forgetting.forgetting(world.log).finished)
+        await eventually(lambda: forgetting(world.log).finished)
 
     async with installation.serving():  # what recovers from the changelog is what remains
         await eventually(installation.is_worked_off)
@@ -327,19 +328,19 @@ async def test_a_user_is_forgotten_by_a_running_worker_to_the_last_byte(installa
 async def test_a_worker_killed_while_it_forgets_leaves_nothing_undone(
     installation, monkeypatch, step
 ):
-    monkeypatch.setattr(forgetting, "GRACE_MS", 0)
+    monkeypatch.setattr(forget, "GRACE_MS", 0)
     world, who = installation.world, "zoe-who-will-be-forgotten"
     world.log.append([single(event(at, user, "p1")) for at, user in enumerate((who, "u1", who))])
     request = ForgetRequested(id="f1", user=who, requested_ts=0)
     world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(request))])
     process = installation.process(step, "1")
     assert await asyncio.to_thread(process.wait, DEADLINE_S) == -signal.SIGKILL
-    assert not forgetting.forgetting(world.log).finished
+    assert not forgetting(world.log).finished
 
     back = event(9, who, "p2")
     world.log.append([single(back)])
     async with installation.serving():
-        await eventually(lambda: forgetting.forgetting(world.log).finished)
+        await eventually(lambda: forgetting(world.log).finished)
         await eventually(installation.is_worked_off)
 
     values = [r.value for p in range(PARTITIONS) for r in world.read(INTERACTIONS, p) if r.value]

@@ -12,11 +12,11 @@ import os
 import signal
 import sys
 
-from recstream.erasure import erasure as forgetting
+from recstream.log.faust.consumer import Consumer
 from recstream.settings import Settings
-from recstream.worker import app as topology
+from recstream.worker import forget
 from recstream.worker import process as worker
-from recstream.worker import store as tables
+from recstream.worker.rocksdb_rows import RocksDBRows
 
 
 def die() -> None:
@@ -40,14 +40,13 @@ def main() -> None:
     logging.basicConfig(level="WARNING")
     data_dir, *kill = sys.argv[1:]
     if kill[:1] == ["after"]:
-        tables.FaustRows.write = count_down(tables.FaustRows.write, int(kill[1]))
+        RocksDBRows.write = count_down(RocksDBRows.write, int(kill[1]))
     elif kill[:1] == ["before"]:
-        make = topology._append_through
-        topology._append_through = lambda app: count_down(make(app), int(kill[1]))
+        Consumer.append_all = count_down(Consumer.append_all, int(kill[1]))
     elif kill[:1] in (["erase"], ["finish"]):
-        forgetting.GRACE_MS = 0
-        original = getattr(forgetting.Forgetter, kill[0])
-        setattr(forgetting.Forgetter, kill[0], count_down(original, int(kill[1])))
+        forget.GRACE_MS = 0
+        original = getattr(forget.Forgetter, kill[0])
+        setattr(forget.Forgetter, kill[0], count_down(original, int(kill[1])))
     worker.run(Settings(data_dir=data_dir, partitions=2, app_id="test-worker"))
 
 

@@ -26,13 +26,14 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
-from recstream.worker.commit import one_by_one
+from recstream.settings import Settings
 from recstream.worker.engine import Engine
-from recstream.worker.store import MemoryRows
+from tests.worker.memory import MemoryRows, ingest, one_by_one
 
 PARTITIONS = 2
 GROUP = "test-worker"
 CHANGELOG = histories_changelog(GROUP)
+SETTINGS = Settings(app_id=GROUP, partitions=PARTITIONS, refresh_users=50)
 NOW_MS = 1_800_000_000_000
 
 
@@ -101,7 +102,7 @@ class World:
     def new_engine(self, rows: Any = None, append: Any = None) -> Engine:
         return Engine(
             self.log, one_by_one(append or self.append), self.rows if rows is None else rows,
-            changelog=CHANGELOG, timeline=self.timeline, n_lately=50, clock_ms=lambda: NOW_MS,
+            settings=SETTINGS, timeline=self.timeline, clock_ms=lambda: NOW_MS,
         )  # fmt: skip
 
     def recover(self) -> None:
@@ -121,7 +122,7 @@ class World:
             committed = self.log.committed(GROUP)
             at = committed.get(TopicPartition(INTERACTIONS, partition), 0)
             while records := self.log.read(INTERACTIONS, partition, at, step):
-                self.engine.ingest(records)
+                ingest(self.engine, records)
                 at = records[-1].offset + 1
 
     def read(self, topic: str, partition: int) -> list[Any]:

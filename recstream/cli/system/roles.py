@@ -35,7 +35,7 @@ def worker(settings: Settings, as_json: bool, supervised: bool) -> None:
       recstream worker --broker kafka://localhost:9092
     """
     _start("worker", settings, as_json=as_json, supervised=supervised)
-    from recstream.worker.process import run
+    from recstream.worker import run
 
     run(settings)
 
@@ -105,7 +105,7 @@ def _start(role: str, settings: Settings, *, as_json: bool, supervised: bool) ->
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     if supervised:
-        from recstream.runtime.supervisor import follow_parent
+        from recstream.process import follow_parent
 
         follow_parent()
     prepare: Callable[[Settings], None]

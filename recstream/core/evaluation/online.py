@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from recstream.core.events import Event, EventWeights, event_weight
 from recstream.core.history import History
@@ -21,6 +22,26 @@ CUTS = (5, 10, 20)
 WINDOW_EVENTS = 1_000
 COLD_EVENTS = 5
 """A user with fewer events than this is cold."""
+
+
+class PublishedList(Protocol):
+    """What evaluation reads of a published list."""
+
+    @property
+    def generation(self) -> int:
+        """Number of the generation that ranked it."""
+
+    @property
+    def source(self) -> str:
+        """What ranked it, such as ``als`` or ``popular``."""
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Item ids, best first."""
+
+    @property
+    def arm(self) -> str:
+        """Name of the A/B arm, empty without one."""
 
 
 class Tally:
@@ -87,6 +108,33 @@ class Scoreboard:
             if tally is None:
                 tally = self._tallies[name] = Tally(self._window)
             tally.add(rank)
+
+    def evaluate(self, listed: PublishedList | None, before: History, event: Event) -> None:
+        """Count how the list that a user had at an event predicted it.
+
+        Parameters
+        ----------
+        listed : PublishedList or None
+            The user's newest list before the event; nothing is counted without one.
+        before : History
+            The user's history before the event.
+        event : Event
+            An impression with a ``rec_id``, or an event that `is_asked`.
+        """
+        if listed is None:
+            return
+        if event.type == "impression":
+            self.add_shown(n_shown(event), listed.arm)
+            return
+        self.add(
+            rank_in(listed.items, event.item),
+            generation=listed.generation,
+            source=listed.source,
+            is_cold=before.n_ids < COLD_EVENTS,
+            arm=listed.arm,
+        )
+        if event.rec_id:
+            self.add_clicked(listed.arm)
 
     def add_shown(self, n_items: int, arm: str) -> None:
         """Count items that an impression with a ``rec_id`` showed."""

@@ -1,8 +1,7 @@
-"""Step 2 of the flow: a thread that appends, so that an event loop never waits for the disk.
+"""Appender: a thread that appends to the embedded log, so that no event loop waits for the disk.
 
-While one transaction is on its way to the disk, what arrives meanwhile gathers and goes into the
-next one, in order. While the log is unavailable (a full disk, a locked file) the thread holds
-what it was given and tries again: nothing is dropped, and callers wait.
+Work that arrives during a transaction shares the next one, in order. While the log is unavailable
+(a full disk, a locked file) the appender retries: nothing is dropped, and callers wait.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, TypeVar
 
-from recstream.errors import LogUnavailable
+from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Position, TopicPartition
 
@@ -24,7 +23,7 @@ T = TypeVar("T")
 Done = Callable[[list[Position] | None, BaseException | None], None]
 
 _RETRY_S = (0.05, 0.2, 1.0)
-_TELL_EVERY = 10
+_WARN_EVERY = 10
 MAX_TOGETHER = 5_000
 
 
@@ -40,8 +39,10 @@ class Appender:
     Parameters
     ----------
     event_log : EmbeddedLog
-    group, member : str, optional
-        For whom offsets are committed.
+    group : str
+        Consumer group whose offsets are committed.
+    name : str
+        Of the thread.
     """
 
     def __init__(self, event_log: EmbeddedLog, *, group: str, name: str = "log-appender") -> None:
@@ -57,7 +58,7 @@ class Appender:
 
     @property
     def n_open(self) -> int:
-        """Records handed over and not yet acknowledged."""
+        """Number of records that are not durable yet."""
         return self._n_open
 
     def submit(
@@ -89,8 +90,22 @@ class Appender:
         self.submit(records, offsets, done)
         return future
 
+    def append_all(
+        self, works: Sequence[tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]]
+    ) -> list[list[Position] | LogFenced]:
+        """Append works with offsets in the calling thread, in one transaction.
+
+        Each work is written or refused as a whole. Retries while the log is unavailable, until
+        `stop`.
+        """
+        done = self._retry(
+            sum(len(records) for records, _ in works),
+            lambda: self.event_log.append_each(works, group=self.group, member=self.member),
+        )
+        return [_fenced_or_positions(each) for each in done]
+
     def stop(self) -> None:
-        """Append what was handed over, then end the thread."""
+        """Append what was submitted, then end the thread."""
         with self._changed:
             self._stopping.set()
             self._changed.notify()
@@ -107,7 +122,7 @@ class Appender:
             self._carry_out(works)
 
     def _gather(self) -> list[_Work]:
-        """Take the next work, with those behind it that share its transaction."""
+        """Take the next work, and those behind it that can share its transaction."""
         works = [self._queue.popleft()]
         n_records = len(works[0].records)
         while (
@@ -129,7 +144,7 @@ class Appender:
         positions: list[Position] | None = None
         error: BaseException | None = None
         try:
-            positions = self._patiently(len(records), lambda: self.event_log.append(records))
+            positions = self._retry(len(records), lambda: self.event_log.append(records))
         except Exception as reason:  # noqa: BLE001 - goes to whoever waits for these records
             error = reason
         if len(works) > 1 and error is not None and not isinstance(error, LogUnavailable):
@@ -144,12 +159,12 @@ class Appender:
             at = after
 
     def _carry_out_each(self, works: list[_Work]) -> None:
-        """Append works with offsets: in one transaction, but each is refused by itself."""
+        """Append works with offsets in one transaction; each is refused on its own."""
         n_records = sum(len(work.records) for work in works)
         pairs = [(work.records, work.offsets) for work in works]
         done: Sequence[list[Position] | Exception]
         try:
-            done = self._patiently(
+            done = self._retry(
                 n_records,
                 lambda: self.event_log.append_each(pairs, group=self.group, member=self.member),
             )
@@ -166,8 +181,8 @@ class Appender:
             else:
                 work.done(each, None)
 
-    def _patiently(self, n_records: int, append: Callable[[], T]) -> T:
-        """Return what ``append`` returns, trying again while the log is unavailable."""
+    def _retry(self, n_records: int, append: Callable[[], T]) -> T:
+        """Call ``append``, again and again while the log is unavailable."""
         attempt = 0
         while True:
             try:
@@ -175,7 +190,14 @@ class Appender:
             except LogUnavailable as error:
                 if self._stopping.is_set():
                     raise
-                if attempt % _TELL_EVERY == 0:
-                    log.warning("log unavailable, trying again records=%d: %s", n_records, error)
+                if attempt % _WARN_EVERY == 0:
+                    log.warning("log unavailable, retrying records=%d: %s", n_records, error)
                 self._stopping.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
+
+
+def _fenced_or_positions(done: list[Position] | Exception) -> list[Position] | LogFenced:
+    """Return the outcome of one work; raise an error that is not about the group."""
+    if isinstance(done, Exception) and not isinstance(done, LogFenced):
+        raise done
+    return done

@@ -1,4 +1,4 @@
-"""Step 2 of the flow: topics of which Faust is handed a list of records a message."""
+"""Topics that Faust delivers in batches: each message's value is a list of records."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ from recstream.log.port import Record
 
 
 class BatchTopic(Topic):
-    """A topic whose messages are lists of `Record`; ``message.offset`` is the last one's.
+    """A topic whose messages are lists of `Record`; ``message.offset`` is that of the last.
 
     Acknowledging the message acknowledges all its records. All agents of an app that read one
     topic must take it the same way: as batches, or record by record.

@@ -1,9 +1,8 @@
-"""Steps 2 and 3 of the flow: Faust messages that carry a batch of records each, on any transport.
+"""Deliver batches of records as single Faust messages, on any transport.
 
-Faust's cost is per message: two tasks, a queue, several trips through the event loop. A topic
-declared as a `BatchTopic` is delivered as one message per fetch and partition, whose value is the
-list of its `Record`s, so that the cost is paid once per batch. Other topics of the same app keep
-one message per record.
+Faust's cost is per message: two tasks, a queue, several turns of the event loop. A `BatchTopic` is
+delivered as one message per fetch and partition, whose value is the list of its `Record`s. Other
+topics of the app keep one message per record.
 """
 
 import asyncio
@@ -26,14 +25,16 @@ __all__ = ["BatchDelivery"]
 
 MAX_BATCH_RECORDS = 1_000
 MAX_OPEN_BATCHES = 2
-"""Batches of a partition that are delivered and not yet acknowledged: one worked on, one ready."""
+"""Unacknowledged batches of a partition: one being processed, one ready."""
+Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]
+"""Records, and the consumer group's next offsets that are committed with them."""
 _YIELD_EVERY = 100
 _HAND_OVER_S = 0.01
 _REBALANCE_LOOK_S = 0.01
 
 
 class _Acked(set[int]):
-    """Faust's index of acknowledged offsets; rings, because streams write to it past `ack`."""
+    """Faust's index of acknowledged offsets, with a callback: streams write to it directly."""
 
     def __init__(self, on_ack: Callable[[], None]) -> None:
         super().__init__()
@@ -45,19 +46,18 @@ class _Acked(set[int]):
 
 
 class _Emptied:
-    """Stands among the queues that Faust empties, to hear of it."""
+    """A queue for Faust's flow control that calls back when Faust empties its queues."""
 
     def __init__(self, on_emptied: Callable[[], None]) -> None:
         self.clear = on_emptied
 
 
 class BatchDelivery(Consumer):
-    """What a Faust consumer must do differently to deliver batches; mix in before a driver's own.
+    """Mix-in for a Faust consumer that delivers batches.
 
-    Replaces the loop between the fetcher and the streams. Per fetch (not per message) it makes
-    one task, stops at a rebalance, and goes on as soon as an acknowledgement makes room. Which
-    offsets may be committed is known from the order of delivery, so gaps that compaction left
-    need no book-keeping.
+    Replaces the loop between the fetcher and the streams. It makes one task per fetch, stops at a
+    rebalance, and continues as soon as an acknowledgement makes room. Offsets are committable in
+    the order of delivery, so gaps left by compaction need no bookkeeping.
 
     Use as ``class Consumer(BatchDelivery, Driver)``. The driver provides what any Faust consumer
     does, and `_record` and `_append`. Its `_getmany` must return only what was read from where the
@@ -148,7 +148,7 @@ class BatchDelivery(Consumer):
                 )
 
     def note_committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Tell Faust's own commit that these next offsets are committed already."""
+        """Record that these next offsets are committed, so that Faust does not commit them again."""
         for (topic, partition), offset in offsets.items():
             tp = TP(topic, partition)
             committed = self._committed_offset[tp]

@@ -1,9 +1,9 @@
-"""Steps 2 and 3 of the flow: a Faust consumer of the embedded log."""
+"""Faust consumer of the embedded log."""
 
 import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from faust.transport import base
 from faust.types import TP, ConsumerMessage
@@ -12,28 +12,26 @@ from recstream.errors import LogFenced, LogUnavailable, NotFound
 from recstream.log.embedded import EmbeddedLog, Head
 from recstream.log.embedded.notify import GROUPS, Waiter
 from recstream.log.embedded.reads import find_head, scan
-from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery
+from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery, Work
+from recstream.log.faust.connection import Connection
 from recstream.log.faust.rebalance import Rebalancer
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
-if TYPE_CHECKING:
-    from recstream.log.faust.transport import Transport
-
 MAX_FETCH_BYTES = 1 << 20
-"""Of one partition in one fetch."""
+"""Size limit of one fetch of one partition."""
 _LOOK_AGAIN_S = 0.5
 
 
 class Driver(base.Consumer):
-    """What Faust asks of a consumer, from the embedded log."""
+    """The interface of a Faust consumer, over the embedded log."""
 
-    transport: "Transport"
     changed: asyncio.Event
     """Set when there may be more to read; the mix-in makes it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.connection: Connection = cast(Any, self.transport).connection
         self._positions: dict[TP, int] = {}
         self._assignment: set[TP] = set()
         self._highwater: dict[TP, int] = {}
@@ -43,10 +41,10 @@ class Driver(base.Consumer):
     @property
     def event_log(self) -> EmbeddedLog:
         """The log underneath."""
-        return self.transport.log
+        return self.connection.log
 
     async def on_start(self) -> None:
-        """Listen for what all processes write."""
+        """Listen for appends of all processes."""
         self._waiter = self.event_log.waiter()
         self._waiter.listen({GROUPS})
         for descriptor in self._waiter.descriptors:
@@ -80,7 +78,7 @@ class Driver(base.Consumer):
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Read these topics from now on; the partitions come with the next generation."""
         wanted = set(topics)
-        self.transport.create_missing(wanted)
+        self.connection.create_missing(wanted)
         if self.app.client_only:
             self.assign({TP(topic, 0) for topic in wanted})
             self._positions = {tp: self._head(tp).next for tp in self._assignment}
@@ -118,7 +116,7 @@ class Driver(base.Consumer):
         return found
 
     def _read(self, tps: Iterable[TP]) -> dict[TP, list[Record]]:
-        """Return what is there of each partition, and go on behind it."""
+        """Return the next records of each partition, and advance behind them."""
         found: dict[TP, list[Record]] = {}
         log = self.event_log
         self.changed.clear()
@@ -223,7 +221,7 @@ class Driver(base.Consumer):
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         try:
             await asyncio.wrap_future(
-                self.transport.appender.call(
+                self.connection.appender.call(
                     [], {TopicPartition(*tp): offset for tp, offset in offsets.items()}
                 )
             )
@@ -255,16 +253,37 @@ class Driver(base.Consumer):
     ) -> None:
         """Create a topic if it is missing."""
         del replication
-        self.transport.create_topic(topic, partitions, **options)
+        self.connection.create_topic(topic, partitions, **options)
 
 
 class Consumer(BatchDelivery, Driver):
-    """Reads the partitions that the group gives this worker; batches where they are asked for."""
+    """Reads the partitions assigned to this worker, in batches where a topic asks for them."""
 
     async def _append(
         self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
     ) -> list[Position]:
-        return await asyncio.wrap_future(self.transport.appender.call(records, offsets))
+        return await asyncio.wrap_future(self.connection.appender.call(records, offsets))
+
+    def append_all(self, works: Sequence[Work]) -> list[list[Position] | LogFenced]:
+        """Append works of several partitions in one transaction, from a thread of the caller.
+
+        Returns
+        -------
+        list of (list of Position or LogFenced)
+            Each work is durable, or was refused as a whole.
+        """
+        done = self.connection.appender.append_all(works)
+        self.loop.call_soon_threadsafe(self._note_appended, works, done)
+        return done
+
+    def _note_appended(
+        self, works: Sequence[Work], done: Sequence[list[Position] | LogFenced]
+    ) -> None:
+        for (_, offsets), each in zip(works, done, strict=True):
+            if isinstance(each, LogFenced):
+                self.forget_delivered(TP(*tp) for tp in offsets)
+            else:
+                self.note_committed(offsets)
 
     def _record(self, tp: TP, fetched: Any) -> Record:
         del tp

@@ -1,11 +1,10 @@
-"""Steps 2 and 3 of the flow on Kafka: Faust's own driver, with record batches and effects once.
+"""Faust's Kafka transport, with record batches and effects exactly once.
 
-The agents are the same as on the embedded log (`recstream.log.faust.transport`): a `BatchTopic` delivers
-lists of records, and ``await app.consumer.append(records, {tp: next_offset})`` appends over any
-topics, all or nothing: a Kafka transaction of the partition's owner (`recstream.log.kafka.transactions`).
-Recovery and readers see committed records only. The group's offset follows when Faust commits what
-was acknowledged, so an agent must know from its own rows what it has applied; they are part of the
-transaction.
+Agents are the same as on the embedded log (`recstream.log.faust.transport`). A `BatchTopic` delivers
+lists of records. ``await app.consumer.append(records, {tp: next_offset})`` appends to any topics in
+one Kafka transaction of the partition's owner (`recstream.log.kafka.transactions`). Recovery and
+readers see committed records only. The group's offset follows when Faust commits what was
+acknowledged, so an agent must know from its own rows, part of the transaction, what it has applied.
 
 `app_options` gives an app this transport for a broker ``kafka://host:port``.
 """
@@ -15,6 +14,7 @@ import logging
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, cast
 
 import aiokafka
@@ -26,8 +26,8 @@ from faust.types.transports import ConsumerT
 
 from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.faust.batch_topic import BatchTopic
-from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery
-from recstream.log.faust.partition_handoff import taken_over
+from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery, Work
+from recstream.log.faust.partition_handoff import finish_takeover
 from recstream.log.kafka import KafkaLog
 from recstream.log.kafka.transactions import PartitionTransactions
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
@@ -36,13 +36,13 @@ from recstream.settings import Settings
 __all__ = ["SCHEME", "Consumer", "Transport", "app_options"]
 
 SCHEME = "recstream-kafka"
-"""What Faust knows this transport by; ``kafka://`` is its own driver, one message a record."""
+"""URL scheme of this transport; ``kafka://`` is Faust's own driver, with one message per record."""
 SESSION_TIMEOUT_S = 6.0
-"""A worker that is silent for so long is taken for dead; brokers allow no less by default."""
+"""A worker that is silent for this long is taken for dead; the least that brokers allow by default."""
 PATIENCE_S = 600.0
 """How long a worker waits for brokers that are away before it ends with an error."""
 TAKEOVER_S = 20.0
-"""How long the group waits for a worker that is still taking over what it had before."""
+"""How long the group waits for a worker that is still taking earlier partitions."""
 QUIET_S = 10.0
 LOGGERS = ("aiokafka", "aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher")
 FETCH_WAIT_MS = 100
@@ -50,25 +50,25 @@ FETCH_WAIT_MS = 100
 
 
 class Quieter(logging.Filter):
-    """Lets a message of aiokafka pass once in ten seconds; an absent broker gives ten a second."""
+    """Passes each message of aiokafka once in ten seconds; an absent broker logs ten a second."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told_s: dict[str, float] = {}
+        self._logged_s: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether this message was not told lately."""
+        """Return whether this message was not logged in the last ten seconds."""
         if record.levelno < logging.WARNING:
             return True
         now_s = time.monotonic()
-        if now_s - self._told_s.get(str(record.msg), -QUIET_S) < QUIET_S:
+        if now_s - self._logged_s.get(str(record.msg), -QUIET_S) < QUIET_S:
             return False
-        self._told_s[str(record.msg)] = now_s
+        self._logged_s[str(record.msg)] = now_s
         return True
 
 
 def app_options(settings: Settings) -> dict[str, Any]:
-    """Return what `faust.App` is told for these settings' broker."""
+    """Return the options of `faust.App` for these settings' broker."""
     options: dict[str, Any] = {
         "broker": settings.broker_url.replace("kafka://", f"{SCHEME}://"),
         "broker_session_timeout": SESSION_TIMEOUT_S,
@@ -148,7 +148,7 @@ class RebalanceListener(driver.ConsumerRebalanceListener):
 
     async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
         """Finish with what comes before giving up what goes."""
-        await taken_over(self._thread.app, within_s=TAKEOVER_S)
+        await finish_takeover(self._thread.app, within_s=TAKEOVER_S)
         await super().on_partitions_revoked(revoked)
 
 
@@ -162,6 +162,7 @@ class Consumer(BatchDelivery, driver.Consumer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._positioning = asyncio.Lock()
+        self._pool = ThreadPoolExecutor(thread_name_prefix="kafka-append")
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -170,11 +171,12 @@ class Consumer(BatchDelivery, driver.Consumer):
         """Finish what was begun, leave the group, and close the writers."""
         await super().on_stop()
         await asyncio.to_thread(self.transport.close)
+        self._pool.shutdown(wait=False)
 
     # Partitions come and go
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Take partitions over: their last owner is refused before their tables are recovered."""
+        """Take partitions: their last owner is fenced before their tables are recovered."""
         tps = [TopicPartition(*tp) for tp in assigned if tp.topic in self._topics_in_batches()]
         while not self.should_stop:
             try:
@@ -215,10 +217,10 @@ class Consumer(BatchDelivery, driver.Consumer):
         active_partitions: set[TP] | None,
         timeout: float,  # noqa: ASYNC109 - the driver interface's own
     ) -> Any:
-        """Fetch, but not while positions are being moved.
+        """Fetch, but not during a seek.
 
-        Faust lets streams read before it has moved them to the committed offsets. What a fetch took
-        from behind a move would be lost, and what it took from before would come twice.
+        Faust lets streams read before it has moved them to the committed offsets. Records fetched
+        during a seek would be lost or come twice.
         """
         n_seeks = self._n_seeks
         async with self._positioning:
@@ -277,11 +279,39 @@ class Consumer(BatchDelivery, driver.Consumer):
         try:
             return await asyncio.to_thread(self.transport.transactions.append, records, tp)
         except LogFenced as error:
-            self.log.warning("partition lost, joining the group again: %s", error)
-            # Acknowledging the dropped records must not commit them: they are read again.
-            self.forget_delivered([TP(*tp)])
+            self._drop_delivered(tp, error)
             await cast(ConsumerThread, self._thread).join_again()
             raise
+
+    def append_all(self, works: Sequence[Work]) -> list[list[Position] | LogFenced]:
+        """Append works of several partitions, each in its own transaction, from the caller's thread.
+
+        Returns
+        -------
+        list of (list of Position or LogFenced)
+            Each work is durable, or was refused as a whole.
+        """
+        if len(works) == 1:
+            return [self._append_one(works[0])]
+        return list(self._pool.map(self._append_one, works))
+
+    def _append_one(self, work: Work) -> list[Position] | LogFenced:
+        records, offsets = work
+        (tp,) = offsets
+        try:
+            return self.transport.transactions.append(records, tp)
+        except LogFenced as error:
+            self.loop.call_soon_threadsafe(self._join_again, tp, error)
+            return error
+
+    def _join_again(self, tp: TopicPartition, error: LogFenced) -> None:
+        self._drop_delivered(tp, error)
+        self.add_future(cast(ConsumerThread, self._thread).join_again())
+
+    def _drop_delivered(self, tp: TopicPartition, error: LogFenced) -> None:
+        """Forget what was delivered of a lost partition, so that its acknowledgement commits nothing."""
+        self.log.warning("partition lost, joining the group again: %s", error)
+        self.forget_delivered([TP(*tp)])
 
 
 class Transport(driver.Transport):
@@ -307,9 +337,9 @@ class Transport(driver.Transport):
                 logger.addFilter(Quieter())
 
     def use(self, log: KafkaLog) -> None:
-        """Write through a log that is open already; who opened it closes it.
+        """Write through an open log; its owner closes it.
 
-        From now on its reads wait for brokers that are away: a worker does not end for that.
+        Its reads wait for brokers that are away, so that the worker does not end.
         """
         self._log = log
         log.patience_s = PATIENCE_S

@@ -1,4 +1,4 @@
-"""Steps 2 and 3 of the flow: one change of a group after the other, in a worker on any transport."""
+"""Partition handoff: a worker finishes one rebalance before it starts the next."""
 
 import asyncio
 import time
@@ -8,12 +8,12 @@ from faust.types import AppT
 _LOOK_S = 0.01
 
 
-async def taken_over(app: AppT, *, within_s: float = float("inf")) -> None:
-    """Wait until a worker has finished taking partitions over, before it gives them up again.
+async def finish_takeover(app: AppT, *, within_s: float = float("inf")) -> None:
+    """Wait until a worker has finished taking partitions, before they are revoked again.
 
-    What is left of an earlier takeover would end the later one in Faust's eyes, and let streams
-    and tables read while their queues are still to be emptied.
+    The rest of an earlier rebalance would clear Faust's flag in the middle of the later one. Streams
+    and tables would then read while their queues are still to be emptied.
     """
     deadline = time.monotonic() + within_s
-    while app.rebalancing and not app.should_stop and time.monotonic() < deadline:  # noqa: ASYNC110 - Faust tells nobody
+    while app.rebalancing and not app.should_stop and time.monotonic() < deadline:  # noqa: ASYNC110 - Faust has no event for it
         await asyncio.sleep(_LOOK_S)

@@ -1,22 +1,20 @@
-"""Steps 2 and 3 of the flow: a Faust producer to the embedded log."""
+"""Faust producer of the embedded log."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from faust.transport import base
 from faust.transport.producer import ProducerBuffer
 from faust.types import TP, FutureMessage, HeadersArg, RecordMetadata
 
 from recstream.errors import LogUnavailable
+from recstream.log.faust.connection import Connection
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position
 
-if TYPE_CHECKING:
-    from recstream.log.faust.transport import Transport
-
 MAX_UNSENT = 5_000
-"""Records waiting for the log before streams wait for them."""
+"""Streams wait while more records than this are not durable yet."""
 
 
 class _Buffer(ProducerBuffer):
@@ -25,7 +23,7 @@ class _Buffer(ProducerBuffer):
     producer: "Producer"
 
     def put(self, fut: FutureMessage) -> None:
-        """Hand a change to the producer at once."""
+        """Pass a change to the producer at once."""
         self.producer.hand_over(fut)
 
     @property
@@ -51,12 +49,11 @@ class _Unsent(NamedTuple):
 
 
 class Producer(base.Producer):
-    """Appends what streams and tables send; what is sent in one turn of the loop goes together."""
-
-    transport: "Transport"
+    """Appends what streams and tables send, in one append per turn of the event loop."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.connection: Connection = cast(Any, self.transport).connection
         self.n_unsent = 0
         self._gathered: list[_Unsent] = []
         self._sent = asyncio.Event()
@@ -70,9 +67,9 @@ class Producer(base.Producer):
         await super().on_start()
 
     async def on_stop(self) -> None:
-        """Wait for what was sent, and let go of the log."""
+        """Wait for what was sent, and close the log."""
         await self.flush()
-        await asyncio.to_thread(self.transport.close)
+        await asyncio.to_thread(self.connection.close)
 
     async def send(
         self,
@@ -142,7 +139,7 @@ class Producer(base.Producer):
         self._gather(_Unsent(record, resolve))
 
     def _gather(self, unsent: _Unsent) -> None:
-        self.transport.create_missing((unsent.record.topic,))
+        self.connection.create_missing((unsent.record.topic,))
         self.n_unsent += 1
         self._sent.clear()
         self._gathered.append(unsent)
@@ -155,7 +152,7 @@ class Producer(base.Producer):
         def done(positions: list[Position] | None, error: BaseException | None) -> None:
             self.loop.call_soon_threadsafe(self._resolve, gathered, positions, error)
 
-        self.transport.appender.submit([unsent.record for unsent in gathered], None, done)
+        self.connection.appender.submit([unsent.record for unsent in gathered], None, done)
 
     def _resolve(
         self,
@@ -184,15 +181,15 @@ class Producer(base.Producer):
 
     def key_partition(self, topic: str, key: bytes) -> TP:
         """Return the partition of a key."""
-        self.transport.create_missing((topic,))
-        return TP(topic, partition_for(key, self.transport.log.partitions(topic)))
+        self.connection.create_missing((topic,))
+        return TP(topic, partition_for(key, self.connection.log.partitions(topic)))
 
     async def create_topic(
         self, topic: str, partitions: int, replication: int, **options: Any
     ) -> None:
         """Create a topic if it is missing."""
         del replication
-        self.transport.create_topic(topic, partitions, **options)
+        self.connection.create_topic(topic, partitions, **options)
 
     def supports_headers(self) -> bool:
         """Return True: records have headers."""

@@ -1,15 +1,15 @@
-"""Steps 2 and 3 of the flow: a Faust worker's life in its group on the embedded log.
+"""Group membership of a Faust worker on the embedded log.
 
-Faust's own assignor decides who reads what (sticky, tables beside their sources); the group in
-the log (`recstream.log.embedded.groups`) takes the broker's place. In the order Faust relies on:
-rebalance begins, partitions are given up and their offsets committed, everybody reports, the
-leader settles, partitions are taken.
+Faust's assignor decides who reads what (sticky, tables beside their sources). The group in the log
+(`recstream.log.embedded.groups`) stands in for the broker's coordinator. A rebalance has the order
+that Faust expects: it begins, partitions are revoked and their offsets committed, every member
+reports, the leader assigns, partitions are taken.
 """
 
 import asyncio
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 from faust.assignor.client_assignment import ClientMetadata
@@ -21,33 +21,50 @@ from ulid import ULID
 from recstream.errors import LogFenced, NotFound
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import GroupState, MemberAssignment, Membership
-from recstream.log.faust.partition_handoff import taken_over
+from recstream.log.faust.connection import Connection
+from recstream.log.faust.partition_handoff import finish_takeover
 from recstream.log.port import TopicPartition
 
-if TYPE_CHECKING:
-    from recstream.log.faust.consumer import Driver
-
 LOOK_S = 0.5
-"""How often a member looks whether another one died; changes of the log are noticed at once."""
+"""How often a member looks for dead members; changes of the log are noticed at once."""
 MIN_LOOK_S = 0.02
 
 
+class AssignedConsumer(Protocol):
+    """The consumer whose partitions a `Rebalancer` assigns and revokes."""
+
+    app: Any
+    connection: Connection
+
+    def assignment(self) -> set[TP]:
+        """Return the partitions of this worker."""
+
+    def assign(self, tps: set[TP]) -> None:
+        """Replace the partitions of this worker."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Finish with partitions that go to another worker."""
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Start to read partitions."""
+
+
 class _Subscription(NamedTuple):
-    """What Faust's assignor wants to know of a member."""
+    """Subscription of a member, as Faust's assignor reads it."""
 
     subscription: list[str]
     user_data: bytes
 
 
 class _Assignment(NamedTuple):
-    """What Faust's assignor gives a member."""
+    """Partitions of a member, as Faust's assignor writes them."""
 
     assignment: list[tuple[str, list[int]]]
     user_data: bytes
 
 
 class _Cluster:
-    """What Faust's assignor wants to know of a Kafka cluster."""
+    """Cluster metadata, as Faust's assignor reads it."""
 
     def __init__(self, event_log: EmbeddedLog) -> None:
         self._event_log = event_log
@@ -60,9 +77,9 @@ class _Cluster:
 
 
 class Rebalancer(Service):
-    """Keeps a worker in its group, and its partitions in step with the group."""
+    """Keeps a worker in its group, and its partitions as the group assigned them."""
 
-    def __init__(self, consumer: "Driver", **kwargs: Any) -> None:
+    def __init__(self, consumer: AssignedConsumer, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.consumer = consumer
         self.app = consumer.app
@@ -74,7 +91,7 @@ class Rebalancer(Service):
         self._changed = asyncio.Event()
         self._looked_at = 0.0
         self.membership = Membership(
-            consumer.event_log,
+            consumer.connection.log,
             self.app.conf.id,
             f"{self.app.conf.id}-{ULID()}",
             session_timeout_s=self.app.conf.broker_session_timeout,
@@ -88,7 +105,7 @@ class Rebalancer(Service):
             self._changed.set()
 
     def ring(self) -> None:
-        """Look at the group: something was written."""
+        """Look at the group: it may have changed."""
         self._changed.set()
 
     async def leave(self) -> None:
@@ -115,7 +132,7 @@ class Rebalancer(Service):
             await self.sleep(MIN_LOOK_S)
 
     async def _step(self) -> bool:
-        """Do the next thing a change of the group asks for; True if there was one."""
+        """Take the next step of a rebalance; return whether there was one."""
         now = time.monotonic()
         if now - self._looked_at >= LOOK_S:
             self._looked_at = now
@@ -139,7 +156,7 @@ class Rebalancer(Service):
         return False
 
     async def _join(self) -> None:
-        """Enter the group; what this worker had before is not its own any more."""
+        """Join the group; partitions of an earlier membership are given up."""
         await self._give_up()
         self._must_join = False
         await asyncio.to_thread(self.membership.join, self._metadata())
@@ -149,18 +166,18 @@ class Rebalancer(Service):
         return msgspec.msgpack.encode((sorted(self._topics), bytes(metadata.user_data)))
 
     async def _give_up(self) -> None:
-        """Stop reading, finish and commit what was begun."""
+        """Stop reading, and commit what was processed."""
         if self._has_given_up:
             return
-        await taken_over(self.app)
+        await finish_takeover(self.app)
         self.app.on_rebalance_start()
         await self.consumer.on_partitions_revoked(self.consumer.assignment())
         self._has_given_up = True
 
     async def _settle(self, state: GroupState) -> None:
-        """As the leader: let Faust's assignor decide, and write its decision."""
+        """Run Faust's assignor as the group's leader, and write its assignment."""
         decided = self.assignor.assign(
-            cast(Any, _Cluster(self.consumer.event_log)),
+            cast(Any, _Cluster(self.consumer.connection.log)),
             {m.id: msgspec.msgpack.decode(m.metadata, type=_Subscription) for m in state.members},
         )
         changelogs = self.app.tables.changelog_topics
@@ -185,7 +202,7 @@ class Rebalancer(Service):
             self.log.info("assignment not written: %s", error)
 
     async def _take(self, generation: int, packed: bytes) -> None:
-        """Begin to read what the leader gave."""
+        """Start to read the assigned partitions."""
         given = msgspec.msgpack.decode(packed, type=_Assignment)
         tps = {
             TP(topic, partition)
@@ -193,7 +210,7 @@ class Rebalancer(Service):
             for partition in partitions
         }
         self.assignor.on_assignment(cast(Any, given))
-        self.consumer.transport.appender.member = self.membership.member_id
+        self.consumer.connection.appender.member = self.membership.member_id
         self.consumer.assign(tps)
         self._generation = generation
         self._has_given_up = False

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from recstream.core.records import ForgetRequested, Forgotten
-from recstream.erasure.erasure import erase, finish, forgetting, mark
+from recstream.erasure import erase, finish, forgetting, mark
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord

@@ -16,7 +16,8 @@ import rocksdict
 from faust.types import StreamT
 
 from recstream.errors import LogFenced
-from recstream.log.faust.transport import BatchTopic, Consumer
+from recstream.log.faust import BatchTopic
+from recstream.log.faust.consumer import Consumer
 from recstream.log.port import NewRecord, Record, TopicPartition
 
 DEADLINE_S = 60.0

@@ -14,7 +14,8 @@ from faust.types import TP, StreamT
 
 from recstream.errors import LogFenced
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.faust.transport import BatchTopic, Consumer
+from recstream.log.faust import BatchTopic
+from recstream.log.faust.consumer import Consumer
 from recstream.log.port import NewRecord, Record, TopicPartition
 from tests.log.faust.faust_apps import APP_ID, PARTITIONS, attach_batches, new_app, running
 from tests.log.faust.transport_world import DEADLINE_S, changelog_state, committed, put, until

@@ -17,8 +17,8 @@ import pytest
 from recstream.errors import LogFenced
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import Membership
+from recstream.log.faust.consumer import Consumer
 from recstream.log.faust.rebalance import LOOK_S
-from recstream.log.faust.transport import Consumer
 from recstream.log.port import NewRecord, TopicPartition
 from tests.log.faust.faust_apps import APP_ID, PARTITIONS, attach_ordinary, new_app, running
 from tests.log.faust.transport_world import DEADLINE_S, changelog_state, committed, put, until
@@ -75,15 +75,15 @@ async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
 
     async with running(app):
         consumer = cast(Consumer, app.consumer)
-        consumer.transport.appender.member = "somebody-else"
+        consumer.connection.appender.member = "somebody-else"
         with pytest.raises(LogFenced, match="belongs to"):
             await asyncio.wrap_future(
-                consumer.transport.appender.call(
+                consumer.connection.appender.call(
                     [NewRecord("out", b"k", b"v")], {TopicPartition("events", 0): 5}
                 )
             )
         assert consumer._rebalancer is not None
-        consumer.transport.appender.member = consumer._rebalancer.membership.member_id
+        consumer.connection.appender.member = consumer._rebalancer.membership.member_id
 
     assert sum(log.high_watermark("out", p) for p in range(PARTITIONS)) == 0
 

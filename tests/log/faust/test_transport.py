@@ -156,5 +156,5 @@ async def test_a_topic_with_another_partition_count_stops_the_app_at_its_start(
     attach_ordinary(app)
 
     with pytest.raises(PartitionCountMismatch, match=CHANGELOG):
-        cast(Transport, app.transport).create_topic(CHANGELOG, PARTITIONS)
-    cast(Transport, app.transport).close()
+        cast(Transport, app.transport).connection.create_topic(CHANGELOG, PARTITIONS)
+    cast(Transport, app.transport).connection.close()

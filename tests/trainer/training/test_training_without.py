@@ -10,12 +10,13 @@ from recstream.core.records import (
     GenerationAnnounced,
     RollbackRequested,
 )
-from recstream.erasure.erasure import Forgetter, without
+from recstream.erasure import without
 from recstream.log.decode import decode
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS
+from recstream.worker.forget import GRACE_MS, Forgetter
 from tests.trainer.trainer_world import Place, likes, work
-from tests.worker.worker_world import NOW_MS, PARTITIONS, World, envelope, event, single
+from tests.worker.worker_world import NOW_MS, PARTITIONS, SETTINGS, World, envelope, event, single
 
 USERS = 30
 
@@ -33,14 +34,8 @@ def ask(world: World, request: ForgetRequested | RollbackRequested) -> None:
 
 def forget(world: World, user: str, *, is_erased: bool = True) -> None:
     ask(world, ForgetRequested(id=f"forget-{user}", user=user, requested_ts=NOW_MS))
-    forgetter = Forgetter(
-        world.log,
-        "test-worker-user-histories-changelog",
-        forget=world.engine.forget,
-        scrub=world.rows.scrub,
-        clock_ms=lambda: NOW_MS,
-        grace_ms=0,
-    )
+    later_ms = NOW_MS + GRACE_MS
+    forgetter = Forgetter(world.log, world.engine, SETTINGS, lambda: later_ms)
     for due in forgetter.begin(range(PARTITIONS)):
         if is_erased:
             forgetter.erase(due)

@@ -1,0 +1,59 @@
+"""Activate fold settings, list size and steering document on a partition.
+
+A `SettingsActivated` record is appended before the first event is folded with new settings, so that
+a replay uses the same ones. The append is refused if another worker owns the partition.
+"""
+
+from __future__ import annotations
+
+from recstream.control import new_control_record
+from recstream.core.history import FoldSettings, SettingsTimeline
+from recstream.core.records import SettingsActivated
+from recstream.settings import Settings
+from recstream.worker.commit import Append, append_fenced
+from recstream.worker.state import PartitionState
+
+
+def activate(
+    append: Append,
+    timeline: SettingsTimeline,
+    settings: Settings,
+    state: PartitionState,
+    now_ms: int,
+) -> bool:
+    """Activate the settings and the newest steering document; return False if they are active.
+
+    Parameters
+    ----------
+    append : Append
+    timeline : SettingsTimeline
+        Gains the activation.
+    settings : Settings
+        Event weights, half-life and list size of this worker.
+    state : PartitionState
+        The settings hold from its next offset on.
+    now_ms : int
+
+    Raises
+    ------
+    LogFenced
+        Another worker owns the partition.
+    """
+    newest = timeline.newest(state.number)
+    wanted = FoldSettings(settings.weights, settings.half_life_ms)
+    steering_offset, _ = timeline.newest_document
+    active = newest.fold_settings, newest.list_size, newest.steering_offset
+    if active == (wanted, settings.list_size, steering_offset):
+        return False
+    activated = SettingsActivated(
+        partition=state.number,
+        from_offset=state.next_offset,
+        weights=settings.weights,
+        half_life_ms=settings.half_life_ms,
+        list_size=settings.list_size,
+        adopted_ts=now_ms,
+        steering=steering_offset,
+    )
+    position = append_fenced(append, state, new_control_record(activated))
+    timeline.add(position.offset, activated)
+    return True
