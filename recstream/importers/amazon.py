@@ -1,10 +1,11 @@
-"""Step 1 of the flow for Amazon's review files: each review is a rating of a product."""
+"""Amazon's review files: the columns of their rows; each review is a rating of a product."""
 
 from __future__ import annotations
 
 from recstream.errors import InvalidInput
+from recstream.importers.file import BadLine
 from recstream.importers.mapping import ColumnMapping
-from recstream.importers.source import BadLine, Source
+from recstream.importers.source import Source
 
 REVIEWS_2014 = ColumnMapping(
     user="reviewerID", item="asin", value="overall", time="unixReviewTime", type="rate"
@@ -15,12 +16,12 @@ REVIEWS_2023 = ColumnMapping(
 
 
 def reviews_mapping(source: Source) -> ColumnMapping:
-    """Return the columns of a review file, 2014's and 2018's form or 2023's.
+    """Return the columns of a review file in the form of 2014 and 2018, or of 2023.
 
     Raises
     ------
     InvalidInput
-        The first readable line is neither.
+        The first readable line has neither.
     """
     for _, row in source.rows():
         if isinstance(row, BadLine):

@@ -1,7 +1,7 @@
-"""Step 2 of the flow for many events at once: arrays of events, each for one partition.
+"""`envelopes`: pack many events into few records.
 
-An envelope is a record without a key whose value is a JSON array of events, all of whose users
-hash to its partition. Readers apply the events in the order of the array.
+An envelope is a record without a key. Its value is a JSON array of events whose users all hash to its
+partition. Readers apply the events in the order of the array.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from recstream.core.events import Event
 from recstream.log import INTERACTIONS, NewRecord, partition_for
 
 ENVELOPE_EVENTS = 500
-"""Events of one envelope at most: about 75 kB, well below any broker's limit."""
+"""Most events of one envelope: about 75 kB, well below any broker's limit."""
 ENVELOPE_BYTES = 512 * 1024
-"""Bytes of one envelope at most, but for a single event that is larger."""
+"""Most bytes of an envelope with more than one event."""
 
 
 def envelopes(events: Iterable[Event], partitions: int) -> Iterator[NewRecord]:
-    """Yield records for interactions that hold the events, each partition in the given order.
+    """Yield records with the events, each partition's in the given order.
 
     >>> rows = [Event(id=str(n), type="view", user="u1", item="p1") for n in range(501)]
     >>> [record.partition for record in envelopes(rows, 1)]

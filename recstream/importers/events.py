@@ -1,12 +1,12 @@
-"""Step 1 of the flow: a file's rows become events in time order, appended once.
+"""`import_events`: append a file's rows as events in time order, once.
 
-The file is read to its end first: that gives the order of time and the digest of the content. A
-row costs 37 bytes of memory until it is written. Events get ids from their line and their
-fields, so that the same row is the same event whenever it is read.
+The file is read to its end first: that gives the time order and the digest of the content. A row costs
+37 bytes of memory until it is written. An event's id is a hash of its line and fields, so the same row
+is the same event whenever it is read.
 
-How far an import has come is the offset of a consumer group named after the digest. It is
-committed with each append (on the embedded log in the same transaction): an import that was
-broken off goes on where it was, and a finished one adds nothing.
+An import's progress is the offset of a consumer group named after the digest. It is committed with each
+append (on the embedded log in the same transaction): an interrupted import continues where it was, and
+a finished one adds nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import hashlib
 import math
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -29,27 +30,22 @@ from recstream.core.events import (
     from_timestamp_ms,
 )
 from recstream.errors import InvalidEvent, InvalidInput
+from recstream.importers.cells import LATEST_MS, describe_unprintable
 from recstream.importers.envelopes import envelopes
-from recstream.importers.mapping import ColumnMapping, Reader
-from recstream.importers.source import BadLine, Row, Source
+from recstream.importers.file import BadLine
+from recstream.importers.mapping import ColumnMapping, EventReader, is_header
+from recstream.importers.source import RejectedLine, Row, Source
 from recstream.log import INTERACTIONS, EventLog, TopicPartition
 
 APPEND_EVENTS = 20_000
-"""Events of one append: what is done again, and told apart by its ids, if Kafka fails between."""
+"""Events of one append. If Kafka fails in between, they are appended again; their ids count once."""
 SHOWN_PROBLEMS = 5
 PROGRESS = TopicPartition(INTERACTIONS, 0)
 """Where a group's offset counts the events an import has written; it is no offset of records."""
 
 
-class Problem(msgspec.Struct, frozen=True):
-    """A line that was left out."""
-
-    line: int
-    reason: str
-
-
 class ImportReport(msgspec.Struct):
-    """What an import did."""
+    """Counts and problems of an import."""
 
     source: str
     read: int = 0
@@ -60,13 +56,15 @@ class ImportReport(msgspec.Struct):
     """Events that an earlier run had appended."""
     rejected: int = 0
     """Lines left out."""
-    problems: list[Problem] = []
+    problems: list[RejectedLine] = []
     """The first of them."""
     users: int = 0
     items: int = 0
     products: int = 0
     """Products put into the catalogue."""
     seconds: float = 0.0
+    notes: list[str] = []
+    """What was decided about the file, e.g. that its first line is no header."""
 
 
 class EventTable:
@@ -115,6 +113,55 @@ class EventTable:
             )
 
 
+def open_source(
+    path: Path,
+    mapping: ColumnMapping,
+    *,
+    header: bool | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> tuple[Source, list[str]]:
+    """Open a file of events; return it with notes about what was decided.
+
+    Parameters
+    ----------
+    path : Path
+    mapping : ColumnMapping
+    header : bool, optional
+        Whether the first line names the columns. Default: it does if the mapping names columns; if
+        the mapping has numbers alone, the first line decides.
+    delimiter, encoding : str, optional
+        See `Source`.
+    on_progress : callable, optional
+        Called with the bytes of the file read so far.
+
+    Raises
+    ------
+    InvalidInput
+        As `Source`.
+    """
+    source = Source(
+        path,
+        delimiter=delimiter,
+        header=header is not False,
+        encoding=encoding,
+        on_progress=on_progress,
+    )
+    by_number = all(column.removesuffix("+").isdecimal() for column in mapping.columns())
+    if header is not None or source.is_json or not by_number:
+        return source, []
+    plain = source.without_header()
+    first = [row for _, row in islice(plain.rows(), 2) if not isinstance(row, BadLine | dict)]
+    if first and is_header(
+        first[0], first[1] if len(first) > 1 else (), EventReader(mapping, plain)
+    ):
+        return source, []
+    return plain, [
+        "the first line was read as data: no header was found; if it is one, use --header"
+    ]
+
+
 def read_events(
     source: Source,
     mapping: ColumnMapping,
@@ -128,9 +175,13 @@ def read_events(
 
     Parameters
     ----------
+    source : Source
+    mapping : ColumnMapping
+    report : ImportReport
+        Filled in.
     at_ms : int
-        Time of the first row where rows have none; each later one is a millisecond younger, so
-        that their order is kept.
+        Time of the first row when rows have none; each later row is a millisecond younger, so that
+        their order is kept.
     once : bool
         Count an item of a user once, however many rows name it.
     strict : bool
@@ -141,7 +192,11 @@ def read_events(
     InvalidInput
         A column is missing, no line can be read, or, if strict, one can't.
     """
-    reader = Reader(mapping, source)
+    if mapping.time == "" and not 0 <= at_ms < LATEST_MS:
+        raise InvalidInput(
+            f"--at must be a time from 1970 to 2200, got {from_timestamp_ms(at_ms).isoformat()}"
+        )
+    reader = EventReader(mapping, source)
     table = EventTable()
     seen: set[tuple[int, int]] | None = set() if once else None
     for line, row in source.rows():
@@ -152,52 +207,75 @@ def read_events(
                 raise InvalidInput(f"{source.path}, line {line}: {error}") from error
             report.rejected += 1
             if len(report.problems) < SHOWN_PROBLEMS:
-                report.problems.append(Problem(line, str(error)))
+                report.problems.append(RejectedLine(line, str(error)))
     report.read, report.users, report.items = len(table), len(table.users), len(table.items)
     if not len(table) and report.problems:
         first = report.problems[0]
+        known = f"; its columns: {', '.join(source.columns)}" if source.columns else ""
         raise InvalidInput(
-            f"no line of {source.path} could be read as an event; line {first.line}: {first.reason}"
+            f"no line of {source.path} could be read as an event; line {first.line}: "
+            f"{first.reason}{known}"
         )
+    if not len(table):
+        report.notes.append("the file has a header and no rows")
     return table
 
 
 def _add(
     table: EventTable,
-    reader: Reader,
+    reader: EventReader,
     mapping: ColumnMapping,
     line: int,
     row: Row | BadLine,
     at_ms: int,
     seen: set[tuple[int, int]] | None,
 ) -> None:
+    """Add a row's events to the table; raises ValueError for a bad row.
+
+    Parameters
+    ----------
+    table : EventTable
+    reader : EventReader
+    mapping : ColumnMapping
+    line : int
+    row : Row or BadLine
+    at_ms : int
+        Time of the first row when rows have none.
+    seen : set of (int, int), optional
+        Pairs of user and item that were added; each is added once.
+    """
     if isinstance(row, BadLine):
-        raise ValueError(row.reason)  # noqa: TRY004 - what is wrong is the line, not our type
+        raise ValueError(row.reason)  # noqa: TRY004 - the line is wrong, not a type
     kind = reader.type(row)
     value = math.nan if reader.value is None else reader.value(row)
     if kind == "rate":
         value *= MAX_RATING / mapping.rating_max
-    user_id = mapping.user_prefix + reader.user(row)
+    user_id = reader.user(row)
     ts_ms = None if reader.time is None else reader.time(row)
+    found: list[tuple[str, int]] = []
     for item_id in reader.items(row):
+        ts = at_ms + len(table) + len(found) if ts_ms is None else ts_ms
         event = Event(
             type=kind,
             user=user_id,
             item=item_id,
-            ts=from_timestamp_ms(0),
+            ts=from_timestamp_ms(ts),
             value=None if math.isnan(value) else value,
         )
         try:
             check_event(event)
         except InvalidEvent as error:
-            raise ValueError(f"{error} ({error.pointer[1:]})") from error
+            odd = describe_unprintable(user_id) or describe_unprintable(item_id)
+            found_in = f"; {odd} is in it" if odd and error.code == "invalid-name" else ""
+            raise ValueError(f"{error}{found_in} ({error.pointer[1:]})") from error
+        found.append((item_id, ts))
+    for item_id, ts in found:
         user = table.users.setdefault(user_id, len(table.users))
         item = table.items.setdefault(item_id, len(table.items))
         if seen is not None:
             if (user, item) in seen:
                 continue
             seen.add((user, item))
-        ts = at_ms + len(table) if ts_ms is None else ts_ms
         table.append(line, user, item, ts, value, EVENT_TYPES.index(kind))
 
 
@@ -208,7 +286,7 @@ def write_events(
     report: ImportReport,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Append what an earlier run has not, in time order."""
+    """Append the events that an earlier run has not appended, in time order."""
     group = import_group(digest)
     done = min(event_log.committed(group).get(PROGRESS, 0), len(table))
     report.already = done
@@ -223,14 +301,29 @@ def write_events(
 
 
 def import_group(digest: str) -> str:
-    """Return the consumer group whose offset says how far an import has come."""
+    """Return the consumer group whose offset is an import's progress."""
     return f"recstream-import-{digest}"
 
 
-def import_digest(source: Source, mapping: ColumnMapping, *, once: bool) -> str:
-    """Return what makes an import the same one again: the content and how it was read."""
-    said = msgspec.json.encode((source.digest, mapping, once), order="deterministic")
-    return hashlib.blake2b(said, digest_size=12).hexdigest()
+def import_digest(
+    source: Source, mapping: ColumnMapping, *, once: bool, at_ms: int | None = None
+) -> str:
+    """Return an import's name: a digest of the content and of every option that changes its events.
+
+    Parameters
+    ----------
+    source : Source
+    mapping : ColumnMapping
+    once : bool
+    at_ms : int, optional
+        The time given for rows without one; None for the file's own, which does not count.
+    """
+    options: tuple[object, ...] = source.reading
+    if at_ms is not None and not mapping.time:
+        options = (*options, at_ms)
+    parts = (source.digest, mapping, once, *options)
+    encoded = msgspec.json.encode(parts, order="deterministic")
+    return hashlib.blake2b(encoded, digest_size=12).hexdigest()
 
 
 def import_events(
@@ -238,29 +331,40 @@ def import_events(
     source: Source,
     mapping: ColumnMapping,
     *,
-    at_ms: int,
+    at_ms: int | None = None,
     once: bool = False,
     strict: bool = False,
+    notes: Sequence[str] = (),
     on_written: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
     """Read a file and append its events.
 
     Parameters
     ----------
+    event_log : EventLog
+    source : Source
+    mapping : ColumnMapping
+    at_ms : int, optional
+        Time of rows without one; default: the file's time of modification.
+    once, strict : bool
+        As in `read_events`.
+    notes : sequence of str
+        Put into the report.
     on_written : callable, optional
-        Takes the events written so far and all there are.
+        Called with the number of events written so far and in all.
 
     Raises
     ------
     InvalidInput
         As `read_events`.
     LogUnavailable
-        The same call goes on where this one stopped.
+        The same call continues where this one stopped.
     """
     started_s = time.perf_counter()
-    report = ImportReport(str(source.path))
-    table = read_events(source, mapping, report, at_ms=at_ms, once=once, strict=strict)
-    digest = import_digest(source, mapping, once=once)
+    report = ImportReport(str(source.path), notes=list(notes))
+    start_ms = source.modified_ms if at_ms is None else at_ms
+    table = read_events(source, mapping, report, at_ms=start_ms, once=once, strict=strict)
+    digest = import_digest(source, mapping, once=once, at_ms=at_ms)
 
     def on_progress(done: int) -> None:
         if on_written is not None:

@@ -1,4 +1,4 @@
-"""Step 1 of the flow for products: each becomes a record on the catalogue topic, once an import."""
+"""`import_items`: append products to the catalogue topic, once an import."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PROGRESS = TopicPartition(CATALOGUE, 0)
 
 
 def import_items(event_log: EventLog, items: Iterable[Item], digest: str) -> int:
-    """Append products that an earlier run of the same import has not; return how many.
+    """Append the products that an earlier run of the import has not appended; return their number.
 
     Parameters
     ----------
     items : iterable of Item
         In the same order each time.
     digest : str
-        Of the content they come from.
+        Digest of their source: the import's name.
     """
     group = import_group(f"items-{digest}")
     before = done = event_log.committed(group).get(PROGRESS, 0)

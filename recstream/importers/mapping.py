@@ -1,23 +1,50 @@
-"""Step 1 of the flow: which columns of a row make an event, and how their texts are read."""
+"""`ColumnMapping` and `EventReader`: which columns of a row make an event, and how to read them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from recstream.core.events import EVENT_TYPES, MAX_RATING, EventType, timestamp_ms
+from recstream.core.events import EVENT_TYPES, MAX_RATING, EventType
 from recstream.errors import InvalidInput
+from recstream.importers.cells import MAX_EXACT, is_missing, parse_id, parse_number, parse_time
 from recstream.importers.source import Row, Source
 
-SECONDS_BELOW = 1e11
-MILLISECONDS_BELOW = 1e14
-"""A number below this counts milliseconds since 1970, one above microseconds."""
-LATEST_MS = 7_258_118_400_000
-"""The year 2200: a time after it was read in the wrong unit."""
+_ID_NAMES = frozenset(
+    [
+        "user",
+        "item",
+        "product",
+        "visitor",
+        "customer",
+        "client",
+        "member",
+        "movie",
+        "book",
+        "track",
+        "artist",
+        "song",
+        "sku",
+        "asin",
+        "isbn",
+        "id",
+        "uid",
+        "iid",
+        "session",
+        "household",
+        "name",
+        "title",
+        "rating",
+        "timestamp",
+        "time",
+        "date",
+        "event",
+        "type",
+    ]
+)
 
 
 class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,8 +63,7 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     rating_max : float
         The best rating of the source; ratings are scaled linearly so that it becomes 5.
     time_format : str
-        As in `datetime.strptime`; empty: a number since 1970 (seconds, milliseconds or
-        microseconds by its size) or an ISO 8601 text. Without a zone, UTC.
+        As in `datetime.strptime`; empty: see `recstream.importers.cells.parse_time`.
     split : str
         What separates several items in the item column.
     user_prefix, item_prefix : str
@@ -62,12 +88,17 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(
                 f"--types must map to one of {', '.join(EVENT_TYPES)}, got {', '.join(unknown)}"
             )
-        if not self.rating_max > 0.0:
-            raise InvalidInput(f"--rating-max must be above 0, got {self.rating_max}")
+        if not (self.rating_max > 0.0 and math.isfinite(self.rating_max)):
+            raise InvalidInput(f"--rating-max must be a number above 0, got {self.rating_max}")
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns that it names."""
+        kind = "" if self.type in EVENT_TYPES else self.type
+        return tuple(filter(None, (self.user, self.item, self.time, self.value, kind)))
 
 
-class Reader:
-    """Takes the fields of an event out of a row.
+class EventReader:
+    """Takes the fields of an event out of a row; each raises ValueError for a bad cell.
 
     Raises
     ------
@@ -78,7 +109,10 @@ class Reader:
     def __init__(self, mapping: ColumnMapping, source: Source) -> None:
         self._mapping = mapping
         self._source = source
-        self.user = self._cell(mapping.user, "--user")
+        user = self._cell(mapping.user, "--user")
+        self.user: Callable[[Any], str] = lambda row: (
+            mapping.user_prefix + parse_id(user(row), "a user id")
+        )
         self.items = self._items()
         self.time = self._time()
         self.value = self._value()
@@ -93,9 +127,12 @@ class Reader:
             at = int(column) - 1
         else:
             known = ", ".join(self._source.columns) or "none: name columns by number, from 1"
+            hint = ""
+            if self._source.columns and not any(map(_is_name, self._source.columns)):
+                hint = "; if its first line is data, use --no-header and numbers from 1"
             raise InvalidInput(
                 f"{option} must name a column of {self._source.path}, got {column!r}; "
-                f"its columns: {known}"
+                f"its columns: {known}{hint}"
             )
 
         def cell(row: Sequence[str]) -> str:
@@ -109,37 +146,37 @@ class Reader:
     def _items(self) -> Callable[[Any], list[str]]:
         column, split = self._mapping.item, self._mapping.split
         prefix = self._mapping.item_prefix
-        if column.endswith("+") and column[:-1].isdecimal():
+        if column.endswith("+") and column[:-1].isdecimal() and int(column[:-1]) >= 1:
+            if self._source.is_json:
+                raise InvalidInput(f"--item {column} needs columns; JSON rows have keys: name one")
             start = int(column[:-1]) - 1
-            return lambda row: [prefix + text for cell in row[start:] if (text := cell.strip())]
+            return lambda row: [
+                prefix + parse_id(text, "an item id")
+                for cell in row[start:]
+                if (text := cell.strip())
+            ]
         cell = self._cell(column, "--item")
         if split:
             by = None if split.isspace() else split
-            return lambda row: [prefix + text for text in cell(row).split(by)]
-        return lambda row: [prefix + cell(row)]
+            return lambda row: [
+                prefix + parse_id(text.strip(), "an item id")
+                for text in cell(row).split(by)
+                if text.strip()
+            ]
+        return lambda row: [prefix + parse_id(cell(row), "an item id")]
 
     def _time(self) -> Callable[[Row], int] | None:
         if not self._mapping.time:
             return None
         cell = self._cell(self._mapping.time, "--time")
         form = self._mapping.time_format
-        if form:
-            return lambda row: timestamp_ms(datetime.strptime(cell(row), form).replace(tzinfo=UTC))
-        return lambda row: parse_time(cell(row))
+        return lambda row: parse_time(cell(row), form)
 
     def _value(self) -> Callable[[Row], float] | None:
         if not self._mapping.value:
             return None
         cell = self._cell(self._mapping.value, "--value")
-
-        def value(row: Row) -> float:
-            text = cell(row)
-            try:
-                return float(text)
-            except ValueError:
-                raise ValueError(f"expected a number as value, got {text[:40]!r}") from None
-
-        return value
+        return lambda row: parse_number(cell(row))
 
     def _type(self) -> Callable[[Row], EventType]:
         const = self._mapping.type
@@ -162,47 +199,63 @@ class Reader:
         return kind
 
 
+def is_header(row: Sequence[str], following: Sequence[str], reader: EventReader) -> bool:
+    """Whether a first row names columns, judged by what the columns should hold.
+
+    Parameters
+    ----------
+    row, following : sequence of str
+        The first and the second row; the second may be empty.
+    reader : EventReader
+        Of a mapping that names its columns by number.
+    """
+    for read in (reader.time, reader.value):
+        if read is not None:
+            try:
+                read(row)
+            except ValueError:
+                return True
+    if reader.time is not None or reader.value is not None:
+        return False
+    if any(map(_is_name, row)):
+        return True
+    pairs = list(zip(row, following, strict=False))
+    return any(_is_number(below) for _, below in pairs) and not any(
+        _is_number(cell) for cell, below in pairs if _is_number(below)
+    )
+
+
+def _is_name(cell: str) -> bool:
+    words = "".join(c if c.isalpha() else " " for c in cell.casefold()).split()
+    has_digits = any(c.isdigit() for c in cell)
+    return not has_digits and any(
+        word in _ID_NAMES or (word.endswith("id") and len(word) > len("void")) for word in words
+    )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return not is_missing(cell.strip())
+
+
 def _json_cell(column: str) -> Callable[[Any], str]:
     path = column.split(".")
 
     def cell(row: Any) -> str:
-        for key in path:
-            row = row.get(key) if isinstance(row, dict) else None
-        if row is None or isinstance(row, dict | list):
+        if column in row:
+            row = row[column]
+        else:
+            for key in path:
+                row = row.get(key) if isinstance(row, dict) else None
+        if row is None or isinstance(row, dict | list | bool):
             raise ValueError(f"expected a text or number under {column!r}")
-        return str(row)
+        if isinstance(row, float) and abs(row) >= MAX_EXACT and row.is_integer():
+            raise ValueError(
+                f"expected a number below 2**53 under {column!r}, got {row:g}; write it as a text"
+            )
+        return str(row).strip()
 
     return cell
-
-
-def parse_time(text: str) -> int:
-    """Return milliseconds since 1970 from a number or an ISO 8601 text; no zone means UTC.
-
-    >>> parse_time("1260759144"), parse_time("1260759144000"), parse_time("2009-12-14 02:52:24")
-    (1260759144000, 1260759144000, 1260759144000)
-    """
-    try:
-        number = float(text)
-    except ValueError:
-        moment = _iso(text)
-        milliseconds = timestamp_ms(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    else:
-        if not math.isfinite(number):
-            raise ValueError(f"expected a time, got {text!r}")
-        if number < SECONDS_BELOW:
-            number *= 1000.0
-        elif number >= MILLISECONDS_BELOW:
-            number /= 1000.0
-        milliseconds = int(number)
-    if not 0 <= milliseconds < LATEST_MS:
-        raise ValueError(f"expected a time from 1970 to 2200, got {text!r}")
-    return milliseconds
-
-
-def _iso(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(
-            f"expected a time as a number since 1970 or like 2026-11-22T10:00:00Z, got {text[:40]!r}"
-        ) from None

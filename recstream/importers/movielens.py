@@ -1,4 +1,4 @@
-"""Step 1 of the flow for MovieLens: its ratings as events, its titles and genres as products."""
+"""MovieLens: find its files, the columns of its ratings, and its titles and genres as products."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
+from recstream.importers.cells import parse_id
+from recstream.importers.file import BadLine, InputFile
 from recstream.importers.mapping import ColumnMapping
-from recstream.importers.source import BadLine, Source
+from recstream.importers.source import Source
 
 _YEAR = re.compile(r"^(?P<title>.*\S)\s*\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Les?|La|Il|Der|Die|Das|El)$")
@@ -40,7 +42,7 @@ U_ITEM_GENRES = (
 
 
 class Files(NamedTuple):
-    """The files of one MovieLens data set; ``titles`` is None where there are none."""
+    """The files of a MovieLens data set; ``titles`` is None if it has none."""
 
     ratings: Path
     titles: Path | None
@@ -60,7 +62,7 @@ def find_files(path: Path) -> Files:
     if ratings is None:
         raise InvalidInput(
             f"{path} must be a MovieLens folder with ratings.csv, ratings.dat, ratings.tsv or "
-            "u.data (each may end in .gz), or such a file"
+            "u.data (plain or .gz), or such a file"
         )
     return Files(ratings, _first(path, ("movies.csv", "movies.dat", "u.item")))
 
@@ -84,12 +86,15 @@ def ratings_mapping(ratings: Path) -> tuple[ColumnMapping, bool]:
 
 
 def read_titles(path: Path) -> Iterator[Item]:
-    """Yield the products of ``movies.csv``, ``movies.dat`` or ``u.item``; bad lines are left out."""
+    """Yield the products of ``movies.csv``, ``movies.dat`` or ``u.item``; bad lines are skipped.
+
+    The older editions are in Latin-1, copies of them often in UTF-8: the content decides.
+    """
     is_csv = path.name.startswith("movies.csv")
     source = Source(
         path,
         header=is_csv,
-        encoding="utf-8" if is_csv else "latin-1",
+        encoding=None if is_csv or InputFile(path, encoding="latin-1").is_utf8() else "latin-1",
         delimiter="|" if path.name.startswith("u.item") else None,
     )
     for _, row in source.rows():
@@ -99,11 +104,11 @@ def read_titles(path: Path) -> Iterator[Item]:
             genres = [g for g, flag in zip(U_ITEM_GENRES, row[5:], strict=False) if flag == "1"]
         else:
             genres = [genre for genre in row[2].split("|") if genre and genre != NO_GENRES]
-        yield movie(row[0], row[1], genres)
+        yield movie(parse_id(row[0].strip()), row[1], genres)
 
 
 def movie(item_id: str, title: str, genres: list[str]) -> Item:
-    """Return a film as a product: the year and a trailing article taken out of the title.
+    """Return a film as a product, with the year and a trailing article moved out of the title.
 
     >>> film = movie("2", "Matrix, The (1999)", ["Action", "Sci-Fi"])
     >>> film.title, film.category, film.attributes["year"]

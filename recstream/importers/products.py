@@ -1,7 +1,7 @@
-"""Step 1 of the flow for products: a file of metadata becomes items on the catalogue topic.
+"""`import_products`: put a file of product metadata into the catalogue.
 
-Reads Amazon's metadata (JSON lines of 2014, 2018 and 2023) and any CSV, TSV or JSON lines whose
-columns are named like them or by the caller. Which rows were left out, and why, is reported.
+Reads Amazon's metadata (JSON lines of 2014, 2018 and 2023) and any CSV, TSV or JSON lines whose columns
+have usual names or are named by the caller. Rows that are left out are counted by reason.
 """
 
 from __future__ import annotations
@@ -17,59 +17,53 @@ import msgspec
 from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
+from recstream.importers.cells import parse_id
+from recstream.importers.file import BadLine
 from recstream.importers.items import import_items
-from recstream.importers.source import BadLine, Row, Source
+from recstream.importers.source import RejectedLine, Row, Source
 from recstream.log import EventLog
 
 EXAMPLES = 5
-_CHUNK_BYTES = 1 << 20
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """A row that was left out: its line, why, and what it is."""
-
-    line: int
-    reason: str
-    shown: str = ""
 
 
 class ProductsReport(msgspec.Struct, kw_only=True):
-    """What an import of products did.
+    """Counts and examples of an import of products.
 
     Attributes
     ----------
     rows : int
         Rows of the file.
     imported, already : int
-        Items put into the catalogue now, and by an earlier run.
+        Items put into the catalogue by this run, and by an earlier one.
     dropped : dict of str to int
-        By reason, the rows that were left out; ``examples`` are the first of each reason.
+        Number of rejected rows by reason; ``examples`` has the first of each reason.
     mended : dict of str to int
-        By what was mended, the items.
+        Number of corrected items by correction.
     """
 
     rows: int = 0
     imported: int = 0
     already: int = 0
     dropped: dict[str, int] = {}
-    examples: tuple[Problem, ...] = ()
+    examples: tuple[RejectedLine, ...] = ()
     mended: dict[str, int] = {}
     seconds: float = 0.0
 
 
 class ProductReader:
-    """Reads the items of a file, each id once, and counts what it leaves out.
+    """Reads the items of a file, each id once, and counts rejected rows.
 
     Parameters
     ----------
     source : Source
     columns : mapping, optional
-        By field of `Item`, the column it is taken from; see `recstream.core.content.clean.PRODUCT_COLUMNS`.
+        Column of each field of `Item`; see `recstream.core.content.clean.PRODUCT_COLUMNS`.
 
     Raises
     ------
     InvalidInput
-        ``columns`` names a field that items don't have, or a column that the file does not.
+        ``columns`` names an unknown field or a column that the file does not have, or the file has
+        no column for id or title.
     """
 
     def __init__(self, source: Source, columns: Mapping[str, str] | None = None) -> None:
@@ -86,10 +80,13 @@ class ProductReader:
                 f" {', '.join(sorted(absent))}"
             )
             raise InvalidInput(message)
+        if source.has_header:
+            for field in ("item", "title"):
+                self._require(field)
         self.rows = 0
         self.dropped: Counter[str] = Counter()
         self.mended: Counter[str] = Counter()
-        self.examples: list[Problem] = []
+        self.examples: list[RejectedLine] = []
 
     def items(self) -> Iterator[Item]:
         """Yield the file's items in order."""
@@ -102,12 +99,30 @@ class ProductReader:
             cleaned = clean_product(self._named(row), self._columns)
             if isinstance(cleaned, RejectedRow):
                 self._drop(line, cleaned)
-            elif cleaned.item.item in seen:
-                self._drop(line, RejectedRow("id was there before", cleaned.item.item))
+                continue
+            try:
+                name = parse_id(cleaned.item.item)
+            except ValueError:
+                self._drop(line, RejectedRow("no id", cleaned.item.title[:60]))
+                continue
+            if name in seen:
+                self._drop(line, RejectedRow("id was there before", name))
             else:
-                seen.add(cleaned.item.item)
+                seen.add(name)
                 self.mended.update(cleaned.mended)
-                yield cleaned.item
+                yield msgspec.structs.replace(cleaned.item, item=name)
+
+    def _require(self, field: str) -> None:
+        """Check that the file has a column for a field."""
+        if field in self._columns:
+            return
+        known = {name.casefold() for name in self._source.columns}
+        if known.isdisjoint(PRODUCT_COLUMNS[field]):
+            raise InvalidInput(
+                f"{self._source.path} needs a column for the {field}: one of "
+                f"{', '.join(PRODUCT_COLUMNS[field])}; its columns: {', '.join(self._source.columns)}; "
+                f"name it with --column {field}=COLUMN"
+            )
 
     def _named(self, row: Row) -> Mapping[str, object]:
         if isinstance(row, dict):
@@ -117,7 +132,7 @@ class ProductReader:
     def _drop(self, line: int, dropped: RejectedRow) -> None:
         self.dropped[dropped.reason] += 1
         if self.dropped[dropped.reason] <= EXAMPLES:
-            self.examples.append(Problem(line, dropped.reason, dropped.shown))
+            self.examples.append(RejectedLine(line, dropped.reason, dropped.shown))
 
 
 def read_products(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item]:
@@ -125,13 +140,13 @@ def read_products(path: Path, columns: Mapping[str, str] | None = None) -> Itera
     return ProductReader(Source(path), columns).items()
 
 
-def run(
+def import_products(
     event_log: EventLog,
     path: Path,
     *,
     columns: Mapping[str, str] | None = None,
     delimiter: str | None = None,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ProductsReport:
     """Put the products of a file into the catalogue; a second run adds nothing.
@@ -140,25 +155,33 @@ def run(
     ----------
     event_log : EventLog
     path : Path
-        CSV, TSV or JSON lines, gzipped if it ends in ``.gz``.
+        CSV, TSV or JSON lines, plain or compressed.
     columns : mapping, optional
-        By field of `Item`, the column it is taken from.
+        Column of each field of `Item`.
     delimiter, encoding : str, optional
+        See `Source`.
     on_progress : callable, optional
-        Takes the bytes of the file read so far.
+        Called with the bytes of the file read so far.
 
     Raises
     ------
     InvalidInput
-        The file can't be read, or has no such columns.
+        The file can't be read, has no such columns, or none of its rows is a product.
     LogUnavailable
     """
     begun = perf_counter()
     source = Source(path, delimiter=delimiter, encoding=encoding, on_progress=on_progress)
     reader = ProductReader(source, columns)
-    how = repr((sorted((columns or {}).items()), delimiter, encoding))
-    imported = import_items(event_log, reader.items(), _digest(path, how))
+    options = repr((sorted((columns or {}).items()), source.delimiter, source.encoding))
+    digest = hashlib.blake2b(f"{source.digest} {options}".encode(), digest_size=12).hexdigest()
+    imported = import_items(event_log, reader.items(), digest)
     n_items = reader.rows - sum(reader.dropped.values())
+    if reader.rows and not n_items:
+        reasons = ", ".join(f"{count} × {why}" for why, count in reader.dropped.most_common())
+        raise InvalidInput(
+            f"no row of {path} is a product ({reasons}); its columns: {', '.join(source.columns)}; "
+            "name columns with --column FIELD=COLUMN"
+        )
     return ProductsReport(
         rows=reader.rows,
         imported=imported,
@@ -168,15 +191,3 @@ def run(
         mended=dict(reader.mended.most_common()),
         seconds=perf_counter() - begun,
     )
-
-
-def _digest(path: Path, how: str) -> str:
-    """Return a digest of a file and of how it is read: the name of its import."""
-    hasher = hashlib.blake2b(how.encode(), digest_size=12)
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                hasher.update(chunk)
-    except OSError as error:
-        raise InvalidInput(f"{path} can't be read: {error.strerror}") from error
-    return hasher.hexdigest()

@@ -1,52 +1,64 @@
-"""Step 1 of the flow: files of rows, plain or gzipped, delimited or JSON lines, read line by line."""
+"""`Source`: rows of a file of delimited columns or JSON lines, with line numbers."""
 
 from __future__ import annotations
 
 import ast
+import copy
 import csv
-import gzip
-import hashlib
+import json
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import msgspec
 
 from recstream.errors import InvalidInput
+from recstream.importers.file import MAX_LINE_BYTES, BadLine, InputFile
 
 Row = Sequence[str] | dict[str, Any]
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 TAB_SUFFIXES = frozenset({".tsv", ".tab"})
-PROGRESS_LINES = 2_000
-csv.field_size_limit(1 << 20)
+MAX_ROW_LINES = 100
+"""A quoted field that spans more lines has no closing quote."""
+csv.field_size_limit(MAX_LINE_BYTES)
 
 
-class BadLine(NamedTuple):
-    """A line that is no row, and why."""
+class RejectedLine(msgspec.Struct, frozen=True):
+    """A line that was left out: its number, the reason, and for products what it holds."""
 
+    line: int
     reason: str
+    shown: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Source:
-    """A file of rows; reading it to the end gives the digest of its content.
+    """A file of rows.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.gz`` if it is gzipped.
     delimiter : str, optional
-        Default: by the file's name and first line. May be several characters, like ``::``.
-    header : bool or None
-        Whether the first line names the columns; None: JSON has none, others are taken to have
-        one unless ``columns`` are all numbers.
-    encoding : str
+        Default: guessed from the name and the first line. May have several characters, like ``::``.
+    header : bool
+        Whether the first line names the columns; ignored for JSON.
+    encoding : str, optional
+        Default: by the byte order mark, else UTF-8.
     on_progress : callable, optional
-        Takes the bytes of the file read so far, every few thousand lines.
+        Called with the bytes of the file read so far, every few thousand lines.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Names in the header; of JSON the keys of the first row.
+    has_header, is_json : bool
+    delimiter : str
 
     Raises
     ------
     InvalidInput
-        The file is not there or can't be read.
+        The file can't be read, is empty or no text, or is one JSON document.
     """
 
     def __init__(
@@ -55,133 +67,214 @@ class Source:
         *,
         delimiter: str | None = None,
         header: bool = True,
-        encoding: str = "utf-8",
+        encoding: str | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.path = path
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._encoding = encoding
-        self._on_progress = on_progress
+        self._file = InputFile(path, encoding=encoding, on_progress=on_progress)
+        if delimiter:
+            delimiter = delimiter.replace("\\t", "\t")
+            if len(delimiter) == 1 and delimiter in '"\r\n\0':
+                raise InvalidInput(f"--delimiter must separate columns, got {delimiter!r}")
         first = self._first_line()
-        suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-        self.is_json = delimiter is None and (suffix in JSON_SUFFIXES or first.startswith("{"))
-        if self.is_json and first.startswith("["):
-            raise InvalidInput(
-                f"{path} is one JSON array, expected a JSON object a line; "
-                "turn it into lines, e.g. with jq -c '.[]'"
-            )
-        self.delimiter = delimiter or _guess(suffix, first)
+        self.is_json = not delimiter and (
+            self._file.suffix in JSON_SUFFIXES or first.startswith(("{", "[{"))
+        )
+        if self.is_json:
+            self._refuse_documents(first)
+        self._guessed = _guess(self._file.suffix, first)
+        self.delimiter = delimiter or self._guessed
         self.has_header = header and not self.is_json
         self.columns: tuple[str, ...] = ()
         if self.has_header:
             self.columns = tuple(name.strip() for name in self._split(first))
+        elif self.is_json:
+            rows = (row for _, row in islice(self.rows(), 10) if isinstance(row, dict))
+            self.columns = tuple(next(rows, {}))
+
+    @property
+    def encoding(self) -> str:
+        """The file's encoding."""
+        return self._file.encoding
 
     @property
     def digest(self) -> str:
-        """Digest of the content read so far."""
-        return self._hash.hexdigest()
+        """Digest of the uncompressed content."""
+        return self._file.digest
+
+    @property
+    def modified_ms(self) -> int:
+        """The file's time of modification, in milliseconds since 1970."""
+        return int(self.path.stat().st_mtime * 1000)
+
+    def without_header(self) -> Source:
+        """Return the same file with its first line read as data."""
+        other = copy.copy(self)
+        other.has_header = False
+        other.columns = ()
+        return other
+
+    @property
+    def reading(self) -> tuple[str, ...]:
+        """How the file is read, as far as it differs from what is guessed; part of an import's name."""
+        parts = []
+        if self.encoding not in {"utf-8", "utf-8-sig"}:
+            parts.append(f"encoding={self.encoding}")
+        if self.delimiter != self._guessed:
+            parts.append(f"delimiter={self.delimiter}")
+        if not self.has_header and not self.is_json:
+            parts.append("no-header")
+        return tuple(parts)
 
     def rows(self) -> Iterator[tuple[int, Row | BadLine]]:
-        """Yield each row with its line number, the first line being 1; empty lines are left out."""
-        lines = self._lines()
+        """Yield each row with the number of its first line; empty lines are skipped."""
+        lines = self._file.lines()
         if self.is_json:
             yield from _json_rows(lines)
             return
-        rows = self._delimited(lines)
+        if len(self.delimiter) > 1:
+            rows = _split_rows(lines, self.delimiter)
+        else:
+            rows = _Delimited(lines, self.delimiter).rows()
         if self.has_header:
             next(rows, None)
         yield from rows
 
-    def _delimited(self, lines: Iterator[str]) -> Iterator[tuple[int, Row | BadLine]]:
-        if len(self.delimiter) > 1:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n").split(self.delimiter)
-            return
-        # Tab-separated files quote nothing: a lone quotation mark there is part of a title.
-        if self.delimiter == "\t":
-            reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.reader(lines, delimiter=self.delimiter)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield reader.line_num, BadLine(str(error))
-                continue
-            if row:
-                yield reader.line_num, row
+    def _first_line(self) -> str:
+        """Return the first line that is not blank."""
+        for _, line in self._file.lines():
+            if isinstance(line, BadLine):
+                raise InvalidInput(f"{self.path}, line 1: {line.reason}; is it a file of rows?")
+            if line.strip():
+                return line.strip("\r\n")
+        raise InvalidInput(f"{self.path} is empty; expected rows of text")
+
+    def _refuse_documents(self, first: str) -> None:
+        if first.lstrip().startswith("["):
+            raise InvalidInput(
+                f"{self.path} is one JSON array, expected a JSON object a line; "
+                "turn it into lines, e.g. with jq -c '.[]'"
+            )
+        if first.strip() == "{":
+            raise InvalidInput(
+                f"{self.path} is a JSON document over several lines, expected a JSON object a line; "
+                "turn it into lines, e.g. with jq -c ."
+            )
 
     def _split(self, line: str) -> list[str]:
         if len(self.delimiter) > 1:
             return line.split(self.delimiter)
         return next(csv.reader([line], delimiter=self.delimiter), [])
 
-    def _first_line(self) -> str:
-        with self._open() as (file, _):
-            line = file.readline(1 << 20)
-        return line.decode(self._encoding, errors="surrogateescape").lstrip("\ufeff").strip("\r\n")
 
-    def _lines(self) -> Iterator[str]:
-        """Yield lines; bytes that are no text become surrogates, which no name may hold."""
-        with self._open() as (file, raw):
-            for number, line in enumerate(file):
-                self._hash.update(line)
-                text = line.decode(self._encoding, errors="surrogateescape")
-                yield text.lstrip("\ufeff") if number == 0 else text
-                if self._on_progress is not None and number % PROGRESS_LINES == 0:
-                    self._on_progress(raw.tell())
-            if self._on_progress is not None:
-                self._on_progress(raw.tell())
-
-    def _open(self) -> _Opened:
-        return _Opened(self.path)
+Lines = Iterator[tuple[int, str | BadLine]]
+Rows = Iterator[tuple[int, Row | BadLine]]
 
 
-class _Opened:
-    """A file open for reading, unzipped if need be; what goes wrong says which file it was."""
+def _split_rows(lines: Lines, delimiter: str) -> Rows:
+    for number, line in lines:
+        if isinstance(line, BadLine):
+            yield number, line
+        elif line.strip():
+            yield number, line.rstrip("\r\n").split(delimiter)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._files: list[BinaryIO] = []
 
-    def __enter__(self) -> tuple[BinaryIO, BinaryIO]:
+class _Delimited:
+    """Rows of delimited columns; a quote that is never closed costs its own line alone.
+
+    Parameters
+    ----------
+    lines : iterator
+    delimiter : str
+        One character. Tab-separated files quote nothing: a quotation mark is part of the text.
+    """
+
+    def __init__(self, lines: Lines, delimiter: str) -> None:
+        self._lines = lines
+        self._options: dict[str, Any] = {"delimiter": delimiter}
+        if delimiter == "\t":
+            self._options["quoting"] = csv.QUOTE_NONE
+        self._pending: deque[tuple[int, str | BadLine]] = deque()
+        self._taken: list[tuple[int, str | BadLine]] = []
+        self._n_columns = 0
+
+    def rows(self) -> Rows:
+        """Yield each row with the number of its first line."""
+        reader = csv.reader(self._texts(), **self._options)
+        while True:
+            self._taken.clear()
+            error = ""
+            row: list[str] | None = None
+            try:
+                row = next(reader)
+            except StopIteration:
+                if not self._taken:
+                    return
+            except csv.Error as raised:
+                error = str(raised)
+            taken = self._taken
+            if not taken:
+                return
+            number, last = taken[-1]
+            if isinstance(last, BadLine) and len(taken) == 1:
+                yield number, last
+            elif len(taken) > 1 and (error or row is None or not self._is_whole(row)):
+                number = taken[0][0]
+                self._pending.extendleft(reversed(taken[1:]))
+                yield number, BadLine("a quotation mark that opens a field is never closed")
+            elif error or row is None:
+                yield taken[0][0], BadLine(error or "the line can't be read")
+            else:
+                if row:
+                    self._n_columns = self._n_columns or len(row)
+                    yield taken[0][0], row
+                continue
+            reader = csv.reader(self._texts(), **self._options)
+
+    def _texts(self) -> Iterator[str]:
+        """Yield lines to the parser, and note which ones it took for the row."""
+        for entry in chain(iter(self._pop, None), self._lines):
+            self._taken.append(entry)
+            line = entry[1]
+            if isinstance(line, BadLine) or len(self._taken) > MAX_ROW_LINES:
+                return
+            yield line
+
+    def _pop(self) -> tuple[int, str | BadLine] | None:
+        return self._pending.popleft() if self._pending else None
+
+    def _is_whole(self, row: list[str]) -> bool:
+        """Whether a row of several lines was meant as one: strictly quoted, with all columns."""
+        if len(row) != (self._n_columns or len(row)):
+            return False
         try:
-            raw: BinaryIO = self._path.open("rb")
-        except OSError as error:
-            raise InvalidInput(f"{self._path} can't be read: {error.strerror}") from error
-        self._files.append(raw)
-        if self._path.suffix == ".gz":
-            unzipped: Any = gzip.GzipFile(fileobj=raw)
-            self._files.append(unzipped)
-        return self._files[-1], raw
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        for file in reversed(self._files):
-            file.close()
-        if isinstance(error, gzip.BadGzipFile | EOFError):
-            raise InvalidInput(f"{self._path} is cut off or not gzipped: {error}") from error
+            texts = [line for _, line in self._taken if isinstance(line, str)]
+            return next(csv.reader(texts, strict=True, **self._options)) == row
+        except (csv.Error, StopIteration):
+            return False
 
 
-def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, Row | BadLine]]:
+def _json_rows(lines: Lines) -> Rows:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
+        if isinstance(line, BadLine):
+            yield number, line
+            continue
         if not line.strip():
             continue
         try:
             yield number, decode(line)
-        except (msgspec.DecodeError, UnicodeError) as error:
-            yield number, _python_row(line) or BadLine(str(error))
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            yield number, _lenient_row(line) or BadLine(str(error))
 
 
-def _python_row(line: str) -> dict[str, Any] | None:
-    """Return a row written as a Python dict, as in Amazon's metadata of 2014; ``None`` if it is none."""
-    if not line.startswith("{'"):
-        return None
+def _lenient_row(line: str) -> dict[str, Any] | None:
+    """Return a row with NaN or Infinity in it, or one written as a Python dict; ``None`` if neither.
+
+    Amazon's metadata of 2014 is Python; pandas writes NaN.
+    """
     try:
-        row = ast.literal_eval(line.strip())
+        row = ast.literal_eval(line.strip()) if line.startswith("{'") else json.loads(line)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

@@ -56,7 +56,7 @@ def test_import_products_fills_the_catalogue_once_and_tells_what_it_left_out(
     assert report["dropped"] == {"no title": 1, "id was there before": 1}
 
     assert run([*command, *given]) == 0
-    assert "2 were there already" in capsys.readouterr().out
+    assert "2 had been imported before" in capsys.readouterr().out
     log = open_log(f"embedded://{given[1]}/log.db")
     items = [json.loads(record.value or b"") for record in log.read(CATALOGUE, 0, 0)]
     log.close()

@@ -13,8 +13,9 @@ import pytest
 
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
-from recstream.importers.products import Problem, ProductReader, run
-from recstream.importers.source import Source
+from recstream.importers.products import ProductReader
+from recstream.importers.products import import_products as run
+from recstream.importers.source import RejectedLine, Source
 from recstream.log import open_log
 from recstream.log.port import EventLog
 from recstream.log.topics import CATALOGUE, topic_specs
@@ -58,8 +59,8 @@ def test_good_rows_become_items_and_the_report_says_what_happened_to_the_others(
     assert (report.rows, report.imported, report.already) == (5, 2, 0)
     assert report.dropped == {"no title": 1, "id was there before": 1, "not readable": 1}
     assert report.examples[:2] == (
-        Problem(2, "no title", "B2"),
-        Problem(3, "id was there before", "B1"),
+        RejectedLine(2, "no title", "B2"),
+        RejectedLine(3, "id was there before", "B1"),
     )
     assert report.mended == {"entities or tags in the title": 1, "price was text": 1}
 

@@ -1,8 +1,8 @@
-"""`recstream import`: files become events and products in the log."""
+"""`recstream import`: import files of events and products into the log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     from recstream.importers.source import Source
 
 PATH = click.Path(path_type=Path, exists=True)
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=False)
 
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first bad line.")
+delimiter_option = click.option("--delimiter", help="Separates columns.  [default: guessed]")
+encoding_option = click.option(
+    "--encoding", help="Like latin-1 or utf-16.  [default: byte order mark, else utf-8]"
+)
 
 
-@click.group("import", short_help="Bring files of events or products into the log.")
+@click.group("import", short_help="Import files of events or products into the log.")
 def import_() -> None:
-    """Bring files of events or products into the log.
+    """Import files of events or products into the log.
 
-    An import that was broken off goes on where it was; a finished one adds nothing when it is run
-    again. Lines that can't be read are counted, and the first are shown. Files may be gzipped.
+    An interrupted import continues where it was; a finished one adds nothing when it is run again.
+    Lines that can't be read are counted, and the first are shown. Files may be compressed by gzip,
+    bzip2 or xz, or a zip archive of one file.
     """
 
 
@@ -38,7 +43,7 @@ def import_() -> None:
 @settings_options()
 @json_option
 def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> None:
-    """MovieLens: PATH is a folder with ratings and titles, or the file of ratings.
+    """Import MovieLens: PATH is its folder, or its file of ratings.
 
     Reads ratings.csv, ratings.dat, ratings.tsv and u.data, with movies.csv, movies.dat or u.item
     beside it. A rating from 0.5 to 5 is an event of type rate with that value.
@@ -50,11 +55,13 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
     """
     from recstream.importers.items import import_items
     from recstream.importers.movielens import find_files, ratings_mapping, read_titles
+    from recstream.importers.source import Source
 
     files = find_files(path)
     mapping, header = ratings_mapping(files.ratings)
     with _Import(settings, files.ratings, as_json=as_json) as run:
-        report = run.events(mapping, header=header, strict=strict)
+        source = Source(files.ratings, header=header, on_progress=run.on_progress)
+        report = run.events(source, mapping, strict=strict)
         if files.titles is not None:
             products = list(read_titles(files.titles))
             report.products = import_items(run.log, products, _digest_of(products))
@@ -67,7 +74,7 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
 @settings_options()
 @json_option
 def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> None:
-    """Amazon: REVIEWS holds reviews as JSON lines, in the form of 2014, 2018 or 2023.
+    """Import Amazon reviews: REVIEWS has JSON lines in the form of 2014, 2018 or 2023.
 
     A review's stars are an event of type rate with that value.
 
@@ -79,19 +86,19 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
     from recstream.importers.amazon import reviews_mapping
     from recstream.importers.source import Source
 
-    mapping = reviews_mapping(Source(reviews))
     with _Import(settings, reviews, as_json=as_json) as run:
-        report = run.events(mapping, header=False, strict=strict)
+        source = Source(reviews, on_progress=run.on_progress)
+        report = run.events(source, reviews_mapping(source), strict=strict)
         run.finish(report)
 
 
 @import_.command(short_help="Products: Amazon's metadata, or any CSV, TSV or JSON lines.")
 @click.argument("file", type=FILE)
 @click.option(
-    "--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is found."
+    "--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="The column of a field."
 )
-@click.option("--delimiter", help="Of columns.  [default: found out]")
-@click.option("--encoding", default="utf-8", show_default=True)
+@delimiter_option
+@encoding_option
 @settings_options()
 @json_option
 def products(
@@ -99,27 +106,27 @@ def products(
     file: Path,
     columns: tuple[str, ...],
     delimiter: str | None,
-    encoding: str,
+    encoding: str | None,
     as_json: bool,
 ) -> None:
-    """Products: FILE holds Amazon's metadata (2014, 2018, 2023), or rows with a header.
+    """Import products: FILE has Amazon's metadata (2014, 2018, 2023), or rows with a header.
 
     The fields are item, title, category, brand, price, description and image; columns with usual
-    names are found. Entities, tags and prices in words are mended; rows without id or title, and
-    ids that were there before, are left out, and the answer says how many and why.
+    names are found. Entities, tags and prices as text are corrected. Rows without id or title, and
+    repeated ids, are left out; the report says how many and why.
 
     \b
     Examples:
       recstream import products meta_Musical_Instruments.json.gz
       recstream import products products.csv --column item=article_no --column title=label
     """
-    from recstream.importers.products import run
+    from recstream.importers.products import import_products
 
     with _Import(settings, file, as_json=as_json) as opened:
-        report = run(
+        report = import_products(
             opened.log,
             file,
-            columns=dict(_pair(text) for text in columns),
+            columns=dict(_pair(text, "--column FIELD=COLUMN") for text in columns),
             delimiter=delimiter,
             encoding=encoding,
             on_progress=opened.on_progress,
@@ -127,55 +134,62 @@ def products(
         opened.close_bars()
     lines = [f"{report.imported:,} of {report.rows:,} rows put into the catalogue"]
     if report.already:
-        lines.append(f"{report.already:,} were there already")
+        lines.append(f"{report.already:,} had been imported before")
     lines += [f"{count:,} left out: {reason}" for reason, count in report.dropped.items()]
     lines += [f"  line {each.line}: {each.reason}: {each.shown}" for each in report.examples]
-    lines += [f"{count:,} mended: {what}" for what, count in report.mended.items()]
+    lines += [f"{count:,} corrected: {what}" for what, count in report.mended.items()]
     say(report, "\n".join(lines), as_json=as_json)
 
 
 @import_.command(short_help="Any CSV, TSV or JSON lines, by naming the columns.")
 @click.argument("file", type=FILE)
-@click.option("--user", required=True, metavar="COLUMN", help="Who.")
-@click.option("--item", required=True, metavar="COLUMN", help="What; 2+: column 2 and all after.")
-@click.option("--time", "time_", metavar="COLUMN", default="", help="When; else --at.")
-@click.option("--value", metavar="COLUMN", default="", help="The rating, or how many.")
+@click.option("--user", required=True, metavar="COLUMN", help="User id.")
+@click.option("--item", required=True, metavar="COLUMN", help="Item; 2+: column 2 and all after.")
+@click.option("--time", "time_", metavar="COLUMN", default="", help="Time; else --at.")
+@click.option("--value", metavar="COLUMN", default="", help="The rating, or the quantity.")
 @click.option(
     "--type",
     "type_",
     metavar="TYPE|COLUMN",
     default="view",
     show_default=True,
-    help="The type of every row, or the column that has it.",
+    help="The type of every row, or its column.",
 )
 @click.option(
-    "--types", multiple=True, metavar="TEXT=TYPE", help="What a text in the type column means."
+    "--types", multiple=True, metavar="TEXT=TYPE", help="Meaning of a text in the type column."
 )
 @click.option("--rating-max", type=float, default=5.0, show_default=True, help="The best rating.")
-@click.option("--time-format", metavar="FORMAT", default="", help="Like %d.%m.%Y; in UTC.")
-@click.option("--at", type=click.DateTime(), help="Time of rows that have none.  [default: file's]")
+@click.option(
+    "--time-format", metavar="FORMAT", default="", help="Like %d.%m.%Y; UTC unless it has %z."
+)
+@click.option("--at", type=click.DateTime(), help="Time of rows without one.  [default: file's]")
 @click.option("--split", default="", help="Separates several items in the item column.")
-@click.option("--once", is_flag=True, help="Count a user's item once.")
+@click.option("--once", is_flag=True, help="Count an item of a user once.")
 @click.option("--user-prefix", default="", help="Put before each user id.")
 @click.option("--item-prefix", default="", help="Put before each item id.")
-@click.option("--delimiter", help="Of columns.  [default: found out]")
-@click.option("--header/--no-header", default=True, show_default=True, help="First line: names.")
-@click.option("--encoding", default="utf-8", show_default=True)
+@delimiter_option
+@click.option(
+    "--header/--no-header",
+    default=None,
+    help="Whether the first line names the columns.  [default: guessed]",
+)
+@encoding_option
 @strict_option
 @settings_options()
 @json_option
 def events(settings: Settings, file: Path, as_json: bool, **how: Any) -> None:
-    """Any CSV, TSV or JSON lines: name the columns by header, key (a.b) or number from 1.
+    """Import any CSV, TSV or JSON lines: name the columns by header, key (a.b) or number from 1.
 
-    Times are numbers since 1970 (seconds, milliseconds or microseconds) or ISO 8601, UTC where
-    they name no zone. A value multiplies the weight of an event; for ratings, --rating-max says
-    which is the best, and all are scaled so that it becomes 5 (half of it is neutral).
+    Times are numbers since 1970 (seconds, milliseconds or microseconds), compact dates (20191001) or
+    ISO 8601; UTC without a zone. A value multiplies the weight of an event. Ratings are scaled so that
+    --rating-max becomes 5; half of it is neutral.
 
     \b
     Examples:
       recstream import events ratings.tsv --user 1 --item 2 --value 3 --time 4 --type rate --no-header
       recstream import events log.jsonl --user user.id --item sku --time at --type kind --types addtocart=cart
     """
+    from recstream.importers.events import open_source
     from recstream.importers.mapping import ColumnMapping
 
     mapping = ColumnMapping(
@@ -184,7 +198,7 @@ def events(settings: Settings, file: Path, as_json: bool, **how: Any) -> None:
         time=how["time_"],
         value=how["value"],
         type=how["type_"],
-        types=dict(_pair(text) for text in how["types"]),
+        types=dict(_pair(text, "--types TEXT=TYPE") for text in how["types"]),
         rating_max=how["rating_max"],
         time_format=how["time_format"],
         split=how["split"],
@@ -192,22 +206,29 @@ def events(settings: Settings, file: Path, as_json: bool, **how: Any) -> None:
         item_prefix=how["item_prefix"],
     )
     with _Import(settings, file, as_json=as_json) as run:
-        report = run.events(
+        source, notes = open_source(
+            file,
             mapping,
             header=how["header"],
-            strict=how["strict"],
-            once=how["once"],
             delimiter=how["delimiter"],
             encoding=how["encoding"],
+            on_progress=run.on_progress,
+        )
+        report = run.events(
+            source,
+            mapping,
+            strict=how["strict"],
+            once=how["once"],
             at_ms=None if how["at"] is None else _milliseconds(how["at"]),
+            notes=notes,
         )
         run.finish(report)
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def _pair(text: str, option: str) -> tuple[str, Any]:
     left, found, right = text.partition("=")
     if not found:
-        raise InvalidInput(f"--types needs TEXT=TYPE, got {text!r}")
+        raise InvalidInput(f"expected {option}, got {text!r}")
     return left, right
 
 
@@ -228,7 +249,7 @@ def _digest_of(products: list[Any]) -> str:
 
 
 class _Import:
-    """One import: the log, a progress bar where somebody watches, and the answer."""
+    """One import: the log, a progress bar on a terminal, and the report."""
 
     def __init__(self, settings: Settings, file: Path, *, as_json: bool) -> None:
         self._settings = settings
@@ -252,22 +273,17 @@ class _Import:
 
     def events(
         self,
+        source: Source,
         mapping: ColumnMapping,
         *,
-        header: bool,
         strict: bool,
         once: bool = False,
-        delimiter: str | None = None,
-        encoding: str = "utf-8",
         at_ms: int | None = None,
+        notes: Sequence[str] = (),
     ) -> ImportReport:
-        """Import the file's events."""
+        """Import the events of a source."""
         from recstream.importers.events import import_events
 
-        source = self._source(header=header, delimiter=delimiter, encoding=encoding)
-        if at_ms is None:
-            at_ms = int(self._file.stat().st_mtime * 1000)
-        on_written = None if self._bars is None else self._bars.written
         return import_events(
             self.log,
             source,
@@ -275,32 +291,22 @@ class _Import:
             at_ms=at_ms,
             once=once,
             strict=strict,
-            on_written=on_written,
-        )
-
-    def _source(self, *, header: bool, delimiter: str | None, encoding: str) -> Source:
-        from recstream.importers.source import Source
-
-        return Source(
-            self._file,
-            header=header,
-            delimiter=delimiter,
-            encoding=encoding,
-            on_progress=self.on_progress,
+            notes=notes,
+            on_written=None if self._bars is None else self._bars.written,
         )
 
     @property
     def on_progress(self) -> Callable[[int], None] | None:
-        """What shows how much of the file was read, where somebody watches."""
+        """Shows how much of the file was read; None without a terminal."""
         return None if self._bars is None else self._bars.read
 
     def close_bars(self) -> None:
-        """Take the bars away, for what is said next."""
+        """Remove the progress bars."""
         if self._bars is not None:
             self._bars.close()
 
     def finish(self, report: ImportReport) -> None:
-        """Say what was done."""
+        """Print the report."""
         if self._bars is not None:
             self._bars.close()
         rate = report.imported / max(report.seconds, 1e-9)
@@ -309,12 +315,13 @@ class _Import:
             f"the file names {report.users:,} users and {report.items:,} items",
         ]
         if report.already:
-            lines.append(f"{report.already:,} were there already")
+            lines.append(f"{report.already:,} had been imported before")
         if report.products:
             lines.append(f"{report.products:,} products put into the catalogue")
         if report.rejected:
             lines.append(f"{report.rejected:,} lines left out; the first:")
             lines += [f"  line {problem.line}: {problem.reason}" for problem in report.problems]
+        lines += [f"note: {note}" for note in report.notes]
         say(report, "\n".join(lines), as_json=self._as_json)
 
 
@@ -352,5 +359,5 @@ class _Bars:
         self._progress.update(self._writing, completed=done, total=total, visible=True)
 
     def close(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         self._progress.stop()

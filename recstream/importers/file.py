@@ -1,0 +1,316 @@
+"""`InputFile`: a file or pipe opened as text lines: compression, encoding, bounded lines, digest.
+
+The format is told by the first bytes, not by the name. What is no text (Parquet, Excel, other binary
+files) is refused with advice. A pipe is copied to a temporary file once, so that it can be read twice.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import hashlib
+import io
+import lzma
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from recstream.errors import InvalidInput
+
+MAX_LINE_BYTES = 4 << 20
+"""A longer line is skipped and reported; it is never held in memory."""
+PROGRESS_LINES = 2_000
+_CHUNK_BYTES = 1 << 18
+_SNIFF_BYTES = 4096
+_MIN_ZERO_SHARE = 16
+"""One zero byte in so many means that a file is binary or UTF-16."""
+_DAMAGED = (
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+    RuntimeError,
+)
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_BINARY = (
+    (b"PAR1", "a Parquet file", "save it as CSV or JSON lines, e.g. with DuckDB or pandas"),
+    (b"\xd0\xcf\x11\xe0", "an Excel or other Office file", "save the table as CSV"),
+    (b"ORC", "an ORC file", "save it as CSV or JSON lines"),
+    (b"Obj\x01", "an Avro file", "save it as CSV or JSON lines"),
+    (b"ARROW1", "an Arrow file", "save it as CSV or JSON lines"),
+    (b"SQLite format 3\0", "an SQLite database", "export the table as CSV"),
+    (b"%PDF", "a PDF document", "save the table as CSV"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard", "unpack it: zstd -d FILE"),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
+    (b"Rar!", "a RAR archive", "unpack it first"),
+    (b"\x89HDF", "an HDF5 file", "save the table as CSV"),
+    (b"\x93NUMPY", "a NumPy array", "save it as CSV"),
+)
+_COMPRESSIONS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"PK\3\4", "zip"),
+)
+_SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zip", ".lzma"})
+
+
+class BadLine(NamedTuple):
+    """A line that is no row, and why."""
+
+    reason: str
+
+
+class InputFile:
+    """A file of text lines.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a pipe; plain, or compressed by gzip, bzip2 or xz, or a zip archive of one file.
+    encoding : str, optional
+        Default: by the byte order mark, else UTF-8.
+    on_progress : callable, optional
+        Called with the bytes of the file read so far, every few thousand lines.
+
+    Attributes
+    ----------
+    encoding : str
+        The one in use.
+    suffix : str
+        The name's ending, without that of the compression.
+
+    Raises
+    ------
+    InvalidInput
+        The file is missing, empty, unreadable or no text, or the encoding is unknown.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        encoding: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.path = path
+        self._on_progress = on_progress
+        self._spooled = self._spool()
+        self._digest = ""
+        self._compression = ""
+        self._is_ascii_superset = True
+        self.encoding = ""
+        self._compression = self._sniff_compression()
+        start = self._start()
+        if not start:
+            raise InvalidInput(f"{path} is empty; expected rows of text")
+        self._refuse_binary(start)
+        self.encoding = self._checked_encoding(encoding, start)
+        self._is_ascii_superset = _is_ascii_superset(self.encoding)
+        if self._is_ascii_superset and start.count(b"\0") * _MIN_ZERO_SHARE > len(start):
+            raise InvalidInput(
+                f"{path} is no text in {self.encoding}: it has many zero bytes; if it is UTF-16, use "
+                "--encoding utf-16-le or utf-16-be, else save it as CSV or JSON lines"
+            )
+        name = path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
+        self.suffix = name.suffix.lower()
+
+    @property
+    def digest(self) -> str:
+        """Digest of the uncompressed bytes; reads the file to its end unless it was read before."""
+        if not self._digest:
+            for _ in self.lines():
+                pass
+        return self._digest
+
+    def lines(self) -> Iterator[tuple[int, str | BadLine]]:
+        """Yield each line with its number, the first being 1.
+
+        Bytes that can't be decoded become surrogates (U+DC80 to U+DCFF), which no id may contain.
+        """
+        hasher = hashlib.blake2b(digest_size=16)
+        with self._open() as (file, raw):
+            number = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                hasher.update(line)
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    while not line.endswith(b"\n") and (line := file.readline(_CHUNK_BYTES)):
+                        hasher.update(line)
+                    yield number, BadLine(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
+                    continue
+                text = self._decode(line)
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+                if self._on_progress is not None and number % PROGRESS_LINES == 0:
+                    self._on_progress(raw.tell())
+            if self._on_progress is not None:
+                self._on_progress(raw.tell())
+        self._digest = hasher.hexdigest()
+
+    def is_utf8(self) -> bool:
+        """Whether the whole file is valid UTF-8."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        with self._open() as (file, _):
+            try:
+                while chunk := file.read(_CHUNK_BYTES):
+                    decoder.decode(chunk)
+                decoder.decode(b"", final=True)
+            except UnicodeDecodeError:
+                return False
+        return True
+
+    def _decode(self, line: bytes) -> str:
+        if not self._is_ascii_superset:
+            return line.decode()  # transcoded to UTF-8 on opening
+        try:
+            return line.decode(self.encoding, errors="surrogateescape")
+        except UnicodeError:
+            return line.decode("ascii", errors="surrogateescape")
+
+    def _spool(self) -> BinaryIO | None:
+        """Copy a pipe to a temporary file; None for a regular file."""
+        try:
+            if self.path.is_file():
+                return None
+            with self.path.open("rb") as pipe:
+                spooled = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - read again later
+                shutil.copyfileobj(pipe, spooled)
+                return spooled
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _raw(self) -> BinaryIO:
+        if self._spooled is not None:
+            self._spooled.seek(0)
+            return io.FileIO(self._spooled.fileno(), closefd=False)
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    @contextmanager
+    def _open(self) -> Generator[tuple[BinaryIO, BinaryIO], None, None]:
+        """Yield the uncompressed stream in an ASCII superset, and the raw file."""
+        with self._raw() as raw:
+            try:
+                file = self._uncompressed(raw)
+                if not self._is_ascii_superset:
+                    file = cast("BinaryIO", io.BufferedReader(_Transcoded(file, self.encoding)))
+                yield file, raw
+            except UnicodeError as error:
+                raise InvalidInput(
+                    f"{self.path} is not valid {self.encoding}: {error}; name its encoding with "
+                    "--encoding"
+                ) from error
+            except InvalidInput:
+                raise
+            except _DAMAGED as error:
+                if not self._compression:
+                    raise
+                raise InvalidInput(
+                    f"{self.path} is cut off or damaged ({self._compression}): {error}"
+                ) from error
+
+    def _uncompressed(self, raw: BinaryIO) -> BinaryIO:
+        if self._compression == "gzip":
+            return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
+        if self._compression == "bzip2":
+            return cast("BinaryIO", bz2.BZ2File(raw))
+        if self._compression == "xz":
+            return cast("BinaryIO", lzma.LZMAFile(raw))
+        if self._compression == "zip":
+            return self._zip_member(raw)
+        return cast("BinaryIO", io.BufferedReader(raw)) if isinstance(raw, io.RawIOBase) else raw
+
+    def _zip_member(self, raw: BinaryIO) -> BinaryIO:
+        archive = zipfile.ZipFile(raw)
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        names = [member.filename for member in members]
+        if "[Content_Types].xml" in names:
+            raise InvalidInput(f"{self.path} is an Excel or Office file; save the table as CSV")
+        if len(members) != 1:
+            shown = ", ".join(names[:5]) or "none"
+            raise InvalidInput(
+                f"{self.path} must be an archive of one file, got {len(members)} ({shown}); unpack it "
+                "and name the file"
+            )
+        return cast("BinaryIO", archive.open(members[0]))
+
+    def _sniff_compression(self) -> str:
+        with self._raw() as raw:
+            try:
+                start = raw.read(8)
+            except OSError as error:
+                raise self._unreadable(error) from error
+        return next((name for magic, name in _COMPRESSIONS if start.startswith(magic)), "")
+
+    def _start(self) -> bytes:
+        with self._open() as (file, _):
+            return file.read(_SNIFF_BYTES)
+
+    def _refuse_binary(self, start: bytes) -> None:
+        for magic, what, advice in _BINARY:
+            if start.startswith(magic):
+                raise InvalidInput(f"{self.path} is {what}, expected text; {advice}")
+        if start[257:262] == b"ustar":
+            raise InvalidInput(f"{self.path} is a tar archive; unpack it and name the file")
+
+    def _checked_encoding(self, encoding: str | None, start: bytes) -> str:
+        if encoding is None:
+            return next((name for bom, name in _BOMS if start.startswith(bom)), "utf-8")
+        try:
+            name = codecs.lookup(encoding).name
+            "user,item\n".encode(name).decode(name)
+        except (LookupError, UnicodeError, ValueError, TypeError) as error:
+            raise InvalidInput(
+                f"--encoding must be a text encoding like utf-8, latin-1, cp1252 or utf-16, got "
+                f"{encoding!r}"
+            ) from error
+        return name
+
+    def _unreadable(self, error: OSError) -> InvalidInput:
+        return InvalidInput(f"{self.path} can't be read: {error.strerror or error}")
+
+
+class _Transcoded(io.RawIOBase):
+    """A stream in UTF-16, UTF-32 or another encoding without ASCII's line ends, as UTF-8."""
+
+    def __init__(self, file: BinaryIO, encoding: str) -> None:
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest:
+            chunk = self._file.read(_CHUNK_BYTES)
+            self._rest = self._decoder.decode(chunk, final=not chunk).encode()
+            if not chunk:
+                break
+        part = self._rest[: len(buffer)]
+        self._rest = self._rest[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def _is_ascii_superset(encoding: str) -> bool:
+    try:
+        return 'u,"1\n'.encode(encoding).removeprefix(codecs.BOM_UTF8) == b'u,"1\n'
+    except UnicodeError:
+        return False
