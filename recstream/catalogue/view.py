@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from recstream.catalogue.port import Catalogue, ViewPosition
-from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item, decode_item
 from recstream.errors import (
     CatalogueUnavailable,
@@ -58,7 +58,7 @@ def read_change(record: Record) -> tuple[str, Item | None]:
         item = None if record.value is None else decode_item(record.value)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"a catalogue record must be an item: {error}") from error
-    if not 0 < len(name) <= MAX_ID_CHARACTERS or not name.isprintable():
+    if not 0 < len(name) <= MAX_ID_CHARACTERS or not is_printable(name):
         raise InvalidInput(
             f"a catalogue record's key must be 1 to {MAX_ID_CHARACTERS} printable characters, "
             f"got {name[:40]!r}"

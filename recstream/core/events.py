@@ -43,6 +43,7 @@ MAX_VALUE = 1_000_000.0
 MAX_MULTIPLIER = 10.0
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
 
 class Event(
@@ -129,6 +130,15 @@ def from_timestamp_ms(milliseconds: int) -> datetime:
     return EPOCH + timedelta(milliseconds=milliseconds)
 
 
+def is_printable(text: str) -> bool:
+    r"""Whether a text can be printed. Zero-width joiners, parts of Persian words and emoji, may be in it.
+
+    >>> is_printable("\u0645\u06cc\u200c\u062e"), is_printable("a\nb")
+    (True, False)
+    """
+    return text.isprintable() or text.translate(_JOINERS).isprintable()
+
+
 def encode_event(event: Event) -> bytes:
     """Return the event as JSON for the log."""
     return _encoder.encode(event)
@@ -162,7 +172,7 @@ def check_event(event: Event) -> Event:
 
 def _check_names(event: Event) -> None:
     for pointer, text in (("/id", event.id), ("/user", event.user), ("/item", event.item)):
-        if text is not None and (len(text) > MAX_ID_CHARACTERS or not text.isprintable()):
+        if text is not None and (len(text) > MAX_ID_CHARACTERS or not is_printable(text)):
             message = (
                 f"expected at most {MAX_ID_CHARACTERS} printable characters, got {text[:40]!r}"
             )
@@ -174,7 +184,7 @@ def _check_names(event: Event) -> None:
             message = "an impression needs the items that were shown"
             raise InvalidEvent(message, code="missing", pointer="/items")
         if not all(
-            0 < len(item) <= MAX_ID_CHARACTERS and item.isprintable() for item in event.items
+            0 < len(item) <= MAX_ID_CHARACTERS and is_printable(item) for item in event.items
         ):
             message = f"each item shown needs 1 to {MAX_ID_CHARACTERS} printable characters"
             raise InvalidEvent(message, code="invalid-name", pointer="/items")

@@ -14,6 +14,7 @@ import io
 import lzma
 import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -188,6 +189,7 @@ class InputFile:
                 return None
             with self.path.open("rb") as pipe:
                 spooled = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - read again later
+                weakref.finalize(self, spooled.close)
                 shutil.copyfileobj(pipe, spooled)
                 return spooled
         except OSError as error:

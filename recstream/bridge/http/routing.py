@@ -16,7 +16,7 @@ from flask import Flask, Response, g, request
 from recstream.bridge.auth import Authenticator, Identity
 from recstream.bridge.http.bodies import JSON, json_response, read_json
 from recstream.bridge.http.problems import HttpProblem, Pointed
-from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.metrics import HTTP_DURATION
 
 Access = Literal["public", "user", "service"]
@@ -135,7 +135,7 @@ def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator) -> None:
         _check_access(endpoint.access, path)
         given: dict[str, Any] = dict(path)
         for name, text in path.items():
-            if len(text) > MAX_ID_CHARACTERS or not text.isprintable():
+            if len(text) > MAX_ID_CHARACTERS or not is_printable(text):
                 message = f"{name} must be at most {MAX_ID_CHARACTERS} printable characters"
                 raise HttpProblem(400, message)
         if endpoint.query is not None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item
 
 PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -78,7 +78,7 @@ def clean_product(
     name = _plain(found.get("item"))
     if not name:
         return RejectedRow("no id", _plain(found.get("title"))[:60])
-    if len(name) > MAX_ID_CHARACTERS or not name.isprintable():
+    if len(name) > MAX_ID_CHARACTERS or not is_printable(name):
         return RejectedRow("id is too long or not printable", repr(name[:60]))
     raw_title = _plain(found.get("title"))
     if _SCRIPT.match(raw_title):
@@ -119,7 +119,7 @@ def clean_text(text: str) -> str:
     for _ in range(2):
         text = html.unescape(text)
     text = _TAG.sub(" ", text)
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return " ".join("".join(c if is_printable(c) else " " for c in text).split())
 
 
 def parse_price(value: object) -> float | None:

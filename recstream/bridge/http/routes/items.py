@@ -19,7 +19,7 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routing import route
-from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.json_input import check_depth, decode_json
 from recstream.core.ranking import Neighbour
 from recstream.core.records import Item
@@ -256,7 +256,7 @@ def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item 
     except InvalidJson as wrong:
         pointer, code, detail = wrong.pointer, wrong.code, wrong.reason
     else:
-        if 0 < len(name) <= MAX_ID_CHARACTERS and name.isprintable():
+        if 0 < len(name) <= MAX_ID_CHARACTERS and is_printable(name):
             return Item(**msgspec.structs.asdict(fields))
         pointer, code = "/item", "invalid-name" if name else "missing"
         detail = f"expected an id of 1 to {MAX_ID_CHARACTERS} printable characters"

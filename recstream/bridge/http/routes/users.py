@@ -13,7 +13,7 @@ from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routing import identity, route
 from recstream.bridge.session_merge import copy_event, read_session
 from recstream.control import submit
-from recstream.core.events import MAX_ID_CHARACTERS, timestamp_ms
+from recstream.core.events import MAX_ID_CHARACTERS, is_printable, timestamp_ms
 from recstream.core.records import ForgetRequested
 from recstream.erasure import erasable
 from recstream.errors import NotPossible
@@ -99,7 +99,7 @@ class UserRoutes:
     def post_merge(self, user: str, body: MergeRequest) -> MergeAccepted:
         """Copy a session's events to a user who logged in."""
         session = body.from_
-        if session == user or not session.isprintable():
+        if session == user or not is_printable(session):
             message = "expected the id of a session, not the user's own"
             pointed = Pointed(pointer="/from", detail=message)
             raise HttpProblem(422, message, code="invalid-body", errors=(pointed,))
