@@ -4,9 +4,10 @@ The transactional id names the partition. `own` initialises the producer: this a
 owner had begun and fences it, so a worker that was declared dead can't write behind its successor.
 
 `own` is the only place that initialises, and it belongs to an assignment: the caller recovers its state
-from the log afterwards. A retry never initialises again. It could fence a successor without having read
-what that one wrote. It aborts, or repeats the commit, on the same producer. A producer that is fenced, or
-that can't go on, raises `LogFenced`: its owner leaves the group, joins again and reads again.
+from the log afterwards. A retry never initialises: it could fence a successor without having read what
+that one wrote. A commit without an answer is repeated on the same producer. After any other failure the
+producer is not used again: with its old epoch the broker may drop the next record as a duplicate. Then
+`LogFenced` is raised, and the owner joins the group again and reads again.
 
 The consumer group's offset is not part of the transaction: librdkafka can wait for ever in
 ``send_offsets_to_transaction`` when the group's coordinator restarts (its issue 5456). The row that
@@ -16,7 +17,6 @@ because the offset was not committed yet are passed over.
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
 import time
@@ -155,14 +155,6 @@ class PartitionTransactions:
                 del self._transactions[tp]
 
 
-class _Step(enum.Enum):
-    """What the next append of a producer begins with."""
-
-    BEGIN = enum.auto()
-    COMMIT = enum.auto()
-    ABORT = enum.auto()
-
-
 class _TransactionalProducer:
     """The transactional producer of one partition."""
 
@@ -178,7 +170,7 @@ class _TransactionalProducer:
         self._errors = errors
         self._lock = threading.Lock()
         self._positions: list[Position] = []
-        self._step = _Step.BEGIN
+        self._is_committing = False
         self._refused = ""
         self._producer = Producer(
             producer_options(shared)
@@ -189,7 +181,10 @@ class _TransactionalProducer:
                 "error_cb": errors,
             }
         )
-        self._call("taking over", partial(self._producer.init_transactions, _OWN_TIMEOUT_S))
+        try:
+            self._producer.init_transactions(_OWN_TIMEOUT_S)
+        except KafkaException as error:
+            raise errors.translate(error, "taking a partition over") from error
 
     def append(
         self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]
@@ -198,39 +193,30 @@ class _TransactionalProducer:
         with self._lock:
             if self._refused:
                 raise self._fenced()
-            if self._step is _Step.COMMIT:
-                return self._commit()
-            if self._step is _Step.ABORT:
-                self._abort()
-            self._send(records, placed)
+            if not self._is_committing:
+                self._send(records, placed)
             return self._commit()
 
     def _send(self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]) -> None:
         self._positions = [Position(*tp, -1) for tp in placed]
         errors: list[KafkaError] = []
-        self._step = _Step.ABORT
-        self._call("beginning", self._producer.begin_transaction)
+        self._call(self._producer.begin_transaction)
         for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
             on_delivery = partial(self._placed, errors, index)
-            self._call("appending", partial(self._produce, record, tp, on_delivery))
-        self._call("appending", self._flush)
+            self._call(partial(self._produce, record, tp, on_delivery))
+        self._call(self._flush)
         if errors:
-            raise self._errors.translate(KafkaException(errors[0]), "appending")
+            raise self._refuse(errors[0])
 
     def _commit(self) -> list[Position]:
-        """Commit; after a timeout the outcome is unknown, and the same commit is repeated."""
-        self._step = _Step.COMMIT
-        self._call("committing", partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
-        self._step = _Step.BEGIN
+        self._is_committing = True
+        self._call(partial(self._producer.commit_transaction, REQUEST_TIMEOUT_S))
+        self._is_committing = False
         return self._positions
-
-    def _abort(self) -> None:
-        self._call("aborting", partial(self._producer.abort_transaction, REQUEST_TIMEOUT_S))
-        self._step = _Step.BEGIN
 
     def _flush(self) -> None:
         """Wait until all records are with the broker."""
-        deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
+        deadline_s = time.monotonic() + TRANSACTION_TIMEOUT_MS / 1000.0
         while self._producer.flush(SILENT_S):
             if time.monotonic() > deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
@@ -266,7 +252,7 @@ class _TransactionalProducer:
         else:
             self._positions[index] = self._positions[index]._replace(offset=message.offset() or 0)
 
-    def _call(self, doing: str, call: Callable[[], object]) -> None:
+    def _call(self, call: Callable[[], object]) -> None:
         try:
             call()
         except (KafkaException, SystemError) as raised:
@@ -275,19 +261,18 @@ class _TransactionalProducer:
             if not isinstance(error, KafkaException):
                 raise
             reason: KafkaError = error.args[0]
-            if reason.code() in _FENCED or reason.fatal():
-                self._refused = str(reason)
-                raise self._fenced() from error
-            if reason.txn_requires_abort():
-                self._step = _Step.ABORT
-            if has_lost_brokers(self._producer, self._shared):
-                self._refused = "the client has lost its brokers"
-                raise self._fenced() from error
-            raise self._errors.translate(error, doing) from error
+            is_over = reason.fatal() or reason.txn_requires_abort() or reason.code() in _FENCED
+            if not self._is_committing or is_over or has_lost_brokers(self._producer, self._shared):
+                raise self._refuse(reason) from error
+            raise self._errors.translate(error, "committing") from error
+
+    def _refuse(self, reason: KafkaError) -> LogFenced:
+        self._refused = str(reason)
+        return self._fenced()
 
     def _fenced(self) -> LogFenced:
         return LogFenced(
             f"the producer of {self._tp.topic}[{self._tp.partition}] can't write any more"
-            f" ({self._refused}); the partition's owner, this worker or another one, processes the"
-            " records after it has joined the group again"
+            f" ({self._refused}); join the group again: the partition's owner recovers its rows and"
+            " reads its records again"
         )

@@ -30,6 +30,7 @@ class Broker:
         self.open: list[int] = []
         self.failures: list[str] = []
         """What goes wrong, one of each transaction that follows."""
+        self.on_failure: Callable[[], object] = lambda: None
 
     def begin_epoch(self) -> int:
         """Abort what the last producer of this name had begun, and give the next one its epoch."""
@@ -109,6 +110,7 @@ class Producer:
         if how != "commit":
             self._broker.commit()
         if how:
+            self._broker.on_failure()
             raise KafkaException(LOST)
 
     def abort_transaction(self, *_: float) -> None:
@@ -120,19 +122,12 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     broker = Broker()
     monkeypatch.setattr(module, "Producer", lambda _: Producer(broker))
     monkeypatch.setattr(module, "_RETRY_S", (0.0,))
+    monkeypatch.setattr(module, "has_lost_brokers", lambda *_: False)
     return broker
 
 
-@pytest.mark.parametrize(
-    "failures",
-    [
-        ["acknowledgement"],
-        ["commit"],
-        ["answer to the commit"],
-        ["acknowledgement", "acknowledgement", "commit", "answer to the commit"],
-    ],
-)
-def test_what_is_appended_after_a_failed_transaction_is_not_taken_for_its_repetition(
+@pytest.mark.parametrize("failures", [["commit"], ["answer to the commit"], ["commit"] * 3])
+def test_a_commit_without_an_answer_is_repeated_on_the_same_producer(
     broker: Broker, failures: list[str]
 ) -> None:
     writers = PartitionTransactions(broker, {}, "g")
@@ -145,7 +140,37 @@ def test_what_is_appended_after_a_failed_transaction_is_not_taken_for_its_repeti
 
     assert broker.values() == [b"a", b"b", b"c", b"d"]
     assert [broker.written[at.offset][1] for at in positions] == [b"b", b"c"]
-    assert broker.epoch == len(failures)
+    assert broker.epoch == 0
+    writers.close()
+
+
+def test_a_producer_whose_record_was_not_acknowledged_is_not_used_again(broker: Broker) -> None:
+    writers = PartitionTransactions(broker, {}, "g")
+    writers.own([OWNED])
+    writers.append([NewRecord("t", None, b"a")], OWNED)
+
+    broker.failures = ["acknowledgement"]
+    for _ in range(2):
+        with pytest.raises(LogFenced):
+            writers.append([NewRecord("t", None, b"b")], OWNED)
+    writers.own([OWNED])
+    writers.append([NewRecord("t", None, b"b")], OWNED)
+
+    assert broker.values() == [b"a", b"b"]
+    assert broker.epoch == 1
+    writers.close()
+
+
+def test_records_of_an_earlier_assignment_are_refused(broker: Broker) -> None:
+    writers = PartitionTransactions(broker, {}, "g")
+    writers.own([OWNED])
+    broker.failures = ["commit"]
+    broker.on_failure = lambda: (writers.release([OWNED]), writers.own([OWNED]))
+
+    with pytest.raises(LogFenced, match="is not this worker's"):
+        writers.append([NewRecord("t", None, b"stale")], OWNED)
+
+    assert broker.values() == []
     writers.close()
 
 
@@ -155,7 +180,7 @@ def test_a_writer_whose_partition_was_taken_over_is_refused_from_then_on(broker:
     new.own([OWNED])
 
     for _ in range(2):
-        with pytest.raises(LogFenced, match="belongs to another worker now"):
+        with pytest.raises(LogFenced, match=r"can't write any more|is not this worker's"):
             old.append([NewRecord("t", None, b"late")], OWNED)
 
     new.append([NewRecord("t", None, b"new")], OWNED)
