@@ -81,6 +81,12 @@ def test_every_page_is_in_the_navigation() -> None:
     assert listed == {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
 
 
+def test_every_topic_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "topics.md").read_text()
+
+    assert [spec.name for spec in topic_specs(1) if f"`{spec.name}`" not in page] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
