@@ -81,7 +81,7 @@ NOTHING = TokenBags({}, {}, {}, {}, {})
 def token_bags(item: Item | None) -> TokenBags:
     """Return an item's tokens; of no item, and of one that says nothing, empty bags.
 
-    >>> found = document(Item(item="1", title="<b>Guitar</b> &amp; strap", category="Music > Strings",
+    >>> found = token_bags(Item(item="1", title="<b>Guitar</b> &amp; strap", category="Music > Strings",
     ...                       brand="Acme", price=10.0, attributes={"left-handed": True}))
     >>> sorted(found.words), sorted(found.categories), sorted(found.brand)
     (['guitar', 'strap'], ['music', 'strings'], ['acme'])

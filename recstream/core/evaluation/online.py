@@ -167,10 +167,10 @@ class Scoreboard:
 def merged(boards: Iterable[Mapping[str, PrequentialScore]]) -> dict[str, PrequentialScore]:
     """Return the scores of several workers as one, each weighted by its events.
 
-    >>> one = Score(events=1, hits={10: 1.0}, mrr=1.0)
-    >>> three = Score(events=3, hits={10: 0.0}, mrr=0.0)
+    >>> one = PrequentialScore(events=1, hits={10: 1.0}, mrr=1.0)
+    >>> three = PrequentialScore(events=3, hits={10: 0.0}, mrr=0.0)
     >>> merged([{"all": one}, {"all": three}])["all"]
-    Score(events=4, hits={10: 0.25}, mrr=0.25)
+    PrequentialScore(events=4, hits={10: 0.25}, mrr=0.25)
     """
     by_name: dict[str, list[PrequentialScore]] = {}
     for board in boards:
