@@ -1,6 +1,6 @@
 """Assemble and run a bridge: `run` as a process, `Bridge` inside another process.
 
-HTTP is served by cheroot's thread pool; a route can detach its socket (see
+HTTP is served by uvicorn (see `recstream.bridge.http_server`); a route can detach its socket (see
 `recstream.bridge.http.routes.push`).
 """
 
@@ -19,17 +19,17 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import msgspec
-from cheroot import wsgi
 from ulid import ULID
 
 import recstream
 from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import CurrentState, Follower
-from recstream.bridge.http import DETACH, Deps, create_app
+from recstream.bridge.http import Deps, create_app
+from recstream.bridge.http_server import BACKLOG, HttpServer
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Items, Status, TimeTravelService, Views
@@ -44,11 +44,6 @@ from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
 
-THREADS = 32
-BACKLOG = 1024
-MAX_IDLE_CONNECTIONS = 10_000
-REQUEST_TIMEOUT_S = 30
-MAX_DRAINED_BYTES = 8 << 20
 SWITCH_INTERVAL_S = 0.001
 ADDRESS_FILE = "bridge.json"
 
@@ -96,7 +91,7 @@ class Bridge:
             )
             event_log.create_topics((*topic_specs(settings.partitions), changelog))
             self.deps = self._assemble(settings, event_log, auth, now, web or web_folder())
-            self._server = _HttpServer(self._socket, create_app(self.deps))
+            self._server = HttpServer(self._socket, create_app(self.deps))
         except BaseException:
             self._stack.close()
             raise
@@ -190,10 +185,7 @@ class Bridge:
 
     def __enter__(self) -> Self:
         """Serve in a thread."""
-        # Prepared here: a server that is stopped before its thread prepared it never ends.
-        self._server.prepare()
-        self._thread = threading.Thread(target=self._server.serve, name="http", daemon=True)
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(
@@ -204,7 +196,6 @@ class Bridge:
     ) -> None:
         """Stop."""
         self.stop()
-        self._thread.join()
 
 
 def run(settings: Settings) -> None:
@@ -275,71 +266,3 @@ def _listen(host: str, port: int) -> socket.socket:
             message = f"can't listen on {host}:{port}: {error}; choose another --host or --port"
         raise StartupError(message) from error
     return bound
-
-
-class _Gateway(wsgi.Gateway_10):
-    """cheroot's WSGI gateway, extended by a way to detach the connection's socket."""
-
-    def __init__(self, req: Any) -> None:
-        super().__init__(req)
-        self.is_detached = False
-        self.env[DETACH] = self.detach
-
-    def detach(self) -> socket.socket:
-        """Detach the connection's socket from the server and return it."""
-        connection = self.req.conn
-        taken = socket.socket(fileno=connection.socket.detach())
-        connection.linger = True
-        self.is_detached = True
-        self.req.close_connection = True
-        self.req.sent_headers = True
-        return taken
-
-    def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
-    ) -> Any:
-        """Start an answer; a 413 ends the connection."""
-        if status.startswith("413"):
-            # cheroot would read the rest of the body in one piece to keep the connection.
-            self._drain()
-            self.req.close_connection = True
-        return super().start_response(status, headers, exc_info)
-
-    def _drain(self) -> None:
-        """Discard a part of the body, so that the client reads the answer."""
-        left = MAX_DRAINED_BYTES
-        with contextlib.suppress(OSError, ValueError):
-            while left > 0 and (chunk := self.req.rfile.read(min(left, 1 << 16))):
-                left -= len(chunk)
-
-
-class _HttpServer(wsgi.Server):
-    """cheroot on a socket that is bound already."""
-
-    expiration_interval = 0.1
-
-    def __init__(self, bound: socket.socket, app: Any) -> None:
-        super().__init__(
-            bound.getsockname()[:2],
-            app,
-            numthreads=THREADS,
-            server_name="recstream",
-            request_queue_size=BACKLOG,
-            timeout=REQUEST_TIMEOUT_S,
-            shutdown_timeout=5,
-        )
-        self.gateway = _Gateway
-        self._bound = bound
-        self.keep_alive_conn_limit = MAX_IDLE_CONNECTIONS
-        self.max_request_header_size = 64 * 1024
-
-    def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:  # noqa: A002
-        """Return the socket that is bound already."""
-        del family, type, proto
-        taken: socket.socket = self._bound.dup()
-        self.socket = taken
-        return taken
-
-    def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        """Log through `logging`."""
-        log.log(level, "http server: %s", msg, exc_info=traceback)

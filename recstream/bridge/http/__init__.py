@@ -5,8 +5,9 @@ In: `Deps`. Out: a Flask app that a WSGI server runs.
 
 from __future__ import annotations
 
-from recstream.bridge.http.app import create_app
+from recstream.bridge.http.app import MAX_REQUEST_BYTES, create_app
 from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.problems import PROBLEM_JSON
 from recstream.bridge.http.routes import DETACH
 
-__all__ = ["DETACH", "Deps", "create_app"]
+__all__ = ["DETACH", "MAX_REQUEST_BYTES", "PROBLEM_JSON", "Deps", "create_app"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 from flask import Flask, Response, request
 
 from recstream.bridge.http import problems, security
@@ -23,14 +26,16 @@ from recstream.bridge.http.routes import (
 from recstream.bridge.http.routing import Endpoint, add, endpoints_of
 from recstream.metrics import HTTP_REQUESTS
 
+MAX_REQUEST_BYTES = 2 * MAX_BODY_BYTES
+
 
 def endpoints(deps: Deps) -> list[Endpoint]:
     """Return every endpoint of the bridge, in the order of the documents."""
     listed: list[Endpoint] = []
-    documents = {
-        "/openapi.json": lambda: openapi(listed),
-        "/asyncapi.json": asyncapi,
-        "/docs": lambda: docs_page(openapi(listed), asyncapi()),
+    documents: dict[str, Callable[[], bytes]] = {
+        "/openapi.json": cache(lambda: openapi(listed)),
+        "/asyncapi.json": cache(asyncapi),
+        "/docs": cache(lambda: docs_page(openapi(listed), asyncapi())),
         "/docs/style.css": STYLE.encode,
     }
     for routes in (
@@ -59,7 +64,7 @@ def create_app(deps: Deps) -> Flask:
     """
     app = Flask("recstream.bridge", static_folder=None, template_folder=None)
     # Above the limits of the routes, whose messages are more specific.
-    app.config["MAX_CONTENT_LENGTH"] = 2 * MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.config["TRAP_HTTP_EXCEPTIONS"] = False
     app.url_map.merge_slashes = False
     security.install(app, allowed_origins=deps.settings.allowed_origins, is_open=deps.auth.is_open)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
@@ -15,6 +16,7 @@ CONTENT_SECURITY_POLICY = (
     "font-src 'self'; connect-src 'self'; manifest-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -38,6 +40,7 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
 
     @app.before_request
     def check() -> Response | None:
+        _check_host(request.headers.get("Host", ""))
         if is_open and not _is_own_name(request.host) and request.host not in hosts:
             message = f"a bridge without a secret answers as localhost only, not as {request.host}"
             raise HttpProblem(421, message)
@@ -64,12 +67,19 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
         return response
 
 
+def _check_host(host: str) -> None:
+    if not _HOST.fullmatch(host):
+        raise HttpProblem(400, f"expected a Host header with a name and a port, got {host!r}")
+
+
 def _is_own_name(host: str) -> bool:
     """Return whether a ``Host`` can only name this machine."""
-    name = urlsplit(f"//{host}").hostname or ""
     with contextlib.suppress(ValueError):
+        name = urlsplit(f"//{host}").hostname or ""
+        if name == "localhost":
+            return True
         return ipaddress.ip_address(name).is_loopback
-    return name == "localhost"
+    return False
 
 
 def _refuse_unless_harmless(origin: str) -> None:
@@ -95,4 +105,6 @@ def is_same_site(origin: str, host: str) -> bool:
     >>> is_same_site("https://evil.test", "shop.test")
     False
     """
-    return urlsplit(origin).netloc == host
+    with contextlib.suppress(ValueError):
+        return urlsplit(origin).netloc == host
+    return False

@@ -80,16 +80,21 @@ class ConnectionLoop:
         except RuntimeError:
             log.debug("loop has stopped, call dropped function=%r", function)
 
-    def adopt(self, sock: socket.socket, connection: SocketConnection) -> None:
-        """Take over a socket from the server that accepted it."""
+    def adopt(self, sock: socket.socket, connection: SocketConnection, unread: bytes) -> None:
+        """Take over a socket from the server that accepted it, with the bytes it read already."""
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        self.post(self._attach, sock, connection)
+        self.post(self._attach, sock, connection, unread)
 
-    def _attach(self, sock: socket.socket, connection: SocketConnection) -> None:
+    def _attach(self, sock: socket.socket, connection: SocketConnection, unread: bytes) -> None:
         task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, sock))
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+        def attached(done: asyncio.Task[Any]) -> None:
+            if not done.cancelled() and done.exception() is None and unread:
+                connection.data_received(unread)
+
+        task.add_done_callback(attached)
 
     def stop(self, *, timeout_s: float = CLOSE_S) -> None:
         """Close every connection with 1012 (service restart), and end the loop thread."""

@@ -28,7 +28,11 @@ from recstream.bridge.push import (
 )
 
 DETACH = "recstream.detach"
-"""Key of the WSGI environment: a function that detaches the connection's socket and returns it."""
+"""Key of the WSGI environment: a function that detaches the connection's socket.
+
+It returns the socket, and what was read beyond the request.
+"""
+Detach = Callable[[], tuple[socket.socket, bytes]]
 
 _quiet = logging.getLogger("recstream.bridge.handshake")
 _quiet.setLevel(logging.WARNING)  # websockets logs every open and close at INFO
@@ -110,7 +114,7 @@ class PushRoutes:
         return self._hand_over(connection)
 
     def _hand_over(self, connection: SocketConnection) -> Response:
-        detach = cast("Callable[[], socket.socket] | None", request.environ.get(DETACH))
+        detach = cast("Detach | None", request.environ.get(DETACH))
         if detach is None:
             message = "this server can't detach a socket; start the bridge with `recstream bridge`"
             raise HttpProblem(501, message)
@@ -122,8 +126,8 @@ class _Detached(Response):
 
     def __init__(
         self,
-        adopt: Callable[[socket.socket, SocketConnection], None],
-        detach: Callable[[], socket.socket],
+        adopt: Callable[[socket.socket, SocketConnection, bytes], None],
+        detach: Detach,
         connection: SocketConnection,
     ) -> None:
         super().__init__(status=101)
@@ -133,7 +137,8 @@ class _Detached(Response):
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         del environ, start_response
-        self._adopt(self._detach(), self._connection)
+        detached, unread = self._detach()
+        self._adopt(detached, self._connection, unread)
         return ()
 
 

@@ -1,0 +1,303 @@
+"""Serve the Flask app by uvicorn: one event loop reads requests and writes answers, threads run the app.
+
+A thread is used only between the last byte of a request and the first byte of its answer, so slow
+clients hold none. Head, body and answer have total deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import h11
+import msgspec
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON
+
+THREADS = 32
+HEALTH_THREADS = 2
+BACKLOG = 1024
+MAX_HEAD_BYTES = 64 * 1024
+IDLE_S = 30
+"""Time between two requests of a connection."""
+DEADLINES_S = {"head": 10.0, "body": 30.0, "answer": 60.0}
+"""Time for all of a request's head, for all of its body, and for all of its answer."""
+SWEEP_S = 1.0
+SHUTDOWN_S = 5
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+_UNNAMED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+
+
+class HttpServer:
+    """uvicorn on a socket that is bound already, in a thread of its own.
+
+    Parameters
+    ----------
+    bound : socket
+    app : WSGI application
+    """
+
+    def __init__(self, bound: socket.socket, app: WsgiApp) -> None:
+        self._bound = bound
+        self._adapter = _WsgiAdapter(app)
+        config = uvicorn.Config(
+            self._adapter,
+            loop="asyncio",
+            http=_Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            interface="asgi3",
+            backlog=BACKLOG,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        sweeping = asyncio.create_task(self._sweep())
+        try:
+            await self._server.serve(sockets=[self._bound])
+        finally:
+            sweeping.cancel()
+
+    async def _sweep(self) -> None:
+        """End connections that are too slow."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_s = loop.time()
+            for protocol in tuple(self._server.server_state.connections):
+                if isinstance(protocol, _Protocol):
+                    protocol.check_deadline(now_s)
+
+    def start(self) -> None:
+        """Start to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the requests that run, then end."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join()
+        self._adapter.close()
+
+
+class _Answer(NamedTuple):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class _WsgiAdapter:
+    """An ASGI application that reads whole requests and runs a WSGI application on them in threads."""
+
+    def __init__(self, app: WsgiApp) -> None:
+        self._app = app
+        self._pool = ThreadPoolExecutor(THREADS, "request")
+        # Health checks must answer while every other thread is busy.
+        self._health_pool = ThreadPoolExecutor(HEALTH_THREADS, "health")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._health_pool.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError  # `_Protocol` calls `serve`
+
+    async def serve(self, protocol: _Protocol, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        environ = _environ(scope)
+        body = bytearray()
+        has_more = True
+        # The app refuses a larger body by its length; uvicorn discards the rest.
+        while (
+            has_more and max(len(body), int(environ.get("CONTENT_LENGTH", 0))) <= MAX_REQUEST_BYTES
+        ):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            has_more = message.get("more_body", False)
+            body += message["body"]
+        if body:
+            environ["wsgi.input"] = io.BytesIO(body)
+            environ.setdefault("CONTENT_LENGTH", str(len(body)))
+        environ[DETACH] = protocol.detach
+        is_health = environ["PATH_INFO"].startswith("/health/")
+        pool = self._health_pool if is_health else self._pool
+        answer = await asyncio.get_running_loop().run_in_executor(pool, self._run, environ)
+        if protocol.is_detached:
+            return
+        await send(
+            {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+        )
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _run(self, environ: dict[str, Any]) -> _Answer:
+        """Run the app; called in a thread."""
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> None:
+            del exc_info
+            started.append((status, headers))
+
+        parts = self._app(environ, start_response)
+        try:
+            body = b"".join(parts)
+        finally:
+            if close := getattr(parts, "close", None):
+                close()
+        if not started:
+            return _Answer(500, [], b"")
+        status, headers = started[-1]
+        encoded = [
+            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
+        ]
+        return _Answer(int(status[:3]), encoded, body)
+
+
+def _environ(scope: Any) -> dict[str, Any]:
+    """Return the WSGI environment of a request without a body."""
+    path = scope["raw_path"].decode("ascii")
+    if not path.startswith("/"):  # absolute form, as proxies get it
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    query = scope["query_string"].decode("latin-1")
+    host, port = scope["server"] or ("", 0)
+    client = scope["client"]
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "REQUEST_URI": f"{path}?{query}" if query else path,
+        "QUERY_STRING": query,
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0] if client else "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+    }
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if "_" in name:
+            continue  # it would look like the header with a dash
+        key = _UNNAMED.get(name) or f"HTTP_{name.upper().replace('-', '_')}"
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
+    return environ
+
+
+class _Protocol(H11Protocol):
+    """A connection of the HTTP server."""
+
+    def __init__(self, config: uvicorn.Config, *arguments: Any, **options: Any) -> None:
+        super().__init__(config, *arguments, **options)
+        adapter: Any = config.app
+        self.app = functools.partial(adapter.serve, self)
+        self.is_detached = False
+        self._stage: tuple[str, Any] | None = None
+        self._stage_since_s = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Send small answers at once."""
+        super().connection_made(transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse what the parser can't read in any way."""
+        try:
+            super().data_received(data)
+        except ValueError:  # a number with more digits than Python converts
+            self.send_400_response("Invalid HTTP request received.")
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Let a client that ends its stream still get the answer to a whole request."""
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_started:
+            return None
+        if cycle.more_body:
+            cycle.disconnected = True
+            self.send_400_response("the body ended early")
+            return None
+        cycle.keep_alive = False
+        return True
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer with a problem, and end the connection."""
+        if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.transport.close()
+            return
+        body = msgspec.json.encode(
+            {
+                "type": "urn:recstream:problem:malformed-request",
+                "title": "Bad Request",
+                "status": 400,
+                "detail": "expected an HTTP/1.1 request, got something else: " + msg,
+                "instance": "",
+            }
+        )
+        headers = [("content-type", PROBLEM_JSON), ("content-length", str(len(body)))]
+        response = h11.Response(
+            status_code=400, headers=[*headers, ("connection", "close")], reason=b"Bad Request"
+        )
+        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return False  # a route does it, see `detach`
+
+    def check_deadline(self, now_s: float) -> None:
+        """Abort the connection if head, body or answer took too long."""
+        cycle: Any = self.cycle
+        stage: tuple[str, Any] | None = None
+        if self.transport.get_write_buffer_size() > 0:
+            stage = ("answer", cycle)
+        elif self.conn.their_state is h11.SEND_BODY:
+            stage = ("body", cycle)
+        elif self.conn.their_state is h11.IDLE and (cycle is None or self.conn.trailing_data[0]):
+            stage = ("head", cycle)
+        if stage != self._stage:
+            self._stage, self._stage_since_s = stage, now_s
+        elif stage is not None and now_s - self._stage_since_s > DEADLINES_S[stage[0]]:
+            self.transport.abort()
+
+    def detach(self) -> tuple[socket.socket, bytes]:
+        """Detach the socket from the server; return it and what was read beyond the request.
+
+        Called in the thread of the request.
+        """
+        return asyncio.run_coroutine_threadsafe(self._detach(), self.loop).result()
+
+    async def _detach(self) -> tuple[socket.socket, bytes]:
+        self.is_detached = self.cycle.disconnected = True
+        self.transport.pause_reading()
+        detached: socket.socket = self.transport.get_extra_info("socket").dup()
+        unread, _ = self.conn.trailing_data
+        self.transport.abort()
+        return detached, unread

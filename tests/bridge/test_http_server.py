@@ -1,0 +1,184 @@
+"""The HTTP server under slow and malformed clients: others are served, deadlines hold, answers are clear."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from recstream.bridge import http_server
+from tests.bridge.bridge_world import DEADLINE_S, World, eventually, running
+
+N_SLOW = 300
+"""More than the server has threads."""
+BODY = b'{"type":"view","user":"slow","item":"i"}'
+
+
+@pytest.fixture
+def strict(tmp_path, monkeypatch):
+    """A bridge whose deadlines are short."""
+    monkeypatch.setattr(
+        http_server, "DEADLINES_S", dict.fromkeys(http_server.DEADLINES_S, 1.0), raising=True
+    )
+    monkeypatch.setattr(http_server, "SWEEP_S", 0.1)
+    with running(tmp_path) as world:
+        yield world
+
+
+def raw(world: World) -> socket.socket:
+    host, port = world.address.split(":")
+    return socket.create_connection((host, int(port)), timeout=DEADLINE_S)
+
+
+def send(world: World, request: bytes) -> tuple[int, bytes]:
+    """Return the status and the body that a raw request gets."""
+    with raw(world) as client:
+        client.sendall(request)
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := client.recv(1 << 16):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def is_quick(world: World) -> bool:
+    started = time.monotonic()
+    assert world.get("/health/live").status == 200
+    assert world.post("/v1/events", BODY).status == 202
+    return time.monotonic() - started < 5
+
+
+STARTS = {
+    "nothing": b"",
+    "a part of the head": b"GET /health/live HTTP/1.1\r\nX-Slow: a",
+    "a part of the body": b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Content-Type: application/json\r\nContent-Length: 40\r\n\r\n{",
+    "a part of a chunk": b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{",
+    "a second request": b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /health/",
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_clients_that_send_slowly_delay_nobody(world, start):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(raw(world)) for _ in range(N_SLOW)]
+        for client in slow:
+            client.sendall(STARTS[start])
+        for client in slow:
+            client.sendall(b"b")
+
+        assert is_quick(world)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_request_that_drips_ends_at_its_deadline(strict, start):
+    with raw(strict) as client:
+        client.settimeout(0.1)
+        started = time.monotonic()
+
+        def is_ended() -> bool:
+            try:
+                client.sendall(b"b" if STARTS[start] else b"")
+                return client.recv(1 << 16) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        client.sendall(STARTS[start])
+        eventually(is_ended, "the end of a slow connection")
+
+    assert time.monotonic() - started < 20
+
+
+def test_clients_that_read_slowly_delay_nobody_and_end_at_their_deadline(strict):
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 200
+    with ExitStack() as stack:
+        slow = [stack.enter_context(raw(strict)) for _ in range(64)]
+        for client in slow:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(0.5)
+            with suppress(TimeoutError):
+                client.sendall(request)
+
+        assert is_quick(strict)
+        connections = strict.bridge._server._server.server_state.connections
+        eventually(lambda: len(connections) < 10, "slow readers that are gone")
+
+
+def a_request(*lines: bytes, body: bytes = BODY, host: bytes = b"Host: 127.0.0.1") -> bytes:
+    head = [b"POST /v1/events HTTP/1.1", host, b"Content-Type: application/json", *lines]
+    return b"\r\n".join([line for line in head if line]) + b"\r\n\r\n" + body
+
+
+LENGTH = b"Content-Length: %d" % len(BODY)
+CHUNKED = b"Transfer-Encoding: chunked"
+MALFORMED = {
+    "no host": a_request(LENGTH, host=b""),
+    "two hosts": a_request(LENGTH, b"Host: 127.0.0.1"),
+    "a space before a colon": a_request(LENGTH, b"X-A : b"),
+    "a header without a colon": a_request(LENGTH, b"X-A"),
+    "a signed length": a_request(b"Content-Length: +40"),
+    "a negative length": a_request(b"Content-Length: -40"),
+    "a length in hexadecimal": a_request(b"Content-Length: 0x28"),
+    "a length in other digits": a_request("Content-Length: ٤٠".encode()),
+    "two lengths": a_request(LENGTH, b"Content-Length: 7"),
+    "a length of thousands of digits": a_request(b"Content-Length: " + b"9" * 5000),
+    "a chunk size of 16 digits": a_request(CHUNKED, body=b"FFFFFFFFFFFFFFFF\r\nabc\r\n0\r\n\r\n"),
+    "a chunk size that is no number": a_request(CHUNKED, body=b"xyz\r\nabc\r\n0\r\n\r\n"),
+    "a negative chunk size": a_request(CHUNKED, body=b"-3\r\nabc\r\n0\r\n\r\n"),
+    "a chunk longer than its size": a_request(CHUNKED, body=b"1\r\nabc\r\n0\r\n\r\n"),
+    "an unknown transfer encoding": a_request(b"Transfer-Encoding: gzip, chunked"),
+    "no request": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "another protocol": b"GET / FTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a host that is none": a_request(LENGTH, host=b"Host: ["),
+    "a host with a space": a_request(LENGTH, host=b"Host: a b"),
+    "an empty host": a_request(LENGTH, host=b"Host:"),
+    "an origin that is none": a_request(LENGTH, b"Origin: http://["),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_request_is_refused(world, name):
+    status, body = send(world, MALFORMED[name])
+
+    assert 400 <= status < 500, body
+    assert json.loads(body)["status"] == status
+    assert is_quick(world)
+
+
+def test_a_body_that_ends_early_appends_nothing(world):
+    ends = [world.log.high_watermark("recstream.interactions", n) for n in range(2)]
+
+    with raw(world) as client:
+        client.sendall(a_request(b"Content-Length: 1000", body=b"[%b" % BODY))
+
+    assert world.get("/health/live").status == 200
+    assert ends == [world.log.high_watermark("recstream.interactions", n) for n in range(2)]
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(world):
+    with raw(world) as client:
+        client.sendall(a_request(b"Content-Length: 300000000", b"Expect: 100-continue", body=b""))
+
+        assert client.recv(1 << 16).startswith(b"HTTP/1.1 413")
+
+
+def test_pipelined_requests_are_answered_in_order(world):
+    requests = b"".join(
+        b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path
+        for path in (b"/health/live", b"/nothing", b"/v1/categories")
+    )
+
+    with raw(world) as client:
+        client.sendall(requests)
+        answer = b""
+        while answer.count(b"HTTP/1.1 ") < 3 or b"n_items" not in answer:
+            answer += client.recv(1 << 16)
+
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
