@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from recstream.core.events import EventWeights
-from recstream.core.json_input import decode_json
+from recstream.core.json_input import check_depth, decode_json
 from recstream.core.steering.arms import (
     Arm,
 )
@@ -39,6 +39,7 @@ from recstream.core.steering.rules import (
 from recstream.errors import InvalidSetting, InvalidSteering
 
 _decoder = msgspec.json.Decoder(Steering)
+_plain_decoder = msgspec.json.Decoder()
 
 
 def decode_steering(raw: bytes | str) -> Steering:
@@ -49,6 +50,8 @@ def decode_steering(raw: bytes | str) -> Steering:
     InvalidSteering
         With a pointer to the first invalid part.
     """
+    plain = decode_json(_plain_decoder.decode, raw, InvalidSteering, max_bytes=MAX_BYTES)
+    check_depth(plain, InvalidSteering)
     return check_steering(
         decode_json(_decoder.decode, raw, InvalidSteering, max_bytes=MAX_BYTES, names_field=False)
     )
