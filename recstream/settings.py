@@ -157,14 +157,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def child_environ(settings: Settings) -> dict[str, str]:
     """Return this process's variables with the secrets in force, for a child that needs them.
 
-    A command line can be read by everybody on the machine, variables only by their owner.
+    A command line can be read by everybody on the machine, variables only by their owner. No child
+    imports modules from its working directory.
     """
     secrets = {
         f"RECSTREAM_{name.upper()}": getattr(settings, name)
         for name in SECRETS
         if getattr(settings, name)
     }
-    return {**os.environ, **secrets}
+    return {**os.environ, **secrets, "PYTHONSAFEPATH": "1"}
 
 
 def has_desktop(environ: Mapping[str, str] | None = None) -> bool:

@@ -247,5 +247,5 @@ class Supervisor:
 
 
 def role_command(role: str, flags: Sequence[str]) -> list[str]:
-    """Return the command that runs a role under this interpreter."""
-    return [sys.executable, "-m", "recstream", role, "--supervised", *flags]
+    """Return the command that runs a role; nothing is imported from the working directory (``-P``)."""
+    return [sys.executable, "-P", "-m", "recstream", role, "--supervised", *flags]

@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from recstream.cli import run
+from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.records import Item, Recommendations, RecommendedItem
-from recstream.log.port import EventLog, NewRecord
-from recstream.log.topics import CATALOGUE, RECOMMENDATIONS
+from recstream.log.port import EventLog, NewRecord, TopicPartition
+from recstream.log.topics import CATALOGUE, INTERACTIONS, RECOMMENDATIONS
+from recstream.settings import Settings
 
 
 def append_list(event_log: EventLog) -> None:
@@ -35,6 +37,39 @@ def append_list(event_log: EventLog) -> None:
             NewRecord(RECOMMENDATIONS, b"u1", msgspec.json.encode(made)),
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("committed", "reason"),
+    [(None, "the log has no event of this user"), (0, "no worker has processed"), (1, "seen all")],
+)
+def test_recommend_says_why_there_is_no_list(
+    data: Path,
+    event_log: EventLog,
+    capsys: pytest.CaptureFixture[str],
+    committed: int | None,
+    reason: str,
+) -> None:
+    if committed is not None:
+        event = Event(id="1", type="view", user="u1", item="p1", ts=from_timestamp_ms(0))
+        (at,) = event_log.append([NewRecord(INTERACTIONS, b"u1", encode_event(event))])
+        offsets = {TopicPartition(INTERACTIONS, at.partition): committed}
+        event_log.append([], group=Settings().app_id, offsets=offsets)
+
+    assert run(["recommend", "u1", "--data-dir", str(data)]) == 1
+
+    assert reason in capsys.readouterr().err
+
+
+def test_recommend_says_that_an_empty_list_has_nothing_left(
+    data: Path, event_log: EventLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = Recommendations(rec_id="r", user="u1", generation=1, source="popular", items=())
+    event_log.append([NewRecord(RECOMMENDATIONS, b"u1", msgspec.json.encode(empty))])
+
+    assert run(["recommend", "u1", "--data-dir", str(data)]) == 0
+
+    assert "no item is left to list" in capsys.readouterr().out
 
 
 def test_recommend_shows_the_newest_list_with_titles(

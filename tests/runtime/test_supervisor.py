@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from recstream.errors import StartupError
-from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor
+from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
 
 DEADLINE_S = 60.0
 
@@ -161,7 +161,7 @@ def test_the_backoff_doubles_with_each_death(tmp_path: Path, said: list[str]) ->
 SUPERVISES = """
 import sys, time
 from pathlib import Path
-from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor
+from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
 folder = Path(sys.argv[1])
 lock = DirectoryLock(folder)
 supervisor = Supervisor(print)
@@ -233,3 +233,21 @@ def test_the_next_supervisor_waits_for_the_roles_of_one_that_was_killed(
 
     assert not is_alive(child)
     lock.close()
+
+
+@pytest.mark.parametrize("module", ["secrets", "random", "selectors", "msgspec", "click"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(role_command("worker", ["--help"]), id="role"),
+        pytest.param([sys.executable, "-m", "recstream", "--help"], id="module"),
+    ],
+)
+def test_a_stray_module_in_the_working_directory_is_not_run(
+    tmp_path: Path, command: list[str], module: str
+) -> None:
+    (tmp_path / f"{module}.py").write_text("open('ran', 'w').close()\n")
+
+    subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, timeout=60)
+
+    assert not (tmp_path / "ran").exists()

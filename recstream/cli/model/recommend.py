@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,9 @@ from recstream.settings import Settings
 if TYPE_CHECKING:
     from recstream.core.records import Item, Recommendations
     from recstream.log import EventLog
+
+
+NOTHING_LEFT = "no item is left to list: this user has seen all of them, or they are withdrawn or excluded by rules"
 
 
 @click.command(short_help="Show a user's newest list.")
@@ -41,7 +45,7 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
         made, note = None, ""
     event_log = open_existing(settings)
     try:
-        made = made or _newest_list(event_log, user)
+        made = made or _newest_list(event_log, user, settings.app_id)
         titles = _titles(event_log, _items_of(made))
     finally:
         event_log.close()
@@ -56,7 +60,7 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
         for entry in made.items[:n]
     ]
     head = f"{user}: {made.source}, generation {made.generation}, list {made.rec_id}{note}"
-    say(made, f"{head}\n{table(rows)}", as_json=as_json)
+    say(made, f"{head}\n{table(rows) or NOTHING_LEFT}", as_json=as_json)
 
 
 def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:
@@ -75,7 +79,7 @@ def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendati
     return found.list, "; derived again from the log, identical to the published list"
 
 
-def _newest_list(event_log: EventLog, user: str) -> Recommendations:
+def _newest_list(event_log: EventLog, user: str, app_id: str) -> Recommendations:
     import msgspec
 
     from recstream.core.records import decode_recommendations
@@ -91,12 +95,31 @@ def _newest_list(event_log: EventLog, user: str) -> Recommendations:
                 newest, at = record.value, record.offset
         offset = records[-1].offset + 1
     if newest is None:
-        raise NotFound(
-            f"no list was published for {user!r}: the log has no event of this user, or no worker "
-            "has processed it yet"
-        )
+        raise NotFound(f"no list was published for {user!r}: {_reason(event_log, user, app_id)}")
     made = decode_recommendations(newest)
     return msgspec.structs.replace(made, epoch=event_log.epoch, partition=partition, offset=at)
+
+
+def _reason(event_log: EventLog, user: str, app_id: str) -> str:
+    """Say why a user has no published list."""
+    from recstream.core.events import decode_events
+    from recstream.errors import InvalidEvent
+    from recstream.log import INTERACTIONS, TopicPartition, partition_for
+
+    partition = partition_for(user.encode(), event_log.partitions(INTERACTIONS))
+    last = -1
+    offset = event_log.earliest(INTERACTIONS, partition)
+    while records := event_log.read(INTERACTIONS, partition, offset):
+        for record in records:
+            with contextlib.suppress(InvalidEvent):
+                if any(event.user == user for event in decode_events(record.value or b"[]")):
+                    last = record.offset
+        offset = records[-1].offset + 1
+    if last < 0:
+        return "the log has no event of this user"
+    if event_log.committed(app_id).get(TopicPartition(INTERACTIONS, partition), 0) <= last:
+        return f"no worker has processed the event at offset {last} yet; is one running?"
+    return NOTHING_LEFT
 
 
 def _items_of(made: Recommendations) -> set[str]:

@@ -60,7 +60,7 @@ class Trainee:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                     [
-                        *(sys.executable, "-m", "recstream.trainer.training.subprocess"),
+                        *(sys.executable, "-P", "-m", "recstream.trainer.training.subprocess"),
                         *(str(theirs.fileno()), str(nice)),
                     ],
                     stdin=subprocess.DEVNULL,
