@@ -298,7 +298,9 @@ def _contributions(
                 factors=factors,
                 behaviour=behaviour,
                 content=content,
-                shared=generation.facts.shared(entry.item, generation.items[at]) if content else (),
+                shared=generation.facts.common_features(entry.item, generation.items[at])
+                if content
+                else (),
             )
         )
     return tuple(sorted(parts, key=lambda part: (-abs(part.score), part.item)))
