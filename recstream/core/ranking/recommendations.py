@@ -169,7 +169,9 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
                     item=item,
                     event=events[item],
                     share=round(share, SHARE_DIGITS),
-                    shared=generation.facts.common_features(item, items[row_of_item]) if is_content else (),
+                    shared=generation.facts.common_features(item, items[row_of_item])
+                    if is_content
+                    else (),
                 )
             )
         why += [
