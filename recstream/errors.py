@@ -1,29 +1,29 @@
-"""The error tree: everything recstream raises on purpose.
+"""The error tree: everything recstream raises on purpose, drawn here once.
 
 ::
 
     RecstreamError
-    ├── InvalidInput (ValueError)      an argument, option or file the caller can correct
+    ├── InvalidInput (ValueError)      an argument, option or file the caller can mend
     │   ├── InvalidJson                JSON that can't be read
     │   │   ├── InvalidEvent           an event that may not enter the log
     │   │   └── InvalidSteering        a steering document that contradicts itself
     │   ├── InvalidSetting             a flag, variable or file entry
     │   └── TokenRefused               a token that is missing, wrong or expired
-    ├── NotFound (LookupError)         a user, item, topic or generation that does not exist
-    ├── NotPossible                    not supported by this kind of log or store
+    ├── NotFound (LookupError)         a user, item, topic or generation that is not there
+    ├── NotPossible                    what this kind of log or store can't do
     ├── LogError                       the event log
-    │   ├── LogUnavailable             can't be read or written now; try again
+    │   ├── LogUnavailable             can't be reached or written now; try again
     │   ├── LogFenced                  the partition belongs to another member of the group now
-    │   ├── LogCorrupt                 not a readable log
+    │   ├── LogCorrupt                 can't be read as a log; never guessed at
     │   ├── OffsetOutOfRange           pruned, or not written yet
-    │   ├── EpochMismatch              state of another log
+    │   ├── EpochMismatch              state that belongs to another log
     │   └── PartitionCountMismatch     a topic has another partition count than recorded
     ├── ModelError
     │   ├── ArtifactCorrupt            an artifact whose digest or shape is wrong
     │   ├── ModelMismatch              generations, deltas or shapes that don't fit together
     │   ├── ModelStoreUnavailable      the model store can't be reached; try again
-    │   └── TrainingFailed             a training failed; the serving generation stays
-    │       └── TrainingDied           its process ended early
+    │   └── TrainingFailed             a training gave nothing; what serves goes on
+    │       └── TrainingDied           its process ended before it was done
     ├── CatalogueUnavailable           the item store can't be reached; try again
     └── StartupError                   a role can't start: port in use, directory not writable, …
 
@@ -36,7 +36,7 @@ class RecstreamError(Exception):
 
 
 class InvalidInput(RecstreamError, ValueError):
-    """An argument, option or file that the caller can correct."""
+    """An argument, option or file that the caller can mend."""
 
 
 class InvalidJson(InvalidInput):
@@ -84,7 +84,7 @@ class TokenRefused(InvalidInput):
     Attributes
     ----------
     expired : bool
-        Whether it was valid once and has expired.
+        It was good once: a newer one would do.
     """
 
     def __init__(self, message: str, *, expired: bool = False) -> None:
@@ -93,11 +93,11 @@ class TokenRefused(InvalidInput):
 
 
 class NotFound(RecstreamError, LookupError):
-    """A user, item, topic or generation that does not exist."""
+    """A user, item, topic or generation that is not there."""
 
 
 class NotPossible(RecstreamError):
-    """Not supported by this kind of log or store; another kind supports it."""
+    """What was asked can't be done with this kind of log or store; another one can."""
 
 
 class LogError(RecstreamError):
@@ -105,7 +105,7 @@ class LogError(RecstreamError):
 
 
 class LogUnavailable(LogError):
-    """The log can't be read or written now; the same call may succeed later."""
+    """The log can't be reached or written now; the same call may succeed later."""
 
 
 class LogFenced(LogError):
@@ -113,7 +113,7 @@ class LogFenced(LogError):
 
 
 class LogCorrupt(LogError):
-    """The file is not a readable log."""
+    """The file is not a readable log; nothing was guessed."""
 
 
 class OffsetOutOfRange(LogError):
@@ -125,7 +125,7 @@ class EpochMismatch(LogError):
 
 
 class PartitionCountMismatch(LogError):
-    """A topic's partition count differs from the recorded one."""
+    """A topic has another partition count than the one recorded for it."""
 
 
 class ModelError(RecstreamError):
@@ -133,7 +133,7 @@ class ModelError(RecstreamError):
 
 
 class ArtifactCorrupt(ModelError):
-    """An artifact's digest, names, shapes or dtypes are wrong."""
+    """An artifact's digest, names, shapes or dtypes are not what they must be."""
 
 
 class ModelMismatch(ModelError):
@@ -145,11 +145,11 @@ class ModelStoreUnavailable(ModelError):
 
 
 class TrainingFailed(ModelError):
-    """A training failed; the serving generation stays."""
+    """A training in a process of its own gave nothing; the serving generation goes on."""
 
 
 class TrainingDied(TrainingFailed):
-    """The training subprocess could not start, or ended early."""
+    """A training's process could not be started, or ended before it was done."""
 
 
 class CatalogueUnavailable(RecstreamError):

@@ -1,11 +1,13 @@
-"""Step 5–7 of the flow, at the door: what comes from outside, checked and made plain.
+"""Validate and normalise input matrices and vectors before a kernel sees them.
 
-Every error names the argument, what was expected and what came.
+Kernels do not check indices: a wrong one would corrupt memory. Every error names the argument, what
+was expected and what came.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,28 +19,36 @@ from recstream.core.numeric.jit import compiled
 from recstream.errors import InvalidInput
 
 __all__ = [
-    "Rows",
+    "CSRRows",
     "as_counts",
-    "as_factors",
+    "as_csr_rows",
+    "as_excluded",
     "as_item_rows",
+    "as_matrix",
     "as_positive",
-    "as_rows",
-    "plain_array",
+    "as_vector",
+    "as_whole",
+    "is_integer",
+    "kernel_array",
 ]
 
 Number = TypeVar("Number", bound=np.generic)
 
+_CANONICAL, _UNSORTED, _BAD_INDPTR, _BAD_INDEX, _BAD_WEIGHT = range(5)
+_NO_WEIGHTS = np.empty(0, np.float32)
+_MAX_SHAPE = 2**31 - 1
+_TWO = 2
+
 
 @dataclass(frozen=True)
-class Rows:
-    """A checked CSR matrix: what the kernels read.
+class CSRRows:
+    """Checked CSR matrix, as kernels read it.
 
     Attributes
     ----------
     indptr, indices, weights : (n + 1,) int64, (nnz,) int32, (nnz,) float32
-        Indices distinct within a row and in range; weights finite and at least 0.
+        Indices ascending within a row and in range; weights finite and at least 0.
     n_columns : int
-        Rows of the side it refers to.
     """
 
     indptr: Int64s
@@ -50,21 +60,21 @@ class Rows:
         return len(self.indptr) - 1
 
     def counts(self) -> Int64s:
-        """Return how many entries with weight above zero each row has."""
+        """Return the number of entries above zero of each row."""
         return self.counts_by_side()[0]
 
     def counts_by_side(self) -> tuple[Int64s, Int64s]:
-        """Return how many entries with weight above zero each row and each column has."""
+        """Return the number of entries above zero of each row and of each column."""
         by_row, by_column = np.zeros(len(self), np.int64), np.zeros(self.n_columns, np.int64)
-        count_entries(self.indptr, self.indices, self.weights, by_row, by_column)
+        _count_entries(self.indptr, self.indices, self.weights, by_row, by_column)
         return by_row, by_column
 
-    def transposed(self) -> Rows:
-        """Return the same entries by column."""
+    def transposed(self) -> CSRRows:
+        """Return the transposed matrix."""
         matrix = sp.csr_matrix(
             (self.weights, self.indices, self.indptr), shape=(len(self), self.n_columns)
         ).T.tocsr()
-        return Rows(
+        return CSRRows(
             matrix.indptr.astype(np.int64, copy=False),
             matrix.indices.astype(np.int32, copy=False),
             matrix.data,
@@ -72,82 +82,208 @@ class Rows:
         )
 
 
-def as_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> Rows:
-    """Check a scipy sparse matrix and return it as `Rows`; the caller's object stays untouched.
+def as_csr_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> CSRRows:
+    """Check a scipy sparse matrix of weights and return it as `CSRRows`; it is not changed.
 
     Parameters
     ----------
     matrix : scipy sparse matrix or array, (n, m)
-        Any format and number type; repeated entries are added up.
+        Any format and real dtype. Repeated entries are summed.
     name : str
-        The argument's name, for the error.
+        Argument's name, for the error.
     n_columns : int, optional
-        The width it must have.
+        Required width.
 
     Raises
     ------
     InvalidInput
-        Not sparse, not two-dimensional, of another width, or with a weight that is negative,
-        infinite or not a number.
+        Not sparse, not two-dimensional, of another width, an index outside the matrix, or a weight
+        that is negative, infinite or not a number.
     """
-    if not sp.issparse(matrix):
-        raise InvalidInput(
-            f"{name} must be a scipy sparse matrix, got {type(matrix).__name__}; "
-            "wrap it in scipy.sparse.csr_matrix"
-        )
-    if matrix.ndim != 2:  # noqa: PLR2004
-        raise InvalidInput(f"{name} must have two dimensions, got shape {matrix.shape}")
+    _check_sparse(matrix, name)
     if matrix.dtype.kind not in "fiub":
         raise InvalidInput(f"{name} must hold real numbers, got dtype {matrix.dtype}")
     if n_columns is not None and matrix.shape[1] != n_columns:
         raise InvalidInput(f"{name} must have {n_columns} columns, got shape {matrix.shape}")
-    csr = matrix.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy() if csr is matrix else csr
-        csr.sum_duplicates()
-    weights = csr.data.astype(np.float32, copy=False)
-    if len(weights):
-        low, high = float(weights.min()), float(weights.max())
-        if not (low >= 0.0 and high < np.inf):
-            where = int(np.flatnonzero(~((weights >= 0.0) & (weights < np.inf)))[0])
-            row = int(np.searchsorted(csr.indptr, where, side="right")) - 1
+    return CSRRows(*_as_csr(matrix, name, with_weights=True), matrix.shape[1])
+
+
+def as_excluded(matrix: Any, name: str, n_users: int, n_items: int) -> tuple[Int64s, Int32s]:
+    """Return row pointers and ascending item rows of the stored entries of a sparse matrix.
+
+    Parameters
+    ----------
+    matrix : scipy sparse matrix or array, (n_users, at most n_items)
+        Any format; values do not matter.
+    name : str
+        Argument's name, for the error.
+    n_users, n_items : int
+    """
+    _check_sparse(matrix, name)
+    if matrix.shape[0] != n_users or matrix.shape[1] > n_items:
+        raise InvalidInput(f"{name} must have shape ({n_users}, {n_items}), got {matrix.shape}")
+    indptr, indices, _ = _as_csr(matrix, name, with_weights=False)
+    return indptr, indices
+
+
+def _check_sparse(matrix: Any, name: str) -> None:
+    """Raise unless this is a two-dimensional scipy sparse matrix."""
+    if not sp.issparse(matrix):
+        kind = type(matrix).__name__
+        if hasattr(matrix, "columns"):
             raise InvalidInput(
-                f"{name} must hold finite weights of at least 0, got {csr.data[where]} "
-                f"at row {row}, column {csr.indices[where]}"
+                f"{name} must be a scipy sparse matrix of one row a user and one column an item, got a "
+                f"{kind} with the columns {list(matrix.columns)[:10]}; number users and items from 0 "
+                "and build scipy.sparse.coo_matrix((weights, (user_rows, item_rows)))"
             )
-    return Rows(
-        plain_array(csr.indptr, np.int64),
-        plain_array(csr.indices, np.int32),
-        plain_array(weights, np.float32),
-        csr.shape[1],
-    )
+        raise InvalidInput(
+            f"{name} must be a scipy sparse matrix, got {kind}; wrap it in scipy.sparse.csr_matrix"
+        )
+    if matrix.ndim != _TWO:
+        raise InvalidInput(f"{name} must have two dimensions, got shape {matrix.shape}")
+    if max(matrix.shape) > _MAX_SHAPE:
+        raise InvalidInput(f"{name} must have less than 2**31 rows and columns, got {matrix.shape}")
 
 
-def plain_array(array: Any, dtype: type[Number]) -> NDArray[Number]:
+def _as_csr(matrix: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int32s, Float32s]:
+    """Return checked CSR arrays with ascending indices, repeated entries summed."""
+    if matrix.format in ("csc", "bsr", "coo"):  # scipy trusts their indices when it converts them
+        _check_before_conversion(matrix, name)
+    csr = matrix.tocsr()
+    indptr, indices, weights = _kernel_arrays(csr, name, with_weights=with_weights)
+    fault, where = _find_fault(indptr, indices, weights, len(csr.data), csr.shape[1])
+    if fault == _UNSORTED:
+        csr = sp.csr_matrix((csr.data, csr.indices, csr.indptr), csr.shape, copy=True)
+        csr.sum_duplicates()
+        indptr, indices, weights = _kernel_arrays(csr, name, with_weights=with_weights)
+        fault, where = _find_fault(indptr, indices, weights, len(csr.data), csr.shape[1])
+    if fault == _BAD_INDPTR:
+        raise InvalidInput(
+            f"{name} must have row pointers that start at 0, never fall and end at no more than its "
+            f"{len(csr.data)} entries, got {int(csr.indptr[where])} for row {where}"
+        )
+    row = int(np.searchsorted(indptr, where, side="right")) - 1
+    if fault == _BAD_INDEX:
+        raise InvalidInput(
+            f"{name} must have columns from 0 to {csr.shape[1] - 1}, got column "
+            f"{int(csr.indices[where])} in row {row}; number columns from 0, or give a larger shape"
+        )
+    if fault == _BAD_WEIGHT:
+        raise InvalidInput(
+            f"{name} must hold finite weights of at least 0, got {csr.data[where]} "
+            f"at row {row}, column {csr.indices[where]}"
+        )
+    n = int(indptr[-1])
+    return indptr, indices[:n], weights[:n]
+
+
+def _check_before_conversion(matrix: Any, name: str) -> None:
+    """Raise unless the indices of a CSC, BSR or COO matrix lie inside it."""
+    if matrix.format == "coo":
+        axes = [(matrix.row, matrix.shape[0], "row"), (matrix.col, matrix.shape[1], "column")]
+        ends = matrix.data.size
+    else:
+        block = matrix.blocksize if matrix.format == "bsr" else (1, 1)
+        major = 1 if matrix.format == "csc" else 0
+        minor = 1 - major
+        indptr, ends = np.asarray(matrix.indptr), len(matrix.indices)
+        is_valid = (
+            indptr.shape == (matrix.shape[major] // block[major] + 1,)
+            and indptr.dtype.kind in "iu"
+            and indptr[0] == 0
+            and (np.diff(indptr.astype(np.int64)) >= 0).all()
+            and indptr[-1] <= min(ends, len(matrix.data))
+        )
+        if not is_valid:
+            raise InvalidInput(
+                f"{name} must have pointers that start at 0, never fall and end at no more than its "
+                f"{ends} entries, got {indptr.tolist()[:10]}"
+            )
+        side = ("row", "column")[minor]
+        axes = [(matrix.indices, matrix.shape[minor] // block[minor], side)]
+        ends = int(indptr[-1])
+    for indices, size, side in axes:
+        found = np.asarray(indices)[:ends]
+        if found.dtype.kind not in "iu" or len(found) != ends:
+            raise InvalidInput(
+                f"{name} must have {ends} whole numbers as {side}s, got {found.dtype} {found.shape}"
+            )
+        if ends and not (found.min() >= 0 and found.max() < size):
+            bad = found[(found < 0) | (found >= size)][0]
+            raise InvalidInput(
+                f"{name} must have {side}s from 0 to {size - 1}, got {side} {int(bad)}; "
+                f"number {side}s from 0, or give a larger shape"
+            )
+
+
+def _kernel_arrays(csr: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int32s, Float32s]:
+    """Return the arrays of a CSR matrix in the types of kernels; indices that overflow become -1."""
+    indptr, indices = np.asarray(csr.indptr), np.asarray(csr.indices)
+    if indptr.shape != (csr.shape[0] + 1,) or indices.ndim != 1 or csr.data.shape != indices.shape:
+        raise InvalidInput(
+            f"{name} must have {csr.shape[0] + 1} row pointers and as many columns as entries, "
+            f"got {indptr.shape}, {indices.shape} and {csr.data.shape}"
+        )
+    if indptr.dtype.kind not in "iu" or indices.dtype.kind not in "iu":
+        raise InvalidInput(
+            f"{name} must have whole numbers as indices, got {indptr.dtype} and {indices.dtype}"
+        )
+    if indices.dtype != np.int32:
+        indices = np.where((indices >= 0) & (indices <= _MAX_SHAPE), indices, -1)
+    weights = _NO_WEIGHTS
+    if with_weights:
+        with np.errstate(over="ignore"):
+            weights = kernel_array(csr.data, np.float32)
+    return kernel_array(indptr, np.int64), kernel_array(indices, np.int32), weights
+
+
+def kernel_array(array: Any, dtype: type[Number]) -> NDArray[Number]:
     """Return the array as kernels are compiled for: contiguous, aligned and writable.
 
-    Anything else, a view of received bytes for instance, is copied: it would be another type to
-    the compiler, and cost another compilation.
+    Others, such as views of received bytes, are copied: numba would compile every kernel again for
+    their type.
     """
     return np.require(array, dtype, ["C", "A", "W"])
 
 
-def as_factors(
-    values: Any, name: str, *, n_factors: int | None = None, n_rows: int | None = None
+def as_matrix(
+    values: Any, name: str, *, n_columns: int | None = None, n_rows: int | None = None
 ) -> Float32s:
-    """Return a checked contiguous float32 matrix."""
+    """Return a checked, contiguous, finite float32 matrix."""
     array = np.asarray(values)
-    if array.ndim != 2 or array.dtype.kind != "f":  # noqa: PLR2004
-        raise InvalidInput(f"{name} must be a float matrix, got {array.dtype} {array.shape}")
-    if array.shape[1] != n_factors if n_factors is not None else array.shape[1] < 1:
-        raise InvalidInput(f"{name} must have {n_factors or 'some'} columns, got {array.shape}")
+    if array.ndim != _TWO or array.dtype.kind not in "fiu":
+        raise InvalidInput(
+            f"{name} must be a real matrix (2 dimensions), got {array.ndim} of {array.dtype}"
+        )
+    if n_columns is not None and array.shape[1] != n_columns:
+        raise InvalidInput(
+            f"{name} must have {n_columns} columns (n_factors), got {array.shape[1]}"
+        )
     if n_rows is not None and len(array) != n_rows:
         raise InvalidInput(f"{name} must have {n_rows} rows, got {array.shape}")
-    array = plain_array(array, np.float32)
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise InvalidInput(f"{name} must be finite, got {array[bad].min()} in row {bad}")
-    return array
+    return _as_finite(array, name)
+
+
+def as_vector(values: Any, name: str, n: int) -> Float32s:
+    """Return a checked, contiguous, finite float32 vector of length n."""
+    array = np.asarray(values)
+    if array.shape != (n,) or array.dtype.kind not in "fiu":
+        raise InvalidInput(
+            f"{name} must be {n} real numbers, got {array.dtype} of shape {array.shape}"
+        )
+    return _as_finite(array, name)
+
+
+def _as_finite(array: NDArray[Any], name: str) -> Float32s:
+    """Return the array as float32; raise if a value is NaN or infinite, with its row."""
+    # If the sum is finite, all values are. Else look for the value: the sum may have overflowed.
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = kernel_array(array, np.float32)
+        is_finite = bool(np.isfinite(values.sum(dtype=np.float64)))
+    if not is_finite and not np.isfinite(values).all():
+        place = tuple(np.argwhere(~np.isfinite(values))[0])
+        raise InvalidInput(f"{name} must be finite, got {values[place]} in row {place[0]}")
+    return values
 
 
 def as_counts(values: Any, name: str, n: int) -> Int64s:
@@ -157,11 +293,11 @@ def as_counts(values: Any, name: str, n: int) -> Int64s:
         raise InvalidInput(f"{name} must be {n} whole numbers, got {array.dtype} {array.shape}")
     if n and array.min() < 0:
         raise InvalidInput(f"{name} must be at least 0, got {array.min()}")
-    return plain_array(array, np.int64)
+    return kernel_array(array, np.int64)
 
 
 def as_item_rows(values: Any, name: str, n_items: int) -> Int32s:
-    """Return checked rows of items as a vector; a single row is a vector of one."""
+    """Return checked rows of items as a vector; a single row gives a vector of one."""
     array = np.atleast_1d(np.asarray(values))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InvalidInput(f"{name} must be item rows, got {array.dtype} {array.shape}")
@@ -170,7 +306,7 @@ def as_item_rows(values: Any, name: str, n_items: int) -> Int32s:
             f"{name} must be rows from 0 to {n_items - 1}, "
             f"got {int(array.min())} to {int(array.max())}"
         )
-    return plain_array(array, np.int32)
+    return kernel_array(array, np.int32)
 
 
 def as_positive(value: float, name: str) -> float:
@@ -180,11 +316,55 @@ def as_positive(value: float, name: str) -> float:
     return float(value)
 
 
+def as_whole(value: Any, name: str, minimum: int) -> int:
+    """Return a checked whole number of at least a minimum."""
+    if not (is_integer(value) and value >= minimum):
+        raise InvalidInput(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def is_integer(value: object) -> bool:
+    """Return whether a value is an integer of Python or numpy, not a bool.
+
+    >>> is_integer(np.int64(3)), is_integer(3.0), is_integer(True)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 @compiled
-def count_entries(
+def _find_fault(
+    indptr: Int64s, indices: Int32s, weights: Float32s, n_entries: int, n_columns: int
+) -> tuple[int, int]:
+    """Return the first fault of CSR arrays and its row or entry; `weights` may be empty."""
+    n_rows = len(indptr) - 1
+    if indptr[0] != 0:
+        return _BAD_INDPTR, 0
+    for row in range(n_rows):
+        if indptr[row + 1] < indptr[row] or indptr[row + 1] > n_entries:
+            return _BAD_INDPTR, row + 1
+    is_sorted, bad_weight = True, -1
+    for row in range(n_rows):
+        before = -1
+        for a in range(indptr[row], indptr[row + 1]):
+            column = indices[a]
+            if column < 0 or column >= n_columns:
+                return _BAD_INDEX, a
+            if column <= before:
+                is_sorted = False
+            before = column
+            if len(weights) > 0 and not 0.0 <= weights[a] < np.inf and bad_weight < 0:
+                bad_weight = a
+    if not is_sorted:
+        return _UNSORTED, 0
+    return (_CANONICAL, 0) if bad_weight < 0 else (_BAD_WEIGHT, bad_weight)
+
+
+@compiled
+def _count_entries(
     indptr: Int64s, indices: Int32s, weights: Float32s, by_row: Int64s, by_column: Int64s
 ) -> None:
-    """Add the entries with weight above zero to their row and their column."""
+    """Add the entries above zero to the counts of their row and their column."""
     for row in range(len(indptr) - 1):
         for a in range(indptr[row], indptr[row + 1]):
             if weights[a] > 0.0:

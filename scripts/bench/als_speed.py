@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from datasets import gowalla
 from results import Row, save
 
-from recstream.core.als import ALS
-from recstream.core.numeric.simd import HAS_AVX2, LANES
+from recstream import ALS
+from recstream.core.numeric.simd import LANES
 
 EPOCHS = 3
 """Epochs of one contender before the next has its turn; the first warms up."""
@@ -156,7 +156,7 @@ def main() -> None:
     matrix = gowalla()[0]
     if not options.json:
         print(f"gowalla, {matrix.nnz} entries, {options.threads} threads, ", end="")
-        print(f"AVX2 {HAS_AVX2}, {LANES} lanes; least (median) seconds per epoch")
+        print(f"{LANES} lanes; least (median) seconds per epoch")
     rows = []
     for n_factors in options.factors:
         results = {

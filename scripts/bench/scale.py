@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
 
-from recstream.core.als import ALS
+from recstream import ALS
 
 
 @numba.njit(cache=True)

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
 
-from recstream.core.als import ALS, ALSModel, Iteration
+from recstream import ALS, ALSModel
+from recstream.core.als import Iteration
 
 
 def course(

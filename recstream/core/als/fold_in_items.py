@@ -1,21 +1,24 @@
-"""Step 7 of the flow, turned round: items are folded in against a generation's users."""
+"""Fold-in of items: solve item factors against a generation's user factors, with an optional prior."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from recstream.core.als.half_step import Axes, make_plan, padded, principal_axes, solve, turn
+from recstream.core.als.half_step import Axes, make_plan, padded, principal_axes, rotate, solve
 from recstream.core.als.objective import Objective, count_weights
-from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
-from recstream.core.numeric.pool import pool
-from recstream.core.validation import Rows, as_factors
+from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
+from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.pool import open_pool
+from recstream.core.validation import CSRRows, as_matrix
+
+__all__ = ["PRIOR_EVENTS", "ItemFoldIn", "residual_targets"]
 
 PRIOR_EVENTS = 5.0
-"""Entries with which an item's own factors count as much as its prior."""
+"""Number of entries at which an item's own factors weigh as much as its prior."""
 
 
-class UserSide:
-    """The users of a generation as the fixed side: their axes, and their weight as missing entries.
+class ItemFoldIn:
+    """Solver for items; the users of a generation are the fixed side.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ class UserSide:
 
     def fold_in_items(
         self,
-        rows: Rows,
+        rows: CSRRows,
         users: Float32s,
         counts: Int64s,
         prior: Float32s | None,
@@ -52,13 +55,25 @@ class UserSide:
         mean_item_count: float,
         threads: int,
     ) -> Float32s:
-        """Return the factors (b, d) of items with these users; see `ALSModel.fold_in_items`."""
-        # Only the users these items have are rotated: a delta touches few of them.
+        """Return the factors (b, d) of items with these users; see `ALSModel.fold_in_items`.
+
+        Parameters
+        ----------
+        rows : CSRRows, (b, n_users)
+        users, counts : (n_users, d) float32, (n_users,) int64
+            Current factors and entry counts.
+        prior : (b, d) float32 or None
+        mean_item_count : float
+            In the training matrix.
+        threads : int
+        """
+        # Rotate only the users that occur: a delta touches few of them.
         touched, columns = np.unique(rows.indices, return_inverse=True)
-        near = padded(users[touched])
-        turn(near, self._rotation, np.arange(len(near)))
+        fixed = padded(users[touched])
+        rotate(fixed, self._rotation, np.arange(len(fixed)))
+        rows = CSRRows(rows.indptr, columns.astype(np.int32), rows.weights, len(touched))
         plan = make_plan(
-            Rows(rows.indptr, columns.astype(np.int32), rows.weights, len(touched)),
+            rows,
             "items",
             self._objective,
             mean=mean_item_count,
@@ -69,28 +84,53 @@ class UserSide:
             n_factors=self._n_factors,
             n_tasks=threads,
         )
-        out = np.empty((len(rows), near.shape[1]), np.float32)
-        centre = None if prior is None else _centre(prior, rows, self._n_factors, self._rotation)
-        with pool(threads) as workers:
+        out = np.empty((len(rows), fixed.shape[1]), np.float32)
+        centre = None if prior is None else self._centre(prior, rows)
+        targets = None if centre is None else residual_targets(fixed, rows, centre)
+        with open_pool(threads) as pool:
             solve(
                 plan,
-                Axes(near, self._spectrum, self._n_factors),
+                Axes(fixed, self._spectrum, self._n_factors),
                 out,
-                pool=workers,
-                centre=centre,
+                pool=pool,
+                targets=targets,
             )
-        turn(out, self._rotation.T, np.arange(len(out)))
+        if centre is not None:
+            out += centre
+        rotate(out, self._rotation.T, np.arange(len(out)))
         if prior is not None:
-            # Turning there and back would move the prior's last bits.
+            # Rotating there and back would change the prior's last bits.
             untouched = rows.counts() == 0
             out[untouched, : self._n_factors] = prior[untouched]
         return np.ascontiguousarray(out[:, : self._n_factors])
 
+    def _centre(self, prior: Float32s, rows: CSRRows) -> Float32s:
+        """Return κμ of each row, in the axes of the users."""
+        values = as_matrix(prior, "prior", n_columns=self._n_factors, n_rows=len(rows))
+        kept = PRIOR_EVENTS / (PRIOR_EVENTS + rows.counts())
+        centre = padded((values * kept[:, None]).astype(np.float32))
+        rotate(centre, self._rotation, np.arange(len(centre)))
+        return centre
 
-def _centre(prior: Float32s, rows: Rows, n_factors: int, rotation: Float64s) -> Float32s:
-    """Return each row's faded prior in the fixed side's axes."""
-    values = as_factors(prior, "prior", n_factors=n_factors, n_rows=len(rows))
-    kept = PRIOR_EVENTS / (PRIOR_EVENTS + rows.counts())
-    centre = padded((values * kept[:, None]).astype(np.float32))
-    turn(centre, rotation, np.arange(len(centre)))
-    return centre
+
+def residual_targets(fixed: Float32s, rows: CSRRows, centre: Float32s) -> Float32s:
+    """Return each entry's target for a row with the prior c: ``1 - c·y``, (nnz,).
+
+    With ``x = c + z`` the prior ``(x - c)ᵀ D (x - c)`` is ``zᵀDz``, and z has these targets.
+    """
+    targets = np.empty(len(rows.indices), np.float32)
+    _residual_targets(fixed, rows.indptr, rows.indices, centre, targets)
+    return targets
+
+
+@compiled
+def _residual_targets(
+    fixed: Float32s, indptr: Int64s, indices: Int32s, centre: Float32s, targets: Float32s
+) -> None:
+    """Fill the targets, summed in float64 in the order of the factors."""
+    for row in range(len(indptr) - 1):
+        for a in range(indptr[row], indptr[row + 1]):
+            given = np.float64(0.0)
+            for k in range(fixed.shape[1]):
+                given += np.float64(fixed[indices[a], k]) * np.float64(centre[row, k])
+            targets[a] = np.float32(1.0 - given)

@@ -1,4 +1,4 @@
-"""Step 7 of the flow: users are folded in against a generation's items, which deltas move and add to."""
+"""Fold-in of users: solve user factors against item factors, which deltas update and extend."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ from dataclasses import replace
 
 import numpy as np
 
+from recstream.core.als.contributions import score_contributions
 from recstream.core.als.half_step import Axes, make_plan, padded, solve, width_of
 from recstream.core.als.objective import Objective, count_weights, row_terms
-from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.contributions import list_shares
-from recstream.core.numeric.growable import Growing
-from recstream.core.numeric.pool import pool
-from recstream.core.validation import Rows
+from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
+from recstream.core.numeric.pool import open_pool
+from recstream.core.validation import CSRRows
 from recstream.errors import InvalidInput
 
 
-class ItemSide:
-    """The items of a generation as the fixed side: their axes, and what entries of them weigh.
+class UserFoldIn:
+    """Solver for users; the items of a generation are the fixed side.
 
     Parameters
     ----------
     item_factors : (m, d) float32
         In principal axes.
     item_counts : (m,) int64
-        Entries per item by now.
+        Current entries per item.
     objective : Objective
-    spectrum : (d,) float32
-    missing_total : float
-        With the spectrum, what the generation's items weigh as missing entries.
+    spectrum, missing_total : (d,) float32, float
+        Weight of the generation's items as missing entries; see `Axes` and `make_plan`.
     mean_user_count, mean_item_count : float
         In the training matrix.
 
     Attributes
     ----------
     item_factors, item_counts
-        As of the newest `put`.
+        After the newest `put`.
     """
 
     def __init__(
@@ -61,9 +59,9 @@ class ItemSide:
         wide[: self._n_factors] = spectrum
         self._axes = Axes(padded(item_factors), wide, self._n_factors)
         self._weight = self._weights_of(item_counts)
-        self._growing: tuple[Growing, Growing, Growing] | None = None
+        self._growing: tuple[GrowableArray, GrowableArray, GrowableArray] | None = None
 
-    def fold_in(self, rows: Rows, *, threads: int) -> Float32s:
+    def fold_in(self, rows: CSRRows, *, threads: int) -> Float32s:
         """Return the factors (b, d) of users with these histories; see `ALSModel.fold_in`."""
         plan = make_plan(
             rows,
@@ -76,22 +74,24 @@ class ItemSide:
             n_tasks=threads,
         )
         out = np.empty((len(rows), self._axes.factors.shape[1]), np.float32)
-        with pool(threads) as workers:
-            solve(plan, self._axes, out, pool=workers)
+        with open_pool(threads) as pool:
+            solve(plan, self._axes, out, pool=pool)
         return np.ascontiguousarray(out[:, : self._n_factors])
 
-    def shares_of(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
-        """Return (n, h) what h entries of one history add to the scores of n items."""
-        rows = Rows(np.array([0, len(columns)], np.int64), columns, weights, len(self.item_factors))
+    def contributions(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
+        """Return the contributions (n, h) of h entries of a history to the scores of n items."""
+        rows = CSRRows(
+            np.array([0, len(columns)], np.int64), columns, weights, len(self.item_factors)
+        )
         entry_weights, diagonal = self._system(rows)
-        return list_shares(
+        return score_contributions(
             self.item_factors[columns].astype(np.float64),
             entry_weights,
             self.item_factors[items].astype(np.float64),
             diagonal,
         )
 
-    def _system(self, rows: Rows) -> tuple[Float64s, Float64s]:
+    def _system(self, rows: CSRRows) -> tuple[Float64s, Float64s]:
         """Return one row's weights (h,) and the diagonal (d,) of its prior."""
         scale, ridge, missing = np.empty((3, 1), np.float32)
         terms = self._objective.terms("users", self._missing_total)
@@ -101,39 +101,41 @@ class ItemSide:
         spectrum = self._axes.spectrum[: self._n_factors]
         return weights.astype(np.float64), (spectrum + ridge[0]).astype(np.float64)
 
-    def growing(self) -> ItemSide:
-        """Return a copy that `put` may change: with its own arrays, and room for more."""
+    def growing(self) -> UserFoldIn:
+        """Return a copy that `put` may change, with growable arrays of its own."""
         side = copy(self)
         side._growing = (  # noqa: SLF001 - a copy of this one
-            Growing(self._axes.factors),
-            Growing(self.item_counts),
-            Growing(self._weight),
+            GrowableArray(self._axes.factors),
+            GrowableArray(self.item_counts),
+            GrowableArray(self._weight),
         )
-        side._show()  # noqa: SLF001 - likewise
+        side._update_views()  # noqa: SLF001 - likewise
         return side
 
     def put(self, rows: Int64s, factors: Float32s, counts: Int64s | None) -> None:
-        """Replace items, or add them at the end; what they weighed as missing entries is kept.
+        """Replace items, or append them. Their weight as missing entries stays the same.
 
         Raises
         ------
         InvalidInput
-            The arrays may be another's: this side is not `growing`.
+            Not made by `growing`: its arrays may be shared.
         """
         if self._growing is None:
-            raise InvalidInput("put_items needs a model of its own arrays: call growing() first")
+            raise InvalidInput(
+                "put_items needs a model with arrays of its own: call growing() first"
+            )
         n_items = max(len(self.item_factors), int(rows.max()) + 1 if len(rows) else 0)
         new_weight = self._weights_of(np.zeros(1, np.int64))[0]
         for each, fill in zip(self._growing, (0.0, 0, new_weight), strict=True):
             each.grow(n_items, fill)
-        self._show()
+        self._update_views()
         self.item_factors[rows] = factors
         if counts is not None:
             self.item_counts[rows] = counts
             self._weight[rows] = self._weights_of(counts)
 
-    def _show(self) -> None:
-        """Let the attributes be those of the growing arrays."""
+    def _update_views(self) -> None:
+        """Point the attributes to the growable arrays."""
         if self._growing is None:
             return
         factors, self.item_counts, self._weight = (each.rows for each in self._growing)
@@ -141,5 +143,5 @@ class ItemSide:
         self.item_factors = factors[:, : self._n_factors]
 
     def _weights_of(self, counts: Int64s) -> Float32s:
-        """Return what entries of items with these counts weigh."""
+        """Return the separable weight of observed entries of items with these counts."""
         return count_weights(counts, self._mean_item_count, self._objective.positive_exponents[1])

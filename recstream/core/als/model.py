@@ -1,7 +1,7 @@
-"""Steps 6–8 of the flow: a trained generation: fold-in, lists, explanations, and its file.
+"""Trained ALS model: fold-in, recommendation, explanation, serialisation.
 
-A serving process needs no user factors: `ALSModel` is complete with the item factors, the item
-counts, the objective and the mean user count, and folds users in from their histories.
+Serving needs no user factors: item factors, item counts, the objective and the mean user count are
+enough to fold users in from their histories.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import IO, Any
 import numpy as np
 import scipy.sparse as sp
 
-from recstream.core.als.fold_in_items import UserSide
-from recstream.core.als.fold_in_users import ItemSide
-from recstream.core.als.half_step import padded, principal_axes, turn
+from recstream.core.als.fold_in_items import ItemFoldIn
+from recstream.core.als.fold_in_users import UserFoldIn
+from recstream.core.als.half_step import padded, principal_axes, rotate
 from recstream.core.als.objective import Objective, count_weights, mean_count
 from recstream.core.als.serialize import decode_model, encode_model
 from recstream.core.numeric.array_codec import array_digest, read_arrays, write_arrays
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.search import top_n
 from recstream.core.validation import (
     as_counts,
-    as_factors,
+    as_csr_rows,
     as_item_rows,
+    as_matrix,
     as_positive,
-    as_rows,
-    plain_array,
+    kernel_array,
 )
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
@@ -36,14 +37,14 @@ __all__ = ["ALSModel", "Contributions"]
 
 @dataclass(frozen=True, slots=True)
 class Contributions:
-    """How much each entry of one history adds to the scores of some items.
+    """Contribution of each entry of one history to the scores of some items.
 
     Attributes
     ----------
     items : (n,) int32
-        The items shown.
+        Items that are explained.
     history : (h,) int32
-        The items of the history, in its order.
+        Items of the history, in its order.
     shares : (n, h) float64
         ``shares[a].sum()`` is the score of ``items[a]``, up to float32 rounding of that score.
     """
@@ -54,13 +55,13 @@ class Contributions:
 
 
 class ALSModel:
-    """Item factors, perhaps user factors, and all that folding rows in needs.
+    """Item factors, optionally user factors, and what fold-in needs.
 
     Parameters
     ----------
     item_factors : (m, d) float32
     item_counts : (m,) int
-        Entries per item in the training matrix; the separable weights are made of them.
+        Entries per item in the training matrix, for the separable weights.
     objective : Objective
     mean_user_count : float
         Mean entries per user in the training matrix.
@@ -68,9 +69,8 @@ class ALSModel:
         By default that of `item_counts`.
     user_factors, user_counts : (n, d) float32 and (n,) int, optional
     spectrum, missing_total : (d,) float32 and float, optional
-        What the generation's items weigh as missing entries. With them, the factors are already
-        in principal axes; without them, they are brought there, which changes no product
-        ``x·y``.
+        Weight of the generation's items as missing entries. With them, the factors must be in
+        principal axes. Without them, the factors are rotated there; no product ``x·y`` changes.
     """
 
     def __init__(
@@ -86,7 +86,9 @@ class ALSModel:
         spectrum: Float32s | None = None,
         missing_total: float | None = None,
     ) -> None:
-        item_factors = as_factors(item_factors, "item_factors")
+        item_factors = as_matrix(item_factors, "item_factors")
+        if not item_factors.shape[1]:
+            raise InvalidInput(f"item_factors must have some columns, got {item_factors.shape}")
         n_items, n_factors = item_factors.shape
         self.objective = objective
         item_counts = as_counts(item_counts, "item_counts", n_items)
@@ -100,7 +102,7 @@ class ALSModel:
         self.user_factors = None
         self.user_counts = None
         if user_factors is not None and user_counts is not None:
-            user_factors = as_factors(user_factors, "user_factors", n_factors=n_factors)
+            user_factors = as_matrix(user_factors, "user_factors", n_columns=n_factors)
             self.user_counts = as_counts(user_counts, "user_counts", len(user_factors))
         if (spectrum is None) != (missing_total is None):
             raise InvalidInput("spectrum and missing_total must be given together")
@@ -113,16 +115,16 @@ class ALSModel:
             )
             spectrum = spectrum[:n_factors]
             missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
-            item_factors = _turned(item_factors, rotation)
-            user_factors = None if user_factors is None else _turned(user_factors, rotation)
-        spectrum = plain_array(spectrum, np.float32)
+            item_factors = _rotated(item_factors, rotation)
+            user_factors = None if user_factors is None else _rotated(user_factors, rotation)
+        spectrum = kernel_array(spectrum, np.float32)
         if spectrum.shape != (n_factors,) or not np.all(np.isfinite(spectrum) & (spectrum >= 0)):
             raise InvalidInput(f"spectrum must be {n_factors} finite numbers of at least 0")
         self.user_factors = user_factors
         self.spectrum = spectrum
         self.missing_total = as_positive(missing_total, "missing_total")
-        self._users: UserSide | None = None
-        self._items = ItemSide(
+        self._users: ItemFoldIn | None = None
+        self._items = UserFoldIn(
             item_factors,
             item_counts,
             objective=objective,
@@ -139,7 +141,7 @@ class ALSModel:
 
     @property
     def item_counts(self) -> Int64s:
-        """(m,) int64, entries per item by now."""
+        """(m,) int64, current entries per item."""
         return self._items.item_counts
 
     @property
@@ -154,7 +156,7 @@ class ALSModel:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The objective's numbers and `n_factors`, as plain JSON values."""
+        """Hyper-parameters of the objective and `n_factors`, as JSON values."""
         return {"n_factors": self.n_factors, **self.objective.as_dict()}
 
     def replaced(self, **arguments: Any) -> ALSModel:
@@ -190,7 +192,7 @@ class ALSModel:
         -------
         (b, n_factors) float32
         """
-        rows = as_rows(interactions, "interactions", n_columns=self.n_items)
+        rows = as_csr_rows(interactions, "interactions", n_columns=self.n_items)
         return self._items.fold_in(rows, threads=threads)
 
     def fold_in_items(
@@ -204,22 +206,21 @@ class ALSModel:
     ) -> Float32s:
         """Return the factors of items with these users.
 
-        An item with a prior μ and n entries above zero minimises its observed entries' loss plus
-        ``(y - κμ)ᵀ D (y - κμ)`` with ``κ = PRIOR_EVENTS / (PRIOR_EVENTS + n)``, where D holds the
-        missing entries and the regularization. Without entries it is μ; with many, what it would
-        be without a prior: that others left it alone is said by what it is like at first, and by
-        itself later on.
+        An item with prior μ and n entries above zero minimises the loss of its observed entries plus
+        ``(y - κμ)ᵀ D (y - κμ)``. Here ``κ = PRIOR_EVENTS / (PRIOR_EVENTS + n)``, and D holds the
+        missing entries and the regularization. Without entries the result is μ; with many it tends
+        to the result without a prior.
 
         Parameters
         ----------
         interactions : scipy sparse, (b, n_users)
-            One row per item: the weights its users gave it.
+            One row per item: the weights of its users.
         user_factors, user_counts : (n_users, n_factors) float32 and (n_users,) int, optional
-            Users as they are now, in this model's axes, if they moved or grew since the
-            training. The missing entries keep the weight of the generation's users.
+            Current users, in this model's axes, if they changed since the training. Missing entries
+            keep the weight of the generation's users.
         prior : (b, n_factors) float32, optional
-            μ, in this model's axes: what the items' content says (`ContentModel.prior`). A row of
-            zeros is no prior.
+            μ, in this model's axes, for instance `ContentModel.prior`. A row of zeros is no prior.
+        threads : int
 
         Returns
         -------
@@ -230,12 +231,12 @@ class ALSModel:
         if (user_factors is None) != (user_counts is None):
             raise InvalidInput("user_factors and user_counts must be given together")
         users = self.user_factors if user_factors is None else user_factors
-        users = as_factors(users, "user_factors", n_factors=self.n_factors)
+        users = as_matrix(users, "user_factors", n_columns=self.n_factors)
         counts = self.user_counts if user_counts is None else user_counts
         counts = as_counts(counts, "user_counts", len(users))
-        rows = as_rows(interactions, "interactions", n_columns=len(users))
+        rows = as_csr_rows(interactions, "interactions", n_columns=len(users))
         if self._users is None:
-            self._users = UserSide(
+            self._users = ItemFoldIn(
                 self.user_factors, self.user_counts, self.mean_user_count, self.objective
             )
         return self._users.fold_in_items(
@@ -245,43 +246,43 @@ class ALSModel:
     def with_items(
         self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None
     ) -> ALSModel:
-        """Return this model with some items' factors replaced, or added at the end.
+        """Return a copy with the factors of some items replaced or appended.
 
-        Everything else of the generation is kept: the spectrum, the mean counts and the missing
-        weights. Applying deltas one by one or all at once gives the same bits.
+        Spectrum, mean counts and missing weights stay those of the generation. Applying deltas one
+        by one or all at once gives the same bits.
 
         Parameters
         ----------
         rows : (k,) int
-            Distinct item rows; rows past the end make the model grow.
+            Distinct item rows; rows past the end are appended.
         factors : (k, n_factors) float32
         counts : (k,) int, optional
-            Their entries by now; unchanged (0 for new rows) by default.
+            Their current entries; by default unchanged, 0 for new rows.
         """
         model = self.growing()
         model.put_items(rows, factors, counts=counts)
         return model
 
     def growing(self) -> ALSModel:
-        """Return a copy whose items `put_items` may change: with its own arrays, and room for more."""
+        """Return a copy that `put_items` may change, with growable arrays of its own."""
         model = copy(self)
         model._items = self._items.growing()  # noqa: SLF001 - a copy of this one
         return model
 
     def put_items(self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None) -> None:
-        """Do what `with_items` does, in place, for the cost of these items alone.
+        """Do `with_items` in place, at the cost of these items alone.
 
         Raises
         ------
         InvalidInput
-            This model is not `growing`, or the values are not as they must be; nothing changed.
+            Not made by `growing`, or invalid values; the model is unchanged.
         """
         index = np.asarray(rows)
         if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
             raise InvalidInput(f"rows must be a list of item rows, got {index.dtype} {index.shape}")
         if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
             raise InvalidInput(f"rows must be distinct and at least 0, got {index.tolist()[:10]}")
-        values = as_factors(factors, "factors", n_factors=self.n_factors, n_rows=len(index))
+        values = as_matrix(factors, "factors", n_columns=self.n_factors, n_rows=len(index))
         new_counts = None if counts is None else as_counts(counts, "counts", len(index))
         self._items.put(index.astype(np.int64), values, new_counts)
 
@@ -296,8 +297,6 @@ class ALSModel:
         threads: int | None = None,
     ) -> tuple[Int32s, Float32s]:
         """Return the `n` best items of each row of factors and their scores; see `top_n`."""
-        from recstream.core.search.top_n import top_n  # noqa: PLC0415  (it compiles kernels of its own)
-
         return top_n(
             user_factors,
             self.item_factors,
@@ -309,10 +308,8 @@ class ALSModel:
         )
 
     def similar_items(self, items: Any, n: int = 10) -> tuple[Int32s, Float32s]:
-        """Return the `n` items nearest by cosine to each given item, itself left out."""
+        """Return the `n` items of largest cosine with each given item, itself excluded."""
         index = as_item_rows(items, "items", self.n_items)
-        from recstream.core.search.top_n import top_n  # noqa: PLC0415
-
         norms = np.sqrt(np.einsum("ij,ij->i", self.item_factors, self.item_factors))
         unit = self.item_factors / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
         itself = sp.csr_matrix(
@@ -322,45 +319,45 @@ class ALSModel:
         return top_n(unit[index], unit, n, exclude=itself)
 
     def explain(self, interactions: object, item: int) -> Contributions:
-        """Return what each entry of one history adds to the score of one item.
+        """Return the contribution of each entry of one history to the score of one item.
 
         The score ``y_jᵀ A⁻¹ Σ_i w_i y_i`` is a sum over the history (eq. 7 of Hu et al.).
         """
         return self.explain_list(interactions, np.array([item]))
 
     def explain_list(self, interactions: object, items: Any) -> Contributions:
-        """Return what each entry of one history adds to the scores of several items.
+        """Return the contributions of each entry of one history to the scores of several items.
 
-        One factorisation serves the whole list; see `list_shares` for its cost. The shares of an
-        item have the same bits in any list.
+        One factorisation serves the whole list; see `score_contributions` for its cost. The
+        contributions to an item have the same bits in any list.
         """
-        rows = as_rows(interactions, "interactions", n_columns=self.n_items)
+        rows = as_csr_rows(interactions, "interactions", n_columns=self.n_items)
         if len(rows) != 1:
             raise InvalidInput(f"interactions must be one user's row, got {len(rows)} rows")
         shown = as_item_rows(items, "items", self.n_items)
         return Contributions(
-            shown, rows.indices.copy(), self.shares_of(rows.indices, rows.weights, shown)
+            shown, rows.indices.copy(), self.contributions(rows.indices, rows.weights, shown)
         )
 
-    def shares_of(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
-        """Return (n, h) what h entries of one history add to the scores of n items.
+    def contributions(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
+        """Return the contributions (n, h) of h entries of a history to the scores of n items.
 
-        `explain_list` without its checks, for a row as `recstream.core.history.fold.row` makes it.
+        `explain_list` without its checks, for a row of `recstream.core.history.fold.row`.
         """
-        return self._items.shares_of(columns, weights, items)
+        return self._items.contributions(columns, weights, items)
 
     def arrays(self) -> dict[str, Any]:
-        """Return everything the model is made of, as named arrays for a checked ``.npz``."""
+        """Return the model as named arrays."""
         return encode_model(self._arguments())
 
     @classmethod
     def from_arrays(cls, named: dict[str, Any]) -> ALSModel:
-        """Return the model that `arrays` described.
+        """Return the model of arrays from `arrays`.
 
         Raises
         ------
         ArtifactCorrupt
-            A name, shape or type is not what it must be.
+            A name, shape or type is wrong.
         """
         try:
             return cls(**decode_model(named))
@@ -383,7 +380,7 @@ class ALSModel:
         Raises
         ------
         ArtifactCorrupt
-            Not such a file, or its digest is not the stored one.
+            Not a model, or its digest is not the stored one.
         """
         with _opened(file, "rb") as stream:
             return cls.from_arrays(read_arrays(stream, str(file))[1])
@@ -398,9 +395,9 @@ def _opened(file: Any, mode: str) -> AbstractContextManager[IO[bytes]]:
     return opened
 
 
-def _turned(factors: Float32s, rotation: Float64s) -> Float32s:
+def _rotated(factors: Float32s, rotation: Float64s) -> Float32s:
     """Return a rotated copy of factors."""
     out = padded(factors)
     out = out.copy() if out is factors else out
-    turn(out, rotation, np.arange(len(out)))
+    rotate(out, rotation, np.arange(len(out)))
     return np.ascontiguousarray(out[:, : factors.shape[1]])

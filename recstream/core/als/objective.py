@@ -1,4 +1,4 @@
-"""Step 5 of the flow: the loss that training and fold-in minimise, and the weights in it.
+"""Loss function of training and fold-in, and its weights.
 
 ::
 
@@ -6,20 +6,21 @@
             + α₀ Σ_(all u, i)   m_u m_i (x_uᵀy_i)²
             + Σ_u ρ_u |x_u|² + Σ_i ρ_i |y_i|²
 
-    w_ui = α r_ui p_u p_i          r_ui ≥ 0: the weight of the history's entry
+    w_ui = α r_ui p_u p_i          r_ui ≥ 0: weight of the entry in the matrix
     p_u  = (n_u / n̄_users)^-e      n_u: entries of u with r > 0; e: positive exponent of users
     m_u  = (n_u / n̄_users)^-f      f: missing exponent of users; likewise p_i, m_i for items
     ρ_u  = λ α n̄_users (s_u / s̄_users)^ν   the row's regularization
     s_u  = Σ_i w_ui + α₀ m_u Σ_i m_i       its total weight; s̄_users = α n̄_users + α₀ Σ_i m_i
 
-With all exponents zero, ν = 0 and ``α₀ = 1`` this is Hu, Koren & Volinsky (ICDM 2008), eq. 3, but
-for the confidence of an observed pair: theirs is ``1 + αr`` on the target 1; here the pair pays
-``αr (1 - s)² + α₀ s²``, which has the same curvature ``αr + α₀`` and the target
-``αr / (αr + α₀)``. That is the form of Rendle et al. (RecSys 2022), whose frequency-scaled
-regularization ``λ (n_u + α₀ |I|)^ν`` is ``ρ_u`` up to a constant, with the separable weights put
-in. Dividing counts and totals by their means keeps the meaning of α₀, λ and ν apart from each
-other and from the size of the catalogue: λ is what an average row pays, in units of the weight it
-has observed. That is what lets one default serve data sets of 1,000 and of 40,000 items.
+With all exponents zero, ν = 0 and ``α₀ = 1`` this is Hu, Koren & Volinsky (ICDM 2008), eq. 3, except
+for the confidence of an observed pair. Theirs is ``1 + αr`` on the target 1. Here the pair pays
+``αr (1 - s)² + α₀ s²``, which has the same curvature ``αr + α₀`` and the target ``αr / (αr + α₀)``.
+
+That is the form of Rendle et al. (RecSys 2022). Their frequency-scaled regularization
+``λ (n_u + α₀ |I|)^ν`` equals ``ρ_u`` up to a constant, with the separable weights put in. Dividing
+counts and totals by their means makes α₀, λ and ν independent of each other and of the size of the
+catalogue: λ is the penalty of an average row, in units of its observed weight. So one default serves
+data sets of 1,000 and of 40,000 items.
 """
 
 from __future__ import annotations
@@ -39,20 +40,20 @@ __all__ = ["Objective", "count_weights", "mean_count", "row_terms"]
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The numbers in the loss; see the module for their place in it.
+    """Hyper-parameters of the loss; see the module for the formula.
 
     Attributes
     ----------
     regularization : float
         λ > 0, relative to the observed weight of an average row.
     alpha : float
-        α > 0, weight of an observed entry of weight one.
+        α > 0, factor of the weights of observed entries.
     unobserved_weight : float
-        α₀ > 0, weight of every cell of the matrix towards zero.
+        α₀ > 0, weight of every cell of the matrix with target zero.
     regularization_exponent : float
-        ν; 0 regularizes every row alike, 1 in proportion to its total weight.
+        ν; 0 regularizes all rows equally, 1 in proportion to their total weight.
     positive_exponents, missing_exponents : (float, float)
-        Exponents (users, items) of the separable weights; 0 switches one off.
+        Exponents (users, items) of the separable weights; 0 disables one.
     """
 
     regularization: float = 0.1
@@ -80,7 +81,7 @@ class Objective:
             object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
 
     def terms(self, side: Literal["users", "items"], missing_total: float) -> Float64s:
-        """Return what `row_terms` needs to solve rows of `side`; `missing_total` is α₀ Σ m."""
+        """Return the argument `terms` of `row_terms` for rows of `side`; `missing_total` is α₀ Σ m."""
         which = 0 if side == "users" else 1
         return np.array(
             [
@@ -94,7 +95,7 @@ class Objective:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain numbers and lists, for JSON."""
+        """Return the fields as JSON values."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -102,7 +103,7 @@ class Objective:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Objective:
-        """Return the objective that `as_dict` described; unknown names are refused."""
+        """Return the objective of `as_dict`; raises `InvalidInput` for unknown names."""
         known = {field.name for field in fields(cls)}
         if extra := sorted(set(values) - known):
             raise InvalidInput(f"objective has unknown fields {extra}, expected {sorted(known)}")
@@ -114,7 +115,7 @@ class Objective:
 
 
 def mean_count(counts: Int64s) -> float:
-    """Return the mean of the counts above zero, 1 where there is none.
+    """Return the mean of the counts above zero; 1 if there are none.
 
     >>> mean_count(np.array([0, 2, 4]))
     3.0
@@ -136,7 +137,7 @@ def count_weights(counts: Int64s, mean: float, exponent: float) -> Float32s:
 
 @compiled
 def _count_weights(counts: Int64s, mean: float, exponent: float, out: Float32s) -> None:
-    """Fill `out`, one scalar power at a time, so that a row's bits don't depend on its place."""
+    """Fill `out`, one scalar power at a time, so that a row's bits don't depend on its position."""
     for i in range(len(counts)):
         out[i] = (max(counts[i], 1) / mean) ** -exponent
 
@@ -153,13 +154,24 @@ def row_terms(
     ridge: Float32s,
     missing: Float32s,
 ) -> None:
-    """Fill each row's `scale`, `ridge` and `missing`: what stands before its sums.
+    """Fill each row's `scale`, `ridge` and `missing`: the factors of its normal equation.
 
-    The row's normal equation, divided by its missing weight m_u, is
+    The normal equation, divided by the row's missing weight m_u, is
     ``(α₀ Σ m_i y yᵀ + ridge I + Σ (scale r p_i) y yᵀ) x = Σ (scale r p_i) y`` with
     ``scale = α p_u / m_u`` and ``ridge = ρ_u / m_u``.
 
-    `terms` holds α, the positive exponent, the missing exponent, λ, ν and α₀ Σ m_i.
+    Parameters
+    ----------
+    indptr, indices, weights : (n + 1,) int64, (nnz,) int32, (nnz,) float32
+        CSR matrix of the entries r.
+    fixed_weight : (n_columns,) float32
+        p_i.
+    mean : float
+        n̄ of the rows' side.
+    terms : (6,) float64
+        α, the positive exponent, the missing exponent, λ, ν and α₀ Σ m_i.
+    scale, ridge, missing : (n,) float32
+        Filled; `missing` is m_u.
     """
     alpha, positive, absent, regularization, nu, missing_total = terms
     average = alpha * mean

@@ -1,15 +1,15 @@
-"""Step 5 of the flow: an objective, and the size of scores, in terms that travel between data sets.
+"""Hyper-parameters and score sizes in units that transfer between data sets.
 
-What α₀ and λ should be depends on how many items there are and how many of them a user has. Two
-ratios travel between data sets:
+Good values of α₀ and λ depend on the number of items and on the length of histories. Two ratios
+transfer:
 
-- *unobserved mass* ``U = α₀ |I| / n̄``: what all cells of a user's row weigh together, in units of
-  what the observed ones weigh;
-- *ridge* ``R = λ n̄``: what is added to an average user's diagonal, in units of one observation,
-  whatever ν (see `recstream.core.als.objective`).
+- *unobserved mass* ``U = α₀ |I| / n̄``: total weight of all cells of a user's row, relative to the
+  observed ones;
+- *ridge* ``R = λ n̄``: regularization of an average user, in units of one observation, whatever ν (see
+  `recstream.core.als.objective`).
 
-n̄ is the mean number of entries of users that have any. What popularity and neighbours are worth
-is told in units of `typical_score`.
+n̄ is the mean number of entries of users with any. Weights of popularity and neighbours are in units of
+`typical_score`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["Proportions", "typical_score"]
 
 @dataclass(frozen=True, slots=True)
 class Proportions:
-    """An objective up to the size of the data.
+    """Hyper-parameters of an objective, independent of the size of the data.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Proportions:
                 raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
 
     def objective(self, *, n_items: int, mean_user_count: float) -> Objective:
-        """Return the objective for data of this size.
+        """Return the objective for data of a size.
 
         >>> Proportions(ridge=6.0).objective(n_items=100, mean_user_count=10.0).unobserved_weight
         0.3
@@ -72,11 +72,16 @@ class Proportions:
 
 
 def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
-    """Return the mean of ``x·y`` over what users have: the size that scores of this model have.
+    """Return the mean of ``x·y`` over the entries of a matrix: the scale of this model's scores.
 
-    β of `recstream.core.evaluation.replay_config.Recipe` and `recstream.core.evaluation.search.TuningResult` times this is the
-    ``beta`` that `recstream.core.popularity.popularity.Popularity.bias` takes. Of many entries evenly spaced
-    ones are looked at, fewer than 200,000.
+    The factor between relative weights, such as β of `recstream.core.evaluation.Recipe`, and scores.
+    Reads fewer than 200,000 entries, evenly spaced.
+
+    Parameters
+    ----------
+    model : ALSModel
+        With user factors.
+    interactions : scipy sparse, (n_users, n_items)
     """
     if model.user_factors is None:
         msg = "typical_score needs a model with user_factors; this one has none"

@@ -1,6 +1,6 @@
-"""Step 5 of the flow: the matrix → user and item factors, by implicit alternating least squares.
+"""Training: the estimator `ALS`, which alternates half-steps over users and items.
 
-The loss is written out in `recstream.core.als.objective`, one half-step in `recstream.core.als.half_step`.
+The loss is in `recstream.core.als.objective`, a half-step in `recstream.core.als.half_step`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
-from timeit import default_timer
 
 import numba
 import numpy as np
@@ -17,47 +15,44 @@ import numpy as np
 from recstream.core.als.half_step import (
     Axes,
     Plan,
-    Rows,
     Side,
     Solved,
     Solver,
-    as_rows,
-    is_warm,
     make_plan,
     principal_axes,
+    rotate,
     solve,
-    turn,
-    warm_up,
     width_of,
 )
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective, count_weights, mean_count
+from recstream.core.als.warm_up import is_warm, warm_up
 from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
-from recstream.core.numeric.pool import Pool, pool
-from recstream.core.numeric.simd import HAS_AVX2
+from recstream.core.numeric.pool import Pool, open_pool
+from recstream.core.validation import CSRRows, as_csr_rows, as_whole
 from recstream.errors import InvalidInput
 
-__all__ = ["ALS", "ALSModel", "Iteration"]
+__all__ = ["ALS", "Iteration"]
 
 _DEFAULT = Objective()
 
 
 @dataclass(frozen=True, slots=True)
 class Iteration:
-    """One step of a training, as `callback` receives it.
+    """Progress of a training, as `callback` receives it.
 
     Attributes
     ----------
     number : int
-        From 1; 0 for what happens before the first iteration.
+        From 1; 0 for the preparation.
     loss : float or None
-        The objective after it; none before the first.
+        The objective after the iteration; none for the preparation.
     seconds : float
-        Wall time it took.
+        Its wall time, by `ALS.clock`.
     note : str
-        What is going on, for a person.
+        What happens, for a person.
     skipped : int
-        Rows left as they were, because they were good enough; see `tolerance`.
+        Rows left unchanged, because they were within the tolerance.
     """
 
     number: int
@@ -68,7 +63,7 @@ class Iteration:
 
 
 class ALS:
-    """Implicit alternating least squares; `fit` returns a model and leaves this unchanged.
+    """Implicit alternating least squares. `fit` returns a model and leaves the estimator unchanged.
 
     Parameters
     ----------
@@ -77,20 +72,18 @@ class ALS:
     positive_exponents, missing_exponents : (float, float)
         See `recstream.core.als.objective`.
     iterations : int
-        Times that both sides are solved.
+        Each solves both sides once.
     solver : {"mixed", "exact"}
-        "exact" solves every row by Cholesky, "mixed" takes a few warm-started steps of conjugate
-        gradients for long rows.
+        "exact" solves every row by Cholesky. "mixed" solves long rows by a few warm-started steps
+        of conjugate gradients.
     seed : int
         Of the random start.
     threads : int, optional
-        At most this many at work; by default what numba would take (``NUMBA_NUM_THREADS``, or
-        the processors this process may use).
+        Maximum number of threads; by default that of numba (``NUMBA_NUM_THREADS``, or the
+        processors this process may use).
     tolerance : float
-        With "mixed", a long row whose loss is within this share of its weight of the least
-        possible is left as it is: most rows of a warm start are. 0 solves every row.
-    simd : bool
-        Whether to use the vector kernels; by default where the processor has AVX2.
+        With "mixed", skip a long row whose excess loss is at most this share of its weight: most
+        rows of a warm start. 0 solves every row.
     """
 
     def __init__(
@@ -108,19 +101,15 @@ class ALS:
         seed: int = 0,
         threads: int | None = None,
         tolerance: float = 0.0,
-        simd: bool = HAS_AVX2,
     ) -> None:
         threads = _processors() if threads is None else threads
-        for name, value, least in (
+        for name, value, minimum in (
             ("n_factors", n_factors, 1),
             ("iterations", iterations, 1),
             ("seed", seed, 0),
             ("threads", threads, 1),
         ):
-            if not (is_whole(value) and value >= least):
-                raise InvalidInput(
-                    f"{name} must be a whole number of at least {least}, got {value!r}"
-                )
+            as_whole(value, name, minimum)
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise InvalidInput(
                 f"tolerance must be a finite number of at least 0, got {tolerance!r}"
@@ -141,7 +130,14 @@ class ALS:
         self.seed = seed
         self.threads = threads
         self.tolerance = tolerance
-        self.simd = simd
+
+    @staticmethod
+    def clock() -> float:
+        """Return the time in seconds, for `Iteration.seconds`.
+
+        The core reads no clock: `recstream.ALS` replaces this by `time.perf_counter`.
+        """
+        return 0.0
 
     def fit(
         self,
@@ -157,44 +153,44 @@ class ALS:
         interactions : scipy sparse, (n_users, n_items)
             EventWeights r ≥ 0; a stored zero is an item the user has seen and that counts for nothing.
         init : ALSModel, optional
-            Start from these factors. Rows the matrix has beyond them start anew.
+            Start from these factors. CSRRows the matrix has beyond them start anew.
         callback : callable, optional
-            Called with an `Iteration` before the first and after each.
+            Receives an `Iteration` before the first iteration and after each.
 
         Raises
         ------
         InvalidInput
-            A matrix without a positive entry, or one that `as_rows` refuses.
+            No positive entry, or a matrix that `as_csr_rows` refuses.
         ModelError
             Factors that are not finite.
         """
-        users = as_rows(interactions, "interactions")
+        users = as_csr_rows(interactions, "interactions")
         user_counts, item_counts = users.counts_by_side()
         if not user_counts.any():
             raise InvalidInput(
                 f"interactions must have at least one weight above 0, got none in "
                 f"{len(users)} × {users.n_columns}"
             )
-        tell = callback or (lambda _: None)
+        report = callback or (lambda _: None)
         if not is_warm():
-            tell(Iteration(0, None, 0.0, "loading kernels; the first start compiles them"))
+            report(Iteration(0, None, 0.0, "loading kernels; the first start compiles them"))
             warm_up()
-        begun = default_timer()
+        begun = self.clock()
         X, Y = self._start(len(users), users.n_columns, init)
-        with pool(self.threads) as workers:
+        with open_pool(self.threads) as pool:
             user_side = self._side("users", users, user_counts, item_counts)
             item_side = self._side("items", users.transposed(), item_counts, user_counts)
-            tell(Iteration(0, None, default_timer() - begun, "prepared"))
+            report(Iteration(0, None, self.clock() - begun, "prepared"))
             for number in range(1, self.iterations + 1):
-                begun = default_timer()
-                by_user = self._half_step(user_side, X, Y, workers)
-                by_item = self._half_step(item_side, Y, X, workers)
-                seconds = default_timer() - begun
+                begun = self.clock()
+                by_user = self._half_step(user_side, X, Y, pool)
+                by_item = self._half_step(item_side, Y, X, pool)
+                seconds = self.clock() - begun
                 loss = by_item.loss + by_user.penalty
-                tell(Iteration(number, loss, seconds, skipped=by_user.skipped + by_item.skipped))
-            rotation, spectrum = self._axes(user_side, Y, workers)
-            turn(Y, rotation, np.arange(len(Y)), pool=workers)
-            turn(X, rotation, np.arange(len(X)), pool=workers)
+                report(Iteration(number, loss, seconds, skipped=by_user.skipped + by_item.skipped))
+            rotation, spectrum = self._axes(user_side, Y, pool)
+            rotate(Y, rotation, np.arange(len(Y)), pool=pool)
+            rotate(X, rotation, np.arange(len(X)), pool=pool)
         d = self.n_factors
         return ALSModel(
             np.ascontiguousarray(Y[:, :d]),
@@ -210,7 +206,7 @@ class ALS:
     def _start(
         self, n_users: int, n_items: int, init: ALSModel | None
     ) -> tuple[Float32s, Float32s]:
-        """Return factors to start from: those of `init`, small noise for items it lacks."""
+        """Return initial factors: those of `init`, small noise for items it lacks."""
         d = self.n_factors
         X, Y = (np.zeros((n, width_of(d)), np.float32) for n in (n_users, n_items))
         generator = np.random.Generator(np.random.PCG64(self.seed))
@@ -227,8 +223,8 @@ class ALS:
                 X[:known, :d] = init.user_factors[:known]
         return X, Y
 
-    def _side(self, side: Side, rows: Rows, counts: Int64s, fixed_counts: Int64s) -> _HalfStep:
-        """Return what a half-step for one side needs, whatever the factors."""
+    def _side(self, side: Side, rows: CSRRows, counts: Int64s, fixed_counts: Int64s) -> _HalfStep:
+        """Return what a half-step for one side needs besides the factors."""
         objective = self.objective
         which = 1 if side == "users" else 0
         mean = mean_count(fixed_counts)
@@ -248,52 +244,40 @@ class ALS:
         moved = np.concatenate([np.empty(0, np.int64), *plan.gradient])
         return _HalfStep(plan, missing, missing_total, np.sort(moved))
 
-    def _axes(self, half: _HalfStep, factors: Float32s, workers: Pool) -> tuple[Float64s, Float32s]:
+    def _axes(self, half: _HalfStep, factors: Float32s, pool: Pool) -> tuple[Float64s, Float32s]:
         """Return the principal axes of the fixed side of a half-step."""
         return principal_axes(
             factors,
             self.n_factors,
             half.fixed_missing,
             self.objective.unobserved_weight,
-            pool=workers,
+            pool=pool,
         )
 
-    def _half_step(
-        self, half: _HalfStep, out: Float32s, factors: Float32s, workers: Pool
-    ) -> Solved:
-        """Solve one side against the other, both in the other's principal axes afterwards."""
-        rotation, spectrum = self._axes(half, factors, workers)
-        turn(factors, rotation, np.arange(len(factors)), pool=workers)
-        turn(out, rotation, half.moved, pool=workers)
+    def _half_step(self, half: _HalfStep, out: Float32s, factors: Float32s, pool: Pool) -> Solved:
+        """Solve one side against the other; leaves both in the other's principal axes."""
+        rotation, spectrum = self._axes(half, factors, pool)
+        rotate(factors, rotation, np.arange(len(factors)), pool=pool)
+        rotate(out, rotation, half.moved, pool=pool)
         return solve(
             half.plan,
             Axes(factors, spectrum, self.n_factors),
             out,
-            pool=workers,
-            simd=self.simd,
+            pool=pool,
             tolerance=self.tolerance,
         )
 
 
-def is_whole(value: object) -> bool:
-    """Return whether a value is an integer, numpy's among them, and no bool.
-
-    >>> is_whole(np.int64(3)), is_whole(3.0), is_whole(True)
-    (True, False, False)
-    """
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def _processors() -> int:
-    """Return how many threads numba would use."""
+    """Return numba's default number of threads."""
     return int(vars(numba.config)["NUMBA_NUM_THREADS"])
 
 
 @dataclass(frozen=True)
 class _HalfStep:
-    """A plan, and what its fixed side weighs as missing entries.
+    """A plan, and the weights of its fixed side as missing entries.
 
-    `moved` are the rows that start from their old factors, which must be rotated with the rest.
+    `moved` holds the rows that start from their old factors, which must be rotated too.
     """
 
     plan: Plan

@@ -1,7 +1,4 @@
-"""Content of items: cleaned products, tokens, features, and factors of items without events.
-
-In: catalogue items. Out: features, content neighbours, predicted factors, columns that rules test.
-"""
+"""Content features of items: cleaned text, tokens, factors of items without events."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Content features of items, and factors of items without events.
+"""Step 5 of the flow: what items say about themselves → features, and factors before any event.
 
-A `ContentModel` is made with a generation and never changes: a vocabulary with idf weights, and a ridge
-map W from features to item factors. An item without events has the factors ``μ = W f``; with a few
-events, `ALSModel.fold_in_items` shrinks its factors towards μ. Tokens outside the vocabulary are hashed
-into shared columns, so that two new items of a new brand are similar at once.
+A `ContentModel` is made with a generation and fixed for its life: a vocabulary with weights, and a
+ridge map W from features to item factors. An item nobody has touched has the factors ``μ = W f``;
+one with a few events is drawn to them (`ALSModel.fold_in_items`). Tokens that the vocabulary does
+not hold get columns by a checksum, so that two new items of a new brand are alike at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recstream.core.content.tokens import BLOCKS, TokenBags, common_features, to
 from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.array_codec import decode_json, encode_json
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.pool import pool
+from recstream.core.numeric.pool import open_pool
 from recstream.core.records import Item
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
@@ -39,13 +39,13 @@ __all__ = [
 
 FORMAT = "recstream-content-1"
 CONTENT_WEIGHT = 3.0
-"""Default weight of content neighbours, in typical scores and units of `content_scale`."""
+"""Worth of content neighbours beside factors, in units of a typical score and of `recstream.core.content.cold_start.content_scale`."""
 MAX_TERMS = 20_000
-"""Most frequent tokens of each kind in a vocabulary."""
+"""Tokens of each kind that a vocabulary holds, the most frequent ones."""
 OTHERS = 1 << 16
-"""Columns of tokens outside the vocabulary, chosen by CRC-32."""
+"""Columns that tokens outside the vocabulary share by their checksums."""
 COMMON = 0.3
-"""Words in more than this part of a catalogue of at least `COMMON_FROM` items get idf 0."""
+"""Words in more than this part of a catalogue of `COMMON_FROM` items say nothing."""
 COMMON_FROM = 50
 BLOCK_WEIGHTS: Mapping[str, float] = {
     "word": 1.0,
@@ -54,11 +54,11 @@ BLOCK_WEIGHTS: Mapping[str, float] = {
     "price": 0.3,
     "attribute": 0.5,
 }
-"""Norm of each kind's part of a feature row, before the row is scaled to norm 1."""
+"""Length of each kind's part of a feature row, before the whole is scaled to one."""
 
 
 class ContentModel:
-    """A vocabulary and the map from features to item factors; immutable.
+    """A vocabulary and the map from features to item factors; made by `fit`, never changed.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class ContentModel:
     n_factors : int
         Columns of `prior`; 0 without a map.
     explained : float
-        R² of the map on held-out items.
+        Part of held-out items' squared factors that the map predicts; below 0 it predicts nothing.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class ContentModel:
         *,
         threads: int = 1,
     ) -> ContentModel:
-        """Fit the vocabulary of a catalogue and the map to the factors of its items.
+        """Return the vocabulary of a catalogue and the map to the factors of its items.
 
         Parameters
         ----------
         items : sequence of Item or None
-            By item row; None has no attributes.
+            By item row; None has no facts.
         factors, counts : (m, d) float32 and (m,) int, optional
-            See `mapped`; without factors, the model has no map.
+            See `mapped`; without factors, the model has features and no map.
         """
         return cls.fit_with_features(items, factors, counts, threads=threads)[0]
 
@@ -123,7 +123,7 @@ class ContentModel:
         *,
         threads: int = 1,
     ) -> tuple[ContentModel, sparse.csr_matrix]:
-        """Return `fit` and the items' features; texts are tokenised once."""
+        """Return `fit` and the items' features, for one reading of the texts."""
         documents = [token_bags(item) for item in items]
         terms, idf, unknown_idf = _vocabulary(documents)
         model = cls(terms, idf, unknown_idf, np.zeros((len(terms), 0), np.float32))
@@ -140,7 +140,7 @@ class ContentModel:
         *,
         threads: int = 1,
     ) -> ContentModel:
-        """Return a model with the same vocabulary and a new map.
+        """Return a model of the same vocabulary with a new map.
 
         Parameters
         ----------
@@ -148,7 +148,8 @@ class ContentModel:
         factors : (m, d) float32
             What the map predicts.
         counts : (m,) int, optional
-            Entries of each item, which weigh it by `trust`; by default one each.
+            Entries of each item: the map listens to those that are well known (`trust`). By
+            default one each.
         """
         n_items = features.shape[0]
         if len(factors) != n_items or (counts is not None and len(counts) != n_items):
@@ -158,14 +159,14 @@ class ContentModel:
             )
         n = np.ones(n_items, np.int64) if counts is None else np.asarray(counts)
         known = features[:, : len(self._terms)].tocsr()
-        with pool(threads) as workers:
+        with open_pool(threads) as workers:
             solved = ridge(known, factors, trust(n), pool=workers)
         return ContentModel(
             self._terms, self._idf, self._unknown_idf, solved.weights, solved.explained
         )
 
     def features(self, items: Sequence[Item | None]) -> sparse.csr_matrix:
-        """Return the items' features: rows of norm 1, empty for items without tokens.
+        """Return the items' features: rows of length one, empty where an item says nothing.
 
         A row depends on its item alone.
         """
@@ -231,10 +232,10 @@ class ContentModel:
         *,
         exclude: Int32s | Int64s | None = None,
     ) -> tuple[Int32s, Float32s]:
-        """Return the nearest rows of the index to each query, and their weights.
+        """Return the rows of the index most alike to each query and their weights.
 
-        See `FeatureIndex.nearest`: a weight is a cosine, reduced where ties do not fit; -1 fills empty
-        places.
+        See `FeatureIndex.nearest`: a weight is a cosine, less where a list can't hold all that are
+        equally near; -1 fills what is empty, ties are in the order of the rows.
         """
         return index.nearest(queries, n, exclude)
 
@@ -243,7 +244,7 @@ class ContentModel:
         return FeatureIndex(self.n_features)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the model as named arrays for a checked ``.npz``."""
+        """Return everything the model is made of, as named arrays for a checked ``.npz``."""
         header = {
             "format": FORMAT,
             "unknown_idf": self._unknown_idf,
@@ -295,7 +296,7 @@ class ContentModel:
 
 
 def trust(counts: Int64s) -> Float64s:
-    """Return weights of items with so many events in a fit: ``n / (n + 5)``.
+    """Return how much the map listens to items of so many events: 0 for none, then 1 at most.
 
     >>> trust(np.array([0, 5, 45])).tolist()
     [0.0, 0.5, 0.9]
@@ -305,7 +306,7 @@ def trust(counts: Int64s) -> Float64s:
 
 
 def _vocabulary(documents: Sequence[TokenBags]) -> tuple[list[str], Float32s, float]:
-    """Return the terms in order, their idf (0 for too common ones), and the idf of an unknown one."""
+    """Return terms in order, their idf (0 for what says nothing), and that of an unknown one."""
     n = sum(any(each) for each in documents)
     terms: dict[str, int] = {}
     for at, block in enumerate(BLOCKS):

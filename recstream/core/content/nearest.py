@@ -1,8 +1,8 @@
-"""Exact nearest neighbours by cosine over sparse features, in an index that grows.
+"""Step 5 of the flow: which items are alike by their features, exactly, in an index that grows.
 
-A new or changed row gets a new slot at the end; its old slot stays, unowned, until there are too many
-unowned slots. Slots are packed in blocks; only the last, partial block is packed again.
-`recstream.core.numeric.sparse_topk` searches the blocks.
+What comes or changes takes a new place behind the others; what a row said before stays where it was,
+as no row's, until there is too much of that. Places are packed by blocks; only the last one, that is
+not full, is packed again. `recstream.core.numeric.sparse_topk` looks through them.
 """
 
 from __future__ import annotations
@@ -10,26 +10,25 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.growable import Growing
-from recstream.core.numeric.postings import (
+from recstream.core.numeric.arrays import Float32s, GrowableArray, Int32s, Int64s
+from recstream.core.numeric.inverted_index import (
     BLOCK,
     PLANE_LEAST,
     PLANE_PART,
-    Blocks,
-    HeldRows,
+    IndexBlocks,
+    SparseRows,
+    block_scale,
     fill_block,
-    scale_of,
 )
-from recstream.core.numeric.sparse_topk import find_nearest
+from recstream.core.numeric.sparse_topk import top_k_cosines
 from recstream.errors import InvalidInput
 
 __all__ = ["FeatureIndex"]
 
 IDLE_PART = 4
-"""Unowned slots are dropped when they outnumber one for so many rows, and a block."""
+"""No row's places are given up when there are more than one for so many rows, and a block of them."""
 TOGETHER = 64
-"""Queries that search a block one after the other, while it is in cache."""
+"""Queries that look through a block one after the other."""
 
 
 class FeatureIndex:
@@ -43,27 +42,27 @@ class FeatureIndex:
 
     def __init__(self, n_features: int) -> None:
         self.n_features = n_features
-        self._places = Growing(np.zeros(0, np.int32))
+        self._places = GrowableArray(np.zeros(0, np.int32))
         self._clear()
 
     def _clear(self) -> None:
-        """Drop all slots."""
+        """Hold no place."""
         self._n_idle = 0
-        self._owners = Growing(np.zeros(0, np.int32))
-        self._indptr = Growing(np.zeros(1, np.int64))
-        self._indices = Growing(np.zeros(0, np.int32))
-        self._values = Growing(np.zeros(0, np.float32))
+        self._owners = GrowableArray(np.zeros(0, np.int32))
+        self._indptr = GrowableArray(np.zeros(1, np.int64))
+        self._indices = GrowableArray(np.zeros(0, np.int32))
+        self._values = GrowableArray(np.zeros(0, np.float32))
         self._n_full = 0
-        self._sizes = Growing(np.zeros(0, np.int64))
-        self._scales = Growing(np.zeros(0, np.float64))
-        self._norms = Growing(np.zeros(0, np.float64))
-        self._first = Growing(np.zeros(1, np.int64))
-        self._starts = Growing(np.zeros((0, self.n_features + 1), np.int32))
-        self._postings = Growing(np.zeros(0, np.uint32))
-        self._first_plane = Growing(np.zeros(1, np.int64))
-        self._plane_features = Growing(np.zeros(0, np.int32))
-        self._plane_steps = Growing(np.zeros(0, np.float64))
-        self._planes = Growing(np.zeros((0, BLOCK), np.uint8))
+        self._sizes = GrowableArray(np.zeros(0, np.int64))
+        self._scales = GrowableArray(np.zeros(0, np.float64))
+        self._norms = GrowableArray(np.zeros(0, np.float64))
+        self._first = GrowableArray(np.zeros(1, np.int64))
+        self._starts = GrowableArray(np.zeros((0, self.n_features + 1), np.int32))
+        self._postings = GrowableArray(np.zeros(0, np.uint32))
+        self._first_plane = GrowableArray(np.zeros(1, np.int64))
+        self._plane_features = GrowableArray(np.zeros(0, np.int32))
+        self._plane_steps = GrowableArray(np.zeros(0, np.float64))
+        self._planes = GrowableArray(np.zeros((0, BLOCK), np.uint8))
 
     def __len__(self) -> int:
         return len(self._places.rows)
@@ -74,7 +73,7 @@ class FeatureIndex:
         Parameters
         ----------
         rows : (n,) int
-            Distinct, at least 0; skipped rows have no features.
+            Distinct, at least 0; rows left out between are without features.
         features : (n, n_features) csr, float32
             From `ContentModel.features`: no value is below 0.
         """
@@ -104,7 +103,7 @@ class FeatureIndex:
         self._pack()
 
     def _append(self, rows: Int64s, features: sparse.csr_matrix) -> None:
-        """Give rows new slots."""
+        """Give rows places."""
         first, n_values = len(self._owners.rows), len(self._indices.rows)
         self._places.rows[rows] = np.arange(first, first + len(rows))
         self._owners.grow(first + len(rows))
@@ -118,7 +117,7 @@ class FeatureIndex:
             held.rows[n_values:] = more[used]
 
     def _pack(self) -> None:
-        """Pack the slots behind the last full block."""
+        """Make blocks of the places that are in none that is full."""
         rows = self._rows()
         n_places = len(rows.owners)
         for b in range(self._n_full, -(-n_places // BLOCK)):
@@ -126,8 +125,8 @@ class FeatureIndex:
             self._pack_block(rows, b, first, end)
         self._n_full = n_places // BLOCK
 
-    def _pack_block(self, rows: HeldRows, b: int, first: int, end: int) -> None:
-        scale, norm = scale_of(rows, first, end)
+    def _pack_block(self, rows: SparseRows, b: int, first: int, end: int) -> None:
+        scale, norm = block_scale(rows, first, end)
         used = rows.indices[rows.indptr[first] : rows.indptr[end]]
         counts = np.bincount(used, minlength=self.n_features)
         is_plane = counts > max(PLANE_LEAST, (end - first) // PLANE_PART)
@@ -154,8 +153,10 @@ class FeatureIndex:
             self._postings.rows[n_before:n_after], self._planes.rows[part],
         )  # fmt: skip
 
-    def _rows(self) -> HeldRows:
-        return HeldRows(self._owners.rows, self._indptr.rows, self._indices.rows, self._values.rows)
+    def _rows(self) -> SparseRows:
+        return SparseRows(
+            self._owners.rows, self._indptr.rows, self._indices.rows, self._values.rows
+        )
 
     def features(self, rows: Int32s | Int64s) -> sparse.csr_matrix:
         """Return the features of some rows."""
@@ -173,18 +174,18 @@ class FeatureIndex:
     def nearest(
         self, queries: sparse.csr_matrix, n: int, exclude: Int32s | Int64s | None = None
     ) -> tuple[Int32s, Float32s]:
-        """Return the n rows of largest cosine to each query, best first, and their weights.
+        """Return the n rows of largest cosine to each query, best first, and how much they tell.
 
-        A weight is the cosine. Where more rows tie with the last one than fit, the choice among them is
-        arbitrary: their weights are the cosine times the part of them that fits. So attributes that
-        hundreds of items share add next to nothing to a score.
+        Where more rows are as near as the last one than the list has places for, which of them are
+        listed is an accident: their weights are the cosine times the part of them that is listed.
+        So attributes that hundreds of items share add next to nothing to a score.
 
         Parameters
         ----------
         queries : (q, n_features) csr
         n : int
         exclude : (q,) int, optional
-            A row to exclude from each query's answer, such as its own; -1 for none.
+            A row to leave out of each query's answer, its own for instance; -1 for none.
 
         Returns
         -------
@@ -203,14 +204,14 @@ class FeatureIndex:
         cosines = np.zeros((count, n), np.float32)
         indptr = queries.indptr.astype(np.int64)
         indices, values = queries.indices.astype(np.int32), queries.data.astype(np.float32)
-        blocks = Blocks(
+        blocks = IndexBlocks(
             self._sizes.rows, self._scales.rows, self._norms.rows, self._first.rows,
             self._starts.rows, self._postings.rows, self._first_plane.rows,
             self._plane_features.rows, self._plane_steps.rows, self._planes.rows,
         )  # fmt: skip
         for start in range(0, count, TOGETHER):
             part = slice(start, start + TOGETHER)
-            find_nearest(
+            top_k_cosines(
                 indptr[start : start + TOGETHER + 1], indices, values,
                 self._rows(), blocks, without[part], found[part], cosines[part],
             )  # fmt: skip

@@ -88,7 +88,7 @@ def _score(counts: Mapping[int, int]) -> PrequentialScore:
     return PrequentialScore(events=n, hits=hits, mrr=reciprocals / max(1, n))
 
 
-class RankHistograms:
+class Scoreboard:
     """Tallies over all events, by generation, source of the list and arm, and for cold users."""
 
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
@@ -119,7 +119,7 @@ class RankHistograms:
         before : History
             The user's history before the event.
         event : Event
-            An impression with a ``rec_id``, or an event that `is_evaluated`.
+            An impression with a ``rec_id``, or an event that `is_asked`.
         """
         if listed is None:
             return
@@ -127,7 +127,7 @@ class RankHistograms:
             self.add_shown(n_shown(event), listed.arm)
             return
         self.add(
-            rank_of(listed.items, event.item),
+            rank_in(listed.items, event.item),
             generation=listed.generation,
             source=listed.source,
             is_cold=before.n_ids < COLD_EVENTS,
@@ -212,7 +212,7 @@ def _sum(clicks: Sequence[ClickCounts]) -> ClickCounts:
     )
 
 
-def is_evaluated(history: History, event: Event, weights: EventWeights) -> bool:
+def is_asked(history: History, event: Event, weights: EventWeights) -> bool:
     """Return whether an event is to be predicted: taste for an item that the user had not touched."""
     return (
         event.item is not None
@@ -227,10 +227,10 @@ def n_shown(event: Event) -> int:
     return len({*event.items, *([event.item] if event.item else [])})
 
 
-def rank_of(items: Sequence[str], item: str | None) -> int:
+def rank_in(items: Sequence[str], item: str | None) -> int:
     """Return the rank of an item in a list, from 1; 0 if it is not there.
 
-    >>> rank_of(["a", "b"], "b"), rank_of(["a", "b"], "c")
+    >>> rank_in(["a", "b"], "b"), rank_in(["a", "b"], "c")
     (2, 0)
     """
     return items.index(item) + 1 if item in items else 0

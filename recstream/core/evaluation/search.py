@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from recstream.core.als import ALS, Proportions, as_rows
+from recstream.core.als import ALS, Proportions
 from recstream.core.evaluation.metrics import quality
 from recstream.core.evaluation.prequential import Stream, evaluate, soft_hits
 from recstream.core.evaluation.replay_config import Recipe
@@ -33,6 +33,7 @@ from recstream.core.evaluation.successive_halving import (
     climb,
 )
 from recstream.core.search import ItemIndex, top_n
+from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
 __all__ = ["Choice", "Progress", "Trial", "TuningResult", "hold_out", "tune", "tune_stream"]
@@ -67,7 +68,7 @@ class TuningResult:
 
     def als_arguments(self, interactions: Any) -> dict[str, Any]:
         """Return the arguments of `ALS` for a matrix of any size."""
-        rows = as_rows(interactions, "interactions")
+        rows = as_csr_rows(interactions, "interactions")
         counts = rows.counts()
         objective = self.choice.proportions.objective(
             n_items=rows.n_columns,
@@ -149,7 +150,7 @@ def hold_out(
     if not 0.0 < part < 1.0:
         msg = f"part must lie between 0 and 1, got {part}"
         raise InvalidInput(msg)
-    rows = as_rows(interactions, "interactions")
+    rows = as_csr_rows(interactions, "interactions")
     counts = np.diff(rows.indptr)
     owners = np.repeat(np.arange(len(rows)), counts)
     order = generator.random(len(owners)) if at is None else np.asarray(at)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
-from recstream.core.numeric.neighbour_tables import strengthen
+from recstream.core.numeric.neighbour_tables import write_seed_weights
 from recstream.core.popularity import (
     TINY,
     count_in_place,
@@ -127,7 +127,7 @@ def spread(
 ) -> None:
     """Add what a history's entries give to the items near them."""
     strength = np.zeros(len(own), np.float32)
-    strengthen(weights, strength)
+    write_seed_weights(weights, strength)
     for a in range(len(own)):
         if strength[a] > 0.0:
             for place in range(rows.shape[1]):

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from recstream.core.als import ALSModel
 from recstream.core.content import AttributeColumns, cold_start_multiplier
-from recstream.core.generation.serialize import arrays_of, score_terms
+from recstream.core.generation.serialize import arrays_of, parts_of
 from recstream.core.neighbours import WIDTH, Neighbours
-from recstream.core.numeric.growable import Growing
+from recstream.core.numeric.arrays import GrowableArray
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.core.search import ItemIndex
 from recstream.errors import ArtifactCorrupt, InvalidInput, ModelMismatch
@@ -66,7 +66,7 @@ class Generation:
         Item id to row.
     index : ItemIndex
         What lists are ranked by.
-    compiled_arms : dict
+    steered : dict
         Steering documents carried out on this generation (`recstream.core.ranking.compiled_arm`).
     """
 
@@ -115,13 +115,13 @@ class Generation:
             raise ModelMismatch(
                 f"withdrawn must be {len(items)} booleans, got {withdrawn.dtype} {withdrawn.shape}"
             )
-        self._listable = Growing(~withdrawn)
+        self._listable = GrowableArray(~withdrawn)
         self._n_withdrawn = int(withdrawn.sum())
         self._is_shared = True
         counts = np.empty(0, np.int64) if model is None else model.item_counts
-        self._worth = Growing(self._multiplier_of(counts))
+        self._worth = GrowableArray(self._worth_of(counts))
         self._facts: AttributeColumns | None = None
-        self.compiled_arms: dict[bytes, Any] = {}
+        self.steered: dict[bytes, Any] = {}
         factors = np.zeros((len(items), 1), np.float32) if model is None else model.item_factors
         self.index = ItemIndex(factors, bias)
 
@@ -162,19 +162,19 @@ class Generation:
     def gain(self, name: str) -> float:
         """Return what a neighbour term's weight is worth in scores: ``content``, ``behaviour``.
 
-        Content's is that of items with many events; see `content_multiplier` for the others.
+        Content's is that of items with many events; see `content_worth` for the others.
         """
         used = self.hyperparameters
         unit = float(used.get("popularity_unit", 1.0))
         return float(used.get(f"{name}_weight", 0.0)) * float(used.get(f"{name}_unit", 1.0)) * unit
 
     @property
-    def content_multiplier(self) -> NDArray[np.float32]:
+    def content_worth(self) -> NDArray[np.float32]:
         """What content adds to each item is multiplied by this; empty without factors, where it is 1."""
         rows: NDArray[np.float32] = self._worth.rows
         return rows
 
-    def _multiplier_of(self, counts: NDArray[Any]) -> NDArray[np.float32]:
+    def _worth_of(self, counts: NDArray[Any]) -> NDArray[np.float32]:
         """Return what content is worth to items of so many entries."""
         return cold_start_multiplier(
             counts, float(self.hyperparameters.get("newcomer_content", 0.0))
@@ -220,7 +220,7 @@ class Generation:
         if self.model is not None:
             self.model.put_items(rows, values.factors, counts=values.counts.astype(np.int64))
             self._worth.grow(n_items)
-            self._worth.rows[rows] = self._multiplier_of(values.counts)
+            self._worth.rows[rows] = self._worth_of(values.counts)
         factors = values.factors if self.model is not None else np.zeros((len(rows), 1), np.float32)
         self.index.update(rows, factors, values.bias)
         for item in new:
@@ -285,7 +285,7 @@ class Generation:
             A name, type or shape is not what it must be.
         """
         try:
-            return cls(**score_terms(named))
+            return cls(**parts_of(named))
         except (KeyError, TypeError, ValueError, ModelMismatch, InvalidInput) as error:
             raise ArtifactCorrupt(f"artifact does not hold a generation: {error}") from error
 

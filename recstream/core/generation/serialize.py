@@ -50,7 +50,7 @@ def arrays_of(generation: Generation) -> dict[str, NDArray[Any]]:
     }
 
 
-def score_terms(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def parts_of(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Return what `Generation` is made with, from the arrays that `arrays_of` gave.
 
     Raises

@@ -1,7 +1,4 @@
-"""Item-item neighbours: which items occur close to each other in histories.
-
-In: (user, item, time) entries. Out: a `Neighbours` table, and the scores a history gets from it.
-"""
+"""Item-item neighbours from behaviour: which items occur close to each other in histories."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Item-item neighbour tables: from behaviour, and the scores that a user's history gets from them.
+"""Steps 4–8 of the flow: which items are near which, as a table that adds to scores.
 
-Each item has at most `WIDTH` neighbours with a weight from 0 to 1. A history adds
-``gain · Σ_j v_j B[j, i]`` to the score of item i, over its strongest entries j (`seed_weights`): at most
-`RECENT` · `WIDTH` additions, without a pass over all items (`gather`). Each summand belongs to one entry
-(`neighbour_contributions`). Content and behaviour neighbours use the same table.
+Each item has at most `WIDTH` neighbours with a weight from 0 to 1. What a user's history adds to an
+item's score is ``gain · Σ_j v_j B[j, i]`` over its strongest entries j (`seed_weights`): at most
+`RECENT` · `WIDTH` additions, so no pass over the items is needed (`gather`), and every part of the
+sum belongs to an entry (`neighbour_contributions`). Content neighbours and behaviour neighbours have this one form.
 
-`fit_behaviour` makes the table of items that occur close to each other in histories.
+`fit_behaviour` makes the table of what follows what in histories.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
-from recstream.core.numeric.growable import Growing
+from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s
 from recstream.core.numeric.neighbour_tables import (
-    NEARNESS,
+    PROXIMITY,
     RECENT,
     WIDTH,
     WINDOW,
-    collect,
+    append_contributions,
     fill_behaviour,
-    put_all,
-    strengthen,
+    replace_lists,
     sum_by_row,
-    take_apart,
+    write_contributions,
+    write_seed_weights,
 )
-from recstream.core.numeric.pool import pool
+from recstream.core.numeric.pool import open_pool
 from recstream.errors import InvalidInput
 
 __all__ = [
@@ -49,14 +48,14 @@ __all__ = [
 ]
 
 BEHAVIOUR_WEIGHT = 7.0
-"""Default weight of behaviour neighbours, in typical scores."""
+"""Worth of behaviour neighbours where nothing else was chosen, in units of a typical score."""
 _NONE = -1
 
 
 class Neighbours:
-    """Table of each item's nearest neighbours, by descending weight; equal weights by item row.
+    """A table of each item's neighbours, the nearest first; equal weights by item row.
 
-    A row with fewer than `WIDTH` neighbours ends in -1 with weight 0. Only `put` and `grow` change a
+    Rows end in -1 with weight 0 where there are fewer than `WIDTH`. Only `put` and `grow` change a
     table, in place.
 
     Parameters
@@ -68,29 +67,29 @@ class Neighbours:
     def __init__(self, rows: Int32s, weights: Float32s) -> None:
         _check(rows, weights)
         self._rows, self._weights, self._size = rows, weights, len(rows)
-        self._growing: tuple[Growing, Growing] | None = None
+        self._growing: tuple[GrowableArray, GrowableArray] | None = None
 
     @classmethod
     def empty(cls, n_items: int) -> Neighbours:
-        """Return a table without neighbours."""
+        """Return a table in which no item has a neighbour."""
         shape = (n_items, WIDTH)
         return cls(np.full(shape, _NONE, np.int32), np.zeros(shape, np.float32))
 
     @property
     def rows(self) -> Int32s:
-        """Item rows of the neighbours, (m, WIDTH)."""
+        """The neighbours' item rows, (m, WIDTH)."""
         return self._rows[: self._size]
 
     @property
     def weights(self) -> Float32s:
-        """Weights of the neighbours, (m, WIDTH)."""
+        """How near they are, (m, WIDTH)."""
         return self._weights[: self._size]
 
     def __len__(self) -> int:
         return self._size
 
     def grow(self, n_items: int) -> None:
-        """Grow to a number of items; new ones have no neighbours. Never shrinks."""
+        """Make room for items up to a number; new ones have no neighbours. Never shrinks."""
         if n_items > self._size and self._growing is None:
             self.own()
         if self._growing is not None:
@@ -100,21 +99,22 @@ class Neighbours:
             self._rows, self._weights, self._size = rows.rows, weights.rows, len(rows.rows)
 
     def own(self) -> None:
-        """Copy the table into growable arrays; otherwise the first `grow` does it."""
+        """Copy the table to where there is room for more items; the first `grow` does it otherwise."""
         if self._growing is None:
-            self._growing = Growing(self._rows), Growing(self._weights)
+            self._growing = GrowableArray(self._rows), GrowableArray(self._weights)
             self._rows, self._weights = (each.rows for each in self._growing)
 
     def put(self, row: int, rows: object, weights: object) -> None:
-        """Replace an item's neighbours; see `put_all`."""
+        """Replace an item's list; see `put_all`."""
         self.put_all([row], np.asarray(rows)[None], np.asarray(weights)[None])
 
     def put_all(self, items: object, rows: object, weights: object) -> None:
-        """Replace the neighbours of items, one item after another.
+        """Replace the lists of items, one after another.
 
-        An item also enters the rows of its neighbours where its weight exceeds their last one, and leaves
-        the rows of neighbours it no longer has. The item itself, repeats, and weights that are not above
-        0 are dropped. A neighbour that a full row has dropped comes back only when it is put again.
+        An item also enters the lists of its neighbours, where it is nearer than their last one, and
+        leaves the lists of neighbours it no longer has. The item itself, repeats and weights that
+        are not above 0 are left out of a list. What a full list has lost does not come back until
+        it is put again.
 
         Parameters
         ----------
@@ -143,15 +143,15 @@ class Neighbours:
         if not np.isfinite(nearness).all():
             msg = f"weights must be finite, got {nearness!r}"
             raise InvalidInput(msg)
-        put_all(self._rows, self._weights, at, near, nearness)
+        replace_lists(self._rows, self._weights, at, near, nearness)
 
     def of(self, row: int) -> tuple[Int32s, Float32s]:
-        """Return an item's neighbours by descending weight, and their weights."""
+        """Return an item's neighbours, the nearest first, and their weights."""
         count = int((self._rows[row] >= 0).sum())
         return self._rows[row, :count], self._weights[row, :count]
 
     def copy(self) -> Neighbours:
-        """Return an independent copy."""
+        """Return a table that does not change with this one."""
         return Neighbours(self.rows.copy(), self.weights.copy())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -175,7 +175,7 @@ class Neighbours:
 
 
 def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
-    """Raise unless the arrays are a valid table."""
+    """Raise unless the arrays can be a table."""
     if rows.shape != weights.shape or rows.ndim != 2 or rows.shape[1] != WIDTH:  # noqa: PLR2004
         msg = f"neighbours must be (m, {WIDTH}), got {rows.shape} and {weights.shape}"
         raise InvalidInput(msg)
@@ -188,7 +188,7 @@ def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
 
 
 class NeighbourScores(NamedTuple):
-    """Scores that neighbours add to items.
+    """What neighbours add to the scores of the items they touch.
 
     ``rows`` are distinct item rows, ascending; ``total`` is float64.
     """
@@ -198,34 +198,34 @@ class NeighbourScores(NamedTuple):
 
 
 def seed_weights(columns: Int32s, weights: Float32s) -> Float32s:
-    """Return the weight of each entry of a user's row as a seed of neighbour scores.
+    """Return how strongly each entry of a user's row speaks through its neighbours.
 
-    Of the strongest `RECENT` entries, ``s = 0.8^k √(weight / largest weight)``, where k entries have a
-    larger weight; of the others 0. The seed weight is ``4 s / (3 + Σ s)``: 1 for a single entry, below 4
-    for many together, since factors are accurate by then. A function of the row alone
-    (`recstream.core.history.fold.matrix_row`, whose weights decay with age).
+    Of the strongest `RECENT` entries each has ``s = 0.8^k √(weight / largest weight)``, where k entries
+    have a larger weight; the others 0. The strength is ``4 s / (3 + Σ s)``: a single entry speaks
+    with 1, many together with less than 4, for by then factors know as much. A function of the row alone
+    (`recstream.core.history.fold.row`, whose weights fade with age).
 
     >>> seed_weights(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
     array([0.36363637, 0.90909094], dtype=float32)
     """
     out = np.zeros(len(columns), np.float32)
-    strengthen(weights, out)
+    write_seed_weights(weights, out)
     return out
 
 
 def gather(
     columns: Int32s, v: Float32s, tables: Sequence[tuple[Neighbours, float]]
 ) -> NeighbourScores:
-    """Return the neighbour scores of a user's entries, summed over tables.
+    """Return what a user's entries add to the items near them, summed over tables.
 
-    Sums run by table, then entry, then rank, in float64: the same bits in any batch.
+    Sums run by table, then entry, then place in the list, in float64: the same bits in any batch.
 
     Parameters
     ----------
     columns : (h,) int32
         The user's items.
     v : (h,) float32
-        Their seed weights.
+        Their seed_weights.
     tables : sequence of (Neighbours, float)
         Each with its gain.
     """
@@ -237,7 +237,7 @@ def gather_all(
     v: Sequence[Float32s],
     tables: Sequence[tuple[Neighbours, float]],
 ) -> list[NeighbourScores]:
-    """Return `gather` of many users."""
+    """Return `gather` of many users, for less."""
     gathered = []
     for entries, strength in zip(columns, v, strict=True):
         used = min(len(entries), int(np.count_nonzero(strength)))
@@ -245,7 +245,7 @@ def gather_all(
         keys, values = np.empty(room, np.int32), np.empty(room, np.float64)
         n_edges = 0
         for table, gain in tables:
-            n_edges = collect(
+            n_edges = append_contributions(
                 entries, strength, table.rows, table.weights, gain, keys, values, n_edges
             )
         n_rows = sum_by_row(keys, values, n_edges)
@@ -256,13 +256,13 @@ def gather_all(
 def neighbour_contributions(
     columns: Int32s, v: Float32s, table: Neighbours, weight: float, item_rows: object
 ) -> Float64s:
-    """Return the contribution of each entry to each item through one table, (n, h) float64.
+    """Return what each entry adds to each item through one table, (n, h) float64.
 
-    Row sums equal `gather` of the table.
+    Rows add up to what `gather` tells of the table.
     """
     items = np.ascontiguousarray(item_rows, np.int32)
     out = np.zeros((len(items), len(columns)))
-    take_apart(columns, v, table.rows, table.weights, weight, items, out)
+    write_contributions(columns, v, table.rows, table.weights, weight, items, out)
     return out
 
 
@@ -274,12 +274,13 @@ def fit_behaviour(
     *,
     threads: int = 1,
 ) -> Neighbours:
-    """Fit the table of items that occur close to each other in histories.
+    """Return what is near what in histories: the items that come close to each other in order.
 
-    A pair of entries of one user counts half for every five entries between them. Earlier items of an
-    item count more than later ones (4 : 3). The weight of item i as a neighbour of j is
-    ``Σ / √((n_j + 3)(n_i + 3))``: at most 1, and shrunk towards 0 where few users had both. Sums are of
-    integers, so the order of users changes nothing. docs/explanation/research/neighbours.md has the trials.
+    Two entries of one user count the more, the fewer others lie between them, half with five more;
+    an item counts less for those that came after it than for those before (3 : 4). Weight of item i
+    in the list of j: ``Σ / √((n_j + 3)(n_i + 3))``, which is at most 1 and draws what few users did
+    towards 0. Sums are of whole numbers, so the order of users changes nothing. docs/explanation/research/neighbours.md
+    has the trials.
 
     At most `WINDOW` · 2 `REACH` additions a user.
 
@@ -319,9 +320,9 @@ def fit_behaviour(
     def fill(part: tuple[int, int]) -> None:
         fill_behaviour(
             by_item.indptr.astype(np.int64), by_item.indices.astype(np.int64), items, user_of,
-            bounds, counts, NEARNESS, *part, table.rows, table.weights,
+            bounds, counts, PROXIMITY, *part, table.rows, table.weights,
         )  # fmt: skip
 
-    with pool(threads) as workers:
+    with open_pool(threads) as workers:
         workers.run(fill, itertools.pairwise(cuts))
     return table

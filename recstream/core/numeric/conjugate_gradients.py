@@ -1,8 +1,8 @@
-"""Half of step 5 of the flow: long rows by a few warm-started steps of conjugate gradients.
+"""Preconditioned conjugate gradients: a few warm-started steps for long rows.
 
-The system is the one of `recstream.core.numeric.row_solver`. The diagonal D, which all rows share up
-to their ridge, is the preconditioner: that is conjugate gradients on the whitened system, whose
-eigenvalues all but the row's own entries are one.
+The system is that of `recstream.core.numeric.row_solver`. The preconditioner is its diagonal D, which
+rows share up to their ridge. In the whitened system all eigenvalues are one, but for those that the
+row's own entries add.
 """
 
 # ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
@@ -28,14 +28,14 @@ from recstream.core.numeric.simd import (
 )
 from recstream.core.numeric.tiles import GROUP, axpy_group, dot_group, prefetch_group
 
-__all__ = ["improve"]
+__all__ = ["cg_steps"]
 
 AHEAD = 64
-"""Entries of the next row that are asked for in advance."""
+"""Entries of the next row to prefetch."""
 
 
 @compiled
-def improve(
+def cg_steps(
     z: Float32s,
     width: int,
     spectrum: Float32s,
@@ -51,21 +51,35 @@ def improve(
     out: Float32s,
     loss: Float64s,
 ) -> int:
-    """Take `steps` steps from the factors in `out` for every row in `order`.
+    """Improve the factors in `out` of every row in `order` by `steps` steps.
 
-    A row whose residual r is so small that ``rᵀD⁻¹r ≤ tolerance · Σ w`` is left as it is: that
-    number bounds how far its loss is above the least possible one.
+    A row whose residual r satisfies ``rᵀD⁻¹r ≤ tolerance · Σ w`` is skipped: the left side bounds
+    its excess loss over the minimum.
+
+    Parameters
+    ----------
+    z, width, spectrum, indptr, indices, weights, fixed_weight, scale, ridge
+        The systems; see `recstream.core.numeric.row_solver.solve_dual`.
+    order : (k,) int64
+        Rows to solve.
+    steps : int
+    tolerance : float
+        0 skips no row.
+    out : flat float32
+        Start and result, `width` numbers a row.
+    loss : (n,) float64
+        Receives each row's loss.
 
     Returns
     -------
     int
-        Rows left as they were.
+        Number of skipped rows.
     """
     longest = 0
     for row in order:
         longest = max(longest, indptr[row + 1] - indptr[row])
     padded = (longest + GROUP - 1) // GROUP * GROUP + LANES
-    # Two halves: while a row is solved, the next one is on its way from memory.
+    # Two halves: while one row is solved, the next one is prefetched.
     offsets = np.empty(2 * padded, np.int64)
     weight = np.empty(2 * padded, np.float32)
     dots = np.empty(padded, np.float32)

@@ -1,7 +1,7 @@
-"""Half of step 5 of the flow: what all rows of a side share, the gramian and the rotation.
+"""Weighted gramian of factors, and rotation of factors.
 
-Both have a fixed order of sums of their own, where BLAS would let it depend on the number of
-threads and on a row's place.
+Both sum in a fixed order. With BLAS the order would depend on the number of threads and on a row's
+position.
 """
 
 from __future__ import annotations
@@ -15,26 +15,31 @@ from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.simd import LANES, load, multiply, splat, store, zero
 from recstream.core.numeric.tiles import OUTER_COLUMNS, OUTER_ROWS, outer_tile
 
-__all__ = ["add_gramian", "panels", "rotate"]
+__all__ = ["add_gramian", "panels", "rotate_rows"]
 
 CHUNK = 256
-"""Rows whose products are added up in float32 before they join the float64 sum."""
-
-
+"""Rows whose products are summed in float32 before they join the float64 sum."""
 BLOCK = 64
-"""Rows that meet one panel of a rotation while it is in the nearest cache."""
+"""Rows that one panel of a rotation is applied to while it is in the L1 cache."""
 
 
 @compiled
 def add_gramian(
     z: Float32s, width: int, missing: Float32s, start: int, stop: int, gramian: Float64s
 ) -> None:
-    """Add ``Σ m zᵀz`` over rows start to stop to `gramian`; only i ≥ j of it is meaningful.
+    """Add ``Σ m zᵀz`` over rows start to stop to the lower triangle of `gramian`.
 
-    `gramian` has as many columns as whole tiles need: a multiple of OUTER_COLUMNS.
+    Parameters
+    ----------
+    z : flat float32
+        Factors, `width` numbers a row.
+    missing : (n,) float32
+        Weight m of each row.
+    gramian : (≥ width, wide) float64
+        ``wide`` is a multiple of OUTER_COLUMNS. Entries above the diagonal are not meaningful.
     """
     wide = gramian.shape[1]
-    # Rows a power of two apart would share a few sets of the nearest cache.
+    # Rows a power of two apart would compete for a few cache sets.
     stride = wide + LANES
     scaled = np.zeros(CHUNK * stride, np.float32)
     part = np.empty(wide * wide, np.float32)
@@ -55,7 +60,7 @@ def add_gramian(
 
 
 def panels(rotation: Float64s, width: int) -> Float32s:
-    """Return a d × d rotation cut into column panels as `rotate` reads them, float32, flat."""
+    """Return a d × d rotation as flat float32 column panels, for `rotate_rows`."""
     d = len(rotation)
     wide = -(-width // OUTER_COLUMNS) * OUTER_COLUMNS
     padded = np.zeros((width, wide), np.float32)
@@ -65,8 +70,8 @@ def panels(rotation: Float64s, width: int) -> Float32s:
 
 
 @compiled
-def rotate(z: Float32s, width: int, rotation: Float32s, rows: Int64s) -> None:
-    """Multiply some rows by a rotation, in place; `rotation` comes from `panels`."""
+def rotate_rows(z: Float32s, width: int, rotation: Float32s, rows: Int64s) -> None:
+    """Multiply the listed rows by a rotation (from `panels`), in place."""
     wide = (width + OUTER_COLUMNS - 1) // OUTER_COLUMNS * OUTER_COLUMNS
     before = np.zeros(BLOCK * width, np.float32)
     after = np.empty(BLOCK * wide, np.float32)

@@ -1,8 +1,8 @@
-"""Compiling for step 5–7 of the flow: numba with a cache where one can be written.
+"""Compile kernels with numba and cache the machine code.
 
-Kernels release the GIL and never use numba's own threads: work is cut into tasks by the caller
-and run by a thread pool (`recstream.core.numeric.pool`), so that kernels may be called from
-several Python threads at once and the number of threads is bounded by an argument.
+Kernels release the GIL and never use numba's own threads. Callers cut work into tasks and run them
+on a thread pool (`recstream.core.numeric.pool`): kernels may run on several Python threads at once,
+and an argument bounds the number of threads.
 """
 
 from __future__ import annotations
@@ -23,46 +23,50 @@ _PACKAGE = "recstream.core"
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a kernel on its first call; keep the machine code where a cache can be written.
+    """Compile a kernel on its first call; cache the machine code where a cache is writable.
 
-    Numba looks for a place in this order: ``NUMBA_CACHE_DIR``, ``__pycache__`` beside the
-    source, the user's cache directory. Where none can be written it refuses; then the kernel is
-    compiled anew by every process.
+    Numba caches in ``NUMBA_CACHE_DIR``, else in ``__pycache__`` beside the source, else in the
+    user's cache directory. Without a writable one, every process compiles the kernel again.
 
-    Numba by itself takes kept code for fresh while the kernel's own file is unchanged, though
-    kernels of other files are compiled into it. Here it is fresh while all of them are.
+    Numba invalidates cached code only when the kernel's own file changes. Kernels of other files
+    are compiled into it, so here a change of any kernel's file invalidates it.
     """
     try:
         kernel = numba.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:
         kernel = numba.njit(function, nogil=True, error_model="numpy")
     else:
-        stamp_all(kernel)
+        bind_cache(kernel)
     return cast("Callable[P, R]", kernel)
 
 
-def stamp_all(kernel: Any, sources: bytes | None = None) -> None:
-    """Bind a kernel's cache to the sources of all kernels; by default, as they are installed.
+def bind_cache(kernel: Any, sources: bytes | None = None) -> None:
+    """Bind a kernel's cache to the sources of all kernels; by default, the installed ones.
 
-    As a part of the version, which is compared before anything else of the cache is read: code kept
-    by other sources may name types that are gone.
+    The digest becomes part of the cache's version. Numba compares that before it reads the rest,
+    which may name types that no longer exist.
     """
     file = kernel._cache._cache_file  # noqa: SLF001 - numba has no public way
-    file._version = (file._version, _sources() if sources is None else sources)  # noqa: SLF001
+    file._version = (file._version, _sources_digest() if sources is None else sources)  # noqa: SLF001
 
 
 @functools.cache
-def _sources() -> bytes:
-    """Return the digest of every module below `recstream.core` that may hold kernels."""
+def _sources_digest() -> bytes:
+    """Return `sources_digest` of the installed core."""
+    return sources_digest(resources.files(_PACKAGE))
+
+
+def sources_digest(folder: Traversable) -> bytes:
+    """Return a digest of every module below a folder that holds a kernel."""
     hasher = hashlib.blake2b(digest_size=16)
-    for path, content in _modules(resources.files(_PACKAGE), ""):
+    for path, content in _modules(folder, ""):
         if b"@compiled" in content or b"@intrinsic" in content:
             hasher.update(b"%b %d %b" % (path.encode(), len(content), content))
     return hasher.digest()
 
 
 def _modules(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the path and the source of each module of a folder and of all folders in it."""
+    """Yield the path and the source of each module below a folder, recursively."""
     for entry in sorted(folder.iterdir(), key=lambda each: each.name):
         below = f"{path}/{entry.name}"
         if entry.is_dir():

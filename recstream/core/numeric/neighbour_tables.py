@@ -1,6 +1,6 @@
-"""Steps 4–8 of the flow, compiled: lists of neighbours change, add to scores, and come from histories.
+"""Kernels of neighbour tables: update lists, score from them, build them from histories.
 
-`recstream.core.neighbours.behaviour` says what each means.
+See `recstream.core.neighbours.behaviour` for the meaning of each.
 """
 
 from __future__ import annotations
@@ -11,27 +11,30 @@ from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 
 WIDTH = 32
-"""Neighbours an item has at most."""
+"""Maximum number of neighbours of an item."""
 RECENT = 16
-"""Entries of a history that neighbours are taken of."""
+"""Maximum number of seeds: history entries whose neighbours are scored."""
 WINDOW = 256
-"""Newest entries of a history that `fit_behaviour` looks at."""
+"""Newest entries of a history that `fill_behaviour` reads."""
 REACH = 32
-"""Entries before and after another that count as near it in `fit_behaviour`."""
-_HALF_REACH = 5.0
+"""Distance in entries up to which two entries of a history form a pair in `fill_behaviour`."""
+_HALF_DISTANCE = 5.0
+"""Distance at which a pair counts half."""
 _BACKWARD = 0.75
-_DOUBT = 3.0
-_NEXT = 0.8
-_KNOWN = 3.0
-# A pair of entries next to each other, in whole numbers, so that sums do not depend on their order.
+"""Weight of a pair in reverse order."""
+_SHRINKAGE = 3.0
+"""Added to both counts, which lowers the weights of rare items."""
+_SEED_DECAY = 0.8
+_SEED_SHRINKAGE = 3.0
+# Weight of two adjacent entries. Whole numbers make sums independent of their order.
 _UNIT = 1 << 20
-NEARNESS = np.round(_UNIT * 2.0 ** (-np.arange(REACH) / _HALF_REACH)).astype(np.int64)
-"""What two entries of a history count, by how many lie between them."""
+PROXIMITY = np.round(_UNIT * 2.0 ** (-np.arange(REACH) / _HALF_DISTANCE)).astype(np.int64)
+"""Weight of a pair of entries, by the number of entries between them."""
 
 
 @compiled
 def _remove(rows: Int32s, weights: Float32s, item: int) -> None:
-    """Take an item out of a list, if it is there."""
+    """Remove an item from a list, if present."""
     for place in range(WIDTH):
         if rows[place] == item:
             for after in range(place, WIDTH - 1):
@@ -44,7 +47,7 @@ def _remove(rows: Int32s, weights: Float32s, item: int) -> None:
 
 @compiled
 def _insert(rows: Int32s, weights: Float32s, item: int, weight: np.float32) -> None:
-    """Put an item that is not there into a list, unless the list is full of nearer ones."""
+    """Insert an item that is not in a list, unless the list is full of larger weights."""
     place = WIDTH
     while place > 0 and (
         rows[place - 1] < 0
@@ -62,7 +65,7 @@ def _insert(rows: Int32s, weights: Float32s, item: int, weight: np.float32) -> N
 
 @compiled
 def _has(rows: Int32s, item: int) -> bool:
-    """Say whether an item is in a list."""
+    """Return whether an item is in a list."""
     for place in range(len(rows)):  # noqa: SIM110
         if rows[place] == item:
             return True
@@ -70,10 +73,19 @@ def _has(rows: Int32s, item: int) -> bool:
 
 
 @compiled
-def put_all(
+def replace_lists(
     rows: Int32s, weights: Float32s, items: Int32s, near: Int32s, nearness: Float32s
 ) -> None:
-    """Replace lists, in order, and keep the neighbours' lists in step."""
+    """Replace the lists of `items`, in order, and update the lists of their neighbours.
+
+    Parameters
+    ----------
+    rows, weights : (m, WIDTH) int32, float32
+        The table; changed in place.
+    items : (n,) int32
+    near, nearness : (n, k) int32, float32
+        New neighbours of each item and their weights; -1 for none.
+    """
     for n in range(len(items)):
         item = items[n]
         for place in range(WIDTH):
@@ -94,10 +106,10 @@ def put_all(
 
 
 @compiled
-def strengthen(weights: Float32s, out: Float32s) -> None:
-    """Write the seed_weights; of equal weights the first entries speak."""
+def write_seed_weights(weights: Float32s, out: Float32s) -> None:
+    """Write each entry's seed weight; 0 beyond the `RECENT` largest, ties by position."""
     chosen = np.empty(RECENT, np.int64)
-    speaking = np.empty(RECENT)
+    parts = np.empty(RECENT)
     count, total = 0, 0.0
     for at in range(len(weights)):
         weight = weights[at]
@@ -108,19 +120,19 @@ def strengthen(weights: Float32s, out: Float32s) -> None:
                 place -= 1
             chosen[place] = at
             count = min(count + 1, RECENT)
-    stronger = 0
+    n_larger_at = 0
     for place in range(count):
-        if weights[chosen[place]] < weights[chosen[stronger]]:
-            stronger = place
+        if weights[chosen[place]] < weights[chosen[n_larger_at]]:
+            n_larger_at = place
         part = np.float64(weights[chosen[place]]) / np.float64(weights[chosen[0]])
-        speaking[place] = np.sqrt(part) * _NEXT**stronger
-        total += speaking[place]
+        parts[place] = np.sqrt(part) * _SEED_DECAY**n_larger_at
+        total += parts[place]
     for place in range(count):
-        out[chosen[place]] = (1.0 + _KNOWN) * speaking[place] / (_KNOWN + total)
+        out[chosen[place]] = (1.0 + _SEED_SHRINKAGE) * parts[place] / (_SEED_SHRINKAGE + total)
 
 
 @compiled
-def collect(
+def append_contributions(
     columns: Int32s,
     v: Float32s,
     rows: Int32s,
@@ -130,7 +142,21 @@ def collect(
     values: Float64s,
     n_edges: int,
 ) -> int:
-    """Write the entries' neighbours and what they receive; return the place after the last."""
+    """Append each entry's neighbours and their score contributions; return the new length.
+
+    Parameters
+    ----------
+    columns, v : (h,) int32, float32
+        Items of the history and their seed weights.
+    rows, weights : (m, WIDTH) int32, float32
+        The table.
+    gain : float
+        Factor of all contributions.
+    keys, values : (≥ n_edges + h · WIDTH,) int32, float64
+        Receive item rows and contributions.
+    n_edges : int
+        Length before.
+    """
     for at in range(len(columns)):
         item = columns[at]
         if v[at] > 0.0 and item < len(rows):
@@ -145,7 +171,7 @@ def collect(
 
 @compiled
 def sum_by_row(keys: Int32s, values: Float64s, n_edges: int) -> int:
-    """Sort by key and add up what has the same key, in place; return the number of keys."""
+    """Sort by key (radix sort) and sum the values of equal keys, in place; return the number of keys."""
     if n_edges == 0:
         return 0
     largest = 0
@@ -184,7 +210,7 @@ def sum_by_row(keys: Int32s, values: Float64s, n_edges: int) -> int:
 
 
 @compiled
-def take_apart(
+def write_contributions(
     columns: Int32s,
     v: Float32s,
     rows: Int32s,
@@ -193,7 +219,16 @@ def take_apart(
     items: Int32s,
     out: Float64s,
 ) -> None:
-    """Write what each entry adds to each item."""
+    """Write the contribution of each entry to the score of each item.
+
+    Parameters
+    ----------
+    columns, v, rows, weights, gain
+        As in `append_contributions`.
+    items : (n,) int32
+    out : (n, h) float64
+        Zeros before.
+    """
     for at in range(len(columns)):
         if v[at] > 0.0 and columns[at] < len(rows):
             for n in range(len(items)):
@@ -217,7 +252,23 @@ def fill_behaviour(
     rows: Int32s,
     weights: Float32s,
 ) -> None:
-    """Write the lists of some items."""
+    """Write the lists of items first to last: which items are close to them in histories.
+
+    Parameters
+    ----------
+    indptr, places : (m + 1,) int64, (nnz,) int64
+        Positions of each item in `items`.
+    items, user_of : (n,) int32, int64
+        All histories, one after another, and the user of each position.
+    bounds : (n_users + 1,) int64
+        First position of each history.
+    counts : (m,) int64
+        Number of positions of each item.
+    nearness : (REACH,) int64
+        `PROXIMITY`.
+    rows, weights : (m, WIDTH) int32, float32
+        The table to fill.
+    """
     sums = np.zeros(len(counts), np.int64)
     touched = np.empty(len(counts), np.int32)
     for item in range(first, last):
@@ -239,7 +290,7 @@ def fill_behaviour(
                         sums[near] += np.int64(_BACKWARD * nearness[place - other - 1])
         for at in range(n_touched):
             near = touched[at]
-            size = (counts[item] + _DOUBT) * (counts[near] + _DOUBT)
+            size = (counts[item] + _SHRINKAGE) * (counts[near] + _SHRINKAGE)
             share = np.float64(sums[near]) / (_UNIT * np.sqrt(size))
             _insert(rows[item], weights[item], near, np.float32(share))
             sums[near] = 0

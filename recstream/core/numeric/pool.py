@@ -1,4 +1,4 @@
-"""Steps 5–7 of the flow, in parallel: tasks of about equal cost over a bounded set of threads."""
+"""Thread pool for compiled kernels, which release the GIL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ Task = TypeVar("Task")
 
 
 class Pool:
-    """Runs compiled kernels, which release the GIL, on at most `threads` threads.
+    """Runs tasks on at most `threads` threads; with one thread, in the calling thread.
 
-    With one thread nothing is started and tasks run in the caller. Results never depend on the
-    number of threads, because each task writes rows of its own.
+    Each task writes to rows of its own, so results do not depend on the number of threads.
     """
 
     def __init__(self, threads: int, executor: ThreadPoolExecutor | None) -> None:
@@ -28,7 +27,7 @@ class Pool:
         self.run_all((work, tasks))
 
     def run_all(self, *jobs: tuple[Callable[[Task], object], Iterable[Task]]) -> None:
-        """Run several kinds of work, each on its tasks, and wait for all of them."""
+        """Run several functions, each on its own tasks, and wait for all of them."""
         if self._executor is None:
             for work, tasks in jobs:
                 for task in tasks:
@@ -45,12 +44,12 @@ SERIAL = Pool(1, None)
 
 
 @contextmanager
-def pool(threads: int) -> Iterator[Pool]:
+def open_pool(threads: int) -> Iterator[Pool]:
     """Open a pool of `threads` threads and close it at the end of the block."""
     if threads < 1:
         raise InvalidInput(f"threads must be at least 1, got {threads}")
     if threads == 1:
         yield SERIAL
         return
-    with ThreadPoolExecutor(threads, thread_name_prefix="recstream-als") as executor:
+    with ThreadPoolExecutor(threads, thread_name_prefix="recstream-kernel") as executor:
         yield Pool(threads, executor)

@@ -1,13 +1,14 @@
-"""Step 7 and half of step 5 of the flow: rows solved exactly, `LANES` of them at a time.
+"""Exact solutions of rows by Cholesky, `LANES` rows at a time.
 
-A row's system is ``(D + Σ w z zᵀ) x = Σ w t z`` with the diagonal ``D = spectrum + ridge``,
-``w = scale · weight · fixed_weight`` and the targets t, which are one unless the row has a prior.
+A row's system is ``(D + Σ w z zᵀ) x = Σ w t z``. D is the diagonal ``spectrum + ridge``,
+``w = scale · weight · fixed_weight``, and the targets t are one unless the row has a prior.
 With ``B = √w z D^-½`` (n × d) it is solved as
 
 * the dual, ``x = D^-½ Bᵀ (I + BBᵀ)⁻¹ √w t``, an n × n system, by `solve_dual`, or
 * the primal, ``x = D^-½ (I + BᵀB)⁻¹ Bᵀ √w t``, a d × d system, by `solve_primal`.
 
-The loss that depends on a row falls out: ``Σ w t² - (Σ w t z)ᵀ x``.
+A row's loss is ``Σ w t² - (Σ w t z)ᵀ x``. One small system can't fill the SIMD units, so one system
+lies in each lane.
 """
 
 # ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
@@ -19,14 +20,15 @@ import math
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.cholesky import clear, solve_lanes
 from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.simd import (
     LANES,
     add,
     divide,
+    fma,
     load,
     multiply,
+    negate,
     splat,
     square_root,
     store,
@@ -42,12 +44,12 @@ from recstream.core.numeric.tiles import (
     outer_tile,
 )
 
-__all__ = ["solve_dual", "solve_primal"]
+__all__ = ["cholesky_solve", "clear_systems", "solve_dual", "solve_primal"]
 
 ONE = 1.0
 ONE32 = np.float32(1.0)
 CHUNK = 64
-"""Entries of a row that the primal multiplies at a time; they stay in the nearest cache."""
+"""Entries of a row that the primal multiplies at a time; they stay in the L1 cache."""
 
 
 @compiled
@@ -66,7 +68,7 @@ def solve_dual(
     out: Float32s,
     loss: Float64s,
 ) -> None:
-    """Solve the rows in `order` by their duals; best sorted by length.
+    """Solve the rows in `order` by their duals; fastest when sorted by length.
 
     Parameters
     ----------
@@ -74,12 +76,22 @@ def solve_dual(
         Factors of the fixed side and of the rows, `width` numbers each, a multiple of LANES.
     spectrum : (width,) float32
         Positive where `z` is padding.
+    order : (k,) int64
+        Rows to solve.
+    indptr, indices, weights : (n + 1,) int64, (nnz,) int32, (nnz,) float32
+        CSR matrix of the rows' entries.
+    fixed_weight : (m,) float32
+        Separable weight of the fixed side.
+    scale, ridge : (n,) float32
+        See `recstream.core.als.objective.row_terms`.
     targets : (nnz,) float32
-        What each entry's product should be; empty if all should be one.
+        Target t of each entry; empty for ones.
+    loss : (n,) float64
+        Receives each row's loss.
 
     Cost: ``n² width / 2 + n³ / 6`` multiply-adds a row.
     """
-    aimed = len(targets) > 0
+    has_targets = len(targets) > 0
     longest = 0
     for row in order:
         longest = max(longest, indptr[row + 1] - indptr[row])
@@ -98,7 +110,7 @@ def solve_dual(
         size = 0
         for row in group:
             size = max(size, indptr[row + 1] - indptr[row])
-        clear(system, right, size)
+        clear_systems(system, right, size)
         for lane in range(len(group)):
             row = group[lane]
             start = indptr[row]
@@ -108,7 +120,7 @@ def solve_dual(
                 item = np.int64(indices[start + a])
                 root = math.sqrt(scale[row] * weights[start + a] * fixed_weight[item])
                 roots[lane * padded + a] = root
-                target = targets[start + a] if aimed else ONE32
+                target = targets[start + a] if has_targets else ONE32
                 right[a * LANES + lane] = root * target
                 _scale_row(z, item * width, root, inverse, scaled, a * width)
             for at in range(n * width, (n + GROUP - 1) // GROUP * GROUP * width, LANES):
@@ -120,7 +132,7 @@ def solve_dual(
                         at = (k * (k + 1) // 2 + j) * LANES + lane
                         for m in range(min(4, k - j + 1)):
                             system[at + m * LANES] += tile[(k - i) * 4 + m]
-        solve_lanes(system, right, size)
+        cholesky_solve(system, right, size)
         for lane in range(len(group)):
             row = group[lane]
             start = indptr[row]
@@ -130,7 +142,7 @@ def solve_dual(
             for a in range(n):
                 root = roots[lane * padded + a]
                 value = right[a * LANES + lane]
-                lost += root * (targets[start + a] if aimed else ONE32) * value
+                lost += root * (targets[start + a] if has_targets else ONE32) * value
                 factors[a] = root * value
                 offsets[a] = np.int64(indices[start + a]) * width
             for a in range(n, filled):
@@ -167,13 +179,13 @@ def solve_primal(
 
     Cost: ``n d² / 2 + d³ / 6`` multiply-adds a row.
     """
-    aimed = len(targets) > 0
+    has_targets = len(targets) > 0
     d = n_factors
     wide = (width + OUTER_COLUMNS - 1) // OUTER_COLUMNS * OUTER_COLUMNS
     system = np.empty(d * (d + 1) // 2 * LANES, np.float32)
     right = np.empty(d * LANES, np.float32)
     inverse = np.empty(width, np.float32)
-    # Rows a power of two apart would share a few sets of the nearest cache.
+    # Rows a power of two apart would compete for a few cache sets.
     stride = wide + LANES
     scaled = np.zeros(CHUNK * stride, np.float32)
     roots = np.empty(CHUNK, np.float32)
@@ -182,7 +194,7 @@ def solve_primal(
     total = np.empty(wide, np.float32)
     for first in range(0, len(order), LANES):
         group = order[first : first + LANES]
-        clear(system, right, d)
+        clear_systems(system, right, d)
         for lane in range(len(group)):
             row = group[lane]
             _whitening(spectrum, ridge[row], inverse)
@@ -194,7 +206,7 @@ def solve_primal(
                 for a in range(n):
                     item = np.int64(indices[start + a])
                     weight = scale[row] * weights[start + a] * fixed_weight[item]
-                    target = targets[start + a] if aimed else ONE32
+                    target = targets[start + a] if has_targets else ONE32
                     observed += weight * target * target
                     root = math.sqrt(weight)
                     roots[a] = root * target
@@ -213,11 +225,11 @@ def solve_primal(
                 at = i * (i + 1) // 2 * LANES + lane
                 for j in range(i + 1):
                     system[at + j * LANES] += gramian[i * wide + j]
-        # The right sides are needed again for the loss: keep them in the rows they belong to.
+        # The loss needs the right sides again: keep them in the output rows.
         for lane in range(len(group)):
             for k in range(d):
                 out[group[lane] * width + k] = right[k * LANES + lane]
-        solve_lanes(system, right, d)
+        cholesky_solve(system, right, d)
         for lane in range(len(group)):
             row = group[lane]
             _whitening(spectrum, ridge[row], inverse)
@@ -243,7 +255,151 @@ def _whitening(spectrum: Float32s, ridge: float, inverse: Float32s) -> None:
 def _scale_row(
     z: Float32s, at: np.int64, root: float, inverse: Float32s, scaled: Float32s, to: int
 ) -> None:
-    """Copy one row of factors, times ``root · inverse``."""
+    """Copy one row of factors times ``root · inverse``."""
     times = splat(root)
     for k in range(0, len(inverse), LANES):
         store(scaled, to + k, multiply(multiply(load(z, at + k), load(inverse, k)), times))
+
+
+@compiled
+def clear_systems(system: Float32s, right: Float32s, n: int) -> None:
+    """Set each lane's system to the identity and its right side to zero.
+
+    Systems are packed lower triangles, `LANES` side by side: entry (i, j) of lane l is at
+    ``(i (i + 1) / 2 + j) · LANES + l``. A system smaller than n keeps the identity in its last rows,
+    which changes no bit of its solution.
+    """
+    for i in range(n * (n + 1) // 2):
+        store(system, i * LANES, zero())
+    for i in range(n):
+        store(system, (i * (i + 1) // 2 + i) * LANES, splat(ONE))
+        store(right, i * LANES, zero())
+
+
+@compiled
+def cholesky_solve(system: Float32s, right: Float32s, n: int) -> None:
+    """Solve each lane's positive definite system of size n by Cholesky; overwrites both arguments.
+
+    Left-looking, two columns and four rows at a time; the diagonal holds reciprocals. Each entry
+    subtracts its products in the order of columns, so a lane's bits depend neither on `n` nor on
+    the other lanes. Cost: n³ / 6 vector multiply-adds.
+    """
+    j = 0
+    while j < n:
+        two = j + 1 < n
+        top = j * (j + 1) // 2 * LANES
+        low = (j + 1) * (j + 2) // 2 * LANES
+        pivot = load(system, top + j * LANES)
+        below = zero()
+        corner = zero()
+        if two:
+            below = load(system, low + j * LANES)
+            corner = load(system, low + (j + 1) * LANES)
+        for k in range(j):
+            a = load(system, top + k * LANES)
+            pivot = fma(negate(a), a, pivot)
+            if two:
+                b = load(system, low + k * LANES)
+                below = fma(negate(a), b, below)
+                corner = fma(negate(b), b, corner)
+        inverse = divide(splat(ONE), square_root(pivot))
+        store(system, top + j * LANES, inverse)
+        if not two:
+            break
+        below = multiply(below, inverse)
+        store(system, low + j * LANES, below)
+        corner = fma(negate(below), below, corner)
+        second = divide(splat(ONE), square_root(corner))
+        store(system, low + (j + 1) * LANES, second)
+        i = j + 2
+        while i + 4 <= n:
+            _two_columns_of_four(system, i, j, top, low, inverse, second, below)
+            i += 4
+        while i < n:
+            _two_columns_of_one(system, i, j, top, low, inverse, second, below)
+            i += 1
+        j += 2
+    _substitute(system, right, n)
+
+
+@compiled
+def _two_columns_of_four(system, i, j, top, low, inverse, second, below):  # type: ignore[no-untyped-def]  # vectors
+    """Compute columns j and j + 1 of rows i to i + 3."""
+    r0 = i * (i + 1) // 2 * LANES
+    r1 = r0 + (i + 1) * LANES
+    r2 = r1 + (i + 2) * LANES
+    r3 = r2 + (i + 3) * LANES
+    here = j * LANES
+    a0 = load(system, r0 + here)
+    a1 = load(system, r1 + here)
+    a2 = load(system, r2 + here)
+    a3 = load(system, r3 + here)
+    b0 = load(system, r0 + here + LANES)
+    b1 = load(system, r1 + here + LANES)
+    b2 = load(system, r2 + here + LANES)
+    b3 = load(system, r3 + here + LANES)
+    for k in range(j):
+        at = k * LANES
+        p = negate(load(system, top + at))
+        q = negate(load(system, low + at))
+        v0 = load(system, r0 + at)
+        v1 = load(system, r1 + at)
+        v2 = load(system, r2 + at)
+        v3 = load(system, r3 + at)
+        a0 = fma(p, v0, a0)
+        a1 = fma(p, v1, a1)
+        a2 = fma(p, v2, a2)
+        a3 = fma(p, v3, a3)
+        b0 = fma(q, v0, b0)
+        b1 = fma(q, v1, b1)
+        b2 = fma(q, v2, b2)
+        b3 = fma(q, v3, b3)
+    a0 = multiply(a0, inverse)
+    a1 = multiply(a1, inverse)
+    a2 = multiply(a2, inverse)
+    a3 = multiply(a3, inverse)
+    minus = negate(below)
+    store(system, r0 + here, a0)
+    store(system, r1 + here, a1)
+    store(system, r2 + here, a2)
+    store(system, r3 + here, a3)
+    store(system, r0 + here + LANES, multiply(fma(minus, a0, b0), second))
+    store(system, r1 + here + LANES, multiply(fma(minus, a1, b1), second))
+    store(system, r2 + here + LANES, multiply(fma(minus, a2, b2), second))
+    store(system, r3 + here + LANES, multiply(fma(minus, a3, b3), second))
+
+
+@compiled
+def _two_columns_of_one(system, i, j, top, low, inverse, second, below):  # type: ignore[no-untyped-def]  # vectors
+    """Compute columns j and j + 1 of row i."""
+    row = i * (i + 1) // 2 * LANES
+    here = row + j * LANES
+    a = load(system, here)
+    b = load(system, here + LANES)
+    for k in range(j):
+        v = load(system, row + k * LANES)
+        a = fma(negate(load(system, top + k * LANES)), v, a)
+        b = fma(negate(load(system, low + k * LANES)), v, b)
+    a = multiply(a, inverse)
+    store(system, here, a)
+    store(system, here + LANES, multiply(fma(negate(below), a, b), second))
+
+
+@compiled
+def _substitute(system: Float32s, right: Float32s, n: int) -> None:
+    """Substitute forwards with the factor, then backwards with its transpose."""
+    for i in range(n):
+        row = i * (i + 1) // 2 * LANES
+        rest = load(right, i * LANES)
+        for k in range(i):
+            rest = fma(negate(load(system, row + k * LANES)), load(right, k * LANES), rest)
+        store(right, i * LANES, multiply(rest, load(system, row + i * LANES)))
+    for back in range(n):
+        i = n - 1 - back
+        row = i * (i + 1) // 2 * LANES
+        value = multiply(load(right, i * LANES), load(system, row + i * LANES))
+        store(right, i * LANES, value)
+        minus = negate(value)
+        for k in range(i):
+            at = k * LANES
+            store(right, at, fma(minus, load(system, row + at), load(right, at)))

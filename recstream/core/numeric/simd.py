@@ -1,11 +1,11 @@
-"""SIMD vectors as numba values, so that the kernels of steps 5–7 are written in plain Python.
+"""SIMD vectors as numba values, for kernels written in Python.
 
-A vector is `LANES` float32 numbers in one register. Its operations are target-independent LLVM
-instructions, which the compiler lowers to what the processor has; `LANES` is 16 with AVX-512
-and 8 otherwise. Addresses are ``(flat array, offset)``; nothing checks them.
+A vector holds `LANES` float32 numbers: 16 with AVX-512, else 8. Its operations are generic LLVM
+instructions, which LLVM lowers to the instructions of any processor. An address is
+``(flat array, offset)`` and is not checked.
 
-Sums have a fixed order: `fma` rounds once where the processor can, `dots` adds lanes pairwise.
-So a kernel gives the same bits for the same numbers, wherever they lie in memory.
+Sums have a fixed order: `fma` rounds once where the processor has that instruction, `lane_sum` adds
+lanes by halves. So equal numbers give equal bits, wherever they lie in memory.
 """
 
 # ruff: noqa: ARG001  (numba passes every argument by position)
@@ -23,7 +23,6 @@ from numba.extending import intrinsic as _intrinsic
 from numba.extending import models, register_model
 
 __all__ = [
-    "HAS_AVX2",
     "LANES",
     "LINE",
     "VECTOR",
@@ -51,9 +50,9 @@ __all__ = [
 
 
 def intrinsic(emitter: Callable[..., Any]) -> Any:
-    """Make code that kernels can call of a function that emits it.
+    """Turn a function that emits LLVM code into one that kernels can call.
 
-    Kernels pass the arguments from the second on; the first is numba's typing context.
+    Its first parameter is numba's typing context; kernels pass the others.
     """
     return _intrinsic(emitter)
 
@@ -70,11 +69,10 @@ def _processor_features() -> set[str]:
 
 
 _FEATURES = _processor_features()
-HAS_AVX2 = {"avx2", "fma"} <= _FEATURES
 LANES = 16 if "avx512f" in _FEATURES else 8
 
 LINE = 16
-"""Numbers of four bytes in a line of memory."""
+"""Numbers of four bytes in a cache line."""
 
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
@@ -83,7 +81,7 @@ VECTOR = ir.VectorType(_F32, LANES)
 
 
 class VectorType(types.Type):
-    """Numba's name for one register of float32."""
+    """Numba type of a vector of float32."""
 
     def __init__(self) -> None:
         super().__init__(name=f"float32x{LANES}")
@@ -94,7 +92,7 @@ vector_type = VectorType()
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
-    """A vector is held as an LLVM vector."""
+    """Represents the type as an LLVM vector."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, VECTOR)  # type: ignore[no-untyped-call]  # numba's own
@@ -233,7 +231,7 @@ def square_root(_: Any, a: Any) -> Any:
 
 @intrinsic
 def lane_sum(_: Any, a: Any) -> Any:
-    """Return the sum of the lanes, added up by halves."""
+    """Return the sum of the lanes, added by halves."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.VectorType(_I32, LANES)
@@ -249,7 +247,7 @@ def lane_sum(_: Any, a: Any) -> Any:
 
 @intrinsic
 def prefetch(_: Any, array: Any, offset: Any) -> Any:
-    """Ask for the memory around an element of a contiguous array, which will be read soon."""
+    """Prefetch the cache line of an element of a contiguous array."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
@@ -265,7 +263,7 @@ def prefetch(_: Any, array: Any, offset: Any) -> Any:
 
 @intrinsic
 def trailing_zeros(_: Any, bits: Any) -> Any:
-    """Return the place of the lowest bit that is set; there must be one."""
+    """Return the position of the lowest set bit; at least one bit must be set."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))

@@ -1,8 +1,8 @@
-"""Step 5 of the flow, compiled: the rows nearest to a query, exactly.
+"""Exact top-k of sparse rows by cosine similarity.
 
-What a query shares with rows is first added up a little too large (`recstream.core.numeric.postings`).
-Only rows that may be among the best by that are scored, in float64, in the order of the features:
-an answer depends neither on blocks nor on what is asked beside it.
+Scans the bounds of an inverted index (`recstream.core.numeric.inverted_index`) and scores only rows
+whose bound reaches the k-th best, in float64 and in the order of features. So an answer depends
+neither on blocks nor on other queries.
 """
 
 # ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function)
@@ -12,58 +12,69 @@ from __future__ import annotations
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
-from recstream.core.numeric.postings import (
+from recstream.core.numeric.inverted_index import (
     BLOCK,
     CODES,
     LANES,
-    Blocks,
-    HeldRows,
+    IndexBlocks,
+    SparseRows,
     add_plane,
     add_postings,
-    look_along,
-    multiplier_of,
+    lane_maxima,
+    query_multiplier,
 )
+from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.simd import LINE, prefetch
 
 EQUAL = np.float32(1e-3)
-"""Cosines within this part of each other are equally near."""
+"""Relative difference below which cosines count as equal."""
 ROUNDING = 1.003
-"""Bounds are widened by this, for `EQUAL` and for float32."""
+"""Factor that widens bounds, for `EQUAL` and for float32 rounding."""
 MANY, FEW = 16, 4
-"""Rows of a block looked at for a query; with more, fewer planes are left for a look, with less, more."""
+"""Rows of a block checked for a query: above `MANY` fewer planes are deferred, below `FEW` more."""
 
 
 @compiled
-def find_nearest(
+def top_k_cosines(
     query_indptr: Int64s,
     query_indices: Int32s,
     query_values: Float32s,
-    rows: HeldRows,
-    blocks: Blocks,
+    rows: SparseRows,
+    blocks: IndexBlocks,
     without: Int64s,
     found: Int32s,
     cosines: Float32s,
 ) -> None:
-    """Fill the nearest rows of each query.
+    """Write the k rows of largest cosine of each query, best first.
 
-    All queries look through a block before the next, so that it is read from afar but once.
+    All queries scan one block before the next, so each block is read from memory once.
+
+    Parameters
+    ----------
+    query_indptr, query_indices, query_values : CSR arrays
+        Queries, unit length.
+    rows, blocks : SparseRows, IndexBlocks
+        Unit-length rows and their index.
+    without : (q,) int64
+        Row to leave out for each query; -1 for none.
+    found, cosines : (q, k) int32, float32
+        Filled; empty places are unchanged.
     """
     count, n = found.shape
     sums = np.zeros(BLOCK, np.int32)
     lanes = np.zeros(LANES, np.int32)
     near = np.empty(BLOCK, np.int32)
-    # What is known of the best cosines of each query so far, the largest first: they are not less.
+    # Lower bounds of the best cosines of each query so far, descending.
     best = np.zeros((count, n))
     highest = np.empty(n)
-    # Who may be among the best: query, place, and what its cosine does not exceed.
+    # Candidates: query, place, and upper bound of the cosine.
     n_open = 0
-    askers = np.empty(256 * count, np.int32)
+    asking = np.empty(256 * count, np.int32)
     open_places = np.empty(256 * count, np.int32)
     bounds = np.empty(256 * count, np.float32)
     planes = np.empty(0, np.int64)
     factors = np.empty(0, np.int32)
-    # So many planes are not added up, but looked into for rows that they may bring among the best.
+    # Number of planes that are not added, but read for candidates only.
     later = np.ones(count, np.int64)
     totals, lengths = np.zeros(count), np.zeros(count)
     for q in range(count):
@@ -81,7 +92,7 @@ def find_nearest(
             if len(planes) < len(features):
                 planes = np.empty(len(features), np.int64)
                 factors = np.empty(len(features), np.int32)
-            multiplier, wrong = multiplier_of(
+            multiplier, wrong = query_multiplier(
                 len(features), totals[q], lengths[q], blocks.scales[b], blocks.norms[b]
             )
             unit = multiplier * blocks.scales[b]
@@ -97,11 +108,11 @@ def find_nearest(
             rest = 0
             for at in range(n_added, n_planes):
                 rest += CODES * factors[at]
-            look_along(sums[:width], lanes)
+            lane_maxima(sums[:width], lanes)
             n_looked = 0
-            # Where there are no n yet, those that look best come first, so that others need no look.
-            for turn in range(0 if is_first else 1, 2):
-                least = _nth(lanes, highest) if turn == 0 else _least(best[q, n - 1], unit)
+            # Before there are n candidates, start with the rows of the largest sums.
+            for sweep in range(0 if is_first else 1, 2):
+                least = _nth(lanes, highest) if sweep == 0 else _least(best[q, n - 1], unit)
                 n_near = 0
                 for lane in range(LANES):
                     if lanes[lane] < least - rest:
@@ -124,29 +135,29 @@ def find_nearest(
                     row = rows.owners[place]
                     if row < 0 or row == without[q]:
                         continue
-                    if n_open == len(askers):
-                        asked, placed, bound = askers, open_places, bounds
-                        askers = np.empty(2 * n_open, np.int32)
+                    if n_open == len(asking):
+                        asked, placed, bound = asking, open_places, bounds
+                        asking = np.empty(2 * n_open, np.int32)
                         open_places = np.empty(2 * n_open, np.int32)
                         bounds = np.empty(2 * n_open, np.float32)
                         for at in range(n_open):
-                            askers[at], bounds[at] = asked[at], bound[at]
+                            asking[at], bounds[at] = asked[at], bound[at]
                             open_places[at] = placed[at]
-                    askers[n_open] = q
+                    asking[n_open] = q
                     open_places[n_open] = place
                     bounds[n_open] = total / unit
                     n_open += 1
                     known = min((total - wrong) / unit, 1.0)
                     if known > best[q, n - 1]:
                         _enter(best[q], known)
-                        if turn == 1:
+                        if sweep == 1:
                             least = _least(best[q, n - 1], unit)
             if n_looked > MANY:
                 later[q] = (n_planes - n_added) // 2
             elif n_looked < FEW:
                 later[q] = 2 * (n_planes - n_added) + 1
     _score(
-        query_indptr, query_indices, query_values, rows, askers[:n_open], open_places, bounds,
+        query_indptr, query_indices, query_values, rows, asking[:n_open], open_places, bounds,
         best, blocks.starts.shape[1] - 1, found, cosines,
     )  # fmt: skip
 
@@ -156,8 +167,8 @@ def _score(
     query_indptr: Int64s,
     query_indices: Int32s,
     query_values: Float32s,
-    rows: HeldRows,
-    askers: Int32s,
+    rows: SparseRows,
+    asking: Int32s,
     open_places: Int32s,
     bounds: Float32s,
     best: Float64s,
@@ -165,22 +176,33 @@ def _score(
     found: Int32s,
     cosines: Float32s,
 ) -> None:
-    """List the best of those that may be."""
+    """Score the candidates exactly and list the best of each query.
+
+    Parameters
+    ----------
+    query_indptr, query_indices, query_values, rows, found, cosines
+        As in `top_k_cosines`.
+    queries, open_places, bounds : (c,) int32, int32, float32
+        Candidates: query, place, upper bound of the cosine.
+    best : (q, n) float64
+        Lower bounds of the best cosines.
+    n_features : int
+    """
     count, n = found.shape
     firsts = np.zeros(count + 1, np.int64)
-    for at in range(len(askers)):
-        if bounds[at] * ROUNDING >= best[askers[at], n - 1]:
-            firsts[askers[at] + 1] += 1
+    for at in range(len(asking)):
+        if bounds[at] * ROUNDING >= best[asking[at], n - 1]:
+            firsts[asking[at] + 1] += 1
     most = 0
     for q in range(count):
         most = max(most, firsts[q + 1])
         firsts[q + 1] += firsts[q]
     nexts = firsts.copy()
     places = np.empty(firsts[-1], np.int32)
-    for at in range(len(askers)):
-        if bounds[at] * ROUNDING >= best[askers[at], n - 1]:
-            places[nexts[askers[at]]] = open_places[at]
-            nexts[askers[at]] += 1
+    for at in range(len(asking)):
+        if bounds[at] * ROUNDING >= best[asking[at], n - 1]:
+            places[nexts[asking[at]]] = open_places[at]
+            nexts[asking[at]] += 1
     near = np.empty(most, np.int64)
     exact = np.empty(len(near), np.float32)
     dense = np.zeros(n_features, np.float32)
@@ -195,20 +217,20 @@ def _score(
         for at in range(len(part)):
             near[at] = rows.owners[part[at]]
             exact[at] = _cosine(dense, rows, part[at])
-        _list(near[: len(part)], exact[: len(part)], found[q], cosines[q])
+        _list_best(near[: len(part)], exact[: len(part)], found[q], cosines[q])
         for p in range(query_indptr[q], query_indptr[q + 1]):
             dense[query_indices[p]] = 0.0
 
 
 @compiled
 def _least(cosine: float, unit: float) -> int:
-    """Return the least sum of a row that may still be among the best."""
+    """Return the smallest sum of a row that may still be among the best."""
     return max(1, int(cosine * unit / ROUNDING))
 
 
 @compiled
 def _nth(values: Int32s, highest: Float64s) -> int:
-    """Return the last of the highest values, at least 1."""
+    """Return the smallest of the highest values, at least 1."""
     highest[:] = 1.0
     for value in values:
         if value > highest[-1]:
@@ -218,7 +240,7 @@ def _nth(values: Int32s, highest: Float64s) -> int:
 
 @compiled
 def _enter(best: Float64s, value: float) -> None:
-    """Put a value among the best, the largest first, in place of the last."""
+    """Insert a value into a descending list in place of the last."""
     place = len(best) - 1
     while place > 0 and best[place - 1] < value:
         best[place] = best[place - 1]
@@ -227,8 +249,8 @@ def _enter(best: Float64s, value: float) -> None:
 
 
 @compiled
-def _cosine(dense: Float32s, rows: HeldRows, place: int) -> np.float32:
-    """Return the product of a row with the query, summed in the order of the features."""
+def _cosine(dense: Float32s, rows: SparseRows, place: int) -> np.float32:
+    """Return the dot product of a row with the query, summed in the order of features."""
     total = 0.0
     for p in range(rows.indptr[place], rows.indptr[place + 1]):
         total += np.float64(dense[rows.indices[p]]) * np.float64(rows.values[p])
@@ -236,8 +258,8 @@ def _cosine(dense: Float32s, rows: HeldRows, place: int) -> np.float32:
 
 
 @compiled
-def _list(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) -> None:
-    """List the best rows; where the last place is an accident, lessen the weights that are."""
+def _list_best(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) -> None:
+    """List the best rows; where more rows tie for the last places than fit, scale those weights down."""
     n = len(found)
     size = 0
     for at in range(len(rows)):
@@ -246,21 +268,21 @@ def _list(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) -> No
     if size < n or n == 0:
         return
     last = cosines[n - 1]
-    alike = listed = 0
+    n_tied = n_listed = 0
     for at in range(len(rows)):
-        alike += abs(exact[at] - last) <= EQUAL * last
+        n_tied += abs(exact[at] - last) <= EQUAL * last
     for place in range(n):
-        listed += cosines[place] - last <= EQUAL * last
-    if listed < alike:
-        for place in range(n - listed, n):
-            cosines[place] *= np.float32(listed / alike)
+        n_listed += cosines[place] - last <= EQUAL * last
+    if n_listed < n_tied:
+        for place in range(n - n_listed, n):
+            cosines[place] *= np.float32(n_listed / n_tied)
 
 
 @compiled
 def _insert(
     rows: Int32s, cosines: Float32s, size: int, n: int, row: np.int64, cosine: np.float32
 ) -> int:
-    """Keep a list of the n best, best first, equal ones by row; return its new size."""
+    """Insert into a list of the n best, descending, ties by row; return its new size."""
     if size == n:
         if n == 0 or cosine < cosines[n - 1] or (cosine == cosines[n - 1] and row > rows[n - 1]):
             return size

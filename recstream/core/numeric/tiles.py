@@ -1,7 +1,7 @@
-"""Register tiles for steps 5–7: the few loops that all the arithmetic goes through.
+"""Register tiles: the inner loops of the dense kernels (dot products, outer products, axpy).
 
-Each is emitted as LLVM code with its accumulators unrolled, because how many fit the registers
-depends on the processor: 32 registers of 16 numbers with AVX-512, 16 of 8 with AVX2.
+Each is emitted as LLVM code with unrolled accumulators. Their number depends on the processor: 32
+registers of 16 numbers with AVX-512, 16 registers of 8 with AVX2.
 """
 
 # ruff: noqa: ARG001  (numba passes every argument by position)
@@ -16,6 +16,7 @@ from numba.core import cgutils
 
 from recstream.core.numeric.simd import (
     LANES,
+    LINE,
     VECTOR,
     address,
     declare,
@@ -41,14 +42,11 @@ __all__ = [
 DOT_ROWS = LANES // 4
 """Rows of a `dot_tile`; it has 4 columns, so that one vector holds all its sums."""
 GROUP = 8
-"""Scattered rows that `dot_group` and `axpy_group` take at once."""
+"""Scattered rows that `dot_group` and `axpy_group` process at once."""
 OUTER_ROWS = LANES // 2
 """Rows of an `outer_tile`."""
 OUTER_COLUMNS = 2 * LANES
 """Columns of an `outer_tile`."""
-
-LINE = 16
-"""Numbers in a cache line."""
 
 _allocate: Any = cgutils.alloca_once
 _I32 = ir.IntType(32)
@@ -85,7 +83,7 @@ def _sums(builder: Any, vectors: list[Any]) -> Any:
     ]
     width = n // 4
     while width > 1:
-        # Each vector holds `width` blocks still to be added up; two vectors become one.
+        # Each vector holds `width` blocks still to be added; two vectors become one.
         partners = [
             level[i + 1] if i + 1 < len(level) else level[i] for i in range(0, len(level), 2)
         ]
@@ -99,7 +97,7 @@ def _sums(builder: Any, vectors: list[Any]) -> Any:
 
 
 def _accumulators(builder: Any, count: int) -> list[Any]:
-    """Make zeroed vectors that the compiler keeps in registers."""
+    """Allocate zeroed vectors that the compiler keeps in registers."""
     slots = [_allocate(builder, VECTOR) for _ in range(count)]
     for slot in slots:
         builder.store(ir.Constant(VECTOR, [0.0] * LANES), slot)
@@ -288,7 +286,7 @@ def axpy_group(
 def _group_rows(
     context: Any, builder: Any, kinds: Any, z: Any, offsets: Any, first: Any
 ) -> list[Any]:
-    """Return the addresses of GROUP rows whose offsets stand in an array."""
+    """Return the addresses of GROUP rows; an array holds their offsets."""
     return [
         _pointer(
             context,
@@ -305,7 +303,7 @@ def _group_rows(
 
 @intrinsic
 def prefetch_group(_: Any, z: Any, offsets: Any, first: Any, length: Any) -> Any:
-    """Ask for GROUP rows of `z` that will be read soon; see `dot_group`."""
+    """Prefetch GROUP rows of `z`; see `dot_group`."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         z_, offsets_, first_, n = args

@@ -1,7 +1,4 @@
-"""Popularity and repeats, learned from the stream.
-
-In: item rows of events in the order of the log. Out: a bias for every item, and a bonus for repeats.
-"""
+"""Popularity that follows the stream, and how often users repeat what they did."""
 
 from __future__ import annotations
 

@@ -1,15 +1,11 @@
-"""Ranked lists. In: histories, a generation, a steering document. Out: lists with scores and reasons.
-
-A list passes `rank` (the order is decided there), `compiled_arm`, `fatigue` (excluded items), `rerank`
-with its compiled parts (`batch`, `neighbour_scores`, `rerank_kernel`), and `recommendations`.
-"""
+"""Ranked lists: scores, exclusions, reranking by rules, reasons and explanations."""
 
 from __future__ import annotations
 
-from recstream.core.ranking.compiled_arm import compile_arm, steering_warnings
+from recstream.core.ranking.compiled_arm import steered, warnings_of
 from recstream.core.ranking.explain import Explanation, explain
-from recstream.core.ranking.rank import Ranked, rank
-from recstream.core.ranking.recommendations import describe, item_ids, recommendations
+from recstream.core.ranking.rank import Ranked, describe, item_ids, rank
+from recstream.core.ranking.recommendations import recommendations
 from recstream.core.ranking.shelves import POOL, Shelf, shelves
 from recstream.core.ranking.similar import Neighbour, similar
 
@@ -19,7 +15,6 @@ __all__ = [
     "Neighbour",
     "Ranked",
     "Shelf",
-    "compile_arm",
     "describe",
     "explain",
     "item_ids",
@@ -27,5 +22,6 @@ __all__ = [
     "recommendations",
     "shelves",
     "similar",
-    "steering_warnings",
+    "steered",
+    "warnings_of",
 ]

@@ -1,4 +1,4 @@
-"""Arguments of the compiled reranking, and small functions on them."""
+"""Step 8 of the flow: what the lists of a batch of users are made of, as compiled code is given it."""
 
 from __future__ import annotations
 
@@ -10,68 +10,43 @@ from numpy.typing import NDArray
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 
-__all__ = [
-    "BaseScoring",
-    "HistoryEntries",
-    "ListBuffers",
-    "ListRules",
-    "NeighbourTable",
-    "RowLists",
-    "contains",
-    "is_eligible",
-    "user_rows",
-]
+__all__ = ["Entries", "Lists", "Near", "RowLists", "Scoring", "Shape", "of_user"]
 
 Bools = NDArray[np.bool_]
 
 
 class RowLists(NamedTuple):
-    """Ascending item rows of each user: those of u are ``rows[indptr[u] : indptr[u + 1]]``."""
+    """Item rows of each user: those of u are ``rows[indptr[u] : indptr[u + 1]]``, ascending."""
 
     indptr: Int64s
     rows: Int32s
 
 
-class HistoryEntries(NamedTuple):
-    """The users' rows of the interaction matrix in CSR form."""
+class Entries(NamedTuple):
+    """The users' rows of the matrix: how much each entry of a history weighs."""
 
     indptr: Int64s
     columns: Int32s
     weights: Float32s
 
 
-class NeighbourTable(NamedTuple):
-    """Neighbours of items.
+class Near(NamedTuple):
+    """Neighbours of items, (m, w) with -1 for none, and what they count in a score.
 
-    Attributes
-    ----------
-    rows : (m, w) int32
-        Item rows of the neighbours, -1 for none.
-    weights : (m, w) float32
-    gain : float
-        Factor of the table's part of a score.
-    multiplier : (m,) float32
-        Factor of each item's part; empty if all are 1.
+    ``worth`` (m,) multiplies what an item is given; empty where it is 1 for all.
     """
 
     rows: Int32s
     weights: Float32s
     gain: float
-    multiplier: Float32s
+    worth: Float32s
 
 
-class BaseScoring(NamedTuple):
-    """Terms of the base score ``users[u] · items[i] + bias[i]``.
+class Scoring(NamedTuple):
+    """What the base score of a user and an item is made of: ``users[u] · items[i] + bias[i]``.
 
-    Attributes
-    ----------
-    users : (b, d) float32
-    items : (m, d) float32
-    bias : (m,) float32
-    norm : (m,) float32
-        Upper bounds of the items' lengths: ``x · items[i] <= |x| · norm[i]``.
-    mask : (m,) bool
-        False for items that no list may hold; empty if all are allowed.
+    No user's ``x · items[i]`` is above ``|x| · norm[i]``. ``mask`` is False for what nobody is listed;
+    empty where everything is allowed.
     """
 
     users: Float32s
@@ -81,23 +56,23 @@ class BaseScoring(NamedTuple):
     mask: Bools
 
 
-class ListRules(NamedTuple):
-    """Rules for a list as a whole.
+class Shape(NamedTuple):
+    """The rules of an arm.
 
     Attributes
     ----------
     pin_places, pin_rows : (k,) int32
-        Positions from 0, ascending, and the items pinned there.
+        Places from 0, ascending, and the items that belong there.
     min_relevance : float
-        Minimum score as a part of the list's best personal score.
+        Part of a list's best personal score.
     strength : float
-        Strength of diversity (MMR) from 0 to 1.
+        Of diversity; 0 for none.
     aspects : (a, m) int32
-        Codes of attributes. Items with an equal code other than 0 are similar.
+        Codes by which items are alike if equal and not 0.
     by_taste : bool
-        Whether the cosine of the factors counts as similarity too.
-    cold_threshold : float
-        Items whose content multiplier is at least this are cold.
+        Near factors make items alike too.
+    newest : float
+        An item whose worth is not below this is a newcomer.
     """
 
     pin_places: Int32s
@@ -106,61 +81,32 @@ class ListRules(NamedTuple):
     strength: float
     aspects: Int32s
     by_taste: bool
-    cold_threshold: float
+    newest: float
 
 
-class ListBuffers(NamedTuple):
-    """Output of the reranking for b users.
+class Lists(NamedTuple):
+    """What is written of each of b users.
 
     Attributes
     ----------
     rows, scores : (b, n)
-        The list; -1 and -inf after its end.
+        The list, -1 with -inf where it ends.
     pins : (b, k) bool
-        Which pins hold. False on input.
-    cold_items : (b, p) int32
-        Cold items in reserved slots. -1 on input and for unused slots.
+        Which pins hold. False before.
+    newcomers : (b, p) int32
+        Who got a place that others made way from. -1 before, and where there are fewer.
     is_near : (b,) bool
-        Whether neighbours add to any score. False on input.
+        To whose items neighbours add. False before.
     """
 
     rows: Int32s
     scores: Float32s
     pins: Bools
-    cold_items: Int32s
+    newcomers: Int32s
     is_near: Bools
 
 
 @compiled
-def user_rows(lists: RowLists, user: int) -> Int32s:
-    """Return the rows of one user."""
+def of_user(lists: RowLists, user: int) -> Int32s:
+    """Return one user's rows."""
     return lists.rows[lists.indptr[user] : lists.indptr[user + 1]]
-
-
-@compiled
-def _find(rows: Int32s, first: int, end: int, row: int) -> int:
-    """Return the position of a row in ascending ``rows[first:end]``, or -1."""
-    while first < end:
-        middle = (first + end) >> 1
-        if rows[middle] < row:
-            first = middle + 1
-        elif rows[middle] > row:
-            end = middle
-        else:
-            return middle
-    return -1
-
-
-@compiled
-def is_eligible(row: int, mask: Bools, seen: Int32s) -> bool:
-    """Return whether an item may be listed: allowed by the mask and not seen."""
-    return (len(mask) == 0 or mask[row]) and _find(seen, 0, len(seen), row) < 0
-
-
-@compiled
-def contains(rows: Int32s, n_rows: int, row: int) -> bool:
-    """Return whether a row is among the first ``n_rows`` rows."""
-    for at in range(n_rows):  # noqa: SIM110 - compiled
-        if rows[at] == row:
-            return True
-    return False

@@ -1,6 +1,6 @@
-"""Compiled neighbour scores: turns base lists into the exact best items by base score plus neighbours.
+"""Step 8 of the flow, compiled: base lists + what neighbours add → the exact best by the sum.
 
-Users are processed one by one, so a list's bits do not depend on the batch.
+A batch is worked on user by user: a user's bits do not depend on the others.
 """
 
 # ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
@@ -14,31 +14,25 @@ from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
-from recstream.core.numeric.neighbour_tables import RECENT, strengthen
+from recstream.core.numeric.neighbour_tables import RECENT, write_seed_weights
 from recstream.core.numeric.simd import LINE, prefetch
-from recstream.core.ranking.batch import (
-    BaseScoring,
-    HistoryEntries,
-    NeighbourTable,
-    RowLists,
-    is_eligible,
-    user_rows,
-)
-from recstream.core.search import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
+from recstream.core.ranking.batch import Entries, Near, RowLists, Scoring, of_user
+from recstream.core.ranking.exclusion import may_list
+from recstream.core.search import EMPTY_KEY, SORTED, exact_score, keep, key_of, row_of, score_of
 
-__all__ = ["add_neighbour_scores"]
+__all__ = ["blend"]
 
 Bools = NDArray[np.bool_]
 _SHIFT = 20
 _ROOM = 1 << (32 - _SHIFT)
-"""Slots of the hash table: four times the items that 16 entries with two times 32 neighbours reach."""
+"""Places of a hash table: four times what 16 entries of two tables of 32 neighbours can touch."""
 
 
 @compiled
-def _slot_of(keys: Int32s, row: int) -> int:
-    """Return the slot of a row in the hash table, or the free slot for it."""
+def _place_of(keys: Int32s, row: int) -> int:
+    """Return where a row is in a hash table, or where it would be."""
     at = ((np.int64(row) * 2654435769) & 0xFFFFFFFF) >> _SHIFT
-    # One branch: the product is 0 for an empty slot and for the row's own slot.
+    # One branch, nearly always the same way: a product is 0 for an empty place and for the row's own.
     while (np.int64(keys[at]) + 1) * (np.int64(keys[at]) - row) != 0:
         at = (at + 1) & (_ROOM - 1)
     return int(at)
@@ -48,57 +42,43 @@ def _slot_of(keys: Int32s, row: int) -> int:
 def _gather(
     columns: Int32s,
     seed_weights: Float32s,
-    table: NeighbourTable,
+    table: Near,
     keys: Int32s,
     totals: Float64s,
     used: Int32s,
     n_used: int,
 ) -> int:
-    """Add the scores of one table's neighbours; return the number of items with a score.
-
-    Parameters
-    ----------
-    columns : (h,) int32
-        Item rows of the history.
-    seed_weights : (h,) float32
-        0 for entries that are not seeds.
-    table : NeighbourTable
-    keys, totals : (room,)
-        The hash table: item rows, -1 if empty, and their scores; changed.
-    used : (room + 1,) int32
-        Slots in use, in order; changed.
-    n_used : int
-    """
+    """Add what entries give to their neighbours of one table; return how many have something."""
     rows, weights, gain = table.rows, table.weights, table.gain
     width = rows.shape[1]
-    # Neighbour rows lie apart in memory: copied first, their loads overlap.
+    # Lists lie apart in memory: copied first, without a branch, they are waited for together.
     near = np.empty((RECENT, width), np.int32)
     nearness = np.empty((RECENT, width), np.float32)
-    seeds = np.empty(RECENT)
-    n_seeds = 0
+    speaking = np.empty(RECENT)
+    n_speaking = 0
     for e in range(len(columns)):
-        if seed_weights[e] > 0.0 and columns[e] < len(rows) and n_seeds < RECENT:
-            near[n_seeds] = rows[columns[e]]
-            nearness[n_seeds] = weights[columns[e]]
-            seeds[n_seeds] = np.float64(seed_weights[e])
-            n_seeds += 1
-    for e in range(n_seeds):
+        if seed_weights[e] > 0.0 and columns[e] < len(rows) and n_speaking < RECENT:
+            near[n_speaking] = rows[columns[e]]
+            nearness[n_speaking] = weights[columns[e]]
+            speaking[n_speaking] = np.float64(seed_weights[e])
+            n_speaking += 1
+    for e in range(n_speaking):
         for place in range(width):
             row = near[e, place]
             if row < 0:
                 break
-            # Without a branch: whether an item is new can't be predicted.
-            at = _slot_of(keys, row)
+            # Whether an item was met before can't be foretold: no branch asks it.
+            at = _place_of(keys, row)
             used[n_used] = at
             n_used += keys[at] < 0
             keys[at] = row
-            totals[at] += gain * (seeds[e] * np.float64(nearness[e, place]))
+            totals[at] += gain * (speaking[e] * np.float64(nearness[e, place]))
     return n_used
 
 
 @compiled
-def _prefetch_neighbours(columns: Int32s, seed_weights: Float32s, table: NeighbourTable) -> None:
-    """Prefetch the neighbour rows that `_gather` reads."""
+def _announce(columns: Int32s, seed_weights: Float32s, table: Near) -> None:
+    """Ask memory for the lists that `_gather` will read."""
     width = table.rows.shape[1]
     for e in range(len(columns)):
         if seed_weights[e] > 0.0 and columns[e] < len(table.rows):
@@ -111,135 +91,116 @@ def _prefetch_neighbours(columns: Int32s, seed_weights: Float32s, table: Neighbo
 
 
 @compiled
-def _multiply(
+def _scale(
     keys: Int32s,
     totals: Float64s,
     used: Int32s,
     n_used: int,
-    multiplier: Float32s,
-    cold_threshold: float,
-    cold: Int32s,
+    worth: Float32s,
+    newest: float,
+    fresh: Int32s,
 ) -> int:
-    """Multiply the items' scores by their content multiplier; return the number of cold items.
-
-    Parameters
-    ----------
-    keys, totals : (room,)
-        The hash table; ``totals`` is changed.
-    used : (room + 1,) int32
-        Its slots in use, the first ``n_used``.
-    n_used : int
-    multiplier : (m,) float32
-        Empty if all are 1: then no item is cold.
-    cold_threshold : float
-    cold : (room + 1,) int32
-        Written: slots of cold items.
-    """
-    n_cold = 0
-    if len(multiplier):
+    """Multiply what items were given by what it is worth to each; return how many are newcomers."""
+    n_fresh = 0
+    if len(worth):
         for at in range(n_used):
             place = used[at]
-            own = np.float64(multiplier[keys[place]])
+            own = np.float64(worth[keys[place]])
             totals[place] *= own
-            cold[n_cold] = place
-            n_cold += int(own >= cold_threshold)
-    return n_cold
+            fresh[n_fresh] = place
+            n_fresh += int(own >= newest)
+    return n_fresh
 
 
 @compiled
-def add_neighbour_scores(
-    entries: HistoryEntries,
-    near: NeighbourTable,
-    more: NeighbourTable,
-    cold_threshold: float,
-    scoring: BaseScoring,
-    excluded: RowLists,
+def blend(
+    entries: Entries,
+    near: Near,
+    more: Near,
+    newest: float,
+    scoring: Scoring,
+    left: RowLists,
     pins: Int32s,
-    cooling: RowLists,
+    resting: RowLists,
     lists: Int64s,
-    cold_items: Int64s,
+    newcomers: Int64s,
     to_pins: Float64s,
-    to_cooling: Float64s,
+    to_resting: Float64s,
     is_near: Bools,
 ) -> None:
-    """Turn base lists into lists by base score plus neighbour scores, in place.
+    """Turn base lists into lists by base score plus what neighbours add, as long, in place.
 
-    Neighbour scores are at least 0, so each of the best items is in the base list or has a neighbour
-    score. Sums run in float64 by table, then entry, then neighbour.
+    Neighbours add at least 0, so what is best by the sum is in the base list or was added to.
+    Sums run by table, then entry, then place, in float64, as in `recstream.core.neighbours.behaviour.gather`.
 
     Parameters
     ----------
-    entries : HistoryEntries
-    near, more : NeighbourTable
-        Content neighbours, with a multiplier of each item, and behaviour neighbours. A table with gain 0
-        is skipped.
-    cold_threshold : float
-        Items with a score of the first table and a multiplier of at least this are cold.
-    scoring : BaseScoring
-    excluded : RowLists
-        Items that the base lists leave out.
-    pins : (k,) int32
-        Pinned items.
-    cooling : RowLists
-        Cooling items of each user.
+    near, more
+        Two tables that entries speak through, the first with what each item's share is worth; one
+        with gain 0 is not looked at.
+    newest : float
+        An item that the first table adds to and whose worth is not below this is a newcomer.
+    left : RowLists
+        Items of each user that base lists leave out.
+    pins, resting
+        Items asked about for everybody, and of each user.
     lists : (b, n) int64
-        Keys of the best items by base score, the worst first; changed.
-    cold_items : (b, f) int64
-        Written: keys of the best eligible cold items by the sum, the worst first. `NOBODY` on input.
-    to_pins, to_cooling : (b, k) and (r,) float64
-        Written: neighbour scores of pinned and cooling items.
-    is_near : (b,) bool
-        Written: whether neighbours add to any item of the user.
+        Keys of the exact best by base score, the worst first.
+    newcomers : (b, f) int64
+        Written: keys of the best newcomers that may be listed, by the sum, the worst first; listed or
+        not. `EMPTY_KEY` before, and where there are fewer.
+    to_pins, to_resting, is_near : (b, k), (r,) and (b,)
+        Written: what neighbours add to the items asked about, and to whose items they add at all.
     """
     users, items, bias, norm, mask = scoring
     length = lists.shape[1]
     seed_weights = np.zeros(len(entries.weights), np.float32)
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
-        strengthen(entries.weights[own], seed_weights[own])
+        write_seed_weights(entries.weights[own], seed_weights[own])
     keys = np.full(_ROOM, -1, np.int32)
     totals = np.zeros(_ROOM)
     is_settled = np.zeros(_ROOM, np.bool_)
     used = np.empty(_ROOM + 1, np.int32)
     bound = np.empty(_ROOM)
     open_places = np.empty(_ROOM + 1, np.int32)
-    cold = np.empty(_ROOM + 1, np.int32)
+    fresh = np.empty(_ROOM + 1, np.int32)
     base, changed = np.empty(length, np.int64), np.empty(length, np.int64)
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
-        n_used = n_cold = 0
+        n_used = n_fresh = 0
         if u + 1 < lists.shape[0]:
             following = slice(entries.indptr[u + 1], entries.indptr[u + 2])
             if near.gain > 0.0:
-                _prefetch_neighbours(entries.columns[following], seed_weights[following], near)
+                _announce(entries.columns[following], seed_weights[following], near)
             if more.gain > 0.0:
-                _prefetch_neighbours(entries.columns[following], seed_weights[following], more)
+                _announce(entries.columns[following], seed_weights[following], more)
         columns = entries.columns[own]
         if near.gain > 0.0:
             n_used = _gather(columns, seed_weights[own], near, keys, totals, used, n_used)
-            n_cold = _multiply(keys, totals, used, n_used, near.multiplier, cold_threshold, cold)
+            n_fresh = _scale(keys, totals, used, n_used, near.worth, newest, fresh)
         if more.gain > 0.0:
             n_used = _gather(columns, seed_weights[own], more, keys, totals, used, n_used)
         if n_used == 0:
             continue
         is_near[u] = True
         for at in range(len(pins)):
-            place = _slot_of(keys, pins[at])
+            place = _place_of(keys, pins[at])
             to_pins[u, at] = totals[place] if keys[place] >= 0 else 0.0
-        for at in range(cooling.indptr[u], cooling.indptr[u + 1]):
-            place = _slot_of(keys, cooling.rows[at])
-            to_cooling[at] = totals[place] if keys[place] >= 0 else 0.0
+        for at in range(resting.indptr[u], resting.indptr[u + 1]):
+            place = _place_of(keys, resting.rows[at])
+            to_resting[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
         base[:] = mine
         if length > SORTED:
             base.sort()
-        mine[:] = NOBODY
+        mine[:] = EMPTY_KEY
         n_changed, free = 0, length
         for at in range(length - 1, -1, -1):
             key = base[at]
-            if key == NOBODY:
+            if key == EMPTY_KEY:
                 break
-            place = _slot_of(keys, row_of(key))
+            place = _place_of(keys, row_of(key))
             if keys[place] < 0:
                 free -= 1
                 mine[free] = key
@@ -250,22 +211,22 @@ def add_neighbour_scores(
                 n_changed += 1
         for at in range(n_changed):
             keep(mine, changed[at])
-        out = user_rows(excluded, u)
+        out = of_user(left, u)
         reach = 0.0
         for k in range(users.shape[1]):
             reach += np.float64(users[u, k]) * np.float64(users[u, k])
         reach = math.sqrt(reach) * (1.0 + 1e-9)
-        # A base list that is not full holds every eligible item. For a full one, the base score of any
-        # other item is at most its last score, and at most the bound from the item's length.
-        if base[0] != NOBODY:
+        # A base list that is not full holds every item that may be listed. Of a full one, no other
+        # item has a better base score than its last one, nor one beyond what its length allows.
+        if base[0] != EMPTY_KEY:
             limit = np.float64(score_of(base[0]))
             for row in out:
-                place = _slot_of(keys, row)
+                place = _place_of(keys, row)
                 is_settled[place] = keys[place] >= 0
-            # 1e-6 covers rounding to float32.
+            # One part in a million covers the roundings to float32.
             least = np.float64(score_of(mine[0]))
             enough = least - 1e-6 * abs(least)
-            # Collected without a branch first, so that the loads of the factors overlap.
+            # Without a branch between them, the reads of many items are waited for together.
             most, n_open = enough, 0
             for at in range(n_used):
                 place = used[at]
@@ -280,7 +241,7 @@ def add_neighbour_scores(
                 first = np.int64(keys[open_places[at]]) * items.shape[1]
                 for k in range(0, items.shape[1], LINE):
                     prefetch(items, first + k)
-            # Items with high bounds first: they raise the minimum for the others.
+            # The promising ones first: they raise what the others must reach.
             middle = 0.5 * (enough + most)
             for turn in range(2):
                 for at in range(n_open):
@@ -293,14 +254,14 @@ def add_neighbour_scores(
                         keep(mine, key_of(np.float32(score + totals[place]), row))
                         least = np.float64(score_of(mine[0]))
                         enough = least - 1e-6 * abs(least)
-        if cold_items.shape[1] > 0:
-            best = cold_items[u]
-            for at in range(n_cold):
-                place = cold[at]
+        if newcomers.shape[1] > 0:
+            best = newcomers[u]
+            for at in range(n_fresh):
+                place = fresh[at]
                 row = keys[place]
                 least = np.float64(score_of(best[0]))
                 most_base = reach * np.float64(norm[row]) + np.float64(bias[row])
-                if most_base + totals[place] >= least - 1e-6 * abs(least) and is_eligible(
+                if most_base + totals[place] >= least - 1e-6 * abs(least) and may_list(
                     row, mask, out
                 ):
                     score = np.float64(exact_score(users[u], items[row], bias[row]))

@@ -1,31 +1,21 @@
-"""A ranked list as it is published: the record, its items, and their reasons."""
+"""The body of a published list, made from a ranked list and what it was made from."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History
-from recstream.core.numeric.contributions import largest_places
-from recstream.core.ranking.rank import Ranked
-from recstream.core.ranking.score_terms import score_terms
-from recstream.core.records import AsOf, Lineage, Reason, Recommendations, RecommendedItem
-
-MAX_REASONS = 3
-MIN_SHARE = 0.01
-SCORE_DIGITS = 6
-SHARE_DIGITS = 3
+from recstream.core.ranking.rank import Ranked, describe
+from recstream.core.records import AsOf, Lineage, Recommendations
 
 
 def recommendations(
     ranked: Ranked,
     history: History,
     generation: Generation,
-    active: ActiveSettings,
+    adopted: ActiveSettings,
     partition: int,
     before: Sequence[str],
     *,
@@ -41,8 +31,8 @@ def recommendations(
     history : History
         The history that it was ranked from.
     generation : Generation
-    active : ActiveSettings
-        The settings in force for the history's partition.
+    adopted : ActiveSettings
+        The rules in force for the history's partition.
     partition : int
         Of the interactions topic.
     before : sequence of str
@@ -54,11 +44,11 @@ def recommendations(
         none.
     """
     return Recommendations(
-        rec_id=rec_id(history.user, partition, history.offset, generation, active),
+        rec_id=rec_id(history.user, partition, history.offset, generation, adopted),
         user=history.user,
         generation=generation.number,
         delta=generation.delta,
-        control=active.control,
+        control=adopted.control,
         arm=ranked.arm,
         as_of=AsOf(partition=partition, offset=history.offset),
         source="refresh" if is_refresh and ranked.is_personal else ranked.source,
@@ -68,120 +58,10 @@ def recommendations(
 
 
 def rec_id(
-    user: str, partition: int, offset: int, generation: Generation, active: ActiveSettings
+    user: str, partition: int, offset: int, generation: Generation, adopted: ActiveSettings
 ) -> str:
     """Return the id of a list: the same for the same list, made again."""
     origin = (
-        f"{user}\0{partition}\0{offset}\0{generation.number}\0{generation.delta}\0{active.control}"
+        f"{user}\0{partition}\0{offset}\0{generation.number}\0{generation.delta}\0{adopted.control}"
     )
     return "r-" + hashlib.blake2b(origin.encode(), digest_size=8).hexdigest()
-
-
-def item_ids(ranked: Ranked, generation: Generation) -> tuple[str, ...]:
-    """Return the item ids of a list in order."""
-    items = generation.items
-    return tuple([items[at] for at in ranked.rows.tolist()])
-
-
-def describe(
-    ranked: Ranked,
-    history: History,
-    generation: Generation,
-    before: Sequence[str] = (),
-) -> tuple[RecommendedItem, ...]:
-    """Return a list's items as they are published.
-
-    Parameters
-    ----------
-    ranked : Ranked
-    history : History
-    generation : Generation
-    before : sequence of str
-        Items of the user's previous list, best first: their ranks are published as ``was``.
-    """
-    was: Mapping[str, int] = {item: at for at, item in enumerate(before, start=1)}
-    ids = item_ids(ranked, generation)
-    reasons = _reasons(ranked, history, generation)
-    return tuple(
-        RecommendedItem(
-            item=item,
-            rank=at,
-            score=round(score, SCORE_DIGITS),
-            was=was.get(item, 0),
-            why=why,
-        )
-        for at, (item, score, why) in enumerate(
-            zip(ids, ranked.scores.tolist(), reasons, strict=True), start=1
-        )
-    )
-
-
-def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[tuple[Reason, ...]]:
-    """Return the largest terms of each item's score as reasons.
-
-    A share is a term's part of the sum of all positive terms: an entry's factors and behaviour, an
-    entry's content, the item's popularity, a boost.
-    """
-    compiled = ranked.compiled
-    arm = None if compiled is None else compiled.arm
-    if not (ranked.is_personal or ranked.is_near):
-        h0 = ranked.seen[0][:0]
-        terms = score_terms((h0, ranked.seen[1][:0]), generation, arm, ranked.rows)
-    else:
-        terms = score_terms(ranked.seen, generation, arm, ranked.rows)
-    raising = np.maximum(
-        np.concatenate([terms.factors + terms.behaviour, terms.content], axis=1), 0.0
-    )
-    prior = np.maximum(terms.popularity, 0.0)
-    boosts = [
-        [(name, by) for name, by in compiled.boosts_of(at) if by > 0.0]
-        if compiled and compiled.boosts
-        else []
-        for at in ranked.rows.tolist()
-    ]
-    total = raising.sum(axis=1) + prior + [sum(by for _, by in each) for each in boosts]
-    columns, items = terms.columns.tolist(), generation.items
-    n_entries = len(columns)
-    largest = largest_places(raising, min(MAX_REASONS, raising.shape[1]))
-    parts_found = np.take_along_axis(raising, largest, axis=1).tolist()
-    events: dict[str, str] = {}
-    described = []
-    for row_of_item, total_of_item, popular, added, places, found in zip(
-        ranked.rows.tolist(), total.tolist(), prior.tolist(), boosts, largest.tolist(), parts_found,
-        strict=True,
-    ):  # fmt: skip
-        whole = total_of_item or 1.0
-        why = []
-        if compiled is not None and row_of_item in ranked.pinned:
-            why.append(Reason(kind="pinned", rule=compiled.pin_name(row_of_item)))
-        for place, part in zip(places, found, strict=True):
-            share = part / whole
-            if share < MIN_SHARE:
-                break
-            item = items[columns[place % n_entries]]
-            if item not in events:
-                entry = history.find(item)
-                events[item] = "" if entry is None else EVENT_TYPES[entry.kind]
-            is_content = place >= n_entries
-            why.append(
-                Reason(
-                    kind="content" if is_content else "because",
-                    item=item,
-                    event=events[item],
-                    share=round(share, SHARE_DIGITS),
-                    shared=generation.facts.common_features(item, items[row_of_item])
-                    if is_content
-                    else (),
-                )
-            )
-        why += [
-            Reason(kind="boosted", rule=name, share=round(by / whole, SHARE_DIGITS))
-            for name, by in added
-            if by / whole >= MIN_SHARE
-        ]
-        if popular / whole >= MIN_SHARE:
-            why.append(Reason(kind="popular", share=round(popular / whole, SHARE_DIGITS)))
-        if row_of_item in ranked.cold_items:
-            why.append(Reason(kind="newcomer"))
-        described.append(tuple(why) or (Reason(kind="popular", share=1.0),))
-    return described

@@ -1,12 +1,23 @@
-"""Exact top-N search over item factors."""
+"""Exact top-N search: user factors and an index of item factors in, ranked items and scores out.
+
+Kernels of `recstream.core.ranking` also use the exact score and the keys that order lists.
+"""
 
 from __future__ import annotations
 
-from recstream.core.search.keys import NOBODY, SORTED, exact_score, keep, key_of, row_of, score_of
+from recstream.core.search.keys import (
+    EMPTY_KEY,
+    SORTED,
+    exact_score,
+    keep,
+    key_of,
+    row_of,
+    score_of,
+)
 from recstream.core.search.top_n import ItemIndex, best_keys, top_n
 
 __all__ = [
-    "NOBODY",
+    "EMPTY_KEY",
     "SORTED",
     "ItemIndex",
     "best_keys",

@@ -1,4 +1,4 @@
-"""Step 8: items prepared for exact top-N, an 8-bit copy with a proven error beside the factors."""
+"""Item index for exact top-N: item factors, and an 8-bit copy of them with proven error bounds."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.numeric.growable import Growing
+from recstream.core.numeric.arrays import Float32s, GrowableArray
 from recstream.core.search.scan import GROUP_TILES
 from recstream.core.search.tile import N_LANES
+from recstream.core.validation import as_matrix, as_vector
 from recstream.errors import InvalidInput
 
-__all__ = ["ItemIndex", "checked_matrix", "checked_vector", "user_code_limit", "user_slack"]
+__all__ = ["ItemIndex", "user_code_limit", "user_slack"]
 
-F32 = NDArray[np.float32]
-
-# Relative slack that covers every float32 rounding between the integers and a bound, and the one
-# rounding of an exact score: at most ten roundings of 2**-24 each.
+# Relative slack for float32 rounding between the integers and a bound, and for the rounding of an
+# exact score: at most ten roundings of 2**-24 each.
 _ROUNDING = np.float32(1e-6)
 # Absolute slack for results too small for normal float32 numbers.
 _UNDERFLOW = np.float32(1e-37)
-# Rows whose largest factor is below this are not quantised: their error is their norm.
+# Rows whose largest factor is below this get codes 0: their error is their norm.
 _SMALLEST = 1e-30
 _ITEM_LIMIT = 127
 _CHUNK = 1 << 16
 _GROUP = GROUP_TILES * N_LANES
-# New items that are kept in one order: some 10 ms to bring there.
-_MAX_LOT = 1 << 15
+# Largest run of appended items that is sorted again: some 10 ms.
+_MAX_RUN = 1 << 15
 _OF_ITEMS = ("item_factors", "bias", "norm", "_slot")
 _OF_SLOTS = (
     *("order", "codes", "scale", "error", "bound_bias", "_norm"),
@@ -38,58 +37,24 @@ _OF_SLOTS = (
 
 
 def user_code_limit(n_factors: int) -> int:
-    """Return the largest integer a user factor may become so that no 32-bit sum overflows."""
+    """Return the largest code of a user factor for which no 32-bit sum overflows."""
     return max(1, min(32_767, (2**31 - 1) // (_ITEM_LIMIT * max(1, n_factors))))
 
 
-def checked_matrix(name: str, values: object, n_columns: int | None = None) -> F32:
-    """Return values as a C-ordered finite float32 matrix, or say what is wrong with them."""
-    array = np.asarray(values)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":  # noqa: PLR2004
-        msg = f"{name} must be a real matrix (2 dimensions), got {array.ndim} of {array.dtype}"
-        raise InvalidInput(msg)
-    if n_columns is not None and array.shape[1] != n_columns:
-        msg = f"{name} must have {n_columns} columns (n_factors), got {array.shape[1]}"
-        raise InvalidInput(msg)
-    matrix = np.ascontiguousarray(array, dtype=np.float32)
-    _refuse_not_finite(name, matrix)
-    return matrix
-
-
-def checked_vector(name: str, values: object, n_rows: int) -> F32:
-    """Return values as a finite float32 vector of the given length, or say what is wrong."""
-    array = np.asarray(values)
-    if array.shape != (n_rows,) or array.dtype.kind not in "fiu":
-        msg = f"{name} must be {n_rows} real numbers, got {array.dtype} of shape {array.shape}"
-        raise InvalidInput(msg)
-    vector = np.ascontiguousarray(array, dtype=np.float32)
-    _refuse_not_finite(name, vector)
-    return vector
-
-
-def _refuse_not_finite(name: str, array: F32) -> None:
-    """Raise when a value is NaN or infinite, naming the first one's row."""
-    # A sum is finite when all values are, unless it overflows; only then look closer.
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = bool(np.isfinite(array.sum(dtype=np.float64)))
-    if not finite and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0, 0])
-        msg = f"{name} must be finite, got {array[row].min()!s} or worse in row {row}"
-        raise InvalidInput(msg)
-
-
 def user_slack(n_factors: int) -> float:
-    """Return the largest relative error of a user's quantised factors, as a length."""
+    """Return the largest error of a user's quantised factors, relative to their norm."""
     return 0.51 * math.sqrt(max(1, n_factors)) / user_code_limit(n_factors)
 
 
-def _upper(bias: F32) -> F32:
-    """Return bounds from above that leave room for rounding."""
+def _upper(bias: Float32s) -> Float32s:
+    """Return upper bounds with slack for rounding."""
     return np.asarray(bias + np.abs(bias) * _ROUNDING + _UNDERFLOW, np.float32)
 
 
-def _quantised(factors: F32, slack: float) -> tuple[NDArray[np.int8], F32, F32, F32]:
-    """Return 8-bit codes of rows, their scale, the error of a dot product per unit, the norm."""
+def _quantised(
+    factors: Float32s, slack: float
+) -> tuple[NDArray[np.int8], Float32s, Float32s, Float32s]:
+    """Return 8-bit codes of rows, their scales, errors per unit of a user's norm, and norms."""
     exact = factors.astype(np.float64)
     norm = np.sqrt(np.einsum("ij,ij->i", exact, exact))
     peak = np.abs(exact).max(axis=1, initial=0.0)
@@ -99,7 +64,7 @@ def _quantised(factors: F32, slack: float) -> tuple[NDArray[np.int8], F32, F32, 
         codes = np.where(step > 0.0, np.clip(np.rint(exact / step), -127, 127), 0.0)
     residual = exact - codes * step
     error = np.sqrt(np.einsum("ij,ij->i", residual, residual)) + (slack + _ROUNDING) * norm
-    # float64 to float32 rounds to nearest; one unit more makes it a bound.
+    # float64 to float32 rounds to nearest; the slack makes it a bound.
     with np.errstate(over="ignore"):
         return (
             codes.astype(np.int8),
@@ -112,11 +77,10 @@ def _quantised(factors: F32, slack: float) -> tuple[NDArray[np.int8], F32, F32, 
 class ItemIndex:
     """Item factors and biases prepared for `top_n`.
 
-    Keeps the factors as they are, plus one byte a factor and 32 bytes an item. Items lie in the
-    order of what they can score at most, so that a scan meets the best ones early and skips the
-    rest in groups. `update` moves items between trainings without sorting again, and puts new ones
-    behind the others, in a few lots with an order of their own: bounds follow the values, so answers stay exact
-    and only the skipping gets less sharp.
+    Holds the factors, plus one byte a factor and 32 bytes an item. Items are sorted by the upper
+    bound of their score, so a scan finds the best ones early and skips the rest in groups. `update`
+    changes items in place without sorting again, and appends new ones in a few sorted runs. Bounds
+    follow the values, so results stay exact; only fewer groups are skipped.
 
     Parameters
     ----------
@@ -127,11 +91,11 @@ class ItemIndex:
     """
 
     def __init__(self, item_factors: object, bias: object | None = None) -> None:
-        # Copied below, into arrays with room for more items.
-        self.item_factors: F32 = checked_matrix("item_factors", item_factors)
+        # Copied below, into growable arrays.
+        self.item_factors: Float32s = as_matrix(item_factors, "item_factors")
         n_items = self.item_factors.shape[0]
-        self.bias: F32 = (
-            np.zeros(n_items, np.float32) if bias is None else checked_vector("bias", bias, n_items)
+        self.bias: Float32s = (
+            np.zeros(n_items, np.float32) if bias is None else as_vector(bias, "bias", n_items)
         )
         self._build()
 
@@ -152,29 +116,29 @@ class ItemIndex:
 
     @property
     def size_bytes(self) -> int:
-        """Memory held, the factors included."""
-        held = (each for each in vars(self).values() if isinstance(each, np.ndarray))
-        return sum(array.nbytes for array in held)
+        """Memory of all arrays, the factors included."""
+        return sum(each.nbytes for each in vars(self).values() if isinstance(each, np.ndarray))
 
     def update(self, rows: object, factors: object, bias: object | None = None) -> None:
-        """Give some items new factors (and biases), in place; rows past the end are new items.
+        """Replace factors (and biases) of some items in place; rows past the end are new items.
 
-        Not to be called while another thread scans the index. Costs O(rows).
+        Must not run while another thread scans the index. Cost: O(rows).
 
         Parameters
         ----------
         rows : (r,) int
-            Distinct items. New ones must continue the present ones without a gap.
+            Distinct items. New ones must follow the present ones without a gap.
         factors : (r, d) float32
         bias : (r,) float32, optional
-            Unchanged by default, zero for new items.
+            By default unchanged, zero for new items.
         """
-        ids = np.asarray(rows, dtype=np.int64)
-        new = checked_matrix("factors", factors, self.n_factors)
-        if ids.ndim != 1 or len(ids) != len(new):
+        new = as_matrix(factors, "factors", n_columns=self.n_factors)
+        ids = np.asarray(rows)
+        if ids.shape != (len(new),) or (ids.size and ids.dtype.kind not in "iu"):
             msg = f"rows must name one item for each of {len(new)} rows of factors, got {ids.shape}"
             raise InvalidInput(msg)
-        new_bias = None if bias is None else checked_vector("bias", bias, len(ids))
+        ids = ids.astype(np.int64)
+        new_bias = None if bias is None else as_vector(bias, "bias", len(ids))
         n_items = max(self.n_items, int(ids.max(initial=-1)) + 1)
         if ids.min(initial=0) < 0 or n_items > self.n_items + np.count_nonzero(
             np.unique(ids) >= self.n_items
@@ -182,7 +146,7 @@ class ItemIndex:
             msg = f"rows must lie in 0..{self.n_items - 1} or append without a gap, got {ids}"
             raise InvalidInput(msg)
         if self._growing is None:
-            msg = "an index made by with_bias can't be updated; update the one it was made from"
+            msg = "an index made by with_bias can't be updated; update its original"
             raise InvalidInput(msg)
         n_before = self.n_items
         self._grow(_OF_ITEMS, n_items)
@@ -197,7 +161,7 @@ class ItemIndex:
             self._bound(np.unique(self._slot[known] // _GROUP))
 
     def _append(self, first: int) -> None:
-        """Give the items from a row on slots behind the others, by what they can score."""
+        """Assign slots to the items from a row on: at the end, by the upper bound of their score."""
         n_items = self.n_items
         n_tiles = -(-n_items // N_LANES)
         self._grow(("order",), n_tiles * N_LANES, -1)
@@ -214,18 +178,18 @@ class ItemIndex:
         self._bound(np.arange(first // _GROUP, self.n_groups))
 
     def _merge(self, first: int) -> int:
-        """Order the newest lot of slots together with lots before it that are no larger.
+        """Sort the newest run of slots together with earlier runs that are no larger.
 
-        So few lots remain, each with its best items together, and an item is moved a few times at
-        most. Returns where the lot begins that the newest one is now in.
+        So few runs remain, and an item moves a few times at most. Returns the first slot of the run
+        that now holds the newest one.
         """
         end = self.n_items
-        self._lots.append(first)
-        while len(self._lots) > 1:
-            before = self._lots[-2]
-            if first - before > 2 * (end - first) or end - before > _MAX_LOT:
+        self._runs.append(first)
+        while len(self._runs) > 1:
+            before = self._runs[-2]
+            if first - before > 2 * (end - first) or end - before > _MAX_RUN:
                 break
-            self._lots.pop()
+            self._runs.pop()
             first = before
         slots = np.arange(first, end)
         order = slots[np.argsort(-(self._norm[slots] + self.bound_bias[slots]), kind="stable")]
@@ -237,7 +201,7 @@ class ItemIndex:
         return first
 
     def _grow(self, names: Sequence[str], n_rows: int, fill: float = 0.0) -> None:
-        """Make arrays longer; the attributes are views of them."""
+        """Extend growable arrays and the attributes, which are views of them."""
         if self._growing is not None:
             for name in names:
                 each = self._growing[name]
@@ -245,7 +209,7 @@ class ItemIndex:
                 setattr(self, name, each.rows)
 
     def with_bias(self, bias: object) -> ItemIndex:
-        """Return these items with other biases, until the next `update`: factors are shared."""
+        """Return a copy with other biases, valid until the next `update`: it shares the factors."""
         other = copy.copy(self)
         other._growing = None  # noqa: SLF001 - a copy of this one
         other.bound_bias, other.group_bias = self.bound_bias.copy(), self.group_bias.copy()
@@ -254,13 +218,13 @@ class ItemIndex:
         return other
 
     def set_bias(self, bias: object) -> None:
-        """Give every item a new bias, in place: O(m), a few milliseconds for a million items."""
-        self.bias[:] = checked_vector("bias", bias, self.n_items)
+        """Replace all biases in place. Cost: O(m), a few milliseconds for a million items."""
+        self.bias[:] = as_vector(bias, "bias", self.n_items)
         self.bound_bias[self._slot] = _upper(self.bias)
         self._bound(np.arange(self.n_groups))
 
     def _build(self) -> None:
-        """Sort the items by what they can score and encode them all."""
+        """Sort the items by the upper bound of their score and encode them."""
         n_items, n_factors = self.item_factors.shape
         n_tiles = -(-n_items // N_LANES)
         n_slots = n_tiles * N_LANES
@@ -278,19 +242,19 @@ class ItemIndex:
         n_groups = -(-n_tiles // GROUP_TILES)
         self.group_norm = np.zeros(n_groups, np.float32)
         self.group_bias = np.zeros(n_groups, np.float32)
-        self._growing: dict[str, Growing] | None = {
-            name: Growing(getattr(self, name)) for name in (*_OF_ITEMS, *_OF_SLOTS)
+        self._growing: dict[str, GrowableArray] | None = {
+            name: GrowableArray(getattr(self, name)) for name in (*_OF_ITEMS, *_OF_SLOTS)
         }
         for name, each in self._growing.items():
             setattr(self, name, each.rows)
-        self._lots: list[int] = []
+        self._runs: list[int] = []
         for first in range(0, n_items, _CHUNK):
             ids = by_reach[first : first + _CHUNK]
             self._encode(ids, np.arange(first, first + len(ids)))
         self._bound(np.arange(n_groups))
 
     def _by_reach(self, items: slice) -> NDArray[np.int32]:
-        """Return the places of items among these, by what they can score at most."""
+        """Return the order of some items by the upper bound of their score, descending."""
         factors = self.item_factors[items]
         squares = np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
         reach = np.sqrt(squares) + self.bias[items]

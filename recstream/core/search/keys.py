@@ -1,8 +1,8 @@
-"""Step 8, innermost: the exact score of a pair, and a list's order as whole numbers.
+"""Exact score of a user-item pair, and list order as 64-bit integer keys.
 
-A list is sorted by falling score, equal scores by rising item row. A *key* is that order in one 64-bit
-integer: the larger key stands first. So the best of many are kept without a branch that can't be
-foretold, and two lists are equal if their keys are.
+A list is sorted by descending score, ties by item row. A *key* encodes that order in one integer: the
+larger key comes first. So the best are kept without unpredictable branches, and lists are equal if
+their keys are.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numba.extending import intrinsic
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 
-__all__ = ["NOBODY", "SORTED", "exact_score", "keep", "key_of", "lists_of", "row_of", "score_of"]
+__all__ = ["EMPTY_KEY", "SORTED", "exact_score", "keep", "key_of", "lists_of", "row_of", "score_of"]
 
-NOBODY = np.int64(np.iinfo(np.int64).min)
-"""The key of an empty place: below every item's."""
+EMPTY_KEY = np.int64(np.iinfo(np.int64).min)
+"""Key of an empty place: less than any item's."""
 SORTED = 256
-"""Longest list that is kept sorted; longer ones are heaps."""
+"""Length up to which lists are kept sorted; longer ones are heaps."""
 _MAX = 0x7FFFFFFF
 _LOW = 0xFFFFFFFF
 
@@ -32,7 +32,7 @@ _FOUR = 4
 
 
 def _emit_dot(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Build the body of `_dot`; four sums run side by side in one register."""
+    """Emit `_dot`: four sums side by side in one register."""
     one, other = (
         context.make_array(kind)(context, builder, arg).data
         for kind, arg in zip(signature.args[:2], args, strict=False)
@@ -57,7 +57,7 @@ def _emit_dot(context: Any, builder: Any, signature: Any, args: Any) -> Any:
 
 
 def _type_dot(_typing: Any, one: Any, other: Any, n_fours: Any) -> Any:  # noqa: ARG001
-    """Type `_dot`: two contiguous vectors of float32, and how many fours of them."""
+    """Type `_dot`: two contiguous float32 vectors and their number of groups of four."""
     four = types.Tuple([types.float64] * _FOUR)  # type: ignore[no-untyped-call]  # numba's own
     return four(one, other, types.intp), _emit_dot
 
@@ -70,8 +70,8 @@ _dot: Any = intrinsic(_type_dot)
 def exact_score(user: Float32s, item: Float32s, bias: np.float32) -> np.float32:
     """Return ``user · item + bias``: float64 sums in a fixed order, rounded once to float32.
 
-    A product of two float32 is exact in float64, so a fused multiply-add changes nothing and
-    every machine finds the same bits. There is one zero: never the negative one.
+    A product of two float32 is exact in float64, so fused multiply-add changes nothing and every
+    machine gives the same bits. Zero is never negative.
     """
     n_factors = user.shape[0]
     a, b, c, d = _dot(user, item, n_factors >> 2)
@@ -82,16 +82,16 @@ def exact_score(user: Float32s, item: Float32s, bias: np.float32) -> np.float32:
 
 @compiled
 def key_of(score: np.float32, row: int) -> int:
-    """Return an item's key; both zeros count as one."""
+    """Return an item's key; both zeros give the same."""
     bits = np.int64(np.float32(score + np.float32(0.0)).view(np.int32))
-    # Floats compare as their bits do, but for negative ones, whose order is the other way round.
+    # Bits of floats compare like floats, except that the order of negative ones is reversed.
     return int(((bits ^ ((bits >> 31) & _MAX)) << 32) | (_MAX - np.int64(row)))
 
 
 @compiled
 def score_of(key: int) -> np.float32:
     """Return the score in a key; -inf of an empty place."""
-    if key == NOBODY:
+    if key == EMPTY_KEY:
         return np.float32(-np.inf)
     high = np.int32(key >> 32)
     bits: Any = np.int32(high ^ ((high >> 31) & _MAX))
@@ -101,17 +101,17 @@ def score_of(key: int) -> np.float32:
 @compiled
 def row_of(key: int) -> int:
     """Return the item row in a key; -1 of an empty place."""
-    return -1 if key == NOBODY else _MAX - (key & _LOW)
+    return -1 if key == EMPTY_KEY else _MAX - (key & _LOW)
 
 
 @compiled
 def keep(keys: Int64s, key: int) -> None:
-    """Take a key into the best so far, the worst of which is the first, if it is better than that."""
+    """Replace the worst of the best keys, which is the first, if a key is better."""
     if key <= keys[0]:
         return
     last = len(keys) - 1
     if last < SORTED:
-        # Rising, without a branch: each place becomes the middle of itself, the next and the new.
+        # Ascending, without a branch: each becomes the median of itself, the next and the new key.
         for at in range(last):
             keys[at] = max(keys[at], min(keys[at + 1], key))
         keys[last] = max(keys[last], key)
@@ -128,7 +128,7 @@ def keep(keys: Int64s, key: int) -> None:
 
 
 def lists_of(keys: Int64s) -> tuple[Int32s, Float32s]:
-    """Return what `keep` kept as rows and scores (b, n), best first; -1 with -inf in empty places."""
+    """Return the keys of `keep` as rows and scores (b, n), best first; -1 and -inf where empty."""
     if keys.shape[1] > SORTED:
         keys = np.sort(keys, axis=1)
     rows, scores = np.empty(keys.shape, np.int32), np.empty(keys.shape, np.float32)

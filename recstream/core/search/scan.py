@@ -1,8 +1,7 @@
-"""Step 8, compiled: one pass over a quantised index, keeping each user's best items exactly.
+"""Scan kernel: one pass over the quantised index that keeps each user's best items exactly.
 
-The pass computes an upper bound for every item (`tile`), and an exact score only for the items
-whose bound reaches the user's current n-th best score. What is kept is therefore the exact
-answer, whatever the order in which items and users come along.
+Each item gets an upper bound (`tile`). Only items whose bound reaches the user's n-th best score so far
+are scored exactly. So the result is exact for any order of items and users.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from recstream.core.search.tile import N_LANES, N_QUERIES, tile_candidates
 __all__ = ["GROUP_TILES", "merge_best", "quantise", "scan", "score_pairs"]
 
 GROUP_TILES = 16
-"""Tiles that share one bound on norm and bias, by which they are skipped together."""
+"""Tiles that share one bound on norm and bias, and are skipped together."""
 _SMALLEST = 1e-30
 _ROOM = 1.0 + 1e-5
-"""What a user's norm is enlarged by, for roundings."""
+"""Factor of a user's norm, for rounding."""
 _TOGETHER = 8
-"""Items that wait to be scored together."""
+"""Items that are scored together."""
 
 
 @compiled
@@ -48,7 +47,20 @@ def quantise(
     scale: Float32s,
     norm: Float32s,
 ) -> None:
-    """Write users as 16-bit integers, four users side by side, with their scale and norm."""
+    """Quantise users to 16-bit integers, four users side by side.
+
+    Parameters
+    ----------
+    users : (b, d) float32
+    limit : int
+        Largest code.
+    slack : float
+        Largest relative error of a quantised user.
+    codes : (n_blocks, n_pairs, 4, 2) int16
+        Filled.
+    scale, norm : (n_blocks * 4,) float32
+        Filled.
+    """
     for user in range(users.shape[0]):
         peak = square = 0.0
         for k in range(users.shape[1]):
@@ -57,7 +69,7 @@ def quantise(
             square += value * value
         length = math.sqrt(square)
         if peak < _SMALLEST:
-            # A user too small to quantise has codes 0; its whole length is then error.
+            # Too small to quantise: codes stay 0, and the whole norm is error.
             norm[user] = np.float32(length * (1.0 + 1.0 / slack) * _ROOM)
             continue
         scale[user] = np.float32(peak / limit)
@@ -72,7 +84,7 @@ def quantise(
 
 @compiled
 def merge_best(keys: Int64s, more: Int64s) -> None:
-    """Take the keys of a second set of lists into the first."""
+    """Merge a second set of lists of keys into the first."""
     for row in range(keys.shape[0]):
         for place in range(more.shape[1]):
             keep(keys[row], more[row, place])
@@ -80,7 +92,7 @@ def merge_best(keys: Int64s, more: Int64s) -> None:
 
 @compiled
 def _contains(sorted_ids: Int32s, first: int, end: int, item: np.int32) -> bool:
-    """Find an item in ``sorted_ids[first:end]`` by bisection."""
+    """Return whether ``sorted_ids[first:end]`` contains an item, by bisection."""
     while first < end:
         middle = (first + end) >> 1
         if sorted_ids[middle] < item:
@@ -101,9 +113,9 @@ def _block_may_enter(
     group_norm: np.float32,
     group_bias: np.float32,
 ) -> bool:
-    """Say whether any user of a block could still take an item of a group."""
+    """Return whether an item of a group may enter the list of any user of a block."""
     for user in range(first, last):
-        # Cauchy–Schwarz; `not <` keeps the group when the product is not a number.
+        # Cauchy–Schwarz; `not <` keeps the group if the product is NaN.
         if not norms[user] * group_norm + group_bias < thresholds[user]:
             return True
     return False
@@ -118,26 +130,26 @@ def scan(
     order: Int32s,  # the item in each slot, -1 in padding
     group_norm: Float32s,  # (n_groups,), as group_bias
     group_bias: Float32s,
-    items: Float32s,  # (n_items, n_factors), as they were given
+    items: Float32s,  # (n_items, n_factors), exact
     bias: Float32s,  # (n_items,)
     users: Float32s,  # (b, n_factors)
     queries: NDArray[np.int16],  # (n_blocks, n_pairs, 4, 2)
     q_scale: Float32s,  # (n_blocks * 4,), as q_norm and threshold
     q_norm: Float32s,
     threshold: Float32s,
-    seen_indptr: Int64s,  # CSR of what to leave out, rows sorted; (1,) where there is none
-    seen_indices: Int32s,
+    excluded_indptr: Int64s,  # CSR of excluded items, sorted; (1,) excludes none
+    excluded_indices: Int32s,
     mask: NDArray[np.bool_],  # (n_items,); (0,) allows everything
     first_group: int,
     last_group: int,
-    keys: Int64s,  # (b, n), as `keep` keeps them
+    keys: Int64s,  # (b, n), in the order of `keep`
 ) -> None:
-    """Scan groups of items for all users and keep each user's best."""
+    """Scan groups of items for all users and keep each user's best keys."""
     n_users = users.shape[0]
     n_pairs = codes.shape[1]
-    has_seen = seen_indptr.shape[0] > 1
+    has_excluded = excluded_indptr.shape[0] > 1
     has_mask = mask.shape[0] > 0
-    # Rows of factors lie apart in memory: those of several items are waited for together.
+    # Factor rows lie apart in memory: prefetch those of several items together.
     waiting_users = np.empty(_TOGETHER + N_QUERIES * N_LANES, np.int32)
     waiting = np.empty_like(waiting_users)
     n_waiting = 0
@@ -175,9 +187,12 @@ def scan(
                         and item >= 0
                         and not (has_mask and not mask[item])
                         and not (
-                            has_seen
+                            has_excluded
                             and _contains(
-                                seen_indices, seen_indptr[user], seen_indptr[user + 1], item
+                                excluded_indices,
+                                excluded_indptr[user],
+                                excluded_indptr[user + 1],
+                                item,
                             )
                         )
                     ):
@@ -207,7 +222,16 @@ def _score(
     threshold: Float32s,
     keys: Int64s,
 ) -> int:
-    """Score the items that wait, each for its user, and raise what the next ones must reach; return 0."""
+    """Score the waiting items, each for its user, and raise thresholds; return 0.
+
+    Parameters
+    ----------
+    n_waiting : int
+    of, waiting : (≥ n_waiting,) int32
+        User and item of each pair.
+    items, bias, users, threshold, keys
+        As in `scan`.
+    """
     for at in range(n_waiting):
         user, item = of[at], waiting[at]
         key = key_of(exact_score(users[user], items[item], bias[item]), item)

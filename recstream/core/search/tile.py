@@ -1,10 +1,9 @@
-"""Step 8, inner loop: upper bounds for 16 items × 4 users at a time, as generic LLVM vector code.
+"""Tile kernel: upper bounds of 16 items × 4 users at a time, as generic LLVM vector code.
 
-The items of one tile lie side by side in SIMD lanes, two neighbouring factors of each (a *pair*)
-next to each other, so that one multiply-add of 16-bit pairs serves a whole tile and no lane is
-ever summed across. The code is target-independent LLVM IR: the compiler lowers it to AVX-512,
-AVX2, SSE2 or NEON, and because everything before the bound is integer arithmetic the sums are
-the same everywhere.
+The items of a tile lie side by side in SIMD lanes, two neighbouring factors of each (a *pair*) next to
+each other. One multiply-add of 16-bit pairs serves a whole tile, and no lanes are summed. LLVM lowers
+the code to AVX-512, AVX2, SSE2 or NEON. All arithmetic before the bound is on integers, so sums are
+equal everywhere.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ def _load(builder: Any, base: Any, offset: Any, vector: Any) -> Any:
 
 
 def _variable(builder: Any, start: Any) -> Any:
-    """Make a local variable that holds a vector."""
+    """Allocate a local variable that holds a vector."""
     return cgutils.alloca_once_value(builder, start)  # type: ignore[no-untyped-call]
 
 
 def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-    """Build the body of `tile_candidates`; the names are those of its parameters."""
+    """Emit `tile_candidates`; the names are those of its parameters."""
     data = [
         context.make_array(kind)(context, builder, arg).data
         if isinstance(kind, types.Array)
@@ -107,7 +106,7 @@ def _emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             builder.sitofp(builder.load(sums[q]), lanes), builder.fmul(item_scale, s)
         )
         bound = builder.fadd(builder.fadd(dot, builder.fmul(item_error, norm)), item_bias)
-        # Unordered or at least: a bound that overflowed to NaN rules nothing out.
+        # Unordered or greater or equal: a bound that overflowed to NaN excludes nothing.
         passes = builder.fcmp_unordered(">=", bound, least)
         bits = builder.zext(builder.bitcast(passes, ir.IntType(N_LANES)), _I64)
         shift = ir.Constant(_I64, N_LANES * q)
@@ -129,13 +128,13 @@ def _typed(
     block: Any,  # noqa: ARG001
     n_pairs: Any,  # noqa: ARG001
 ) -> tuple[Any, Callable[..., Any]]:
-    """Type `tile_candidates`: the arrays as they come, the places as intp, the answer 64 bits."""
+    """Type `tile_candidates`: any arrays, positions as intp, a result of 64 bits."""
     arrays = (codes, scale, error, bias, queries, q_scale, q_norm, threshold)
     return types.int64(*arrays, types.intp, types.intp, types.intp), _emit
 
 
 tile_candidates: Any = intrinsic(_typed)
-"""Return 16 bits for each of 4 users: the items whose upper bound reaches the threshold.
+"""Return 16 bits for each of 4 users: items whose upper bound reaches the threshold.
 
 ``bound = scale·q_scale·Σ codes·queries + error·q_norm + bias``; ``codes`` is (tiles, n_pairs,
 16, 2) int8, ``queries`` (blocks, n_pairs, 4, 2) int16, the rest float32 by item or by user;

@@ -18,7 +18,7 @@ from scipy import sparse
 
 from recstream.core.content import summarise
 from recstream.core.neighbours import WIDTH
-from recstream.core.numeric.growable import Growing
+from recstream.core.numeric.arrays import GrowableArray
 from recstream.core.popularity import changed_rows
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.trainer.changelog import Touch, UserRows
@@ -59,7 +59,7 @@ class Deltas:
         self._rows = dict(generation.rows)
         self._popularity = trained.popularity
         self._uncounted: list[int] = []
-        self._told_bias = Growing(generation.bias)
+        self._told_bias = GrowableArray(generation.bias)
         self._users = LiveUsers(trained)
         self._contents = None
         if trained.contents is not None:

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from recstream.core.content import ContentModel, FeatureIndex
 from recstream.core.neighbours import WIDTH, Neighbours
-from recstream.core.numeric.pool import Pool, pool
+from recstream.core.numeric.pool import Pool, open_pool
 from recstream.core.records import Item
 from recstream.errors import ArtifactCorrupt
 
@@ -99,7 +99,7 @@ class Contents(NamedTuple):
                 self.features[part], index, WIDTH, exclude=np.arange(part.start, part.stop)
             )
 
-        with pool(threads) as workers:
+        with open_pool(threads) as workers:
             workers.run(fill, range(0, n_items, _CHUNK))
         return Neighbours(rows, weights)
 

@@ -7,14 +7,14 @@ import scipy.sparse as sp
 
 from recstream.core.als.half_step import (
     Axes,
-    as_rows,
     make_plan,
     padded,
     principal_axes,
+    rotate,
     solve,
-    turn,
 )
 from recstream.core.als.objective import Objective, count_weights, mean_count
+from recstream.core.validation import as_csr_rows
 
 
 def _random(n_users: int, n_items: int, density: float, seed: int) -> sp.csr_matrix:
@@ -61,14 +61,14 @@ def solve_users(
     **options: object,
 ) -> tuple[np.ndarray, float]:
     """Solve users against items with the kernels, in the axes that the items came in."""
-    rows = as_rows(matrix, "matrix")
+    rows = as_csr_rows(matrix, "matrix")
     users, counts = rows.counts_by_side()
     d = items.shape[1]
     mean = mean_count(counts)
     missing = count_weights(counts, mean, objective.missing_exponents[1])
     fixed = padded(items).copy()
     rotation, spectrum = principal_axes(fixed, d, missing, objective.unobserved_weight)
-    turn(fixed, rotation, np.arange(len(fixed)))
+    rotate(fixed, rotation, np.arange(len(fixed)))
     plan = make_plan(
         rows,
         "users",
@@ -82,8 +82,8 @@ def solve_users(
     out = np.full((len(rows), fixed.shape[1]), np.nan, np.float32)
     if start is not None:
         out[:] = padded(start.astype(np.float32))
-        turn(out, rotation, np.arange(len(out)))
+        rotate(out, rotation, np.arange(len(out)))
     solved = solve(plan, Axes(fixed, spectrum, d), out, **options)
     assert not out[:, d:].any()
-    turn(out, rotation.T, np.arange(len(out)))
+    rotate(out, rotation.T, np.arange(len(out)))
     return out[:, :d], solved.loss

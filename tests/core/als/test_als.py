@@ -7,11 +7,11 @@ import pytest
 import scipy.sparse as sp
 
 import recstream
-from recstream.core.als import reference
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective
 from recstream.core.als.trainer import ALS, Iteration
 from recstream.errors import ArtifactCorrupt, InvalidInput, ModelError
+from tests.core.als import reference
 from tests.core.als.als_cases import CASES, OBJECTIVES
 
 
@@ -77,7 +77,7 @@ def test_no_iteration_raises_the_loss(case, solver):
 def test_the_callback_hears_of_the_start_and_of_each_iteration():
     steps: list[Iteration] = []
 
-    ALS(4, iterations=3).fit(CASES["random"], callback=steps.append)
+    recstream.ALS(4, iterations=3).fit(CASES["random"], callback=steps.append)
 
     assert [step.number for step in steps if step.number] == [1, 2, 3]
     assert steps[0].number == 0

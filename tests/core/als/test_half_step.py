@@ -6,12 +6,12 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.als import reference
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective
 from recstream.core.als.trainer import ALS
 from recstream.core.numeric.row_solver import solve_dual
 from recstream.errors import InvalidInput
+from tests.core.als import reference
 from tests.core.als.als_cases import CASES
 
 MATRIX = CASES["random"]
@@ -254,7 +254,7 @@ def test_a_delta_keeps_the_users_weights_of_its_generation():
         ([1], np.zeros((1, 7)), "factors must have 8 columns"),
         ([1], np.zeros((2, 8)), "factors must have 1 rows"),
         ([1], np.full((1, 8), np.nan), "factors must be finite, got nan in row 0"),
-        ([1], np.zeros((1, 8), int), "factors must be a float matrix"),
+        ([1], np.zeros((1, 8), complex), "factors must be a real matrix"),
     ],
 )
 def test_a_bad_delta_is_refused(rows, factors, message):

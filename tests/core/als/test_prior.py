@@ -6,12 +6,10 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.als import reference
 from recstream.core.als.fold_in_items import PRIOR_EVENTS
-from recstream.core.als.half_step import Axes, as_rows, make_plan, padded, solve
-from recstream.core.als.objective import Objective
 from recstream.core.als.trainer import ALS
 from recstream.errors import InvalidInput
+from tests.core.als import reference
 from tests.core.als.als_cases import CASES
 
 MATRIX = CASES["random"]
@@ -79,31 +77,6 @@ def test_an_item_with_a_prior_has_the_same_bits_alone_in_a_batch_and_on_threads(
 
     alone = MODEL.fold_in_items(columns[order[0]], prior=PRIOR[order[:1]])
     np.testing.assert_array_equal(batch[0], alone[0])
-
-
-def test_the_plain_kernel_knows_priors_too():
-    rows = as_rows(CASES["longer rows than factors"], "rows")
-    fixed = padded(np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32))
-    plan = make_plan(
-        rows,
-        "users",
-        Objective(),
-        mean=9.0,
-        weight=np.ones(300, np.float32),
-        missing_total=1.0,
-        n_factors=16,
-    )
-    centre = np.random.default_rng(1).standard_normal((9, fixed.shape[1])).astype(np.float32)
-    fast, plain = (np.empty_like(centre) for _ in range(2))
-    axes = Axes(fixed, np.ones(fixed.shape[1], np.float32), 16)
-
-    losses = [
-        solve(plan, axes, out, simd=simd, centre=centre).loss
-        for out, simd in ((fast, True), (plain, False))
-    ]
-
-    np.testing.assert_allclose(fast, plain, rtol=1e-3, atol=1e-4)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.parametrize(

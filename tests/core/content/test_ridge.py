@@ -4,7 +4,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from recstream.core.content.ridge import ridge
-from recstream.core.numeric.pool import pool
+from recstream.core.numeric.pool import open_pool
 
 GENERATOR = np.random.default_rng(0)
 FEATURES = sp.random(200, 30, 0.2, "csr", np.float32, GENERATOR)
@@ -34,7 +34,7 @@ def test_a_penalty_is_chosen_by_items_that_were_held_out():
 
 
 def test_a_map_has_the_same_bits_on_any_number_of_threads():
-    with pool(3) as workers:
+    with open_pool(3) as workers:
         threaded = ridge(FEATURES, TARGETS, COUNTS, pool=workers)
 
     np.testing.assert_array_equal(threaded.weights, ridge(FEATURES, TARGETS, COUNTS).weights)

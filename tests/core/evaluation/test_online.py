@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recstream.core.evaluation.online import CUTS, RankHistograms, Tally, is_evaluated
+from recstream.core.evaluation.online import CUTS, Scoreboard, Tally, is_asked
 from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.history.fold import FoldSettings, History, apply
 
@@ -52,7 +52,7 @@ def test_a_window_that_was_never_full_equals_the_total(ranks: list[int]) -> None
 
 
 def test_an_event_counts_for_all_for_its_generation_its_source_and_for_cold_users() -> None:
-    board = RankHistograms()
+    board = Scoreboard()
     board.add(1, generation=3, source="fold-in", is_cold=False)
     board.add(0, generation=4, source="popular", is_cold=True)
 
@@ -69,14 +69,14 @@ def test_an_event_counts_for_all_for_its_generation_its_source_and_for_cold_user
 
 
 def test_an_item_that_is_new_to_the_user_is_asked_for() -> None:
-    assert is_evaluated(History("u"), event("view", "a"), EventWeights())
+    assert is_asked(History("u"), event("view", "a"), EventWeights())
 
 
 def test_an_item_of_the_history_is_not_asked_for() -> None:
     history = apply(History("u"), event("view", "a"), 0, 0, RULES)
 
-    assert not is_evaluated(history, event("purchase", "a"), EventWeights())
-    assert is_evaluated(history, event("purchase", "b"), EventWeights())
+    assert not is_asked(history, event("purchase", "a"), EventWeights())
+    assert is_asked(history, event("purchase", "b"), EventWeights())
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_an_item_of_the_history_is_not_asked_for() -> None:
     [("dislike", {}), ("remove", {}), ("rate", {"value": 1.0}), ("impression", {})],
 )
 def test_what_says_nothing_good_of_an_item_is_not_asked_for(kind: str, fields: dict) -> None:
-    assert not is_evaluated(History("u"), event(kind, "a", **fields), EventWeights())
+    assert not is_asked(History("u"), event(kind, "a", **fields), EventWeights())
 
 
 def test_a_type_without_weight_is_not_asked_for() -> None:
-    assert not is_evaluated(History("u"), event("view", "a"), EventWeights(view=0.0))
+    assert not is_asked(History("u"), event("view", "a"), EventWeights(view=0.0))

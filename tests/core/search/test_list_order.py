@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.search.keys import NOBODY, exact_score, keep, key_of, lists_of, row_of
+from recstream.core.search.keys import EMPTY_KEY, exact_score, keep, key_of, lists_of, row_of
 from recstream.core.search.keys import score_of as score_in
 
 scores = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0])
@@ -23,8 +23,8 @@ def test_keys_sort_by_falling_score_then_by_rising_row(made: list[tuple[float, i
     for score, row in made:
         key = key_of(np.float32(score), row)
         assert (score_in(key), row_of(key)) == (score, row)
-        assert key > NOBODY
-    assert (score_in(NOBODY), row_of(NOBODY)) == (-np.inf, -1)
+        assert key > EMPTY_KEY
+    assert (score_in(EMPTY_KEY), row_of(EMPTY_KEY)) == (-np.inf, -1)
 
 
 @pytest.mark.parametrize("length", [1, 2, 20, 256, 257, 300])
@@ -32,7 +32,7 @@ def test_keys_sort_by_falling_score_then_by_rising_row(made: list[tuple[float, i
 def test_the_best_are_kept_in_lists_of_any_length(length: int, n_items: int) -> None:
     rng = np.random.default_rng(length)
     offered = np.round(rng.normal(size=n_items), 1).astype(np.float32)
-    keys = np.full((1, length), NOBODY)
+    keys = np.full((1, length), EMPTY_KEY)
 
     for row in rng.permutation(n_items).tolist():
         keep(keys[0], key_of(offered[row], row))

@@ -1,9 +1,8 @@
-"""Step 5 of the flow, compiled: what a query shares with rows, a little too much, a block at a time.
+"""Quantised inverted index of sparse rows: upper bounds on dot products, a block of rows at a time.
 
-A block's features are kept by feature, as whole numbers that are rounded up, so that what a query and
-a row share is added up for all rows of a block in memory that is near. Features that many of a
-block's rows have lie in planes, a number for each row; the others in postings.
-`recstream.core.numeric.sparse_topk` finds the nearest rows with that.
+Index values are rounded up, so a bound is never below the exact product. Frequent features of a block
+are dense rows of bytes (*planes*), the others posting lists. `recstream.core.numeric.sparse_topk`
+searches it.
 """
 
 from __future__ import annotations
@@ -11,39 +10,35 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, UInt8s, UInt32s
 from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.simd import LINE, prefetch
 
 BLOCK = 8_192
-"""Places of a block: its sums stay in the nearest memory. Fewer than 65,536."""
+"""Rows of a block: its sums stay in the L1 cache. Fewer than 65,536."""
 LANES = 512
-"""The largest sum of each so many places apart is looked at first; divides `BLOCK`."""
+"""Sums this far apart share one maximum, which is read first; divides `BLOCK`."""
 PLANE_PART = 11
-"""A feature that more than one place in so many has lies in a plane: a number costs a tenth there."""
+"""A feature of more than one row in so many gets a plane, where a value costs a tenth."""
 PLANE_LEAST = BLOCK // 64
-"""Features that fewer have never do."""
+"""Features of fewer rows get none."""
 VALUES = 65_535
-"""Values in postings go from 0 to this."""
+"""Largest value in posting lists."""
 CODES = 255
-"""Values in planes do."""
+"""Largest value in planes."""
 _LARGEST = 2.0**31 - 2.0**16
 _FROM = np.uint32(16)
 _PLACE = np.uint32(0xFFFF)
 
-UInt8s = NDArray[np.uint8]
-UInt32s = NDArray[np.uint32]
 
-
-class HeldRows(NamedTuple):
-    """Features by place, and which row's they are.
+class SparseRows(NamedTuple):
+    """CSR matrix of features whose rows may be deleted.
 
     Attributes
     ----------
     owners : (p,) int32
-        -1 where they are no row's any more.
+        Item row at each place; -1 where deleted.
     indptr, indices, values : arrays
         As in a CSR matrix.
     """
@@ -54,26 +49,26 @@ class HeldRows(NamedTuple):
     values: Float32s
 
 
-class Blocks(NamedTuple):
-    """Features of places by feature, `BLOCK` places after `BLOCK` places.
+class IndexBlocks(NamedTuple):
+    """Inverted index of places, in blocks of `BLOCK` places.
 
     Attributes
     ----------
     sizes : (b,) int64
-        Places of each.
+        Places of each block.
     scales, norms : (b,) float64
-        What values were multiplied with; the greatest length of a row.
+        Factor of the quantised values; largest norm of a row.
     first : (b + 1,) int64
-        Each block's first of `postings`.
+        First posting of each block.
     starts : (b, n_features + 1) int32
-        Each feature's first of its block's postings.
+        First posting of each feature, within its block.
     postings : uint32
-        Value and place within the block.
+        Value in the upper half, place within the block in the lower.
     first_plane : (b + 1,) int64
     plane_features : int32
         Ascending within a block.
     plane_steps : float64
-        What 1 stands for in a plane, in units of postings.
+        Value of 1 in a plane, in units of postings.
     planes : (n, BLOCK) uint8
     """
 
@@ -90,8 +85,8 @@ class Blocks(NamedTuple):
 
 
 @compiled
-def scale_of(rows: HeldRows, first: int, end: int) -> tuple[float, float]:
-    """Return what the values of some places are multiplied with, and the greatest length of a row."""
+def block_scale(rows: SparseRows, first: int, end: int) -> tuple[float, float]:
+    """Return the quantisation factor of places first to end, and their largest norm."""
     largest = norm = 0.0
     for place in range(first, end):
         length = 0.0
@@ -105,7 +100,7 @@ def scale_of(rows: HeldRows, first: int, end: int) -> tuple[float, float]:
 
 @compiled
 def fill_block(
-    rows: HeldRows,
+    rows: SparseRows,
     first: int,
     end: int,
     scale: float,
@@ -115,7 +110,18 @@ def fill_block(
     postings: UInt32s,
     planes: UInt8s,
 ) -> None:
-    """Fill postings and planes from the rows of some places."""
+    """Fill postings and planes of one block from places first to end.
+
+    Parameters
+    ----------
+    rows : SparseRows
+    scale : float
+        From `block_scale`.
+    starts, plane_features : (n_features + 1,) int32, (n,) int32
+        Layout of the block; see `IndexBlocks`.
+    plane_steps, postings, planes : (n,) float64, uint32, (n, BLOCK) uint8
+        Filled.
+    """
     nexts = starts[:-1].copy()
     plane_of = np.full(len(nexts), -1, np.int32)
     for at in range(len(plane_features)):
@@ -140,14 +146,15 @@ def fill_block(
 
 
 @compiled
-def multiplier_of(
+def query_multiplier(
     size: int, total: float, length: float, scale: float, norm: float
 ) -> tuple[float, float]:
-    """Return what a query's weights are multiplied with, so that no sum of a block is too large.
+    """Return the factor of a query's weights and the largest rounding error of a sum.
 
-    And how much a sum may be too large for postings being rounded up.
+    With this factor no sum of a block overflows int32. Rounding up posting values makes a sum too
+    large by at most the error.
     """
-    # Sums of products of numbers rounded up, by Cauchy and Schwarz.
+    # Bound on sums of rounded products, by Cauchy–Schwarz.
     fixed = scale * norm * np.sqrt(np.float64(size)) + (1 + CODES) * size
     product = scale * norm * length + (2 + VALUES // CODES) * total
     multiplier = (_LARGEST - 1.01 * fixed) / (1.01 * product)
@@ -159,13 +166,30 @@ def add_postings(
     features: Int32s,
     weights: Float32s,
     multiplier: float,
-    blocks: Blocks,
+    blocks: IndexBlocks,
     b: int,
     sums: Int32s,
     planes: Int64s,
     factors: Int32s,
 ) -> int:
-    """Add up postings; list the planes a query needs, those that count most first."""
+    """Add a query's postings of block b to `sums`; list the planes it needs, largest factor first.
+
+    Parameters
+    ----------
+    features, weights : (k,) int32, float32
+        The query.
+    multiplier : float
+        From `query_multiplier`.
+    blocks, b : IndexBlocks, int
+    sums : (BLOCK,) int32
+    planes, factors : (≥ k,) int64, int32
+        Receive the planes and their factors.
+
+    Returns
+    -------
+    int
+        Number of planes.
+    """
     starts = blocks.starts[b]
     postings = blocks.postings[blocks.first[b] : blocks.first[b + 1]]
     begun, ended = blocks.first_plane[b], blocks.first_plane[b + 1]
@@ -202,14 +226,14 @@ def add_postings(
 
 @compiled
 def add_plane(plane: UInt8s, factor: np.int32, sums: Int32s) -> None:
-    """Add a plane up."""
+    """Add a plane times a factor to `sums`."""
     for local in range(len(sums)):
         sums[local] += factor * np.int32(plane[local])
 
 
 @compiled
-def look_along(sums: Int32s, lanes: Int32s) -> None:
-    """Fill the largest of the sums that are `LANES` apart."""
+def lane_maxima(sums: Int32s, lanes: Int32s) -> None:
+    """Write the maximum of the sums that are `LANES` apart to each lane."""
     for lane in range(LANES):
         lanes[lane] = sums[lane]
     for start in range(LANES, len(sums), LANES):

@@ -1,7 +1,6 @@
-"""Step 5 of the flow, slowly: the loss and its minimisers in float64, as they are on paper.
+"""Reference implementation of the loss and its minimisers in float64, for tests of the kernels.
 
-What the kernels are tested against. No rotation, no duals, no tricks: each row's normal equation
-is written down and solved.
+Each row's normal equation is written down and solved, without rotation or duals.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ __all__ = ["Weights", "loss", "solve_items", "solve_users", "weigh"]
 
 @dataclass(frozen=True)
 class Weights:
-    """Everything of the objective but the factors, as dense float64 matrices.
+    """All weights of the objective, as dense float64 matrices.
 
     Attributes
     ----------

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recstream.core.numeric.contributions import largest_places, list_shares
+from recstream.core.als.contributions import score_contributions
 
 
 @pytest.mark.parametrize(("h", "d"), [(0, 3), (1, 1), (5, 8), (40, 6)])
@@ -16,7 +16,7 @@ def test_shares_are_those_of_the_normal_equation(h, d):
     near, weights = rng.normal(size=(h, d)), rng.random(h)
     target, diagonal = rng.normal(size=(4, d)), 0.1 + rng.random(d)
 
-    shares = list_shares(near, weights, target, diagonal)
+    shares = score_contributions(near, weights, target, diagonal)
 
     system = np.diag(diagonal) + (near.T * weights) @ near
     expected = target @ np.linalg.inv(system) @ (near.T * weights)
@@ -28,10 +28,10 @@ def test_shares_of_an_item_do_not_depend_on_the_list_it_is_in():
     near, weights = rng.normal(size=(20, 5)), rng.random(20)
     target, diagonal = rng.normal(size=(6, 5)), np.ones(5)
 
-    together = list_shares(near, weights, target, diagonal)
+    together = score_contributions(near, weights, target, diagonal)
 
     for at in range(6):
-        alone = list_shares(near, weights, target[at : at + 1], diagonal)
+        alone = score_contributions(near, weights, target[at : at + 1], diagonal)
         assert alone[0].tobytes() == together[at].tobytes()
 
 
@@ -67,16 +67,6 @@ def test_every_sum_of_shares_runs_in_the_order_of_its_index():
         expected[i] += near[i, a] * row[a]
     expected *= weights
 
-    shares = list_shares(near, weights, target[None], diagonal)
+    shares = score_contributions(near, weights, target[None], diagonal)
 
     assert shares[0].tobytes() == expected.tobytes()
-
-
-@pytest.mark.parametrize("n", [0, 1, 3, 6])
-def test_the_largest_places_are_those_of_a_stable_sort(n):
-    rng = np.random.Generator(np.random.PCG64(n))
-    values = rng.integers(0, 4, size=(50, 6)).astype(np.float64)
-
-    places = largest_places(values, n)
-
-    assert places.tolist() == np.argsort(-values, axis=1, kind="stable")[:, :n].tolist()
