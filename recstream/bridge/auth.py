@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import secrets as random_secrets
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import jwt
 import msgspec
 
+from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.errors import StartupError, TokenRefused
 from recstream.settings import Settings
 
@@ -16,6 +19,7 @@ MIN_SECRET_CHARACTERS = 32
 DEFAULT_TTL_S = 900
 MAX_TTL_S = 24 * 3600
 USER, SERVICE = "user", "service"
+MAX_EXPIRY_S = 1 << 40
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -42,6 +46,14 @@ class Identity(msgspec.Struct, frozen=True):
 
 NOBODY = Identity()
 EVERYBODY = Identity(is_service=True)
+
+
+class _Claims(msgspec.Struct):
+    """Claims of a token; a user's id obeys the rules of ids in events."""
+
+    scope: Literal["user", "service"]
+    exp: Annotated[float, msgspec.Meta(ge=0, le=MAX_EXPIRY_S)]
+    sub: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)] | None = None
 
 
 class Authenticator:
@@ -110,17 +122,23 @@ class Authenticator:
                 algorithms=[ALGORITHM],
                 options={"require": ["exp", "scope"], "verify_exp": False, "verify_iat": False},
             )
-        except jwt.InvalidTokenError as error:
+        except Exception as error:  # PyJWT lets some of what a payload does through
             message = f"the token is invalid: {error}"
             raise TokenRefused(message) from error
-        scope, user, expires_s = claims["scope"], claims.get("sub"), claims["exp"]
-        if scope not in {USER, SERVICE} or (scope == USER and not user):
-            raise TokenRefused("the token's scope must be user (with a sub) or service")
-        if not isinstance(expires_s, int | float):
-            raise TokenRefused("the token's exp must be a number of seconds")
-        if expires_s <= self._now():
+        try:
+            checked = msgspec.convert(claims, _Claims)
+        except (msgspec.ValidationError, OverflowError) as error:
+            message = f"the token is invalid: {error}"
+            raise TokenRefused(message) from error
+        if checked.scope == USER and not checked.sub:
+            raise TokenRefused("the token is invalid: scope user needs a sub")
+        if not math.isfinite(checked.exp):
+            raise TokenRefused("the token is invalid: exp must be a number of seconds since 1970")
+        if checked.exp <= self._now():
             raise TokenRefused("the token has expired; ask for a new one", expired=True)
-        return Identity(user=user, is_service=scope == SERVICE, expires_s=float(expires_s))
+        return Identity(
+            user=checked.sub, is_service=checked.scope == SERVICE, expires_s=checked.exp
+        )
 
     def identify(self, authorization: str | None) -> Identity:
         """Return the identity in an ``Authorization`` header.

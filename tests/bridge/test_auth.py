@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jwt
 import pytest
 
@@ -77,3 +79,35 @@ def test_off_loopback_a_secret_is_required(host):
 def test_a_short_secret_is_refused():
     with pytest.raises(StartupError, match="32 characters"):
         Authenticator.from_settings(Settings(secret="short"), now=lambda: 0.0)  # noqa: S106 - too short
+
+
+def signed(**claims):
+    """Return a token with the shop's secret, whatever its claims are."""
+    valid = {"sub": "ann", "scope": "user", "exp": NOW_S + 5}
+    payload = json.dumps(valid | claims).replace('"1e400"', "1" + "0" * 400)
+    return jwt.api_jws.encode(payload.encode(), SECRET, "HS256")
+
+
+@pytest.mark.parametrize("claim", ["scope", "exp", "sub"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, [], ["user"], {}, {"a": 1}, True, "", "1e400", -1, 10**400, 1e300,
+        float("nan"), float("inf"), float("-inf"), "x" * 257,
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_claim_of_a_wrong_type_or_size_is_refused(claim, value):
+    with pytest.raises(TokenRefused):
+        authenticator().verify(signed(**{claim: value}))
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"null", b"1", b'"a"', b"{", b"\xff", b"[" * 9000])
+def test_a_signed_token_without_claims_is_refused(payload):
+    with pytest.raises(TokenRefused):
+        authenticator().verify(jwt.api_jws.encode(payload, SECRET, "HS256"))
+
+
+@pytest.mark.parametrize("claims", [{"iat": "x"}, {"shop": []}])
+def test_other_claims_do_not_matter(claims):
+    assert authenticator().verify(signed(**claims)).expires_s == NOW_S + 5

@@ -7,7 +7,7 @@ from functools import cache
 
 from flask import Flask, Response, request
 
-from recstream.bridge.http import problems, security
+from recstream.bridge.http import paths, problems, security
 from recstream.bridge.http.bodies import MAX_BODY_BYTES
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.documents import STYLE, asyncapi, docs_page, openapi
@@ -69,6 +69,7 @@ def create_app(deps: Deps) -> Flask:
     app.url_map.merge_slashes = False
     security.install(app, allowed_origins=deps.settings.allowed_origins, is_open=deps.auth.is_open)
     problems.install(app)
+    paths.install(app)
     for endpoint in endpoints(deps):
         add(app, endpoint, auth=deps.auth)
 
