@@ -37,9 +37,18 @@ class CurrentState:
         self._status = status
 
     def recs(self, user: str) -> tuple[int, Outgoing]:
-        """Return the offset and message of a user's newest list."""
+        """Return the offset and message of a user's newest list; computes one if needed."""
         body = self._recommender.list_of(user)
         return body.offset, recs_message(body)
+
+    def published(self, user: str) -> tuple[int, Outgoing] | None:
+        """Return the offset and message of a user's published list, without computing one."""
+        body = self._recommender.published(user)
+        return None if body is None else (body.offset, recs_message(body))
+
+    def list_offset(self, user: str) -> int:
+        """Return the offset of a user's published list, -1 for none."""
+        return self._recommender.list_offset(user)
 
     def pipeline(self) -> Outgoing:
         """Return the pipeline's state."""

@@ -88,6 +88,10 @@ class Recommender:
         """Number of the active generation and of its delta; None before the first."""
         return self._active.current
 
+    def list_offset(self, user: str) -> int:
+        """Return the offset of a user's published list, -1 for none."""
+        return self._views.list_offset(user)
+
     def published(self, user: str) -> Recommendations | None:
         """Return a user's published list without items seen or withdrawn since."""
         stored = self._views.latest(user)

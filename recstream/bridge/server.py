@@ -165,6 +165,7 @@ class Bridge:
             items=items,
             time_travel=time_travel,
             connections=connections,
+            hub=hub,
             follower=follower,
             now=now,
             new_id=lambda: str(ULID()),

@@ -48,11 +48,11 @@ test("a pipeline before the first generation is read", () => {
 });
 
 test("only refusals end the wish to connect", () => {
-  const codes = [1000, 1006, 1009, 1012, 4001, 4002, 4008, 4010, 4013, 4503, 4504];
+  const codes = [1000, 1003, 1006, 1008, 1009, 1011, 1012, 4001, 4003, 4008, 4010, 4013, 4503, 4504];
 
   assert.deepEqual(
     codes.filter((code) => !readClose(code).retry),
-    [1009, 4001, 4002, 4503],
+    [1003, 1008, 1009, 4001, 4503],
   );
 });
 

@@ -242,6 +242,19 @@ test("being refused fails with the bridge's words, until somebody asks again", (
   assert.equal(w.opened.length, 2);
 });
 
+test("a message that the bridge does not understand is not sent again for ever", () => {
+  for (const code of [1003, 1008, 1009]) {
+    const w = world();
+    w.socket.start();
+    w.goLive();
+    w.last.onclose({ code });
+
+    assert.equal(w.phase, "failed", `${code}`);
+    w.pass(60_000);
+    assert.equal(w.opened.length, 1);
+  }
+});
+
 test("a message of an unknown type ends the connection and throws", () => {
   const w = world();
   w.socket.start();

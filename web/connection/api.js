@@ -5,6 +5,9 @@ import { readRecs, readShelves } from "./protocol.js";
 
 /** @typedef {import("../state/state.js").Item} Item */
 
+/** Below the 64 KiB that all such requests of a page may have together. */
+const MOST_KEPT_ALIVE_BYTES = 60_000;
+
 /** An answer that is an error, in the words of its problem document. */
 export class ApiError extends Error {
   name = "ApiError";
@@ -151,15 +154,17 @@ export class Api {
    * @param {import("./outbox.js").ShopEvent[]} events
    */
   async post(events) {
+    const body = new TextEncoder().encode(JSON.stringify(events));
     const response = await fetch("/v1/events", {
       method: "POST",
       headers: this.#headers({ "content-type": "application/json" }),
-      body: JSON.stringify(events),
-      keepalive: true,
+      body,
+      // Browsers refuse a larger body of a request that may outlive its page.
+      keepalive: body.length <= MOST_KEPT_ALIVE_BYTES,
     });
     const retryAfterS = Number(response.headers.get("retry-after")) || 0;
-    const body = await response.json().catch(() => null);
-    return { status: response.status, retryAfterS, body };
+    const answer = await response.json().catch(() => null);
+    return { status: response.status, retryAfterS, body: answer };
   }
 
   /**

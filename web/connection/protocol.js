@@ -3,6 +3,8 @@
  * Decodes and encodes the frames of the WebSocket protocol `recstream.v1`. Unknown types throw.
  */
 
+import { CLOSE_CODES } from "./close-codes.js";
+
 export const SUBPROTOCOL = "recstream.v1";
 
 /**
@@ -333,35 +335,15 @@ export function encode(message) {
   }
 }
 
+const LOST = { reason: "the connection was lost", retry: true, resume: true, slow: false };
+
 /**
  * Returns what the client does after a close code.
  *
  * @param {number} code
- * @returns {{retry: boolean, resume: boolean, slow: boolean, reason: string}} whether to connect
- *   again, whether the last position may be named then, and whether to wait longer before it
+ * @returns {import("./close-codes.js").CloseMeaning} whether to connect again, whether the last
+ *   position may be sent then, and whether to wait longer before it
  */
 export function readClose(code) {
-  const again = { retry: true, resume: true, slow: false };
-  switch (code) {
-    case 4001:
-      return { retry: false, resume: true, slow: false, reason: "the token has expired" };
-    case 4002:
-      return { retry: false, resume: false, slow: false, reason: "the bridge did not understand" };
-    case 4008:
-      return { ...again, reason: "this browser read too slowly" };
-    case 4010:
-      return { ...again, resume: false, reason: "the log does not reach back that far" };
-    case 4013:
-      return { ...again, slow: true, reason: "too many messages from here" };
-    case 4503:
-      return { retry: false, resume: false, slow: false, reason: "not allowed" };
-    case 4504:
-      return { ...again, slow: true, reason: "the bridge has no room left" };
-    case 1009:
-      return { retry: false, resume: false, slow: false, reason: "a message was too big" };
-    case 1012:
-      return { ...again, reason: "the bridge is restarting" };
-    default:
-      return { ...again, reason: "the connection was lost" };
-  }
+  return CLOSE_CODES[code] ?? LOST;
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import Follower
-from recstream.bridge.push import ConnectionLoop
+from recstream.bridge.push import ConnectionLoop, Hub
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import DedupWindow, Items, Status, TimeTravelService, Views
 from recstream.control import SteeringFeed
@@ -41,6 +41,7 @@ class Deps:
     items: Items
     time_travel: TimeTravelService
     connections: ConnectionLoop
+    hub: Hub
     follower: Follower
     now: Callable[[], datetime]
     new_id: Callable[[], str]

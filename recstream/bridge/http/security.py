@@ -7,7 +7,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 
 from recstream.bridge.http.problems import HttpProblem
 
@@ -17,6 +17,7 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_ALLOWED_ORIGINS = "RECSTREAM_ALLOWED_ORIGINS"
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -38,6 +39,8 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
     allowed = frozenset(allowed_origins)
     hosts = {urlsplit(origin).netloc for origin in allowed}
 
+    app.config[_ALLOWED_ORIGINS] = allowed
+
     @app.before_request
     def check() -> Response | None:
         _check_host(request.headers.get("Host", ""))
@@ -58,13 +61,19 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
             response.headers.setdefault(name, value)
         if response.mimetype == "text/html":
             response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        origin = request.headers.get("Origin")
-        if origin in allowed:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = "Retry-After, ETag"
-        if allowed:
-            response.vary.add("Origin")
+        response.headers.update(cors_headers())
         return response
+
+
+def cors_headers() -> dict[str, str]:
+    """Return the CORS headers of the answer to the current request."""
+    allowed = current_app.config[_ALLOWED_ORIGINS]
+    origin = request.headers.get("Origin", "")
+    headers = {"Vary": "Origin"} if allowed else {}
+    if origin in allowed:
+        headers["Access-Control-Allow-Origin"] = origin
+        headers["Access-Control-Expose-Headers"] = "Retry-After, ETag, Recstream-Identical"
+    return headers
 
 
 def _check_host(host: str) -> None:

@@ -6,7 +6,7 @@ In: upgraded sockets from the HTTP routes, lists and records from the log. Out: 
 from __future__ import annotations
 
 from recstream.bridge.push.connection import Outgoing
-from recstream.bridge.push.hub import Hub
+from recstream.bridge.push.hub import Hub, Refused
 from recstream.bridge.push.log_feed import LogFeed, log_record
 from recstream.bridge.push.loop import ConnectionLoop, SocketConnection
 from recstream.bridge.push.protocol import (
@@ -33,6 +33,7 @@ __all__ = [
     "LogRecord",
     "Outgoing",
     "Pipeline",
+    "Refused",
     "Since",
     "SocketConnection",
     "Stage",

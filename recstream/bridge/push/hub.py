@@ -7,15 +7,20 @@ reads only.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from recstream.bridge.auth import Identity
 from recstream.bridge.push.connection import Connection, Outgoing
 from recstream.bridge.push.log_feed import LogFeed
 from recstream.bridge.push.protocol import Channel, ErrorCode, Subscription, SubscriptionState
 from recstream.errors import NotFound
 from recstream.log import EventLog, Record, TopicPartition, partition_for
+
+log = logging.getLogger(__name__)
 
 STATUS_EVERY_S = 0.1
 SLICE_CONNECTIONS = 250
@@ -25,10 +30,41 @@ class Snapshots(Protocol):
     """Source of the first message of a subscription."""
 
     def recs(self, user: str) -> tuple[int, Outgoing]:
-        """Return the offset and message of a user's newest list."""
+        """Return the offset and message of a user's newest list; may take long."""
+
+    def published(self, user: str) -> tuple[int, Outgoing] | None:
+        """Return the offset and message of a user's published list, without computing one."""
+
+    def list_offset(self, user: str) -> int:
+        """Return the offset of a user's published list, -1 for none."""
 
     def pipeline(self) -> Outgoing:
         """Return the pipeline's state."""
+
+
+@dataclass(frozen=True)
+class PreparedSubscription:
+    """A subscription with what it starts with.
+
+    Attributes
+    ----------
+    snapshot : Outgoing
+        First message of `recs` and `pipeline`.
+    offset : int
+        Of the snapshot's list, -1 for none.
+    list_offset : int
+        Of the user's published list before the snapshot was read.
+    tp, bounds, only_user
+        For `log`: the partition, its earliest and next offset, and the key of the records to send.
+    """
+
+    wanted: Subscription
+    snapshot: Outgoing = field(default_factory=lambda: Outgoing("recs", b""))
+    offset: int = -1
+    list_offset: int = -1
+    tp: TopicPartition | None = None
+    bounds: tuple[int, int] = (0, 0)
+    only_user: str | None = None
 
 
 class Hub:
@@ -60,8 +96,60 @@ class Hub:
         """
         return user in self._by_user
 
+    def prepare(
+        self, wanted: Subscription, *, user: str | None, identity: Identity
+    ) -> PreparedSubscription:
+        """Read what a subscription starts with; may block, so it runs outside the loop thread.
+
+        Parameters
+        ----------
+        user : str or None
+            The connection's user.
+        identity : Identity
+            The connection's.
+
+        Raises
+        ------
+        Refused
+        LogError
+        """
+        if wanted.ch == "recs":
+            if user is None:
+                message = "the recs channel needs a user; send token or user in hello"
+                raise Refused("forbidden", message)
+            list_offset = self._snapshots.list_offset(user)
+            offset, snapshot = self._snapshots.recs(user)
+            return PreparedSubscription(wanted, snapshot, offset, list_offset)
+        if wanted.ch == "pipeline":
+            return PreparedSubscription(wanted, self._snapshots.pipeline())
+        return self._prepare_log(wanted, user, identity)
+
+    def _prepare_log(
+        self, wanted: Subscription, connection_user: str | None, identity: Identity
+    ) -> PreparedSubscription:
+        user = wanted.user if wanted.user is not None else connection_user
+        everything = wanted.user is None and wanted.partition is not None
+        if not identity.is_service and (everything or user != identity.user):
+            raise Refused("forbidden", "a user's token may only follow that user's own records")
+        if user is None and wanted.partition is None:
+            raise Refused("invalid-message", "the log channel needs a partition or a user")
+        try:
+            partitions = self._log.partitions(wanted.topic)
+        except NotFound as error:
+            raise Refused("not-found", str(error)) from error
+        partition = wanted.partition
+        if partition is None:
+            partition = partition_for((user or "").encode(), partitions)
+        if partition >= partitions:
+            message = f"topic {wanted.topic} has partitions 0 to {partitions - 1}, got {partition}"
+            raise Refused("not-found", message)
+        tp = TopicPartition(wanted.topic, partition)
+        bounds = self._log.earliest(*tp), self._log.high_watermark(*tp)
+        only_user = None if everything else user
+        return PreparedSubscription(wanted, tp=tp, bounds=bounds, only_user=only_user)
+
     def subscribe(
-        self, connection: Connection, wanted: Subscription
+        self, connection: Connection, prepared: PreparedSubscription
     ) -> tuple[SubscriptionState, Callable[[], None]]:
         """Register a subscription.
 
@@ -70,72 +158,41 @@ class Hub:
         state : SubscriptionState
         start : callable
             Sends the snapshot; call it after the state was sent to the client.
-
-        Raises
-        ------
-        Refused
         """
+        wanted = prepared.wanted
+        connection.channels.add(wanted.ch)
+        if prepared.tp is not None:
+            cursor, state = self._feed.subscribe(
+                connection, prepared.tp, prepared.bounds, wanted.since, prepared.only_user
+            )
+            connection.logs.append(cursor)
+            return state, cursor.start
+        is_same_log = wanted.since is not None and wanted.since.epoch == self._log.epoch
         if wanted.ch == "recs":
-            return self._subscribe_recs(connection, wanted)
-        if wanted.ch == "pipeline":
-            return self._subscribe_pipeline(connection, wanted)
-        return self._subscribe_log(connection, wanted)
+            return self._subscribe_recs(connection, prepared, is_same_log=is_same_log)
+        self._pipeline.add(connection)
+        state = SubscriptionState(ch="pipeline", offset=-1, recovered=is_same_log)
+        return state, lambda: connection.offer(prepared.snapshot)
 
     def _subscribe_recs(
-        self, connection: Connection, wanted: Subscription
+        self, connection: Connection, prepared: PreparedSubscription, *, is_same_log: bool
     ) -> tuple[SubscriptionState, Callable[[], None]]:
-        user = connection.user
-        if user is None:
-            message = "the recs channel needs a user; send token or user in hello"
-            raise Refused("forbidden", message)
-        connection.channels.add("recs")
+        user = connection.user or ""
         self._by_user[user].add(connection)
-        offset, snapshot = self._snapshots.recs(user)
-        since = wanted.since
-        same_log = since is not None and since.epoch == self._log.epoch
-        up_to_date = same_log and since is not None and offset >= 0 and since.offset >= offset
+        offset, snapshot = prepared.offset, prepared.snapshot
+        if self._snapshots.list_offset(user) > prepared.list_offset:
+            offset, snapshot = self._snapshots.published(user) or (offset, snapshot)
+        since = prepared.wanted.since
+        # A position beyond the newest list was never given out by this log.
+        recovered = is_same_log and since is not None and since.offset <= offset
+        up_to_date = recovered and since is not None and since.offset == offset and offset >= 0
         self._sent[connection] = offset
 
         def start() -> None:
             if not up_to_date:
                 connection.offer(snapshot)
 
-        return SubscriptionState(ch="recs", offset=offset, recovered=same_log), start
-
-    def _subscribe_pipeline(
-        self, connection: Connection, wanted: Subscription
-    ) -> tuple[SubscriptionState, Callable[[], None]]:
-        connection.channels.add("pipeline")
-        self._pipeline.add(connection)
-        recovered = wanted.since is not None and wanted.since.epoch == self._log.epoch
-        state = SubscriptionState(ch="pipeline", offset=-1, recovered=recovered)
-        return state, lambda: connection.offer(self._snapshots.pipeline())
-
-    def _subscribe_log(
-        self, connection: Connection, wanted: Subscription
-    ) -> tuple[SubscriptionState, Callable[[], None]]:
-        user = wanted.user if wanted.user is not None else connection.user
-        everything = wanted.user is None and wanted.partition is not None
-        if not connection.identity.is_service and (everything or user != connection.identity.user):
-            raise Refused("forbidden", "a user's token may only follow that user's own records")
-        if user is None and wanted.partition is None:
-            raise Refused("invalid-message", "the log channel needs a partition or a user")
-        try:
-            partitions = self._log.partitions(wanted.topic)
-        except NotFound as error:
-            raise Refused("not-found", str(error)) from error
-        only_user = None if everything else user
-        partition = wanted.partition
-        if partition is None:
-            partition = partition_for((user or "").encode(), partitions)
-        if partition >= partitions:
-            message = f"topic {wanted.topic} has partitions 0 to {partitions - 1}, got {partition}"
-            raise Refused("not-found", message)
-        connection.channels.add("log")
-        tp = TopicPartition(wanted.topic, partition)
-        cursor, state = self._feed.subscribe(connection, tp, wanted.since, only_user)
-        connection.logs.append(cursor)
-        return state, cursor.start
+        return SubscriptionState(ch="recs", offset=offset, recovered=recovered), start
 
     def unsubscribe(self, connection: Connection, channel: Channel) -> None:
         """Remove a channel of a connection."""
@@ -177,9 +234,18 @@ class Hub:
         self._status_timer = loop.call_at(at_s, self._send_status)
 
     def _send_status(self) -> None:
-        self._status_timer = None
-        self._status_at_s = asyncio.get_running_loop().time()
-        self._broadcast(self._snapshots.pipeline(), tuple(self._pipeline))
+        """Read the state in another thread, because the log may answer late; then send it."""
+        loop = asyncio.get_running_loop()
+
+        def send(read: asyncio.Future[Outgoing]) -> None:
+            self._status_timer = None
+            self._status_at_s = loop.time()
+            if (error := read.exception()) is not None:
+                log.error("pipeline state can't be read", exc_info=error)
+            else:
+                self._broadcast(read.result(), tuple(self._pipeline))
+
+        loop.run_in_executor(None, self._snapshots.pipeline).add_done_callback(send)
 
     def _broadcast(self, message: Outgoing, connections: Sequence[Connection]) -> None:
         """Send a message to some connections, to the rest later: lists are sent in between."""

@@ -179,17 +179,31 @@ class LogFeed:
         self._watched: set[TopicPartition] = set()
 
     def subscribe(
-        self, connection: Connection, tp: TopicPartition, since: Since | None, only_user: str | None
+        self,
+        connection: Connection,
+        tp: TopicPartition,
+        bounds: tuple[int, int],
+        since: Since | None,
+        only_user: str | None,
     ) -> tuple[LogCursor, SubscriptionState]:
-        """Return a cursor after ``since``, or at the end, and where it starts."""
-        end = self._log.high_watermark(*tp)
+        """Return a cursor after ``since``, or at the end, and where it starts.
+
+        Parameters
+        ----------
+        bounds : tuple of int
+            Earliest and next offset of the partition.
+        since : Since or None
+        only_user : str or None
+            Send only records with this key.
+        """
+        earliest, end = bounds
         same_log = since is not None and since.epoch == self._log.epoch
         if since is not None and not same_log:
             connection.close(
                 CloseCode.CANNOT_RECOVER, "the log was recreated; subscribe without since"
             )
         offset = min(since.offset + 1, end) if since is not None and same_log else end
-        recovered = same_log and offset >= self._log.earliest(*tp)
+        recovered = since is not None and same_log and earliest <= since.offset + 1 <= end
         cursor = LogCursor(self, connection, tp, offset, only_user)
         self._by_partition[tp].add(cursor)
         self._watch(tp, end)
@@ -241,19 +255,21 @@ class LogFeed:
         self._post(cursor.on_read, records, earliest, end)
 
     def _watch(self, tp: TopicPartition, end: int) -> None:
-        if self._tail is None:
-            self._tail = self._log.tail({tp: end})
-            self._watched = {tp}
+        if tp in self._watched:
+            return
+        self._watched.add(tp)
+        if self._thread is None:
             self._thread = threading.Thread(
-                target=self._follow, args=(self._tail,), name="log-feed", daemon=True
+                target=self._follow, args=({tp: end},), name="log-feed", daemon=True
             )
             self._thread.start()
-        elif tp not in self._watched:
-            self._watched.add(tp)
-            self._added.put((tp, end))
+            return
+        self._added.put((tp, end))
+        if self._tail is not None:
             self._tail.wake()
 
-    def _follow(self, tail: Tail) -> None:
+    def _follow(self, start: dict[TopicPartition, int]) -> None:
+        tail = self._tail = self._log.tail(start)
         while not self._stopping.is_set():
             with contextlib.suppress(queue.Empty):
                 while True:

@@ -26,6 +26,8 @@ SUBPROTOCOL = "recstream.v1"
 MAX_MESSAGE_BYTES = 16 * 1024
 PING_S = 25
 MAX_SUBSCRIPTIONS = 16
+MAX_OFFSET = (1 << 63) - 1
+MAX_PARTITION = (1 << 31) - 1
 
 Channel = Literal["recs", "pipeline", "log"]
 ErrorCode = Literal["forbidden", "not-found", "invalid-message", "too-many", "unavailable"]
@@ -35,10 +37,13 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 class CloseCode(IntEnum):
     """Reasons for which the bridge closes a connection."""
 
+    NOT_TEXT = 1003
     INVALID_MESSAGE = 1008
     TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
     DRAINING = 1012
     TOKEN_EXPIRED = 4001
+    NO_HELLO = 4003
     TOO_SLOW = 4008
     CANNOT_RECOVER = 4010
     RATE = 4013
@@ -46,11 +51,52 @@ class CloseCode(IntEnum):
     TOO_MANY_CONNECTIONS = 4504
 
 
+class CloseMeaning(msgspec.Struct, frozen=True):
+    """What a client does after a close code.
+
+    Attributes
+    ----------
+    reason : str
+        For people.
+    retry : bool
+        Connect again.
+    resume : bool
+        Send the last positions in ``since`` then.
+    slow : bool
+        Wait longer before.
+    """
+
+    reason: str
+    retry: bool = True
+    resume: bool = True
+    slow: bool = False
+
+
+def _final(reason: str) -> CloseMeaning:
+    return CloseMeaning(reason, retry=False, resume=False)
+
+
+CLOSE_MEANINGS: dict[CloseCode, CloseMeaning] = {
+    CloseCode.NOT_TEXT: _final("the bridge expected a text message"),
+    CloseCode.INVALID_MESSAGE: _final("the bridge did not understand a message"),
+    CloseCode.TOO_BIG: _final("a message was too big"),
+    CloseCode.INTERNAL_ERROR: CloseMeaning("the bridge had an internal error", slow=True),
+    CloseCode.DRAINING: CloseMeaning("the bridge is restarting"),
+    CloseCode.TOKEN_EXPIRED: CloseMeaning("the token has expired", retry=False),
+    CloseCode.NO_HELLO: CloseMeaning("no hello was received in time"),
+    CloseCode.TOO_SLOW: CloseMeaning("this client read too slowly"),
+    CloseCode.CANNOT_RECOVER: CloseMeaning("the log does not contain that position", resume=False),
+    CloseCode.RATE: CloseMeaning("this client sent too many messages", slow=True),
+    CloseCode.FORBIDDEN: _final("not allowed"),
+    CloseCode.TOO_MANY_CONNECTIONS: CloseMeaning("the bridge has too many connections", slow=True),
+}
+
+
 class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last message of a channel that the client has: epoch of the log, and offset."""
 
-    epoch: str
-    offset: int
+    epoch: Annotated[str, msgspec.Meta(max_length=256)]
+    offset: Annotated[int, msgspec.Meta(ge=-1, le=MAX_OFFSET)]
 
 
 class Subscription(
@@ -74,7 +120,7 @@ class Subscription(
     ch: Channel
     since: Since | None = None
     topic: Name = INTERACTIONS
-    partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    partition: Annotated[int, msgspec.Meta(ge=0, le=MAX_PARTITION)] | None = None
     user: Name | None = None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from recstream.bridge.auth import Identity
 from recstream.bridge.push.connection import Outgoing
-from recstream.bridge.push.hub import Refused
+from recstream.bridge.push.hub import PreparedSubscription
 from recstream.bridge.push.loop import CLOSE_S, ConnectionLoop, SocketConnection
-from recstream.bridge.push.protocol import CloseCode, ErrorMessage, Subscription
-from recstream.errors import LogError
+from recstream.bridge.push.protocol import CloseCode
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\n"
@@ -30,7 +31,7 @@ class EventStreamConnection(SocketConnection):
     user : str or None
         Whose lists.
     identity : Identity
-    subs : tuple of Subscription
+    subs : sequence of PreparedSubscription
     more_headers : bytes
         Whole header lines, added to the answer.
     """
@@ -43,7 +44,7 @@ class EventStreamConnection(SocketConnection):
         *,
         user: str | None,
         identity: Identity,
-        subs: tuple[Subscription, ...],
+        subs: Sequence[PreparedSubscription],
         more_headers: bytes = b"",
     ) -> None:
         super().__init__(loop)
@@ -63,19 +64,9 @@ class EventStreamConnection(SocketConnection):
         if self.transport is None:
             return
         self.transport.write(HEAD % self._more_headers)
-        for wanted in self._subs:
-            try:
-                _, start = self.hub.subscribe(self, wanted)
-            except Refused as refusal:
-                self.refuse(ErrorMessage(code=refusal.code, detail=str(refusal), ch=wanted.ch))
-            except LogError as error:
-                self.refuse(
-                    ErrorMessage(
-                        code="unavailable", temporary=True, detail=str(error), ch=wanted.ch
-                    )
-                )
-            else:
-                start()
+        for prepared in self._subs:
+            _, start = self.hub.subscribe(self, prepared)
+            start()
         self.ping()
         self.start_pings()
 

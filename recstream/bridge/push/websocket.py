@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from recstream.bridge.auth import Identity
 from recstream.bridge.push.connection import Outgoing
-from recstream.bridge.push.hub import Refused
+from recstream.bridge.push.hub import PreparedSubscription, Refused
 from recstream.bridge.push.loop import CLOSE_S, ConnectionLoop, SocketConnection
 from recstream.bridge.push.protocol import (
     MAX_MESSAGE_BYTES,
@@ -32,14 +34,13 @@ from recstream.bridge.push.protocol import (
 )
 from recstream.errors import InvalidInput, LogError, TokenRefused
 
+log = logging.getLogger(__name__)
 _quiet = logging.getLogger("recstream.bridge.frames")
 _quiet.setLevel(logging.WARNING)  # websockets logs every open and close at INFO
 
 HELLO_S = 10.0
 MESSAGES_PER_S = 10.0
 BURST_MESSAGES = 60.0
-_POLICY = 1008
-_NOT_TEXT = 1003
 
 
 class WebSocketConnection(SocketConnection):
@@ -57,7 +58,9 @@ class WebSocketConnection(SocketConnection):
         "_allowed_at_s",
         "_answer",
         "_awaits_pong",
+        "_backlog",
         "_greeted",
+        "_is_preparing",
         "_parts",
         "_protocol",
     )
@@ -70,6 +73,8 @@ class WebSocketConnection(SocketConnection):
         self._parts: list[bytes] = []
         self._greeted = False
         self._awaits_pong = False
+        self._is_preparing = False
+        self._backlog: list[bytes] = []
         self._allowance = BURST_MESSAGES
         self._allowed_at_s = 0.0
 
@@ -82,7 +87,7 @@ class WebSocketConnection(SocketConnection):
         self.later(HELLO_S, self._hello_missing)
 
     def _hello_missing(self) -> None:
-        self.close(_POLICY, f"expected hello within {HELLO_S:g} s")
+        self.close(CloseCode.NO_HELLO, f"expected hello within {HELLO_S:g} s")
 
     @property
     def close_code(self) -> int:
@@ -133,10 +138,14 @@ class WebSocketConnection(SocketConnection):
 
     def data_received(self, data: bytes) -> None:
         """Parse frames and handle whole messages."""
-        self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
-            if isinstance(event, Frame):
-                self._frame(event)
+        try:
+            self._protocol.receive_data(data)
+            for event in self._protocol.events_received():
+                if isinstance(event, Frame):
+                    self._frame(event)
+        except Exception:
+            log.exception("WebSocket message failed")
+            self.close(CloseCode.INTERNAL_ERROR, "internal error")
         self._flush()
 
     def eof_received(self) -> bool:
@@ -149,7 +158,7 @@ class WebSocketConnection(SocketConnection):
         if frame.opcode is Opcode.PONG:
             self._awaits_pong = False
         elif frame.opcode is Opcode.BINARY:
-            self.close(_NOT_TEXT, "expected text")
+            self.close(CloseCode.NOT_TEXT, "expected text")
         elif frame.opcode in {Opcode.TEXT, Opcode.CONT}:
             self._parts.append(bytes(frame.data))
             if frame.fin:
@@ -163,6 +172,12 @@ class WebSocketConnection(SocketConnection):
         if not self._within_rate():
             self.close(CloseCode.RATE, f"more than {MESSAGES_PER_S:g} messages/s")
             return
+        if self._is_preparing:
+            self._backlog.append(raw)
+        else:
+            self._handle(raw)
+
+    def _handle(self, raw: bytes) -> None:
         try:
             message = decode_client(raw)
             if isinstance(message, Hello):
@@ -209,21 +224,46 @@ class WebSocketConnection(SocketConnection):
             raise TokenRefused("a refreshed token must be for the same user and scope")
         self.identity = identity
 
-    def _subscribe(self, wanted: tuple[Subscription, ...]) -> None:
-        states, starts, errors = [], [], []
+    def _subscribe(self, wanted: Sequence[Subscription]) -> None:
+        """Read the snapshots in another thread; later messages wait for them."""
+        self._is_preparing = True
+        user, identity = self.user, self.identity
+        asyncio.get_running_loop().run_in_executor(None, self._prepare, wanted, user, identity)
+
+    def _prepare(
+        self, wanted: Sequence[Subscription], user: str | None, identity: Identity
+    ) -> None:
+        prepared: list[PreparedSubscription | ErrorMessage] = []
         for one in wanted:
             try:
-                if len(self.channels) + len(self.logs) >= MAX_SUBSCRIPTIONS:
-                    message = f"at most {MAX_SUBSCRIPTIONS} subscriptions on a connection"
-                    raise Refused("too-many", message)  # noqa: TRY301 - one handler for all
-                state, start = self.hub.subscribe(self, one)
+                prepared.append(self.hub.prepare(one, user=user, identity=identity))
             except Refused as refusal:
-                errors.append(ErrorMessage(code=refusal.code, detail=str(refusal), ch=one.ch))
-            except LogError as error:
-                errors.append(
-                    ErrorMessage(code="unavailable", temporary=True, detail=str(error), ch=one.ch)
-                )
+                error = ErrorMessage(code=refusal.code, detail=str(refusal), ch=one.ch)
+                prepared.append(error)
+            except Exception as failure:
+                if not isinstance(failure, LogError):
+                    log.exception("subscription failed channel=%s", one.ch)
+                detail = str(failure) if isinstance(failure, LogError) else "internal error"
+                error = ErrorMessage(code="unavailable", temporary=True, detail=detail, ch=one.ch)
+                prepared.append(error)
+        self.loop.post(self._prepared, prepared)
+
+    def _prepared(self, prepared: Sequence[PreparedSubscription | ErrorMessage]) -> None:
+        """Register the subscriptions, send the welcome, then the snapshots."""
+        self._is_preparing = False
+        if self._protocol.state is not OPEN or self.transport is None:
+            return
+        if self.transport.is_closing():
+            return
+        states, starts, errors = [], [], []
+        for one in prepared:
+            if isinstance(one, ErrorMessage):
+                errors.append(one)
+            elif len(self.channels) + len(self.logs) >= MAX_SUBSCRIPTIONS:
+                detail = f"at most {MAX_SUBSCRIPTIONS} subscriptions on a connection"
+                errors.append(ErrorMessage(code="too-many", detail=detail, ch=one.wanted.ch))
             else:
+                state, start = self.hub.subscribe(self, one)
                 states.append(state)
                 starts.append(start)
         welcome = Welcome(
@@ -237,6 +277,8 @@ class WebSocketConnection(SocketConnection):
             self.refuse(error_message)
         for start in starts:
             start()
+        while self._backlog and not self._is_preparing:
+            self._handle(self._backlog.pop(0))
 
     def _unsubscribe(self, message: Unsub) -> None:
         self.hub.unsubscribe(self, message.ch)

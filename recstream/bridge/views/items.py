@@ -38,6 +38,7 @@ class Items:
         self._thread = threading.Thread(target=self._view.follow, name="catalogue", daemon=True)
         self._condition = threading.Condition()
         self._categories: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._version = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -80,12 +81,13 @@ class Items:
         return self._log.append([upsert_record(item) for item in items])
 
     def mask(self, category: str) -> Mask:
-        """Return the mask of a category's items."""
+        """Return the mask of a category's items, which are read from the catalogue now."""
+        items = self._in_category(category)
 
         def allowed(generation: Generation) -> NDArray[np.bool_]:
             mask = np.zeros(generation.n_items, np.bool_)
             rows = generation.rows
-            mask[[rows[item] for item in self._in_category(category) if item in rows]] = True
+            mask[[rows[item] for item in items if item in rows]] = True
             return mask
 
         return allowed
@@ -95,6 +97,7 @@ class Items:
             if category in self._categories:
                 self._categories.move_to_end(category)
                 return self._categories[category]
+            version = self._version
         found: list[str] = []
         cursor = ""
         while True:
@@ -104,6 +107,8 @@ class Items:
                 break
         items = frozenset(found)
         with self._condition:
+            if version != self._version:
+                return items  # the catalogue changed while it was read
             self._categories[category] = items
             if len(self._categories) > CACHED_CATEGORIES:
                 self._categories.popitem(last=False)
@@ -112,5 +117,6 @@ class Items:
     def _changed(self, changes: dict[str, Item | None]) -> None:
         del changes
         with self._condition:
+            self._version += 1
             self._categories.clear()
             self._condition.notify_all()

@@ -227,6 +227,11 @@ class Views:
             return None
         return msgspec.structs.replace(stored, epoch=self.epoch, partition=partition, offset=offset)
 
+    def list_offset(self, user: str) -> int:
+        """Return the offset of a user's newest published list, -1 for none."""
+        raw = self._db.get(_LIST + user.encode())
+        return -1 if raw is None else int(_PLACE.unpack_from(raw)[1])
+
     def history(self, user: str) -> History | None:
         """Return a user's history, as far as this bridge has read the log; None for an unknown user."""
         with self._mutex:

@@ -290,3 +290,42 @@ def test_a_record_that_is_not_json_is_shown_as_text():
 
     assert log_record(record).value is None
     assert log_record(record).text is not None
+
+
+def close_codes() -> str:
+    """Return the page's table of close codes."""
+    entries = "".join(
+        f"  {int(code)}: {json.dumps(msgspec.to_builtins(meaning))},\n"
+        for code, meaning in sorted(protocol.CLOSE_MEANINGS.items())
+    )
+    return (
+        "// @ts-check\n"
+        "/** What to do after each close code. Written by tests/bridge/http/test_documents.py. */\n\n"
+        "/** @typedef {{reason: string, retry: boolean, resume: boolean, slow: boolean}} CloseMeaning */\n\n"
+        "/** @type {Record<number, CloseMeaning>} */\n"
+        f"export const CLOSE_CODES = {{\n{entries}}};\n"
+    )
+
+
+def test_every_close_code_has_a_meaning():
+    assert set(protocol.CLOSE_MEANINGS) == set(protocol.CloseCode)
+
+
+def test_the_page_knows_the_close_codes_of_the_bridge():
+    path = Path(__file__).parents[3] / "web/connection/close-codes.js"
+    if os.environ.get("RECSTREAM_UPDATE_SNAPSHOTS"):
+        path.write_text(close_codes(), "utf-8")
+
+    assert path.read_text("utf-8") == close_codes()
+
+
+def test_the_reference_names_every_close_code():
+    table = (Path(__file__).parents[3] / "docs/reference/push.md").read_text("utf-8")
+
+    named = {
+        int(code)
+        for line in re.findall(r"^\|([ \d,]+)\|", table, re.MULTILINE)
+        for code in line.split(",")
+    }
+
+    assert named == set(map(int, protocol.CloseCode))

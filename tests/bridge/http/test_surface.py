@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 
 import pytest
 
-from tests.bridge.bridge_world import eventually, running
+from tests.bridge.bridge_world import DEADLINE_S, eventually, running
 
 HARMFUL = ("/../pyproject.toml", "/%2e%2e/pyproject.toml", "/css/../../README.md", "/.git/config")
 
@@ -259,3 +260,35 @@ class stream:  # noqa: N801 - a context manager, used as a function
             name, _, value = line.rstrip("\n").partition(": ")
             fields = {} if not name else fields | {name: value}
         return fields
+
+
+def test_a_stream_of_an_allowed_origin_has_its_cors_headers(guarded):
+    token = guarded.bridge.deps.auth.issue("sse-cors")[0]
+    connection = http.client.HTTPConnection(guarded.address, timeout=DEADLINE_S)
+    try:
+        headers = {"Origin": "https://shop.test", "Authorization": f"Bearer {token}"}
+        connection.request("GET", "/v1/stream", headers=headers)
+        answer = connection.getresponse()
+    finally:
+        connection.close()
+
+    assert answer.status == 200
+    assert answer.getheader("Access-Control-Allow-Origin") == "https://shop.test"
+    assert answer.getheader("Vary") == "Origin"
+
+
+@pytest.mark.parametrize("last", ["x", ":", "e:", ":3", f"e:{'9' * 5000}", "e:-3", "e:٣", "e:1e9"])
+def test_a_last_event_id_that_is_none_starts_with_the_snapshot(world, last):
+    world.publish("sse-last", "a")
+    world.wait_for_views()
+    connection = http.client.HTTPConnection(world.address, timeout=DEADLINE_S)
+    try:
+        connection.request(
+            "GET", "/v1/stream?user=sse-last", headers={"Last-Event-ID": last.encode()}
+        )
+        answer = connection.getresponse()
+        assert answer.status == 200
+        while b"event: recs" not in answer.readline():
+            pass
+    finally:
+        connection.close()

@@ -45,6 +45,12 @@ class Snapshots:
     def recs(self, user):  # noqa: ARG002 - everybody has the same list
         return self.offset, Outgoing("recs", b"%d" % self.offset)
 
+    def list_offset(self, user):  # noqa: ARG002
+        return self.offset
+
+    def published(self, user):
+        return self.recs(user)
+
     def pipeline(self):
         return Outgoing("pipeline", b"{}")
 
@@ -54,7 +60,9 @@ def a_hub(offset=5):
 
 
 def subscribed(hub, connection, ch="recs", since=None):
-    state, start = hub.subscribe(connection, Subscription(ch=ch, since=since))
+    wanted = Subscription(ch=ch, since=since)
+    prepared = hub.prepare(wanted, user=connection.user, identity=connection.identity)
+    state, start = hub.subscribe(connection, prepared)
     start()
     return state
 
@@ -90,6 +98,8 @@ def test_who_is_up_to_date_in_this_log_gets_no_snapshot():
         (Since("e1", 5), (True, [])),
         (Since("e1", 4), (True, [b"5"])),
         (Since("e0", 5), (False, [b"5"])),
+        (Since("e1", 6), (False, [b"5"])),
+        (Since("e1", -1), (True, [b"5"])),
         (None, (False, [b"5"])),
     ):
         connection = RecordingConnection()
@@ -112,7 +122,7 @@ def test_a_peer_that_left_hears_nothing():
 
 def test_lists_need_a_user():
     with pytest.raises(Refused):
-        a_hub().subscribe(RecordingConnection(user=None), Subscription(ch="recs"))
+        a_hub().prepare(Subscription(ch="recs"), user=None, identity=EVERYBODY)
 
 
 class Feed:

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 
+from recstream.bridge.push import websocket
 from recstream.log.port import NewRecord
-from recstream.log.topics import INTERACTIONS, PIPELINE
-from tests.bridge.bridge_world import a_list, closed, event, eventually, items_of, running
+from recstream.log.topics import INTERACTIONS, PIPELINE, RECOMMENDATIONS
+from tests.bridge.bridge_world import (
+    DEADLINE_S,
+    a_list,
+    closed,
+    event,
+    eventually,
+    items_of,
+    running,
+)
 
 
 def test_the_snapshot_comes_first_and_then_every_newer_list(world):
@@ -298,3 +308,96 @@ def test_a_closed_connection_leaves_nothing_behind(world):
         assert connections.hub.wants("gone")
 
     eventually(lambda: not connections.hub.wants("gone"), "a hub that has forgotten")
+
+
+@pytest.mark.parametrize("beyond", [1, 1000, (1 << 63) - 1])
+@pytest.mark.parametrize("channel", ["recs", "log"])
+def test_a_position_beyond_the_end_is_not_recovered(world, channel, beyond):
+    newest = world.publish("beyond", "a")
+    world.wait_for_views()
+    topic = {"topic": RECOMMENDATIONS} if channel == "log" else {}
+    since = {"epoch": world.log.epoch, "offset": min(newest + beyond, (1 << 63) - 1)}
+
+    with world.socket() as client:
+        welcome = client.hello("beyond", {"ch": channel, "since": since, **topic})
+        (state,) = welcome["subs"]
+        if channel == "log":
+            world.publish("beyond", "b")
+        message = client.receive(channel)
+
+    assert not state["recovered"]
+    assert message["offset"] == (newest if channel == "recs" else newest + 1)
+
+
+def test_messages_that_come_while_a_subscription_is_read_keep_their_order(world, monkeypatch):
+    hub = world.bridge.deps.hub
+    prepare = hub.prepare
+
+    def slowly(*arguments, **options):
+        time.sleep(0.2)
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr(hub, "prepare", slowly)
+    with world.socket() as client:
+        client.send(type="hello", user="order", subs=[{"ch": "recs"}])
+        client.send(type="sub", ch="pipeline")
+        first = client.receive("welcome")
+        client.receive("recs")
+        second = client.receive("welcome")
+
+    assert [[one["ch"] for one in welcome["subs"]] for welcome in (first, second)] == [
+        ["recs"],
+        ["pipeline"],
+    ]
+
+
+def test_a_list_published_while_its_subscription_is_read_is_not_missed(world, monkeypatch):
+    hub = world.bridge.deps.hub
+    prepare = hub.prepare
+    world.publish("gap", "a")
+    world.wait_for_views()
+
+    def slowly(*arguments, **options):
+        prepared = prepare(*arguments, **options)
+        world.publish("gap", "b")
+        world.wait_for_views()
+        return prepared
+
+    monkeypatch.setattr(hub, "prepare", slowly)
+    with world.socket() as client:
+        client.hello("gap", "recs")
+
+        assert items_of(client.receive("recs")) == ["b"]
+
+
+def test_a_log_that_answers_late_delays_no_other_connection(world, monkeypatch):
+    released = threading.Event()
+    watermark = world.log.high_watermark
+
+    def late(topic, partition):
+        if topic == INTERACTIONS and threading.current_thread().name != "follow":
+            released.wait(DEADLINE_S)
+        return watermark(topic, partition)
+
+    with world.socket() as client:
+        client.hello("quick", "recs")
+        client.receive("recs")
+        monkeypatch.setattr(world.log, "high_watermark", late)
+        with world.socket() as waiting:
+            waiting.send(type="hello", user="late", subs=[{"ch": "pipeline"}, {"ch": "log"}])
+            world.publish("quick", "a")
+
+            assert items_of(client.receive("recs")) == ["a"]
+            released.set()
+            waiting.receive("welcome")
+
+
+def test_an_internal_error_is_said_with_a_close_code(world, monkeypatch):
+    def broken(raw):  # noqa: ARG001
+        raise ZeroDivisionError
+
+    with world.socket() as client:
+        monkeypatch.setattr(websocket, "decode_client", broken)
+        client.send(type="hello")
+
+        assert closed(client) == 1011

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, cast
@@ -17,10 +18,12 @@ from websockets.typing import Subprotocol
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import identity, route
+from recstream.bridge.http.security import cors_headers
 from recstream.bridge.push import (
     SUBPROTOCOL,
     Channel,
     EventStreamConnection,
+    Refused,
     Since,
     SocketConnection,
     Subscription,
@@ -34,6 +37,7 @@ It returns the socket, and what was read beyond the request.
 """
 Detach = Callable[[], tuple[socket.socket, bytes]]
 
+_POSITION = re.compile(r"(.{1,256}):([0-9]{1,18})")
 _quiet = logging.getLogger("recstream.bridge.handshake")
 _quiet.setLevel(logging.WARNING)  # websockets logs every open and close at INFO
 
@@ -53,6 +57,7 @@ class PushRoutes:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._connections = deps.connections
+        self._hub = deps.hub
 
     @route(
         "GET",
@@ -110,7 +115,18 @@ class PushRoutes:
             Subscription(ch=cast(Channel, name), since=since if name == "recs" else None)
             for name in channels
         )
-        connection = EventStreamConnection(self._connections, user=user, identity=who, subs=subs)
+        try:
+            prepared = [self._hub.prepare(sub, user=user, identity=who) for sub in subs]
+        except Refused as refusal:
+            raise HttpProblem(403, str(refusal), code=refusal.code) from refusal
+        headers = "".join(f"{name}: {value}\r\n" for name, value in cors_headers().items())
+        connection = EventStreamConnection(
+            self._connections,
+            user=user,
+            identity=who,
+            subs=prepared,
+            more_headers=headers.encode("latin-1"),
+        )
         return self._hand_over(connection)
 
     def _hand_over(self, connection: SocketConnection) -> Response:
@@ -149,5 +165,5 @@ def _select(protocol: ServerProtocol, offered: Any) -> Subprotocol | None:
 
 
 def _since(last_event_id: str) -> Since | None:
-    epoch, _, offset = last_event_id.rpartition(":")
-    return Since(epoch, int(offset)) if epoch and offset.isdecimal() else None
+    found = _POSITION.fullmatch(last_event_id)
+    return None if found is None else Since(found[1], int(found[2]))
