@@ -26,6 +26,7 @@
     │       └── TrainingDied           its process ended before it was done
     ├── CatalogueUnavailable           the item store can't be reached; try again
     └── StartupError                   a role can't start: port in use, directory not writable, …
+        └── OutOfSpace                 its disk is full; a supervised role waits
 
 Each message says what was expected, what came, where, and what to do.
 """
@@ -158,3 +159,7 @@ class CatalogueUnavailable(RecstreamError):
 
 class StartupError(RecstreamError):
     """A role can't start: a port in use, a directory not writable, a wrong epoch."""
+
+
+class OutOfSpace(StartupError):
+    """The disk of the data directory is full, or nearly so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import socket
@@ -13,11 +14,15 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, NamedTuple
 
-from recstream.errors import NotFound, RecstreamError, StartupError
+from recstream.errors import NotFound, OutOfSpace, RecstreamError, StartupError
 from recstream.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 64 * 1024 * 1024
 MIN_PYTHON = (3, 11)
+RETRY_S = 1.0
+WARN_EVERY = 30
 
 
 class Finding(NamedTuple):
@@ -34,6 +39,8 @@ def prepare_data_dir(settings: Settings) -> None:
 
     Raises
     ------
+    OutOfSpace
+        Its disk is full, or nearly so.
     StartupError
         It can't be used; the message names the folder and what to do.
     """
@@ -43,20 +50,43 @@ def prepare_data_dir(settings: Settings) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"recstream")
     except OSError as error:
-        advice = (
-            "free some space there"
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}
-            else "make it writable, or choose another with --data-dir or RECSTREAM_DATA_DIR"
-        )
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise OutOfSpace(
+                f"data directory {folder} can't be used: {error.strerror}; free some space there"
+            ) from error
         raise StartupError(
-            f"data directory {folder} can't be used: {error.strerror}; {advice}"
+            f"data directory {folder} can't be used: {error.strerror}; make it writable, or choose "
+            "another with --data-dir or RECSTREAM_DATA_DIR"
         ) from error
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < MIN_FREE_BYTES:
-        raise StartupError(
+        raise OutOfSpace(
             f"data directory {folder} has {free_bytes // 1024**2} MiB free, at least "
             f"{MIN_FREE_BYTES // 1024**2} are needed; free some space there"
         )
+
+
+def wait_for_space(settings: Settings) -> None:
+    """Prepare the data directory; wait while its disk is full.
+
+    A supervised role that ended instead would be given up after three tries.
+
+    Raises
+    ------
+    StartupError
+        The data directory can't be used for another reason.
+    """
+    attempt = 0
+    while True:
+        try:
+            prepare_data_dir(settings)
+        except OutOfSpace as error:
+            if attempt % WARN_EVERY == 0:
+                log.warning("waiting for space: %s", error)
+            attempt += 1
+            time.sleep(RETRY_S)
+        else:
+            return
 
 
 def warm_up_kernels(settings: Settings) -> Finding:

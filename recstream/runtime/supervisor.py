@@ -130,11 +130,16 @@ class Role:
     def _open_log(self) -> int | None:
         if self.log_path is None:
             return None
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            if self.log_path.stat().st_size > MAX_LOG_BYTES:
-                self.log_path.replace(self.log_path.with_suffix(".old.log"))
-        return os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if self.log_path.stat().st_size > MAX_LOG_BYTES:
+                    self.log_path.replace(self.log_path.with_suffix(".old.log"))
+            return os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        except OSError as error:
+            # A full disk must not end the supervisor: the role runs without its log file.
+            log.warning("log file can't be opened path=%s: %s", self.log_path, error)
+            return os.open(os.devnull, os.O_WRONLY)
 
     def log_tail(self, lines: int = 3) -> str:
         """Return the last lines of the process's log file."""

@@ -251,3 +251,14 @@ def test_a_stray_module_in_the_working_directory_is_not_run(
     subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, timeout=60)
 
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_log_file_that_can_not_be_opened_does_not_stop_a_role(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    worker = Role("worker", [sys.executable, "-c", "print(1)"], tmp_path / "logs" / "w.log", None)
+
+    worker.start()
+
+    assert worker.process is not None
+    assert worker.process.wait(60) == 0
+    worker.reap()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 
 import click
 import msgspec
@@ -104,11 +103,12 @@ def _start(role: str, settings: Settings, *, as_json: bool, supervised: bool) ->
         else logging.Formatter(f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s")
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    from recstream.runtime.doctor import prepare_data_dir, wait_for_space
+
     if supervised:
         from recstream.process import follow_parent
 
         follow_parent()
-    prepare: Callable[[Settings], None]
-    from recstream.runtime.doctor import prepare_data_dir as prepare
-
-    prepare(settings)
+        wait_for_space(settings)
+    else:
+        prepare_data_dir(settings)
