@@ -19,6 +19,7 @@ from recstream.log import (
 from recstream.log.embedded import EmbeddedLog, redact
 
 READ_RECORDS = 5_000
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Owner(msgspec.Struct):
@@ -43,7 +44,7 @@ def without(record: Record, user: str) -> Record:
     try:
         users = _owners(value) if is_envelope else [_owner(value)]
         is_mine = [each is not None and each.user == user for each in users]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return _unreadable_without(record, user)
     if not any(is_mine):
         return record if key == record.key else record._replace(key=key)
@@ -59,7 +60,7 @@ def _unreadable_without(record: Record, user: str) -> Record:
     quoted = msgspec.json.encode(user)
     try:
         parts = _split(value) if value[:1] == b"[" else []
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         parts = []
     if parts:
         is_mine = [_is_by(bytes(part), user, quoted) for part in parts]
@@ -73,7 +74,7 @@ def _unreadable_without(record: Record, user: str) -> Record:
 def _is_by(part: bytes, user: str, quoted: bytes) -> bool:
     try:
         return bool(_owner(part).user == user)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return quoted in part
 
 
@@ -91,7 +92,7 @@ def _letter_without(record: Record, user: str) -> Record:
     quoted = msgspec.json.encode(user)
     try:
         is_mine = _is_by(decode_dead_letter(record.value).value.encode(), user, quoted)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         is_mine = quoted in record.value
     return record._replace(key=None, value=None, headers=()) if is_mine else record
 

@@ -179,7 +179,7 @@ class ModelFeed:
     def _read(self, record: Record) -> ModelRecord | Unusable:
         try:
             announced: ModelRecord = decode_model(record.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except Exception as error:  # noqa: BLE001 - no record may stop the reader
             return Unusable(record, error)
         return announced
 

@@ -1,4 +1,4 @@
-"""Step 7 of the flow: a list made of nothing, so that kernels are loaded before the first event."""
+"""Load or compile the kernels of ranking, by one list of a synthetic user."""
 
 from __future__ import annotations
 

@@ -43,6 +43,8 @@ from recstream.worker.forget import Forgetter
 from recstream.worker.loop import WorkerLoop
 from recstream.worker.rocksdb_rows import ROCKSDB_OPTIONS, RocksDBRows, tables_folder
 
+SESSION_TIMEOUT_S = 8.0
+"""On the embedded log a worker that is silent for this long is taken for dead."""
 CONTROL_EVERY_S = 0.25
 STATUS_EVERY_S = 1.0
 FORGET_EVERY_S = 1.0
@@ -98,7 +100,7 @@ def build_app(settings: Settings, clock_ms: Callable[[], int] = system_clock_ms)
         event_log.create_topics((*topic_specs(settings.partitions), changelog))
         tables = held.enter_context(tables_folder(settings, event_log))
         app = _faust_app(settings, tables, event_log)
-        _add_table_and_agent(app, settings, event_log, clock_ms)
+        _add_table_and_agent(app, settings, event_log, tables, clock_ms)
         _add_timers(app)
         app.held = held.pop_all()
     return app
@@ -107,7 +109,11 @@ def build_app(settings: Settings, clock_ms: Callable[[], int] = system_clock_ms)
 def _faust_app(settings: Settings, tables: Path, event_log: EventLog) -> WorkerApp:
     """Return the app, configured for the settings' log."""
     is_kafka = settings.broker_url.startswith("kafka://")
-    options: dict[str, Any] = {"broker": settings.broker_url}
+    options: dict[str, Any] = {
+        "broker": settings.broker_url,
+        "broker_session_timeout": SESSION_TIMEOUT_S,
+        "broker_heartbeat_interval": SESSION_TIMEOUT_S / 4,
+    }
     if is_kafka:
         from recstream.log.faust.kafka_transport import app_options  # noqa: PLC0415 - an extra
 
@@ -120,7 +126,6 @@ def _faust_app(settings: Settings, tables: Path, event_log: EventLog) -> WorkerA
         tabledir=tables,
         topic_partitions=settings.partitions,
         topic_disable_leader=True,
-        # On the embedded log workers share the tables' folder: the next owner finds the rows there.
         table_standby_replicas=int(is_kafka),
         web_enabled=False,
         autodiscover=False,
@@ -133,7 +138,11 @@ def _faust_app(settings: Settings, tables: Path, event_log: EventLog) -> WorkerA
 
 
 def _add_table_and_agent(
-    app: WorkerApp, settings: Settings, event_log: EventLog, clock_ms: Callable[[], int]
+    app: WorkerApp,
+    settings: Settings,
+    event_log: EventLog,
+    tables: Path,
+    clock_ms: Callable[[], int],
 ) -> None:
     """Add the histories table, the ingest agent, and what follows from a rebalance."""
     histories = app.Table(
@@ -143,7 +152,8 @@ def _add_table_and_agent(
         value_type=bytes,
         options=dict(ROCKSDB_OPTIONS),
     )
-    rows = RocksDBRows(histories)
+    is_kafka = settings.broker_url.startswith("kafka://")
+    rows = RocksDBRows(histories, tables, deletes_others=not is_kafka)
 
     def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
         done: list[list[Position] | LogFenced] = cast(Any, app.consumer).append_all(works)

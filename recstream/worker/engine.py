@@ -151,10 +151,7 @@ class Engine:
 
     def _rank_live(self, folded: Sequence[Folded]) -> dict[int, list[NewList]]:
         """Rank the lists of the users just folded, unless there is a backlog."""
-        for each in folded:
-            number = each.state.number
-            end = self._log.high_watermark(INTERACTIONS, number)
-            self.status.lag[number] = end - each.state.next_offset
+        self.measure_lag([each.state for each in folded])
         is_live = (
             sum(len(each.state.pending_lists) for each in folded) <= LIVE_USERS
             and max((self.status.lag[each.state.number] for each in folded), default=0) <= LIVE_LAG
@@ -295,6 +292,12 @@ class Engine:
     def lag(self) -> int:
         """Number of records known to wait behind the newest groups."""
         return sum(self.status.lag.values())
+
+    def measure_lag(self, states: Sequence[PartitionState] | None = None) -> None:
+        """Compare the next offsets of partitions, by default all, with the ends of the log."""
+        for state in list(self._states.values()) if states is None else states:
+            end = self._log.high_watermark(INTERACTIONS, state.number)
+            self.status.lag[state.number] = end - state.next_offset
 
     def list_pending(self, limit: int) -> int:
         """Rank and publish pending lists; return the number of users handled."""

@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -34,7 +34,13 @@ REFRESH_USERS = 16
 """Users refreshed between two groups of records, which then wait about 10 ms."""
 FOLDING_SHARE = 4.0
 """While records wait, folding gets this many times the time that lists get."""
+COMPILING_S = 3.0
+"""Kernels that are not loaded after this time are being compiled."""
 POLL_S = 1.0
+HEARTBEAT_S = 5.0
+"""Longest time between two status records; readers take a worker that is silent longer for gone."""
+FOLLOWER_END_S = 5.0
+"""Longest wait at the end for the thread that follows models; it may be compiling kernels."""
 SETTLE_S = 1.0
 """Longest wait at the end for records being ingested; a log that is away may block them for ever."""
 
@@ -92,11 +98,12 @@ class WorkerLoop:
         self._stopping = threading.Event()
         self._follower: threading.Thread | None = None
         self._published_status: tuple[int, ...] | None = None
+        self._status_s = -HEARTBEAT_S
 
     # Life
 
     async def start(self, fail: Callable[[BaseException], object]) -> None:
-        """Load the kernels, and start to follow the models topic.
+        """Start to load the kernels, and then to follow the models topic; events are folded meanwhile.
 
         Parameters
         ----------
@@ -104,7 +111,6 @@ class WorkerLoop:
             Called on the loop with an error that must end the worker.
         """
         self._loop = asyncio.get_running_loop()
-        await self._run(warm_up)
         self._follower = start_thread(
             "recstream-models",
             self._follow_models,
@@ -118,7 +124,7 @@ class WorkerLoop:
         self._stopping.set()
         self._feed.wake()
         if self._follower is not None:
-            await asyncio.to_thread(self._follower.join)
+            await asyncio.to_thread(self._follower.join, FOLLOWER_END_S)
         if self._ingesting is not None and not self._ingesting.done():
             await asyncio.wait({self._ingesting}, timeout=SETTLE_S)
 
@@ -236,7 +242,11 @@ class WorkerLoop:
     # Models
 
     def _follow_models(self) -> None:
-        """Follow the models topic until the end, in a thread of its own."""
+        """Follow the models topic until the end, in a thread of its own.
+
+        Lists begin when the kernels are loaded. Where none are cached, they are compiled first.
+        """
+        self._load_kernels()
         generation = self._feed.newest()
         if generation is not None:
             self._in_engine(self.engine.activate, generation)
@@ -248,6 +258,20 @@ class WorkerLoop:
                     self._in_engine(self.engine.activate, step)
                 else:
                     self._in_engine(self._apply_delta, step)
+
+    def _load_kernels(self) -> None:
+        """Load the compiled kernels, or compile them; say so if it takes a while."""
+        notice = threading.Timer(
+            COMPILING_S,
+            log.warning,
+            ["compiling kernels, about a minute at the first start; lists begin when it is done"],
+        )
+        notice.daemon = True
+        begun = perf_counter()
+        notice.start()
+        warm_up()
+        notice.cancel()
+        log.info("kernels loaded seconds=%.1f", perf_counter() - begun)
 
     def _in_engine(self, function: Callable[..., object], *args: object) -> None:
         """Call a function in the engine's thread, wait for it, and have lists made."""
@@ -287,21 +311,24 @@ class WorkerLoop:
             log.warning("control topic not followed, trying again: %s", error)
 
     async def publish_status(self) -> None:
-        """Append the status record, if it has changed."""
-        record = await self._run(self._status_record)
-        if record is not None:
-            try:
+        """Append the status record: when it has changed, and as a heartbeat."""
+        try:
+            record = await self._run(self._status_record)
+            if record is not None:
                 await asyncio.to_thread(self._log.append, [record])
-            except LogError as error:
-                log.warning("status not published: %s", error)
+        except LogError as error:
+            log.warning("status not published: %s", error)
 
     def _status_record(self) -> NewRecord | None:
         engine = self.engine
+        is_due = monotonic() - self._status_s >= HEARTBEAT_S
+        if is_due:
+            engine.measure_lag()
         status = engine.status.record(self._name, engine.generation, self._clock_ms())
         done = (status.events, status.published, status.dead_letters, status.generation)
-        if done == self._published_status:
+        if done == self._published_status and not is_due:
             return None
-        self._published_status = done
+        self._published_status, self._status_s = done, monotonic()
         return NewRecord(PIPELINE, b"worker", _encode_json(status))
 
     async def forget_users(self) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 from collections.abc import Iterator
 
-from recstream.errors import RecstreamError, StartupError
+from recstream.errors import (
+    LogUnavailable,
+    ModelStoreUnavailable,
+    RecstreamError,
+    StartupError,
+)
 from recstream.process import end_in_time
 from recstream.settings import Settings
 from recstream.worker.app import build_app
 
 log = logging.getLogger(__name__)
+
+RESTART_S = 2.0
 
 
 def run(settings: Settings) -> None:
@@ -28,9 +36,29 @@ def run(settings: Settings) -> None:
 
 
 async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
-    """Run a worker on the current event loop until ``stop`` is set or a signal comes."""
+    """Run a worker on the current event loop until ``stop`` is set or a signal comes.
+
+    While the disk is full, or log or model store are away, it starts again and again.
+    """
     stopping = stop or asyncio.Event()
     with _signals(asyncio.get_running_loop(), stopping):
+        while True:
+            error = await _serve_once(settings, stopping)
+            if error is None or (stopping.is_set() and is_passing(error)):
+                return
+            if not is_passing(error):
+                break
+            log.warning("worker starts again in %g s: %s", RESTART_S, error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), RESTART_S)
+    if isinstance(error, RecstreamError):
+        raise error
+    raise StartupError(f"worker stopped by {error!r}; its log says where") from error
+
+
+async def _serve_once(settings: Settings, stopping: asyncio.Event) -> BaseException | None:
+    """Run a worker until it is stopped or fails; return the error."""
+    try:
         app = build_app(settings)
         try:
             await app.start()
@@ -38,11 +66,21 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
             await app.wait_first(stopping.wait())
         finally:
             await app.stop()
-    error = app.crash_reason if app.crashed else None
-    if isinstance(error, RecstreamError):
-        raise error
-    if error is not None:
-        raise StartupError(f"worker stopped by {error!r}; its log says where") from error
+    except Exception as error:  # noqa: BLE001 - the caller raises it, or tries again
+        return error
+    return app.crash_reason if app.crashed else None
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Return whether an error, or one of its causes, goes away by itself: something is full or away."""
+    while error is not None:
+        is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+        if is_full or isinstance(error, LogUnavailable | ModelStoreUnavailable):
+            return True
+        if "No space left on device" in str(error):  # RocksDB's errors have no type of their own
+            return True
+        error = error.__cause__
+    return False
 
 
 @contextlib.contextmanager

@@ -7,20 +7,24 @@ import fcntl
 import gc
 import itertools
 import logging
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import rocksdict
 
-from recstream.erasure import scrub
-from recstream.errors import StartupError
-from recstream.log import EventLog
+from recstream.core.history import APPLIED_KEY, decode_applied_row
+from recstream.erasure import BLANK_KEY, forgetting, scrub
+from recstream.errors import RecstreamError, StartupError
+from recstream.log import INTERACTIONS, EventLog, histories_changelog
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MEBIBYTE = 1024 * 1024
+OFFSET_KEY = b"__faust\0offset__"
+"""Faust's row with the offset of the newest changelog record in the database."""
 
 ROCKSDB_OPTIONS: dict[str, Any] = {
     "driver": "rocksdict",
@@ -31,6 +35,8 @@ ROCKSDB_OPTIONS: dict[str, Any] = {
     "bloom_filter_size": 10,
 }
 """About 80 MiB of memory per partition; Faust's defaults are 2 GiB and more."""
+
+BEFORE_ERASURE = "may hold rows of a user who was erased since"
 
 RowBatch = Iterable[tuple[bytes, bytes | None]]
 """Keys with their new values; None deletes the row."""
@@ -58,12 +64,24 @@ class RowStore(Protocol):
 class RocksDBRows:
     """A `RowStore` over a Faust table whose store is RocksDB by rocksdict.
 
+    Parameters
+    ----------
+    table : faust.Table
+    folder : Path
+        Of the databases.
+    deletes_others : bool
+        Delete databases of partitions that this worker gave up; on Kafka it may stand by for them.
+
+    Notes
+    -----
     Writes bypass Faust's table API: rows and Faust's changelog offset go into one ``WriteBatch``
     after the changelog acknowledged them. Faust opens, recovers and reassigns the partitions.
     """
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table: Any, folder: Path, *, deletes_others: bool) -> None:
         self._table = table
+        self._folder = folder
+        self._deletes_others = deletes_others
 
     def _database(self, partition: int) -> rocksdict.Rdict:
         database: rocksdict.Rdict = self._table.data._db_for_partition(partition)  # noqa: SLF001 - no public name
@@ -72,7 +90,7 @@ class RocksDBRows:
     def keep_only(self, partitions: set[int]) -> None:
         """Close the databases of other partitions, which recovery may have opened again.
 
-        RocksDB locks an open database: the partition's new owner could not open it.
+        On the embedded log they are deleted: an erased user's rows would come back with them.
         """
         databases = self._table.data._dbs  # noqa: SLF001 - no public name
         others = [partition for partition in databases if partition not in partitions]
@@ -80,6 +98,11 @@ class RocksDBRows:
             del databases[partition]
         if others:
             gc.collect()
+        if self._deletes_others:
+            for partition, paths in _databases(self._folder).items():
+                if partition not in partitions:
+                    for path in paths:
+                        shutil.rmtree(path)
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """Return a row's value, or None."""
@@ -114,36 +137,43 @@ class RocksDBRows:
         return found
 
     def scrub(self, partition: int) -> None:
-        """Rewrite the partition's files without deleted rows."""
+        """Rewrite the partition's files without deleted rows, and delete copies nobody uses."""
         scrub(self._database(partition))
+        remove_unused_copies(self._folder, partition)
+        for path in _databases(self._folder).get(partition, []):
+            if path.parent != self._folder:
+                shutil.rmtree(path)
 
 
 @contextlib.contextmanager
 def tables_folder(settings: Settings, event_log: EventLog) -> Iterator[Path]:
-    """Yield the folder of this log's tables; create it if it is missing.
+    """Yield a folder for the tables that no other process uses, with databases that match the log.
 
-    Tables of another epoch are kept but not used: this log's are recovered from its changelog. On
-    Kafka a worker also keeps standby tables, so each worker of a machine takes the first numbered
-    folder that no other process has locked.
+    Each worker of a machine has its own: RocksDB locks a database as long as its process lives, also
+    when that is stopped and its partitions are another's. Tables of another epoch are kept but not
+    used.
+
+    Raises
+    ------
+    StartupError
+        The folder can't be written.
     """
-    folder = settings.path("tables", settings.app_id)
+    parent = settings.path("tables", settings.app_id)
     with contextlib.ExitStack() as held:
         try:
-            others = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+            others = [each.name for each in parent.iterdir()] if parent.is_dir() else []
             if others and event_log.epoch not in others:
                 log.warning(
                     "tables of another log found in %s (epochs %s), not used; delete them when the "
                     "log is not coming back",
-                    folder,
+                    parent,
                     ", ".join(others),
                 )
-            folder /= event_log.epoch
-            folder.mkdir(parents=True, exist_ok=True)
-            if settings.broker_url.startswith("kafka://"):
-                folder = held.enter_context(_first_free(folder))
+            folder = held.enter_context(_first_free(parent / event_log.epoch))
+            _set_aside_stale(folder, event_log, histories_changelog(settings.app_id))
         except OSError as error:
             raise StartupError(
-                f"tables folder {folder} can't be used: {error}; choose another with --data-dir"
+                f"tables folder {parent} can't be used: {error}; choose another with --data-dir"
             ) from error
         yield folder
 
@@ -153,11 +183,119 @@ def _first_free(parent: Path) -> Iterator[Path]:
     """Lock and yield the first numbered folder that no other process has locked."""
     for number in itertools.count(1):
         folder = parent / f"worker-{number}"
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with (folder / "owner").open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
+            if number == 1:  # where versions before 0.2 had them
+                for path in parent.glob("*.db"):
+                    path.rename(folder / path.name)
             yield folder
             return
+
+
+def remove_unused_copies(folder: Path, partition: int) -> None:
+    """Delete a partition's databases in the folders of workers that are gone."""
+    for other in folder.parent.glob("worker-*"):
+        if other == folder:
+            continue
+        with (other / "owner").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            for path in _databases(other).get(partition, []):
+                shutil.rmtree(path)
+
+
+def _databases(folder: Path) -> dict[int, list[Path]]:
+    """Return the databases in a folder by partition, those set aside included."""
+    found: dict[int, list[Path]] = {}
+    for path in [*folder.glob("*.db"), *folder.glob("set-aside/*.db")]:
+        found.setdefault(int(path.stem.rpartition("-")[2]), []).append(path)
+    return found
+
+
+def _set_aside_stale(folder: Path, event_log: EventLog, changelog: str) -> None:
+    """Move databases that don't match the log out of the way; Faust rebuilds them."""
+    forgotten = forgetting(event_log).begun.values()
+    for partition, paths in _databases(folder).items():
+        for path in paths:
+            if path.parent != folder:
+                continue
+            until = max((f.at_offset for f in forgotten if f.partition == partition), default=-1)
+            fault = _fault(path, event_log, changelog, partition, until)
+            if fault is None:
+                continue
+            if fault == BEFORE_ERASURE:
+                shutil.rmtree(path)
+                log.info(
+                    "table deleted, rebuilt from the changelog: partition %d %s", partition, fault
+                )
+                continue
+            target = folder / "set-aside" / path.name
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+            log.warning(
+                "table set aside in %s, rebuilt from the changelog: partition %d %s",
+                target,
+                partition,
+                fault,
+            )
+
+
+def _fault(
+    path: Path, event_log: EventLog, changelog: str, partition: int, forgotten_until: int
+) -> str | None:
+    """Return why a database can't be a copy of the changelog, None if it can.
+
+    Parameters
+    ----------
+    path : Path
+    event_log : EventLog
+    changelog : str
+    partition : int
+    forgotten_until : int
+        Newest offset at which a user of the partition was erased. An older copy still has the rows.
+    """
+    options = rocksdict.Options(raw_mode=True)
+    try:
+        database = rocksdict.Rdict(str(path), options, access_type=rocksdict.AccessType.read_only())
+        try:
+            offset, applied = database.get(OFFSET_KEY), database.get(APPLIED_KEY)
+            next_offset = 0 if applied is None else decode_applied_row(applied).next_offset
+            if offset is None:
+                return None if applied is None else "has rows without a changelog offset"
+            if partition >= event_log.partitions(changelog) or not _matches(
+                database, int(offset), event_log, changelog, partition
+            ):
+                return f"is not a copy of the changelog up to offset {int(offset)}"
+        finally:
+            database.close()
+    except RecstreamError:
+        raise
+    except Exception as error:  # noqa: BLE001 - rocksdict raises no other
+        return f"can't be read ({error})"
+    if next_offset > event_log.high_watermark(INTERACTIONS, partition):
+        return f"is ahead of the events of the log (next offset {next_offset})"
+    if next_offset <= forgotten_until:
+        return BEFORE_ERASURE
+    return None
+
+
+def _matches(
+    database: rocksdict.Rdict, offset: int, event_log: EventLog, changelog: str, partition: int
+) -> bool:
+    """Return whether a database holds the changelog record that it says is its newest."""
+    if offset >= event_log.high_watermark(changelog, partition):
+        return False
+    if offset < event_log.earliest(changelog, partition):
+        return True
+    found = event_log.read(changelog, partition, offset, 1)
+    if not found or found[0].offset != offset:
+        return True  # compacted
+    key = found[0].key
+    return key is None or key == BLANK_KEY or database.get(key) == found[0].value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.worker.installation import Installation
 from tests.worker.worker_world import World
 
 
@@ -12,3 +13,10 @@ def world(tmp_path):
     world = World(tmp_path)
     yield world
     world.close()
+
+
+@pytest.fixture
+def installation(tmp_path):
+    installation = Installation(tmp_path)
+    yield installation
+    installation.close()

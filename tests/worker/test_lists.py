@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from recstream.core.events import EventWeights
 from recstream.core.history.settings_timeline import SettingsTimeline
@@ -10,7 +11,7 @@ from recstream.core.records import DeltaAnnounced, SettingsActivated
 from recstream.errors import LogFenced
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
-from recstream.log.topics import INTERACTIONS
+from recstream.log.topics import CONTROL, INTERACTIONS
 from recstream.worker.engine import LIVE_USERS
 from tests.worker.memory import one_by_one
 from tests.worker.worker_world import (
@@ -179,3 +180,22 @@ def test_events_are_folded_by_the_rules_that_held_at_their_offset(world):
     assert len(world.lists()[-1].items) == 2
     assert world.lists()[-1].control == 5
     assert isinstance(world.timeline, SettingsTimeline)
+
+
+def test_settings_are_activated_by_the_partitions_owner_alone(world):
+    """A worker that was taken for dead must not change the settings behind its successor."""
+    world.feed([single(event(1, "u1", "p0"))])
+    world.timeline.extend([(0, SettingsActivated(
+        partition=0, from_offset=0, weights=EventWeights(view=9.0), half_life_ms=1e12, list_size=2,
+        adopted_ts=0,
+    ))])  # fmt: skip
+
+    def fenced(_records, _offsets):
+        raise LogFenced("another owns it")
+
+    late = world.new_engine(append=fenced)
+    with pytest.raises(LogFenced):
+        late.assign(0)
+
+    assert world.log.high_watermark(CONTROL, 0) == 0
+    assert world.timeline.newest(0).list_size == 2

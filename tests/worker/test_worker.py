@@ -3,158 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import msgspec
 import pytest
-import rocksdict
 
-from recstream.core.history.table_rows import APPLIED_KEY, split_key
 from recstream.core.records import (
     DeadLetter,
     ForgetRequested,
-    GenerationAnnounced,
     PipelineRecord,
     WorkerStatus,
 )
 from recstream.erasure import forgetting
-from recstream.errors import PartitionCountMismatch, StartupError
-from recstream.log.port import NewRecord, TopicPartition
-from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS, PIPELINE
-from recstream.models.store import DirectoryStore, artifact_name, pack
+from recstream.errors import ModelStoreUnavailable, PartitionCountMismatch, StartupError
+from recstream.log.port import NewRecord
+from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, PIPELINE
+from recstream.models.store import DirectoryStore
 from recstream.process.warmup import warm_up
-from recstream.settings import Settings
-from recstream.worker import forget
+from recstream.worker import forget, loop
 from recstream.worker import process as worker
+from tests.worker.installation import (
+    DEADLINE_S,
+    calm_table,
+    eventually,
+    wait_for,
+)
 from tests.worker.worker_world import (
     CHANGELOG,
-    GROUP,
     PARTITIONS,
-    World,
     event,
-    generation,
     single,
     some_events,
 )
-
-SCRIPT = Path(__file__).with_name("worker_process.py")
-DEADLINE_S = 300.0
-"""For what hangs; how quick a worker is depends on who else has the cores."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled():
     """Kernels are compiled before a deadline runs, and found by the workers' processes."""
     warm_up()
-
-
-class Installation:
-    """A data directory with a log, and workers over it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.world = World(path)
-        self.store = DirectoryStore(path / "models")
-        self.settings = Settings(data_dir=str(path), partitions=PARTITIONS, app_id=GROUP)
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def close(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-        self.world.close()
-
-    def announce(self, number: int = 1, *, damage: bool = False) -> None:
-        content_digest, content = pack(generation(number))
-        name = artifact_name(number, content_digest)
-        self.store.put(name, content[:-20] if damage else content)
-        announced = GenerationAnnounced(
-            generation=number, parent=None, artifact=name, digest=content_digest, offsets={},
-            hyperparameters={}, seed=0, n_users=0, n_items=12, n_interactions=0, loss=None,
-            train_seconds=0.0, created_ts=0,
-        )  # fmt: skip
-        self.world.log.append([NewRecord(MODELS, b"generation", msgspec.json.encode(announced))])
-
-    @contextlib.asynccontextmanager
-    async def serving(self, **changes):
-        stop = asyncio.Event()
-        settings = msgspec.structs.replace(self.settings, **changes)
-        task = asyncio.create_task(worker.serve(settings, stop=stop))
-        try:
-            yield task
-        finally:
-            stop.set()
-            await task
-
-    def process(self, *kill: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, SCRIPT, self.path, *kill])
-        self._processes.append(process)
-        return process
-
-    def is_worked_off(self) -> bool:
-        committed = self.world.log.committed(GROUP)
-        return all(
-            committed.get(TopicPartition(INTERACTIONS, p), 0)
-            == self.world.log.high_watermark(INTERACTIONS, p)
-            for p in range(PARTITIONS)
-        )
-
-    def table(self) -> dict[bytes, bytes]:
-        """Return what RocksDB holds of the histories."""
-        folder = self.path / "tables" / GROUP / self.world.log.epoch
-        rows: dict[bytes, bytes] = {}
-        for path in sorted(folder.glob("*.db")):
-            database = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
-            rows |= dict(database.items())
-            database.close()
-        return {key: value for key, value in rows.items() if is_history(key)}
-
-    def changelog(self) -> dict[bytes, bytes]:
-        rows = self.world.changelog_table()
-        return {k: v for table in rows.values() for k, v in table.items() if is_history(k)}
-
-
-def is_history(key: bytes) -> bool:
-    return (
-        not key.startswith(b"__faust")
-        and key != APPLIED_KEY
-        and split_key(key)[1] in {"h", "p", "r"}
-    )
-
-
-async def eventually(holds, deadline_s=DEADLINE_S):
-    end = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < end, "it did not come to that"
-        await asyncio.sleep(0.01)
-
-
-def wait_for(holds, deadline_s=DEADLINE_S):
-    end = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def installation(tmp_path):
-    installation = Installation(tmp_path)
-    yield installation
-    installation.close()
-
-
-def calm_table(tmp_path, events):
-    calm = World(tmp_path / "calm")
-    calm.feed([single(each) for each in events])
-    table = calm.table()
-    calm.close()
-    return table
 
 
 async def test_an_event_becomes_a_list_while_generations_come_and_go(installation):
@@ -347,3 +234,44 @@ async def test_a_worker_killed_while_it_forgets_leaves_nothing_undone(
     assert sorted(value for value in values if who.encode() in value) == [single(back).value]
     assert {key for key in installation.table() if key == who.encode()} == {who.encode()}
     assert installation.table() == {k: v for k, v in installation.changelog().items() if v}
+
+
+async def test_an_idle_worker_sends_heartbeats_with_its_lag(installation, monkeypatch):
+    monkeypatch.setattr(loop, "HEARTBEAT_S", 0.2)
+    world = installation.world
+    world.log.append([single(event(1, "u1", "p0"))])
+    async with installation.serving():
+        await eventually(installation.is_worked_off)
+        n_before = world.log.high_watermark(PIPELINE, 0)
+        await eventually(lambda: world.log.high_watermark(PIPELINE, 0) >= n_before + 3)
+
+    statuses = [msgspec.json.decode(r.value, type=WorkerStatus) for r in world.read(PIPELINE, 0)]
+    assert statuses[-1].lag == {str(partition): 0 for partition in range(PARTITIONS)}
+    assert statuses[-1].ts > statuses[-2].ts
+
+
+async def test_a_model_store_that_is_away_does_not_stop_ingest(installation, monkeypatch):
+    is_away = True
+    get = DirectoryStore.get
+
+    def away(store, name):
+        if is_away:
+            raise ModelStoreUnavailable("no answer from the store")
+        return get(store, name)
+
+    monkeypatch.setattr(DirectoryStore, "get", away)
+    world = installation.world
+    installation.announce(1)
+    async with installation.serving() as task:
+        world.log.append([single(event(1, "u1", "p0"))])
+        await eventually(installation.is_worked_off)
+        assert not task.done()
+        installation.announce(2)
+        world.log.append([single(event(2, "u2", "p0"))])
+        await eventually(installation.is_worked_off)
+        assert world.newest_lists() == {}
+
+        is_away = False
+        await eventually(lambda: world.newest_lists().keys() == {"u1", "u2"})
+
+    assert {each.generation for each in world.lists()} == {2}

@@ -1,0 +1,136 @@
+"""No record of any topic that a worker reads stops it: what can't be read becomes a dead letter."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from recstream.core.records import ForgetRequested, Forgotten
+from recstream.erasure import erase, forgetting, without
+from recstream.log.partitioner import partition_for
+from recstream.log.port import NewRecord, Record
+from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS
+from recstream.models import ModelFeed, Unusable
+from recstream.models.store import DirectoryStore
+from tests.worker.worker_world import (
+    CHANGELOG,
+    NOW_MS,
+    PARTITIONS,
+    World,
+    event,
+    generation,
+    single,
+)
+
+DEEP = b"[" * 5000 + b"]" * 5000
+HOSTILE = [
+    b"[" * 5000,
+    DEEP,
+    b'{"id":"a","type":"view","user":"u1","item":"p","ts":"2024-01-01T00:00:00Z","context":'
+    + b'{"a":' * 3000 + b"1" + b"}" * 3001,
+    b'{"user":' + DEEP + b"}",
+    b'[{"user":' + DEEP + b"}]",
+    b'{"type":' + DEEP + b"}",
+    b'{"type":"generation","hyperparameters":' + DEEP + b"}",
+    b'{"type":"steering","steering":' + DEEP + b"}",
+    b"\x00" * 100, b"\xff\xfe\x00[", b"", b"null", b"1e400", b'"' + b"\\ud800" * 10 + b'"',
+]  # fmt: skip
+TIMES = [NOW_MS, NOW_MS * 1000, NOW_MS * 1_000_000, 2**63 - 1, -1, 0]
+values = st.one_of(st.binary(max_size=200), st.sampled_from(HOSTILE))
+times = st.one_of(st.integers(0, 2**63 - 1), st.sampled_from(TIMES))
+calm = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def partition_of(user: str) -> int:
+    return partition_for(user.encode(), PARTITIONS)
+
+
+@pytest.mark.parametrize("timestamp_ms", TIMES)
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_record_that_can_not_be_read_is_a_dead_letter_with_its_origin(world, value, timestamp_ms):
+    world.engine.activate(generation())
+    bad = NewRecord(INTERACTIONS, b"u1", value, partition_of("u1"), timestamp_ms)
+
+    world.feed([bad, single(event(1, "u1", "p0"))])
+
+    (letter,) = world.letters()
+    assert (letter.topic, letter.partition, letter.offset) == (INTERACTIONS, partition_of("u1"), 0)
+    assert world.engine.status.events == 1
+    assert "u1" in world.newest_lists()
+
+
+@pytest.mark.parametrize("timestamp_ms", [NOW_MS * 1000, NOW_MS * 1_000_000, 2**63 - 1])
+def test_a_good_event_with_a_time_no_calendar_has_stops_nobody(world, timestamp_ms):
+    world.engine.activate(generation())
+
+    world.feed([
+        single(event(1, "u1", "p0"))._replace(timestamp_ms=timestamp_ms),
+        single(event(2, "u1", "p1")),
+    ])  # fmt: skip
+
+    assert len(world.letters()) == 1
+    assert world.engine.status.events == 1
+
+
+@calm
+@given(st.lists(st.tuples(values, times), max_size=5))
+def test_any_bytes_and_times_leave_the_worker_folding(tmp_path_factory, records):
+    world = World(tmp_path_factory.mktemp("hostile"))
+    partition = partition_of("u1")
+
+    world.feed([NewRecord(INTERACTIONS, b"u1", v, partition, at) for v, at in records])
+    world.feed([single(event(1, "u1", "p0"))])
+
+    assert world.engine.state(partition).user("u1").history.n_items == 1
+    world.close()
+
+
+@calm
+@given(st.lists(st.tuples(values, times), max_size=5))
+def test_any_bytes_on_the_control_topic_leave_it_followed(tmp_path_factory, records):
+    world = World(tmp_path_factory.mktemp("control"))
+
+    world.log.append([NewRecord(CONTROL, None, v, 0, at) for v, at in records])
+
+    assert world.engine.follow_control() == 0
+    assert forgetting(world.log).pending == {}
+    world.close()
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_record_of_the_models_topic_that_can_not_be_read_is_unusable(world, tmp_path, value):
+    feed = ModelFeed(world.log, DirectoryStore(tmp_path / "models"))
+    world.log.append([NewRecord(MODELS, None, value, 0)])
+    assert feed.newest() is None
+
+    world.log.append([NewRecord(MODELS, None, value, 0)])
+    (step,) = feed.poll(5)
+
+    assert isinstance(step, Unusable)
+    feed.close()
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_user_is_erased_beside_records_that_can_not_be_read(world, value):
+    partition = partition_of("zoe")
+    world.log.append([NewRecord(INTERACTIONS, b"zoe", value, partition, NOW_MS)])
+    world.log.append([NewRecord(DEAD_LETTERS, None, value, partition, NOW_MS)])
+    world.feed([single(event(1, "zoe", "p0"))])
+    request = ForgetRequested(id="f1", user="zoe", requested_ts=0)
+
+    forgotten = world.engine.forget(request)
+    erase(world.log, CHANGELOG, "zoe", forgotten)
+
+    assert isinstance(forgotten, Forgotten)
+    assert all(r.key != b"zoe" for r in world.read(INTERACTIONS, partition))
+
+
+@calm
+@given(st.binary(max_size=300))
+def test_redacting_any_record_never_raises(value):
+    record = Record(INTERACTIONS, 0, 0, NOW_MS, b"zoe", value)
+
+    assert without(record, "zoe").key is None

@@ -1,0 +1,146 @@
+"""Tables that don't match the log are set aside and rebuilt; a full disk is waited out."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+
+import pytest
+
+from recstream.errors import LogCorrupt
+from recstream.process.warmup import warm_up
+from recstream.worker import process as worker
+from recstream.worker.rocksdb_rows import RocksDBRows
+from tests.worker.installation import Installation, calm_table, eventually
+from tests.worker.worker_world import single, some_events
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled():
+    warm_up()
+
+
+async def work_off(place: Installation, events) -> None:
+    place.world.log.append([single(each) for each in events])
+    async with place.serving():
+        await eventually(place.is_worked_off)
+
+
+def restart_the_log(place: Installation) -> None:
+    """Open the log's file again, after it was changed under us."""
+    place.world.close()
+    place.world = type(place.world)(place.path)
+
+
+@pytest.mark.parametrize("n_after", [0, 40], ids=["shorter", "grown-again"])
+async def test_tables_of_a_future_that_was_restored_away_are_rebuilt(installation, caplog, n_after):
+    events = some_events(120)
+    await work_off(installation, events[:30])
+    installation.world.close()
+    shutil.copy(installation.path / "log.db", installation.path / "backup.db")
+    restart_the_log(installation)
+    await work_off(installation, events[30:60])
+
+    installation.world.close()
+    for left in installation.path.glob("log.db-*"):
+        left.unlink()
+    shutil.copy(installation.path / "backup.db", installation.path / "log.db")
+    restart_the_log(installation)
+    await work_off(installation, events[60 : 60 + n_after])
+
+    expected = calm_table(installation.path, [*events[:30], *events[60 : 60 + n_after]])
+    assert installation.table() == installation.changelog() == expected
+    assert "table set aside" in caplog.text
+
+
+@pytest.mark.parametrize("pattern", ["MANIFEST-*", "*.log"])
+async def test_tables_that_were_cut_come_back_equal(installation, pattern):
+    events = some_events(60)
+    await work_off(installation, events[:30])
+    for path in installation.path.glob(f"tables/*/*/worker-1/*.db/{pattern}"):
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+
+    await work_off(installation, events[30:])
+
+    assert installation.table() == installation.changelog() == calm_table(installation.path, events)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "missing"])
+async def test_damaged_tables_are_set_aside_and_rebuilt(installation, caplog, damage):
+    events = some_events(60)
+    await work_off(installation, events[:30])
+    for path in installation.path.glob("tables/*/*/worker-1/*.db/MANIFEST-*"):
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(b"\xff" * 100)
+
+    await work_off(installation, events[30:])
+
+    assert installation.table() == installation.changelog() == calm_table(installation.path, events)
+    assert "table set aside" in caplog.text
+
+
+async def test_tables_that_match_are_kept(installation, caplog):
+    events = some_events(60)
+    await work_off(installation, events[:30])
+    await work_off(installation, events[30:])
+
+    assert "set aside" not in caplog.text
+    assert installation.table() == calm_table(installation.path, events)
+
+
+async def test_tables_of_the_folder_that_workers_shared_are_taken_over(installation):
+    events = some_events(60)
+    await work_off(installation, events[:30])
+    for path in installation.path.glob("tables/*/*/worker-1/*.db"):
+        path.rename(path.parents[1] / path.name)
+
+    await work_off(installation, events[30:])
+
+    assert installation.table() == calm_table(installation.path, events)
+    assert not list(installation.path.glob("tables/*/*/*.db"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 500])
+async def test_a_log_that_can_not_be_read_is_refused_and_never_replaced(tmp_path, content):
+    (tmp_path / "log.db").write_bytes(content)
+
+    with pytest.raises(LogCorrupt):
+        await worker.serve(Installation.settings_of(tmp_path))
+
+    assert (tmp_path / "log.db").read_bytes() == content
+
+
+async def test_a_full_disk_is_waited_out(installation, monkeypatch, caplog):
+    monkeypatch.setattr(worker, "RESTART_S", 0.1)
+    events = some_events(30)
+    until = time.monotonic() + 1.5
+    write = RocksDBRows.write
+
+    def full(rows, *arguments):
+        if time.monotonic() < until:
+            raise Exception("IO error: No space left on device: While appending to file")  # noqa: TRY002
+        write(rows, *arguments)
+
+    monkeypatch.setattr(RocksDBRows, "write", full)
+
+    installation.world.log.append([single(each) for each in events[:15]])
+    async with installation.serving() as task:
+        await eventually(lambda: "worker starts again" in caplog.text)
+        installation.world.log.append([single(each) for each in events[15:]])
+        await eventually(installation.is_worked_off)
+        await eventually(lambda: time.monotonic() > until)
+        assert not task.done()
+
+    assert installation.table() == installation.changelog() == calm_table(installation.path, events)
+
+
+def test_what_passes_by_itself_is_known_from_its_causes():
+    error = ValueError("can't write")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+
+    assert worker.is_passing(error)
+    assert not worker.is_passing(ValueError("a bug"))
