@@ -1,29 +1,29 @@
-"""The error tree: everything recstream raises on purpose, drawn here once.
+"""The error tree: everything recstream raises on purpose.
 
 ::
 
     RecstreamError
-    ├── InvalidInput (ValueError)      an argument, option or file the caller can mend
+    ├── InvalidInput (ValueError)      an argument, option or file the caller can correct
     │   ├── InvalidJson                JSON that can't be read
     │   │   ├── InvalidEvent           an event that may not enter the log
     │   │   └── InvalidSteering        a steering document that contradicts itself
     │   ├── InvalidSetting             a flag, variable or file entry
     │   └── TokenRefused               a token that is missing, wrong or expired
-    ├── NotFound (LookupError)         a user, item, topic or generation that is not there
-    ├── NotPossible                    what this kind of log or store can't do
+    ├── NotFound (LookupError)         a user, item, topic or generation that does not exist
+    ├── NotPossible                    not supported by this kind of log or store
     ├── LogError                       the event log
-    │   ├── LogUnavailable             can't be reached or written now; try again
+    │   ├── LogUnavailable             can't be read or written now; try again
     │   ├── LogFenced                  the partition belongs to another member of the group now
-    │   ├── LogCorrupt                 can't be read as a log; never guessed at
+    │   ├── LogCorrupt                 not a readable log
     │   ├── OffsetOutOfRange           pruned, or not written yet
-    │   ├── EpochMismatch              state that belongs to another log
+    │   ├── EpochMismatch              state of another log
     │   └── PartitionCountMismatch     a topic has another partition count than recorded
     ├── ModelError
     │   ├── ArtifactCorrupt            an artifact whose digest or shape is wrong
     │   ├── ModelMismatch              generations, deltas or shapes that don't fit together
     │   ├── ModelStoreUnavailable      the model store can't be reached; try again
-    │   └── TrainingFailed             a training gave nothing; what serves goes on
-    │       └── TrainingDied           its process ended before it was done
+    │   └── TrainingFailed             a training failed; the serving generation stays
+    │       └── TrainingDied           its process ended early
     ├── CatalogueUnavailable           the item store can't be reached; try again
     └── StartupError                   a role can't start: port in use, directory not writable, …
         └── OutOfSpace                 its disk is full; a supervised role waits
@@ -37,7 +37,7 @@ class RecstreamError(Exception):
 
 
 class InvalidInput(RecstreamError, ValueError):
-    """An argument, option or file that the caller can mend."""
+    """An argument, option or file that the caller can correct."""
 
 
 class InvalidJson(InvalidInput):
@@ -85,7 +85,7 @@ class TokenRefused(InvalidInput):
     Attributes
     ----------
     expired : bool
-        It was good once: a newer one would do.
+        Whether it was valid once and has expired.
     """
 
     def __init__(self, message: str, *, expired: bool = False) -> None:
@@ -94,11 +94,11 @@ class TokenRefused(InvalidInput):
 
 
 class NotFound(RecstreamError, LookupError):
-    """A user, item, topic or generation that is not there."""
+    """A user, item, topic or generation that does not exist."""
 
 
 class NotPossible(RecstreamError):
-    """What was asked can't be done with this kind of log or store; another one can."""
+    """Not supported by this kind of log or store; another kind supports it."""
 
 
 class LogError(RecstreamError):
@@ -106,7 +106,7 @@ class LogError(RecstreamError):
 
 
 class LogUnavailable(LogError):
-    """The log can't be reached or written now; the same call may succeed later."""
+    """The log can't be read or written now; the same call may succeed later."""
 
 
 class LogFenced(LogError):
@@ -114,7 +114,7 @@ class LogFenced(LogError):
 
 
 class LogCorrupt(LogError):
-    """The file is not a readable log; nothing was guessed."""
+    """The file is not a readable log."""
 
 
 class OffsetOutOfRange(LogError):
@@ -126,7 +126,7 @@ class EpochMismatch(LogError):
 
 
 class PartitionCountMismatch(LogError):
-    """A topic has another partition count than the one recorded for it."""
+    """A topic's partition count differs from the recorded one."""
 
 
 class ModelError(RecstreamError):
@@ -134,7 +134,7 @@ class ModelError(RecstreamError):
 
 
 class ArtifactCorrupt(ModelError):
-    """An artifact's digest, names, shapes or dtypes are not what they must be."""
+    """An artifact's digest, names, shapes or dtypes are wrong."""
 
 
 class ModelMismatch(ModelError):
@@ -146,11 +146,11 @@ class ModelStoreUnavailable(ModelError):
 
 
 class TrainingFailed(ModelError):
-    """A training in a process of its own gave nothing; the serving generation goes on."""
+    """A training failed; the serving generation stays."""
 
 
 class TrainingDied(TrainingFailed):
-    """A training's process could not be started, or ended before it was done."""
+    """The training subprocess could not start, or ended early."""
 
 
 class CatalogueUnavailable(RecstreamError):

@@ -1,7 +1,6 @@
-"""Beside the flow: the Prometheus metrics of all roles, by the names that others rely on.
+"""Prometheus metrics of all roles.
 
-Histograms in base units; never a user or item id as a label. They live in a registry of their own,
-one a process.
+Histograms are in base units. Labels never hold user or item ids. Each process has its own registry.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ REGISTRY = CollectorRegistry()
 
 EVENTS_INGESTED = Counter(
     "recstream_events_ingested",
-    "Events folded into histories, or found to count for nothing.",
+    "Events folded into histories, or ignored as repeats.",
     ("type", "outcome"),
     registry=REGISTRY,
 )
@@ -30,7 +29,7 @@ DEAD_LETTERS = Counter(
 )
 CONSUMER_LAG = Gauge(
     "recstream_consumer_lag_events",
-    "Records between what an agent has read and the end of its partition.",
+    "Records of a partition that an agent has not read yet.",
     ("agent", "partition"),
     registry=REGISTRY,
 )
@@ -42,7 +41,7 @@ FOLD_IN_DURATION = Histogram(
 )
 FRESHNESS = Histogram(
     "recstream_freshness_seconds",
-    "Age of an event when it is folded, published and sent, from its append on.",
+    "Time from an event's append until it is folded, published and sent.",
     ("stage",),
     buckets=_LATENCY_S,
     registry=REGISTRY,
@@ -53,24 +52,22 @@ TRAINING_DURATION = Histogram(
     buckets=_TRAINING_S,
     registry=REGISTRY,
 )
-MODEL_GENERATION = Gauge(
-    "recstream_model_generation", "Generation that is served.", registry=REGISTRY
-)
+MODEL_GENERATION = Gauge("recstream_model_generation", "Generation that serves.", registry=REGISTRY)
 PREQUENTIAL_RECALL = Gauge(
     "recstream_prequential_recall_ratio",
-    "Share of the newest events whose item was in the list before them.",
+    "Recall@k of the newest events: share whose item was in the list published before.",
     ("k",),
     registry=REGISTRY,
 )
 ARM_RECALL = Gauge(
     "recstream_arm_recall_ratio",
-    "Share of an arm's newest events whose item was in the list before them.",
+    "Recall@k of an arm's newest events.",
     ("arm", "k"),
     registry=REGISTRY,
 )
 ARM_ITEMS = Gauge(
     "recstream_arm_items",
-    "Items of an arm's lists that impressions showed, and that were then taken.",
+    "Items of an arm's lists that were shown, and that users then interacted with.",
     ("arm", "what"),
     registry=REGISTRY,
 )
@@ -82,19 +79,19 @@ PUSH_MESSAGES = Counter(
 )
 PUSH_DISCONNECTS = Counter(
     "recstream_push_disconnects",
-    "Connections that ended, by close code.",
+    "Closed connections by close code.",
     ("code",),
     registry=REGISTRY,
 )
 HTTP_REQUESTS = Counter(
     "recstream_http_requests",
-    "Answers of the bridge, by route.",
+    "Responses of the bridge by route.",
     ("route", "status"),
     registry=REGISTRY,
 )
 HTTP_DURATION = Histogram(
     "recstream_http_duration_seconds",
-    "Time to answer a request.",
+    "Time to respond to a request.",
     ("route",),
     buckets=_LATENCY_S,
     registry=REGISTRY,

@@ -1,4 +1,4 @@
-"""Every setting, typed and checked once at the start; the only module that reads the environment.
+"""Settings: typed, checked once at start. The only module that reads the environment.
 
 Precedence: flag > ``RECSTREAM_*`` variable (``RECSTREAM_*_FILE`` names a file that holds a secret)
 > ``recstream.toml`` > default.
@@ -20,13 +20,13 @@ from recstream.core.events import EventWeights
 from recstream.errors import InvalidSetting
 
 SECRETS = frozenset({"secret", "kafka_sasl_password"})
-"""Fields that are never shown, and that ``RECSTREAM_<NAME>_FILE`` may name a file for."""
+"""Fields that are never printed, and that a file named by ``RECSTREAM_<NAME>_FILE`` may hold."""
 
 DAY_MS = 24 * 3600 * 1000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an installation can be told. Every field has a unit in its name or below."""
+    """Settings of an installation. Every field has its unit in its name or below."""
 
     # Where things are
     data_dir: str = "recstream-data"
@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models: str = ""
     """``file:///path`` or ``mongodb://…`` (GridFS); empty: a folder under ``data_dir``."""
     partitions: int = 4
-    """Partitions of the topics keyed by user; fixed once the log exists."""
+    """Partitions of the topics keyed by user; can't change once the log exists."""
     app_id: str = "recstream-worker"
     """Faust app id: the consumer group and the prefix of the changelog."""
 
@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     secret: str = ""
     """HMAC secret of tokens; required when ``host`` is not a loopback address."""
     allowed_origins: tuple[str, ...] = ()
-    """Origins besides the bridge's own whose pages may open a WebSocket."""
+    """Origins, besides the bridge's own, whose pages may open a WebSocket."""
     max_connections: int = 10_000
 
     # Lists
@@ -56,22 +56,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Items in a published list."""
     weights: EventWeights = EventWeights()
     half_life_days: float = 60.0
-    """Age at which an event's weight has halved."""
+    """Half-life of an event's weight."""
     popularity_weight: float | None = None
-    """Worth of popularity in units of a typical score; none: 0.2, or what ``recstream tune`` chose."""
+    """Weight of popularity, in typical scores; none: 0.2, or the value ``recstream tune`` chose."""
     refresh_users: int = 2_000
-    """Users seen lately that get a new list after each new generation."""
+    """Recently active users who get a new list after each new generation."""
 
     # Training
     train_every_events: int = 20_000
     train_every_s: float = 600.0
     train_min_events: int = 200
-    """No factors are trained before the log holds this many events."""
+    """Events in the log before factors are trained."""
     delta_every_s: float = 1.0
     n_factors: int = 64
     iterations: int = 12
     hyperparameters: dict[str, float | int | str | list[float]] = {}
-    """Further options of `recstream.ALS`, as ``recstream tune`` writes them."""
+    """More options of `recstream.ALS`, as ``recstream tune`` writes them."""
     seed: int = 0
     threads: int = 0
     """Threads of training and ranking; 0: one a core."""
@@ -121,17 +121,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def broker_url(self) -> str:
-        """Where the log is: ``broker``, or the embedded log under ``data_dir``."""
+        """URL of the log: ``broker``, or the embedded log under ``data_dir``."""
         return self.broker or f"embedded://{self.path('log.db')}"
 
     @property
     def catalogue_url(self) -> str:
-        """Where the items are: ``catalogue``, or an embedded store under ``data_dir``."""
+        """URL of the catalogue: ``catalogue``, or an embedded store under ``data_dir``."""
         return self.catalogue or f"embedded://{self.path('catalogue')}"
 
     @property
     def models_url(self) -> str:
-        """Where the artifacts are: ``models``, or a folder under ``data_dir``."""
+        """URL of the model store: ``models``, or a folder under ``data_dir``."""
         return self.models or f"file://{self.path('models')}"
 
     @property
@@ -141,7 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the bridge can only be reached from this machine."""
+        """Whether only this machine can reach the bridge."""
         return self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
     def path(self, *parts: str) -> Path:
@@ -149,15 +149,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Path(self.data_dir).expanduser().absolute().joinpath(*parts)
 
     def shown(self) -> dict[str, Any]:
-        """Return the settings for people to read, with secrets hidden."""
+        """Return the settings with secrets hidden."""
         shown: dict[str, Any] = msgspec.to_builtins(self)
         return {k: "***" if k in SECRETS and v else v for k, v in shown.items()}
 
 
 def child_environ(settings: Settings) -> dict[str, str]:
-    """Return this process's variables with the secrets in force, for a child that needs them.
+    """Return this process's environment variables and the secrets, for a child process.
 
-    A command line can be read by everybody on the machine, variables only by their owner. No child
+    Everybody on the machine can read a command line; only the owner can read its variables. No child
     imports modules from its working directory.
     """
     secrets = {
@@ -169,7 +169,7 @@ def child_environ(settings: Settings) -> dict[str, str]:
 
 
 def has_desktop(environ: Mapping[str, str] | None = None) -> bool:
-    """Return whether a browser window could open where this process runs."""
+    """Return whether this process could open a browser window."""
     variables = os.environ if environ is None else environ
     return sys.platform == "darwin" or bool(
         variables.get("DISPLAY") or variables.get("WAYLAND_DISPLAY")
@@ -187,16 +187,16 @@ def load(
     Parameters
     ----------
     flags : mapping, optional
-        From the command line; values of ``None`` were not given.
+        From the command line; None for flags that were not given.
     environ : mapping, optional
         Default: `os.environ`.
     file : Path, optional
-        Default: ``RECSTREAM_CONFIG``, else ``recstream.toml`` in the working directory if it is there.
+        Default: ``RECSTREAM_CONFIG``, else ``recstream.toml`` in the working directory, if it exists.
 
     Raises
     ------
     InvalidSetting
-        Naming the setting, what was expected, what came, and where it came from.
+        Names the setting, what was expected, and what came.
     """
     variables = os.environ if environ is None else environ
     values = _from_file(file, variables)
@@ -222,7 +222,7 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any
     except FileNotFoundError:
         if named is None:
             return {}
-        raise InvalidSetting(f"settings file {path} is not there") from None
+        raise InvalidSetting(f"settings file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSetting(f"settings file {path} can't be read: {error}") from error
 
@@ -247,7 +247,7 @@ def _from_environ(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _structured(variable: str, text: str, annotation: str) -> Any:
-    """Return a variable's text, read as JSON where the setting has a structure."""
+    """Return a variable's text, decoded as JSON if the setting is a structure."""
     if not annotation.startswith(("dict", "tuple", "EventWeights")):
         return text
     try:

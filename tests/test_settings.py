@@ -72,7 +72,7 @@ def test_the_config_variable_names_the_file(file: Path) -> None:
         ({"RECSTREAM_HYPERPARAMETERS": "alpha=2"}, "RECSTREAM_HYPERPARAMETERS must be JSON"),
         ({"RECSTREAM_WEIGHTS": '{"view": -1}'}, "view"),
         ({"RECSTREAM_WEIGHTS": '{"glance": 1}'}, "glance"),
-        ({"RECSTREAM_CONFIG": "/nowhere/recstream.toml"}, "is not there"),
+        ({"RECSTREAM_CONFIG": "/nowhere/recstream.toml"}, "does not exist"),
         ({"RECSTREAM_SECRET_FILE": "/nowhere/secret"}, "RECSTREAM_SECRET_FILE"),
     ],
 )

@@ -29,7 +29,7 @@ from recstream.core.ranking import (
     rank,
     shelves,
     similar,
-    warnings_of,
+    steering_warnings,
 )
 from recstream.core.records import AsOf, Recommendations, RecommendedItem
 from recstream.core.steering import Steering
@@ -243,13 +243,13 @@ class Recommender:
                 steering=self._steering.steering(),
             )
 
-    def warnings_of(self, steering: Steering) -> tuple[str, ...]:
+    def steering_warnings(self, steering: Steering) -> tuple[str, ...]:
         """Return probably unintended effects of a document on the active generation."""
         with self._active.mutex:
             return (
                 ()
                 if self._active.generation is None
-                else warnings_of(steering, self._active.generation)
+                else steering_warnings(steering, self._active.generation)
             )
 
     def similar(self, item: str, n: int) -> tuple[Neighbour, ...] | None:

@@ -1,4 +1,4 @@
-"""Step 8 of the flow: which steering document holds, for whoever makes lists without owning users."""
+"""The newest steering document, for readers that own no partition."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class ActiveSteering(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     offset : int
-        On the control topic; -1 if nobody ever set one.
+        On the control topic; -1 without one.
     id : str
     requested_ts : int
         Milliseconds since 1970.
     steering : Steering
-        Empty for none.
+        Empty without one.
     adopted : int
-        Partitions whose worker makes lists by it.
+        Number of partitions whose worker follows it.
     """
 
     offset: int
@@ -44,11 +44,11 @@ class ActiveSteering(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NEVER_SET = ActiveSteering(offset=-1, id="", requested_ts=0, steering=Steering(), adopted=0)
-"""What holds where nobody ever set a document."""
+"""Without any steering document."""
 
 
 class SteeringFeed:
-    """Reads the control topic when it is asked, at most every `LOOK_EVERY_S`. Any thread may ask.
+    """Reads the control topic on demand, at most every `LOOK_EVERY_S`; thread-safe.
 
     Parameters
     ----------
@@ -76,10 +76,10 @@ class SteeringFeed:
                 if isinstance(record, SteeringSet):
                     self._set = {offset: record}
         except LogError as error:
-            log.warning("steering may be an older one, the log can't be read: %s", error)
+            log.warning("steering may be stale, the log can't be read: %s", error)
 
     def newest(self, *, at_once: bool = False) -> ActiveSteering:
-        """Return the newest document; with ``at_once`` what was appended just now counts too."""
+        """Return the newest document; with ``at_once``, read the topic now."""
         with self._mutex:
             self._look(at_once=at_once)
             for offset, record in self._set.items():
@@ -93,12 +93,12 @@ class SteeringFeed:
             return NEVER_SET
 
     def steering(self) -> Steering | None:
-        """Return the newest document, None for none or an empty one."""
+        """Return the newest document; None without one or if it is empty."""
         steering = self.newest().steering
         return None if steering.is_empty else steering
 
     def is_current(self, control: int) -> bool:
-        """Return whether a list made by the rules at an offset was made by the newest document."""
+        """Return whether the settings of a control offset include the newest document."""
         with self._mutex:
             self._look()
             adopted = self._timeline.by_control(control)

@@ -109,7 +109,7 @@ class ProductReader:
                 self._drop(line, RejectedRow("id was there before", name))
             else:
                 seen.add(name)
-                self.mended.update(cleaned.mended)
+                self.mended.update(cleaned.repairs)
                 yield msgspec.structs.replace(cleaned.item, item=name)
 
     def _require(self, field: str) -> None:

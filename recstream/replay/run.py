@@ -10,7 +10,7 @@ import msgspec
 import rocksdict
 
 from recstream.control import read_timeline
-from recstream.core.evaluation import Scoreboard
+from recstream.core.evaluation import RankHistograms
 from recstream.core.history import (
     APPLIED_KEY,
     History,
@@ -146,7 +146,7 @@ def replay(
     lost = lost_generations(log, generations, derived if plan.retrain else store, retrained)
     n_partitions = log.partitions(INTERACTIONS)
     partitions = []
-    scores = Scoreboard()
+    scores = RankHistograms()
     for partition in sorted(plan.ranges):
         watch = judging(PublishedLists(log, partition), scores) if plan.evaluate else None
         fold = (

@@ -58,8 +58,8 @@ class Requests:
 
         It is if that was asked for, and after a user was forgotten: the serving one knows them.
         """
-        is_asked = isinstance(self.newest, TrainingRequested) and self.newest.force
-        return is_asked or bool(self.forgotten)
+        is_evaluated = isinstance(self.newest, TrainingRequested) and self.newest.force
+        return is_evaluated or bool(self.forgotten)
 
     def read(self, record: Record) -> None:
         """Take in a record of the control topic."""

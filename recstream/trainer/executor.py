@@ -75,7 +75,7 @@ class _Run:
         self._turns_at = 0.0
         self._is_paused = False
 
-    def make_way(self, is_behind: bool) -> None:
+    def reserve_cold_start_slots(self, is_behind: bool) -> None:
         """Stop its process while the trainer is behind, but not for ever."""
         with self._lock:
             if self._trainee is None or monotonic() < self._turns_at:
@@ -159,9 +159,9 @@ class Background:
         self._run.give_up()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def make_way(self, is_behind: bool) -> None:
+    def reserve_cold_start_slots(self, is_behind: bool) -> None:
         """Let a training that has a process of its own pause while products wait."""
-        self._run.make_way(is_behind)
+        self._run.reserve_cold_start_slots(is_behind)
 
     def start(self, snapshot: Snapshot, parent: Generation, *, is_forced: bool) -> None:
         """Begin to train the next generation after a parent."""

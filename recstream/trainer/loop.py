@@ -158,7 +158,7 @@ class Trainer:
             self._start_training()
         if self._deltas is not None:
             deltas, now_ms = self._deltas, self._clock_ms()
-            self._background.make_way(deltas.n_products > MAX_PRODUCTS)
+            self._background.reserve_cold_start_slots(deltas.n_products > MAX_PRODUCTS)
             self._sender.send(deltas, self._follower, self._products, now_ms=now_ms)
 
     # Following

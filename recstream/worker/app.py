@@ -206,8 +206,8 @@ def _add_timers(app: WorkerApp) -> None:
     """Add the work that is done beside the records."""
 
     @app.task  # type: ignore[untyped-decorator]
-    async def make_lists() -> None:
-        await app.worker_loop.make_lists()
+    async def rerank_batch() -> None:
+        await app.worker_loop.rerank_batch()
 
     @app.timer(interval=CONTROL_EVERY_S)  # type: ignore[untyped-decorator]
     async def follow_control() -> None:

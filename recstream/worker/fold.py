@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recstream.core import events as core_events
-from recstream.core.evaluation import is_asked
+from recstream.core.evaluation import is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import History, ListRow, SettingsTimeline, apply, changes
 from recstream.core.records import DeadLetter
@@ -85,7 +85,7 @@ def fold(
                 outcomes[event.type, "ignored"] += 1
             else:
                 outcomes[event.type, "folded"] += 1
-                if is_asked(old, event, rules.weights):
+                if is_evaluated(old, event, rules.weights):
                     evaluated.append((old, event))
                 first = triggers.get(user)
                 since = offset if first is None else first.offset

@@ -221,7 +221,7 @@ class WorkerLoop:
 
     # Lists apart from records
 
-    async def make_lists(self) -> None:
+    async def rerank_batch(self) -> None:
         """Rank pending lists and refreshes whenever there are any, until cancelled."""
         while True:
             await self._has_lists_to_make.wait()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recstream.core.evaluation import Scoreboard
+from recstream.core.evaluation import RankHistograms
 from recstream.core.generation import Generation
 from recstream.core.records import WorkerStatus
 from recstream.metrics import (
@@ -33,7 +33,7 @@ class Status:
         self.lag: dict[int, int] = {}
         self.fold_in_s: deque[float] = deque(maxlen=1000)
         self.freshness_ms: deque[int] = deque(maxlen=1000)
-        self.scores = Scoreboard()
+        self.scores = RankHistograms()
 
     def count_folded(self, folded: Folded) -> None:
         """Count events and dead letters of a committed group, and evaluate the users' lists."""

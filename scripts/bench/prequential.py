@@ -26,7 +26,7 @@ from datasets import STREAMS
 from recstream.core.evaluation import (
     Prequential,
     Progress,
-    Recipe,
+    ReplayConfig,
     Stream,
     evaluate,
     soft_hits,
@@ -191,10 +191,12 @@ def table(name: str, *, tune: bool, ties: str, threads: int, stop: float) -> lis
     baseline("ISGD", {f"η {r}, λ {p}": one_step(r, p) for r, p in ISGD})
 
     begun = default_timer()
-    recipe = Recipe(repeat=data.repeat)
+    recipe = ReplayConfig(repeat=data.repeat)
     if tune:
         warm_up = Stream(stream.users[:begin], stream.items[:begin])
-        recipe = tune_stream(warm_up, recipe, threads=threads, progress=report).recipe(recipe)
+        recipe = tune_stream(warm_up, recipe, threads=threads, progress=report).replay_config(
+            recipe
+        )
         recipe = replace(recipe, n_factors=max(recipe.n_factors, 64))
     ours = evaluate(stream, recipe, warm_up=WARM_UP, threads=threads)
     rows.append(line("recstream", ours.ranks, default_timer() - begun))

@@ -33,7 +33,7 @@ from session_peers import (
 )
 
 from recstream.core.als import ALS, typical_score
-from recstream.core.evaluation import BEHAVIOUR_WEIGHTS, BETAS, Recipe
+from recstream.core.evaluation import BEHAVIOUR_WEIGHTS, BETAS, ReplayConfig
 from recstream.core.history import FADE_ENTRIES, Row, fading_weights, stack
 from recstream.core.neighbours import (
     BEHAVIOUR_WEIGHT,
@@ -126,7 +126,7 @@ class Ours:
         options: dict[str, Any] = {}
         if proportions:
             options = (
-                Recipe()
+                ReplayConfig()
                 .proportions.objective(
                     n_items=training.n_items, mean_user_count=matrix.nnz / len(rows)
                 )

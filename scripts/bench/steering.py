@@ -40,7 +40,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import Entry, History, matrix_row, stack
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, fit_behaviour
 from recstream.core.popularity import fit_popularity
-from recstream.core.ranking import describe, rank, steered
+from recstream.core.ranking import compile_arm, describe, rank
 from recstream.core.records import Item
 from recstream.core.steering import Steering, decode_steering
 from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
@@ -284,11 +284,11 @@ def measure(shop: Shop, rounds: int) -> None:
     # By itself: it reads all factors, and what comes after it finds the caches full of them.
     peer = {"plain, by implicit": by_implicit(shop)}
     begun = time.perf_counter()
-    steered(shop.bare, FULL.arm_of(""))
+    compile_arm(shop.bare, FULL.arm_of(""))
     compiled_ms = 1000 * (time.perf_counter() - begun)
     begun = time.perf_counter()
-    shop.bare.steered.clear()
-    steered(shop.bare, FULL.arm_of(""))
+    shop.bare.compiled_arms.clear()
+    compile_arm(shop.bare, FULL.arm_of(""))
     again_ms = 1000 * (time.perf_counter() - begun)
     alone = [[user] for user in shop.users[:N_ALONE]]
     for kind, batches in (("together", [shop.users]), ("alone", alone)):

@@ -81,6 +81,27 @@ def test_every_page_is_in_the_navigation() -> None:
     assert listed == {str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md")}
 
 
+def test_every_promise_is_held_by_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "explanation" / "what-is-promised.md").read_text()
+    tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
+
+    assert tests
+    assert [
+        f"{path}::{name}"
+        for path, name in tests
+        if not (ROOT / path).exists() or f"def {name}(" not in (ROOT / path).read_text()
+    ] == []
+
+
+def test_every_promise_names_a_test_or_says_that_it_has_none() -> None:
+    page = (ROOT / "docs" / "explanation" / "what-is-promised.md").read_text()
+    rows = re.findall(r"^\| (?!promise|---)(.+?) \| (.+) \|$", page, re.MULTILINE)
+
+    assert [
+        promise for promise, tests in rows if "::" not in tests and "no test" not in tests
+    ] == []
+
+
 def test_every_topic_is_documented() -> None:
     page = (ROOT / "docs" / "reference" / "topics.md").read_text()
 

@@ -24,23 +24,28 @@ def is_published(made: dict[str, Any]) -> bool:
     return made["source"] in {"fold-in", "refresh"} and made["rec_id"].startswith("r-")
 
 
-def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    tour = "".join(re.findall(r"^```sh\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)[1:])
-    with Up(tmp_path, "--traffic", "0") as up:
+def shown(page: str, first: int) -> str:
+    """Return a page's shell commands from one block on."""
+    text = (ROOT / page).read_text()
+    return "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[first:])
+
+
+def run_in_demo(commands: str, folder: Path) -> str:
+    """Run commands against a demo without traffic; return what they print."""
+    with Up(folder, "--traffic", "0") as up:
         url = up.wait_for("live")["url"]
         recommended = f"{url}/v1/users/u16/recommendations"
         wait_until(lambda: is_published(get(recommended)), "the list of u16 is published")
         environ = os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "RECSTREAM_DATA_DIR": str(tmp_path),
+            "RECSTREAM_DATA_DIR": str(folder),
             "RECSTREAM_PORT": url.rpartition(":")[2],
         }
 
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", tour.replace("http://127.0.0.1:8000", url)],  # noqa: S607
+            ["bash", "-euo", "pipefail", "-c", commands.replace("http://127.0.0.1:8000", url)],  # noqa: S607
             env=environ,
-            cwd=tmp_path,
+            cwd=folder,
             capture_output=True,
             text=True,
             check=False,
@@ -48,7 +53,12 @@ def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
         )
 
     assert done.returncode == 0, done.stderr
-    said = done.stdout
+    return done.stdout
+
+
+def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
+    said = run_in_demo(shown("README.md", 1), tmp_path)
+
     assert "rank  item  title" in said
     assert '"accepted":1' in said
     assert '"source":"fold-in"' in said
@@ -60,3 +70,15 @@ def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
     assert "bug.zip: " in said
     assert '{"item":"p9","rank":1,' in said
     assert '"kind":"pinned","rule":"launch"' in said
+
+
+def test_the_commands_of_the_tutorial_do_what_they_say(tmp_path: Path) -> None:
+    said = run_in_demo(shown("docs/tutorial/first-list.md", 2), tmp_path)
+
+    before, _, after = said.partition("content × 0")
+    assert re.search(r"^ +1  p258 .* content$", before, re.MULTILINE)
+    assert "p46 is number " in before
+    assert re.search(r"^ +1  p248 .* because of Lantern Press", after, re.MULTILINE)
+    assert "steering changed" in after
+    assert "identical, byte for byte" in after
+    assert "all rules are removed" in after

@@ -6,15 +6,15 @@ import msgspec
 import pytest
 
 from recstream.control.reader import read_timeline
-from recstream.core.evaluation.online import Scoreboard, rank_in
+from recstream.core.evaluation.online import RankHistograms, rank_of
 from recstream.core.records import Recommendations
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import PublishedLists, evaluate
 from tests.replay.world import World
 
 
-def judged(world: World) -> Scoreboard:
-    scores = Scoreboard()
+def judged(world: World) -> RankHistograms:
+    scores = RankHistograms()
     for partition in range(world.settings.partitions):
         evaluate(world.log, read_timeline(world.log), partition, scores)
     return scores
@@ -72,5 +72,5 @@ def test_an_event_is_judged_by_the_list_its_user_had_worked_out_by_hand(world: W
 
     after = judged(world).totals()["all"]
     assert after.events == before.events + 1
-    assert rank_in(listed.items, listed.items[2]) == 3
+    assert rank_of(listed.items, listed.items[2]) == 3
     assert after.mrr * after.events == pytest.approx(before.mrr * before.events + 1 / 3)

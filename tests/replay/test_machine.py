@@ -220,7 +220,7 @@ class Life(RuleBasedStateMachine):
         maintain(self.world.log, min_dirty_ratio=0.0)
 
     @rule(limit=st.integers(1, 4))
-    def make_lists(self, limit: int) -> None:
+    def rerank_batch(self, limit: int) -> None:
         for engine in self.workers:
             engine.list_pending(limit)
             engine.refresh(limit)

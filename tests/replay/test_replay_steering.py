@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from recstream.control.reader import read_control, read_timeline
-from recstream.core.evaluation.online import Scoreboard
+from recstream.core.evaluation.online import RankHistograms
 from recstream.core.ranking.explain import explain
 from recstream.core.records import Recommendations, SettingsActivated, SteeringSet
 from recstream.errors import LogFenced
@@ -119,7 +119,7 @@ def test_a_slice_carries_the_documents_that_its_lists_were_made_by(
 
 
 def test_a_replay_counts_arms_and_clicks_as_the_worker_did(steered: World) -> None:
-    scores = Scoreboard()
+    scores = RankHistograms()
     for partition in range(2):
         evaluate(steered.log, read_timeline(steered.log), partition, scores)
 

@@ -125,7 +125,7 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
     Examples:
       recstream steering check docs/examples/campaign.json
     """
-    from recstream.core.ranking import warnings_of
+    from recstream.core.ranking import steering_warnings
     from recstream.core.steering import decode_steering, describe_steering
     from recstream.models import ModelFeed, open_store
 
@@ -143,7 +143,7 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
             event_log.close()
     found = Checked(
         words=describe_steering(document),
-        warnings=() if generation is None else warnings_of(document, generation),
+        warnings=() if generation is None else steering_warnings(document, generation),
         generation=None if generation is None else generation.number,
     )
     lines = list(found.words) or ["lists are ordered by scores alone"]

@@ -1,4 +1,7 @@
-"""Content features of items: cleaned text, tokens, factors of items without events."""
+"""Content of items: cleaned products, tokens, features, and factors of items without events.
+
+In: catalogue items. Out: features, content neighbours, predicted factors, columns that rules test.
+"""
 
 from __future__ import annotations
 

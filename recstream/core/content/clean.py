@@ -1,8 +1,4 @@
-"""Step 1 of the flow for products: a row of a shop's or Amazon's file becomes an `Item`, cleaned.
-
-Pure: rows in, items or the reason why there is none out. What is dropped and what is mended is
-counted by `recstream.importers.products`.
-"""
+"""Clean a row of a product file (a shop's or Amazon's) into an `Item`, or say why there is none."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "description": ("description", "feature", "features"),
     "image": ("image", "imurl", "image_url", "imageurlhighres", "imageurl", "images"),
 }
-"""By field of an item: the columns it is taken from, the first that has something."""
+"""By field of an item: columns to take it from; the first with a value wins."""
 
 MAX_TITLE = 500
 MAX_DESCRIPTION = 2000
@@ -41,14 +37,14 @@ _NOTHING = frozenset({"", "none", "null", "nan", "n/a", "na", "unknown", "undefi
 
 
 class CleanProduct(NamedTuple):
-    """A row's item, with what had to be mended."""
+    """A row's item, and the repairs made to it."""
 
     item: Item
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
 
 
 class RejectedRow(NamedTuple):
-    """A row without an item, and why."""
+    """A row without a valid item, and why."""
 
     reason: str
     shown: str = ""
@@ -57,19 +53,18 @@ class RejectedRow(NamedTuple):
 def clean_product(
     row: Mapping[str, Any], columns: Mapping[str, str] | None = None
 ) -> CleanProduct | RejectedRow:
-    """Return a row's product, or why it is none.
+    """Return a row's product, or why the row is rejected.
 
     Parameters
     ----------
     row : mapping
         Values by column; texts, numbers, or lists of them.
     columns : mapping, optional
-        By field of an item, the column to take; the others are found by the names that `PRODUCT_COLUMNS`
-        knows.
+        By field of an item, the column to take. Other fields use the names in `PRODUCT_COLUMNS`.
 
     Examples
     --------
-    >>> clean_product({"asin": "B1", "title": "Salt &amp; Pepper", "price": "$1,299.00"}).mended
+    >>> clean_product({"asin": "B1", "title": "Salt &amp; Pepper", "price": "$1,299.00"}).repairs
     ('entities or tags in the title', 'price was text')
     >>> clean_product({"asin": "B1"})
     RejectedRow(reason='no title', shown='B1')
@@ -88,7 +83,7 @@ def clean_product(
         return RejectedRow("no title", name)
     path = _path(found.get("category"), row)
     price, price_text = parse_price(found.get("price")), _plain(found.get("price"))
-    mended = {
+    repairs = {
         "entities or tags in the title": title != " ".join(raw_title.split())[:MAX_TITLE],
         "price was text": price is not None and not isinstance(found.get("price"), int | float),
         "price could not be read": price is None and price_text.casefold() not in _NOTHING,
@@ -103,13 +98,13 @@ def clean_product(
         image=_image(found.get("image")),
         attributes={"categories": path[:MAX_PATH]} if len(path) > 1 else {},
     )
-    return CleanProduct(item, tuple(what for what, is_so in mended.items() if is_so))
+    return CleanProduct(item, tuple(what for what, is_so in repairs.items() if is_so))
 
 
 def clean_text(text: str) -> str:
-    """Return a text without tags and entities, in one line.
+    """Return a text in one line, without tags and entities.
 
-    Entities that were escaped twice are unescaped twice; signs that can't be printed become spaces.
+    Entities that were escaped twice are unescaped twice. Unprintable characters become spaces.
 
     >>> clean_text("  <b>Tom &amp;amp; Jerry&#39;s</b><br/>mug ")
     "Tom & Jerry's mug"
@@ -123,10 +118,9 @@ def clean_text(text: str) -> str:
 
 
 def parse_price(value: object) -> float | None:
-    """Return a price above 0, the lower end of a range, or ``None`` where there is none.
+    """Return a price above 0, the lower end of a range, or None without one.
 
-    A comma or point with one or two digits behind it at the end is the decimal one; with three it
-    groups thousands.
+    A comma or point followed by one or two last digits is decimal; by three, it groups thousands.
 
     >>> [parse_price(text) for text in ("$1,299.99", "12,50 €", "1.299", "$5 - $9", "call us")]
     [1299.99, 12.5, 1299.0, 5.0, None]
@@ -183,7 +177,7 @@ def _joined(value: object) -> str:
 
 
 def _texts(value: object) -> Iterable[str]:
-    """Yield the texts of a value: of a list, of the first list in a list, or between ``|`` or ``>``."""
+    """Yield the texts of a value: of a list, of the first inner list, or between ``|`` or ``>``."""
     if isinstance(value, list | tuple):
         inner = value[0] if value and isinstance(value[0], list | tuple) else value
         yield from (each for each in inner if isinstance(each, str))
@@ -192,7 +186,7 @@ def _texts(value: object) -> Iterable[str]:
 
 
 def _path(value: object, row: Mapping[str, Any]) -> list[str]:
-    """Return the categories from the widest to the narrowest: the main one, then the listed ones."""
+    """Return the category path from broad to narrow: the main category, then the listed ones."""
     listed = row.get("categories") or row.get("category") or ()
     path = [clean_text(text) for text in (*_texts(value), *_texts(listed))]
     return [each for each in dict.fromkeys(path) if each.casefold() not in _NOTHING]

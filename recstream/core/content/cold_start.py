@@ -1,10 +1,10 @@
-"""Steps 5 and 8 of the flow: what being alike is worth to an item, by the shop and by the item's events.
+"""Scale of content-similarity scores, per catalogue and per item, and slots for cold items.
 
-Content neighbours add ``w_c σ g(n_i) Σ_j v_j C[j, i]`` to the score of an item with n_i entries.
-``σ`` is learned with the generation: by how much factors and behaviour favour what is alike
-(`content_scale`). ``g`` is large for an item without events, whose behaviour neighbours and own factors
-are missing, and falls to 1 (`cold_start_multiplier`). Where being alike says little, that is not enough to be listed:
-a part of every list's places is theirs in any case (`n_reserved`).
+Content neighbours add ``w_c σ g(n_i) Σ_j v_j C[j, i]`` to the score of an item i with n_i entries.
+``σ`` is the content scale of the catalogue (`content_scale`), learned by least squares with each
+generation. ``g`` is the cold-start multiplier of the item (`cold_start_multiplier`): large without
+events, since behaviour neighbours and own factors are missing then, and falling to 1. Where content
+predicts little, cold items still get a share of every list's slots (`n_reserved`).
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = [
 ]
 
 COLD_START_BOOST = 1.7
-"""What content is worth beyond its usual worth to an item without events; see docs/explanation/research/cold-items.md."""
+"""Multiplier of content scores for an item without events, less 1; see docs/explanation/research/cold-items.md."""
 COLD_START_SHARE = 0.05
-"""Part of a list's places that items without events have in any case; see docs/explanation/research/cold-items.md."""
+"""Part of a list's slots reserved for items without events; see docs/explanation/research/cold-items.md."""
 MAX_USERS = 1_000
-_LEAST, _MOST = 0.1, 3.0
-_DOUBT = 1.0
+_MIN, _MAX = 0.1, 3.0
+_PRIOR = 1.0
 _DIGITS = 3
 _ROUNDING = 1e-9
 """0.29 · 100 is a little less than 29."""
 
 
 def cold_start_multiplier(counts: Int64s, extra: float) -> Float32s:
-    """Return what content is worth to items of so many entries, beside items of many.
+    """Return the multiplier of content scores of items with so many entries: ``1 + extra / (1 + n)``.
 
     >>> cold_start_multiplier(np.array([0, 1, 9]), 2.0)
     array([3. , 2. , 1.2], dtype=float32)
@@ -51,15 +51,15 @@ def cold_start_multiplier(counts: Int64s, extra: float) -> Float32s:
 
 
 class ColdStart(NamedTuple):
-    """What a generation keeps for items without events.
+    """Cold-start settings of a generation.
 
     Attributes
     ----------
     share : float
-        Of a list's places.
+        Of a list's slots, reserved for cold items.
     threshold : float
-        What content is worth to them: no other item has as much. Infinite if it is worth the same
-        to all.
+        Cold-start multiplier of a cold item; all others have a lower one. Infinite if the multiplier
+        is 1 for all: then no item is cold.
     """
 
     share: float
@@ -67,7 +67,7 @@ class ColdStart(NamedTuple):
 
     @classmethod
     def of(cls, hyperparameters: Mapping[str, Any]) -> ColdStart:
-        """Return what hyper-parameters say."""
+        """Return the settings in a generation's hyper-parameters."""
         extra = float(hyperparameters.get("newcomer_content", 0.0))
         most = float(cold_start_multiplier(np.zeros(1, np.int64), extra)[0])
         return cls(
@@ -76,7 +76,7 @@ class ColdStart(NamedTuple):
 
 
 def n_reserved(share: float, n: int) -> int:
-    """Return how many of n places are a share of them, rounded down.
+    """Return how many of n slots are reserved: a share of them, rounded down.
 
     >>> n_reserved(0.05, 20), n_reserved(0.05, 19), n_reserved(0.29, 100)
     (1, 0, 29)
@@ -92,38 +92,37 @@ def content_scale(
     behaviour_weight: float,
     unit: float,
 ) -> float:
-    """Return σ: the slope of what factors and behaviour give an item, over how alike it is.
+    """Return σ: the slope of the collaborative score over the content score.
 
-    Least squares over users and the items near their histories that they lack, each user with a level
-    of their own: ``Σ t (c - c̄_u) s / Σ t (c - c̄_u)²``. c is ``Σ_j v_j C[j, i]``, s the score without
-    popularity in typical scores, t trusts items with many entries. It is drawn to 1 where there is
-    little to look at, rounded, and from 0.1 to 3. At most `MAX_USERS` users are looked at, evenly
-    chosen.
+    Least squares over users u and the content neighbours i of their histories that they lack, with an
+    intercept for each user: ``Σ t (c - c̄_u) s / Σ t (c - c̄_u)²``. c is ``Σ_j v_j C[j, i]``; s the score
+    of factors and behaviour neighbours in typical scores; t the `trust` in the item's entries. σ is
+    shrunk towards 1, rounded, and clipped to 0.1 … 3. At most `MAX_USERS` users, evenly chosen.
 
     Parameters
     ----------
     model : ALSModel
         With user factors.
     matrix : (n_users, n_items) csr
-        What users have.
+        Histories.
     content, behaviour : Neighbours
     behaviour_weight : float
         In typical scores.
     unit : float
-        The typical score.
+        The typical score, the mean over the items of histories.
     """
     counts = model.item_counts
     if model.user_factors is None or not counts.any():
         return 1.0
     trusted = trust(counts)
-    above = below = _DOUBT
+    above = below = _PRIOR
     for user in range(0, matrix.shape[0], -(-matrix.shape[0] // MAX_USERS)):
         own = slice(matrix.indptr[user], matrix.indptr[user + 1])
         columns = matrix.indices[own].astype(np.int32)
         v = seed_weights(columns, matrix.data[own].astype(np.float32))
-        rows, alike = gather(columns, v, [(content, 1.0)])
+        rows, similarity = gather(columns, v, [(content, 1.0)])
         fresh = ~np.isin(rows, columns) & (trusted[rows] > 0.0)
-        rows, alike = rows[fresh], alike[fresh]
+        rows, similarity = rows[fresh], similarity[fresh]
         if not len(rows):
             continue
         taste = model.user_factors[user].astype(np.float64)
@@ -133,7 +132,7 @@ def content_scale(
             place = np.minimum(np.searchsorted(near.rows, rows), len(near.rows) - 1)
             score += np.where(near.rows[place] == rows, near.total[place], 0.0)
         weight = trusted[rows]
-        beyond = alike - float((weight * alike).sum() / weight.sum())
+        beyond = similarity - float((weight * similarity).sum() / weight.sum())
         above += float((weight * beyond * score).sum())
         below += float((weight * beyond * beyond).sum())
-    return round(min(max(above / below, _LEAST), _MOST), _DIGITS)
+    return round(min(max(above / below, _MIN), _MAX), _DIGITS)

@@ -1,7 +1,7 @@
-"""Step 8 of the flow: the catalogue's facts of a generation's items as columns, for rules to test.
+"""Attributes of a generation's items as columns, for rules to test.
 
-A rule asks one thing of all items: "is the brand Acme?". A column holds each distinct value once and
-every item's code, so that the question is asked once a value and the answer is one look-up an item.
+A column holds each distinct value once and a code for every item. A condition such as "brand is Acme" is
+tested once a value, and looked up once an item.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from recstream.core.records import Item
 
 Bools = NDArray[np.bool_]
 
-KEPT_PAIRS = 100_000
-KEPT_TRAITS = 8_192
-"""Items whose words are remembered for pairs to come: some 3 KB each."""
+MAX_PAIRS = 100_000
+MAX_COMPARABLES = 8_192
+"""Items whose `Comparable` is cached, some 3 KB each."""
 _SEPARATORS = (">", "|", "/")
 
 
 class Column:
-    """One value an item: a code into the distinct values; code 0 is the lack of one."""
+    """One value an item, as a code into the distinct values; code 0 is no value."""
 
     def __init__(self, n_items: int) -> None:
         self._codes = GrowableArray(np.zeros(n_items, np.int32))
@@ -40,7 +40,7 @@ class Column:
         return codes
 
     def put(self, row: int, key: Hashable, value: Any) -> None:
-        """Give an item a value; equal keys share a code."""
+        """Set the value of an item; equal keys share a code."""
         code = self._code_of.get(key)
         if code is None:
             code = self._code_of[key] = len(self.values)
@@ -48,29 +48,29 @@ class Column:
         self._codes.rows[row] = code
 
     def grow(self, n_items: int) -> None:
-        """Make room for items; new ones have no value."""
+        """Grow to a number of items; new ones have no value."""
         self._codes.grow(n_items)
 
     def where(self, test: Callable[[Any], bool]) -> Bools:
-        """Return which items have a value that passes a test; those without one don't."""
+        """Return which items have a value that passes a test."""
         passed = np.array([False, *(test(value) for value in self.values[1:])], np.bool_)
         return passed[self.codes]
 
 
 class AttributeColumns:
-    """Columns of category, brand, price, and of attributes once a rule asks for them.
+    """Columns of category, brand and price, and of other attributes once a rule asks for them.
 
     Parameters
     ----------
     items : sequence of str
-        The generation's, in the order of their rows.
+        Item ids of the generation, in the order of their rows.
     details : mapping of str to Item
-        Both are kept, and read again when a new attribute is asked for.
+        By item id. Both are kept, and read again for a new attribute.
 
     Attributes
     ----------
     version : int
-        Grows with every change, so that what was made of the facts knows that it is old.
+        Grows with every change, so that compiled rules can tell that they are stale.
     """
 
     def __init__(self, items: Sequence[str], details: Mapping[str, Item]) -> None:
@@ -81,16 +81,16 @@ class AttributeColumns:
         self.version = 0
         self._details = details
         self._items = items
-        self._shared: dict[tuple[str, str], tuple[str, ...]] = {}
-        self._traits: dict[str, Comparable] = {}
+        self._common: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._comparables: dict[str, Comparable] = {}
         for row, item in enumerate(items):
-            facts = details.get(item)
-            if facts is not None:
-                self._put(row, facts)
+            attributes = details.get(item)
+            if attributes is not None:
+                self._put(row, attributes)
 
     @property
     def columns(self) -> dict[str, Column]:
-        """The columns by which items are alike, by name."""
+        """The columns that diversity compares, by name."""
         return {"category": self.category, "brand": self.brand}
 
     @property
@@ -100,60 +100,60 @@ class AttributeColumns:
         return price
 
     def update(self, rows: Mapping[str, int], changed: Mapping[str, Item | None]) -> None:
-        """Take in what the catalogue says now of some items; ``rows`` names all items."""
+        """Replace the attributes of some items; ``rows`` holds all items."""
         if len(rows) > len(self.price) or changed:
             self.version += 1
         if changed:
-            self._shared.clear()
+            self._common.clear()
         self._price.grow(len(rows), fill=math.nan)
         for column in (self.category, self.brand, *self._attributes.values()):
             column.grow(len(rows))
-        for item, facts in changed.items():
-            self._traits.pop(item, None)
-            self._put(rows[item], facts or Item(item=item))
+        for item, attributes in changed.items():
+            self._comparables.pop(item, None)
+            self._put(rows[item], attributes or Item(item=item))
 
-    def _put(self, row: int, facts: Item) -> None:
-        self.category.put(row, facts.category or None, facts.category)
-        self.brand.put(row, facts.brand.casefold() or None, facts.brand)
-        self._price.rows[row] = math.nan if facts.price is None else facts.price
+    def _put(self, row: int, attributes: Item) -> None:
+        self.category.put(row, attributes.category or None, attributes.category)
+        self.brand.put(row, attributes.brand.casefold() or None, attributes.brand)
+        self._price.rows[row] = math.nan if attributes.price is None else attributes.price
         for name, column in self._attributes.items():
-            _put_attribute(column, row, facts, name)
+            _put_attribute(column, row, attributes, name)
 
-    def shared(self, item: str, other: str) -> tuple[str, ...]:
-        """Return what two items have in common (`recstream.core.content.tokens.shared`), remembered."""
+    def common_features(self, item: str, other: str) -> tuple[str, ...]:
+        """Return what two items have in common (see `recstream.core.content.tokens.common_features`), cached."""
         pair = item, other
-        found = self._shared.get(pair)
+        found = self._common.get(pair)
         if found is None:
-            if len(self._shared) >= KEPT_PAIRS:
-                self._shared.clear()
-            one, two = self._traits_of(item), self._traits_of(other)
+            if len(self._common) >= MAX_PAIRS:
+                self._common.clear()
+            one, two = self._comparable(item), self._comparable(other)
             found = () if one is None or two is None else compare(one, two)
-            self._shared[pair] = found
+            self._common[pair] = found
         return found
 
-    def _traits_of(self, item: str) -> Comparable | None:
-        """Return what an item is compared by, remembered; None without facts."""
-        found = self._traits.get(item)
-        if found is None and (facts := self._details.get(item)) is not None:
-            if len(self._traits) >= KEPT_TRAITS:
-                self._traits.clear()
-            found = self._traits[item] = comparable(facts)
+    def _comparable(self, item: str) -> Comparable | None:
+        """Return the `Comparable` of an item, cached; None without attributes."""
+        found = self._comparables.get(item)
+        if found is None and (attributes := self._details.get(item)) is not None:
+            if len(self._comparables) >= MAX_COMPARABLES:
+                self._comparables.clear()
+            found = self._comparables[item] = comparable(attributes)
         return found
 
     def attribute(self, name: str) -> Column:
-        """Return the column of an attribute, made when it is first asked for."""
+        """Return the column of an attribute, built on first use."""
         column = self._attributes.get(name)
         if column is None:
             column = self._attributes[name] = Column(len(self._items))
             for row, item in enumerate(self._items):
-                facts = self._details.get(item)
-                if facts is not None and name in facts.attributes:
-                    _put_attribute(column, row, facts, name)
+                attributes = self._details.get(item)
+                if attributes is not None and name in attributes.attributes:
+                    _put_attribute(column, row, attributes, name)
         return column
 
 
-def _put_attribute(column: Column, row: int, facts: Item, name: str) -> None:
-    value = facts.attributes.get(name)
+def _put_attribute(column: Column, row: int, attributes: Item, name: str) -> None:
+    value = attributes.attributes.get(name)
     # True == 1 == 1.0 in Python, so the key says the type too.
     column.put(row, None if value is None else (type(value).__name__, repr(value)), value)
 

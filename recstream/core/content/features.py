@@ -1,9 +1,9 @@
-"""Step 5 of the flow: what items say about themselves → features, and factors before any event.
+"""Content features of items, and factors of items without events.
 
-A `ContentModel` is made with a generation and fixed for its life: a vocabulary with weights, and a
-ridge map W from features to item factors. An item nobody has touched has the factors ``μ = W f``;
-one with a few events is drawn to them (`ALSModel.fold_in_items`). Tokens that the vocabulary does
-not hold get columns by a checksum, so that two new items of a new brand are alike at once.
+A `ContentModel` is made with a generation and never changes: a vocabulary with idf weights, and a ridge
+map W from features to item factors. An item without events has the factors ``μ = W f``; with a few
+events, `ALSModel.fold_in_items` shrinks its factors towards μ. Tokens outside the vocabulary are hashed
+into shared columns, so that two new items of a new brand are similar at once.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = [
 
 FORMAT = "recstream-content-1"
 CONTENT_WEIGHT = 3.0
-"""Worth of content neighbours beside factors, in units of a typical score and of `recstream.core.content.cold_start.content_scale`."""
+"""Default weight of content neighbours, in typical scores and units of `content_scale`."""
 MAX_TERMS = 20_000
-"""Tokens of each kind that a vocabulary holds, the most frequent ones."""
+"""Most frequent tokens of each kind in a vocabulary."""
 OTHERS = 1 << 16
-"""Columns that tokens outside the vocabulary share by their checksums."""
+"""Columns of tokens outside the vocabulary, chosen by CRC-32."""
 COMMON = 0.3
-"""Words in more than this part of a catalogue of `COMMON_FROM` items say nothing."""
+"""Words in more than this part of a catalogue of at least `COMMON_FROM` items get idf 0."""
 COMMON_FROM = 50
 BLOCK_WEIGHTS: Mapping[str, float] = {
     "word": 1.0,
@@ -54,11 +54,11 @@ BLOCK_WEIGHTS: Mapping[str, float] = {
     "price": 0.3,
     "attribute": 0.5,
 }
-"""Length of each kind's part of a feature row, before the whole is scaled to one."""
+"""Norm of each kind's part of a feature row, before the row is scaled to norm 1."""
 
 
 class ContentModel:
-    """A vocabulary and the map from features to item factors; made by `fit`, never changed.
+    """A vocabulary and the map from features to item factors; immutable.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class ContentModel:
     n_factors : int
         Columns of `prior`; 0 without a map.
     explained : float
-        Part of held-out items' squared factors that the map predicts; below 0 it predicts nothing.
+        R² of the map on held-out items.
     """
 
     def __init__(
@@ -103,14 +103,14 @@ class ContentModel:
         *,
         threads: int = 1,
     ) -> ContentModel:
-        """Return the vocabulary of a catalogue and the map to the factors of its items.
+        """Fit the vocabulary of a catalogue and the map to the factors of its items.
 
         Parameters
         ----------
         items : sequence of Item or None
-            By item row; None has no facts.
+            By item row; None has no attributes.
         factors, counts : (m, d) float32 and (m,) int, optional
-            See `mapped`; without factors, the model has features and no map.
+            See `mapped`; without factors, the model has no map.
         """
         return cls.fit_with_features(items, factors, counts, threads=threads)[0]
 
@@ -123,7 +123,7 @@ class ContentModel:
         *,
         threads: int = 1,
     ) -> tuple[ContentModel, sparse.csr_matrix]:
-        """Return `fit` and the items' features, for one reading of the texts."""
+        """Return `fit` and the items' features; texts are tokenised once."""
         documents = [token_bags(item) for item in items]
         terms, idf, unknown_idf = _vocabulary(documents)
         model = cls(terms, idf, unknown_idf, np.zeros((len(terms), 0), np.float32))
@@ -140,7 +140,7 @@ class ContentModel:
         *,
         threads: int = 1,
     ) -> ContentModel:
-        """Return a model of the same vocabulary with a new map.
+        """Return a model with the same vocabulary and a new map.
 
         Parameters
         ----------
@@ -148,8 +148,7 @@ class ContentModel:
         factors : (m, d) float32
             What the map predicts.
         counts : (m,) int, optional
-            Entries of each item: the map listens to those that are well known (`trust`). By
-            default one each.
+            Entries of each item, which weigh it by `trust`; by default one each.
         """
         n_items = features.shape[0]
         if len(factors) != n_items or (counts is not None and len(counts) != n_items):
@@ -166,7 +165,7 @@ class ContentModel:
         )
 
     def features(self, items: Sequence[Item | None]) -> sparse.csr_matrix:
-        """Return the items' features: rows of length one, empty where an item says nothing.
+        """Return the items' features: rows of norm 1, empty for items without tokens.
 
         A row depends on its item alone.
         """
@@ -232,10 +231,10 @@ class ContentModel:
         *,
         exclude: Int32s | Int64s | None = None,
     ) -> tuple[Int32s, Float32s]:
-        """Return the rows of the index most alike to each query and their weights.
+        """Return the nearest rows of the index to each query, and their weights.
 
-        See `FeatureIndex.nearest`: a weight is a cosine, less where a list can't hold all that are
-        equally near; -1 fills what is empty, ties are in the order of the rows.
+        See `FeatureIndex.nearest`: a weight is a cosine, reduced where ties do not fit; -1 fills empty
+        places.
         """
         return index.nearest(queries, n, exclude)
 
@@ -244,7 +243,7 @@ class ContentModel:
         return FeatureIndex(self.n_features)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything the model is made of, as named arrays for a checked ``.npz``."""
+        """Return the model as named arrays for a checked ``.npz``."""
         header = {
             "format": FORMAT,
             "unknown_idf": self._unknown_idf,
@@ -296,7 +295,7 @@ class ContentModel:
 
 
 def trust(counts: Int64s) -> Float64s:
-    """Return how much the map listens to items of so many events: 0 for none, then 1 at most.
+    """Return weights of items with so many events in a fit: ``n / (n + 5)``.
 
     >>> trust(np.array([0, 5, 45])).tolist()
     [0.0, 0.5, 0.9]
@@ -306,7 +305,7 @@ def trust(counts: Int64s) -> Float64s:
 
 
 def _vocabulary(documents: Sequence[TokenBags]) -> tuple[list[str], Float32s, float]:
-    """Return terms in order, their idf (0 for what says nothing), and that of an unknown one."""
+    """Return the terms in order, their idf (0 for too common ones), and the idf of an unknown one."""
     n = sum(any(each) for each in documents)
     terms: dict[str, int] = {}
     for at, block in enumerate(BLOCKS):

@@ -1,8 +1,8 @@
-"""Step 5 of the flow: which items are alike by their features, exactly, in an index that grows.
+"""Exact nearest neighbours by cosine over sparse features, in an index that grows.
 
-What comes or changes takes a new place behind the others; what a row said before stays where it was,
-as no row's, until there is too much of that. Places are packed by blocks; only the last one, that is
-not full, is packed again. `recstream.core.numeric.sparse_topk` looks through them.
+A new or changed row gets a new slot at the end; its old slot stays, unowned, until there are too many
+unowned slots. Slots are packed in blocks; only the last, partial block is packed again.
+`recstream.core.numeric.sparse_topk` searches the blocks.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from recstream.errors import InvalidInput
 __all__ = ["FeatureIndex"]
 
 IDLE_PART = 4
-"""No row's places are given up when there are more than one for so many rows, and a block of them."""
+"""Unowned slots are dropped when they outnumber one for so many rows, and a block."""
 TOGETHER = 64
-"""Queries that look through a block one after the other."""
+"""Queries that search a block one after the other, while it is in cache."""
 
 
 class FeatureIndex:
@@ -46,7 +46,7 @@ class FeatureIndex:
         self._clear()
 
     def _clear(self) -> None:
-        """Hold no place."""
+        """Drop all slots."""
         self._n_idle = 0
         self._owners = GrowableArray(np.zeros(0, np.int32))
         self._indptr = GrowableArray(np.zeros(1, np.int64))
@@ -73,7 +73,7 @@ class FeatureIndex:
         Parameters
         ----------
         rows : (n,) int
-            Distinct, at least 0; rows left out between are without features.
+            Distinct, at least 0; skipped rows have no features.
         features : (n, n_features) csr, float32
             From `ContentModel.features`: no value is below 0.
         """
@@ -103,7 +103,7 @@ class FeatureIndex:
         self._pack()
 
     def _append(self, rows: Int64s, features: sparse.csr_matrix) -> None:
-        """Give rows places."""
+        """Give rows new slots."""
         first, n_values = len(self._owners.rows), len(self._indices.rows)
         self._places.rows[rows] = np.arange(first, first + len(rows))
         self._owners.grow(first + len(rows))
@@ -117,7 +117,7 @@ class FeatureIndex:
             held.rows[n_values:] = more[used]
 
     def _pack(self) -> None:
-        """Make blocks of the places that are in none that is full."""
+        """Pack the slots behind the last full block."""
         rows = self._rows()
         n_places = len(rows.owners)
         for b in range(self._n_full, -(-n_places // BLOCK)):
@@ -174,18 +174,18 @@ class FeatureIndex:
     def nearest(
         self, queries: sparse.csr_matrix, n: int, exclude: Int32s | Int64s | None = None
     ) -> tuple[Int32s, Float32s]:
-        """Return the n rows of largest cosine to each query, best first, and how much they tell.
+        """Return the n rows of largest cosine to each query, best first, and their weights.
 
-        Where more rows are as near as the last one than the list has places for, which of them are
-        listed is an accident: their weights are the cosine times the part of them that is listed.
-        So attributes that hundreds of items share add next to nothing to a score.
+        A weight is the cosine. Where more rows tie with the last one than fit, the choice among them is
+        arbitrary: their weights are the cosine times the part of them that fits. So attributes that
+        hundreds of items share add next to nothing to a score.
 
         Parameters
         ----------
         queries : (q, n_features) csr
         n : int
         exclude : (q,) int, optional
-            A row to leave out of each query's answer, its own for instance; -1 for none.
+            A row to exclude from each query's answer, such as its own; -1 for none.
 
         Returns
         -------

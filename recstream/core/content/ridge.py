@@ -1,7 +1,7 @@
-"""Step 5 of the flow: a weighted ridge regression from sparse features to item factors.
+"""Weighted ridge regression from sparse features to item factors.
 
-Solved by conjugate gradients for all factors at once. All sums are in float64 and in an order of
-their own, none of them BLAS's: a map has the same bits whatever BLAS and threads do.
+Solved by conjugate gradients for all factors at once. Sums are float64 in a fixed order, without BLAS:
+the map has the same bits whatever the BLAS and the number of threads.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from recstream.core.numeric.pool import SERIAL, Pool
 __all__ = ["Ridge", "multiply", "ridge"]
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""λ tried, in mean weights of an item."""
+"""Candidates for λ, in mean weights of an item."""
 HELD_OUT = 8
-"""One item in so many is kept out to choose λ by."""
+"""One item in so many is held out to choose λ."""
 MAX_STEPS = 24
 TOLERANCE = 1e-3
-"""Conjugate gradients end when the residual is within this part of the right side."""
+"""Conjugate gradients stop when the residual is below this part of the right-hand side."""
 CHOOSING = 20_000
-"""Items that λ is chosen on, at most."""
+"""At most so many items choose λ."""
 _ROWS = 2_048
 
 
@@ -40,7 +40,7 @@ class Ridge(NamedTuple):
     penalty : (d,) float64
         λ of each factor.
     explained : float
-        Part of the held-out items' squared factors that the map explains, at the chosen λ.
+        R² on the held-out items at the chosen λ.
     """
 
     weights: Float32s
@@ -63,9 +63,9 @@ def ridge(
     features : (n, n_features) csr, float32
     targets : (n, d) float32
     weights : (n,) float64
-        c, how much each item counts; items of weight 0 are left out.
+        c, the weight of each item; items of weight 0 are skipped.
     penalties : sequence of float
-        λ to choose from; each factor gets its own.
+        Candidates for λ; each factor gets its own.
     """
     kept = np.flatnonzero((weights > 0.0) & (np.diff(features.indptr) > 0))
     d = targets.shape[1]
@@ -87,7 +87,7 @@ def _choose(
     penalties: Sequence[float],
     pool: Pool,
 ) -> tuple[Float64s, float]:
-    """Return the λ that predicts held-out items best for each factor, and how well."""
+    """Return the λ with the least error on held-out items for each factor, and the R²."""
     every = -(-len(y) // CHOOSING)
     places = np.arange(0, len(y), every)
     # Items come sorted by id within what is new, so taking one in eight is as good as chance.
@@ -117,7 +117,7 @@ def _solve(
     steps: int = MAX_STEPS,
 ) -> Float64s:
     """Solve ``(FᵀCF + λI) W = FᵀC y`` by conjugate gradients, preconditioned by the diagonal."""
-    rows, columns = _prepared(features), _prepared(features.T.tocsr())
+    rows, columns = _csr(features), _csr(features.T.tocsr())
     squares = columns._replace(values=columns.values**2)
     diagonal = _product(squares, c[:, None], pool) + penalty
     right = _product(columns, y * c[:, None], pool)
@@ -148,26 +148,26 @@ def _solve(
 
 def multiply(matrix: sparse.csr_matrix, dense: Float64s, pool: Pool = SERIAL) -> Float64s:
     """Return ``matrix @ dense`` in float64, each row summed in the order of its columns."""
-    return _product(_prepared(matrix), dense, pool)
+    return _product(_csr(matrix), dense, pool)
 
 
-class _Prepared(NamedTuple):
-    """A CSR matrix as the kernel takes it."""
+class _Csr(NamedTuple):
+    """A CSR matrix in the kernel's types."""
 
     indptr: Int64s
     indices: Int32s
     values: Float64s
 
 
-def _prepared(matrix: sparse.csr_matrix) -> _Prepared:
-    return _Prepared(
+def _csr(matrix: sparse.csr_matrix) -> _Csr:
+    return _Csr(
         matrix.indptr.astype(np.int64),
         matrix.indices.astype(np.int32),
         matrix.data.astype(np.float64),
     )
 
 
-def _product(matrix: _Prepared, dense: Float64s, pool: Pool) -> Float64s:
+def _product(matrix: _Csr, dense: Float64s, pool: Pool) -> Float64s:
     out = np.zeros((len(matrix.indptr) - 1, dense.shape[1]))
     dense = np.ascontiguousarray(dense, np.float64)
     pool.run(

@@ -1,4 +1,4 @@
-"""Step 5 of the flow: what lists need of an item's catalogue entry, and its form in an artifact."""
+"""Item summaries: the part of a catalogue entry that lists need, and its form in an artifact."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from recstream.core.records import Item
 from recstream.errors import ArtifactCorrupt
 
 MAX_TEXT = 500
-"""Characters kept of a title, a category or a brand."""
+"""Maximum length of a title, a category or a brand."""
 MAX_ATTRIBUTES_BYTES = 4_096
-"""Bytes of JSON that the attributes kept may have; those that don't fit are left out."""
+"""Maximum size of the attributes as JSON; attributes that do not fit are dropped."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(list[Item | None]).decode
@@ -24,8 +24,7 @@ _decode = msgspec.json.Decoder(list[Item | None]).decode
 def summarise(item: Item) -> Item:
     """Return an item without description and image, with bounded texts and attributes.
 
-    Attributes are taken in the order of their names until `MAX_ATTRIBUTES_BYTES` are reached; one
-    that does not fit is passed over.
+    Attributes are kept in the order of their names while they fit in `MAX_ATTRIBUTES_BYTES`.
 
     >>> summarise(Item(item="p1", title="Lute", description="Strung by hand."))
     Item(item='p1', title='Lute', category='', brand='', price=None, description='', image='', attributes={})
@@ -50,25 +49,27 @@ def summarise(item: Item) -> Item:
 
 
 def encode_summaries(details: Mapping[str, Item], items: Sequence[str]) -> NDArray[np.uint8]:
-    """Return the facts of items in the order of their rows, as bytes of JSON."""
+    """Return the summaries of items in the order of their rows, as bytes of JSON."""
     return np.frombuffer(_encode([details.get(item) for item in items]), np.uint8)
 
 
 def decode_summaries(encoded: NDArray[Any], items: Sequence[str]) -> dict[str, Item]:
-    """Return facts by item id.
+    """Return summaries by item id.
 
     Raises
     ------
     ArtifactCorrupt
-        They are not the facts of these items.
+        They are not the summaries of these items.
     """
     try:
-        facts = _decode(encoded.tobytes())
+        summaries = _decode(encoded.tobytes())
     except msgspec.DecodeError as error:
-        raise ArtifactCorrupt(f"item facts can't be read: {error}") from error
-    if len(facts) != len(items):
-        raise ArtifactCorrupt(f"facts must be of {len(items)} items, got {len(facts)}")
-    known = {each.item: each for each in facts if each is not None}
-    if any(each is not None and each.item != item for each, item in zip(facts, items, strict=True)):
-        raise ArtifactCorrupt("item facts are not in the order of the items")
+        raise ArtifactCorrupt(f"item summaries can't be read: {error}") from error
+    if len(summaries) != len(items):
+        raise ArtifactCorrupt(f"summaries must be of {len(items)} items, got {len(summaries)}")
+    known = {each.item: each for each in summaries if each is not None}
+    if any(
+        each is not None and each.item != item for each, item in zip(summaries, items, strict=True)
+    ):
+        raise ArtifactCorrupt("item summaries are not in the order of the items")
     return known

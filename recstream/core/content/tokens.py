@@ -1,8 +1,8 @@
-"""Step 5 of the flow: a catalogue item → bounded bags of tokens, whatever its text is.
+"""Tokens of a catalogue item, as bounded bags of words, categories, brand, price and attributes.
 
-Nothing here fails on what an `Item` can hold: what can't be read counts for nothing. Words are
-Unicode words after NFKC and case folding; scripts that are written without spaces give pairs of
-signs. Texts are cut before anything is done that costs more than a look at each sign.
+Never fails on what an `Item` can hold; values that can't be read give no tokens. Words are Unicode words
+after NFKC and case folding; scripts written without spaces give bigrams of characters. Texts are cut
+before anything that costs more than one pass over them.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ __all__ = [
 ]
 
 BLOCKS = ("word", "category", "brand", "price", "attribute")
-"""Kinds of tokens, in the order of a document's bags."""
+"""Kinds of tokens, in the order of `TokenBags`."""
 
 RAW_CHARACTERS = 16_000
-"""Of a text, HTML included, are looked at; tags and entities beyond are not even read."""
+"""Characters read of a text, HTML included."""
 MAX_CHARACTERS = 4_000
-"""Of a text are kept, once tags and entities are gone."""
+"""Characters kept of a text without tags and entities."""
 MAX_WORDS = 400
-"""Of one text."""
+"""Words kept of one text."""
 MAX_WORD_CHARACTERS = 30
 MAX_DIGITS = 6
-"""Longer numbers are article numbers: they say nothing about what an item is like."""
+"""Longer numbers are article numbers, which do not describe an item."""
 MAX_NAME_CHARACTERS = 80
-"""Of a brand, a category or an attribute."""
+"""Characters kept of a brand, a category or an attribute."""
 RAW_NAME_CHARACTERS = 400
-"""Of a name are looked at."""
+"""Characters read of a name."""
 MAX_NAMES = 32
-"""Categories, attributes and values of one attribute."""
+"""Maximum number of categories, of attributes, and of values of one attribute."""
 LONG_VALUE = 40
-"""An attribute's text beyond this many characters is read as words."""
+"""A longer attribute text is tokenised into words."""
 TITLE_WEIGHT = 2.0
-"""A word of the title, in words of the description."""
+"""Weight of a word of the title; a word of the description has 1."""
 BAND = math.log(1.5)
-"""Width of a price band: half as much again."""
+"""Width of a price band on a log scale: prices 50 % higher."""
 
 _SCRIPT_OR_STYLE = re.compile(r"<(/?)(?:script|style)\b[^<>]{0,500}>", re.IGNORECASE)
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]{0,2000}>")
@@ -65,7 +65,7 @@ _ASCII_WORDS = re.compile(r"[a-z0-9]+")
 
 
 class TokenBags(NamedTuple):
-    """What an item says about itself: tokens and how often they count, by kind."""
+    """Tokens of an item with their weights, by kind."""
 
     words: Mapping[str, float]
     categories: Mapping[str, float]
@@ -74,22 +74,22 @@ class TokenBags(NamedTuple):
     attributes: Mapping[str, float]
 
 
-NOTHING = TokenBags({}, {}, {}, {}, {})
-"""Of an item without facts."""
+EMPTY_BAGS = TokenBags({}, {}, {}, {}, {})
+"""Bags of an item without attributes."""
 
 
 def token_bags(item: Item | None) -> TokenBags:
-    """Return an item's tokens; of no item, and of one that says nothing, empty bags.
+    """Return the tokens of an item; empty bags for None.
 
     >>> found = token_bags(Item(item="1", title="<b>Guitar</b> &amp; strap", category="Music > Strings",
-    ...                       brand="Acme", price=10.0, attributes={"left-handed": True}))
+    ...                         brand="Acme", price=10.0, attributes={"left-handed": True}))
     >>> sorted(found.words), sorted(found.categories), sorted(found.brand)
     (['guitar', 'strap'], ['music', 'strings'], ['acme'])
     >>> sorted(found.attributes)
     ['left handed=yes']
     """
     if item is None:
-        return NOTHING
+        return EMPTY_BAGS
     bag: dict[str, float] = {}
     for word, count in _counts(words(item.title)).items():
         bag[word] = TITLE_WEIGHT * (1.0 + math.log(count))
@@ -114,7 +114,7 @@ def token_bags(item: Item | None) -> TokenBags:
 
 
 def common_features(one: Item | None, other: Item | None, n: int = 3) -> tuple[str, ...]:
-    """Return what two items have in common, the most telling first, for people to read.
+    """Return what two items have in common, the most specific first, for people to read.
 
     The brand, the narrowest category, equal attributes, then the longest words that both titles
     have, or where there are none, both descriptions.
@@ -129,7 +129,7 @@ def common_features(one: Item | None, other: Item | None, n: int = 3) -> tuple[s
 
 
 class Comparable(NamedTuple):
-    """What `common_features` compares of an item: to keep where an item is compared often."""
+    """The parts of an item that `compare` uses; keep it where an item is compared often."""
 
     brand: str
     brand_tokens: frozenset[str]
@@ -140,16 +140,16 @@ class Comparable(NamedTuple):
 
 
 def comparable(item: Item) -> Comparable:
-    """Return what `compare` compares of an item."""
-    told = token_bags(item)
+    """Return the parts of an item that `compare` uses."""
+    bags = token_bags(item)
     return Comparable(
         " ".join(item.brand.split()),
-        frozenset(told.brand),
-        tuple(told.categories),
-        # Bands and decades tell a machine that numbers are near; a person reads equal values only.
-        tuple(name for name in told.attributes if "~" not in name),
+        frozenset(bags.brand),
+        tuple(bags.categories),
+        # Bands make close numbers similar; people compare equal values only.
+        tuple(name for name in bags.attributes if "~" not in name),
         frozenset(words(item.title)),
-        frozenset(told.words),
+        frozenset(bags.words),
     )
 
 
@@ -160,10 +160,10 @@ def compare(a: Comparable, b: Comparable, n: int = 3) -> tuple[str, ...]:
     found += [f"attribute: {name}" for name in a.attributes if name in b.attributes][:1]
     if len(found) < n:
         both = (a.title & b.title) or (a.words & b.words)
-        telling = sorted(
+        specific = sorted(
             (word for word in both if not word.isdigit()), key=lambda word: (-len(word), word)
         )
-        found += [f"word: {word}" for word in telling if len(word) > 1]
+        found += [f"word: {word}" for word in specific if len(word) > 1]
     return tuple(found[:n])
 
 
@@ -203,7 +203,7 @@ _SIGNS = _Signs()
 
 
 def _tokens(part: str) -> Iterable[str]:
-    """Yield a word, or the pairs of signs of a run in a script without spaces."""
+    """Yield a word, or the bigrams of a run in a script without spaces."""
     for run in _RUNS.findall(part):
         if len(run) > 1 and _is_spaceless(run[0]):
             yield from (run[at : at + 2] for at in range(len(run) - 1))
@@ -216,7 +216,7 @@ def _is_spaceless(sign: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Return a text without tags and entities, folded and cut."""
+    """Return a text without tags and entities, case-folded and cut."""
     text = text[:RAW_CHARACTERS]
     if "&" in text:
         text = html.unescape(html.unescape(text))
@@ -233,7 +233,7 @@ def _plain(text: str) -> str:
 
 
 def _without_scripts(text: str) -> str:
-    """Return a text without what stands between the tags of scripts and styles, in one pass."""
+    """Return a text without the contents of script and style elements, in one pass."""
     kept: list[str] = []
     at, inside = 0, False
     for tag in _SCRIPT_OR_STYLE.finditer(text):
@@ -251,18 +251,18 @@ def _clipped(text: object, most: int = MAX_CHARACTERS) -> str:
 
 
 def _name(text: object) -> str:
-    """Return a name as a token: its words, one space between them."""
+    """Return a name as a token: its words, separated by spaces."""
     return " ".join(words(_clipped(text, RAW_NAME_CHARACTERS)))[:MAX_NAME_CHARACTERS].strip()
 
 
 def _names(texts: Iterable[object]) -> list[str]:
-    """Return distinct names, the empty ones left out."""
+    """Return distinct names that are not empty."""
     first = itertools.islice(texts, MAX_NAMES)
     return [name for name in dict.fromkeys(map(_name, first)) if name]
 
 
 def _levels(values: Iterable[object]) -> list[str]:
-    """Return the levels of several categories, each perhaps a path."""
+    """Return the levels of several category paths."""
     return [
         level
         for value in list(values)[:MAX_NAMES]
@@ -279,7 +279,7 @@ def _counts(tokens: Iterable[str]) -> dict[str, int]:
 
 
 def _price(value: object) -> dict[str, float]:
-    """Return the two bands a price lies between, each by how near it is."""
+    """Return the two nearest price bands, weighted by linear interpolation."""
     number = _number(value)
     if number is None or number <= 0.0:
         return {}

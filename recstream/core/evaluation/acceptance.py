@@ -1,9 +1,8 @@
-"""Step 5 of the flow, guarded: a candidate generation is judged on what happened last before it serves.
+"""The gate: a candidate generation must not be clearly worse on the newest events before it serves.
 
-The newest entries of the histories are held out of the training: a split by time. Candidate, serving
-generation and popularity alone then recommend to the users they were taken from, and the share of
-held-out items among the first `CUT` is compared. What was held out is not lost: it reaches the
-candidate as its first delta.
+The newest entries of the histories are held out of the training (a split by time). Recall@`CUT` of the
+held-out entries is compared between the candidate, the serving generation and popularity. Held-out entries
+reach the candidate with its first delta.
 """
 
 from __future__ import annotations
@@ -24,17 +23,22 @@ CUT = 20
 HELD_OUT_SHARE = 0.02
 MAX_HELD_OUT = 2_000
 MIN_USERS = 30
-"""With fewer users to judge by, nothing is held out and every candidate is adopted."""
-CLEARLY = 2.0
-"""Standard errors of the mean difference that a candidate may be worse by."""
+"""With fewer users, nothing is held out and every candidate is accepted."""
+MAX_STANDARD_ERRORS = 2.0
+"""A candidate may be worse by this many standard errors of the mean difference."""
 TOLERANCE = 0.9
-"""A candidate that keeps this part of the other's recall is never clearly worse."""
+"""A candidate with at least this part of the other's recall is never clearly worse."""
 
 
 class HeldOut(NamedTuple):
-    """Histories without their newest entries, and what was taken from them.
+    """Histories without held-out entries.
 
-    ``histories`` are all of them, in the order given; ``items`` has users with held-out items alone.
+    Attributes
+    ----------
+    histories : list of History
+        All histories, in the order given.
+    items : dict of str to tuple of str
+        Held-out items of the users that have any.
     """
 
     histories: list[History]
@@ -42,11 +46,10 @@ class HeldOut(NamedTuple):
 
 
 def hold_out(histories: Sequence[History]) -> HeldOut:
-    """Take the newest entries out of histories: `HELD_OUT_SHARE` of all, at most `MAX_HELD_OUT`.
+    """Hold out the newest entries: `HELD_OUT_SHARE` of all, at most `MAX_HELD_OUT`.
 
-    Only entries of a single event with a weight are taken, since without it the history is what it
-    was before, and never the only entry of a history. A pure function: ties in time are broken by
-    offset and user.
+    Only entries of a single event with a positive weight are held out, and never the only entry of a
+    history. A pure function: ties in time are broken by offset and user.
     """
     kept_all = HeldOut(list(histories), {})
     n_entries = sum(history.n_items for history in histories)
@@ -76,7 +79,7 @@ def hold_out(histories: Sequence[History]) -> HeldOut:
 
 
 def _without(history: History, taken: Sequence[Entry]) -> History:
-    """Return a history without some entries, as of the newest of the others."""
+    """Return a history without some entries, as of the newest remaining one."""
     gone = {entry.item for entry in taken}
     pages = tuple(
         {item: entry for item, entry in page.items() if item not in gone} for page in history.pages
@@ -87,7 +90,7 @@ def _without(history: History, taken: Sequence[Entry]) -> History:
     )
 
 
-def judge(
+def evaluate_candidate(
     candidate: Generation,
     serving: Generation | None,
     held: HeldOut,
@@ -95,7 +98,16 @@ def judge(
     *,
     threads: int = 1,
 ) -> GateResult:
-    """Compare a candidate with the serving generation and with popularity on what was held out."""
+    """Return the gate result: recall of the candidate, of popularity and of the serving generation.
+
+    Parameters
+    ----------
+    candidate : Generation
+    serving : Generation or None
+    held : HeldOut
+    half_life_ms : float
+    threads : int
+    """
     if not held.items:
         return GateResult(
             users=0,
@@ -104,7 +116,7 @@ def judge(
             popular=0.0,
             serving=None,
             is_accepted=True,
-            reason="too little has happened to judge by",
+            reason="too few events to evaluate",
         )
     histories = [history for history in held.histories if history.user in held.items]
     ours = _recalls(candidate, histories, held.items, half_life_ms, threads)
@@ -154,7 +166,7 @@ def _recalls(
     half_life_ms: float,
     threads: int,
 ) -> NDArray[np.float64]:
-    """Return each user's recall@`CUT` of the held-out items."""
+    """Return each user's recall@`CUT` of the held-out items, (n_users,)."""
     lists = rank(histories, generation, CUT, half_life_ms, threads=threads)
     items = generation.items
     recalls = []
@@ -168,5 +180,5 @@ def _recalls(
 def _is_clearly_worse(ours: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     difference = other - ours
     error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    is_far = difference.mean() > CLEARLY * error
+    is_far = difference.mean() > MAX_STANDARD_ERRORS * error
     return bool(is_far and ours.mean() < TOLERANCE * other.mean())

@@ -1,9 +1,8 @@
-"""Beside the flow: who has what while a stream is replayed for evaluation, as flat arrays.
+"""Interactions of a replayed stream as flat arrays: one entry per (user, item), linked by user and by item.
 
-The numeric twin of the histories table. One entry per (user, item), linked by user and by item;
-its weight fades by the user's own events (`recstream.core.history.fading.fading_weights` for histories
-without repeats) and grows by one with each event. A user's row and an item's row show an entry
-with the same weight.
+The counterpart of the histories table. An entry's weight fades with the user's events
+(`recstream.core.history.fading.fading_weights`) and grows by one with each event. Rows of users and rows of
+items give an entry the same weight.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from scipy import sparse
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 
-__all__ = ["Rows", "Tally"]
+__all__ = ["EntryRows", "InteractionStore"]
 
 _ENTRY = np.dtype(
     [
@@ -35,8 +34,8 @@ _SIDE = np.dtype([("head", np.int32), ("clock", np.int32), ("size", np.int32)])
 Records = NDArray[Any]
 
 
-class Rows:
-    """Some rows of the matrix; for each entry its events, and the user's events since the last."""
+class EntryRows:
+    """Rows of the matrix in CSR form, with each entry's events and the user's events since the newest."""
 
     def __init__(
         self, indptr: Int64s, indices: Int32s, weights: Float32s, counts: Int64s, ages: Int64s
@@ -50,13 +49,13 @@ class Rows:
         return sparse.csr_matrix((self.weights, self.indices, self.indptr), shape=shape)
 
 
-class Tally:
-    """Histories of a stream's users so far; grows in place, one batch of events after another.
+class InteractionStore:
+    """The histories of a stream's users so far; grows in place, batch by batch.
 
     Parameters
     ----------
     n_users, n_items, n_events : int
-        Room to make.
+        Capacity.
     half_life : float
         In events of the same user.
     """
@@ -79,9 +78,9 @@ class Tally:
         """Entries of each item."""
         return self._items["size"].astype(np.int64)
 
-    def count(self, users: Int32s, items: Int32s) -> Rows:
-        """Count events in order; return, for each, its user's row as it was before."""
-        # A row before its event holds what it held before the batch and at most the events since.
+    def count(self, users: Int32s, items: Int32s) -> EntryRows:
+        """Count events in order; return, for each, its user's row before the event."""
+        # A row before its event has the entries before the batch and at most one for each event since.
         room = int(self._users["size"][users].sum()) + len(users) * (len(users) - 1) // 2
         rows = _empty_rows(len(users), room)
         filled = _count(
@@ -91,12 +90,12 @@ class Tally:
         return _cut(rows, filled)
 
     def entries(self) -> tuple[Int32s, Int32s, Int32s]:
-        """Return the user and the item of each entry, and the user's event it was touched by last."""
+        """Return each entry's user, item, and number of the user's newest event for it."""
         filled = self._entries[: int(self._n_entries[0])]
         return filled["user"].copy(), filled["item"].copy(), filled["at"].copy()
 
-    def user_rows(self, users: Int32s) -> Rows:
-        """Return the rows of users as they are now."""
+    def user_rows(self, users: Int32s) -> EntryRows:
+        """Return the present rows of users."""
         rows = _empty_rows(len(users), int(self._users["size"][users].sum()))
         filled = _user_rows(
             users, self.half_life, self._entries, self._users,
@@ -104,8 +103,8 @@ class Tally:
         )  # fmt: skip
         return _cut(rows, filled)
 
-    def item_rows(self, items: Int32s) -> Rows:
-        """Return the users of items as they are now."""
+    def item_rows(self, items: Int32s) -> EntryRows:
+        """Return the present rows of items: their users."""
         rows = _empty_rows(len(items), int(self._items["size"][items].sum()))
         filled = _item_rows(
             items, self.half_life, self._entries, self._users, self._items,
@@ -114,9 +113,9 @@ class Tally:
         return _cut(rows, filled)
 
 
-def _empty_rows(n_rows: int, room: int) -> Rows:
-    """Return rows with room for entries."""
-    return Rows(
+def _empty_rows(n_rows: int, room: int) -> EntryRows:
+    """Return empty rows with capacity for entries."""
+    return EntryRows(
         np.zeros(n_rows + 1, np.int64),
         np.empty(room, np.int32),
         np.empty(room, np.float32),
@@ -125,9 +124,9 @@ def _empty_rows(n_rows: int, room: int) -> Rows:
     )
 
 
-def _cut(rows: Rows, filled: int) -> Rows:
-    """Return rows without the room that was not needed."""
-    return Rows(
+def _cut(rows: EntryRows, filled: int) -> EntryRows:
+    """Return rows cut to the entries that were written."""
+    return EntryRows(
         rows.indptr,
         rows.indices[:filled],
         rows.weights[:filled],
@@ -148,7 +147,7 @@ def _write_user(
     counts: Int64s,
     ages: Int64s,
 ) -> int:
-    """Write one user's entries from a place on; return the place after them."""
+    """Write one user's entries from position ``to`` on; return the position after them."""
     entry = users[user].head
     while entry >= 0:
         age = users[user].clock - entries[entry].at
@@ -225,7 +224,7 @@ def _count(
     counts: Int64s,
     ages: Int64s,
 ) -> int:
-    """Write each event's user as it was, then count the event; return the entries written."""
+    """Write each event's user row, then count the event; return the number of entries written."""
     for e in range(len(of_users)):
         user, item = of_users[e], of_items[e]
         indptr[e + 1] = _write_user(

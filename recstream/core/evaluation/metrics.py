@@ -1,8 +1,7 @@
-"""Beside the flow: how good a ranking is, by numbers checked against hand-worked values.
+"""Metrics of ranked lists.
 
-Batch metrics compare rankings with a test matrix and average over the users that have test items;
-users without any say nothing and are left out. `Rank` metrics (for one event at a time) take the
-place at which the item that came next stood.
+Batch metrics compare lists with a test matrix and average over users with test items. Metrics of single
+events take the rank of the event's item.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RankingQuality:
-    """Means over the users with test items, and how the lists spread over the items."""
+    """Means over users with test items, and how lists spread over the items."""
 
     recall: float
     ndcg: float

@@ -1,10 +1,9 @@
-"""Step 3 of the flow, judged: each event is predicted by the list its user had, before it is learnt.
+"""Online evaluation: the rank of each event's item in the list that the user had before the event.
 
-The list a user had at an event is the newest one made as of an earlier event of theirs: the worker
-knows it when it folds the event, and a replay finds the same one in the log, so both count the same.
-Only events that say "this item, for the first time" are asked for: what is in the history cannot be
-in the list. Of those, the ones with a ``rec_id`` came from a list: over the items that impressions
-with a ``rec_id`` showed, they are its click-through.
+That list is the newest one as of an earlier event of the user. The worker knows it when it folds the
+event, and a replay finds the same one in the log, so both count alike. Only first events for an item
+are evaluated: items of the history are not in lists. Events with a ``rec_id`` came from a list; their
+number over the items shown by impressions with a ``rec_id`` is the click-through rate.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from recstream.core.records import ClickCounts, PrequentialScore
 CUTS = (5, 10, 20)
 WINDOW_EVENTS = 1_000
 COLD_EVENTS = 5
-"""A user with fewer events than this is cold."""
+"""Users with fewer events are cold."""
 
 
 class PublishedList(Protocol):
@@ -44,13 +43,13 @@ class PublishedList(Protocol):
         """Name of the A/B arm, empty without one."""
 
 
-class Tally:
-    """Ranks of events, all of them counted and the newest ones kept.
+class RankHistogram:
+    """Histogram of ranks, of all events and of the newest ones.
 
     Parameters
     ----------
     window : int
-        Events that `recent` looks at.
+        Number of newest events for `recent`.
     """
 
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
@@ -61,7 +60,7 @@ class Tally:
         self._ranks: deque[int] = deque()
 
     def add(self, rank: int) -> None:
-        """Count an event whose item stood at a rank, 0 for not listed."""
+        """Count an event whose item had a rank; 0 if it was not listed."""
         self.events += 1
         self._counts[rank] += 1
         self._newest[rank] += 1
@@ -70,7 +69,7 @@ class Tally:
             self._newest[self._ranks.popleft()] -= 1
 
     def total(self) -> PrequentialScore:
-        """Return the score of all events; their order changes no bit of it."""
+        """Return the score of all events; it does not depend on their order."""
         return _score(self._counts)
 
     def recent(self) -> PrequentialScore:
@@ -88,29 +87,29 @@ def _score(counts: Mapping[int, int]) -> PrequentialScore:
     return PrequentialScore(events=n, hits=hits, mrr=reciprocals / max(1, n))
 
 
-class Scoreboard:
-    """Tallies over all events, by generation, source of the list and arm, and for cold users."""
+class RankHistograms:
+    """Rank histograms of all events, by generation, source and arm, and for cold users."""
 
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
         self._window = window
-        self._tallies: dict[str, Tally] = {}
+        self._histograms: dict[str, RankHistogram] = {}
         self._clicks: dict[str, ClickCounts] = {}
 
     def add(self, rank: int, *, generation: int, source: str, is_cold: bool, arm: str = "") -> None:
-        """Count an event under every name that it belongs to."""
+        """Count an event for all users, its generation, source, arm, and cold users."""
         names = ["all", f"generation {generation}", f"source {source}"]
         if is_cold:
             names.append("cold users")
         if arm:
             names.append(f"arm:{arm}")
         for name in names:
-            tally = self._tallies.get(name)
-            if tally is None:
-                tally = self._tallies[name] = Tally(self._window)
-            tally.add(rank)
+            histogram = self._histograms.get(name)
+            if histogram is None:
+                histogram = self._histograms[name] = RankHistogram(self._window)
+            histogram.add(rank)
 
     def evaluate(self, listed: PublishedList | None, before: History, event: Event) -> None:
-        """Count how the list that a user had at an event predicted it.
+        """Count the rank of an event's item in the list before the event.
 
         Parameters
         ----------
@@ -119,7 +118,7 @@ class Scoreboard:
         before : History
             The user's history before the event.
         event : Event
-            An impression with a ``rec_id``, or an event that `is_asked`.
+            An impression with a ``rec_id``, or an event that `is_evaluated`.
         """
         if listed is None:
             return
@@ -127,7 +126,7 @@ class Scoreboard:
             self.add_shown(n_shown(event), listed.arm)
             return
         self.add(
-            rank_in(listed.items, event.item),
+            rank_of(listed.items, event.item),
             generation=listed.generation,
             source=listed.source,
             is_cold=before.n_ids < COLD_EVENTS,
@@ -141,7 +140,7 @@ class Scoreboard:
         self._add_clicks(arm, ClickCounts(shown=n_items))
 
     def add_clicked(self, arm: str) -> None:
-        """Count an item that was taken from a list, by an event with a ``rec_id``."""
+        """Count an event with a ``rec_id``."""
         self._add_clicks(arm, ClickCounts(clicked=1))
 
     def _add_clicks(self, arm: str, more: ClickCounts) -> None:
@@ -149,23 +148,23 @@ class Scoreboard:
             self._clicks[name] = _sum([self._clicks.get(name, ClickCounts()), more])
 
     def clicks(self) -> dict[str, ClickCounts]:
-        """Return what was shown and taken, by arm and over all."""
+        """Return counts of shown and clicked items, by arm and over all."""
         return dict(sorted(self._clicks.items()))
 
     def totals(self) -> dict[str, PrequentialScore]:
         """Return the score of all events by name."""
-        return {name: tally.total() for name, tally in sorted(self._tallies.items())}
+        return {name: histogram.total() for name, histogram in sorted(self._histograms.items())}
 
     def recent(self) -> dict[str, PrequentialScore]:
         """Return the score of each name's newest events."""
-        return {name: tally.recent() for name, tally in sorted(self._tallies.items())}
+        return {name: histogram.recent() for name, histogram in sorted(self._histograms.items())}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._tallies))
+        return iter(sorted(self._histograms))
 
 
 def merged(boards: Iterable[Mapping[str, PrequentialScore]]) -> dict[str, PrequentialScore]:
-    """Return the scores of several workers as one, each weighted by its events.
+    """Merge the scores of several workers, weighted by their events.
 
     >>> one = PrequentialScore(events=1, hits={10: 1.0}, mrr=1.0)
     >>> three = PrequentialScore(events=3, hits={10: 0.0}, mrr=0.0)
@@ -194,7 +193,7 @@ def _mean(scores: Sequence[PrequentialScore]) -> PrequentialScore:
 
 
 def merged_clicks(boards: Iterable[Mapping[str, ClickCounts]]) -> dict[str, ClickCounts]:
-    """Return what several workers counted as one.
+    """Merge the click counts of several workers.
 
     >>> merged_clicks([{"all": ClickCounts(shown=2)}, {"all": ClickCounts(shown=3, clicked=1)}])
     {'all': ClickCounts(shown=5, clicked=1)}
@@ -212,8 +211,8 @@ def _sum(clicks: Sequence[ClickCounts]) -> ClickCounts:
     )
 
 
-def is_asked(history: History, event: Event, weights: EventWeights) -> bool:
-    """Return whether an event is to be predicted: taste for an item that the user had not touched."""
+def is_evaluated(history: History, event: Event, weights: EventWeights) -> bool:
+    """Return whether an event is evaluated: a positive event for an item that is not in the history."""
     return (
         event.item is not None
         and event.type not in {"impression", "remove", "dislike"}
@@ -223,14 +222,14 @@ def is_asked(history: History, event: Event, weights: EventWeights) -> bool:
 
 
 def n_shown(event: Event) -> int:
-    """Return how many items an impression showed."""
+    """Return the number of items of an impression."""
     return len({*event.items, *([event.item] if event.item else [])})
 
 
-def rank_in(items: Sequence[str], item: str | None) -> int:
-    """Return the rank of an item in a list, from 1; 0 if it is not there.
+def rank_of(items: Sequence[str], item: str | None) -> int:
+    """Return the rank of an item in a list, from 1, or 0.
 
-    >>> rank_in(["a", "b"], "b"), rank_in(["a", "b"], "c")
+    >>> rank_of(["a", "b"], "b"), rank_of(["a", "b"], "c")
     (2, 0)
     """
     return items.index(item) + 1 if item in items else 0

@@ -1,22 +1,22 @@
-"""Beside the flow: how good lists would have been, event by event: recommend, check, learn.
+"""Prequential evaluation: recommend, check, learn, for each event of a stream.
 
-`evaluate` replays a stream in the order of time. Before an event counts, its user is folded in from
-the history so far and all known items are scored as the product scores them::
+`evaluate` replays a stream in the order of time. Before an event is counted, its user is folded in from
+the history so far, and all known items are scored as in production::
 
     score_ui = x_u · y_i + w near_ui + β log(prior_i)                 (items not seen)
     score_ui = g x_u · y_i + w near_ui + β log(prior_i + h_ui)        (seen items, with `repeat`)
 
-``near`` is `recstream.core.neighbours.behaviour.gather` of what comes close to what in histories,
-``prior`` is `recstream.core.popularity.popularity.Popularity`, ``h_ui`` the chance of a return,
-`recstream.core.popularity.repeats.RepeatTable`. The place of the item
-that came is noted; then the event is counted, its user and its item are folded in, and from time
-to time the model is trained again from where it stands, and neighbours anew.
+``near`` is the score of behaviour neighbours (`recstream.core.neighbours.behaviour.gather`),
+``prior`` is `recstream.core.popularity.popularity.Popularity`, and ``h_ui`` the probability of a repeat,
+`recstream.core.popularity.repeats.RepeatTable`. The rank of the event's item is recorded. Then the event
+is counted, and its user and item are folded in. At intervals the model is trained again from the present
+factors, and the neighbours are fitted again.
 
-β, g and w come from a grid: all are ranked with, and what did best *so far* is in force. A figure
-therefore never depends on an event that was still to come.
+β, g and w come from a grid. Every combination ranks every event; the one that was best *so far* is used.
+A result therefore never depends on later events.
 
-Folding in happens every `Recipe.update_every` events, as deltas do in the product; histories,
-popularity and what is seen are exact at every event.
+Fold-in happens every `ReplayConfig.update_every` events, as deltas do in production. Histories,
+popularity and seen items are exact at every event.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als import ALS, ALSModel, typical_score
-from recstream.core.evaluation.interactions import Rows, Tally
-from recstream.core.evaluation.replay_config import Recipe
+from recstream.core.evaluation.interactions import EntryRows, InteractionStore
+from recstream.core.evaluation.replay_config import ReplayConfig
 from recstream.core.evaluation.target_ranks import replay_events
 from recstream.core.neighbours import Neighbours, fit_behaviour
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
@@ -43,7 +43,7 @@ __all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of"]
 
 @dataclass(frozen=True)
 class Stream:
-    """Events in the order of time, users and items numbered as they first appear."""
+    """Events in the order of time; users and items are numbered by first appearance."""
 
     users: Int32s
     items: Int32s
@@ -76,24 +76,24 @@ def _numbered(labels: NDArray[np.generic]) -> Int32s:
 
 @dataclass(frozen=True)
 class Prequential:
-    """What came of a replay.
+    """The result of a replay.
 
     Attributes
     ----------
     ranks : (n,) int32
-        Place of each event's item, from 1; 0 where it could not be ranked because nobody had seen
-        it yet, -1 for events left out: repeats where `Recipe.repeat` is off.
+        Rank of each event's item, from 1; 0 if the item was unknown, -1 for events that are not
+        evaluated: repeats where `ReplayConfig.repeat` is off.
     grid : (n, n_options) int32
-        The same for each of `Recipe.options`.
+        The same for each of `ReplayConfig.options`.
     beta : float
-        In force at the end.
+        β at the end.
     own_gain : float
-        g, likewise.
+        g at the end.
     credit : (K + 1,) float64
-        Of the memories at the end.
+        Weights of the popularity memories at the end.
     trainings : int
     behaviour_weight : float
-        w, likewise.
+        w at the end.
     """
 
     ranks: Int32s
@@ -105,12 +105,12 @@ class Prequential:
     behaviour_weight: float = 0.0
 
     def recall(self, k: int) -> float:
-        """Return the share of events whose item stood in the first k places."""
+        """Return recall@k: the share of events whose item had a rank of at most k."""
         counted = self.ranks[self.ranks >= 0]
         return float(((counted > 0) & (counted <= k)).mean()) if len(counted) else math.nan
 
     def mrr(self) -> float:
-        """Return the mean of one over the place; 0 for an item that could not be ranked."""
+        """Return the mean reciprocal rank; unknown items count as 0."""
         counted = self.ranks[self.ranks >= 0].astype(np.float64)
         return (
             float(np.divide(1.0, counted, where=counted > 0, out=counted).mean())
@@ -120,7 +120,7 @@ class Prequential:
 
 
 def soft_hits(ranks: Int32s) -> Float64s:
-    """Return ``10 / (9 + rank)``, 0 for what was not ranked: recall@10 with less noise."""
+    """Return ``10 / (9 + rank)``, 0 for unranked events: a smooth form of recall@10."""
     return np.where(ranks > 0, 10.0 / (9.0 + np.maximum(ranks, 1)), 0.0)
 
 
@@ -141,7 +141,7 @@ class _Prior:
 
 def evaluate(
     stream: Stream,
-    recipe: Recipe,
+    config: ReplayConfig,
     *,
     warm_up: float = 0.2,
     train_from: float = 0.5,
@@ -149,20 +149,20 @@ def evaluate(
     threads: int | None = None,
     progress: Callable[[float], object] | None = None,
 ) -> Prequential:
-    """Replay a stream and return the places of the items that came.
+    """Replay a stream and return the rank of each event's item.
 
     Parameters
     ----------
     stream : Stream
-    recipe : Recipe
+    config : ReplayConfig
     warm_up, stop : float
-        Events of this part of the stream are learned from without counting in the result; events
-        after `stop` are not used at all.
+        Events before `warm_up` are learned from but not evaluated; events after `stop` are not used.
+        Parts of the stream.
     train_from : float
-        Part of the warm-up after which the first model is trained; the rest of the warm-up is
-        recommended for and checked like what follows, to choose β.
+        Part of the warm-up before the first training. The rest of the warm-up is ranked to choose
+        β, g and w.
     threads : int, optional
-        For training; fold-in takes one.
+        For training; fold-in uses one.
     progress : callable, optional
         Called with the part done, after each training.
     """
@@ -174,22 +174,22 @@ def evaluate(
     if begin < 1 or n_events <= begin:
         msg = f"a stream must have events before and after its warm-up, got {len(stream)} events"
         raise InvalidInput(msg)
-    run = _Run(stream, recipe, n_events, threads)
+    run = _Run(stream, config, n_events, threads)
     run.count_only(0, first)
-    options = recipe.options()
+    options = config.options()
     gains = np.zeros(len(options))
     grid = np.zeros((n_events, len(options)), np.int32)
     ranks = np.zeros(n_events, np.int32)
     best, next_training, trainings = 0, first, 0
-    for at in range(first, n_events, recipe.update_every):
+    for at in range(first, n_events, config.update_every):
         if at >= next_training:
             run.train()
             trainings += 1
-            next_training = at + max(1, int(recipe.grow * at))
+            next_training = at + max(1, int(config.grow * at))
             best = int(np.argmax(gains))
             if progress is not None:
                 progress(at / n_events)
-        part = slice(at, min(at + recipe.update_every, n_events))
+        part = slice(at, min(at + config.update_every, n_events))
         grid[part] = run.step(part)
         ranks[part] = grid[part, best]
         gains += soft_hits(grid[part]).sum(axis=0)
@@ -208,62 +208,64 @@ def evaluate(
 class _Run:
     """The state of one replay."""
 
-    def __init__(self, stream: Stream, recipe: Recipe, n_events: int, threads: int | None) -> None:
-        self.stream, self.recipe = stream, recipe
+    def __init__(
+        self, stream: Stream, config: ReplayConfig, n_events: int, threads: int | None
+    ) -> None:
+        self.stream, self.config = stream, config
         n_users = int(stream.users[:n_events].max()) + 1
         n_items = int(stream.items[:n_events].max()) + 1
-        n_memories = len(recipe.half_lives)
-        self.tally = Tally(n_users, n_items, n_events, recipe.history_half_life)
+        n_memories = len(config.half_lives)
+        self.store = InteractionStore(n_users, n_items, n_events, config.history_half_life)
         self.prior = _Prior(
             np.zeros((n_items, n_memories)),
             np.zeros(n_memories),
             np.full(n_memories + 1, 1.0 / (n_memories + 1)),
             np.zeros(n_memories),
-            np.asarray(recipe.half_lives, np.float64),
+            np.asarray(config.half_lives, np.float64),
             np.zeros(REPEAT_BINS),
             np.zeros(REPEAT_BINS),
             np.zeros(n_items, np.bool_),
         )
-        self.user_factors = np.zeros((n_users, recipe.n_factors), np.float32)
-        pairs = [(beta, gain) for beta, gain, weight in recipe.options()]
-        self.options = np.array(pairs[:: len(recipe.behaviour_weights)], np.float64)
-        self.behaviour_weights = np.array(recipe.behaviour_weights, np.float64)
+        self.user_factors = np.zeros((n_users, config.n_factors), np.float32)
+        pairs = [(beta, gain) for beta, gain, weight in config.options()]
+        self.options = np.array(pairs[:: len(config.behaviour_weights)], np.float64)
+        self.behaviour_weights = np.array(config.behaviour_weights, np.float64)
         self.near = Neighbours.empty(n_items)
         self.model: ALSModel | None = None
         self.threads = threads
         self.unit = 1.0
 
     def _known(self, stop: int) -> tuple[int, int]:
-        """Return how many users and items have appeared before an event."""
+        """Return the number of users and items before an event."""
         return (
             int(self.stream.users[:stop].max(initial=-1)) + 1,
             int(self.stream.items[:stop].max(initial=-1)) + 1,
         )
 
     def count_only(self, first: int, last: int) -> None:
-        """Learn histories and popularity from events without recommending."""
+        """Count events without ranking."""
         for at in range(first, last, 128):
             self._rank(slice(at, min(at + 128, last)), None, None)
 
     def train(self) -> None:
-        """Train on the histories so far, from the present factors if there are any."""
+        """Train on the histories so far, warm-started if there is a model."""
         n_users, n_items = self._known(self.prior.clock)
         everyone = np.arange(n_users, dtype=np.int32)
-        rows = self.tally.user_rows(everyone)
-        objective = self.recipe.proportions.objective(
+        rows = self.store.user_rows(everyone)
+        objective = self.config.proportions.objective(
             n_items=n_items, mean_user_count=len(rows.indices) / n_users
         )
         als = ALS(
-            self.recipe.n_factors,
+            self.config.n_factors,
             regularization=objective.regularization,
             unobserved_weight=objective.unobserved_weight,
             regularization_exponent=objective.regularization_exponent,
             positive_exponents=objective.positive_exponents,
             missing_exponents=objective.missing_exponents,
-            iterations=self.recipe.iterations
+            iterations=self.config.iterations
             if self.model is None
-            else max(2, self.recipe.iterations // 4),
-            seed=self.recipe.seed,
+            else max(2, self.config.iterations // 4),
+            seed=self.config.seed,
             threads=self.threads,
         )
         matrix = rows.csr(n_items)
@@ -273,11 +275,11 @@ class _Run:
         self.unit = typical_score(self.model, matrix)
         if self.behaviour_weights.any():
             self.near = fit_behaviour(
-                *self.tally.entries(), len(self.near), threads=self.threads or 1
+                *self.store.entries(), len(self.near), threads=self.threads or 1
             )
 
     def step(self, part: slice) -> Int32s:
-        """Recommend, check and learn for a batch of events; return the places for every option."""
+        """Rank and learn a batch of events; return the ranks for every option."""
         model = self.model
         if model is None:
             msg = "a replay must be trained before its first step"
@@ -289,31 +291,31 @@ class _Run:
         ranks = self._rank(part, model, n_items)
         users = np.unique(self.stream.users[part])
         items = np.unique(self.stream.items[part])
-        self.user_factors[users] = model.fold_in(self.tally.user_rows(users).csr(n_items))
+        self.user_factors[users] = model.fold_in(self.store.user_rows(users).csr(n_items))
         factors = model.fold_in_items(
-            self.tally.item_rows(items).csr(n_users),
+            self.store.item_rows(items).csr(n_users),
             user_factors=self.user_factors[:n_users],
-            user_counts=self.tally.user_counts[:n_users],
+            user_counts=self.store.user_counts[:n_users],
         )
-        self.model = model.with_items(items, factors, counts=self.tally.item_counts[items])
+        self.model = model.with_items(items, factors, counts=self.store.item_counts[items])
         return ranks
 
     def _rank(self, part: slice, model: ALSModel | None, n_items: int | None) -> Int32s:
-        """Count events; with a model, find the places of their items first."""
+        """Count events; with a model, rank their items first."""
         users, items = self.stream.users[part], self.stream.items[part]
-        rows = self.tally.count(users, items)
+        rows = self.store.count(users, items)
         if model is None or n_items is None:
             scores = np.zeros((len(users), 0), np.float32)
         else:
             scores = model.fold_in(rows.csr(n_items)) @ model.item_factors.T
         ranks = np.zeros((len(users), len(self.options), len(self.behaviour_weights)), np.int32)
         grid = _Grid(self.options * [self.unit, 1.0], self.behaviour_weights * self.unit)
-        _replay(self.prior, items, rows, scores, self.near, grid, self.recipe.repeat, ranks)
+        _replay(self.prior, items, rows, scores, self.near, grid, self.config.repeat, ranks)
         return ranks.reshape(len(users), -1)
 
 
 class _Grid(NamedTuple):
-    """Options in the size of this model's scores: pairs of β and g, and each w."""
+    """Options scaled to this model's scores: pairs of β and g, and each w."""
 
     options: Float64s
     behaviour_weights: Float64s
@@ -322,7 +324,7 @@ class _Grid(NamedTuple):
 def _replay(
     prior: _Prior,
     items: Int32s,
-    rows: Rows,
+    rows: EntryRows,
     scores: Float32s,
     near: Neighbours,
     grid: _Grid,

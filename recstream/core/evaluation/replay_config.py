@@ -1,6 +1,6 @@
-"""Beside the flow: all choices behind the scores that a replay ranks by, and what it chooses among.
+"""Replay configuration: the parameters of a prequential replay, and the grid it chooses from.
 
-`recstream.core.evaluation.prequential` replays by a recipe, `recstream.core.evaluation.search` looks for a better one.
+`recstream.core.evaluation.prequential` runs it, `recstream.core.evaluation.search` searches for a better one.
 """
 
 from __future__ import annotations
@@ -11,39 +11,39 @@ from dataclasses import dataclass, field
 from recstream.core.als import Proportions
 from recstream.core.popularity import HALF_LIVES
 
-__all__ = ["BEHAVIOUR_WEIGHTS", "BETAS", "Recipe"]
+__all__ = ["BEHAVIOUR_WEIGHTS", "BETAS", "ReplayConfig"]
 
 BETAS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 3.0, 1e4)
-"""Worths of popularity to choose from, in units of `typical_score`: from none to nothing else."""
+"""Grid of weights of popularity, in units of `typical_score`: from none to popularity alone."""
 BEHAVIOUR_WEIGHTS = (0.0, 2.0, 5.0, 10.0, 20.0)
-"""Worths of behaviour neighbours to choose from, in the same units."""
+"""Grid of weights of behaviour neighbours, in the same units."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """All choices behind a score.
+class ReplayConfig:
+    """Parameters of a prequential replay.
 
     Attributes
     ----------
     n_factors, iterations : int
     proportions : Proportions
-        The objective; its numbers follow the size of the data at each training.
+        The objective, relative to the size of the data at each training.
     history_half_life : float
-        In events of the same user; infinity keeps every entry at its full weight.
+        In events of the same user; infinity: no fading.
     half_lives : tuple of float
-        Memories of popularity, in events.
+        Half-lives of the popularity memories, in events.
     betas : tuple of float
-        Worths of popularity to choose from.
+        Grid of β, the weight of popularity.
     repeat : bool
-        Whether seen items may be recommended again.
+        Whether seen items may be recommended.
     behaviour_weights : tuple of float
-        Worths w of behaviour neighbours to choose from.
+        Grid of w, the weight of behaviour neighbours.
     own_gains : tuple of float
-        Worths g of ``x·y`` for seen items to choose from, where they may be recommended.
+        Grid of g, the weight of ``x·y`` for seen items, with `repeat`.
     update_every : int
         Events between two deltas.
     grow : float
-        Train again when the events have grown by this part.
+        Train again when the number of events has grown by this part.
     seed : int
     """
 
@@ -61,6 +61,6 @@ class Recipe:
     seed: int = 0
 
     def options(self) -> list[tuple[float, float, float]]:
-        """Return the triples of β, g and w to choose from."""
+        """Return the grid as triples of β, g and w."""
         gains = self.own_gains if self.repeat else (1.0,)
         return list(itertools.product(self.betas, gains, self.behaviour_weights))

@@ -1,13 +1,11 @@
-"""Beside the flow: choosing hyper-parameters on events held out, by successive halving.
+"""Hyper-parameter search on held-out events, by successive halving.
 
-Many candidates are tried cheaply (few factors, few iterations or a short part of the stream), the
-better third is tried again at a higher price together with neighbours of the best, and so on up a
-ladder of *rungs*. Candidates speak of proportions (`recstream.core.als.scaling`), which mean the same at
-every size, so what wins on a low rung is a good guess for the next.
+Many candidates are tried at low cost: few factors, few iterations or a short part of the stream. The
+better third and variations of the best are tried again at higher cost, rung by rung. Candidates are
+proportions (`recstream.core.als.scaling`), which do not depend on the size of the data.
 
-`tune` holds out entries of a matrix, by user or by time; `tune_stream` replays a stream
-prequentially, which also weighs recency. Neither sees anything but what it is given: pass the
-training part, keep the test part away.
+`tune` holds out entries of a matrix, at random or by time. `tune_stream` replays a stream prequentially,
+which also evaluates recency. Pass the training part alone; keep the test part out.
 """
 
 from __future__ import annotations
@@ -23,38 +21,38 @@ from scipy import sparse
 from recstream.core.als import ALS, Proportions
 from recstream.core.evaluation.metrics import quality
 from recstream.core.evaluation.prequential import Stream, evaluate, soft_hits
-from recstream.core.evaluation.replay_config import Recipe
+from recstream.core.evaluation.replay_config import ReplayConfig
 from recstream.core.evaluation.successive_halving import (
     Choice,
     Progress,
     Rung,
     Trial,
     as_pair,
-    climb,
+    successive_halving,
 )
 from recstream.core.search import ItemIndex, top_n
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = ["Choice", "Progress", "Trial", "TuningResult", "hold_out", "tune", "tune_stream"]
+__all__ = ["Choice", "Progress", "Trial", "TuningResult", "split_entries", "tune", "tune_stream"]
 
 
 @dataclass(frozen=True)
 class TuningResult:
-    """The winner of the last rung, with all that was tried.
+    """The best candidate of the last rung, and all trials.
 
     Attributes
     ----------
     choice : Choice
     n_factors, iterations : int
     metric : str
-        What `score` is, on the held-out part.
+        Name of the metric of `score`, on the held-out part.
     score : float
     beta : float or None
-        Worth of popularity in units of `typical_score`; only `tune_stream` chooses it.
+        Weight of popularity in units of `typical_score`; only `tune_stream` chooses it.
     trials : tuple of Trial
     behaviour_weight : float or None
-        Worth of behaviour neighbours, likewise.
+        Weight of behaviour neighbours; only `tune_stream` chooses it.
     """
 
     choice: Choice
@@ -80,8 +78,8 @@ class TuningResult:
             **{name: getattr(objective, name) for name in objective.as_dict()},
         }
 
-    def recipe(self, base: Recipe) -> Recipe:
-        """Return the recipe that was found, other choices as in `base`."""
+    def replay_config(self, base: ReplayConfig) -> ReplayConfig:
+        """Return the replay configuration that was found; other parameters as in `base`."""
         return replace(
             base,
             n_factors=self.n_factors,
@@ -105,7 +103,7 @@ class TuningResult:
             "score": self.score,
         }
         chosen = {"beta": self.beta, "behaviour_weight": self.behaviour_weight}
-        return plain | {name: worth for name, worth in chosen.items() if worth is not None}
+        return plain | {name: weight for name, weight in chosen.items() if weight is not None}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TuningResult:
@@ -132,20 +130,20 @@ class TuningResult:
         )
 
 
-def hold_out(
+def split_entries(
     interactions: Any, part: float, generator: np.random.Generator, at: Any = None
 ) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Split a matrix into one to train on and one to check with.
+    """Split a matrix into a training and a test matrix.
 
     Parameters
     ----------
     interactions : scipy sparse, (n, m)
     part : float
-        Of each user's entries, to be held out; a user with one entry keeps it.
+        Part of each user's entries to hold out; a user keeps at least one entry.
     generator : numpy.random.Generator
-        Chooses them, where no times are given.
+        Chooses the entries if no times are given.
     at : (nnz,) sortable, optional
-        Times of the entries in CSR order: then the newest are held out.
+        Times of the entries in CSR order; the newest are held out.
     """
     if not 0.0 < part < 1.0:
         msg = f"part must lie between 0 and 1, got {part}"
@@ -183,7 +181,7 @@ def tune(
     max_users: int = 10_000,
     progress: Callable[[Progress], object] | None = None,
 ) -> TuningResult:
-    """Return the proportions that rank held-out entries best, by NDCG@k.
+    """Return the proportions with the best NDCG@k of held-out entries.
 
     Parameters
     ----------
@@ -194,18 +192,18 @@ def tune(
         otherwise a random fifth.
     k : int
     n_factors, iterations : int
-        Of the last rung and, at most, of the result; lower rungs take a quarter and a half of
-        the factors, and half the iterations.
+        Of the last rung; lower rungs use a quarter and a half of the factors, and half the
+        iterations.
     candidates : int
-        On the lowest rung.
+        Number of candidates on the lowest rung.
     seed, threads : int
     max_users : int
-        Users to check with, at most.
+        Largest number of test users.
     progress : callable, optional
         Called with a `Progress` after every trial.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    train, test = hold_out(interactions, 0.2, generator, at)
+    train, test = split_entries(interactions, 0.2, generator, at)
     asked = np.flatnonzero(np.diff(test.indptr))
     if not len(asked):
         msg = "interactions must have a user with two entries to hold one out, got none"
@@ -248,7 +246,7 @@ def tune(
             with_starts=True,
         ),
     ]
-    trials = climb(rungs, score, generator, progress, moves_half_life=False)
+    trials = successive_halving(rungs, score, generator, progress, moves_half_life=False)
     best = trials[-1]
     return TuningResult(
         best.choice, best.n_factors, best.iterations, f"ndcg@{k}", best.score, None, tuple(trials)
@@ -257,30 +255,42 @@ def tune(
 
 def tune_stream(
     stream: Stream,
-    base: Recipe,
+    base: ReplayConfig,
     *,
     candidates: int = 27,
     seed: int = 0,
     threads: int | None = None,
     progress: Callable[[Progress], object] | None = None,
 ) -> TuningResult:
-    """Return the choices under which lists were best, replaying a stream from its half on.
+    """Return the best candidate of prequential replays that evaluate the second half of a stream.
 
-    The score is the mean of `recstream.core.evaluation.prequential.soft_hits`. Lower rungs replay a shorter
-    part. Pass the part of the stream that may be learned from, such as its warm-up.
+    The score is the mean of `recstream.core.evaluation.prequential.soft_hits`. Lower rungs replay a
+    shorter part.
+
+    Parameters
+    ----------
+    stream : Stream
+        The training part alone, such as the warm-up.
+    base : ReplayConfig
+        Parameters that are not searched.
+    candidates : int
+        Number of candidates on the lowest rung.
+    seed, threads : int
+    progress : callable, optional
+        Called with a `Progress` after every trial.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    worths: dict[Choice, tuple[float, float]] = {}
+    weights: dict[Choice, tuple[float, float]] = {}
 
     def score(choice: Choice, rung: Rung) -> tuple[float, int]:
-        recipe = replace(
+        config = replace(
             base,
             n_factors=rung.n_factors,
             proportions=choice.proportions,
             history_half_life=choice.history_half_life,
         )
-        replay = evaluate(stream, recipe, warm_up=0.5, stop=rung.stop, threads=threads)
-        worths[choice] = replay.beta, replay.behaviour_weight
+        replay = evaluate(stream, config, warm_up=0.5, stop=rung.stop, threads=threads)
+        weights[choice] = replay.beta, replay.behaviour_weight
         counted = replay.ranks[replay.ranks >= 0]
         return (float(soft_hits(counted).mean()) if len(counted) else 0.0), rung.stages[-1]
 
@@ -288,7 +298,7 @@ def tune_stream(
         Rung(0, base.n_factors, (base.iterations,), candidates, stop=0.7),
         Rung(1, base.n_factors, (base.iterations,), max(3, candidates // 3)),
     ]
-    trials = climb(rungs, score, generator, progress, moves_half_life=True)
+    trials = successive_halving(rungs, score, generator, progress, moves_half_life=True)
     best = trials[-1]
     return TuningResult(
         best.choice,
@@ -296,7 +306,7 @@ def tune_stream(
         best.iterations,
         "soft hits",
         best.score,
-        worths[best.choice][0],
+        weights[best.choice][0],
         tuple(trials),
-        worths[best.choice][1],
+        weights[best.choice][1],
     )

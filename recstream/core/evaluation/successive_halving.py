@@ -1,4 +1,4 @@
-"""Beside the flow: the ladder of rungs that tuning climbs, and the points it tries on each."""
+"""Successive halving: rungs of rising cost, and the candidates tried on each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from recstream.core.als import Proportions
 
 _KEEP = 3
-# A small dense catalogue, a large sparse one, and between: random choices rarely fall near enough.
+# Known good points for a small dense catalogue, a large sparse one, and between.
 _STARTS = (
     Proportions(),
     Proportions(60.0, 1.0, 1.0, (0.25, 0.5), (0.1, 0.1)),
@@ -23,13 +23,13 @@ _STARTS = (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One point of the search.
+    """One candidate of the search.
 
     Attributes
     ----------
     proportions : Proportions
     history_half_life : float
-        In events of the same user; only `tune_stream` moves it.
+        In events of the same user; varied by `tune_stream` only.
     """
 
     proportions: Proportions = field(default_factory=Proportions)
@@ -49,7 +49,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What `progress` receives after every trial: how far the search is, and the best so far."""
+    """Progress of the search after a trial, and the best trial so far."""
 
     done: int
     total: int
@@ -59,11 +59,20 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """What a trial costs on one step of the ladder, and how many are made there.
+    """The cost of a trial on one rung, and the number of trials.
 
-    `stages` are the iterations after which a model is checked; the best stage counts. With
-    `with_starts` the known starting points are tried again, whatever they scored below: what is
-    best with many factors can be poor with few.
+    Attributes
+    ----------
+    number : int
+    n_factors : int
+    stages : tuple of int
+        Iterations after which a model is evaluated; the best stage counts.
+    candidates : int
+    stop : float
+        Part of the stream that is replayed.
+    with_starts : bool
+        Whether the known starting points are tried again: a point that is best with many factors can
+        be poor with few.
     """
 
     number: int
@@ -74,7 +83,7 @@ class Rung:
     with_starts: bool = False
 
 
-def climb(
+def successive_halving(
     rungs: list[Rung],
     score: Callable[[Choice, Rung], tuple[float, int]],
     generator: np.random.Generator,
@@ -82,7 +91,18 @@ def climb(
     *,
     moves_half_life: bool,
 ) -> list[Trial]:
-    """Run the ladder; the best trial of the last rung comes last."""
+    """Run all rungs; the best trial of the last rung comes last.
+
+    Parameters
+    ----------
+    rungs : list of Rung
+    score : callable
+        Returns a candidate's score on a rung, and the iterations of its best stage.
+    generator : numpy.random.Generator
+    progress : callable or None
+    moves_half_life : bool
+        Whether candidates differ in the half-life of histories.
+    """
     total = sum(rung.candidates + len(_STARTS) * rung.with_starts for rung in rungs)
     trials: list[Trial] = []
     best: list[Choice] = []
@@ -103,7 +123,7 @@ def climb(
             if progress is not None:
                 leader = max(here, key=lambda t: t.score)
                 progress(Progress(len(trials) + len(here), total, trial, leader))
-        # Stable: of equal scores the earlier candidate stays ahead.
+        # A stable sort: of equal scores the earlier candidate stays first.
         here.sort(key=lambda t: t.score)
         trials += here
         best = [trial.choice for trial in reversed(here)]
@@ -117,7 +137,7 @@ def _starts(moves_half_life: bool) -> list[Choice]:
 
 
 def _first(n: int, generator: np.random.Generator, moves_half_life: bool) -> list[Choice]:
-    """Return known starting points and random choices."""
+    """Return known starting points and random candidates."""
     known = _starts(moves_half_life)[:n]
     return known + [_random(generator, moves_half_life) for _ in range(n - len(known))]
 
@@ -125,17 +145,17 @@ def _first(n: int, generator: np.random.Generator, moves_half_life: bool) -> lis
 def _next(
     best: list[Choice], n: int, generator: np.random.Generator, moves_half_life: bool
 ) -> list[Choice]:
-    """Return the better candidates of a rung and neighbours of the best."""
+    """Return the better half of a rung's candidates, and variations of the best."""
     kept = best[: max(1, (n + 1) // 2)]
     near = [
-        _near(kept[i % min(len(kept), _KEEP)], generator, moves_half_life)
+        _variation(kept[i % min(len(kept), _KEEP)], generator, moves_half_life)
         for i in range(n - len(kept))
     ]
     return kept + near
 
 
 def _random(generator: np.random.Generator, moves_half_life: bool) -> Choice:
-    """Return a choice from the whole space."""
+    """Return a random candidate."""
     return Choice(
         Proportions(
             unobserved_mass=float(np.exp(generator.uniform(math.log(0.5), math.log(1000.0)))),
@@ -149,8 +169,8 @@ def _random(generator: np.random.Generator, moves_half_life: bool) -> Choice:
     )
 
 
-def _near(choice: Choice, generator: np.random.Generator, moves_half_life: bool) -> Choice:
-    """Return a choice not far from another."""
+def _variation(choice: Choice, generator: np.random.Generator, moves_half_life: bool) -> Choice:
+    """Return a variation of a candidate."""
     old = choice.proportions
 
     def stretch(value: float) -> float:

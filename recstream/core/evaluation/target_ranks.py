@@ -1,6 +1,6 @@
-"""Beside the flow, compiled: the place of each event's item when a stream is replayed, then the event counts.
+"""Compiled replay of a stream: the rank of each event's item before the event is counted.
 
-`recstream.core.evaluation.prequential` says what is replayed and by which score.
+The score is documented in `recstream.core.evaluation.prequential`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recstream.core.popularity import (
     repeat_probability,
 )
 
-__all__ = ["place", "replay_events"]
+__all__ = ["replay_events", "target_rank"]
 
 
 @compiled
@@ -49,46 +49,73 @@ def replay_events(
     clock: int,
     ranks: Int32s,
 ) -> None:
-    """For each event: rank its item for every option, credit what expected it, count it."""
+    """Rank each event's item for every option, update the popularity weights, count the event.
+
+    Parameters
+    ----------
+    items : (e,) int32
+        The events' items.
+    indptr, indices, weights, counts, ages : CSR arrays
+        Each event's user row before the event (`recstream.core.evaluation.interactions.EntryRows`).
+    scores : (e, m) float32
+        ``x · y`` of all known items; (e, 0) to count without ranking.
+    near_rows, near_weights : (m, w)
+        Behaviour neighbours.
+    options : (o, 2) float64
+        Pairs of β and g.
+    behaviour_weights : (w,) float64
+    repeat : bool
+        Whether seen items may be recommended.
+    sums, totals, credit, landmark, half_lives : float64 arrays
+        State of the popularity memories; changed.
+    hits, chances : (bins,) float64
+        State of the repeat table; changed.
+    known : (m,) bool
+        Items that occurred before; changed.
+    clock : int
+        Events before these.
+    ranks : (e, o, w) int32
+        Written; -1 for events that are not evaluated.
+    """
     prior = np.zeros(len(known))
     dots = np.zeros(len(known))
     own_dots = np.zeros(len(known))
     near = np.zeros(len(known))
     allowed = np.zeros(len(known), np.bool_)
-    worth = np.zeros(len(totals) + 1)
+    unit_share = np.zeros(len(totals) + 1)
     n_known = known.sum()
     for e in range(len(items)):
         item = items[e]
         row = slice(indptr[e], indptr[e + 1])
         own, done, since = indices[row], counts[row], ages[row]
-        came = _find(own, item)
-        _weigh(totals, credit, n_known, worth)
+        position = _find(own, item)
+        _unit_shares(totals, credit, n_known, unit_share)
         part = 1.0
-        if known[item] and repeat and came >= 0:
-            habit = repeat_probability(hits, chances, done[came], since[came])
-            part = _expected(sums, worth, item)
+        if known[item] and repeat and position >= 0:
+            habit = repeat_probability(hits, chances, done[position], since[position])
+            part = _expected(sums, unit_share, item)
             part /= part + habit
-        if came >= 0 and not repeat:
+        if position >= 0 and not repeat:
             ranks[e] = -1
         elif known[item] and scores.shape[1] > 0:
             for i in range(scores.shape[1]):
                 allowed[i] = known[i]
                 dots[i] = scores[e, i]
                 own_dots[i] = 0.0
-                prior[i] = _expected(sums, worth, i)
+                prior[i] = _expected(sums, unit_share, i)
             for a in range(len(own)):
                 allowed[own[a]] = repeat
                 own_dots[own[a]] = dots[own[a]]
                 prior[own[a]] += repeat_probability(hits, chances, done[a], since[a])
-            spread(own, weights[row], near_rows, near_weights, near)
-            place(
+            add_neighbours(own, weights[row], near_rows, near_weights, near)
+            target_rank(
                 item, scores.shape[1], dots, own_dots, near, prior, allowed,
                 options, behaviour_weights, ranks[e],
             )  # fmt: skip
             near[:] = 0.0
         if known[item]:
             credit_in_place(sums, totals, credit, clock, item, part)
-        count_repeats(hits, chances, done, since, came)
+        count_repeats(hits, chances, done, since, position)
         count_in_place(sums, totals, landmark, half_lives, clock, item)
         clock += 1
         n_known += not known[item]
@@ -97,7 +124,7 @@ def replay_events(
 
 @compiled
 def _find(items: Int32s, item: int) -> int:
-    """Return where an item is, -1 where it is not."""
+    """Return the position of an item, or -1."""
     for place in range(len(items)):
         if items[place] == item:
             return place
@@ -105,39 +132,39 @@ def _find(items: Int32s, item: int) -> int:
 
 
 @compiled
-def _weigh(totals: Float64s, credit: Float64s, n_known: int, worth: Float64s) -> None:
-    """Write what one unit of each memory's sums adds to the prior, and the uniform share."""
+def _unit_shares(totals: Float64s, credit: Float64s, n_known: int, unit_share: Float64s) -> None:
+    """Write the share of one unit of each memory's sums in the prior, and the uniform share."""
     for k in range(len(totals)):
-        worth[k] = credit[k] / max(totals[k], TINY)
-    worth[-1] = credit[-1] / max(1, n_known)
+        unit_share[k] = credit[k] / max(totals[k], TINY)
+    unit_share[-1] = credit[-1] / max(1, n_known)
 
 
 @compiled
-def _expected(sums: Float64s, worth: Float64s, item: int) -> float:
+def _expected(sums: Float64s, unit_share: Float64s, item: int) -> float:
     """Return the prior of an item."""
-    value = float(worth[-1])
+    value = float(unit_share[-1])
     for k in range(sums.shape[1]):
-        value += worth[k] * sums[item, k]
+        value += unit_share[k] * sums[item, k]
     return value
 
 
 @compiled
-def spread(
+def add_neighbours(
     own: Int32s, weights: Float32s, rows: Int32s, near_weights: Float32s, near: Float64s
 ) -> None:
-    """Add what a history's entries give to the items near them."""
-    strength = np.zeros(len(own), np.float32)
-    write_seed_weights(weights, strength)
+    """Add the neighbour scores of a history's entries."""
+    seeds = np.zeros(len(own), np.float32)
+    write_seed_weights(weights, seeds)
     for a in range(len(own)):
-        if strength[a] > 0.0:
+        if seeds[a] > 0.0:
             for place in range(rows.shape[1]):
                 if rows[own[a], place] < 0:
                     break
-                near[rows[own[a], place]] += strength[a] * near_weights[own[a], place]
+                near[rows[own[a], place]] += seeds[a] * near_weights[own[a], place]
 
 
 @compiled
-def place(
+def target_rank(
     item: int,
     n_items: int,
     dots: Float64s,
@@ -149,7 +176,22 @@ def place(
     behaviour_weights: Float64s,
     ranks: Int32s,
 ) -> None:
-    """Write the item's place among allowed items, equal scores by row, for every option."""
+    """Write the item's rank among allowed items for every option; equal scores are ordered by row.
+
+    Parameters
+    ----------
+    item : int
+    n_items : int
+    dots, own_dots : (m,) float64
+        ``x · y``, and the same for seen items alone.
+    near, prior : (m,) float64
+        Neighbour scores and popularity priors.
+    allowed : (m,) bool
+    options : (o, 2) float64
+    behaviour_weights : (w,) float64
+    ranks : (o, w) int32
+        Written.
+    """
     popular = math.log(prior[item])
     ahead_in_all = np.ones(len(options), np.int32)
     ranks[:] = 0

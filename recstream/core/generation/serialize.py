@@ -1,4 +1,4 @@
-"""Step 6 of the flow: what a generation's artifact holds, by name."""
+"""A generation as named arrays, and back."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 FORMAT = "recstream-generation-2"
 _OWN = {"generation", "items", "bias", "details", "withdrawn"}
 _PREFIXES = ("als", "content", "near", "behaviour")
-"""Of the arrays of: the factors, what the trainer needs of the content, the neighbour tables."""
+"""Prefixes of arrays: factors, content arrays of the trainer, neighbour tables."""
 
 
-def arrays_of(generation: Generation) -> dict[str, NDArray[Any]]:
-    """Return everything a generation is made of, as named arrays; its numbers are JSON."""
+def generation_arrays(generation: Generation) -> dict[str, NDArray[Any]]:
+    """Return a generation as named arrays; its scalars are one JSON array."""
     head = {
         "format": FORMAT,
         "generation": generation.number,
@@ -50,8 +50,8 @@ def arrays_of(generation: Generation) -> dict[str, NDArray[Any]]:
     }
 
 
-def parts_of(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-    """Return what `Generation` is made with, from the arrays that `arrays_of` gave.
+def generation_parts(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return the arguments of `Generation` from named arrays.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def parts_of(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 
 
 def _packed(table: Neighbours) -> dict[str, NDArray[Any]]:
-    """Return a table without the places that hold nobody."""
+    """Return a table without empty slots."""
     held = table.rows >= 0
     return {
         "lengths": held.sum(axis=1).astype(np.uint8),
@@ -106,7 +106,7 @@ def _packed(table: Neighbours) -> dict[str, NDArray[Any]]:
 
 
 def _unpacked(named: Mapping[str, NDArray[Any]], n_items: int) -> Neighbours:
-    """Return the table that `_packed` described."""
+    """Return the table of these arrays."""
     lengths = named["lengths"]
     if lengths.shape != (n_items,) or lengths.max(initial=0) > WIDTH:
         raise ArtifactCorrupt(

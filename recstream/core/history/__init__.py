@@ -1,4 +1,7 @@
-"""A user's history: the fold of events, its rows in a table, and the matrix of all histories."""
+"""A user's history: folded events, their rows in a table, and the training matrix.
+
+In: checked events in the order of the log, and settings. Out: histories, table rows, matrix rows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Item-item neighbours from behaviour: which items occur close to each other in histories."""
+"""Item-item neighbours: which items occur close to each other in histories.
+
+In: (user, item, time) entries. Out: a `Neighbours` table, and the scores a history gets from it.
+"""
 
 from __future__ import annotations
 

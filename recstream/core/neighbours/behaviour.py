@@ -1,11 +1,11 @@
-"""Steps 4–8 of the flow: which items are near which, as a table that adds to scores.
+"""Item-item neighbour tables: from behaviour, and the scores that a user's history gets from them.
 
-Each item has at most `WIDTH` neighbours with a weight from 0 to 1. What a user's history adds to an
-item's score is ``gain · Σ_j v_j B[j, i]`` over its strongest entries j (`seed_weights`): at most
-`RECENT` · `WIDTH` additions, so no pass over the items is needed (`gather`), and every part of the
-sum belongs to an entry (`neighbour_contributions`). Content neighbours and behaviour neighbours have this one form.
+Each item has at most `WIDTH` neighbours with a weight from 0 to 1. A history adds
+``gain · Σ_j v_j B[j, i]`` to the score of item i, over its strongest entries j (`seed_weights`): at most
+`RECENT` · `WIDTH` additions, without a pass over all items (`gather`). Each summand belongs to one entry
+(`neighbour_contributions`). Content and behaviour neighbours use the same table.
 
-`fit_behaviour` makes the table of what follows what in histories.
+`fit_behaviour` makes the table of items that occur close to each other in histories.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ __all__ = [
 ]
 
 BEHAVIOUR_WEIGHT = 7.0
-"""Worth of behaviour neighbours where nothing else was chosen, in units of a typical score."""
+"""Default weight of behaviour neighbours, in typical scores."""
 _NONE = -1
 
 
 class Neighbours:
-    """A table of each item's neighbours, the nearest first; equal weights by item row.
+    """Table of each item's nearest neighbours, by descending weight; equal weights by item row.
 
-    Rows end in -1 with weight 0 where there are fewer than `WIDTH`. Only `put` and `grow` change a
+    A row with fewer than `WIDTH` neighbours ends in -1 with weight 0. Only `put` and `grow` change a
     table, in place.
 
     Parameters
@@ -71,25 +71,25 @@ class Neighbours:
 
     @classmethod
     def empty(cls, n_items: int) -> Neighbours:
-        """Return a table in which no item has a neighbour."""
+        """Return a table without neighbours."""
         shape = (n_items, WIDTH)
         return cls(np.full(shape, _NONE, np.int32), np.zeros(shape, np.float32))
 
     @property
     def rows(self) -> Int32s:
-        """The neighbours' item rows, (m, WIDTH)."""
+        """Item rows of the neighbours, (m, WIDTH)."""
         return self._rows[: self._size]
 
     @property
     def weights(self) -> Float32s:
-        """How near they are, (m, WIDTH)."""
+        """Weights of the neighbours, (m, WIDTH)."""
         return self._weights[: self._size]
 
     def __len__(self) -> int:
         return self._size
 
     def grow(self, n_items: int) -> None:
-        """Make room for items up to a number; new ones have no neighbours. Never shrinks."""
+        """Grow to a number of items; new ones have no neighbours. Never shrinks."""
         if n_items > self._size and self._growing is None:
             self.own()
         if self._growing is not None:
@@ -99,22 +99,21 @@ class Neighbours:
             self._rows, self._weights, self._size = rows.rows, weights.rows, len(rows.rows)
 
     def own(self) -> None:
-        """Copy the table to where there is room for more items; the first `grow` does it otherwise."""
+        """Copy the table into growable arrays; otherwise the first `grow` does it."""
         if self._growing is None:
             self._growing = GrowableArray(self._rows), GrowableArray(self._weights)
             self._rows, self._weights = (each.rows for each in self._growing)
 
     def put(self, row: int, rows: object, weights: object) -> None:
-        """Replace an item's list; see `put_all`."""
+        """Replace an item's neighbours; see `put_all`."""
         self.put_all([row], np.asarray(rows)[None], np.asarray(weights)[None])
 
     def put_all(self, items: object, rows: object, weights: object) -> None:
-        """Replace the lists of items, one after another.
+        """Replace the neighbours of items, one item after another.
 
-        An item also enters the lists of its neighbours, where it is nearer than their last one, and
-        leaves the lists of neighbours it no longer has. The item itself, repeats and weights that
-        are not above 0 are left out of a list. What a full list has lost does not come back until
-        it is put again.
+        An item also enters the rows of its neighbours where its weight exceeds their last one, and leaves
+        the rows of neighbours it no longer has. The item itself, repeats, and weights that are not above
+        0 are dropped. A neighbour that a full row has dropped comes back only when it is put again.
 
         Parameters
         ----------
@@ -146,12 +145,12 @@ class Neighbours:
         replace_lists(self._rows, self._weights, at, near, nearness)
 
     def of(self, row: int) -> tuple[Int32s, Float32s]:
-        """Return an item's neighbours, the nearest first, and their weights."""
+        """Return an item's neighbours by descending weight, and their weights."""
         count = int((self._rows[row] >= 0).sum())
         return self._rows[row, :count], self._weights[row, :count]
 
     def copy(self) -> Neighbours:
-        """Return a table that does not change with this one."""
+        """Return an independent copy."""
         return Neighbours(self.rows.copy(), self.weights.copy())
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -175,7 +174,7 @@ class Neighbours:
 
 
 def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
-    """Raise unless the arrays can be a table."""
+    """Raise unless the arrays are a valid table."""
     if rows.shape != weights.shape or rows.ndim != 2 or rows.shape[1] != WIDTH:  # noqa: PLR2004
         msg = f"neighbours must be (m, {WIDTH}), got {rows.shape} and {weights.shape}"
         raise InvalidInput(msg)
@@ -188,7 +187,7 @@ def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
 
 
 class NeighbourScores(NamedTuple):
-    """What neighbours add to the scores of the items they touch.
+    """Scores that neighbours add to items.
 
     ``rows`` are distinct item rows, ascending; ``total`` is float64.
     """
@@ -198,12 +197,12 @@ class NeighbourScores(NamedTuple):
 
 
 def seed_weights(columns: Int32s, weights: Float32s) -> Float32s:
-    """Return how strongly each entry of a user's row speaks through its neighbours.
+    """Return the weight of each entry of a user's row as a seed of neighbour scores.
 
-    Of the strongest `RECENT` entries each has ``s = 0.8^k √(weight / largest weight)``, where k entries
-    have a larger weight; the others 0. The strength is ``4 s / (3 + Σ s)``: a single entry speaks
-    with 1, many together with less than 4, for by then factors know as much. A function of the row alone
-    (`recstream.core.history.fold.row`, whose weights fade with age).
+    Of the strongest `RECENT` entries, ``s = 0.8^k √(weight / largest weight)``, where k entries have a
+    larger weight; of the others 0. The seed weight is ``4 s / (3 + Σ s)``: 1 for a single entry, below 4
+    for many together, since factors are accurate by then. A function of the row alone
+    (`recstream.core.history.fold.matrix_row`, whose weights decay with age).
 
     >>> seed_weights(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
     array([0.36363637, 0.90909094], dtype=float32)
@@ -216,16 +215,16 @@ def seed_weights(columns: Int32s, weights: Float32s) -> Float32s:
 def gather(
     columns: Int32s, v: Float32s, tables: Sequence[tuple[Neighbours, float]]
 ) -> NeighbourScores:
-    """Return what a user's entries add to the items near them, summed over tables.
+    """Return the neighbour scores of a user's entries, summed over tables.
 
-    Sums run by table, then entry, then place in the list, in float64: the same bits in any batch.
+    Sums run by table, then entry, then rank, in float64: the same bits in any batch.
 
     Parameters
     ----------
     columns : (h,) int32
         The user's items.
     v : (h,) float32
-        Their seed_weights.
+        Their seed weights.
     tables : sequence of (Neighbours, float)
         Each with its gain.
     """
@@ -237,7 +236,7 @@ def gather_all(
     v: Sequence[Float32s],
     tables: Sequence[tuple[Neighbours, float]],
 ) -> list[NeighbourScores]:
-    """Return `gather` of many users, for less."""
+    """Return `gather` of many users."""
     gathered = []
     for entries, strength in zip(columns, v, strict=True):
         used = min(len(entries), int(np.count_nonzero(strength)))
@@ -256,9 +255,9 @@ def gather_all(
 def neighbour_contributions(
     columns: Int32s, v: Float32s, table: Neighbours, weight: float, item_rows: object
 ) -> Float64s:
-    """Return what each entry adds to each item through one table, (n, h) float64.
+    """Return the contribution of each entry to each item through one table, (n, h) float64.
 
-    Rows add up to what `gather` tells of the table.
+    Row sums equal `gather` of the table.
     """
     items = np.ascontiguousarray(item_rows, np.int32)
     out = np.zeros((len(items), len(columns)))
@@ -274,13 +273,12 @@ def fit_behaviour(
     *,
     threads: int = 1,
 ) -> Neighbours:
-    """Return what is near what in histories: the items that come close to each other in order.
+    """Fit the table of items that occur close to each other in histories.
 
-    Two entries of one user count the more, the fewer others lie between them, half with five more;
-    an item counts less for those that came after it than for those before (3 : 4). Weight of item i
-    in the list of j: ``Σ / √((n_j + 3)(n_i + 3))``, which is at most 1 and draws what few users did
-    towards 0. Sums are of whole numbers, so the order of users changes nothing. docs/explanation/research/neighbours.md
-    has the trials.
+    A pair of entries of one user counts half for every five entries between them. Earlier items of an
+    item count more than later ones (4 : 3). The weight of item i as a neighbour of j is
+    ``Σ / √((n_j + 3)(n_i + 3))``: at most 1, and shrunk towards 0 where few users had both. Sums are of
+    integers, so the order of users changes nothing. docs/explanation/research/neighbours.md has the trials.
 
     At most `WINDOW` · 2 `REACH` additions a user.
 

@@ -1,4 +1,7 @@
-"""Popularity that follows the stream, and how often users repeat what they did."""
+"""Popularity and repeats, learned from the stream.
+
+In: item rows of events in the order of the log. Out: a bias for every item, and a bonus for repeats.
+"""
 
 from __future__ import annotations
 

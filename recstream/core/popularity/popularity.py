@@ -1,35 +1,31 @@
-"""Steps 4–8 of the flow: what is popular now, as a bias that item deltas carry.
+"""Popularity that follows the stream, as a bias of items.
 
-Popularity is a *mixture over memories*. Memory k counts events with half-life h_k; its share
-``p_k(i)`` is item i's part of all it remembers. How much each memory says about the next event is
-learned from the stream itself, by online EM: before an event is counted, each memory is credited
-with the probability it gave to the item that came. So no half-life is chosen by hand, and nothing
-is fitted to events that were not over yet. With ``w`` for the credit::
+Popularity is a mixture of exponentially decaying counts, the *memories*. Memory k counts events with
+half-life h_k; ``p_k(i)`` is item i's part of its total. The mixture weights ``w`` are learned by online EM:
+before an event is counted, each memory is credited with the probability it gave to the event's item. So no
+half-life is chosen by hand, and no weight is fitted to events before they happened::
 
-    prior_i = Σ_k w_k p_k(i) + w_0 / m          bias_i = β log(max(prior_i, newcomer))
+    prior_i = Σ_k w_k p_k(i) + w_0 / m          bias_i = β log(max(prior_i, cold_item_prior))
     score_ui = x_u · y_i + bias_i
 
-β, the worth of a unit of log-popularity in units of ``x·y``, is chosen by prequential validation
-(`recstream.core.evaluation.prequential`, `recstream.core.evaluation.search`). The clock is the number of events counted,
-not the time of day: a quiet night does not age anything.
+β, the weight of log-popularity in units of ``x·y``, is chosen by prequential validation
+(`recstream.core.evaluation.prequential`, `recstream.core.evaluation.search`). The clock is the number of
+events counted, not the time of day: a quiet night ages nothing.
 
-**Forward decay.** A memory stores ``S_k(i) = Σ 2^(c/h_k)`` over the item's events at clock c and
-the same sum over all items. Shares are ratios of the two, so an item no event touches needs no
-update, whatever the time that passes; sums are scaled down together, by a power of two, before
-they grow out of range.
+**Forward decay.** A memory stores ``S_k(i) = Σ 2^(c/h_k)`` over the item's events at clock c, and the same
+sum over all items. Probabilities are ratios of the two, so an item without new events needs no update. Sums
+are scaled down together, by a power of two, before they overflow.
 
-What a trainer needs, all of it pure:
+Use in the trainer, all of it pure:
 
 1. ``state = Popularity.empty(n_items)``, or ``fit_popularity(items, at_ms)`` from the entries of the
    histories, in the order of time: a function of the histories alone.
 2. ``state = state.observe(items)`` for each batch of events, in the order of the log; rows past the
    end are new items.
-3. ``bias = state.bias(beta)`` for a generation or a delta; publish the values that moved by more
-   than a tolerance: `changed_rows`.
-4. `fading_weights` gives matrix rows and fold-in rows the same fading weights, by the
-   user's own events.
-5. Where seen items may return, `recstream.core.popularity.repeats` learns how often they do, by how often and how long ago
-   the user did the same, and adds that to the bias of the history's items.
+3. ``bias = state.bias(beta)`` for a generation or a delta; publish the values that moved by more than a
+   tolerance: `changed_rows`.
+4. Where seen items may be listed again, `recstream.core.popularity.repeats` learns the probability of a
+   repeat by how often and how long ago the user had the item, and adds it to the bias.
 """
 
 from __future__ import annotations
@@ -51,21 +47,21 @@ __all__ = [
 ]
 
 HALF_LIVES = (1.0, 8.0, 64.0, 512.0, 4096.0, 32768.0, math.inf)
-"""Half-lives of the memories, in events; infinity never forgets."""
+"""Half-lives of the memories, in events; infinity never decays."""
 
 # Sums are scaled down when their forward factor passes this power of two.
 _RANGE = 600.0
-SLOWEST = 5e-4
-"""Credits move by at least this part per event, so that they follow a stream that changes."""
-FIRST = 50.0
-"""Events that the credits one starts with are worth."""
+MIN_STEP = 5e-4
+"""Minimum EM step per event, so that mixture weights follow a changing stream."""
+INITIAL_EVENTS = 50.0
+"""Weight of the initial mixture weights, in events."""
 TINY = 1e-300
-"""Stands in for a total of nothing."""
+"""Replaces a total of zero in divisions."""
 
 
 @dataclass(frozen=True)
 class Popularity:
-    """What each memory holds; a value: `observe` returns a new one.
+    """State of the memories; immutable: `observe` returns a new one.
 
     Attributes
     ----------
@@ -74,11 +70,11 @@ class Popularity:
     totals : (K,) float64
         Their sums over all items.
     credit : (K + 1,) float64
-        w: what each memory, and the uniform share, has been worth. Adds up to 1.
+        w: mixture weights of the memories and of the uniform distribution. They sum to 1.
     clock : float
         Events counted.
     landmark : (K,) float64
-        Clock at which one event weighs 1 in a memory.
+        Clock at which one event has weight 1 in a memory.
     half_lives : (K,) float64
     """
 
@@ -91,7 +87,7 @@ class Popularity:
 
     @classmethod
     def empty(cls, n_items: int, half_lives: tuple[float, ...] = HALF_LIVES) -> Popularity:
-        """Return a state that has seen nothing, every memory worth the same."""
+        """Return a state without events and with equal mixture weights."""
         lives = np.asarray(half_lives, np.float64)
         if lives.ndim != 1 or not len(lives) or not (lives > 0).all():
             msg = f"half_lives must be numbers above 0, got {half_lives}"
@@ -108,7 +104,7 @@ class Popularity:
 
     @property
     def n_items(self) -> int:
-        """Rows known."""
+        """Number of item rows."""
         return int(self.sums.shape[0])
 
     def observe(self, items: object, n_items: int | None = None) -> Popularity:
@@ -119,7 +115,7 @@ class Popularity:
         items : (n,) int
             The events' item rows.
         n_items : int, optional
-            Rows known afterwards, at least those named.
+            Number of rows afterwards, if larger than those in ``items``.
         """
         rows = np.ascontiguousarray(items, np.int64)
         if rows.ndim != 1 or rows.min(initial=0) < 0:
@@ -135,14 +131,14 @@ class Popularity:
         )
 
     def prior(self, rows: Int64s | None = None, n_items: int | None = None) -> Float64s:
-        """Return ``Σ_k w_k p_k(i) + w_0 / m``, which adds up to 1 once anything was seen.
+        """Return ``Σ_k w_k p_k(i) + w_0 / m``, which sums to 1 after the first event.
 
         Parameters
         ----------
         rows : (n,) int, optional
-            Of these items only, which may lie past the known ones; all by default.
+            Of these items only, which may lie past the known ones; default: all.
         n_items : int, optional
-            m, the known ones by default.
+            m; default: the known ones.
         """
         each = self.credit[:-1] / np.maximum(self.totals, TINY)
         rest = self.credit[-1] / max(1, self.n_items if n_items is None else n_items)
@@ -153,16 +149,16 @@ class Popularity:
         out[known] += self.sums[rows[known]] @ each
         return out
 
-    def newcomer(self, n_items: int | None = None) -> float:
-        """Return the part of the next event that an item without events may expect.
+    def cold_item_prior(self, n_items: int | None = None) -> float:
+        """Return the probability that the next event is of one given item without events.
 
-        Good–Turing: items never touched get as large a part of what comes as items touched once had
-        of what came. The known ones share it, and none gets more than an average item.
+        Good–Turing: items without events together get the probability that items with one event had so
+        far. They share it equally, and none gets more than an average item.
 
         Parameters
         ----------
         n_items : int, optional
-            m, the known ones by default.
+            m; default: the known ones.
         """
         total = float(self.totals[-1])
         if total <= 0.0 or math.isfinite(self.half_lives[-1]):
@@ -173,18 +169,17 @@ class Popularity:
         return min(once / total / max(untouched, 1), 1.0 / m)
 
     def bias(self, beta: float, rows: Int64s | None = None, n_items: int | None = None) -> Float32s:
-        """Return ``β log(max(prior_i, newcomer) · m)``: 0 for an item as popular as the average.
+        """Return ``β log(max(prior_i, cold_item_prior) · m)``: 0 for an item of average popularity.
 
-        No item is worth less than one that nobody has touched yet. The constant m changes no order
-        and keeps the values small. With the m of the beginning for
-        ``n_items``, new items leave those of the others alone.
+        No item has a lower bias than a cold one. The constant m changes no order and keeps values small.
+        With a fixed m as ``n_items``, new items do not change the bias of the others.
         """
         if not (math.isfinite(beta) and beta >= 0):
             msg = f"beta must be a finite number of at least 0, got {beta!r}"
             raise InvalidInput(msg)
         m = max(1, self.n_items if n_items is None else n_items)
-        worth = np.maximum(self.prior(rows, m), self.newcomer(m))
-        return np.asarray(beta * np.log(worth * m), np.float32)
+        prior = np.maximum(self.prior(rows, m), self.cold_item_prior(m))
+        return np.asarray(beta * np.log(prior * m), np.float32)
 
 
 def fit_popularity(
@@ -194,7 +189,7 @@ def fit_popularity(
     credit: Float64s | None = None,
     half_lives: tuple[float, ...] = HALF_LIVES,
 ) -> Popularity:
-    """Return the state of a table of (item, event time) entries, whatever their order.
+    """Return the state after (item, event time) entries, in any order.
 
     Equal times are ordered by item row, so the state is a function of the set of entries.
 
@@ -203,7 +198,7 @@ def fit_popularity(
     items, at_ms : (n,) int
     n_items : int
     credit : (K + 1,) float64, optional
-        Credits to begin with, such as those of the generation before.
+        Initial mixture weights, such as those of the parent generation.
     half_lives : tuple of float
     """
     rows, times = np.asarray(items, np.int64), np.asarray(at_ms)
@@ -217,7 +212,7 @@ def fit_popularity(
 
 
 def changed_rows(old: Float32s, new: Float32s, tolerance: float) -> Int64s:
-    """Return the rows whose bias moved by more than a tolerance, new rows among them.
+    """Return the rows whose bias changed by more than a tolerance, and new rows.
 
     >>> changed_rows(np.array([0.0, 1.0], np.float32), np.array([0.0, 1.5, 2.0], np.float32), 0.1)
     array([1, 2])
@@ -237,7 +232,7 @@ def observe_in_place(
     clock: float,
     rows: Int64s,
 ) -> float:
-    """Credit the memories with each event, then count it; return the clock after the last."""
+    """Update mixture weights with each event, then count it; return the clock after the last."""
     for e in range(len(rows)):
         credit_in_place(sums, totals, credit, clock, rows[e], 1.0)
         count_in_place(sums, totals, landmark, half_lives, clock, rows[e])
@@ -280,10 +275,10 @@ def credit_in_place(
     item: int,
     part: float,
 ) -> None:
-    """Move the credit towards the memories that expected the item (one step of online EM).
+    """Move the mixture weights towards the memories that predicted the item: one online EM step.
 
-    ``part`` of the event, from 0 to 1, is what popularity has to explain; the rest is habit. An
-    item never seen before says nothing about memory.
+    ``part`` of the event, from 0 to 1, is attributed to popularity, the rest to repeats. The first event
+    of an item changes nothing.
     """
     n_memories = len(totals)
     if sums[item, n_memories - 1] == 0.0:
@@ -291,7 +286,7 @@ def credit_in_place(
     total = credit[n_memories] / len(sums)
     for k in range(n_memories):
         total += credit[k] * sums[item, k] / totals[k]
-    step = part * max(SLOWEST, (FIRST + clock) ** -0.7)
+    step = part * max(MIN_STEP, (INITIAL_EVENTS + clock) ** -0.7)
     for k in range(n_memories):
         credit[k] += step * (credit[k] * sums[item, k] / totals[k] / total - credit[k])
     credit[n_memories] += step * (credit[n_memories] / len(sums) / total - credit[n_memories])

@@ -1,4 +1,4 @@
-"""Steps 4–8 of the flow: how often users come back to what they had, as a bonus of their own items."""
+"""Repeats: how often users come back to an item they had, as a bonus for items of their history."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from recstream.core.numeric.jit import compiled
 __all__ = ["REPEAT_BINS", "RepeatTable", "count_repeats", "repeat_bonus", "repeat_probability"]
 
 REPEAT_BINS = (4, 12)
-"""Cells of `RepeatTable`."""
-# A new table starts from one return in so many chances, and a cell from so many like the rest.
+"""Shape of `RepeatTable`."""
+# Priors: an empty table has one repeat in so many chances; a cell starts with so many chances of all cells.
 _PSEUDO = 1000.0
 _DRAW = 50.0
 
 
 @dataclass(frozen=True)
 class RepeatTable:
-    """How often users come back to an item, by how often and how long ago they did it.
+    """Repeats by the number of the user's events on the item, and by the events since the last one.
 
     Attributes
     ----------
     hits, chances : (4, 12) float64
-        Events that were such a return, and times that it could have been one: rows are 1, 2,
-        3–4 and more events before, columns the logarithm (base 2) of the user's events since.
+        Events that were a repeat, and events that could have been one. Rows: 1, 2, 3–4 and more events
+        before; columns: log2 of the user's events since.
     """
 
     hits: Float64s
@@ -34,7 +34,7 @@ class RepeatTable:
 
     @classmethod
     def empty(cls) -> RepeatTable:
-        """Return a table that has seen nothing."""
+        """Return a table without events."""
         return cls(np.zeros(REPEAT_BINS), np.zeros(REPEAT_BINS))
 
     def observe(self, counts: Int64s, ages: Int64s, came: int) -> RepeatTable:
@@ -43,16 +43,16 @@ class RepeatTable:
         Parameters
         ----------
         counts, ages : (n,) int64
-            Of each entry of the user's history: events, and events of the user since the last.
+            Of each entry of the history: its events, and the user's events since its last one.
         came : int
-            Place in the history of the item that came; -1 if it is new to the user.
+            Index in the history of the event's item; -1 if it is new to the user.
         """
         hits, chances = self.hits.copy(), self.chances.copy()
         count_repeats(hits, chances, counts, ages, came)
         return RepeatTable(hits, chances)
 
     def probability(self, counts: Int64s, ages: Int64s) -> Float64s:
-        """Return, for each entry of a history, the chance that it comes next."""
+        """Return the probability of each entry of a history to be repeated next."""
         out = np.empty(len(counts))
         for place in range(len(counts)):
             out[place] = repeat_probability(self.hits, self.chances, counts[place], ages[place])
@@ -60,17 +60,16 @@ class RepeatTable:
 
 
 def repeat_bonus(prior: Float64s, probability: Float64s, beta: float) -> Float32s:
-    """Return what a user's habit adds to the bias of the items of the history.
+    """Return the bonus of items of a history: ``β log(1 + h_i / prior_i)``.
 
-    ``β log(1 + h_i / prior_i)``: the bias of popularity and habit together, less that of
-    popularity.
+    This is the bias of popularity and repeats together, minus the bias of popularity.
 
     Parameters
     ----------
     prior : (n,) float64
-        Of the history's items, as in `Popularity.prior`.
+        Of the history's items; see `Popularity.prior`.
     probability : (n,) float64
-        h, of `RepeatTable`.
+        h; see `RepeatTable.probability`.
     beta : float
     """
     return (beta * np.log1p(probability / prior)).astype(np.float32)
@@ -89,7 +88,7 @@ def _bin(count: int, age: int) -> tuple[int, int]:
 
 @compiled
 def repeat_probability(hits: Float64s, chances: Float64s, count: int, age: int) -> float:
-    """Return the chance of a cell, drawn towards that of all cells where it has seen little."""
+    """Return the repeat probability of a cell, shrunk towards that of all cells."""
     row, column = _bin(count, age)
     overall = (hits.sum() + 1.0) / (chances.sum() + _PSEUDO)
     return float((hits[row, column] + _DRAW * overall) / (chances[row, column] + _DRAW))
@@ -99,7 +98,7 @@ def repeat_probability(hits: Float64s, chances: Float64s, count: int, age: int) 
 def count_repeats(
     hits: Float64s, chances: Float64s, counts: Int64s, ages: Int64s, came: int
 ) -> None:
-    """Count one event in a table of returns."""
+    """Count one event in a table of repeats."""
     for place in range(len(counts)):
         row, column = _bin(counts[place], ages[place])
         chances[row, column] += 1.0

@@ -1,11 +1,15 @@
-"""Ranked lists: scores, exclusions, reranking by rules, reasons and explanations."""
+"""Ranked lists. In: histories, a generation, a steering document. Out: lists with scores and reasons.
+
+A list passes `rank` (the order is decided there), `compiled_arm`, `fatigue` (excluded items), `rerank`
+with its compiled parts (`batch`, `neighbour_scores`, `rerank_kernel`), and `recommendations`.
+"""
 
 from __future__ import annotations
 
-from recstream.core.ranking.compiled_arm import steered, warnings_of
+from recstream.core.ranking.compiled_arm import compile_arm, steering_warnings
 from recstream.core.ranking.explain import Explanation, explain
-from recstream.core.ranking.rank import Ranked, describe, item_ids, rank
-from recstream.core.ranking.recommendations import recommendations
+from recstream.core.ranking.rank import Ranked, rank
+from recstream.core.ranking.recommendations import describe, item_ids, recommendations
 from recstream.core.ranking.shelves import POOL, Shelf, shelves
 from recstream.core.ranking.similar import Neighbour, similar
 
@@ -15,6 +19,7 @@ __all__ = [
     "Neighbour",
     "Ranked",
     "Shelf",
+    "compile_arm",
     "describe",
     "explain",
     "item_ids",
@@ -22,6 +27,5 @@ __all__ = [
     "recommendations",
     "shelves",
     "similar",
-    "steered",
-    "warnings_of",
+    "steering_warnings",
 ]

@@ -1,4 +1,4 @@
-"""Step 8 of the flow: what the lists of a batch of users are made of, as compiled code is given it."""
+"""Arguments of the compiled reranking, and small functions on them."""
 
 from __future__ import annotations
 
@@ -10,43 +10,68 @@ from numpy.typing import NDArray
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 
-__all__ = ["Entries", "Lists", "Near", "RowLists", "Scoring", "Shape", "of_user"]
+__all__ = [
+    "BaseScoring",
+    "HistoryEntries",
+    "ListBuffers",
+    "ListRules",
+    "NeighbourTable",
+    "RowLists",
+    "contains",
+    "is_eligible",
+    "user_rows",
+]
 
 Bools = NDArray[np.bool_]
 
 
 class RowLists(NamedTuple):
-    """Item rows of each user: those of u are ``rows[indptr[u] : indptr[u + 1]]``, ascending."""
+    """Ascending item rows of each user: those of u are ``rows[indptr[u] : indptr[u + 1]]``."""
 
     indptr: Int64s
     rows: Int32s
 
 
-class Entries(NamedTuple):
-    """The users' rows of the matrix: how much each entry of a history weighs."""
+class HistoryEntries(NamedTuple):
+    """The users' rows of the interaction matrix in CSR form."""
 
     indptr: Int64s
     columns: Int32s
     weights: Float32s
 
 
-class Near(NamedTuple):
-    """Neighbours of items, (m, w) with -1 for none, and what they count in a score.
+class NeighbourTable(NamedTuple):
+    """Neighbours of items.
 
-    ``worth`` (m,) multiplies what an item is given; empty where it is 1 for all.
+    Attributes
+    ----------
+    rows : (m, w) int32
+        Item rows of the neighbours, -1 for none.
+    weights : (m, w) float32
+    gain : float
+        Factor of the table's part of a score.
+    multiplier : (m,) float32
+        Factor of each item's part; empty if all are 1.
     """
 
     rows: Int32s
     weights: Float32s
     gain: float
-    worth: Float32s
+    multiplier: Float32s
 
 
-class Scoring(NamedTuple):
-    """What the base score of a user and an item is made of: ``users[u] · items[i] + bias[i]``.
+class BaseScoring(NamedTuple):
+    """Terms of the base score ``users[u] · items[i] + bias[i]``.
 
-    No user's ``x · items[i]`` is above ``|x| · norm[i]``. ``mask`` is False for what nobody is listed;
-    empty where everything is allowed.
+    Attributes
+    ----------
+    users : (b, d) float32
+    items : (m, d) float32
+    bias : (m,) float32
+    norm : (m,) float32
+        Upper bounds of the items' lengths: ``x · items[i] <= |x| · norm[i]``.
+    mask : (m,) bool
+        False for items that no list may hold; empty if all are allowed.
     """
 
     users: Float32s
@@ -56,23 +81,23 @@ class Scoring(NamedTuple):
     mask: Bools
 
 
-class Shape(NamedTuple):
-    """The rules of an arm.
+class ListRules(NamedTuple):
+    """Rules for a list as a whole.
 
     Attributes
     ----------
     pin_places, pin_rows : (k,) int32
-        Places from 0, ascending, and the items that belong there.
+        Positions from 0, ascending, and the items pinned there.
     min_relevance : float
-        Part of a list's best personal score.
+        Minimum score as a part of the list's best personal score.
     strength : float
-        Of diversity; 0 for none.
+        Strength of diversity (MMR) from 0 to 1.
     aspects : (a, m) int32
-        Codes by which items are alike if equal and not 0.
+        Codes of attributes. Items with an equal code other than 0 are similar.
     by_taste : bool
-        Near factors make items alike too.
-    newest : float
-        An item whose worth is not below this is a newcomer.
+        Whether the cosine of the factors counts as similarity too.
+    cold_threshold : float
+        Items whose content multiplier is at least this are cold.
     """
 
     pin_places: Int32s
@@ -81,32 +106,61 @@ class Shape(NamedTuple):
     strength: float
     aspects: Int32s
     by_taste: bool
-    newest: float
+    cold_threshold: float
 
 
-class Lists(NamedTuple):
-    """What is written of each of b users.
+class ListBuffers(NamedTuple):
+    """Output of the reranking for b users.
 
     Attributes
     ----------
     rows, scores : (b, n)
-        The list, -1 with -inf where it ends.
+        The list; -1 and -inf after its end.
     pins : (b, k) bool
-        Which pins hold. False before.
-    newcomers : (b, p) int32
-        Who got a place that others made way from. -1 before, and where there are fewer.
+        Which pins hold. False on input.
+    cold_items : (b, p) int32
+        Cold items in reserved slots. -1 on input and for unused slots.
     is_near : (b,) bool
-        To whose items neighbours add. False before.
+        Whether neighbours add to any score. False on input.
     """
 
     rows: Int32s
     scores: Float32s
     pins: Bools
-    newcomers: Int32s
+    cold_items: Int32s
     is_near: Bools
 
 
 @compiled
-def of_user(lists: RowLists, user: int) -> Int32s:
-    """Return one user's rows."""
+def user_rows(lists: RowLists, user: int) -> Int32s:
+    """Return the rows of one user."""
     return lists.rows[lists.indptr[user] : lists.indptr[user + 1]]
+
+
+@compiled
+def _find(rows: Int32s, first: int, end: int, row: int) -> int:
+    """Return the position of a row in ascending ``rows[first:end]``, or -1."""
+    while first < end:
+        middle = (first + end) >> 1
+        if rows[middle] < row:
+            first = middle + 1
+        elif rows[middle] > row:
+            end = middle
+        else:
+            return middle
+    return -1
+
+
+@compiled
+def is_eligible(row: int, mask: Bools, seen: Int32s) -> bool:
+    """Return whether an item may be listed: allowed by the mask and not seen."""
+    return (len(mask) == 0 or mask[row]) and _find(seen, 0, len(seen), row) < 0
+
+
+@compiled
+def contains(rows: Int32s, n_rows: int, row: int) -> bool:
+    """Return whether a row is among the first ``n_rows`` rows."""
+    for at in range(n_rows):  # noqa: SIM110 - compiled
+        if rows[at] == row:
+            return True
+    return False

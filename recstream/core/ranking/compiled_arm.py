@@ -1,13 +1,13 @@
-"""Step 8 of the flow: a steering document carried out on a generation: masks, priors, boosts, pins.
+"""Compile an arm of the steering document for a generation: masks, bias, boosts, pins.
 
-Made once an arm and generation, and made again when deltas moved the generation: lists depend on
-(generation, delta, document, arm) alone. Costs one pass over the items a condition.
+An arm is compiled once per generation and updated after deltas. The result depends on (generation, delta,
+arm) alone. Each condition costs one pass over the items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from recstream.core.content import AttributeColumns, ColdStart, is_within
 from recstream.core.generation import Generation
 from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Float32s
-from recstream.core.ranking.batch import Near, Shape
+from recstream.core.ranking.batch import ListRules, NeighbourTable
 from recstream.core.steering import (
     Arm,
     AttributeTest,
@@ -30,39 +30,39 @@ from recstream.core.steering import (
 )
 
 Bools = NDArray[np.bool_]
-_NO_WORTH = np.empty(0, np.float32)
-KEPT = 32
-"""Arms of documents that a generation remembers the carrying out of."""
+_NO_MULTIPLIER = np.empty(0, np.float32)
+MAX_COMPILED = 32
+"""Compiled arms that a generation caches."""
 
 
 class Match(NamedTuple):
-    """The items that a rule names."""
+    """A rule's name, and the items that its condition matches."""
 
     name: str
     items: Bools
 
 
-class Steered:
-    """An arm on a generation, as of one delta.
+class CompiledArm:
+    """An arm compiled for a generation, as of one delta.
 
     Attributes
     ----------
     arm : Arm
     excludes, onlys : list of Match
     boosts : list of (Match, float)
-        Each with what it adds to the score.
+        Each with its addition to the score.
     mask : (m,) bool or None
-        False for what no list may hold; None if all may.
+        False for items that no list may hold; None if all are allowed.
     index : ItemIndex
-        The generation's, with the arm's priors and boosts for bias.
-    pins : list of (place, row, name)
-        By place, from 0; only of items that the generation knows.
-    shape : Shape
-        Pins and the rules for lists as a whole, for `recstream.core.ranking.rerank_kernel`.
-    near, more : Near
-        What content and behaviour neighbours add.
-    newcomer_share : float
-        Part of a list's places that is kept for items nobody has touched.
+        The generation's index, with the arm's weight of popularity and its boosts as bias.
+    pins : list of (position, row, rule)
+        Ascending positions from 0; only items that the generation knows.
+    shape : ListRules
+        Rules for a list as a whole, for `recstream.core.ranking.rerank_kernel`.
+    near, more : NeighbourTable
+        Content and behaviour neighbours.
+    cold_share : float
+        Share of a list's slots that is reserved for cold items.
     """
 
     def __init__(self, generation: Generation, arm: Arm) -> None:
@@ -80,10 +80,10 @@ class Steered:
         self.update(generation)
 
     def update(self, generation: Generation) -> None:
-        """Bring it up to the generation's newest delta."""
+        """Update to the generation's newest delta."""
         if self.delta == generation.delta:
             return
-        facts = generation.facts
+        facts = generation.columns
         if self._facts_version != facts.version or self._has_counts:
             self._match(generation, facts)
             self._facts_version = facts.version
@@ -99,35 +99,38 @@ class Steered:
             if self._added is not None:
                 bias += self._added
             self.index = generation.index.with_bias(bias.astype(np.float32))
-        worth, alike = generation.content_worth, gain_of(generation, self.arm, "content")
-        self.near = _near(generation.content, alike, worth)
-        self.more = _near(generation.behaviour, gain_of(generation, self.arm, "behaviour"))
+        multiplier, content_gain = (
+            generation.content_multiplier,
+            neighbour_gain(generation, self.arm, "content"),
+        )
+        self.near = _near(generation.content, content_gain, multiplier)
+        self.more = _near(generation.behaviour, neighbour_gain(generation, self.arm, "behaviour"))
         kept = ColdStart.of(generation.hyperparameters)
         share = kept.share if self.arm.cold_start_share is None else self.arm.cold_start_share
-        # Without being alike, or where entries are not counted, nobody is known to be one.
-        self.newcomer_share = share if alike > 0.0 and len(worth) else 0.0
-        self.shape = self._shape(kept.threshold)
+        # Without content neighbours or event counts, no item is known to be cold.
+        self.cold_share = share if content_gain > 0.0 and len(multiplier) else 0.0
+        self.shape = self._list_rules(kept.threshold)
         self.delta = generation.delta
 
-    def _shape(self, newest: float) -> Shape:
+    def _list_rules(self, cold_threshold: float) -> ListRules:
         diversity = self.arm.diversity
-        return Shape(
+        return ListRules(
             pin_places=np.array([place for place, _, _ in self.pins], np.int32),
             pin_rows=np.array([row for _, row, _ in self.pins], np.int32),
             min_relevance=self.arm.min_relevance or 0.0,
             strength=0.0 if diversity is None else diversity.strength,
             aspects=self._aspects,
             by_taste=diversity is not None and "taste" in diversity.by,
-            newest=newest,
+            cold_threshold=cold_threshold,
         )
 
     @property
     def _has_counts(self) -> bool:
-        """Whether a rule looks at how many users an item has, which moves with every delta."""
+        """Whether a rule tests the number of users of an item, which changes with each delta."""
         return any(_asks_counts(rule.where) for rule in self.arm.rules if not isinstance(rule, Pin))
 
     def _match(self, generation: Generation, facts: AttributeColumns) -> None:
-        unit = unit_of_boosts(generation)
+        unit = generation.scoring.popularity_unit
         self.excludes, self.onlys, self.boosts, self.pins = [], [], [], []
         for rule in self.arm.rules:
             if isinstance(rule, Pin):
@@ -161,8 +164,8 @@ class Steered:
             for match in self.onlys:
                 self._rules_mask &= match.items
 
-    def kept_out_by(self, row: int) -> str:
-        """Return the name of the first rule that keeps an item out of every list, or nothing."""
+    def excluded_by(self, row: int) -> str:
+        """Return the name of the first rule that excludes an item, or an empty text."""
         for match in self.excludes:
             if match.items[row]:
                 return match.name
@@ -176,72 +179,69 @@ class Steered:
         return next(name for _, at, name in self.pins if at == row)
 
     def boosts_of(self, row: int) -> list[tuple[str, float]]:
-        """Return what rules add to an item's score, by name."""
+        """Return the boosts of an item: rule names and additions to the score."""
         return [(match.name, by) for match, by in self.boosts if match.items[row]]
 
 
-def steered(generation: Generation, arm: Arm) -> Steered:
-    """Return an arm carried out on a generation as of its newest delta; remembered by it."""
-    found = generation.steered.get(arm.key)
+def compile_arm(generation: Generation, arm: Arm) -> CompiledArm:
+    """Return an arm compiled for a generation as of its newest delta; the generation caches it."""
+    found = generation.compiled_arms.get(arm.key)
     if found is None:
-        while len(generation.steered) >= KEPT:
-            del generation.steered[next(iter(generation.steered))]
-        found = generation.steered[arm.key] = Steered(generation, arm)
+        while len(generation.compiled_arms) >= MAX_COMPILED:
+            del generation.compiled_arms[next(iter(generation.compiled_arms))]
+        found = generation.compiled_arms[arm.key] = CompiledArm(generation, arm)
     else:
         found.update(generation)
-    result: Steered = found
+    result: CompiledArm = found
     return result
 
 
-def warnings_of(steering: Steering, generation: Generation) -> tuple[str, ...]:
-    """Return what a document does on a generation that is hardly meant, in words.
+def steering_warnings(steering: Steering, generation: Generation) -> tuple[str, ...]:
+    """Return warnings about a document on a generation.
 
-    Rules that name nothing or everything, items that are not there, pins that are left out, arms
-    that leave nothing to list.
+    Rules that match no item or every item, pinned items that are unknown or excluded, arms that exclude
+    all items.
     """
-    told: dict[str, None] = {}
+    found: dict[str, None] = {}
     for arm in steering.resolved:
-        way = steered(generation, arm)
+        compiled = compile_arm(generation, arm)
         whose = f" for arm {arm.name!r}" if arm.name else ""
         for match, what in [
-            *((each, "excludes") for each in way.excludes),
-            *((each, "keeps only") for each in way.onlys),
-            *((each, "boosts") for each, _ in way.boosts),
+            *((each, "excludes") for each in compiled.excludes),
+            *((each, "keeps only") for each in compiled.onlys),
+            *((each, "boosts") for each, _ in compiled.boosts),
         ]:
             n_items = int(match.items.sum())
             if not n_items or n_items == generation.n_items:
                 scope = "every item" if n_items else "no item"
-                told[f"rule {match.name!r} {what} {scope} of {generation.n_items}"] = None
+                found[f"rule {match.name!r} {what} {scope} of {generation.n_items}"] = None
         for rule in arm.rules:
             for item in rule.items if isinstance(rule, Pin) else ():
                 at = generation.rows.get(item)
                 if at is None:
-                    told[f"rule {rule.name!r} pins {item!r}, which is not there"] = None
-                elif way.mask is not None and not way.mask[at]:
-                    by = f"rule {name!r}" if (name := way.kept_out_by(at)) else "the catalogue"
-                    told[f"rule {rule.name!r} pins {item!r}, which {by} leaves out"] = None
-        if way.mask is not None and not way.mask.any():
-            told[f"nothing is left to list{whose}"] = None
-    return tuple(told)
+                    found[f"rule {rule.name!r} pins {item!r}, which is not in the catalogue"] = None
+                elif compiled.mask is not None and not compiled.mask[at]:
+                    by = f"rule {name!r}" if (name := compiled.excluded_by(at)) else "the catalogue"
+                    found[f"rule {rule.name!r} pins {item!r}, which {by} excludes"] = None
+        if compiled.mask is not None and not compiled.mask.any():
+            found[f"no item is left to list{whose}"] = None
+    return tuple(found)
 
 
-def gain_of(generation: Generation, arm: Arm, name: str) -> float:
-    """Return what a neighbour table counts in an arm's scores: ``content`` or ``behaviour``."""
+def neighbour_gain(
+    generation: Generation, arm: Arm, name: Literal["content", "behaviour"]
+) -> float:
+    """Return the gain of a neighbour table in an arm: ``content`` or ``behaviour``."""
     part: float = 1.0 if arm.blend is None else getattr(arm.blend, name)
-    return part * generation.gain(name)
+    return part * generation.scoring.gain(name)
 
 
-def _near(table: Neighbours, gain: float, worth: Float32s = _NO_WORTH) -> Near:
-    return Near(table.rows, table.weights, gain, worth)
-
-
-def unit_of_boosts(generation: Generation) -> float:
-    """Return what a boost by 1 adds: the mean score of what users have."""
-    return float(generation.hyperparameters.get("popularity_unit", 1.0))
+def _near(table: Neighbours, gain: float, multiplier: Float32s = _NO_MULTIPLIER) -> NeighbourTable:
+    return NeighbourTable(table.rows, table.weights, gain, multiplier)
 
 
 def matches(condition: Condition, generation: Generation) -> Bools:
-    """Return which items of a generation meet a condition."""
+    """Return the items of a generation that meet a condition, (m,) bool."""
     met = np.ones(generation.n_items, np.bool_)
     for each in _tests(condition, generation):
         met &= each
@@ -249,8 +249,8 @@ def matches(condition: Condition, generation: Generation) -> Bools:
 
 
 def _tests(condition: Condition, generation: Generation) -> Iterator[Bools]:
-    """Give, for each field of a condition, which items meet it."""
-    facts = generation.facts
+    """Yield, for each field of a condition, the items that meet it."""
+    facts = generation.columns
     if condition.category is not None:
         prefixes = as_texts(condition.category)
         yield facts.category.where(lambda each: any(is_within(each, p) for p in prefixes))
@@ -277,7 +277,7 @@ def _tests(condition: Condition, generation: Generation) -> Iterator[Bools]:
 
 
 def _counts(generation: Generation) -> NDArray[np.float64]:
-    """Return how many users have each item; 0 without factors, where nobody counted."""
+    """Return the number of users of each item; 0 without factors."""
     if generation.model is None:
         return np.zeros(generation.n_items)
     return generation.model.item_counts.astype(np.float64)
@@ -290,18 +290,18 @@ def _asks_counts(condition: Condition) -> bool:
     return condition.users is not None or any(_asks_counts(part) for part in parts)
 
 
-def _inside(values: NDArray[np.float64], span: Range) -> Bools:
-    """Return which values lie in a span; NaN never does."""
+def _inside(values: NDArray[np.float64], range_: Range) -> Bools:
+    """Return which values lie in a range; NaN does not."""
     inside = ~np.isnan(values)
-    if span.min is not None:
-        inside &= values >= span.min
-    if span.max is not None:
-        inside &= values <= span.max
+    if range_.min is not None:
+        inside &= values >= range_.min
+    if range_.max is not None:
+        inside &= values <= range_.max
     return inside
 
 
 def _passing(test: AttributeTest) -> Callable[[Any], bool]:
-    """Return what asks a test of an attribute's value; a list passes if one of its values does."""
+    """Return a predicate for attribute values; a list passes if one of its values passes."""
 
     def one(value: Any) -> bool:
         if value is None:
@@ -321,12 +321,12 @@ def _passing(test: AttributeTest) -> Callable[[Any], bool]:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    """Return whether two scalars are equal; true is not 1."""
+    """Return whether two scalars are equal; a boolean equals no number."""
     return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
 
 
 def _above(value: Any, least: Any) -> bool:
-    """Return whether ``value >= least``, None for no bound; numbers and text don't compare."""
+    """Return whether ``value >= least``; None is no bound; numbers and text do not compare."""
     if value is None or least is None:
         return True
     numbers = (int, float)

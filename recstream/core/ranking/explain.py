@@ -1,8 +1,8 @@
-"""Steps 7 and 8 of the flow, taken apart: why an item has its score, and why it is listed or not.
+"""Explain: the terms of an item's score for a user, and why the item is listed or not.
 
-The score of fold-in is a sum over the user's history (eq. 7 of Hu, Koren & Volinsky, ICDM 2008), and
-so is what neighbours add; the item's prior and boosts come on top. Each entry of the history names
-the events it came from by the newest one's offset, so every part of a score leads back to the log.
+The score of fold-in is a sum over the history (eq. 7 of Hu, Koren & Volinsky, ICDM 2008), and so are
+neighbour scores. Popularity and boosts are added. Each entry names the offset of its newest event, so
+every term leads back to the log.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import History, matrix_row
-from recstream.core.ranking.compiled_arm import Steered
-from recstream.core.ranking.rank import Parts, Ranked, parts_of, rank
+from recstream.core.ranking.compiled_arm import CompiledArm
+from recstream.core.ranking.rank import Ranked, rank
+from recstream.core.ranking.score_terms import ScoreTerms, score_terms
 from recstream.core.steering import Arm, Pin, Rule, Steering
 from recstream.errors import NotFound
 
@@ -36,7 +37,7 @@ Verdict = Literal[
 
 
 class Contribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one entry of the history adds to a score.
+    """The contribution of one history entry to a score.
 
     Attributes
     ----------
@@ -48,11 +49,11 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     n_events : int
         In the entry.
     score : float
-        The part; negative where the entry speaks against the item. The sum of the next three.
+        The sum of the next three; negative if the entry lowers the score.
     factors, behaviour, content : float
-        By what the user's taste is like, by what goes together, by what is alike.
+        By the user's factors, by behaviour neighbours, by content neighbours.
     shared : tuple of str
-        What makes the two items alike, where ``content`` counts.
+        Common features of the two items, if ``content`` is not 0.
     """
 
     item: str
@@ -67,14 +68,14 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Boosted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rule adds to a score."""
+    """The addition of a rule to a score."""
 
     rule: str
     score: float
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
-    """A score by where it comes from; the five sum to it."""
+    """A score by source; the five parts add up to it."""
 
     factors: float
     behaviour: float
@@ -84,33 +85,33 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an item has its score for a user, and what follows for the list.
+    """The explanation of an item's score and of its place in the list.
 
     Attributes
     ----------
     arm : str
         The user's in an experiment, if there is one.
     score : float
-        ``prior``, the boosts and the parts; equal to the listed score but for float32's rounding.
+        The sum of ``prior``, boosts and contributions; equal to the listed score up to float32 rounding.
     prior : float
-        How popular the item is of late.
+        Contribution of popularity.
     because : tuple of Contribution
-        All parts, the largest first, whichever way they pull.
+        All contributions, the largest absolute value first.
     boosts : tuple of Boosted
     sources : Sources
     verdict : str
-        ``listed``; ``newcomer`` (listed on a place kept for what nobody has touched); ``pinned`` by a
-        rule; ``seen`` (in the history, so left out); ``withdrawn`` from the catalogue; ``excluded`` by a
-        rule; ``rotated`` (shown often enough and ignored); ``below-min-relevance``; ``diversified``
-        (it made way for difference); ``made-way`` for a newcomer; or ``below-the-cut``.
+        ``listed``; ``newcomer`` (listed in a slot for cold items); ``pinned`` by a rule; ``seen`` (in the
+        history); ``withdrawn`` from the catalogue; ``excluded`` by a rule; ``rotated`` (cooling down
+        after repeated impressions); ``below-min-relevance``; ``diversified`` (replaced for diversity);
+        ``made-way`` (replaced by a cold item); or ``below-the-cut``.
     rule : str
-        The one that pins or excludes it.
+        The rule that pins or excludes the item.
     rank : int
-        Its place in the list, or else among all items by score; 0 for one that may not be listed.
+        Its rank in the list, else among all items by score; 0 if it can't be listed.
     cut : float
-        The score of the last item that the list would have by score alone.
+        The score of the last item of a list ordered by score alone.
     missing : float
-        By how much the score is below the cut; 0 if it is not.
+        How far the score is below the cut, or 0.
     """
 
     user: str
@@ -139,7 +140,16 @@ def explain(
     half_life_ms: float,
     steering: Steering | None = None,
 ) -> Explanation:
-    """Return why an item has its score, and why it is in the user's list of ``list_size`` or not.
+    """Return the explanation of an item's score and of its place in a list of ``list_size`` items.
+
+    Parameters
+    ----------
+    history : History
+    generation : Generation
+    item : str
+    list_size : int
+    half_life_ms : float
+    steering : Steering, optional
 
     Raises
     ------
@@ -153,28 +163,29 @@ def explain(
             "has no events yet and is not in the catalogue"
         )
     listed = rank([history], generation, list_size, half_life_ms, steering=steering)[0]
-    way = listed.steered
+    compiled = listed.compiled
     arm = None if steering is None else steering.arm_of(history.user)
     half_life_ms = (arm and arm.half_life_ms) or half_life_ms
-    told = parts_of(
+    terms = score_terms(
         matrix_row(history, generation.rows, half_life_ms),
         generation,
         arm,
         np.array([at], np.int32),
     )
-    because = _contributions(history, generation, at, told)
+    because = _contributions(history, generation, at, terms)
     boosts = tuple(
-        Boosted(rule=name, score=score) for name, score in (way.boosts_of(at) if way else [])
+        Boosted(rule=name, score=score)
+        for name, score in (compiled.boosts_of(at) if compiled else [])
     )
     sources = Sources(
         factors=sum(part.factors for part in because),
         behaviour=sum(part.behaviour for part in because),
         content=sum(part.content for part in because),
-        popularity=float(told.popularity[0]),
+        popularity=float(terms.popularity[0]),
         boost=sum(each.score for each in boosts),
     )
     by_score = _by_score(history, generation, half_life_ms, arm)
-    verdict, rule, place = _verdict(history, generation, at, listed, by_score, way)
+    verdict, rule, place = _verdict(history, generation, at, listed, by_score, compiled)
     places = by_score.rows.tolist()
     cut = float(by_score.scores[min(list_size, len(places)) - 1]) if places and list_size else 0.0
     missing = 0.0
@@ -202,7 +213,7 @@ def explain(
 def _by_score(
     history: History, generation: Generation, half_life_ms: float, arm: Arm | None
 ) -> Ranked:
-    """Return every item that may be listed by score alone: what rotation and the like choose from."""
+    """Return all eligible items by score alone, without rules for the list as a whole."""
     plain = Steering(cold_start_share=0.0)
     if arm is not None:
         bare = Arm(name=arm.name, share=1.0, blend=arm.blend, rules=_without_pins(arm))
@@ -220,19 +231,19 @@ def _verdict(
     at: int,
     listed: Ranked,
     by_score: Ranked,
-    way: Steered | None,
+    compiled: CompiledArm | None,
 ) -> tuple[Verdict, str, int]:
-    """Return what became of an item, by which rule, and its rank."""
+    """Return the verdict on an item, the rule behind it, and the item's rank."""
     rows = listed.rows.tolist()
     if at in rows:
-        if way is not None and at in listed.pinned:
-            return "pinned", way.pin_name(at), rows.index(at) + 1
-        return ("newcomer" if at in listed.newcomers else "listed"), "", rows.index(at) + 1
+        if compiled is not None and at in listed.pinned:
+            return "pinned", compiled.pin_name(at), rows.index(at) + 1
+        return ("newcomer" if at in listed.cold_items else "listed"), "", rows.index(at) + 1
     if history.find(generation.items[at]) is not None:
         return "seen", "", 0
     if generation.withdrawn[at]:
         return "withdrawn", "", 0
-    rule = "" if way is None else way.kept_out_by(at)
+    rule = "" if compiled is None else compiled.excluded_by(at)
     if rule:
         return "excluded", rule, 0
     rank_by_score = by_score.rows.tolist().index(at) + 1
@@ -242,40 +253,40 @@ def _verdict(
 def _soft_verdict(
     history: History, generation: Generation, at: int, listed: Ranked, by_score: Ranked
 ) -> Verdict:
-    """Return which of the softer rules kept an item out that might have been listed."""
-    way = listed.steered
-    if way is None:
+    """Return which rule for the list as a whole kept an eligible item out."""
+    compiled = listed.compiled
+    if compiled is None:
         return "below-the-cut"
-    arm, item = way.arm, generation.items[at]
+    arm, item = compiled.arm, generation.items[at]
     after = None if arm.fatigue is None else arm.fatigue.after
     if after is not None and dict(history.impressions).get(item, 0) >= after:
         return "rotated"
     scores = dict(zip(by_score.rows.tolist(), by_score.scores.tolist(), strict=True))
-    bias = way.index.bias
+    bias = compiled.index.bias
     if arm.min_relevance and len(listed.rows):
         personal = scores[at] - float(bias[at])
         best = max(scores.get(each, 0.0) - float(bias[each]) for each in listed.rows.tolist())
         if best > 0.0 and personal < arm.min_relevance * best:
             return "below-min-relevance"
-    placed = listed.pinned | listed.newcomers
+    placed = listed.pinned | listed.cold_items
     chosen = [scores[each] for each in listed.rows.tolist() if each not in placed]
     if arm.diversity is not None and chosen and scores[at] > min(chosen):
         return "diversified"
     by_score_alone = by_score.rows.tolist()[: len(listed.rows) - len(listed.pinned)]
-    return "made-way" if listed.newcomers and at in by_score_alone else "below-the-cut"
+    return "made-way" if listed.cold_items and at in by_score_alone else "below-the-cut"
 
 
 def _contributions(
-    history: History, generation: Generation, at: int, told: Parts
+    history: History, generation: Generation, at: int, terms: ScoreTerms
 ) -> tuple[Contribution, ...]:
-    """Return what each entry adds, the largest first."""
+    """Return the contribution of each entry, the largest first."""
     parts = []
-    for place, column in enumerate(told.columns.tolist()):
+    for place, column in enumerate(terms.columns.tolist()):
         entry = history.find(generation.items[column])
         if entry is None:
             continue
         factors, behaviour, content = (
-            float(part[0, place]) for part in (told.factors, told.behaviour, told.content)
+            float(part[0, place]) for part in (terms.factors, terms.behaviour, terms.content)
         )
         parts.append(
             Contribution(
@@ -287,7 +298,9 @@ def _contributions(
                 factors=factors,
                 behaviour=behaviour,
                 content=content,
-                shared=generation.facts.shared(entry.item, generation.items[at]) if content else (),
+                shared=generation.columns.common_features(entry.item, generation.items[at])
+                if content
+                else (),
             )
         )
     return tuple(sorted(parts, key=lambda part: (-abs(part.score), part.item)))

@@ -1,6 +1,6 @@
-"""Step 8 of the flow, compiled: base lists + what neighbours add → the exact best by the sum.
+"""Compiled neighbour scores: turns base lists into the exact best items by base score plus neighbours.
 
-A batch is worked on user by user: a user's bits do not depend on the others.
+Users are processed one by one, so a list's bits do not depend on the batch.
 """
 
 # ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
@@ -16,23 +16,29 @@ from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.neighbour_tables import RECENT, write_seed_weights
 from recstream.core.numeric.simd import LINE, prefetch
-from recstream.core.ranking.batch import Entries, Near, RowLists, Scoring, of_user
-from recstream.core.ranking.exclusion import may_list
+from recstream.core.ranking.batch import (
+    BaseScoring,
+    HistoryEntries,
+    NeighbourTable,
+    RowLists,
+    is_eligible,
+    user_rows,
+)
 from recstream.core.search import EMPTY_KEY, SORTED, exact_score, keep, key_of, row_of, score_of
 
-__all__ = ["blend"]
+__all__ = ["add_neighbour_scores"]
 
 Bools = NDArray[np.bool_]
 _SHIFT = 20
 _ROOM = 1 << (32 - _SHIFT)
-"""Places of a hash table: four times what 16 entries of two tables of 32 neighbours can touch."""
+"""Slots of the hash table: four times the items that 16 entries with two times 32 neighbours reach."""
 
 
 @compiled
-def _place_of(keys: Int32s, row: int) -> int:
-    """Return where a row is in a hash table, or where it would be."""
+def _slot_of(keys: Int32s, row: int) -> int:
+    """Return the slot of a row in the hash table, or the free slot for it."""
     at = ((np.int64(row) * 2654435769) & 0xFFFFFFFF) >> _SHIFT
-    # One branch, nearly always the same way: a product is 0 for an empty place and for the row's own.
+    # One branch: the product is 0 for an empty slot and for the row's own slot.
     while (np.int64(keys[at]) + 1) * (np.int64(keys[at]) - row) != 0:
         at = (at + 1) & (_ROOM - 1)
     return int(at)
@@ -42,43 +48,57 @@ def _place_of(keys: Int32s, row: int) -> int:
 def _gather(
     columns: Int32s,
     seed_weights: Float32s,
-    table: Near,
+    table: NeighbourTable,
     keys: Int32s,
     totals: Float64s,
     used: Int32s,
     n_used: int,
 ) -> int:
-    """Add what entries give to their neighbours of one table; return how many have something."""
+    """Add the scores of one table's neighbours; return the number of items with a score.
+
+    Parameters
+    ----------
+    columns : (h,) int32
+        Item rows of the history.
+    seed_weights : (h,) float32
+        0 for entries that are not seeds.
+    table : NeighbourTable
+    keys, totals : (room,)
+        The hash table: item rows, -1 if empty, and their scores; changed.
+    used : (room + 1,) int32
+        Slots in use, in order; changed.
+    n_used : int
+    """
     rows, weights, gain = table.rows, table.weights, table.gain
     width = rows.shape[1]
-    # Lists lie apart in memory: copied first, without a branch, they are waited for together.
+    # Neighbour rows lie apart in memory: copied first, their loads overlap.
     near = np.empty((RECENT, width), np.int32)
     nearness = np.empty((RECENT, width), np.float32)
-    speaking = np.empty(RECENT)
-    n_speaking = 0
+    seeds = np.empty(RECENT)
+    n_seeds = 0
     for e in range(len(columns)):
-        if seed_weights[e] > 0.0 and columns[e] < len(rows) and n_speaking < RECENT:
-            near[n_speaking] = rows[columns[e]]
-            nearness[n_speaking] = weights[columns[e]]
-            speaking[n_speaking] = np.float64(seed_weights[e])
-            n_speaking += 1
-    for e in range(n_speaking):
+        if seed_weights[e] > 0.0 and columns[e] < len(rows) and n_seeds < RECENT:
+            near[n_seeds] = rows[columns[e]]
+            nearness[n_seeds] = weights[columns[e]]
+            seeds[n_seeds] = np.float64(seed_weights[e])
+            n_seeds += 1
+    for e in range(n_seeds):
         for place in range(width):
             row = near[e, place]
             if row < 0:
                 break
-            # Whether an item was met before can't be foretold: no branch asks it.
-            at = _place_of(keys, row)
+            # Without a branch: whether an item is new can't be predicted.
+            at = _slot_of(keys, row)
             used[n_used] = at
             n_used += keys[at] < 0
             keys[at] = row
-            totals[at] += gain * (speaking[e] * np.float64(nearness[e, place]))
+            totals[at] += gain * (seeds[e] * np.float64(nearness[e, place]))
     return n_used
 
 
 @compiled
-def _announce(columns: Int32s, seed_weights: Float32s, table: Near) -> None:
-    """Ask memory for the lists that `_gather` will read."""
+def _prefetch_neighbours(columns: Int32s, seed_weights: Float32s, table: NeighbourTable) -> None:
+    """Prefetch the neighbour rows that `_gather` reads."""
     width = table.rows.shape[1]
     for e in range(len(columns)):
         if seed_weights[e] > 0.0 and columns[e] < len(table.rows):
@@ -91,66 +111,85 @@ def _announce(columns: Int32s, seed_weights: Float32s, table: Near) -> None:
 
 
 @compiled
-def _scale(
+def _multiply(
     keys: Int32s,
     totals: Float64s,
     used: Int32s,
     n_used: int,
-    worth: Float32s,
-    newest: float,
-    fresh: Int32s,
+    multiplier: Float32s,
+    cold_threshold: float,
+    cold: Int32s,
 ) -> int:
-    """Multiply what items were given by what it is worth to each; return how many are newcomers."""
-    n_fresh = 0
-    if len(worth):
-        for at in range(n_used):
-            place = used[at]
-            own = np.float64(worth[keys[place]])
-            totals[place] *= own
-            fresh[n_fresh] = place
-            n_fresh += int(own >= newest)
-    return n_fresh
-
-
-@compiled
-def blend(
-    entries: Entries,
-    near: Near,
-    more: Near,
-    newest: float,
-    scoring: Scoring,
-    left: RowLists,
-    pins: Int32s,
-    resting: RowLists,
-    lists: Int64s,
-    newcomers: Int64s,
-    to_pins: Float64s,
-    to_resting: Float64s,
-    is_near: Bools,
-) -> None:
-    """Turn base lists into lists by base score plus what neighbours add, as long, in place.
-
-    Neighbours add at least 0, so what is best by the sum is in the base list or was added to.
-    Sums run by table, then entry, then place, in float64, as in `recstream.core.neighbours.behaviour.gather`.
+    """Multiply the items' scores by their content multiplier; return the number of cold items.
 
     Parameters
     ----------
-    near, more
-        Two tables that entries speak through, the first with what each item's share is worth; one
-        with gain 0 is not looked at.
-    newest : float
-        An item that the first table adds to and whose worth is not below this is a newcomer.
-    left : RowLists
-        Items of each user that base lists leave out.
-    pins, resting
-        Items asked about for everybody, and of each user.
+    keys, totals : (room,)
+        The hash table; ``totals`` is changed.
+    used : (room + 1,) int32
+        Its slots in use, the first ``n_used``.
+    n_used : int
+    multiplier : (m,) float32
+        Empty if all are 1: then no item is cold.
+    cold_threshold : float
+    cold : (room + 1,) int32
+        Written: slots of cold items.
+    """
+    n_cold = 0
+    if len(multiplier):
+        for at in range(n_used):
+            place = used[at]
+            own = np.float64(multiplier[keys[place]])
+            totals[place] *= own
+            cold[n_cold] = place
+            n_cold += int(own >= cold_threshold)
+    return n_cold
+
+
+@compiled
+def add_neighbour_scores(
+    entries: HistoryEntries,
+    near: NeighbourTable,
+    more: NeighbourTable,
+    cold_threshold: float,
+    scoring: BaseScoring,
+    excluded: RowLists,
+    pins: Int32s,
+    cooling: RowLists,
+    lists: Int64s,
+    cold_items: Int64s,
+    to_pins: Float64s,
+    to_cooling: Float64s,
+    is_near: Bools,
+) -> None:
+    """Turn base lists into lists by base score plus neighbour scores, in place.
+
+    Neighbour scores are at least 0, so each of the best items is in the base list or has a neighbour
+    score. Sums run in float64 by table, then entry, then neighbour.
+
+    Parameters
+    ----------
+    entries : HistoryEntries
+    near, more : NeighbourTable
+        Content neighbours, with a multiplier of each item, and behaviour neighbours. A table with gain 0
+        is skipped.
+    cold_threshold : float
+        Items with a score of the first table and a multiplier of at least this are cold.
+    scoring : BaseScoring
+    excluded : RowLists
+        Items that the base lists leave out.
+    pins : (k,) int32
+        Pinned items.
+    cooling : RowLists
+        Cooling items of each user.
     lists : (b, n) int64
-        Keys of the exact best by base score, the worst first.
-    newcomers : (b, f) int64
-        Written: keys of the best newcomers that may be listed, by the sum, the worst first; listed or
-        not. `EMPTY_KEY` before, and where there are fewer.
-    to_pins, to_resting, is_near : (b, k), (r,) and (b,)
-        Written: what neighbours add to the items asked about, and to whose items they add at all.
+        Keys of the best items by base score, the worst first; changed.
+    cold_items : (b, f) int64
+        Written: keys of the best eligible cold items by the sum, the worst first. `EMPTY_KEY` on input.
+    to_pins, to_cooling : (b, k) and (r,) float64
+        Written: neighbour scores of pinned and cooling items.
+    is_near : (b,) bool
+        Written: whether neighbours add to any item of the user.
     """
     users, items, bias, norm, mask = scoring
     length = lists.shape[1]
@@ -164,32 +203,32 @@ def blend(
     used = np.empty(_ROOM + 1, np.int32)
     bound = np.empty(_ROOM)
     open_places = np.empty(_ROOM + 1, np.int32)
-    fresh = np.empty(_ROOM + 1, np.int32)
+    cold = np.empty(_ROOM + 1, np.int32)
     base, changed = np.empty(length, np.int64), np.empty(length, np.int64)
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
-        n_used = n_fresh = 0
+        n_used = n_cold = 0
         if u + 1 < lists.shape[0]:
             following = slice(entries.indptr[u + 1], entries.indptr[u + 2])
             if near.gain > 0.0:
-                _announce(entries.columns[following], seed_weights[following], near)
+                _prefetch_neighbours(entries.columns[following], seed_weights[following], near)
             if more.gain > 0.0:
-                _announce(entries.columns[following], seed_weights[following], more)
+                _prefetch_neighbours(entries.columns[following], seed_weights[following], more)
         columns = entries.columns[own]
         if near.gain > 0.0:
             n_used = _gather(columns, seed_weights[own], near, keys, totals, used, n_used)
-            n_fresh = _scale(keys, totals, used, n_used, near.worth, newest, fresh)
+            n_cold = _multiply(keys, totals, used, n_used, near.multiplier, cold_threshold, cold)
         if more.gain > 0.0:
             n_used = _gather(columns, seed_weights[own], more, keys, totals, used, n_used)
         if n_used == 0:
             continue
         is_near[u] = True
         for at in range(len(pins)):
-            place = _place_of(keys, pins[at])
+            place = _slot_of(keys, pins[at])
             to_pins[u, at] = totals[place] if keys[place] >= 0 else 0.0
-        for at in range(resting.indptr[u], resting.indptr[u + 1]):
-            place = _place_of(keys, resting.rows[at])
-            to_resting[at] = totals[place] if keys[place] >= 0 else 0.0
+        for at in range(cooling.indptr[u], cooling.indptr[u + 1]):
+            place = _slot_of(keys, cooling.rows[at])
+            to_cooling[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
         base[:] = mine
         if length > SORTED:
@@ -200,7 +239,7 @@ def blend(
             key = base[at]
             if key == EMPTY_KEY:
                 break
-            place = _place_of(keys, row_of(key))
+            place = _slot_of(keys, row_of(key))
             if keys[place] < 0:
                 free -= 1
                 mine[free] = key
@@ -211,22 +250,22 @@ def blend(
                 n_changed += 1
         for at in range(n_changed):
             keep(mine, changed[at])
-        out = of_user(left, u)
+        out = user_rows(excluded, u)
         reach = 0.0
         for k in range(users.shape[1]):
             reach += np.float64(users[u, k]) * np.float64(users[u, k])
         reach = math.sqrt(reach) * (1.0 + 1e-9)
-        # A base list that is not full holds every item that may be listed. Of a full one, no other
-        # item has a better base score than its last one, nor one beyond what its length allows.
+        # A base list that is not full holds every eligible item. For a full one, the base score of any
+        # other item is at most its last score, and at most the bound from the item's length.
         if base[0] != EMPTY_KEY:
             limit = np.float64(score_of(base[0]))
             for row in out:
-                place = _place_of(keys, row)
+                place = _slot_of(keys, row)
                 is_settled[place] = keys[place] >= 0
-            # One part in a million covers the roundings to float32.
+            # 1e-6 covers rounding to float32.
             least = np.float64(score_of(mine[0]))
             enough = least - 1e-6 * abs(least)
-            # Without a branch between them, the reads of many items are waited for together.
+            # Collected without a branch first, so that the loads of the factors overlap.
             most, n_open = enough, 0
             for at in range(n_used):
                 place = used[at]
@@ -241,7 +280,7 @@ def blend(
                 first = np.int64(keys[open_places[at]]) * items.shape[1]
                 for k in range(0, items.shape[1], LINE):
                     prefetch(items, first + k)
-            # The promising ones first: they raise what the others must reach.
+            # Items with high bounds first: they raise the minimum for the others.
             middle = 0.5 * (enough + most)
             for turn in range(2):
                 for at in range(n_open):
@@ -254,14 +293,14 @@ def blend(
                         keep(mine, key_of(np.float32(score + totals[place]), row))
                         least = np.float64(score_of(mine[0]))
                         enough = least - 1e-6 * abs(least)
-        if newcomers.shape[1] > 0:
-            best = newcomers[u]
-            for at in range(n_fresh):
-                place = fresh[at]
+        if cold_items.shape[1] > 0:
+            best = cold_items[u]
+            for at in range(n_cold):
+                place = cold[at]
                 row = keys[place]
                 least = np.float64(score_of(best[0]))
                 most_base = reach * np.float64(norm[row]) + np.float64(bias[row])
-                if most_base + totals[place] >= least - 1e-6 * abs(least) and may_list(
+                if most_base + totals[place] >= least - 1e-6 * abs(least) and is_eligible(
                     row, mask, out
                 ):
                     score = np.float64(exact_score(users[u], items[row], bias[row]))

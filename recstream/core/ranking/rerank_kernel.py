@@ -1,6 +1,6 @@
-"""Step 8 of the flow, compiled: base lists → lists by the sum and by the rules: pins, relevance, difference, rest.
+"""Compiled reranking: neighbour scores, pins, minimum score, diversity, reserved slots, cooling items.
 
-A batch is worked on user by user: a user's bits do not depend on the others.
+Users are processed one by one, so a list's bits do not depend on the batch.
 """
 
 # ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
@@ -25,60 +25,79 @@ from recstream.core.numeric.simd import (
     store,
     zero,
 )
-from recstream.core.ranking.batch import Entries, Lists, Near, RowLists, Scoring, Shape, of_user
-from recstream.core.ranking.cold_start_slots import make_way
-from recstream.core.ranking.exclusion import has, may_list
-from recstream.core.ranking.neighbour_scores import blend
+from recstream.core.ranking.batch import (
+    BaseScoring,
+    HistoryEntries,
+    ListBuffers,
+    ListRules,
+    NeighbourTable,
+    RowLists,
+    contains,
+    is_eligible,
+    user_rows,
+)
+from recstream.core.ranking.neighbour_scores import add_neighbour_scores
 from recstream.core.search import EMPTY_KEY, SORTED, exact_score, keep, key_of, row_of, score_of
 
-__all__ = ["make_lists"]
+__all__ = ["rerank_batch"]
 
 Bools = NDArray[np.bool_]
 _BLOCK = 4 * LANES
-"""Items whose likeness to another is worked out at once."""
+"""Items whose similarity to another item is computed at once."""
 
 
 @compiled
-def make_lists(
-    entries: Entries,
-    near: Near,
-    more: Near,
-    scoring: Scoring,
-    left: RowLists,
+def rerank_batch(
+    entries: HistoryEntries,
+    near: NeighbourTable,
+    more: NeighbourTable,
+    scoring: BaseScoring,
+    excluded: RowLists,
     seen: RowLists,
-    resting: RowLists,
-    shape: Shape,
+    cooling: RowLists,
+    shape: ListRules,
     pool: Int64s,
-    newcomers: Int64s,
-    lists: Lists,
+    cold_items: Int64s,
+    lists: ListBuffers,
 ) -> None:
-    """Fill lists out of longer ones.
+    """Write the final list of each user.
 
-    What neighbours add comes first (`recstream.core.ranking.neighbour_scores.blend`). Then pinned items take their
-    places; items below the least relevance go; what is left is chosen by score and difference; the
-    last of it make way for newcomers; resting items fill what stays empty.
+    1. Add neighbour scores (`recstream.core.ranking.neighbour_scores`).
+    2. Take out pinned items; drop items below the minimum score.
+    3. Choose by score, or by score and diversity (MMR).
+    4. Reserve slots for cold items.
+    5. Fill what stays empty with cooling items.
+    6. Put pinned items at their positions.
 
     Parameters
     ----------
-    left, seen, resting : RowLists
-        Items that base lists leave out; of these, what is never listed, and what is listed only if
-        there is room.
+    entries : HistoryEntries
+    near, more : NeighbourTable
+        Content and behaviour neighbours.
+    scoring : BaseScoring
+    excluded : RowLists
+        Items that the pool leaves out: seen or cooling down.
+    seen : RowLists
+        Items that are never listed.
+    cooling : RowLists
+        Items that are listed only if there is room.
+    shape : ListRules
     pool : (b, q) int64
-        Keys of base lists, the worst first; changed.
-    newcomers : (b, f) int64
-        `EMPTY_KEY`; changed. Twice as many as there are places for newcomers.
-    lists : Lists
+        Keys of the base lists, the worst first; changed.
+    cold_items : (b, f) int64
+        Filled with `EMPTY_KEY`; changed. f is twice the number of reserved slots.
+    lists : ListBuffers
         Written.
     """
     users, items, bias, _, mask = scoring
     pin_rows, strength = shape.pin_rows, shape.strength
-    rows, places = lists.rows, lists.newcomers
+    rows, slots = lists.rows, lists.cold_items
     to_pins = np.zeros((rows.shape[0], len(pin_rows)))
-    to_resting = np.zeros(len(resting.rows))
+    to_cooling = np.zeros(len(cooling.rows))
     if near.gain > 0.0 or more.gain > 0.0:
-        blend(
-            entries, near, more, shape.newest, scoring, left, pin_rows, resting, pool, newcomers,
-            to_pins, to_resting, lists.is_near,
+        add_neighbour_scores(
+            entries, near, more, shape.cold_threshold, scoring, excluded, pin_rows, cooling, pool, cold_items,
+            to_pins, to_cooling, lists.is_near,
         )  # fmt: skip
     length = rows.shape[1]
     kept, kept_scores = np.empty(pool.shape[1], np.int32), np.empty(pool.shape[1], np.float32)
@@ -87,55 +106,122 @@ def make_lists(
     pinned_scores = np.empty(len(pin_rows), np.float32)
     for u in range(rows.shape[0]):
         if strength > 0.0 and shape.by_taste and u + 1 < rows.shape[0]:
-            _announce(pool[u + 1], items)
-        out = of_user(seen, u)
+            _prefetch_factors(pool[u + 1], items)
+        out = user_rows(seen, u)
         n_pinned = 0
         for pin in range(len(pin_rows)):
             row = pin_rows[pin]
-            if n_pinned < length and may_list(row, mask, out):
+            if n_pinned < length and is_eligible(row, mask, out):
                 lists.pins[u, pin] = True
                 score = np.float64(exact_score(users[u], items[row], bias[row]))
                 pinned[n_pinned], pinned_at[n_pinned] = row, shape.pin_places[pin]
                 pinned_scores[n_pinned] = np.float32(score + to_pins[u, pin])
                 n_pinned += 1
-        _fall(pool[u])
+        _sort_keys(pool[u])
         n_kept = 0
         for at in range(pool.shape[1] - 1, -1, -1):
             key = pool[u, at]
             if key == EMPTY_KEY:
                 break
             kept[n_kept], kept_scores[n_kept] = row_of(key), score_of(key)
-            n_kept += not has(pinned, n_pinned, kept[n_kept])
+            n_kept += not contains(pinned, n_pinned, kept[n_kept])
         least = -np.inf
         if shape.min_relevance > 0.0:
             least = shape.min_relevance * _best_personal(kept, kept_scores, n_kept, bias)
-            n_kept = _drop_poor(kept, kept_scores, n_kept, bias, least)
+            n_kept = _drop_below(kept, kept_scores, n_kept, bias, least)
         n_chosen = min(length - n_pinned, n_kept)
         if strength > 0.0 and n_kept > 1:
             _diversify(kept, kept_scores, n_kept, n_chosen, shape, items)
-        if places.shape[1] > 0:
-            n_chosen = make_way(
-                kept, kept_scores, n_chosen, length - n_pinned, pinned[:n_pinned], newcomers[u],
-                near.worth, shape.newest, bias, least, places[u],
+        if slots.shape[1] > 0:
+            n_chosen = reserve_cold_start_slots(
+                kept, kept_scores, n_chosen, length - n_pinned, pinned[:n_pinned], cold_items[u],
+                near.multiplier, shape.cold_threshold, bias, least, slots[u],
             )  # fmt: skip
         fills = filling[: length - n_pinned - n_chosen]
         if len(fills):
             fills[:] = EMPTY_KEY
-            for at in range(resting.indptr[u], resting.indptr[u + 1]):
-                row = resting.rows[at]
-                if may_list(row, mask, out) and not has(pinned, n_pinned, row):
+            for at in range(cooling.indptr[u], cooling.indptr[u + 1]):
+                row = cooling.rows[at]
+                if is_eligible(row, mask, out) and not contains(pinned, n_pinned, row):
                     score = np.float64(exact_score(users[u], items[row], bias[row]))
-                    keep(fills, key_of(np.float32(score + to_resting[at]), row))
-            _fall(fills)
-        _place(
+                    keep(fills, key_of(np.float32(score + to_cooling[at]), row))
+            _sort_keys(fills)
+        _write_list(
             kept[:n_chosen], kept_scores, fills, pinned[:n_pinned], pinned_scores, pinned_at,
             rows[u], lists.scores[u],
         )  # fmt: skip
 
 
 @compiled
-def _announce(pool: Int64s, items: Float32s) -> None:
-    """Ask memory for the factors of a list's items."""
+def reserve_cold_start_slots(
+    rows: Int32s,
+    scores: Float32s,
+    n_rows: int,
+    room: int,
+    pinned: Int32s,
+    cold_items: Int64s,
+    multiplier: Float32s,
+    cold_threshold: float,
+    bias: Float32s,
+    minimum: float,
+    slots: Int32s,
+) -> int:
+    """Reserve slots at the end of a list for cold items; return the new number of rows.
+
+    Cold items that are ranked already count towards the p reserved slots. If there is no room, the last
+    items that are not cold are dropped.
+
+    Parameters
+    ----------
+    rows, scores : (k,)
+        The list in order, its first ``n_rows``; changed. It has room for ``room``.
+    n_rows, room : int
+    pinned : (l,) int32
+        Pinned rows of the same list.
+    cold_items : (f,) int64
+        Keys of eligible cold items, the worst first; some may be ranked already.
+    multiplier : (m,) float32
+        Content multiplier of each item.
+    cold_threshold : float
+        Items whose multiplier is at minimum this are cold.
+    bias : (m,) float32
+    minimum : float
+        Cold items whose score without bias is below this are not listed.
+    slots : (p,) int32
+        Written: the rows that got a slot.
+    """
+    n_missing = len(slots)
+    for at in range(n_rows):
+        n_missing -= multiplier[rows[at]] >= cold_threshold
+    for at in range(len(pinned)):
+        n_missing -= multiplier[pinned[at]] >= cold_threshold
+    n_placed = 0
+    for at in range(len(cold_items) - 1, -1, -1):
+        row, score = row_of(cold_items[at]), score_of(cold_items[at])
+        if n_placed >= n_missing or row < 0:
+            break
+        is_below = np.float64(score) - np.float64(bias[row]) < minimum
+        if is_below or contains(rows, n_rows, row) or contains(pinned, len(pinned), row):
+            continue
+        if n_rows == room:
+            gone = n_rows - 1
+            while gone >= 0 and multiplier[rows[gone]] >= cold_threshold:
+                gone -= 1
+            if gone < 0:
+                break
+            for after in range(gone, n_rows - 1):
+                rows[after], scores[after] = rows[after + 1], scores[after + 1]
+            n_rows -= 1
+        rows[n_rows], scores[n_rows] = row, score
+        n_rows += 1
+        slots[n_placed] = row
+        n_placed += 1
+    return n_rows
+
+
+@compiled
+def _prefetch_factors(pool: Int64s, items: Float32s) -> None:
+    """Prefetch the factors of a pool's items."""
     for at in range(len(pool)):
         if pool[at] != EMPTY_KEY:
             first = np.int64(row_of(pool[at])) * items.shape[1]
@@ -144,14 +230,14 @@ def _announce(pool: Int64s, items: Float32s) -> None:
 
 
 @compiled
-def _fall(keys: Int64s) -> None:
-    """Sort what `keep` kept, the worst first, where the list is so long that it was a heap."""
+def _sort_keys(keys: Int64s) -> None:
+    """Sort keys, the worst first. `keep` holds long lists as a heap."""
     if len(keys) > SORTED:
         keys.sort()
 
 
 @compiled
-def _place(
+def _write_list(
     kept: Int32s,
     kept_scores: Float32s,
     filling: Int64s,
@@ -161,7 +247,19 @@ def _place(
     rows: Int32s,
     scores: Float32s,
 ) -> None:
-    """Write a list: pins where they belong, or at the end of a shorter one; kept, then filling."""
+    """Write a list: pins at their positions or at its end; chosen items, then filling items.
+
+    Parameters
+    ----------
+    kept, kept_scores : (k,)
+        Chosen items in order.
+    filling : (f,) int64
+        Keys of cooling items, the worst first.
+    pinned, pinned_scores, pinned_at : (p,)
+        Pinned items and their positions.
+    rows, scores : (n,)
+        Written.
+    """
     from_kept = pin = 0
     n_filling = len(filling)
     for at in range(len(rows)):
@@ -182,7 +280,7 @@ def _place(
 
 @compiled
 def _best_personal(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s) -> float:
-    """Return the best personal score; -inf where nothing is personal."""
+    """Return the best score without bias, or -inf if none is above 0."""
     best = 0.0
     for at in range(n_rows):
         best = max(best, np.float64(scores[at]) - np.float64(bias[rows[at]]))
@@ -190,8 +288,8 @@ def _best_personal(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s) 
 
 
 @compiled
-def _drop_poor(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s, least: float) -> int:
-    """Keep, in place, what has enough of a personal score; return how many."""
+def _drop_below(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s, least: float) -> int:
+    """Keep, in place, rows whose score without bias is at least ``least``; return how many."""
     n_kept = 0
     for at in range(n_rows):
         if np.float64(scores[at]) - np.float64(bias[rows[at]]) >= least:
@@ -206,14 +304,23 @@ def _diversify(
     scores: Float32s,
     n_rows: int,
     n_chosen: int,
-    shape: Shape,
+    shape: ListRules,
     items: Float32s,
 ) -> None:
-    """Bring the rows to choose to the front, in place: maximal marginal relevance.
+    """Move the chosen rows to the front, in place: maximal marginal relevance (MMR).
 
-    Carbonell & Goldstein (SIGIR 1998): each next item has the most of
-    ``(1 - strength) · score - strength · likeness``, the score as a part of the range of the pool's,
-    the likeness that to the chosen item it is most like.
+    Carbonell & Goldstein (SIGIR 1998). Each next item maximises
+    ``(1 - strength) · relevance - strength · similarity``. Relevance is the score scaled to the pool's
+    range; similarity is the largest one to an item chosen already.
+
+    Parameters
+    ----------
+    rows, scores : (k,)
+        The pool, best first; changed.
+    n_rows, n_chosen : int
+        Size of the pool, and how many to choose.
+    shape : ListRules
+    items : (m, d) float32
     """
     aspects, by_taste, strength = shape.aspects, shape.by_taste, shape.strength
     n_aspects = aspects.shape[0] + by_taste
@@ -227,13 +334,13 @@ def _diversify(
     unit = np.zeros(items.shape[1] * stride if by_taste else 0, np.float32)
     taste = np.zeros(stride, np.float32)
     if by_taste:
-        _unit(rows, n_rows, items, stride, unit)
+        _unit_columns(rows, n_rows, items, stride, unit)
     codes = np.empty((aspects.shape[0], n_rows), np.int32)
     for a in range(aspects.shape[0]):
         for at in range(n_rows):
             codes[a, at] = aspects[a, rows[at]]
-    likeness, alike = np.zeros(n_rows), np.zeros(n_rows)
-    # Values as whole numbers of the same order, whose largest is found in a few steps.
+    item_similarity, similarity = np.zeros(n_rows), np.zeros(n_rows)
+    # Integers of the same order: their maximum is found by vector instructions.
     value = np.empty(n_rows, np.int64)
     for at in range(n_rows):
         value[at] = _ordered(relevance[at])
@@ -246,22 +353,22 @@ def _diversify(
         while value[newest] != most:
             newest += 1
         order[place] = newest
-        # What is chosen is worth nothing from then on.
+        # What is chosen is multiplier nothing from then on.
         relevance[newest] = -np.inf
         if place + 1 == n_chosen:
             break
         if by_taste:
-            _near_to(newest, unit, stride, taste)
+            _dot_with_all(newest, unit, stride, taste)
         for at in range(n_rows):
-            likeness[at] = max(0.0, np.float64(taste[at]))
+            item_similarity[at] = max(0.0, np.float64(taste[at]))
         for a in range(codes.shape[0]):
             mine, line = codes[a, newest], codes[a]
             if mine != 0:
                 for at in range(n_rows):
-                    likeness[at] += np.float64(line[at] == mine)
+                    item_similarity[at] += np.float64(line[at] == mine)
         for at in range(n_rows):
-            alike[at] = max(alike[at], likeness[at] / n_aspects)
-            value[at] = _ordered(relevance[at] - strength * alike[at])
+            similarity[at] = max(similarity[at], item_similarity[at] / n_aspects)
+            value[at] = _ordered(relevance[at] - strength * similarity[at])
     all_rows, all_scores = rows[:n_rows].copy(), scores[:n_rows].copy()
     for place in range(n_chosen):
         rows[place], scores[place] = all_rows[order[place]], all_scores[order[place]]
@@ -269,21 +376,21 @@ def _diversify(
 
 @compiled
 def _ordered(value: float) -> int:
-    """Return a whole number that compares with others as the values do; both zeros are one."""
+    """Return an integer that compares as the value does; -0 and 0 are equal."""
     bits: Any = np.float64(value + 0.0)
     whole = bits.view(np.int64)
     return int(whole ^ ((whole >> 63) & 0x7FFFFFFFFFFFFFFF))
 
 
 @compiled
-def _unit(rows: Int32s, n_rows: int, items: Float32s, stride: int, unit: Float32s) -> None:
-    """Write items' factors side by side, (d, stride), scaled to length 1, zeros kept."""
+def _unit_columns(rows: Int32s, n_rows: int, items: Float32s, stride: int, unit: Float32s) -> None:
+    """Write the items' factors as columns (d, stride), scaled to length 1; zeros stay."""
     n_factors = items.shape[1]
     for at in range(n_rows):
         factors = items[rows[at]]
         for k in range(n_factors):
             unit[k * stride + at] = factors[k]
-    # Items side by side: each sum keeps its order, and many run at once.
+    # Each sum keeps its order; the loop over items is vectorised.
     square, scale = np.zeros(n_rows), np.zeros(n_rows, np.float32)
     for k in range(n_factors):
         line = unit[k * stride : k * stride + n_rows]
@@ -299,8 +406,8 @@ def _unit(rows: Int32s, n_rows: int, items: Float32s, stride: int, unit: Float32
 
 
 @compiled
-def _near_to(newest: int, unit: Float32s, stride: int, taste: Float32s) -> None:
-    """Write the products of one item's factors with everybody's, each summed in the factors' order."""
+def _dot_with_all(newest: int, unit: Float32s, stride: int, taste: Float32s) -> None:
+    """Write the dot products of one item with all items, each summed in the order of the factors."""
     for block in range(0, stride, _BLOCK):
         a, b, c, d = zero(), zero(), zero(), zero()
         for first in range(0, len(unit), stride):

@@ -1,8 +1,7 @@
-"""Steps 7 and 8 of the flow, arranged: a list taken apart into shelves, "because you viewed X".
+"""Shelves, "because you viewed X": a list grouped by the history entry that contributes most.
 
-Every part of a score belongs to an entry of the history (`recstream.core.ranking.explain`). An item
-stands on the shelf of the entry that adds most to its score, so no item is on two shelves; the
-entries that add most to the items looked at get one.
+An item is on the shelf of the entry with the largest contribution to its score, so on one shelf only. The
+entries with the largest total contribution get a shelf.
 """
 
 from __future__ import annotations
@@ -17,12 +16,13 @@ from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.numeric.arrays import Float64s
-from recstream.core.ranking.rank import Ranked, parts_of
+from recstream.core.ranking.rank import Ranked
+from recstream.core.ranking.score_terms import score_terms
 
 POOL = 200
-"""Places of the list that shelves are filled from."""
+"""Length of the list that shelves are filled from."""
 MIN_ITEMS = 3
-"""An entry with fewer items of its own gets no shelf."""
+"""An entry with fewer items gets no shelf."""
 SCORE_DIGITS = 6
 SHARE_DIGITS = 3
 
@@ -33,11 +33,11 @@ class ShelfItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     rank : int
-        In the list that the shelves are taken from.
+        In the list that the shelves are made from.
     share : float
-        The shelf's entry's part, among all parts that raise the score.
+        The entry's part of all positive terms of the score.
     shared : tuple of str
-        What the item and the entry's have in common: ``brand: Acme``.
+        Common features of the item and the entry's item: ``brand: Acme``.
     """
 
     item: str
@@ -48,14 +48,14 @@ class ShelfItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Shelf(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows from one thing a user did.
+    """Items recommended because of one history entry.
 
     Attributes
     ----------
     item : str
-        What it was done with.
+        The entry's item.
     event : str
-        Type of the newest event with it.
+        Type of the entry's newest event.
     """
 
     item: str
@@ -72,32 +72,34 @@ def shelves(
     n_items: int,
     skip: int = 0,
 ) -> tuple[Shelf, ...]:
-    """Return a list's items by the entry that speaks most for each, the strongest entry first.
+    """Return a list's items grouped by history entry, the entry with the largest contribution first.
 
     Parameters
     ----------
     ranked : Ranked
-        A long list of the user's; `POOL` places are enough.
+        A long list of the user, such as `POOL` items.
+    history : History
+    generation : Generation
     n_shelves, n_items : int
-        At most so many shelves, and items on each.
+        Largest number of shelves, and of items on a shelf.
     skip : int
-        Places at the top that are shown elsewhere.
+        Number of items at the top to skip.
     """
     rows = ranked.rows[skip:]
     if not len(rows) or not len(ranked.seen[0]):
         return ()
-    arm = None if ranked.steered is None else ranked.steered.arm
-    told = parts_of(ranked.seen, generation, arm, rows)
-    raising = np.maximum(told.factors + told.behaviour + told.content, 0.0)
+    arm = None if ranked.compiled is None else ranked.compiled.arm
+    terms = score_terms(ranked.seen, generation, arm, rows)
+    raising = np.maximum(terms.factors + terms.behaviour + terms.content, 0.0)
     owner = raising.argmax(axis=1)
     owner[raising.max(axis=1) <= 0.0] = -1
-    whole = raising.sum(axis=1) + np.maximum(told.popularity, 0.0)
+    whole = raising.sum(axis=1) + np.maximum(terms.popularity, 0.0)
     whole[whole == 0.0] = 1.0
     strength = raising.sum(axis=0)
     made: list[Shelf] = []
     for column in np.argsort(-strength, kind="stable").tolist():
         places = np.flatnonzero(owner == column).tolist()
-        entry = history.find(generation.items[told.columns[column]])
+        entry = history.find(generation.items[terms.columns[column]])
         if len(places) < MIN_ITEMS or entry is None:
             continue
         shares = raising[:, column] / whole

@@ -1,10 +1,8 @@
-"""Beside the flow: the items most like one, by what people did with both and by what both are.
+"""Similar items by behaviour and by content.
 
-Two kinds of likeness are blended by how much is known of the item. *Behaviour* is the larger of two:
-the cosine of the items' factors, shrunk for neighbours that few have touched (their factors say
-little yet), and how near the items are in histories. *Content* is how alike the catalogue describes them. An
-item that nobody has touched has content neighbours alone, with any generation; one that many have
-touched is described by them.
+The two similarities are weighted by the number of users of the item. *Behaviour* is the larger of the
+cosine of the factors, shrunk for items with few users, and the behaviour-neighbour weight. *Content* is
+the content-neighbour weight. Items without events have content neighbours alone.
 """
 
 from __future__ import annotations
@@ -20,25 +18,25 @@ from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import Float32s, Float64s
 
 KNOWN_EVENTS = 10.0
-"""Users who have touched an item until its behaviour counts half of what it does for a hit."""
+"""Number of users at which behaviour counts half of its full weight."""
 CONTENT_FLOOR = 0.25
-"""Of content's weight stays, however much is known of the item."""
+"""Smallest weight of content, for items with many users."""
 MIN_SCORE = 1e-3
 SCORE_DIGITS = 6
 SHARE_DIGITS = 3
 
 
-class Likeness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A part of a neighbour's score.
+class Similarity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a similar item's score.
 
     Attributes
     ----------
     kind : str
-        ``behaviour``: what people did with both; ``content``: what both are.
+        ``behaviour`` or ``content``.
     share : float
-        Of the score; the shares of a neighbour add up to 1.
+        Share of the score; the shares of an item add up to 1.
     shared : tuple of str
-        What both are, for content: ``brand: Acme``.
+        Common features, for content: ``brand: Acme``.
     """
 
     kind: Literal["behaviour", "content"]
@@ -47,17 +45,17 @@ class Likeness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
-    """An item like another one, how much, and why."""
+    """A similar item, its score, and the parts of the score."""
 
     item: str
     score: float
-    why: tuple[Likeness, ...]
+    why: tuple[Similarity, ...]
 
 
 def similar(generation: Generation, item: str, n: int) -> tuple[Neighbour, ...]:
-    """Return the ``n`` items most like one, the nearest first; equal scores by item row.
+    """Return the ``n`` most similar items, the most similar first; equal scores are ordered by row.
 
-    Looks at every item's factors once. Items that the catalogue withdrew are left out.
+    Reads every item's factors once. Withdrawn items are excluded.
 
     Raises
     ------
@@ -85,19 +83,19 @@ def similar(generation: Generation, item: str, n: int) -> tuple[Neighbour, ...]:
         why = []
         if behaviour[row] > 0.0:
             share = round(float(behaviour[row] / score[row]), SHARE_DIGITS)
-            why.append(Likeness(kind="behaviour", share=share))
+            why.append(Similarity(kind="behaviour", share=share))
         if content[row] > 0.0:
             share = round(float(content[row] / score[row]), SHARE_DIGITS)
             common = common_features(facts.get(item), facts.get(name))
-            why.append(Likeness(kind="content", share=share, shared=common))
-        why.sort(key=lambda likeness: -likeness.share)
+            why.append(Similarity(kind="content", share=share, shared=common))
+        why.sort(key=lambda part: -part.share)
         score_shown = round(float(score[row]), SCORE_DIGITS)
         found.append(Neighbour(item=name, score=score_shown, why=tuple(why)))
     return tuple(found)
 
 
 def knowledge(generation: Generation) -> Float64s:
-    """Return how much behaviour says of each item, (m,) from 0 to 1."""
+    """Return the weight of behaviour for each item, (m,) from 0 to 1."""
     if generation.model is None:
         return np.zeros(generation.n_items)
     counts: NDArray[np.float64] = generation.model.item_counts.astype(np.float64)
@@ -105,20 +103,20 @@ def knowledge(generation: Generation) -> Float64s:
 
 
 def _cosines(generation: Generation, at: int) -> Float64s:
-    """Return the cosine of every item's factors with one item's, at least 0."""
+    """Return the cosine of every item's factors with one item's factors, at least 0."""
     if generation.model is None:
         return np.zeros(generation.n_items)
     factors: Float32s = generation.model.item_factors
     norms = np.sqrt(np.einsum("ij,ij->i", factors, factors))
     norms[norms == 0.0] = 1.0
-    # Summed by einsum, not BLAS: the same bits whatever BLAS does in the process.
+    # einsum, not BLAS: the bits do not depend on BLAS threads.
     products = np.einsum("ij,j->i", factors, factors[at])
     cosines: Float64s = np.maximum(products / (norms * norms[at]), 0.0).astype(np.float64)
     return cosines
 
 
 def _scattered(generation: Generation, name: Literal["behaviour", "content"], at: int) -> Float64s:
-    """Return an item's neighbours of one table as a vector over all items."""
+    """Return an item's neighbours of one table as a dense vector."""
     table = generation.behaviour if name == "behaviour" else generation.content
     rows, weights = table.of(at)
     out = np.zeros(generation.n_items)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from recstream.core.als import Iteration
-from recstream.core.evaluation import judge
+from recstream.core.evaluation import evaluate_candidate
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
 from recstream.trainer.changelog import Group, Touch, UserRows
@@ -29,7 +29,7 @@ class Job:
 
 
 class HeldBack(NamedTuple):
-    """What was held out of a training to judge it by: the first delta tells it."""
+    """What was held out of a training to evaluate_candidate it by: the first delta tells it."""
 
     touches: Mapping[str, tuple[Touch, ...]]
 
@@ -56,7 +56,7 @@ class Finished(NamedTuple):
 
 
 def carry_out(job: Job, tell: Tell | None = None) -> Finished:
-    """Train and judge: a pure function of the job, but for what is told of its iterations."""
+    """Train and evaluate_candidate: a pure function of the job, but for what is told of its iterations."""
     trained = train(
         job.snapshot,
         number=job.number,
@@ -68,7 +68,7 @@ def carry_out(job: Job, tell: Tell | None = None) -> Finished:
     gate_result = None
     if job.parent is not None:
         half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
-        gate_result = judge(trained.generation, job.parent, trained.held, half_life_ms)
+        gate_result = evaluate_candidate(trained.generation, job.parent, trained.held, half_life_ms)
     return Finished(trained, gate_result, _held_back(trained, job.snapshot.users))
 
 

@@ -67,7 +67,7 @@ class Trained:
     n_interactions : int
     loss : float or None
     held : HeldOut
-        What was kept out of the training to judge it by.
+        What was kept out of the training to evaluate_candidate it by.
     contents : Contents or None
         What the items are like; None where the catalogue was not looked at.
     """
@@ -141,7 +141,7 @@ def train(
     chosen : mapping
         From `hyperparameters`; ``n_factors`` of 0 ranks without factors, ``content`` of False
         leaves it to deltas to tell what items are like, and ``hold_out`` keeps the newest entries
-        for `recstream.core.evaluation.acceptance.judge`.
+        for `recstream.core.evaluation.acceptance.evaluate_candidate`.
     seed : int
     callback : callable, optional
         Receives every iteration.

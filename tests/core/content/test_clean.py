@@ -169,11 +169,11 @@ def test_a_caller_says_where_a_field_is() -> None:
     assert cleaned == CleanProduct(Item(item="4711", title="Becher"), ())
 
 
-def test_what_was_mended_is_told() -> None:
+def test_repairs_are_listed() -> None:
     cleaned = clean_product({"id": "1", "title": "A &amp; B", "price": "ask"})
 
     assert isinstance(cleaned, CleanProduct)
-    assert cleaned.mended == ("entities or tags in the title", "price could not be read")
+    assert cleaned.repairs == ("entities or tags in the title", "price could not be read")
 
 
 def test_a_store_that_is_called_so_keeps_its_name() -> None:

@@ -55,10 +55,10 @@ def test_a_new_item_of_a_delta_is_worth_what_one_without_events_is() -> None:
     generation.apply_delta(of_count(generation, N_ITEMS, 0))
     generation.apply_delta(of_count(generation, N_ITEMS + 1, 3))
 
-    assert generation.content_worth[N_ITEMS:].tolist() == [3.0, 1.5]
+    assert generation.content_multiplier[N_ITEMS:].tolist() == [3.0, 1.5]
     # As an artifact has it, and as it is after its deltas: the same.
     again = Generation.from_arrays(generation.arrays())
-    assert again.content_worth.tobytes() == generation.content_worth.tobytes()
+    assert again.content_multiplier.tobytes() == generation.content_multiplier.tobytes()
 
 
 def test_of_two_items_as_near_the_one_nobody_touched_comes_first() -> None:
@@ -79,7 +79,7 @@ def test_of_two_items_as_near_the_one_nobody_touched_comes_first() -> None:
 
 
 def test_without_factors_nobody_counted_and_content_is_worth_the_same_for_all() -> None:
-    assert len(shop(factors=False).content_worth) == 0
+    assert len(shop(factors=False).content_multiplier) == 0
 
 
 def slow_unit(

@@ -178,12 +178,12 @@ def test_what_items_have_in_common_follows_the_catalogue():
         "b": Item(item="b", title="Oak guitar", brand="Bolt"),
     }
     facts = AttributeColumns(["a", "b", "c"], details)
-    assert facts.shared("a", "b") == ("word: oak",)
-    assert facts.shared("a", "c") == ()
+    assert facts.common_features("a", "b") == ("word: oak",)
+    assert facts.common_features("a", "c") == ()
 
     details["b"] = Item(item="b", title="Guitar", brand="Acme")
     details["c"] = Item(item="c", title="Stand")
     facts.update({"a": 0, "b": 1, "c": 2}, {"b": details["b"], "c": details["c"]})
 
-    assert facts.shared("a", "b") == ("brand: Acme",)
-    assert facts.shared("a", "c") == ("word: stand",)
+    assert facts.common_features("a", "b") == ("brand: Acme",)
+    assert facts.common_features("a", "c") == ("word: stand",)

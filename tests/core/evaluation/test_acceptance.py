@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from recstream.core.als.trainer import ALS
-from recstream.core.evaluation.acceptance import MIN_USERS, HeldOut, hold_out, judge
+from recstream.core.evaluation.acceptance import MIN_USERS, HeldOut, evaluate_candidate, hold_out
 from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import FoldSettings, History, apply, matrix_row
@@ -96,20 +96,20 @@ def test_a_history_without_its_newest_entry_is_the_history_before_it() -> None:
             assert after.clock_ms == earlier.clock_ms
 
 
-def test_a_few_users_are_too_few_to_judge_by() -> None:
+def test_a_few_users_are_too_few_to_evaluate() -> None:
     held = hold_out(board(n_users=MIN_USERS - 1))
 
-    verdict = judge(trained(held.histories), None, held, HALF_LIFE_MS)
+    verdict = evaluate_candidate(trained(held.histories), None, held, HALF_LIFE_MS)
 
     assert held.items == {}
     assert verdict.is_accepted
-    assert "too little" in verdict.reason
+    assert "too few events" in verdict.reason
 
 
 def test_a_candidate_as_good_as_the_serving_one_is_adopted(held: HeldOut) -> None:
     candidate = trained(held.histories, 2)
 
-    verdict = judge(candidate, trained(held.histories, 1), held, HALF_LIFE_MS)
+    verdict = evaluate_candidate(candidate, trained(held.histories, 1), held, HALF_LIFE_MS)
 
     assert verdict.is_accepted
     assert verdict.candidate == verdict.serving
@@ -119,7 +119,7 @@ def test_a_candidate_as_good_as_the_serving_one_is_adopted(held: HeldOut) -> Non
 def test_a_candidate_trained_on_noise_is_not_adopted_and_the_reason_names_both(
     held: HeldOut,
 ) -> None:
-    verdict = judge(
+    verdict = evaluate_candidate(
         trained(held.histories, 2, shuffled=True),
         trained(held.histories, 1),
         held,
@@ -140,7 +140,7 @@ def test_popularity_is_the_floor_even_without_a_serving_generation(held: HeldOut
         np.array([1e-6 * (item in wanted) for item in ITEMS], np.float32),
     )
 
-    verdict = judge(candidate, None, held, HALF_LIFE_MS)
+    verdict = evaluate_candidate(candidate, None, held, HALF_LIFE_MS)
 
     assert not verdict.is_accepted
     assert "popularity alone" in verdict.reason
@@ -149,4 +149,6 @@ def test_popularity_is_the_floor_even_without_a_serving_generation(held: HeldOut
 def test_judging_is_a_pure_function(held: HeldOut) -> None:
     candidate = trained(held.histories, 2)
 
-    assert judge(candidate, None, held, HALF_LIFE_MS) == judge(candidate, None, held, HALF_LIFE_MS)
+    assert evaluate_candidate(candidate, None, held, HALF_LIFE_MS) == evaluate_candidate(
+        candidate, None, held, HALF_LIFE_MS
+    )

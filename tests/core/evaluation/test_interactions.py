@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.evaluation.interactions import Tally
+from recstream.core.evaluation.interactions import InteractionStore
 
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=40)
 
@@ -33,7 +33,7 @@ def columns(events: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 def test_a_users_row_holds_faded_sums_of_events(
     events: list[tuple[int, int]], half_life: float
 ) -> None:
-    counted = Tally(4, 5, 40, half_life)
+    counted = InteractionStore(4, 5, 40, half_life)
     counted.count(*columns(events))
 
     matrix = counted.user_rows(np.arange(4, dtype=np.int32)).csr(5).toarray()
@@ -47,7 +47,7 @@ def test_a_users_row_holds_faded_sums_of_events(
 @settings(max_examples=30, deadline=None)
 @given(events=EVENTS)
 def test_an_items_row_is_the_matrix_by_columns(events: list[tuple[int, int]]) -> None:
-    counted = Tally(4, 5, 40, 2.0)
+    counted = InteractionStore(4, 5, 40, 2.0)
     counted.count(*columns(events))
 
     by_user = counted.user_rows(np.arange(4, dtype=np.int32)).csr(5).toarray()
@@ -63,7 +63,7 @@ def test_an_items_row_is_the_matrix_by_columns(events: list[tuple[int, int]]) ->
 def test_counting_returns_each_users_row_as_it_was_before_the_event(
     events: list[tuple[int, int]], cut: int
 ) -> None:
-    counted = Tally(4, 5, 40, 1.0)
+    counted = InteractionStore(4, 5, 40, 1.0)
     counted.count(*columns(events[:cut]))
 
     rows = counted.count(*columns(events[cut:]))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recstream.core.evaluation.online import CUTS, Scoreboard, Tally, is_asked
+from recstream.core.evaluation.online import CUTS, RankHistogram, RankHistograms, is_evaluated
 from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.history.fold import FoldSettings, History, apply
 
@@ -20,11 +20,11 @@ def event(kind: str, item: str, **fields: object) -> Event:
 
 
 def test_four_events_at_ranks_1_6_20_and_none_give_these_shares() -> None:
-    tally = Tally()
+    histogram = RankHistogram()
     for rank in (1, 6, 20, 0):
-        tally.add(rank)
+        histogram.add(rank)
 
-    score = tally.total()
+    score = histogram.total()
 
     assert score.events == 4
     assert score.hits == {5: 0.25, 10: 0.5, 20: 0.75}
@@ -32,27 +32,27 @@ def test_four_events_at_ranks_1_6_20_and_none_give_these_shares() -> None:
 
 
 def test_the_window_forgets_what_the_total_keeps() -> None:
-    tally = Tally(window=2)
+    histogram = RankHistogram(window=2)
     for rank in (1, 0, 0):
-        tally.add(rank)
+        histogram.add(rank)
 
-    assert tally.recent().hits == dict.fromkeys(CUTS, 0.0)
-    assert tally.recent().events == 2
-    assert tally.total().hits[5] == pytest.approx(1 / 3)
+    assert histogram.recent().hits == dict.fromkeys(CUTS, 0.0)
+    assert histogram.recent().events == 2
+    assert histogram.total().hits[5] == pytest.approx(1 / 3)
 
 
 @given(st.lists(st.integers(0, 30), max_size=50))
 def test_a_window_that_was_never_full_equals_the_total(ranks: list[int]) -> None:
-    tally = Tally(window=50)
+    histogram = RankHistogram(window=50)
     for rank in ranks:
-        tally.add(rank)
+        histogram.add(rank)
 
-    assert tally.recent().hits == tally.total().hits
-    assert tally.recent().mrr == pytest.approx(tally.total().mrr)
+    assert histogram.recent().hits == histogram.total().hits
+    assert histogram.recent().mrr == pytest.approx(histogram.total().mrr)
 
 
 def test_an_event_counts_for_all_for_its_generation_its_source_and_for_cold_users() -> None:
-    board = Scoreboard()
+    board = RankHistograms()
     board.add(1, generation=3, source="fold-in", is_cold=False)
     board.add(0, generation=4, source="popular", is_cold=True)
 
@@ -69,14 +69,14 @@ def test_an_event_counts_for_all_for_its_generation_its_source_and_for_cold_user
 
 
 def test_an_item_that_is_new_to_the_user_is_asked_for() -> None:
-    assert is_asked(History("u"), event("view", "a"), EventWeights())
+    assert is_evaluated(History("u"), event("view", "a"), EventWeights())
 
 
 def test_an_item_of_the_history_is_not_asked_for() -> None:
     history = apply(History("u"), event("view", "a"), 0, 0, RULES)
 
-    assert not is_asked(history, event("purchase", "a"), EventWeights())
-    assert is_asked(history, event("purchase", "b"), EventWeights())
+    assert not is_evaluated(history, event("purchase", "a"), EventWeights())
+    assert is_evaluated(history, event("purchase", "b"), EventWeights())
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_an_item_of_the_history_is_not_asked_for() -> None:
     [("dislike", {}), ("remove", {}), ("rate", {"value": 1.0}), ("impression", {})],
 )
 def test_what_says_nothing_good_of_an_item_is_not_asked_for(kind: str, fields: dict) -> None:
-    assert not is_asked(History("u"), event(kind, "a", **fields), EventWeights())
+    assert not is_evaluated(History("u"), event(kind, "a", **fields), EventWeights())
 
 
 def test_a_type_without_weight_is_not_asked_for() -> None:
-    assert not is_asked(History("u"), event("view", "a"), EventWeights(view=0.0))
+    assert not is_evaluated(History("u"), event("view", "a"), EventWeights(view=0.0))

@@ -14,13 +14,13 @@ from recstream.core.evaluation.prequential import (
     soft_hits,
     stream_of,
 )
-from recstream.core.evaluation.replay_config import Recipe
-from recstream.core.evaluation.target_ranks import place
+from recstream.core.evaluation.replay_config import ReplayConfig
+from recstream.core.evaluation.target_ranks import target_rank
 from recstream.core.popularity.popularity import Popularity
 from recstream.core.popularity.repeats import RepeatTable
 from recstream.errors import InvalidInput
 
-SMALL = Recipe(n_factors=4, iterations=3, update_every=8)
+SMALL = ReplayConfig(n_factors=4, iterations=3, update_every=8)
 POPULARITY_ONLY = replace(SMALL, betas=(1e12,))
 
 
@@ -232,7 +232,7 @@ def test_places_are_those_of_sorting_the_score_written_out() -> None:
 
     for item in np.flatnonzero(allowed).tolist():
         ranks = np.zeros((3, 3), np.int32)
-        place(item, n, dots, own_dots, near, prior, allowed, options, weights, ranks)
+        target_rank(item, n, dots, own_dots, near, prior, allowed, options, weights, ranks)
 
         for b, (beta, gain) in enumerate(options):
             for w, weight in enumerate(weights):

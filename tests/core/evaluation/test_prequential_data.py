@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recstream.core.evaluation.prequential import evaluate, stream_of
-from recstream.core.evaluation.replay_config import Recipe
+from recstream.core.evaluation.replay_config import ReplayConfig
 
 DATA = Path(os.environ.get("RECSTREAM_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
 
@@ -25,7 +25,7 @@ def test_five_star_ratings_of_ml_100k_are_foreseen_as_often_as_documented() -> N
         ratings = np.loadtxt(file, dtype=np.int64)
     users, items, _, times = ratings[ratings[:, 2] == 5].T
 
-    replay = evaluate(stream_of(users, items, times), Recipe())
+    replay = evaluate(stream_of(users, items, times), ReplayConfig())
 
     assert replay.recall(10) >= 0.165
     assert replay.recall(20) >= 0.26

@@ -11,8 +11,14 @@ from scipy import sparse
 
 from recstream.core.als.trainer import ALS
 from recstream.core.evaluation.prequential import stream_of
-from recstream.core.evaluation.replay_config import Recipe
-from recstream.core.evaluation.search import Progress, TuningResult, hold_out, tune, tune_stream
+from recstream.core.evaluation.replay_config import ReplayConfig
+from recstream.core.evaluation.search import (
+    Progress,
+    TuningResult,
+    split_entries,
+    tune,
+    tune_stream,
+)
 from recstream.errors import InvalidInput
 
 
@@ -25,7 +31,7 @@ def two_tastes(n_users: int = 60, n_items: int = 40, seed: int = 0) -> sparse.cs
 def test_held_out_and_kept_entries_make_up_the_matrix() -> None:
     matrix = two_tastes()
 
-    train, test = hold_out(matrix, 0.2, np.random.default_rng(1))
+    train, test = split_entries(matrix, 0.2, np.random.default_rng(1))
 
     assert (train + test != matrix).nnz == 0
     assert train.multiply(test).nnz == 0
@@ -36,7 +42,7 @@ def test_held_out_and_kept_entries_make_up_the_matrix() -> None:
 def test_the_newest_entries_are_held_out_when_times_are_known() -> None:
     matrix = sparse.csr_matrix(np.array([[1, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 0]], np.float32))
 
-    train, test = hold_out(matrix, 0.5, np.random.default_rng(0), [5, 9, 7, 1, 2, 1])
+    train, test = split_entries(matrix, 0.5, np.random.default_rng(0), [5, 9, 7, 1, 2, 1])
 
     assert test.toarray().tolist() == [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
     assert train.toarray().tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
@@ -79,14 +85,14 @@ def test_a_stream_search_chooses_recency_too() -> None:
     users = rng.integers(0, 30, 500)
     items = rng.integers(0, 20, 500) * 2 + users % 2
     stream = stream_of(users, items, np.arange(500))
-    base = Recipe(n_factors=4, iterations=2, repeat=True)
+    base = ReplayConfig(n_factors=4, iterations=2, repeat=True)
 
     found = tune_stream(stream, base, candidates=3, threads=1)
 
     assert found.beta in base.betas
     assert found.behaviour_weight in base.behaviour_weights
     assert TuningResult.from_dict(found.as_dict()).as_dict() == found.as_dict()
-    recipe = found.recipe(base)
+    recipe = found.replay_config(base)
     assert recipe.repeat
     assert recipe.history_half_life == found.choice.history_half_life
     assert math.isfinite(recipe.history_half_life)
@@ -96,9 +102,12 @@ def test_a_stream_search_chooses_recency_too() -> None:
     ("call", "message"),
     [
         (lambda: tune(sparse.identity(3, format="csr")), "a user with two entries"),
-        (lambda: hold_out(two_tastes(), 1.0, np.random.default_rng(0)), "part must lie between"),
         (
-            lambda: hold_out(two_tastes(), 0.5, np.random.default_rng(0), [1]),
+            lambda: split_entries(two_tastes(), 1.0, np.random.default_rng(0)),
+            "part must lie between",
+        ),
+        (
+            lambda: split_entries(two_tastes(), 0.5, np.random.default_rng(0), [1]),
             "at must have one time for each",
         ),
         (lambda: TuningResult.from_dict({"ridge": 1.0}), "a tuning result must have the fields"),

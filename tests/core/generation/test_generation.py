@@ -9,7 +9,7 @@ import pytest
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import History
 from recstream.core.numeric.array_codec import array_digest as digest
-from recstream.core.ranking.rank import item_ids, rank
+from recstream.core.ranking import item_ids, rank
 from recstream.core.records import DeltaAnnounced
 from recstream.errors import ArtifactCorrupt, ModelMismatch
 from tests.core.generation.generation_cases import (

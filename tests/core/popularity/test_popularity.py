@@ -121,7 +121,7 @@ def test_untouched_items_share_what_items_touched_once_had() -> None:
 
     bias = state.bias(0.5)
 
-    assert state.newcomer() == pytest.approx(2 / 8 / 4)
+    assert state.cold_item_prior() == pytest.approx(2 / 8 / 4)
     assert bias[4:] == pytest.approx(0.5 * np.log(8 * np.maximum(state.prior()[4:], 2 / 8 / 4)))
     assert bias[:2] == pytest.approx(0.5 * np.log(8 * state.prior()[:2]), abs=1e-6)
     assert state.bias(0.5, np.array([99]), 8) == pytest.approx(bias[7:])
@@ -130,10 +130,10 @@ def test_untouched_items_share_what_items_touched_once_had() -> None:
 def test_no_newcomer_is_worth_more_than_an_average_item() -> None:
     state = Popularity.empty(4).observe([0, 1, 2])
 
-    assert state.newcomer() == pytest.approx(1 / 4)
+    assert state.cold_item_prior() == pytest.approx(1 / 4)
     assert state.bias(1.0)[3] <= 1e-6
-    assert Popularity.empty(4).newcomer() == 0.0
-    assert Popularity.empty(4, (2.0,)).observe([0, 1]).newcomer() == 0.0
+    assert Popularity.empty(4).cold_item_prior() == 0.0
+    assert Popularity.empty(4, (2.0,)).observe([0, 1]).cold_item_prior() == 0.0
 
 
 def test_only_biases_that_moved_are_published() -> None:

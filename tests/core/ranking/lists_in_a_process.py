@@ -14,7 +14,7 @@ import numpy as np
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import Entry, History
 from recstream.core.history.matrix import stack
-from recstream.core.ranking.rank import describe, rank
+from recstream.core.ranking import describe, rank
 from recstream.core.records import DeltaAnnounced
 
 HALF_LIFE_MS = 1e9

@@ -7,7 +7,7 @@ import pytest
 
 from recstream.core.history.fold import History
 from recstream.core.history.matrix import extend_index
-from recstream.core.ranking.rank import describe, item_ids, rank
+from recstream.core.ranking import describe, item_ids, rank
 from tests.core.generation.generation_cases import (
     HALF_LIFE_MS,
     ITEMS,

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recstream.core.generation.generation import Generation
-from recstream.core.ranking.batch import RowLists, of_user
-from recstream.core.ranking.exclusion import merged_rows, sorted_rows
+from recstream.core.ranking import describe, rank
+from recstream.core.ranking.batch import RowLists, user_rows
 from recstream.core.ranking.explain import explain
-from recstream.core.ranking.rank import describe, rank
+from recstream.core.ranking.fatigue import merged_rows, sorted_rows
 from recstream.core.records import DeltaAnnounced, Item
 from tests.core.ranking.steering_cases import (
     BRANDS,
@@ -335,8 +335,8 @@ def test_what_is_left_out_is_the_union_of_seen_and_resting_rows():
 
     for at, (drawn, known) in enumerate(zip(found, seen, strict=True)):
         rests = set(drawn.tolist()) - {-1}
-        assert of_user(resting, at).tolist() == sorted(rests)
-        assert of_user(both, at).tolist() == sorted(rests.union(known.tolist()))
+        assert user_rows(resting, at).tolist() == sorted(rests)
+        assert user_rows(both, at).tolist() == sorted(rests.union(known.tolist()))
 
 
 @pytest.mark.parametrize("by_rules", [False, True])

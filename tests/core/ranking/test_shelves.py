@@ -10,7 +10,8 @@ from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import Entry, History
 from recstream.core.neighbours.behaviour import Neighbours
-from recstream.core.ranking.rank import parts_of, rank
+from recstream.core.ranking.rank import rank
+from recstream.core.ranking.score_terms import score_terms
 from recstream.core.ranking.shelves import POOL, shelves
 from recstream.core.records import Item
 
@@ -53,7 +54,7 @@ def test_each_item_is_on_the_shelf_of_the_entry_that_adds_most_and_on_one_shelf_
     assert {(shelf.item, shelf.event) for shelf in found} == {("i0", "view"), ("i1", "like")}
     listed = [one.item for shelf in found for one in shelf.items]
     assert len(listed) == len(set(listed))
-    told = parts_of(ranked.seen, near, None, ranked.rows)
+    told = score_terms(ranked.seen, near, None, ranked.rows)
     total = told.factors + told.behaviour + told.content
     for shelf in found:
         column = told.columns.tolist().index(near.rows[shelf.item])

@@ -105,7 +105,7 @@ def test_a_product_that_nobody_touched_has_factors_like_those_it_resembles(runni
     assert generation.content.of(generation.rows["p16"])[0].size > 0
     back = generation.content.of(generation.rows["p0"])[0].tolist()
     assert generation.rows["p16"] in back
-    worth = generation.content_worth[[generation.rows[name] for name in ("p16", "p0")]]
+    worth = generation.content_multiplier[[generation.rows[name] for name in ("p16", "p0")]]
     assert worth[0] == pytest.approx(1.0 + COLD_START_BOOST)
     assert 1.0 < worth[1] < worth[0]
     assert 0.1 <= generation.hyperparameters["content_unit"] <= 3.0

@@ -129,10 +129,10 @@ def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, monkeyp
         time.sleep(0.001)
         assert beside.is_alive()
 
-    run.make_way(is_behind=True)
+    run.reserve_cold_start_slots(is_behind=True)
     wait_until_stopped(trainees[0].pid, is_stopped=True)
     monkeypatch.setattr(background, "PAUSE_S", 0.0)
-    run.make_way(is_behind=True)
+    run.reserve_cold_start_slots(is_behind=True)
     wait_until_stopped(trainees[0].pid, is_stopped=False)
     beside.join()
 

@@ -84,7 +84,7 @@ class SteeringRoutes:
             **asdict(found),
             words=describe_steering(found.steering),
             partitions=self._deps.settings.partitions,
-            warnings=self._deps.recommender.warnings_of(found.steering),
+            warnings=self._deps.recommender.steering_warnings(found.steering),
         )
 
     def _set(self, steering: Steering) -> SteeringState:

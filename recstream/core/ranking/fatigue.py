@@ -1,32 +1,52 @@
-"""Step 8 of the flow, compiled: the rows that lists of a batch leave out: seen, and resting for now."""
+"""Excluded items of each user: already seen, or cooling down after repeated impressions.
+
+Impression fatigue: an item that was shown `after` times without another event of the user cools down.
+It is listed only if the list has room.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
 
-from recstream.core.numeric.arrays import Int32s
+import numpy as np
+
+from recstream.core.history import History
 from recstream.core.numeric.jit import compiled
 from recstream.core.ranking.batch import RowLists
 
-__all__ = ["has", "left_out", "may_list", "merged_rows", "sorted_rows"]
+__all__ = ["cooling_rows", "excluded_rows"]
 
-Bools = NDArray[np.bool_]
+
+def cooling_rows(histories: Sequence[History], row_of: Mapping[str, int], after: int) -> RowLists:
+    """Return each user's items with at least ``after`` impressions, in any order, -1 for unknown ones."""
+    indptr = np.zeros(len(histories) + 1, np.int64)
+    found: list[str] = []
+    for at, history in enumerate(histories, start=1):
+        found += [item for item, count in history.impressions if count >= after]
+        indptr[at] = len(found)
+    rows = list(map(row_of.get, found))
+    if None in rows:
+        rows = [-1 if row is None else row for row in rows]
+    return RowLists(indptr, np.array(rows, np.int32))
 
 
 @compiled
-def left_out(seen: RowLists, found: RowLists) -> tuple[RowLists, RowLists]:
-    """Return what base lists leave out, and what rests, of each user.
+def excluded_rows(seen: RowLists, found: RowLists) -> tuple[RowLists, RowLists]:
+    """Return each user's excluded rows, and those of them that cool down.
 
-    ``found`` names what rests in any order, repeated or below 0 where nothing is known.
+    Parameters
+    ----------
+    seen : RowLists
+    found : RowLists
+        Rows that cool down in any order, possibly repeated, -1 for unknown items.
     """
-    resting = sorted_rows(found)
-    return merged_rows(seen, resting), resting
+    cooling = sorted_rows(found)
+    return merged_rows(seen, cooling), cooling
 
 
 @compiled
 def sorted_rows(found: RowLists) -> RowLists:
-    """Return each user's rows ascending and once each, those below 0 left out."""
+    """Return each user's distinct rows in ascending order, without those below 0."""
     indptr, rows = found
     kept_indptr, kept = np.zeros_like(indptr), np.empty_like(rows)
     n_kept = 0
@@ -47,7 +67,7 @@ def sorted_rows(found: RowLists) -> RowLists:
 
 @compiled
 def merged_rows(ones: RowLists, others: RowLists) -> RowLists:
-    """Return what either of two tables has for each user, ascending as they are."""
+    """Return the union of two tables for each user, in ascending order."""
     indptr, rows = ones
     more_indptr, more = others
     both_indptr, both = np.zeros_like(indptr), np.empty(len(rows) + len(more), np.int32)
@@ -64,32 +84,3 @@ def merged_rows(ones: RowLists, others: RowLists) -> RowLists:
             n_both += 1
         both_indptr[u + 1] = n_both
     return RowLists(both_indptr, both[:n_both].copy())
-
-
-@compiled
-def _find(rows: Int32s, first: int, end: int, row: int) -> int:
-    """Return where a row is in ``rows[first:end]``, -1 if it is not."""
-    while first < end:
-        middle = (first + end) >> 1
-        if rows[middle] < row:
-            first = middle + 1
-        elif rows[middle] > row:
-            end = middle
-        else:
-            return middle
-    return -1
-
-
-@compiled
-def may_list(row: int, mask: Bools, seen: Int32s) -> bool:
-    """Return whether an item is neither left out nor seen."""
-    return (len(mask) == 0 or mask[row]) and _find(seen, 0, len(seen), row) < 0
-
-
-@compiled
-def has(rows: Int32s, n_rows: int, row: int) -> bool:
-    """Return whether a row is among the first ones of others."""
-    for at in range(n_rows):  # noqa: SIM110 - compiled
-        if rows[at] == row:
-            return True
-    return False

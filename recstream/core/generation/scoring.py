@@ -1,0 +1,57 @@
+"""The hyper-parameters that scores use, typed, with the defaults of generations that lack them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+
+class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights of a score's parts.
+
+    Attributes
+    ----------
+    popularity_unit : float
+        Mean score of items that users have: the unit of weights and boosts.
+    content_weight, behaviour_weight : float
+        Weights of neighbour scores, in that unit.
+    content_unit, behaviour_unit : float
+        Scales of the neighbour tables (`recstream.core.content.content_scale`).
+    newcomer_content : float
+        Additional weight of content for items without events.
+    newcomer_share : float
+        Share of a list's slots that is reserved for cold items.
+    """
+
+    popularity_unit: float = 1.0
+    content_weight: float = 0.0
+    behaviour_weight: float = 0.0
+    content_unit: float = 1.0
+    behaviour_unit: float = 1.0
+    newcomer_content: float = 0.0
+    newcomer_share: float = 0.0
+
+    @classmethod
+    def of(cls, hyperparameters: Mapping[str, Any]) -> ScoringParameters:
+        """Return the parameters that are among a generation's hyper-parameters."""
+        return cls(
+            **{
+                name: float(hyperparameters[name])
+                for name in cls.__struct_fields__
+                if name in hyperparameters
+            }
+        )
+
+    def gain(self, table: Literal["content", "behaviour"]) -> float:
+        """Return the factor from a neighbour table's weights to scores.
+
+        For content it holds for items with many events; others have a multiplier of their own.
+        """
+        weight, unit = (
+            (self.content_weight, self.content_unit)
+            if table == "content"
+            else (self.behaviour_weight, self.behaviour_unit)
+        )
+        return weight * unit * self.popularity_unit
