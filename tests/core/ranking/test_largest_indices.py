@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recstream.core.ranking.rank import largest_indices
+from recstream.core.ranking.recommendations import largest_indices
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 6])
