@@ -14,7 +14,7 @@ from recstream.core.ranking import rank
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.metrics import MODEL_GENERATION
-from recstream.models import EarlyArtifacts, ModelStore, moved
+from recstream.models import ArtifactPrefetch, ModelStore, apply_deltas
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class ActiveGeneration:
 
     def __init__(self, views: Views, store: ModelStore, *, half_life_ms: float) -> None:
         self._views = views
-        self._early = EarlyArtifacts(store)
+        self._early = ArtifactPrefetch(store)
         self._half_life_ms = half_life_ms
         self.generation: Generation | None = None
         self.mutex = threading.Lock()
@@ -96,7 +96,7 @@ class ActiveGeneration:
     def _activate(self, announced: GenerationAnnounced) -> bool:
         try:
             generation = self._early.fetch(announced)
-            moved(generation, self._views.deltas(announced.generation))
+            apply_deltas(generation, self._views.deltas(announced.generation))
             # The first list compiles or loads the kernels: no request should wait for that.
             rank([History("")], generation, 1, self.half_life_of(generation))
         except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:

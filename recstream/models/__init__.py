@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recstream.models.feed import ModelFeed, Unusable, announcement, moved
-from recstream.models.prefetch import EarlyArtifacts
+from recstream.models.feed import ModelFeed, Unusable, apply_deltas, find_announcement
+from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import (
     DirectoryStore,
     ModelStore,
@@ -17,16 +17,16 @@ from recstream.models.store import (
 )
 
 __all__ = [
+    "ArtifactPrefetch",
     "DirectoryStore",
-    "EarlyArtifacts",
     "ModelFeed",
     "ModelStore",
     "ReadableStore",
     "Unusable",
-    "announcement",
+    "apply_deltas",
     "artifact_name",
     "fetch",
-    "moved",
+    "find_announcement",
     "open_store",
     "pack",
     "prune",

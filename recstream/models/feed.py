@@ -17,7 +17,7 @@ from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord, decode_model
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.log import MODELS, EventLog, ReadableLog, Record, Tail, TopicPartition
-from recstream.models.prefetch import EarlyArtifacts
+from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ Step = Generation | DeltaAnnounced | Unusable
 """What to do next: serve a generation from now on, move it by a delta, or tell about a record."""
 
 
-def announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
-    """Return the announcement of a generation; raises `NotFound`."""
+def find_announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
+    """Return the find_announcement of a generation; raises `NotFound`."""
     at, end = event_log.earliest(MODELS, 0), event_log.high_watermark(MODELS, 0)
     while at < end:
         found = event_log.read(MODELS, 0, at, _CHUNK)
@@ -55,7 +55,7 @@ def announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
     )
 
 
-def moved(generation: Generation, deltas: Iterable[DeltaAnnounced]) -> bool:
+def apply_deltas(generation: Generation, deltas: Iterable[DeltaAnnounced]) -> bool:
     """Move a generation by its own deltas, up to the first that does not fit; False if one does not."""
     for delta in deltas:
         if delta.generation == generation.number:
@@ -81,7 +81,7 @@ class ModelFeed:
     def __init__(self, event_log: EventLog, store: ModelStore, *, is_serving: bool = True) -> None:
         self._is_serving = is_serving
         self._log = event_log
-        self._early = EarlyArtifacts(store)
+        self._prefetch = ArtifactPrefetch(store)
         self._tail: Tail | None = None
         self._serving: int | None = None
 
@@ -105,7 +105,7 @@ class ModelFeed:
                     generation = found
                     break
         if generation is not None:
-            is_whole = not with_deltas or moved(generation, reversed(deltas))
+            is_whole = not with_deltas or apply_deltas(generation, reversed(deltas))
             self._serving = generation.number if is_whole else None
         if self._tail is None:
             self._tail = self._log.tail({_TP: end})
@@ -122,7 +122,7 @@ class ModelFeed:
         """
         if self._tail is None:
             raise ModelMismatch("call newest() before poll()")
-        self._early.look(self._serving)
+        self._prefetch.look(self._serving)
         steps: list[Step] = []
         records = self._tail.poll(timeout_s)
         while records:
@@ -157,7 +157,7 @@ class ModelFeed:
 
     def close(self) -> None:
         """Release the tail."""
-        self._early.close()
+        self._prefetch.close()
         if self._tail is not None:
             self._tail.close()
 
@@ -185,7 +185,7 @@ class ModelFeed:
 
     def _fetch(self, record: Record, announced: GenerationAnnounced) -> Generation | Unusable:
         try:
-            generation = self._early.fetch(announced)
+            generation = self._prefetch.fetch(announced)
         except (ArtifactCorrupt, NotFound) as error:
             log.error(  # noqa: TRY400 - the message says all there is to know
                 "model not adopted generation=%d error=%s", announced.generation, error

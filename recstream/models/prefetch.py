@@ -27,7 +27,7 @@ class _Read(NamedTuple):
     generation: Generation
 
 
-class EarlyArtifacts:
+class ArtifactPrefetch:
     """Reads the artifact of the generation that comes next, in a thread of its own.
 
     Parameters
@@ -50,7 +50,7 @@ class EarlyArtifacts:
             self._reading = self._thread.submit(self._read, serving + 1, self._found())
 
     def fetch(self, announced: GenerationAnnounced) -> Generation:
-        """Return the generation that an announcement names; see `recstream.models.store.fetch`."""
+        """Return the generation that an find_announcement names; see `recstream.models.store.fetch`."""
         found, self._reading = self._found(wait=True), None
         if found is not None and (found.name, found.digest) == (
             announced.artifact,

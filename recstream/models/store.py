@@ -163,7 +163,7 @@ def unpack_with_digest(
     name : str
         For the error.
     expected_digest : str, optional
-        What the announcement says.
+        What the find_announcement says.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def unpack_with_digest(
 
 
 def fetch(store: ReadableStore, announced: GenerationAnnounced) -> Generation:
-    """Return the generation that an announcement names, checked against it.
+    """Return the generation that an find_announcement names, checked against it.
 
     Raises
     ------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from recstream.replay.ranges import ranges_of
-from recstream.replay.run import Plan, Progress, Report, play, replay
+from recstream.replay.ranges import parse_ranges
+from recstream.replay.run import Progress, ReplayPlan, Report, play, replay
 from recstream.replay.slices import Slice, export
 
-__all__ = ["Plan", "Progress", "Report", "Slice", "export", "play", "ranges_of", "replay"]
+__all__ = ["Progress", "ReplayPlan", "Report", "Slice", "export", "parse_ranges", "play", "replay"]

@@ -10,7 +10,7 @@ from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.records import decode_recommendations
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
-from recstream.time_travel import PartitionFold, Watch, batches, parsed, records
+from recstream.time_travel import PartitionFold, Watch, decode_value, read_batches, read_records
 
 
 class _Listed(NamedTuple):
@@ -27,10 +27,10 @@ class PublishedLists:
         self._as_of: dict[str, list[int]] = {}
         self._lists: dict[str, list[_Listed]] = {}
         names: dict[str, str] = {}
-        for record in records(log, RECOMMENDATIONS, partition):
+        for record in read_records(log, RECOMMENDATIONS, partition):
             if record.value is None:
                 continue
-            body = parsed(record, decode_recommendations)
+            body = decode_value(record, decode_recommendations)
             if body.as_of is not None:
                 items = tuple([names.setdefault(item.item, item.item) for item in body.items])
                 self._as_of.setdefault(body.user, []).append(body.as_of.offset)
@@ -44,7 +44,7 @@ class PublishedLists:
         return self._lists[user][at - 1] if at else None
 
 
-def judging(lists: PublishedLists, scores: RankHistograms) -> Watch:
+def evaluation_watch(lists: PublishedLists, scores: RankHistograms) -> Watch:
     """Return what a fold calls for each event, so that ``scores`` counts how it was predicted."""
 
     def watch(
@@ -66,6 +66,6 @@ def evaluate(
 ) -> None:
     """Judge the lists of a partition by its events, from the first on."""
     fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
-    fold.watch = judging(PublishedLists(log, partition), scores)
-    for group in batches(log, INTERACTIONS, partition):
+    fold.watch = evaluation_watch(PublishedLists(log, partition), scores)
+    for group in read_batches(log, INTERACTIONS, partition):
         fold.fold(group)

@@ -7,7 +7,7 @@ from recstream.log import INTERACTIONS, ReadableLog
 from recstream.time_travel import moment
 
 
-def ranges_of(
+def parse_ranges(
     log: ReadableLog, start: str | None = None, stop: str | None = None
 ) -> dict[int, tuple[int, int]]:
     """Return [from, to) by partition; an offset holds for every partition, a time for its own.

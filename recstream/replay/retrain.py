@@ -16,11 +16,11 @@ from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, NotFound
 from recstream.log import CATALOGUE, INTERACTIONS, ReadableLog
 from recstream.models import ReadableStore, fetch, pack
-from recstream.time_travel import PartitionFold, batches
-from recstream.trainer.catalogue import Products
+from recstream.time_travel import PartitionFold, read_batches
+from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.changelog import UserRows
-from recstream.trainer.deltas import copy_of
-from recstream.trainer.training import Snapshot, train
+from recstream.trainer.deltas import copy_generation
+from recstream.trainer.training import TrainingSnapshot, train
 
 
 class Retrained(NamedTuple):
@@ -92,7 +92,7 @@ def retrain(
     """
     n_partitions = log.partitions(INTERACTIONS)
     folds = [PartitionFold(each, n_partitions, timeline) for each in range(n_partitions)]
-    catalogue = PastCatalogue(log)
+    catalogue = CatalogueReplay(log)
     forgotten = list(forgetting(log).begun.values())
     known: dict[int, Generation] = {}
     lost: dict[int, str] = {}
@@ -100,7 +100,7 @@ def retrain(
         record = announced[number]
         for fold in folds:
             stop = record.offsets.get(str(fold.partition), 0)
-            for group in batches(log, INTERACTIONS, fold.partition, fold.next_offset, stop):
+            for group in read_batches(log, INTERACTIONS, fold.partition, fold.next_offset, stop):
                 before = fold.n_events
                 fold.fold(group)
                 progress(fold.n_events - before)
@@ -119,7 +119,7 @@ def retrain(
                 parent=parent,
                 chosen=record.hyperparameters,
                 seed=record.seed,
-                content_of=taken,
+                content_from=taken,
             ).generation
             digest, content = pack(generation)
             note = "" if taken is None else f"content taken from the artifact: {catalogue.gone()}"
@@ -130,7 +130,7 @@ def retrain(
                 continue
             why = f"not derivable: {catalogue.gone()}, and so is the artifact"
         elif not why and parent is not None:
-            known[number] = generation = copy_of(parent, number)
+            known[number] = generation = copy_generation(parent, number)
             digest, content = pack(generation)
             store.put(record.artifact, content)
             yield Retrained(number, record.digest, digest)
@@ -151,14 +151,14 @@ def _why_lost(
     lost: Mapping[int, str],
 ) -> str:
     """Return why a generation can't be derived, empty if it may be."""
-    if record.copies is None and knew_forgotten(record, forgotten, n_users):
+    if record.copies is None and may_know_forgotten(record, forgotten, n_users):
         return FORGOTTEN_SINCE
     if source is not None and source not in known:
         return lost.get(source, f"not derivable: generation {source} is not to be had")
     return ""
 
 
-class PastCatalogue:
+class CatalogueReplay:
     """The catalogue as its topic still tells it, up to an offset; asked for in order.
 
     Attributes
@@ -169,7 +169,7 @@ class PastCatalogue:
 
     def __init__(self, log: ReadableLog) -> None:
         self._log = log
-        self._products = Products()
+        self._products = CatalogueState()
         self._next_offset = 0
         self._n_read = 0
         self.n_gone = 0
@@ -181,13 +181,13 @@ class PastCatalogue:
 
     def advance(self, offset: int) -> None:
         """Take in the records before an offset."""
-        for group in batches(self._log, CATALOGUE, 0, self._next_offset, offset):
+        for group in read_batches(self._log, CATALOGUE, 0, self._next_offset, offset):
             self._products.apply(group)
             self._n_read += len(group)
         self._next_offset = max(self._next_offset, offset)
         self.n_gone = self._next_offset - self._n_read
 
-    def put_into(self, state: Snapshot, parent: Generation | None) -> Snapshot:
+    def put_into(self, state: TrainingSnapshot, parent: Generation | None) -> TrainingSnapshot:
         """Return a snapshot with the catalogue, and what of it changed since a parent."""
         known = 0 if parent is None else parent.catalogue_offset
         return replace(
@@ -195,7 +195,7 @@ class PastCatalogue:
             catalogue=dict(self._products.items),
             withdrawn=frozenset(self._products.withdrawn),
             catalogue_offset=self._next_offset,
-            changed=frozenset(self._products.since(known)),
+            changed=frozenset(self._products.changed_since(known)),
         )
 
     def lacks(self, generation: Generation, parent: Generation | None) -> bool:
@@ -214,7 +214,7 @@ class PastCatalogue:
         return f"{self.n_gone} catalogue records were compacted away"
 
 
-def knew_forgotten(
+def may_know_forgotten(
     record: GenerationAnnounced, forgotten: Iterable[Forgotten], n_users: int | None = None
 ) -> bool:
     """Return whether a generation may know events of a user who was forgotten since.
@@ -246,10 +246,10 @@ def _original(originals: ReadableStore, record: GenerationAnnounced) -> Generati
         return None
 
 
-def snapshot(folds: list[PartitionFold], offsets: Mapping[str, int]) -> Snapshot:
+def snapshot(folds: list[PartitionFold], offsets: Mapping[str, int]) -> TrainingSnapshot:
     """Return what a training at an offset vector knows, from folds that stand there."""
     histories = [history for fold in folds for history in fold.histories.values() if history.n_ids]
-    return Snapshot(
+    return TrainingSnapshot(
         users={history.user: _rows(history) for history in histories},
         offsets=dict(offsets),
         n_events=sum(history.n_ids for history in histories),

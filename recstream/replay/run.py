@@ -24,10 +24,16 @@ from recstream.erasure import forgetting
 from recstream.errors import StartupError
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record
 from recstream.models import ReadableStore
-from recstream.replay.evaluate import PublishedLists, judging
-from recstream.replay.retrain import DerivedStore, Retrained, knew_forgotten, retrain
+from recstream.replay.evaluate import PublishedLists, evaluation_watch
+from recstream.replay.retrain import DerivedStore, Retrained, may_know_forgotten, retrain
 from recstream.replay.verify import Difference, Verified, verify_partition
-from recstream.time_travel import Generations, PartitionFold, batches, records, state_digest
+from recstream.time_travel import (
+    Generations,
+    PartitionFold,
+    read_batches,
+    read_records,
+    state_digest,
+)
 
 Progress = Callable[[str, int], None]
 """Called with what was done (``events``, ``lists``, ``generations``) and how many since the last call."""
@@ -77,7 +83,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     is_identical: bool = True
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to replay, and what to compare.
 
     Attributes
@@ -99,7 +105,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     into : Path or None
         Write the state into this folder.
     evaluate : bool
-        Tell how well the lists predicted the events after them.
+        OnIteration how well the lists predicted the events after them.
     """
 
     ranges: dict[int, tuple[int, int]]
@@ -115,7 +121,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def replay(
     log: ReadableLog,
     store: ReadableStore,
-    plan: Plan,
+    plan: ReplayPlan,
     *,
     fold_at: Callable[[int], PartitionFold] | None = None,
     progress: Progress = lambda *_: None,
@@ -143,12 +149,12 @@ def replay(
             retrained.append(found)
             progress("generations", 1)
         generations = Generations(log, derived)
-    lost = lost_generations(log, generations, derived if plan.retrain else store, retrained)
+    lost = find_lost_generations(log, generations, derived if plan.retrain else store, retrained)
     n_partitions = log.partitions(INTERACTIONS)
     partitions = []
     scores = RankHistograms()
     for partition in sorted(plan.ranges):
-        watch = judging(PublishedLists(log, partition), scores) if plan.evaluate else None
+        watch = evaluation_watch(PublishedLists(log, partition), scores) if plan.evaluate else None
         fold = (
             PartitionFold(partition, n_partitions, timeline)
             if fold_at is None
@@ -169,7 +175,7 @@ def replay(
     )
 
 
-def lost_generations(
+def find_lost_generations(
     log: ReadableLog,
     generations: Generations,
     store: ReadableStore,
@@ -183,7 +189,7 @@ def lost_generations(
         number
         for number, each in generations.announced.items()
         if each.artifact not in present
-        and (number in not_derivable or knew_forgotten(each, forgotten))
+        and (number in not_derivable or may_know_forgotten(each, forgotten))
     )
 
 
@@ -191,7 +197,7 @@ def _replay_partition(
     log: ReadableLog,
     generations: Generations,
     timeline: SettingsTimeline,
-    plan: Plan,
+    plan: ReplayPlan,
     fold: PartitionFold,
     progress: Progress,
     lost: frozenset[int],
@@ -199,7 +205,7 @@ def _replay_partition(
     start, stop = plan.ranges[fold.partition]
 
     def advance(end: int) -> None:
-        for group in batches(log, INTERACTIONS, fold.partition, fold.next_offset, end):
+        for group in read_batches(log, INTERACTIONS, fold.partition, fold.next_offset, end):
             before = fold.n_events
             fold.fold(group)
             progress("events", fold.n_events - before)
@@ -232,7 +238,7 @@ def _replay_partition(
         as_of = fold
         if fold.next_offset > applied:
             as_of = PartitionFold(fold.partition, log.partitions(INTERACTIONS), timeline)
-            for group in batches(log, INTERACTIONS, fold.partition, 0, applied):
+            for group in read_batches(log, INTERACTIONS, fold.partition, 0, applied):
                 as_of.fold(group)
         if fold.next_offset >= applied:
             n_compared, found = compare_histories(as_of, stored)
@@ -258,7 +264,7 @@ def stored_histories(
 ) -> tuple[dict[str, History], int]:
     """Return the histories in a table's changelog, and the interactions' offset they stand at."""
     rows: dict[bytes, bytes] = {}
-    for record in records(log, changelog, partition):
+    for record in read_records(log, changelog, partition):
         if record.key is None:
             continue
         if record.value is None:
@@ -340,10 +346,10 @@ def play(
         first = log.read(INTERACTIONS, partition, start, 1)
         if not first:
             continue
-        streams.append(records(log, INTERACTIONS, partition, start, stop))
+        streams.append(read_records(log, INTERACTIONS, partition, start, stop))
         if RECOMMENDATIONS in topics:
             since = log.offset_at(RECOMMENDATIONS, partition, first[0].timestamp_ms)
-            streams.append(records(log, RECOMMENDATIONS, partition, since))
+            streams.append(read_records(log, RECOMMENDATIONS, partition, since))
     last_ms: int | None = None
     for record in merge(*streams, key=lambda record: record.timestamp_ms):
         if last_ms is not None and record.timestamp_ms > last_ms:

@@ -28,7 +28,13 @@ from recstream.log import (
     decode,
 )
 from recstream.models import ReadableStore
-from recstream.time_travel import Generations, PartitionFold, batches, parsed, records
+from recstream.time_travel import (
+    Generations,
+    PartitionFold,
+    decode_value,
+    read_batches,
+    read_records,
+)
 
 FORMAT = "recstream-slice-1"
 Ranges = Mapping[int, tuple[int, int]]
@@ -82,10 +88,12 @@ def export(
     needed: set[int] = set()
     for partition, (start, stop) in ranges.items():
         fold = PartitionFold(partition, n_partitions, timeline)
-        for found in batches(log, INTERACTIONS, partition, 0, start):
+        for found in read_batches(log, INTERACTIONS, partition, 0, start):
             fold.fold(found)
             progress(len(found))
-        events = [_only(each, user) for each in records(log, INTERACTIONS, partition, start, stop)]
+        events = [
+            _only(each, user) for each in read_records(log, INTERACTIONS, partition, start, stop)
+        ]
         progress(len(events))
         topics[INTERACTIONS, partition] = [_stored(each) for each in events]
         users = {event.user for each in events for _, event in decode(each).events}
@@ -95,7 +103,7 @@ def export(
         bases[partition] = dict(
             row for name in sorted(users) for row in changes(None, fold.history(name))
         )
-    topics[CONTROL, 0] = [_stored(each) for each in records(log, CONTROL, 0)]
+    topics[CONTROL, 0] = [_stored(each) for each in read_records(log, CONTROL, 0)]
     generations = Generations(log, store)
     topics[MODELS, 0] = [
         _stored(log.read(MODELS, 0, offset, 1)[0]) for offset in generations.offsets_of(needed)
@@ -152,12 +160,12 @@ def _lists(
     """Return the lists as of a range, each user's list before it, and note their generations."""
     before: dict[bytes, Record] = {}
     chosen: dict[int, Record] = {}
-    for record in records(log, RECOMMENDATIONS, partition):
+    for record in read_records(log, RECOMMENDATIONS, partition):
         if record.value is None or record.key is None:
             continue
         if user is not None and record.key != user.encode():
             continue
-        body = parsed(record, decode_recommendations)
+        body = decode_value(record, decode_recommendations)
         if body.as_of is not None and as_of[0] <= body.as_of.offset < as_of[1]:
             if record.key in before:
                 chosen[before[record.key].offset] = before[record.key]

@@ -15,10 +15,10 @@ from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
 from recstream.time_travel import (
     Generations,
     PartitionFold,
-    batches,
+    decode_value,
     derive,
-    parsed,
-    records,
+    read_batches,
+    read_records,
 )
 
 WINDOW_LISTS = 20_000
@@ -117,7 +117,7 @@ def verify_partition(
                     differences.append(difference)
             progress(0, len(group))
     end = log.high_watermark(INTERACTIONS, partition) if stop is None else stop
-    for found_records in batches(log, INTERACTIONS, partition, fold.next_offset, end):
+    for found_records in read_batches(log, INTERACTIONS, partition, fold.next_offset, end):
         before = fold.n_events
         fold.fold(found_records)
         progress(fold.n_events - before, 0)
@@ -130,14 +130,14 @@ def _published(
     """Give the lists of a partition in the order of the log, each with its user's list before."""
     before: dict[str, tuple[str, ...]] = {}
     key = None if user is None else user.encode()
-    for record in records(log, RECOMMENDATIONS, partition):
+    for record in read_records(log, RECOMMENDATIONS, partition):
         if record.value is None:
             if record.key is not None:
                 before.pop(record.key.decode(), None)
             continue
         if key is not None and record.key != key:
             continue
-        body = parsed(record, decode_recommendations)
+        body = decode_value(record, decode_recommendations)
         as_of = body.as_of
         if as_of is not None and as_of.offset >= start and (stop is None or as_of.offset < stop):
             yield _Published(record.offset, record.value, body, before.get(body.user, ()))
@@ -164,7 +164,7 @@ def _histories(
         history = fold.history(user)
         if history.offset == offset:
             kept[user, offset] = history
-    for found_records in batches(log, INTERACTIONS, partition, fold.next_offset, last + 1):
+    for found_records in read_batches(log, INTERACTIONS, partition, fold.next_offset, last + 1):
         before = fold.n_events
         kept |= fold.fold(found_records, wanted)
         progress(fold.n_events - before, 0)

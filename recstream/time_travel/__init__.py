@@ -7,7 +7,7 @@ from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.service import AsOfList, Change, ListDiff, Moment, TimeTravel, moment
 from recstream.time_travel.snapshots import Snapshots
-from recstream.time_travel.source import batches, parsed, records
+from recstream.time_travel.source import decode_value, read_batches, read_records
 
 __all__ = [
     "AsOfList",
@@ -19,10 +19,10 @@ __all__ = [
     "Snapshots",
     "TimeTravel",
     "Watch",
-    "batches",
+    "decode_value",
     "derive",
     "moment",
-    "parsed",
-    "records",
+    "read_batches",
+    "read_records",
     "state_digest",
 ]

@@ -9,7 +9,7 @@ from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, history_digest
 from recstream.log import Record, decode, partition_for
 
-Wanted = Mapping[str, set[int]]
+WantedOffsets = Mapping[str, set[int]]
 """Users, and the offsets at which their history is asked for."""
 
 
@@ -68,7 +68,7 @@ class PartitionFold:
     def fold(
         self,
         records: Iterable[Record],
-        wanted: Wanted | None = None,
+        wanted: WantedOffsets | None = None,
         *,
         only: str | None = None,
     ) -> dict[tuple[str, int], History]:

@@ -7,7 +7,7 @@ from recstream.core.records import DeltaAnnounced, GenerationAnnounced, decode_m
 from recstream.errors import ModelMismatch, NotFound
 from recstream.log import MODELS, ReadableLog
 from recstream.models import ReadableStore, fetch
-from recstream.time_travel.source import parsed, records
+from recstream.time_travel.source import decode_value, read_records
 
 
 class Generations:
@@ -36,11 +36,11 @@ class Generations:
 
     def refresh(self) -> None:
         """Take in what was announced since."""
-        for record in records(self._log, MODELS, 0, self._next_offset):
+        for record in read_records(self._log, MODELS, 0, self._next_offset):
             self._next_offset = record.offset + 1
             if record.value is None:
                 continue
-            model = parsed(record, decode_model)
+            model = decode_value(record, decode_model)
             if isinstance(model, GenerationAnnounced):
                 self.announced[model.generation] = model
                 self.announced_at[model.generation] = record.offset
@@ -92,7 +92,7 @@ class Generations:
         found = [] if offset is None else self._log.read(MODELS, 0, offset, 1)
         if not found:
             raise NotFound(f"delta {delta} of generation {number} is not on {MODELS}")
-        model = parsed(found[0], decode_model)
+        model = decode_value(found[0], decode_model)
         if not isinstance(model, DeltaAnnounced):
             raise ModelMismatch(f"{MODELS} offset {offset} must hold a delta, got a generation")
         return model

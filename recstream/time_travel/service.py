@@ -21,7 +21,7 @@ from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.snapshots import ListPosition, Snapshots
-from recstream.time_travel.source import batches, parsed
+from recstream.time_travel.source import decode_value, read_batches
 
 MAX_EVENTS_BETWEEN = 10_000
 
@@ -288,7 +288,7 @@ class TimeTravel:
     def _events(self, user: str, start: int, stop: int) -> list[EventBetween]:
         partition = self._snapshots.partition(user)
         found: list[EventBetween] = []
-        for group in batches(self._log, INTERACTIONS, partition, start, stop):
+        for group in read_batches(self._log, INTERACTIONS, partition, start, stop):
             for record in group:
                 if record.key is not None and record.key != user.encode():
                     continue
@@ -330,7 +330,7 @@ class TimeTravel:
         found = self._log.read(RECOMMENDATIONS, partition, position.offset, 1)
         if not found or found[0].offset != position.offset or found[0].value is None:
             raise NotFound(f"{RECOMMENDATIONS}[{partition}] offset {position.offset} is gone")
-        return _Published(found[0].value, parsed(found[0], decode_recommendations))
+        return _Published(found[0].value, decode_value(found[0], decode_recommendations))
 
     def _before(self, user: str, position: ListPosition) -> _Published | None:
         """Return the list published before another to the same user."""

@@ -34,7 +34,7 @@ from recstream.erasure import forgetting
 from recstream.errors import StartupError
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, partition_for
 from recstream.time_travel.fold import PartitionFold
-from recstream.time_travel.source import batches, parsed, records
+from recstream.time_travel.source import decode_value, read_batches, read_records
 
 BLOCK_EVENTS = 25_000
 _END = struct.Struct(">Q")
@@ -59,7 +59,7 @@ class Snapshots:
     ----------
     log : ReadableLog
     folder : Path
-        Kept between runs; one process at a time.
+        StoredArtifact between runs; one process at a time.
     block_events : int
     progress : callable
         Called with the number of events folded since the last call, while it catches up.
@@ -139,7 +139,7 @@ class Snapshots:
         )
         mine = msgspec.json.encode(user)
         key = user.encode()
-        for group in batches(self._log, INTERACTIONS, partition, end, offset + 1):
+        for group in read_batches(self._log, INTERACTIONS, partition, end, offset + 1):
             fold.fold([each for each in group if _may_concern(each, key, mine)], only=user)
         return fold.history(user)
 
@@ -196,7 +196,7 @@ class Snapshots:
         fold = self._folds.get(partition)
         if fold is None:
             fold = self._new_fold(partition, next_offset)
-        for group in batches(self._log, INTERACTIONS, partition, fold.next_offset):
+        for group in read_batches(self._log, INTERACTIONS, partition, fold.next_offset):
             before = fold.n_events
             fold.fold(group)
             self._progress(fold.n_events - before)
@@ -229,12 +229,12 @@ class Snapshots:
     def _index_lists(self, partition: int, next_offset: int, next_list: int) -> None:
         batch = rocksdict.WriteBatch(raw_mode=True)
         n_lists = 0
-        for record in records(self._log, RECOMMENDATIONS, partition, next_list):
+        for record in read_records(self._log, RECOMMENDATIONS, partition, next_list):
             next_list = record.offset + 1
             n_lists += 1
             if record.value is None:
                 continue
-            body = parsed(record, decode_recommendations)
+            body = decode_value(record, decode_recommendations)
             if body.as_of is not None:
                 key = _key(b"l", partition, body.user.encode()) + _END.pack(body.as_of.offset)
                 # Lists as of one event (a new generation's) follow each other by their own offset.

@@ -13,7 +13,7 @@ READ_RECORDS = 2_000
 _T = TypeVar("_T")
 
 
-def batches(
+def read_batches(
     log: ReadableLog, topic: str, partition: int, start: int = 0, stop: int | None = None
 ) -> Iterator[list[Record]]:
     """Give the records of a partition from ``start`` to before ``stop`` (default: what is there now)."""
@@ -31,15 +31,15 @@ def batches(
         yield found
 
 
-def records(
+def read_records(
     log: ReadableLog, topic: str, partition: int, start: int = 0, stop: int | None = None
 ) -> Iterator[Record]:
     """Give the records of `batches` one by one."""
-    for found in batches(log, topic, partition, start, stop):
+    for found in read_batches(log, topic, partition, start, stop):
         yield from found
 
 
-def parsed(record: Record, decode: Callable[[bytes], _T]) -> _T:
+def decode_value(record: Record, decode: Callable[[bytes], _T]) -> _T:
     """Return a record's value as the struct it must hold.
 
     Raises

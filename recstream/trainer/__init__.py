@@ -1,1 +1,5 @@
-"""TODO recstream/trainer."""
+"""The trainer's process: trains generations and publishes them, and item deltas between trainings.
+
+In: the histories' changelog, the catalogue and control topics. Out: artifacts and the models topic.
+Start at `recstream.trainer.process.run`; `recstream.trainer.loop.Trainer` is the order of its work.
+"""

@@ -1,7 +1,7 @@
-"""Step 4 of the flow, for items: the catalogue topic → what every item is, as of a known offset.
+"""Current state of the catalogue topic: items, withdrawn items, and when each last changed.
 
-The trainer is the sequencer: what lists know of the catalogue, they know from a generation and its
-deltas, never from the topic. So a list names all it was made from by two numbers.
+Workers and bridges learn about the catalogue only from generations and their deltas, never from the
+topic. So a generation number and a delta number name everything that a list was made from.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ from itertools import takewhile
 
 from recstream.catalogue.view import read_change
 from recstream.core.records import DeadLetter, Item
-from recstream.errors import InvalidInput
 from recstream.log import CATALOGUE, Record
 
-MAX_SHOWN = 2_000
+MAX_SHOWN_CHARS = 2_000
 """Characters of an unreadable record that its dead letter shows."""
 
 
-class Products:
-    """All items, from the catalogue topic.
+class CatalogueState:
+    """All items, folded from the catalogue topic.
 
     Attributes
     ----------
     items : dict of str to Item
     withdrawn : set of str
-        Deleted ones, as far as the topic still says so.
+        Deleted items whose tombstone is still on the topic.
     next_offset : int
-        Everything before it is taken in.
+        Offset after the last record applied.
     """
 
     def __init__(self) -> None:
@@ -37,23 +36,23 @@ class Products:
         self._changed_at: dict[str, int] = {}
 
     def apply(self, records: Iterable[Record]) -> tuple[dict[str, int], list[DeadLetter]]:
-        """Take in catalogue records.
+        """Apply catalogue records.
 
         Returns
         -------
         changed : dict of str to int
-            Items to the offset of the first of these records that changed them.
-        letters : list of DeadLetter
-            What is no item; what the catalogue said before stays.
+            Item id to the offset of the first of these records that changed it.
+        dead_letters : list of DeadLetter
+            One for each unreadable record; such a record changes nothing.
         """
         changed: dict[str, int] = {}
-        letters: list[DeadLetter] = []
+        dead_letters: list[DeadLetter] = []
         for record in records:
             self.next_offset = record.offset + 1
             try:
                 name, item = read_change(record)
-            except InvalidInput as error:
-                letters.append(_letter(record, error))
+            except Exception as error:  # noqa: BLE001 - no record may stop the reader
+                dead_letters.append(_dead_letter(record, error))
                 continue
             if item is None:
                 self.items.pop(name, None)
@@ -61,45 +60,48 @@ class Products:
             else:
                 self.items[name] = item
                 self.withdrawn.discard(name)
-            # The newest change is last: `since` looks at what it returns alone.
+            # Newest change last: `changed_since` reads from the end.
             self._changed_at.pop(name, None)
             self._changed_at[name] = record.offset
             changed.setdefault(name, record.offset)
-        return changed, letters
+        return changed, dead_letters
 
-    def since(self, offset: int) -> dict[str, int]:
-        """Return the items whose newest change is at an offset or later, in the order of these."""
+    def changed_since(self, offset: int) -> dict[str, int]:
+        """Return items whose newest change is at ``offset`` or later, with that offset, in order."""
         newest_first: Iterator[tuple[str, int]] = reversed(self._changed_at.items())
         found = list(takewhile(lambda each: each[1] >= offset, newest_first))
         return dict(reversed(found))
 
-    def told(self, stored: int, moved: int) -> tuple[dict[str, Item], dict[str, int]]:
-        """Return what deltas told, and what they did not, of a generation's products.
+    def split_by_published(
+        self, artifact_offset: int, delta_offset: int
+    ) -> tuple[dict[str, Item], dict[str, int]]:
+        """Split the changes since a generation's training by whether its deltas published them.
 
         Parameters
         ----------
-        stored, moved : int
-            Offsets that the generation knows of as its artifact has it, and as its deltas moved it.
+        artifact_offset, delta_offset : int
+            The catalogue offset of the artifact, and the one that its deltas have reached.
 
         Returns
         -------
-        told : dict of str to Item
-        untold : dict of str to int
-            As `since` has them.
+        published : dict of str to Item
+        unpublished : dict of str to int
+            As from `changed_since`.
         """
-        untold = self.since(moved)
-        names = self.since(stored).keys() - untold.keys()
-        return {name: self.items[name] for name in names if name in self.items}, untold
+        unpublished = self.changed_since(delta_offset)
+        names = self.changed_since(artifact_offset).keys() - unpublished.keys()
+        return {name: self.items[name] for name in names if name in self.items}, unpublished
 
 
-def _letter(record: Record, error: InvalidInput) -> DeadLetter:
-    shown = (record.value or b"").decode(errors="replace")
+def _dead_letter(record: Record, error: Exception) -> DeadLetter:
+    value = record.value or b""
+    shown = value[: 4 * MAX_SHOWN_CHARS].decode(errors="replace")[:MAX_SHOWN_CHARS]
     return DeadLetter(
         reason="invalid-item",
-        detail=str(error),
+        detail=str(error) or type(error).__name__,
         topic=CATALOGUE,
         partition=record.partition,
         offset=record.offset,
-        value=shown[:MAX_SHOWN],
-        truncated=len(shown) > MAX_SHOWN,
+        value=shown,
+        truncated=len(shown) < len(value.decode(errors="replace")),
     )

@@ -1,9 +1,9 @@
-"""Step 6 of the flow: a trained generation learns what came while it was trained, before it serves.
+"""Catch a trained generation up with the catalogue before it is announced.
 
-A generation knows the catalogue as it was when its training began. What deltas told since would be
-gone with the old generation until they are told anew, and what is put meanwhile would wait behind it.
-So the new one's first deltas are made beside those of the serving one, a part at a time, and are
-announced together with it. Which products are alike has been found already, by the serving one.
+A new generation knows the catalogue as of the start of its training. The serving generation's deltas
+have published later changes. The candidate must publish them too, or it would serve older facts. Its
+first deltas are therefore made a few at a time beside the serving generation, and are announced
+together with the candidate. They reuse the serving generation's content neighbours.
 """
 
 from __future__ import annotations
@@ -12,68 +12,70 @@ from collections.abc import Mapping
 from time import monotonic
 
 from recstream.core.records import DeltaAnnounced, Item
-from recstream.trainer.catalogue import Products
+from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.deltas.deltas import MAX_PRODUCTS, Deltas
 from recstream.trainer.executor import Candidate
 
-TURN_S = 0.2
-"""Given to it in each turn of the trainer's loop, and what a last part takes longer; while more than
-a delta of products wait to be told, one part a turn."""
-LEAD_S = 2.5
-"""Readers are given so long to read the artifact while there is more than a part to tell."""
-FEW = MAX_PRODUCTS // 2
-"""So many left to tell are told after the announcement, as always."""
-MOST_PARTS = 3
-"""Times as many parts as there are at first: then products come faster than they can be told anew."""
+CATCH_UP_STEP_S = 0.2
+"""Time for catching up in each turn of the loop. While more products than fit one delta wait in the
+serving generation, a turn makes one delta only."""
+PREFETCH_LEAD_S = 2.5
+"""Minimum time for readers to prefetch the artifact, if there is more than one delta to make."""
+ENOUGH_PRODUCTS = MAX_PRODUCTS // 2
+"""Catching up ends when a delta holds fewer products than this; the rest follow as usual."""
+MAX_DELTA_FACTOR = 3
+"""Limit on deltas, as a multiple of the number needed at the start: products may arrive faster than
+they can be published again."""
 
 
-class Succession:
-    """Brings a candidate to where the serving generation is.
+class CatchUp:
+    """Makes the deltas that bring a candidate up to the serving generation.
 
     Parameters
     ----------
     candidate : Candidate
-    before : Deltas or None
-        Of the serving generation; without one, there is nothing to catch up with.
-    products : Products
+    serving : Deltas or None
+        Deltas of the serving generation; with None there is nothing to catch up with.
+    catalogue : CatalogueState
 
     Attributes
     ----------
     deltas : list of DeltaAnnounced
-        To be announced with it.
+        To be announced with the candidate.
     """
 
-    def __init__(self, candidate: Candidate, before: Deltas | None, products: Products) -> None:
+    def __init__(
+        self, candidate: Candidate, serving: Deltas | None, catalogue: CatalogueState
+    ) -> None:
         self.deltas: list[DeltaAnnounced] = []
         self._next = candidate.deltas
-        self._before = before
+        self._serving = serving
         self._offsets = {int(at): to for at, to in candidate.trained.generation.offsets.items()}
         offset = candidate.trained.generation.catalogue_offset
-        self._next.change(products.since(offset), products.items)
-        n_parts = self._next.n_products // MAX_PRODUCTS
-        self._left = MOST_PARTS * (n_parts + 1)
-        self._not_before = monotonic() + (LEAD_S if n_parts else 0.0)
+        self._next.change(catalogue.changed_since(offset), catalogue.items)
+        n_deltas = self._next.n_pending_products // MAX_PRODUCTS
+        self._n_left = MAX_DELTA_FACTOR * (n_deltas + 1)
+        self._not_before = monotonic() + (PREFETCH_LEAD_S if n_deltas else 0.0)
 
     def change(self, products: Mapping[str, int], items: Mapping[str, Item]) -> None:
-        """Take in that products changed; see `Deltas.change`."""
+        """Add changed products; see `Deltas.change`."""
         self._next.change(products, items)
 
-    def advance(self, products: Products, *, now_ms: int) -> bool:
-        """Make some deltas; return whether it can serve."""
-        if self._before is None:
+    def advance(self, catalogue: CatalogueState, *, now_ms: int) -> bool:
+        """Make some deltas; return whether the candidate can be announced."""
+        if self._serving is None:
             return True
-        is_behind = self._before.n_products > MAX_PRODUCTS
-        ends = monotonic() + (0.0 if is_behind else TURN_S)
-        while self._left > 0:
-            made = self._next.make_products(
-                products.items, products.next_offset, self._offsets,
-                now_ms=now_ms, before=self._before,
-            )  # fmt: skip
+        is_behind = self._serving.n_pending_products > MAX_PRODUCTS
+        ends = monotonic() + (0.0 if is_behind else CATCH_UP_STEP_S)
+        while self._n_left > 0:
+            made = self._next.make_product_delta(
+                catalogue, self._offsets, now_ms=now_ms, serving=self._serving
+            )
             if made is not None:
                 self.deltas.append(made)
-            if made is None or len(made.catalogue) < FEW:
+            if made is None or len(made.catalogue) < ENOUGH_PRODUCTS:
                 return monotonic() >= self._not_before
-            self._left -= 1
+            self._n_left -= 1
             if monotonic() >= ends:
                 return False
         return True

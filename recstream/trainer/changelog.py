@@ -1,7 +1,7 @@
-"""Step 4 of the flow: the histories' changelog → every history in memory, exact as of known offsets.
+"""Follow the histories' changelog: keep every user's history in memory, as of exact offsets.
 
-Rows are taken in groups that the partition's applied row closes, so that what is here is always the
-state after some record and before the next, in every partition: the offset vector of `offsets`.
+The worker appends rows in groups; a partition's ``applied`` row closes each group. Groups are applied
+as a whole. So the state of each partition is always that between two records: `offsets`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from recstream.log import Record
 
 
 class UserRows(NamedTuple):
-    """One user's rows as the changelog has them: compact, and never changed in place."""
+    """One user's rows in the changelog's encoding: compact, never changed in place."""
 
     header: bytes
     pages: tuple[bytes, ...]
 
     def history(self, user: str) -> History:
-        """Return the history, without the ids of its events: what a model looks at."""
+        """Return the history without event ids, which training does not need."""
         header = decode_header(self.header)
         pages = tuple({e.item: e for e in decode_page(page)} for page in self.pages)
         return History(
@@ -43,37 +43,37 @@ class UserRows(NamedTuple):
 
 
 class Touch(NamedTuple):
-    """An entry that a group of records made or changed."""
+    """A history entry that was added or changed, and the offset of its event."""
 
     offset: int
     item: str
     is_positive: bool
 
 
-class Group(NamedTuple):
-    """What one group of rows changed: users, and entries in the order of the log."""
+class UserChanges(NamedTuple):
+    """Users and entries that a group of rows changed; entries in the order of the log."""
 
     users: tuple[str, ...]
     touches: tuple[Touch, ...]
 
 
-class Follower:
-    """All histories of all partitions, from their changelog.
+class ChangelogFollower:
+    """All histories of all partitions, read from their changelog.
 
     Parameters
     ----------
     finished : collection of str
-        Requests to forget a user that were finished before the first record was read.
+        Ids of requests to forget a user that were finished before the first record was read.
 
     Attributes
     ----------
     is_stale : bool
-        A user was forgotten while this read, too late to tell who: to be read anew.
+        A user was forgotten during reading, and it is unknown who: read the changelog again.
     users : dict of str to UserRows
     offsets : dict of int to int
         Partition to the next offset of interactions: everything before it is in ``users``.
     n_events : int
-        Events that count in all histories.
+        Number of events in all histories.
     """
 
     def __init__(self, finished: Collection[str] = ()) -> None:
@@ -84,8 +84,11 @@ class Follower:
         self.n_events = 0
         self._open: dict[int, dict[str, _Pending]] = {}
 
-    def apply(self, records: Iterable[Record]) -> list[Group]:
-        """Take in changelog records; return the groups they completed."""
+    def apply(self, records: Iterable[Record]) -> list[UserChanges]:
+        """Apply changelog records; return the changes of the groups that they completed.
+
+        A record that can't be read is logged and skipped.
+        """
         groups = []
         for record in records:
             if record.key is None:
@@ -104,7 +107,7 @@ class Follower:
         return groups
 
     def _drop(self, record: Record, key: bytes) -> None:
-        """Take in a tombstone: the user's first one takes the whole user away."""
+        """Apply a tombstone: the first one of a user removes the user."""
         if key == BLANK_KEY:
             request = marked(record)
             self.is_stale |= request is not None and request not in self._finished
@@ -122,19 +125,19 @@ class Follower:
             found[user] = _Pending()
         return found[user]
 
-    def _close(self, partition: int, next_offset: int) -> Group:
+    def _close(self, partition: int, next_offset: int) -> UserChanges:
         since = self.offsets.get(partition, 0)
         pending = self._open.pop(partition, {})
         touches: list[Touch] = []
         for user, rows in pending.items():
             old = self.users.get(user)
             if rows.header is None:
-                # Compaction dropped the header with which this page was written; a newer one follows.
+                # Compaction dropped the header of this page; a newer one follows.
                 self._open.setdefault(partition, {})[user] = rows
                 continue
             header = decode_header(rows.header)
             if not header.n_ids:
-                continue  # saw things and did nothing: nobody to learn from
+                continue  # only impressions: nothing to train on
             pages = list(old.pages if old is not None else ())
             pages += [b""] * (header.n_pages - len(pages))
             for number, page in rows.pages.items():
@@ -151,11 +154,11 @@ class Follower:
         self.offsets[partition] = max(since, next_offset)
         touches.sort()
         known = tuple(user for user in pending if user in self.users)
-        return Group(known, tuple(touches))
+        return UserChanges(known, tuple(touches))
 
 
 class _Pending:
-    """Rows of one user in a group that is not closed yet."""
+    """Rows of one user in a group that is still open."""
 
     __slots__ = ("header", "pages")
 

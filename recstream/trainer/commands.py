@@ -1,4 +1,4 @@
-"""Step 5 of the flow: what the control topic asks of the trainer, and what of it is still to do."""
+"""Commands to the trainer from the control topic, and which of them are still to do."""
 
 from __future__ import annotations
 
@@ -14,79 +14,91 @@ from recstream.core.records import (
     decode_model,
 )
 from recstream.log import MODELS, EventLog, Record, TopicPartition, decode_record
-from recstream.trainer.training import Snapshot
+from recstream.trainer.training import TrainingSnapshot
 
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 5_000
 
-Request = TrainingRequested | RollbackRequested
+Command = TrainingRequested | RollbackRequested
 
 
-class Requests:
-    """Trainings and rollbacks asked for, and users forgotten whom a generation may still know.
+class Commands:
+    """Pending trainings, rollbacks, and forgotten users whom a generation may still contain.
 
     Parameters
     ----------
     event_log : EventLog
     changelog : str
+        Topic of the histories' changelog.
 
     Attributes
     ----------
     newest : TrainingRequested or RollbackRequested or None
-        Asked for and not done.
+        The newest command that is not done yet.
     is_held : bool
-        Somebody asked for an older generation back: the schedule is silent until a training is
-        asked for.
+        After a rollback: no scheduled training until one is requested.
     forgotten : list of Forgotten
-        To be trained without.
+        Users that the next training must exclude.
     awaited : dict of TopicPartition to int
-        Where the changelog must have been read to before their rows are surely gone.
+        Changelog offsets to reach before the rows of forgotten users are certainly gone.
     """
 
     def __init__(self, event_log: EventLog, changelog: str) -> None:
         self._log = event_log
         self._changelog = changelog
-        self.newest: Request | None = None
+        self.newest: Command | None = None
         self.is_held = False
         self.forgotten: list[Forgotten] = []
         self.awaited: dict[TopicPartition, int] = {}
 
     @property
     def is_forced(self) -> bool:
-        """Whether the next generation is adopted whatever the gate says.
+        """Whether the next generation serves whatever the gate's result.
 
-        It is if that was asked for, and after a user was forgotten: the serving one knows them.
+        True if that was requested, or if a user was forgotten: the serving generation contains them.
         """
         is_evaluated = isinstance(self.newest, TrainingRequested) and self.newest.force
         return is_evaluated or bool(self.forgotten)
 
-    def read(self, record: Record) -> None:
-        """Take in a record of the control topic."""
-        asked = control_record(record)
-        if isinstance(asked, TrainingRequested | RollbackRequested):
-            self.newest = asked
-            self.is_held = isinstance(asked, RollbackRequested)
-        elif isinstance(asked, Forgotten):
-            self.forgotten.append(asked)
-            tp = TopicPartition(self._changelog, asked.partition)
+    def apply(self, record: Record) -> None:
+        """Apply a record of the control topic."""
+        command = control_record(record)
+        if isinstance(command, TrainingRequested | RollbackRequested):
+            self.newest = command
+            self.is_held = isinstance(command, RollbackRequested)
+        elif isinstance(command, Forgotten):
+            self.forgotten.append(command)
+            tp = TopicPartition(self._changelog, command.partition)
             self.awaited[tp] = self._log.high_watermark(*tp)
 
-    def answered(self) -> None:
-        """Note that a training begins that does all that was asked for."""
+    def mark_started(self) -> None:
+        """Clear all commands: a training starts that carries them out."""
         self.newest = None
         self.forgotten = []
 
-    def resume(self, offsets: Mapping[str, int], n_users: int, now: Snapshot) -> None:
-        """Drop what a generation that exists has answered: trained as of offsets, with so many users."""
+    def drop_answered(
+        self, offsets: Mapping[str, int], n_users: int, now: TrainingSnapshot
+    ) -> None:
+        """Drop commands that an existing generation has carried out.
+
+        Parameters
+        ----------
+        offsets : mapping of str to int
+            Of the generation.
+        n_users : int
+            That it was trained on.
+        now : TrainingSnapshot
+            The current state.
+        """
         if self.newest is not None and self._came_after(self.newest):
             self.newest = None
         self.forgotten = [
             each for each in self.forgotten if not _is_without(each, offsets, n_users, now)
         ]
 
-    def _came_after(self, request: Request) -> bool:
-        """Return whether a generation came after a request."""
+    def _came_after(self, request: Command) -> bool:
+        """Return whether a generation was announced after a command."""
         end = self._log.high_watermark(MODELS, 0)
         at = max(self._log.earliest(MODELS, 0), end - READ_RECORDS)
         for record in self._log.read(MODELS, 0, at, READ_RECORDS):
@@ -100,11 +112,12 @@ class Requests:
 
 
 def _is_without(
-    forgotten: Forgotten, offsets: Mapping[str, int], n_users: int, now: Snapshot
+    forgotten: Forgotten, offsets: Mapping[str, int], n_users: int, now: TrainingSnapshot
 ) -> bool:
-    """Return whether a generation surely never knew a user who was forgotten.
+    """Return whether a generation certainly excludes a forgotten user.
 
-    At the very offset of the forgetting only the number of users tells, and only if nothing came since.
+    At the exact offset of the request only the number of users shows it, and only if no event came
+    since.
     """
     offset = offsets.get(str(forgotten.partition), 0)
     if offset == forgotten.at_offset:

@@ -1,4 +1,4 @@
-"""Step 5 of the flow: one trainer is active, the others stand by."""
+"""Leader election of trainers: one is active, the others stand by."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Protocol
 
-from recstream.errors import LogFenced
+from recstream.errors import LogFenced, NotPossible
 from recstream.log import MODELS, EventLog, NewRecord, Position, TopicPartition
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.groups import MemberAssignment, Membership
@@ -18,33 +18,33 @@ _MODELS = TopicPartition(MODELS, 0)
 
 
 class Lease(Protocol):
-    """Who may announce models."""
+    """The right to append to the models topic, held by one trainer at a time."""
 
     def hold(self) -> bool:
-        """Return whether this process is the active one; call it about once a second."""
+        """Take or keep the lease; return whether this process holds it. Call it about once a second."""
 
     def append(self, records: Sequence[NewRecord]) -> list[Position]:
-        """Append announcements, or raise `LogFenced` if another process is active by now."""
+        """Append records; raises `LogFenced` if another process holds the lease by now."""
 
     def release(self) -> None:
-        """Let another process go on at once."""
+        """Give the lease up, so that another process takes it at once."""
 
 
 class EmbeddedLease:
-    """A lease on the models topic by group membership of the embedded log: the oldest member leads.
+    """A lease by group membership of the embedded log: the oldest member leads.
 
-    Announcements carry the group's offset, so the log itself refuses those of a trainer that was
-    taken for dead.
+    Records are appended with the group's offset. So the log refuses those of a trainer whose
+    membership has expired.
     """
 
     def __init__(self, event_log: EmbeddedLog, member_id: str) -> None:
         self._log = event_log
         self._member = Membership(event_log, GROUP, member_id, session_timeout_s=SESSION_TIMEOUT_S)
-        self._beaten = 0.0
+        self._heartbeat_at = 0.0
         self._is_in = False
 
     def hold(self) -> bool:
-        """Take part in the group, and settle it when this is the oldest member."""
+        """Join the group, and assign the models topic to itself as the oldest member."""
         member = self._member
         member.remove_dead()
         state = member.state()
@@ -68,13 +68,13 @@ class EmbeddedLease:
                 member.assign(state.generation, assignments)
             except LogFenced:
                 return False
-        if monotonic() - self._beaten > HEARTBEAT_S:
-            self._beaten = monotonic()
+        if monotonic() - self._heartbeat_at > HEARTBEAT_S:
+            self._heartbeat_at = monotonic()
             member.heartbeat()
         return state.leader == me
 
     def append(self, records: Sequence[NewRecord]) -> list[Position]:
-        """Append under the lease."""
+        """Append as a member of the group."""
         offsets: Mapping[TopicPartition, int] = {_MODELS: self._log.high_watermark(MODELS, 0)}
         return self._log.append(
             records, group=GROUP, offsets=offsets, member=self._member.member_id
@@ -85,26 +85,8 @@ class EmbeddedLease:
         self._member.leave()
 
 
-class SoleTrainer:
-    """No lease: for logs without membership, where an operator runs one trainer."""
-
-    def __init__(self, event_log: EventLog) -> None:
-        self._log = event_log
-
-    def hold(self) -> bool:
-        """Return True."""
-        return True
-
-    def append(self, records: Sequence[NewRecord]) -> list[Position]:
-        """Append."""
-        return self._log.append(records)
-
-    def release(self) -> None:
-        """Do nothing."""
-
-
 def lease_for(event_log: EventLog, member_id: str) -> Lease:
-    """Return the lease that a log allows."""
+    """Return the lease for a kind of log."""
     if isinstance(event_log, EmbeddedLog):
         return EmbeddedLease(event_log, member_id)
     from recstream.log.kafka import KafkaLog  # noqa: PLC0415 - an extra that may be missing
@@ -112,4 +94,4 @@ def lease_for(event_log: EventLog, member_id: str) -> Lease:
 
     if isinstance(event_log, KafkaLog):
         return KafkaLease(event_log, GROUP, _MODELS)
-    return SoleTrainer(event_log)
+    raise NotPossible(f"a trainer needs an embedded log or Kafka, got {type(event_log).__name__}")

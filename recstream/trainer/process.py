@@ -1,4 +1,4 @@
-"""Steps 4 to 6 of the flow: the trainer's process: it opens what a trainer needs, and ends in order."""
+"""The trainer's process: open the log and the model store, run the loop, shut down in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 MAINTAIN_EVERY_S = 60.0
 SWITCH_S = 0.0005
-"""How long a training's Python may go on while the loop, which follows the log, waits to run."""
+"""Interpreter switch interval in seconds: the loop must not wait long for a training thread."""
 
 
 def run(settings: Settings) -> None:
@@ -54,7 +54,7 @@ def run(settings: Settings) -> None:
             lease_for(event_log, name),
             clock_ms=system_clock_ms,
         )
-        keeper = threading.Thread(target=_keep_small, args=(event_log, stopping), daemon=True)
+        keeper = threading.Thread(target=_maintain_log, args=(event_log, stopping), daemon=True)
         keeper.start()
         try:
             trainer.serve(stopping)
@@ -64,8 +64,8 @@ def run(settings: Settings) -> None:
             keeper.join()
 
 
-def _keep_small(event_log: EventLog, stopping: threading.Event) -> None:
-    """Compact, expire and merge the embedded log now and then; a broker does so by itself."""
+def _maintain_log(event_log: EventLog, stopping: threading.Event) -> None:
+    """Compact, expire and merge the embedded log every minute; Kafka does so by itself."""
     if not isinstance(event_log, EmbeddedLog):
         return
     while not stopping.wait(MAINTAIN_EVERY_S):
@@ -85,7 +85,7 @@ def _keep_small(event_log: EventLog, stopping: threading.Event) -> None:
 
 @contextlib.contextmanager
 def _signals(stopping: threading.Event) -> Iterator[None]:
-    """Set an event on SIGTERM and SIGINT, and see to it that the end comes; in the main thread only."""
+    """Set an event on SIGTERM and SIGINT, and force the exit in time; in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

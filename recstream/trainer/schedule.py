@@ -1,4 +1,4 @@
-"""Step 5 of the flow: when a training is due."""
+"""Decide when a training is due."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from time import monotonic
 from recstream.settings import Settings
 
 MIN_PRODUCTS = 50
-"""Products from which on a catalogue that doubled is worth a training."""
-QUIET_S = 0.7
-PATIENCE_S = 4.0
+"""Minimum size of a catalogue whose doubling triggers a training."""
+EVENTS_QUIET_S = 0.7
+EVENTS_MAX_WAIT_S = 4.0
 PRODUCTS_QUIET_S = 5.0
-PRODUCTS_PATIENCE_S = 60.0
+PRODUCTS_MAX_WAIT_S = 60.0
 
 
 class Schedule:
-    """Says when to train: every so many events, or so many seconds, or when events have doubled.
+    """Decides when to train: after a number of events or seconds, or when events have doubled.
 
-    Also when the catalogue has doubled: what its words are worth is learnt from all of it.
+    A doubled catalogue triggers a training too: feature weights are learnt from the whole catalogue.
 
-    Early on, doubling brings a young shop a model soon; later the settings' intervals hold. When a
-    training is due it still waits until events pause for `QUIET_S`, at most `PATIENCE_S`: an import
-    that is under way is worth having whole.
+    Doubling gives a young shop a model soon; later the intervals of the settings hold. A due training
+    still waits for a pause of `EVENTS_QUIET_S`, at most `EVENTS_MAX_WAIT_S`, so that it includes the
+    whole of an import.
 
     Parameters
     ----------
     settings : Settings
     clock : callable
-        Seconds, monotonic.
+        Returns monotonic seconds.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
@@ -37,31 +37,31 @@ class Schedule:
         self._n_trained = 0
         self._n_products = 0
         self._trained_at = clock()
-        self._moved_at = clock()
+        self._active_at = clock()
         self._waiting_since: dict[float, float] = {}
 
-    def moved(self) -> None:
-        """Note that events or products came."""
-        self._moved_at = self._clock()
+    def note_activity(self) -> None:
+        """Record that events or products arrived."""
+        self._active_at = self._clock()
 
-    def trained(self, n_events: int, n_products: int = 0) -> None:
-        """Note that a training covers so many events and products."""
+    def note_training(self, n_events: int, n_products: int = 0) -> None:
+        """Record that a training covers so many events and products."""
         self._n_trained = n_events
         self._n_products = n_products
         self._trained_at = self._clock()
         self._waiting_since = {}
 
     def is_due(self, n_events: int, n_products: int = 0) -> bool:
-        """Return whether to train now that there are so many events and products."""
+        """Return whether to train now, given the number of events and products."""
         now = self._clock()
         if self._has_enough(n_events, now):
-            quiet_s, patience_s = QUIET_S, PATIENCE_S
+            quiet_s, patience_s = EVENTS_QUIET_S, EVENTS_MAX_WAIT_S
         elif n_products >= max(MIN_PRODUCTS, 2 * self._n_products):
-            quiet_s, patience_s = PRODUCTS_QUIET_S, PRODUCTS_PATIENCE_S
+            quiet_s, patience_s = PRODUCTS_QUIET_S, PRODUCTS_MAX_WAIT_S
         else:
             return False
         since = self._waiting_since.setdefault(patience_s, now)
-        return now - self._moved_at >= quiet_s or now - since >= patience_s
+        return now - self._active_at >= quiet_s or now - since >= patience_s
 
     def _has_enough(self, n_events: int, now: float) -> bool:
         new = n_events - self._n_trained

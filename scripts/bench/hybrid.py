@@ -38,7 +38,7 @@ from recstream.core.history import FoldSettings, History, apply, matrix_row, sta
 from recstream.core.ranking import rank
 from recstream.core.records import Item
 from recstream.settings import Settings
-from recstream.trainer.training import Snapshot, hyperparameters, train
+from recstream.trainer.training import TrainingSnapshot, hyperparameters, train
 
 K = 20
 MAX_CASES = 4_000
@@ -155,7 +155,7 @@ def generation_of(split: Split, chosen: Mapping[str, Any], seed: int) -> Generat
     """Train on a split with some hyper-parameters unlike the defaults."""
     settings = hyperparameters(Settings())
     users = {user: Kept(history) for user, history in split.histories.items()}
-    snapshot = Snapshot(users, {"0": 1}, 1, split.catalogue)  # type: ignore[arg-type]
+    snapshot = TrainingSnapshot(users, {"0": 1}, 1, split.catalogue)  # type: ignore[arg-type]
     chosen = {**settings, "hold_out": False, "threads": 2, **chosen}
     return train(snapshot, number=1, parent=None, chosen=chosen, seed=seed).generation
 

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.log import INTERACTIONS, NewRecord, decode
-from recstream.replay import Plan, replay
+from recstream.replay import ReplayPlan, replay
 from recstream.settings import Settings
-from recstream.time_travel import Moment, Snapshots, TimeTravel, batches
+from recstream.time_travel import Moment, Snapshots, TimeTravel, read_batches
 from tests.replay.world import START_MS, World
 
 N_USERS, N_ITEMS = 4_000, 2_000
@@ -103,24 +103,24 @@ def main() -> None:
 
         begun = perf_counter()
         for partition in partitions:
-            for _ in batches(log, INTERACTIONS, partition):
+            for _ in read_batches(log, INTERACTIONS, partition):
                 pass
         rows.append(timed("read raw", n, begun))
 
         begun = perf_counter()
         for partition in partitions:
-            for group in batches(log, INTERACTIONS, partition):
+            for group in read_batches(log, INTERACTIONS, partition):
                 for record in group:
                     decode(record)
         rows.append(timed("read and decode", n, begun))
 
         ranges = {at: (0, log.high_watermark(INTERACTIONS, at)) for at in partitions}
         begun = perf_counter()
-        replay(log, world.store, Plan(ranges=ranges))
+        replay(log, world.store, ReplayPlan(ranges=ranges))
         rows.append(timed("replay", n, begun))
 
         begun = perf_counter()
-        plan = Plan(ranges=ranges, verify=True, changelog=world.changelog)
+        plan = ReplayPlan(ranges=ranges, verify=True, changelog=world.changelog)
         report = replay(log, world.store, plan)
         rows.append(timed("replay --verify", n, begun))
         n_lists = sum(each.lists for each in report.partitions)

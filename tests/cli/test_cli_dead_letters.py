@@ -13,7 +13,7 @@ from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.records import DeadLetter, Item
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import CATALOGUE, DEAD_LETTERS, INTERACTIONS
-from recstream.trainer.catalogue import Products
+from recstream.trainer.catalogue import CatalogueState
 
 EVENT = Event(id="1", type="view", user="u1", item="p1", ts=from_timestamp_ms(0))
 
@@ -79,9 +79,9 @@ def test_dead_letters_may_be_sent_by_reason(data: Path, event_log: EventLog) -> 
     assert (before, after) == (1, 2)
 
 
-def products_of(event_log: EventLog) -> tuple[Products, list[DeadLetter]]:
+def products_of(event_log: EventLog) -> tuple[CatalogueState, list[DeadLetter]]:
     """Return what a trainer makes of the catalogue topic."""
-    products = Products()
+    products = CatalogueState()
     return products, products.apply(event_log.read(CATALOGUE, 0, 0))[1]
 
 

@@ -20,13 +20,13 @@ from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DEAD_LETTERS, INTERACTIONS, histories_changelog, topic_specs
 from recstream.models.store import open_store
-from recstream.replay.run import Plan, Report, replay
+from recstream.replay.run import ReplayPlan, Report, replay
 from recstream.settings import Settings
 from tests.crash.roles import POINTS, Nursery, bring_in, live
 
 KILLS = int(os.environ.get("RECSTREAM_KILLS", "200"))
 MOST_S = 240.0
-PAUSE_S = 1.0
+MAX_PAUSE_S = 1.0
 """Most that a life lasts undisturbed: long enough to recover and do some work, or not."""
 CATCH_UP_S = 60.0
 REACHED_S = 60.0
@@ -85,7 +85,7 @@ def wait_until(holds: Any, deadline_s: float, pause_s: float = 0.02) -> bool:
 
 def replayed(log: EmbeddedLog, settings: Settings) -> Report:
     ranges = {at: (0, log.high_watermark(INTERACTIONS, at)) for at in range(settings.partitions)}
-    plan = Plan(ranges=ranges, verify=True, changelog=histories_changelog(settings.app_id))
+    plan = ReplayPlan(ranges=ranges, verify=True, changelog=histories_changelog(settings.app_id))
     return replay(log, open_store(settings.models_url), plan)
 
 
@@ -162,7 +162,7 @@ def test_kills_at_random_leave_everything_exact(
                 )
                 alive[role] = nursery.start(*arguments)
         wait_until(
-            lambda: any(not each.is_alive() for each in alive.values()), rng.random() * PAUSE_S
+            lambda: any(not each.is_alive() for each in alive.values()), rng.random() * MAX_PAUSE_S
         )
         role = rng.choices(["worker", "trainer", "bridge", "importer"], [4, 2, 1, 1])[0]
         child = alive.pop(role)

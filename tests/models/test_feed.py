@@ -11,7 +11,7 @@ from recstream.errors import ArtifactCorrupt
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
 from recstream.models.feed import ModelFeed, Unusable
-from recstream.models.prefetch import EarlyArtifacts
+from recstream.models.prefetch import ArtifactPrefetch
 from tests.trainer.trainer_world import likes, work
 from tests.worker.worker_world import event, single
 
@@ -102,7 +102,7 @@ def test_an_artifact_is_read_before_it_is_announced(place, monkeypatch):
     work(trainer, lambda: len(place.announced()) == 2)
     trainer.close()
     announced = place.announced()[1]
-    early = EarlyArtifacts(place.store)
+    early = ArtifactPrefetch(place.store)
 
     early.look(0)
     while early._found() is None:

@@ -21,9 +21,9 @@ from recstream.log.topics import (
     RECOMMENDATIONS,
 )
 from recstream.replay.retrain import FORGOTTEN_SINCE
-from recstream.replay.run import Plan, Report, replay
+from recstream.replay.run import ReplayPlan, Report, replay
 from recstream.time_travel.snapshots import Snapshots
-from recstream.trainer.changelog import Follower
+from recstream.trainer.changelog import ChangelogFollower
 from tests.replay.world import World
 
 WHO = "zoe-who-will-be-forgotten"
@@ -31,7 +31,7 @@ WHO = "zoe-who-will-be-forgotten"
 
 def verified(world: World, *, retrain: bool = True) -> Report:
     ranges = {at: (0, world.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
-    plan = Plan(ranges=ranges, verify=True, retrain=retrain, changelog=world.changelog)
+    plan = ReplayPlan(ranges=ranges, verify=True, retrain=retrain, changelog=world.changelog)
     return replay(world.log, world.store, plan)
 
 
@@ -271,19 +271,19 @@ def test_snapshots_forget_too(lived: World, tmp_path: Path) -> None:
     assert Snapshots(lived.log, tmp_path / "snapshots").history(WHO, last).n_ids == 0
 
 
-def followed(world: World, follower: Follower) -> Follower:
+def followed(world: World, follower: ChangelogFollower) -> ChangelogFollower:
     for partition in range(2):
         follower.apply(world.records(world.changelog, partition))
     return follower
 
 
 def test_the_trainer_drops_the_user_by_the_tombstones(lived: World) -> None:
-    expected = followed(lived, Follower())
+    expected = followed(lived, ChangelogFollower())
     n_mine = expected.users[WHO].history(WHO).n_ids
     lived.ask_to_forget(WHO)
     lived.forgetter().begin([0, 1])
 
-    follower = followed(lived, Follower())
+    follower = followed(lived, ChangelogFollower())
 
     assert follower.users.keys() == expected.users.keys() - {WHO}
     assert follower.n_events == expected.n_events - n_mine
@@ -293,8 +293,8 @@ def test_the_trainer_drops_the_user_by_the_tombstones(lived: World) -> None:
 def test_a_trainer_that_reads_too_late_knows_it(lived: World) -> None:
     lived.forget(WHO)
 
-    assert followed(lived, Follower()).is_stale
-    fresh = followed(lived, Follower(forgetting(lived.log).finished))
+    assert followed(lived, ChangelogFollower()).is_stale
+    fresh = followed(lived, ChangelogFollower(forgetting(lived.log).finished))
     assert not fresh.is_stale
     assert WHO not in fresh.users
 

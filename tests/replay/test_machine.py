@@ -26,7 +26,7 @@ from recstream.errors import LogUnavailable
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.run import Plan, replay
+from recstream.replay.run import ReplayPlan, replay
 from recstream.time_travel.fold import PartitionFold
 from recstream.worker.engine import Engine
 from tests.replay.world import ITEMS, World
@@ -88,7 +88,7 @@ class Life(RuleBasedStateMachine):
         self.finish_forgetting()
         world.work_with(self.workers, self.owner)
         ranges = {at: (0, world.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
-        plan = Plan(ranges=ranges, verify=True, retrain=True, changelog=world.changelog)
+        plan = ReplayPlan(ranges=ranges, verify=True, retrain=True, changelog=world.changelog)
         report = replay(world.log, world.store, plan)
         world.close()
         shutil.rmtree(self.folder)

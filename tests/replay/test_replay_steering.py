@@ -17,7 +17,7 @@ from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import evaluate
-from recstream.replay.run import Plan, replay
+from recstream.replay.run import ReplayPlan, replay
 from recstream.replay.slices import Slice, export
 from recstream.time_travel.service import Moment, TimeTravel
 from recstream.time_travel.snapshots import Snapshots
@@ -91,7 +91,7 @@ def test_a_running_worker_follows_a_document_and_refreshes_the_users_seen_lately
 
 
 def test_every_list_is_derived_again_byte_for_byte(steered: World) -> None:
-    plan = Plan(
+    plan = ReplayPlan(
         ranges={at: (0, steered.log.high_watermark(INTERACTIONS, at)) for at in range(2)},
         verify=True,
         retrain=True,
@@ -112,7 +112,7 @@ def test_a_slice_carries_the_documents_that_its_lists_were_made_by(
     export(steered.log, steered.store, ranges, tmp_path / "slice.zip")
     opened = Slice(tmp_path / "slice.zip")
 
-    report = replay(opened, opened, Plan(ranges=ranges, verify=True), fold_at=opened.fold)
+    report = replay(opened, opened, ReplayPlan(ranges=ranges, verify=True), fold_at=opened.fold)
 
     assert report.is_identical, report
     assert sum(each.lists for each in report.partitions) > 10

@@ -11,7 +11,7 @@ from recstream.core.history.table_rows import load
 from recstream.errors import StartupError
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.run import Plan, Report, play, replay
+from recstream.replay.run import ReplayPlan, Report, play, replay
 from tests.replay.world import World
 
 
@@ -20,7 +20,7 @@ def ranges(world: World) -> dict[int, tuple[int, int]]:
 
 
 def run(world: World, **options: object) -> Report:
-    plan = Plan(**{"ranges": ranges(world), "changelog": world.changelog, **options})
+    plan = ReplayPlan(**{"ranges": ranges(world), "changelog": world.changelog, **options})
     return replay(world.log, world.store, plan)
 
 
@@ -68,7 +68,7 @@ def test_histories_are_compared_as_of_where_the_table_stands(eventful: World) ->
 
 def test_progress_tells_events_and_lists(eventful: World) -> None:
     told: dict[str, int] = {}
-    plan = Plan(ranges=ranges(eventful), verify=True)
+    plan = ReplayPlan(ranges=ranges(eventful), verify=True)
 
     def progress(what: str, n: int) -> None:
         told[what] = told.get(what, 0) + n

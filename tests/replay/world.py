@@ -37,12 +37,12 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
-from recstream.models.feed import announcement
+from recstream.models.feed import find_announcement
 from recstream.models.store import DirectoryStore, artifact_name, fetch, pack
-from recstream.replay.retrain import PastCatalogue, snapshot
+from recstream.replay.retrain import CatalogueReplay, snapshot
 from recstream.settings import Settings
 from recstream.time_travel.fold import PartitionFold
-from recstream.trainer.deltas.restore import copy_of
+from recstream.trainer.deltas.restore import copy_generation
 from recstream.trainer.training.train import hyperparameters, train
 from recstream.worker.engine import Engine
 from recstream.worker.forget import GRACE_MS, Forgetter
@@ -195,7 +195,7 @@ class World:
             fold.fold(self.records(INTERACTIONS, fold.partition))
         offsets = {str(fold.partition): fold.next_offset for fold in folds}
         chosen = hyperparameters(self.settings)
-        catalogue = PastCatalogue(self.log)
+        catalogue = CatalogueReplay(self.log)
         catalogue.advance(self.log.high_watermark(CATALOGUE, 0))
         done = train(
             catalogue.put_into(snapshot(folds, offsets), self.trained),
@@ -215,8 +215,8 @@ class World:
     def roll_back(self, number: int, *, engines: Sequence[Engine] | None = None) -> Generation:
         """Announce a copy of an older generation, and let the engines adopt it."""
         assert self.trained is not None
-        old = fetch(self.store, announcement(self.log, number))
-        copied = copy_of(old, self.trained.number + 1)
+        old = fetch(self.store, find_announcement(self.log, number))
+        copied = copy_generation(old, self.trained.number + 1)
         return self._serve(copied, engines, copies=number)
 
     def _serve(
@@ -306,7 +306,7 @@ class World:
         """Announce a delta of what the catalogue says of an item, and let the engines apply it."""
         generation = self.serving
         assert generation is not None
-        catalogue = PastCatalogue(self.log)
+        catalogue = CatalogueReplay(self.log)
         catalogue.advance(self.log.high_watermark(CATALOGUE, 0))
         facts = catalogue.items.get(item)
         if facts is None and item not in generation.rows:

@@ -7,7 +7,7 @@ import pytest
 
 from recstream.log.partitioner import partition_for
 from recstream.log.topics import INTERACTIONS
-from recstream.trainer.changelog import Follower, Touch
+from recstream.trainer.changelog import ChangelogFollower, Touch
 from tests.trainer.trainer_world import follow, likes
 from tests.worker.worker_world import CHANGELOG, PARTITIONS, event, single
 
@@ -29,7 +29,7 @@ def test_the_follower_has_the_histories_of_the_table(fed, step):
 
 
 def test_a_group_names_what_its_records_touched_in_their_order(world):
-    follower = Follower()
+    follower = ChangelogFollower()
     partition = partition_for(b"u1", PARTITIONS)
     found = []
     for number, kind in enumerate(["view", "dislike", "view"]):
@@ -47,7 +47,7 @@ def test_a_group_names_what_its_records_touched_in_their_order(world):
 
 def test_the_follower_shows_nothing_of_a_group_before_it_is_closed(fed):
     records = fed.read(CHANGELOG, 0)
-    follower = Follower()
+    follower = ChangelogFollower()
 
     follower.apply(records[:1])
 
@@ -59,7 +59,7 @@ def test_the_follower_reads_a_compacted_changelog(fed):
     fed.feed([single(each) for each in likes(seed=1)], step=5)
     whole = follow(fed)
 
-    compacted = Follower()
+    compacted = ChangelogFollower()
     for partition in range(PARTITIONS):
         newest = {record.key: record for record in fed.read(CHANGELOG, partition)}
         compacted.apply(sorted(newest.values(), key=lambda record: record.offset))

@@ -96,7 +96,7 @@ def test_what_was_held_out_reaches_the_items_as_the_first_delta(place, trainer) 
 def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_told(
     place, trainer
 ) -> None:
-    trainer._background._chosen |= USELESS
+    trainer._executor._chosen |= USELESS
 
     ask(place, TrainingRequested(id="bad", requested_ts=NOW_MS))
     work(trainer, lambda: told(place)[-1].state == "rejected")
@@ -107,7 +107,7 @@ def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_told(
 
 
 def test_a_candidate_is_adopted_by_force(place, trainer) -> None:
-    trainer._background._chosen |= USELESS
+    trainer._executor._chosen |= USELESS
 
     announced = train(place, trainer, force=True)
 
@@ -134,7 +134,7 @@ def test_after_a_rollback_the_schedule_rests_until_a_training_is_asked_for(place
     work(trainer, lambda: len(place.announced()) == 3)
     place.world.feed([single(each) for each in tastes(from_event=9_000, seed=1)])
     caught_up = {p: place.world.log.high_watermark(INTERACTIONS, p) for p in range(PARTITIONS)}
-    work(trainer, lambda: trainer._follower.offsets == caught_up)
+    work(trainer, lambda: trainer._inputs.histories.offsets == caught_up)
 
     assert not trainer._is_due()
     assert train(place, trainer).generation == 3

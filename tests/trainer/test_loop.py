@@ -57,7 +57,7 @@ def test_a_request_trains_at_once_and_is_answered_once(place):
 
     again = place.trainer("b")
     work(again, lambda: again.generation is not None)
-    assert again._requests.newest is None
+    assert again._inputs.commands.newest is None
     again.close()
 
 
@@ -77,7 +77,7 @@ def test_deltas_keep_coming_while_nothing_is_trained(place):
 def test_events_during_a_training_are_in_the_first_delta_after_it(place):
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
-    work(trainer, lambda: trainer._background.is_busy)
+    work(trainer, lambda: trainer._executor.is_busy)
     place.world.feed([single(event(5000, "u1", "meanwhile"))])
 
     work(trainer, lambda: len(place.announced()) == 2)
@@ -91,16 +91,16 @@ def test_events_during_a_training_are_in_the_first_delta_after_it(place):
 def test_a_delta_the_log_did_not_take_is_sent_again_before_the_next(place, monkeypatch):
     trainer = place.trainer()
     work(trainer, place.announced)
-    tell = trainer._announcer.deltas
+    tell = trainer._publisher.publish_deltas
 
     def refuse(_):
         raise LogUnavailable("for a moment")
 
-    monkeypatch.setattr(trainer._announcer, "deltas", refuse)
+    monkeypatch.setattr(trainer._publisher, "publish_deltas", refuse)
     place.world.feed([single(event(1, "u1", "p0"))])
     with pytest.raises(LogUnavailable):
         work(trainer, lambda: False)
-    monkeypatch.setattr(trainer._announcer, "deltas", tell)
+    monkeypatch.setattr(trainer._publisher, "publish_deltas", tell)
     place.world.feed([single(event(2, "u2", "p1"))])
     work(trainer, lambda: len(place.announced(DeltaAnnounced)) == 2)
     trainer.close()

@@ -6,10 +6,10 @@ import pytest
 
 from recstream.settings import Settings
 from recstream.trainer.schedule import (
-    PATIENCE_S,
-    PRODUCTS_PATIENCE_S,
+    EVENTS_MAX_WAIT_S,
+    EVENTS_QUIET_S,
+    PRODUCTS_MAX_WAIT_S,
     PRODUCTS_QUIET_S,
-    QUIET_S,
     Schedule,
 )
 
@@ -31,7 +31,7 @@ def clock():
 @pytest.fixture
 def schedule(clock):
     schedule = Schedule(SETTINGS, clock)
-    clock.now += QUIET_S
+    clock.now += EVENTS_QUIET_S
     return schedule
 
 
@@ -43,23 +43,23 @@ def test_too_few_events_are_not_worth_a_training(schedule, clock):
 
 
 def test_early_on_a_training_is_due_when_events_have_doubled(schedule, clock):
-    schedule.trained(150)
-    clock.now += QUIET_S
+    schedule.note_training(150)
+    clock.now += EVENTS_QUIET_S
 
     assert not schedule.is_due(299)
     assert schedule.is_due(300)
 
 
 def test_later_a_training_is_due_every_so_many_events(schedule, clock):
-    schedule.trained(50_000)
-    clock.now += QUIET_S
+    schedule.note_training(50_000)
+    clock.now += EVENTS_QUIET_S
 
     assert not schedule.is_due(50_999)
     assert schedule.is_due(51_000)
 
 
 def test_a_training_is_due_every_so_many_seconds_if_anything_is_new(schedule, clock):
-    schedule.trained(5000)
+    schedule.note_training(5000)
     clock.now += 600.0
 
     assert not schedule.is_due(5000)
@@ -67,10 +67,10 @@ def test_a_training_is_due_every_so_many_seconds_if_anything_is_new(schedule, cl
 
 
 def test_a_training_waits_for_a_pause_but_not_for_ever(schedule, clock):
-    schedule.moved()
+    schedule.note_activity()
     assert not schedule.is_due(200)
-    clock.now += PATIENCE_S - 0.1
-    schedule.moved()
+    clock.now += EVENTS_MAX_WAIT_S - 0.1
+    schedule.note_activity()
     assert not schedule.is_due(300)
 
     clock.now += 0.2
@@ -79,8 +79,8 @@ def test_a_training_waits_for_a_pause_but_not_for_ever(schedule, clock):
 
 
 def test_products_alone_are_trained_on_when_they_have_doubled_and_no_events_follow(schedule, clock):
-    schedule.trained(0, 60)
-    schedule.moved()
+    schedule.note_training(0, 60)
+    schedule.note_activity()
     clock.now += PRODUCTS_QUIET_S
 
     assert not schedule.is_due(0, 119)
@@ -89,21 +89,21 @@ def test_products_alone_are_trained_on_when_they_have_doubled_and_no_events_foll
 
 def test_products_wait_longer_than_events_for_what_is_still_coming(schedule, clock):
     for _ in range(10):
-        schedule.moved()
+        schedule.note_activity()
         clock.now += PRODUCTS_QUIET_S - 0.1
         assert not schedule.is_due(99, 480)
 
-    schedule.moved()
+    schedule.note_activity()
     assert not schedule.is_due(100, 480)
-    clock.now += QUIET_S
+    clock.now += EVENTS_QUIET_S
 
     assert schedule.is_due(100, 480)
 
 
 def test_products_that_never_pause_are_trained_on_in_the_end(schedule, clock):
-    schedule.moved()
+    schedule.note_activity()
     assert not schedule.is_due(0, 480)
-    clock.now += PRODUCTS_PATIENCE_S
-    schedule.moved()
+    clock.now += PRODUCTS_MAX_WAIT_S
+    schedule.note_activity()
 
     assert schedule.is_due(0, 480)

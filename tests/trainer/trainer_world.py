@@ -11,10 +11,10 @@ from recstream.core.records import GenerationAnnounced, ModelRecord
 from recstream.log.topics import MODELS
 from recstream.models.store import DirectoryStore
 from recstream.settings import Settings
-from recstream.trainer.changelog import Follower
+from recstream.trainer.changelog import ChangelogFollower
 from recstream.trainer.lease import EmbeddedLease
 from recstream.trainer.loop import Trainer
-from recstream.trainer.training.dataset import Snapshot
+from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.train import hyperparameters, train
 from tests.worker.worker_world import CHANGELOG, GROUP, NOW_MS, PARTITIONS, event
 
@@ -37,7 +37,7 @@ def likes(n_users=30, n_each=5, seed=0):
 
 
 def follow(world, *, step=1000):
-    follower = Follower()
+    follower = ChangelogFollower()
     for partition in range(PARTITIONS):
         records = world.read(CHANGELOG, partition)
         for at in range(0, len(records), step):
@@ -47,7 +47,7 @@ def follow(world, *, step=1000):
 
 def snapshot_of(follower):
     offsets = {str(p): offset for p, offset in sorted(follower.offsets.items())}
-    return Snapshot(dict(follower.users), offsets, follower.n_events)
+    return TrainingSnapshot(dict(follower.users), offsets, follower.n_events)
 
 
 def trained_on(world, number=1, parent=None, **more):

@@ -88,7 +88,7 @@ def replay(
 
     from recstream.log import histories_changelog
     from recstream.models import open_store
-    from recstream.replay import Plan, Slice, play, ranges_of
+    from recstream.replay import ReplayPlan, Slice, parse_ranges, play
     from recstream.replay import replay as run_replay
 
     with contextlib.ExitStack() as stack:
@@ -98,13 +98,13 @@ def replay(
             part = None
         else:
             log = store = part = Slice(file)
-        ranges = ranges_of(log, start, stop)
+        ranges = parse_ranges(log, start, stop)
         if speed != "max":
             for record in play(log, ranges, speed=SPEEDS[speed], sleep=time.sleep):
                 if user is None or record.key in {user.encode(), None}:
                     click.echo(record_line(record, as_json=as_json))
             return
-        plan = Plan(
+        plan = ReplayPlan(
             ranges=ranges,
             user=user,
             verify=verify,
@@ -263,13 +263,13 @@ def export(
     """
     from recstream.models import open_store
     from recstream.replay import export as write_slice
-    from recstream.replay import ranges_of
+    from recstream.replay import parse_ranges
 
     with contextlib.closing(open_existing(settings)) as log, _progress() as progress:
         manifest = write_slice(
             log,
             open_store(settings.models_url),
-            ranges_of(log, start, stop),
+            parse_ranges(log, start, stop),
             file,
             user=user,
             progress=lambda n_events: progress("events", n_events),

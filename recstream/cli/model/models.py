@@ -80,11 +80,11 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
     """
     import msgspec
 
-    from recstream.models import announcement
+    from recstream.models import find_announcement
 
     event_log = open_existing(settings)
     try:
-        found = announcement(event_log, generation)
+        found = find_announcement(event_log, generation)
     finally:
         event_log.close()
     rows = [
@@ -134,11 +134,11 @@ def rollback(
 
     from recstream.control import expect_generation, submit
     from recstream.core.records import RollbackRequested
-    from recstream.models import announcement, fetch, open_store
+    from recstream.models import fetch, find_announcement, open_store
 
     event_log = open_existing(settings)
     try:
-        fetch(open_store(settings.models_url), announcement(event_log, generation))
+        fetch(open_store(settings.models_url), find_announcement(event_log, generation))
         request = RollbackRequested(
             id=str(ULID()),
             generation=generation,

@@ -1,18 +1,21 @@
-"""Deltas: items that moved since a generation, folded in and published between trainings."""
+"""Item deltas between trainings: fold in what changed since a generation, and publish it.
+
+In: a trained generation, changed users, changed catalogue items. Out: records of the models topic.
+"""
 
 from __future__ import annotations
 
 from recstream.trainer.deltas.deltas import MAX_PRODUCTS, Deltas
-from recstream.trainer.deltas.pace import Sender
-from recstream.trainer.deltas.publisher import Announcer, Kept
-from recstream.trainer.deltas.restore import copy_of, resume
+from recstream.trainer.deltas.pace import DeltaPacer
+from recstream.trainer.deltas.publisher import Publisher, StoredArtifact
+from recstream.trainer.deltas.restore import copy_generation, restore
 
 __all__ = [
     "MAX_PRODUCTS",
-    "Announcer",
+    "DeltaPacer",
     "Deltas",
-    "Kept",
-    "Sender",
-    "copy_of",
-    "resume",
+    "Publisher",
+    "StoredArtifact",
+    "copy_generation",
+    "restore",
 ]

@@ -1,80 +1,83 @@
-"""Step 6 of the flow: when deltas go out: what users did at a pace, products as soon as they may.
+"""When deltas are published: item deltas at an interval, product deltas as soon as possible.
 
-A product that comes alone is told at once. While more keep coming, each delta leaves time for
-everything else first, and tells what came meanwhile.
+A single changed product is published at once. While more keep arriving, product deltas leave time
+for everything else in between, and each one holds what arrived meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from time import monotonic
 
 from recstream.core.records import DeltaAnnounced
-from recstream.trainer.catalogue import Products
-from recstream.trainer.changelog import Follower
+from recstream.trainer.catalogue import CatalogueState
+from recstream.trainer.changelog import ChangelogFollower
 from recstream.trainer.deltas.deltas import Deltas
-from recstream.trainer.deltas.publisher import Announcer
+from recstream.trainer.deltas.publisher import Publisher
 
-PRODUCTS_REST = 0.2
-"""After a delta of products the next waits so much of ``delta_every_s``."""
-AT_ONCE = 8
+PRODUCT_DELTA_SPACING = 0.2
+"""Minimum time between product deltas, as a fraction of ``delta_every_s``."""
+MAX_DELTAS_PER_APPEND = 8
 """Deltas in one append, of up to 700 kB each."""
 
 
-class Sender:
-    """Sends the deltas of the serving generation when they are due.
+class DeltaPacer:
+    """Publishes the deltas of the serving generation when they are due.
 
     Parameters
     ----------
-    announcer : Announcer
+    publisher : Publisher
     every_s : float
-        Between two deltas of what users did.
+        Seconds between two item deltas.
     """
 
-    def __init__(self, announcer: Announcer, every_s: float) -> None:
-        self._announcer = announcer
+    def __init__(self, publisher: Publisher, every_s: float) -> None:
+        self._publisher = publisher
         self._every_s = every_s
-        self._next_users = 0.0
-        self._next_products = 0.0
+        self._next_item_delta = 0.0
+        self._next_product_delta = 0.0
         self._unsent: list[DeltaAnnounced] = []
 
-    def take(self, deltas: Iterable[DeltaAnnounced]) -> None:
-        """Take deltas of a generation that serves from now on: they go out before all others."""
+    def send_first(self, deltas: Iterable[DeltaAnnounced]) -> None:
+        """Queue the first deltas of a generation that serves from now on."""
         self._unsent = list(deltas)
 
-    def drop(self) -> None:
-        """Let go of what was not sent: another trainer goes on."""
+    def clear(self) -> None:
+        """Drop unsent deltas: another trainer is active."""
         self._unsent = []
 
     def due_in_s(self, deltas: Deltas | None, longest: float) -> float:
-        """Return how long there is nothing to send, at most ``longest``."""
+        """Return the seconds until a delta is due, at most ``longest``."""
         due, now = longest, monotonic()
-        if deltas is not None and deltas.is_open:
-            due = min(due, self._next_users - now)
-        if deltas is not None and deltas.n_products:
-            due = min(due, self._next_products - now)
+        if deltas is not None and deltas.has_touched:
+            due = min(due, self._next_item_delta - now)
+        if deltas is not None and deltas.n_pending_products:
+            due = min(due, self._next_product_delta - now)
         return max(0.0, due)
 
-    def send(self, deltas: Deltas, follower: Follower, products: Products, *, now_ms: int) -> None:
-        """Send a delta of what users did, then one of what became of products, if they are due.
+    def send(
+        self,
+        deltas: Deltas,
+        follower: ChangelogFollower,
+        catalogue: CatalogueState,
+        *,
+        now_ms: int,
+    ) -> None:
+        """Publish an item delta, then a product delta, if they are due.
 
-        Users come first: a catalogue that is imported waits for them, a part of it at a time. What
-        the log did not take is sent again before the next is made: numbers leave no gap.
+        Items come first, so that a catalogue import does not delay them. Deltas that the log did not
+        take are sent again before the next is made, so that the numbers have no gap.
         """
         self._flush()
         now = monotonic()
-        if now >= self._next_users:
-            moved = deltas.make(follower.users, follower.offsets, now_ms=now_ms)
-            self._next_users = now if deltas.n_untold else now + self._every_s
+        if now >= self._next_item_delta:
+            moved = deltas.make_item_delta(follower.users, follower.offsets, now_ms=now_ms)
+            self._next_item_delta = now if deltas.n_unpublished_items else now + self._every_s
             self._send(moved)
-        if deltas.n_products and now >= self._next_products:
-            changed = deltas.make_products(
-                products.items, products.next_offset, follower.offsets, now_ms=now_ms
-            )
-            self._send(changed)
-            rest = 0.0 if deltas.n_products else self._every_s * PRODUCTS_REST
-            self._next_products = monotonic() + rest
+        if deltas.n_pending_products and now >= self._next_product_delta:
+            self._send(deltas.make_product_delta(catalogue, follower.offsets, now_ms=now_ms))
+            wait_s = 0.0 if deltas.n_pending_products else self._every_s * PRODUCT_DELTA_SPACING
+            self._next_product_delta = monotonic() + wait_s
 
     def _send(self, delta: DeltaAnnounced | None) -> None:
         if delta is not None:
@@ -83,6 +86,6 @@ class Sender:
 
     def _flush(self) -> None:
         while self._unsent:
-            part = list(islice(self._unsent, AT_ONCE))
-            self._announcer.deltas(part)
+            part = self._unsent[:MAX_DELTAS_PER_APPEND]
+            self._publisher.publish_deltas(part)
             del self._unsent[: len(part)]

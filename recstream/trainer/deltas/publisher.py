@@ -1,4 +1,4 @@
-"""Step 6 of the flow: what a trainer tells: generations, deltas, and how far it is."""
+"""Publish artifacts, announcements of generations, deltas, and training progress."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class Kept(NamedTuple):
-    """An artifact that was written."""
+class StoredArtifact(NamedTuple):
+    """An artifact in the store."""
 
     name: str
     digest: str
     size_bytes: int
 
 
-class Announcer:
-    """Writes artifacts, announcements and progress.
+class Publisher:
+    """Writes artifacts to the store, and announcements and progress to the log.
 
     Parameters
     ----------
     event_log : EventLog
     store : ModelStore
     lease : Lease
-        Announcements are refused by the log when another trainer is active.
+        The log refuses announcements when another trainer is active.
     clock_ms : callable
+        Returns the time for records, in milliseconds.
     keep : int
-        Artifacts kept.
+        Number of artifacts kept.
     """
 
     def __init__(
@@ -65,29 +66,42 @@ class Announcer:
         self._clock_ms = clock_ms
         self._keep = keep
 
-    def keep(self, generation: Generation, packed: tuple[str, bytes] | None = None) -> Kept:
-        """Write a generation's artifact: before it is told of, so that who reads that finds it."""
+    def store_artifact(
+        self, generation: Generation, packed: tuple[str, bytes] | None = None
+    ) -> StoredArtifact:
+        """Write a generation's artifact; do so before it is announced, so that readers find it."""
         digest, content = packed or pack(generation)
         name = artifact_name(generation.number, digest)
         self._store.put(name, content)
-        return Kept(name, digest, len(content))
+        return StoredArtifact(name, digest, len(content))
 
-    def generation(
+    def publish_generation(
         self,
         trained: Trained,
-        kept: Kept,
+        artifact: StoredArtifact,
         seconds: float,
         *,
         gate_result: GateResult | None = None,
         copies: int | None = None,
     ) -> None:
-        """Tell of a generation whose artifact is kept."""
+        """Announce a generation whose artifact is in the store.
+
+        Parameters
+        ----------
+        trained : Trained
+        artifact : StoredArtifact
+        seconds : float
+            Duration of the training.
+        gate_result : GateResult, optional
+        copies : int, optional
+            Rollback: number of the generation that this one repeats.
+        """
         generation = trained.generation
         announced = GenerationAnnounced(
             generation=generation.number,
             parent=generation.parent,
-            artifact=kept.name,
-            digest=kept.digest,
+            artifact=artifact.name,
+            digest=artifact.digest,
             offsets=generation.offsets,
             hyperparameters=generation.hyperparameters,
             seed=generation.seed,
@@ -113,20 +127,20 @@ class Announcer:
             generation.n_items,
             trained.n_interactions,
             seconds,
-            kept.size_bytes,
+            artifact.size_bytes,
         )
-        self.tell("done", generation.number, seconds=seconds)
+        self.publish_progress("done", generation.number, seconds=seconds)
 
-    def rejected(self, number: int, gate_result: GateResult, seconds: float) -> None:
-        """Tell that a candidate is not to serve."""
-        log.warning("model not adopted generation=%d reason=%s", number, gate_result.reason)
-        self.tell("rejected", number, seconds=seconds, detail=gate_result.reason)
+    def publish_rejection(self, number: int, gate_result: GateResult, seconds: float) -> None:
+        """Publish that the gate rejected a candidate."""
+        log.warning("model rejected generation=%d reason=%s", number, gate_result.reason)
+        self.publish_progress("rejected", number, seconds=seconds, detail=gate_result.reason)
 
-    def deltas(self, deltas: Sequence[DeltaAnnounced]) -> None:
-        """Tell which items moved: all or nothing."""
+    def publish_deltas(self, deltas: Sequence[DeltaAnnounced]) -> None:
+        """Append deltas: all or none."""
         self._lease.append([NewRecord(MODELS, b"delta", _encode(delta)) for delta in deltas])
 
-    def tell(
+    def publish_progress(
         self,
         state: str,
         generation: int,
@@ -136,7 +150,21 @@ class Announcer:
         seconds: float = 0.0,
         detail: str = "",
     ) -> None:
-        """Tell people what is going on; nothing depends on it, so a full disk does not matter here."""
+        """Publish progress for people to see.
+
+        Nothing depends on it: errors of the log, such as a full disk, are ignored.
+
+        Parameters
+        ----------
+        state : str
+            ``training``, ``done``, ``rejected`` or ``failed``.
+        generation : int
+        iteration, iterations : int
+            Finished and planned ALS iterations.
+        seconds : float
+            Since the start of the training.
+        detail : str
+        """
         progress = msgspec.convert(
             {
                 "type": "training",

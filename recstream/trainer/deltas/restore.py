@@ -1,14 +1,20 @@
-"""Step 5 of the flow: what a trainer goes on with without training: a restart's generation, an old one's copy."""
+"""Restore a trainer's state for an existing generation: after a restart, or for a rollback."""
 
 from __future__ import annotations
 
 from recstream.core.generation import Generation
-from recstream.trainer.changelog import Group, Touch
-from recstream.trainer.training import Contents, Snapshot, Trained, counts_of, materialise
+from recstream.trainer.changelog import Touch, UserChanges
+from recstream.trainer.training import (
+    ItemFeatures,
+    Trained,
+    TrainingSnapshot,
+    build_dataset,
+    counts_of,
+)
 
 
-def copy_of(generation: Generation, number: int) -> Generation:
-    """Return a generation, as its artifact has it, under another number: what a rollback serves."""
+def copy_generation(generation: Generation, number: int) -> Generation:
+    """Return a copy of a generation, without deltas, under another number: a rollback serves it."""
     return Generation(
         number=number,
         parent=generation.number,
@@ -27,15 +33,15 @@ def copy_of(generation: Generation, number: int) -> Generation:
     )
 
 
-def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
-    """Return what moving an old generation's items needs, and what it does not know of yet.
+def restore(generation: Generation, snapshot: TrainingSnapshot) -> tuple[Trained, UserChanges]:
+    """Return what deltas need of an existing generation, and the changes that it does not contain.
 
-    Users are folded in from the histories of today; nothing is trained, and the generation is not
-    changed. The group holds the entries of items that came after it.
+    Users are folded in from their current histories. Nothing is trained, and the generation is not
+    changed. The changes are entries of items that the generation does not have.
     """
     half_life_ms = float(generation.hyperparameters["half_life_ms"])
-    found = materialise(snapshot, generation.items, half_life_ms, is_closed=True)
-    contents = Contents.from_arrays(generation.content_arrays, n_of_features(generation))
+    found = build_dataset(snapshot, generation.items, half_life_ms, only_known=True)
+    contents = ItemFeatures.from_arrays(generation.content_arrays, n_feature_rows(generation))
     model = generation.model
     if model is not None:
         model = model.replaced(
@@ -62,10 +68,10 @@ def resume(generation: Generation, snapshot: Snapshot) -> tuple[Trained, Group]:
         found.held,
         contents,
     )
-    return trained, Group(tuple(users), tuple(sorted(touches)))
+    return trained, UserChanges(tuple(users), tuple(sorted(touches)))
 
 
-def n_of_features(generation: Generation) -> int:
-    """Return how many items' features an artifact holds; items that deltas added follow."""
+def n_feature_rows(generation: Generation) -> int:
+    """Return the number of feature rows in an artifact; items that deltas added follow them."""
     indptr = generation.content_arrays.get("features.indptr")
     return 0 if indptr is None else len(indptr) - 1

@@ -1,6 +1,6 @@
-"""Step 5 of the flow: which products are alike, found once and told by two generations.
+"""Content neighbours that deltas published, kept by item id.
 
-Neighbours are kept by name, so that the generation that follows can tell them in rows of its own.
+The next generation has other rows. By id it can publish the same neighbours without a new search.
 """
 
 from __future__ import annotations
@@ -12,60 +12,62 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.neighbours import WIDTH
-from recstream.trainer.training import LiveContents
+from recstream.trainer.training import LiveItemFeatures
 
 
-class Alike:
-    """What deltas of a generation told of neighbours.
+class SimilarItems:
+    """Content neighbours that a generation's deltas published.
 
     Parameters
     ----------
-    contents : LiveContents
-        Of the generation; finds what is not known.
+    features : LiveItemFeatures
+        Of the generation; searched for neighbours that are not known yet.
 
     Attributes
     ----------
-    told : dict of str to tuple
-        Names and weights of an item's neighbours.
+    published : dict of str to tuple
+        Item id to its neighbours' ids and weights.
     """
 
-    def __init__(self, contents: LiveContents) -> None:
-        self._contents = contents
-        self.told: dict[str, tuple[list[str], NDArray[np.float32]]] = {}
+    def __init__(self, features: LiveItemFeatures) -> None:
+        self._features = features
+        self.published: dict[str, tuple[list[str], NDArray[np.float32]]] = {}
 
-    def near(
+    def nearest(
         self,
         rows: NDArray[np.int32],
         features: sparse.csr_matrix,
         items: Sequence[str],
         row_of: Mapping[str, int],
-        before: Alike | None,
+        serving: SimilarItems | None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return the rows of the items nearest to each, itself left out, and their weights.
+        """Return the rows of each item's nearest neighbours, itself excluded, and their weights.
 
         Parameters
         ----------
         rows : (n,) int32
         features : (n, n_features) csr
-            Of these rows.
+            Features of these rows.
         items, row_of : sequence and mapping
-            Names by row, rows by name.
-        before : Alike, optional
-            What it told of an item is taken from it, but for neighbours that have no row here.
+            Ids by row, rows by id.
+        serving : SimilarItems, optional
+            Neighbours that it published are reused, except those without a row here.
         """
         names = [items[at] for at in rows.tolist()]
-        known = {} if before is None else before.told
+        known = {} if serving is None else serving.published
         near = np.full((len(rows), WIDTH), -1, np.int32)
         weights = np.zeros((len(rows), WIDTH), np.float32)
-        open_ = [place for place, name in enumerate(names) if name not in known]
-        if open_:
-            near[open_], weights[open_] = self._contents.near(rows[open_], features[open_])
+        missing = [place for place, name in enumerate(names) if name not in known]
+        if missing:
+            near[missing], weights[missing] = self._features.nearest(
+                rows[missing], features[missing]
+            )
         for place, name in enumerate(names):
             if name in known:
-                alike, nearness = known[name]
-                near[place, : len(alike)] = [row_of.get(each, -1) for each in alike]
-                weights[place] = np.where(near[place] >= 0, nearness, 0.0)
+                neighbours, known_weights = known[name]
+                near[place, : len(neighbours)] = [row_of.get(each, -1) for each in neighbours]
+                weights[place] = np.where(near[place] >= 0, known_weights, 0.0)
             else:
-                alike = [items[at] for at in near[place].tolist() if at >= 0]
-            self.told[name] = alike, weights[place]
+                neighbours = [items[at] for at in near[place].tolist() if at >= 0]
+            self.published[name] = neighbours, weights[place]
         return near, weights

@@ -1,7 +1,7 @@
-"""Step 5 of the flow: users as they are today, against whom items are folded in between trainings.
+"""Current rows and factors of users, against which items are folded in between trainings.
 
-Those who did nothing since the training are rows of its matrix; the others' rows are kept by user and
-by item, so that an item's users are found at the cost of those who have it.
+Users without new events keep their rows of the training matrix. Changed rows are kept by user and
+by item, so that finding an item's users costs only as much as it has users.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from recstream.trainer.training import Trained, counts_of
 
 
 class LiveUsers:
-    """Follows users since a generation was trained.
+    """Current users since a generation was trained.
 
     Parameters
     ----------
     trained : Trained
-        The generation, with the matrix and users it was trained on.
+        The generation, with the matrix and users that it was trained on.
 
     Attributes
     ----------
     factors, counts : (n, d) float32 and (n,) int64
-        Of users in the order in which they came; only where there are factors.
+        User factors and counts, in order of arrival; only if the generation has factors.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -42,19 +42,19 @@ class LiveUsers:
             self.factors = trained.model.user_factors.copy()
             self.counts = counts_of(trained.matrix)
 
-    def move(
+    def update(
         self, users: Mapping[str, UserRows], rows_of: Mapping[str, int], model: ALSModel | None
     ) -> None:
-        """Give users who acted their rows and factors of today.
+        """Recompute the rows and factors of users with new events.
 
         Parameters
         ----------
         users : mapping of str to UserRows
             Their histories.
         rows_of : mapping of str to int
-            Item id to row, of items that ``model`` does not have yet too.
+            Item id to row, including items that ``model`` does not have yet.
         model : ALSModel or None
-            None without factors.
+            None: the generation has no factors.
         """
         fresh = [user for user in users if user not in self._users]
         for user in fresh:
@@ -76,7 +76,7 @@ class LiveUsers:
         if model is None or not users:
             return
         known = model.n_items
-        matrix = stack([_only(each, known) for each in rows], known)
+        matrix = stack([_known_columns(each, known) for each in rows], known)
         grown = len(self._users) - len(self.factors)
         if grown:
             empty = np.zeros((grown, model.n_factors), np.float32)
@@ -91,15 +91,15 @@ class LiveUsers:
         model: ALSModel | None,
         prior: NDArray[np.float32] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        """Return factors and counts of items, from the rows of users as they are now.
+        """Return factors and user counts of items, from the current rows of users.
 
         Parameters
         ----------
         rows : (n,) int32
         model : ALSModel or None
-            None without factors: they are (n, 0) then.
+            None: the generation has no factors, the result is (n, 0).
         prior : (n, d) float32, optional
-            What content says: items with few users are drawn to it.
+            Factors predicted from content; items with few users are pulled towards them.
         """
         columns = [self._column(at) for at in rows.tolist()]
         counts = np.array([len(users) for users, _ in columns], np.int32)
@@ -114,7 +114,7 @@ class LiveUsers:
         return factors, counts
 
     def _column(self, item: int) -> Row:
-        """Return an item's users and weights: those of the training who did not move, and the rest."""
+        """Return an item's users and weights: unchanged users of the training, and changed users."""
         users = np.empty(0, np.int32)
         weights = np.empty(0, np.float32)
         base = self._columns
@@ -132,8 +132,8 @@ class LiveUsers:
         return users.astype(np.int32), weights
 
 
-def _only(each: Row, n_columns: int) -> Row:
-    """Return a row without the columns a model does not have yet."""
+def _known_columns(each: Row, n_columns: int) -> Row:
+    """Return a row without the columns that the model does not have yet."""
     columns, weights = each
     known = columns < n_columns
     return columns[known], weights[known]

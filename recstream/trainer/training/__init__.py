@@ -1,9 +1,12 @@
-"""Training: a dataset becomes a generation, in this process or in one of its own."""
+"""Training: a snapshot of histories and catalogue becomes a generation.
+
+In: a `TrainingSnapshot`, the parent generation, hyper-parameters and a seed. Out: `Trained`.
+"""
 
 from __future__ import annotations
 
-from recstream.trainer.training.dataset import Snapshot, materialise
-from recstream.trainer.training.item_features import Contents, LiveContents
+from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
+from recstream.trainer.training.item_features import ItemFeatures, LiveItemFeatures
 from recstream.trainer.training.train import (
     DEFAULT_POPULARITY_WEIGHT,
     Trained,
@@ -15,13 +18,13 @@ from recstream.trainer.training.train import (
 
 __all__ = [
     "DEFAULT_POPULARITY_WEIGHT",
-    "Contents",
-    "LiveContents",
-    "Snapshot",
+    "ItemFeatures",
+    "LiveItemFeatures",
     "Trained",
+    "TrainingSnapshot",
+    "build_dataset",
     "counts_of",
     "hyperparameters",
-    "materialise",
     "popularity_weight",
     "train",
 ]

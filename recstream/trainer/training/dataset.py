@@ -1,4 +1,4 @@
-"""Step 4 of the flow: histories and products as of known offsets → what a training looks at."""
+"""Training dataset: histories and catalogue as of known offsets, as a matrix and indexes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from recstream.trainer.changelog import UserRows
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What a generation is a function of, beside its parent and hyper-parameters.
+class TrainingSnapshot:
+    """Histories and catalogue as of known offsets: the input of a training.
 
     Attributes
     ----------
     users : mapping of str to UserRows
     offsets : dict of str to int
+        Partition to the next offset of interactions.
     n_events : int
     catalogue : mapping of str to Item
-        What the catalogue holds.
     withdrawn : collection of str
-        What it deleted, as far as its topic still says so.
+        Deleted items whose tombstone is still on the topic.
     catalogue_offset : int
-        Next offset of the catalogue that is not in it.
+        Next offset of the catalogue topic.
     changed : collection of str
-        Products that changed since the parent's offset of the catalogue.
+        Products that changed since the parent's catalogue offset.
     """
 
     users: Mapping[str, UserRows]
@@ -48,32 +48,34 @@ class Snapshot:
     changed: frozenset[str] = frozenset()
 
 
-class Known(NamedTuple):
-    """What a generation knows of the catalogue: items by row, what lists need of them, which are gone."""
+class CatalogueFacts(NamedTuple):
+    """Catalogue facts of a generation: items by row, details that lists show, withdrawn rows."""
 
     items: list[Item | None]
     details: dict[str, Item]
     withdrawn: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, generation: Generation, items: Sequence[str]) -> Known:
-        """Return those of a generation, for the same items.
+    def of(cls, generation: Generation, items: Sequence[str]) -> CatalogueFacts:
+        """Return the facts of an existing generation with the same items.
 
         Raises
         ------
         ModelMismatch
-            The items are others.
+            The items differ.
         """
         if generation.items != list(items):
             raise ModelMismatch(
-                f"generation {generation.number} has {generation.n_items} items, others than the "
-                f"{len(items)} of the log"
+                f"generation {generation.number} has {generation.n_items} items that differ from "
+                f"the {len(items)} of the log"
             )
         return cls([], dict(generation.details), generation.withdrawn)
 
 
-def facts_of(snapshot: Snapshot, items: Sequence[str], parent: Generation | None) -> Known:
-    """Return what the catalogue says of items; what it deleted stays so until it comes back."""
+def catalogue_facts(
+    snapshot: TrainingSnapshot, items: Sequence[str], parent: Generation | None
+) -> CatalogueFacts:
+    """Return the facts of items; a withdrawn item stays so until it is in the catalogue again."""
     catalogue = snapshot.catalogue
     withdrawn = np.array([item in snapshot.withdrawn for item in items], np.bool_)
     if parent is not None:
@@ -81,21 +83,21 @@ def facts_of(snapshot: Snapshot, items: Sequence[str], parent: Generation | None
         withdrawn[[row for row in gone if items[row] not in catalogue]] = True
     found = [catalogue.get(item) for item in items]
     details = {each.item: summarise(each) for each in found if each is not None}
-    return Known(found, details, withdrawn)
+    return CatalogueFacts(found, details, withdrawn)
 
 
-class Material(NamedTuple):
-    """What a training looks at, by rows.
+class Dataset(NamedTuple):
+    """Users, items and interactions of a training, by rows.
 
     Attributes
     ----------
     user_ids, items : list of str
-        In the order of their rows.
+        By row.
     matrix : (n_users, n_items) CSR
     popularity : Popularity
     held : HeldOut
     entries : tuple of arrays
-        Users' numbers, item rows and times of what counts.
+        User rows, item rows and times (ms) of entries with a positive weight.
     """
 
     user_ids: list[str]
@@ -106,26 +108,36 @@ class Material(NamedTuple):
     entries: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
 
 
-def materialise(
-    snapshot: Snapshot,
+def build_dataset(
+    snapshot: TrainingSnapshot,
     known: Sequence[str],
     half_life_ms: float,
     *,
     products: Collection[str] = (),
-    is_closed: bool = False,
-    is_held_out: bool = False,
-) -> Material:
-    """Return users, items, the matrix of the two, what is popular, and what was held out.
+    only_known: bool = False,
+    with_held_out: bool = False,
+) -> Dataset:
+    """Build the dataset of a snapshot.
 
-    Products are items, whether anybody touched them or not. With ``is_closed``, only the known items
-    count.
+    Parameters
+    ----------
+    snapshot : TrainingSnapshot
+    known : sequence of str
+        Items that keep their rows; new ones follow by id.
+    half_life_ms : float
+    products : collection of str
+        Items to include even if no user touched them.
+    only_known : bool
+        Leave out all but the known items.
+    with_held_out : bool
+        Hold out the newest entries for evaluation.
     """
     user_ids = sorted(snapshot.users)
     histories = [snapshot.users[user].history(user) for user in user_ids]
     ids = {entry.item for history in histories for entry in history.entries()}
-    held = hold_out(histories) if is_held_out else HeldOut(histories, {})
+    held = hold_out(histories) if with_held_out else HeldOut(histories, {})
     histories = held.histories
-    items = list(known) if is_closed else extend_index(known, ids.union(products))
+    items = list(known) if only_known else extend_index(known, ids.union(products))
     rows = {item: at for at, item in enumerate(items)}
     matrix = stack([matrix_row(history, rows, half_life_ms) for history in histories], len(items))
     seen = [
@@ -137,4 +149,4 @@ def materialise(
     owners, columns, at_ms = np.array(seen, np.int64).reshape(-1, 3).T
     popularity = fit_popularity(columns, at_ms, len(items))
     entries = (owners, columns.astype(np.int32), at_ms)
-    return Material(user_ids, items, matrix, popularity, held, entries)
+    return Dataset(user_ids, items, matrix, popularity, held, entries)

@@ -1,7 +1,7 @@
-"""Step 5 of the flow: what items are like, as the trainer holds it: with a generation, and between two.
+"""Content features of items: of a generation, and as the catalogue changes afterwards.
 
-`Contents` are made with a generation and go into its artifact; `LiveContents` follow the catalogue
-from there, so that a product of this second has features, prior factors and neighbours.
+`ItemFeatures` are built with a generation and stored in its artifact. `LiveItemFeatures` start from
+them and follow the catalogue, so that a new product has features, prior factors and neighbours.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from recstream.errors import ArtifactCorrupt
 _CHUNK = 512
 _LIVE_CHUNK = 100
 _FEATURES = ("indptr", "indices", "data")
-
-
 MAX_CHANGED = 0.1
-"""Part of the items with facts that may change before words are weighed anew."""
+"""Fraction of the items with facts that may change before token weights are fitted again."""
 
 
-class Contents(NamedTuple):
-    """A generation's features.
+class ItemFeatures(NamedTuple):
+    """Content model and features of a generation's items.
 
     Attributes
     ----------
@@ -43,17 +41,26 @@ class Contents(NamedTuple):
     features: sparse.csr_matrix
 
     @classmethod
-    def of(cls, items: Sequence[Item | None]) -> Contents:
-        """Return the features of items, by words that are weighed by these items."""
+    def of(cls, items: Sequence[Item | None]) -> ItemFeatures:
+        """Fit the content model to items, and return it with their features."""
         return cls(*ContentModel.fit_with_features(items))
 
-    def gone_on(
+    def updated(
         self, items: Sequence[Item | None], changed: NDArray[np.bool_]
-    ) -> tuple[Contents, NDArray[np.int32]] | None:
-        """Return the features of items by the words as they are weighed, and the rows that changed.
+    ) -> tuple[ItemFeatures, NDArray[np.int32]] | None:
+        """Return features updated with unchanged token weights, and the rows that changed.
 
-        None if so many items changed that words are to be weighed anew. Items keep their rows; those
-        that are not told to have changed have the facts they had.
+        Parameters
+        ----------
+        items : sequence of Item or None
+            By row; items keep their rows.
+        changed : (n,) bool
+            Items whose facts changed.
+
+        Returns
+        -------
+        ItemFeatures and (m,) int32, or None
+            None if more than `MAX_CHANGED` of the items changed: fit the model again.
         """
         n_before = self.features.shape[0]
         has_facts = np.array([item is not None for item in items], np.bool_)
@@ -65,29 +72,29 @@ class Contents(NamedTuple):
         if len(rows) > MAX_CHANGED * max(1, int(had_features.sum())):
             return None
         fresh = self.model.features([items[row] for row in rows.tolist()])
-        # One matrix of old rows and fresh ones, from which each item takes its own.
+        # Stack old rows, an empty row and fresh rows; each item selects its own.
         source = np.minimum(np.arange(len(items)), n_before)
         source[rows] = n_before + 1 + np.arange(len(rows))
         empty = sparse.csr_matrix((1, self.model.n_features), dtype=np.float32)
         features = sparse.vstack([self.features, empty, fresh], format="csr")[source]
         features.sort_indices()
-        return Contents(self.model, features), rows
+        return ItemFeatures(self.model, features), rows
 
     def mapped(
         self, factors: NDArray[np.float32], counts: NDArray[np.int64], *, threads: int = 1
-    ) -> Contents:
-        """Return these features with a map to factors."""
+    ) -> ItemFeatures:
+        """Return these features with a fitted map from features to factors."""
         model = self.model.mapped(self.features, factors, counts, threads=threads)
-        return Contents(model, self.features)
+        return ItemFeatures(model, self.features)
 
-    def put_neighbours(self, table: Neighbours, rows: NDArray[np.int32]) -> None:
-        """Find the nearest ones of some items, and let the table have them."""
+    def update_neighbours(self, table: Neighbours, rows: NDArray[np.int32]) -> None:
+        """Find the nearest neighbours of some items, and put them into the table."""
         table.grow(self.features.shape[0])
         found = self.model.similar(self.features[rows], self.indexed(), WIDTH, exclude=rows)
         table.put_all(rows, *found)
 
     def neighbours(self, *, threads: int = 1) -> Neighbours:
-        """Return each item's nearest ones by content."""
+        """Return each item's nearest neighbours by content."""
         n_items = self.features.shape[0]
         index = self.indexed()
         rows = np.full((n_items, WIDTH), -1, np.int32)
@@ -104,26 +111,26 @@ class Contents(NamedTuple):
         return Neighbours(rows, weights)
 
     def indexed(self) -> FeatureIndex:
-        """Return an index of all items."""
+        """Return a search index of all items."""
         index = self.model.index()
         index.add(np.arange(self.features.shape[0]), self.features)
         return index
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return them as named arrays: `recstream.core.generation.generation.Generation.content_arrays`."""
+        """Return named arrays for `recstream.core.generation.generation.Generation.content_arrays`."""
         return {
             **{f"model.{name}": array for name, array in self.model.arrays().items()},
             **{f"features.{name}": getattr(self.features, name) for name in _FEATURES},
         }
 
     @classmethod
-    def from_arrays(cls, named: Mapping[str, NDArray[Any]], n_items: int) -> Contents | None:
-        """Return what `arrays` described, None for no arrays.
+    def from_arrays(cls, named: Mapping[str, NDArray[Any]], n_items: int) -> ItemFeatures | None:
+        """Return the features that `arrays` encoded; None for no arrays.
 
         Raises
         ------
         ArtifactCorrupt
-            A name, shape or type is not what it must be.
+            An array is missing, or has a wrong shape or type.
         """
         if not named:
             return None
@@ -146,30 +153,30 @@ class Contents(NamedTuple):
         return cls(model, features)
 
 
-class LiveContents:
-    """Features of the items as lists know them, deltas included.
+class LiveItemFeatures:
+    """Current features of the items, including deltas.
 
     Parameters
     ----------
-    contents : Contents
+    features : ItemFeatures
         Of the generation.
     threads : int
-        That look for neighbours.
+        For the search of neighbours.
     """
 
-    def __init__(self, contents: Contents, *, threads: int = 1) -> None:
-        # Kept while products come: to start threads takes as long as to look for some neighbours.
+    def __init__(self, features: ItemFeatures, *, threads: int = 1) -> None:
+        # Threads are kept: starting them takes as long as a small search.
         executor = ThreadPoolExecutor(threads, "recstream-near") if threads > 1 else None
         self._pool = Pool(threads, executor)
-        self.model = contents.model
-        self._index = contents.indexed()
+        self.model = features.model
+        self._index = features.indexed()
 
     def features(self, items: Sequence[Item | None]) -> sparse.csr_matrix:
-        """Return the features of items as they are now; a row depends on its item alone."""
+        """Return the features of items; each row depends on its item only."""
         return self.model.features(items)
 
     def differ(self, rows: Sequence[int], features: sparse.csr_matrix) -> list[bool]:
-        """Return which items have other features than a matrix holds of them; -1 is a new item."""
+        """Return for each item whether its features differ from those in the index; row -1 is a new item."""
         differ = [not 0 <= row < len(self._index) for row in rows]
         known = [at for at, is_new in enumerate(differ) if not is_new]
         old = self._index.features(np.array([rows[at] for at in known], np.int64))
@@ -183,11 +190,11 @@ class LiveContents:
         return differ
 
     def put(self, rows: NDArray[np.int32], features: sparse.csr_matrix) -> None:
-        """Let items have these features from now on."""
+        """Set the features of items."""
         self._index.add(rows, features)
 
     def prior(self, rows: NDArray[np.int32]) -> NDArray[np.float32] | None:
-        """Return the factors that the items' content suggests; None where there is no map to them."""
+        """Return factors predicted from content; None without a map to factors."""
         if not self.model.n_factors:
             return None
         out = np.zeros((len(rows), self.model.n_factors), np.float32)
@@ -195,10 +202,10 @@ class LiveContents:
         out[known] = self.model.prior(self._index.features(rows[known]))
         return out
 
-    def near(
+    def nearest(
         self, rows: NDArray[np.int32], features: sparse.csr_matrix
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return the items nearest to each, itself left out."""
+        """Return each item's nearest neighbours, itself excluded, and their weights."""
         near = np.full((len(rows), WIDTH), -1, np.int32)
         weights = np.zeros((len(rows), WIDTH), np.float32)
 

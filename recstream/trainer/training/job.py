@@ -1,4 +1,4 @@
-"""Step 5 of the flow: what a training is asked for, and what it gives: the same in any process."""
+"""A training job and its result: the same in a thread and in a process."""
 
 from __future__ import annotations
 
@@ -10,70 +10,85 @@ from recstream.core.als import Iteration
 from recstream.core.evaluation import evaluate_candidate
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
-from recstream.trainer.changelog import Group, Touch, UserRows
-from recstream.trainer.training.dataset import Snapshot
+from recstream.trainer.changelog import Touch, UserChanges, UserRows
+from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.train import Trained, train
 
-Tell = Callable[[Iteration], object]
+OnIteration = Callable[[Iteration], object]
+"""Called after every ALS iteration."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training that is to be done; without a parent, of the first generation."""
+    """A training to do.
 
-    snapshot: Snapshot
+    Attributes
+    ----------
+    snapshot : TrainingSnapshot
+    parent : Generation or None
+        None for a generation that starts from nothing.
+    number : int
+        Of the generation to train.
+    chosen : mapping
+        Hyper-parameters; see `hyperparameters`.
+    seed : int
+    """
+
+    snapshot: TrainingSnapshot
     parent: Generation | None
     number: int
     chosen: Mapping[str, Any]
     seed: int
 
 
-class HeldBack(NamedTuple):
-    """What was held out of a training to evaluate_candidate it by: the first delta tells it."""
+class HeldOutTouches(NamedTuple):
+    """Entries that were held out of a training for its evaluation: the first delta adds them."""
 
     touches: Mapping[str, tuple[Touch, ...]]
 
-    def of(self, users: Mapping[str, UserRows]) -> Group:
-        """Return what users did who are still there."""
+    def of(self, users: Mapping[str, UserRows]) -> UserChanges:
+        """Return the entries of users who have not been forgotten since."""
         names = tuple(user for user in self.touches if user in users)
-        return Group(names, tuple(sorted(each for user in names for each in self.touches[user])))
+        return UserChanges(
+            names, tuple(sorted(each for user in names for each in self.touches[user]))
+        )
 
 
-class Finished(NamedTuple):
-    """What a training gave.
+class TrainingResult(NamedTuple):
+    """Result of a training.
 
     Attributes
     ----------
     trained : Trained
     gate_result : GateResult or None
-        None for a first generation: there is nothing to compare it with.
-    held_back : HeldBack
+        None for a first generation: there is nothing to compare with.
+    held_out : HeldOutTouches
     """
 
     trained: Trained
     gate_result: GateResult | None
-    held_back: HeldBack
+    held_out: HeldOutTouches
 
 
-def carry_out(job: Job, tell: Tell | None = None) -> Finished:
-    """Train and evaluate_candidate: a pure function of the job, but for what is told of its iterations."""
+def run_job(job: Job, on_iteration: OnIteration | None = None) -> TrainingResult:
+    """Train and evaluate: a pure function of the job, except for the calls of ``on_iteration``."""
     trained = train(
         job.snapshot,
         number=job.number,
         parent=job.parent,
         chosen=job.chosen,
         seed=job.seed,
-        callback=tell,
+        callback=on_iteration,
     )
     gate_result = None
     if job.parent is not None:
         half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
-        gate_result = evaluate_candidate(trained.generation, job.parent, trained.held, half_life_ms)
-    return Finished(trained, gate_result, _held_back(trained, job.snapshot.users))
+        gate_result = judge(trained.generation, job.parent, trained.held, half_life_ms)
+    return TrainingResult(trained, gate_result, _held_out(trained, job.snapshot.users))
 
 
-def _held_back(trained: Trained, users: Mapping[str, UserRows]) -> HeldBack:
-    return HeldBack(
+def _held_out(trained: Trained, users: Mapping[str, UserRows]) -> HeldOutTouches:
+    return HeldOutTouches(
         {
             user: tuple(
                 Touch(entry.offset, entry.item, entry.weight > 0.0)

@@ -1,7 +1,7 @@
-"""Steps 4 and 5 of the flow: histories as of an offset vector → a generation, as a pure function.
+"""Train a generation: a pure function of snapshot, parent, hyper-parameters and seed.
 
-The same histories, parent, hyper-parameters, seed and thread count give the same bits: users are
-taken in the order of their ids, items keep their parent's rows, new ones follow by id.
+The same input and thread count give the same bits: users are ordered by id, items keep their
+parent's rows, and new items follow by id.
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, fit_behaviou
 from recstream.core.popularity import Popularity
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
-from recstream.trainer.training.dataset import Known, Snapshot, facts_of, materialise
-from recstream.trainer.training.item_features import Contents
+from recstream.trainer.training.dataset import (
+    CatalogueFacts,
+    TrainingSnapshot,
+    build_dataset,
+    catalogue_facts,
+)
+from recstream.trainer.training.item_features import ItemFeatures
 
 DEFAULT_POPULARITY_WEIGHT = 0.2
-"""β where neither settings nor a search chose one; prequential replays settle between 0.1 and 0.5."""
+"""Default β; prequential replays choose values between 0.1 and 0.5."""
 WARM_ITERATIONS = 4
-"""A warm start needs fewer iterations than one from noise."""
-RARE = 20
-"""Items with at most this many users are drawn to what their content says once the training ended."""
-_OURS = frozenset(
+"""Iterations of a warm start, which needs fewer than a random start."""
+MAX_RARE_USERS = 20
+"""Items with at most this many users are pulled towards their content's factors after training."""
+_NOT_ALS_OPTIONS = frozenset(
     {
         "content",
         "content_weight",
@@ -53,12 +58,12 @@ _OURS = frozenset(
 
 @dataclass(frozen=True)
 class Trained:
-    """A generation, and what is needed to move its items until the next one.
+    """A generation, and what deltas need to fold its items in until the next one.
 
     Attributes
     ----------
     generation : Generation
-        As it is stored: without user factors.
+        As stored: without user factors.
     model : ALSModel or None
         With the factors of ``user_ids``.
     user_ids : list of str
@@ -67,9 +72,9 @@ class Trained:
     n_interactions : int
     loss : float or None
     held : HeldOut
-        What was kept out of the training to evaluate_candidate it by.
-    contents : Contents or None
-        What the items are like; None where the catalogue was not looked at.
+        Entries held out for evaluation.
+    contents : ItemFeatures or None
+        Item features; None for a training without content.
     """
 
     generation: Generation
@@ -79,21 +84,21 @@ class Trained:
     popularity: Popularity
     loss: float | None
     held: HeldOut
-    contents: Contents | None = None
+    contents: ItemFeatures | None = None
 
     @property
     def n_interactions(self) -> int:
-        """Entries that were trained on."""
+        """Number of matrix entries that were trained on."""
         return int(self.matrix.nnz)
 
 
 def hyperparameters(settings: Settings) -> dict[str, Any]:
-    """Return the hyper-parameters that settings ask for, as plain JSON values.
+    """Return the hyper-parameters that the settings choose, as JSON values.
 
     Raises
     ------
     InvalidSetting
-        One that `recstream.ALS` does not know, or can't take.
+        A hyper-parameter or value that `recstream.ALS` refuses.
     """
     chosen: dict[str, Any] = {
         "n_factors": settings.n_factors,
@@ -112,48 +117,46 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         **settings.hyperparameters,
     }
     try:
-        _trainer(chosen, 0, chosen["iterations"])
+        _als(chosen, 0, chosen["iterations"])
     except (TypeError, ValueError) as error:
         raise InvalidSetting(f"setting hyperparameters: {error}") from error
     return chosen
 
 
 def train(
-    snapshot: Snapshot,
+    snapshot: TrainingSnapshot,
     *,
     number: int,
     parent: Generation | None,
     chosen: Mapping[str, Any],
     seed: int,
     callback: Callable[[Iteration], object] | None = None,
-    content_of: Generation | None = None,
+    content_from: Generation | None = None,
 ) -> Trained:
-    """Return the next generation.
+    """Train the next generation.
 
     Parameters
     ----------
-    snapshot : Snapshot
+    snapshot : TrainingSnapshot
     number : int
         Of the generation.
     parent : Generation or None
-        As its artifact has it, without deltas. Its items keep their rows; factors of the same
-        length are where the training starts.
+        Without deltas. Its items keep their rows; factors of the same length are the start values.
     chosen : mapping
-        From `hyperparameters`; ``n_factors`` of 0 ranks without factors, ``content`` of False
-        leaves it to deltas to tell what items are like, and ``hold_out`` keeps the newest entries
-        for `recstream.core.evaluation.acceptance.evaluate_candidate`.
+        From `hyperparameters`. With ``n_factors`` 0 lists are ranked without factors; with
+        ``content`` False deltas add the item features; ``hold_out`` holds out the newest entries for `recstream.core.evaluation.acceptance.judge`.
     seed : int
     callback : callable, optional
-        Receives every iteration.
-    content_of : Generation, optional
-        Take all that comes of the catalogue from this one, instead of the snapshot.
+        Called after every iteration.
+    content_from : Generation, optional
+        Take catalogue facts and features from this generation instead of the snapshot.
     """
-    found = materialise(
+    found = build_dataset(
         snapshot,
         () if parent is None else parent.items,
         float(chosen["half_life_ms"]),
-        products=(snapshot.catalogue if content_of is None else content_of.details).keys(),
-        is_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
+        products=(snapshot.catalogue if content_from is None else content_from.details).keys(),
+        with_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
     )
     items, matrix = found.items, found.matrix
     threads = int(chosen["threads"]) or os.cpu_count() or 1
@@ -167,28 +170,30 @@ def train(
         )
         losses: list[float | None] = [None]
 
-        def tell(iteration: Iteration) -> None:
+        def on_iteration(iteration: Iteration) -> None:
             losses.append(iteration.loss)
             if callback is not None:
                 callback(iteration)
 
-        model = fit_touched(_trainer(chosen, seed, used["iterations"]), matrix, init, tell)
+        model = fit_touched_items(
+            _als(chosen, seed, used["iterations"]), matrix, init, on_iteration
+        )
         loss = losses[-1]
-    if content_of is None:
-        facts = facts_of(snapshot, items, parent)
+    if content_from is None:
+        facts = catalogue_facts(snapshot, items, parent)
         contents, near = (
-            _contents(facts, snapshot, parent, threads)
+            _content_features(facts, snapshot, parent, threads)
             if chosen.get("content", True)
             else (None, None)
         )
         if contents is not None and model is not None:
             contents = contents.mapped(model.item_factors, model.item_counts, threads=threads)
     else:
-        facts = Known.of(content_of, items)
-        contents = Contents.from_arrays(content_of.content_arrays, len(items))
-        near = content_of.content.copy()
+        facts = CatalogueFacts.of(content_from, items)
+        contents = ItemFeatures.from_arrays(content_from.content_arrays, len(items))
+        near = content_from.content.copy()
     if model is not None and contents is not None:
-        model = _drawn(model, matrix, contents, threads)
+        model = _pull_rare_items(model, matrix, contents, threads)
     used["popularity_unit"] = 1.0 if model is None else typical_score(model, matrix)
     behaviour = fit_behaviour(*found.entries, len(items), threads=threads)
     used["content_unit"] = 1.0
@@ -218,15 +223,15 @@ def train(
     )
 
 
-def fit_touched(
+def fit_touched_items(
     als: ALS,
     matrix: sparse.csr_matrix,
     init: ALSModel | None,
     callback: Callable[[Iteration], object],
 ) -> ALSModel:
-    """Train on the items that somebody touched; the others have factors of zero.
+    """Train on items with users only; the others get zero factors.
 
-    So the factors are the same whatever else a catalogue holds.
+    So the factors do not depend on other items of the catalogue.
     """
     counts = np.bincount(matrix.indices[matrix.data > 0.0], minlength=matrix.shape[1])
     touched = np.flatnonzero(counts)
@@ -243,33 +248,35 @@ def fit_touched(
     return model.replaced(item_factors=factors, item_counts=counts)
 
 
-def _contents(
-    facts: Known, snapshot: Snapshot, parent: Generation | None, threads: int
-) -> tuple[Contents, Neighbours]:
-    """Return the items' features and who is near whom by them.
+def _content_features(
+    facts: CatalogueFacts, snapshot: TrainingSnapshot, parent: Generation | None, threads: int
+) -> tuple[ItemFeatures, Neighbours]:
+    """Return the item features and content neighbours.
 
-    What changed since the parent is put into what it has, as deltas do, while little changed.
+    While few items changed, the parent's are updated, as deltas do; otherwise they are built again.
     """
-    before = None if parent is None else Contents.from_arrays(parent.content_arrays, parent.n_items)
+    before = (
+        None if parent is None else ItemFeatures.from_arrays(parent.content_arrays, parent.n_items)
+    )
     if parent is not None and before is not None:
         changed = np.zeros(len(facts.items), np.bool_)
         for row, item in enumerate(facts.items):
             changed[row] = item is not None and item.item in snapshot.changed
-        if (found := before.gone_on(facts.items, changed)) is not None:
+        if (found := before.updated(facts.items, changed)) is not None:
             contents, rows = found
             table = parent.content.copy()
-            contents.put_neighbours(table, rows)
+            contents.update_neighbours(table, rows)
             return contents, table
-    contents = Contents.of(facts.items)
+    contents = ItemFeatures.of(facts.items)
     return contents, contents.neighbours(threads=threads)
 
 
-def _drawn(
-    model: ALSModel, matrix: sparse.csr_matrix, contents: Contents, threads: int
+def _pull_rare_items(
+    model: ALSModel, matrix: sparse.csr_matrix, contents: ItemFeatures, threads: int
 ) -> ALSModel:
-    """Return a model whose rare items are drawn to what their content says, as deltas do it."""
+    """Fold rare items in again, pulled towards their content's factors, as deltas do."""
     counts = model.item_counts
-    rare = np.flatnonzero((counts <= RARE) & (np.diff(contents.features.indptr) > 0))
+    rare = np.flatnonzero((counts <= MAX_RARE_USERS) & (np.diff(contents.features.indptr) > 0))
     if not len(rare) or not contents.model.n_factors:
         return model
     columns = matrix.tocsc()[:, rare].T.tocsr()
@@ -281,12 +288,12 @@ def _drawn(
 
 
 def popularity_weight(used: Mapping[str, Any]) -> float:
-    """Return β of a generation's hyper-parameters, in its scores' own size (`typical_score`)."""
+    """Return β times the generation's typical score (`typical_score`)."""
     return float(used["popularity_weight"]) * float(used["popularity_unit"])
 
 
-def _trainer(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:
-    options = {name: value for name, value in chosen.items() if name not in _OURS}
+def _als(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:
+    options = {name: value for name, value in chosen.items() if name not in _NOT_ALS_OPTIONS}
     for name in ("positive_exponents", "missing_exponents"):
         if name in options:
             options[name] = tuple(options[name])
@@ -300,6 +307,6 @@ def _trainer(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:
 
 
 def counts_of(matrix: sparse.csr_matrix) -> NDArray[np.int64]:
-    """Return the entries above zero of each row."""
+    """Return the number of positive entries of each row."""
     positive = np.concatenate(([0], np.cumsum(matrix.data > 0.0)))
     return np.asarray(np.diff(positive[matrix.indptr]), np.int64)

@@ -1,11 +1,10 @@
-"""Step 5 of the flow: how a training's job reaches its process, and how what came of it gets back.
+"""Wire format between the trainer and the training subprocess.
 
-Both sides send frames: a length, and so many bytes. A frame is a message in msgpack, of a kind that
-is checked when it comes, or the named arrays that the message before it announced, with their
-digest. Nothing in a frame is ever executed. ::
+Both sides send frames: a length and a content. A frame holds a msgpack message, checked on receipt,
+or named arrays with a digest that the message before it announced. Nothing in a frame is executed. ::
 
-    trainer → process   Users …  Products …  Rest  [the parent's artifact]
-    process → trainer   Bound  Step …  Done  artifact  arrays            or  Failed
+    trainer → process   Users …  Products …  JobEnd  [the parent's artifact]
+    process → trainer   Started  Progress …  Done  artifact  arrays          or  Failed
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ from recstream.core.records import GateResult, Item
 from recstream.errors import ArtifactCorrupt, TrainingFailed
 from recstream.models import pack, unpack
 from recstream.trainer.changelog import Touch, UserRows
-from recstream.trainer.training.dataset import Snapshot
-from recstream.trainer.training.item_features import Contents
-from recstream.trainer.training.job import Finished, HeldBack, Job
+from recstream.trainer.training.dataset import TrainingSnapshot
+from recstream.trainer.training.item_features import ItemFeatures
+from recstream.trainer.training.job import HeldOutTouches, Job, TrainingResult
 from recstream.trainer.training.train import Trained
 
 PART_USERS = 1_000
 PART_PRODUCTS = 500
-"""Sent at once: while a frame is encoded, the trainer's loop waits."""
+"""Users and products in one frame: while it is encoded, the trainer's loop waits."""
 _LENGTH_BYTES = 8
 _MATRIX = ("data", "indices", "indptr")
 _POPULARITY = ("sums", "totals", "credit", "landmark", "half_lives")
@@ -48,12 +47,12 @@ T = TypeVar("T")
 
 
 class Frames:
-    """One end of a socket pair: frames out, frames in.
+    """Frames over one end of a socket pair.
 
     Parameters
     ----------
     end : socket
-        It is the frames' now.
+        Closed by `close`.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -61,49 +60,51 @@ class Frames:
         self._reader = end.makefile("rb")
 
     def send(self, frame: bytes) -> None:
-        """Send a frame; blocks until the other side has room for it."""
+        """Send a frame; blocks until the socket has room."""
         self._end.sendall(len(frame).to_bytes(_LENGTH_BYTES, "little"))
         self._end.sendall(frame)
 
     def receive(self) -> bytes:
-        """Return the next frame; blocks until all of it is there.
+        """Return the next frame; blocks until it is complete.
 
         Raises
         ------
         EOFError
-            The other side ended, be it in the middle of a frame.
+            The other side closed the socket, possibly within a frame.
         """
         return self._read(int.from_bytes(self._read(_LENGTH_BYTES), "little"))
 
     def _read(self, size: int) -> bytes:
         content = self._reader.read(size)
         if len(content) < size:
-            raise EOFError(f"a frame must have {size} bytes more, the other side ended before")
+            raise EOFError(
+                f"expected {size} more bytes of a frame, the other side closed the socket"
+            )
         return content
 
     def close(self) -> None:
-        """Close this end; the other one finds out."""
+        """Close this end."""
         self._reader.close()
         self._end.close()
 
 
-# What the trainer says
+# Messages of the trainer
 
 
 class Users(msgspec.Struct, frozen=True, tag="users"):
-    """Some of the histories of a job."""
+    """A part of a job's histories."""
 
     users: dict[str, UserRows]
 
 
 class Products(msgspec.Struct, frozen=True, tag="products"):
-    """Some of the catalogue of a job: a JSON list, since JSON has the whole numbers of any size."""
+    """A part of a job's catalogue, as a JSON list: JSON has integers of any size, msgpack has not."""
 
     items: bytes
 
 
-class Rest(msgspec.Struct, frozen=True, tag="rest"):
-    """All else of a job, and its end; ``parent`` is the digest of the artifact that follows."""
+class JobEnd(msgspec.Struct, frozen=True, tag="end"):
+    """The rest of a job; ``parent`` is the digest of the artifact that follows."""
 
     number: int
     seed: int
@@ -116,75 +117,75 @@ class Rest(msgspec.Struct, frozen=True, tag="rest"):
     parent: str | None
 
 
-# What the process says
+# Messages of the process
 
 
-class Bound(msgspec.Struct, frozen=True, tag="bound"):
-    """The first message: whether the system ends the process with the trainer in any case."""
+class Started(msgspec.Struct, frozen=True, tag="bound"):
+    """The process runs; ``dies_with_parent``: the system kills it with the trainer."""
 
-    is_bound: bool
+    dies_with_parent: bool
 
 
-class Step(msgspec.Struct, frozen=True, tag="step"):
-    """How far the training is."""
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """An ALS iteration is done."""
 
     iteration: Iteration
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The job can't be done."""
+    """The job failed."""
 
     reason: str
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """What the job gave; the artifact of ``digest`` follows, then the arrays that deltas need."""
+    """The result; the artifact with ``digest`` follows, then the arrays that deltas need."""
 
     digest: str
     gate_result: GateResult | None
-    held_back: dict[str, tuple[Touch, ...]]
+    held_out: dict[str, tuple[Touch, ...]]
     loss: float | None
     user_ids: list[str]
     clock: float
 
 
-_FromTrainer = Users | Products | Rest
-Answer = Bound | Step | Failed | Done
+_JobMessage = Users | Products | JobEnd
+Answer = Started | Progress | Failed | Done
 
-_decode_part: Callable[[bytes], _FromTrainer] = msgspec.msgpack.Decoder(_FromTrainer).decode
+_decode_part: Callable[[bytes], _JobMessage] = msgspec.msgpack.Decoder(_JobMessage).decode
 _decode_answer: Callable[[bytes], Answer] = msgspec.msgpack.Decoder(Answer).decode
 _encode_items = msgspec.json.Encoder().encode
 _decode_items = msgspec.json.Decoder(list[Item]).decode
 _encoder = msgspec.msgpack.Encoder()
 
 
-def framed(message: _FromTrainer | Answer) -> bytes:
-    """Return a message's frame.
+def encode_message(message: _JobMessage | Answer) -> bytes:
+    """Encode a message.
 
     Raises
     ------
     TrainingFailed
-        It holds what has no form there, such as a seed of more than 64 bits.
+        A value can't be encoded, such as a seed of more than 64 bits.
     """
     try:
         return _encoder.encode(message)
     except (TypeError, ValueError, OverflowError) as error:
         kind = type(message).__name__
-        raise TrainingFailed(f"a training's {kind} can't be handed over: {error}") from error
+        raise TrainingFailed(f"the training's {kind} message can't be encoded: {error}") from error
 
 
 def read_answer(frame: bytes) -> Answer:
-    """Return what the process says.
+    """Decode a message of the process.
 
     Raises
     ------
     TrainingFailed
-        It is nothing that it could say.
+        Not such a message.
     """
-    return _decoded(_decode_answer, frame, "Bound, Step, Failed or Done")
+    return _decode(_decode_answer, frame, "Started, Progress, Failed or Done")
 
 
-def _decoded(decode: Callable[[bytes], T], frame: bytes, expected: str) -> T:
+def _decode(decode: Callable[[bytes], T], frame: bytes, expected: str) -> T:
     try:
         return decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -198,15 +199,15 @@ def _decoded(decode: Callable[[bytes], T], frame: bytes, expected: str) -> T:
 
 
 def job_frames(job: Job) -> Iterator[bytes]:
-    """Yield the frames of a job, each made when it is asked for."""
+    """Yield the frames of a job, each encoded when it is needed."""
     snapshot = job.snapshot
     for users in _chunks(snapshot.users.items(), PART_USERS):
-        yield framed(Users(dict(users)))
+        yield encode_message(Users(dict(users)))
     for products in _chunks(snapshot.catalogue.values(), PART_PRODUCTS):
-        yield framed(Products(_encode_items(products)))
+        yield encode_message(Products(_encode_items(products)))
     digest, artifact = (None, None) if job.parent is None else pack(job.parent)
-    yield framed(
-        Rest(
+    yield encode_message(
+        JobEnd(
             number=job.number,
             seed=job.seed,
             chosen=dict(job.chosen),
@@ -229,27 +230,27 @@ def _chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def read_job(receive: Receive) -> Job:
-    """Return the job that frames hold.
+    """Read a job from frames.
 
     Raises
     ------
     TrainingFailed
-        A frame is none of a job's.
+        A frame is not part of a job.
     ArtifactCorrupt
-        The parent is not what was announced.
+        The parent's artifact does not match its digest.
     """
     users: dict[str, UserRows] = {}
     catalogue: dict[str, Item] = {}
     while True:
-        part = _decoded(_decode_part, receive(), "Users, Products or Rest")
+        part = _decode(_decode_part, receive(), "Users, Products or JobEnd")
         if isinstance(part, Users):
             users |= part.users
         elif isinstance(part, Products):
-            items = _decoded(_decode_items, part.items, "Products: a JSON list of items")
+            items = _decode(_decode_items, part.items, "Products: a JSON list of items")
             catalogue |= {item.item: item for item in items}
         else:
             break
-    snapshot = Snapshot(
+    snapshot = TrainingSnapshot(
         users,
         part.offsets,
         part.n_events,
@@ -262,14 +263,14 @@ def read_job(receive: Receive) -> Job:
     return Job(snapshot, parent, part.number, part.chosen, part.seed)
 
 
-# What came of it
+# The result
 
 
-def finished_frames(done: Finished) -> tuple[bytes, bytes, bytes]:
-    """Return the frames of what a training gave: the message, the artifact, and the arrays.
+def result_frames(done: TrainingResult) -> tuple[bytes, bytes, bytes]:
+    """Return the frames of a result: the message, the artifact, and the arrays that deltas need.
 
-    The factors of items, what they are like and how many there are is in the artifact; what was held
-    out has done its work once it is judged by.
+    Item factors and features are in the artifact. Held-out histories are not sent: the evaluation is
+    done.
     """
     trained = done.trained
     digest, artifact = pack(trained.generation)
@@ -284,23 +285,23 @@ def finished_frames(done: Finished) -> tuple[bytes, bytes, bytes]:
     message = Done(
         digest=digest,
         gate_result=done.gate_result,
-        held_back=dict(done.held_back.touches),
+        held_out=dict(done.held_out.touches),
         loss=trained.loss,
         user_ids=trained.user_ids,
         clock=trained.popularity.clock,
     )
-    return framed(message), artifact, stream.getvalue()
+    return encode_message(message), artifact, stream.getvalue()
 
 
-def read_finished(message: Done, receive: Receive) -> tuple[Finished, tuple[str, bytes]]:
-    """Return what a training gave, and its generation's digest and artifact.
+def read_result(message: Done, receive: Receive) -> tuple[TrainingResult, tuple[str, bytes]]:
+    """Read a result, and its generation's digest and artifact.
 
     Raises
     ------
     TrainingFailed
-        The arrays are not those that deltas need.
+        The arrays have wrong names, types or shapes.
     ArtifactCorrupt
-        The artifact is not what was announced.
+        The artifact does not match its digest.
     """
     artifact, content = receive(), receive()
     generation = unpack(artifact, "of the training", message.digest)
@@ -308,11 +309,11 @@ def read_finished(message: Done, receive: Receive) -> tuple[Finished, tuple[str,
         _, named = read_arrays(io.BytesIO(content), "of the training")
     except ArtifactCorrupt as error:
         raise TrainingFailed(
-            "what deltas need of the training must be named arrays and their digest, got "
+            "the result of the training must be named arrays and their digest, got "
             f"{len(content)} bytes that are not"
         ) from error
     trained = _trained(message, generation, named)
-    finished = Finished(trained, message.gate_result, HeldBack(message.held_back))
+    finished = TrainingResult(trained, message.gate_result, HeldOutTouches(message.held_out))
     return finished, (message.digest, artifact)
 
 
@@ -359,5 +360,5 @@ def _trained(message: Done, generation: Generation, named: Mapping[str, NDArray[
         ),
         loss=message.loss,
         held=HeldOut([], {}),
-        contents=Contents.from_arrays(generation.content_arrays, n_items),
+        contents=ItemFeatures.from_arrays(generation.content_arrays, n_items),
     )

@@ -167,7 +167,7 @@ def test_a_large_import_is_cut_into_small_records_and_users_items_go_between(
 
     work(running, lambda: serving(place).n_items > 12)
     place.world.feed([single(event(1000, "u1", "p2"))])
-    running._sender._next_users = 0.0  # it is due
+    running._pacer._next_item_delta = 0.0  # it is due
     work(running, lambda: told(place))
 
     deltas = place.announced(DeltaAnnounced)[before:]
@@ -180,7 +180,7 @@ def test_a_large_import_is_cut_into_small_records_and_users_items_go_between(
 
 
 def test_a_product_is_told_while_what_users_did_still_waits(running, place):
-    running._sender._next_users = math.inf
+    running._pacer._next_item_delta = math.inf
     place.world.feed([single(event(1000, "u1", "p2"))])
     before = len(place.announced(DeltaAnnounced))
 
@@ -189,7 +189,7 @@ def test_a_product_is_told_while_what_users_did_still_waits(running, place):
 
     deltas = place.announced(DeltaAnnounced)[before:]
     assert [set(each.catalogue) for each in deltas] == [{"p16"}]
-    assert running._sender.due_in_s(running._deltas, 9.0) == 9.0
+    assert running._pacer.due_in_s(running._deltas, 9.0) == 9.0
 
 
 def test_a_huge_product_fits_a_record_that_kafka_takes(running, place):

@@ -10,7 +10,7 @@ from recstream.core.history.fold import matrix_row
 from recstream.core.history.matrix import stack
 from recstream.trainer.changelog import Touch
 from recstream.trainer.deltas.deltas import Deltas
-from recstream.trainer.deltas.restore import resume
+from recstream.trainer.deltas.restore import restore
 from recstream.trainer.deltas.users import LiveUsers
 from recstream.trainer.training.train import hyperparameters, train
 from tests.trainer.trainer_world import SETTINGS, follow, snapshot_of, trained_on
@@ -27,7 +27,7 @@ def moved(world, trained, events):
     touches = [Touch(n, each.item, is_positive=True) for n, each in enumerate(events)]
     assert before.n_events < follower.n_events
     deltas.touch(names, touches)
-    delta = deltas.make(follower.users, follower.offsets, now_ms=0)
+    delta = deltas.make_item_delta(follower.users, follower.offsets, now_ms=0)
     generation = Generation.from_arrays(trained.generation.arrays())
     generation.apply_delta(delta)
     return delta, generation, follower, deltas
@@ -73,7 +73,7 @@ def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):
     known = {user: n for n, user in enumerate(trained.user_ids)}
     current = LiveUsers(trained)
     acted = {user: follower.users[user] for user in ("u4", "newcomer", liker)}
-    current.move(acted, trained.generation.rows, trained.model)
+    current.update(acted, trained.generation.rows, trained.model)
     at = np.array([known.get(user, len(known)) for user in users])
     order = np.argsort(at)
     expected = trained.model.fold_in_items(
@@ -91,7 +91,7 @@ def test_deltas_are_numbered_and_silent_when_nothing_moved(fed):
     delta, generation, follower, deltas = moved(fed, trained, [event(1000, "u4", "p1")])
 
     assert (delta.delta, generation.delta) == (1, 1)
-    assert deltas.make(follower.users, follower.offsets, now_ms=0) is None
+    assert deltas.make_item_delta(follower.users, follower.offsets, now_ms=0) is None
 
 
 def test_priors_follow_what_is_popular_now(fed):
@@ -109,10 +109,10 @@ def test_a_restarted_trainer_moves_on_where_the_deltas_stopped(fed):
     fed.feed([single(event(1001, "u6", "second-new"))])
     follower = follow(fed)
 
-    resumed, unknown = resume(generation, snapshot_of(follower))
+    resumed, unknown = restore(generation, snapshot_of(follower))
     deltas = Deltas(resumed)
     deltas.touch(unknown.users, unknown.touches)
-    delta = deltas.make(follower.users, follower.offsets, now_ms=0)
+    delta = deltas.make_item_delta(follower.users, follower.offsets, now_ms=0)
 
     assert delta.delta == 2
     assert "second-new" in delta.items

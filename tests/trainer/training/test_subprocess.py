@@ -15,11 +15,12 @@ from recstream.catalogue.view import delete_record
 from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.core.records import DeltaAnnounced, TrainingRequested
 from recstream.errors import TrainingFailed
-from recstream.trainer import executor as background
+from recstream.trainer import executor
+from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.deltas.deltas import Deltas
-from recstream.trainer.training.dataset import Snapshot
-from recstream.trainer.training.job import Job, carry_out
-from recstream.trainer.training.subprocess import Trainee
+from recstream.trainer.training.dataset import TrainingSnapshot
+from recstream.trainer.training.job import Job, run_job
+from recstream.trainer.training.subprocess import TrainingProcess
 from recstream.trainer.training.train import hyperparameters
 from tests.trainer.deltas.test_catalogue_deltas import product, retrained, serving, shop
 from tests.trainer.deltas.test_catalogue_deltas import told as all_told
@@ -33,38 +34,40 @@ def job(world):
     world.feed([single(each) for each in tastes()])
     known = snapshot_of(follow(world))
     catalogue = {f"p{number}": product(number, attributes={"big": 10**30}) for number in range(20)}
-    everything = Snapshot(
+    everything = TrainingSnapshot(
         known.users, known.offsets, known.n_events, catalogue, frozenset({"gone"}), 20
     )
     chosen = hyperparameters(SETTINGS)
-    parent = carry_out(Job(everything, None, 0, {**chosen, "n_factors": 0}, 0)).trained.generation
+    parent = run_job(Job(everything, None, 0, {**chosen, "n_factors": 0}, 0)).trained.generation
     return Job(everything, parent, 1, chosen, 0)
 
 
 def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job):
-    here = carry_out(job)
+    here = run_job(job)
     iterations = []
 
-    there, (told, content) = Trainee(nice=0).carry_out(job, iterations.append)
+    there, (told, content) = TrainingProcess(nice=0).run_job(job, iterations.append)
 
     expected = digest(here.trained.generation.arrays())
     assert told == digest(there.trained.generation.arrays()) == expected
     assert len(content) > 0
     assert [each.number for each in iterations][-1] == SETTINGS.iterations
     assert there.gate_result == here.gate_result
-    assert here.held_back.touches
-    assert there.held_back == here.held_back
+    assert here.held_out.touches
+    assert there.held_out == here.held_out
     users = list(job.snapshot.users)[:3]
     made = []
     for trained in (here.trained, there.trained):
         deltas = Deltas(trained)
-        deltas.touch(users, here.held_back.of(job.snapshot.users).touches)
+        deltas.touch(users, here.held_out.of(job.snapshot.users).touches)
         deltas.change({"p3": 7}, {"p3": product(3, title="another harp")})
         offsets = {0: 1}
+        catalogue = CatalogueState()
+        catalogue.items, catalogue.next_offset = {"p3": product(3, title="another")}, 8
         made.append(
             (
-                deltas.make(job.snapshot.users, offsets, now_ms=0),
-                deltas.make_products({"p3": product(3, title="another")}, 8, offsets, now_ms=0),
+                deltas.make_item_delta(job.snapshot.users, offsets, now_ms=0),
+                deltas.make_product_delta(catalogue, offsets, now_ms=0),
             )
         )
     assert made[0] == made[1]
@@ -73,18 +76,18 @@ def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job):
 
 def test_a_job_that_can_not_be_done_says_why(job):
     with pytest.raises(TrainingFailed, match="KeyError: 'half_life_ms'"):
-        Trainee(nice=0).carry_out(Job(job.snapshot, None, 1, {}, 0), print)
+        TrainingProcess(nice=0).run_job(Job(job.snapshot, None, 1, {}, 0), print)
 
 
 ORPHANS = """
 import os, signal
 from recstream.trainer.training.wire import read_answer
-from recstream.trainer.training.subprocess import Trainee
-trainee = Trainee(nice=0)
-print(trainee.pid, flush=True)
+from recstream.trainer.training.subprocess import TrainingProcess
+process = TrainingProcess(nice=0)
+print(process.pid, flush=True)
 if {is_paused}:
-    trainee._is_bound = read_answer(trainee._frames.receive()).is_bound
-    trainee.pause(is_paused=True)
+    process._dies_with_parent = read_answer(process._frames.receive()).dies_with_parent
+    process.pause(is_paused=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -117,22 +120,24 @@ def wait_until_stopped(pid, *, is_stopped):
 
 def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, monkeypatch):
     trainees = []
-    monkeypatch.setattr(background, "GO_ON_S", 0.0)
+    monkeypatch.setattr(executor, "MIN_RUN_S", 0.0)
     monkeypatch.setattr(
-        background, "Trainee", lambda: trainees.append(Trainee(nice=0)) or trainees[-1]
+        executor,
+        "TrainingProcess",
+        lambda: trainees.append(TrainingProcess(nice=0)) or trainees[-1],
     )
-    run = background._Run()
+    run = executor._Attempt()
     results = []
-    beside = threading.Thread(target=lambda: results.append(run.carry_out(job, print)))
+    beside = threading.Thread(target=lambda: results.append(run.run_job(job, print)))
     beside.start()
-    while not trainees or not trainees[0]._is_bound:
+    while not trainees or not trainees[0]._dies_with_parent:
         time.sleep(0.001)
         assert beside.is_alive()
 
-    run.reserve_cold_start_slots(is_behind=True)
+    run.pause_while_behind(is_behind=True)
     wait_until_stopped(trainees[0].pid, is_stopped=True)
-    monkeypatch.setattr(background, "PAUSE_S", 0.0)
-    run.reserve_cold_start_slots(is_behind=True)
+    monkeypatch.setattr(executor, "MAX_PAUSE_S", 0.0)
+    run.pause_while_behind(is_behind=True)
     wait_until_stopped(trainees[0].pid, is_stopped=False)
     beside.join()
 
@@ -145,7 +150,7 @@ def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, monkeyp
 @pytest.fixture
 def apart(place, monkeypatch):
     """A shop of which every training has a process of its own."""
-    monkeypatch.setattr(background, "MAX_PRODUCTS_HERE", 0)
+    monkeypatch.setattr(executor, "MAX_PRODUCTS_IN_THREAD", 0)
     shop(place, range(12))
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
@@ -158,27 +163,27 @@ def mortal(n_lives):
     left = [n_lives]
 
     def made():
-        trainee = Trainee(nice=0)
+        process = TrainingProcess(nice=0)
         left[0] -= 1
         if left[0] >= 0:
-            trainee.kill()
-        return trainee
+            process.kill()
+        return process
 
     return made
 
 
 def test_a_training_that_was_killed_is_begun_once_more(place, apart, monkeypatch, caplog):
-    monkeypatch.setattr(background, "Trainee", mortal(1))
+    monkeypatch.setattr(executor, "TrainingProcess", mortal(1))
 
     work(apart, lambda: len(place.announced()) == 2, deadline_s=300)
 
-    assert "training begins once more" in caplog.text
+    assert "training started again" in caplog.text
     assert "failed" not in {each.state for each in told(place)}
     assert retrained(place) == {0: (True, ""), 1: (True, "")}
 
 
 def test_a_training_that_dies_again_is_told_of_and_what_serves_goes_on(place, apart, monkeypatch):
-    monkeypatch.setattr(background, "Trainee", mortal(2))
+    monkeypatch.setattr(executor, "TrainingProcess", mortal(2))
 
     work(apart, lambda: told(place) and told(place)[-1].state == "failed")
     shop(place, [30])
@@ -190,7 +195,9 @@ def test_a_training_that_dies_again_is_told_of_and_what_serves_goes_on(place, ap
 
 def test_a_trainer_that_stops_ends_the_other_process(apart, monkeypatch):
     made = []
-    monkeypatch.setattr(background, "Trainee", lambda: made.append(Trainee(nice=0)) or made[-1])
+    monkeypatch.setattr(
+        executor, "TrainingProcess", lambda: made.append(TrainingProcess(nice=0)) or made[-1]
+    )
     work(apart, lambda: made)
 
     apart.close()
@@ -200,10 +207,10 @@ def test_a_trainer_that_stops_ends_the_other_process(apart, monkeypatch):
 
 
 def test_generation_0_of_a_large_shop_is_made_beside_the_loop(place, monkeypatch):
-    monkeypatch.setattr(background, "MAX_FIRST_PRODUCTS", 10)
+    monkeypatch.setattr(executor, "MAX_FIRST_PRODUCTS", 10)
     shop(place, range(12))
     trainer = place.trainer()
-    work(trainer, lambda: trainer._background.is_busy)
+    work(trainer, lambda: trainer._executor.is_busy)
     shop(place, [13])
 
     work(trainer, place.announced)
@@ -226,11 +233,11 @@ def test_a_generation_knows_what_came_while_it_was_trained_when_it_is_announced(
 
     def wait(job, tell):
         assert may_go_on.wait(300)
-        return carry_out(job, tell)
+        return run_job(job, tell)
 
-    monkeypatch.setattr(background, "carry_out", wait)
+    monkeypatch.setattr(executor, "run_job", wait)
     ask(place, TrainingRequested(id="next", requested_ts=NOW_MS, force=True))
-    work(trainer, lambda: trainer._background.is_busy)
+    work(trainer, lambda: trainer._executor.is_busy)
     shop(place, range(20, 50))
     place.world.log.append([delete_record("p3")])
     work(trainer, lambda: all_told(place))

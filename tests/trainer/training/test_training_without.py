@@ -62,7 +62,7 @@ def test_the_next_generation_is_without_the_user_and_comes_by_itself(place):
     assert newest(place).n_users == USERS - 1
     again = place.trainer("b")
     work(again, lambda: again.generation is not None)
-    assert again._requests.forgotten == []
+    assert again._inputs.commands.forgotten == []
     again.close()
 
 
@@ -74,7 +74,7 @@ def test_a_trainer_that_reads_too_late_reads_all_histories_again(place):
     work(trainer, lambda: len(place.announced()) == 3)
 
     assert newest(place).n_users == USERS - 1
-    assert len(trainer._follower.users) == USERS - 1
+    assert len(trainer._inputs.histories.users) == USERS - 1
     trainer.close()
 
 

@@ -27,25 +27,25 @@ from recstream.core.popularity.popularity import fit_popularity
 from recstream.core.records import GateResult, Item
 from recstream.errors import ArtifactCorrupt, TrainingDied, TrainingFailed
 from recstream.trainer.changelog import Touch, UserRows
-from recstream.trainer.training import wire as handover
-from recstream.trainer.training.dataset import Snapshot
-from recstream.trainer.training.job import Finished, HeldBack, Job
-from recstream.trainer.training.subprocess import Trainee
+from recstream.trainer.training import wire
+from recstream.trainer.training.dataset import TrainingSnapshot
+from recstream.trainer.training.job import HeldOutTouches, Job, TrainingResult
+from recstream.trainer.training.subprocess import TrainingProcess
 from recstream.trainer.training.train import Trained
 from recstream.trainer.training.wire import (
-    Bound,
     Done,
     Failed,
     Frames,
     Products,
-    Step,
+    Progress,
+    Started,
     Users,
-    finished_frames,
-    framed,
+    encode_message,
     job_frames,
     read_answer,
-    read_finished,
     read_job,
+    read_result,
+    result_frames,
 )
 from tests.trainer.trainer_world import likes, trained_on
 from tests.worker.worker_world import generation, single
@@ -65,7 +65,7 @@ ITEMS = st.builds(
 )  # fmt: skip
 ROWS = st.builds(UserRows, st.binary(), st.lists(st.binary(), max_size=3).map(tuple))
 SNAPSHOTS = st.builds(
-    Snapshot,
+    TrainingSnapshot,
     users=st.dictionaries(st.text(), ROWS, max_size=5),
     offsets=st.dictionaries(st.text(), INT64, max_size=3),
     n_events=INT64,
@@ -77,7 +77,7 @@ SNAPSHOTS = st.builds(
 CHOSEN = st.dictionaries(st.text(), st.none() | st.booleans() | INT64 | st.floats() | st.text())
 
 
-JOB = Job(Snapshot({}, {}, 0), None, 0, {}, 0)
+JOB = Job(TrainingSnapshot({}, {}, 0), None, 0, {}, 0)
 
 
 def handed(job):
@@ -87,12 +87,12 @@ def handed(job):
 @settings(max_examples=40, deadline=None)
 @given(SNAPSHOTS, CHOSEN, st.integers(0, 2**64 - 1))
 def test_a_job_arrives_as_it_was_in_however_many_parts(snapshot, chosen, seed):
-    parts = handover.PART_USERS, handover.PART_PRODUCTS
-    handover.PART_USERS = handover.PART_PRODUCTS = 2
+    parts = wire.PART_USERS, wire.PART_PRODUCTS
+    wire.PART_USERS = wire.PART_PRODUCTS = 2
     try:
         there = handed(Job(snapshot, generation(), 3, chosen, seed))
     finally:
-        handover.PART_USERS, handover.PART_PRODUCTS = parts
+        wire.PART_USERS, wire.PART_PRODUCTS = parts
 
     # As text: 1 is not 1.0, 0.0 is not -0.0, NaN is NaN, and users keep their order.
     for name in ("users", "offsets", "n_events", "catalogue", "catalogue_offset"):
@@ -110,7 +110,7 @@ def test_a_job_of_the_first_generation_has_no_parent():
 
 
 def test_a_job_that_has_no_form_in_a_frame_is_refused_with_its_reason():
-    with pytest.raises(TrainingFailed, match="Rest can't be handed over: can't serialize ints"):
+    with pytest.raises(TrainingFailed, match="JobEnd message can't be encoded: can't serialize ints"):
         list(job_frames(replace(JOB, seed=2**64)))
 
 
@@ -157,13 +157,13 @@ def finished(draw):
         serving=st.none() | st.floats(), is_accepted=st.booleans(), reason=st.text(),
     )  # fmt: skip
     touches = st.builds(Touch, INT64, st.text(), st.booleans())
-    held_back = st.dictionaries(st.text(), st.lists(touches, max_size=3).map(tuple), max_size=3)
-    return Finished(trained, draw(st.none() | gate_result), HeldBack(draw(held_back)))
+    held_out = st.dictionaries(st.text(), st.lists(touches, max_size=3).map(tuple), max_size=3)
+    return TrainingResult(trained, draw(st.none() | gate_result), HeldOutTouches(draw(held_out)))
 
 
 def returned(done):
-    message, *following = finished_frames(done)
-    return read_finished(read_answer(message), iter(following).__next__)
+    message, *following = result_frames(done)
+    return read_result(read_answer(message), iter(following).__next__)
 
 
 def form(array):
@@ -177,7 +177,7 @@ def test_what_a_training_gave_arrives_bit_for_bit(done):
 
     here, trained = done.trained, there.trained
     assert told == digest(trained.generation.arrays()) == digest(here.generation.arrays())
-    assert artifact == finished_frames(done)[1]
+    assert artifact == result_frames(done)[1]
     assert (trained.model is None) == (here.model is None)
     if here.model is not None:
         assert digest(trained.model.arrays()) == digest(here.model.arrays())
@@ -190,14 +190,14 @@ def test_what_a_training_gave_arrives_bit_for_bit(done):
     assert trained.popularity.clock == here.popularity.clock
     assert (trained.user_ids, repr(trained.loss)) == (here.user_ids, repr(here.loss))
     assert repr(there.gate_result) == repr(done.gate_result)
-    assert there.held_back == done.held_back
+    assert there.held_out == done.held_out
 
 
 @pytest.fixture
 def some(world):
     """What came of a training with factors, as frames."""
     world.feed([single(each) for each in likes()])
-    return Finished(trained_on(world), None, HeldBack({}))
+    return TrainingResult(trained_on(world), None, HeldOutTouches({}))
 
 
 @pytest.mark.parametrize(
@@ -214,37 +214,37 @@ def some(world):
     ],
 )  # fmt: skip
 def test_arrays_that_deltas_can_not_use_are_refused_by_name(some, name, change, said):
-    message, artifact, content = finished_frames(some)
+    message, artifact, content = result_frames(some)
     _, named = read_arrays(io.BytesIO(content), "arrays")
     changed = change(named.pop(name, None))
     stream = io.BytesIO()
     write_arrays(stream, named if changed is None else {**named, name: changed})
 
     with pytest.raises(TrainingFailed, match=said) as refused:
-        read_finished(read_answer(message), iter([artifact, stream.getvalue()]).__next__)
+        read_result(read_answer(message), iter([artifact, stream.getvalue()]).__next__)
 
     assert name.partition(".")[0] in str(refused.value)
 
 
 def test_a_frame_that_is_not_what_was_announced_is_refused(some):
-    message, artifact, arrays = finished_frames(some)
+    message, artifact, arrays = result_frames(some)
     done = read_answer(message)
     other = msgspec.structs.replace(done, digest="0" * 32)
 
     with pytest.raises(ArtifactCorrupt, match="can't be read"):
-        read_finished(done, iter([artifact[:-30], arrays]).__next__)
+        read_result(done, iter([artifact[:-30], arrays]).__next__)
     with pytest.raises(ArtifactCorrupt, match="must have the digest '00"):
-        read_finished(other, iter([artifact, arrays]).__next__)
+        read_result(other, iter([artifact, arrays]).__next__)
     with pytest.raises(TrainingFailed, match="must be named arrays and their digest, got"):
-        read_finished(done, iter([artifact, arrays[:-30]]).__next__)
+        read_result(done, iter([artifact, arrays[:-30]]).__next__)
 
 
 # Frames
 
 
 ANSWERS = [
-    Bound(is_bound=True),
-    Step(Iteration(3, None, 0.5, "käse", 2)),
+    Started(dies_with_parent=True),
+    Progress(Iteration(3, None, 0.5, "käse", 2)),
     Failed("\N{SNOWMAN}"),
     Done("d", None, {"u": (Touch(1, "i", is_positive=False),)}, float("inf"), ["u"], 1.0),
 ]
@@ -253,21 +253,23 @@ PARTS = [Users({"u": UserRows(b"h", (b"p",))}), Products(b"[]")]
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda each: type(each).__name__)
 def test_an_answer_arrives_as_it_was_and_is_refused_when_cut_short(answer):
-    frame = framed(answer)
+    frame = encode_message(answer)
 
     assert read_answer(frame) == answer
     for n in range(len(frame)):
-        with pytest.raises(TrainingFailed, match="must be Bound, Step, Failed or Done, got"):
+        with pytest.raises(TrainingFailed, match="must be Started, Progress, Failed or Done, got"):
             read_answer(frame[:n])
 
 
 def test_a_message_of_the_wrong_kind_says_what_was_expected():
     for answer in ANSWERS:
-        with pytest.raises(TrainingFailed, match=r"must be Users, Products or Rest, got .*'"):
-            read_job(iter([framed(answer)]).__next__)
+        with pytest.raises(TrainingFailed, match=r"must be Users, Products or JobEnd, got .*'"):
+            read_job(iter([encode_message(answer)]).__next__)
     for part in PARTS:
-        with pytest.raises(TrainingFailed, match=r"must be Bound, Step, Failed or Done, got .*'"):
-            read_answer(framed(part))
+        with pytest.raises(
+            TrainingFailed, match=r"must be Started, Progress, Failed or Done, got .*'"
+        ):
+            read_answer(encode_message(part))
 
 
 @pytest.mark.parametrize(
@@ -283,20 +285,20 @@ def test_a_message_of_the_wrong_kind_says_what_was_expected():
 )
 def test_products_that_are_no_items_are_refused(items):
     with pytest.raises(TrainingFailed, match="must be Products: a JSON list of items, got"):
-        read_job(iter([framed(Products(items))]).__next__)
+        read_job(iter([encode_message(Products(items))]).__next__)
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60), st.sampled_from(ANSWERS), st.data())
 def test_whatever_comes_is_an_answer_or_refused(noise, answer, data):
-    frame = framed(answer)
+    frame = encode_message(answer)
     at = data.draw(st.integers(0, len(frame)))
 
     for each in (noise, frame[:at] + noise, frame[:at] + noise + frame[at + len(noise) :]):
         try:
             assert type(read_answer(each)) in {type(known) for known in ANSWERS}
         except TrainingFailed as refused:
-            assert "must be Bound, Step, Failed or Done" in str(refused)  # noqa: PT017
+            assert "must be Started, Progress, Failed or Done" in str(refused)  # noqa: PT017
 
 
 def ends():
@@ -350,34 +352,34 @@ def impostor(tmp_path, monkeypatch):
         program.chmod(0o755)
         with monkeypatch.context() as patch:
             patch.setattr(sys, "executable", str(program))
-            return Trainee(nice=0)
+            return TrainingProcess(nice=0)
 
     return start
 
 
 def test_a_process_killed_in_the_middle_of_a_frame_has_died(impostor):
-    frame = framed(ANSWERS[-1])
+    frame = encode_message(ANSWERS[-1])
     cut = len(frame).to_bytes(8, "little") + frame[:-1]
-    trainee = impostor(cut, "os.kill(os.getpid(), signal.SIGKILL)")
+    process = impostor(cut, "os.kill(os.getpid(), signal.SIGKILL)")
 
     with pytest.raises(TrainingDied, match="before it was done: SIGKILL"):
-        trainee.carry_out(JOB, print)
+        process.run_job(JOB, print)
 
 
 def test_a_process_that_says_what_nobody_expects_is_ended(impostor):
-    frame = framed(PARTS[0])
-    trainee = impostor(len(frame).to_bytes(8, "little") + frame, "os.read(end, 1); signal.pause()")
+    frame = encode_message(PARTS[0])
+    process = impostor(len(frame).to_bytes(8, "little") + frame, "os.read(end, 1); signal.pause()")
 
-    with pytest.raises(TrainingFailed, match="must be Bound, Step, Failed or Done"):
-        trainee.carry_out(JOB, print)
+    with pytest.raises(TrainingFailed, match="must be Started, Progress, Failed or Done"):
+        process.run_job(JOB, print)
 
     with pytest.raises(ProcessLookupError):
-        os.kill(trainee.pid, 0)
+        os.kill(process.pid, 0)
 
 
 def test_a_job_that_can_not_be_read_is_told_of_by_the_process():
-    trainee = Trainee(nice=0)
-    trainee._frames.send(framed(ANSWERS[0]))
+    process = TrainingProcess(nice=0)
+    process._frames.send(encode_message(ANSWERS[0]))
 
-    with pytest.raises(TrainingFailed, match="must be Users, Products or Rest, got"):
-        trainee.carry_out(JOB, print)
+    with pytest.raises(TrainingFailed, match="must be Users, Products or JobEnd, got"):
+        process.run_job(JOB, print)
