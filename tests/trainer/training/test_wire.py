@@ -110,7 +110,9 @@ def test_a_job_of_the_first_generation_has_no_parent():
 
 
 def test_a_job_that_has_no_form_in_a_frame_is_refused_with_its_reason():
-    with pytest.raises(TrainingFailed, match="JobEnd message can't be encoded: can't serialize ints"):
+    with pytest.raises(
+        TrainingFailed, match="JobEnd message can't be encoded: can't serialize ints"
+    ):
         list(job_frames(replace(JOB, seed=2**64)))
 
 
