@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import NamedTuple
 
-from recstream.core.evaluation import Scoreboard, is_asked
+from recstream.core.evaluation import RankHistograms, is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.records import decode_recommendations
@@ -44,7 +44,7 @@ class PublishedLists:
         return self._lists[user][at - 1] if at else None
 
 
-def evaluation_watch(lists: PublishedLists, scores: Scoreboard) -> Watch:
+def evaluation_watch(lists: PublishedLists, scores: RankHistograms) -> Watch:
     """Return what a fold calls for each event, so that ``scores`` counts how it was predicted."""
 
     def watch(
@@ -53,7 +53,7 @@ def evaluation_watch(lists: PublishedLists, scores: Scoreboard) -> Watch:
         is_counted = (
             bool(event.rec_id)
             if event.type == "impression"
-            else after is not before and is_asked(before, event, rules.weights)
+            else after is not before and is_evaluated(before, event, rules.weights)
         )
         if is_counted:
             scores.evaluate(lists.before(before.user, offset), before, event)
@@ -62,7 +62,7 @@ def evaluation_watch(lists: PublishedLists, scores: Scoreboard) -> Watch:
 
 
 def evaluate(
-    log: ReadableLog, timeline: SettingsTimeline, partition: int, scores: Scoreboard
+    log: ReadableLog, timeline: SettingsTimeline, partition: int, scores: RankHistograms
 ) -> None:
     """Judge the lists of a partition by its events, from the first on."""
     fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from recstream.core.als import Iteration
-from recstream.core.evaluation import evaluate_candidate
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
 from recstream.trainer.changelog import Touch, UserChanges, UserRows
@@ -83,7 +82,7 @@ def run_job(job: Job, on_iteration: OnIteration | None = None) -> TrainingResult
     gate_result = None
     if job.parent is not None:
         half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
-        gate_result = judge(trained.generation, job.parent, trained.held, half_life_ms)
+        gate_result = evaluate_candidate(trained.generation, job.parent, trained.held, half_life_ms)
     return TrainingResult(trained, gate_result, _held_out(trained, job.snapshot.users))
 
 
