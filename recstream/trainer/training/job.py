@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from recstream.core.als import Iteration
+from recstream.core.evaluation import evaluate_candidate
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
 from recstream.trainer.changelog import Touch, UserChanges, UserRows
