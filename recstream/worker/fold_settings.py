@@ -7,7 +7,7 @@ a replay uses the same ones. The append is refused if another worker owns the pa
 from __future__ import annotations
 
 from recstream.control import new_control_record
-from recstream.core.history import FoldSettings, SettingsTimeline
+from recstream.core.history import SEMANTICS, FoldSettings, SettingsTimeline
 from recstream.core.records import SettingsActivated
 from recstream.settings import Settings
 from recstream.worker.commit import Append, append_fenced
@@ -40,7 +40,7 @@ def activate(
         Another worker owns the partition.
     """
     newest = timeline.newest(state.number)
-    wanted = FoldSettings(settings.weights, settings.half_life_ms)
+    wanted = FoldSettings(settings.weights, settings.half_life_ms, semantics=SEMANTICS)
     steering_offset, _ = timeline.newest_document
     active = newest.fold_settings, newest.list_size, newest.steering_offset
     if active == (wanted, settings.list_size, steering_offset):
@@ -53,6 +53,7 @@ def activate(
         list_size=settings.list_size,
         adopted_ts=now_ms,
         steering=steering_offset,
+        semantics=SEMANTICS,
     )
     position = append_fenced(append, state, new_control_record(activated))
     timeline.add(position.offset, activated)

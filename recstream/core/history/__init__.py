@@ -8,6 +8,7 @@ from __future__ import annotations
 from recstream.core.history.fading import fading_weights
 from recstream.core.history.fold import (
     FADE_ENTRIES,
+    SEMANTICS,
     Entry,
     FoldSettings,
     History,
@@ -37,6 +38,7 @@ from recstream.core.history.table_rows import (
 __all__ = [
     "APPLIED_KEY",
     "FADE_ENTRIES",
+    "SEMANTICS",
     "ActiveSettings",
     "AppliedRow",
     "Entry",

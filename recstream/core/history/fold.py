@@ -36,15 +36,27 @@ MAX_IMPRESSIONS = 64
 FADE_ENTRIES = 10.0
 """Half-life of an entry in newer entries of the same user; docs/explanation/research/neighbours.md has the trials."""
 CHUNK_BYTES = CHUNK_IDS * ID_BYTES
+SEMANTICS = 2
+"""Version of the rules by which events are folded; `FoldSettings.semantics` says which are in force.
+
+1: ratings of one item add up. 2: the newest rating of an item replaces the older one, and a rating below
+the user's usual one has no weight.
+"""
+MIN_RATINGS = 3
+"""Ratings of a user before their mean is the user's usual rating."""
 _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
 
 
 class FoldSettings(msgspec.Struct, frozen=True):
-    """How events are folded: weights by type, half-life of a weight, whether impressions are counted."""
+    """How events are folded: weights by type, half-life of a weight, whether impressions are counted.
+
+    ``semantics`` is a version, see `SEMANTICS`. A log that does not name one was folded by version 1.
+    """
 
     weights: EventWeights
     half_life_ms: float
     counts_impressions: bool = False
+    semantics: int = 1
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -73,6 +85,21 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     n_events: int
 
 
+class RatedEntry(Entry, frozen=True, array_like=True, gc=False):
+    """An entry with a rating, which the next rating replaces. Only semantics 2 and later make one.
+
+    Attributes
+    ----------
+    rating_weight : float
+        Part of ``weight`` that the rating adds, decayed to ``at_ms``.
+    rated_at_ms : int
+        Time of the rating.
+    """
+
+    rating_weight: float = 0.0
+    rated_at_ms: int = -1
+
+
 Page = dict[str, Entry]
 """Entries by item id, in the order of the items' first events. Never changed in place."""
 
@@ -98,6 +125,8 @@ class History(msgspec.Struct, frozen=True, gc=False):
     impressions : tuple of (item, count)
         Impressions of items since the user's last event on them, the newest last, at most
         `MAX_IMPRESSIONS`. Counted only while fold settings say so.
+    n_ratings, rating_sum : int, float
+        Number and sum of the user's ratings; counted from semantics 2 on.
     """
 
     user: str
@@ -109,6 +138,8 @@ class History(msgspec.Struct, frozen=True, gc=False):
     window: bytes = b""
     pages: tuple[Page, ...] = ({},)
     impressions: tuple[tuple[str, int], ...] = ()
+    n_ratings: int = 0
+    rating_sum: float = 0.0
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry, page by page."""
@@ -139,6 +170,7 @@ def apply(
     Events count in the order of the log. Their times only decide how far they have decayed: a late event
     is added with its decayed weight. ``dislike`` sets the entry's weight to zero. ``remove`` deletes the
     entry. ``impression`` changes `History.impressions` alone, and only if the settings count impressions.
+    ``rate`` replaces an older rating of the item, from semantics 2 on; other types add to the weight.
     docs/reference/event-types.md has the semantics of every type.
     """
     if offset < history.offset or (offset == history.offset and index <= history.index):
@@ -164,6 +196,7 @@ def apply(
     page = pages[number]
     old = page.get(item)
     n_items = history.n_items
+    replaces = kind == "rate" and settings.semantics >= SEMANTICS
     if kind == "remove":
         if old is not None:
             page = {name: entry for name, entry in page.items() if name != item}
@@ -171,13 +204,12 @@ def apply(
             n_items -= 1
     else:
         page = page.copy()
-        if old is None:
-            page[item] = Entry(
-                item, event_weight(event, settings.weights), at_ms, _KINDS[kind], offset, 1
-            )
-            n_items += 1
-        else:
-            page[item] = _add(old, event, at_ms, offset, settings)
+        n_items += old is None
+        page[item] = (
+            _rate(old, event, at_ms, offset, history, settings)
+            if replaces
+            else _add(old, event, at_ms, offset, settings)
+        )
         pages = (*pages[:number], page, *pages[number + 1 :])
         if n_items > PAGE_ENTRIES * len(pages):
             pages = _split(pages)
@@ -188,8 +220,9 @@ def apply(
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
     impressions = history.impressions and _without(history.impressions, item)
     return History(
-        history.user, offset, index, clock_ms, n_items, n_ids, window, pages, impressions
-    )
+        history.user, offset, index, clock_ms, n_items, n_ids, window, pages, impressions,
+        history.n_ratings + replaces, history.rating_sum + (event.value or 0.0) * replaces,
+    )  # fmt: skip
 
 
 def _without(impressions: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, int], ...]:
@@ -209,15 +242,71 @@ def _count_impressions(history: History, event: Event, offset: int, index: int) 
     return msgspec.structs.replace(history, offset=offset, index=index, impressions=newest)
 
 
-def _add(old: Entry, event: Event, at_ms: int, offset: int, settings: FoldSettings) -> Entry:
-    """Return an entry with one more event in it."""
+def _add(old: Entry | None, event: Event, at_ms: int, offset: int, settings: FoldSettings) -> Entry:
+    """Return an entry with one more event in it, a new one for None."""
+    if old is None:
+        weight = event_weight(event, settings.weights)
+        return Entry(event.item or "", weight, at_ms, _KINDS[event.type], offset, 1)
     newest = max(old.at_ms, at_ms)
     if event.type == "dislike":
         total = 0.0
     else:
         total = event_weight(event, settings.weights) * decay(newest - at_ms, settings.half_life_ms)
-        total += old.weight * decay(newest - old.at_ms, settings.half_life_ms)
+        kept = decay(newest - old.at_ms, settings.half_life_ms)
+        total += old.weight * kept
+        if isinstance(old, RatedEntry):
+            return RatedEntry(
+                old.item, total, newest, _KINDS[event.type], offset, old.n_events + 1,
+                old.rating_weight * kept, old.rated_at_ms,
+            )  # fmt: skip
     return Entry(old.item, total, newest, _KINDS[event.type], offset, old.n_events + 1)
+
+
+def _rate(
+    old: Entry | None,
+    event: Event,
+    at_ms: int,
+    offset: int,
+    history: History,
+    settings: FoldSettings,
+) -> RatedEntry:
+    """Return an entry with a new rating in place of the older one (semantics 2).
+
+    Parameters
+    ----------
+    old : Entry or None
+        The item's entry before.
+    event : Event
+        Of type ``rate``.
+    at_ms : int
+        Its time. A rating that is older than the entry's changes no weight.
+    offset : int
+    history : History
+        Before the event; its ratings give the user's usual one.
+    settings : FoldSettings
+    """
+    weight = event_weight(event, settings.weights)
+    if history.n_ratings >= MIN_RATINGS and event.value is not None:
+        is_below_usual = event.value * history.n_ratings < history.rating_sum
+        weight = 0.0 if is_below_usual else weight
+    kind = _KINDS["rate"]
+    if old is None:
+        return RatedEntry(event.item or "", weight, at_ms, kind, offset, 1, weight, at_ms)
+    newest = max(old.at_ms, at_ms)
+    kept = decay(newest - old.at_ms, settings.half_life_ms)
+    rated, rated_at_ms = 0.0, -1
+    if isinstance(old, RatedEntry):
+        rated, rated_at_ms = old.rating_weight, old.rated_at_ms
+    elif old.kind == kind and old.n_events == 1:  # rated once, by semantics 1
+        rated, rated_at_ms = old.weight, old.at_ms
+    others = max(0.0, old.weight - rated) * kept
+    if at_ms < rated_at_ms:
+        weight, rated_at = rated * kept, rated_at_ms
+    else:
+        weight, rated_at = weight * decay(newest - at_ms, settings.half_life_ms), at_ms
+    return RatedEntry(
+        old.item, others + weight, newest, kind, offset, old.n_events + 1, weight, rated_at
+    )
 
 
 def decay(age_ms: int, half_life_ms: float) -> float:

@@ -46,7 +46,7 @@ class ActiveSettings(NamedTuple):
         cls, control: int, record: SettingsActivated, steering: Steering | None = None
     ) -> ActiveSettings:
         """Return the settings of a record at an offset of the control topic."""
-        settings = FoldSettings(record.weights, record.half_life_ms)
+        settings = FoldSettings(record.weights, record.half_life_ms, semantics=record.semantics)
         return cls(
             control, record.from_offset, settings, record.list_size, steering, record.steering
         )
@@ -68,6 +68,7 @@ class ActiveSettings(NamedTuple):
             msgspec.structs.replace(weights, **arm.weights) if arm.weights else weights,
             arm.half_life_ms or settings.half_life_ms,
             arm.fatigue is not None,
+            settings.semantics,
         )
 
 

@@ -21,7 +21,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from recstream.core.history.fold import CHUNK_BYTES, CHUNK_IDS, CHUNKS, ID_BYTES, Entry, History
+from recstream.core.history.fold import (
+    CHUNK_BYTES,
+    CHUNK_IDS,
+    CHUNKS,
+    ID_BYTES,
+    Entry,
+    History,
+    RatedEntry,
+)
 
 SCHEMA = 2
 APPLIED_KEY = b"\0applied"
@@ -40,6 +48,13 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
     n_pages: int
     newest_ids: bytes
     impressions: tuple[tuple[str, int], ...] = ()
+
+
+class RatedHeader(Header, frozen=True, array_like=True, gc=False):
+    """The header of a user with ratings; a header without them is written as before there were any."""
+
+    n_ratings: int = 0
+    rating_sum: float = 0.0
 
 
 class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -68,11 +83,23 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_header = msgspec.msgpack.Decoder(Header).decode
-decode_page = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+decode_header = msgspec.msgpack.Decoder(RatedHeader).decode
+_decode_entries = msgspec.msgpack.Decoder(tuple[RatedEntry, ...]).decode
 decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
 decode_applied_row = msgspec.msgpack.Decoder(AppliedRow).decode
 encode_row = _encode
+
+
+def decode_page(raw: bytes) -> tuple[Entry, ...]:
+    """Return the entries of a page; those without a rating as plain entries, as they were encoded."""
+    return tuple(
+        [
+            each
+            if each.rated_at_ms >= 0
+            else Entry(each.item, each.weight, each.at_ms, each.kind, each.offset, each.n_events)
+            for each in _decode_entries(raw)
+        ]
+    )
 
 
 def page_key(user: bytes, number: int) -> bytes:
@@ -128,24 +155,14 @@ def changes(old: History | None, new: History) -> list[tuple[bytes, bytes]]:
         ids = new.window[start : start + CHUNK_BYTES]
         rows.append((chunk_key(user, chunk % CHUNKS), _encode(ids)))
     n_open = new.n_ids % CHUNK_IDS * ID_BYTES
-    rows.append(
-        (
-            user,
-            _encode(
-                Header(
-                    SCHEMA,
-                    new.offset,
-                    new.index,
-                    new.clock_ms,
-                    new.n_items,
-                    new.n_ids,
-                    len(new.pages),
-                    new.window[len(new.window) - n_open :],
-                    new.impressions,
-                )
-            ),
-        )
-    )
+    fields = (
+        SCHEMA, new.offset, new.index, new.clock_ms, new.n_items, new.n_ids, len(new.pages),
+        new.window[len(new.window) - n_open :], new.impressions,
+    )  # fmt: skip
+    header = Header(*fields)
+    if new.n_ratings:
+        header = RatedHeader(*fields, new.n_ratings, new.rating_sum)
+    rows.append((user, _encode(header)))
     return rows
 
 
@@ -195,6 +212,8 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
         b"".join((*chunks, header.newest_ids)),
         pages,
         header.impressions,
+        header.n_ratings,
+        header.rating_sum,
     )
 
 
