@@ -272,3 +272,17 @@ def test_without_a_token_a_guarded_bridge_takes_nothing(guarded):
     assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
     assert guarded.records(INTERACTIONS, "eve") == []
     assert SECRET not in json.dumps(answer.json)
+
+
+def test_two_users_may_use_one_id(world):
+    first = {"id": "same", "type": "view", "user": "first-user", "item": "p1"}
+    other = {"id": "same", "type": "view", "user": "other-user", "item": "p2"}
+
+    together = world.post("/v1/events", [first, other])
+    again = world.post("/v1/events", other)
+
+    assert (together.json["accepted"], again.json["duplicates"]) == (2, 1)
+    assert [event.item for event in logged(world, "other-user")] == ["p2"]
+    assert (
+        world.post("/v1/events", other | {"item": "p3"}).json["rejected"][0]["code"] == "id-reuse"
+    )

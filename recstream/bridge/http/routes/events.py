@@ -146,7 +146,7 @@ class _EventBatch:
         self._now: datetime = deps.now()
         self._who = identity()
         self.records: list[NewRecord] = []
-        self.digests: dict[str, bytes] = {}
+        self.digests: dict[tuple[str, str], bytes] = {}
         self.duplicates = 0
         self.rejected: list[RejectedEvent] = []
 
@@ -174,7 +174,7 @@ class _EventBatch:
             )
             return
         # Hash the event as the client sent it: a repeat has the same digest at any time.
-        self.digests[admitted.id] = event_digest(event)
+        self.digests[admitted.user, admitted.id] = event_digest(event)
         key = admitted.user.encode()
         self.records.append(NewRecord(INTERACTIONS, key, encode_event(admitted)))
 
@@ -184,7 +184,9 @@ class _EventBatch:
             raise InvalidEvent(message, code="forbidden", pointer="/user")
 
     def _is_repeated(self, event: Event) -> bool:
-        known = self.digests.get(event.id) or self._deps.dedup.find(event.id)
+        known = self.digests.get((event.user, event.id)) or self._deps.dedup.find(
+            (event.user, event.id)
+        )
         if known is None:
             return False
         if known != event_digest(event):
