@@ -40,6 +40,7 @@ from recstream.log import INTERACTIONS, EventLog, TopicPartition
 APPEND_EVENTS = 20_000
 """Events of one append. If Kafka fails in between, they are appended again; their ids count once."""
 SHOWN_PROBLEMS = 5
+SUSPICIOUS_BEFORE_MS = 2 * 365 * 24 * 3600 * 1000
 PROGRESS = TopicPartition(INTERACTIONS, 0)
 """Where a group's offset counts the events an import has written; it is no offset of records."""
 
@@ -93,6 +94,11 @@ class EventTable:
         self._value.append(value)
         self._type.append(type_code)
         self._line.append(line)
+
+    @property
+    def newest_ms(self) -> int:
+        """The newest event's time."""
+        return max(self._ts, default=0)
 
     def in_time_order(self, start: int = 0) -> Iterator[Event]:
         """Yield the events from the ``start``-th on, by time; at the same time by line."""
@@ -211,13 +217,18 @@ def read_events(
     report.read, report.users, report.items = len(table), len(table.users), len(table.items)
     if not len(table) and report.problems:
         first = report.problems[0]
-        known = f"; its columns: {', '.join(source.columns)}" if source.columns else ""
+        known = f"; its columns: {source.shown_columns}" if source.columns else ""
         raise InvalidInput(
             f"no line of {source.path} could be read as an event; line {first.line}: "
             f"{first.reason}{known}"
         )
     if not len(table):
         report.notes.append("the file has a header and no rows")
+    elif mapping.time and 0 < table.newest_ms < SUSPICIOUS_BEFORE_MS:
+        report.notes.append(
+            "all times are in 1970 or 1971: if --time has another form than a number of seconds, name it "
+            "with --time-format"
+        )
     return table
 
 

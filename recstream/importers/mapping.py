@@ -90,6 +90,11 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not (self.rating_max > 0.0 and math.isfinite(self.rating_max)):
             raise InvalidInput(f"--rating-max must be a number above 0, got {self.rating_max}")
+        if "%Z" in self.time_format.replace("%%", ""):
+            raise InvalidInput(
+                "--time-format can't have %Z: names of zones are ambiguous; use %z for an offset, or "
+                "write the name itself, like UTC"
+            )
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that it names."""
@@ -126,7 +131,7 @@ class EventReader:
         elif column.isdecimal() and int(column) >= 1:
             at = int(column) - 1
         else:
-            known = ", ".join(self._source.columns) or "none: name columns by number, from 1"
+            known = self._source.shown_columns or "none: name columns by number, from 1"
             hint = ""
             if self._source.columns and not any(map(_is_name, self._source.columns)):
                 hint = "; if its first line is data, use --no-header and numbers from 1"

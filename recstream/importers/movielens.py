@@ -56,7 +56,7 @@ def find_files(path: Path) -> Files:
     InvalidInput
         There is no file of ratings.
     """
-    if path.is_file():
+    if not path.is_dir():
         return Files(path, _first(path.parent, ("movies.csv", "movies.dat", "u.item")))
     ratings = _first(path, ("ratings.csv", "ratings.dat", "ratings.tsv", "u.data"))
     if ratings is None:

@@ -76,7 +76,7 @@ class ProductReader:
         absent = set(self._columns.values()) - set(source.columns)
         if source.has_header and absent:
             message = (
-                f"{source.path} has the columns {', '.join(source.columns)}; it has no"
+                f"{source.path} has the columns {source.shown_columns}; it has no"
                 f" {', '.join(sorted(absent))}"
             )
             raise InvalidInput(message)
@@ -120,7 +120,7 @@ class ProductReader:
         if known.isdisjoint(PRODUCT_COLUMNS[field]):
             raise InvalidInput(
                 f"{self._source.path} needs a column for the {field}: one of "
-                f"{', '.join(PRODUCT_COLUMNS[field])}; its columns: {', '.join(self._source.columns)}; "
+                f"{', '.join(PRODUCT_COLUMNS[field])}; its columns: {self._source.shown_columns}; "
                 f"name it with --column {field}=COLUMN"
             )
 
@@ -179,7 +179,7 @@ def import_products(
     if reader.rows and not n_items:
         reasons = ", ".join(f"{count} × {why}" for why, count in reader.dropped.most_common())
         raise InvalidInput(
-            f"no row of {path} is a product ({reasons}); its columns: {', '.join(source.columns)}; "
+            f"no row of {path} is a product ({reasons}); its columns: {source.shown_columns}; "
             "name columns with --column FIELD=COLUMN"
         )
     return ProductsReport(

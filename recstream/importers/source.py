@@ -20,6 +20,7 @@ from recstream.importers.file import MAX_LINE_BYTES, BadLine, InputFile
 Row = Sequence[str] | dict[str, Any]
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 TAB_SUFFIXES = frozenset({".tsv", ".tab"})
+MAX_SHOWN = 500
 MAX_ROW_LINES = 100
 """A quoted field that spans more lines has no closing quote."""
 csv.field_size_limit(MAX_LINE_BYTES)
@@ -91,6 +92,13 @@ class Source:
         elif self.is_json:
             rows = (row for _, row in islice(self.rows(), 10) if isinstance(row, dict))
             self.columns = tuple(next(rows, {}))
+
+    @property
+    def shown_columns(self) -> str:
+        """The columns' names for a message; characters that can't be printed are escaped."""
+        names = [name if name.isprintable() else ascii(name) for name in self.columns]
+        text = ", ".join(names)
+        return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
     @property
     def encoding(self) -> str:

@@ -632,3 +632,31 @@ def test_an_endless_line_takes_no_memory_and_costs_itself_alone(
     assert (done.report["read"], done.report["rejected"]) == (2, 1)
     assert "longer than" in done.report["problems"][0]["reason"]
     assert peak < 6 * MAX_LINE_BYTES
+
+
+def test_names_that_do_not_print_are_escaped_in_messages(
+    tmp_path: Path, events: Callable[..., Outcome], import_: Callable[..., Outcome]
+) -> None:
+    file = put(tmp_path, b"\x1b[31mred,caf\xe9," + b"y" * 10_000 + b"\n1,2,3\n")
+    for done in (events(file), import_("products", file)):
+        assert done.code == 1
+        assert done.error.strip().isprintable()
+        assert len(done.error) < 2_000
+
+
+def test_a_name_of_a_zone_in_a_format_is_refused(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    done = events(put(tmp_path, ROWS), "--time", "item", "--time-format", "%H:%M %Z")
+
+    assert done.code == 1
+    assert "%z" in done.error
+
+
+def test_times_that_are_all_in_1970_are_doubted(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    done = events(put(tmp_path, "user,item,at\nu1,p1,201910\nu2,p2,201911\n"), "--time", "at")
+
+    assert done.code == 0
+    assert "all times are in 1970" in done.report["notes"][0]

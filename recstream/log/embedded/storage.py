@@ -32,6 +32,7 @@ OFFSET_BITS = 44
 PAGE_SIZE = 8192
 CHECKPOINT_PAGES = 2048
 _SQLITE_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
 _RETRY_S = 0.0003
 
 _SCHEMA = """
@@ -119,16 +120,26 @@ class Storage:
             if not self.path.exists():
                 self._create()
             with self.path.open("rb") as file:
-                magic = file.read(len(_SQLITE_MAGIC))
+                header = file.read(_HEADER_BYTES)
+            size = self.path.stat().st_size
+            wal = self.path.with_name(f"{self.path.name}-wal")
+            has_wal = wal.exists() and wal.stat().st_size > 0
         except OSError as error:
             raise LogUnavailable(
                 f"the log {self.path} can't be opened: {error}; name a folder that may be written"
             ) from error
-        if magic != _SQLITE_MAGIC:
-            # SQLite itself would take a file of a few bytes for a new database and overwrite it.
-            found = "is not an SQLite file" if magic else "is empty (0 bytes)"
+        # SQLite itself would take a file of a few bytes for a new database and overwrite it.
+        expected = _expected_size(header)
+        found = ""
+        if not header:
+            found = "is empty (0 bytes)"
+        elif not header.startswith(_SQLITE_MAGIC):
+            found = "is not an SQLite file"
+        elif size < expected and not has_wal:
+            found = f"is cut off ({size:,} of {expected:,} bytes)"
+        if found:
             raise LogCorrupt(
-                f"the log {self.path} {found}: its records are lost; restore it from a backup, or "
+                f"the log {self.path} {found}, so records are lost; restore it from a backup, or "
                 "move it away to start a new log"
             )
         connection = self._connect(wait_s=0.0)
@@ -279,6 +290,14 @@ class Storage:
         while self._idle:
             self._idle.pop().close()
         self._writer.close()
+
+
+def _expected_size(header: bytes) -> int:
+    """Return the size that an SQLite file's header says; 0 where it does not say."""
+    if len(header) < _HEADER_BYTES or header[24:28] != header[92:96]:
+        return 0
+    page_size = int.from_bytes(header[16:18], "big")
+    return int.from_bytes(header[28:32], "big") * (page_size if page_size > 1 else 1 << 16)
 
 
 def _retry_while_locked(attempt: Callable[[], T], timeout_s: float) -> T:

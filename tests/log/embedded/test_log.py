@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -410,3 +411,22 @@ def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(LogCorrupt):
         EmbeddedLog(path)
+
+
+def test_a_log_that_was_cut_off_is_refused_and_left_as_it_is(path: Path) -> None:
+    with closing(EmbeddedLog(path)) as log:
+        log.create_topics([TopicSpec(TOPIC, 1)])
+        for _ in range(20):
+            log.append([NewRecord(TOPIC, None, os.urandom(20_000), 0)])
+        log.storage.checkpoint()
+    whole = path.read_bytes()
+    path.with_name("log.db-wal").unlink(missing_ok=True)
+    path.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(LogCorrupt, match=r"is cut off \("):
+        EmbeddedLog(path)
+
+    assert path.read_bytes() == whole[: len(whole) // 2]
+    path.write_bytes(whole)
+    with closing(EmbeddedLog(path)) as log:
+        assert log.high_watermark(TOPIC, 0) == 20
