@@ -5,15 +5,20 @@ In: item upserts and deletes on the topic `recstream.catalogue`. Out: items by i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from recstream.catalogue.port import Catalogue
+from recstream.catalogue.view import CatalogueView, delete_record, read_change, upsert_record
 from recstream.errors import InvalidSetting
 
-if TYPE_CHECKING:
-    from recstream.catalogue.port import Catalogue
-
-__all__ = ["open_catalogue"]
+__all__ = [
+    "Catalogue",
+    "CatalogueView",
+    "delete_record",
+    "open_catalogue",
+    "read_change",
+    "upsert_record",
+]
 
 
 def open_catalogue(url: str, *, owner: str = "") -> Catalogue:

@@ -3,3 +3,27 @@
 In: CSV, TSV or JSON lines, MovieLens and Amazon files. Out: envelopes of events in time order and catalogue
 records, each import once; a report of what was left out and why.
 """
+
+from recstream.importers.amazon import reviews_mapping
+from recstream.importers.envelopes import envelopes
+from recstream.importers.events import ImportReport, import_events, open_source
+from recstream.importers.items import import_items
+from recstream.importers.mapping import ColumnMapping
+from recstream.importers.movielens import find_files, ratings_mapping, read_titles
+from recstream.importers.products import import_products
+from recstream.importers.source import Source
+
+__all__ = [
+    "ColumnMapping",
+    "ImportReport",
+    "Source",
+    "envelopes",
+    "find_files",
+    "import_events",
+    "import_items",
+    "import_products",
+    "open_source",
+    "ratings_mapping",
+    "read_titles",
+    "reviews_mapping",
+]

@@ -22,7 +22,7 @@ from scipy import sparse
 from recstream.core.als import ALS
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.search import ItemIndex, top_n
-from recstream.importers.envelopes import envelopes
+from recstream.importers import envelopes
 from recstream.log import INTERACTIONS, NewRecord, open_log, topic_specs
 
 N_EVENTS = 50_000

@@ -11,7 +11,7 @@ import msgspec
 
 from recstream.core.events import Event, admit, encode_event, timestamp_ms
 from recstream.errors import LogUnavailable
-from recstream.importers.envelopes import envelopes
+from recstream.importers import envelopes
 from recstream.log import CATALOGUE, INTERACTIONS, EventLog, NewRecord, TopicPartition
 from recstream.simulate import Customers, history, make_shop, traffic
 

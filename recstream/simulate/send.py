@@ -15,7 +15,7 @@ from ulid import ULID
 
 from recstream.core.events import Event, admit, encode_event
 from recstream.errors import InvalidSetting, RecstreamError
-from recstream.importers.envelopes import envelopes
+from recstream.importers import envelopes
 from recstream.log import INTERACTIONS, EventLog, NewRecord, open_log, topic_specs
 from recstream.settings import Settings
 from recstream.simulate.customers import Customers, traffic

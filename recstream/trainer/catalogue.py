@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from recstream.catalogue.view import read_change
+from recstream.catalogue import read_change
 from recstream.core.records import DeadLetter, Item
 from recstream.log import CATALOGUE, Record
 

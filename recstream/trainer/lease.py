@@ -8,8 +8,7 @@ from typing import Protocol
 
 from recstream.errors import LogFenced, NotPossible
 from recstream.log import MODELS, EventLog, NewRecord, Position, TopicPartition
-from recstream.log.embedded import EmbeddedLog
-from recstream.log.embedded.groups import MemberAssignment, Membership
+from recstream.log.embedded import EmbeddedLog, MemberAssignment, Membership
 
 GROUP = "recstream-trainer"
 HEARTBEAT_S = 3.0
@@ -89,8 +88,7 @@ def lease_for(event_log: EventLog, member_id: str) -> Lease:
     """Return the lease for a kind of log."""
     if isinstance(event_log, EmbeddedLog):
         return EmbeddedLease(event_log, member_id)
-    from recstream.log.kafka import KafkaLog  # noqa: PLC0415 - an extra that may be missing
-    from recstream.log.kafka.lease import KafkaLease  # noqa: PLC0415
+    from recstream.log.kafka import KafkaLease, KafkaLog  # noqa: PLC0415 - an extra
 
     if isinstance(event_log, KafkaLog):
         return KafkaLease(event_log, GROUP, _MODELS)

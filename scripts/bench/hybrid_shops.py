@@ -18,7 +18,7 @@ from datasets import (
 )
 
 from recstream.core.records import Item
-from recstream.importers.movielens import read_titles
+from recstream.importers import read_titles
 
 DAY_MS = 86_400_000
 

@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 from freshness import fetch, percentiles, roles, wait_for
 
-from recstream.catalogue.view import upsert_record
+from recstream.catalogue import upsert_record
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.records import (
     DeltaAnnounced,
@@ -40,7 +40,7 @@ from recstream.core.records import (
     TrainingProgress,
     TrainingRequested,
 )
-from recstream.importers.envelopes import envelopes
+from recstream.importers import envelopes
 from recstream.log import (
     CONTROL,
     INTERACTIONS,

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from recstream.errors import LogFenced, LogUnavailable
-from recstream.log.kafka import KafkaLog
-from recstream.log.kafka.lease import KafkaLease
+from recstream.log.kafka import KafkaLease, KafkaLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
 from tests.integration.relay import Relay

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from recstream.catalogue.view import delete_record, upsert_record
+from recstream.catalogue import delete_record, upsert_record
 from recstream.control.reader import read_timeline
 from recstream.core.content.summary import summarise
 from recstream.core.events import Event, encode_event, from_timestamp_ms

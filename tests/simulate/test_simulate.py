@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from recstream.core.events import Event, check_event, decode_events, encode_event, timestamp_ms
-from recstream.simulate import Customers, Shop, history, make_shop, traffic
-from recstream.simulate.send import send_traffic
+from recstream.simulate import Customers, Shop, history, make_shop, send_traffic, traffic
 
 END_MS = 1_795_000_000_000
 

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.catalogue.port import Catalogue
-from recstream.catalogue.view import CatalogueView, delete_record, upsert_record
+from recstream.catalogue import Catalogue, CatalogueView, delete_record, upsert_record
 from recstream.core.generation import Generation
 from recstream.core.records import Item
 from recstream.log import EventLog, Position

@@ -13,9 +13,7 @@ from recstream.errors import InvalidInput
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.importers.events import ImportReport
-    from recstream.importers.mapping import ColumnMapping
-    from recstream.importers.source import Source
+    from recstream.importers import ColumnMapping, ImportReport, Source
 
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=False)
@@ -53,9 +51,7 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
       recstream import movielens ml-latest-small
       recstream import movielens ml-100k/u.data
     """
-    from recstream.importers.items import import_items
-    from recstream.importers.movielens import find_files, ratings_mapping, read_titles
-    from recstream.importers.source import Source
+    from recstream.importers import Source, find_files, import_items, ratings_mapping, read_titles
 
     files = find_files(path)
     mapping, header = ratings_mapping(files.ratings)
@@ -83,8 +79,7 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
       recstream import amazon reviews_Musical_Instruments_5.json.gz
       recstream import amazon Appliances.jsonl.gz
     """
-    from recstream.importers.amazon import reviews_mapping
-    from recstream.importers.source import Source
+    from recstream.importers import Source, reviews_mapping
 
     with _Import(settings, reviews, as_json=as_json) as run:
         source = Source(reviews, on_progress=run.on_progress)
@@ -120,7 +115,7 @@ def products(
       recstream import products meta_Musical_Instruments.json.gz
       recstream import products products.csv --column item=article_no --column title=label
     """
-    from recstream.importers.products import import_products
+    from recstream.importers import import_products
 
     with _Import(settings, file, as_json=as_json) as opened:
         report = import_products(
@@ -189,8 +184,7 @@ def events(settings: Settings, file: Path, as_json: bool, **how: Any) -> None:
       recstream import events ratings.tsv --user 1 --item 2 --value 3 --time 4 --type rate --no-header
       recstream import events log.jsonl --user user.id --item sku --time at --type kind --types addtocart=cart
     """
-    from recstream.importers.events import open_source
-    from recstream.importers.mapping import ColumnMapping
+    from recstream.importers import ColumnMapping, open_source
 
     mapping = ColumnMapping(
         user=how["user"],
@@ -282,7 +276,7 @@ class _Import:
         notes: Sequence[str] = (),
     ) -> ImportReport:
         """Import the events of a source."""
-        from recstream.importers.events import import_events
+        from recstream.importers import import_events
 
         return import_events(
             self.log,

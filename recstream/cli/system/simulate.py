@@ -11,7 +11,7 @@ from recstream.cli.options import is_terminal, json_option, say, settings_option
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.simulate.send import Report, Sink
+    from recstream.simulate import Report, Sink
 
 
 @click.command(short_help="Send events of synthetic customers at a rate.")
@@ -57,7 +57,7 @@ def simulate(
       recstream simulate --rate 50 --users 200
       recstream simulate --events 10000 --rate 100000 --direct
     """
-    from recstream.simulate.send import RestSink, direct_sink, send_traffic
+    from recstream.simulate import RestSink, direct_sink, send_traffic
 
     sink: Sink
     if direct:

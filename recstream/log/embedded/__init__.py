@@ -9,11 +9,28 @@ from __future__ import annotations
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from recstream.errors import InvalidSetting
+from recstream.log.embedded.groups import GroupState, MemberAssignment, Membership
 from recstream.log.embedded.log import EmbeddedLog
 from recstream.log.embedded.maintenance import MaintenanceResult, maintain, redact
+from recstream.log.embedded.notify import GROUPS, Waiter
+from recstream.log.embedded.reads import find_head, scan
 from recstream.log.embedded.storage import Head
 
-__all__ = ["EmbeddedLog", "Head", "MaintenanceResult", "maintain", "open_embedded", "redact"]
+__all__ = [
+    "GROUPS",
+    "EmbeddedLog",
+    "GroupState",
+    "Head",
+    "MaintenanceResult",
+    "MemberAssignment",
+    "Membership",
+    "Waiter",
+    "find_head",
+    "maintain",
+    "open_embedded",
+    "redact",
+    "scan",
+]
 
 
 def open_embedded(url: str) -> EmbeddedLog:

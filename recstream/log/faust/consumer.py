@@ -9,9 +9,7 @@ from faust.transport import base
 from faust.types import TP, ConsumerMessage
 
 from recstream.errors import LogFenced, LogUnavailable, NotFound
-from recstream.log.embedded import EmbeddedLog, Head
-from recstream.log.embedded.notify import GROUPS, Waiter
-from recstream.log.embedded.reads import find_head, scan
+from recstream.log.embedded import GROUPS, EmbeddedLog, Head, Waiter, find_head, scan
 from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery, Work
 from recstream.log.faust.connection import Connection
 from recstream.log.faust.rebalance import Rebalancer

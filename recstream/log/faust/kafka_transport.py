@@ -28,8 +28,7 @@ from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.faust.batch_topic import BatchTopic
 from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery, Work
 from recstream.log.faust.partition_handoff import finish_takeover
-from recstream.log.kafka import KafkaLog
-from recstream.log.kafka.transactions import PartitionTransactions
+from recstream.log.kafka import KafkaLog, PartitionTransactions
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.settings import Settings
 

@@ -19,8 +19,7 @@ from mode import Service
 from ulid import ULID
 
 from recstream.errors import LogFenced, NotFound
-from recstream.log.embedded import EmbeddedLog
-from recstream.log.embedded.groups import GroupState, MemberAssignment, Membership
+from recstream.log.embedded import EmbeddedLog, GroupState, MemberAssignment, Membership
 from recstream.log.faust.connection import Connection
 from recstream.log.faust.partition_handoff import finish_takeover
 from recstream.log.port import TopicPartition

@@ -4,6 +4,8 @@ In: records to append, transactions of a partition's owner, questions about topi
 records by partition and offset. Uses confluent-kafka (librdkafka); no Faust here.
 """
 
+from recstream.log.kafka.lease import KafkaLease
 from recstream.log.kafka.log import KafkaLog
+from recstream.log.kafka.transactions import PartitionTransactions
 
-__all__ = ["KafkaLog"]
+__all__ = ["KafkaLease", "KafkaLog", "PartitionTransactions"]

@@ -15,8 +15,7 @@ from typing import Any, cast
 import pytest
 
 from recstream.errors import LogFenced
-from recstream.log.embedded import EmbeddedLog
-from recstream.log.embedded.groups import Membership
+from recstream.log.embedded import EmbeddedLog, Membership
 from recstream.log.faust.consumer import Consumer
 from recstream.log.faust.rebalance import LOOK_S
 from recstream.log.port import NewRecord, TopicPartition

@@ -9,8 +9,7 @@ import pytest
 from faust.types import StreamT
 
 from recstream.errors import PartitionCountMismatch
-from recstream.log.embedded import EmbeddedLog, maintain
-from recstream.log.embedded.notify import GROUPS
+from recstream.log.embedded import GROUPS, EmbeddedLog, maintain
 from recstream.log.faust.transport import Transport
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from recstream.catalogue.view import delete_record, upsert_record
+from recstream.catalogue import delete_record, upsert_record
 from recstream.control.reader import read_timeline
 from recstream.core.content.cold_start import COLD_START_BOOST
 from recstream.core.content.summary import summarise

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from recstream.catalogue.view import delete_record
+from recstream.catalogue import delete_record
 from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.core.records import DeltaAnnounced, TrainingRequested
 from recstream.errors import TrainingFailed
