@@ -1,6 +1,6 @@
 """`InputFile`: a file or pipe opened as text lines: compression, encoding, bounded lines, digest.
 
-The format is told by the first bytes, not by the name. What is no text (Parquet, Excel, other binary
+The first bytes tell the format, not the name. What is no text (Parquet, Excel, other binary
 files) is refused with advice. A pipe is copied to a temporary file once, so that it can be read twice.
 """
 

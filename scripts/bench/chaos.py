@@ -43,6 +43,7 @@ from recstream.errors import LogError
 from recstream.log import (
     DEAD_LETTERS,
     INTERACTIONS,
+    RECOMMENDATIONS,
     EventLog,
     NewRecord,
     TopicPartition,
@@ -69,6 +70,9 @@ SETTINGS = {
     "delta_every_s": 0.5,
     "keep_generations": 1000,
 }
+
+
+DERIVED = ("published", "lists", "underivable", "histories", "different")
 
 
 class Relay:
@@ -397,7 +401,11 @@ class World:
             "lost": sum(found[name] == 0 for name in self.client.acknowledged),
             "twice": sum(count > 1 for count in found.values()),
             "dead_letters": dead,
+            "published": sum(
+                1 for at in range(PARTITIONS) for _ in records(self.log, RECOMMENDATIONS, at)
+            ),
             "lists": sum(part["lists"] for part in parts),
+            "underivable": sum(part["underivable"] for part in parts),
             "histories": sum(max(0, part["histories"]) for part in parts),
             "different": differences if done.returncode == 0 else max(1, differences),
             "died": len(self.died),
@@ -525,8 +533,8 @@ def main() -> int:
 
 def summary(worlds: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the counts of all worlds, and their sums."""
-    keys = ("rounds", "events", "unanswered", "lost", "twice", "dead_letters", "lists")
-    sums = {key: sum(world[key] for world in worlds) for key in (*keys, "histories", "different")}
+    keys = ("rounds", "events", "unanswered", "lost", "twice", "dead_letters")
+    sums = {key: sum(world[key] for world in worlds) for key in (*keys, *DERIVED)}
     sums["longest_s"] = max(world["longest_s"] for world in worlds)
     return {"total": sums, "worlds": worlds}
 

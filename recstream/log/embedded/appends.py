@@ -109,7 +109,7 @@ def check_owner(connection: Connection, request: AppendRequest) -> bool:
         if (owner and owner[0]) != request.member:
             request.error = LogFenced(
                 f"{topic}[{partition}] of group {request.group} belongs to "
-                f"{owner[0] if owner else 'nobody'}, not to {request.member or 'a non-member'}; "
+                f"{owner[0] if owner else 'no member'}, not to {request.member or 'a non-member'}; "
                 "the owner processes its records"
             )
             return False

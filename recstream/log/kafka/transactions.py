@@ -1,4 +1,4 @@
-"""Appends that appear at once or not at all: one transactional producer for each partition owned.
+"""`PartitionTransactions`: appends in transactions, one transactional producer for each owned partition.
 
 The transactional id names the partition. `own` initialises the producer: this aborts what the last
 owner had begun and fences it, so a worker that was declared dead can't write behind its successor.
@@ -11,8 +11,8 @@ producer is not used again: with its old epoch the broker may drop the next reco
 
 The consumer group's offset is not part of the transaction: librdkafka can wait for ever in
 ``send_offsets_to_transaction`` when the group's coordinator restarts (its issue 5456). The row that
-says how far the partition is applied is part of it, and that is what counts: records that come again
-because the offset was not committed yet are passed over.
+says how far the partition is applied is part of it, and that row counts: records that come again because
+the offset was not committed yet are skipped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TRANSACTION_TIMEOUT_MS = 15_000
 """After this the broker ends a transaction whose worker is gone and has no successor."""
 _OWN_TIMEOUT_S = 60.0
 _RETRY_S = (0.05, 0.2, 1.0)
-_TELL_EVERY = 10
+_WARN_EVERY = 10
 _FENCED = {
     KafkaError._FENCED,  # noqa: SLF001 - how the library spells its own codes
     KafkaError.INVALID_PRODUCER_EPOCH,
@@ -52,14 +52,14 @@ _FENCED = {
 
 
 class TransactionLog(Protocol):
-    """What writers ask of the log that they append to."""
+    """The log that transactions append to."""
 
     def assign_partitions(self, records: Sequence[NewRecord]) -> list[TopicPartition]:
-        """Return where records go, once they are known to be ones that Kafka takes."""
+        """Check records and return the partition of each."""
 
 
 class PartitionTransactions:
-    """Appends for the partitions of a consumer group that this worker owns.
+    """Transactions for those partitions of a consumer group that this worker owns.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class PartitionTransactions:
         self._stopping = threading.Event()
 
     def own(self, tps: Collection[TopicPartition]) -> None:
-        """Take partitions over: when this returns, their last owner can't write any more.
+        """Take partitions over: when this returns, their former owner is fenced.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class PartitionTransactions:
             self._transactions |= dict(zip(missing, writers, strict=True))
 
     def release(self, tps: Iterable[TopicPartition]) -> None:
-        """Give partitions up; what was appended for them is complete."""
+        """Give partitions up; finished appends are complete."""
         with self._lock:
             for tp in tps:
                 self._transactions.pop(tp, None)
@@ -130,7 +130,7 @@ class PartitionTransactions:
                 self._drop(tp, producer)
                 raise
             except LogUnavailable as error:
-                if attempt % _TELL_EVERY == 0:
+                if attempt % _WARN_EVERY == 0:
                     log.warning(
                         "kafka unavailable, trying again records=%d: %s", len(records), error
                     )
@@ -139,7 +139,7 @@ class PartitionTransactions:
                 attempt += 1
 
     def close(self) -> None:
-        """Give all partitions up, and stop waiting for a log that is away."""
+        """Give all partitions up, and stop waiting for an unavailable log."""
         self._stopping.set()
         with self._lock:
             self._transactions.clear()
