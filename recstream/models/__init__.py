@@ -1,20 +1,16 @@
-"""Generations and deltas as they are published: the store of artifacts and the feed of the models topic."""
+"""Models: the store of artifacts, and the feed of generations and deltas from the models topic.
+
+In: generations to store, announcements in the log. Out: checked generations, moved by their deltas.
+"""
 
 from __future__ import annotations
 
-from recstream.models.feed import ModelFeed, Unusable, apply_deltas, find_announcement
+from recstream.models.artifact import artifact_name, fetch, pack, prune, unpack
+from recstream.models.feed import ModelFeed, Unusable, apply_deltas
+from recstream.models.open import open_store
 from recstream.models.prefetch import ArtifactPrefetch
-from recstream.models.store import (
-    DirectoryStore,
-    ModelStore,
-    ReadableStore,
-    artifact_name,
-    fetch,
-    open_store,
-    pack,
-    prune,
-    unpack,
-)
+from recstream.models.store import DirectoryStore, ModelStore, ReadableStore
+from recstream.models.topic import find_announcement, read_models
 
 __all__ = [
     "ArtifactPrefetch",
@@ -30,5 +26,6 @@ __all__ = [
     "open_store",
     "pack",
     "prune",
+    "read_models",
     "unpack",
 ]

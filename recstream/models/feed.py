@@ -1,7 +1,7 @@
-"""Step 6 of the flow: the models topic → generations and deltas in order, each artifact checked.
+"""Follow the models topic: generations and deltas in order, each artifact checked.
 
-Workers and bridges follow it alike, each on its own: no consumer group, so that everyone gets
-every record. Starting costs the records since the newest usable generation, not the whole topic.
+Workers, bridges and trainers each read it on their own, without a consumer group. Starting costs the
+records since the newest usable generation, not the whole topic.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from recstream.core.generation import Generation
-from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord, decode_model
-from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
-from recstream.log import MODELS, EventLog, ReadableLog, Record, Tail, TopicPartition
+from recstream.core.records import DeadLetter, DeltaAnnounced, GenerationAnnounced, decode_model
+from recstream.errors import ArtifactCorrupt, InvalidJson, ModelMismatch, NotFound
+from recstream.log import MODELS, EventLog, Record, Tail, TopicPartition, decode_record
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import ModelStore
+from recstream.models.topic import model_record
 
 log = logging.getLogger(__name__)
 
@@ -27,42 +26,24 @@ _TP = TopicPartition(MODELS, 0)
 
 
 class Unusable(NamedTuple):
-    """A record of the models topic that can't be followed, and why."""
+    """A record that can't be read, or an announcement whose artifact can't be used; and why."""
 
     record: Record
     error: Exception
 
 
 Step = Generation | DeltaAnnounced | Unusable
-"""What to do next: serve a generation from now on, move it by a delta, or tell about a record."""
-
-
-def find_announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
-    """Return the find_announcement of a generation; raises `NotFound`."""
-    at, end = event_log.earliest(MODELS, 0), event_log.high_watermark(MODELS, 0)
-    while at < end:
-        found = event_log.read(MODELS, 0, at, _CHUNK)
-        if not found:
-            break
-        for record in found:
-            with contextlib.suppress(msgspec.DecodeError):
-                announced = decode_model(record.value or b"")
-                if isinstance(announced, GenerationAnnounced) and announced.generation == number:
-                    return announced
-        at = found[-1].offset + 1
-    raise NotFound(
-        f"generation {number} was never announced; `recstream models list` shows which were"
-    )
+"""What to do next: serve a generation, apply a delta to it, or report a generation as unusable."""
 
 
 def apply_deltas(generation: Generation, deltas: Iterable[DeltaAnnounced]) -> bool:
-    """Move a generation by its own deltas, up to the first that does not fit; False if one does not."""
+    """Apply a generation's own deltas, up to the first that does not fit; return whether all fit."""
     for delta in deltas:
         if delta.generation == generation.number:
             try:
                 generation.apply_delta(delta)
             except ModelMismatch as error:
-                log.error("deltas not followed from=%d error=%s", delta.delta, error)  # noqa: TRY400 - the message says all there is to know
+                log.error("deltas not applied from=%d error=%s", delta.delta, error)  # noqa: TRY400 - the message is enough
                 return False
     return True
 
@@ -75,7 +56,12 @@ class ModelFeed:
     event_log : EventLog
     store : ModelStore
     is_serving : bool
-        Leave out what only a trainer goes on with.
+        Drop arrays that only a trainer needs.
+
+    Attributes
+    ----------
+    newest_announced : int or None
+        Highest number that was announced, usable or not; set by `newest`.
     """
 
     def __init__(self, event_log: EventLog, store: ModelStore, *, is_serving: bool = True) -> None:
@@ -84,22 +70,23 @@ class ModelFeed:
         self._prefetch = ArtifactPrefetch(store)
         self._tail: Tail | None = None
         self._serving: int | None = None
+        self.newest_announced: int | None = None
 
     def newest(self, *, with_deltas: bool = True) -> Generation | None:
-        """Return the newest usable generation, moved by all its deltas; None if there is none yet.
+        """Return the newest usable generation with all its deltas; None if there is none.
 
-        Afterwards `poll` continues behind what is in it. Older generations are tried in turn when
-        an artifact is gone or corrupt. A delta that does not fit ends a generation's deltas: it stays
-        as it is then until the next one.
+        Afterwards `poll` continues after it. If an artifact is gone or corrupt, older generations are
+        tried in turn. The first delta that does not fit ends a generation's deltas.
         """
         end = self._log.high_watermark(MODELS, 0)
         generation: Generation | None = None
         deltas: list[DeltaAnnounced] = []
         for record in self._backwards(end):
-            announced = self._read(record)
+            announced = model_record(record)
             if isinstance(announced, DeltaAnnounced):
                 deltas.append(announced)
             elif isinstance(announced, GenerationAnnounced):
+                self.newest_announced = max(self.newest_announced or 0, announced.generation)
                 found = self._fetch(record, announced)
                 if isinstance(found, Generation):
                     generation = found
@@ -114,11 +101,10 @@ class ModelFeed:
         return generation
 
     def poll(self, timeout_s: float) -> list[Step]:
-        """Return what came since, waiting up to ``timeout_s`` for the first.
+        """Return the next steps, waiting up to ``timeout_s`` for the first.
 
-        Artifacts are read here: call it in a thread of its own. A new generation comes moved by the
-        deltas that are there already, since nobody serves it yet. Deltas of a generation that could
-        not be used are left out.
+        It reads artifacts: call it in a thread of its own. A new generation includes the deltas that
+        are there already. Deltas of an unusable generation are skipped.
         """
         if self._tail is None:
             raise ModelMismatch("call newest() before poll()")
@@ -134,15 +120,15 @@ class ModelFeed:
         return steps
 
     def _take(self, record: Record, steps: list[Step]) -> None:
-        announced = self._read(record)
-        if isinstance(announced, GenerationAnnounced):
+        announced = decode_record(record, decode_model)
+        if isinstance(announced, DeadLetter):
+            steps.append(Unusable(record, InvalidJson(announced.detail, code=announced.reason)))
+        elif isinstance(announced, GenerationAnnounced):
             found = self._fetch(record, announced)
             if isinstance(found, Generation):
                 self._serving = found.number
             steps.append(found)
-        elif isinstance(announced, Unusable):
-            steps.append(announced)
-        elif announced.generation == self._serving:
+        elif isinstance(announced, DeltaAnnounced) and announced.generation == self._serving:
             last = steps[-1] if steps else None
             if isinstance(last, Generation):
                 with contextlib.suppress(ModelMismatch):
@@ -151,18 +137,18 @@ class ModelFeed:
             steps.append(announced)
 
     def wake(self) -> None:
-        """Make a `poll` that waits in another thread return now."""
+        """Make a waiting `poll` in another thread return."""
         if self._tail is not None:
             self._tail.wake()
 
     def close(self) -> None:
-        """Release the tail."""
+        """Stop reading."""
         self._prefetch.close()
         if self._tail is not None:
             self._tail.close()
 
     def _backwards(self, end: int) -> Iterator[Record]:
-        """Give the records before ``end``, newest first, reading a chunk at a time."""
+        """Yield the records before ``end``, newest first, read in chunks."""
         earliest = self._log.earliest(MODELS, 0)
         while end > earliest:
             start = at = max(earliest, end - _CHUNK)
@@ -176,19 +162,12 @@ class ModelFeed:
             yield from reversed(chunk)
             end = start
 
-    def _read(self, record: Record) -> ModelRecord | Unusable:
-        try:
-            announced: ModelRecord = decode_model(record.value or b"")
-        except Exception as error:  # noqa: BLE001 - no record may stop the reader
-            return Unusable(record, error)
-        return announced
-
     def _fetch(self, record: Record, announced: GenerationAnnounced) -> Generation | Unusable:
         try:
             generation = self._prefetch.fetch(announced)
         except (ArtifactCorrupt, NotFound) as error:
-            log.error(  # noqa: TRY400 - the message says all there is to know
-                "model not adopted generation=%d error=%s", announced.generation, error
+            log.error(  # noqa: TRY400 - the message is enough
+                "model not usable generation=%d error=%s", announced.generation, error
             )
             return Unusable(record, error)
         if self._is_serving:

@@ -1,4 +1,4 @@
-"""Step 6 of the flow on several machines: artifacts in MongoDB's GridFS, or a server that speaks it."""
+"""Model store in MongoDB's GridFS, for several machines."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _WAIT_S = 0.5
 
 
 class GridFsStore:
-    """A `recstream.models.store.ModelStore` in MongoDB: one GridFS file a name.
+    """A `recstream.models.store.ModelStore` in MongoDB: one GridFS file per name.
 
-    A file is visible once it is whole. While the server is away, calls wait up to 30 seconds.
+    A file is visible once it is complete. While the server is away, calls retry for up to 30 seconds.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class GridFsStore:
     Raises
     ------
     InvalidSetting
-        The URL can't be read.
+        The URL is not valid.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,7 +61,7 @@ class GridFsStore:
         self._bucket = GridFSBucket(database, bucket_name=BUCKET)
 
     def put(self, name: str, content: bytes) -> None:
-        """Upload under a name, then delete what it held before."""
+        """Upload under a name, then delete its older content."""
         checked_name(name)
 
         def put() -> None:
@@ -84,7 +84,7 @@ class GridFsStore:
             raise NotFound(message) from None
 
     def list(self) -> list[str]:
-        """Return the names of the files that are whole."""
+        """Return the names of complete files."""
         return self._trying("listing", lambda: sorted({file.filename for file in self._files({})}))
 
     def delete(self, name: str) -> None:
@@ -104,7 +104,7 @@ class GridFsStore:
                 self._bucket.delete(file._id)  # noqa: SLF001
 
     def _trying(self, doing: str, operation: Callable[[], T]) -> T:
-        """Return what an operation returns, tried again while the server is away."""
+        """Call an operation, and retry it while the server is away."""
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
             try:

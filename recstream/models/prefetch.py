@@ -1,7 +1,7 @@
-"""Step 6 of the flow: artifacts are read as soon as they are kept, before they are announced.
+"""Prefetch artifacts: read them as soon as they are stored, before they are announced.
 
-A trainer keeps a generation's artifact and then brings it up to date, which takes seconds in a shop
-whose products change all the time. Who has read it by then serves it at once when it is announced.
+A trainer stores an artifact and then catches up for some seconds before it announces. A reader that
+has prefetched the artifact serves the generation at once.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from recstream.core.generation import Generation
 from recstream.core.records import GenerationAnnounced
-from recstream.models.store import ReadableStore, fetch, generation_names, unpack_with_digest
+from recstream.models.artifact import fetch, generation_names, unpack_with_digest
+from recstream.models.store import ReadableStore
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-"""Between two looks into the store."""
+"""Seconds between two looks into the store."""
 
 
 class _Read(NamedTuple):
@@ -28,7 +29,7 @@ class _Read(NamedTuple):
 
 
 class ArtifactPrefetch:
-    """Reads the artifact of the generation that comes next, in a thread of its own.
+    """Reads the artifact of the next generation in a thread of its own.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ class ArtifactPrefetch:
         self._next_look = 0.0
 
     def look(self, serving: int | None) -> None:
-        """See whether the generation after the serving one is kept, now and then; takes no time."""
+        """Check about once a second whether the next artifact is stored; returns at once."""
         if serving is None or monotonic() < self._next_look:
             return
         if self._reading is None or self._reading.done():
@@ -50,7 +51,7 @@ class ArtifactPrefetch:
             self._reading = self._thread.submit(self._read, serving + 1, self._found())
 
     def fetch(self, announced: GenerationAnnounced) -> Generation:
-        """Return the generation that an find_announcement names; see `recstream.models.store.fetch`."""
+        """Return the generation of an announcement; see `recstream.models.artifact.fetch`."""
         found, self._reading = self._found(wait=True), None
         if found is not None and (found.name, found.digest) == (
             announced.artifact,
@@ -76,7 +77,7 @@ class ArtifactPrefetch:
             if known is not None and known.name in names:
                 return known
             digest, generation = unpack_with_digest(self._store.get(names[-1]), names[-1])
-        except Exception as error:  # noqa: BLE001 - who needs it reads it again, and tells
-            log.debug("artifact not read early: %s", error)
+        except Exception as error:  # noqa: BLE001 - `fetch` reads it again and raises
+            log.debug("artifact not prefetched: %s", error)
             return None
         return _Read(names[-1], digest, generation)

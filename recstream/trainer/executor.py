@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from recstream.core.als import Iteration
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
-from recstream.errors import TrainingDied
+from recstream.errors import ModelStoreUnavailable, TrainingDied
 from recstream.settings import Settings
 from recstream.trainer.deltas import Deltas, Publisher, StoredArtifact
 from recstream.trainer.training.dataset import TrainingSnapshot
@@ -37,6 +38,7 @@ MAX_PAUSE_S = 3.0
 MIN_RUN_S = 1.0
 """While the trainer is behind, its training process is paused for at most MAX_PAUSE_S at a time, and
 then runs for at least MIN_RUN_S."""
+STORE_RETRY_S = 1.0
 MAX_ATTEMPTS = 2
 """How often a training is started whose process dies."""
 
@@ -73,7 +75,7 @@ class _Attempt:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: TrainingProcess | None = None
-        self._is_cancelled = False
+        self.is_cancelled = False
         self._turns_at = 0.0
         self._is_paused = False
 
@@ -96,7 +98,7 @@ class _Attempt:
     def cancel(self) -> None:
         """Kill the process, and start no other."""
         with self._lock:
-            self._is_cancelled = True
+            self.is_cancelled = True
             if self._process is not None:
                 self._process.kill()
 
@@ -106,7 +108,7 @@ class _Attempt:
         """Return the result of a job from a process; start a second one if it dies."""
         for left in reversed(range(MAX_ATTEMPTS)):
             with self._lock:
-                if self._is_cancelled:
+                if self.is_cancelled:
                     break
                 process = self._process = TrainingProcess()
             try:
@@ -114,7 +116,7 @@ class _Attempt:
             except TrainingDied as error:
                 if not left:
                     raise
-                if not self._is_cancelled:
+                if not self.is_cancelled:
                     log.warning("training started again: %s", error)
         raise TrainingDied("the training was cancelled")
 
@@ -167,50 +169,66 @@ class TrainingExecutor:
         """Pause the training process while the trainer is behind."""
         self._run.pause_while_behind(is_behind)
 
-    def start(self, snapshot: TrainingSnapshot, parent: Generation, *, is_forced: bool) -> None:
-        """Start training the next generation after a parent."""
+    def start(
+        self, snapshot: TrainingSnapshot, parent: Generation, number: int, *, is_forced: bool
+    ) -> None:
+        """Start training the generation ``number`` after a parent."""
         chosen = self._chosen
         if snapshot.n_events < self._settings.train_min_events:
             chosen = {**chosen, "n_factors": 0}
-        job = Job(snapshot, parent, parent.number + 1, chosen, self._settings.seed)
+        job = Job(snapshot, parent, number, chosen, self._settings.seed)
         self._publisher.publish_progress(
             "training", job.number, detail=f"{len(snapshot.users)} users"
         )
         self._submit(job, is_forced=is_forced)
 
-    def start_first(self, snapshot: TrainingSnapshot) -> None:
-        """Train generation 0, without factors; for a small shop it is done on return."""
+    def start_first(self, snapshot: TrainingSnapshot, number: int) -> None:
+        """Train a generation without parent and factors; for a small shop it is done on return.
+
+        Its number is 0, unless all announced generations are lost.
+        """
         n_products = len(snapshot.catalogue)
         is_small = n_products <= MAX_FIRST_PRODUCTS
         chosen = {**self._chosen, "n_factors": 0, "content": is_small}
-        job = Job(snapshot, None, 0, chosen, self._settings.seed)
+        job = Job(snapshot, None, number, chosen, self._settings.seed)
         if is_small and snapshot.n_events <= MAX_FIRST_EVENTS:
+            candidate = self._candidate(None, job, is_forced=False)
             self._running = Future()
-            self._running.set_result(self._candidate(None, job, is_forced=False))
+            self._running.set_result(candidate)
         else:
             self._submit(job, is_forced=False)
 
     def _submit(self, job: Job, *, is_forced: bool) -> None:
         self._run = _Attempt()
-        run = self._run if _needs_process(job.snapshot) else None
-        self._running = self._thread.submit(self._candidate, run, job, is_forced=is_forced)
+        self._running = self._thread.submit(self._candidate, self._run, job, is_forced=is_forced)
 
     def _candidate(self, run: _Attempt | None, job: Job, *, is_forced: bool) -> Candidate:
         begun = monotonic()
         on_iteration = self._progress(job, begun)
         packed = None
-        if run is None:
+        if run is None or not _needs_process(job.snapshot):
             done = run_job(job, on_iteration)
         else:
             done, packed = run.run_job(job, on_iteration)
         trained, gate_result, held_out = done
         is_accepted = gate_result is None or gate_result.is_accepted or is_forced
-        artifact = (
-            self._publisher.store_artifact(trained.generation, packed) if is_accepted else None
-        )
+        artifact = self._store(run, trained.generation, packed) if is_accepted else None
         seconds = 0.0 if job.parent is None else monotonic() - begun
         deltas = Deltas(trained)
         return Candidate(trained, gate_result, held_out, is_accepted, deltas, artifact, seconds)
+
+    def _store(
+        self, run: _Attempt | None, generation: Generation, packed: tuple[str, bytes] | None
+    ) -> StoredArtifact:
+        """Store an artifact; in the background, retry while the store is away or full."""
+        while True:
+            try:
+                return self._publisher.store_artifact(generation, packed)
+            except (ModelStoreUnavailable, OSError) as error:
+                if run is None or run.is_cancelled:
+                    raise
+                log.warning("artifact not stored, trying again: %s", error)
+                time.sleep(STORE_RETRY_S)
 
     def _progress(self, job: Job, begun: float) -> Callable[[Iteration], None]:
         total = int(self._chosen["iterations"])

@@ -15,7 +15,14 @@ from time import monotonic
 
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult, RollbackRequested
-from recstream.errors import ArtifactCorrupt, LogError, LogFenced, LogUnavailable, NotFound
+from recstream.errors import (
+    ArtifactCorrupt,
+    LogError,
+    LogFenced,
+    LogUnavailable,
+    ModelStoreUnavailable,
+    NotFound,
+)
 from recstream.log import EventLog
 from recstream.models import ModelFeed, ModelStore, fetch, find_announcement
 from recstream.settings import Settings
@@ -42,6 +49,8 @@ LEASE_EVERY_S = 1.0
 FIRST_RETRY_S = 10.0
 """Wait after a first generation that could not be trained."""
 BUSY_POLL_S = 0.05
+STORE_AWAY = (ModelStoreUnavailable, OSError)
+"""Errors of a store that is away or full: wait."""
 
 
 class Trainer:
@@ -81,6 +90,8 @@ class Trainer:
         self._deltas: Deltas | None = None
         self._catch_up: CatchUp | None = None
         self._serving: Generation | None = None
+        self._newest_number = -1
+        self._has_lost_newest = False
         self._is_active = False
         self._schedule = Schedule(settings)
         self._next_lease = self._next_first = 0.0
@@ -91,15 +102,15 @@ class Trainer:
         return self._serving
 
     def serve(self, stopping: threading.Event) -> None:
-        """Run the loop until ``stopping`` is set. While the log is unavailable, retry."""
+        """Run the loop until ``stopping`` is set. While the log or the store is unavailable, retry."""
         while not stopping.is_set():
             try:
                 self.step()
             except LogFenced as error:
                 log.warning("trainer stands by: %s", error)
                 self._stand_by()
-            except LogUnavailable as error:
-                log.warning("log unavailable, trying again: %s", error)
+            except (LogUnavailable, *STORE_AWAY) as error:
+                log.warning("log or model store unavailable, trying again: %s", error)
                 stopping.wait(1.0)
 
     def close(self) -> None:
@@ -196,11 +207,15 @@ class Trainer:
         finally:
             feed.close()
         log.info("trainer active generation=%s", None if stored is None else stored.number)
+        self._newest_number = -1 if feed.newest_announced is None else feed.newest_announced
+        self._has_lost_newest = (-1 if stored is None else stored.number) < self._newest_number
+        if self._has_lost_newest:
+            log.error("generation %d can't be used: a new one is trained", self._newest_number)
         inputs = self._inputs
         snapshot = inputs.snapshot(0)
         if moved is None or stored is None:
             self._schedule.note_training(0, len(snapshot.catalogue))
-            self._executor.start_first(snapshot)
+            self._executor.start_first(snapshot, self._newest_number + 1)
             return
         self._serving = stored
         inputs.drop_dead_letters(moved.catalogue_offset)
@@ -225,7 +240,7 @@ class Trainer:
         inputs, commands = self._inputs, self._inputs.commands
         if not inputs.has_commands_applied:
             return False
-        if commands.newest is not None:
+        if commands.newest is not None or self._has_lost_newest:
             return True
         if commands.is_held:
             return False
@@ -238,11 +253,12 @@ class Trainer:
             return
         snapshot = self._inputs.snapshot(self._serving.catalogue_offset)
         self._changes_since_snapshot = []
-        is_forced = self._inputs.commands.is_forced
+        is_forced = self._inputs.commands.is_forced or self._has_lost_newest
+        self._has_lost_newest = False
         self._inputs.commands.mark_started()
         is_enough = snapshot.n_events >= self._settings.train_min_events
         self._schedule.note_training(snapshot.n_events if is_enough else 0, len(snapshot.catalogue))
-        self._executor.start(snapshot, self._serving, is_forced=is_forced)
+        self._executor.start(snapshot, self._serving, self._newest_number + 1, is_forced=is_forced)
 
     def _finish_training(self) -> None:
         """Announce the candidate, unless the gate rejects it.
@@ -302,25 +318,27 @@ class Trainer:
             copies=copies,
         )
         self._serving, self._deltas = trained.generation, deltas
+        self._newest_number = trained.generation.number
 
     def _roll_back(self, command: RollbackRequested) -> None:
         """Announce a copy of an older generation; it serves until a training is requested."""
         commands, catalogue = self._inputs.commands, self._inputs.catalogue
-        commands.newest = None
         serving = self._serving
         if serving is None:
             return
         try:
             old = fetch(self._store, find_announcement(self._log, command.generation))
         except (NotFound, ArtifactCorrupt) as error:
+            commands.newest = None
             log.warning("rollback not done generation=%d error=%s", command.generation, error)
             self._publisher.publish_progress(
                 "rejected", command.generation, detail=f"no rollback: {error}"
             )
             return
         snapshot = self._inputs.snapshot(serving.catalogue_offset)
-        copied, unknown = restore(copy_generation(old, serving.number + 1), snapshot)
+        copied, unknown = restore(copy_generation(old, self._newest_number + 1), snapshot)
         deltas = Deltas(copied)
         self._publish(copied, deltas, 0.0, copies=command.generation)
+        commands.newest = None
         deltas.touch(unknown.users, unknown.touches)
         deltas.change(catalogue.changed_since(old.catalogue_offset), catalogue.items)

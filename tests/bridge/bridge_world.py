@@ -41,7 +41,7 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
-from recstream.models.store import artifact_name, open_store, pack
+from recstream.models import artifact_name, open_store, pack
 from recstream.settings import Settings
 
 DEADLINE_S = 60.0

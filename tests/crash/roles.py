@@ -27,7 +27,7 @@ from recstream.log.embedded.storage import Storage
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
-from recstream.models.store import DirectoryStore
+from recstream.models import DirectoryStore
 from recstream.settings import Settings
 from recstream.worker.engine import Engine
 from recstream.worker.rocksdb_rows import RocksDBRows

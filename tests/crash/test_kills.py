@@ -19,7 +19,7 @@ from recstream.log.decode import decode
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DEAD_LETTERS, INTERACTIONS, histories_changelog, topic_specs
-from recstream.models.store import open_store
+from recstream.models import open_store
 from recstream.replay.run import ReplayPlan, Report, replay
 from recstream.settings import Settings
 from tests.crash.roles import POINTS, Nursery, bring_in, live

@@ -37,8 +37,7 @@ from recstream.log.topics import (
     histories_changelog,
     topic_specs,
 )
-from recstream.models.feed import find_announcement
-from recstream.models.store import DirectoryStore, artifact_name, fetch, pack
+from recstream.models import DirectoryStore, artifact_name, fetch, find_announcement, pack
 from recstream.replay.retrain import CatalogueReplay, snapshot
 from recstream.settings import Settings
 from recstream.time_travel.fold import PartitionFold

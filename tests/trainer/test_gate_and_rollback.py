@@ -17,7 +17,7 @@ from recstream.core.records import (
 )
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE
-from recstream.models.store import fetch
+from recstream.models import fetch
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
 from tests.trainer.trainer_world import SETTINGS, Place, work

@@ -16,7 +16,7 @@ from recstream.core.records import (
 from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
-from recstream.models.store import fetch
+from recstream.models import fetch
 from tests.trainer.trainer_world import SETTINGS, likes, work
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
 

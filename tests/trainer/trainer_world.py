@@ -9,7 +9,7 @@ import numpy as np
 
 from recstream.core.records import GenerationAnnounced, ModelRecord
 from recstream.log.topics import MODELS
-from recstream.models.store import DirectoryStore
+from recstream.models import DirectoryStore
 from recstream.settings import Settings
 from recstream.trainer.changelog import ChangelogFollower
 from recstream.trainer.lease import EmbeddedLease

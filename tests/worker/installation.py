@@ -16,7 +16,7 @@ from recstream.core.history.table_rows import APPLIED_KEY, split_key
 from recstream.core.records import GenerationAnnounced
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import INTERACTIONS, MODELS
-from recstream.models.store import DirectoryStore, artifact_name, pack
+from recstream.models import DirectoryStore, artifact_name, pack
 from recstream.settings import Settings
 from recstream.worker import process as worker
 from tests.worker.worker_world import GROUP, PARTITIONS, World, generation, single

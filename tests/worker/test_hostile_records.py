@@ -11,8 +11,7 @@ from recstream.erasure import erase, forgetting, without
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS
-from recstream.models import ModelFeed, Unusable
-from recstream.models.store import DirectoryStore
+from recstream.models import DirectoryStore, ModelFeed, Unusable
 from tests.worker.worker_world import (
     CHANGELOG,
     NOW_MS,

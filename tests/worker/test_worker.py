@@ -19,7 +19,7 @@ from recstream.erasure import forgetting
 from recstream.errors import ModelStoreUnavailable, PartitionCountMismatch, StartupError
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, PIPELINE
-from recstream.models.store import DirectoryStore
+from recstream.models import DirectoryStore
 from recstream.process.warmup import warm_up
 from recstream.worker import forget, loop
 from recstream.worker import process as worker

@@ -16,7 +16,7 @@ from recstream.core.records import (
     GenerationAnnounced,
     TrainingProgress,
 )
-from recstream.errors import LogError
+from recstream.errors import LogError, ModelStoreUnavailable
 from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
 from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
 from recstream.models import ModelStore, artifact_name, pack, prune
@@ -116,7 +116,10 @@ class Publisher:
             catalogue_offset=generation.catalogue_offset,
         )
         self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
-        prune(self._store, self._keep)
+        try:
+            prune(self._store, self._keep)
+        except (ModelStoreUnavailable, OSError) as error:  # the next generation prunes again
+            log.warning("old artifacts not deleted: %s", error)
         MODEL_GENERATION.set(generation.number)
         if trained.model is not None:
             TRAINING_DURATION.observe(seconds)

@@ -21,8 +21,8 @@ from recstream.core.records import (
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord
 from recstream.log.topics import CATALOGUE, CONTROL
+from recstream.models import fetch
 from recstream.models.feed import ModelFeed
-from recstream.models.store import fetch
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
 from recstream.trainer.deltas import deltas as deltas_module

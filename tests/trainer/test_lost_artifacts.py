@@ -1,0 +1,95 @@
+"""Artifacts that are lost, damaged or can't be stored: the trainer numbers on and waits."""
+
+from __future__ import annotations
+
+import errno
+import threading
+
+import pytest
+
+from recstream.control.reader import read_timeline
+from recstream.errors import ModelStoreUnavailable
+from recstream.replay.retrain import DerivedStore, retrain
+from recstream.time_travel.generations import Generations
+from tests.trainer.trainer_world import Place, likes, work
+from tests.worker.worker_world import event, single
+
+
+@pytest.fixture
+def trained(place: Place):
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    work(trainer, lambda: len(place.announced()) == 2)
+    trainer.close()
+    return place
+
+
+def lose(place: Place, name: str) -> None:
+    place.store.delete(name)
+
+
+def damage(place: Place, name: str) -> None:
+    place.store.put(name, b"no artifact")
+
+
+@pytest.mark.parametrize("harm", [lose, damage])
+@pytest.mark.parametrize("n_lost", [1, 2])
+def test_a_generation_whose_artifact_is_lost_gets_a_successor_of_another_number(
+    trained, harm, n_lost
+):
+    for each in trained.announced()[-n_lost:]:
+        harm(trained, each.artifact)
+
+    again = trained.trainer("b")
+    work(again, lambda: len(trained.announced()) >= 3)
+    again.close()
+
+    assert [each.generation for each in trained.announced()] == [0, 1, 2]
+    log = trained.world.log
+    announced = Generations(log, trained.store).announced
+    found = list(retrain(log, announced, read_timeline(log), DerivedStore(), trained.store))
+    assert [(each.number, bool(each.derived), each.is_identical) for each in found] == [
+        (0, True, True),
+        (1, True, True),
+        (2, True, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [ModelStoreUnavailable("away"), OSError(errno.ENOSPC, "No space left on device")]
+)
+def test_a_store_that_is_away_is_waited_for(place, monkeypatch, error):
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    calls: list[str] = []
+    put, get = type(place.store).put, type(place.store).get
+    stopping = threading.Event()
+    monkeypatch.setattr("recstream.trainer.executor.STORE_RETRY_S", 0.01)
+    monkeypatch.setattr(stopping, "wait", lambda _: None)
+
+    def refuse(*_: object) -> None:
+        calls.append("x")
+        raise error
+
+    def away(refused: int) -> None:
+        calls.clear()
+        for name in ("put", "get", "list", "delete"):
+            monkeypatch.setattr(type(place.store), name, refuse)
+        thread = threading.Thread(target=trainer.serve, args=(stopping,))
+        thread.start()
+        while len(calls) < refused:
+            assert thread.is_alive(), "the trainer ended"
+        stopping.set()
+        thread.join()
+        stopping.clear()
+        monkeypatch.setattr(type(place.store), "put", put)
+        monkeypatch.setattr(type(place.store), "get", get)
+
+    away(3)
+    work(trainer, lambda: len(place.announced()) == 1)
+    place.world.feed([single(event(900, "u1", "p1"))])
+    away(3)
+    work(trainer, lambda: len(place.announced()) == 2)
+    trainer.close()
+
+    assert [each.generation for each in place.announced()] == [0, 1]
