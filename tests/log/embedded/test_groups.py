@@ -162,7 +162,7 @@ def test_a_member_that_was_silent_too_long_is_out_and_can_commit_no_more(log: Em
     assert members["a"].state() is None
     state = state_of(members["b"])
     assert (state.leader, state.assignment, state.generation) == ("b", None, 3)
-    with pytest.raises(LogFenced, match="belongs to nobody"):
+    with pytest.raises(LogFenced, match="belongs to no member"):
         commit(log, "a", TP0, 9)
 
 
