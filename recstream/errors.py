@@ -101,6 +101,10 @@ class NotPossible(RecstreamError):
     """Not supported by this kind of log or store; another kind supports it."""
 
 
+class Overloaded(RecstreamError):
+    """Too many requests of a kind run at the same time; a later one can succeed."""
+
+
 class LogError(RecstreamError):
     """Root of the event log's errors."""
 

@@ -50,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     allowed_origins: tuple[str, ...] = ()
     """Origins, besides the bridge's own, whose pages may open a WebSocket."""
     max_connections: int = 10_000
+    rate_limit: int = 2_000
+    """Requests and events a client may send each second; 0: no limit."""
 
     # Lists
     list_size: int = 20

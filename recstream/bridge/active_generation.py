@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from recstream.bridge.views import Views
@@ -17,6 +18,8 @@ from recstream.metrics import MODEL_GENERATION
 from recstream.models import ArtifactPrefetch, ModelStore, apply_deltas
 
 log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
 
 
 class ActiveGeneration:
@@ -48,6 +51,7 @@ class ActiveGeneration:
         self.mutex = threading.Lock()
         self.unchanged = threading.Lock()
         self.on_change: Callable[[], None] = lambda: None
+        self._is_stopped = False
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="activate", daemon=True)
 
@@ -60,6 +64,11 @@ class ActiveGeneration:
         for model in models:
             self._inbox.put(model)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End the thread."""
         self._inbox.put(None)
@@ -68,12 +77,21 @@ class ActiveGeneration:
         self._early.close()
 
     def _run(self) -> None:
+        while not self._is_stopped:
+            try:
+                self._follow()
+            except Exception:
+                log.exception("models can't be followed, trying again")
+                time.sleep(RETRY_S)
+
+    def _follow(self) -> None:
         self._activate_newest()
         while (model := self._inbox.get()) is not None:
             waiting = [model]
             while not self._inbox.empty():
                 more = self._inbox.get()
                 if more is None:
+                    self._is_stopped = True
                     return
                 waiting.append(more)
             if any(isinstance(one, GenerationAnnounced) for one in waiting):
@@ -83,6 +101,7 @@ class ActiveGeneration:
                     self._apply_delta(one)
             self._early.look(None if self.generation is None else self.generation.number)
             self.on_change()
+        self._is_stopped = True
 
     def _activate_newest(self) -> None:
         """Activate the newest readable generation that is newer than the active one."""

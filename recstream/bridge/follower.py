@@ -95,6 +95,11 @@ class Follower:
         """Start the thread."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
@@ -112,6 +117,9 @@ class Follower:
                 log.warning("views continue where the log begins reason=%s", error)
             except LogError as error:
                 log.warning("log can't be followed, trying again reason=%s", error)
+                self._stopping.wait(RETRY_S)
+            except Exception:
+                log.exception("log can't be followed, trying again")
                 self._stopping.wait(RETRY_S)
 
     def _follow_log(self) -> None:
@@ -149,7 +157,8 @@ class Follower:
         lists = [
             entry
             for key in newest
-            if self._hub.wants(user := key.decode()) and (entry := self._list(user)) is not None
+            if self._hub.wants(user := key.decode(errors="replace"))
+            and (entry := self._list(user)) is not None
         ]
         if lists:
             self._connections.post(self._hub.publish_recs, lists)

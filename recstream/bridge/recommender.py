@@ -6,6 +6,7 @@ category, of another length) are made here, by the same functions and from the s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import msgspec
@@ -154,11 +155,17 @@ class Recommender:
         history = self._views.history(user) or History(user)
         return self._list(history, n, mask=mask, known=known, epoch=self._views.epoch)
 
-    def rank_for_items(self, items: Iterable[str], n: int, *, mask: Mask | None) -> Recommendations:
-        """Return a list for a visitor who viewed some items."""
+    def rank_for_items(
+        self, items: Iterable[str], n: int, *, mask: Mask | None, session: str = ""
+    ) -> Recommendations:
+        """Return a list for a visitor who viewed some items.
+
+        The arm of an experiment depends on the session; without one, on the items.
+        """
         page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items}
-        visitor = History("", n_items=len(page), pages=(page,))
-        return self._list(visitor, n, mask=mask, known=False, epoch=self._views.epoch)
+        visitor = History(session or "\0".join(page), n_items=len(page), pages=(page,))
+        found = self._list(visitor, n, mask=mask, known=False, epoch=self._views.epoch)
+        return replace(found, user=session)
 
     def _list(
         self, history: History, n: int, *, mask: Mask | None, known: bool, epoch: str
@@ -178,7 +185,7 @@ class Recommender:
             ranked = self._ranked(history, generation, n, allowed, known=known)
             items: tuple[RecommendedItem, ...] = describe(ranked, history, generation)
             return Recommendations(
-                rec_id=self._rec_id(ranked.source, history, generation),
+                rec_id=f"{self._rec_id(ranked.source, history, generation)}-{_digest(items)}",
                 user=history.user,
                 generation=generation.number,
                 delta=generation.delta,
@@ -295,6 +302,15 @@ class Recommender:
                 as_of=self._as_of(history),
                 shelves=found,
             )
+
+
+def _digest(items: Iterable[RecommendedItem]) -> str:
+    """Return a hash of a list's items and their order."""
+    hasher = hashlib.blake2b(digest_size=6)
+    for entry in items:
+        name = entry.item.encode()
+        hasher.update(len(name).to_bytes(4, "little") + name)
+    return hasher.hexdigest()
 
 
 def _cut(body: Recommendations, n: int) -> Recommendations:

@@ -28,9 +28,10 @@ import recstream
 from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import CurrentState, Follower
-from recstream.bridge.http import Deps, create_app
+from recstream.bridge.http import Deps, RateLimiter, create_app
 from recstream.bridge.http_server import BACKLOG, HttpServer
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
+from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Items, Status, TimeTravelService, Views
 from recstream.catalogue import open_catalogue
@@ -154,7 +155,22 @@ class Bridge:
         active.start()
         items.start()
         follower.start()
+        readiness = Readiness(
+            event_log,
+            status,
+            group=settings.app_id,
+            folder=views.folder,
+            parts={
+                "views": follower.caught_up.is_set,
+                "bridge: the log is not followed": lambda: follower.is_alive,
+                "bridge: no generation is activated": lambda: active.is_alive,
+                "bridge: the catalogue is not followed": lambda: items.is_alive,
+                "restart": lambda: not connections.is_draining,
+            },
+            now_s=time.monotonic,
+        )
         return Deps(
+            readiness=readiness,
             settings=settings,
             log=event_log,
             auth=auth,
@@ -167,6 +183,7 @@ class Bridge:
             connections=connections,
             hub=hub,
             follower=follower,
+            limiter=RateLimiter(settings.rate_limit, now_s=time.monotonic),
             now=now,
             new_id=lambda: str(ULID()),
             web=web,

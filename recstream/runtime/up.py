@@ -229,7 +229,7 @@ class _System:
             self.supervisor.check()
             progress.follow(CHECK_S)
             url = url or self._url()
-            if not is_served and url and _answers(f"{url}/health/ready"):
+            if not is_served and url and _answers(f"{url}/health/ready?role=bridge"):
                 is_served = True
                 self.say("serving", f"the page is at {url}", url=url)
                 self.on_ready(url)

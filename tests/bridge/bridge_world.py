@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from recstream.bridge.server import Bridge
 from recstream.core.als.trainer import ALS
-from recstream.core.events import Event, EventWeights, encode_event
+from recstream.core.events import Event, EventWeights, encode_event, timestamp_ms
 from recstream.core.generation.generation import Generation
 from recstream.core.history import table_rows as history_rows
 from recstream.core.history.fold import FoldSettings, History, apply
@@ -30,6 +30,7 @@ from recstream.core.records import (
     Lineage,
     Recommendations,
     RecommendedItem,
+    WorkerStatus,
 )
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.partitioner import partition_for
@@ -37,6 +38,7 @@ from recstream.log.port import NewRecord, Record
 from recstream.log.topics import (
     INTERACTIONS,
     MODELS,
+    PIPELINE,
     RECOMMENDATIONS,
     histories_changelog,
     topic_specs,
@@ -181,6 +183,19 @@ class World:
             ),
             "views that have caught up",
         )
+
+    def beat(self) -> None:
+        """Publish a worker's heartbeat."""
+        status = WorkerStatus(
+            worker="w",
+            events=0,
+            published=0,
+            dead_letters=0,
+            lag={},
+            generation=0,
+            ts=timestamp_ms(self.clock()),
+        )
+        self.log.append([NewRecord(PIPELINE, b"worker", msgspec.json.encode(status), 0)])
 
     # What a trainer does
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from recstream.bridge.http.app import MAX_REQUEST_BYTES, create_app
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import PROBLEM_JSON
+from recstream.bridge.http.rate_limit import RateLimiter
 from recstream.bridge.http.routes import DETACH
 
-__all__ = ["DETACH", "MAX_REQUEST_BYTES", "PROBLEM_JSON", "Deps", "create_app"]
+__all__ = ["DETACH", "MAX_REQUEST_BYTES", "PROBLEM_JSON", "Deps", "RateLimiter", "create_app"]

@@ -71,7 +71,7 @@ def create_app(deps: Deps) -> Flask:
     problems.install(app)
     paths.install(app)
     for endpoint in endpoints(deps):
-        add(app, endpoint, auth=deps.auth)
+        add(app, endpoint, auth=deps.auth, limiter=deps.limiter)
 
     @app.after_request
     def count(response: Response) -> Response:

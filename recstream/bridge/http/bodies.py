@@ -120,7 +120,7 @@ def _array(body: bytes) -> list[msgspec.Raw | bytes]:
 def answer_batch(
     answer: msgspec.Struct, rejected: Sequence[Any], *, is_accepted: bool, what: str
 ) -> Response:
-    """Return the answer to a batch: 202 if something was accepted, else raise a 422 problem.
+    """Return the answer to a batch: 202 if something was accepted, else raise a problem (422, or 403).
 
     Parameters
     ----------
@@ -134,8 +134,9 @@ def answer_batch(
     if is_accepted:
         return json_response(answer, 202)
     first = rejected[0]
+    is_forbidden = all(one.code == "forbidden" for one in rejected)
     raise HttpProblem(
-        422,
+        403 if is_forbidden else 422,
         first.detail if len(rejected) == 1 else f"no {what} was accepted",
         code=first.code if len(rejected) == 1 else f"no-{what}-accepted",
         errors=tuple(

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import Follower
+from recstream.bridge.http.rate_limit import RateLimiter
 from recstream.bridge.push import ConnectionLoop, Hub
+from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import DedupWindow, Items, Status, TimeTravelService, Views
 from recstream.control import SteeringFeed
@@ -46,4 +48,6 @@ class Deps:
     now: Callable[[], datetime]
     new_id: Callable[[], str]
     web: Path
+    limiter: RateLimiter
+    readiness: Readiness
     dedup: DedupWindow = field(default_factory=DedupWindow)

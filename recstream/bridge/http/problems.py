@@ -17,6 +17,7 @@ from recstream.errors import (
     LogUnavailable,
     NotFound,
     OffsetOutOfRange,
+    Overloaded,
     RecstreamError,
     TokenRefused,
 )
@@ -28,11 +29,12 @@ RETRY_AFTER_S = 1
 
 
 _STATUS: tuple[tuple[type[RecstreamError], int, str], ...] = (
-    (OffsetOutOfRange, 416, "offset-out-of-range"),
+    (OffsetOutOfRange, 410, "offset-pruned"),
     (InvalidInput, 400, "invalid-input"),
     (NotFound, 404, "not-found"),
     (LogUnavailable, 503, "log-unavailable"),
     (CatalogueUnavailable, 503, "catalogue-unavailable"),
+    (Overloaded, 503, "overloaded"),
 )
 
 

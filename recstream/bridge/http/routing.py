@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -13,15 +14,18 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from flask import Flask, Response, g, request
 
-from recstream.bridge.auth import Authenticator, Identity
+from recstream.bridge.auth import Authenticator
 from recstream.bridge.http.bodies import JSON, json_response, read_json
 from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.rate_limit import RateLimiter, identity
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.metrics import HTTP_DURATION
 
 Access = Literal["public", "user", "service"]
 """Who may call: anybody, an identity that may act for the user in the path, a service."""
 
+MAX_IN_FLIGHT = 24
+"""Requests of one route at the same time: fewer than there are threads, so that others are served."""
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
 
@@ -53,8 +57,12 @@ class Endpoint:
         Of a successful answer.
     produces : str
         Media type of a successful answer.
+    later : str
+        Meaning of 202, if that is a second successful answer: done, but not visible yet.
+    max_in_flight : int
+        Requests that run at the same time; more get 503.
     problems : mapping of int to str
-        Expected errors besides 400, 401, 403 and 500.
+        Expected errors besides those of every route (see `recstream.bridge.http.documents.openapi`).
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -70,6 +78,8 @@ class Endpoint:
     returns: Any = None
     status: int = 200
     produces: str = JSON
+    later: str = ""
+    max_in_flight: int = MAX_IN_FLIGHT
     problems: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -119,19 +129,26 @@ def endpoints_of(routes: object) -> Iterable[Endpoint]:
         )
 
 
-def identity() -> Identity:
-    """Return the identity that sent the current request."""
-    who: Identity = g.identity
-    return who
-
-
-def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator) -> None:
+def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator, limiter: RateLimiter) -> None:
     """Add an endpoint to an app."""
     seconds = HTTP_DURATION.labels(endpoint.rule)
+    in_flight = threading.BoundedSemaphore(endpoint.max_in_flight)
 
     def view(**path: str) -> Response:
+        if not in_flight.acquire(blocking=False):
+            message = "too many requests of this kind run; try again later"
+            raise HttpProblem(503, message, code="overloaded", retry_after_s=1)
         started = time.perf_counter()
+        try:
+            return answer(path)
+        finally:
+            seconds.observe(time.perf_counter() - started)
+            in_flight.release()
+
+    def answer(path: dict[str, str]) -> Response:
         g.identity = auth.identify(request.headers.get("Authorization"))
+        if endpoint.tag != "site":
+            limiter.charge(1)
         _check_access(endpoint.access, path)
         given: dict[str, Any] = dict(path)
         for name, text in path.items():
@@ -142,11 +159,8 @@ def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator) -> None:
             given["query"] = _query(endpoint.query)
         if endpoint.body is not None:
             given["body"] = read_json(endpoint.body)
-        answer = endpoint.handler(**given)
-        seconds.observe(time.perf_counter() - started)
-        if isinstance(answer, Response):
-            return answer
-        return json_response(answer, endpoint.status)
+        found = endpoint.handler(**given)
+        return found if isinstance(found, Response) else json_response(found, endpoint.status)
 
     options: dict[str, Any] = {"methods": [endpoint.method], "strict_slashes": False}
     app.add_url_rule(endpoint.rule, endpoint.name, view, **options)

@@ -153,19 +153,21 @@ class Views:
         for record in records:
             if record.topic not in self.topics:
                 continue
-            is_scrubbed |= bool(record.headers) and self._meet(record, batch)
             ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
-            if record.topic == MODELS:
-                self._take_model(record, batch, models)
-            elif record.key is None:
-                continue
-            elif record.topic == RECOMMENDATIONS:
-                _put(batch, _LIST + record.key, _placed(record))
-            elif record.key == history_rows.APPLIED_KEY:
-                _put(batch, _applied_key(record.partition), record.value)
-            else:
-                _put(batch, _ROW + record.key, record.value)
-                touched.add(record.key.partition(b"\0")[0].decode())
+            try:
+                is_scrubbed |= bool(record.headers) and self._meet(record, batch)
+                self._apply(record, batch, models, touched)
+            except LogError:
+                raise
+            except Exception as error:  # noqa: BLE001 - no record stops the views
+                self.unreadable += 1
+                log.warning(
+                    "record unreadable topic=%s partition=%d offset=%d reason=%s",
+                    record.topic,
+                    record.partition,
+                    record.offset,
+                    error,
+                )
         for (topic, partition), offset in ends.items():
             batch.put(_offset_key(topic, partition), offset.to_bytes(8, "little"))
         with self._mutex:
@@ -175,6 +177,26 @@ class Views:
         if is_scrubbed:
             scrub(self._db)
         return models
+
+    def _apply(
+        self,
+        record: Record,
+        batch: WriteBatch,
+        models: list[ModelRecord],
+        touched: set[str],
+    ) -> None:
+        """Add one record to a batch of writes."""
+        if record.topic == MODELS:
+            self._take_model(record, batch, models)
+        elif record.key is None:
+            return
+        elif record.topic == RECOMMENDATIONS:
+            _put(batch, _LIST + record.key, _placed(record))
+        elif record.key == history_rows.APPLIED_KEY:
+            _put(batch, _applied_key(record.partition), record.value)
+        else:
+            touched.add(record.key.partition(b"\0")[0].decode())
+            _put(batch, _ROW + record.key, record.value)
 
     def _meet(self, record: Record, batch: WriteBatch) -> bool:
         """Mark a tombstone of an erasure as seen; return whether it deletes a user here."""
@@ -219,7 +241,7 @@ class Views:
         partition, offset = _PLACE.unpack_from(raw)
         try:
             stored = decode_recommendations(raw[_PLACE.size :])
-        except msgspec.DecodeError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a record's bytes do to a decoder
             self.unreadable += 1
             log.warning(
                 "list unreadable partition=%d offset=%d reason=%s", partition, offset, error

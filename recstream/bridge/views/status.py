@@ -7,8 +7,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from recstream.bridge.push import Pipeline, Stage
 from recstream.core.evaluation import merged, merged_clicks
 from recstream.core.records import (
@@ -68,7 +66,7 @@ class Status:
                 continue
             try:
                 status = decode_pipeline(record.value)
-            except msgspec.DecodeError as error:
+            except Exception as error:  # noqa: BLE001 - whatever a record's bytes do to a decoder
                 log.debug("pipeline record unreadable offset=%d reason=%s", record.offset, error)
                 continue
             with self._mutex:
@@ -93,6 +91,12 @@ class Status:
         """Record the latency of a list that was published then and is written to a socket now."""
         if published_ts > 0:
             self._push_ms.append(max(0.0, float(self._now_ms() - published_ts)))
+
+    def worker_silent_s(self) -> float | None:
+        """Return the seconds since the newest heartbeat of any worker; None if there was none."""
+        with self._mutex:
+            newest = max((worker.ts for worker in self._workers.values()), default=None)
+        return None if newest is None else max(0.0, (self._now_ms() - newest) / 1000)
 
     def pipeline(self) -> Pipeline:
         """Return the state of the pipeline."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from recstream.errors import InvalidInput
+from recstream.errors import InvalidInput, Overloaded
 from recstream.log import ReadableLog
 from recstream.models import ReadableStore
 from recstream.time_travel import AsOfList, ListDiff, Snapshots, TimeTravel, moment
+
+MAX_WAITING = 4
+"""Queries that run or wait at the same time: each holds a thread of the HTTP server."""
 
 
 class TimeTravelService:
@@ -27,6 +32,7 @@ class TimeTravelService:
         self._store = store
         self._folder = folder
         self._mutex = threading.Lock()
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._snapshots: Snapshots | None = None
         self._travel: TimeTravel | None = None
 
@@ -41,7 +47,7 @@ class TimeTravelService:
             No model had been announced by then, or its artifact was pruned.
         """
         point = moment(when)
-        with self._mutex:
+        with self._turn():
             return self._opened().list_at(user, point)
 
     def diff(self, user: str, a: str, b: str) -> ListDiff:
@@ -49,8 +55,20 @@ class TimeTravelService:
         if not a or not b:
             raise InvalidInput("a and b must each be an offset or a time with a zone")
         before, after = moment(a), moment(b)
-        with self._mutex:
+        with self._turn():
             return self._opened().diff(user, before, after)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for the queries before; at most `MAX_WAITING` wait."""
+        if not self._places.acquire(blocking=False):
+            message = f"{MAX_WAITING} queries about the past wait; try again later"
+            raise Overloaded(message)
+        try:
+            with self._mutex:
+                yield
+        finally:
+            self._places.release()
 
     def _opened(self) -> TimeTravel:
         if self._travel is None:

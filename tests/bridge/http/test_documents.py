@@ -32,7 +32,7 @@ from recstream.core.records import (
 )
 from recstream.log.port import Record
 from recstream.log.topics import INTERACTIONS
-from tests.bridge.bridge_world import NOW
+from tests.bridge.bridge_world import NOW, eventually
 
 SNAPSHOTS = Path(__file__).parents[2] / "snapshots"
 EPOCH = "01KAM8Q0V3M2Z0G7Y4D6C5B9XA"
@@ -256,6 +256,8 @@ def test_answers_follow_their_schemas(world):
         "/health/ready": "/health/ready",
     }
 
+    world.beat()
+    eventually(lambda: world.get("/health/ready").status == 200, "a worker's heartbeat")
     for path, url in asked.items():
         success = document["paths"][path]["get"]["responses"]["200"]
         schema = success["content"]["application/json"]["schema"]

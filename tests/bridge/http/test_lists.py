@@ -303,3 +303,30 @@ def test_a_list_is_pushed_before_the_bridge_knows_the_rules_it_was_made_by(world
             assert [one["item"] for one in client.receive("recs")["items"]] == ["i1", "i2"]
     finally:
         world.call("DELETE", "/v1/steering")
+
+
+def test_lists_of_different_items_have_different_ids(trained):
+    def ask(*items, **more):
+        return trained.post("/v1/recommendations", {"items": items, "n": 3} | more).json
+
+    even, odd, again = ask("i0", "i2"), ask("i1", "i3"), ask("i0", "i2")
+
+    assert even["rec_id"] != odd["rec_id"]
+    assert even["rec_id"] == again["rec_id"]
+
+
+def test_visitors_take_arms_by_their_sessions(trained):
+    arms = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}]
+    assert trained.call("PUT", "/v1/steering", {"arms": arms}).status == 202
+    try:
+        taken = {
+            session: trained.post("/v1/recommendations", {"session": session}).json
+            for session in map(str, range(40))
+        }
+        again = trained.get("/v1/popular?session=7").json
+    finally:
+        trained.call("DELETE", "/v1/steering")
+
+    assert {answer["arm"] for answer in taken.values()} == {"a", "b"}
+    assert all(answer["user"] == session for session, answer in taken.items())
+    assert again["arm"] == taken["7"]["arm"]

@@ -81,7 +81,13 @@ def test_a_file_that_did_not_change_is_not_sent_again(world):
 
 def test_health_says_whether_requests_can_be_served(world):
     assert world.get("/health/live").json == {"status": "live"}
-    assert world.get("/health/ready").json["status"] == "ready"
+    world.beat()
+    eventually(lambda: world.get("/health/ready").status == 200, "a worker's heartbeat")
+
+    health = world.get("/health/ready").json
+    assert world.get("/health/ready?role=bridge").status == 200
+    assert world.get("/health/ready?role=nobody").status == 400
+    assert (health["status"], health["roles"]["worker"]["lag"]) == ("ready", 0)
 
 
 def test_metrics_have_the_names_others_rely_on(world):

@@ -9,7 +9,7 @@ import pytest
 from recstream.bridge.views.lists import Views, without
 from recstream.core.history.fold import seen_items
 from recstream.log.port import NewRecord
-from recstream.log.topics import RECOMMENDATIONS
+from recstream.log.topics import MODELS, PIPELINE, RECOMMENDATIONS
 from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event, running
 
 
@@ -117,3 +117,21 @@ def test_without_counts_the_places_anew():
 
     assert [(one.item, one.rank) for one in without(body, {"a", "x"}).items] == [("b", 1), ("c", 2)]
     assert without(body, {"x"}) is body
+
+
+def test_no_record_stops_the_views(tmp_path):
+    broken = [b"", b"{", b"null", b"[" * 9000, b"\xff", b"1e999"]
+    with running(tmp_path) as world:
+        for topic in (RECOMMENDATIONS, CHANGELOG, MODELS, PIPELINE):
+            for value in broken:
+                for key in (b"ann", b"\xff\xfe", b"", None):
+                    world.log.append([NewRecord(topic, key, value, 0)])
+        filled(world)
+
+        assert world.get("/v1/users/bob/recommendations").status == 200
+        with world.socket() as client:
+            client.hello("bob", "recs")
+            client.receive("recs")
+            world.publish("bob", "y")
+
+            assert client.receive("recs")["items"][0]["item"] == "y"

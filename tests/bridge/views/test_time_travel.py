@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 import pytest
 
 from recstream.bridge.server import Bridge
+from recstream.bridge.views.time_travel import MAX_WAITING
 from recstream.core.records import Recommendations
 from recstream.log.partitioner import partition_for
 from recstream.log.topics import RECOMMENDATIONS
 from recstream.settings import Settings
-from tests.bridge.bridge_world import Clock, World
+from tests.bridge.bridge_world import DEADLINE_S, Clock, World, eventually
 from tests.replay.world import World as Installation
 
 USER = "u3"
@@ -90,3 +93,34 @@ def test_before_the_first_model_there_was_no_list(past):
 
     assert answer.status == 404
     assert "no model" in answer.json["detail"]
+
+
+def test_queries_about_the_past_that_wait_leave_threads_to_others(past, monkeypatch):
+    world, _ = past
+    released = threading.Event()
+    service = world.bridge.deps.time_travel
+    opened = service._opened
+
+    def slowly():
+        released.wait(DEADLINE_S)
+        return opened()
+
+    monkeypatch.setattr(service, "_opened", slowly)
+    answers = []
+
+    def ask():
+        answers.append(world.get(f"/v1/users/{USER}/recommendations?as_of=1"))
+
+    threads = [threading.Thread(target=ask) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: len(answers) >= 40 - MAX_WAITING, "refused queries")
+    quick = world.get("/v1/popular")
+    released.set()
+    for thread in threads:
+        thread.join()
+
+    assert quick.status == 200
+    refused = [answer for answer in answers if answer.status == 503]
+    assert len(refused) == 40 - MAX_WAITING
+    assert all(answer.headers["Retry-After"] for answer in refused)

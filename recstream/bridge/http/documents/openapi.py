@@ -17,7 +17,14 @@ REF = "#/components/schemas/{name}"
 _VARIABLE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 _ALWAYS = {
     400: "Invalid request",
+    421: "A bridge without a secret answers as localhost only",
     500: "Internal error of the bridge",
+    503: "Too many requests of this kind run, or what they need can't be reached",
+}
+_ON_BODY = {
+    413: "The body is too large",
+    415: "Unsupported media type",
+    422: "The body is invalid; `errors` contain the places and reasons",
 }
 _ON_TOKEN = {401: "The token is missing, invalid or expired", 403: "The token does not allow this"}
 
@@ -119,9 +126,15 @@ def _responses(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
         schema = by_type[_key(endpoint.returns)]
         success["content"] = {endpoint.produces: {"schema": schema}}
     responses = {str(endpoint.status): success}
+    if endpoint.later:
+        responses["202"] = success | {"description": endpoint.later}
     problems = dict(_ALWAYS)
-    if endpoint.access != "public":
-        problems |= _ON_TOKEN
+    problems[401] = _ON_TOKEN[401]  # also of a public route: a token that is sent must be valid
+    problems[403] = _ON_TOKEN[403]
+    if endpoint.tag != "site":
+        problems[429] = "The client sends faster than it may; retry after Retry-After"
+    if endpoint.body is not None or endpoint.consumes:
+        problems |= _ON_BODY
     problems |= endpoint.problems
     content = {PROBLEM_JSON: {"schema": by_type[_key(Problem)]}}
     for status, description in sorted(problems.items()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -12,14 +11,13 @@ from flask import Response, request
 
 from recstream.bridge.http.bodies import JSON, NDJSON, answer_batch, read_entries
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem
-from recstream.bridge.http.routing import identity, route
+from recstream.bridge.http.rate_limit import identity
+from recstream.bridge.http.routing import route
 from recstream.core.events import Event, admit, decode_event, encode_event, event_digest
 from recstream.core.json_input import check_depth
 from recstream.errors import InvalidEvent
 from recstream.log import INTERACTIONS, NewRecord, Position
 
-MAX_IN_FLIGHT = 24
 CLOUD_EVENT = "application/cloudevents+json"
 CLOUD_EVENTS = "application/cloudevents-batch+json"
 
@@ -84,7 +82,6 @@ class EventRoutes:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._in_flight = threading.BoundedSemaphore(MAX_IN_FLIGHT)
 
     @route(
         "POST",
@@ -101,15 +98,14 @@ class EventRoutes:
         status=202,
         problems={
             413: "More than 1 MiB, or more than 1,000 events",
-            415: "Unsupported media type",
             422: "No event was accepted; `rejected` contains the reasons",
-            429: "Too many requests wait for the log; retry after Retry-After",
             503: "The log can't be written; no event was stored",
         },
     )
     def post_events(self) -> Response:
         """Append events: one, an array, lines of JSON, or CloudEvents."""
         entries, is_batch = read_entries((JSON, NDJSON, CLOUD_EVENT, CLOUD_EVENTS), "events")
+        self._deps.limiter.charge(len(entries))
         is_wrapped = request.mimetype in {CLOUD_EVENT, CLOUD_EVENTS}
         batch = _EventBatch(self._deps, is_batch=is_batch)
         for index, raw in enumerate(entries):
@@ -119,13 +115,7 @@ class EventRoutes:
     def _append(self, batch: _EventBatch) -> Response:
         positions: list[Position] = []
         if batch.records:
-            if not self._in_flight.acquire(blocking=False):
-                message = "too many requests wait for the log"
-                raise HttpProblem(429, message, retry_after_s=1)
-            try:
-                positions = self._deps.log.append(batch.records)
-            finally:
-                self._in_flight.release()
+            positions = self._deps.log.append(batch.records)
             self._deps.dedup.add(batch.digests.items())
         answer = EventsAnswer(
             accepted=len(batch.records),

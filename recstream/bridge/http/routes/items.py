@@ -129,6 +129,7 @@ class ItemRoutes:
 
     def __init__(self, deps: Deps) -> None:
         self._items = deps.items
+        self._limiter = deps.limiter
         self._recommender = deps.recommender
         self._epoch = deps.log.epoch
 
@@ -161,7 +162,6 @@ class ItemRoutes:
         status=202,
         problems={
             413: "More than 1 MiB, or more than 1,000 items",
-            415: "Unsupported media type",
             422: "No item was accepted; `rejected` contains the reasons",
         }
         | _UNAVAILABLE,
@@ -169,6 +169,7 @@ class ItemRoutes:
     def post_items(self) -> Response:
         """Add or replace many items: an array, or lines of JSON."""
         entries, is_batch = read_entries((JSON, NDJSON), "items")
+        self._limiter.charge(len(entries))
         items: list[Item] = []
         rejected: list[RejectedItem] = []
         for index, raw in enumerate(entries):
@@ -203,25 +204,34 @@ class ItemRoutes:
         "PUT",
         "/v1/items/<item>",
         tag="items",
-        problems={415: "Unsupported media type", 422: "A field is invalid"} | _UNAVAILABLE,
+        returns=Item,
+        later="Appended to the log; reads will return it later",
+        problems=_UNAVAILABLE,
     )
-    def put_item(self, item: str, body: ItemFields) -> Item:
+    def put_item(self, item: str, body: ItemFields) -> Response:
         """Add an item or replace it."""
         if body.item not in {"", item}:
             message = f"the body has item {body.item!r}, the URL has {item!r}; expected the same"
             raise HttpProblem(422, message, code="item-mismatch")
         fields = msgspec.structs.asdict(body) | {"item": item}
         changed = Item(**fields)
-        self._items.change(item, changed)
-        return changed
+        is_readable = self._items.change(item, changed)
+        return json_response(changed, 200 if is_readable else 202)
 
-    @route("DELETE", "/v1/items/<item>", tag="items", status=204, problems=_NO_ITEM)
+    @route(
+        "DELETE",
+        "/v1/items/<item>",
+        tag="items",
+        status=204,
+        later="Appended to the log; reads will omit it later",
+        problems=_NO_ITEM,
+    )
     def delete_item(self, item: str) -> Response:
         """Remove an item from the catalogue."""
         self.get_item(item)
-        self._items.change(item, None)
-        response = json_response(None, 204)
-        response.set_data(b"")
+        is_readable = self._items.change(item, None)
+        response = Response(status=204 if is_readable else 202)
+        response.headers["Cache-Control"] = "no-store"
         return response
 
     @route("GET", "/v1/items/<item>/similar", tag="items", access="public", problems=_NO_ITEM)

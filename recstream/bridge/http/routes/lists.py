@@ -21,6 +21,13 @@ from recstream.time_travel import ListDiff
 Count = Annotated[int, msgspec.Meta(ge=1, le=500, description="Items in the list")]
 Category = Annotated[str, msgspec.Meta(description="Only items of exactly this category")]
 Moment = Annotated[str, msgspec.Meta(description="An offset, or a time with a zone")]
+Session = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=MAX_ID_CHARACTERS,
+        description="Id of the visitor's session; chooses the arm of an experiment",
+    ),
+]
 ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
@@ -52,6 +59,7 @@ class PopularQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     n: Count = 20
     category: Category = ""
+    session: Session = ""
 
 
 class VisitorRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,6 +68,7 @@ class VisitorRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     items: Annotated[tuple[ItemId, ...], msgspec.Meta(max_length=500)] = ()
     n: Count = 20
     category: Category = ""
+    session: Session = ""
 
 
 class ShelvesQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,13 +158,16 @@ class ListRoutes:
         "/v1/recommendations",
         tag="recommendations",
         access="public",
-        problems={415: "Unsupported media type", 422: "A field is invalid"},
     )
     def post_recommendations(self, body: VisitorRequest) -> Recommendations:
         """Compute a list for a visitor who viewed some items, by fold-in."""
-        return self._recommender.rank_for_items(body.items, body.n, mask=self._mask(body.category))
+        return self._recommender.rank_for_items(
+            body.items, body.n, mask=self._mask(body.category), session=body.session
+        )
 
     @route("GET", "/v1/popular", tag="recommendations", access="public")
     def get_popular(self, query: PopularQuery) -> Recommendations:
         """List items that are popular now."""
-        return self._recommender.rank_for_items((), query.n, mask=self._mask(query.category))
+        return self._recommender.rank_for_items(
+            (), query.n, mask=self._mask(query.category), session=query.session
+        )

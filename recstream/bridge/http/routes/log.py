@@ -18,6 +18,7 @@ MAX_SCANNED = 20_000
 CHUNK = 2_000
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
         int | None, msgspec.Meta(description="Default: the partition of `user`, else 0")
     ] = None
     from_: Annotated[
-        int | None, msgspec.Meta(description="First offset; default: the newest records")
+        Offset | None, msgspec.Meta(description="First offset; default: the newest records")
     ] = msgspec.field(default=None, name="from")
     limit: Limit = 100
     user: Annotated[str, msgspec.Meta(description="Only records with this key")] = ""
@@ -59,7 +60,7 @@ class UserEventsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: Limit = 50
     before: Annotated[
-        int | None, msgspec.Meta(description="Only offsets below this; default: the end")
+        Offset | None, msgspec.Meta(description="Only offsets below this; default: the end")
     ] = None
 
 
@@ -133,7 +134,7 @@ class LogRoutes:
         "GET",
         "/v1/log/<topic>",
         tag="log",
-        problems={404: "No such topic or partition", 416: "`from` was pruned"} | _UNAVAILABLE,
+        problems={404: "No such topic or partition", 410: "`from` was pruned"} | _UNAVAILABLE,
     )
     def get_log(self, topic: str, query: LogQuery) -> LogPage:
         """List records of a topic."""

@@ -49,7 +49,7 @@ class ModelRoutes:
         "/v1/training-runs",
         tag="models",
         status=202,
-        problems={415: "Unsupported media type", 503: "The log can't be reached"},
+        problems={503: "The log can't be reached"},
     )
     def post_training_run(self, body: TrainingBody) -> TrainingAccepted:
         """Request a training run."""

@@ -17,7 +17,8 @@ from websockets.typing import Subprotocol
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
-from recstream.bridge.http.routing import identity, route
+from recstream.bridge.http.rate_limit import identity
+from recstream.bridge.http.routing import route
 from recstream.bridge.http.security import cors_headers
 from recstream.bridge.push import (
     SUBPROTOCOL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from flask import Response, request, send_from_directory
@@ -14,8 +14,7 @@ from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import route
-from recstream.errors import LogError
-from recstream.log import INTERACTIONS
+from recstream.bridge.readiness import RoleHealth
 
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -33,11 +32,20 @@ MEDIA_TYPES = {
 }
 
 
+class ReadyQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Selects a role."""
+
+    role: Annotated[
+        Literal["", "worker", "bridge"], msgspec.Meta(description="Only this role; default: all")
+    ] = ""
+
+
 class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether the bridge can serve; ``waits_for`` names what is missing."""
+    """Whether events are folded and lists served; ``waits_for`` contains the reasons if not."""
 
     status: str
     waits_for: tuple[str, ...] = ()
+    roles: dict[str, RoleHealth] = {}
     generation: int | None = None
 
 
@@ -71,21 +79,17 @@ class SiteRoutes:
     @_public(
         "/health/ready", returns=Health, problems={503: "Not ready; `waits_for` names the reasons"}
     )
-    def health_ready(self) -> Response:
-        """Answer 200 if requests can be served."""
-        waits_for = []
-        if not self._deps.follower.caught_up.is_set():
-            waits_for.append("views")
-        try:
-            self._deps.log.high_watermark(INTERACTIONS, 0)
-        except LogError:
-            waits_for.append("log")
-        if self._deps.connections.is_draining:
-            waits_for.append("restart")
+    def health_ready(self, query: ReadyQuery) -> Response:
+        """Answer 200 if events are folded and requests can be served."""
+        roles = self._deps.readiness.roles()
+        if query.role:
+            roles = {name: role for name, role in roles.items() if name == query.role}
+        waits_for = tuple(reason for role in roles.values() for reason in role.waits_for)
         current = self._deps.recommender.current
         health = Health(
             status="waiting" if waits_for else "ready",
-            waits_for=tuple(waits_for),
+            waits_for=waits_for,
+            roles=roles,
             generation=None if current is None else current[0],
         )
         return json_response(health, 503 if waits_for else 200)
@@ -96,12 +100,12 @@ class SiteRoutes:
         kind = "text/plain; version=0.0.4; charset=utf-8"
         return Response(metrics.exposition(), content_type=kind)
 
-    @_public("/openapi.json", returns=str)
+    @_public("/openapi.json", returns=dict[str, Any])
     def openapi(self) -> Response:
         """Return the OpenAPI description."""
         return self._document()
 
-    @_public("/asyncapi.json", returns=str)
+    @_public("/asyncapi.json", returns=dict[str, Any])
     def asyncapi(self) -> Response:
         """Return the AsyncAPI description of the WebSocket's messages."""
         return self._document()

@@ -54,7 +54,6 @@ class SteeringRoutes:
         status=202,
         problems={
             413: f"More than {MAX_BYTES} bytes",
-            415: "Unsupported media type",
             422: "The document is invalid; errors contain the places and reasons",
             **_PROBLEMS,
         },
@@ -73,7 +72,7 @@ class SteeringRoutes:
         "/v1/steering/check",
         tag="steering",
         consumes={JSON: Steering},
-        problems={415: "Unsupported media type", 422: "The document is invalid"},
+        problems={422: "The document is invalid"},
     )
     def check_steering(self) -> SteeringState:
         """Describe a document in words, with warnings; nothing is set."""

@@ -33,7 +33,7 @@ class TokenRoutes:
     def __init__(self, deps: Deps) -> None:
         self._auth: Authenticator = deps.auth
 
-    @route("POST", "/v1/tokens", tag="tokens", status=201, problems={415: "Unsupported media type"})
+    @route("POST", "/v1/tokens", tag="tokens", status=201)
     def post_token(self, body: TokenRequest) -> TokenAnswer:
         """Issue a short-lived token for a user."""
         token, expires_s = self._auth.issue(body.user, ttl_s=body.ttl_s)

@@ -9,8 +9,9 @@ import msgspec
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routes.events import LogPosition, positioned
-from recstream.bridge.http.routing import identity, route
+from recstream.bridge.http.routing import route
 from recstream.bridge.session_merge import copy_event, read_session
 from recstream.control import submit
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable, timestamp_ms
@@ -91,7 +92,6 @@ class UserRoutes:
         access="user",
         status=202,
         problems={
-            415: "Unsupported media type",
             422: "The session is the user, or not a valid id",
             503: "The log can't be reached, or the workers are too far behind",
         },
