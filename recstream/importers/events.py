@@ -87,7 +87,19 @@ class EventTable:
     def append(
         self, line: int, user: int, item: int, ts_ms: int, value: float, type_code: int
     ) -> None:
-        """Add one event; a value of NaN stands for none."""
+        """Add one event.
+
+        Parameters
+        ----------
+        line : int
+        user, item : int
+            Indices into ``users`` and ``items``.
+        ts_ms : int
+        value : float
+            NaN stands for none.
+        type_code : int
+            Index into ``EVENT_TYPES``.
+        """
         self._user.append(user)
         self._item.append(item)
         self._ts.append(ts_ms)
@@ -297,7 +309,19 @@ def write_events(
     report: ImportReport,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
-    """Append the events that an earlier run has not appended, in time order."""
+    """Append the events that an earlier run has not appended, in time order.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    table : EventTable
+    digest : str
+        The import's name.
+    report : ImportReport
+        Filled in.
+    on_progress : callable, optional
+        Called with the number of events written so far.
+    """
     group = import_group(digest)
     done = min(event_log.committed(group).get(PROGRESS, 0), len(table))
     report.already = done

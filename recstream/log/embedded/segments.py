@@ -105,6 +105,15 @@ def pack_records(base: int, after: int, records: Sequence[Record]) -> Packed:
 def unpack(topic: str, partition: int, base: int, crc: int, data: bytes) -> list[Record]:
     """Return a segment's records.
 
+    Parameters
+    ----------
+    topic, partition : str, int
+    base : int
+        Offset of the segment's first record at append.
+    crc : int
+        CRC-32 of ``data``.
+    data : bytes
+
     Raises
     ------
     LogCorrupt
