@@ -6,8 +6,9 @@ was expected and what came.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "as_counts",
     "as_csr_rows",
     "as_excluded",
+    "as_finite",
     "as_item_rows",
     "as_matrix",
     "as_positive",
@@ -69,11 +71,16 @@ class CSRRows:
         _count_entries(self.indptr, self.indices, self.weights, by_row, by_column)
         return by_row, by_column
 
+    def matrix(self) -> sp.csr_matrix:
+        """Return the rows as a scipy matrix that shares the arrays."""
+        arrays = self.weights, self.indices, self.indptr
+        matrix = sp.csr_matrix(arrays, shape=(len(self), self.n_columns))
+        matrix.has_sorted_indices = matrix.has_canonical_format = True
+        return matrix
+
     def transposed(self) -> CSRRows:
         """Return the transposed matrix."""
-        matrix = sp.csr_matrix(
-            (self.weights, self.indices, self.indptr), shape=(len(self), self.n_columns)
-        ).T.tocsr()
+        matrix = self.matrix().T.tocsr()
         return CSRRows(
             matrix.indptr.astype(np.int64, copy=False),
             matrix.indices.astype(np.int32, copy=False),
@@ -82,7 +89,9 @@ class CSRRows:
         )
 
 
-def as_csr_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> CSRRows:
+def as_csr_rows(
+    matrix: Any, name: str, *, n_columns: int | None = None, n_rows: int | None = None
+) -> CSRRows:
     """Check a scipy sparse matrix of weights and return it as `CSRRows`; it is not changed.
 
     Parameters
@@ -91,13 +100,13 @@ def as_csr_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> CSRR
         Any format and real dtype. Repeated entries are summed.
     name : str
         Argument's name, for the error.
-    n_columns : int, optional
-        Required width.
+    n_columns, n_rows : int, optional
+        Required shape.
 
     Raises
     ------
     InvalidInput
-        Not sparse, not two-dimensional, of another width, an index outside the matrix, or a weight
+        Not sparse, not two-dimensional, of another shape, an index outside the matrix, or a weight
         that is negative, infinite or not a number.
     """
     _check_sparse(matrix, name)
@@ -105,6 +114,8 @@ def as_csr_rows(matrix: Any, name: str, *, n_columns: int | None = None) -> CSRR
         raise InvalidInput(f"{name} must hold real numbers, got dtype {matrix.dtype}")
     if n_columns is not None and matrix.shape[1] != n_columns:
         raise InvalidInput(f"{name} must have {n_columns} columns, got shape {matrix.shape}")
+    if n_rows is not None and matrix.shape[0] != n_rows:
+        raise InvalidInput(f"{name} must have {n_rows} rows, got shape {matrix.shape}")
     return CSRRows(*_as_csr(matrix, name, with_weights=True), matrix.shape[1])
 
 
@@ -246,11 +257,23 @@ def kernel_array(array: Any, dtype: type[Number]) -> NDArray[Number]:
     return np.require(array, dtype, ["C", "A", "W"])
 
 
+def _as_array(values: Any, name: str) -> NDArray[Any]:
+    """Return values as an array of any type."""
+    if sp.issparse(values):
+        raise InvalidInput(f"{name} must be a dense array, got {type(values).__name__}")
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{name} must be an array, got {type(values).__name__}: {error}"
+        ) from error
+
+
 def as_matrix(
     values: Any, name: str, *, n_columns: int | None = None, n_rows: int | None = None
 ) -> Float32s:
     """Return a checked, contiguous, finite float32 matrix."""
-    array = np.asarray(values)
+    array = _as_array(values, name)
     if array.ndim != _TWO or array.dtype.kind not in "fiu":
         raise InvalidInput(
             f"{name} must be a real matrix (2 dimensions), got {array.ndim} of {array.dtype}"
@@ -266,7 +289,7 @@ def as_matrix(
 
 def as_vector(values: Any, name: str, n: int) -> Float32s:
     """Return a checked, contiguous, finite float32 vector of length n."""
-    array = np.asarray(values)
+    array = _as_array(values, name)
     if array.shape != (n,) or array.dtype.kind not in "fiu":
         raise InvalidInput(
             f"{name} must be {n} real numbers, got {array.dtype} of shape {array.shape}"
@@ -288,7 +311,7 @@ def _as_finite(array: NDArray[Any], name: str) -> Float32s:
 
 def as_counts(values: Any, name: str, n: int) -> Int64s:
     """Return checked counts."""
-    array = np.asarray(values)
+    array = _as_array(values, name)
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise InvalidInput(f"{name} must be {n} whole numbers, got {array.dtype} {array.shape}")
     if n and array.min() < 0:
@@ -298,7 +321,7 @@ def as_counts(values: Any, name: str, n: int) -> Int64s:
 
 def as_item_rows(values: Any, name: str, n_items: int) -> Int32s:
     """Return checked rows of items as a vector; a single row gives a vector of one."""
-    array = np.atleast_1d(np.asarray(values))
+    array = np.atleast_1d(_as_array(values, name))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InvalidInput(f"{name} must be item rows, got {array.dtype} {array.shape}")
     if array.size and not (array.min() >= 0 and array.max() < n_items):
@@ -309,9 +332,16 @@ def as_item_rows(values: Any, name: str, n_items: int) -> Int32s:
     return kernel_array(array, np.int32)
 
 
-def as_positive(value: float, name: str) -> float:
+def as_finite(value: Any, name: str) -> float:
+    """Return a checked finite number."""
+    if not _is_real(value) or not math.isfinite(value):
+        raise InvalidInput(f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def as_positive(value: Any, name: str) -> float:
     """Return a checked positive number."""
-    if not (np.isfinite(value) and value > 0):
+    if not _is_real(value) or not 0 < value < math.inf:
         raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
     return float(value)
 
@@ -321,6 +351,10 @@ def as_whole(value: Any, name: str, minimum: int) -> int:
     if not (is_integer(value) and value >= minimum):
         raise InvalidInput(f"{name} must be a whole number of at least {minimum}, got {value!r}")
     return int(value)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def is_integer(value: object) -> bool:

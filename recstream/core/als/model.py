@@ -28,6 +28,7 @@ from recstream.core.validation import (
     as_item_rows,
     as_matrix,
     as_positive,
+    as_whole,
     kernel_array,
 )
 from recstream.errors import ArtifactCorrupt, InvalidInput
@@ -90,6 +91,8 @@ class ALSModel:
         if not item_factors.shape[1]:
             raise InvalidInput(f"item_factors must have some columns, got {item_factors.shape}")
         n_items, n_factors = item_factors.shape
+        if not isinstance(objective, Objective):
+            raise InvalidInput(f"objective must be an Objective, got {type(objective).__name__}")
         self.objective = objective
         item_counts = as_counts(item_counts, "item_counts", n_items)
         self.mean_user_count = as_positive(mean_user_count, "mean_user_count")
@@ -133,6 +136,10 @@ class ALSModel:
             mean_user_count=self.mean_user_count,
             mean_item_count=self.mean_item_count,
         )
+
+    def __repr__(self) -> str:
+        users = "no" if self.user_factors is None else len(self.user_factors)
+        return f"<ALSModel: {self.n_items} items, {users} users, {self.n_factors} factors>"
 
     @property
     def item_factors(self) -> Float32s:
@@ -193,7 +200,7 @@ class ALSModel:
         (b, n_factors) float32
         """
         rows = as_csr_rows(interactions, "interactions", n_columns=self.n_items)
-        return self._items.fold_in(rows, threads=threads)
+        return self._items.fold_in(rows, threads=as_whole(threads, "threads", 1))
 
     def fold_in_items(
         self,
@@ -240,7 +247,12 @@ class ALSModel:
                 self.user_factors, self.user_counts, self.mean_user_count, self.objective
             )
         return self._users.fold_in_items(
-            rows, users, counts, prior, mean_item_count=self.mean_item_count, threads=threads
+            rows,
+            users,
+            counts,
+            prior,
+            mean_item_count=self.mean_item_count,
+            threads=as_whole(threads, "threads", 1),
         )
 
     def with_items(

@@ -25,7 +25,6 @@ data sets of 1,000 and of 40,000 items.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -33,6 +32,7 @@ import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
+from recstream.core.validation import as_finite, as_positive
 from recstream.errors import InvalidInput
 
 __all__ = ["Objective", "count_weights", "mean_count", "row_terms"]
@@ -65,20 +65,10 @@ class Objective:
 
     def __post_init__(self) -> None:
         for name in ("regularization", "alpha", "unobserved_weight"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
-        if not math.isfinite(self.regularization_exponent):
-            raise InvalidInput(
-                f"regularization_exponent must be finite, got {self.regularization_exponent!r}"
-            )
+            as_positive(getattr(self, name), name)
+        as_finite(self.regularization_exponent, "regularization_exponent")
         for name in ("positive_exponents", "missing_exponents"):
-            pair = getattr(self, name)
-            if len(pair) != 2 or not all(math.isfinite(value) for value in pair):  # noqa: PLR2004
-                raise InvalidInput(
-                    f"{name} must be two finite numbers (users, items), got {pair!r}"
-                )
-            object.__setattr__(self, name, (float(pair[0]), float(pair[1])))
+            object.__setattr__(self, name, _as_pair(getattr(self, name), name))
 
     def terms(self, side: Literal["users", "items"], missing_total: float) -> Float64s:
         """Return the argument `terms` of `row_terms` for rows of `side`; `missing_total` is α₀ Σ m."""
@@ -112,6 +102,17 @@ class Objective:
             for name, value in values.items()
         }
         return cls(**options)
+
+
+def _as_pair(value: Any, name: str) -> tuple[float, float]:
+    """Return two checked exponents."""
+    try:
+        users, items = value
+        return as_finite(users, name), as_finite(items, name)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"{name} must be two finite numbers (users, items), got {value!r}"
+        ) from error
 
 
 def mean_count(counts: Int64s) -> float:

@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective
+from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
 __all__ = ["Proportions", "typical_score"]
@@ -71,7 +71,7 @@ class Proportions:
         )
 
 
-def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
+def typical_score(model: ALSModel, interactions: object) -> float:
     """Return the mean of ``x·y`` over the entries of a matrix: the scale of this model's scores.
 
     The factor between relative weights, such as β of `recstream.core.evaluation.ReplayConfig`, and scores.
@@ -86,9 +86,15 @@ def typical_score(model: ALSModel, interactions: sparse.csr_matrix) -> float:
     if model.user_factors is None:
         msg = "typical_score needs a model with user_factors; this one has none"
         raise InvalidInput(msg)
-    owners = np.repeat(np.arange(interactions.shape[0]), np.diff(interactions.indptr))
+    rows = as_csr_rows(interactions, "interactions")
+    if len(rows) > len(model.user_factors) or rows.n_columns > model.n_items:
+        raise InvalidInput(
+            f"interactions must have at most {len(model.user_factors)} rows and {model.n_items} "
+            f"columns, got {len(rows)} and {rows.n_columns}"
+        )
+    owners = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
     step = max(1, len(owners) // 100_000)
     users = model.user_factors[owners[::step]]
-    items = model.item_factors[interactions.indices[::step]]
+    items = model.item_factors[rows.indices[::step]]
     total = float(np.einsum("ij,ij->", users, items, dtype=np.float64))
     return max(total / max(1, len(users)), 1e-6)

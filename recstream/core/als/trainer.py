@@ -5,9 +5,10 @@ The loss is in `recstream.core.als.objective`, a half-step in `recstream.core.al
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numba
 import numpy as np
@@ -29,7 +30,7 @@ from recstream.core.als.objective import Objective, count_weights, mean_count
 from recstream.core.als.warm_up import is_warm, warm_up
 from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
 from recstream.core.numeric.pool import Pool, open_pool
-from recstream.core.validation import CSRRows, as_csr_rows, as_whole
+from recstream.core.validation import CSRRows, as_csr_rows, as_finite, as_whole
 from recstream.errors import InvalidInput
 
 __all__ = ["ALS", "Iteration"]
@@ -102,34 +103,64 @@ class ALS:
         threads: int | None = None,
         tolerance: float = 0.0,
     ) -> None:
-        threads = _processors() if threads is None else threads
-        for name, value, minimum in (
-            ("n_factors", n_factors, 1),
-            ("iterations", iterations, 1),
-            ("seed", seed, 0),
-            ("threads", threads, 1),
-        ):
-            as_whole(value, name, minimum)
-        if not (math.isfinite(tolerance) and tolerance >= 0):
-            raise InvalidInput(
-                f"tolerance must be a finite number of at least 0, got {tolerance!r}"
-            )
-        if solver not in ("mixed", "exact"):
-            raise InvalidInput(f'solver must be "mixed" or "exact", got {solver!r}')
-        self.objective = Objective(
-            regularization,
-            alpha,
-            unobserved_weight,
-            regularization_exponent,
-            positive_exponents,
-            missing_exponents,
-        )
         self.n_factors = n_factors
+        self.regularization = regularization
+        self.alpha = alpha
+        self.unobserved_weight = unobserved_weight
+        self.regularization_exponent = regularization_exponent
+        self.positive_exponents = positive_exponents
+        self.missing_exponents = missing_exponents
         self.iterations = iterations
         self.solver: Solver = solver
         self.seed = seed
         self.threads = threads
         self.tolerance = tolerance
+        self._check()
+
+    def _check(self) -> Objective:
+        """Return the objective; raises `InvalidInput` for a wrong parameter."""
+        as_whole(self.n_factors, "n_factors", 1)
+        as_whole(self.iterations, "iterations", 1)
+        as_whole(self.seed, "seed", 0)
+        if self.threads is not None:
+            as_whole(self.threads, "threads", 1)
+        if as_finite(self.tolerance, "tolerance") < 0:
+            raise InvalidInput(
+                f"tolerance must be a finite number of at least 0, got {self.tolerance!r}"
+            )
+        if self.solver not in ("mixed", "exact"):
+            raise InvalidInput(f'solver must be "mixed" or "exact", got {self.solver!r}')
+        return self.objective
+
+    @property
+    def objective(self) -> Objective:
+        """The loss that `fit` minimises."""
+        return Objective(**{field.name: getattr(self, field.name) for field in fields(Objective)})
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002  (sklearn's)
+        """Return the constructor's arguments, as scikit-learn's ``clone`` expects."""
+        return {name: getattr(self, name) for name in _PARAMETERS}
+
+    def set_params(self, **parameters: Any) -> ALS:
+        """Change constructor arguments, and return the estimator.
+
+        Raises
+        ------
+        InvalidInput
+            An unknown name or a wrong value; nothing is changed.
+        """
+        if unknown := sorted(set(parameters) - set(_PARAMETERS)):
+            raise InvalidInput(f"ALS has the parameters {list(_PARAMETERS)}, got {unknown}")
+        vars(self).update(vars(type(self)(**{**self.get_params(), **parameters})))
+        return self
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if repr(value) != repr(_PARAMETERS[name])
+        ]
+        return f"ALS({', '.join(changed)})"
 
     @staticmethod
     def clock() -> float:
@@ -164,6 +195,9 @@ class ALS:
         ModelError
             Factors that are not finite.
         """
+        objective = self._check()
+        if init is not None and not isinstance(init, ALSModel):
+            raise InvalidInput(f"init must be an ALSModel, got {type(init).__name__}")
         users = as_csr_rows(interactions, "interactions")
         user_counts, item_counts = users.counts_by_side()
         if not user_counts.any():
@@ -177,7 +211,7 @@ class ALS:
             warm_up()
         begun = self.clock()
         X, Y = self._start(len(users), users.n_columns, init)
-        with open_pool(self.threads) as pool:
+        with open_pool(self._threads()) as pool:
             user_side = self._side("users", users, user_counts, item_counts)
             item_side = self._side("items", users.transposed(), item_counts, user_counts)
             report(Iteration(0, None, self.clock() - begun, "prepared"))
@@ -195,13 +229,17 @@ class ALS:
         return ALSModel(
             np.ascontiguousarray(Y[:, :d]),
             item_counts,
-            objective=self.objective,
+            objective=objective,
             mean_user_count=mean_count(user_counts),
             user_factors=np.ascontiguousarray(X[:, :d]),
             user_counts=user_counts,
             spectrum=spectrum[:d],
             missing_total=user_side.missing_total,
         )
+
+    def _threads(self) -> int:
+        """Return the number of threads; by default that of numba."""
+        return self.threads or int(vars(numba.config)["NUMBA_NUM_THREADS"])
 
     def _start(
         self, n_users: int, n_items: int, init: ALSModel | None
@@ -239,7 +277,7 @@ class ALS:
             missing_total=missing_total,
             n_factors=self.n_factors,
             solver=self.solver,
-            n_tasks=16 * self.threads,
+            n_tasks=16 * self._threads(),
         )
         moved = np.concatenate([np.empty(0, np.int64), *plan.gradient])
         return _HalfStep(plan, missing, missing_total, np.sort(moved))
@@ -268,9 +306,12 @@ class ALS:
         )
 
 
-def _processors() -> int:
-    """Return numba's default number of threads."""
-    return int(vars(numba.config)["NUMBA_NUM_THREADS"])
+_PARAMETERS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(ALS.__init__).parameters.items()
+    if name != "self"
+}
+"""Arguments of `ALS` with their defaults."""
 
 
 @dataclass(frozen=True)

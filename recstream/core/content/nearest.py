@@ -21,6 +21,7 @@ from recstream.core.numeric.inverted_index import (
     fill_block,
 )
 from recstream.core.numeric.sparse_topk import top_k_cosines
+from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
 __all__ = ["FeatureIndex"]
@@ -78,10 +79,8 @@ class FeatureIndex:
             From `ContentModel.features`: no value is below 0.
         """
         at = np.asarray(rows, np.int64)
-        if features.shape != (len(at), self.n_features):
-            raise InvalidInput(
-                f"features must be {len(at)} rows of {self.n_features}, got {features.shape}"
-            )
+        checked = as_csr_rows(features, "features", n_columns=self.n_features, n_rows=len(at))
+        features = checked.matrix()
         if len(at) and (at.min() < 0 or len(np.unique(at)) != len(at)):
             raise InvalidInput("rows must be distinct and at least 0")
         self._places.grow(int(at.max(initial=-1)) + 1, -1)
@@ -194,16 +193,11 @@ class FeatureIndex:
         weights : (q, n) float32
             Above 0 and at most 1, descending; equal cosines are in the order of the rows.
         """
-        if queries.shape[1] != self.n_features:
-            raise InvalidInput(
-                f"queries must have {self.n_features} features, got {queries.shape[1]}"
-            )
-        count = queries.shape[0]
+        rows = as_csr_rows(queries, "queries", n_columns=self.n_features)
+        count = len(rows)
         without = np.full(count, -1, np.int64) if exclude is None else np.asarray(exclude, np.int64)
         found = np.full((count, n), -1, np.int32)
         cosines = np.zeros((count, n), np.float32)
-        indptr = queries.indptr.astype(np.int64)
-        indices, values = queries.indices.astype(np.int32), queries.data.astype(np.float32)
         blocks = IndexBlocks(
             self._sizes.rows, self._scales.rows, self._norms.rows, self._first.rows,
             self._starts.rows, self._postings.rows, self._first_plane.rows,
@@ -212,7 +206,7 @@ class FeatureIndex:
         for start in range(0, count, TOGETHER):
             part = slice(start, start + TOGETHER)
             top_k_cosines(
-                indptr[start : start + TOGETHER + 1], indices, values,
+                rows.indptr[start : start + TOGETHER + 1], rows.indices, rows.weights,
                 self._rows(), blocks, without[part], found[part], cosines[part],
             )  # fmt: skip
         return found, cosines

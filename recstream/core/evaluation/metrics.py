@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.numeric.arrays import Float64s, Int32s
+from recstream.core.validation import as_excluded
 from recstream.errors import InvalidInput
 
 __all__ = [
@@ -61,9 +62,10 @@ def hits(ids: Int32s, test: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.
     if ids.size and int(ids.max()) >= test.shape[1]:
         msg = f"ids must be below {test.shape[1]}, the test matrix's columns, got {ids.max()}"
         raise InvalidInput(msg)
+    indptr, indices = as_excluded(test, "test", *test.shape)
     n_columns = test.shape[1] + 1
-    owners = np.repeat(np.arange(test.shape[0], dtype=np.int64), np.diff(test.indptr))
-    wanted = owners * n_columns + test.indices
+    owners = np.repeat(np.arange(test.shape[0], dtype=np.int64), np.diff(indptr))
+    wanted = owners * n_columns + indices
     # Column m stands for the unused places; no test item has it.
     columns = np.where(ids < 0, test.shape[1], ids).astype(np.int64)
     return np.isin(columns + np.arange(len(ids), dtype=np.int64)[:, None] * n_columns, wanted)
@@ -140,7 +142,7 @@ def quality(
 ) -> RankingQuality:
     """Return every metric at k (by default the lists' length) over users that have test items."""
     length = ids.shape[1] if k is None else k
-    n_test = np.diff(test.indptr)
+    n_test = np.diff(as_excluded(test, "test", *test.shape)[0])
     has_test = n_test > 0
     found, wanted = hits(ids, test)[has_test][:, :length], n_test[has_test]
     lists = ids[has_test][:, :length]

@@ -226,7 +226,10 @@ def test_a_warm_start_needs_as_many_factors(model):
         ({"regularization": 0.0}, "regularization must be a finite number above 0, got 0.0"),
         ({"alpha": float("nan")}, "alpha must be a finite number above 0, got nan"),
         ({"unobserved_weight": -1}, "unobserved_weight must be a finite number above 0, got -1"),
-        ({"regularization_exponent": float("inf")}, "regularization_exponent must be finite"),
+        (
+            {"regularization_exponent": float("inf")},
+            "regularization_exponent must be a finite number",
+        ),
         ({"positive_exponents": (0.5,)}, "positive_exponents must be two finite numbers"),
     ],
 )
