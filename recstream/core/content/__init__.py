@@ -5,6 +5,7 @@ In: catalogue items. Out: features, content neighbours, predicted factors, colum
 
 from __future__ import annotations
 
+from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels, is_within
 from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product
 from recstream.core.content.cold_start import (
     COLD_START_BOOST,
@@ -14,12 +15,13 @@ from recstream.core.content.cold_start import (
     content_scale,
     n_reserved,
 )
-from recstream.core.content.columns import AttributeColumns, is_within
+from recstream.core.content.columns import AttributeColumns
 from recstream.core.content.features import CONTENT_WEIGHT, ContentModel, FeatureIndex
 from recstream.core.content.summary import decode_summaries, encode_summaries, summarise
 from recstream.core.content.tokens import common_features
 
 __all__ = [
+    "CATEGORY_GRAMMAR",
     "COLD_START_BOOST",
     "COLD_START_SHARE",
     "CONTENT_WEIGHT",
@@ -29,6 +31,7 @@ __all__ = [
     "ContentModel",
     "FeatureIndex",
     "RejectedRow",
+    "category_levels",
     "clean_product",
     "cold_start_multiplier",
     "common_features",

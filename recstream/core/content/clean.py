@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from recstream.core.content.categories import category_levels
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item
 
@@ -182,7 +183,7 @@ def _texts(value: object) -> Iterable[str]:
         inner = value[0] if value and isinstance(value[0], list | tuple) else value
         yield from (each for each in inner if isinstance(each, str))
     elif value is not None:
-        yield from re.split(r"\s*[|>]\s*", clean_text(_plain(value)))
+        yield from category_levels(clean_text(_plain(value)))
 
 
 def _path(value: object, row: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.content.categories import CATEGORY_GRAMMAR
 from recstream.core.content.tokens import Comparable, comparable, compare
 from recstream.core.numeric.arrays import GrowableArray
 from recstream.core.records import Item
@@ -22,7 +23,6 @@ Bools = NDArray[np.bool_]
 MAX_PAIRS = 100_000
 MAX_COMPARABLES = 8_192
 """Items whose `Comparable` is cached, some 3 KB each."""
-_SEPARATORS = (">", "|", "/")
 
 
 class Column:
@@ -66,6 +66,8 @@ class AttributeColumns:
         Item ids of the generation, in the order of their rows.
     details : mapping of str to Item
         By item id. Both are kept, and read again for a new attribute.
+    grammar : int, optional
+        Version of the grammar of categories.
 
     Attributes
     ----------
@@ -73,12 +75,18 @@ class AttributeColumns:
         Grows with every change, so that compiled rules can tell that they are stale.
     """
 
-    def __init__(self, items: Sequence[str], details: Mapping[str, Item]) -> None:
+    def __init__(
+        self,
+        items: Sequence[str],
+        details: Mapping[str, Item],
+        grammar: int = CATEGORY_GRAMMAR,
+    ) -> None:
         self.category = Column(len(items))
         self.brand = Column(len(items))
         self._price = GrowableArray(np.full(len(items), math.nan))
         self._attributes: dict[str, Column] = {}
         self.version = 0
+        self.grammar = grammar
         self._details = details
         self._items = items
         self._common: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -137,7 +145,7 @@ class AttributeColumns:
         if found is None and (attributes := self._details.get(item)) is not None:
             if len(self._comparables) >= MAX_COMPARABLES:
                 self._comparables.clear()
-            found = self._comparables[item] = comparable(attributes)
+            found = self._comparables[item] = comparable(attributes, self.grammar)
         return found
 
     def attribute(self, name: str) -> Column:
@@ -156,15 +164,3 @@ def _put_attribute(column: Column, row: int, attributes: Item, name: str) -> Non
     value = attributes.attributes.get(name)
     # True == 1 == 1.0 in Python, so the key says the type too.
     column.put(row, None if value is None else (type(value).__name__, repr(value)), value)
-
-
-def is_within(category: str, prefix: str) -> bool:
-    """Return whether a category is another one or below it.
-
-    >>> [is_within(each, "Books") for each in ("Books", "Books > Poetry", "Books|Poetry", "Bookends")]
-    [True, True, True, False]
-    """
-    if not category.startswith(prefix):
-        return False
-    rest = category[len(prefix) :].lstrip()
-    return not rest or rest.startswith(_SEPARATORS) or prefix.rstrip().endswith(_SEPARATORS)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recstream.core.content.categories import CATEGORY_GRAMMAR
 from recstream.core.content.nearest import FeatureIndex
 from recstream.core.content.ridge import multiply, ridge
 from recstream.core.content.tokens import BLOCKS, TokenBags, common_features, token_bags
@@ -68,6 +69,8 @@ class ContentModel:
         Columns of `prior`; 0 without a map.
     explained : float
         R² of the map on held-out items.
+    grammar : int
+        Version of the grammar of categories.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class ContentModel:
         unknown_idf: float,
         weights: Float32s,
         explained: float = 0.0,
+        grammar: int = CATEGORY_GRAMMAR,
     ) -> None:
         if len(terms) != len(idf) or len(weights) != len(terms):
             raise InvalidInput(
@@ -84,6 +88,7 @@ class ContentModel:
                 f"and {weights.shape}"
             )
         self.explained = explained
+        self.grammar = grammar
         self.n_features = len(terms) + OTHERS
         self.n_factors = int(weights.shape[1])
         self._terms = list(terms)
@@ -122,11 +127,12 @@ class ContentModel:
         counts: Int64s | None = None,
         *,
         threads: int = 1,
+        grammar: int = CATEGORY_GRAMMAR,
     ) -> tuple[ContentModel, sparse.csr_matrix]:
         """Return `fit` and the items' features; texts are tokenised once."""
-        documents = [token_bags(item) for item in items]
+        documents = [token_bags(item, grammar) for item in items]
         terms, idf, unknown_idf = _vocabulary(documents)
-        model = cls(terms, idf, unknown_idf, np.zeros((len(terms), 0), np.float32))
+        model = cls(terms, idf, unknown_idf, np.zeros((len(terms), 0), np.float32), grammar=grammar)
         features = model._of(documents)
         if factors is not None:
             model = model.mapped(features, factors, counts, threads=threads)
@@ -161,7 +167,12 @@ class ContentModel:
         with open_pool(threads) as workers:
             solved = ridge(known, factors, trust(n), pool=workers)
         return ContentModel(
-            self._terms, self._idf, self._unknown_idf, solved.weights, solved.explained
+            self._terms,
+            self._idf,
+            self._unknown_idf,
+            solved.weights,
+            solved.explained,
+            self.grammar,
         )
 
     def features(self, items: Sequence[Item | None]) -> sparse.csr_matrix:
@@ -169,7 +180,7 @@ class ContentModel:
 
         A row depends on its item alone.
         """
-        return self._of([token_bags(item) for item in items])
+        return self._of([token_bags(item, self.grammar) for item in items])
 
     def _of(self, documents: Sequence[TokenBags]) -> sparse.csr_matrix:
         indptr = np.zeros(len(documents) + 1, np.int64)
@@ -244,11 +255,13 @@ class ContentModel:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the model as named arrays for a checked ``.npz``."""
-        header = {
+        header: dict[str, Any] = {
             "format": FORMAT,
             "unknown_idf": self._unknown_idf,
             "explained": self.explained,
         }
+        if self.grammar > 1:
+            header["category_grammar"] = self.grammar
         return {
             "header": encode_json(header),
             "terms": np.frombuffer("\n".join(self._terms).encode(), np.uint8),
@@ -289,6 +302,7 @@ class ContentModel:
                 float(header["unknown_idf"]),
                 np.ascontiguousarray(weights),
                 float(header["explained"]),
+                int(header.get("category_grammar", 1)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactCorrupt(f"content model arrays don't fit together: {error}") from error

@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels
 from recstream.core.records import Item
 
 __all__ = [
@@ -46,6 +47,8 @@ RAW_NAME_CHARACTERS = 400
 """Characters read of a name."""
 MAX_NAMES = 32
 """Maximum number of categories, of attributes, and of values of one attribute."""
+MAX_SIGNS = 8_192
+"""Characters whose class is cached, for the whole process."""
 LONG_VALUE = 40
 """A longer attribute text is tokenised into words."""
 TITLE_WEIGHT = 2.0
@@ -55,7 +58,6 @@ BAND = math.log(1.5)
 
 _SCRIPT_OR_STYLE = re.compile(r"<(/?)(?:script|style)\b[^<>]{0,500}>", re.IGNORECASE)
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]{0,2000}>")
-_LEVELS = re.compile(r"\s*[>|»›]\s*|\s+/\s+")
 _SPACELESS = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\U00020000-\U0003134f"
@@ -78,7 +80,7 @@ EMPTY_BAGS = TokenBags({}, {}, {}, {}, {})
 """Bags of an item without attributes."""
 
 
-def token_bags(item: Item | None) -> TokenBags:
+def token_bags(item: Item | None, grammar: int = CATEGORY_GRAMMAR) -> TokenBags:
     """Return the tokens of an item; empty bags for None.
 
     >>> found = token_bags(Item(item="1", title="<b>Guitar</b> &amp; strap", category="Music > Strings",
@@ -94,11 +96,11 @@ def token_bags(item: Item | None) -> TokenBags:
     for word, count in _counts(words(item.title)).items():
         bag[word] = TITLE_WEIGHT * (1.0 + math.log(count))
     texts = words(item.description)
-    categories = _names(_LEVELS.split(_clipped(item.category)))
+    categories = _names(category_levels(_clipped(item.category), grammar))
     attributes: dict[str, float] = {}
     for name, value in list(item.attributes.items())[:MAX_NAMES]:
         if name == "categories" and isinstance(value, list | tuple):
-            categories += _names(_levels(value))
+            categories += _names(_levels(value, grammar))
             continue
         for token in _attribute(_name(name), value, texts):
             attributes[token] = 1.0
@@ -139,9 +141,9 @@ class Comparable(NamedTuple):
     words: frozenset[str]
 
 
-def comparable(item: Item) -> Comparable:
+def comparable(item: Item, grammar: int = CATEGORY_GRAMMAR) -> Comparable:
     """Return the parts of an item that `compare` uses."""
-    bags = token_bags(item)
+    bags = token_bags(item, grammar)
     return Comparable(
         " ".join(item.brand.split()),
         frozenset(bags.brand),
@@ -190,9 +192,14 @@ def words(text: object) -> list[str]:
 
 
 class _Signs(dict[int, int]):
-    """Maps letters, digits and the marks on them to themselves, everything else to a space."""
+    """Maps letters, digits and the marks on them to themselves, everything else to a space.
+
+    A cache of at most `MAX_SIGNS` characters, however many different ones texts hold.
+    """
 
     def __missing__(self, point: int) -> int:
+        if len(self) >= MAX_SIGNS:
+            self.clear()
         sign = chr(point)
         keeps = sign.isalnum() or unicodedata.category(sign)[0] == "M"
         self[point] = point if keeps else 0x20
@@ -261,13 +268,13 @@ def _names(texts: Iterable[object]) -> list[str]:
     return [name for name in dict.fromkeys(map(_name, first)) if name]
 
 
-def _levels(values: Iterable[object]) -> list[str]:
+def _levels(values: Iterable[object], grammar: int) -> list[str]:
     """Return the levels of several category paths."""
     return [
         level
         for value in list(values)[:MAX_NAMES]
         if isinstance(value, str)
-        for level in _LEVELS.split(_clipped(value))
+        for level in category_levels(_clipped(value), grammar)
     ]
 
 

@@ -157,7 +157,9 @@ class Generation:
     def columns(self) -> AttributeColumns:
         """Attributes of the catalogue as columns, made on first use."""
         if self._columns is None:
-            self._columns = AttributeColumns(self.items, self.details)
+            self._columns = AttributeColumns(
+                self.items, self.details, int(self.hyperparameters.get("category_grammar", 1))
+            )
         return self._columns
 
     @property

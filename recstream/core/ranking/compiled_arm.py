@@ -253,7 +253,9 @@ def _tests(condition: Condition, generation: Generation) -> Iterator[Bools]:
     facts = generation.columns
     if condition.category is not None:
         prefixes = as_texts(condition.category)
-        yield facts.category.where(lambda each: any(is_within(each, p) for p in prefixes))
+        yield facts.category.where(
+            lambda each: any(is_within(each, p, facts.grammar) for p in prefixes)
+        )
     if condition.brand is not None:
         brands = {each.casefold() for each in as_texts(condition.brand)}
         yield facts.brand.where(lambda each: each.casefold() in brands)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.content import ContentModel, FeatureIndex
+from recstream.core.content import CATEGORY_GRAMMAR, ContentModel, FeatureIndex
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.numeric.pool import Pool, open_pool
 from recstream.core.records import Item
@@ -41,9 +41,9 @@ class ItemFeatures(NamedTuple):
     features: sparse.csr_matrix
 
     @classmethod
-    def of(cls, items: Sequence[Item | None]) -> ItemFeatures:
+    def of(cls, items: Sequence[Item | None], grammar: int = CATEGORY_GRAMMAR) -> ItemFeatures:
         """Fit the content model to items, and return it with their features."""
-        return cls(*ContentModel.fit_with_features(items))
+        return cls(*ContentModel.fit_with_features(items, grammar=grammar))
 
     def updated(
         self, items: Sequence[Item | None], changed: NDArray[np.bool_]

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel, Iteration, typical_score
-from recstream.core.content import COLD_START_BOOST, COLD_START_SHARE, CONTENT_WEIGHT, content_scale
+from recstream.core.content import (
+    CATEGORY_GRAMMAR,
+    COLD_START_BOOST,
+    COLD_START_SHARE,
+    CONTENT_WEIGHT,
+    content_scale,
+)
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, fit_behaviour
@@ -39,6 +45,7 @@ MAX_RARE_USERS = 20
 """Items with at most this many users are pulled towards their content's factors after training."""
 _NOT_ALS_OPTIONS = frozenset(
     {
+        "category_grammar",
         "content",
         "content_weight",
         "content_unit",
@@ -113,6 +120,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "newcomer_share": COLD_START_SHARE,
         "behaviour_weight": BEHAVIOUR_WEIGHT,
         "content": True,
+        "category_grammar": CATEGORY_GRAMMAR,
         "hold_out": True,
         **settings.hyperparameters,
     }
@@ -182,7 +190,9 @@ def train(
     if content_from is None:
         facts = catalogue_facts(snapshot, items, parent)
         contents, near = (
-            _content_features(facts, snapshot, parent, threads)
+            _content_features(
+                facts, snapshot, parent, threads, int(chosen.get("category_grammar", 1))
+            )
             if chosen.get("content", True)
             else (None, None)
         )
@@ -249,7 +259,11 @@ def fit_touched_items(
 
 
 def _content_features(
-    facts: CatalogueFacts, snapshot: TrainingSnapshot, parent: Generation | None, threads: int
+    facts: CatalogueFacts,
+    snapshot: TrainingSnapshot,
+    parent: Generation | None,
+    threads: int,
+    grammar: int,
 ) -> tuple[ItemFeatures, Neighbours]:
     """Return the item features and content neighbours.
 
@@ -258,7 +272,7 @@ def _content_features(
     before = (
         None if parent is None else ItemFeatures.from_arrays(parent.content_arrays, parent.n_items)
     )
-    if parent is not None and before is not None:
+    if parent is not None and before is not None and before.model.grammar == grammar:
         changed = np.zeros(len(facts.items), np.bool_)
         for row, item in enumerate(facts.items):
             changed[row] = item is not None and item.item in snapshot.changed
@@ -267,7 +281,7 @@ def _content_features(
             table = parent.content.copy()
             contents.update_neighbours(table, rows)
             return contents, table
-    contents = ItemFeatures.of(facts.items)
+    contents = ItemFeatures.of(facts.items, grammar)
     return contents, contents.neighbours(threads=threads)
 
 
