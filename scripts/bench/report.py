@@ -24,7 +24,7 @@ ORDER = [
     "freshness", "ingest", "log", "replay", "upserts", "als_speed", "time_to_quality", "foldin",
     "top_n", "steering", "prequential", "sessions", "hybrid",
 ]  # fmt: skip
-"""Scenarios in the order of the page; others follow by name."""
+"""Scenarios in the order of the page; others follow by name. ``NAME-busy`` follows ``NAME``."""
 README = ROOT / "README.md"
 FIGURES = [
     ("freshness", 0), ("ingest", 0), ("ingest", 2), ("als_speed", 0), ("als_speed", 2), ("top_n", 0),
@@ -70,7 +70,8 @@ def section(result: dict[str, Any]) -> str:
 def page() -> str:
     """Return the whole page."""
     files = {path.stem: path for path in FOLDER.glob("*.json")}
-    names = [name for name in ORDER if name in files] + sorted(set(files) - set(ORDER))
+    places = {name: place for place, name in enumerate(ORDER)}
+    names = sorted(files, key=lambda name: (places.get(name.split("-")[0], len(ORDER)), name))
     return "\n".join([INTRO, *(section(json.loads(files[name].read_text())) for name in names)])
 
 
