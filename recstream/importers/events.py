@@ -16,6 +16,7 @@ import math
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -24,13 +25,15 @@ import numpy as np
 
 from recstream.core.events import (
     EVENT_TYPES,
+    MAX_AHEAD,
     MAX_RATING,
     Event,
-    check_event,
+    admit,
     from_timestamp_ms,
+    timestamp_ms,
 )
 from recstream.errors import InvalidEvent, InvalidInput
-from recstream.importers.cells import LATEST_MS, describe_unprintable
+from recstream.importers.cells import describe_unprintable
 from recstream.importers.envelopes import envelopes
 from recstream.importers.file import BadLine
 from recstream.importers.mapping import ColumnMapping, EventReader, is_header
@@ -210,16 +213,17 @@ def read_events(
     InvalidInput
         A column is missing, no line can be read, or, if strict, one can't.
     """
-    if mapping.time == "" and not 0 <= at_ms < LATEST_MS:
+    now = from_timestamp_ms(time.time_ns() // 1_000_000)
+    if mapping.time == "" and not 0 <= at_ms <= timestamp_ms(now + MAX_AHEAD):
         raise InvalidInput(
-            f"--at must be a time from 1970 to 2200, got {from_timestamp_ms(at_ms).isoformat()}"
+            f"--at must be a time from 1970 to 24 hours from now, got {from_timestamp_ms(at_ms).isoformat()}"
         )
     reader = EventReader(mapping, source)
     table = EventTable()
     seen: set[tuple[int, int]] | None = set() if once else None
     for line, row in source.rows():
         try:
-            _add(table, reader, mapping, line, row, at_ms, seen)
+            _add(table, reader, mapping, line, row, at_ms, seen, now)
         except ValueError as error:
             if strict:
                 raise InvalidInput(f"{source.path}, line {line}: {error}") from error
@@ -252,6 +256,7 @@ def _add(
     row: Row | BadLine,
     at_ms: int,
     seen: set[tuple[int, int]] | None,
+    now: datetime,
 ) -> None:
     """Add a row's events to the table; raises ValueError for a bad row.
 
@@ -266,6 +271,8 @@ def _add(
         Time of the first row when rows have none.
     seen : set of (int, int), optional
         Pairs of user and item that were added; each is added once.
+    now : datetime
+        Events may be at most 24 h ahead of it, as at the bridge and in the worker.
     """
     if isinstance(row, BadLine):
         raise ValueError(row.reason)  # noqa: TRY004 - the line is wrong, not a type
@@ -286,7 +293,7 @@ def _add(
             value=None if math.isnan(value) else value,
         )
         try:
-            check_event(event)
+            admit(event, now=now, new_id=lambda: "made when written")
         except InvalidEvent as error:
             odd = describe_unprintable(user_id) or describe_unprintable(item_id)
             found_in = f"; {odd} is in it" if odd and error.code == "invalid-name" else ""

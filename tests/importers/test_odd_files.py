@@ -366,7 +366,7 @@ def test_a_zone_in_a_named_format_counts(tmp_path: Path, events: Callable[..., O
     assert [e.ts and e.ts.isoformat() for e in done.events] == ["2017-08-26T06:55:02+00:00"]
 
 
-@pytest.mark.parametrize("at", ["1950-01-01", "1969-12-31 23:59:59", "2300-01-01"])
+@pytest.mark.parametrize("at", ["1950-01-01", "1969-12-31 23:59:59", "2100-01-01", "2300-01-01"])
 def test_a_time_that_no_worker_takes_is_refused(
     tmp_path: Path, events: Callable[..., Outcome], at: str
 ) -> None:
@@ -375,6 +375,17 @@ def test_a_time_that_no_worker_takes_is_refused(
     assert done.code == 1
     assert "--at must be a time from 1970" in done.error
     assert done.events == []
+
+
+def test_rows_in_the_future_are_left_out_as_the_worker_would(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    file = put(tmp_path, "user,item,at\nu,p,2100-01-01\nu,q,2009-12-14\n")
+
+    done = events(file, "--time", "at")
+
+    assert [event.item for event in done.events] == ["q"]
+    assert "24 h ahead" in done.report["problems"][0]["reason"]
 
 
 @pytest.mark.parametrize("text", ["1950-01-01", "-5", "01.01.1950"])
