@@ -158,7 +158,8 @@ def check_event(event: Event) -> Event:
         With the code and pointer of the first invalid field.
     """
     _check_names(event)
-    _check_value(event)
+    if event.value is not None or event.type == "rate":
+        _check_value(event)
     if event.ts is None or event.ts.tzinfo is None:
         message = "expected a time with a zone, like 2026-11-22T10:00:00Z"
         raise InvalidEvent(message, code="invalid-time", pointer="/ts")
@@ -172,7 +173,9 @@ def check_event(event: Event) -> Event:
 
 def _check_names(event: Event) -> None:
     for pointer, text in (("/id", event.id), ("/user", event.user), ("/item", event.item)):
-        if text is not None and (len(text) > MAX_ID_CHARACTERS or not is_printable(text)):
+        if text is not None and (
+            len(text) > MAX_ID_CHARACTERS or not (text.isprintable() or is_printable(text))
+        ):
             message = (
                 f"expected at most {MAX_ID_CHARACTERS} printable characters, got {text[:40]!r}"
             )

@@ -30,6 +30,7 @@ from recstream.log.port import Record
 MAX_LETTER_CHARACTERS = MAX_EVENT_BYTES
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """The bridge allows 24 h by its clock; the log's clock may be a little behind it."""
+_AHEAD = MAX_AHEAD + CLOCK_TOLERANCE
 MAX_TIMESTAMP_MS = timestamp_ms(datetime(9999, 1, 1, tzinfo=UTC))
 
 T = TypeVar("T")
@@ -57,9 +58,10 @@ def decode(record: Record) -> Decoded:
             events = decode_events(value)
         except InvalidEvent:
             return _salvage(record, value, latest)
-        if all(event.id and event.ts is not None and event.ts <= latest for event in events):
-            return Decoded(list(enumerate(events)), [])
-        return _salvage(record, value, latest)
+        for event in events:
+            if not event.id or event.ts is None or event.ts > latest:
+                return _salvage(record, value, latest)
+        return Decoded(list(enumerate(events)), [])
     except Exception as error:  # noqa: BLE001 - no record may stop the reader
         return Decoded([], [dead_letter(record, value, _as_invalid(error))])
 
@@ -95,7 +97,7 @@ def _latest(record: Record) -> datetime:
             f"{record.timestamp_ms}; a producer may send microseconds",
             code="invalid-record-time",
         )
-    return from_timestamp_ms(record.timestamp_ms) + MAX_AHEAD + CLOCK_TOLERANCE
+    return from_timestamp_ms(record.timestamp_ms) + _AHEAD
 
 
 def _salvage(record: Record, value: bytes, latest: datetime) -> Decoded:

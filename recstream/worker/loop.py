@@ -34,7 +34,7 @@ REFRESH_USERS = 16
 """Users refreshed between two groups of records, which then wait about 10 ms."""
 FOLDING_SHARE = 4.0
 """While records wait, folding gets this many times the time that lists get."""
-COMPILING_S = 3.0
+COMPILING_S = 5.0
 """Kernels that are not loaded after this time are being compiled."""
 POLL_S = 1.0
 HEARTBEAT_S = 5.0
@@ -94,6 +94,7 @@ class WorkerLoop:
         self._prepared: set[int] = set()
         self._waiting: list[_Waiting] = []
         self._ingesting: asyncio.Task[None] | None = None
+        self._has_kernels = asyncio.Event()
         self._has_lists_to_make = asyncio.Event()
         self._stopping = threading.Event()
         self._follower: threading.Thread | None = None
@@ -103,7 +104,9 @@ class WorkerLoop:
     # Life
 
     async def start(self, fail: Callable[[BaseException], object]) -> None:
-        """Start to load the kernels, and then to follow the models topic; events are folded meanwhile.
+        """Load the kernels and start to follow the models topic.
+
+        Where no kernels are cached, this returns while they are compiled: events are folded meanwhile.
 
         Parameters
         ----------
@@ -118,6 +121,12 @@ class WorkerLoop:
             stopping=self._stopping,
             retry=(LogError, ModelStoreUnavailable, OSError),
         )
+        try:
+            await asyncio.wait_for(self._has_kernels.wait(), COMPILING_S)
+        except TimeoutError:
+            log.warning(
+                "compiling kernels, about a minute at the first start; lists begin when it is done"
+            )
 
     async def settle(self) -> None:
         """Stop following models, and finish the records being ingested; tables are still open."""
@@ -260,18 +269,12 @@ class WorkerLoop:
                     self._in_engine(self._apply_delta, step)
 
     def _load_kernels(self) -> None:
-        """Load the compiled kernels, or compile them; say so if it takes a while."""
-        notice = threading.Timer(
-            COMPILING_S,
-            log.warning,
-            ["compiling kernels, about a minute at the first start; lists begin when it is done"],
-        )
-        notice.daemon = True
+        """Load the compiled kernels, or compile them."""
         begun = perf_counter()
-        notice.start()
         warm_up()
-        notice.cancel()
         log.info("kernels loaded seconds=%.1f", perf_counter() - begun)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._has_kernels.set)
 
     def _in_engine(self, function: Callable[..., object], *args: object) -> None:
         """Call a function in the engine's thread, wait for it, and have lists made."""

@@ -58,9 +58,11 @@ class UserCache:
 
     def put(self, user: str, state: UserState) -> None:
         """Cache a user; evict the least recently used ones when the cache is full."""
-        self.drop(user)
+        old = self._users.pop(user, None)
         self._users[user] = state
         self._size += state.history.n_items + 1
+        if old is not None:
+            self._size -= old.history.n_items + 1
         while self._size > self._capacity and len(self._users) > 1:
             self.drop(next(iter(self._users)))
 
