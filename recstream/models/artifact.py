@@ -66,7 +66,7 @@ def unpack_with_digest(
     actual, named = read_arrays(io.BytesIO(content), name, expected_digest)
     try:
         return actual, Generation.from_arrays(named)
-    except ArtifactCorrupt as error:
+    except Exception as error:
         raise ArtifactCorrupt(f"{name}: {error}") from error
 
 

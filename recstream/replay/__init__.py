@@ -1,4 +1,7 @@
-"""Replay: state, lists and generations derived again from the log, and compared."""
+"""Replay: derive state, lists and generations from the log again, and compare them byte for byte.
+
+In: a log or an exported slice, a model store, a plan. Out: a report of what differs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""↺ of the flow: the lists judged by the events that followed them, again, from the log alone."""
+"""Evaluate published lists by the events that followed them, from the log alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.records import decode_recommendations
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
-from recstream.time_travel import PartitionFold, Watch, decode_value, read_batches, read_records
+from recstream.time_travel import PartitionFold, Watch, decode_or_skip, read_batches, read_records
 
 
 class _Listed(NamedTuple):
@@ -21,17 +21,15 @@ class _Listed(NamedTuple):
 
 
 class PublishedLists:
-    """Every list of a partition, to be asked which one a user had at an event."""
+    """All published lists of a partition, searchable by user and event offset."""
 
     def __init__(self, log: ReadableLog, partition: int) -> None:
         self._as_of: dict[str, list[int]] = {}
         self._lists: dict[str, list[_Listed]] = {}
         names: dict[str, str] = {}
         for record in read_records(log, RECOMMENDATIONS, partition):
-            if record.value is None:
-                continue
-            body = decode_value(record, decode_recommendations)
-            if body.as_of is not None:
+            body = decode_or_skip(record, decode_recommendations)
+            if body is not None and body.as_of is not None:
                 items = tuple([names.setdefault(item.item, item.item) for item in body.items])
                 self._as_of.setdefault(body.user, []).append(body.as_of.offset)
                 self._lists.setdefault(body.user, []).append(
@@ -39,13 +37,13 @@ class PublishedLists:
                 )
 
     def before(self, user: str, offset: int) -> _Listed | None:
-        """Return the newest list made as of an earlier event of the user."""
+        """Return the newest list as of an earlier event of the user."""
         at = bisect_left(self._as_of.get(user, []), offset)
         return self._lists[user][at - 1] if at else None
 
 
 def evaluation_watch(lists: PublishedLists, scores: RankHistograms) -> Watch:
-    """Return what a fold calls for each event, so that ``scores`` counts how it was predicted."""
+    """Return a watcher for `PartitionFold` that counts in ``scores`` how each event was predicted."""
 
     def watch(
         before: History, after: History, event: Event, offset: int, rules: FoldSettings
@@ -64,7 +62,7 @@ def evaluation_watch(lists: PublishedLists, scores: RankHistograms) -> Watch:
 def evaluate(
     log: ReadableLog, timeline: SettingsTimeline, partition: int, scores: RankHistograms
 ) -> None:
-    """Judge the lists of a partition by its events, from the first on."""
+    """Evaluate the lists of a partition by its events, from the first on."""
     fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
     fold.watch = evaluation_watch(PublishedLists(log, partition), scores)
     for group in read_batches(log, INTERACTIONS, partition):

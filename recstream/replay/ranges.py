@@ -1,4 +1,4 @@
-"""↺ of the flow: ``--from`` and ``--to`` as offsets of each partition of the interactions."""
+"""Convert ``--from`` and ``--to`` to offsets of each partition of the interactions topic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recstream.time_travel import moment
 def parse_ranges(
     log: ReadableLog, start: str | None = None, stop: str | None = None
 ) -> dict[int, tuple[int, int]]:
-    """Return [from, to) by partition; an offset holds for every partition, a time for its own.
+    """Return [from, to) by partition; an offset applies to every partition, a time is looked up in each.
 
     Raises
     ------

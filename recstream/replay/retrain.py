@@ -1,4 +1,4 @@
-"""↺ of the flow: every generation trained again from the log, and its digest compared."""
+"""Train every announced generation again from the log, and compare the digests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recstream.trainer.training import TrainingSnapshot, train
 
 
 class Retrained(NamedTuple):
-    """A generation that was trained again; ``derived`` is empty if it can't be, and ``why`` says why."""
+    """A generation trained again; ``derived`` is empty if that is impossible, ``why`` gives the reason."""
 
     number: int
     announced: str
@@ -33,7 +33,7 @@ class Retrained(NamedTuple):
 
     @property
     def is_identical(self) -> bool:
-        """Whether nothing speaks against the digest that was announced."""
+        """Whether the derived digest, if there is one, equals the announced digest."""
         return not self.derived or self.announced == self.derived
 
 
@@ -41,13 +41,13 @@ FORGOTTEN_SINCE = "not derivable: a user was forgotten since"
 
 
 class DerivedStore:
-    """Artifacts that were derived again, in memory: what `recstream.time_travel.generations` reads."""
+    """Derived artifacts in memory: a `ReadableStore`."""
 
     def __init__(self) -> None:
         self._content: dict[str, bytes] = {}
 
     def put(self, name: str, content: bytes) -> None:
-        """Keep an artifact."""
+        """Store an artifact."""
         self._content[name] = content
 
     def get(self, name: str) -> bytes:
@@ -71,24 +71,26 @@ def retrain(
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Retrained]:
-    """Train every announced generation again, from the first on.
+    """Train every announced generation again, in order.
 
     Parameters
     ----------
+    log : ReadableLog
     announced : mapping of int to GenerationAnnounced
         From `recstream.time_travel.generations.Generations`.
+    timeline : SettingsTimeline
     store : DerivedStore
-        Receives the artifacts, under the names that were announced.
+        Receives the artifacts under their announced names.
     originals : ReadableStore
-        Holds those of generations that can't be derived, because a user was forgotten since.
+        Original artifacts, for generations that can't be derived because a user was forgotten.
     progress : callable
         Called with the number of events folded since the last call.
 
     Notes
     -----
-    Each is derived from its derived parent, so that no artifact of the first training is used,
-    unless a user was forgotten since: the announced artifact stands in for such a parent. The
-    thread count that was used is among the hyper-parameters: sums depend on it, and on the machine.
+    Each generation is derived from its derived parent. Only if a user was forgotten since, the
+    announced artifact stands in for the parent. The thread count is among the hyper-parameters: sums
+    depend on it, and on the machine.
     """
     n_partitions = log.partitions(INTERACTIONS)
     folds = [PartitionFold(each, n_partitions, timeline) for each in range(n_partitions)]
@@ -150,21 +152,35 @@ def _why_lost(
     known: Mapping[int, Generation],
     lost: Mapping[int, str],
 ) -> str:
-    """Return why a generation can't be derived, empty if it may be."""
+    """Return why a generation can't be derived; empty if it can.
+
+    Parameters
+    ----------
+    record : GenerationAnnounced
+    forgotten : iterable of Forgotten
+    n_users : int
+        Users at the generation's offsets.
+    source : int or None
+        Its parent, or the generation that it copies.
+    known : mapping of int to Generation
+        Derived so far.
+    lost : mapping of int to str
+        Underivable generations, with the reason.
+    """
     if record.copies is None and may_know_forgotten(record, forgotten, n_users):
         return FORGOTTEN_SINCE
     if source is not None and source not in known:
-        return lost.get(source, f"not derivable: generation {source} is not to be had")
+        return lost.get(source, f"not derivable: generation {source} is lost")
     return ""
 
 
 class CatalogueReplay:
-    """The catalogue as its topic still tells it, up to an offset; asked for in order.
+    """The catalogue at increasing offsets, as far as its topic still holds it.
 
     Attributes
     ----------
     n_gone : int
-        Records before the offset that compaction dropped.
+        Number of records before the offset that compaction removed.
     """
 
     def __init__(self, log: ReadableLog) -> None:
@@ -176,11 +192,11 @@ class CatalogueReplay:
 
     @property
     def items(self) -> Mapping[str, Item]:
-        """What is in the catalogue."""
+        """Items in the catalogue."""
         return self._products.items
 
     def advance(self, offset: int) -> None:
-        """Take in the records before an offset."""
+        """Apply the records before an offset."""
         for group in read_batches(self._log, CATALOGUE, 0, self._next_offset, offset):
             self._products.apply(group)
             self._n_read += len(group)
@@ -188,7 +204,7 @@ class CatalogueReplay:
         self.n_gone = self._next_offset - self._n_read
 
     def put_into(self, state: TrainingSnapshot, parent: Generation | None) -> TrainingSnapshot:
-        """Return a snapshot with the catalogue, and what of it changed since a parent."""
+        """Return a snapshot with the catalogue, and the products that changed since a parent."""
         known = 0 if parent is None else parent.catalogue_offset
         return replace(
             state,
@@ -199,7 +215,7 @@ class CatalogueReplay:
         )
 
     def lacks(self, generation: Generation, parent: Generation | None) -> bool:
-        """Return whether a generation knows something that compaction took from the topic."""
+        """Return whether a generation has facts that compaction removed from the topic."""
         if not self.n_gone:
             return False
         items = self._products.items
@@ -210,20 +226,20 @@ class CatalogueReplay:
         return details != generation.details or withdrawn != _withdrawn(generation)
 
     def gone(self) -> str:
-        """Return how many records are not there any more."""
+        """Return a message about the compacted records."""
         return f"{self.n_gone} catalogue records were compacted away"
 
 
 def may_know_forgotten(
     record: GenerationAnnounced, forgotten: Iterable[Forgotten], n_users: int | None = None
 ) -> bool:
-    """Return whether a generation may know events of a user who was forgotten since.
+    """Return whether a generation may contain events of a user who was forgotten since.
 
     Parameters
     ----------
     n_users : int, optional
-        Users that remain at its offsets: of a generation that stands exactly where a user was
-        forgotten, only their number tells whether it was trained before or after.
+        Users that remain at its offsets. If a user was forgotten exactly there, only this number shows
+        whether the generation was trained before or after.
     """
     for each in forgotten:
         offset = record.offsets.get(str(each.partition), 0)
@@ -239,7 +255,7 @@ def _withdrawn(generation: Generation) -> set[str]:
 
 
 def _original(originals: ReadableStore, record: GenerationAnnounced) -> Generation | None:
-    """Return the generation that was announced, None if its artifact is not to be had."""
+    """Return the announced generation; None if its artifact is gone or corrupt."""
     try:
         return fetch(originals, record)
     except (NotFound, ArtifactCorrupt):
@@ -247,7 +263,7 @@ def _original(originals: ReadableStore, record: GenerationAnnounced) -> Generati
 
 
 def snapshot(folds: list[PartitionFold], offsets: Mapping[str, int]) -> TrainingSnapshot:
-    """Return what a training at an offset vector knows, from folds that stand there."""
+    """Return the training snapshot at an offset vector, from folds that have reached it."""
     histories = [history for fold in folds for history in fold.histories.values() if history.n_ids]
     return TrainingSnapshot(
         users={history.user: _rows(history) for history in histories},
@@ -257,7 +273,7 @@ def snapshot(folds: list[PartitionFold], offsets: Mapping[str, int]) -> Training
 
 
 def _rows(history: History) -> UserRows:
-    """Return a history as the trainer holds it."""
+    """Return a history in the trainer's encoding."""
     header = b""
     pages = [b""] * len(history.pages)
     for key, value in changes(None, history):

@@ -1,7 +1,8 @@
-"""↺ of the flow: a whole replay: state from the log alone, lists, histories and generations compared."""
+"""Run a replay: derive state from the log, and compare lists, histories and generations."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import merge
 from pathlib import Path
@@ -36,22 +37,22 @@ from recstream.time_travel import (
 )
 
 Progress = Callable[[str, int], None]
-"""Called with what was done (``events``, ``lists``, ``generations``) and how many since the last call."""
+"""Called with a kind (``events``, ``lists``, ``generations``) and the number since the last call."""
 
 
 class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay of one partition found.
+    """Result of replaying one partition.
 
     Attributes
     ----------
     events, users : int
-        Folded, and met.
+        Events folded, and users seen.
     digest : str
-        Of all histories: equal digests, equal state.
+        Of all histories.
     lists, underivable : int
-        Compared; and those whose generation or history is not to be had.
+        Lists compared, and those whose generation or history is gone.
     histories : int
-        Compared with the table's changelog; -1 if they were not.
+        Compared with the table's changelog; -1 if not compared.
     differences : tuple of Difference
         The first few.
     """
@@ -69,10 +70,10 @@ class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replay found; ``is_identical`` is False if one byte differed.
+    """Result of a replay; ``is_identical`` is False if one byte differs.
 
-    ``scores`` is how the lists predicted the events after them, ``clicks`` what was taken from them,
-    if that was asked for.
+    If an evaluation was requested, ``scores`` measures how the lists predicted later events, and
+    ``clicks`` counts clicks on them.
     """
 
     epoch: str
@@ -89,23 +90,23 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     ranges : mapping of int to (int, int)
-        Partition to [from, to) on the interactions topic: the lists as of events in it are compared.
-        State is always folded from the beginning.
+        Partition to [from, to) on the interactions topic: lists as of these events are compared.
+        State is always folded from the first event.
     user : str or None
-        Compare this user's lists alone.
+        Compare only this user's lists.
     verify : bool
         Compare lists, and histories if a changelog is named.
     retrain : bool
         Train every generation again, compare its digest, and derive the lists from those.
     every : int
-        Compare each list, each second, each third …
+        Compare every list, every second, every third …
     changelog : str or None
-        Compare all histories with the table's changelog of this name, unless what is replayed ends
-        before the offset that it stands at.
+        Compare all histories with the table's changelog of this name, unless the replay ends before
+        the changelog's offset.
     into : Path or None
         Write the state into this folder.
     evaluate : bool
-        OnIteration how well the lists predicted the events after them.
+        Measure how well the lists predicted the events after them.
     """
 
     ranges: dict[int, tuple[int, int]]
@@ -126,12 +127,16 @@ def replay(
     fold_at: Callable[[int], PartitionFold] | None = None,
     progress: Progress = lambda *_: None,
 ) -> Report:
-    """Derive state, and what the plan asks for, from the log alone.
+    """Derive what a plan asks for from the log, and compare it.
 
     Parameters
     ----------
+    log : ReadableLog
+    store : ReadableStore
+    plan : ReplayPlan
     fold_at : callable, optional
-        Returns the fold of a partition as it stands where the log begins: a slice's own.
+        Returns the fold of a partition at the log's first offset; for slices.
+    progress : callable
     """
     timeline = read_timeline(log)
     generations = Generations(log, store)
@@ -181,7 +186,7 @@ def find_lost_generations(
     store: ReadableStore,
     retrained: Sequence[Retrained],
 ) -> frozenset[int]:
-    """Return those whose artifact was pruned, and that can't be derived: a user was forgotten since."""
+    """Return generations whose artifact is gone, and that a forgotten user makes underivable."""
     not_derivable = {each.number for each in retrained if not each.derived}
     forgotten = list(forgetting(log).begun.values())
     present = set(store.list())
@@ -202,6 +207,20 @@ def _replay_partition(
     progress: Progress,
     lost: frozenset[int],
 ) -> PartitionReport:
+    """Replay one partition.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    generations : Generations
+    timeline : SettingsTimeline
+    plan : ReplayPlan
+    fold : PartitionFold
+        At the first offset.
+    progress : callable
+    lost : frozenset of int
+        From `find_lost_generations`.
+    """
     start, stop = plan.ranges[fold.partition]
 
     def advance(end: int) -> None:
@@ -262,7 +281,10 @@ def _replay_partition(
 def stored_histories(
     log: ReadableLog, changelog: str, partition: int
 ) -> tuple[dict[str, History], int]:
-    """Return the histories in a table's changelog, and the interactions' offset they stand at."""
+    """Return the histories in a table's changelog, and the interactions offset that they are as of.
+
+    A history whose rows can't be read is left out, and so differs.
+    """
     rows: dict[bytes, bytes] = {}
     for record in read_records(log, changelog, partition):
         if record.key is None:
@@ -272,15 +294,19 @@ def stored_histories(
         else:
             rows[record.key] = record.value
     applied = rows.get(APPLIED_KEY)
-    users = [key.decode() for key in rows if b"\0" not in key]
-    found = {user: history for user in users if (history := load(user, rows.get)) is not None}
+    found = {}
+    for user in [key.decode(errors="replace") for key in rows if b"\0" not in key]:
+        with contextlib.suppress(ValueError, msgspec.MsgspecError):
+            history = load(user, rows.get)
+            if history is not None:
+                found[user] = history
     return found, 0 if applied is None else decode_applied_row(applied).next_offset
 
 
 def compare_histories(
     fold: PartitionFold, stored: Mapping[str, History]
 ) -> tuple[int, list[Difference]]:
-    """Return how many histories were compared byte for byte, and which differ."""
+    """Compare histories byte for byte; return how many were compared, and the differences."""
     derived = {user: each for user, each in fold.histories.items() if each.offset >= 0}
     differences = []
     for user in sorted(derived.keys() | stored.keys()):
@@ -298,16 +324,16 @@ def _shown(history: History | None) -> str:
 
 
 def write_state(fold: PartitionFold, folder: Path) -> None:
-    """Write a partition's histories as the worker's table would hold them, to look at.
+    """Write a partition's histories in the format of the worker's table.
 
     Raises
     ------
     StartupError
-        The folder holds something already.
+        The folder is not empty.
     """
     target = folder / f"partition-{fold.partition}"
     if target.exists() and any(target.iterdir()):
-        raise StartupError(f"{target} must be empty or new: a replay never writes over state")
+        raise StartupError(f"{target} must be empty or new: a replay never overwrites state")
     folder.mkdir(parents=True, exist_ok=True)
     options = rocksdict.Options(raw_mode=True)
     options.create_if_missing(create_if_missing=True)
@@ -330,14 +356,17 @@ def play(
     sleep: Callable[[float], object],
     topics: Sequence[str] = (INTERACTIONS, RECOMMENDATIONS),
 ) -> Iterator[Record]:
-    """Give events and lists in the order of their times, as far apart as they were, ``speed`` times faster.
+    """Yield events and lists in the order of their times, ``speed`` times as fast as they came.
 
     Parameters
     ----------
+    log : ReadableLog
     ranges : mapping of int to (int, int)
-        On the interactions topic; lists are given from the time of its first event on.
+        On the interactions topic; lists follow from the time of the first event on.
+    speed : float
     sleep : callable
         Waits a number of seconds.
+    topics : sequence of str
     """
     streams = []
     for partition, (start, stop) in ranges.items():

@@ -1,15 +1,16 @@
-"""↺ of the flow: a part of the log as one file, with all that is needed to derive its lists again.
+"""Export a part of the log as one file, with all that is needed to derive its lists again.
 
-A slice is a zip file: the records of a range of interactions, the lists made as of them, the
-generations and rules they name, and the histories as they stood where the range begins. It can be
-verified on another machine, without the log it came from: a bug report is a file.
+A slice is a zip file: a range of interactions, the lists as of them, their generations and settings,
+and the histories at the start of the range. It can be verified on another machine without the log.
 """
 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -31,18 +32,24 @@ from recstream.models import ReadableStore
 from recstream.time_travel import (
     Generations,
     PartitionFold,
-    decode_value,
+    decode_or_skip,
     read_batches,
     read_records,
 )
 
 FORMAT = "recstream-slice-1"
+MAX_BYTES = 1 << 30
+"""Maximum size of a slice's content: it is read into memory."""
+MAX_RATIO = 100
+MIN_LIMIT_BYTES = 16 << 20
+"""Content larger than this may be at most `MAX_RATIO` times as large as the file."""
+MAX_OFFSET = 2**63 - 1
 Ranges = Mapping[int, tuple[int, int]]
 """Partition to [from, to) on the interactions topic."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a slice holds."""
+    """Description of a slice."""
 
     format: str
     epoch: str
@@ -69,15 +76,17 @@ def export(
     user: str | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
-    """Write the slice of a log.
+    """Write a slice of a log.
 
     Parameters
     ----------
+    log : ReadableLog
+    store : ReadableStore
     ranges : mapping of int to (int, int)
     path : Path
-        Replaced if it is there.
+        Replaced if it exists.
     user : str, optional
-        Only this user's events and lists; those of others are blanked out.
+        Only this user's events and lists; other users' events are blanked out.
     progress : callable
         Called with the number of interactions read since the last call.
     """
@@ -119,15 +128,29 @@ def export(
         models=tuple(name for name in artifacts if name in present),
         n_records=sum(map(len, topics.values())),
     )
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("manifest.json", msgspec.json.format(msgspec.json.encode(manifest)))
-        for (topic, partition), stored in topics.items():
-            file.writestr(f"topics/{topic}/{partition}", _encode(stored))
-        for partition, rows in bases.items():
-            file.writestr(f"histories/{partition}", _encode(rows))
-        for name in manifest.models:
-            file.writestr(f"models/{name}", store.get(name))
+    members = {"manifest.json": msgspec.json.format(msgspec.json.encode(manifest))}
+    for (topic, partition), stored in topics.items():
+        members[f"topics/{topic}/{partition}"] = _encode(stored)
+    for partition, rows in bases.items():
+        members[f"histories/{partition}"] = _encode(rows)
+    for name in manifest.models:
+        members[f"models/{name}"] = store.get(name)
+    n_bytes = sum(map(len, members.values()))
+    if n_bytes > MAX_BYTES:
+        raise InvalidInput(
+            f"a slice may hold {MAX_BYTES} bytes, this range has {n_bytes}; choose a shorter one"
+        )
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            is_dense = n_bytes > MIN_LIMIT_BYTES and _ratio(content) > MAX_RATIO // 2
+            kind = zipfile.ZIP_STORED if is_dense else zipfile.ZIP_DEFLATED
+            file.writestr(name, content, compress_type=kind)
     return manifest
+
+
+def _ratio(content: bytes) -> float:
+    """Return how many times smaller a content becomes by compression."""
+    return len(content) / max(1, len(zlib.compress(content, 1)))
 
 
 def _stored(record: Record) -> _Stored:
@@ -135,7 +158,7 @@ def _stored(record: Record) -> _Stored:
 
 
 def _only(record: Record, user: str | None) -> Record:
-    """Return a record with the events of others blanked out, places kept."""
+    """Return a record with other users' events blanked out; positions stay the same."""
     if user is None or record.value is None:
         return record
     value = record.value
@@ -157,7 +180,19 @@ def _lists(
     user: str | None,
     needed: set[int],
 ) -> list[Record]:
-    """Return the lists as of a range, each user's list before it, and note their generations."""
+    """Return the lists as of a range and each user's list before it.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    partition : int
+    as_of : (int, int)
+        The range [from, to) of event offsets.
+    user : str or None
+        Only this user's lists.
+    needed : set of int
+        Receives the lists' generations.
+    """
     before: dict[bytes, Record] = {}
     chosen: dict[int, Record] = {}
     for record in read_records(log, RECOMMENDATIONS, partition):
@@ -165,7 +200,9 @@ def _lists(
             continue
         if user is not None and record.key != user.encode():
             continue
-        body = decode_value(record, decode_recommendations)
+        body = decode_or_skip(record, decode_recommendations)
+        if body is None:
+            continue
         if body.as_of is not None and as_of[0] <= body.as_of.offset < as_of[1]:
             if record.key in before:
                 chosen[before[record.key].offset] = before[record.key]
@@ -176,47 +213,109 @@ def _lists(
 
 
 class Slice:
-    """A slice, opened: a `ReadableLog` and the reading half of a `ModelStore`.
+    """An open slice: a `ReadableLog` and a `ReadableStore`.
 
     Raises
     ------
     InvalidInput
-        The file is not a slice.
+        The file is not a slice, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            with zipfile.ZipFile(path) as file:
-                self.manifest = msgspec.json.decode(file.read("manifest.json"), type=Manifest)
-                content = {name: file.read(name) for name in file.namelist()}
-        except (OSError, KeyError, zipfile.BadZipFile, msgspec.DecodeError) as error:
-            raise InvalidInput(
-                f"{path} must be a file that `recstream export` wrote: {error}"
-            ) from error
-        if self.manifest.format != FORMAT:
-            raise InvalidInput(f"{path} must be of format {FORMAT}, got {self.manifest.format}")
+        self._path = path
         self._records: dict[tuple[str, int], list[Record]] = {}
         self._rows: dict[int, dict[bytes, bytes]] = {}
         self._models: dict[str, bytes] = {}
-        for name, data in content.items():
+        try:
+            with zipfile.ZipFile(path) as file:
+                self._read(file)
+        except InvalidInput:
+            raise
+        except Exception as error:
+            raise InvalidInput(
+                f"{path} must be a file that `recstream export` wrote, and complete: {error}"
+            ) from error
+
+    def _read(self, file: zipfile.ZipFile) -> None:
+        """Read all members; each is checked by name and size before it is read."""
+        members = {member.filename: member for member in file.infolist()}
+        sizes = sum(member.file_size for member in file.infolist())
+        stored = sum(member.compress_size for member in file.infolist())
+        if len(members) < len(file.infolist()):
+            raise InvalidInput(f"{self._path} holds two members of one name; export it again")
+        if sizes > min(MAX_BYTES, MIN_LIMIT_BYTES + MAX_RATIO * stored):
+            raise InvalidInput(
+                f"{self._path} must hold at most {MAX_BYTES} bytes, {MAX_RATIO} times its size, got "
+                f"{sizes}; export a shorter range"
+            )
+        self.manifest = msgspec.json.decode(file.read("manifest.json"), type=Manifest)
+        self._check_manifest()
+        for name, member in members.items():
+            if name == "manifest.json":
+                continue
             kind, _, rest = name.partition("/")
-            if kind == "topics":
-                topic, _, number = rest.rpartition("/")
-                self._records[topic, int(number)] = [
-                    Record(topic, int(number), *each) for each in _decode_records(data)
-                ]
-            elif kind == "histories":
-                self._rows[int(rest)] = _decode_rows(data)
-            elif kind == "models":
-                self._models[rest] = data
+            place, _, number = rest.rpartition("/")
+            if kind == "topics" and self._has_partition(place, number):
+                self._records[place, int(number)] = self._topic(place, number, file.read(member))
+            elif kind == "histories" and self._has_partition(INTERACTIONS, rest):
+                self._rows[int(rest)] = self._histories(file.read(member))
+            elif kind == "models" and rest in self.manifest.models:
+                self._models[rest] = file.read(member)
+            else:
+                raise InvalidInput(f"{self._path} holds a member {name!r}, which no slice has")
+        missing = set(self.manifest.models) - self._models.keys()
+        if missing:
+            raise InvalidInput(f"{self._path} must hold the artifacts {sorted(missing)}")
+
+    def _check_manifest(self) -> None:
+        manifest = self.manifest
+        if manifest.format != FORMAT:
+            raise InvalidInput(f"{self._path} must be of format {FORMAT}, got {manifest.format}")
+        for partition, (start, stop) in manifest.ranges.items():
+            if not (0 <= partition < manifest.partitions and 0 <= start <= stop <= MAX_OFFSET):
+                raise InvalidInput(
+                    f"{self._path}: partition {partition} of {manifest.partitions} must have a "
+                    f"range of offsets, got {start} to {stop}"
+                )
+
+    def _has_partition(self, topic: str, number: str) -> bool:
+        """Return whether a slice has this partition of a topic."""
+        if topic not in {INTERACTIONS, RECOMMENDATIONS, CONTROL, MODELS}:
+            return False
+        return number.isascii() and number.isdecimal() and int(number) < self.partitions(topic)
+
+    def _topic(self, topic: str, number: str, content: bytes) -> list[Record]:
+        found = [Record(topic, int(number), *each) for each in _decode_records(content)]
+        offsets = [-1, *(record.offset for record in found), MAX_OFFSET]
+        if any(after <= before for before, after in pairwise(offsets)):
+            raise InvalidInput(f"{self._path}: offsets of {topic}[{number}] must be ascending")
+        start, stop = (
+            self.earliest(topic, int(number)),
+            self.manifest.ranges.get(int(number), (0, 0))[1],
+        )
+        if (
+            topic == INTERACTIONS
+            and found
+            and not start <= found[0].offset <= found[-1].offset < stop
+        ):
+            raise InvalidInput(f"{self._path}: {topic}[{number}] must lie within {start} to {stop}")
+        return found
+
+    @staticmethod
+    def _histories(content: bytes) -> dict[bytes, bytes]:
+        rows = _decode_rows(content)
+        for key in rows:
+            if b"\0" not in key:
+                load(key.decode(), rows.get)
+        return rows
 
     @property
     def epoch(self) -> str:
-        """ULID of the log that it came from."""
+        """ULID of the original log."""
         return self.manifest.epoch
 
     def partitions(self, topic: str) -> int:
-        """Return the partition count of a topic in the log that it came from."""
+        """Return the partition count of a topic in the original log."""
         return self.manifest.partitions if topic in {INTERACTIONS, RECOMMENDATIONS} else 1
 
     def read(
@@ -233,13 +332,13 @@ class Slice:
         return found[at : at + max_records]
 
     def earliest(self, topic: str, partition: int) -> int:
-        """Return where the slice begins."""
+        """Return the first offset."""
         if topic == INTERACTIONS:
             return self.manifest.ranges.get(partition, (0, 0))[0]
         return 0
 
     def high_watermark(self, topic: str, partition: int) -> int:
-        """Return where the slice ends."""
+        """Return the offset after the last record."""
         if topic == INTERACTIONS:
             return self.manifest.ranges.get(partition, (0, 0))[1]
         found = self._records.get((topic, partition))
@@ -253,7 +352,7 @@ class Slice:
         return self.high_watermark(topic, partition)
 
     def fold(self, partition: int) -> PartitionFold:
-        """Return the fold of a partition as it stood where the slice begins."""
+        """Return the fold of a partition at the start of the slice."""
         rows: Mapping[bytes, bytes] = self._rows.get(partition, {})
 
         def history(user: str) -> History | None:
@@ -275,5 +374,5 @@ class Slice:
             raise NotFound(f"no artifact {name!r} in this slice") from None
 
     def list(self) -> list[str]:
-        """Return the names of its artifacts."""
+        """Return the names of the artifacts."""
         return sorted(self._models)

@@ -1,4 +1,4 @@
-"""↺ of the flow: every published list made again from the log, and compared byte for byte."""
+"""Verify published lists: derive each one from the log, and compare it byte for byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from recstream.core.history import History, SettingsTimeline
 from recstream.core.records import Recommendations, decode_recommendations
-from recstream.errors import NotFound
+from recstream.errors import LogCorrupt, NotFound
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
 from recstream.time_travel import (
     Generations,
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Difference(NamedTuple):
-    """A published list that is not what the log gives, and where it stands."""
+    """A published list that differs from the derived one, and its place in the log."""
 
     partition: int
     offset: int
@@ -39,7 +39,7 @@ class Difference(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """What a verification found; ``differences`` holds the first few."""
+    """Result of a verification; ``differences`` holds the first few."""
 
     lists: int
     underivable: int
@@ -67,31 +67,38 @@ def verify_partition(
     most_differences: int = 5,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Verified:
-    """Make the lists of a partition again from its interactions and compare them.
+    """Derive the lists of a partition from its interactions and compare them.
 
     Parameters
     ----------
+    log : ReadableLog
+    generations : Generations
+    timeline : SettingsTimeline
+    partition : int
     fold : PartitionFold, optional
-        Histories to start from; default: none, from the first offset.
+        Histories to start from; default: empty ones at the first offset.
     stop : int, optional
         Only lists as of interactions before this offset.
     user : str, optional
         Only this user's lists.
     every : int
-        Compare each list, each second, each third …: a sample.
+        Compare every list, every second, every third …: a sample.
     lost : collection of int
-        Generations that can't be had because a user was forgotten: their lists count as
+        Generations that can't be derived because a user was forgotten: their lists count as
         underivable, not as different.
+    most_differences : int
+        Maximum number of differences returned.
     progress : callable
         Called with (events folded, lists compared) since the last call.
 
     Notes
     -----
-    A list made again carries the published lineage, and the source ``refresh`` where the published
-    one does: both say when it was made, and neither is derived from the log.
+    A derived list takes its lineage, and the source ``refresh``, from the published one: neither can be
+    derived from the log.
     """
     fold = fold or PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
-    lists = _published(log, partition, start=fold.next_offset, stop=stop, user=user)
+    unreadable: list[Difference] = []
+    lists = _published(log, partition, (fold.next_offset, stop), user, unreadable)
     differences: list[Difference] = []
     n_lists = n_underivable = 0
     sample = (found for number, found in enumerate(lists) if number % every == 0)
@@ -121,23 +128,46 @@ def verify_partition(
         before = fold.n_events
         fold.fold(found_records)
         progress(fold.n_events - before, 0)
+    differences = (unreadable + differences)[:most_differences]
     return Verified(n_lists, n_underivable, tuple(differences))
 
 
 def _published(
-    log: ReadableLog, partition: int, *, start: int, stop: int | None, user: str | None
+    log: ReadableLog,
+    partition: int,
+    as_of_range: tuple[int, int | None],
+    user: str | None,
+    unreadable: list[Difference],
 ) -> Iterator[_Published]:
-    """Give the lists of a partition in the order of the log, each with its user's list before."""
+    """Yield the lists of a partition in the order of the log, each with the user's previous list.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    partition : int
+    as_of_range : (int, int or None)
+        Only lists as of events in [from, to).
+    user : str or None
+        Only this user's lists.
+    unreadable : list of Difference
+        Receives the records that can't be read.
+    """
+    start, stop = as_of_range
     before: dict[str, tuple[str, ...]] = {}
     key = None if user is None else user.encode()
     for record in read_records(log, RECOMMENDATIONS, partition):
         if record.value is None:
             if record.key is not None:
-                before.pop(record.key.decode(), None)
+                before.pop(record.key.decode(errors="replace"), None)
             continue
         if key is not None and record.key != key:
             continue
-        body = decode_value(record, decode_recommendations)
+        try:
+            body = decode_value(record, decode_recommendations)
+        except LogCorrupt as error:
+            name = (record.key or b"").decode(errors="replace")
+            unreadable.append(Difference(partition, record.offset, name, str(error), "", ""))
+            continue
         as_of = body.as_of
         if as_of is not None and as_of.offset >= start and (stop is None or as_of.offset < stop):
             yield _Published(record.offset, record.value, body, before.get(body.user, ()))
@@ -151,7 +181,7 @@ def _histories(
     window: Iterable[_Published],
     progress: Callable[[int, int], None],
 ) -> dict[tuple[str, int], History]:
-    """Return the histories that a window of lists was made from, folding as far as they reach."""
+    """Fold as far as a window of lists reaches, and return the histories that they are as of."""
     wanted: dict[str, set[int]] = {}
     kept: dict[tuple[str, int], History] = {}
     last = -1
@@ -172,7 +202,7 @@ def _histories(
 
 
 def _same_model(window: Sequence[_Published], at: int) -> Iterator[_Published]:
-    """Give the lists from a place on that share generation, delta and rules."""
+    """Yield the lists from a position on that share generation, delta and settings."""
     first = window[at].body
     key = (first.generation, first.delta, first.control)
     for found in islice(window, at, at + RANK_USERS):
@@ -189,9 +219,9 @@ def _derived(
     timeline: SettingsTimeline,
     partition: int,
 ) -> Iterator[tuple[_Published, Recommendations | None]]:
-    """Give each list with itself made again, or None where what it was made from is gone."""
+    """Yield each list with the derived one, or None if its generation or history is gone."""
     first = group[0].body
-    adopted = timeline.by_control(first.control)
+    active = timeline.by_control(first.control)
     try:
         generation = generations.at(first.generation, first.delta)
     except NotFound:
@@ -201,14 +231,14 @@ def _derived(
     for found in group:
         as_of = found.body.as_of
         history = None if as_of is None else kept.get((found.body.user, as_of.offset))
-        if history is None or generation is None or adopted is None:
+        if history is None or generation is None or active is None:
             yield found, None
         else:
             ready.append(found)
             histories.append(history)
-    if generation is None or adopted is None:
+    if generation is None or active is None:
         return
-    for found, make in zip(ready, derive(histories, generation, adopted, partition), strict=True):
+    for found, make in zip(ready, derive(histories, generation, active, partition), strict=True):
         derived = make(found.before)
         source = found.body.source
         if {source, derived.source} == {"refresh", "fold-in"}:
@@ -219,9 +249,9 @@ def _derived(
 def _missing(found: _Published, partition: int) -> Difference:
     body = found.body
     what = (
-        f"generation {body.generation} delta {body.delta}, rules {body.control} or the history as "
-        f"of {body.as_of.offset if body.as_of else None} is not to be had; if the artifact was "
-        "pruned, derive it again with --retrain"
+        f"generation {body.generation} delta {body.delta}, settings {body.control} or the history "
+        f"as of {body.as_of.offset if body.as_of else None} is gone; if the artifact was pruned, "
+        "derive it again with --retrain"
     )
     return Difference(partition, found.offset, body.user, what, found.value.decode(), "")
 

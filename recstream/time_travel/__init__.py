@@ -1,4 +1,7 @@
-"""State of the past from the log: histories, generations and lists as of any offset."""
+"""Time travel: histories, generations and lists as of any offset or time, derived from the log.
+
+In: a log, a model store, a folder for snapshots. Out: lists of the past, and how two of them differ.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.service import AsOfList, Change, ListDiff, Moment, TimeTravel, moment
 from recstream.time_travel.snapshots import Snapshots
-from recstream.time_travel.source import decode_value, read_batches, read_records
+from recstream.time_travel.source import decode_or_skip, decode_value, read_batches, read_records
 
 __all__ = [
     "AsOfList",
@@ -19,6 +22,7 @@ __all__ = [
     "Snapshots",
     "TimeTravel",
     "Watch",
+    "decode_or_skip",
     "decode_value",
     "derive",
     "moment",

@@ -13,9 +13,9 @@ from recstream.core.records import Recommendations
 def derive(
     histories: Sequence[History], generation: Generation, adopted: ActiveSettings, partition: int
 ) -> Iterator[Callable[[Sequence[str]], Recommendations]]:
-    """Give, for each history, a function of the list before that makes the list again.
+    """Yield, for each history, a function of the previous list that derives the list.
 
-    The lineage is left empty: its times belong to the first making.
+    The lineage stays empty: its times are not derived from the log.
     """
     ranked = rank(
         histories,

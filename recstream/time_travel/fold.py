@@ -1,4 +1,4 @@
-"""↺ of the flow: a partition's interactions fold into histories again, by the rules of their time."""
+"""Fold a partition's interactions into histories, by the settings in force at each offset."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from recstream.core.history import FoldSettings, History, SettingsTimeline, appl
 from recstream.log import Record, decode, partition_for
 
 WantedOffsets = Mapping[str, set[int]]
-"""Users, and the offsets at which their history is asked for."""
-
+"""Users, and the event offsets at which their history is wanted."""
 
 Watch = Callable[[History, History, Event, int, FoldSettings], None]
-"""Takes the history before and after an event, the event, its offset, and the user's rules."""
+"""Called with the history before and after an event, the event, its offset, and the fold settings."""
 
 
 class PartitionFold:
@@ -23,23 +22,23 @@ class PartitionFold:
     Parameters
     ----------
     partition, n_partitions : int
-        Events of users of other partitions are left out, as the worker does.
+        Events of users of other partitions are skipped, as in the worker.
     timeline : SettingsTimeline
     load : callable
-        Returns a user's history as of the start, or None: none has one, by default.
+        Returns a user's history as of the start, or None; default: None for all users.
     next_offset : int
         Where the fold starts.
 
     Attributes
     ----------
     watch : callable or None
-        Called for each event, those that change nothing too.
+        Called for each event, also if it changes nothing.
     histories : dict of str to History
-        Of the users met so far.
+        Of the users seen so far.
     loaded : dict of str to History
-        Those of them that ``load`` returned, as it did.
+        Histories that ``load`` returned, unchanged.
     n_events : int
-        Folded or known already.
+        Folded, including repeated events.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class PartitionFold:
         self.watch: Watch | None = None
 
     def history(self, user: str) -> History:
-        """Return a user's history as of now; empty for a user never met."""
+        """Return a user's current history; empty for an unknown user."""
         return self.histories.get(user) or self._load(user) or History(user)
 
     def fold(
@@ -72,12 +71,12 @@ class PartitionFold:
         *,
         only: str | None = None,
     ) -> dict[tuple[str, int], History]:
-        """Fold records, and return the histories that were asked for.
+        """Fold records, and return the wanted histories.
 
         Parameters
         ----------
         wanted : mapping, optional
-            Users and the offsets of the newest event that their history is wanted at.
+            Users and the offsets of the newest event of the wanted histories.
         only : str, optional
             Fold this user's events alone.
 
@@ -92,8 +91,8 @@ class PartitionFold:
             offset = record.offset
             if offset < self.next_offset:
                 continue
-            adopted = at(number, offset)
-            rules, is_by_user = adopted.fold_settings, adopted.is_by_user
+            active = at(number, offset)
+            fold_settings, is_by_user = active.fold_settings, active.is_by_user
             for place, event in decode(record).events:
                 user = event.user
                 if only is not None and user != only:
@@ -105,17 +104,17 @@ class PartitionFold:
                     old = self._first(user)
                 self.n_events += 1
                 if is_by_user:
-                    rules = adopted.fold_settings_of(user)
-                histories[user] = new = apply(old, event, offset, place, rules)
+                    fold_settings = active.fold_settings_of(user)
+                histories[user] = new = apply(old, event, offset, place, fold_settings)
                 if watch is not None:
-                    watch(old, new, event, offset, rules)
+                    watch(old, new, event, offset, fold_settings)
                 if wanted is not None and user in wanted and new.offset in wanted[user]:
                     kept[user, new.offset] = new
             self.next_offset = offset + 1
         return kept
 
     def _first(self, user: str) -> History:
-        """Return the history of a user met for the first time."""
+        """Return the history of a user seen for the first time."""
         known = self._load(user)
         if known is None:
             return History(user)
@@ -124,7 +123,7 @@ class PartitionFold:
 
 
 def state_digest(histories: Mapping[str, History]) -> str:
-    """Return a digest (BLAKE2b, hex) of histories: equal bytes, equal state."""
+    """Return a digest (BLAKE2b, hex) of histories: equal for equal state."""
     hasher = hashlib.blake2b(digest_size=16)
     for user in sorted(histories):
         history = histories[user]

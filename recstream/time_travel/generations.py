@@ -1,4 +1,4 @@
-"""↺ of the flow: any generation as of any of its deltas, again, from the models topic and the store."""
+"""Any generation as of any of its deltas, from the models topic and the model store."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, decode_model
 from recstream.errors import ModelMismatch, NotFound
 from recstream.log import MODELS, ReadableLog
-from recstream.models import ReadableStore, fetch
-from recstream.time_travel.source import decode_value, read_records
+from recstream.models import ReadableStore, fetch, read_models
+from recstream.time_travel.source import decode_value
 
 
 class Generations:
-    """Generations as of a delta. Asked for in order, each record is applied once.
+    """Generations as of a delta. When they are asked for in order, each delta is applied once.
 
     Parameters
     ----------
@@ -35,12 +35,9 @@ class Generations:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what was announced since."""
-        for record in read_records(self._log, MODELS, 0, self._next_offset):
+        """Read the announcements since the last call."""
+        for record, model in read_models(self._log, self._next_offset):
             self._next_offset = record.offset + 1
-            if record.value is None:
-                continue
-            model = decode_value(record, decode_model)
             if isinstance(model, GenerationAnnounced):
                 self.announced[model.generation] = model
                 self.announced_at[model.generation] = record.offset
@@ -49,12 +46,12 @@ class Generations:
                 self._offsets[model.generation, model.delta] = record.offset
 
     def offsets_of(self, numbers: set[int]) -> list[int]:
-        """Return where the models topic announces some generations and their deltas, in order.
+        """Return the offsets of the records that announce generations and their deltas, in order.
 
         Raises
         ------
         NotFound
-            One of them is not there.
+            One of them was not announced.
         """
         missing = numbers - self.announced.keys()
         if missing:
@@ -67,7 +64,7 @@ class Generations:
         return max((delta for of, delta in self._offsets if of == number), default=0)
 
     def at(self, number: int, delta: int) -> Generation:
-        """Return a generation as of a delta; it is moved by the next call.
+        """Return a generation as of a delta; the next call may change it.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""↺ of the flow: the list a user had at any moment, made again; and what changed between two moments."""
+"""Lists of the past: derive a user's list at any moment, and compare two moments."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     list : Recommendations
-        Made again from the log.
+        Derived from the log.
     is_identical : bool or None
-        Whether the bytes published then are the same; None if nothing had been published.
+        Whether it equals the published list byte for byte; None if nothing was published.
     """
 
     list: Recommendations
@@ -59,7 +59,7 @@ class EventBetween(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """An item's rank in two lists; 0 stands for not there."""
+    """An item's rank in two lists; 0 if it is not in the list."""
 
     item: str
     before: int
@@ -75,11 +75,11 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One published list, how it differs from the one before, and what was new when it was made.
+    """A published list, and what changed since the previous one.
 
-    ``steering_changed`` is set if another steering document held, or none any more. ``events`` are
-    all since the list before. In a step whose source is ``refresh`` they had left the
-    list as it was, and the model changed it.
+    ``events`` are the user's events since the previous list. ``steering_changed``: another steering
+    document was in force, or none any more. If the source is ``refresh``, the model changed the list,
+    not the events.
     """
 
     rec_id: str
@@ -94,7 +94,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """How a user's list at one moment became the one at another, step by step."""
+    """The lists of a user at two moments, and each published list in between."""
 
     user: str
     before: Recommendations | None
@@ -155,7 +155,7 @@ class _Published(NamedTuple):
 
 
 class TimeTravel:
-    """Answers about the past of one log.
+    """Answers queries about the past of a log; not thread-safe.
 
     Parameters
     ----------
@@ -170,15 +170,14 @@ class TimeTravel:
         self._generations = Generations(log, store)
 
     def list_at(self, user: str, when: Moment) -> AsOfList:
-        """Return the list a user had at a moment, made again from the log.
+        """Return the list that a user had at a moment, derived from the log.
 
-        Before the user's first list it is what a new user got: the newest generation then, and the
-        history as of the moment.
+        Before the user's first list, it is derived from the newest generation and the history then.
 
         Raises
         ------
         NotFound
-            No model had been announced by then, or its artifact was pruned.
+            No generation was announced by then, or its artifact was pruned.
         """
         self._generations.refresh()
         timeline = read_timeline(self._log)
@@ -187,15 +186,15 @@ class TimeTravel:
             return AsOfList(list=self._unpublished(user, when, timeline), is_identical=None)
         published = self._published(user, position)
         body = published.body
-        adopted = timeline.by_control(body.control)
-        if adopted is None:
+        active = timeline.by_control(body.control)
+        if active is None:
             raise NotFound(
-                f"the rules of list {body.rec_id} (control offset {body.control}) are gone"
+                f"the settings of list {body.rec_id} (control offset {body.control}) are gone"
             )
         generation = self._generations.at(body.generation, body.delta)
         history = self._snapshots.history(user, position.as_of)
         before = self._before(user, position)
-        make = next(derive([history], generation, adopted, self._snapshots.partition(user)))
+        make = next(derive([history], generation, active, self._snapshots.partition(user)))
         derived = make([item.item for item in before.body.items] if before else [])
         source = body.source if derived.source == "fold-in" else derived.source
         derived = msgspec.structs.replace(derived, source=source, lineage=body.lineage)
@@ -213,33 +212,33 @@ class TimeTravel:
         return self._snapshots.history(user, self._offset(user, when))
 
     def explain(self, user: str, item: str, when: Moment) -> Explanation:
-        """Return why an item had its score for a user at a moment, and why it was listed or not.
+        """Explain an item's score for a user at a moment, and why it was listed or not.
 
         Raises
         ------
         NotFound
-            No model had been announced by then, or it did not know the item.
+            No generation was announced by then, or it does not have the item.
         """
         self._generations.refresh()
         timeline = read_timeline(self._log)
         offset = self._offset(user, when)
         generation = self._generation(user, when)
         history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
-        adopted = self._adopted(user, when, timeline)
+        active = self._active_settings(user, when, timeline)
         return explain(
             history,
             generation,
             item,
-            list_size=adopted.list_size,
-            half_life_ms=adopted.fold_settings.half_life_ms,
-            steering=adopted.steering,
+            list_size=active.list_size,
+            half_life_ms=active.fold_settings.half_life_ms,
+            steering=active.steering,
         )
 
     def diff(self, user: str, a: Moment, b: Moment) -> ListDiff:
-        """Return how a user's list at moment ``a`` became the one at ``b``.
+        """Compare a user's lists at moments ``a`` and ``b``.
 
-        Each published list in between is a step, with the user's events since the one before and
-        whether the model or the steering was another: together they are all that can have changed it.
+        Each published list in between is a step. It holds the user's events since the previous list,
+        and whether the model or the steering changed: nothing else can change a list.
         """
         first, last = self._position(user, a), self._position(user, b)
         before = None if first is None else self._published(user, first).body
@@ -346,23 +345,25 @@ class TimeTravel:
         offset = self._offset(user, when)
         generation = self._generation(user, when)
         history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
-        adopted = self._adopted(user, when, timeline)
-        return next(derive([history], generation, adopted, partition))([])
+        active = self._active_settings(user, when, timeline)
+        return next(derive([history], generation, active, partition))([])
 
-    def _adopted(self, user: str, when: Moment, timeline: SettingsTimeline) -> ActiveSettings:
-        """Return the rules that a user's list was made by at a moment; the newest for now."""
+    def _active_settings(
+        self, user: str, when: Moment, timeline: SettingsTimeline
+    ) -> ActiveSettings:
+        """Return the settings of a user's list at a moment; the newest settings for now."""
         partition = self._snapshots.partition(user)
         if when == Moment():
             return timeline.newest(partition)
         position = self._position(user, when)
         if position is not None:
-            adopted = timeline.by_control(self._published(user, position).body.control)
-            if adopted is not None:
-                return adopted
+            active = timeline.by_control(self._published(user, position).body.control)
+            if active is not None:
+                return active
         return timeline.at(partition, max(self._offset(user, when), 0))
 
     def _generation(self, user: str, when: Moment) -> Generation:
-        """Return the model that served a user at a moment: that of the list then, or the newest then."""
+        """Return the generation of a user's list at a moment, or the newest generation then."""
         position = self._position(user, when)
         if position is not None and (when.offset is not None or when.timestamp_ms is not None):
             body = self._published(user, position).body
@@ -385,6 +386,6 @@ class TimeTravel:
 
 
 def _steering_of(timeline: SettingsTimeline, body: Recommendations) -> Steering | None:
-    """Return the steering document that a list was made by."""
-    adopted = timeline.by_control(body.control)
-    return None if adopted is None else adopted.steering
+    """Return the steering document that a list was derived with."""
+    active = timeline.by_control(body.control)
+    return None if active is None else active.steering

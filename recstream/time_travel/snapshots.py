@@ -1,19 +1,18 @@
-"""↺ of the flow: histories as they were at any offset: rows kept at intervals, the rest folded.
+"""Snapshots of histories: rows stored at intervals, so that any offset is reached quickly.
 
-A folder of its own, derived from the log and rebuilt when the log is another one, or a user was
-forgotten. Every
-`BLOCK_EVENTS` events of a partition, the rows of `recstream.core.history.table_rows` that changed are kept
-under their key and the block's end. A history at an offset is then the newest rows at or before it
-plus the user's own events since the block: at most one block is read, however long the log.
+The folder is derived from the log. It is rebuilt for another log, and after a user was forgotten.
+Every `BLOCK_EVENTS` events of a partition, the rows of `recstream.core.history.table_rows` that
+changed are stored under their key and the block's end. A history at an offset is the newest rows at
+or before it plus the user's own events since that block: at most one block is read.
 
 ==================================  ================================================================
 key                                 value
 ==================================  ================================================================
 ``h``, partition, row key, end      a row of a history as of a block's end
-``b``, partition, end               nothing: a block ends here
+``b``, partition, end               empty: a block ends here
 ``l``, partition, user, as_of       offset and time of the list published as of that event
 ``n``, partition                    next offsets of interactions and of recommendations
-``e``                               epoch of the log, and a digest of who was forgotten by then
+``e``                               epoch of the log, and a digest of finished requests to forget
 ==================================  ================================================================
 """
 
@@ -34,18 +33,18 @@ from recstream.erasure import forgetting
 from recstream.errors import StartupError
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, partition_for
 from recstream.time_travel.fold import PartitionFold
-from recstream.time_travel.source import decode_value, read_batches, read_records
+from recstream.time_travel.source import decode_or_skip, read_batches, read_records
 
 BLOCK_EVENTS = 25_000
 _END = struct.Struct(">Q")
 _LIST = struct.Struct(">QQ")
 _NEXT = struct.Struct(">QQ")
 _AFTER = b"\xff"
-"""Stands between a name and a number; in no UTF-8 text, so that no name is the start of another."""
+"""Separates a name from a number; not in UTF-8, so that no name is a prefix of another."""
 
 
 class ListPosition(msgspec.Struct, frozen=True):
-    """Where a published list stands: on the recommendations topic, and what it knows of."""
+    """Offset of a published list, and the event offset that it is as of."""
 
     as_of: int
     offset: int
@@ -59,7 +58,7 @@ class Snapshots:
     ----------
     log : ReadableLog
     folder : Path
-        StoredArtifact between runs; one process at a time.
+        Kept between runs; opened by one process at a time.
     block_events : int
     progress : callable
         Called with the number of events folded since the last call, while it catches up.
@@ -89,7 +88,7 @@ class Snapshots:
         self._db = self._opened(folder)
 
     def _log_mark(self) -> bytes:
-        """Return what tells logs apart, one before and after a user was forgotten too."""
+        """Return an identifier of the log and of the users forgotten in it."""
         finished = sorted(forgetting(self._log).finished)
         ids = hashlib.blake2b("\0".join(finished).encode(), digest_size=16).hexdigest()
         return f"{self._log.epoch} {ids}".encode() if finished else self._log.epoch.encode()
@@ -118,14 +117,14 @@ class Snapshots:
         """Release the folder."""
         self._db.close()
 
-    # Questions
+    # Queries
 
     def partition(self, user: str) -> int:
         """Return the partition of a user."""
         return partition_for(user.encode(), self._n_partitions)
 
     def history(self, user: str, offset: int) -> History:
-        """Return a user's history with the events up to and including an offset of the partition."""
+        """Return a user's history including the event at an offset."""
         partition = self.partition(user)
         self.catch_up(partition)
         end = self._block_end(partition, offset + 1)
@@ -178,12 +177,12 @@ class Snapshots:
             iterator.next()
         return found
 
-    # Keeping up
+    # Catching up
 
     def catch_up(self, partition: int) -> None:
-        """Take in what was appended to a partition since the last time.
+        """Fold what was appended to a partition since the last call.
 
-        When a user was forgotten since, all is read anew: who it was, nobody can tell any more.
+        After a user was forgotten, everything is read again: it is unknown who it was.
         """
         if (mark := self._log_mark()) != self._mark:
             self._db.close()
@@ -232,12 +231,10 @@ class Snapshots:
         for record in read_records(self._log, RECOMMENDATIONS, partition, next_list):
             next_list = record.offset + 1
             n_lists += 1
-            if record.value is None:
-                continue
-            body = decode_value(record, decode_recommendations)
-            if body.as_of is not None:
+            body = decode_or_skip(record, decode_recommendations)
+            if body is not None and body.as_of is not None:
                 key = _key(b"l", partition, body.user.encode()) + _END.pack(body.as_of.offset)
-                # Lists as of one event (a new generation's) follow each other by their own offset.
+                # Several lists may be as of one event: they are ordered by their own offset.
                 batch.put(
                     key + _END.pack(record.offset), _LIST.pack(record.offset, record.timestamp_ms)
                 )
@@ -246,7 +243,7 @@ class Snapshots:
             self._db.write(batch)
 
     def _block_end(self, partition: int, most: int) -> int:
-        """Return where the newest block at or before an offset ends; 0 before the first."""
+        """Return the end of the newest block at or before an offset; 0 if there is none."""
         prefix = _key(b"b", partition)
         iterator = self._db.iter()
         iterator.seek_for_prev(prefix + _END.pack(most))
@@ -275,7 +272,7 @@ def _key(kind: bytes, partition: int, name: bytes | None = None) -> bytes:
 
 
 def _may_concern(record: Record, key: bytes, mine: bytes) -> bool:
-    """Return whether a record can hold an event of a user: its key, or its text, says so."""
+    """Return whether a record may hold an event of a user, by its key or text."""
     if record.key is not None:
         return record.key == key
     return record.value is not None and mine in record.value

@@ -1,12 +1,16 @@
-"""↺ of the flow: the records that a replay reads, from a live log or an exported slice."""
+"""Read the records of a replay, from a live log or an exported slice."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from recstream.core.records import DeadLetter
 from recstream.errors import LogCorrupt
-from recstream.log import ReadableLog, Record
+from recstream.log import ReadableLog, Record, decode_record
+
+log = logging.getLogger(__name__)
 
 READ_RECORDS = 2_000
 
@@ -14,15 +18,24 @@ _T = TypeVar("_T")
 
 
 def read_batches(
-    log: ReadableLog, topic: str, partition: int, start: int = 0, stop: int | None = None
+    event_log: ReadableLog, topic: str, partition: int, start: int = 0, stop: int | None = None
 ) -> Iterator[list[Record]]:
-    """Give the records of a partition from ``start`` to before ``stop`` (default: what is there now)."""
-    end = log.high_watermark(topic, partition)
+    """Yield batches of a partition's records from ``start`` to before ``stop``.
+
+    Parameters
+    ----------
+    event_log : ReadableLog
+    topic : str
+    partition, start : int
+    stop : int, optional
+        Default: the high watermark when reading starts.
+    """
+    end = event_log.high_watermark(topic, partition)
     if stop is not None:
         end = min(end, stop)
-    offset = max(start, log.earliest(topic, partition))
+    offset = max(start, event_log.earliest(topic, partition))
     while offset < end:
-        found = log.read(topic, partition, offset, READ_RECORDS)
+        found = event_log.read(topic, partition, offset, READ_RECORDS)
         if not found:
             return
         offset = found[-1].offset + 1
@@ -32,25 +45,41 @@ def read_batches(
 
 
 def read_records(
-    log: ReadableLog, topic: str, partition: int, start: int = 0, stop: int | None = None
+    event_log: ReadableLog, topic: str, partition: int, start: int = 0, stop: int | None = None
 ) -> Iterator[Record]:
-    """Give the records of `batches` one by one."""
-    for found in read_batches(log, topic, partition, start, stop):
+    """Yield the records of `read_batches` one by one."""
+    for found in read_batches(event_log, topic, partition, start, stop):
         yield from found
 
 
+def decode_or_skip(record: Record, decode: Callable[[bytes], _T]) -> _T | None:
+    """Return a record's decoded value; None, and a warning, if it can't be read or has no value."""
+    found = decode_record(record, decode)
+    if isinstance(found, DeadLetter):
+        log.warning(
+            "record not read topic=%s partition=%d offset=%d error=%s",
+            record.topic,
+            record.partition,
+            record.offset,
+            found.detail,
+        )
+        return None
+    return found
+
+
 def decode_value(record: Record, decode: Callable[[bytes], _T]) -> _T:
-    """Return a record's value as the struct it must hold.
+    """Return the decoded value of a record that is known to be readable.
 
     Raises
     ------
     LogCorrupt
-        It holds something else.
+        It can't be read.
     """
-    try:
-        return decode(record.value or b"null")
-    except Exception as error:
+    found = decode_record(record, decode)
+    if found is None or isinstance(found, DeadLetter):
+        reason = "it has no value" if found is None else found.detail
         raise LogCorrupt(
-            f"{record.topic}[{record.partition}] offset {record.offset} can't be read: {error}; "
+            f"{record.topic}[{record.partition}] offset {record.offset} can't be read: {reason}; "
             "it was not written by this version of recstream"
-        ) from error
+        )
+    return found

@@ -6,7 +6,8 @@ as a whole. So the state of each partition is always that between two records: `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from recstream.core.history import (
@@ -18,6 +19,8 @@ from recstream.core.history import (
 )
 from recstream.erasure import BLANK_KEY, marked
 from recstream.log import Record
+
+log = logging.getLogger(__name__)
 
 
 class UserRows(NamedTuple):
@@ -91,20 +94,35 @@ class ChangelogFollower:
         """
         groups = []
         for record in records:
-            if record.key is None:
+            try:
+                group = self._apply(record)
+            except Exception as error:  # noqa: BLE001 - no record may stop the reader
+                log.warning(
+                    "changelog record not read partition=%d offset=%d error=%r",
+                    record.partition,
+                    record.offset,
+                    error,
+                )
                 continue
-            if record.value is None:
-                self._drop(record, record.key)
-                continue
-            user, kind, number = split_key(record.key)
-            if kind == "h":
-                self._pending(record.partition, user).header = record.value
-            elif kind == "p":
-                self._pending(record.partition, user).pages[number] = record.value
-            elif kind == "a":
-                applied = decode_applied_row(record.value)
-                groups.append(self._close(record.partition, applied.next_offset))
+            if group is not None:
+                groups.append(group)
         return groups
+
+    def _apply(self, record: Record) -> UserChanges | None:
+        """Apply a record; return the changes of the group that it closes, or None."""
+        if record.key is None:
+            return None
+        if record.value is None:
+            self._drop(record, record.key)
+            return None
+        user, kind, number = split_key(record.key)
+        if kind == "h":
+            self._pending(record.partition, user).header = record.value
+        elif kind == "p":
+            self._pending(record.partition, user).pages[number] = record.value
+        elif kind == "a":
+            return self._close(record.partition, decode_applied_row(record.value).next_offset)
+        return None
 
     def _drop(self, record: Record, key: bytes) -> None:
         """Apply a tombstone: the first one of a user removes the user."""
@@ -130,31 +148,42 @@ class ChangelogFollower:
         pending = self._open.pop(partition, {})
         touches: list[Touch] = []
         for user, rows in pending.items():
-            old = self.users.get(user)
             if rows.header is None:
                 # Compaction dropped the header of this page; a newer one follows.
                 self._open.setdefault(partition, {})[user] = rows
                 continue
-            header = decode_header(rows.header)
-            if not header.n_ids:
-                continue  # only impressions: nothing to train on
-            pages = list(old.pages if old is not None else ())
-            pages += [b""] * (header.n_pages - len(pages))
-            for number, page in rows.pages.items():
-                pages[number] = page
-                touches += [
-                    Touch(entry.offset, entry.item, entry.weight > 0.0)
-                    for entry in decode_page(page)
-                    if entry.offset >= since
-                ]
-            self.n_events += header.n_ids
-            if old is not None:
-                self.n_events -= decode_header(old.header).n_ids
-            self.users[user] = UserRows(rows.header, tuple(pages))
+            try:
+                touches += self._put(user, rows.header, rows.pages, since)
+            except Exception as error:  # noqa: BLE001 - no row may stop the reader
+                log.warning("history not read partition=%d error=%r", partition, error)
         self.offsets[partition] = max(since, next_offset)
         touches.sort()
         known = tuple(user for user in pending if user in self.users)
         return UserChanges(known, tuple(touches))
+
+    def _put(
+        self, user: str, raw_header: bytes, new_pages: Mapping[int, bytes], since: int
+    ) -> list[Touch]:
+        """Set a user's rows; return the entries with events from an offset on."""
+        old = self.users.get(user)
+        header = decode_header(raw_header)
+        if not header.n_ids:
+            return []  # only impressions: nothing to train on
+        pages = list(old.pages if old is not None else ())
+        pages += [b""] * (header.n_pages - len(pages))
+        touches = []
+        for number, page in new_pages.items():
+            pages[number] = page
+            touches += [
+                Touch(entry.offset, entry.item, entry.weight > 0.0)
+                for entry in decode_page(page)
+                if entry.offset >= since
+            ]
+        self.n_events += header.n_ids
+        if old is not None:
+            self.n_events -= decode_header(old.header).n_ids
+        self.users[user] = UserRows(raw_header, tuple(pages))
+        return touches
 
 
 class _Pending:

@@ -68,6 +68,9 @@ class Commands:
             self.newest = command
             self.is_held = isinstance(command, RollbackRequested)
         elif isinstance(command, Forgotten):
+            if not 0 <= command.partition < self._log.partitions(self._changelog):
+                log.warning("no such partition to forget a user in: %d", command.partition)
+                return
             self.forgotten.append(command)
             tp = TopicPartition(self._changelog, command.partition)
             self.awaited[tp] = self._log.high_watermark(*tp)

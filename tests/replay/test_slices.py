@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from recstream.control.reader import read_timeline
 from recstream.core.events import Event, encode_event, from_timestamp_ms
-from recstream.errors import InvalidInput, OffsetOutOfRange
+from recstream.errors import ArtifactCorrupt, InvalidInput, OffsetOutOfRange
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
@@ -101,3 +105,120 @@ def test_a_file_that_is_no_slice_is_refused_with_its_name(tmp_path: Path, conten
         InvalidInput, match=r"holiday.jpg must be a file that .recstream export. wrote"
     ):
         Slice(path)
+
+
+def rewrite(path: Path, change) -> None:
+    """Write a slice again with other members."""
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+@pytest.fixture
+def part(eventful: World, tmp_path: Path) -> Path:
+    export(eventful.log, eventful.store, later_half(eventful), tmp_path / "part.zip")
+    return tmp_path / "part.zip"
+
+
+HUGE = bytes(64 << 20)
+TOPIC = "topics/recstream.interactions/0"
+WRONG = {
+    "zeros": {"models/zeros.npz": HUGE},
+    "zeros in a topic": {TOPIC: HUGE},
+    "another member": {"etc/passwd": b""},
+    "a topic that is none": {"topics/recstream.secrets/0": b"\x90"},
+    "a partition that is none": {"topics/recstream.interactions/99": b"\x90"},
+    "a number that is none": {"topics/recstream.interactions/\u0661": b"\x90"},
+    "an artifact that is not named": {"models/../../x": b""},
+    "records that are none": {TOPIC: b"\xc1"},
+    "nested records": {TOPIC: b"\x91" * 100_000},
+    "offsets that fall": {TOPIC: msgspec.msgpack.encode([(5, 0, b"", b"", ()), (4, 0, b"", b"", ())])},
+    "offsets outside": {TOPIC: msgspec.msgpack.encode([(10**9, 0, b"", b"", ())])},
+    "rows that are none": {"histories/0": msgspec.msgpack.encode({b"u1": b"x"})},
+    "a manifest that is none": {"manifest.json": b"[" * 100_000},
+    "no manifest": {"manifest.json": None},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_member_of_a_slice_is_refused_with_the_files_name(part: Path, name: str) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        for each, content in WRONG[name].items():
+            members.pop(each, None)
+            if content is not None:
+                members[each] = content
+
+    rewrite(part, change)
+
+    with pytest.raises(InvalidInput, match=r"part\.zip"):
+        Slice(part)
+
+
+@pytest.mark.parametrize("ranges", [{7: (0, 1)}, {0: (5, 1)}, {0: (-3, 1)}, {-1: (0, 1)}])
+def test_ranges_that_can_not_be_are_refused(part: Path, ranges) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        manifest = msgspec.json.decode(members["manifest.json"])
+        manifest["ranges"] = {str(at): list(both) for at, both in ranges.items()}
+        members["manifest.json"] = msgspec.json.encode(manifest)
+
+    rewrite(part, change)
+
+    with pytest.raises(InvalidInput, match="must have a range of offsets"):
+        Slice(part)
+
+
+def test_a_slice_cut_or_changed_anywhere_is_refused_or_reads_as_written(part: Path) -> None:
+    content = part.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in rng.integers(0, len(content), 60).tolist():
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        for changed in (bytes(damaged), content[:at]):
+            part.write_bytes(changed)
+            try:
+                verify(Slice(part))
+            except (InvalidInput, ArtifactCorrupt):
+                continue
+
+
+def absurd(shape: str) -> bytes:
+    """Return an ``.npz`` whose only array claims a shape that its bytes do not have."""
+    header = ("{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }").encode()
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        file.writestr("bias.npy", array + bytes(16))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "shape", ["(4000000000000,)", "(-4,)", "(2, 3)", "(" * 200 + ")" * 200, "'x'", "(True,)"]
+)
+def test_an_artifact_of_an_absurd_shape_is_refused_before_it_is_read(part: Path, shape) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        for name in members:
+            if name.startswith("models/"):
+                members[name] = absurd(shape)
+
+    rewrite(part, change)
+
+    with pytest.raises(ArtifactCorrupt, match="generation"):
+        verify(Slice(part))
+
+
+def test_an_artifact_of_compressed_zeros_is_refused_before_it_is_read(part: Path) -> None:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, bias=np.zeros(50 << 20, np.float32))
+
+    def change(members: dict[str, bytes]) -> None:
+        for name in members:
+            if name.startswith("models/"):
+                members[name] = stream.getvalue()
+
+    rewrite(part, change)
+
+    with pytest.raises(ArtifactCorrupt, match="uncompressed"):
+        verify(Slice(part))

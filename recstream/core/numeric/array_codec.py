@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from typing import IO, Any
@@ -63,9 +64,10 @@ def read_arrays(
         Not such a file, or its digest is not the stored or the expected one.
     """
     try:
+        _check_members(stream)
         with np.load(stream, allow_pickle=False) as stored:
             named = {key: stored[key] for key in stored.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:
         raise ArtifactCorrupt(
             f"artifact {name} can't be read ({error}); train again or restore the file"
         ) from error
@@ -79,6 +81,43 @@ def read_arrays(
                 f"got {actual!r}; train again or restore the file"
             )
     return actual, named
+
+
+def _check_members(stream: IO[bytes]) -> None:
+    """Check names, sizes and shapes of all arrays before memory is allocated for them.
+
+    `write_arrays` does not compress. So an array has as many bytes in the file as in memory.
+    """
+    n_bytes = stream.seek(0, 2)
+    stream.seek(0)
+    with zipfile.ZipFile(stream) as file:
+        members = file.infolist()
+        names = [member.filename for member in members]
+        if len(set(names)) < len(names) or not all(name.endswith(".npy") for name in names):
+            message = f"expected .npy members of different names, got {names[:20]}"
+            raise ValueError(message)
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members) or (
+            sum(member.file_size for member in members) > n_bytes
+        ):
+            message = f"expected uncompressed arrays within the file's {n_bytes} bytes"
+            raise ValueError(message)
+        for member in members:
+            with file.open(member) as content:
+                version = np.lib.format.read_magic(content)
+                read_header = _HEADERS[version]
+                shape, _, dtype = read_header(content)
+                size = math.prod(shape) * dtype.itemsize
+                expected = member.file_size - content.tell()
+            if dtype.hasobject or any(length < 0 for length in shape) or size != expected:
+                message = f"{member.filename}: {dtype} of shape {shape} in {expected} bytes"
+                raise ValueError(message)
+    stream.seek(0)
+
+
+_HEADERS: Mapping[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def encode_json(value: Any) -> UInt8s:
