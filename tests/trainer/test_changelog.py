@@ -22,7 +22,7 @@ def test_the_follower_has_the_histories_of_the_table(fed, step):
     }
     for partition in range(PARTITIONS):
         for user in follower.users:
-            known = fed.engine.state(partition).hot.get(user)
+            known = fed.engine.state(partition).cache.get(user)
             if known is not None:
                 ours = follower.users[user].history(user)
                 assert msgspec.structs.replace(known.history, window=b"") == ours
