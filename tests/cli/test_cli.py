@@ -200,3 +200,14 @@ def test_every_command_is_where_the_table_says() -> None:
 
 def test_a_table_of_nothing_is_empty() -> None:
     assert table([]) == ""
+
+
+def test_up_refuses_an_empty_log_file_instead_of_making_a_demo_shop(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.db").touch()
+
+    assert run(["up", "--no-open", "--port", "0", "--data-dir", str(tmp_path)]) == 1
+
+    assert "is empty (0 bytes)" in capsys.readouterr().err
+    assert (tmp_path / "log.db").stat().st_size == 0
