@@ -265,7 +265,11 @@ class Generation:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the generation as named arrays, as its artifact holds them."""
-        return generation_arrays(self)
+        names = (
+            "number", "parent", "offsets", "hyperparameters", "seed", "items", "bias", "model",
+            "details", "withdrawn", "content", "behaviour", "content_arrays", "catalogue_offset",
+        )  # fmt: skip
+        return generation_arrays({name: getattr(self, name) for name in names})
 
     @classmethod
     def from_arrays(cls, named: Mapping[str, NDArray[Any]]) -> Generation:

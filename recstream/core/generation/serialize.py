@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,39 +14,39 @@ from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.numeric.array_codec import decode_json, encode_json
 from recstream.errors import ArtifactCorrupt
 
-if TYPE_CHECKING:
-    from recstream.core.generation.generation import Generation
-
 FORMAT = "recstream-generation-2"
 _OWN = {"generation", "items", "bias", "details", "withdrawn"}
 _PREFIXES = ("als", "content", "near", "behaviour")
 """Prefixes of arrays: factors, content arrays of the trainer, neighbour tables."""
 
 
-def generation_arrays(generation: Generation) -> dict[str, NDArray[Any]]:
-    """Return a generation as named arrays; its scalars are one JSON array."""
+def generation_arrays(parts: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the named arrays of a generation from the arguments of `Generation`.
+
+    Its scalars are one array of JSON.
+    """
     head = {
         "format": FORMAT,
-        "generation": generation.number,
-        "parent": generation.parent,
-        "offsets": generation.offsets,
-        "hyperparameters": generation.hyperparameters,
-        "seed": generation.seed,
-        "catalogue_offset": generation.catalogue_offset,
+        "generation": parts["number"],
+        "parent": parts["parent"],
+        "offsets": parts["offsets"],
+        "hyperparameters": parts["hyperparameters"],
+        "seed": parts["seed"],
+        "catalogue_offset": parts["catalogue_offset"],
     }
-    parts: dict[str, Mapping[str, NDArray[Any]]] = {
-        "als": {} if generation.model is None else generation.model.arrays(),
-        "content": generation.content_arrays,
-        "near": _packed(generation.content),
-        "behaviour": _packed(generation.behaviour),
+    arrays: dict[str, Mapping[str, NDArray[Any]]] = {
+        "als": {} if parts["model"] is None else parts["model"].arrays(),
+        "content": parts["content_arrays"],
+        "near": _packed(parts["content"]),
+        "behaviour": _packed(parts["behaviour"]),
     }
     return {
         "generation": encode_json(head),
-        "items": np.frombuffer("\n".join(generation.items).encode(), np.uint8),
-        "bias": generation.bias,
-        "details": encode_summaries(generation.details, generation.items),
-        "withdrawn": generation.withdrawn,
-        **{f"{part}.{name}": array for part in parts for name, array in parts[part].items()},
+        "items": np.frombuffer("\n".join(parts["items"]).encode(), np.uint8),
+        "bias": parts["bias"],
+        "details": encode_summaries(parts["details"], parts["items"]),
+        "withdrawn": parts["withdrawn"],
+        **{f"{part}.{name}": array for part in arrays for name, array in arrays[part].items()},
     }
 
 
