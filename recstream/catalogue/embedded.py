@@ -21,7 +21,7 @@ import msgspec
 from recstream.catalogue import text as words_of
 from recstream.catalogue.port import Page, ViewPosition
 from recstream.catalogue.text import TIERS, Cursor
-from recstream.core.records import Item, decode_item
+from recstream.core.records import Item, decode_stored_item
 from recstream.errors import CatalogueUnavailable
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,9 @@ class EmbeddedCatalogue:
                 some = names[at : at + _IDS_PER_QUERY]
                 marks = ",".join("?" * len(some))
                 query = f"SELECT id, json FROM items WHERE id IN ({marks})"  # noqa: S608 - marks alone
-                found |= {name: decode_item(json) for name, json in connection.execute(query, some)}
+                found |= {
+                    name: decode_stored_item(json) for name, json in connection.execute(query, some)
+                }
         return {name: found[name] for name in names if name in found}
 
     def search(
@@ -123,7 +125,7 @@ class EmbeddedCatalogue:
                 after = start.after if tier == start.tier else ""
                 query, values = _query(tier, words, phrase, category, after)
                 rows = connection.execute(query, values | {"limit": limit + 1 - len(found)})
-                found += [(Cursor(tier, sort), decode_item(json)) for sort, json in rows]
+                found += [(Cursor(tier, sort), decode_stored_item(json)) for sort, json in rows]
                 if len(found) > limit:
                     break
         shown = found[:limit]
@@ -257,7 +259,7 @@ def _replace(connection: sqlite3.Connection, name: str, item: Item | None) -> No
     row = connection.execute("SELECT number, json FROM items WHERE id=?", (name,)).fetchone()
     if row is not None:
         number, json = row
-        old = decode_item(json)
+        old = decode_stored_item(json)
         if old == item:
             return
         connection.execute(

@@ -56,7 +56,7 @@ def read_change(record: Record) -> tuple[str, Item | None]:
     try:
         name = (record.key or b"").decode()
         item = None if record.value is None else decode_item(record.value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except Exception as error:  # whatever a record's bytes do to a decoder
         raise InvalidInput(f"a catalogue record must be an item: {error}") from error
     if not 0 < len(name) <= MAX_ID_CHARACTERS or not is_printable(name):
         raise InvalidInput(

@@ -20,6 +20,7 @@ from ulid import ULID
 
 from recstream.core.records import (
     GenerationAnnounced,
+    Recommendations,
     TrainingProgress,
     decode_model,
     decode_pipeline,
@@ -32,6 +33,7 @@ from recstream.log import (
     EventLog,
     Record,
     TopicPartition,
+    decode_record,
     open_log,
     topic_specs,
 )
@@ -266,23 +268,23 @@ class _ProgressFeed:
         """Report the next records; wait up to ``timeout_s`` for the first."""
         for record in self._tail.poll(timeout_s):
             if record.value is not None:
-                self._report(record, record.value)
+                self._report(record)
 
-    def _report(self, record: Record, value: bytes) -> None:
+    def _report(self, record: Record) -> None:
         if record.topic == MODELS:
-            announced = decode_model(value)
+            announced = decode_record(record, decode_model)
             if isinstance(announced, GenerationAnnounced):
                 self._report_generation(announced)
         elif record.topic == PIPELINE:
-            status = decode_pipeline(value)
+            status = decode_record(record, decode_pipeline)
             if isinstance(status, TrainingProgress) and status.state == "training":
                 text = f"training generation {status.generation}"
                 if status.iterations:
                     text += f": iteration {status.iteration} of {status.iterations}"
                 self._say("training", text, done=False, generation=status.generation)
         elif not self.is_live:
-            made = decode_recommendations(value)
-            if made.generation > 0:
+            made = decode_record(record, decode_recommendations)
+            if isinstance(made, Recommendations) and made.generation > 0:
                 self.is_live = True
                 self._say(
                     "first-list",
@@ -305,9 +307,7 @@ def _has_trained(event_log: EventLog) -> bool:
     offset = event_log.earliest(MODELS, 0)
     while records := event_log.read(MODELS, 0, offset):
         for record in records:
-            if record.value is None:
-                continue
-            announced = decode_model(record.value)
+            announced = decode_record(record, decode_model)
             if isinstance(announced, GenerationAnnounced) and announced.generation > 0:
                 return True
         offset = records[-1].offset + 1

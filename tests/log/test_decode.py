@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import datetime
 
@@ -10,10 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recstream.bridge.push.log_feed import log_record
+from recstream.catalogue.view import read_change
+from recstream.cli.log.records import record_line
 from recstream.core.events import decode_event
 from recstream.core.json_input import MAX_DEPTH
 from recstream.core.records import ControlRecord, DeadLetter, Item, ModelRecord, PipelineRecord
-from recstream.errors import InvalidEvent
+from recstream.errors import InvalidEvent, InvalidInput
 from recstream.log import Record, decode, decode_record
 
 NOW_MS = 1_800_000_000_000
@@ -142,3 +146,26 @@ def test_an_event_too_deep_is_refused_at_the_edge() -> None:
         decode_event(nested(9_000))
 
     assert refused.value.code == "too-deep"
+
+
+@given(
+    value=values,
+    key=st.none() | st.binary(max_size=9),
+    timestamp_ms=st.integers(-(2**63), 2**63 - 1),
+)
+@example(
+    value=b'{"item":"i","attributes":{"a":' + b"[" * 980 + b"]" * 980 + b"}}",
+    key=b"i",
+    timestamp_ms=0,
+)
+@example(value=b"[" * 9_000 + b"]" * 9_000, key=b"i", timestamp_ms=2**63 - 1)
+def test_any_record_can_be_shown_and_no_catalogue_record_stops_the_trainer(
+    value: bytes, key: bytes | None, timestamp_ms: int
+) -> None:
+    odd = record(value, timestamp_ms)._replace(key=key)
+
+    for as_json in (False, True):
+        assert record_line(odd, as_json=as_json)
+    msgspec.json.encode(log_record(odd))
+    with contextlib.suppress(InvalidInput):
+        read_change(odd)

@@ -45,7 +45,7 @@ def log_record(record: Record) -> LogRecord:
         try:
             msgspec.json.decode(record.value)
             value = msgspec.Raw(record.value)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
             text = record.value.decode("utf-8", "replace")
     return LogRecord(
         topic=record.topic,

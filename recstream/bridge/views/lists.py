@@ -219,7 +219,7 @@ class Views:
             return
         try:
             model = decode_model(record.value)
-        except msgspec.DecodeError as error:
+        except Exception as error:  # noqa: BLE001 - whatever a record's bytes do to a decoder
             self.unreadable += 1
             log.warning("model record unreadable offset=%d reason=%s", record.offset, error)
             return

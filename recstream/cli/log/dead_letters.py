@@ -148,14 +148,15 @@ def send(
 
 def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
     from recstream.core.records import decode_dead_letter
-    from recstream.log import DEAD_LETTERS
+    from recstream.log import DEAD_LETTERS, decode_record
 
     for partition in range(event_log.partitions(DEAD_LETTERS)):
         offset = event_log.earliest(DEAD_LETTERS, partition)
         while records := event_log.read(DEAD_LETTERS, partition, offset):
             for record in records:
-                if record.value is not None:
-                    yield f"{partition}:{record.offset}", decode_dead_letter(record.value)
+                found = decode_record(record, decode_dead_letter)
+                if found is not None:  # of an unreadable letter, one that says so
+                    yield f"{partition}:{record.offset}", found
             offset = records[-1].offset + 1
 
 

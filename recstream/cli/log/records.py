@@ -194,7 +194,7 @@ def record_line(record: Record, *, as_json: bool) -> str:
     if as_json:
         try:
             value = None if record.value is None else msgspec.json.decode(record.value)
-        except msgspec.DecodeError:
+        except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
             value = {"bytes": len(record.value or b"")}
         fields = {
             "topic": record.topic,
@@ -206,7 +206,10 @@ def record_line(record: Record, *, as_json: bool) -> str:
         }
         return msgspec.json.encode(fields).decode()
     value_text = "(deleted)" if record.value is None else _text(record.value)
-    at = from_timestamp_ms(record.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        at = from_timestamp_ms(record.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S")
+    except OverflowError:
+        at = f"{record.timestamp_ms} ms"
     return f"{at}  {record.partition}:{record.offset}  {key or '-'}  {value_text}"
 
 

@@ -129,8 +129,8 @@ def _items_of(made: Recommendations) -> set[str]:
 
 
 def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
-    from recstream.core.records import decode_item
-    from recstream.log import CATALOGUE
+    from recstream.core.records import Item, decode_item
+    from recstream.log import CATALOGUE, decode_record
 
     keys = {item.encode() for item in wanted}
     found: dict[str, Item] = {}
@@ -138,8 +138,9 @@ def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
     while records := event_log.read(CATALOGUE, 0, offset):
         for record in records:
             if record.key in keys and record.value is not None:
-                item = decode_item(record.value)
-                found[item.item] = item
+                item = decode_record(record, decode_item)
+                if isinstance(item, Item):
+                    found[item.item] = item
         offset = records[-1].offset + 1
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from recstream.core.records.catalogue import (
     Item,
     decode_item,
+    decode_stored_item,
 )
 from recstream.core.records.control import (
     ControlRecord,
@@ -79,4 +80,5 @@ __all__ = [
     "decode_model",
     "decode_pipeline",
     "decode_recommendations",
+    "decode_stored_item",
 ]

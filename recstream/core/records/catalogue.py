@@ -9,7 +9,7 @@ import msgspec
 from recstream.core.json_input import check_depth
 from recstream.errors import InvalidJson
 
-__all__ = ["Item", "decode_item"]
+__all__ = ["Item", "decode_item", "decode_stored_item"]
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -25,12 +25,13 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     attributes: dict[str, Any] = {}
 
 
-_decode = msgspec.json.Decoder(Item).decode
+decode_stored_item = msgspec.json.Decoder(Item).decode
+"""Decode a product that a store of ours holds, however deep its attributes nest."""
 
 
 def decode_item(raw: bytes) -> Item:
     """Decode a product; attributes nested too deep raise `InvalidJson`."""
-    item = _decode(raw)
+    item = decode_stored_item(raw)
     if item.attributes:
         check_depth(item.attributes, InvalidJson, pointer="/attributes", depth=2)
     return item

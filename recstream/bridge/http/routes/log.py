@@ -194,7 +194,7 @@ def _filter(user: str, type_: str) -> Callable[[Record], bool]:
             return True
         try:
             return record.value is not None and _type_of(record.value).type == type_
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
             return False
 
     return is_wanted
