@@ -10,6 +10,7 @@ import contextlib
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -224,6 +225,8 @@ def run(settings: Settings) -> None:
     StartupError
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     bridge = Bridge(settings)
     stopping = threading.Event()
 

@@ -57,8 +57,8 @@ class Endpoint:
         Of a successful answer.
     produces : str
         Media type of a successful answer.
-    later : str
-        Meaning of 202, if that is a second successful answer: done, but not visible yet.
+    also : mapping of int to str
+        Other statuses whose answer has the type of a successful one.
     max_in_flight : int
         Requests that run at the same time; more get 503.
     problems : mapping of int to str
@@ -78,7 +78,7 @@ class Endpoint:
     returns: Any = None
     status: int = 200
     produces: str = JSON
-    later: str = ""
+    also: Mapping[int, str] = field(default_factory=dict)
     max_in_flight: int = MAX_IN_FLIGHT
     problems: Mapping[int, str] = field(default_factory=dict)
 

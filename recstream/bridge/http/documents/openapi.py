@@ -126,8 +126,6 @@ def _responses(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
         schema = by_type[_key(endpoint.returns)]
         success["content"] = {endpoint.produces: {"schema": schema}}
     responses = {str(endpoint.status): success}
-    if endpoint.later:
-        responses["202"] = success | {"description": endpoint.later}
     problems = dict(_ALWAYS)
     problems[401] = _ON_TOKEN[401]  # also of a public route: a token that is sent must be valid
     problems[403] = _ON_TOKEN[403]
@@ -139,4 +137,6 @@ def _responses(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
     content = {PROBLEM_JSON: {"schema": by_type[_key(Problem)]}}
     for status, description in sorted(problems.items()):
         responses[str(status)] = {"description": description, "content": content}
+    for status, description in endpoint.also.items():
+        responses[str(status)] = success | {"description": description}
     return responses

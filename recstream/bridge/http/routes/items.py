@@ -205,7 +205,7 @@ class ItemRoutes:
         "/v1/items/<item>",
         tag="items",
         returns=Item,
-        later="Appended to the log; reads will return it later",
+        also={202: "Appended to the log; reads will return it later"},
         problems=_UNAVAILABLE,
     )
     def put_item(self, item: str, body: ItemFields) -> Response:
@@ -223,7 +223,7 @@ class ItemRoutes:
         "/v1/items/<item>",
         tag="items",
         status=204,
-        later="Appended to the log; reads will omit it later",
+        also={202: "Appended to the log; reads will omit it later"},
         problems=_NO_ITEM,
     )
     def delete_item(self, item: str) -> Response:

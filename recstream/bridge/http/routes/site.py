@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from flask import Response, request, send_from_directory
+from flask import Response, current_app, request, send_from_directory
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.security import safe_join
 
 from recstream import metrics
@@ -77,7 +78,7 @@ class SiteRoutes:
         return json_response(Health(status="live"))
 
     @_public(
-        "/health/ready", returns=Health, problems={503: "Not ready; `waits_for` names the reasons"}
+        "/health/ready", returns=Health, also={503: "Not ready; `waits_for` names the reasons"}
     )
     def health_ready(self, query: ReadyQuery) -> Response:
         """Answer 200 if events are folded and requests can be served."""
@@ -138,11 +139,19 @@ class SiteRoutes:
         path = safe_join(str(self._deps.web), file)
         is_hidden = any(part.startswith(".") for part in file.split("/"))
         if path is None or is_hidden or suffix not in MEDIA_TYPES:
+            _check_method()
             raise HttpProblem(404, f"nothing is at {request.path}; /openapi.json lists all paths")
         response = send_from_directory(self._deps.web, file, mimetype="application/octet-stream")
         response.content_type = MEDIA_TYPES[suffix]
         response.headers["Cache-Control"] = "no-cache"
         return response
+
+
+def _check_method() -> None:
+    """Refuse GET where another route has other methods: this route matches every path."""
+    methods = current_app.url_map.bind("").allowed_methods(request.path)
+    if others := set(methods) - {"GET", "HEAD", "OPTIONS"}:
+        raise MethodNotAllowed([*sorted(others), "OPTIONS"])
 
 
 def _cached(response: Response) -> Response:
