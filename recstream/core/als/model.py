@@ -193,7 +193,7 @@ class ALSModel:
         Parameters
         ----------
         interactions : scipy sparse, (b, n_items)
-            EventWeights of the histories; an empty row gives zeros.
+            Weights of the histories; an empty row gives zeros.
 
         Returns
         -------

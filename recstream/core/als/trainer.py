@@ -69,9 +69,17 @@ class ALS:
     Parameters
     ----------
     n_factors : int
-    regularization, alpha, unobserved_weight, regularization_exponent : float
+        Length of the latent vectors.
+    regularization : float
+        λ > 0, in units of the weight an average row has observed.
+    alpha : float
+        Scale of observed weights.
+    unobserved_weight : float
+        α₀ > 0: weight of an unobserved entry.
+    regularization_exponent : float
+        ν: how regularization grows with the row's weight.
     positive_exponents, missing_exponents : (float, float)
-        See `recstream.core.als.objective`.
+        Frequency weights of users and items; see `recstream.core.als.objective`.
     iterations : int
         Each solves both sides once.
     solver : {"mixed", "exact"}
@@ -182,9 +190,9 @@ class ALS:
         Parameters
         ----------
         interactions : scipy sparse, (n_users, n_items)
-            EventWeights r ≥ 0; a stored zero is an item the user has seen and that counts for nothing.
+            Weights r ≥ 0; a stored zero is an item the user has seen and that counts for nothing.
         init : ALSModel, optional
-            Start from these factors. CSRRows the matrix has beyond them start anew.
+            Start from these factors. Rows that the matrix has beyond them start anew.
         callback : callable, optional
             Receives an `Iteration` before the first iteration and after each.
 
