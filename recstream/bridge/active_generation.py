@@ -116,6 +116,8 @@ class ActiveGeneration:
         try:
             generation = self._early.fetch(announced)
             apply_deltas(generation, self._views.deltas(announced.generation))
+            for newer in self._views.deltas_after(announced.generation):
+                generation.follow_withdrawals(newer.catalogue)
             # The first list compiles or loads the kernels: no request should wait for that.
             rank([History("")], generation, 1, self.half_life_of(generation))
         except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
@@ -130,7 +132,10 @@ class ActiveGeneration:
     def _apply_delta(self, delta: DeltaAnnounced) -> None:
         with self.unchanged, self.mutex:
             generation = self.generation
-            if generation is None or delta.generation != generation.number:
+            if generation is None or delta.generation < generation.number:
+                return
+            if delta.generation > generation.number:  # of a generation that could not be read
+                generation.follow_withdrawals(delta.catalogue)
                 return
             try:
                 generation.apply_delta(delta)

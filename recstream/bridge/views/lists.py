@@ -13,7 +13,7 @@ import shutil
 import struct
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -40,6 +40,8 @@ SCHEMA = b"2"
 MAX_BRIDGES = 64
 CACHED_HISTORIES = 1024
 MAX_GENERATIONS = 100
+MAX_WITH_DELTAS = 5
+"""Newest generations whose deltas are kept, as many as the model store keeps by default."""
 MIB = 1 << 20
 
 _META, _OFFSET, _LIST, _ROW, _GENERATION, _DELTA = b"m", b"o", b"r", b"h", b"g", b"d"
@@ -226,8 +228,11 @@ class Views:
         models.append(model)
         if isinstance(model, GenerationAnnounced):
             batch.put(_GENERATION + b"%012d" % model.generation, record.value)
+            # A generation before it serves again if this one can't be read, with its own deltas.
+            kept = [model.generation, *(each.generation for each in self.generations())]
+            oldest = sorted(kept, reverse=True)[:MAX_WITH_DELTAS][-1]
             for key in self._keys(_DELTA):
-                if key < _DELTA + b"%012d" % model.generation:
+                if key < _DELTA + b"%012d" % oldest:
                     batch.delete(key)
         else:
             key = b"%012d%012d" % (model.generation, model.delta)
@@ -308,12 +313,18 @@ class Views:
 
     def deltas(self, generation: int) -> list[DeltaAnnounced]:
         """Return the deltas of a generation, in order."""
-        prefix = _DELTA + b"%012d" % generation
-        return [
-            found
-            for key in self._keys(prefix)
-            if isinstance(found := decode_model(self._db.get(key) or b""), DeltaAnnounced)
-        ]
+        return list(self._decode_deltas(self._keys(_DELTA + b"%012d" % generation)))
+
+    def deltas_after(self, generation: int) -> Iterator[DeltaAnnounced]:
+        """Yield the deltas of newer generations, in order."""
+        first = _DELTA + b"%012d" % (generation + 1)
+        return self._decode_deltas(key for key in self._keys(_DELTA) if key >= first)
+
+    def _decode_deltas(self, keys: Iterable[bytes]) -> Iterator[DeltaAnnounced]:
+        for key in keys:
+            found = decode_model(self._db.get(key) or b"")
+            if isinstance(found, DeltaAnnounced):
+                yield found
 
     def _keys(self, prefix: bytes) -> Iterator[bytes]:
         for key in self._db.keys(from_key=prefix):

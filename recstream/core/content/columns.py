@@ -6,6 +6,7 @@ tested once a value, and looked up once an item.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -95,6 +96,12 @@ class AttributeColumns:
             attributes = details.get(item)
             if attributes is not None:
                 self._put(row, attributes)
+
+    def scratch(self) -> AttributeColumns:
+        """Return columns for a trial: new attributes are added to the copy alone; the rest is shared."""
+        other = copy.copy(self)
+        other._attributes = dict(self._attributes)  # noqa: SLF001 - its own class
+        return other
 
     @property
     def columns(self) -> dict[str, Column]:

@@ -2,12 +2,13 @@
 
 The newest entries of the histories are held out of the training (a split by time). Recall@`CUT` of the
 held-out entries is compared between the candidate, the serving generation and popularity. Held-out entries
-reach the candidate with its first delta.
+reach the candidate with its first delta. Items that the candidate knows as withdrawn are in no list that is
+compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -119,12 +120,15 @@ def evaluate_candidate(
             reason="too few events to evaluate",
         )
     histories = [history for history in held.histories if history.user in held.items]
-    ours = _recalls(candidate, histories, held.items, half_life_ms, threads)
-    popular = _recalls(_popular(candidate), histories, held.items, half_life_ms, threads)
+    gone = {candidate.items[at] for at in np.flatnonzero(candidate.withdrawn).tolist()}
+    ours, popular = (
+        _recalls(each, histories, held.items, half_life_ms, threads, gone)
+        for each in (candidate, _popular(candidate))
+    )
     others: dict[str, NDArray[np.float64]] = {"popularity alone": popular}
     theirs = None
     if serving is not None and serving.model is not None:
-        theirs = _recalls(serving, histories, held.items, half_life_ms, threads)
+        theirs = _recalls(serving, histories, held.items, half_life_ms, threads, gone)
         others[f"generation {serving.number}"] = theirs
     is_accepted, reason = True, "not clearly worse than any other"
     for name, other in others.items():
@@ -165,10 +169,12 @@ def _recalls(
     held: Mapping[str, tuple[str, ...]],
     half_life_ms: float,
     threads: int,
+    gone: Collection[str],
 ) -> NDArray[np.float64]:
-    """Return each user's recall@`CUT` of the held-out items, (n_users,)."""
-    lists = rank(histories, generation, CUT, half_life_ms, threads=threads)
+    """Return each user's recall@`CUT` of the held-out items without listing ``gone``, (n_users,)."""
     items = generation.items
+    mask = np.array([item not in gone for item in items], np.bool_) if gone else None
+    lists = rank(histories, generation, CUT, half_life_ms, mask=mask, threads=threads)
     recalls = []
     for history, found in zip(histories, lists, strict=True):
         shown = {items[at] for at in found.rows.tolist()}

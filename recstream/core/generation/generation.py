@@ -251,17 +251,29 @@ class Generation:
 
     def _update_catalogue(self, catalogue: Mapping[str, Item | None]) -> None:
         """Update the catalogue entries of some items; None withdraws an item."""
-        listable = self._listable.rows
+        self._set_listable(catalogue)
         for item, facts in catalogue.items():
-            row = self.rows[item]
-            self._n_withdrawn += int(listable[row]) - int(facts is not None)
-            listable[row] = facts is not None
             if facts is None:
                 self.details.pop(item, None)
             else:
                 self.details[item] = facts
         if self._columns is not None:
             self._columns.update(self.rows, catalogue)
+
+    def follow_withdrawals(self, catalogue: Mapping[str, Item | None]) -> None:
+        """Withdraw items, or list them again, by a newer generation's delta that can't be applied here.
+
+        For readers that check lists; a list that is published follows from the generation's own deltas.
+        """
+        self._set_listable({item: facts for item, facts in catalogue.items() if item in self.rows})
+        self.compiled_arms.clear()
+
+    def _set_listable(self, catalogue: Mapping[str, Item | None]) -> None:
+        listable = self._listable.rows
+        for item, facts in catalogue.items():
+            row = self.rows[item]
+            self._n_withdrawn += int(listable[row]) - int(facts is not None)
+            listable[row] = facts is not None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the generation as named arrays, as its artifact holds them."""

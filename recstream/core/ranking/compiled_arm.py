@@ -1,6 +1,7 @@
 """Compile an arm of the steering document for a generation: masks, bias, boosts, pins.
 
-An arm is compiled once per generation and updated after deltas. The result depends on (generation, delta,
+An arm is compiled once per generation and updated after deltas (`compile_arm`). A document that is only
+checked leaves the generation and its cache unchanged (`steering_warnings`). The result depends on (generation, delta,
 arm) alone. Each condition costs one pass over the items.
 """
 
@@ -32,7 +33,7 @@ from recstream.core.steering import (
 Bools = NDArray[np.bool_]
 _NO_MULTIPLIER = np.empty(0, np.float32)
 MAX_COMPILED = 32
-"""Compiled arms that a generation caches."""
+"""Compiled arms that a generation caches; the one used longest ago is evicted."""
 
 
 class Match(NamedTuple):
@@ -44,6 +45,13 @@ class Match(NamedTuple):
 
 class CompiledArm:
     """An arm compiled for a generation, as of one delta.
+
+    Parameters
+    ----------
+    generation : Generation
+    arm : Arm
+    columns : AttributeColumns, optional
+        Attributes that conditions test; the generation's by default.
 
     Attributes
     ----------
@@ -65,9 +73,11 @@ class CompiledArm:
         Share of a list's slots that is reserved for cold items.
     """
 
-    def __init__(self, generation: Generation, arm: Arm) -> None:
+    def __init__(
+        self, generation: Generation, arm: Arm, columns: AttributeColumns | None = None
+    ) -> None:
         self.arm = arm
-        self._facts_version = -1
+        self._columns_version = -1
         self.delta = -1
         self.excludes: list[Match] = []
         self.onlys: list[Match] = []
@@ -77,16 +87,16 @@ class CompiledArm:
         self._rules_mask: Bools | None = None
         self.mask: Bools | None = None
         self.index = generation.index
-        self.update(generation)
+        self.update(generation, columns)
 
-    def update(self, generation: Generation) -> None:
+    def update(self, generation: Generation, columns: AttributeColumns | None = None) -> None:
         """Update to the generation's newest delta."""
         if self.delta == generation.delta:
             return
-        facts = generation.columns
-        if self._facts_version != facts.version or self._has_counts:
-            self._match(generation, facts)
-            self._facts_version = facts.version
+        columns = columns or generation.columns
+        if self._columns_version != columns.version or self._has_counts:
+            self._match(generation, columns)
+            self._columns_version = columns.version
         listable = generation.listable
         self.mask = self._rules_mask
         if listable is not None:
@@ -129,7 +139,7 @@ class CompiledArm:
         """Whether a rule tests the number of users of an item, which changes with each delta."""
         return any(_asks_counts(rule.where) for rule in self.arm.rules if not isinstance(rule, Pin))
 
-    def _match(self, generation: Generation, facts: AttributeColumns) -> None:
+    def _match(self, generation: Generation, columns: AttributeColumns) -> None:
         unit = generation.scoring.popularity_unit
         self.excludes, self.onlys, self.boosts, self.pins = [], [], [], []
         for rule in self.arm.rules:
@@ -140,7 +150,7 @@ class CompiledArm:
                     if item in generation.rows
                 ]
                 continue
-            match = Match(rule.name, matches(rule.where, generation))
+            match = Match(rule.name, matches(rule.where, generation, columns))
             if isinstance(rule, Boost):
                 self.boosts.append((match, rule.by * unit))
             elif isinstance(rule, Exclude):
@@ -149,7 +159,7 @@ class CompiledArm:
                 self.onlys.append(match)
         self.pins.sort()
         by = () if self.arm.diversity is None else self.arm.diversity.by
-        codes = [column.codes for name, column in facts.columns.items() if name in by]
+        codes = [column.codes for name, column in columns.columns.items() if name in by]
         self._aspects = np.array(codes, np.int32) if codes else np.empty((0, 0), np.int32)
         self._added = None
         if self.boosts:
@@ -185,26 +195,28 @@ class CompiledArm:
 
 def compile_arm(generation: Generation, arm: Arm) -> CompiledArm:
     """Return an arm compiled for a generation as of its newest delta; the generation caches it."""
-    found = generation.compiled_arms.get(arm.key)
+    cache: dict[bytes, CompiledArm] = generation.compiled_arms
+    found = cache.pop(arm.key, None)
     if found is None:
-        while len(generation.compiled_arms) >= MAX_COMPILED:
-            del generation.compiled_arms[next(iter(generation.compiled_arms))]
-        found = generation.compiled_arms[arm.key] = CompiledArm(generation, arm)
+        while len(cache) >= MAX_COMPILED:
+            del cache[next(iter(cache))]
+        found = CompiledArm(generation, arm)
     else:
         found.update(generation)
-    result: CompiledArm = found
-    return result
+    cache[arm.key] = found
+    return found
 
 
 def steering_warnings(steering: Steering, generation: Generation) -> tuple[str, ...]:
     """Return warnings about a document on a generation.
 
     Rules that match no item or every item, pinned items that are unknown or excluded, arms that exclude
-    all items.
+    all items. The generation and its cache of compiled arms stay as they are.
     """
     found: dict[str, None] = {}
+    columns = generation.columns.scratch()
     for arm in steering.resolved:
-        compiled = compile_arm(generation, arm)
+        compiled = CompiledArm(generation, arm, columns)
         whose = f" for arm {arm.name!r}" if arm.name else ""
         for match, what in [
             *((each, "excludes") for each in compiled.excludes),
@@ -240,27 +252,28 @@ def _near(table: Neighbours, gain: float, multiplier: Float32s = _NO_MULTIPLIER)
     return NeighbourTable(table.rows, table.weights, gain, multiplier)
 
 
-def matches(condition: Condition, generation: Generation) -> Bools:
+def matches(condition: Condition, generation: Generation, columns: AttributeColumns) -> Bools:
     """Return the items of a generation that meet a condition, (m,) bool."""
     met = np.ones(generation.n_items, np.bool_)
-    for each in _tests(condition, generation):
+    for each in _tests(condition, generation, columns):
         met &= each
     return met
 
 
-def _tests(condition: Condition, generation: Generation) -> Iterator[Bools]:
+def _tests(
+    condition: Condition, generation: Generation, columns: AttributeColumns
+) -> Iterator[Bools]:
     """Yield, for each field of a condition, the items that meet it."""
-    facts = generation.columns
     if condition.category is not None:
         prefixes = as_texts(condition.category)
-        yield facts.category.where(
-            lambda each: any(is_within(each, p, facts.grammar) for p in prefixes)
+        yield columns.category.where(
+            lambda each: any(is_within(each, p, columns.grammar) for p in prefixes)
         )
     if condition.brand is not None:
         brands = {each.casefold() for each in as_texts(condition.brand)}
-        yield facts.brand.where(lambda each: each.casefold() in brands)
+        yield columns.brand.where(lambda each: each.casefold() in brands)
     if condition.price is not None:
-        yield _inside(facts.price, condition.price)
+        yield _inside(columns.price, condition.price)
     if condition.users is not None:
         yield _inside(_counts(generation), condition.users)
     if condition.items is not None:
@@ -268,14 +281,14 @@ def _tests(condition: Condition, generation: Generation) -> Iterator[Bools]:
         named[[generation.rows[item] for item in condition.items if item in generation.rows]] = True
         yield named
     for name, test in (condition.attributes or {}).items():
-        column = facts.attribute(name)
+        column = columns.attribute(name)
         yield column.codes == 0 if test.exists is False else column.where(_passing(test))
     for part in condition.all or ():
-        yield matches(part, generation)
+        yield matches(part, generation, columns)
     if condition.any is not None:
-        yield np.logical_or.reduce([matches(part, generation) for part in condition.any])
+        yield np.logical_or.reduce([matches(part, generation, columns) for part in condition.any])
     if condition.not_ is not None:
-        yield ~matches(condition.not_, generation)
+        yield ~matches(condition.not_, generation, columns)
 
 
 def _counts(generation: Generation) -> NDArray[np.float64]:

@@ -256,6 +256,32 @@ def test_a_bridge_that_starts_serves_the_newest_generation_it_can_read(tmp_path)
         eventually(lambda: again.bridge.deps.recommender.current == (1, 0), "adoption")
 
 
+def test_a_bridge_that_falls_back_applies_the_older_generations_deltas(tmp_path):
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(withdrawal("i0")), 0)])
+        world.announce(checker_board(2), digest="wrong")
+        world.wait_for_views()
+
+    with running(tmp_path) as again:
+        eventually(lambda: again.bridge.deps.recommender.current == (1, 1), "activation")
+        assert "i0" not in items_of(again.get("/v1/popular?n=12"))
+
+
+def test_a_product_withdrawn_in_a_generation_that_cannot_be_read_is_not_listed(tmp_path):
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        world.announce(checker_board(2), digest="wrong")
+        newer = msgspec.structs.replace(withdrawal("i0"), generation=2)
+        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(newer), 0)])
+        eventually(lambda: "i0" not in items_of(world.get("/v1/popular?n=12")), "the withdrawal")
+        world.wait_for_views()
+
+    with running(tmp_path) as again:
+        eventually(lambda: again.bridge.deps.recommender.current == (1, 0), "activation")
+        assert "i0" not in items_of(again.get("/v1/popular?n=12"))
+
+
 # Shelves
 
 

@@ -146,6 +146,27 @@ def test_popularity_is_the_floor_even_without_a_serving_generation(held: HeldOut
     assert "popularity alone" in verdict.reason
 
 
+def test_withdrawn_items_are_in_no_list_that_is_compared(held: HeldOut) -> None:
+    wanted = {item for items in held.items.values() for item in items}
+    candidate = trained(held.histories, 2)
+    bias = np.array([float(item in wanted) for item in ITEMS], np.float32)
+    candidate = Generation(
+        number=2,
+        parent=None,
+        offsets={},
+        hyperparameters={},
+        seed=0,
+        items=ITEMS,
+        bias=bias,
+        model=candidate.model,
+        withdrawn=bias > 0.0,
+    )
+
+    result = evaluate_candidate(candidate, trained(held.histories, 1), held, HALF_LIFE_MS)
+
+    assert (result.candidate, result.popular, result.serving) == (0.0, 0.0, 0.0)
+
+
 def test_judging_is_a_pure_function(held: HeldOut) -> None:
     candidate = trained(held.histories, 2)
 

@@ -39,7 +39,7 @@ GENERATION = shop()
 
 def hits(where: Any, generation: Generation = GENERATION) -> set[str]:
     condition = msgspec.convert(where, Condition)
-    found = matches(condition, generation)
+    found = matches(condition, generation, generation.columns)
     return {item for item, hit in zip(generation.items, found.tolist(), strict=True) if hit}
 
 
