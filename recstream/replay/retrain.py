@@ -10,15 +10,14 @@ import numpy as np
 
 from recstream.core.content import summarise
 from recstream.core.generation import Generation
-from recstream.core.history import History, SettingsTimeline, changes, split_key
+from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import Forgotten, GenerationAnnounced, Item
 from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, NotFound
 from recstream.log import CATALOGUE, INTERACTIONS, ReadableLog
 from recstream.models import ReadableStore, fetch, pack
 from recstream.time_travel import PartitionFold, read_batches
-from recstream.trainer.catalogue import CatalogueState
-from recstream.trainer.changelog import UserRows
+from recstream.trainer import CatalogueState, UserRows
 from recstream.trainer.deltas import copy_generation
 from recstream.trainer.training import TrainingSnapshot, train
 
@@ -276,8 +275,8 @@ def _rows(history: History) -> UserRows:
     """Return a history in the trainer's encoding."""
     header = b""
     pages = [b""] * len(history.pages)
-    for key, value in changes(None, history):
-        _, kind, number = split_key(key)
+    for key, value in table_rows.changes(None, history):
+        _, kind, number = table_rows.split_key(key)
         if kind == "h":
             header = value
         elif kind == "p":

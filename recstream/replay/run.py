@@ -12,14 +12,7 @@ import rocksdict
 
 from recstream.control import read_timeline
 from recstream.core.evaluation import RankHistograms
-from recstream.core.history import (
-    APPLIED_KEY,
-    History,
-    SettingsTimeline,
-    changes,
-    decode_applied_row,
-    load,
-)
+from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import ClickCounts, PrequentialScore
 from recstream.erasure import forgetting
 from recstream.errors import StartupError
@@ -293,14 +286,14 @@ def stored_histories(
             rows.pop(record.key, None)
         else:
             rows[record.key] = record.value
-    applied = rows.get(APPLIED_KEY)
+    applied = rows.get(table_rows.APPLIED_KEY)
     found = {}
     for user in [key.decode(errors="replace") for key in rows if b"\0" not in key]:
         with contextlib.suppress(ValueError, msgspec.MsgspecError):
-            history = load(user, rows.get)
+            history = table_rows.load(user, rows.get)
             if history is not None:
                 found[user] = history
-    return found, 0 if applied is None else decode_applied_row(applied).next_offset
+    return found, 0 if applied is None else table_rows.decode_applied_row(applied).next_offset
 
 
 def compare_histories(
@@ -311,7 +304,7 @@ def compare_histories(
     differences = []
     for user in sorted(derived.keys() | stored.keys()):
         old, new = stored.get(user), derived.get(user)
-        if (old and changes(None, old)) != (new and changes(None, new)):
+        if (old and table_rows.changes(None, old)) != (new and table_rows.changes(None, new)):
             offset = -1 if old is None else old.offset
             differences.append(
                 Difference(fold.partition, offset, user, "history", _shown(old), _shown(new))
@@ -341,7 +334,7 @@ def write_state(fold: PartitionFold, folder: Path) -> None:
     try:
         for history in fold.histories.values():
             batch = rocksdict.WriteBatch(raw_mode=True)
-            for key, value in changes(None, history):
+            for key, value in table_rows.changes(None, history):
                 batch.put(key, value)
             database.write(batch)
     finally:

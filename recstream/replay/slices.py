@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from recstream.control import read_timeline
-from recstream.core.history import History, changes, load
+from recstream.core.history import History, table_rows
 from recstream.core.records import decode_recommendations
 from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange
 from recstream.log import (
@@ -110,7 +110,7 @@ def export(
         topics[RECOMMENDATIONS, partition] = [_stored(each) for each in lists]
         users.update((each.key or b"").decode() for each in lists)
         bases[partition] = dict(
-            row for name in sorted(users) for row in changes(None, fold.history(name))
+            row for name in sorted(users) for row in table_rows.changes(None, fold.history(name))
         )
     topics[CONTROL, 0] = [_stored(each) for each in read_records(log, CONTROL, 0)]
     generations = Generations(log, store)
@@ -306,7 +306,7 @@ class Slice:
         rows = _decode_rows(content)
         for key in rows:
             if b"\0" not in key:
-                load(key.decode(), rows.get)
+                table_rows.load(key.decode(), rows.get)
         return rows
 
     @property
@@ -356,7 +356,7 @@ class Slice:
         rows: Mapping[bytes, bytes] = self._rows.get(partition, {})
 
         def history(user: str) -> History | None:
-            return load(user, rows.get)
+            return table_rows.load(user, rows.get)
 
         return PartitionFold(
             partition,

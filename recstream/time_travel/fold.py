@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 
 from recstream.core.events import Event
-from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, history_digest
+from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, table_rows
 from recstream.log import Record, decode, partition_for
 
 WantedOffsets = Mapping[str, set[int]]
@@ -128,5 +128,5 @@ def state_digest(histories: Mapping[str, History]) -> str:
     for user in sorted(histories):
         history = histories[user]
         if history.offset >= 0:
-            hasher.update(history_digest(history).encode())
+            hasher.update(table_rows.history_digest(history).encode())
     return hasher.hexdigest()

@@ -27,7 +27,7 @@ import msgspec
 import rocksdict
 
 from recstream.control import read_timeline
-from recstream.core.history import History, SettingsTimeline, changes, load
+from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import decode_recommendations
 from recstream.erasure import forgetting
 from recstream.errors import StartupError
@@ -128,7 +128,7 @@ class Snapshots:
         partition = self.partition(user)
         self.catch_up(partition)
         end = self._block_end(partition, offset + 1)
-        found = load(user, lambda key: self._row(partition, key, end))
+        found = table_rows.load(user, lambda key: self._row(partition, key, end))
         fold = PartitionFold(
             partition,
             self._n_partitions,
@@ -210,7 +210,9 @@ class Snapshots:
             partition,
             self._n_partitions,
             self._timeline,
-            load=lambda user: load(user, lambda key: self._row(partition, key, next_offset)),
+            load=lambda user: table_rows.load(
+                user, lambda key: self._row(partition, key, next_offset)
+            ),
             next_offset=next_offset,
         )
         return fold
@@ -219,7 +221,7 @@ class Snapshots:
         end = fold.next_offset
         batch = rocksdict.WriteBatch(raw_mode=True)
         for user, history in fold.histories.items():
-            for key, value in changes(fold.loaded.get(user), history):
+            for key, value in table_rows.changes(fold.loaded.get(user), history):
                 batch.put(_key(b"h", partition, key) + _END.pack(end), value)
         batch.put(_key(b"b", partition) + _END.pack(end), b"")
         batch.put(_key(b"n", partition), _NEXT.pack(end, next_list))

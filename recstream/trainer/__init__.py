@@ -3,3 +3,10 @@
 In: the histories' changelog, the catalogue and control topics. Out: artifacts and the models topic.
 Start at `recstream.trainer.process.run`; `recstream.trainer.loop.Trainer` is the order of its work.
 """
+
+from __future__ import annotations
+
+from recstream.trainer.catalogue import CatalogueState
+from recstream.trainer.changelog import UserRows
+
+__all__ = ["CatalogueState", "UserRows"]

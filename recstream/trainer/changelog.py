@@ -10,13 +10,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from recstream.core.history import (
-    History,
-    decode_applied_row,
-    decode_header,
-    decode_page,
-    split_key,
-)
+from recstream.core.history import History, table_rows
 from recstream.erasure import BLANK_KEY, marked
 from recstream.log import Record
 
@@ -31,8 +25,8 @@ class UserRows(NamedTuple):
 
     def history(self, user: str) -> History:
         """Return the history without event ids, which training does not need."""
-        header = decode_header(self.header)
-        pages = tuple({e.item: e for e in decode_page(page)} for page in self.pages)
+        header = table_rows.decode_header(self.header)
+        pages = tuple({e.item: e for e in table_rows.decode_page(page)} for page in self.pages)
         return History(
             user,
             header.offset,
@@ -115,13 +109,15 @@ class ChangelogFollower:
         if record.value is None:
             self._drop(record, record.key)
             return None
-        user, kind, number = split_key(record.key)
+        user, kind, number = table_rows.split_key(record.key)
         if kind == "h":
             self._pending(record.partition, user).header = record.value
         elif kind == "p":
             self._pending(record.partition, user).pages[number] = record.value
         elif kind == "a":
-            return self._close(record.partition, decode_applied_row(record.value).next_offset)
+            return self._close(
+                record.partition, table_rows.decode_applied_row(record.value).next_offset
+            )
         return None
 
     def _drop(self, record: Record, key: bytes) -> None:
@@ -134,7 +130,7 @@ class ChangelogFollower:
         self._open.get(record.partition, {}).pop(user, None)
         old = self.users.pop(user, None)
         if old is not None:
-            self.n_events -= decode_header(old.header).n_ids
+            self.n_events -= table_rows.decode_header(old.header).n_ids
 
     def _pending(self, partition: int, key: bytes) -> _Pending:
         user = key.decode()
@@ -166,7 +162,7 @@ class ChangelogFollower:
     ) -> list[Touch]:
         """Set a user's rows; return the entries with events from an offset on."""
         old = self.users.get(user)
-        header = decode_header(raw_header)
+        header = table_rows.decode_header(raw_header)
         if not header.n_ids:
             return []  # only impressions: nothing to train on
         pages = list(old.pages if old is not None else ())
@@ -176,12 +172,12 @@ class ChangelogFollower:
             pages[number] = page
             touches += [
                 Touch(entry.offset, entry.item, entry.weight > 0.0)
-                for entry in decode_page(page)
+                for entry in table_rows.decode_page(page)
                 if entry.offset >= since
             ]
         self.n_events += header.n_ids
         if old is not None:
-            self.n_events -= decode_header(old.header).n_ids
+            self.n_events -= table_rows.decode_header(old.header).n_ids
         self.users[user] = UserRows(raw_header, tuple(pages))
         return touches
 

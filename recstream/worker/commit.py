@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from recstream.core.history import encode_row
+from recstream.core.history import table_rows
 from recstream.errors import LogFenced
 from recstream.log import DEAD_LETTERS, INTERACTIONS, NewRecord, Position, TopicPartition
 from recstream.worker.fold import Folded
@@ -142,7 +142,7 @@ def raise_fenced(refused: Sequence[LogFenced | None]) -> None:
 
 def _table_rows(effects: Effects) -> list[tuple[bytes, bytes | None]]:
     key, applied = effects.state.applied_row()
-    return [*effects.rows, (key, encode_row(applied))]
+    return [*effects.rows, (key, table_rows.encode_row(applied))]
 
 
 def _work(effects: Effects, table: list[tuple[bytes, bytes | None]], changelog: str) -> Work:

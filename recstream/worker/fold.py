@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from recstream.core import events as core_events
 from recstream.core.evaluation import is_evaluated
 from recstream.core.events import Event
-from recstream.core.history import History, ListRow, SettingsTimeline, apply, changes
+from recstream.core.history import History, SettingsTimeline, apply, table_rows
 from recstream.core.records import DeadLetter
 from recstream.errors import InvalidEvent
 from recstream.log import Record, dead_letter, decode, partition_for
@@ -44,7 +44,7 @@ class Folded:
     letters: list[DeadLetter]
     outcomes: Counter[tuple[str, str]]
     evaluated: list[tuple[History, Event]]
-    listed: dict[str, ListRow]
+    listed: dict[str, table_rows.ListRow]
 
 
 def fold(
@@ -94,7 +94,7 @@ def fold(
     rows: list[tuple[bytes, bytes]] = []
     for user, trigger in triggers.items():
         old = users[user].history
-        rows += changes(old if old.offset >= 0 else None, after[user])
+        rows += table_rows.changes(old if old.offset >= 0 else None, after[user])
         users[user] = UserState(after[user], users[user].listed)
         state.request_list(user, trigger)
         state.touch(user)

@@ -9,7 +9,7 @@ import msgspec
 
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
-from recstream.core.history import ActiveSettings, ListRow, encode_row, list_key
+from recstream.core.history import ActiveSettings, table_rows
 from recstream.core.ranking import Ranked, item_ids, rank, recommendations
 from recstream.core.records import Lineage
 from recstream.log import RECOMMENDATIONS, NewRecord
@@ -72,12 +72,14 @@ def rank_lists(
             is_refresh=is_refresh,
             lineage=_lineage(trigger, folded_ts, clock_ms()),
         )
-        listed = ListRow(generation.number, generation.delta, items, body.source, found.arm)
+        listed = table_rows.ListRow(
+            generation.number, generation.delta, items, body.source, found.arm
+        )
         changed.setdefault(partition, []).append(
             NewList(
                 UserState(history, listed),
                 NewRecord(RECOMMENDATIONS, key, _encode_json(body), partition),
-                (list_key(key), encode_row(listed)),
+                (table_rows.list_key(key), table_rows.encode_row(listed)),
                 trigger.appended_ts,
             )
         )

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 
 import rocksdict
 
-from recstream.core.history import APPLIED_KEY, decode_applied_row
+from recstream.core.history import table_rows
 from recstream.erasure import BLANK_KEY, forgetting, scrub
 from recstream.errors import RecstreamError, StartupError
 from recstream.log import INTERACTIONS, EventLog, histories_changelog
@@ -265,8 +265,10 @@ def _fault(
     try:
         database = rocksdict.Rdict(str(path), options, access_type=rocksdict.AccessType.read_only())
         try:
-            offset, applied = database.get(OFFSET_KEY), database.get(APPLIED_KEY)
-            next_offset = 0 if applied is None else decode_applied_row(applied).next_offset
+            offset, applied = database.get(OFFSET_KEY), database.get(table_rows.APPLIED_KEY)
+            next_offset = (
+                0 if applied is None else table_rows.decode_applied_row(applied).next_offset
+            )
             if offset is None:
                 return None if applied is None else "has rows without a changelog offset"
             if partition >= event_log.partitions(changelog) or not _matches(

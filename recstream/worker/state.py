@@ -6,17 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from recstream.core.events import Event
-from recstream.core.history import (
-    APPLIED_KEY,
-    AppliedRow,
-    History,
-    ListRow,
-    decode_applied_row,
-    decode_list_row,
-    header_offset,
-    list_key,
-    load,
-)
+from recstream.core.history import History, table_rows
 from recstream.worker.rocksdb_rows import RowStore
 
 CACHED_ENTRIES = 250_000
@@ -38,7 +28,7 @@ class UserState(NamedTuple):
     """A user's history, and the list published last."""
 
     history: History
-    listed: ListRow | None
+    listed: table_rows.ListRow | None
 
 
 class UserCache:
@@ -97,8 +87,8 @@ class PartitionState:
         self.pending_lists: dict[str, Trigger] = {}
         self.recent_users: dict[str, None] = {}
         self._n_recent = n_recent
-        raw = rows.get(number, APPLIED_KEY)
-        applied = AppliedRow(0, 0) if raw is None else decode_applied_row(raw)
+        raw = rows.get(number, table_rows.APPLIED_KEY)
+        applied = table_rows.AppliedRow(0, 0) if raw is None else table_rows.decode_applied_row(raw)
         self.next_offset = applied.next_offset
         if applied.listed_offset < applied.next_offset:
             due = sorted(self._users_since(applied.listed_offset))
@@ -108,7 +98,7 @@ class PartitionState:
         """Yield (offset of the newest event, user) of users with an event at or after ``offset``."""
         for key, value in self.rows.scan(self.number):
             if b"\0" not in key:
-                newest = header_offset(value)
+                newest = table_rows.header_offset(value)
                 if newest >= offset:
                     yield newest, key.decode()
 
@@ -130,9 +120,9 @@ class PartitionState:
         state = self.cache.get(user)
         if state is None:
             number, rows = self.number, self.rows
-            history = load(user, lambda key: rows.get(number, key))
-            raw = None if history is None else rows.get(number, list_key(user.encode()))
-            listed = None if raw is None else decode_list_row(raw)
+            history = table_rows.load(user, lambda key: rows.get(number, key))
+            raw = None if history is None else rows.get(number, table_rows.list_key(user.encode()))
+            listed = None if raw is None else table_rows.decode_list_row(raw)
             state = UserState(history or History(user), listed)
             self.cache.put(user, state)
         return state
@@ -150,6 +140,6 @@ class PartitionState:
         self.pending_lists.pop(user, None)
         self.recent_users.pop(user, None)
 
-    def applied_row(self) -> tuple[bytes, AppliedRow]:
+    def applied_row(self) -> tuple[bytes, table_rows.AppliedRow]:
         """Return the row that is written last in every commit."""
-        return APPLIED_KEY, AppliedRow(self.next_offset, self.listed_offset)
+        return table_rows.APPLIED_KEY, table_rows.AppliedRow(self.next_offset, self.listed_offset)

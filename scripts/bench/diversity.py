@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from hybrid import SHOPS, K, Split, generation_of, split_of
 
-from recstream.core.evaluation import coverage
+from recstream.core.evaluation.metrics import coverage
 from recstream.core.generation import Generation
 from recstream.core.ranking import rank
 from recstream.core.steering import Diversity, Steering

@@ -22,7 +22,7 @@ from datasets import gowalla
 from results import Row, save
 
 from recstream.core.als import ALS, ALSModel
-from recstream.core.evaluation import hits, recall_at
+from recstream.core.evaluation.metrics import hits, recall_at
 
 N_FACTORS = 64
 LONGEST = 50

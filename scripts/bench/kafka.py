@@ -28,7 +28,7 @@ from pathlib import Path
 
 import aiokafka
 
-from recstream.core.history import APPLIED_KEY, decode_applied_row
+from recstream.core.history import table_rows
 from recstream.log import (
     INTERACTIONS,
     EventLog,
@@ -131,9 +131,11 @@ def work(url: str, folder: Path, n_workers: int, n_events: int, *, envelopes: bo
             process.send_signal(signal.SIGCONT)
         while left:
             for record in tail.poll(1.0, 5000):
-                if record.key == APPLIED_KEY and record.value is not None:
+                if record.key == table_rows.APPLIED_KEY and record.value is not None:
                     partition = record.partition
-                    if decode_applied_row(record.value).next_offset >= left.get(partition, 1 << 62):
+                    if table_rows.decode_applied_row(record.value).next_offset >= left.get(
+                        partition, 1 << 62
+                    ):
                         del left[partition]
             if time.perf_counter() - begun > PATIENCE_S:
                 raise SystemExit(f"not applied within {PATIENCE_S} s: {left}")

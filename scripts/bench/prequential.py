@@ -23,16 +23,16 @@ import numba
 import numpy as np
 from datasets import STREAMS
 
-from recstream.core.evaluation import (
+from recstream.core.evaluation import Progress
+from recstream.core.evaluation.prequential import (
     Prequential,
-    Progress,
-    ReplayConfig,
     Stream,
     evaluate,
     soft_hits,
     stream_of,
-    tune_stream,
 )
+from recstream.core.evaluation.replay_config import ReplayConfig
+from recstream.core.evaluation.search import tune_stream
 
 WARM_UP = 0.2
 DECAYS = (0.9999, 0.999, 0.99)

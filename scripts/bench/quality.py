@@ -20,7 +20,8 @@ import hybrid
 from datasets import gowalla
 
 from recstream.core.als import ALS
-from recstream.core.evaluation import Progress, quality, tune
+from recstream.core.evaluation import Progress, tune
+from recstream.core.evaluation.metrics import quality
 from recstream.core.search import top_n
 
 K = 20

@@ -33,7 +33,7 @@ from session_peers import (
 )
 
 from recstream.core.als import ALS, typical_score
-from recstream.core.evaluation import BEHAVIOUR_WEIGHTS, BETAS, ReplayConfig
+from recstream.core.evaluation.replay_config import BEHAVIOUR_WEIGHTS, BETAS, ReplayConfig
 from recstream.core.history import FADE_ENTRIES, Row, fading_weights, stack
 from recstream.core.neighbours import (
     BEHAVIOUR_WEIGHT,

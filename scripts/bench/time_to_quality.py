@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from datasets import gowalla
 
 from recstream.core.als import ALS
-from recstream.core.evaluation import hits, recall_at
+from recstream.core.evaluation.metrics import hits, recall_at
 from recstream.core.search import top_n
 
 THREADS = 2

@@ -5,6 +5,7 @@ In: checked events in the order of the log, and settings. Out: histories, table 
 
 from __future__ import annotations
 
+from recstream.core.history import table_rows
 from recstream.core.history.fading import fading_weights
 from recstream.core.history.fold import (
     FADE_ENTRIES,
@@ -18,50 +19,21 @@ from recstream.core.history.fold import (
 )
 from recstream.core.history.matrix import Row, extend_index, stack
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
-from recstream.core.history.table_rows import (
-    APPLIED_KEY,
-    AppliedRow,
-    ListRow,
-    changes,
-    decode_applied_row,
-    decode_header,
-    decode_list_row,
-    decode_page,
-    encode_row,
-    header_offset,
-    history_digest,
-    list_key,
-    load,
-    split_key,
-)
 
 __all__ = [
-    "APPLIED_KEY",
     "FADE_ENTRIES",
     "SEMANTICS",
     "ActiveSettings",
-    "AppliedRow",
     "Entry",
     "FoldSettings",
     "History",
-    "ListRow",
     "Row",
     "SettingsTimeline",
     "apply",
-    "changes",
-    "decode_applied_row",
-    "decode_header",
-    "decode_list_row",
-    "decode_page",
-    "encode_row",
     "extend_index",
     "fading_weights",
-    "header_offset",
-    "history_digest",
-    "list_key",
-    "load",
     "matrix_row",
     "seen_items",
-    "split_key",
     "stack",
+    "table_rows",
 ]

@@ -1,0 +1,127 @@
+"""The layout of the repository: one face a folder, few files in it, tests beside their subject."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "recstream"
+MOST_FILES = 13
+"""Python files in a folder, its `__init__.py` among them."""
+MOST_CORE_NAMES = 10
+MANY_NAMES = {
+    "recstream.core.records": 40,  # a struct and a decoder for each record
+    "recstream.core.steering": 16,  # the document is made of them
+    "recstream.core.content": 20,  # four users: importer, trainer, generation, ranking
+    "recstream.core.history": 16,
+    "recstream.core.ranking": 14,
+    "recstream.core.popularity": 11,
+}
+"""Packages of the core with more names, which stay to be cut."""
+LOOSE = {"__init__", "__main__", "settings", "errors", "metrics"}
+TOOLBOXES = {"recstream", "recstream.core", "recstream.core.numeric"}
+"""Packages whose modules are imported one by one."""
+FOLDERS = sorted({path.parent for path in PACKAGE.rglob("*.py")})
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+
+
+def offered(package: str) -> set[str]:
+    """Return the names that a face exports."""
+    for node in ast.parse(MODULES[package].read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+OFFERED = {package: offered(package) for package in PACKAGES}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the module of each of our imports, but for those that wait inside a function."""
+    tree = ast.parse(path.read_text("utf-8"))
+    waiting = (ast.FunctionDef, ast.AsyncFunctionDef, ast.If)  # if TYPE_CHECKING
+    late = {
+        id(each) for node in ast.walk(tree) if isinstance(node, waiting) for each in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in late or not isinstance(node, ast.ImportFrom):
+            continue
+        if not (node.module or "").startswith("recstream"):
+            continue
+        for alias in node.names:
+            full = f"{node.module}.{alias.name}"
+            is_module = full in MODULES and alias.name not in OFFERED.get(str(node.module), ())
+            yield full if is_module else str(node.module)
+
+
+def group(module: str) -> str:
+    """Return the folder that a module belongs to: of the core by subject, else of the package."""
+    parts = module.split(".")
+    return ".".join(parts[:3] if parts[1:2] == ["core"] else parts[:2])
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_holds_few_files(folder):
+    assert len(list(folder.glob("*.py"))) <= MOST_FILES
+
+
+def test_only_settings_errors_and_metrics_stand_loose():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == LOOSE
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_other_folders_by_their_face(module):
+    inside = [
+        target
+        for target in imports(MODULES[module])
+        if target not in PACKAGES
+        and group(target) != group(module)
+        and target.rpartition(".")[0] not in TOOLBOXES
+    ]
+    assert inside == []
+
+
+@pytest.mark.parametrize("package", sorted(each for each in PACKAGES if each not in TOOLBOXES))
+def test_a_face_says_what_it_is_for_and_exports_its_names(package):
+    face = ast.parse(MODULES[package].read_text("utf-8"))
+
+    assert len((ast.get_docstring(face) or "").split()) >= 5
+    if package.startswith("recstream.core."):
+        assert 1 <= len(OFFERED[package]) <= MANY_NAMES.get(package, MOST_CORE_NAMES)
+
+
+def test_tests_lie_beside_their_subject():
+    """Each folder of tests is a folder of the package, or one of the kinds that cross it."""
+    crossing = {
+        "browser",
+        "contracts",
+        "crash",
+        "docs",
+        "golden",
+        "integration",
+        "snapshots",
+        "web",
+    }
+    subjects = {
+        path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")
+    }
+
+    astray = {
+        str(subject)
+        for subject in subjects
+        if subject.parts and subject.parts[0] not in crossing and not (PACKAGE / subject).is_dir()
+    }
+
+    assert astray == set()
