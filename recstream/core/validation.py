@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -158,34 +158,46 @@ def _check_sparse(matrix: Any, name: str) -> None:
 
 def _as_csr(matrix: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int32s, Float32s]:
     """Return checked CSR arrays with ascending indices, repeated entries summed."""
-    if matrix.format in ("csc", "bsr", "coo"):  # scipy trusts their indices when it converts them
-        _check_before_conversion(matrix, name)
-    csr = matrix.tocsr()
-    indptr, indices, weights = _kernel_arrays(csr, name, with_weights=with_weights)
-    fault, where = _find_fault(indptr, indices, weights, len(csr.data), csr.shape[1])
+    csr = matrix
+    if matrix.format != "csr":
+        if matrix.format in (
+            "csc",
+            "bsr",
+            "coo",
+        ):  # scipy trusts their indices when it converts them
+            _check_before_conversion(matrix, name)
+        csr = matrix.tocsr()
+    arrays = _kernel_arrays(csr, name, with_weights=with_weights)
+    fault, where = _find_fault(*arrays, csr.shape[1])
     if fault == _UNSORTED:
         csr = sp.csr_matrix((csr.data, csr.indices, csr.indptr), csr.shape, copy=True)
         csr.sum_duplicates()
-        indptr, indices, weights = _kernel_arrays(csr, name, with_weights=with_weights)
-        fault, where = _find_fault(indptr, indices, weights, len(csr.data), csr.shape[1])
+        arrays = _kernel_arrays(csr, name, with_weights=with_weights)
+        fault, where = _find_fault(*arrays, csr.shape[1])
+    if fault != _CANONICAL:
+        _refuse(csr, name, fault, where)
+    indptr, indices, weights = arrays
+    n = indptr[-1]
+    return arrays if n == len(indices) else (indptr, indices[:n], weights[:n])
+
+
+def _refuse(csr: Any, name: str, fault: int, where: int) -> NoReturn:
+    """Raise for a fault of a CSR matrix."""
     if fault == _BAD_INDPTR:
         raise InvalidInput(
             f"{name} must have row pointers that start at 0, never fall and end at no more than its "
             f"{len(csr.data)} entries, got {int(csr.indptr[where])} for row {where}"
         )
-    row = int(np.searchsorted(indptr, where, side="right")) - 1
+    row = int(np.searchsorted(csr.indptr, where, side="right")) - 1
     if fault == _BAD_INDEX:
         raise InvalidInput(
             f"{name} must have columns from 0 to {csr.shape[1] - 1}, got column "
             f"{int(csr.indices[where])} in row {row}; number columns from 0, or give a larger shape"
         )
-    if fault == _BAD_WEIGHT:
-        raise InvalidInput(
-            f"{name} must hold finite weights of at least 0, got {csr.data[where]} "
-            f"at row {row}, column {csr.indices[where]}"
-        )
-    n = int(indptr[-1])
-    return indptr, indices[:n], weights[:n]
+    raise InvalidInput(
+        f"{name} must hold finite weights of at least 0, got {csr.data[where]} "
+        f"at row {row}, column {csr.indices[where]}"
+    )
 
 
 def _check_before_conversion(matrix: Any, name: str) -> None:
@@ -229,11 +241,11 @@ def _check_before_conversion(matrix: Any, name: str) -> None:
 
 def _kernel_arrays(csr: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int32s, Float32s]:
     """Return the arrays of a CSR matrix in the types of kernels; indices that overflow become -1."""
-    indptr, indices = np.asarray(csr.indptr), np.asarray(csr.indices)
-    if indptr.shape != (csr.shape[0] + 1,) or indices.ndim != 1 or csr.data.shape != indices.shape:
+    indptr, indices, data = np.asarray(csr.indptr), np.asarray(csr.indices), csr.data
+    if indptr.shape != (csr.shape[0] + 1,) or indices.ndim != 1 or data.shape != indices.shape:
         raise InvalidInput(
             f"{name} must have {csr.shape[0] + 1} row pointers and as many columns as entries, "
-            f"got {indptr.shape}, {indices.shape} and {csr.data.shape}"
+            f"got {indptr.shape}, {indices.shape} and {data.shape}"
         )
     if indptr.dtype.kind not in "iu" or indices.dtype.kind not in "iu":
         raise InvalidInput(
@@ -242,9 +254,11 @@ def _kernel_arrays(csr: Any, name: str, *, with_weights: bool) -> tuple[Int64s, 
     if indices.dtype != np.int32:
         indices = np.where((indices >= 0) & (indices <= _MAX_SHAPE), indices, -1)
     weights = _NO_WEIGHTS
-    if with_weights:
+    if with_weights and data.dtype == np.float32:
+        weights = kernel_array(data, np.float32)
+    elif with_weights:
         with np.errstate(over="ignore"):
-            weights = kernel_array(csr.data, np.float32)
+            weights = kernel_array(data, np.float32)
     return kernel_array(indptr, np.int64), kernel_array(indices, np.int32), weights
 
 
@@ -254,6 +268,8 @@ def kernel_array(array: Any, dtype: type[Number]) -> NDArray[Number]:
     Others, such as views of received bytes, are copied: numba would compile every kernel again for
     their type.
     """
+    if type(array) is np.ndarray and array.dtype == dtype and array.flags.carray:
+        return array
     return np.require(array, dtype, ["C", "A", "W"])
 
 
@@ -368,10 +384,10 @@ def is_integer(value: object) -> bool:
 
 @compiled
 def _find_fault(
-    indptr: Int64s, indices: Int32s, weights: Float32s, n_entries: int, n_columns: int
+    indptr: Int64s, indices: Int32s, weights: Float32s, n_columns: int
 ) -> tuple[int, int]:
     """Return the first fault of CSR arrays and its row or entry; `weights` may be empty."""
-    n_rows = len(indptr) - 1
+    n_rows, n_entries = len(indptr) - 1, len(indices)
     if indptr[0] != 0:
         return _BAD_INDPTR, 0
     for row in range(n_rows):

@@ -15,11 +15,16 @@ from importlib.resources.abc import Traversable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _PACKAGE = "recstream.core"
+
+ZERO: Any = np.int64(0)
+"""First value of a counter that a kernel passes to another: for a literal 0, numba would compile the
+other kernel twice."""
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import ZERO, compiled
 from recstream.core.numeric.simd import (
     LANES,
     add,
@@ -107,7 +107,7 @@ def solve_dual(
     total = np.empty(width, np.float32)
     for first in range(0, len(order), LANES):
         group = order[first : first + LANES]
-        size = 0
+        size = ZERO
         for row in group:
             size = max(size, indptr[row + 1] - indptr[row])
         clear_systems(system, right, size)
@@ -284,7 +284,7 @@ def cholesky_solve(system: Float32s, right: Float32s, n: int) -> None:
     subtracts its products in the order of columns, so a lane's bits depend neither on `n` nor on
     the other lanes. Cost: n³ / 6 vector multiply-adds.
     """
-    j = 0
+    j = ZERO
     while j < n:
         two = j + 1 < n
         top = j * (j + 1) // 2 * LANES

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import ZERO, compiled
 from recstream.core.numeric.neighbour_tables import RECENT, write_seed_weights
 from recstream.core.numeric.simd import LINE, prefetch
 from recstream.core.ranking.batch import (
@@ -207,7 +207,7 @@ def add_neighbour_scores(
     base, changed = np.empty(length, np.int64), np.empty(length, np.int64)
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
-        n_used = n_cold = 0
+        n_used = n_cold = ZERO
         if u + 1 < lists.shape[0]:
             following = slice(entries.indptr[u + 1], entries.indptr[u + 2])
             if near.gain > 0.0:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import ZERO, compiled
 from recstream.core.numeric.simd import (
     LANES,
     LINE,
@@ -108,7 +108,7 @@ def rerank_batch(
         if strength > 0.0 and shape.by_taste and u + 1 < rows.shape[0]:
             _prefetch_factors(pool[u + 1], items)
         out = user_rows(seen, u)
-        n_pinned = 0
+        n_pinned = ZERO
         for pin in range(len(pin_rows)):
             row = pin_rows[pin]
             if n_pinned < length and is_eligible(row, mask, out):
@@ -118,7 +118,7 @@ def rerank_batch(
                 pinned_scores[n_pinned] = np.float32(score + to_pins[u, pin])
                 n_pinned += 1
         _sort_keys(pool[u])
-        n_kept = 0
+        n_kept = ZERO
         for at in range(pool.shape[1] - 1, -1, -1):
             key = pool[u, at]
             if key == EMPTY_KEY:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import ZERO, compiled
 from recstream.core.numeric.simd import LINE, prefetch, trailing_zeros
 from recstream.core.search.keys import exact_score, keep, key_of, score_of
 from recstream.core.search.tile import N_LANES, N_QUERIES, tile_candidates
@@ -152,7 +152,7 @@ def scan(
     # Factor rows lie apart in memory: prefetch those of several items together.
     waiting_users = np.empty(_TOGETHER + N_QUERIES * N_LANES, np.int32)
     waiting = np.empty_like(waiting_users)
-    n_waiting = 0
+    n_waiting = ZERO
     for group in range(first_group, last_group):
         first_tile = group * GROUP_TILES
         last_tile = min(first_tile + GROUP_TILES, codes.shape[0])

@@ -218,6 +218,9 @@ def _scan(
             best,
         )
 
+    if pool.threads == 1:
+        scan_share((0, index.n_groups, keys))
+        return
     cuts = np.linspace(0, index.n_groups, pool.threads + 1).astype(int).tolist()
     parts = [keys, *(keys.copy() for _ in range(pool.threads - 1))]
     pool.run(scan_share, zip(cuts[:-1], cuts[1:], parts, strict=True))
