@@ -40,7 +40,7 @@ class EmbeddedLease:
         self._log = event_log
         self._member = Membership(event_log, GROUP, member_id, session_timeout_s=SESSION_TIMEOUT_S)
         self._heartbeat_at = 0.0
-        self._is_in = False
+        self._is_member = False
 
     def hold(self) -> bool:
         """Join the group, and assign the models topic to itself as the oldest member."""
@@ -49,9 +49,10 @@ class EmbeddedLease:
         state = member.state()
         if state is None:
             member.join(b"")
+            was_member, self._is_member = self._is_member, True
             state = member.state()
-            if state is None:
-                return False
+            if state is None or was_member:
+                return False  # expired: another trainer may have announced models since
         me = member.member_id
         if state.assignment is None:
             if next(m for m in state.members if m.id == me).generation != state.generation:

@@ -16,7 +16,7 @@ from recstream.errors import LogError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import open_store
-from recstream.process import end_in_time, system_clock_ms
+from recstream.process import end_in_time, start_thread, system_clock_ms
 from recstream.settings import Settings
 from recstream.trainer.lease import lease_for
 from recstream.trainer.loop import Trainer
@@ -54,14 +54,27 @@ def run(settings: Settings) -> None:
             lease_for(event_log, name),
             clock_ms=system_clock_ms,
         )
-        keeper = threading.Thread(target=_maintain_log, args=(event_log, stopping), daemon=True)
-        keeper.start()
+        failures: list[BaseException] = []
+
+        def fail(error: BaseException) -> None:
+            failures.append(error)
+            stopping.set()
+
+        maintenance = start_thread(
+            "recstream-maintenance",
+            lambda: _maintain_log(event_log, stopping),
+            fail,
+            stopping=stopping,
+            retry=(LogError, OSError),
+        )
         try:
             trainer.serve(stopping)
         finally:
             stopping.set()
             trainer.close()
-            keeper.join()
+            maintenance.join()
+        if failures:
+            raise failures[0]
 
 
 def _maintain_log(event_log: EventLog, stopping: threading.Event) -> None:
@@ -69,18 +82,14 @@ def _maintain_log(event_log: EventLog, stopping: threading.Event) -> None:
     if not isinstance(event_log, EmbeddedLog):
         return
     while not stopping.wait(MAINTAIN_EVERY_S):
-        try:
-            done = maintain(event_log)
-        except LogError as error:
-            log.warning("log not maintained, trying again later: %s", error)
-        else:
-            if any(done):
-                log.info(
-                    "log maintained merged=%d compacted=%d expired=%d",
-                    done.merged,
-                    done.compacted,
-                    done.expired,
-                )
+        done = maintain(event_log)
+        if any(done):
+            log.info(
+                "log maintained merged=%d compacted=%d expired=%d",
+                done.merged,
+                done.compacted,
+                done.expired,
+            )
 
 
 @contextlib.contextmanager
