@@ -269,6 +269,12 @@ class _Protocol(H11Protocol):
             self.transport.write(self.conn.send(event))
         self.transport.close()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Break reference cycles: thousands of sockets may be detached before a collection."""
+        super().connection_lost(exc)
+        if self.is_detached:
+            del self.app, self.cycle, self.conn, self.scope, self.flow
+
     def _should_upgrade(self) -> bool:
         return False  # a route does it, see `detach`
 
