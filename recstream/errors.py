@@ -13,6 +13,7 @@
     ├── NotPossible                    not supported by this kind of log or store
     ├── LogError                       the event log
     │   ├── LogUnavailable             can't be read or written now; try again
+    │   │   └── LogRefused             the broker rejects user or password: check the settings
     │   ├── LogFenced                  the partition belongs to another member of the group now
     │   ├── LogCorrupt                 not a readable log
     │   ├── OffsetOutOfRange           pruned, or not written yet
@@ -111,6 +112,10 @@ class LogError(RecstreamError):
 
 class LogUnavailable(LogError):
     """The log can't be read or written now; the same call may succeed later."""
+
+
+class LogRefused(LogUnavailable):
+    """The broker rejects user or password, or forbids what was asked; waiting does not help."""
 
 
 class LogFenced(LogError):

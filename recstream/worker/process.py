@@ -10,6 +10,7 @@ import signal
 from collections.abc import Iterator
 
 from recstream.errors import (
+    LogRefused,
     LogUnavailable,
     ModelStoreUnavailable,
     RecstreamError,
@@ -74,6 +75,8 @@ async def _serve_once(settings: Settings, stopping: asyncio.Event) -> BaseExcept
 def is_passing(error: BaseException | None) -> bool:
     """Return whether an error, or one of its causes, goes away by itself: something is full or away."""
     while error is not None:
+        if isinstance(error, LogRefused):
+            return False
         is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
         if is_full or isinstance(error, LogUnavailable | ModelStoreUnavailable):
             return True

@@ -15,6 +15,7 @@ from recstream.errors import (
     InvalidInput,
     InvalidSetting,
     LogError,
+    LogRefused,
     LogUnavailable,
     NotFound,
     RecstreamError,
@@ -230,7 +231,7 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
     elif behind is not None and error.code() != behind.code():
         text = f"{text} ({behind.str()})"
     if code in _PASSWORD_CODES:
-        return LogUnavailable(
+        return LogRefused(
             f"Kafka, {doing}: {text}; check the settings kafka_security_protocol, kafka_sasl_mechanism,"
             " kafka_sasl_username and kafka_sasl_password, and the permissions of this user"
         )
