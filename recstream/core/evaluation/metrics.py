@@ -119,7 +119,7 @@ def coverage(ids: Int32s, n_items: int) -> float:
 
 
 def gini(ids: Int32s, n_items: int) -> float:
-    """Return how unequally places are dealt to items: 0 all alike, 1 - 1/m all to one.
+    """Return the Gini coefficient of list places over items: 0 if equal, 1 - 1/m if one item has all.
 
     >>> gini(np.array([[0], [0]], np.int32), 4)
     0.75

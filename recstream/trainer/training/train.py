@@ -152,7 +152,8 @@ def train(
         Without deltas. Its items keep their rows; factors of the same length are the start values.
     chosen : mapping
         From `hyperparameters`. With ``n_factors`` 0 lists are ranked without factors; with
-        ``content`` False deltas add the item features; ``hold_out`` holds out the newest entries for `recstream.core.evaluation.acceptance.judge`.
+        ``content`` False deltas add the item features; ``hold_out`` holds out the newest entries for
+        the gate (`recstream.core.evaluation.evaluate_candidate`).
     seed : int
     callback : callable, optional
         Called after every iteration.

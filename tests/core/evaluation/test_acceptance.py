@@ -106,7 +106,7 @@ def test_a_few_users_are_too_few_to_evaluate() -> None:
     assert "too few events" in verdict.reason
 
 
-def test_a_candidate_as_good_as_the_serving_one_is_adopted(held: HeldOut) -> None:
+def test_a_candidate_as_good_as_the_serving_one_is_accepted(held: HeldOut) -> None:
     candidate = trained(held.histories, 2)
 
     verdict = evaluate_candidate(candidate, trained(held.histories, 1), held, HALF_LIFE_MS)
@@ -116,7 +116,7 @@ def test_a_candidate_as_good_as_the_serving_one_is_adopted(held: HeldOut) -> Non
     assert verdict.candidate > 1.5 * verdict.popular
 
 
-def test_a_candidate_trained_on_noise_is_not_adopted_and_the_reason_names_both(
+def test_a_candidate_trained_on_noise_is_not_accepted_and_the_reason_names_both(
     held: HeldOut,
 ) -> None:
     verdict = evaluate_candidate(
@@ -167,7 +167,7 @@ def test_withdrawn_items_are_in_no_list_that_is_compared(held: HeldOut) -> None:
     assert (result.candidate, result.popular, result.serving) == (0.0, 0.0, 0.0)
 
 
-def test_judging_is_a_pure_function(held: HeldOut) -> None:
+def test_evaluation_is_a_pure_function(held: HeldOut) -> None:
     candidate = trained(held.histories, 2)
 
     assert evaluate_candidate(candidate, None, held, HALF_LIFE_MS) == evaluate_candidate(
