@@ -1,7 +1,8 @@
 """Commit: append effects to the log, then write the same rows to RocksDB.
 
-One append holds changed rows (for the changelog), lists, dead letters, the applied offset and the
-consumer group's offset. It is durable, or nothing of it was written.
+One append holds changed rows (for the changelog), lists, dead letters and the applied offset. It is
+durable, or nothing of it was written. The embedded log commits the consumer group's offset with it;
+Kafka commits it afterwards.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 `Engine.ingest` handles groups of records, one of each partition:
 
-1. read records from the log that are missing between the rows and the group (`_read_missing`);
+1. read the records between the applied offset and the group, if any are missing (`_read_missing`);
 2. decode and fold the records into histories in memory (`recstream.worker.fold.fold`);
 3. rank the lists of the users (`recstream.worker.lists.rank_lists`), if few are waiting;
-4. append, in one call: changed rows to the table's changelog, lists, dead letters, the applied
-   offset and the consumer group's offset (`recstream.worker.commit.commit`);
+4. append, in one call: changed rows to the table's changelog, lists, dead letters and the applied
+   offset (`recstream.worker.commit.commit`); on the embedded log also the consumer group's offset;
 5. when that is durable, write the same rows and their changelog offset to RocksDB in one batch;
 6. count, and return: the agent acknowledges the records.
 
@@ -15,8 +15,8 @@ recovers RocksDB from the changelog before the partition is read. Records that a
 are skipped by the applied offset, repeated events by the history's own position and ids. If a step
 fails, the partition's memory is discarded and read again from the rows.
 
-Groups of several partitions share one append, so that the disk is waited for once; each partition
-is committed or refused on its own. While few users wait, lists share the append of their events. In
+On the embedded log, groups of several partitions share one append and one wait for the disk; on Kafka each
+partition has a transaction. Each partition is committed or refused on its own. While few users wait, lists share the append of their events. In
 a backlog records are folded first, and each user then gets one list (`list_pending`).
 """
 

@@ -45,9 +45,9 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
     with _signals(asyncio.get_running_loop(), stopping):
         while True:
             error = await _serve_once(settings, stopping)
-            if error is None or (stopping.is_set() and is_passing(error)):
+            if error is None or (stopping.is_set() and is_temporary(error)):
                 return
-            if not is_passing(error):
+            if not is_temporary(error):
                 break
             log.warning("worker starts again in %g s: %s", RESTART_S, error)
             with contextlib.suppress(TimeoutError):
@@ -72,8 +72,8 @@ async def _serve_once(settings: Settings, stopping: asyncio.Event) -> BaseExcept
     return app.crash_reason if app.crashed else None
 
 
-def is_passing(error: BaseException | None) -> bool:
-    """Return whether an error, or one of its causes, goes away by itself: something is full or away."""
+def is_temporary(error: BaseException | None) -> bool:
+    """Return whether an error or one of its causes is temporary: a full disk, or a log or store that is away."""
     while error is not None:
         if isinstance(error, LogRefused):
             return False

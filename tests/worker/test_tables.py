@@ -142,5 +142,5 @@ def test_what_passes_by_itself_is_known_from_its_causes():
     error = ValueError("can't write")
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
 
-    assert worker.is_passing(error)
-    assert not worker.is_passing(ValueError("a bug"))
+    assert worker.is_temporary(error)
+    assert not worker.is_temporary(ValueError("a bug"))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels, is_within
 from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product
-from recstream.core.content.cold_start import (
+from recstream.core.content.columns import AttributeColumns
+from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel, FeatureIndex
+from recstream.core.content.score_scale import (
     COLD_START_BOOST,
     COLD_START_SHARE,
     ColdStart,
@@ -15,8 +17,6 @@ from recstream.core.content.cold_start import (
     content_scale,
     n_reserved,
 )
-from recstream.core.content.columns import AttributeColumns
-from recstream.core.content.features import CONTENT_WEIGHT, ContentModel, FeatureIndex
 from recstream.core.content.summary import decode_summaries, encode_summaries, summarise
 from recstream.core.content.tokens import common_features
 

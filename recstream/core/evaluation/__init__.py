@@ -1,12 +1,12 @@
 """Evaluation of lists and models. In: held-out or following events. Out: metrics and decisions.
 
-Offline: `metrics`, `prequential` replay, `search` of hyper-parameters. In the stream: `acceptance` (the gate
+Offline: `metrics`, `prequential` replay, `search` of hyper-parameters. In the stream: `gate` (the gate
 for a new generation) and `online` (hit rates of published lists).
 """
 
 from __future__ import annotations
 
-from recstream.core.evaluation.acceptance import HeldOut, evaluate_candidate, hold_out
+from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out
 from recstream.core.evaluation.online import RankHistograms, is_evaluated, merged, merged_clicks
 from recstream.core.evaluation.search import Progress, tune
 

@@ -54,7 +54,7 @@ class Generation:
     content, behaviour : Neighbours, optional
         Neighbours by content and by behaviour; the generation takes them over.
     content_arrays : mapping, optional
-        Named arrays for the next training: `recstream.core.content.features`.
+        Named arrays for the next training: `recstream.core.content.item_factors`.
     catalogue_offset : int
         Next offset of the catalogue topic; earlier records are in ``details``.
 

@@ -1,7 +1,7 @@
 """Ranked lists. In: histories, a generation, a steering document. Out: lists with scores and reasons.
 
-A list passes `rank` (the order is decided there), `compiled_arm`, `fatigue` (excluded items), `rerank`
-with its compiled parts (`batch`, `neighbour_scores`, `rerank_kernel`), and `recommendations`.
+A list passes `rank`, `compiled_arm`, `fatigue` (excluded items), `rerank` with its compiled parts (`batch`,
+`neighbour_scores`, `rerank_kernel`, which writes the final order), and `recommendations`.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ def test_what_is_hardly_meant_is_warned_of_but_taken(shop):
     assert told["warnings"] == [
         "rule 'all gone' keeps only no item of 12",
         "rule 'no' boosts no item of 12",
-        "rule 'first' pins 'i7', which rule 'all gone' leaves out",
-        "nothing is left to list",
+        "rule 'first' pins 'i7', which rule 'all gone' excludes",
+        "no item is left to list",
     ]
     assert shop.get("/v1/steering").json["offset"] == -1
 

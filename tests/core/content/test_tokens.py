@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recstream.core.content.columns import AttributeColumns
-from recstream.core.content.features import ContentModel
+from recstream.core.content.item_factors import ContentModel
 from recstream.core.content.tokens import (
     MAX_WORD_CHARACTERS,
     MAX_WORDS,

@@ -10,7 +10,7 @@ import pytest
 
 from recstream.catalogue import delete_record, upsert_record
 from recstream.control.reader import read_timeline
-from recstream.core.content.cold_start import COLD_START_BOOST
+from recstream.core.content.score_scale import COLD_START_BOOST
 from recstream.core.content.summary import summarise
 from recstream.core.generation.generation import Generation
 from recstream.core.records import (

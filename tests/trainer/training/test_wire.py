@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective
 from recstream.core.als.trainer import Iteration
-from recstream.core.evaluation.acceptance import HeldOut
+from recstream.core.evaluation.gate import HeldOut
 from recstream.core.generation.generation import Generation
 from recstream.core.history.matrix import stack
 from recstream.core.numeric.array_codec import array_digest as digest

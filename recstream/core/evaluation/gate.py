@@ -1,8 +1,8 @@
 """The gate: a candidate generation must not be clearly worse on the newest events before it serves.
 
 The newest entries of the histories are held out of the training (a split by time). Recall@`CUT` of the
-held-out entries is compared between the candidate, the serving generation and popularity. Held-out entries
-reach the candidate with its first delta. Items that the candidate knows as withdrawn are in no list that is
+held-out entries is compared between the candidate, the serving generation and popularity. The candidate
+learns the held-out entries from its first delta. Items that the candidate knows as withdrawn are in no list that is
 compared.
 """
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from recstream.core.als.trainer import ALS
-from recstream.core.evaluation.acceptance import MIN_USERS, HeldOut, evaluate_candidate, hold_out
+from recstream.core.evaluation.gate import MIN_USERS, HeldOut, evaluate_candidate, hold_out
 from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import FoldSettings, History, apply, matrix_row
