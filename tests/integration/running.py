@@ -57,7 +57,7 @@ class Up:
 
     def role(self, name: str) -> int:
         """Return the process id of a role."""
-        (found,) = [pid for pid, command in self.roles() if command[3] == name]
+        (found,) = [pid for pid, command in self.roles() if name in command[2:6]]
         return found
 
     def roles(self) -> list[tuple[int, list[str]]]:
