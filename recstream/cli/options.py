@@ -29,6 +29,29 @@ def json_option(function: F) -> F:
     return option(function)
 
 
+def wait_options(until: str, *, seconds: float) -> Callable[[F], F]:
+    """Add ``--wait/--no-wait`` and ``--timeout``, passed as ``wait`` and ``timeout_s``."""
+
+    def decorate(function: F) -> F:
+        for option in (
+            click.option(
+                "--timeout",
+                "timeout_s",
+                type=click.FloatRange(min=0.1),
+                default=seconds,
+                show_default=True,
+                help="Seconds to wait.",
+            ),
+            click.option(
+                "--wait/--no-wait", default=True, show_default=True, help=f"Wait {until}."
+            ),
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
 def settings_options(*more: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the options that make `Settings`, and pass them as ``settings``.
 

@@ -15,6 +15,7 @@ from recstream.log import (
     RECOMMENDATIONS,
     ReadableLog,
     Record,
+    read_records,
 )
 from recstream.log.embedded import EmbeddedLog, redact
 
@@ -129,16 +130,10 @@ def erase(event_log: EmbeddedLog, changelog: str, user: str, forgotten: Forgotte
 
 def _last_marked(event_log: ReadableLog, topic: str, partition: int, request_id: str) -> int:
     """Return the offset of a request's last tombstone, -1 if compaction removed them all."""
-    at, end = event_log.earliest(topic, partition), event_log.high_watermark(topic, partition)
     last = -1
-    while at < end:
-        records = event_log.read(topic, partition, at, READ_RECORDS)
-        if not records:
-            break
-        for record in records:
-            if record.headers and marked(record) == request_id:
-                last = record.offset
-        at = records[-1].offset + 1
+    for record in read_records(event_log, topic, partition):
+        if record.headers and marked(record) == request_id:
+            last = record.offset
     return last
 
 

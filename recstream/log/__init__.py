@@ -17,6 +17,7 @@ from recstream.log.port import (
     Tail,
     TopicPartition,
 )
+from recstream.log.reading import decode_or_skip, decode_value, read_batches, read_records
 from recstream.log.topics import (
     CATALOGUE,
     CONTROL,
@@ -50,9 +51,13 @@ __all__ = [
     "TopicSpec",
     "dead_letter",
     "decode",
+    "decode_or_skip",
     "decode_record",
+    "decode_value",
     "histories_changelog",
     "open_log",
     "partition_for",
+    "read_batches",
+    "read_records",
     "topic_specs",
 ]

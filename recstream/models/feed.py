@@ -14,10 +14,17 @@ from typing import NamedTuple
 from recstream.core.generation import Generation
 from recstream.core.records import DeadLetter, DeltaAnnounced, GenerationAnnounced, decode_model
 from recstream.errors import ArtifactCorrupt, InvalidJson, ModelMismatch, NotFound
-from recstream.log import MODELS, EventLog, Record, Tail, TopicPartition, decode_record
+from recstream.log import (
+    MODELS,
+    EventLog,
+    Record,
+    Tail,
+    TopicPartition,
+    decode_or_skip,
+    decode_record,
+)
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import ModelStore
-from recstream.models.topic import model_record
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +89,7 @@ class ModelFeed:
         generation: Generation | None = None
         deltas: list[DeltaAnnounced] = []
         for record in self._backwards(end):
-            announced = model_record(record)
+            announced = decode_or_skip(record, decode_model)
             if isinstance(announced, DeltaAnnounced):
                 deltas.append(announced)
             elif isinstance(announced, GenerationAnnounced):

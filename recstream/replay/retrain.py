@@ -14,9 +14,11 @@ from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import Forgotten, GenerationAnnounced, Item
 from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, NotFound
-from recstream.log import CATALOGUE, INTERACTIONS, ReadableLog
+from recstream.log import CATALOGUE, INTERACTIONS, ReadableLog, read_batches
 from recstream.models import ReadableStore, fetch, pack
-from recstream.time_travel import PartitionFold, read_batches
+from recstream.time_travel import (
+    PartitionFold,
+)
 from recstream.trainer import CatalogueState, UserRows
 from recstream.trainer.deltas import copy_generation
 from recstream.trainer.training import TrainingSnapshot, train

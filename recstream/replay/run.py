@@ -16,7 +16,14 @@ from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import ClickCounts, PrequentialScore
 from recstream.erasure import forgetting
 from recstream.errors import StartupError
-from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record
+from recstream.log import (
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    ReadableLog,
+    Record,
+    read_batches,
+    read_records,
+)
 from recstream.models import ReadableStore
 from recstream.replay.evaluate import PublishedLists, evaluation_watch
 from recstream.replay.retrain import DerivedStore, Retrained, may_know_forgotten, retrain
@@ -24,8 +31,6 @@ from recstream.replay.verify import Difference, Verified, verify_partition
 from recstream.time_travel import (
     Generations,
     PartitionFold,
-    read_batches,
-    read_records,
     state_digest,
 )
 

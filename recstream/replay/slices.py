@@ -27,14 +27,14 @@ from recstream.log import (
     ReadableLog,
     Record,
     decode,
+    decode_or_skip,
+    read_batches,
+    read_records,
 )
 from recstream.models import ReadableStore
 from recstream.time_travel import (
     Generations,
     PartitionFold,
-    decode_or_skip,
-    read_batches,
-    read_records,
 )
 
 FORMAT = "recstream-slice-1"

@@ -11,14 +11,18 @@ import msgspec
 from recstream.core.history import History, SettingsTimeline
 from recstream.core.records import Recommendations, decode_recommendations
 from recstream.errors import LogCorrupt, NotFound
-from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog
+from recstream.log import (
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    ReadableLog,
+    decode_value,
+    read_batches,
+    read_records,
+)
 from recstream.time_travel import (
     Generations,
     PartitionFold,
-    decode_value,
     derive,
-    read_batches,
-    read_records,
 )
 
 WINDOW_LISTS = 20_000

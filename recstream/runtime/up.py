@@ -37,6 +37,7 @@ from recstream.log import (
     open_log,
     topic_specs,
 )
+from recstream.models import read_models
 from recstream.runtime.demo_shop import DemoTraffic, is_empty, is_seeded, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
@@ -304,14 +305,10 @@ class _ProgressFeed:
 
 
 def _has_trained(event_log: EventLog) -> bool:
-    offset = event_log.earliest(MODELS, 0)
-    while records := event_log.read(MODELS, 0, offset):
-        for record in records:
-            announced = decode_record(record, decode_model)
-            if isinstance(announced, GenerationAnnounced) and announced.generation > 0:
-                return True
-        offset = records[-1].offset + 1
-    return False
+    return any(
+        isinstance(announced, GenerationAnnounced) and announced.generation > 0
+        for _, announced in read_models(event_log)
+    )
 
 
 def _answers(url: str) -> bool:

@@ -10,7 +10,6 @@ from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.service import AsOfList, Change, ListDiff, Moment, TimeTravel, moment
 from recstream.time_travel.snapshots import Snapshots
-from recstream.time_travel.source import decode_or_skip, decode_value, read_batches, read_records
 
 __all__ = [
     "AsOfList",
@@ -22,11 +21,7 @@ __all__ = [
     "Snapshots",
     "TimeTravel",
     "Watch",
-    "decode_or_skip",
-    "decode_value",
     "derive",
     "moment",
-    "read_batches",
-    "read_records",
     "state_digest",
 ]

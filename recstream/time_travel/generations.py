@@ -5,9 +5,8 @@ from __future__ import annotations
 from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, decode_model
 from recstream.errors import ModelMismatch, NotFound
-from recstream.log import MODELS, ReadableLog
+from recstream.log import MODELS, ReadableLog, decode_value
 from recstream.models import ReadableStore, fetch, read_models
-from recstream.time_travel.source import decode_value
 
 
 class Generations:

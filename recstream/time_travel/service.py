@@ -16,12 +16,19 @@ from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, RecommendedItem, decode_recommendations
 from recstream.core.steering import Steering
 from recstream.errors import InvalidInput, NotFound
-from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, ReadableLog, decode
+from recstream.log import (
+    INTERACTIONS,
+    MODELS,
+    RECOMMENDATIONS,
+    ReadableLog,
+    decode,
+    decode_value,
+    read_batches,
+)
 from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.snapshots import ListPosition, Snapshots
-from recstream.time_travel.source import decode_value, read_batches
 
 MAX_EVENTS_BETWEEN = 10_000
 

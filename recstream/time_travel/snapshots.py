@@ -31,9 +31,17 @@ from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import decode_recommendations
 from recstream.erasure import forgetting
 from recstream.errors import StartupError
-from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, partition_for
+from recstream.log import (
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    ReadableLog,
+    Record,
+    decode_or_skip,
+    partition_for,
+    read_batches,
+    read_records,
+)
 from recstream.time_travel.fold import PartitionFold
-from recstream.time_travel.source import decode_or_skip, read_batches, read_records
 
 BLOCK_EVENTS = 25_000
 _END = struct.Struct(">Q")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,15 +42,12 @@ def list_(settings: Settings, lines: int, reason: str | None, as_json: bool) -> 
       recstream dead-letters list
       recstream dead-letters list --reason malformed-json --json
     """
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         found = [
             (name, letter)
             for name, letter in _letters(event_log)
             if reason is None or letter.reason == reason
         ]
-    finally:
-        event_log.close()
     counts = dict(Counter(letter.reason for _, letter in found).most_common())
     rows = [
         {
@@ -78,12 +76,9 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     """
     import msgspec
 
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         letter = _letter(event_log, name)
         value = (_original(event_log, letter)[1] or b"").decode(errors="replace")
-    finally:
-        event_log.close()
     answer = {"id": name, **msgspec.to_builtins(letter), "value": value}
     where = f"{letter.topic} {letter.partition}:{letter.offset}"
     text = f"{letter.reason}: {letter.detail}\nfrom {where} at {letter.pointer or '/'}\n\n{value}"
@@ -126,8 +121,7 @@ def send(
         raise click.UsageError("name dead letters by id, or use --all or --reason")
     if replacement is not None and len(names) != 1:
         raise click.UsageError("--with replaces one dead letter: name exactly one")
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         if names:
             chosen = [_letter(event_log, name) for name in names]
         else:
@@ -139,8 +133,6 @@ def send(
             key = _key(letter, key, value)
             records.append(NewRecord(letter.topic, key, value, partition=letter.partition))
         positions = event_log.append(records) if records else []
-    finally:
-        event_log.close()
     sent = [f"{p.topic} {p.partition}:{p.offset}" for p in positions]
     text = "\n".join([f"{len(sent)} sent again", *(f"  {where}" for where in sent)])
     say({"sent": sent}, text, as_json=as_json)
@@ -148,16 +140,13 @@ def send(
 
 def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
     from recstream.core.records import decode_dead_letter
-    from recstream.log import DEAD_LETTERS, decode_record
+    from recstream.log import DEAD_LETTERS, decode_record, read_records
 
     for partition in range(event_log.partitions(DEAD_LETTERS)):
-        offset = event_log.earliest(DEAD_LETTERS, partition)
-        while records := event_log.read(DEAD_LETTERS, partition, offset):
-            for record in records:
-                found = decode_record(record, decode_dead_letter)
-                if found is not None:  # of an unreadable letter, one that says so
-                    yield f"{partition}:{record.offset}", found
-            offset = records[-1].offset + 1
+        for record in read_records(event_log, DEAD_LETTERS, partition):
+            found = decode_record(record, decode_dead_letter)
+            if found is not None:  # of an unreadable letter, one that says so
+                yield f"{partition}:{record.offset}", found
 
 
 def _letter(event_log: EventLog, name: str) -> DeadLetter:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 import click
 
 from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options
+from recstream.cli.options import json_option, say, settings_options, wait_options
 from recstream.settings import Settings
 
 
 @click.command(short_help="Erase a user's data.")
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it is done.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=1),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait.",
-)
+@wait_options("until it is done", seconds=60.0)
 @settings_options()
 @json_option
 def forget(
@@ -46,8 +39,7 @@ def forget(
 
     if not yes:
         click.confirm(f"Erase all data of {user!r}? This can't be undone", abort=True, err=True)
-    event_log = erasable(open_existing(settings))
-    try:
+    with closing(erasable(open_existing(settings))) as event_log:
         request = ForgetRequested(
             id=str(ULID()), user=user, requested_ts=time.time_ns() // 1_000_000
         )
@@ -68,8 +60,6 @@ def forget(
                 "is a worker running? It is carried out when one runs"
             ),
         )
-    finally:
-        event_log.close()
     text = (
         f"erased: events of partition {done.partition} before offset {done.at_offset}, "
         "history, lists and dead letters"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -82,8 +83,7 @@ def tail(
       recstream log tail recommendations --key u42 --json
       recstream log tail interactions --partition 0 --from 1000 -n 50
     """
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         # A key's newest records may be at any offset: read all of the topic.
         back = lines if key is None else None
         positions = _positions(event_log, topic, back, start, partition)
@@ -104,8 +104,6 @@ def tail(
             for record in newer.poll(1.0):
                 if key_bytes in {None, record.key}:
                     click.echo(record_line(record, as_json=as_json))
-    finally:
-        event_log.close()
 
 
 @log.command(short_help="Show how a user's list changed between two moments.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
 
 from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options, table
+from recstream.cli.options import json_option, say, settings_options, table, wait_options
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,12 +35,9 @@ def list_(settings: Settings, as_json: bool) -> None:
     from recstream.models import open_store
     from recstream.time_travel import Generations
 
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         store = open_store(settings.models_url)
         announced = Generations(event_log, store).announced
-    finally:
-        event_log.close()
     present = set(store.list())
     found = [announced[number] for number in sorted(announced)]
     rows = [
@@ -82,11 +80,8 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
 
     from recstream.models import find_announcement
 
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         found = find_announcement(event_log, generation)
-    finally:
-        event_log.close()
     rows = [
         {
             "": name,
@@ -101,15 +96,7 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
 @models.command(short_help="Serve an older generation again.")
 @click.argument("generation", type=click.IntRange(min=0))
 @click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until it serves.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=1),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait.",
-)
+@wait_options("until it serves", seconds=60.0)
 @settings_options()
 @json_option
 def rollback(
@@ -136,8 +123,7 @@ def rollback(
     from recstream.core.records import RollbackRequested
     from recstream.models import fetch, find_announcement, open_store
 
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         fetch(open_store(settings.models_url), find_announcement(event_log, generation))
         request = RollbackRequested(
             id=str(ULID()),
@@ -151,8 +137,6 @@ def rollback(
             say(request, f"rollback to generation {generation} requested", as_json=as_json)
             return
         made = answer(timeout_s)
-    finally:
-        event_log.close()
     text = (
         f"generation {made.generation} serves: a copy of generation {generation}; scheduled "
         "trainings pause until `recstream train`"

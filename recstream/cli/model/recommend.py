@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,12 +44,9 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
         made, note = _list_as_of(settings, user, as_of)
     else:
         made, note = None, ""
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         made = made or _newest_list(event_log, user, settings.app_id)
         titles = _titles(event_log, _items_of(made))
-    finally:
-        event_log.close()
     rows = [
         {
             "rank": entry.rank,
@@ -129,19 +127,14 @@ def _items_of(made: Recommendations) -> set[str]:
 
 
 def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
-    from recstream.core.records import Item, decode_item
-    from recstream.log import CATALOGUE, decode_record
+    from recstream.core.records import decode_item
+    from recstream.log import CATALOGUE, decode_or_skip, read_records
 
     keys = {item.encode() for item in wanted}
     found: dict[str, Item] = {}
-    offset = event_log.earliest(CATALOGUE, 0)
-    while records := event_log.read(CATALOGUE, 0, offset):
-        for record in records:
-            if record.key in keys and record.value is not None:
-                item = decode_record(record, decode_item)
-                if isinstance(item, Item):
-                    found[item.item] = item
-        offset = records[-1].offset + 1
+    for record in read_records(event_log, CATALOGUE, 0):
+        if record.key in keys and (item := decode_or_skip(record, decode_item)) is not None:
+            found[item.item] = item
     return found
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options
+from recstream.cli.options import json_option, say, settings_options, wait_options
 from recstream.errors import NotFound
 from recstream.settings import Settings
 
@@ -37,15 +38,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 @steering.command("set", short_help="Shape all lists by a document from now on.")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for the workers.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(min=0.1),
-    default=10.0,
-    show_default=True,
-    help="Seconds to wait.",
-)
+@wait_options("for the workers", seconds=10.0)
 @settings_options()
 @json_option
 def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: bool) -> None:
@@ -63,12 +56,9 @@ def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: b
 
     with click.open_file(file, "rb") as source:
         document = decode_steering(source.read())
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         found = _append(event_log, document)
         found = _wait(event_log, found, timeout_s) if wait else found
-    finally:
-        event_log.close()
     say(found, _describe(found), as_json=as_json)
 
 
@@ -84,11 +74,8 @@ def clear(settings: Settings, as_json: bool) -> None:
     """
     from recstream.core.steering import Steering
 
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         found = _append(event_log, Steering())
-    finally:
-        event_log.close()
     say(found, "all rules are removed", as_json=as_json)
 
 
@@ -103,11 +90,8 @@ def show(settings: Settings, as_json: bool) -> None:
       recstream steering show
       recstream steering show --json
     """
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         found = _newest(event_log)
-    finally:
-        event_log.close()
     say(found, _describe(found), as_json=as_json)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
 
 from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options
+from recstream.cli.options import json_option, say, settings_options, wait_options
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Ask the trainer for a new generation.")
 @click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
 @click.option("--force", is_flag=True, help="Activate it even if it is clearly worse.")
-@click.option(
-    "--wait/--no-wait", default=True, show_default=True, help="Wait for the announcement."
-)
-@click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=1), default=600.0, show_default=True
-)
+@wait_options("for the announcement", seconds=600.0)
 @settings_options()
 @json_option
 def train(
@@ -45,8 +41,7 @@ def train(
     from recstream.control import expect_generation, submit
     from recstream.core.records import TrainingRequested
 
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         request = TrainingRequested(
             id=str(ULID()),
             requested_ts=time.time_ns() // 1_000_000,
@@ -59,8 +54,6 @@ def train(
             say(request, f"training run {request.id} requested", as_json=as_json)
             return
         made = answer(timeout_s)
-    finally:
-        event_log.close()
     text = (
         f"generation {made.generation}: {made.n_interactions:,} interactions of "
         f"{made.n_users:,} users and {made.n_items:,} items, trained in {made.train_seconds:.2f} s"

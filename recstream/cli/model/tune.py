@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,11 +49,8 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
 
     from recstream.core.evaluation import tune as search
 
-    event_log = open_existing(settings)
-    try:
+    with closing(open_existing(settings)) as event_log:
         histories = _histories(event_log)
-    finally:
-        event_log.close()
     matrix, at = _matrix(histories, settings.half_life_ms)
     if not matrix.nnz:
         raise InvalidInput(

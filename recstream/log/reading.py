@@ -1,4 +1,7 @@
-"""Read the records of a replay, from a live log or an exported slice."""
+"""Read a partition from one offset to another, in batches, one by one, or decoded.
+
+The log may be live or an exported slice.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TypeVar
 
 from recstream.core.records import DeadLetter
 from recstream.errors import LogCorrupt
-from recstream.log import ReadableLog, Record, decode_record
+from recstream.log.decode import decode_record
+from recstream.log.port import ReadableLog, Record
 
 log = logging.getLogger(__name__)
 
