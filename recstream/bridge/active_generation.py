@@ -39,6 +39,8 @@ class ActiveGeneration:
         Held while a list is made from the generation and while a delta is applied.
     unchanged : Lock
         Held by long reads of the generation; deltas wait for it, lists don't. Taken before ``mutex``.
+    half_life_ms : float
+        As passed in.
     on_change : callable
         Called after announcements were processed.
     """
@@ -46,7 +48,7 @@ class ActiveGeneration:
     def __init__(self, views: Views, store: ModelStore, *, half_life_ms: float) -> None:
         self._views = views
         self._early = ArtifactPrefetch(store)
-        self._half_life_ms = half_life_ms
+        self.half_life_ms = half_life_ms
         self.generation: Generation | None = None
         self.mutex = threading.Lock()
         self.unchanged = threading.Lock()
@@ -144,7 +146,7 @@ class ActiveGeneration:
 
     def half_life_of(self, generation: Generation) -> float:
         """Return the half-life that a generation was trained with: its lists must decay alike."""
-        return float(generation.hyperparameters.get("half_life_ms", self._half_life_ms))
+        return float(generation.hyperparameters.get("half_life_ms", self.half_life_ms))
 
     @property
     def current(self) -> tuple[int, int] | None:

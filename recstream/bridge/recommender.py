@@ -89,6 +89,16 @@ class Recommender:
         """Number of the active generation and of its delta; None before the first."""
         return self._active.current
 
+    @property
+    def half_life_ms(self) -> float:
+        """Half-life of an event's weight in lists made now."""
+        generation = self._active.generation
+        return (
+            self._active.half_life_ms
+            if generation is None
+            else self._active.half_life_of(generation)
+        )
+
     def list_offset(self, user: str) -> int:
         """Return the offset of a user's published list, -1 for none."""
         return self._views.list_offset(user)

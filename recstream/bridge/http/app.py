@@ -23,6 +23,7 @@ from recstream.bridge.http.routes import (
     TokenRoutes,
     UserRoutes,
 )
+from recstream.bridge.http.routes.console import HolderRoutes, PeopleRoutes, SearchRoutes
 from recstream.bridge.http.routing import Endpoint, add, endpoints_of
 from recstream.metrics import HTTP_REQUESTS
 
@@ -45,6 +46,9 @@ def endpoints(deps: Deps) -> list[Endpoint]:
         ItemRoutes(deps),
         SteeringRoutes(deps),
         LogRoutes(deps),
+        SearchRoutes(deps),
+        PeopleRoutes(deps),
+        HolderRoutes(deps),
         ModelRoutes(deps),
         TokenRoutes(deps),
         PushRoutes(deps),

@@ -8,7 +8,27 @@ from __future__ import annotations
 from recstream.bridge.views.dedup_window import DedupWindow
 from recstream.bridge.views.items import Items, Mask
 from recstream.bridge.views.lists import Views, without
+from recstream.bridge.views.log_search import (
+    Found,
+    LogSearch,
+    RecordFilter,
+    decode_places,
+    encode_places,
+)
 from recstream.bridge.views.status import Status
 from recstream.bridge.views.time_travel import TimeTravelService
 
-__all__ = ["DedupWindow", "Items", "Mask", "Status", "TimeTravelService", "Views", "without"]
+__all__ = [
+    "DedupWindow",
+    "Found",
+    "Items",
+    "LogSearch",
+    "Mask",
+    "RecordFilter",
+    "Status",
+    "TimeTravelService",
+    "Views",
+    "decode_places",
+    "encode_places",
+    "without",
+]

@@ -47,6 +47,8 @@ MIB = 1 << 20
 _META, _OFFSET, _LIST, _ROW, _GENERATION, _DELTA = b"m", b"o", b"r", b"h", b"g", b"d"
 _MET = b"f"
 _PLACE = struct.Struct("<iq")
+_PAST_PAGES = b"\x01"
+"""After a user's id: behind the rows of the user's pages, before any longer id."""
 
 
 class Views:
@@ -275,6 +277,25 @@ class Views:
             if len(self._histories) > CACHED_HISTORIES:
                 self._histories.popitem(last=False)
             return found
+
+    def users(self, prefix: str = "", after: str = "") -> Iterator[str]:
+        """Yield the users with a history whose id begins with a prefix, in the order of their ids."""
+        head = _ROW + prefix.encode()
+        iterator = self._db.iter()
+        iterator.seek(max(head, _ROW + after.encode() + _PAST_PAGES) if after else head)
+        while iterator.valid() and (key := bytes(iterator.key())).startswith(head):
+            user = key[1:].partition(b"\0")[0]
+            if user:
+                yield user.decode(errors="replace")
+            iterator.seek(_ROW + user + _PAST_PAGES)
+
+    def listed_with(self, text: bytes, after: str = "") -> Iterator[tuple[str, bool]]:
+        """Yield each user with a published list, and whether the list's record has a text."""
+        iterator = self._db.iter()
+        iterator.seek(_LIST + (after.encode() + b"\0" if after else b""))
+        while iterator.valid() and (key := bytes(iterator.key())).startswith(_LIST):
+            yield key[1:].decode(errors="replace"), text in iterator.value()
+            iterator.next()
 
     def newest_offset(self, user: str) -> int:
         """Return the offset of the newest event in a user's history; -1 for an unknown user."""

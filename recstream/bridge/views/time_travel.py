@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from recstream.errors import InvalidInput, Overloaded
 from recstream.log import ReadableLog
 from recstream.models import ReadableStore
 from recstream.time_travel import AsOfList, ListDiff, Snapshots, TimeTravel, moment
 
+T = TypeVar("T")
 MAX_WAITING = 4
 """Queries that run or wait at the same time: each holds a thread of the HTTP server."""
 
@@ -47,16 +49,25 @@ class TimeTravelService:
             No model had been announced by then, or its artifact was pruned.
         """
         point = moment(when)
-        with self._turn():
-            return self._opened().list_at(user, point)
+        return self.ask(lambda travel: travel.list_at(user, point))
 
     def diff(self, user: str, a: str, b: str) -> ListDiff:
         """Return the difference of a user's lists at ``a`` and ``b``."""
         if not a or not b:
             raise InvalidInput("a and b must each be an offset or a time with a zone")
         before, after = moment(a), moment(b)
+        return self.ask(lambda travel: travel.diff(user, before, after))
+
+    def ask(self, question: Callable[[TimeTravel], T]) -> T:
+        """Return the answer of a function that gets the `TimeTravel`, in its turn.
+
+        Raises
+        ------
+        Overloaded
+            Too many wait already.
+        """
         with self._turn():
-            return self._opened().diff(user, before, after)
+            return question(self._opened())
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

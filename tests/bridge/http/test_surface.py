@@ -300,7 +300,7 @@ def test_a_last_event_id_that_is_none_starts_with_the_snapshot(world, last):
         connection.close()
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/tokens", "/v1/steering/check", "/v1/users/a"])
+@pytest.mark.parametrize("path", ["/v1/tokens", "/v1/steering/check", "/v1/users/a"])
 def test_a_method_that_a_path_does_not_have_is_405_with_those_it_has(world, path):
     answer = world.get(path)
 

@@ -16,7 +16,7 @@ from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.ranking import Explanation
 from recstream.core.records import Recommendations
 from recstream.errors import InvalidInput
-from recstream.time_travel import ListDiff
+from recstream.time_travel import ListDiff, moment
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=500, description="Items in the list")]
 Category = Annotated[str, msgspec.Meta(description="Only items of exactly this category")]
@@ -52,6 +52,14 @@ class DiffQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     a: Moment
     b: Moment
+
+
+class ExplanationQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A moment."""
+
+    as_of: Annotated[
+        str, msgspec.Meta(description="An offset, or a time with a zone; default: now")
+    ] = ""
 
 
 class PopularQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,10 +155,13 @@ class ListRoutes:
         "/v1/users/<user>/recommendations/<item>/explanation",
         tag="recommendations",
         access="user",
-        problems={404: "The active generation does not contain the item"},
+        problems={404: "The generation does not contain the item"},
     )
-    def get_explanation(self, user: str, item: str) -> Explanation:
+    def get_explanation(self, user: str, item: str, query: ExplanationQuery) -> Explanation:
         """Return the contribution of each entry of a user's history to an item's score."""
+        if query.as_of:
+            when = moment(query.as_of)
+            return self._time_travel.ask(lambda travel: travel.explain(user, item, when))
         return self._recommender.explain(user, item)
 
     @route(
