@@ -47,7 +47,12 @@ _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
 
 class Event(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     """An interaction of a user with an item, as clients send it and as the log keeps it.
 
@@ -118,7 +123,8 @@ def timestamp_ms(moment: datetime) -> int:
     >>> timestamp_ms(datetime(1970, 1, 1, 0, 0, 1, 999, tzinfo=UTC))
     1000
     """
-    return (moment - EPOCH) // timedelta(milliseconds=1)
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
 def from_timestamp_ms(milliseconds: int) -> datetime:
@@ -252,7 +258,11 @@ def decode_events(value: bytes) -> list[Event]:
         The record can't be read, or one of its events is invalid.
     """
     try:
-        events = _batch_decoder.decode(value) if value[:1] == b"[" else [_decoder.decode(value)]
+        if value[:1] != b"[":
+            return [check_event(_decoder.decode(value))]
+        events = _batch_decoder.decode(value)
+    except InvalidEvent:
+        raise
     except Exception as error:
         raise json_error(error, InvalidEvent) from error
     return [check_event(event) for event in events]
@@ -270,10 +280,9 @@ def event_weight(event: Event, weights: EventWeights) -> float:
     >>> event_weight(Event(type="purchase", user="u", item="i", value=2.0), EventWeights(purchase=5.0))
     10.0
     """
-    if event.type in {"dislike", "remove"}:
-        return 0.0
-    base: float = getattr(weights, event.type)
-    value = 1.0 if event.value is None else event.value
-    if event.type == "rate":
+    kind, value = event.type, event.value
+    base: float = getattr(weights, kind, 0.0)  # dislike and remove have no weight
+    if kind == "rate":
+        value = 1.0 if value is None else value
         return base * max(0.0, value - NEUTRAL_RATING) / (MAX_RATING - NEUTRAL_RATING)
-    return base * min(value, MAX_MULTIPLIER)
+    return base if value is None else base * min(value, MAX_MULTIPLIER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -53,7 +54,7 @@ def decode(record: Record) -> Decoded:
     if value is None:
         return Decoded([], [])
     try:
-        latest = _latest(record)
+        latest = _latest(record.timestamp_ms)
         try:
             events = decode_events(value)
         except InvalidEvent:
@@ -89,15 +90,16 @@ def decode_record(record: Record, decode_value: Callable[[bytes], T]) -> T | Dea
         return dead_letter(record, record.value, _as_invalid(error))
 
 
-def _latest(record: Record) -> datetime:
-    """Return the latest time that events of a record may have."""
-    if not 0 <= record.timestamp_ms <= MAX_TIMESTAMP_MS:
+@lru_cache(maxsize=64)
+def _latest(timestamp_ms: int) -> datetime:
+    """Return the latest time that events of a record may have; records of one append share theirs."""
+    if not 0 <= timestamp_ms <= MAX_TIMESTAMP_MS:
         raise InvalidEvent(
             "expected a record timestamp in milliseconds from 1970 to 9999, got "
-            f"{record.timestamp_ms}; a producer may send microseconds",
+            f"{timestamp_ms}; a producer may send microseconds",
             code="invalid-record-time",
         )
-    return from_timestamp_ms(record.timestamp_ms) + _AHEAD
+    return from_timestamp_ms(timestamp_ms) + _AHEAD
 
 
 def _salvage(record: Record, value: bytes, latest: datetime) -> Decoded:

@@ -60,14 +60,15 @@ def fold(
     letters: list[DeadLetter] = []
     outcomes: Counter[tuple[str, str]] = Counter()
     evaluated: list[tuple[History, Event]] = []
+    folded: list[str] = []
     number = state.number
     for record in records:
         offset = record.offset
         active = timeline.at(number, offset)
         rules, is_by_user = active.fold_settings, active.is_by_user
-        decoded = decode(record)
-        letters += decoded.letters
-        for place, event in decoded.events:
+        events, unreadable = decode(record)
+        letters += unreadable
+        for place, event in events:
             user = event.user
             old = after.get(user)
             if old is None:
@@ -84,12 +85,13 @@ def fold(
             if new is old:
                 outcomes[event.type, "ignored"] += 1
             else:
-                outcomes[event.type, "folded"] += 1
-                if is_evaluated(old, event, rules.weights):
+                folded.append(event.type)
+                if new.n_items > old.n_items and is_evaluated(old, event, rules.weights):
                     evaluated.append((old, event))
                 first = triggers.get(user)
                 since = offset if first is None else first.offset
                 triggers[user] = Trigger(since, event, record.timestamp_ms)
+    outcomes.update({(kind, "folded"): n for kind, n in Counter(folded).items()})
     listed = {user: each.listed for user, each in users.items() if each.listed is not None}
     rows: list[tuple[bytes, bytes]] = []
     for user, trigger in triggers.items():

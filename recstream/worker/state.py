@@ -112,7 +112,7 @@ class PartitionState:
         """Queue a user for a list; a user who is queued keeps the place and takes the newest event."""
         queued = self.pending_lists.get(user)
         if queued is not None:
-            trigger = trigger._replace(offset=queued.offset)
+            trigger = Trigger(queued.offset, trigger.event, trigger.appended_ts)
         self.pending_lists[user] = trigger
 
     def user(self, user: str) -> UserState:

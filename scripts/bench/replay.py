@@ -39,7 +39,7 @@ N_USERS, N_ITEMS = 4_000, 2_000
 
 def build(folder: Path, n_events: int) -> World:
     """Return a world in which the events happened, with lists published along the way."""
-    settings = Settings(partitions=2, list_size=20, n_factors=32, iterations=4)
+    settings = Settings(partitions=2, list_size=20, n_factors=32, iterations=4, refresh_users=100)
     world = World(folder, settings)
     rng = np.random.default_rng(0)
     users = rng.zipf(1.3, n_events * 2) % N_USERS

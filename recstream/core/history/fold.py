@@ -192,7 +192,8 @@ def apply(
         raise ValueError(message)
     at_ms = timestamp_ms(ts)
     pages = history.pages
-    number = _page_of(item, len(pages))
+    n_pages = len(pages)
+    number = 0 if n_pages == 1 else _page_of(item, n_pages)
     page = pages[number]
     old = page.get(item)
     n_items = history.n_items
@@ -210,8 +211,8 @@ def apply(
             if replaces
             else _add(old, event, at_ms, offset, settings)
         )
-        pages = (*pages[:number], page, *pages[number + 1 :])
-        if n_items > PAGE_ENTRIES * len(pages):
+        pages = (page,) if n_pages == 1 else (*pages[:number], page, *pages[number + 1 :])
+        if n_items > PAGE_ENTRIES * n_pages:
             pages = _split(pages)
     n_ids = history.n_ids + 1
     window += token

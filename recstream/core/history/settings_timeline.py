@@ -117,7 +117,11 @@ class SettingsTimeline:
 
     def at(self, partition: int, offset: int) -> ActiveSettings:
         """Return the settings in force for the event at a position."""
-        known = self._by_partition.get(partition, [])
+        known = self._by_partition.get(partition)
+        if not known:
+            return self._default
+        if known[-1].from_offset <= offset:
+            return known[-1]
         place = bisect_right(known, offset, key=lambda active: active.from_offset)
         return known[place - 1] if place else self._default
 

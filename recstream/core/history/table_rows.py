@@ -84,7 +84,8 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_header = msgspec.msgpack.Decoder(RatedHeader).decode
-_decode_entries = msgspec.msgpack.Decoder(tuple[RatedEntry, ...]).decode
+_decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+_decode_rated_entries = msgspec.msgpack.Decoder(tuple[RatedEntry, ...]).decode
 decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
 decode_applied_row = msgspec.msgpack.Decoder(AppliedRow).decode
 encode_row = _encode
@@ -97,7 +98,7 @@ def decode_page(raw: bytes) -> tuple[Entry, ...]:
             each
             if each.rated_at_ms >= 0
             else Entry(each.item, each.weight, each.at_ms, each.kind, each.offset, each.n_events)
-            for each in _decode_entries(raw)
+            for each in _decode_rated_entries(raw)
         ]
     )
 
@@ -189,8 +190,9 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
         if header.schema != SCHEMA:
             message = f"expected schema {SCHEMA}, got {header.schema}"
             raise ValueError(message)  # noqa: TRY301 - one place adds where it happened
+        decode = decode_page if header.n_ratings else _decode_entries
         pages = tuple(
-            {entry.item: entry for entry in decode_page(_have(get, page_key(key, number)))}
+            {entry.item: entry for entry in decode(_have(get, page_key(key, number)))}
             for number in range(header.n_pages)
         )
         n_full = header.n_ids // CHUNK_IDS
