@@ -7,37 +7,36 @@ category, of another length) are made here, by the same functions and from the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from recstream.bridge.active_generation import ActiveGeneration
-from recstream.bridge.views import Mask, Views, without
+from recstream.bridge.views import Views, without
 from recstream.control import SteeringFeed
 from recstream.core.generation import Generation
-from recstream.core.history import Entry, History, seen_items
-from recstream.core.ranking import (
+from recstream.core.history import History, seen_items
+from recstream.core.ranking import Explanation, describe, explain, steering_warnings
+from recstream.core.records import AsOf, Recommendations, RecommendedItem, Requested
+from recstream.core.serving import (
     POOL,
-    Explanation,
     Neighbour,
-    Ranked,
     Shelf,
-    describe,
-    explain,
-    rank,
+    next_cursor,
+    rank_requested,
+    read_cursor,
     shelves,
-    similar,
-    steering_warnings,
+    similar_requested,
+    visitor_history,
 )
-from recstream.core.records import AsOf, Recommendations, RecommendedItem
-from recstream.core.steering import Steering
+from recstream.core.steering import ListRequest, Steering
 from recstream.errors import NotFound
 from recstream.log import partition_for
 
 CACHED_NEIGHBOURS = 4096
+SimilarKey = tuple[int, int, str, int, int, bytes]
+"""Generation, catalogue offset, item, n, offset, digest of the steering document."""
 
 
 class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +48,7 @@ class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delta: int = 0
     as_of: AsOf | None = None
     shelves: tuple[Shelf, ...]
+    requested: Requested | None = None
 
 
 class Recommender:
@@ -81,7 +81,7 @@ class Recommender:
         self._list_size = list_size
         self._partitions = partitions
         self._steering = steering
-        self._similar: dict[tuple[int, int, str, int], tuple[Neighbour, ...]] = {}
+        self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
         self._similar_of = (-1, -1)
 
     @property
@@ -140,45 +140,49 @@ class Recommender:
 
     def list_of(self, user: str) -> Recommendations:
         """Return a user's list: the published one, or one made now."""
-        return self._in_force(user) or self.rank_for_user(user, self._list_size)
+        return self.recommend(user, ListRequest(n=self._list_size))
 
-    def recommend(self, user: str, n: int, *, mask: Mask | None, known: bool) -> Recommendations:
-        """Return a user's ``n`` best items.
+    def recommend(
+        self, user: str, request: ListRequest, *, is_fresh: bool = False
+    ) -> Recommendations:
+        """Return the list of a user that a request asks for: from the published one, or made now.
 
         Parameters
         ----------
-        mask : callable or None
-            None: any item.
-        known : bool
-            Include items that the user has seen.
+        is_fresh : bool
+            The list must contain the newest event that this bridge knows.
         """
-        if mask is None and not known:
+        if request.is_plain:
             stored = self._in_force(user)
-            if stored is not None and (n <= len(stored.items) or self._active.generation is None):
-                return _cut(stored, n)
-        return self.rank_for_user(user, n, mask=mask, known=known)
-
-    def rank_for_user(
-        self, user: str, n: int, *, mask: Mask | None = None, known: bool = False
-    ) -> Recommendations:
-        """Return a user's list made now, from the newest history known to this bridge."""
+            if stored is not None and is_fresh and stored.as_of is not None:
+                is_newest = stored.as_of.offset == self._views.newest_offset(user)
+                stored = stored if is_newest else None
+            has_all = stored is not None and request.n <= len(stored.items)
+            if stored is not None and (has_all or self._active.generation is None):
+                page = stored.items[: request.n]
+                return replace(stored, items=page, next=_next(request, page))
         history = self._views.history(user) or History(user)
-        return self._list(history, n, mask=mask, known=known, epoch=self._views.epoch)
+        return self._list(history, request, epoch=self._views.epoch)
 
     def rank_for_items(
-        self, items: Iterable[str], n: int, *, mask: Mask | None, session: str = ""
+        self, items: Iterable[str], request: ListRequest, *, session: str = ""
     ) -> Recommendations:
         """Return a list for a visitor who viewed some items.
 
         The arm of an experiment depends on the session; without one, on the items.
         """
-        page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items}
-        visitor = History(session or "\0".join(page), n_items=len(page), pages=(page,))
-        found = self._list(visitor, n, mask=mask, known=False, epoch=self._views.epoch)
+        names = tuple(items)
+        visitor = visitor_history(names, session)
+        found = self._list(visitor, request, epoch=self._views.epoch, items=names)
         return replace(found, user=session)
 
+    def wait_for(self, user: str, offset: int, timeout_s: float) -> bool:
+        """Wait until this bridge's histories contain an offset of the user's partition."""
+        partition = partition_for(user.encode(), self._partitions)
+        return self._views.wait_folded(partition, offset, timeout_s)
+
     def _list(
-        self, history: History, n: int, *, mask: Mask | None, known: bool, epoch: str
+        self, history: History, request: ListRequest, *, epoch: str, items: tuple[str, ...] = ()
     ) -> Recommendations:
         with self._active.mutex:
             generation = self._active.generation
@@ -191,40 +195,25 @@ class Recommender:
                     items=(),
                     epoch=epoch,
                 )
-            allowed = None if mask is None else mask(generation)
-            ranked = self._ranked(history, generation, n, allowed, known=known)
-            items: tuple[RecommendedItem, ...] = describe(ranked, history, generation)
+            offset, steering = self._steering.document()
+            ranked = rank_requested(
+                history, generation, request, self._active.half_life_of(generation), steering
+            )
+            first = 1 + request.offset + len(read_cursor(request.cursor))
+            page = describe(ranked, history, generation, first=first)
             return Recommendations(
-                rec_id=f"{self._rec_id(ranked.source, history, generation)}-{_digest(items)}",
+                rec_id=f"{self._rec_id(ranked.source, history, generation)}-{_digest(page)}",
                 user=history.user,
                 generation=generation.number,
                 delta=generation.delta,
                 arm=ranked.arm,
                 as_of=self._as_of(history),
                 source=ranked.source,
-                items=items,
+                items=page,
                 epoch=epoch,
+                requested=Requested(request=request, steering=offset, items=items),
+                next=_next(request, page),
             )
-
-    def _ranked(
-        self,
-        history: History,
-        generation: Generation,
-        n: int,
-        allowed: NDArray[np.bool_] | None = None,
-        *,
-        known: bool = False,
-    ) -> Ranked:
-        """Return the ``n`` best items; without those of the history unless ``known`` is set."""
-        return rank(
-            [history],
-            generation,
-            n,
-            self._active.half_life_of(generation),
-            mask=allowed,
-            steering=self._steering.steering(),
-            known=known,
-        )[0]
 
     def _rec_id(self, what: str, history: History, generation: Generation) -> str:
         """Return the id of an answer made on request: equal for equal inputs."""
@@ -269,7 +258,7 @@ class Recommender:
                 else steering_warnings(steering, self._active.generation)
             )
 
-    def similar(self, item: str, n: int) -> tuple[Neighbour, ...] | None:
+    def similar(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
         """Return the items most similar to one; None if the active generation lacks it.
 
         Cached until the generation's catalogue changes: the search scans every item, and events
@@ -279,28 +268,42 @@ class Recommender:
         generation = self._active.generation
         if generation is None:
             return None
-        found = self._similar.get(_key(generation, item, n))
+        _, steering = self._steering.document()
+        if request.rules or request.cursor:
+            with self._active.unchanged:
+                is_known = item in generation.rows
+                return similar_requested(generation, item, request, steering) if is_known else None
+        found = self._similar.get(_key(generation, item, request, steering))
         if found is not None:
             return found
         with self._active.unchanged:
             if item not in generation.rows:
                 return None
-            key = _key(generation, item, n)
+            key = _key(generation, item, request, steering)
             if key not in self._similar:
                 if key[:2] != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
                     self._similar.clear()
                     self._similar_of = key[:2]
-                self._similar[key] = similar(generation, item, n)
+                self._similar[key] = similar_requested(generation, item, request, steering)
             return self._similar[key]
 
-    def shelves(self, user: str, *, n_shelves: int, n_items: int, skip: int) -> Shelves:
+    def shelves(
+        self, user: str, request: ListRequest, *, n_shelves: int, n_items: int, skip: int
+    ) -> Shelves:
         """Return shelves of items related to a user's strongest items."""
         history = self._views.history(user) or History(user)
         with self._active.mutex:
             generation = self._active.generation
             if generation is None:
                 return Shelves(rec_id="none", user=user, generation=0, delta=0, shelves=())
-            ranked = self._ranked(history, generation, POOL + skip)
+            offset, steering = self._steering.document()
+            ranked = rank_requested(
+                history,
+                generation,
+                replace(request, n=POOL + skip),
+                self._active.half_life_of(generation),
+                steering,
+            )
             found = shelves(
                 ranked, history, generation, n_shelves=n_shelves, n_items=n_items, skip=skip
             )
@@ -311,6 +314,7 @@ class Recommender:
                 delta=generation.delta,
                 as_of=self._as_of(history),
                 shelves=found,
+                requested=Requested(request=request, steering=offset),
             )
 
 
@@ -323,9 +327,19 @@ def _digest(items: Iterable[RecommendedItem]) -> str:
     return hasher.hexdigest()
 
 
-def _cut(body: Recommendations, n: int) -> Recommendations:
-    return body if n >= len(body.items) else replace(body, items=body.items[:n])
+def _next(request: ListRequest, page: Sequence[RecommendedItem]) -> str:
+    return next_cursor(request, [entry.item for entry in page])
 
 
-def _key(generation: Generation, item: str, n: int) -> tuple[int, int, str, int]:
-    return generation.number, generation.catalogue_offset, item, n
+def _key(
+    generation: Generation, item: str, request: ListRequest, steering: Steering | None
+) -> SimilarKey:
+    rules = b"" if steering is None else steering.digest
+    return (
+        generation.number,
+        generation.catalogue_offset,
+        item,
+        request.n,
+        request.offset,
+        rules,
+    )

@@ -97,6 +97,11 @@ class SteeringFeed:
         steering = self.newest().steering
         return None if steering.is_empty else steering
 
+    def document(self) -> tuple[int, Steering | None]:
+        """Return the newest document and its control offset; None and -1 without one."""
+        found = self.newest()
+        return (-1, None) if found.steering.is_empty else (found.offset, found.steering)
+
     def is_current(self, control: int) -> bool:
         """Return whether the settings of a control offset include the newest document."""
         with self._mutex:

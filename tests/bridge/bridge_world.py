@@ -279,7 +279,9 @@ def event(user: str, item: str, type_: str = "view", **more: Any) -> Event:
     return Event(id=event_id, type=type_, user=user, item=item, ts=ts, **more)  # type: ignore[arg-type]
 
 
-def checker_board(number: int = 1, *, n_items: int = 12, factors: bool = True) -> Generation:
+def checker_board(
+    number: int = 1, *, n_items: int = 12, factors: bool = True, **details: Item
+) -> Generation:
     """Return a generation that has learned: who likes even items likes even items, odd ones odd."""
     n_users = 30
     matrix = sparse.csr_matrix(
@@ -295,6 +297,7 @@ def checker_board(number: int = 1, *, n_items: int = 12, factors: bool = True) -
         items=[f"i{at}" for at in range(n_items)],
         bias=np.linspace(0.02, 0.01, n_items, dtype=np.float32),
         model=model,
+        details=details,
     )
 
 

@@ -61,6 +61,8 @@ class Endpoint:
         Other statuses whose answer has the type of a successful one.
     max_in_flight : int
         Requests that run at the same time; more get 503.
+    examples : mapping of str to object
+        Bodies that the document shows; each is a valid request.
     problems : mapping of int to str
         Expected errors besides those of every route (see `recstream.bridge.http.documents.openapi`).
     """
@@ -80,6 +82,7 @@ class Endpoint:
     produces: str = JSON
     also: Mapping[int, str] = field(default_factory=dict)
     max_in_flight: int = MAX_IN_FLIGHT
+    examples: Mapping[str, Any] = field(default_factory=dict)
     problems: Mapping[int, str] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ In: records of the topics that the bridge follows. Out: what the routes and the 
 from __future__ import annotations
 
 from recstream.bridge.views.dedup_window import DedupWindow
-from recstream.bridge.views.items import Items, Mask
+from recstream.bridge.views.items import Items
 from recstream.bridge.views.lists import Views, without
 from recstream.bridge.views.log_search import (
     Found,
@@ -23,7 +23,6 @@ __all__ = [
     "Found",
     "Items",
     "LogSearch",
-    "Mask",
     "RecordFilter",
     "Status",
     "TimeTravelService",

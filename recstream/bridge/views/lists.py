@@ -78,6 +78,7 @@ class Views:
             raise
         self._histories: OrderedDict[str, History | None] = OrderedDict()
         self._mutex = threading.Lock()
+        self._applied = threading.Condition()
         self.unreadable = 0
 
     @classmethod
@@ -178,6 +179,8 @@ class Views:
             self._db.write(batch)
             for user in touched:
                 self._histories.pop(user, None)
+        with self._applied:
+            self._applied.notify_all()
         if is_scrubbed:
             scrub(self._db)
         return models
@@ -309,6 +312,11 @@ class Views:
         """Return the next offset of a partition that the histories don't contain yet."""
         raw = self._db.get(_applied_key(partition))
         return 0 if raw is None else history_rows.decode_applied_row(raw).next_offset
+
+    def wait_folded(self, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait until the histories contain an offset of a partition; False after the timeout."""
+        with self._applied:
+            return self._applied.wait_for(lambda: self.folded(partition) > offset, timeout_s)
 
     def generations(self) -> list[GenerationAnnounced]:
         """Return the newest generations announced, newest first, at most `MAX_GENERATIONS`."""

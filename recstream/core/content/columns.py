@@ -159,11 +159,12 @@ class AttributeColumns:
         """Return the column of an attribute, built on first use."""
         column = self._attributes.get(name)
         if column is None:
-            column = self._attributes[name] = Column(len(self._items))
+            column = Column(len(self._items))
             for row, item in enumerate(self._items):
                 attributes = self._details.get(item)
                 if attributes is not None and name in attributes.attributes:
                     _put_attribute(column, row, attributes, name)
+            self._attributes[name] = column
         return column
 
 

@@ -6,26 +6,23 @@ A list passes `rank`, `compiled_arm`, `fatigue` (excluded items), `rerank` with 
 
 from __future__ import annotations
 
-from recstream.core.ranking.compiled_arm import compile_arm, steering_warnings
+from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm, steering_warnings
 from recstream.core.ranking.explain import Explanation, explain
-from recstream.core.ranking.rank import Ranked, rank
+from recstream.core.ranking.rank import DEFAULT_ARM, Ranked, rank
 from recstream.core.ranking.recommendations import describe, item_ids, recommendations
-from recstream.core.ranking.shelves import POOL, Shelf, shelves
-from recstream.core.ranking.similar import Neighbour, similar
+from recstream.core.ranking.score_terms import score_terms
 
 __all__ = [
-    "POOL",
+    "DEFAULT_ARM",
+    "CompiledArm",
     "Explanation",
-    "Neighbour",
     "Ranked",
-    "Shelf",
     "compile_arm",
     "describe",
     "explain",
     "item_ids",
     "rank",
     "recommendations",
-    "shelves",
-    "similar",
+    "score_terms",
     "steering_warnings",
 ]

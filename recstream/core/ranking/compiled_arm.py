@@ -193,8 +193,13 @@ class CompiledArm:
         return [(match.name, by) for match, by in self.boosts if match.items[row]]
 
 
-def compile_arm(generation: Generation, arm: Arm) -> CompiledArm:
-    """Return an arm compiled for a generation as of its newest delta; the generation caches it."""
+def compile_arm(generation: Generation, arm: Arm, *, keep: bool = True) -> CompiledArm:
+    """Return an arm compiled for a generation as of its newest delta.
+
+    The generation caches it, unless ``keep`` is false: an arm that one request shaped.
+    """
+    if not keep:
+        return CompiledArm(generation, arm)
     cache: dict[bytes, CompiledArm] = generation.compiled_arms
     found = cache.pop(arm.key, None)
     if found is None:

@@ -20,7 +20,7 @@ from recstream.core.history import History, Row, matrix_row, stack
 from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm
 from recstream.core.ranking.rerank import rerank
 from recstream.core.records import Source
-from recstream.core.steering import Arm, Blend, Steering
+from recstream.core.steering import Arm, Blend, ListRequest, Steering
 
 DEFAULT_ARM = Arm(name="", share=1.0, blend=Blend(), min_relevance=0.0)
 """The arm without a steering document."""
@@ -77,7 +77,7 @@ def rank(
     *,
     mask: NDArray[np.bool_] | None = None,
     steering: Steering | None = None,
-    known: bool = False,
+    request: ListRequest | None = None,
     threads: int = 1,
 ) -> list[Ranked]:
     """Return each user's n best items that are not in the history.
@@ -96,8 +96,8 @@ def rank(
     mask : (m,) bool, optional
         False for further items to exclude.
     steering : Steering, optional
-    known : bool
-        Whether items of the history may be listed.
+    request : ListRequest, optional
+        Its rules are added to those of the arms.
     threads : int
 
     Returns
@@ -108,12 +108,14 @@ def rank(
     by_arm: dict[str, tuple[Arm, list[int]]] = {}
     for at, history in enumerate(histories):
         arm = DEFAULT_ARM if steering is None else steering.arm_of(history.user)
+        if request is not None:
+            arm = request.applied_to(arm)
         by_arm.setdefault(arm.name, (arm, []))[1].append(at)
     ranked: list[Ranked | None] = [None] * len(histories)
     for arm, places in by_arm.values():
         chosen = [histories[at] for at in places]
         lists = _rank(
-            chosen, generation, n, arm.half_life_ms or half_life_ms, arm, mask, known, threads
+            chosen, generation, n, arm.half_life_ms or half_life_ms, arm, mask, request, threads
         )
         for at, each in zip(places, lists, strict=True):
             ranked[at] = each
@@ -127,7 +129,7 @@ def _rank(
     half_life_ms: float,
     arm: Arm,
     mask: NDArray[np.bool_] | None,
-    known: bool,
+    request: ListRequest | None,
     threads: int,
 ) -> list[Ranked]:
     """Return the lists of users of one arm; arguments as in `rank`."""
@@ -137,7 +139,7 @@ def _rank(
         return [
             Ranked(nothing, np.empty(0, np.float32), seen, is_personal=False) for seen in seen_rows
         ]
-    compiled = compile_arm(generation, arm)
+    compiled = compile_arm(generation, arm, keep=request is None or not request.rules)
     allowed = compiled.mask
     if mask is not None:
         allowed = mask if allowed is None else allowed & mask
@@ -151,7 +153,7 @@ def _rank(
         compiled,
         n,
         allowed=allowed,
-        known=known,
+        known=request is not None and request.known,
         threads=threads,
     )
     counts = (reranked.rows >= 0).sum(axis=1).tolist()

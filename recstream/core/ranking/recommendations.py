@@ -89,6 +89,8 @@ def describe(
     history: History,
     generation: Generation,
     before: Sequence[str] = (),
+    *,
+    first: int = 1,
 ) -> tuple[RecommendedItem, ...]:
     """Return a list's items as they are published.
 
@@ -99,6 +101,8 @@ def describe(
     generation : Generation
     before : sequence of str
         Items of the user's previous list, best first: their ranks are published as ``was``.
+    first : int
+        Rank of the first item.
     """
     was: Mapping[str, int] = {item: at for at, item in enumerate(before, start=1)}
     ids = item_ids(ranked, generation)
@@ -112,7 +116,7 @@ def describe(
             why=why,
         )
         for at, (item, score, why) in enumerate(
-            zip(ids, ranked.scores.tolist(), reasons, strict=True), start=1
+            zip(ids, ranked.scores.tolist(), reasons, strict=True), start=first
         )
     )
 

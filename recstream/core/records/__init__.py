@@ -30,6 +30,7 @@ from recstream.core.records.lists import (
     Reason,
     Recommendations,
     RecommendedItem,
+    Requested,
     Source,
     decode_recommendations,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "Reason",
     "Recommendations",
     "RecommendedItem",
+    "Requested",
     "RollbackRequested",
     "SettingsActivated",
     "Source",

@@ -6,12 +6,15 @@ from typing import Literal
 
 import msgspec
 
+from recstream.core.steering import ListRequest
+
 __all__ = [
     "AsOf",
     "Lineage",
     "Reason",
     "Recommendations",
     "RecommendedItem",
+    "Requested",
     "Source",
     "decode_recommendations",
 ]
@@ -76,13 +79,31 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     published_ts: int = 0
 
 
+class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What shaped a list made for a request, besides history and generation.
+
+    Attributes
+    ----------
+    request : ListRequest
+    steering : int
+        Offset of the steering document on the control topic; -1 for none.
+    items : tuple of str
+        Items that a visitor viewed, in place of a history.
+    """
+
+    request: ListRequest
+    steering: int = -1
+    items: tuple[str, ...] = ()
+
+
 class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user's list: the record on `recstream.recommendations`, and the body of REST and WebSocket.
 
     A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the settings in
     force). ``control`` names the settings by their offset on the control topic. ``arm`` is the user's
     A/B arm, if there is one. ``epoch`` and ``offset`` are the list's own position; its reader fills
-    them in.
+    them in. A list made for a request is not on the topic: ``requested`` names what shaped it, and
+    ``next`` is the cursor of the next page.
     """
 
     rec_id: str
@@ -98,6 +119,8 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     epoch: str = ""
     partition: int = 0
     offset: int = -1
+    requested: Requested | None = None
+    next: str = ""
 
 
 decode_recommendations = msgspec.json.Decoder(Recommendations).decode

@@ -9,6 +9,7 @@ from recstream.core.steering.arms import Arm
 from recstream.core.steering.describe import describe_steering
 from recstream.core.steering.document import MAX_BYTES, Steering
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.request import ListRequest, RequestBoost
 from recstream.core.steering.rules import (
     AttributeTest,
     Boost,
@@ -19,7 +20,7 @@ from recstream.core.steering.rules import (
     Rule,
     as_texts,
 )
-from recstream.core.steering.validate import decode_steering
+from recstream.core.steering.validate import check_request, decode_steering
 
 __all__ = [
     "MAX_BYTES",
@@ -31,11 +32,14 @@ __all__ = [
     "Diversity",
     "Exclude",
     "ImpressionFatigue",
+    "ListRequest",
     "Pin",
     "Range",
+    "RequestBoost",
     "Rule",
     "Steering",
     "as_texts",
+    "check_request",
     "decode_steering",
     "describe_steering",
 ]

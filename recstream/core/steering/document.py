@@ -66,6 +66,11 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         return tuple(self._resolve(arm) for arm in self.arms) or (self._resolve(_EVERYBODY),)
 
     @cached_property
+    def everybody(self) -> Arm:
+        """The document's rules and options without those of arms."""
+        return self._resolve(_EVERYBODY)
+
+    @cached_property
     def digest(self) -> bytes:
         """8-byte digest of the document."""
         return hashlib.blake2b(encode_steering(self), digest_size=8).digest()

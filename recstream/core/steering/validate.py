@@ -23,6 +23,7 @@ from recstream.core.steering.document import (
 from recstream.core.steering.options import (
     Blend,
 )
+from recstream.core.steering.request import ListRequest
 from recstream.core.steering.rules import (
     MAX_VALUES,
     AttributeTest,
@@ -84,6 +85,31 @@ def check_steering(steering: Steering) -> Steering:
     if steering.arms and abs(total - 1.0) > 1e-6:  # noqa: PLR2004 - room for sums like 3 · 1/3
         raise InvalidSteering(f"the arms' shares must sum to 1, got {total:g}", pointer="/arms")
     return steering
+
+
+def check_request(request: ListRequest) -> ListRequest:
+    """Return a request if its conditions are valid and do not contradict each other.
+
+    Raises
+    ------
+    InvalidSteering
+        With a pointer to the first invalid part.
+    """
+    if request.offset and request.cursor:
+        raise InvalidSteering("expected offset or cursor, got both", pointer="/cursor")
+    n_conditions = 0
+    if request.filter is not None:
+        n_conditions += _check_condition(request.filter, "/filter", 1)
+        wanted = request.filter.items
+        if wanted is not None and set(wanted) <= set(request.exclude):
+            raise InvalidSteering(
+                "filter allows only items that exclude names; no item is left", pointer="/filter"
+            )
+    for at, boost in enumerate(request.boost):
+        n_conditions += _check_condition(boost.where, f"/boost/{at}/where", 1)
+    if n_conditions > MAX_CONDITIONS:
+        raise InvalidSteering(f"expected at most {MAX_CONDITIONS} conditions, got {n_conditions}")
+    return request
 
 
 def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:

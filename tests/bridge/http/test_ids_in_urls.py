@@ -12,6 +12,17 @@ from recstream.log.topics import CONTROL
 from tests.bridge.bridge_world import event
 
 IDS = ["a/b", "/", "a%2Fb", "a%b", "%", "..", "a/../b", "a?b#c", "a b", "ü/ß", "a+b", "a//b", "a/"]
+IDS += [
+    "A/B",
+    "e\u0301",
+    "\u00e9",
+    "日本 🎸",
+    " a",
+    "\u0645\u06cc\u200c\u062e",
+    "%2e%2e",
+    "a;b=c",
+    "a&b",
+]
 
 
 def encoded(name: str) -> str:
@@ -37,6 +48,7 @@ def test_events_shelves_and_merges_are_of_the_user_in_the_url(world, name):
 
     assert world.get(f"{path}/events").json["events"][0]["event"]["user"] == user
     assert world.get(f"{path}/shelves").json["user"] == user
+    assert world.post(f"{path}/recommendations", {}).json["user"] == user
     merged = world.post(f"{path}/merge", {"from": "visitor-0123456789abcdef"})
     assert (merged.status, merged.json["user"]) == (202, user)
 

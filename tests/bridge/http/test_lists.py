@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from recstream.core.ranking.similar import similar
-from recstream.core.records import DeltaAnnounced
+from recstream.core.records import DeltaAnnounced, Item
+from recstream.core.serving.similar import similar_requested
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
 from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, eventually, running
@@ -20,10 +20,14 @@ from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, 
 def trained(tmp_path_factory):
     """A bridge that serves the checker board: even items go together, odd ones too."""
     with running(tmp_path_factory.mktemp("trained"), list_size=4) as world:
-        world.serve_generation(checker_board())
-        world.put_items(
-            **{f"i{at}": "low" if at < 6 else "high" for at in range(12)},
-        )
+        details = {
+            f"i{at}": Item(
+                item=f"i{at}", category="low" if at < 6 else "high > top", price=float(at)
+            )
+            for at in range(12)
+        }
+        world.serve_generation(checker_board(**details))
+        world.put_items(**{name: item.category for name, item in details.items()})
         yield world
 
 
@@ -107,13 +111,6 @@ def test_a_category_restricts_the_list(trained):
     assert set(items_of(answer)) == {f"i{at}" for at in range(6, 12)}
 
 
-def test_an_item_put_into_a_category_is_in_its_lists_at_once(trained):
-    assert items_of(trained.get("/v1/popular?category=new")) == []
-    trained.put_items(i5="new")
-
-    assert items_of(trained.get("/v1/popular?category=new")) == ["i5"]
-
-
 def test_a_visitor_is_folded_in_on_the_spot(trained):
     answer = trained.post("/v1/recommendations", {"items": ["i1", "i3"], "n": 3})
 
@@ -173,9 +170,9 @@ def test_lists_are_made_while_neighbours_are_searched(trained, monkeypatch):
     def slowly(*args):
         is_searching.set()
         assert may_end.wait(DEADLINE_S)
-        return similar(*args)
+        return similar_requested(*args)
 
-    monkeypatch.setattr("recstream.bridge.recommender.similar", slowly)
+    monkeypatch.setattr("recstream.bridge.recommender.similar_requested", slowly)
     with ThreadPoolExecutor(1) as pool:
         search = pool.submit(trained.get, "/v1/items/i0/similar?n=3")
         try:
@@ -193,13 +190,13 @@ def test_a_generation_stands_still_while_neighbours_are_searched(tmp_path, monke
     seen = []
 
     def twice(generation, *args):
-        before = similar(generation, *args)
+        before = similar_requested(generation, *args)
         world.log.append([NewRecord(MODELS, None, msgspec.json.encode(withdrawal("i2")), 0)])
         world.wait_for_views()
-        seen.append((before, similar(generation, *args)))
+        seen.append((before, similar_requested(generation, *args)))
         return before
 
-    monkeypatch.setattr("recstream.bridge.recommender.similar", twice)
+    monkeypatch.setattr("recstream.bridge.recommender.similar_requested", twice)
     with running(tmp_path) as world:
         world.serve_generation(checker_board(1))
 

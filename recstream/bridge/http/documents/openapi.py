@@ -103,6 +103,9 @@ def _operation(
             "required": True,
             "content": {kind: {"schema": by_type[_key(type_)]} for kind, type_ in bodies.items()},
         }
+    if endpoint.examples:
+        examples = {name: {"value": value} for name, value in endpoint.examples.items()}
+        operation["requestBody"]["content"]["application/json"]["examples"] = examples
     operation["responses"] = _responses(endpoint, by_type)
     return operation
 

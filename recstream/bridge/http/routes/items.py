@@ -18,11 +18,12 @@ from recstream.bridge.http.bodies import (
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routes.events import LogPosition, positioned
+from recstream.bridge.http.routes.list_query import ListBody, ListParameters, as_body
 from recstream.bridge.http.routing import route
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.json_input import check_depth, decode_json
-from recstream.core.ranking import Neighbour
 from recstream.core.records import Item
+from recstream.core.serving import Neighbour, next_cursor
 from recstream.errors import InvalidInput, InvalidJson, NotFound
 
 MAX_NAMED = 200
@@ -59,8 +60,8 @@ class CategoriesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     n_items: int
 
 
-class SimilarQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of similar items."""
+class SimilarQuery(ListParameters, frozen=True, kw_only=True):
+    """Selects similar items."""
 
     n: Limit = 10
 
@@ -78,12 +79,15 @@ class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     known : bool
         Whether the active generation contains the item; if not, there are no similar items.
+    next : str
+        Cursor of the next page; empty on the last one.
     """
 
     item: str
     generation: int | None
     known: bool
     items: tuple[SimilarItem, ...]
+    next: str = ""
 
 
 class ItemFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -237,7 +241,23 @@ class ItemRoutes:
     @route("GET", "/v1/items/<item>/similar", tag="items", access="public", problems=_NO_ITEM)
     def get_similar_items(self, item: str, query: SimilarQuery) -> SimilarAnswer:
         """List the items most similar to one, by behaviour and by content."""
-        found = self._recommender.similar(item, query.n)
+        return self._similar(item, as_body(query, ListBody))
+
+    @route(
+        "POST",
+        "/v1/items/<item>/similar",
+        tag="items",
+        access="public",
+        examples={"cheaper ones": {"n": 5, "filter": {"price": {"max": 10}}}},
+        problems=_NO_ITEM,
+    )
+    def post_similar_items(self, item: str, body: ListBody) -> SimilarAnswer:
+        """List the items most similar to one, shaped by the request."""
+        return self._similar(item, body)
+
+    def _similar(self, item: str, body: ListBody) -> SimilarAnswer:
+        request = body.request
+        found = self._recommender.similar(item, request)
         if found is None:
             self.get_item(item)
         neighbours = found or ()
@@ -247,6 +267,7 @@ class ItemRoutes:
             item=item,
             generation=None if current is None else current[0],
             known=found is not None,
+            next=next_cursor(request, [one.item for one in neighbours]),
             items=tuple(
                 SimilarItem(
                     item=one.item, score=one.score, why=one.why, details=details.get(one.item)

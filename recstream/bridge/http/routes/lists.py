@@ -9,17 +9,28 @@ from flask import Response
 
 from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.problems import HttpProblem
+from recstream.bridge.http.routes.events import LogPosition
+from recstream.bridge.http.routes.list_query import (
+    Field,
+    ListBody,
+    ListedItem,
+    ListParameters,
+    as_body,
+)
 from recstream.bridge.http.routing import route
 from recstream.bridge.recommender import Shelves
-from recstream.bridge.views import Mask
 from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.ranking import Explanation
 from recstream.core.records import Recommendations
 from recstream.errors import InvalidInput
+from recstream.log import INTERACTIONS, partition_for
 from recstream.time_travel import ListDiff, moment
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=500, description="Items in the list")]
-Category = Annotated[str, msgspec.Meta(description="Only items of exactly this category")]
+_PROBLEMS = {
+    422: "A condition is invalid, or contradicts another",
+    503: "min_position was not reached in time",
+}
 Moment = Annotated[str, msgspec.Meta(description="An offset, or a time with a zone")]
 Session = Annotated[
     str,
@@ -31,12 +42,9 @@ Session = Annotated[
 ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
-class ListQuery(msgspec.Struct, frozen=True, kw_only=True):
+class ListQuery(ListParameters, frozen=True, kw_only=True):
     """Selects and filters a list."""
 
-    n: Count = 20
-    category: Category = ""
-    known: Annotated[bool, msgspec.Meta(description="Include items that the user has seen")] = False
     as_of: Annotated[
         str,
         msgspec.Meta(
@@ -62,24 +70,20 @@ class ExplanationQuery(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
 
-class PopularQuery(msgspec.Struct, frozen=True, kw_only=True):
+class PopularQuery(ListParameters, frozen=True, kw_only=True):
     """Selects popular items."""
 
-    n: Count = 20
-    category: Category = ""
     session: Session = ""
 
 
-class VisitorRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Items that a visitor without a history viewed."""
+class VisitorRequest(ListBody, frozen=True, kw_only=True):
+    """A list for a visitor without a history, from the items that they viewed."""
 
     items: Annotated[tuple[ItemId, ...], msgspec.Meta(max_length=500)] = ()
-    n: Count = 20
-    category: Category = ""
     session: Session = ""
 
 
-class ShelvesQuery(msgspec.Struct, frozen=True, kw_only=True):
+class ShelfBody(ListBody, frozen=True, kw_only=True):
     """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
 
     n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
@@ -94,6 +98,27 @@ class ShelvesQuery(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
 
 
+class ShelvesQuery(ListParameters, frozen=True, kw_only=True):
+    """The same as parameters."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
+    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
+    skip: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=500,
+            description="Skip this many first places of the list: they are displayed elsewhere",
+        ),
+    ] = 0
+
+
+class ListAnswer(Recommendations, frozen=True, kw_only=True, omit_defaults=True):
+    """A list, with the fields of its items that were asked for."""
+
+    items: tuple[ListedItem, ...]  # type: ignore[assignment]
+
+
 class ListRoutes:
     """Lists."""
 
@@ -101,29 +126,90 @@ class ListRoutes:
         self._recommender = deps.recommender
         self._items = deps.items
         self._time_travel = deps.time_travel
-
-    def _mask(self, category: str) -> Mask | None:
-        return self._items.mask(category) if category else None
+        self._epoch = deps.log.epoch
+        self._n_partitions = deps.log.partitions(INTERACTIONS)
 
     @route(
         "GET",
         "/v1/users/<user>/recommendations",
         tag="recommendations",
         access="user",
-        returns=Recommendations,
-        problems={404: "No model had been announced by then", 422: "as_of is not a moment"},
+        returns=ListAnswer,
+        problems={404: "No model had been announced by then", **_PROBLEMS},
     )
-    def get_recommendations(self, user: str, query: ListQuery) -> Recommendations | Response:
+    def get_recommendations(self, user: str, query: ListQuery) -> Response:
         """Return a user's list; popular items for an unknown user."""
         if query.as_of:
             return self._list_at(user, query)
-        mask = self._mask(query.category)
-        return self._recommender.recommend(user, query.n, mask=mask, known=query.known)
+        return self._listed(user, as_body(query, ListBody))
+
+    @route(
+        "POST",
+        "/v1/users/<user>/recommendations",
+        tag="recommendations",
+        access="user",
+        returns=ListAnswer,
+        examples={
+            "the first page": {"n": 12},
+            "cheap items of a brand, read after one's own write": {
+                "n": 12,
+                "exclude": ["p1"],
+                "filter": {"brand": "Acme", "price": {"max": 20}},
+                "boost": [{"where": {"attributes": {"new": {"eq": True}}}, "by": 0.5}],
+                "min_position": {"epoch": "", "offsets": {}},
+                "fields": ["score", "details"],
+            },
+        },
+        problems=_PROBLEMS,
+    )
+    def post_user_recommendations(self, user: str, body: ListBody) -> Response:
+        """Return a user's list, shaped by the request."""
+        return self._listed(user, body)
+
+    def _listed(self, user: str, body: ListBody) -> Response:
+        request = body.request
+        is_fresh = self._wait(user, body)
+        return self._answer(
+            self._recommender.recommend(user, request, is_fresh=is_fresh), body.fields
+        )
+
+    def _wait(self, user: str, body: ListBody) -> bool:
+        """Wait until this bridge knows the event that the request names; return whether it names one."""
+        position = body.min_position
+        if isinstance(position, LogPosition):
+            if position.epoch not in {"", self._epoch}:
+                message = f"expected a position of the log {self._epoch!r}, got {position.epoch!r}"
+                raise InvalidInput(message)
+            position = position.offsets.get(str(partition_for(user.encode(), self._n_partitions)))
+        if position is None:
+            return False
+        if not self._recommender.wait_for(user, position, body.timeout_ms / 1000):
+            message = (
+                f"offset {position} is not in the list after {body.timeout_ms} ms; the worker may be "
+                "behind, see /health/ready"
+            )
+            raise HttpProblem(503, message, code="position-not-reached", retry_after_s=1)
+        return True
+
+    def _answer(self, found: Recommendations, fields: tuple[Field, ...]) -> Response:
+        """Return a list with these fields of its items."""
+        if fields == ListBody().fields:
+            return json_response(found)
+        wanted = {"item", *fields}
+        plain = msgspec.to_builtins(found)
+        for item in plain["items"]:
+            for name in item.keys() - wanted:
+                del item[name]
+        if "details" in wanted:
+            known = self._items.catalogue.get_many([each.item for each in found.items])
+            for item in plain["items"]:
+                item["details"] = known.get(item["item"])
+        return json_response(plain)
 
     def _list_at(self, user: str, query: ListQuery) -> Response:
-        if query.category or query.known:
+        if query != ListQuery(as_of=query.as_of, n=query.n):
             raise InvalidInput(
-                "as_of returns the list as it was published; omit category and known"
+                "as_of returns the list as it was published; omit every other parameter but n"
             )
         found = self._time_travel.list_at(user, query.as_of)
         body = msgspec.structs.replace(found.list, items=found.list.items[: query.n])
@@ -132,11 +218,34 @@ class ListRoutes:
             response.headers["Recstream-Identical"] = str(found.is_identical).lower()
         return response
 
-    @route("GET", "/v1/users/<user>/shelves", tag="recommendations", access="user")
+    @route(
+        "GET",
+        "/v1/users/<user>/shelves",
+        tag="recommendations",
+        access="user",
+        problems=_PROBLEMS,
+    )
     def get_shelves(self, user: str, query: ShelvesQuery) -> Shelves:
         """Return shelves of items related to a user's strongest items: because you viewed X."""
+        return self._shelves(user, as_body(query, ShelfBody))
+
+    @route(
+        "POST",
+        "/v1/users/<user>/shelves",
+        tag="recommendations",
+        access="user",
+        examples={"two shelves of books": {"n": 2, "filter": {"category": "Books"}}},
+        problems=_PROBLEMS,
+    )
+    def post_shelves(self, user: str, body: ShelfBody) -> Shelves:
+        """Return a user's shelves, shaped by the request."""
+        return self._shelves(user, body)
+
+    def _shelves(self, user: str, body: ShelfBody) -> Shelves:
+        request = body.request
+        self._wait(user, body)
         return self._recommender.shelves(
-            user, n_shelves=query.n, n_items=query.items, skip=query.skip
+            user, request, n_shelves=body.n, n_items=body.items, skip=body.skip
         )
 
     @route(
@@ -169,16 +278,29 @@ class ListRoutes:
         "/v1/recommendations",
         tag="recommendations",
         access="public",
+        returns=ListAnswer,
+        examples={
+            "after two views": {"items": ["p1", "p7"], "n": 10, "session": "visitor-1"},
+            "without a shop's own brand": {"items": ["p1"], "filter": {"not": {"brand": "Acme"}}},
+        },
+        problems=_PROBLEMS,
     )
-    def post_recommendations(self, body: VisitorRequest) -> Recommendations:
+    def post_recommendations(self, body: VisitorRequest) -> Response:
         """Compute a list for a visitor who viewed some items, by fold-in."""
-        return self._recommender.rank_for_items(
-            body.items, body.n, mask=self._mask(body.category), session=body.session
-        )
+        request = body.request
+        if body.session:
+            self._wait(body.session, body)
+        found = self._recommender.rank_for_items(body.items, request, session=body.session)
+        return self._answer(found, body.fields)
 
-    @route("GET", "/v1/popular", tag="recommendations", access="public")
-    def get_popular(self, query: PopularQuery) -> Recommendations:
+    @route(
+        "GET",
+        "/v1/popular",
+        tag="recommendations",
+        access="public",
+        returns=ListAnswer,
+        problems=_PROBLEMS,
+    )
+    def get_popular(self, query: PopularQuery) -> Response:
         """List items that are popular now."""
-        return self._recommender.rank_for_items(
-            (), query.n, mask=self._mask(query.category), session=query.session
-        )
+        return self.post_recommendations(as_body(query, VisitorRequest))

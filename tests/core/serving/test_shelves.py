@@ -12,8 +12,8 @@ from recstream.core.history.fold import Entry, History
 from recstream.core.neighbours.behaviour import Neighbours
 from recstream.core.ranking.rank import rank
 from recstream.core.ranking.score_terms import score_terms
-from recstream.core.ranking.shelves import POOL, shelves
 from recstream.core.records import Item
+from recstream.core.serving.shelves import POOL, shelves
 
 HALF_LIFE_MS = 1e9
 VIEW, LIKE = 1, 6

@@ -16,8 +16,7 @@ from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.numeric.arrays import Float64s
-from recstream.core.ranking.rank import Ranked
-from recstream.core.ranking.score_terms import score_terms
+from recstream.core.ranking import Ranked, score_terms
 
 POOL = 200
 """Length of the list that shelves are filled from."""

@@ -9,8 +9,8 @@ from scipy import sparse
 from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
 from recstream.core.neighbours.behaviour import Neighbours
-from recstream.core.ranking.similar import KNOWN_EVENTS, similar
 from recstream.core.records import Item
+from recstream.core.serving.similar import KNOWN_EVENTS, similar
 
 FACTS = {
     "i0": Item(item="i0", title="Steel guitar strings", brand="Acme"),

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from recstream.core.content import common_features
 from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import Float32s, Float64s
+from recstream.core.ranking import DEFAULT_ARM, CompiledArm, compile_arm
+from recstream.core.serving.requested import item_digest, read_cursor
+from recstream.core.steering import ListRequest, Steering
 
 KNOWN_EVENTS = 10.0
 """Number of users at which behaviour counts half of its full weight."""
@@ -32,16 +35,19 @@ class Similarity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     kind : str
-        ``behaviour`` or ``content``.
+        ``behaviour`` or ``content``, or ``boosted`` by a rule.
     share : float
         Share of the score; the shares of an item add up to 1.
     shared : tuple of str
         Common features, for content: ``brand: Acme``.
+    rule : str
+        Name of the rule that boosts the item.
     """
 
-    kind: Literal["behaviour", "content"]
+    kind: Literal["behaviour", "content", "boosted"]
     share: float
     shared: tuple[str, ...] = ()
+    rule: str = ""
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +58,42 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     why: tuple[Similarity, ...]
 
 
-def similar(generation: Generation, item: str, n: int) -> tuple[Neighbour, ...]:
+def similar_requested(
+    generation: Generation, item: str, request: ListRequest, steering: Steering | None
+) -> tuple[Neighbour, ...]:
+    """Return the page of similar items that a request asks for, by the rules that hold for everybody.
+
+    A boost adds ``by`` times the mean similarity. Pins, options and arms do not apply.
+
+    Raises
+    ------
+    InvalidSteering
+        The cursor is not one of ours.
+    """
+    arm = request.applied_to(DEFAULT_ARM if steering is None else steering.everybody)
+    compiled = compile_arm(generation, arm, keep=False)
+    listed = read_cursor(request.cursor)
+    n = request.offset + len(listed) + request.n
+    found = similar(generation, item, n, compiled)
+    if listed:
+        found = tuple(each for each in found if item_digest(each.item) not in listed)
+    return found[request.offset :][: request.n]
+
+
+def similar(
+    generation: Generation, item: str, n: int, compiled: CompiledArm | None = None
+) -> tuple[Neighbour, ...]:
     """Return the ``n`` most similar items, the most similar first; equal scores are ordered by row.
 
     Reads every item's factors once. Withdrawn items are excluded.
+
+    Parameters
+    ----------
+    generation : Generation
+    item : str
+    n : int
+    compiled : CompiledArm, optional
+        Items that its rules exclude are left out; its boosts count.
 
     Raises
     ------
@@ -71,8 +109,13 @@ def similar(generation: Generation, item: str, n: int) -> tuple[Neighbour, ...]:
     content = (1.0 - (1.0 - CONTENT_FLOOR) * known[at]) * _scattered(generation, "content", at)
     score = behaviour + content
     score[at] = 0.0
-    if generation.listable is not None:
-        score[~generation.listable] = 0.0
+    allowed = generation.listable if compiled is None else compiled.mask
+    typical = float(score.sum()) / max(1, int((score > 0.0).sum()))
+    if compiled is not None and compiled.boosts:
+        for match, by in compiled.boosts:
+            score[match.items & (score > 0.0)] += by / generation.scoring.popularity_unit * typical
+    if allowed is not None:
+        score[~allowed] = 0.0
     least = MIN_SCORE if n >= len(score) else max(MIN_SCORE, float(np.partition(score, -n)[-n]))
     candidates = np.flatnonzero(score >= least)
     order = np.argsort(-score[candidates], kind="stable")[:n]
@@ -88,6 +131,10 @@ def similar(generation: Generation, item: str, n: int) -> tuple[Neighbour, ...]:
             share = round(float(content[row] / score[row]), SHARE_DIGITS)
             common = common_features(facts.get(item), facts.get(name))
             why.append(Similarity(kind="content", share=share, shared=common))
+        for rule, by in () if compiled is None else compiled.boosts_of(row):
+            added = by / generation.scoring.popularity_unit * typical
+            share = round(float(added / score[row]), SHARE_DIGITS)
+            why.append(Similarity(kind="boosted", share=share, rule=rule))
         why.sort(key=lambda part: -part.share)
         score_shown = round(float(score[row]), SCORE_DIGITS)
         found.append(Neighbour(item=name, score=score_shown, why=tuple(why)))

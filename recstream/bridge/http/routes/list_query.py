@@ -1,0 +1,166 @@
+"""What routes of lists accept: a request as JSON, or the same as parameters of the query string."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.routes.events import LogPosition
+from recstream.core.json_input import json_error
+from recstream.core.records import Item, Reason
+from recstream.core.steering import ListRequest, check_request
+from recstream.errors import InvalidJson, InvalidSteering
+
+Field = Literal["rank", "score", "was", "why", "details"]
+_EVERY: tuple[Field, ...] = ("rank", "score", "was", "why")
+_JSON_PARAMETERS = ("filter", "boost", "context", "min_position")
+_LIST_PARAMETERS = ("exclude", "fields")
+_Body = TypeVar("_Body", bound="ListBody")
+
+
+class ListBody(ListRequest, frozen=True, kw_only=True):
+    """A request of a list: what shapes it, what to wait for, and which fields to return.
+
+    Attributes
+    ----------
+    min_position : int or LogPosition or None
+        The list must contain this event: `position` of the answer that accepted it, or its offset.
+    timeout_ms : int
+        How long to wait for it.
+    fields : tuple of str
+        Of each item, besides its id; ``details`` is its catalogue entry.
+    """
+
+    min_position: Annotated[
+        int | LogPosition | None,
+        msgspec.Meta(
+            description="Wait until the list contains this event: `position` of the answer that "
+            "accepted it, or its offset in the user's partition"
+        ),
+    ] = None
+    timeout_ms: Annotated[
+        int, msgspec.Meta(ge=0, le=10_000, description="How long to wait for min_position")
+    ] = 2_000
+    fields: Annotated[
+        tuple[Field, ...],
+        msgspec.Meta(description="Fields of each item besides its id; details: catalogue entry"),
+    ] = _EVERY
+
+    @property
+    def request(self) -> ListRequest:
+        """What shapes the list: without what only concerns the answer.
+
+        Raises
+        ------
+        HttpProblem
+            422: a condition is invalid.
+        """
+        names = ListRequest.__struct_fields__
+        request = ListRequest(**{name: getattr(self, name) for name in names})
+        try:
+            return check_request(request)
+        except InvalidSteering as error:
+            pointed = Pointed(pointer=error.pointer, detail=error.reason)
+            raise HttpProblem(422, str(error), code="invalid-request", errors=(pointed,)) from error
+
+
+class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The same as parameters; conditions are JSON, lists are separated by commas."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=500, description="Items")] = 20
+    offset: Annotated[int, msgspec.Meta(ge=0, le=500, description="Skip this many first items")] = 0
+    cursor: Annotated[
+        str, msgspec.Meta(max_length=4_096, description="`next` of the previous page")
+    ] = ""
+    exclude: Annotated[
+        str, msgspec.Meta(description="Ids that must not be listed, separated by commas")
+    ] = ""
+    filter: Annotated[
+        str,
+        msgspec.Meta(
+            description="Only items that meet this condition of the steering language, as JSON: "
+            '`{"brand":"Acme","price":{"max":20}}`'
+        ),
+    ] = ""
+    boost: Annotated[
+        str,
+        msgspec.Meta(
+            description='Additions to scores, as JSON: `[{"where":{"brand":"Acme"},"by":0.5}]`'
+        ),
+    ] = ""
+    category: Annotated[
+        str, msgspec.Meta(description="Only items of this category and those below it")
+    ] = ""
+    known: Annotated[bool, msgspec.Meta(description="Include items that the user has seen")] = False
+    min_position: Annotated[
+        str,
+        msgspec.Meta(
+            description="Wait until the list contains this event: its offset in the user's "
+            "partition, or `position` of the answer that accepted it, as JSON"
+        ),
+    ] = ""
+    timeout_ms: Annotated[
+        int, msgspec.Meta(ge=0, le=10_000, description="How long to wait for min_position")
+    ] = 2_000
+    fields: Annotated[
+        str,
+        msgspec.Meta(
+            description="Fields of each item besides its id, separated by commas: rank, score, "
+            "was, why, details"
+        ),
+    ] = ""
+
+
+class ListedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An item of a list, with the fields that were asked for."""
+
+    item: str
+    rank: int = 0
+    score: float | None = None
+    was: int = 0
+    why: tuple[Reason, ...] = ()
+    details: Item | None = None
+
+
+def as_body(query: ListParameters, kind: type[_Body]) -> _Body:
+    """Return parameters as the body that asks for the same.
+
+    Raises
+    ------
+    HttpProblem
+        400: a parameter is not what it must be.
+    """
+    given: dict[str, Any] = {}
+    for name in kind.__struct_fields__:
+        value = getattr(query, name, "")
+        if value == "":
+            continue
+        if name in _LIST_PARAMETERS:
+            value = [each for each in value.split(",") if each]
+        elif name in _JSON_PARAMETERS:
+            value = _decoded(name, value)
+        given[name] = value
+    return _converted(given, kind)
+
+
+def _decoded(name: str, text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except Exception as error:
+        raise _wrong(name, json_error(error, InvalidJson)) from error
+
+
+def _converted(given: Mapping[str, Any], kind: type[_Body]) -> _Body:
+    try:
+        return msgspec.convert(given, kind)
+    except Exception as error:
+        wrong = json_error(error, InvalidJson, names_field=False)
+        raise _wrong(wrong.pointer.lstrip("/"), wrong) from error
+
+
+def _wrong(name: str, error: InvalidJson) -> HttpProblem:
+    pointed = Pointed(pointer=f"?{name}", code=error.code, detail=error.reason)
+    return HttpProblem(400, f"{name}: {error.reason}", code="invalid-parameter", errors=(pointed,))

@@ -1,0 +1,27 @@
+"""What is made for one request: pages of lists, similar items, shelves.
+
+In: a history or an item, a generation, a request. Out: ranked rows, neighbours, shelves.
+"""
+
+from __future__ import annotations
+
+from recstream.core.serving.requested import (
+    next_cursor,
+    rank_requested,
+    read_cursor,
+    visitor_history,
+)
+from recstream.core.serving.shelves import POOL, Shelf, shelves
+from recstream.core.serving.similar import Neighbour, similar_requested
+
+__all__ = [
+    "POOL",
+    "Neighbour",
+    "Shelf",
+    "next_cursor",
+    "rank_requested",
+    "read_cursor",
+    "shelves",
+    "similar_requested",
+    "visitor_history",
+]

@@ -1,0 +1,97 @@
+"""A list that a request shapes, and the cursor by which a client pages through it.
+
+The list is a pure function of history, generation, steering and the request, which the list contains.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from recstream.core.generation import Generation
+from recstream.core.history import Entry, History
+from recstream.core.ranking import Ranked, rank
+from recstream.core.steering import ListRequest, Steering
+from recstream.errors import InvalidSteering
+
+MAX_PAGED = 500
+"""Items that a client can page through."""
+_BYTES = 5
+
+
+def rank_requested(
+    history: History,
+    generation: Generation,
+    request: ListRequest,
+    half_life_ms: float,
+    steering: Steering | None,
+) -> Ranked:
+    """Return the page of a user's list that a request asks for.
+
+    Raises
+    ------
+    InvalidSteering
+        The cursor is not one of ours.
+    """
+    listed = read_cursor(request.cursor)
+    ranked = rank(
+        [history],
+        generation,
+        min(request.offset + len(listed) + request.n, MAX_PAGED + request.n),
+        half_life_ms,
+        steering=steering,
+        request=request,
+    )[0]
+    places = np.arange(request.offset, len(ranked.rows))
+    if listed:
+        items = generation.items
+        is_new = [item_digest(items[row]) not in listed for row in ranked.rows.tolist()]
+        places = np.flatnonzero(is_new)
+    places = places[: request.n]
+    return ranked._replace(rows=ranked.rows[places], scores=ranked.scores[places])
+
+
+def next_cursor(request: ListRequest, items: Sequence[str]) -> str:
+    """Return the cursor of the page after these items; empty if there is none."""
+    listed = read_cursor(request.cursor)
+    n_listed = request.offset + len(listed) + len(items)
+    if request.offset or len(items) < request.n or n_listed >= MAX_PAGED:
+        return ""
+    return base64.urlsafe_b64encode(b"".join([*listed, *map(item_digest, items)])).decode()
+
+
+def read_cursor(cursor: str) -> dict[bytes, None]:
+    """Return the digests of the items on earlier pages, in order.
+
+    Raises
+    ------
+    InvalidSteering
+    """
+    try:
+        raw = base64.b64decode(cursor.encode("ascii"), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise _invalid_cursor() from error
+    if len(raw) % _BYTES or len(raw) > MAX_PAGED * _BYTES:
+        raise _invalid_cursor()
+    return dict.fromkeys(raw[at : at + _BYTES] for at in range(0, len(raw), _BYTES))
+
+
+def visitor_history(items: Iterable[str], session: str) -> History:
+    """Return the history of a visitor who viewed some items; without a session, the items name it."""
+    page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items}
+    return History(session or "\0".join(page), n_items=len(page), pages=(page,))
+
+
+def item_digest(item: str) -> bytes:
+    """Return the digest of an item in a cursor."""
+    return hashlib.blake2b(item.encode(), digest_size=_BYTES).digest()
+
+
+def _invalid_cursor() -> InvalidSteering:
+    return InvalidSteering(
+        "expected `next` of an earlier page, got another text", pointer="/cursor"
+    )

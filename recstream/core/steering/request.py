@@ -1,0 +1,107 @@
+"""What one request adds to the steering document: a filter, boosts, excluded items, a page.
+
+Conditions are those of rules, checked and compiled by the same code.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from recstream.core.steering.arms import Arm
+from recstream.core.steering.rules import (
+    MAX_BOOST,
+    MAX_VALUES,
+    Boost,
+    Condition,
+    Exclude,
+    ItemId,
+    Only,
+    Rule,
+    Strict,
+)
+
+MAX_DEPTH_OF_LIST = 500
+MAX_CURSOR = 4_096
+Depth = Annotated[int, msgspec.Meta(ge=0, le=MAX_DEPTH_OF_LIST)]
+
+
+class RequestBoost(Strict, frozen=True):
+    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
+
+    where: Condition
+    by: Annotated[float, msgspec.Meta(ge=-MAX_BOOST, le=MAX_BOOST)]
+
+
+class ListRequest(Strict, frozen=True, kw_only=True):
+    """What a request asks of a list; lists that are made for a request contain it.
+
+    Attributes
+    ----------
+    n : int
+        Items.
+    offset : int
+        Skip this many first items of the list.
+    cursor : str
+        ``next`` of the page before: items of earlier pages do not come again.
+    exclude : tuple of str
+        Ids that must not be listed.
+    filter : Condition or None
+        Only items that meet it.
+    boost : tuple of RequestBoost
+    category : str
+        Only items of this category and those below it; the same as ``filter: {"category": …}``.
+    known : bool
+        Whether items of the user's history may be listed.
+    """
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH_OF_LIST, description="Items")] = 20
+    offset: Annotated[Depth, msgspec.Meta(description="Skip this many first items")] = 0
+    cursor: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=MAX_CURSOR,
+            description="`next` of the previous page. No item of an earlier page comes again",
+        ),
+    ] = ""
+    exclude: Annotated[
+        tuple[ItemId, ...],
+        msgspec.Meta(max_length=MAX_VALUES, description="Ids that must not be listed"),
+    ] = ()
+    filter: Annotated[
+        Condition | None,
+        msgspec.Meta(description="Only items that meet this condition of the steering language"),
+    ] = None
+    boost: Annotated[
+        tuple[RequestBoost, ...],
+        msgspec.Meta(max_length=20, description="Additions to scores, as rules make them"),
+    ] = ()
+    category: Annotated[
+        str, msgspec.Meta(description="Only items of this category and those below it")
+    ] = ""
+    known: Annotated[bool, msgspec.Meta(description="Include items that the user has seen")] = False
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The request as rules, named ``request: …``."""
+        rules: list[Rule] = []
+        if self.exclude:
+            rules.append(Exclude(name="request: exclude", where=Condition(items=self.exclude)))
+        if self.category:
+            rules.append(Only(name="request: category", where=Condition(category=self.category)))
+        if self.filter is not None:
+            rules.append(Only(name="request: filter", where=self.filter))
+        for at, boost in enumerate(self.boost, start=1):
+            rules.append(Boost(name=f"request: boost {at}", where=boost.where, by=boost.by))
+        return tuple(rules)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the request asks for the first items of the user's list as it is."""
+        return self == ListRequest(n=self.n)
+
+    def applied_to(self, arm: Arm) -> Arm:
+        """Return an arm with the request's rules added."""
+        rules = self.rules
+        return msgspec.structs.replace(arm, rules=(*arm.rules, *rules)) if rules else arm

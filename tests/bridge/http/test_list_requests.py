@@ -1,0 +1,250 @@
+"""Lists shaped by a request: pages, filters, boosts, fields, and reading one's own writes."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import jsonschema
+import msgspec
+import pytest
+
+from recstream.core.history import History
+from recstream.core.history import table_rows as history_rows
+from recstream.core.ranking import describe
+from recstream.core.records import Item, Recommendations
+from recstream.core.serving import rank_requested, visitor_history
+from recstream.log.partitioner import partition_for
+from recstream.log.port import NewRecord
+from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event, running
+
+PRICES = {
+    f"i{at}": Item(
+        item=f"i{at}",
+        category="low" if at < 6 else "high > top",
+        brand="Acme" if at % 4 == 0 else "Bolt",
+        price=float(at),
+    )
+    for at in range(12)
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A bridge that serves the checker board, with prices, brands and categories."""
+    with running(tmp_path_factory.mktemp("shop"), list_size=4) as world:
+        world.serve_generation(checker_board(**PRICES))
+        yield world
+
+
+def items_of(answer):
+    assert answer.status == 200, answer.body
+    return [one["item"] for one in answer.json["items"]]
+
+
+def ask(world, user="somebody", **body):
+    return world.post(f"/v1/users/{user}/recommendations", body)
+
+
+def test_a_filter_is_a_condition_of_the_steering_language(shop):
+    where = {"brand": "acme", "price": {"min": 1}}
+
+    posted = ask(shop, filter=where)
+    got = shop.get(f"/v1/users/somebody/recommendations?filter={quote(json.dumps(where))}")
+
+    assert items_of(posted) == items_of(got) == ["i4", "i8"]
+
+
+def test_excluded_items_and_other_categories_are_not_listed(shop):
+    assert items_of(ask(shop, category="high", exclude=["i6", "i7"])) == ["i8", "i9", "i10", "i11"]
+    got = shop.get("/v1/popular?exclude=i0,i1&n=2")
+    assert items_of(got) == ["i2", "i3"]
+
+
+def test_a_boost_moves_items_up_and_is_a_reason(shop):
+    answer = ask(shop, n=2, boost=[{"where": {"items": ["i11"]}, "by": 1.0}])
+
+    assert items_of(answer)[0] == "i11"
+    assert {"kind": "boosted", "rule": "request: boost 1"}.items() <= (
+        answer.json["items"][0]["why"][0].items()
+    )
+
+
+def test_pages_hold_every_item_once(shop):
+    shop.fold(event("pager", "i0"), publish=a_list("pager", "i2", "i4", "i6", "i8"))
+    shop.wait_for_views()
+    pages, ranks, cursor = [], [], ""
+    for _ in range(9):
+        answer = ask(shop, "pager", n=3, cursor=cursor)
+        pages += items_of(answer)
+        ranks += [one["rank"] for one in answer.json["items"]]
+        cursor = answer.json.get("next", "")
+        if not cursor:
+            break
+        # An event between two pages changes the rest of the list, and repeats nothing.
+        shop.fold(event("pager", f"i{2 * len(pages) % 12}", id=f"between-{len(pages)}"))
+        shop.wait_for_views()
+
+    assert len(pages) == len(set(pages))
+    assert pages[:3] == ["i2", "i4", "i6"]
+    assert ranks == list(range(1, len(ranks) + 1))
+
+
+def test_an_offset_skips_the_first_items_of_the_same_list(shop):
+    whole = items_of(ask(shop, n=9))
+
+    assert items_of(ask(shop, n=3, offset=6)) == whole[6:]
+    assert ask(shop, n=3, offset=6).json["items"][0]["rank"] == 7
+
+
+def test_fields_choose_what_an_item_of_the_answer_holds(shop):
+    shop.put_items(i0="low")
+
+    answer = ask(shop, n=2, fields=["score", "details"])
+
+    assert {tuple(one) for one in answer.json["items"]} == {("item", "score", "details")}
+    assert answer.json["items"][0]["details"]["title"] == "The i0"
+    assert answer.json["items"][1]["details"] is None
+    got = shop.get("/v1/users/somebody/recommendations?n=1&fields=rank")
+    assert got.json["items"] == [{"item": "i0", "rank": 1}]
+
+
+def test_a_list_contains_the_event_that_a_position_names(shop):
+    shop.fold(event("writer", "i1"))
+    partition = partition_for(b"writer", 2)
+    offset = shop.log.high_watermark("recstream.interactions", partition) - 1
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, shop, "writer", n=3, min_position=offset, timeout_ms=10_000)
+        row = history_rows.encode_row(history_rows.AppliedRow(offset + 1, offset + 1))
+        shop.log.append([NewRecord(CHANGELOG, history_rows.APPLIED_KEY, row, partition)])
+        answer = asked.result()
+
+    assert answer.json["as_of"] == {"partition": partition, "offset": offset}
+    assert items_of(answer) == ["i3", "i5", "i7"]
+
+
+def test_a_position_that_does_not_come_is_503_after_the_deadline(shop):
+    late = ask(shop, "late", min_position=10**9, timeout_ms=10)
+    other = ask(shop, "late", min_position={"epoch": "other", "offsets": {"0": 1, "1": 1}})
+
+    assert (late.status, late.headers["Retry-After"]) == (503, "1")
+    assert late.json["type"].endswith("position-not-reached")
+    assert other.status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"filter": {"price": {"min": 3, "max": 2}}}, "/filter/price"),
+        ({"filter": {}}, "/filter"),
+        ({"filter": {"colour": "red"}}, "/filter"),
+        ({"filter": {"items": ["a"]}, "exclude": ["a", "b"]}, "/filter"),
+        ({"boost": [{"where": {"any": []}, "by": 1}]}, "/boost/0/where/any"),
+        ({"boost": [{"where": {"brand": "a"}, "by": 11}]}, "/boost/0/by"),
+        ({"offset": 3, "cursor": "AAAAAAA="}, "/cursor"),
+        ({"n": 501}, "/n"),
+        ({"fields": ["colour"]}, "/fields/0"),
+        ({"limit": 3}, ""),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_422_with_its_place(shop, body, pointer):
+    answer = ask(shop, **body)
+
+    assert (answer.status, answer.kind) == (422, "application/problem+json")
+    assert answer.json["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAA", "ä", "A" * 4096])
+def test_a_cursor_that_is_none_of_ours_is_refused(shop, cursor):
+    assert ask(shop, cursor=cursor).status in {400, 422}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "filter={",
+        "filter=[]",
+        "boost={}",
+        "min_position=x",
+        "fields=a",
+        "n=0",
+        "as_of=3&n=2&known=true",
+    ],
+)
+def test_a_parameter_that_makes_no_sense_is_400(shop, query):
+    answer = shop.get(f"/v1/users/somebody/recommendations?{query}")
+
+    assert (answer.status, answer.kind) == (400, "application/problem+json")
+
+
+def test_shelves_and_similar_items_take_filters_and_pages(shop):
+    shop.fold(event("shelf", "i1"), event("shelf", "i3", "like"))
+    shop.wait_for_views()
+
+    shelf = shop.post("/v1/users/shelf/shelves", {"filter": {"brand": "Bolt"}, "exclude": ["i5"]})
+    listed = [one["item"] for each in shelf.json["shelves"] for one in each["items"]]
+    similar = shop.post("/v1/items/i2/similar", {"n": 2, "exclude": ["i0"]})
+    more = shop.post(
+        "/v1/items/i2/similar", {"n": 2, "exclude": ["i0"], "cursor": similar.json["next"]}
+    )
+
+    assert listed
+    assert "i5" not in listed
+    assert len({*items_of(similar), *items_of(more), "i0"}) == 5
+    high = shop.post("/v1/items/i2/similar", {"filter": {"category": "high"}})
+    assert items_of(high) == ["i6", "i8", "i10"]
+    boosted = shop.post("/v1/items/i2/similar", {"boost": [{"where": {"items": ["i10"]}, "by": 5}]})
+    assert items_of(boosted)[0] == "i10"
+    assert boosted.json["items"][0]["why"][0]["rule"] == "request: boost 1"
+
+
+def test_rules_of_the_document_hold_for_similar_items(shop):
+    document = {"rules": [{"action": "exclude", "name": "x", "where": {"items": ["i4"]}}]}
+    assert shop.call("PUT", "/v1/steering", document).status == 202
+    try:
+        assert "i4" not in items_of(shop.get("/v1/items/i2/similar"))
+    finally:
+        shop.call("DELETE", "/v1/steering")
+    assert "i4" in items_of(shop.get("/v1/items/i2/similar"))
+
+
+def test_a_list_is_derived_again_from_what_it_names(shop):
+    shop.fold(event("again", "i1"))
+    shop.wait_for_views()
+    asked = {
+        "n": 3,
+        "filter": {"brand": "Bolt"},
+        "boost": [{"where": {"price": {"min": 7}}, "by": 2}],
+    }
+
+    for body, history in (
+        (ask(shop, "again", **asked), shop.bridge.deps.views.history("again")),
+        (shop.post("/v1/recommendations", {"items": ["i2"], **asked}), None),
+    ):
+        found = msgspec.json.decode(body.body, type=Recommendations)
+        requested = found.requested
+        of = history or visitor_history(requested.items, "")
+        generation = checker_board(**PRICES)
+        ranked = rank_requested(of, generation, requested.request, 30 * 86_400_000.0, None)
+        assert describe(ranked, of, generation) == found.items
+        assert (found.generation, found.delta, requested.steering) == (1, 0, -1)
+        assert isinstance(of, History)
+
+
+def test_examples_of_the_document_are_requests_with_answers_of_their_schema(shop):
+    document = shop.get("/openapi.json").json
+    n_examples = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {})
+            for example in content.get("application/json", {}).get("examples", {}).values():
+                url = path.replace("{user}", "somebody").replace("{item}", "i2")
+                answer = shop.call(method.upper(), url, example["value"])
+                assert 200 <= answer.status < 300, (path, example, answer.body)
+                success = operation["responses"][str(answer.status)]
+                schema = success["content"]["application/json"]["schema"]
+                jsonschema.validate(answer.json, {"components": document["components"]} | schema)
+                n_examples += 1
+    assert n_examples >= 6
