@@ -23,11 +23,14 @@ from recstream.core.serving import (
     POOL,
     Neighbour,
     Shelf,
+    Unranked,
+    among,
     next_cursor,
     rank_requested,
     read_cursor,
     shelves,
     similar_requested,
+    unranked,
     visitor_history,
 )
 from recstream.core.steering import ListRequest, Steering
@@ -161,8 +164,7 @@ class Recommender:
             if stored is not None and (has_all or self._active.generation is None):
                 page = stored.items[: request.n]
                 return replace(stored, items=page, next=_next(request, page))
-        history = self._views.history(user) or History(user)
-        return self._list(history, request, epoch=self._views.epoch)
+        return self._list(self._views.history(user) or History(user), request)[0]
 
     def rank_for_items(
         self, items: Iterable[str], request: ListRequest, *, session: str = ""
@@ -172,9 +174,26 @@ class Recommender:
         The arm of an experiment depends on the session; without one, on the items.
         """
         names = tuple(items)
-        visitor = visitor_history(names, session)
-        found = self._list(visitor, request, epoch=self._views.epoch, items=names)
+        found, _ = self._list(visitor_history(names, session), request, items=names)
         return replace(found, user=session)
+
+    def rank_candidates(
+        self,
+        candidates: tuple[str, ...],
+        request: ListRequest,
+        *,
+        user: str = "",
+        items: tuple[str, ...] = (),
+        session: str = "",
+    ) -> tuple[Recommendations, tuple[Unranked, ...]]:
+        """Rank some items for a user, or for a visitor; return those without a place, too."""
+        history = visitor_history(items, session)
+        if user:
+            history = self._views.history(user) or History(user)
+        found, rest = self._list(
+            history, among(request, candidates), items=items, candidates=candidates
+        )
+        return replace(found, user=user or session), rest
 
     def wait_for(self, user: str, offset: int, timeout_s: float) -> bool:
         """Wait until this bridge's histories contain an offset of the user's partition."""
@@ -182,26 +201,42 @@ class Recommender:
         return self._views.wait_folded(partition, offset, timeout_s)
 
     def _list(
-        self, history: History, request: ListRequest, *, epoch: str, items: tuple[str, ...] = ()
-    ) -> Recommendations:
+        self,
+        history: History,
+        request: ListRequest,
+        *,
+        items: tuple[str, ...] = (),
+        candidates: tuple[str, ...] = (),
+    ) -> tuple[Recommendations, tuple[Unranked, ...]]:
+        """Return a list made now, and the candidates without a place in it.
+
+        Parameters
+        ----------
+        history : History
+        request : ListRequest
+        items : tuple of str
+            What a visitor viewed: the history's items.
+        candidates : tuple of str
+        """
         with self._active.mutex:
             generation = self._active.generation
             if generation is None:
-                return Recommendations(
+                nothing = Recommendations(
                     rec_id="none",
                     user=history.user,
                     generation=0,
                     source="popular",
                     items=(),
-                    epoch=epoch,
+                    epoch=self._views.epoch,
                 )
+                return nothing, tuple(Unranked(item=each, reason="unknown") for each in candidates)
             offset, steering = self._steering.document()
             ranked = rank_requested(
                 history, generation, request, self._active.half_life_of(generation), steering
             )
             first = 1 + request.offset + len(read_cursor(request.cursor))
             page = describe(ranked, history, generation, first=first)
-            return Recommendations(
+            found = Recommendations(
                 rec_id=f"{self._rec_id(ranked.source, history, generation)}-{_digest(page)}",
                 user=history.user,
                 generation=generation.number,
@@ -210,10 +245,11 @@ class Recommender:
                 as_of=self._as_of(history),
                 source=ranked.source,
                 items=page,
-                epoch=epoch,
+                epoch=self._views.epoch,
                 requested=Requested(request=request, steering=offset, items=items),
                 next=_next(request, page),
             )
+            return found, unranked(candidates, ranked, generation)
 
     def _rec_id(self, what: str, history: History, generation: Generation) -> str:
         """Return the id of an answer made on request: equal for equal inputs."""

@@ -6,9 +6,12 @@ In: a history or an item, a generation, a request. Out: ranked rows, neighbours,
 from __future__ import annotations
 
 from recstream.core.serving.requested import (
+    Unranked,
+    among,
     next_cursor,
     rank_requested,
     read_cursor,
+    unranked,
     visitor_history,
 )
 from recstream.core.serving.shelves import POOL, Shelf, shelves
@@ -18,10 +21,13 @@ __all__ = [
     "POOL",
     "Neighbour",
     "Shelf",
+    "Unranked",
+    "among",
     "next_cursor",
     "rank_requested",
     "read_cursor",
     "shelves",
     "similar_requested",
+    "unranked",
     "visitor_history",
 ]

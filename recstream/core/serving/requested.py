@@ -9,18 +9,37 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
+import msgspec
 import numpy as np
 
 from recstream.core.generation import Generation
 from recstream.core.history import Entry, History
 from recstream.core.ranking import Ranked, rank
-from recstream.core.steering import ListRequest, Steering
+from recstream.core.steering import Condition, ListRequest, Steering
 from recstream.errors import InvalidSteering
 
 MAX_PAGED = 500
 """Items that a client can page through."""
 _BYTES = 5
+
+
+class Unranked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A candidate that has no place in the order, and why.
+
+    Attributes
+    ----------
+    reason : str
+        ``unknown`` to the active generation; ``withdrawn`` from the catalogue; ``excluded`` by a rule;
+        ``cut`` (below the minimum score, or after the last place asked for).
+    rule : str
+        The rule that excludes it.
+    """
+
+    item: str
+    reason: Literal["unknown", "withdrawn", "excluded", "cut"]
+    rule: str = ""
 
 
 def rank_requested(
@@ -78,6 +97,33 @@ def read_cursor(cursor: str) -> dict[bytes, None]:
     if len(raw) % _BYTES or len(raw) > MAX_PAGED * _BYTES:
         raise _invalid_cursor()
     return dict.fromkeys(raw[at : at + _BYTES] for at in range(0, len(raw), _BYTES))
+
+
+def among(request: ListRequest, candidates: tuple[str, ...]) -> ListRequest:
+    """Return a request whose list holds these items alone: a condition on ids, besides its filter."""
+    own = () if request.filter is None else (request.filter,)
+    only = Condition(items=candidates, all=own or None)
+    return msgspec.structs.replace(request, filter=only)
+
+
+def unranked(
+    candidates: Iterable[str], ranked: Ranked, generation: Generation
+) -> tuple[Unranked, ...]:
+    """Return the candidates that are not in a list, with reasons, in the order given."""
+    listed = set(ranked.rows.tolist())
+    found = []
+    for item in dict.fromkeys(candidates):
+        row = generation.rows.get(item)
+        if row in listed:
+            continue
+        rule = "" if row is None or ranked.compiled is None else ranked.compiled.excluded_by(row)
+        if row is None:
+            found.append(Unranked(item=item, reason="unknown"))
+        elif generation.withdrawn[row]:
+            found.append(Unranked(item=item, reason="withdrawn"))
+        else:
+            found.append(Unranked(item=item, reason="excluded" if rule else "cut", rule=rule))
+    return tuple(found)
 
 
 def visitor_history(items: Iterable[str], session: str) -> History:

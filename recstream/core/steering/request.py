@@ -22,9 +22,10 @@ from recstream.core.steering.rules import (
     Strict,
 )
 
-MAX_DEPTH_OF_LIST = 500
+MAX_LIST = 1_000
+"""Items of a list, which is as many as may be candidates."""
+MAX_OFFSET = 500
 MAX_CURSOR = 4_096
-Depth = Annotated[int, msgspec.Meta(ge=0, le=MAX_DEPTH_OF_LIST)]
 
 
 class RequestBoost(Strict, frozen=True):
@@ -56,8 +57,10 @@ class ListRequest(Strict, frozen=True, kw_only=True):
         Whether items of the user's history may be listed.
     """
 
-    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_DEPTH_OF_LIST, description="Items")] = 20
-    offset: Annotated[Depth, msgspec.Meta(description="Skip this many first items")] = 0
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description="Items")] = 20
+    offset: Annotated[
+        int, msgspec.Meta(ge=0, le=MAX_OFFSET, description="Skip this many first items")
+    ] = 0
     cursor: Annotated[
         str,
         msgspec.Meta(

@@ -144,7 +144,7 @@ def test_a_position_that_does_not_come_is_503_after_the_deadline(shop):
         ({"boost": [{"where": {"any": []}, "by": 1}]}, "/boost/0/where/any"),
         ({"boost": [{"where": {"brand": "a"}, "by": 11}]}, "/boost/0/by"),
         ({"offset": 3, "cursor": "AAAAAAA="}, "/cursor"),
-        ({"n": 501}, "/n"),
+        ({"n": 1001}, "/n"),
         ({"fields": ["colour"]}, "/fields/0"),
         ({"limit": 3}, ""),
     ],
@@ -208,6 +208,54 @@ def test_rules_of_the_document_hold_for_similar_items(shop):
     finally:
         shop.call("DELETE", "/v1/steering")
     assert "i4" in items_of(shop.get("/v1/items/i2/similar"))
+
+
+def test_candidates_are_ranked_for_a_user_with_reasons(shop):
+    shop.fold(event("searcher", "i1"))
+    shop.wait_for_views()
+    asked = ["i2", "i3", "i1", "nowhere", "i8", "i3"]
+
+    answer = shop.post(
+        "/v1/rank", {"user": "searcher", "candidates": asked, "filter": {"price": {"max": 7}}}
+    )
+
+    whole = items_of(ask(shop, "searcher", n=12, known=True))
+    assert items_of(answer) == [item for item in whole if item in {"i1", "i2", "i3"}]
+    assert answer.json["items"][0]["why"]
+    assert answer.json["unranked"] == [
+        {"item": "nowhere", "reason": "unknown"},
+        {"item": "i8", "reason": "excluded", "rule": "request: filter"},
+    ]
+
+
+def test_candidates_are_ranked_for_a_visitor(shop):
+    answer = shop.post("/v1/rank", {"items": ["i2"], "candidates": ["i1", "i6"], "n": 1})
+
+    assert items_of(answer) == ["i6"]
+    assert answer.json["unranked"] == [{"item": "i1", "reason": "cut"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"candidates": []}, 422),
+        ({"user": "u"}, 422),
+        ({"candidates": ["a"] * 1001}, 422),
+        ({"user": "u", "items": ["a"], "candidates": ["a"]}, 400),
+        ({"candidates": ["a"], "filter": {"price": {}}}, 422),
+    ],
+)
+def test_candidates_that_make_no_sense_are_refused(shop, body, status):
+    assert shop.post("/v1/rank", body).status == status
+
+
+def test_only_a_token_of_the_user_ranks_for_the_user(guarded):
+    token, _ = guarded.bridge.deps.auth.issue("ann")
+    body = {"user": "bob", "candidates": ["a"]}
+
+    assert guarded.post("/v1/rank", body, token=token).status == 403
+    assert guarded.post("/v1/rank", body | {"user": "ann"}, token=token).status == 200
+    assert guarded.post("/v1/rank", {"candidates": ["a"]}).status == 200
 
 
 def test_a_list_is_derived_again_from_what_it_names(shop):

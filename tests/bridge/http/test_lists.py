@@ -207,7 +207,7 @@ def test_a_generation_stands_still_while_neighbours_are_searched(tmp_path, monke
         eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
 
 
-@pytest.mark.parametrize("query", ["n=0", "n=501", "n=x", "known=maybe", "shade=dark"])
+@pytest.mark.parametrize("query", ["n=0", "n=1001", "n=x", "known=maybe", "shade=dark"])
 def test_a_parameter_that_makes_no_sense_is_400_and_named(trained, query):
     answer = trained.get(f"/v1/users/u/recommendations?{query}")
 

@@ -70,7 +70,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
     """The same as parameters; conditions are JSON, lists are separated by commas."""
 
-    n: Annotated[int, msgspec.Meta(ge=1, le=500, description="Items")] = 20
+    n: Annotated[int, msgspec.Meta(ge=1, le=1_000, description="Items")] = 20
     offset: Annotated[int, msgspec.Meta(ge=0, le=500, description="Skip this many first items")] = 0
     cursor: Annotated[
         str, msgspec.Meta(max_length=4_096, description="`next` of the previous page")

@@ -10,6 +10,7 @@ from flask import Response
 from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
+from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routes.events import LogPosition
 from recstream.bridge.http.routes.list_query import (
     Field,
@@ -23,10 +24,12 @@ from recstream.bridge.recommender import Shelves
 from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.ranking import Explanation
 from recstream.core.records import Recommendations
+from recstream.core.serving import Unranked
 from recstream.errors import InvalidInput
 from recstream.log import INTERACTIONS, partition_for
 from recstream.time_travel import ListDiff, moment
 
+MAX_CANDIDATES = 1_000
 _PROBLEMS = {
     422: "A condition is invalid, or contradicts another",
     503: "min_position was not reached in time",
@@ -113,10 +116,33 @@ class ShelvesQuery(ListParameters, frozen=True, kw_only=True):
     ] = 0
 
 
+class RankBody(ListBody, frozen=True, kw_only=True):
+    """Items to rank for a user, or for a visitor by what they viewed; items seen before stay in.
+
+    ``fields`` and the rest are those of every list.
+    """
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_CANDIDATES, description="Items")] = MAX_CANDIDATES
+    known: bool = True
+    user: Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)] = ""
+    items: Annotated[tuple[ItemId, ...], msgspec.Meta(max_length=500)] = ()
+    session: Session = ""
+    candidates: Annotated[
+        tuple[ItemId, ...],
+        msgspec.Meta(min_length=1, max_length=MAX_CANDIDATES, description="Ids to rank"),
+    ]
+
+
 class ListAnswer(Recommendations, frozen=True, kw_only=True, omit_defaults=True):
     """A list, with the fields of its items that were asked for."""
 
     items: tuple[ListedItem, ...]  # type: ignore[assignment]
+
+
+class RankAnswer(ListAnswer, frozen=True, kw_only=True, omit_defaults=True):
+    """Candidates in order, and those that have no place in it, with the reason of each."""
+
+    unranked: tuple[Unranked, ...]
 
 
 class ListRoutes:
@@ -191,12 +217,14 @@ class ListRoutes:
             raise HttpProblem(503, message, code="position-not-reached", retry_after_s=1)
         return True
 
-    def _answer(self, found: Recommendations, fields: tuple[Field, ...]) -> Response:
-        """Return a list with these fields of its items."""
-        if fields == ListBody().fields:
+    def _answer(
+        self, found: Recommendations, fields: tuple[Field, ...], **more: tuple[Unranked, ...]
+    ) -> Response:
+        """Return a list with these fields of its items, and more fields of the answer."""
+        if fields == ListBody().fields and not more:
             return json_response(found)
         wanted = {"item", *fields}
-        plain = msgspec.to_builtins(found)
+        plain = msgspec.to_builtins(found) | more
         for item in plain["items"]:
             for name in item.keys() - wanted:
                 del item[name]
@@ -292,6 +320,32 @@ class ListRoutes:
             self._wait(body.session, body)
         found = self._recommender.rank_for_items(body.items, request, session=body.session)
         return self._answer(found, body.fields)
+
+    @route(
+        "POST",
+        "/v1/rank",
+        tag="recommendations",
+        access="public",
+        returns=RankAnswer,
+        examples={
+            "results of a search": {"user": "u42", "candidates": ["p1", "p7", "p9"]},
+            "for a visitor": {"items": ["p3"], "candidates": ["p1", "p7"], "n": 1},
+        },
+        problems={403: "The token is for another user", **_PROBLEMS},
+    )
+    def post_rank(self, body: RankBody) -> Response:
+        """Order candidates, such as the results of a search, for a user or a visitor."""
+        if body.user and (body.items or body.session):
+            raise InvalidInput("expected user, or items and session of a visitor, got both")
+        if body.user and not identity().may_act_for(body.user):
+            raise HttpProblem(403, "the token does not allow this request", code="forbidden")
+        request = body.request
+        if who := body.user or body.session:
+            self._wait(who, body)
+        found, rest = self._recommender.rank_candidates(
+            body.candidates, request, user=body.user, items=body.items, session=body.session
+        )
+        return self._answer(found, body.fields, unranked=rest)
 
     @route(
         "GET",
