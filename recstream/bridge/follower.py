@@ -62,6 +62,8 @@ class Follower:
     ----------
     now_ms : callable
         Milliseconds since 1970; used to measure freshness.
+    observe : callable, optional
+        Called with the records of each batch.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Follower:
         connections: ConnectionLoop,
         *,
         now_ms: Callable[[], int],
+        observe: Callable[[Sequence[Record]], object] = lambda _: None,
     ) -> None:
         self._log = event_log
         self._views = views
@@ -84,6 +87,7 @@ class Follower:
         self._hub = hub
         self._connections = connections
         self._now_ms = now_ms
+        self._observe = observe
         self._freshness = FRESHNESS.labels("sent")
         self._stopping = threading.Event()
         self._tail: Tail | None = None
@@ -145,6 +149,7 @@ class Follower:
         if not records:
             return
         models = self._views.apply(records)
+        self._observe(records)
         is_changed = self._status.take(record for record in records if record.topic == PIPELINE)
         if models:
             self._status.take_models(models)

@@ -17,7 +17,7 @@ from recstream.bridge.views import Views, without
 from recstream.control import SteeringFeed
 from recstream.core.generation import Generation
 from recstream.core.history import History, seen_items
-from recstream.core.ranking import Explanation, describe, explain, steering_warnings
+from recstream.core.ranking import Explanation, describe, explain, rank, steering_warnings
 from recstream.core.records import AsOf, Recommendations, RecommendedItem, Requested
 from recstream.core.serving import (
     POOL,
@@ -52,6 +52,26 @@ class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     as_of: AsOf | None = None
     shelves: tuple[Shelf, ...]
     requested: Requested | None = None
+
+
+class SteeringEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's list now, and under another steering document.
+
+    Attributes
+    ----------
+    arm : str
+        The user's arm under the other document.
+    overlap : float
+        Share of items that are in both lists.
+    before, after : tuple of RecommendedItem
+        ``was`` in ``after`` is the rank in ``before``.
+    """
+
+    user: str
+    arm: str
+    overlap: float
+    before: tuple[RecommendedItem, ...]
+    after: tuple[RecommendedItem, ...]
 
 
 class Recommender:
@@ -293,6 +313,37 @@ class Recommender:
                 if self._active.generation is None
                 else steering_warnings(steering, self._active.generation)
             )
+
+    def preview(
+        self, users: Iterable[str], steering: Steering, n: int
+    ) -> tuple[SteeringEffect, ...]:
+        """Return users' lists of ``n`` items now, and as they would be under a document."""
+        histories = [self._views.history(user) or History(user) for user in users]
+        effects = []
+        for history in histories:
+            with self._active.mutex:
+                generation = self._active.generation
+                if generation is None:
+                    return ()
+                half_life_ms = self._active.half_life_of(generation)
+                old, ranked = (
+                    rank([history], generation, n, half_life_ms, steering=each)[0]
+                    for each in (self._steering.steering(), steering)
+                )
+                before = describe(old, history, generation)
+                names = [entry.item for entry in before]
+                after = describe(ranked, history, generation, names)
+            n_shared = sum(entry.was > 0 for entry in after)
+            effects.append(
+                SteeringEffect(
+                    user=history.user,
+                    arm=ranked.arm,
+                    overlap=n_shared / max(1, len(before), len(after)),
+                    before=before,
+                    after=after,
+                )
+            )
+        return tuple(effects)
 
     def similar(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
         """Return the items most similar to one; None if the active generation lacks it.

@@ -34,7 +34,7 @@ from recstream.bridge.http_server import BACKLOG, HttpServer
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
-from recstream.bridge.views import Items, Status, TimeTravelService, Views
+from recstream.bridge.views import Items, PipelineHistory, Status, TimeTravelService, Views
 from recstream.catalogue import open_catalogue
 from recstream.control import SteeringFeed
 from recstream.core.events import EPOCH, timestamp_ms
@@ -140,8 +140,17 @@ class Bridge:
         items = Items(event_log, catalogue)
         feed = LogFeed(event_log, connections.post)
         hub = Hub(event_log, CurrentState(recommender, status), feed)
+        history = PipelineHistory(event_log, status, now_ms=now_ms)
         follower = Follower(
-            event_log, views, active, recommender, status, hub, connections, now_ms=now_ms
+            event_log,
+            views,
+            active,
+            recommender,
+            status,
+            hub,
+            connections,
+            now_ms=now_ms,
+            observe=history.observe,
         )
 
         def stop() -> None:
@@ -150,12 +159,14 @@ class Bridge:
             follower.stop()
             active.stop()
             items.stop()
+            history.stop()
 
         self._stack.callback(stop)
         connections.start(hub)
         active.start()
         items.start()
         follower.start()
+        history.start()
         readiness = Readiness(
             event_log,
             status,
@@ -179,6 +190,8 @@ class Bridge:
             recommender=recommender,
             steering=steering,
             status=status,
+            history=history,
+            models=store,
             items=items,
             time_travel=time_travel,
             connections=connections,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from recstream.time_travel.derive import derive
 from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
+from recstream.time_travel.overlap import Overlap, compare_generations
 from recstream.time_travel.service import AsOfList, Change, ListDiff, Moment, TimeTravel, moment
 from recstream.time_travel.snapshots import Snapshots
 
@@ -17,10 +18,12 @@ __all__ = [
     "Generations",
     "ListDiff",
     "Moment",
+    "Overlap",
     "PartitionFold",
     "Snapshots",
     "TimeTravel",
     "Watch",
+    "compare_generations",
     "derive",
     "moment",
     "state_digest",

@@ -13,9 +13,17 @@ from recstream.bridge.http.rate_limit import RateLimiter
 from recstream.bridge.push import ConnectionLoop, Hub
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
-from recstream.bridge.views import DedupWindow, Items, Status, TimeTravelService, Views
+from recstream.bridge.views import (
+    DedupWindow,
+    Items,
+    PipelineHistory,
+    Status,
+    TimeTravelService,
+    Views,
+)
 from recstream.control import SteeringFeed
 from recstream.log import EventLog
+from recstream.models import ReadableStore
 from recstream.settings import Settings
 
 
@@ -40,6 +48,8 @@ class Deps:
     recommender: Recommender
     steering: SteeringFeed
     status: Status
+    history: PipelineHistory
+    models: ReadableStore
     items: Items
     time_travel: TimeTravelService
     connections: ConnectionLoop

@@ -15,14 +15,24 @@ from recstream.bridge.views.log_search import (
     decode_places,
     encode_places,
 )
+from recstream.bridge.views.pipeline_history import (
+    FRESHNESS_BOUNDS_MS,
+    SAMPLE_S,
+    PipelineHistory,
+    PipelinePoint,
+)
 from recstream.bridge.views.status import Status
 from recstream.bridge.views.time_travel import TimeTravelService
 
 __all__ = [
+    "FRESHNESS_BOUNDS_MS",
+    "SAMPLE_S",
     "DedupWindow",
     "Found",
     "Items",
     "LogSearch",
+    "PipelineHistory",
+    "PipelinePoint",
     "RecordFilter",
     "Status",
     "TimeTravelService",

@@ -16,12 +16,14 @@ from recstream.log import (
     RECOMMENDATIONS,
     ReadableLog,
     Record,
+    decode,
     partition_for,
 )
 
 MAX_SCANNED = 100_000
 MAX_SECONDS = 2.0
 CHUNK = 500
+RECENT_RECORDS = 2_000
 _BY_USER = {INTERACTIONS, RECOMMENDATIONS, DEAD_LETTERS}
 _decode = msgspec.json.Decoder().decode
 
@@ -196,6 +198,15 @@ class LogSearch:
         if not has_more:
             places = {each: self._log.earliest(topic, each) for each in places}
         return Found(found[::-1], places, dict(start), n_scanned, has_more)
+
+    def recent_users(self) -> list[str]:
+        """Return the users of the newest events, the newest first."""
+        start = self.places(INTERACTIONS, self.partitions(INTERACTIONS))
+        newest = self.search(
+            INTERACTIONS, start, lambda _: True, limit=RECENT_RECORDS, backwards=True
+        ).records
+        events = (event for one in reversed(newest) for _, event in decode(one).events[::-1])
+        return list(dict.fromkeys(event.user for event in events))
 
     def _newer(self, topic: str, partition: int, start: int) -> Iterator[Record]:
         at = max(start, self._log.earliest(topic, partition))

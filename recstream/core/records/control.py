@@ -72,12 +72,13 @@ class SteeringSet(
 ):
     """A new steering document; a partition follows it once its worker activates it.
 
-    An empty document removes all rules.
+    An empty document removes all rules. ``author`` is the subject of the token that sent it, if any.
     """
 
     id: str
     steering: Steering
     requested_ts: int
+    author: str = ""
 
 
 class ForgetRequested(msgspec.Struct, frozen=True, kw_only=True, tag="forget", tag_field="type"):

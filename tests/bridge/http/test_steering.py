@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import jwt
 import pytest
 
-from tests.bridge.bridge_world import checker_board, running
+from tests.bridge.bridge_world import SECRET, checker_board, event, running
 
 HIDE = {"action": "exclude", "name": "hide", "where": {"items": ["i0", "i2"]}}
 PIN = {"action": "pin", "name": "first", "items": ["i7"]}
@@ -132,3 +133,44 @@ def test_arms_are_told_in_the_list(shop):
     }
 
     assert seen == {"a", "b"}
+
+
+def test_a_preview_compares_real_lists_and_sets_nothing(tmp_path):
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        world.fold(event("even", "i2", "like"), event("even", "i4"))
+        world.wait_for_views()
+        document = {"rules": [{"action": "exclude", "name": "no i0", "where": {"items": ["i0"]}}]}
+
+        answer = world.post("/v1/steering/preview?n=3", document).json
+        unset = world.get("/v1/steering").json
+
+    (effect,) = answer["users"]
+    before = [one["item"] for one in effect["before"]]
+    after = [one["item"] for one in effect["after"]]
+    assert effect["user"] == "even"
+    assert "i0" in before
+    assert after == [*(item for item in before if item != "i0"), after[-1]]
+    assert answer["mean_overlap"] == pytest.approx(2 / 3)
+    assert unset["offset"] == -1
+
+
+@pytest.mark.parametrize(
+    ("query", "document", "status"),
+    [("", {"rules": [{"action": "x"}]}, 422), ("?users=" + ",".join("ab" * 26), {}, 400), ("?n=0", {}, 400)],
+)  # fmt: skip
+def test_a_preview_that_can_not_be_is_a_problem(world, query, document, status):
+    assert world.post(f"/v1/steering/preview{query}", document).status == status
+
+
+def test_the_history_of_steering_has_author_and_time(guarded):
+    now_s = round(guarded.clock.now.timestamp())
+    claims = {"sub": "shop-owner", "scope": "service", "exp": now_s + 60}
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    for minimum in (0.1, 0.2):
+        guarded.call("PUT", "/v1/steering", {"min_relevance": minimum}, token=token)
+
+    newest, before = guarded.get("/v1/steering/history", token=token).json["documents"][:2]
+
+    assert (newest["steering"]["min_relevance"], before["steering"]["min_relevance"]) == (0.2, 0.1)
+    assert (newest["author"], newest["requested_ts"]) == ("shop-owner", now_s * 1000)

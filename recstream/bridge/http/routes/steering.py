@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Annotated
+
+import msgspec
 from msgspec.structs import asdict, replace
 
 from recstream.bridge.http.bodies import JSON, read_bytes
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routing import route
-from recstream.control import NEVER_SET, ActiveSteering, submit
+from recstream.bridge.recommender import SteeringEffect
+from recstream.bridge.views import LogSearch
+from recstream.control import NEVER_SET, ActiveSteering, read_control, submit
 from recstream.core.events import timestamp_ms
 from recstream.core.records import SteeringSet
 from recstream.core.steering import MAX_BYTES, Steering, decode_steering, describe_steering
-from recstream.errors import InvalidSteering
+from recstream.errors import InvalidInput, InvalidSteering
 
 _PROBLEMS = {503: "The log can't be reached"}
 
@@ -33,6 +40,57 @@ class SteeringState(ActiveSteering, frozen=True, kw_only=True):
     words: tuple[str, ...]
     partitions: int
     warnings: tuple[str, ...]
+
+
+MAX_PREVIEWED = 50
+MAX_PAST = 100
+
+
+class PreviewQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose lists to preview."""
+
+    users: Annotated[
+        str,
+        msgspec.Meta(description="Up to 50 ids, separated by commas; default: recent users"),
+    ] = ""
+    n_users: Annotated[
+        int, msgspec.Meta(ge=1, le=MAX_PREVIEWED, description="Number of recent users")
+    ] = 5
+    n: Annotated[int, msgspec.Meta(ge=1, le=100, description="Items in each list")] = 20
+
+
+class SteeringPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """Effects of a document on lists, before it is set.
+
+    Attributes
+    ----------
+    words, warnings : tuple of str
+        As in `SteeringState`.
+    mean_overlap : float
+        Mean share of items that are in both lists of a user.
+    """
+
+    words: tuple[str, ...]
+    warnings: tuple[str, ...]
+    mean_overlap: float
+    users: tuple[SteeringEffect, ...]
+
+
+class PastSteering(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that was set; ``offset`` is its own on the control topic."""
+
+    offset: int
+    id: str
+    requested_ts: int
+    author: str
+    words: tuple[str, ...]
+    steering: Steering
+
+
+class SteeringHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest documents that were set, newest first."""
+
+    documents: tuple[PastSteering, ...]
 
 
 class SteeringRoutes:
@@ -78,6 +136,50 @@ class SteeringRoutes:
         """Describe a document in words, with warnings; nothing is set."""
         return self._state(replace(NEVER_SET, steering=_read_document()))
 
+    @route(
+        "POST",
+        "/v1/steering/preview",
+        tag="steering",
+        consumes={JSON: Steering},
+        max_in_flight=2,
+        problems={422: "The document is invalid"},
+    )
+    def preview_steering(self, query: PreviewQuery) -> SteeringPreview:
+        """Compare users' lists under a document with their lists now; nothing is set."""
+        steering = _read_document()
+        users = [name for name in query.users.split(",") if name]
+        if len(users) > MAX_PREVIEWED:
+            raise InvalidInput(f"expected at most {MAX_PREVIEWED} users, got {len(users)}")
+        users = users or LogSearch(self._deps.log).recent_users()[: query.n_users]
+        effects = self._deps.recommender.preview(users, steering, query.n)
+        overlaps = [effect.overlap for effect in effects]
+        return SteeringPreview(
+            words=describe_steering(steering),
+            warnings=self._deps.recommender.steering_warnings(steering),
+            mean_overlap=sum(overlaps) / len(overlaps) if overlaps else 1.0,
+            users=effects,
+        )
+
+    @route("GET", "/v1/steering/history", tag="steering", problems=_PROBLEMS)
+    def get_steering_history(self) -> SteeringHistory:
+        """List the documents that were set, newest first, with author and time."""
+        documents = deque(
+            (
+                PastSteering(
+                    offset=offset,
+                    id=record.id,
+                    requested_ts=record.requested_ts,
+                    author=record.author,
+                    words=describe_steering(record.steering),
+                    steering=record.steering,
+                )
+                for offset, record in read_control(self._deps.log)
+                if isinstance(record, SteeringSet)
+            ),
+            maxlen=MAX_PAST,
+        )
+        return SteeringHistory(documents=tuple(reversed(documents)))
+
     def _state(self, found: ActiveSteering) -> SteeringState:
         return SteeringState(
             **asdict(found),
@@ -91,6 +193,7 @@ class SteeringRoutes:
             id=self._deps.new_id(),
             steering=steering,
             requested_ts=timestamp_ms(self._deps.now()),
+            author=identity().user or "",
         )
         submit(self._deps.log, record)
         return self.get_steering()

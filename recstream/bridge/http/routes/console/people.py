@@ -14,11 +14,9 @@ from recstream.bridge.http.routing import route
 from recstream.bridge.views import LogSearch
 from recstream.core.events import EVENT_TYPES, MAX_ID_CHARACTERS
 from recstream.core.history import History, matrix_row
-from recstream.log import INTERACTIONS, decode
 from recstream.time_travel import moment
 
 MAX_SECONDS = 1.0
-RECENT_RECORDS = 2_000
 Name = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
 
 
@@ -124,7 +122,7 @@ class PeopleRoutes:
     @route("GET", "/v1/users", tag="users", max_in_flight=4)
     def search_users(self, query: UsersQuery) -> UsersAnswer:
         """Search users by a part of their id; without one, list those with the newest events."""
-        names = self._containing(query.q) if query.q else self._recent()
+        names = self._containing(query.q) if query.q else iter(LogSearch(self._log).recent_users())
         chosen = list(islice(names, query.limit + 1))
         users = tuple(self._found(name) for name in chosen[: query.limit])
         return UsersAnswer(users=users, has_more=len(chosen) > query.limit)
@@ -137,17 +135,6 @@ class PeopleRoutes:
                 yield name
             if time.monotonic() > deadline_s:
                 return
-
-    def _recent(self) -> Iterator[str]:
-        search = LogSearch(self._log)
-        start = search.places(INTERACTIONS, search.partitions(INTERACTIONS))
-        newest = search.search(
-            INTERACTIONS, start, lambda _: True, limit=RECENT_RECORDS, backwards=True
-        )
-        events = (
-            event for one in reversed(newest.records) for _, event in decode(one).events[::-1]
-        )
-        yield from dict.fromkeys(event.user for event in events)
 
     def _found(self, user: str) -> FoundUser:
         history = self._views.history(user) or History(user)
