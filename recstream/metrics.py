@@ -33,6 +33,15 @@ CONSUMER_LAG = Gauge(
     ("agent", "partition"),
     registry=REGISTRY,
 )
+ROLE_READY = Gauge(
+    "recstream_role_ready", "1 if a role is ready, else 0.", ("role",), registry=REGISTRY
+)
+HEARTBEAT_AGE = Gauge(
+    "recstream_heartbeat_age_seconds",
+    "Time since the newest heartbeat of a role.",
+    ("role",),
+    registry=REGISTRY,
+)
 FOLD_IN_DURATION = Histogram(
     "recstream_fold_in_duration_seconds",
     "Time to make one user's list: fold-in, ranking and reasons.",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.push import ConnectionLoop, Hub, Outgoing, encode, tagged
+from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Status, Views
 from recstream.core.records import Recommendations
@@ -32,9 +33,9 @@ def recs_message(body: Recommendations) -> Outgoing:
 class CurrentState:
     """The snapshots that new subscribers get."""
 
-    def __init__(self, recommender: Recommender, status: Status) -> None:
+    def __init__(self, recommender: Recommender, readiness: Readiness) -> None:
         self._recommender = recommender
-        self._status = status
+        self._readiness = readiness
 
     def recs(self, user: str) -> tuple[int, Outgoing]:
         """Return the offset and message of a user's newest list; computes one if needed."""
@@ -52,7 +53,7 @@ class CurrentState:
 
     def pipeline(self) -> Outgoing:
         """Return the pipeline's state."""
-        return Outgoing("pipeline", tagged("pipeline", encode(self._status.pipeline())))
+        return Outgoing("pipeline", tagged("pipeline", encode(self._readiness.pipeline())))
 
 
 class Follower:

@@ -82,6 +82,8 @@ class Bridge:
     ) -> None:
         self.settings = settings
         self._stack = contextlib.ExitStack()
+        self.ended = threading.Event()
+        self.failure: BaseException | None = None
         auth = Authenticator.from_settings(settings, now=lambda: timestamp_ms(now()) / 1000)
         try:
             self._socket = self._stack.enter_context(_listen(settings.host, settings.port))
@@ -139,8 +141,15 @@ class Bridge:
             raise StartupError(str(error)) from error
         items = Items(event_log, catalogue)
         feed = LogFeed(event_log, connections.post)
-        hub = Hub(event_log, CurrentState(recommender, status), feed)
-        history = PipelineHistory(event_log, status, now_ms=now_ms)
+        readiness = Readiness(
+            event_log,
+            status,
+            group=settings.app_id,
+            folder=views.folder,
+            now_s=time.monotonic,
+        )
+        history = PipelineHistory(event_log, readiness.pipeline, now_ms=now_ms)
+        hub = Hub(event_log, CurrentState(recommender, readiness), feed)
         follower = Follower(
             event_log,
             views,
@@ -154,6 +163,7 @@ class Bridge:
         )
 
         def stop() -> None:
+            readiness.stop()
             connections.stop()
             feed.close()
             follower.stop()
@@ -166,21 +176,16 @@ class Bridge:
         active.start()
         items.start()
         follower.start()
+        readiness.parts = {
+            "views": follower.caught_up.is_set,
+            "bridge: the log is not followed": lambda: follower.is_alive,
+            "bridge: no generation is activated": lambda: active.is_alive,
+            "bridge: the catalogue is not followed": lambda: items.is_alive,
+            "restart": lambda: not connections.is_draining,
+        }
+        readiness.on_change = lambda: connections.post(hub.status_changed)
+        readiness.start(self.fail)
         history.start()
-        readiness = Readiness(
-            event_log,
-            status,
-            group=settings.app_id,
-            folder=views.folder,
-            parts={
-                "views": follower.caught_up.is_set,
-                "bridge: the log is not followed": lambda: follower.is_alive,
-                "bridge: no generation is activated": lambda: active.is_alive,
-                "bridge: the catalogue is not followed": lambda: items.is_alive,
-                "restart": lambda: not connections.is_draining,
-            },
-            now_s=time.monotonic,
-        )
         return Deps(
             readiness=readiness,
             settings=settings,
@@ -210,6 +215,11 @@ class Bridge:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
+    def fail(self, error: BaseException) -> None:
+        """End the bridge because of an error; called in any thread."""
+        self.failure = self.failure or error
+        self.ended.set()
+
     def stop(self) -> None:
         """Stop the HTTP server, close every connection with 1012, close everything else."""
         self._server.stop()
@@ -236,15 +246,16 @@ def run(settings: Settings) -> None:
     Raises
     ------
     StartupError
+    Exception
+        A thread of the bridge failed.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     bridge = Bridge(settings)
-    stopping = threading.Event()
 
     def stop(*_: object) -> None:
-        stopping.set()
+        bridge.ended.set()
         end_in_time()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -253,10 +264,12 @@ def run(settings: Settings) -> None:
     _write_address(address, bridge.url)
     with bridge:
         log.info("bridge serves url=%s", bridge.url)
-        stopping.wait()
+        bridge.ended.wait()
         log.info("bridge drains connections=%d", len(bridge.deps.connections.connections))
     with contextlib.suppress(OSError):
         address.unlink()
+    if bridge.failure is not None:
+        raise bridge.failure
 
 
 def _write_address(path: Path, url: str) -> None:

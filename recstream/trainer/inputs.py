@@ -126,6 +126,18 @@ class Inputs:
             self._tail.seek(tp, self._log.earliest(*tp))
             self._target[tp] = self._log.high_watermark(*tp)
 
+    def lag(self) -> int:
+        """Return how many records are not read yet.
+
+        Raises
+        ------
+        LogError
+        """
+        return sum(
+            max(0, self._log.high_watermark(*tp) - offset)
+            for tp, offset in self._tail.positions().items()
+        )
+
     def _has_reached(self, target: Mapping[TopicPartition, int]) -> bool:
         positions = self._tail.positions()
         return all(positions.get(tp, 0) >= offset for tp, offset in target.items())

@@ -46,6 +46,8 @@ from recstream.trainer.training import Trained
 log = logging.getLogger(__name__)
 
 LEASE_EVERY_S = 1.0
+HEARTBEAT_S = 5.0
+"""Time between two heartbeats; readers take a trainer that is silent longer for gone."""
 FIRST_RETRY_S = 10.0
 """Wait after a first generation that could not be trained."""
 BUSY_POLL_S = 0.05
@@ -64,6 +66,8 @@ class Trainer:
     lease : Lease
     clock_ms : callable
         Returns the time for records, in milliseconds; nothing else depends on it.
+    name : str
+        Name of this trainer in its heartbeats.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class Trainer:
         lease: Lease,
         *,
         clock_ms: Callable[[], int],
+        name: str = "trainer",
     ) -> None:
         self._settings = settings
+        self._name = name
         self._log = event_log
         self._store = store
         self._lease = lease
@@ -94,7 +100,8 @@ class Trainer:
         self._has_lost_newest = False
         self._is_active = False
         self._schedule = Schedule(settings)
-        self._next_lease = self._next_first = 0.0
+        self._beaten: tuple[bool, str] | None = None
+        self._next_lease = self._next_first = self._next_heartbeat = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -104,6 +111,7 @@ class Trainer:
     def serve(self, stopping: threading.Event) -> None:
         """Run the loop until ``stopping`` is set. While the log or the store is unavailable, retry."""
         while not stopping.is_set():
+            waits_for = ""
             try:
                 self.step()
             except LogFenced as error:
@@ -111,7 +119,25 @@ class Trainer:
                 self._stand_by()
             except (LogUnavailable, *STORE_AWAY) as error:
                 log.warning("log or model store unavailable, trying again: %s", error)
+                is_log = isinstance(error, LogUnavailable)
+                waits_for = "the log is away" if is_log else "the model store is away or full"
                 stopping.wait(1.0)
+            self._beat(waits_for)
+
+    def _beat(self, waits_for: str) -> None:
+        """Publish a heartbeat when it is due, or when it says something new."""
+        state = (self._is_active, waits_for)
+        if state == self._beaten and monotonic() < self._next_heartbeat:
+            return
+        self._beaten = state
+        self._next_heartbeat = monotonic() + HEARTBEAT_S
+        with contextlib.suppress(LogError):
+            self._publisher.publish_heartbeat(
+                self._name,
+                is_active=self._is_active,
+                lag=self._inputs.lag(),
+                waits_for=waits_for,
+            )
 
     def close(self) -> None:
         """Stop, and cancel a training in progress."""

@@ -53,6 +53,7 @@ def run(settings: Settings) -> None:
             open_store(settings.models_url),
             lease_for(event_log, name),
             clock_ms=system_clock_ms,
+            name=name,
         )
         failures: list[BaseException] = []
 

@@ -30,6 +30,7 @@ from recstream.core.records import (
     Lineage,
     Recommendations,
     RecommendedItem,
+    TrainerStatus,
     WorkerStatus,
 )
 from recstream.log.embedded import EmbeddedLog
@@ -185,17 +186,24 @@ class World:
         )
 
     def beat(self) -> None:
-        """Publish a worker's heartbeat."""
-        status = WorkerStatus(
+        """Publish the heartbeats of a worker and of the active trainer."""
+        now_ms = timestamp_ms(self.clock())
+        worker = WorkerStatus(
             worker="w",
             events=0,
             published=0,
             dead_letters=0,
             lag={},
             generation=0,
-            ts=timestamp_ms(self.clock()),
+            ts=now_ms,
         )
-        self.log.append([NewRecord(PIPELINE, b"worker", msgspec.json.encode(status), 0)])
+        trainer = TrainerStatus(trainer="t", is_active=True, ts=now_ms)
+        self.log.append(
+            [
+                NewRecord(PIPELINE, b"worker", msgspec.json.encode(worker), 0),
+                NewRecord(PIPELINE, b"trainer", msgspec.json.encode(trainer), 0),
+            ]
+        )
 
     # What a trainer does
 

@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,45 @@ def test_a_role_that_is_killed_comes_back_and_lists_go_on(up: Up, role: str) -> 
         url = wait_until(lambda: up_file.exists() and new_url(up_file, url), "the bridge is back")
     offset = post_event(url)
     wait_until(lambda: as_of(url) >= offset, "the event is in the list")
+
+
+@pytest.mark.parametrize("role", ["worker", "trainer"])
+def test_a_stopped_role_is_red_everywhere_and_green_again_when_it_goes_on(
+    up: Up, role: str
+) -> None:
+    url = up.wait_for("live")["url"]
+    wait_until(lambda: status_of(f"{url}/health/ready") == 200, "everything is ready")
+    process = up.role(role)
+
+    os.kill(process, signal.SIGSTOP)
+    try:
+        events = [{"type": "view", "user": f"u{n}", "item": "p7"} for n in range(1000)]
+        post(f"{url}/v1/events", events)
+        wait_until(lambda: status_of(f"{url}/health/ready?role={role}") == 503, "red")
+        pipeline = get(f"{url}/v1/pipeline")
+        gauge = f'recstream_role_ready{{role="{role}"}} 0.0'
+        wait_until(lambda: gauge in text(f"{url}/metrics"), "the metric")
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+    red = next(each for each in pipeline["roles"] if each["name"] == role)
+    assert (red["state"], red["reason"].startswith(f"{role}: ")) == ("down", True)
+    if role == "worker":
+        assert pipeline["lag"] == red["lag"] == 1000
+    wait_until(lambda: status_of(f"{url}/health/ready") == 200, "green")
+
+
+def status_of(url: str) -> int:
+    try:
+        get(url)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return 200
+
+
+def text(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 def trained_list(url: str, user: str) -> Any:

@@ -10,13 +10,16 @@ import pytest
 from recstream.core.records import (
     DeltaAnnounced,
     PipelineRecord,
+    TrainerStatus,
     TrainingProgress,
     TrainingRequested,
 )
-from recstream.errors import LogFenced, LogUnavailable
+from recstream.errors import LogFenced, LogUnavailable, ModelStoreUnavailable
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
+from recstream.trainer import loop
+from tests.bridge.bridge_world import eventually
 from tests.trainer.trainer_world import SETTINGS, likes, work
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
 
@@ -159,3 +162,51 @@ def test_a_trainer_stops_when_it_is_told_to(place):
 
     assert not thread.is_alive()
     trainer.close()
+
+
+def test_idle_trainers_send_heartbeats_and_say_who_is_active(place, monkeypatch):
+    monkeypatch.setattr(loop, "HEARTBEAT_S", 0.05)
+    stopping = threading.Event()
+    trainers = [place.trainer("a"), place.trainer("b")]
+    threads = [threading.Thread(target=each.serve, args=(stopping,)) for each in trainers]
+
+    def beats():
+        told = [
+            msgspec.json.decode(r.value, type=PipelineRecord) for r in place.world.read(PIPELINE, 0)
+        ]
+        return [each for each in told if isinstance(each, TrainerStatus)]
+
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: len([each for each in beats() if each.is_active]) > 3, "heartbeats")
+        eventually(lambda: {each.trainer for each in beats()} == {"a", "b"}, "both")
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+        for each in trainers:
+            each.close()
+
+    active = {each.trainer for each in beats() if each.is_active}
+    assert len(active) == 1
+    assert beats()[-1].lag == 0
+
+
+def test_a_heartbeat_says_that_the_store_is_away(place, monkeypatch):
+    trainer = place.trainer()
+    stopping = threading.Event()
+
+    def away():
+        stopping.set()
+        raise ModelStoreUnavailable("mongodb://user:secret@host is away")
+
+    monkeypatch.setattr(trainer, "step", away)
+    monkeypatch.setattr(stopping, "wait", lambda _: None)
+    trainer.serve(stopping)
+    trainer.close()
+
+    (record,) = place.world.read(PIPELINE, 0)
+    assert msgspec.json.decode(record.value, type=PipelineRecord) == TrainerStatus(
+        trainer="a", is_active=False, waits_for="the model store is away or full", ts=NOW_MS
+    )

@@ -62,7 +62,9 @@ class Place:
 
     def trainer(self, name="a", settings=SETTINGS):
         lease = EmbeddedLease(self.world.log, name)
-        return Trainer(settings, self.world.log, self.store, lease, clock_ms=lambda: NOW_MS)
+        return Trainer(
+            settings, self.world.log, self.store, lease, clock_ms=lambda: NOW_MS, name=name
+        )
 
     def announced(self, kind=GenerationAnnounced):
         found = [msgspec.json.decode(r.value, type=ModelRecord) for r in self.world.read(MODELS, 0)]

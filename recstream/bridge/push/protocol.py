@@ -30,6 +30,7 @@ MAX_OFFSET = (1 << 63) - 1
 MAX_PARTITION = (1 << 31) - 1
 
 Channel = Literal["recs", "pipeline", "log"]
+RoleName = Literal["worker", "trainer", "bridge"]
 ErrorCode = Literal["forbidden", "not-found", "invalid-message", "too-many", "unavailable"]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
@@ -237,6 +238,31 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float
 
 
+class RoleState(msgspec.Struct, frozen=True, kw_only=True):
+    """State of a role.
+
+    Attributes
+    ----------
+    name : str
+        ``worker``, ``trainer`` or ``bridge``.
+    state : str
+        ``ready``, ``degraded`` (it works, but lists are late or not made) or ``down``.
+    reason : str
+        Why it is not ready; empty if it is.
+    heartbeat_age_ms : int or None
+        Since the newest heartbeat of the role; None if there was none, and for the bridge itself.
+    lag : int or None
+        Of the worker: events that are not committed as folded. Of the trainer: records it has not
+        read. None: unknown.
+    """
+
+    name: RoleName
+    state: Literal["ready", "degraded", "down"]
+    reason: str
+    heartbeat_age_ms: int | None
+    lag: int | None
+
+
 class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """State of the worker, trainer and bridge: body of ``GET /v1/pipeline``.
 
@@ -247,7 +273,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events : int
         Records on the interactions topic.
     lag : int
-        Records that no worker reported as folded yet.
+        Events in the log that are not committed as folded: measured by the bridge, each second.
+    partition_lag : dict of str to int
+        The same by partition of the interactions topic.
     prequential : dict of str to PrequentialScore
         How well lists predicted the newest events: all, by generation, by source of the list, by
         arm of an experiment, and for cold users.
@@ -255,6 +283,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Impressions and clicks, by arm of an experiment.
     workers : tuple of WorkerStatus
         Workers that reported in the last 30 s.
+    roles : tuple of RoleState
+        Worker, trainer and bridge.
     push : Stage or None
         Latency from a published list to its write to the socket, over the last lists pushed here.
     """
@@ -270,6 +300,8 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clicks: dict[str, ClickCounts] = {}
     events: int = 0
     lag: int = 0
+    partition_lag: dict[str, int] = {}
+    roles: tuple[RoleState, ...] = ()
     connections: int = 0
     push: Stage | None = None
 

@@ -21,7 +21,7 @@ from recstream.bridge.views.pipeline_history import (
     PipelineHistory,
     PipelinePoint,
 )
-from recstream.bridge.views.status import Status
+from recstream.bridge.views.status import Heartbeat, Status
 from recstream.bridge.views.time_travel import TimeTravelService
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "SAMPLE_S",
     "DedupWindow",
     "Found",
+    "Heartbeat",
     "Items",
     "LogSearch",
     "PipelineHistory",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from recstream.bridge.views.status import Status
+from recstream.bridge.push import Pipeline
 from recstream.errors import LogError
 from recstream.log import DEAD_LETTERS, RECOMMENDATIONS, EventLog, Record
 
@@ -74,14 +74,17 @@ class PipelineHistory:
     Parameters
     ----------
     event_log : EventLog
-    status : Status
+    pipeline : callable
+        Returns the state of the pipeline.
     now_ms : callable
         Milliseconds since 1970.
     """
 
-    def __init__(self, event_log: EventLog, status: Status, *, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, event_log: EventLog, pipeline: Callable[[], Pipeline], *, now_ms: Callable[[], int]
+    ) -> None:
         self._log = event_log
-        self._status = status
+        self._pipeline = pipeline
         self._now_ms = now_ms
         self._mutex = threading.Lock()
         self._points: deque[PipelinePoint] = deque(maxlen=KEPT)
@@ -126,7 +129,7 @@ class PipelineHistory:
 
     def sample(self) -> None:
         """Add a point."""
-        pipeline = self._status.pipeline()
+        pipeline = self._pipeline()
         score = pipeline.prequential.get("all")
         lists, dead_letters = self._n_records(RECOMMENDATIONS), self._n_records(DEAD_LETTERS)
         with self._mutex:

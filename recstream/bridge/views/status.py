@@ -6,28 +6,56 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 from recstream.bridge.push import Pipeline, Stage
 from recstream.core.evaluation import merged, merged_clicks
 from recstream.core.records import (
     GenerationAnnounced,
     ModelRecord,
+    TrainerStatus,
     TrainingProgress,
     WorkerStatus,
     decode_pipeline,
 )
-from recstream.errors import LogError
-from recstream.log import INTERACTIONS, PIPELINE, EventLog, Record, TopicPartition
+from recstream.log import PIPELINE, EventLog, Record, TopicPartition
 
 log = logging.getLogger(__name__)
 
 FORGOTTEN_AFTER_MS = 30_000
 LOOK_BACK_RECORDS = 500
 PUSHES_KEPT = 1000
+ROLES_KEPT = 1000
+
+_Status = TypeVar("_Status", WorkerStatus, TrainerStatus)
+
+
+class Heartbeat(NamedTuple):
+    """The newest heartbeat of a role.
+
+    Attributes
+    ----------
+    age_ms : int or None
+        None: there was none.
+    generation : int
+        Active generation of the newest of the role's processes; -1 for none.
+    lag : int
+        Records that the active trainer has not read.
+    is_active : bool
+        Whether one of the processes that beat lately is the active trainer.
+    waits_for : str
+        What the active trainer waits for.
+    """
+
+    age_ms: int | None = None
+    generation: int = -1
+    lag: int = 0
+    is_active: bool = False
+    waits_for: str = ""
 
 
 class Status:
-    """The newest status of workers, training and models. Thread-safe.
+    """The newest status of workers, trainers, training and models. Thread-safe.
 
     Parameters
     ----------
@@ -49,6 +77,8 @@ class Status:
         self._delta = 0
         self._training: TrainingProgress | None = None
         self._workers: dict[str, WorkerStatus] = {}
+        self._trainers: dict[str, TrainerStatus] = {}
+        self._beats: dict[str, int] = {}
         self._offset = -1
         self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
 
@@ -73,10 +103,21 @@ class Status:
                 self._offset = record.offset
                 if isinstance(status, TrainingProgress):
                     self._training = status
+                elif isinstance(status, WorkerStatus):
+                    self._put(self._workers, status.worker, status)
                 else:
-                    self._workers[status.worker] = status
+                    self._put(self._trainers, status.trainer, status)
             changed = True
         return changed
+
+    def _put(self, statuses: dict[str, _Status], name: str, status: _Status) -> None:
+        """Keep a process's newest status; a clock that is ahead makes no heartbeat younger."""
+        statuses.pop(name, None)
+        statuses[name] = status
+        self._beats[name] = min(status.ts, self._now_ms())
+        if len(statuses) > ROLES_KEPT:
+            oldest = next(iter(statuses))
+            del statuses[oldest], self._beats[oldest]
 
     def take_models(self, models: Iterable[ModelRecord]) -> None:
         """Process announcements of models."""
@@ -92,17 +133,42 @@ class Status:
         if published_ts > 0:
             self._push_ms.append(max(0.0, float(self._now_ms() - published_ts)))
 
-    def worker_silent_s(self) -> float | None:
-        """Return the seconds since the newest heartbeat of any worker; None if there was none."""
+    def worker_beat(self) -> Heartbeat:
+        """Return the newest heartbeat of any worker."""
         with self._mutex:
-            newest = max((worker.ts for worker in self._workers.values()), default=None)
-        return None if newest is None else max(0.0, (self._now_ms() - newest) / 1000)
+            if not self._workers:
+                return Heartbeat()
+            newest = max(self._workers.values(), key=lambda each: self._beats[each.worker])
+            return Heartbeat(self._age_ms(newest.worker), newest.generation)
+
+    def trainer_beat(self) -> Heartbeat:
+        """Return the newest heartbeat of any trainer, with the state of the active one."""
+        with self._mutex:
+            if not self._trainers:
+                return Heartbeat()
+            newest = max(self._trainers.values(), key=lambda each: self._beats[each.trainer])
+            active = [
+                each
+                for each in self._trainers.values()
+                if each.is_active and self._age_ms(each.trainer) <= FORGOTTEN_AFTER_MS
+            ]
+            shown = max(active, key=lambda each: self._beats[each.trainer], default=newest)
+            return Heartbeat(
+                self._age_ms(newest.trainer), -1, shown.lag, bool(active), shown.waits_for
+            )
+
+    def _age_ms(self, name: str) -> int:
+        return max(0, self._now_ms() - self._beats[name])
 
     def pipeline(self) -> Pipeline:
-        """Return the state of the pipeline."""
-        oldest_ts = self._now_ms() - FORGOTTEN_AFTER_MS
+        """Return the state of the pipeline as its records have it.
+
+        Without a worker that reports, the evaluations are those of the workers that reported last.
+        """
         with self._mutex:
-            workers = tuple(worker for worker in self._workers.values() if worker.ts >= oldest_ts)
+            workers = self._reported_since(self._now_ms())
+            last_ms = max((self._beats[name] for name in self._workers), default=0)
+            evaluated = workers or self._reported_since(last_ms)
             model, delta, training = self._model, self._delta, self._training
             offset = self._offset
         pushes = sorted(self._push_ms)
@@ -114,9 +180,8 @@ class Status:
             model=model,
             training=training,
             workers=workers,
-            prequential=merged(worker.prequential for worker in workers),
-            clicks=merged_clicks(worker.clicks for worker in workers),
-            events=self._events(),
+            prequential=merged(worker.prequential for worker in evaluated),
+            clicks=merged_clicks(worker.clicks for worker in evaluated),
             lag=sum(lag for worker in workers for lag in worker.lag.values()),
             connections=self._connections(),
             push=None
@@ -124,12 +189,7 @@ class Status:
             else Stage(p50_ms=pushes[len(pushes) // 2], p99_ms=pushes[len(pushes) * 99 // 100]),
         )
 
-    def _events(self) -> int:
-        try:
-            return sum(
-                self._log.high_watermark(INTERACTIONS, partition)
-                for partition in range(self._log.partitions(INTERACTIONS))
-            )
-        except LogError as error:
-            log.debug("events not counted reason=%s", error)
-            return 0
+    def _reported_since(self, now_ms: int) -> tuple[WorkerStatus, ...]:
+        """Return the workers that reported in the 30 s before a time."""
+        oldest_ms = now_ms - FORGOTTEN_AFTER_MS
+        return tuple(each for name, each in self._workers.items() if self._beats[name] >= oldest_ms)

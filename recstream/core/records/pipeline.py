@@ -10,6 +10,7 @@ __all__ = [
     "ClickCounts",
     "PipelineRecord",
     "PrequentialScore",
+    "TrainerStatus",
     "TrainingProgress",
     "WorkerStatus",
     "decode_pipeline",
@@ -75,5 +76,29 @@ class WorkerStatus(
     ts: int = 0
 
 
-PipelineRecord = TrainingProgress | WorkerStatus
+class TrainerStatus(
+    msgspec.Struct, frozen=True, kw_only=True, tag="trainer", tag_field="type", omit_defaults=True
+):
+    """Heartbeat of one trainer, every five seconds.
+
+    Attributes
+    ----------
+    trainer : str
+    is_active : bool
+        Whether it is the one that trains; the others stand by.
+    lag : int
+        Records of its topics that it has not read yet.
+    waits_for : str
+        What it waits for, such as a log that is away; empty while it works.
+    ts : int
+    """
+
+    trainer: str
+    is_active: bool
+    lag: int = 0
+    waits_for: str = ""
+    ts: int = 0
+
+
+PipelineRecord = TrainingProgress | WorkerStatus | TrainerStatus
 decode_pipeline = msgspec.json.Decoder(PipelineRecord).decode

@@ -14,6 +14,7 @@ from recstream.core.records import (
     DeltaAnnounced,
     GateResult,
     GenerationAnnounced,
+    TrainerStatus,
     TrainingProgress,
 )
 from recstream.errors import LogError, ModelStoreUnavailable
@@ -142,6 +143,14 @@ class Publisher:
     def publish_deltas(self, deltas: Sequence[DeltaAnnounced]) -> None:
         """Append deltas: all or none."""
         self._lease.append([NewRecord(MODELS, b"delta", _encode(delta)) for delta in deltas])
+
+    def publish_heartbeat(self, name: str, *, is_active: bool, lag: int, waits_for: str) -> None:
+        """Publish that a trainer is alive; see `TrainerStatus`. Errors of the log are ignored."""
+        status = TrainerStatus(
+            trainer=name, is_active=is_active, lag=lag, waits_for=waits_for, ts=self._clock_ms()
+        )
+        with contextlib.suppress(LogError):
+            self._log.append([NewRecord(PIPELINE, b"trainer", _encode(status))])
 
     def publish_progress(
         self,

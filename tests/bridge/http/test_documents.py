@@ -145,6 +145,22 @@ EXAMPLES = {
         clicks={"arm:more content": ClickCounts(shown=3120, clicked=97)},
         events=191205,
         lag=2,
+        partition_lag={"0": 0, "1": 2, "2": 0, "3": 0},
+        roles=(
+            protocol.RoleState(
+                name="worker", state="ready", reason="", heartbeat_age_ms=1200, lag=2
+            ),
+            protocol.RoleState(
+                name="trainer",
+                state="down",
+                reason="trainer: no heartbeat for 31 s",
+                heartbeat_age_ms=31000,
+                lag=0,
+            ),
+            protocol.RoleState(
+                name="bridge", state="ready", reason="", heartbeat_age_ms=None, lag=None
+            ),
+        ),
         connections=12,
         push=protocol.Stage(p50_ms=2.0, p99_ms=6.0),
     ),

@@ -199,4 +199,4 @@ class ModelRoutes:
     @route("GET", "/v1/pipeline", tag="models", access="public")
     def get_pipeline(self) -> Pipeline:
         """Return the state of worker, trainer and bridge."""
-        return self._deps.status.pipeline()
+        return self._deps.readiness.pipeline()

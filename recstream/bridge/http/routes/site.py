@@ -37,7 +37,8 @@ class ReadyQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Selects a role."""
 
     role: Annotated[
-        Literal["", "worker", "bridge"], msgspec.Meta(description="Only this role; default: all")
+        Literal["", "worker", "trainer", "bridge"],
+        msgspec.Meta(description="Only this role; default: all"),
     ] = ""
 
 
@@ -82,9 +83,11 @@ class SiteRoutes:
     )
     def health_ready(self, query: ReadyQuery) -> Response:
         """Answer 200 if events are folded and requests can be served."""
-        roles = self._deps.readiness.roles()
-        if query.role:
-            roles = {name: role for name, role in roles.items() if name == query.role}
+        roles = {
+            str(name): role
+            for name, role in self._deps.readiness.roles().items()
+            if query.role in {"", name}
+        }
         waits_for = tuple(reason for role in roles.values() for reason in role.waits_for)
         current = self._deps.recommender.current
         health = Health(
