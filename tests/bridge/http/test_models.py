@@ -106,7 +106,7 @@ def test_the_history_counts_lists_by_their_freshness(trained):
     clock = trained.clock
     now_ms = round(clock.now.timestamp() * 1000)
     deps = trained.bridge.deps
-    kept = PipelineHistory(deps.log, deps.status, now_ms=lambda: now_ms)
+    kept = PipelineHistory(deps.log, deps.readiness.pipeline, now_ms=lambda: now_ms)
     lists = [
         msgspec.structs.replace(a_list("u", "a"), lineage=Lineage(appended_ts=now_ms - age_ms))
         for age_ms in (5, 6, 70_000)
@@ -118,6 +118,7 @@ def test_the_history_counts_lists_by_their_freshness(trained):
         for record in trained.log.read(at.topic, at.partition, at.offset, 1)
     )
 
+    deps.readiness.sample()
     kept.sample()
     kept.sample()
 
