@@ -17,6 +17,7 @@
     │   ├── LogFenced                  the partition belongs to another member of the group now
     │   ├── LogCorrupt                 not a readable log
     │   ├── OffsetOutOfRange           pruned, or not written yet
+    │   │   └── BeyondHorizon          events that an answer needs were pruned
     │   ├── EpochMismatch              state of another log
     │   └── PartitionCountMismatch     a topic has another partition count than recorded
     ├── ModelError
@@ -25,6 +26,10 @@
     │   ├── ModelStoreUnavailable      the model store can't be reached; try again
     │   └── TrainingFailed             a training failed; the serving generation stays
     │       └── TrainingDied           its process ended early
+    ├── CheckpointError
+    │   ├── CheckpointCorrupt          a file that is cut or damaged, or no checkpoint
+    │   └── CheckpointMismatch         of another log or partition count, or not what the log gives
+    ├── SchemaUnsupported              written by a version whose format this one can't read
     ├── CatalogueUnavailable           the item store can't be reached; try again
     └── StartupError                   a role can't start: port in use, directory not writable, …
         └── OutOfSpace                 its disk is full; a supervised role waits
@@ -130,6 +135,10 @@ class OffsetOutOfRange(LogError):
     """The offset was pruned or has not been written yet."""
 
 
+class BeyondHorizon(OffsetOutOfRange):
+    """Events that an answer about the past needs were pruned, and no checkpoint replaces them."""
+
+
 class EpochMismatch(LogError):
     """State on disk belongs to another log than the one that is open."""
 
@@ -160,6 +169,22 @@ class TrainingFailed(ModelError):
 
 class TrainingDied(TrainingFailed):
     """The training subprocess could not start, or ended early."""
+
+
+class CheckpointError(RecstreamError):
+    """Root of the errors about checkpoints."""
+
+
+class CheckpointCorrupt(CheckpointError):
+    """A checkpoint's file is cut or damaged, or is no checkpoint."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """A checkpoint belongs to another log or partition count, or the log gives other rows."""
+
+
+class SchemaUnsupported(RecstreamError):
+    """Data was written by a version whose format this one can't read."""
 
 
 class CatalogueUnavailable(RecstreamError):

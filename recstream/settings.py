@@ -37,6 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``embedded:///path`` or ``mongodb://…``; empty: embedded under ``data_dir``."""
     models: str = ""
     """``file:///path`` or ``mongodb://…`` (GridFS); empty: a folder under ``data_dir``."""
+    checkpoints: str = ""
+    """``file:///path``, ``mongodb://…`` or ``s3://…``; empty: a folder under ``data_dir``."""
     partitions: int = 4
     """Partitions of the topics keyed by user; can't change once the log exists."""
     app_id: str = "recstream-worker"
@@ -79,6 +81,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Threads of training and ranking; 0: one a core."""
     keep_generations: int = 5
 
+    # Checkpoints
+    checkpoint_every_s: float = 3_600.0
+    """Seconds between two checkpoints of a partition that changed; 0: only on request."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints of a partition that are kept."""
+
     # Kafka
     kafka_replication: int = 1
     kafka_security_protocol: str = "PLAINTEXT"
@@ -102,6 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "iterations": 1,
             "threads": 0,
             "keep_generations": 1,
+            "checkpoint_every_s": 0,
+            "keep_checkpoints": 1,
             "max_connections": 1,
             "kafka_replication": 1,
         }
@@ -135,6 +145,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def models_url(self) -> str:
         """URL of the model store: ``models``, or a folder under ``data_dir``."""
         return self.models or f"file://{self.path('models')}"
+
+    @property
+    def checkpoints_url(self) -> str:
+        """URL of the checkpoints: ``checkpoints``, or a folder under ``data_dir``."""
+        return self.checkpoints or f"file://{self.path('checkpoints')}"
 
     @property
     def half_life_ms(self) -> float:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "why-not": "model.explain:why_not",
     "steering": "model.steering:steering",
     "log": "log.records:log",
+    "checkpoint": "log.checkpoint:checkpoint",
     "replay": "log.replay:replay",
     "export": "log.replay:export",
     "forget": "log.forget:forget",

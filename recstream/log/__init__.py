@@ -20,6 +20,7 @@ from recstream.log.port import (
 from recstream.log.reading import decode_or_skip, decode_value, read_batches, read_records
 from recstream.log.topics import (
     CATALOGUE,
+    CHECKPOINTS,
     CONTROL,
     DEAD_LETTERS,
     HISTORIES_TABLE,
@@ -34,6 +35,7 @@ from recstream.log.topics import (
 
 __all__ = [
     "CATALOGUE",
+    "CHECKPOINTS",
     "CONTROL",
     "DEAD_LETTERS",
     "HISTORIES_TABLE",

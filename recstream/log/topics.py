@@ -14,6 +14,8 @@ CATALOGUE = "recstream.catalogue"
 """Item upserts and deletes, key = item; a delete is a tombstone."""
 CONTROL = "recstream.control"
 """Training requests and settings that change what is recommended, one partition."""
+CHECKPOINTS = "recstream.checkpoints"
+"""Manifests of partition checkpoints, key = file name; a tombstone withdraws one."""
 DEAD_LETTERS = "recstream.dead-letters"
 """Records that could not be read, with the reason and their origin."""
 PIPELINE = "recstream.pipeline"
@@ -62,6 +64,7 @@ def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
         TopicSpec(MODELS, 1),
         TopicSpec(CATALOGUE, 1, compacted=True),
         TopicSpec(CONTROL, 1),
+        TopicSpec(CHECKPOINTS, 1, compacted=True),
         TopicSpec(DEAD_LETTERS, partitions),
         TopicSpec(PIPELINE, 1, retention_ms=DAY_MS),
     )

@@ -40,6 +40,8 @@ class GridFsStore:
     ----------
     url : str
         ``mongodb://[user:password@]host[:port][/database]``; without a database, ``recstream``.
+    bucket : str
+        Of GridFS.
 
     Raises
     ------
@@ -47,7 +49,7 @@ class GridFsStore:
         The URL is not valid.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, bucket: str = BUCKET) -> None:
         try:
             given = pymongo.uri_parser.parse_uri(url, warn=False)
             names = {name.lower() for name in given["options"]}
@@ -58,7 +60,7 @@ class GridFsStore:
             message = f"models must be mongodb://[user:password@]host[:port][/database]: {error}"
             raise InvalidSetting(message) from error
         self._where = ", ".join(f"{host}:{port}" for host, port in given["nodelist"])
-        self._bucket = GridFSBucket(database, bucket_name=BUCKET)
+        self._bucket = GridFSBucket(database, bucket_name=bucket)
 
     def put(self, name: str, content: bytes) -> None:
         """Upload under a name, then delete its older content."""

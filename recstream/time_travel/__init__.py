@@ -5,6 +5,7 @@ In: a log, a model store, a folder for snapshots. Out: lists of the past, and ho
 
 from __future__ import annotations
 
+from recstream.time_travel.checkpoints import fold_from, verify_checkpoint, verify_checkpoints
 from recstream.time_travel.derive import derive
 from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
@@ -25,6 +26,9 @@ __all__ = [
     "Watch",
     "compare_generations",
     "derive",
+    "fold_from",
     "moment",
     "state_digest",
+    "verify_checkpoint",
+    "verify_checkpoints",
 ]

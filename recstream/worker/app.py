@@ -21,6 +21,7 @@ import faust
 from faust.types import TP
 from threadpoolctl import threadpool_limits
 
+from recstream.checkpoints import CheckpointSchedule, open_checkpoints
 from recstream.control import read_timeline
 from recstream.errors import LogFenced
 from recstream.log import (
@@ -48,6 +49,7 @@ SESSION_TIMEOUT_S = 8.0
 CONTROL_EVERY_S = 0.25
 STATUS_EVERY_S = 1.0
 FORGET_EVERY_S = 1.0
+CHECKPOINT_LOOK_S = 1.0
 SWITCH_S = 0.0005
 """Longest time that the engine's Python code keeps the interpreter from the event loop."""
 
@@ -56,6 +58,7 @@ class WorkerApp(faust.App):
     """A Faust app that owns a `WorkerLoop`, the log and the tables' folder while it runs."""
 
     worker_loop: WorkerLoop
+    checkpoints: CheckpointSchedule
     held: contextlib.ExitStack
     """What is released when the app has stopped."""
 
@@ -69,6 +72,7 @@ class WorkerApp(faust.App):
 
     async def on_stop(self) -> None:
         """Finish the records being ingested while tables and consumer are still open."""
+        await self.checkpoints.close()
         await self.worker_loop.settle()
         await super().on_stop()
 
@@ -153,7 +157,9 @@ def _add_table_and_agent(
         options=dict(ROCKSDB_OPTIONS),
     )
     is_kafka = settings.broker_url.startswith("kafka://")
+    checkpoints = open_checkpoints(event_log, settings)
     rows = RocksDBRows(histories, tables, deletes_others=not is_kafka)
+    rows.restore_from(checkpoints)
 
     def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
         done: list[list[Position] | LogFenced] = cast(Any, app.consumer).append_all(works)
@@ -172,10 +178,12 @@ def _add_table_and_agent(
         rows,
         ModelFeed(event_log, open_store(settings.models_url)),
         event_log,
-        forgetter=Forgetter(event_log, engine, settings, clock_ms),
+        forgetter=Forgetter(event_log, engine, settings, clock_ms, checkpoints),
         clock_ms=clock_ms,
         name=f"{socket.gethostname()}-{os.getpid()}",
     )
+
+    app.checkpoints = CheckpointSchedule(checkpoints, settings, rows.path, clock_ms)
 
     # One stream a partition: groups that wait together are folded together.
     @app.agent(
@@ -220,6 +228,10 @@ def _add_timers(app: WorkerApp) -> None:
     @app.timer(interval=FORGET_EVERY_S)  # type: ignore[untyped-decorator]
     async def forget_users() -> None:
         await app.worker_loop.forget_users()
+
+    @app.timer(interval=CHECKPOINT_LOOK_S)  # type: ignore[untyped-decorator]
+    async def make_checkpoints() -> None:
+        await app.checkpoints.look(app.worker_loop.owned)
 
 
 def _interactions(tps: set[TP]) -> set[int]:

@@ -4,7 +4,8 @@ For each `ForgetRequested` whose user is in a partition of this worker:
 
 1. append tombstones of the user's rows and list, and `Forgotten` (`Engine.forget`);
 2. wait `GRACE_MS`, so that readers delete the user by the tombstones;
-3. blank the user's records in the log, the tombstones' keys too (`recstream.erasure.erase`);
+3. blank the user's records in the log, the tombstones' keys too (`recstream.erasure.erase`), and
+   delete the partition's checkpoints from before;
 4. rewrite the table's files without the rows;
 5. blank the request.
 
@@ -18,6 +19,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from recstream.checkpoints import Checkpoints
 from recstream.core.records import Forgotten
 from recstream.erasure import erasable, erase, finish, forgetting
 from recstream.log import CONTROL, INTERACTIONS, EventLog, histories_changelog, partition_for
@@ -49,15 +51,22 @@ class Forgetter:
         `begin` is called in its thread.
     settings : Settings
     clock_ms : callable
+    checkpoints : Checkpoints, optional
     """
 
     def __init__(
-        self, event_log: EventLog, engine: Engine, settings: Settings, clock_ms: Callable[[], int]
+        self,
+        event_log: EventLog,
+        engine: Engine,
+        settings: Settings,
+        clock_ms: Callable[[], int],
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._log = event_log
         self._engine = engine
         self._changelog = histories_changelog(settings.app_id)
         self._clock_ms = clock_ms
+        self._checkpoints = checkpoints
         self._read_until = -1
         self._owned: frozenset[int] = frozenset()
         self._has_open = True
@@ -87,8 +96,10 @@ class Forgetter:
         return due
 
     def erase(self, due: DueErasure) -> None:
-        """Blank the user's records. Any thread may call it."""
+        """Blank the user's records and delete old checkpoints. Any thread may call it."""
         erase(erasable(self._log), self._changelog, due.user, due.forgotten)
+        if self._checkpoints is not None:
+            self._checkpoints.remove_erased(due.forgotten.partition, due.forgotten.at_offset)
 
     def finish(self, due: DueErasure) -> None:
         """Blank the request, after the table was scrubbed."""

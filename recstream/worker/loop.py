@@ -305,6 +305,11 @@ class WorkerLoop:
 
     # Periodic work
 
+    @property
+    def owned(self) -> set[int]:
+        """Partitions whose tables are this worker's and ready."""
+        return self._owned & self._prepared
+
     async def follow_control(self) -> None:
         """Activate a new steering document."""
         try:
@@ -343,7 +348,7 @@ class WorkerLoop:
             log.warning("erasure not finished, trying again: %s", error)
 
     def _begin_erasures(self) -> list[DueErasure]:
-        return self._forgetter.begin(self._owned & self._prepared)
+        return self._forgetter.begin(self.owned)
 
     async def _erase(self, due: DueErasure) -> None:
         """Blank records beside the folding; the next worker finishes what a stop interrupts."""

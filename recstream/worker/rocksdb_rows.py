@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import gc
@@ -14,6 +15,7 @@ from typing import Any, Protocol, cast
 
 import rocksdict
 
+from recstream.checkpoints import Checkpoints, restore_table
 from recstream.core.history import table_rows
 from recstream.erasure import BLANK_KEY, forgetting, scrub
 from recstream.errors import RecstreamError, StartupError
@@ -86,6 +88,23 @@ class RocksDBRows:
     def _database(self, partition: int) -> rocksdict.Rdict:
         database: rocksdict.Rdict = self._table.data._db_for_partition(partition)  # noqa: SLF001 - no public name
         return database
+
+    def path(self, partition: int) -> Path:
+        """Return the folder of a partition's database."""
+        path: Path = self._table.data.partition_path(partition)
+        return path
+
+    def restore_from(self, checkpoints: Checkpoints) -> None:
+        """Have Faust's store write a lost database from a checkpoint before it opens it."""
+        store = self._table.data
+        open_database = store._try_open_db_for_partition  # noqa: SLF001 - Faust has no hook for it
+
+        async def restore_and_open(partition: int, *arguments: Any, **named: Any) -> Any:
+            path = self.path(partition)
+            await asyncio.to_thread(restore_table, checkpoints, partition, path)
+            return await open_database(partition, *arguments, **named)
+
+        store._try_open_db_for_partition = restore_and_open  # noqa: SLF001
 
     def keep_only(self, partitions: set[int]) -> None:
         """Close the databases of other partitions, which recovery may have opened again.

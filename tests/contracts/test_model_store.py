@@ -22,10 +22,14 @@ from recstream.models import (
 )
 
 
-@pytest.fixture(params=["file", pytest.param("mongo", marks=pytest.mark.integration)])
+@pytest.fixture(
+    params=["file", "memory", "local", pytest.param("mongo", marks=pytest.mark.integration)]
+)
 def store(request, tmp_path):
     if request.param == "file":
         yield open_store(f"file://{tmp_path}/models")
+    elif request.param in {"memory", "local"}:
+        yield open_store(f"{request.param}://{tmp_path}/store")
     else:
         opened = open_store(request.getfixturevalue("mongo_database_url"))
         yield opened
@@ -110,8 +114,8 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path):
 
 
 def test_an_unknown_scheme_is_refused():
-    with pytest.raises(InvalidSetting, match="got 'ftp://x'"):
-        open_store("ftp://x")
+    with pytest.raises(InvalidSetting, match="at 'nonsense://x'"):
+        open_store("nonsense://user:password@x")
 
 
 def test_an_announced_generation_is_fetched(store):

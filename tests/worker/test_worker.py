@@ -9,7 +9,10 @@ import signal
 import msgspec
 import pytest
 
+from recstream.checkpoints import open_checkpoints
+from recstream.control import submit
 from recstream.core.records import (
+    CheckpointRequested,
     DeadLetter,
     ForgetRequested,
     PipelineRecord,
@@ -278,3 +281,23 @@ async def test_a_model_store_that_is_away_does_not_stop_ingest(installation, mon
         await eventually(lambda: world.newest_lists().keys() == {"u1", "u2"})
 
     assert {each.generation for each in world.lists()} == {2}
+
+
+@pytest.mark.slow
+async def test_a_lost_table_starts_from_a_checkpoint(installation, caplog):
+    world, events = installation.world, some_events(400, n_users=9)
+    caplog.set_level("INFO")
+    world.log.append([single(each) for each in events[:300]])
+    async with installation.serving():
+        await eventually(installation.is_worked_off)
+        submit(world.log, CheckpointRequested(id="1", requested_ts=1))
+        checkpoints = open_checkpoints(world.log, installation.settings)
+        await eventually(lambda: {each.partition for each in checkpoints.all()} == {0, 1})
+    shutil.rmtree(installation.path / "tables")
+    world.log.append([single(each) for each in events[300:]])
+
+    async with installation.serving():
+        await eventually(installation.is_worked_off)
+
+    assert caplog.text.count("table restored partition=") == PARTITIONS
+    assert installation.table() == installation.changelog() == calm_table(installation.path, events)

@@ -11,6 +11,7 @@ from recstream.core.records.catalogue import (
     decode_stored_item,
 )
 from recstream.core.records.control import (
+    CheckpointRequested,
     ControlRecord,
     ForgetRequested,
     Forgotten,
@@ -53,6 +54,7 @@ from recstream.core.records.pipeline import (
 
 __all__ = [
     "AsOf",
+    "CheckpointRequested",
     "ClickCounts",
     "ControlRecord",
     "DeadLetter",

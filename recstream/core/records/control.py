@@ -8,6 +8,7 @@ from recstream.core.events import EventWeights
 from recstream.core.steering import Steering
 
 __all__ = [
+    "CheckpointRequested",
     "ControlRecord",
     "ForgetRequested",
     "Forgotten",
@@ -110,6 +111,15 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_
     forgotten_ts: int
 
 
+class CheckpointRequested(
+    msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint", tag_field="type"
+):
+    """Request for a checkpoint of every partition; the answer is its announcement."""
+
+    id: str
+    requested_ts: int
+
+
 ControlRecord = (
     TrainingRequested
     | RollbackRequested
@@ -117,5 +127,6 @@ ControlRecord = (
     | SteeringSet
     | ForgetRequested
     | Forgotten
+    | CheckpointRequested
 )
 decode_control = msgspec.json.Decoder(ControlRecord).decode

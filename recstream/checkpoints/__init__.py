@@ -1,0 +1,29 @@
+"""Checkpoints: a partition's table rows as of one offset, in a Parquet file with a manifest.
+
+In: a view of a worker's table. Out: a file in a store, its announcement on a topic, and the same rows
+again, byte for byte. Start at `Checkpoints`; docs/explanation/checkpoints.md has the format.
+"""
+
+from __future__ import annotations
+
+from recstream.checkpoints.columns import read_rows, read_user
+from recstream.checkpoints.index import Checkpoints, open_checkpoints
+from recstream.checkpoints.job import Job, run_job
+from recstream.checkpoints.manifest import Manifest
+from recstream.checkpoints.schedule import CheckpointSchedule
+from recstream.checkpoints.table import restore_table, rows_by_key, write_checkpoint, write_table
+
+__all__ = [
+    "CheckpointSchedule",
+    "Checkpoints",
+    "Job",
+    "Manifest",
+    "open_checkpoints",
+    "read_rows",
+    "read_user",
+    "restore_table",
+    "rows_by_key",
+    "run_job",
+    "write_checkpoint",
+    "write_table",
+]

@@ -1,0 +1,165 @@
+"""Checkpoints of a log: which there are, the newest that can be used, and their store."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from recstream.checkpoints.manifest import (
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+    manifest_name,
+)
+from recstream.control import read_control
+from recstream.core.records import Forgotten
+from recstream.errors import (
+    CheckpointCorrupt,
+    CheckpointError,
+    NotFound,
+    SchemaUnsupported,
+)
+from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, NewRecord, read_records
+from recstream.models import ModelStore, open_store
+from recstream.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Checkpoints of a log: announcements on a topic, files in a store.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    store : ModelStore
+    """
+
+    def __init__(self, event_log: EventLog, store: ModelStore) -> None:
+        self.log = event_log
+        self.store = store
+
+    def all(self, partition: int | None = None) -> list[Manifest]:
+        """Return the checkpoints that fit the log, oldest first.
+
+        Those of another epoch or partition count are left out, and those from before the erasure of one
+        of the partition's users.
+        """
+        if CHECKPOINTS not in self.log.topics():
+            return []
+        raw: dict[bytes, bytes | None] = {}
+        for record in read_records(self.log, CHECKPOINTS, 0):
+            if record.key is not None:
+                raw[record.key] = record.value
+        found = []
+        erased = self._erased()
+        n_partitions = self.log.partitions(INTERACTIONS)
+        for value in raw.values():
+            try:
+                manifest = None if value is None else decode_manifest(value)
+            except (CheckpointError, SchemaUnsupported) as error:
+                log.warning("checkpoint not used: %s", error)
+                continue
+            if (
+                manifest is not None
+                and manifest.epoch == self.log.epoch
+                and manifest.partitions == n_partitions
+                and manifest.offset > erased.get(manifest.partition, -1)
+                and partition in {None, manifest.partition}
+            ):
+                found.append(manifest)
+        return sorted(found, key=lambda each: (each.partition, each.changelog_offset))
+
+    def _erased(self) -> dict[int, int]:
+        """Return the newest offset at which a user was erased, by partition."""
+        erased: dict[int, int] = {}
+        for _, record in read_control(self.log):
+            if isinstance(record, Forgotten):
+                erased[record.partition] = max(erased.get(record.partition, -1), record.at_offset)
+        return erased
+
+    def newest(self, partition: int, at_most: int | None = None) -> Manifest | None:
+        """Return a partition's newest checkpoint, or the newest at or before an offset; else None."""
+        found = [each for each in self.all(partition) if at_most is None or each.offset <= at_most]
+        return found[-1] if found else None
+
+    def read(self, manifest: Manifest) -> bytes:
+        """Return the file of a checkpoint, checked.
+
+        Raises
+        ------
+        NotFound
+            The file is gone.
+        CheckpointCorrupt
+            It is cut or damaged.
+        """
+        content = self.store.get(manifest.name)
+        if len(content) != manifest.size or self.digest(content) != manifest.digest:
+            raise CheckpointCorrupt(
+                f"{manifest.name} must have {manifest.size:,} bytes with digest {manifest.digest}, "
+                f"got {len(content):,} bytes; it is cut or damaged, restore it or delete it"
+            )
+        return content
+
+    def newest_readable(
+        self, partition: int, at_most: int | None = None
+    ) -> tuple[Manifest, bytes] | None:
+        """Return the newest checkpoint whose file can be read, with the file; None if there is none.
+
+        One that is gone or damaged is logged, and the one before it is used.
+        """
+        for manifest in reversed(self.all(partition)):
+            if at_most is not None and manifest.offset > at_most:
+                continue
+            try:
+                return manifest, self.read(manifest)
+            except (NotFound, CheckpointError) as error:
+                log.warning("checkpoint not used, trying the one before: %s", error)
+        return None
+
+    def put(self, manifest: Manifest, content: bytes) -> None:
+        """Store a checkpoint's file and manifest, then announce it."""
+        self.store.put(manifest.name, content)
+        self.announce(manifest)
+
+    def announce(self, manifest: Manifest) -> None:
+        """Store a manifest beside its file, and announce it; a newer announcement replaces an older."""
+        raw = encode_manifest(manifest)
+        self.store.put(manifest_name(manifest.name), raw)
+        self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), raw, 0)])
+
+    def remove(self, manifest: Manifest) -> None:
+        """Withdraw a checkpoint, then delete its file."""
+        self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), None, 0)])
+        for name in (manifest_name(manifest.name), manifest.name):
+            self.store.delete(name)
+
+    def prune(self, partition: int, keep: int) -> list[Manifest]:
+        """Remove all but a partition's newest checkpoints, and return those removed.
+
+        The newest verified one stays: pruning of the log relies on it.
+        """
+        found = self.all(partition)
+        verified = [each for each in found if each.is_verified][-1:]
+        old = [each for each in found[:-keep] if each not in verified]
+        for each in old:
+            self.remove(each)
+        return old
+
+    def remove_erased(self, partition: int, at_offset: int) -> None:
+        """Delete the files from before the erasure of a user of a partition."""
+        prefix = f"checkpoint-{partition:05d}-"
+        for name in self.store.list():
+            offset = name.removeprefix(prefix).partition("-")[0]
+            if name.startswith(prefix) and offset.isdigit() and int(offset) <= at_offset:
+                self.store.delete(name)
+
+    @staticmethod
+    def digest(content: bytes) -> str:
+        """Return the digest (BLAKE2b, hex) of a file."""
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def open_checkpoints(event_log: EventLog, settings: Settings) -> Checkpoints:
+    """Return a log's checkpoints in the store that the settings name."""
+    return Checkpoints(event_log, open_store(settings.checkpoints_url, "checkpoints"))

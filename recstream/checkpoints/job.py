@@ -1,0 +1,62 @@
+"""Make checkpoints in a process of their own, so that no thread of a worker waits for it.
+
+A worker starts ``recstream checkpoint make`` and writes a `Job` to its standard input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from recstream.checkpoints.index import open_checkpoints
+from recstream.checkpoints.manifest import Manifest
+from recstream.checkpoints.table import write_checkpoint
+from recstream.log import histories_changelog, open_log
+from recstream.settings import Settings
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """Partitions to make checkpoints of.
+
+    Attributes
+    ----------
+    settings : Settings
+    tables : dict of int to str
+        Partition to the folder of its database.
+    is_requested : bool
+        Somebody waits for the answer: announce the newest checkpoint again if nothing is new.
+    """
+
+    settings: Settings
+    tables: dict[int, str]
+    is_requested: bool = False
+
+
+def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
+    """Make the checkpoints, remove old ones, and return the new ones.
+
+    Raises
+    ------
+    RecstreamError
+        A table can't be read, or log or store can't be written.
+    OSError
+        The disk is full.
+    """
+    settings = job.settings
+    made = []
+    with contextlib.closing(open_log(settings.broker_url, settings)) as event_log:
+        checkpoints = open_checkpoints(event_log, settings)
+        changelog = histories_changelog(settings.app_id)
+        for partition, table in sorted(job.tables.items()):
+            manifest = write_checkpoint(
+                checkpoints, Path(table), partition, changelog, clock_ms=clock_ms
+            )
+            if manifest is not None:
+                made.append(manifest)
+            elif job.is_requested and (newest := checkpoints.newest(partition)) is not None:
+                checkpoints.announce(msgspec.structs.replace(newest, made_ts=clock_ms()))
+            checkpoints.prune(partition, settings.keep_checkpoints)
+    return made

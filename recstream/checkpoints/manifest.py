@@ -1,0 +1,113 @@
+"""Manifest: what a checkpoint holds, for which log and offset, and how to check its file."""
+
+from __future__ import annotations
+
+import msgspec
+
+from recstream.core.history import table_rows
+from recstream.errors import CheckpointCorrupt, SchemaUnsupported
+
+FORMAT = 1
+"""Version of the Parquet file's columns."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A checkpoint of one partition, announced on the checkpoints topic and stored beside its file.
+
+    Attributes
+    ----------
+    name : str
+        Of the Parquet file in the store.
+    format, schema : int
+        Versions of the file's columns and of the table's rows.
+    epoch : str
+        Of the log.
+    topic, partition, partitions : str, int, int
+        Whose events the rows are folded from.
+    offset : int
+        The rows include every record of the partition before it.
+    listed_offset : int
+        Users whose header has a lower offset have a list made of it.
+    changelog, changelog_offset : str, int
+        The table's changelog, and its newest record in the rows.
+    digest : str
+        BLAKE2b of the file.
+    size : int
+        Of the file, in bytes.
+    n_users, n_entries, n_events : int
+        Users, (user, item) entries, and events folded into them.
+    made_ts : int
+        Milliseconds since 1970.
+    is_verified : bool
+        Folding the log from the checkpoint before it, or from the log's start, gave the same bytes.
+    """
+
+    name: str
+    format: int = FORMAT
+    schema: int = table_rows.SCHEMA
+    epoch: str
+    topic: str
+    partition: int
+    partitions: int
+    offset: int
+    listed_offset: int
+    changelog: str
+    changelog_offset: int
+    digest: str
+    size: int
+    n_users: int
+    n_entries: int
+    n_events: int
+    made_ts: int
+    is_verified: bool = False
+
+    @property
+    def applied_row(self) -> table_rows.AppliedRow:
+        """The table's row with the position of its rows."""
+        return table_rows.AppliedRow(self.offset, self.listed_offset)
+
+
+encode_manifest = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Manifest).decode
+
+
+class _Versions(msgspec.Struct):
+    format: int = FORMAT
+    schema: int = table_rows.SCHEMA
+
+
+def decode_manifest(raw: bytes) -> Manifest:
+    """Return a manifest.
+
+    Raises
+    ------
+    SchemaUnsupported
+        The checkpoint has columns or rows of another version.
+    CheckpointCorrupt
+        Not a manifest.
+    """
+    try:
+        found = msgspec.json.decode(raw, type=_Versions)
+        if (found.format, found.schema) != (FORMAT, table_rows.SCHEMA):
+            raise SchemaUnsupported(
+                f"this version reads checkpoints of format {FORMAT} with rows of schema "
+                f"{table_rows.SCHEMA}, got format {found.format} and schema {found.schema}; "
+                "`recstream upgrade` says what to do"
+            )
+        return _decode(raw)
+    except msgspec.MsgspecError as error:
+        raise CheckpointCorrupt(f"not the manifest of a checkpoint: {error}") from error
+
+
+def file_name(partition: int, offset: int, digest: str) -> str:
+    """Return the name of a checkpoint's file.
+
+    >>> file_name(3, 1200, "0123456789abcdef")
+    'checkpoint-00003-000000001200-01234567.parquet'
+    """
+    return f"checkpoint-{partition:05d}-{offset:012d}-{digest[:8]}.parquet"
+
+
+def manifest_name(name: str) -> str:
+    """Return the name of the manifest that lies beside a file."""
+    return name.removesuffix(".parquet") + ".json"

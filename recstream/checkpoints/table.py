@@ -1,0 +1,230 @@
+"""Read a worker's table beside the worker, and write a table from a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import rocksdict
+
+from recstream.checkpoints.columns import Row, read_rows, write_rows
+from recstream.checkpoints.index import Checkpoints
+from recstream.checkpoints.manifest import Manifest, file_name
+from recstream.core.history import table_rows
+from recstream.errors import CheckpointCorrupt, CheckpointError, NotFound, RecstreamError
+from recstream.log import INTERACTIONS, EventLog
+
+log = logging.getLogger(__name__)
+
+OFFSET_KEY = b"__faust\0offset__"
+"""Faust's row with the offset of the newest changelog record in the database."""
+OPEN_ATTEMPTS = 5
+BATCH_ROWS = 20_000
+PARTIAL = ".restoring"
+
+
+def write_checkpoint(
+    checkpoints: Checkpoints,
+    table: Path,
+    partition: int,
+    changelog: str,
+    *,
+    clock_ms: Callable[[], int],
+) -> Manifest | None:
+    """Write a checkpoint of a table's rows as they are now, and announce it.
+
+    The worker goes on: the rows are those of one moment, between two of its commits.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+    table : Path
+        Database of the partition.
+    partition : int
+    changelog : str
+        Topic of the table's changelog.
+    clock_ms : callable
+
+    Returns
+    -------
+    Manifest or None
+        None if there is nothing new since the newest checkpoint.
+
+    Raises
+    ------
+    NotFound
+        There is no such table.
+    CheckpointError
+        The table can't be read.
+    """
+    with _view(table) as database:
+        raw_offset, raw_applied = database.get(OFFSET_KEY), database.get(table_rows.APPLIED_KEY)
+        if raw_offset is None or raw_applied is None:
+            return None
+        applied = table_rows.decode_applied_row(raw_applied)
+        newest = checkpoints.newest(partition)
+        if newest is not None and newest.changelog_offset >= int(raw_offset):
+            return None
+        content, counts = write_rows(_rows(database))
+    digest = checkpoints.digest(content)
+    manifest = Manifest(
+        name=file_name(partition, applied.next_offset, digest),
+        epoch=checkpoints.log.epoch,
+        topic=INTERACTIONS,
+        partition=partition,
+        partitions=checkpoints.log.partitions(INTERACTIONS),
+        offset=applied.next_offset,
+        listed_offset=applied.listed_offset,
+        changelog=changelog,
+        changelog_offset=int(raw_offset),
+        digest=digest,
+        size=len(content),
+        n_users=counts.users,
+        n_entries=counts.entries,
+        n_events=counts.events,
+        made_ts=clock_ms(),
+    )
+    checkpoints.put(manifest, content)
+    return manifest
+
+
+@contextlib.contextmanager
+def _view(table: Path) -> Iterator[rocksdict.Rdict]:
+    """Open a database as it is at this moment, while its owner goes on writing."""
+    if not table.is_dir():
+        raise NotFound(
+            f"there is no table at {table}; a worker makes it when it owns the partition"
+        )
+    options = rocksdict.Options(raw_mode=True)
+    options.set_max_open_files(-1)  # files that the owner replaces stay readable
+    failure: Exception | None = None
+    for _ in range(OPEN_ATTEMPTS):  # a file may be replaced between finding and opening it
+        try:
+            database = rocksdict.Rdict(
+                str(table), options, access_type=rocksdict.AccessType.read_only()
+            )
+        except Exception as error:  # noqa: BLE001 - rocksdict raises no other
+            failure = error
+            continue
+        try:
+            yield database
+        finally:
+            database.close()
+        return
+    raise CheckpointError(f"the table {table} can't be read: {failure}") from failure
+
+
+def _rows(database: rocksdict.Rdict) -> Iterator[Row]:
+    for key, value in cast("Iterator[Row]", database.items()):
+        if key not in {OFFSET_KEY, table_rows.APPLIED_KEY}:
+            yield key, value
+
+
+def write_table(content: bytes, manifest: Manifest, table: Path) -> None:
+    """Write a checkpoint's rows as a table; it appears whole or not at all.
+
+    Parameters
+    ----------
+    content : bytes
+        The checkpoint's file.
+    manifest : Manifest
+    table : Path
+        New folder of the database.
+    """
+    partial = table.with_name(table.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(create_if_missing=True)
+    unlogged = rocksdict.WriteOptions()
+    unlogged.disable_wal = True  # type: ignore[method-assign,assignment]  # its stubs are wrong
+    try:
+        database = rocksdict.Rdict(str(partial), options)
+        try:
+            database.set_write_options(unlogged)
+            n_users = 0
+            batch = rocksdict.WriteBatch(raw_mode=True)
+            for _, rows in read_rows(content):
+                n_users += 1
+                for key, value in rows:
+                    batch.put(key, value)
+                if batch.len() >= BATCH_ROWS:
+                    database.write(batch)
+                    batch = rocksdict.WriteBatch(raw_mode=True)
+            if n_users != manifest.n_users:
+                raise CheckpointCorrupt(
+                    f"{manifest.name} must hold {manifest.n_users:,} users, got {n_users:,}"
+                )
+            batch.put(table_rows.APPLIED_KEY, table_rows.encode_row(manifest.applied_row))
+            batch.put(OFFSET_KEY, str(manifest.changelog_offset).encode())
+            database.write(batch)
+            database.flush()
+        finally:
+            database.close()
+        partial.rename(table)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def rows_by_key(
+    content: bytes, manifest: Manifest, folder: Path
+) -> Iterator[Callable[[bytes], bytes | None]]:
+    """Yield a function that returns a checkpoint's row by key, from a table in a folder."""
+    table = folder / manifest.name.removesuffix(".parquet")
+    write_table(content, manifest, table)
+    database = rocksdict.Rdict(str(table), rocksdict.Options(raw_mode=True))
+    try:
+        yield database.get
+    finally:
+        database.close()
+        shutil.rmtree(table, ignore_errors=True)
+
+
+def restore_table(checkpoints: Checkpoints, partition: int, table: Path) -> bool:
+    """Write a lost table from the newest checkpoint that can be used; Faust recovers the rest.
+
+    Returns False where there is a table, or no checkpoint: then the whole changelog is read. A fault is
+    logged and does the same.
+    """
+    if table.exists():
+        return False
+    try:
+        found = checkpoints.newest_readable(partition)
+        if found is None:
+            return False
+        manifest, content = found
+        fault = _fault(manifest, checkpoints.log)
+        if fault:
+            log.warning("checkpoint not used: %s %s", manifest.name, fault)
+            return False
+        write_table(content, manifest, table)
+    except (RecstreamError, OSError) as error:
+        log.warning("table not restored, its changelog is read instead: %s", error)
+        return False
+    except Exception:
+        log.exception("table not restored, its changelog is read instead")
+        return False
+    log.info(
+        "table restored partition=%d offset=%d users=%d from %s",
+        partition,
+        manifest.offset,
+        manifest.n_users,
+        manifest.name,
+    )
+    return True
+
+
+def _fault(manifest: Manifest, event_log: EventLog) -> str:
+    """Return why a checkpoint can't be one of the log's, "" if it can."""
+    partition = manifest.partition
+    if manifest.changelog_offset >= event_log.high_watermark(manifest.changelog, partition):
+        return "is ahead of the changelog"
+    if manifest.offset > event_log.high_watermark(INTERACTIONS, partition):
+        return "is ahead of the events"
+    return ""

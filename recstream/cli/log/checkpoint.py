@@ -1,0 +1,179 @@
+"""`recstream checkpoint`: create, list and verify checkpoints of the histories."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from recstream.cli.open import open_existing
+from recstream.cli.options import json_option, say, settings_options, table, wait_options
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.checkpoints import Manifest
+
+NICE = 10
+
+
+@click.group(short_help="Checkpoints of the histories: create, list, verify.")
+def checkpoint() -> None:
+    """Create, list and verify checkpoints: the histories of a partition as of one offset.
+
+    Workers, the trainer and time travel start from them instead of the log's first record.
+    """
+
+
+@checkpoint.command(short_help="Have the workers make checkpoints now.")
+@wait_options("until they are announced", seconds=300)
+@settings_options()
+@json_option
+def create(settings: Settings, wait: bool, timeout_s: float, as_json: bool) -> None:
+    """Request a checkpoint of every partition, by a record on the control topic.
+
+    Running workers make them beside the flow. A partition without new records announces its newest
+    checkpoint again.
+
+    \b
+    Examples:
+      recstream checkpoint create
+      recstream checkpoint create --no-wait
+    """
+    from ulid import ULID
+
+    from recstream.checkpoints import open_checkpoints
+    from recstream.control import submit, wait_for
+    from recstream.core.records import CheckpointRequested
+    from recstream.log import INTERACTIONS
+
+    with closing(open_existing(settings)) as event_log:
+        checkpoints = open_checkpoints(event_log, settings)
+        request = CheckpointRequested(id=str(ULID()), requested_ts=time.time_ns() // 1_000_000)
+        awaited = {
+            partition
+            for partition in range(event_log.partitions(INTERACTIONS))
+            if event_log.high_watermark(INTERACTIONS, partition)
+        }
+        submit(event_log, request)
+        if not wait:
+            say(request, f"request {request.id} for checkpoints is in the log", as_json=as_json)
+            return
+
+        def answer() -> list[Manifest] | None:
+            found = {
+                each.partition: each
+                for each in checkpoints.all()
+                if each.made_ts >= request.requested_ts
+            }
+            return list(found.values()) if awaited <= found.keys() else None
+
+        made = wait_for(
+            answer,
+            timeout_s,
+            lambda: (
+                f"request {request.id} is in the log but not every partition has a checkpoint after "
+                f"{timeout_s:g} s; is a worker running? Its log says what went wrong"
+            ),
+        )
+    say(made, _lines(made), as_json=as_json)
+
+
+@checkpoint.command("list", short_help="List the checkpoints that fit the log.")
+@settings_options()
+@json_option
+def list_(settings: Settings, as_json: bool) -> None:
+    """List the checkpoints that fit the log, by partition, the newest last.
+
+    \b
+    Examples:
+      recstream checkpoint list
+      recstream checkpoint list --json
+    """
+    from recstream.checkpoints import open_checkpoints
+
+    with closing(open_existing(settings)) as event_log:
+        found = open_checkpoints(event_log, settings).all()
+    say(
+        found,
+        _lines(found) or "no checkpoints; `recstream checkpoint create` makes them",
+        as_json=as_json,
+    )
+
+
+@checkpoint.command(short_help="Fold the log between checkpoints, and compare bytes.")
+@settings_options()
+@json_option
+def verify(settings: Settings, as_json: bool) -> None:
+    """Verify each partition's checkpoints: file digests, then rows.
+
+    The log is folded from each checkpoint to the next one, and from its first record to the first one.
+    Every history must have the same bytes. A checkpoint that the log no longer reaches is only checked
+    by its digest.
+
+    \b
+    Example:
+      recstream checkpoint verify
+    """
+    from recstream.checkpoints import open_checkpoints
+    from recstream.time_travel import verify_checkpoints
+
+    with closing(open_existing(settings)) as event_log:
+        done = verify_checkpoints(open_checkpoints(event_log, settings))
+    say(
+        done,
+        table([{"checkpoint": name, "": text} for name, text in done.items()]),
+        as_json=as_json,
+    )
+
+
+@checkpoint.command(hidden=True)
+@json_option
+def make(as_json: bool) -> None:
+    """Make checkpoints of tables on this machine; a worker writes the job to standard input.
+
+    \b
+    Example:
+      recstream checkpoint make < job.json
+    """
+    import logging
+    import os
+
+    import msgspec
+
+    from recstream.checkpoints import Job, run_job
+
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    os.nice(NICE)
+    logging.basicConfig(level=job.settings.log_level.upper(), stream=sys.stderr)
+    made = run_job(job, clock_ms=lambda: time.time_ns() // 1_000_000)
+    for each in made:
+        logging.getLogger(__name__).info(
+            "checkpoint made partition=%d offset=%d users=%d bytes=%d",
+            each.partition,
+            each.offset,
+            each.n_users,
+            each.size,
+        )
+    say(made, _lines(made), as_json=as_json)
+
+
+def _lines(found: list[Manifest]) -> str:
+    from recstream.core.events import from_timestamp_ms
+
+    return table(
+        [
+            {
+                "partition": each.partition,
+                "offset": each.offset,
+                "users": f"{each.n_users:,}",
+                "entries": f"{each.n_entries:,}",
+                "bytes": f"{each.size:,}",
+                "made": from_timestamp_ms(each.made_ts).strftime("%Y-%m-%d %H:%M:%S"),
+                "verified": "yes" if each.is_verified else "no",
+            }
+            for each in found
+        ]
+    )

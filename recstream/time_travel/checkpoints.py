@@ -1,0 +1,146 @@
+"""Verify checkpoints: fold the log from one to the next, and compare every row."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from recstream.checkpoints import Checkpoints, Manifest, read_rows, rows_by_key
+from recstream.control import read_timeline
+from recstream.core.history import History, SettingsTimeline, table_rows
+from recstream.errors import CheckpointMismatch
+from recstream.log import INTERACTIONS, ReadableLog, read_batches
+from recstream.time_travel.fold import PartitionFold
+
+Load = Callable[[bytes], bytes | None]
+
+
+def verify_checkpoints(checkpoints: Checkpoints, partition: int | None = None) -> dict[str, str]:
+    """Verify all checkpoints, or a partition's; announce those that are verified as such.
+
+    Returns
+    -------
+    dict of str to str
+        Name to what was compared.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        A file is cut or damaged.
+    CheckpointMismatch
+        The log gives other rows.
+    """
+    done: dict[str, str] = {}
+    before: dict[int, Manifest] = {}
+    for manifest in checkpoints.all(partition):
+        start = before.get(manifest.partition)
+        before[manifest.partition] = manifest
+        is_first = start is None
+        if is_first and checkpoints.log.earliest(INTERACTIONS, manifest.partition) > 0:
+            checkpoints.read(manifest)
+            done[manifest.name] = "digest; the log no longer reaches it"
+            continue
+        n_users = verify_checkpoint(checkpoints, manifest, start)
+        done[manifest.name] = f"{n_users:,} users folded again from " + (
+            "the log's start" if start is None else f"offset {start.offset}"
+        )
+        if not manifest.is_verified:
+            checkpoints.announce(msgspec.structs.replace(manifest, is_verified=True))
+    return done
+
+
+def verify_checkpoint(checkpoints: Checkpoints, manifest: Manifest, start: Manifest | None) -> int:
+    """Fold the log from a checkpoint, or from its first record, to another checkpoint; compare rows.
+
+    Returns
+    -------
+    int
+        Number of users compared.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        A file is cut or damaged.
+    CheckpointMismatch
+        The log gives other rows.
+    BeyondHorizon
+        The log lacks records between the two.
+    """
+    content = checkpoints.read(manifest)
+    if start is None:
+        return _compare(checkpoints.log, content, manifest, 0, lambda _: None)
+    with (
+        tempfile.TemporaryDirectory(prefix="recstream-verify-") as folder,
+        rows_by_key(checkpoints.read(start), start, Path(folder)) as load,
+    ):
+        return _compare(checkpoints.log, content, manifest, start.offset, load)
+
+
+def _compare(
+    event_log: ReadableLog, content: bytes, manifest: Manifest, start: int, load: Load
+) -> int:
+    """Compare a checkpoint's rows with those folded from an offset; return the number of users.
+
+    Parameters
+    ----------
+    event_log : ReadableLog
+    content : bytes
+        The checkpoint's file.
+    manifest : Manifest
+    start : int
+        Where folding starts.
+    load : callable
+        Returns a row as of the start by key, or None.
+    """
+    fold = fold_from(event_log, manifest.partition, read_timeline(event_log), start, load)
+    for group in read_batches(event_log, INTERACTIONS, manifest.partition, start, manifest.offset):
+        fold.fold(group)
+    folded = {user: each for user, each in fold.histories.items() if each.offset >= 0}
+    n_users = 0
+    for key, rows in read_rows(content):
+        user = key.decode()
+        n_users += 1
+        history = folded.pop(user, None) or table_rows.load(user, load)
+        stored = sorted(row for row in rows if row[0] != table_rows.list_key(key))
+        if history is None or sorted(table_rows.changes(None, history)) != stored:
+            at = table_rows.header_offset(dict(rows)[key])
+            raise CheckpointMismatch(
+                f"{manifest.name}: folding the log from offset {start} gives other rows for a user "
+                f"whose newest event is at offset {at}; delete the checkpoint and make a new one"
+            )
+    if folded:
+        raise CheckpointMismatch(
+            f"{manifest.name} lacks {len(folded):,} users whom the log has before offset "
+            f"{manifest.offset}; delete the checkpoint and make a new one"
+        )
+    return n_users
+
+
+def fold_from(
+    event_log: ReadableLog, partition: int, timeline: SettingsTimeline, start: int, load: Load
+) -> PartitionFold:
+    """Return a fold that starts at an offset with the rows of a checkpoint.
+
+    Parameters
+    ----------
+    event_log : ReadableLog
+    partition : int
+    timeline : SettingsTimeline
+    start : int
+    load : callable
+        Returns a row as of the start by key, or None.
+    """
+
+    def history(user: str) -> History | None:
+        return table_rows.load(user, load)
+
+    return PartitionFold(
+        partition,
+        event_log.partitions(INTERACTIONS),
+        timeline,
+        load=history,
+        next_offset=start,
+    )

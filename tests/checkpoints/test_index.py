@@ -1,0 +1,161 @@
+"""Which checkpoints fit a log, and what happens to those that don't."""
+
+from __future__ import annotations
+
+import errno
+
+import msgspec
+import pytest
+
+from recstream.checkpoints import Checkpoints, read_rows
+from recstream.checkpoints.manifest import decode_manifest, encode_manifest, manifest_name
+from recstream.control import submit
+from recstream.core.records import Forgotten
+from recstream.errors import CheckpointCorrupt, NotFound, SchemaUnsupported
+from recstream.log import CHECKPOINTS, NewRecord
+from recstream.log.embedded import EmbeddedLog
+from tests.worker.worker_world import PARTITIONS
+
+
+def test_a_checkpoint_is_announced_with_its_offsets_and_digest(tables):
+    tables.feed(300)
+
+    made = tables.checkpoint()
+
+    assert made == tables.checkpoints.newest(0)
+    assert made.offset == tables.log.high_watermark("recstream.interactions", 0)
+    assert (made.epoch, made.partitions) == (tables.log.epoch, PARTITIONS)
+    rows = dict(row for _, found in read_rows(tables.checkpoints.read(made)) for row in found)
+    assert rows.items() <= tables.world.rows.rows[0].items()
+    beside = tables.store.get(manifest_name(made.name))
+    assert decode_manifest(beside) == made
+    assert tables.checkpoint() is None  # nothing new
+
+
+def test_the_nearest_checkpoint_before_an_offset_is_found(tables):
+    tables.feed(100)
+    first = tables.checkpoint()
+    tables.feed(100, seed=1)
+    second = tables.checkpoint()
+
+    newest = tables.checkpoints.newest
+
+    assert newest(0) == second
+    assert newest(0, second.offset - 1) == newest(0, first.offset) == first
+    assert newest(0, first.offset - 1) is None
+    assert newest(1) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_the_checkpoint_before_a_damaged_one_is_used(tables, damage, caplog):
+    tables.feed(100)
+    first = tables.checkpoint()
+    tables.feed(100, seed=1)
+    second = tables.checkpoint()
+    content = tables.store.get(second.name)
+    tables.store.delete(second.name)
+    if damage == "cut":
+        tables.store.put(second.name, content[:-100])
+
+    with pytest.raises(CheckpointCorrupt if damage == "cut" else NotFound):
+        tables.checkpoints.read(second)
+
+    found = tables.checkpoints.newest_readable(0)
+    assert found is not None
+    assert found[0] == first
+    assert second.name in caplog.text
+
+
+@pytest.mark.parametrize("changes", [{"epoch": "another"}, {"partitions": 3}, {"schema": 99}])
+def test_a_checkpoint_of_another_log_partition_count_or_schema_is_not_used(tables, changes):
+    tables.feed(100)
+    made = tables.checkpoint()
+
+    tables.checkpoints.announce(msgspec.structs.replace(made, **changes))
+
+    assert tables.checkpoints.all() == []
+
+
+def test_an_unknown_schema_is_an_error_that_names_the_command(tables):
+    tables.feed(100)
+    made = tables.checkpoint()
+
+    with pytest.raises(SchemaUnsupported, match="recstream upgrade"):
+        decode_manifest(encode_manifest(msgspec.structs.replace(made, format=2)))
+
+
+def test_hostile_announcements_stop_nobody(tables):
+    tables.feed(100)
+    made = tables.checkpoint()
+
+    tables.log.append([NewRecord(CHECKPOINTS, b"x", raw, 0) for raw in (b"", b"{}", b"[" * 9999)])
+
+    assert tables.checkpoints.all() == [made]
+
+
+def test_a_log_from_before_checkpoints_has_none(tmp_path, tables):
+    old = EmbeddedLog(tmp_path / "old.db", sync="normal")
+    assert Checkpoints(old, tables.store).all() == []
+    old.close()
+
+
+def test_old_checkpoints_go_but_the_newest_verified_stays(tables):
+    made = []
+    for seed in range(4):
+        tables.feed(60, seed=seed)
+        made.append(tables.checkpoint())
+    verified = msgspec.structs.replace(made[1], is_verified=True)
+    tables.checkpoints.announce(verified)
+
+    removed = tables.checkpoints.prune(0, 1)
+
+    assert removed == [made[0], made[2]]
+    assert tables.checkpoints.all() == [verified, made[3]]
+    assert len(tables.store.list()) == 4
+
+
+def test_checkpoints_from_before_an_erasure_are_not_used_and_deleted(tables):
+    tables.feed(100)
+    before = tables.checkpoint()
+    submit(
+        tables.log,
+        Forgotten(id="f", partition=0, at_offset=before.offset, forgotten_ts=0),
+    )
+
+    assert tables.checkpoints.all() == []
+    tables.checkpoints.remove_erased(0, before.offset)
+    assert tables.store.list() == []
+
+    tables.feed(100, seed=1)
+    after = tables.checkpoint()
+    tables.checkpoints.remove_erased(0, before.offset)
+    assert tables.checkpoints.newest_readable(0)[0] == after
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tables, monkeypatch):
+    tables.feed(100)
+    first = tables.checkpoint()
+    tables.feed(100, seed=1)
+    whole = tables.store.put
+
+    def put(name: str, content: bytes) -> None:
+        if name.endswith(".json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(name, content)
+
+    monkeypatch.setattr(tables.store, "put", put)
+    with pytest.raises(OSError, match="No space"):
+        tables.checkpoint()
+
+    assert tables.checkpoints.all() == [first]
+    monkeypatch.undo()
+    assert tables.checkpoint().offset > first.offset
+
+
+def test_two_workers_may_write_the_same_checkpoint(tables):
+    tables.feed(100)
+    made = tables.checkpoint()
+
+    tables.checkpoints.put(made, tables.checkpoints.read(made))
+
+    assert tables.checkpoints.all() == [made]

@@ -1,0 +1,101 @@
+"""A table is read beside its owner, and written again from a checkpoint."""
+
+from __future__ import annotations
+
+import errno
+
+import msgspec
+import pytest
+import rocksdict
+
+from recstream.checkpoints import restore_table, rows_by_key, table, write_table
+from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound
+
+
+def rows(path):
+    database = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
+    found = dict(database.items())
+    database.close()
+    return found
+
+
+def test_a_lost_table_comes_back_byte_for_byte(tables, tmp_path):
+    tables.feed(500)
+    tables.checkpoint()
+
+    assert restore_table(tables.checkpoints, 0, tmp_path / "new.db")
+
+    assert rows(tmp_path / "new.db") == rows(tables.table(0))
+
+
+def test_a_table_is_read_while_its_owner_writes(tables, tmp_path):
+    tables.feed(200)
+    expected = rows(tables.table(0))
+    owner = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
+
+    made = tables.checkpoint()
+    owner[b"later"] = b"x"
+    owner.close()
+
+    write_table(tables.checkpoints.read(made), made, tmp_path / "copy.db")
+    assert rows(tmp_path / "copy.db") == expected
+
+
+def test_a_table_that_is_there_is_left_alone(tables):
+    tables.feed(50)
+    tables.checkpoint()
+
+    assert not restore_table(tables.checkpoints, 0, tables.table(0))
+
+
+@pytest.mark.parametrize("error", [ModelStoreUnavailable("away"), OSError(errno.ENOSPC, "full")])
+def test_without_store_or_space_the_changelog_is_read_instead(tables, tmp_path, monkeypatch, error):
+    tables.feed(100)
+    tables.checkpoint()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    if isinstance(error, OSError):
+        monkeypatch.setattr(table, "read_rows", fail)
+    else:
+        monkeypatch.setattr(tables.store, "get", fail)
+
+    assert not restore_table(tables.checkpoints, 0, tmp_path / "new.db")
+    assert not list(tmp_path.glob("new.db*"))
+
+
+def test_a_file_with_too_few_users_is_refused(tables, tmp_path):
+    tables.feed(100)
+    made = tables.checkpoint()
+    wrong = msgspec.structs.replace(made, n_users=99)
+
+    with pytest.raises(CheckpointCorrupt, match="must hold 99 users"):
+        write_table(tables.checkpoints.read(made), wrong, tmp_path / "new.db")
+
+    assert not list(tmp_path.glob("new.db*"))
+
+
+@pytest.mark.parametrize("ahead", [{"changelog_offset": 10**6}, {"offset": 10**6}])
+def test_a_checkpoint_ahead_of_the_log_is_not_used(tables, tmp_path, ahead):
+    tables.feed(100)
+    made = tables.checkpoint()
+    tables.checkpoints.announce(msgspec.structs.replace(made, **ahead))
+
+    assert not restore_table(tables.checkpoints, 0, tmp_path / "new.db")
+
+
+def test_what_is_no_table_is_a_named_error(tables):
+    with pytest.raises(NotFound, match="there is no table"):
+        tables.checkpoint(1)
+
+
+def test_rows_are_looked_up_by_key(tables, tmp_path):
+    tables.feed(100)
+    made = tables.checkpoint()
+    user = next(key for key in tables.world.rows.rows[0] if b"\0" not in key)
+
+    with rows_by_key(tables.checkpoints.read(made), made, tmp_path / "work") as get:
+        assert get(user) == tables.world.rows.rows[0][user]
+        assert get(b"nobody") is None
+    assert not list((tmp_path / "work").iterdir())
