@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from recstream.control import read_timeline
-from recstream.core.events import timestamp_ms
+from recstream.core.events import Event
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History, SettingsTimeline
 from recstream.core.ranking import Explanation, explain
-from recstream.core.records import Recommendations, RecommendedItem, decode_recommendations
+from recstream.core.records import Recommendations, decode_recommendations
 from recstream.core.steering import Steering
 from recstream.errors import InvalidInput, NotFound
 from recstream.log import (
@@ -21,23 +20,19 @@ from recstream.log import (
     MODELS,
     RECOMMENDATIONS,
     ReadableLog,
+    Record,
     decode,
     decode_value,
     read_batches,
 )
 from recstream.models import ReadableStore
+from recstream.time_travel.changes import Change, EventBetween, compare
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
-from recstream.time_travel.snapshots import ListPosition, Snapshots
+from recstream.time_travel.moment import Moment
+from recstream.time_travel.snapshots import ListPosition, Snapshots, may_concern
 
 MAX_EVENTS_BETWEEN = 10_000
-
-
-class Moment(msgspec.Struct, frozen=True):
-    """A point in the log: an offset of the user's partition, or a time."""
-
-    offset: int | None = None
-    timestamp_ms: int | None = None
 
 
 class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,32 +48,6 @@ class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     list: Recommendations
     is_identical: bool | None
-
-
-class EventBetween(msgspec.Struct, frozen=True, kw_only=True):
-    """An event of the user between two lists."""
-
-    offset: int
-    id: str
-    type: str
-    item: str
-    ts: datetime | None
-
-
-class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """An item's rank in two lists; 0 if it is not in the list."""
-
-    item: str
-    before: int
-    after: int
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """How two lists differ."""
-
-    entered: tuple[Moved, ...]
-    left: tuple[Moved, ...]
-    moved: tuple[Moved, ...]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,55 +79,36 @@ class ListDiff(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
 
 
-def moment(text: str) -> Moment:
-    """Return the moment that an offset or an RFC 3339 time names.
+class Published(NamedTuple):
+    """A published list and its bytes in the log."""
 
-    Raises
-    ------
-    InvalidInput
-
-    Examples
-    --------
-    >>> moment("42")
-    Moment(offset=42, timestamp_ms=None)
-    >>> moment("1970-01-01T00:00:01Z")
-    Moment(offset=None, timestamp_ms=1000)
-    """
-    if text.isdecimal():
-        return Moment(offset=int(text))
-    try:
-        parsed_time = msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        parsed_time = None
-    if parsed_time is None or parsed_time.tzinfo is None:
-        raise InvalidInput(
-            f"expected an offset like 1200 or a time with a zone like 2026-11-22T10:42:00Z, got {text!r}"
-        )
-    return Moment(timestamp_ms=timestamp_ms(parsed_time))
-
-
-def compare(before: Sequence[RecommendedItem], after: Sequence[RecommendedItem]) -> Change:
-    """Return which items entered, left and moved between two lists, by rank."""
-    old = {item.item: item.rank for item in before}
-    new = {item.item: item.rank for item in after}
-    return Change(
-        entered=tuple(
-            Moved(item=item, before=0, after=rank) for item, rank in new.items() if item not in old
-        ),
-        left=tuple(
-            Moved(item=item, before=rank, after=0) for item, rank in old.items() if item not in new
-        ),
-        moved=tuple(
-            Moved(item=item, before=old[item], after=rank)
-            for item, rank in new.items()
-            if item in old and old[item] != rank
-        ),
-    )
-
-
-class _Published(NamedTuple):
     value: bytes
     body: Recommendations
+
+
+class UserEvent(NamedTuple):
+    """An event, its offset and place in the record, and the settings in force for it."""
+
+    offset: int
+    place: int
+    event: Event
+    active: ActiveSettings
+
+
+class Basis(NamedTuple):
+    """All that a user's list at a moment depends on.
+
+    Attributes
+    ----------
+    position : ListPosition or None
+        Of the published list; None if nothing was published by then.
+    """
+
+    history: History
+    generation: Generation
+    active: ActiveSettings
+    position: ListPosition | None
+    published: Published | None
 
 
 class TimeTravel:
@@ -169,12 +119,16 @@ class TimeTravel:
     log : ReadableLog
     store : ReadableStore
     snapshots : Snapshots
+
+    Attributes
+    ----------
+    generations : Generations
     """
 
     def __init__(self, log: ReadableLog, store: ReadableStore, snapshots: Snapshots) -> None:
-        self._log = log
-        self._snapshots = snapshots
-        self._generations = Generations(log, store)
+        self.log = log
+        self.snapshots = snapshots
+        self.generations = Generations(log, store)
 
     def list_at(self, user: str, when: Moment) -> AsOfList:
         """Return the list that a user had at a moment, derived from the log.
@@ -186,37 +140,89 @@ class TimeTravel:
         NotFound
             No generation was announced by then, or its artifact was pruned.
         """
-        self._generations.refresh()
-        timeline = read_timeline(self._log)
+        return self.derive(user, self.basis(user, when))
+
+    def derive(self, user: str, basis: Basis) -> AsOfList:
+        """Return the list that follows from a basis, compared with the published one."""
+        partition = self.partition(user)
+        make = next(derive([basis.history], basis.generation, basis.active, partition))
+        if basis.position is None or basis.published is None:
+            return AsOfList(list=make([]), is_identical=None)
+        before = self._before(user, basis.position)
+        derived = make([item.item for item in before.body.items] if before else [])
+        body = basis.published.body
+        source = body.source if derived.source == "fold-in" else derived.source
+        derived = msgspec.structs.replace(derived, source=source, lineage=body.lineage)
+        identical = msgspec.json.encode(derived) == basis.published.value
+        placed = msgspec.structs.replace(
+            derived, epoch=self.log.epoch, partition=partition, offset=basis.position.offset
+        )
+        return AsOfList(list=placed, is_identical=identical)
+
+    def partition(self, user: str) -> int:
+        """Return the partition of a user."""
+        return self.snapshots.partition(user)
+
+    def earliest(self, user: str) -> int:
+        """Return the first kept offset of a user's partition."""
+        return self.log.earliest(INTERACTIONS, self.partition(user))
+
+    def basis(self, user: str, when: Moment) -> Basis:
+        """Return all that a user's list at a moment depends on; the next call may change it.
+
+        Raises
+        ------
+        NotFound
+            No generation was announced by then, its artifact was pruned, or the settings are gone.
+        """
+        self.generations.refresh()
         position = self._position(user, when)
-        if position is None:
-            return AsOfList(list=self._unpublished(user, when, timeline), is_identical=None)
-        published = self._published(user, position)
+        if position is not None:
+            return self.basis_of(user, position)
+        offset = self._offset(user, when)
+        history = self.snapshots.history(user, offset) if offset >= 0 else History(user)
+        active = self._active_settings(user, when, read_timeline(self.log))
+        return Basis(history, self._generation(user, when), active, None, None)
+
+    def basis_of(self, user: str, position: ListPosition) -> Basis:
+        """Return all that a published list depends on; the next call may change it."""
+        self.generations.refresh()
+        published = self.published(self.partition(user), position)
         body = published.body
-        active = timeline.by_control(body.control)
+        active = read_timeline(self.log).by_control(body.control)
         if active is None:
             raise NotFound(
                 f"the settings of list {body.rec_id} (control offset {body.control}) are gone"
             )
-        generation = self._generations.at(body.generation, body.delta)
-        history = self._snapshots.history(user, position.as_of)
-        before = self._before(user, position)
-        make = next(derive([history], generation, active, self._snapshots.partition(user)))
-        derived = make([item.item for item in before.body.items] if before else [])
-        source = body.source if derived.source == "fold-in" else derived.source
-        derived = msgspec.structs.replace(derived, source=source, lineage=body.lineage)
-        identical = msgspec.json.encode(derived) == published.value
-        placed = msgspec.structs.replace(
-            derived,
-            epoch=self._log.epoch,
-            partition=self._snapshots.partition(user),
-            offset=position.offset,
-        )
-        return AsOfList(list=placed, is_identical=identical)
+        generation = self.generations.at(body.generation, body.delta)
+        history = self.snapshots.history(user, position.as_of)
+        return Basis(history, generation, active, position, published)
+
+    def newest_of(self, number: int) -> Generation:
+        """Return a generation with all its deltas; the next call may change it."""
+        self.generations.refresh()
+        return self.generations.at(number, self.generations.newest_delta(number))
+
+    def events(self, user: str, start: int, stop: int) -> Iterator[UserEvent]:
+        """Yield a user's events from ``start`` to before ``stop``, with the settings in force."""
+        partition = self.partition(user)
+        timeline = read_timeline(self.log)
+        for record in self._records_of(user, start, stop):
+            active = timeline.at(partition, record.offset)
+            for place, event in decode(record).events:
+                if event.user == user:
+                    yield UserEvent(record.offset, place, event, active)
+
+    def _records_of(self, user: str, start: int, stop: int) -> Iterator[Record]:
+        """Yield the records that may hold events of a user."""
+        partition = self.partition(user)
+        key, mine = user.encode(), msgspec.json.encode(user)
+        for group in read_batches(self.log, INTERACTIONS, partition, start, stop):
+            yield from (record for record in group if may_concern(record, key, mine))
 
     def history_at(self, user: str, when: Moment) -> History:
         """Return a user's history at a moment."""
-        return self._snapshots.history(user, self._offset(user, when))
+        return self.snapshots.history(user, self._offset(user, when))
 
     def explain(self, user: str, item: str, when: Moment) -> Explanation:
         """Explain an item's score for a user at a moment, and why it was listed or not.
@@ -226,11 +232,11 @@ class TimeTravel:
         NotFound
             No generation was announced by then, or it does not have the item.
         """
-        self._generations.refresh()
-        timeline = read_timeline(self._log)
+        self.generations.refresh()
+        timeline = read_timeline(self.log)
         offset = self._offset(user, when)
         generation = self._generation(user, when)
-        history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
+        history = self.snapshots.history(user, offset) if offset >= 0 else History(user)
         active = self._active_settings(user, when, timeline)
         return explain(
             history,
@@ -248,8 +254,8 @@ class TimeTravel:
         and whether the model or the steering changed: nothing else can change a list.
         """
         first, last = self._position(user, a), self._position(user, b)
-        before = None if first is None else self._published(user, first).body
-        after = None if last is None else self._published(user, last).body
+        before = None if first is None else self.published(self.partition(user), first).body
+        after = None if last is None else self.published(self.partition(user), last).body
         steps = [] if last is None else self._steps(user, first, last)
         return ListDiff(
             user=user,
@@ -261,15 +267,15 @@ class TimeTravel:
 
     def _steps(self, user: str, first: ListPosition | None, last: ListPosition) -> list[Step]:
         start = -1 if first is None else first.as_of
-        found = self._snapshots.list_positions(user, max(start, 0), last.as_of + 1)
+        found = self.snapshots.list_positions(user, max(start, 0), last.as_of + 1)
         after_first = -1 if first is None else first.offset
         chain = [each for each in found if after_first < each.offset <= last.offset]
         events = self._events(user, start + 1, last.as_of + 1)
-        timeline = read_timeline(self._log)
-        previous = None if first is None else self._published(user, first).body
+        timeline = read_timeline(self.log)
+        previous = None if first is None else self.published(self.partition(user), first).body
         steps = []
         for position in chain:
-            body = self._published(user, position).body
+            body = self.published(self.partition(user), position).body
             as_of = position.as_of
             new = tuple(each for each in events if start < each.offset <= as_of)
             start = max(start, as_of)
@@ -292,23 +298,18 @@ class TimeTravel:
         return steps
 
     def _events(self, user: str, start: int, stop: int) -> list[EventBetween]:
-        partition = self._snapshots.partition(user)
         found: list[EventBetween] = []
-        for group in read_batches(self._log, INTERACTIONS, partition, start, stop):
-            for record in group:
-                if record.key is not None and record.key != user.encode():
-                    continue
-                found += [
-                    EventBetween(
-                        offset=record.offset,
-                        id=event.id,
-                        type=event.type,
-                        item=event.item or "",
-                        ts=event.ts,
-                    )
-                    for _, event in decode(record).events
-                    if event.user == user
-                ]
+        for each in self.events(user, start, stop):
+            event = each.event
+            found.append(
+                EventBetween(
+                    offset=each.offset,
+                    id=event.id,
+                    type=event.type,
+                    item=event.item or "",
+                    ts=event.ts,
+                )
+            )
             if len(found) > MAX_EVENTS_BETWEEN:
                 raise InvalidInput(
                     f"more than {MAX_EVENTS_BETWEEN} events lie between the two moments; "
@@ -318,53 +319,47 @@ class TimeTravel:
 
     def _offset(self, user: str, when: Moment) -> int:
         """Return the newest offset of the user's partition at a moment, -1 before the first."""
-        partition = self._snapshots.partition(user)
-        last = self._log.high_watermark(INTERACTIONS, partition) - 1
+        partition = self.partition(user)
+        last = self.log.high_watermark(INTERACTIONS, partition) - 1
         if when.offset is not None:
             return min(when.offset, last)
         if when.timestamp_ms is not None:
-            return self._log.offset_at(INTERACTIONS, partition, when.timestamp_ms + 1) - 1
+            return self.log.offset_at(INTERACTIONS, partition, when.timestamp_ms + 1) - 1
         return last
 
     def _position(self, user: str, when: Moment) -> ListPosition | None:
-        return self._snapshots.list_position(
+        return self.snapshots.list_position(
             user, offset=self._offset(user, when), timestamp_ms=when.timestamp_ms
         )
 
-    def _published(self, user: str, position: ListPosition) -> _Published:
-        partition = self._snapshots.partition(user)
-        found = self._log.read(RECOMMENDATIONS, partition, position.offset, 1)
+    def published(self, partition: int, position: ListPosition) -> Published:
+        """Return the published list at a position of a partition."""
+        found = self.log.read(RECOMMENDATIONS, partition, position.offset, 1)
         if not found or found[0].offset != position.offset or found[0].value is None:
             raise NotFound(f"{RECOMMENDATIONS}[{partition}] offset {position.offset} is gone")
-        return _Published(found[0].value, decode_value(found[0], decode_recommendations))
+        return Published(found[0].value, decode_value(found[0], decode_recommendations))
 
-    def _before(self, user: str, position: ListPosition) -> _Published | None:
+    def _before(self, user: str, position: ListPosition) -> Published | None:
         """Return the list published before another to the same user."""
         earlier = [
             each
-            for each in self._snapshots.list_positions(user, 0, position.as_of + 1)
+            for each in self.snapshots.list_positions(user, 0, position.as_of + 1)
             if each.offset < position.offset
         ]
-        return self._published(user, earlier[-1]) if earlier else None
-
-    def _unpublished(self, user: str, when: Moment, timeline: SettingsTimeline) -> Recommendations:
-        partition = self._snapshots.partition(user)
-        offset = self._offset(user, when)
-        generation = self._generation(user, when)
-        history = self._snapshots.history(user, offset) if offset >= 0 else History(user)
-        active = self._active_settings(user, when, timeline)
-        return next(derive([history], generation, active, partition))([])
+        return self.published(self.partition(user), earlier[-1]) if earlier else None
 
     def _active_settings(
         self, user: str, when: Moment, timeline: SettingsTimeline
     ) -> ActiveSettings:
         """Return the settings of a user's list at a moment; the newest settings for now."""
-        partition = self._snapshots.partition(user)
+        partition = self.partition(user)
         if when == Moment():
             return timeline.newest(partition)
         position = self._position(user, when)
         if position is not None:
-            active = timeline.by_control(self._published(user, position).body.control)
+            active = timeline.by_control(
+                self.published(self.partition(user), position).body.control
+            )
             if active is not None:
                 return active
         return timeline.at(partition, max(self._offset(user, when), 0))
@@ -373,23 +368,23 @@ class TimeTravel:
         """Return the generation of a user's list at a moment, or the newest generation then."""
         position = self._position(user, when)
         if position is not None and (when.offset is not None or when.timestamp_ms is not None):
-            body = self._published(user, position).body
-            return self._generations.at(body.generation, body.delta)
-        partition = self._snapshots.partition(user)
+            body = self.published(self.partition(user), position).body
+            return self.generations.at(body.generation, body.delta)
+        partition = self.partition(user)
         offset = self._offset(user, when)
         at_ms = when.timestamp_ms
-        if at_ms is None and offset + 1 < self._log.high_watermark(INTERACTIONS, partition):
-            at_ms = self._log.read(INTERACTIONS, partition, offset + 1, 1)[0].timestamp_ms
+        if at_ms is None and offset + 1 < self.log.high_watermark(INTERACTIONS, partition):
+            at_ms = self.log.read(INTERACTIONS, partition, offset + 1, 1)[0].timestamp_ms
         announced = [
             number
-            for number, place in self._generations.announced_at.items()
-            if at_ms is None or self._log.read(MODELS, 0, place, 1)[0].timestamp_ms <= at_ms
+            for number, place in self.generations.announced_at.items()
+            if at_ms is None or self.log.read(MODELS, 0, place, 1)[0].timestamp_ms <= at_ms
         ]
         if not announced:
             raise NotFound("no model had been announced by then, so nobody had a list")
         number = max(announced)
-        delta = self._generations.newest_delta(number) if at_ms is None else 0
-        return self._generations.at(number, delta)
+        delta = self.generations.newest_delta(number) if at_ms is None else 0
+        return self.generations.at(number, delta)
 
 
 def _steering_of(timeline: SettingsTimeline, body: Recommendations) -> Steering | None:

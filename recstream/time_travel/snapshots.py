@@ -11,6 +11,7 @@ key                                 value
 ``h``, partition, row key, end      a row of a history as of a block's end
 ``b``, partition, end               empty: a block ends here
 ``l``, partition, user, as_of       offset and time of the list published as of that event
+``i``, rec_id                       partition, event offset, offset and time of the list
 ``n``, partition                    next offsets of interactions and of recommendations
 ``e``                               epoch of the log, and a digest of finished requests to forget
 ==================================  ================================================================
@@ -44,9 +45,12 @@ from recstream.log import (
 from recstream.time_travel.fold import PartitionFold
 
 BLOCK_EVENTS = 25_000
+SCHEMA = 2
+"""Of the table above; a folder of another one is rebuilt."""
 _END = struct.Struct(">Q")
 _LIST = struct.Struct(">QQ")
 _NEXT = struct.Struct(">QQ")
+_BY_ID = struct.Struct(">IQQQ")
 _AFTER = b"\xff"
 """Separates a name from a number; not in UTF-8, so that no name is a prefix of another."""
 
@@ -99,7 +103,7 @@ class Snapshots:
         """Return an identifier of the log and of the users forgotten in it."""
         finished = sorted(forgetting(self._log).finished)
         ids = hashlib.blake2b("\0".join(finished).encode(), digest_size=16).hexdigest()
-        return f"{self._log.epoch} {ids}".encode() if finished else self._log.epoch.encode()
+        return f"{SCHEMA} {self._log.epoch} {ids if finished else ''}".encode()
 
     def _opened(self, folder: Path) -> rocksdict.Rdict:
         options = rocksdict.Options(raw_mode=True)
@@ -147,7 +151,7 @@ class Snapshots:
         mine = msgspec.json.encode(user)
         key = user.encode()
         for group in read_batches(self._log, INTERACTIONS, partition, end, offset + 1):
-            fold.fold([each for each in group if _may_concern(each, key, mine)], only=user)
+            fold.fold([each for each in group if may_concern(each, key, mine)], only=user)
         return fold.history(user)
 
     def list_position(
@@ -184,6 +188,20 @@ class Snapshots:
             found.append(ListPosition(as_of, *_LIST.unpack(iterator.value())))
             iterator.next()
         return found
+
+    def find_list(self, rec_id: str) -> tuple[int, ListPosition] | None:
+        """Return partition and position of a published list; reads new lists if it is unknown."""
+        key = b"i" + rec_id.encode()
+        for partition in range(self._n_partitions):
+            if (found := self._db.get(key)) is not None:
+                break
+            self.catch_up(partition)
+        else:
+            found = self._db.get(key)
+        if found is None:
+            return None
+        number, *place = _BY_ID.unpack(found)
+        return number, ListPosition(*place)
 
     # Catching up
 
@@ -245,9 +263,10 @@ class Snapshots:
             if body is not None and body.as_of is not None:
                 key = _key(b"l", partition, body.user.encode()) + _END.pack(body.as_of.offset)
                 # Several lists may be as of one event: they are ordered by their own offset.
-                batch.put(
-                    key + _END.pack(record.offset), _LIST.pack(record.offset, record.timestamp_ms)
-                )
+                place = record.offset, record.timestamp_ms
+                batch.put(key + _END.pack(record.offset), _LIST.pack(*place))
+                by_id = _BY_ID.pack(partition, body.as_of.offset, *place)
+                batch.put(b"i" + body.rec_id.encode(), by_id)
         if n_lists:
             batch.put(_key(b"n", partition), _NEXT.pack(next_offset, next_list))
             self._db.write(batch)
@@ -281,7 +300,7 @@ def _key(kind: bytes, partition: int, name: bytes | None = None) -> bytes:
     return head if name is None else head + name + _AFTER
 
 
-def _may_concern(record: Record, key: bytes, mine: bytes) -> bool:
+def may_concern(record: Record, key: bytes, mine: bytes) -> bool:
     """Return whether a record may hold an event of a user, by its key or text."""
     if record.key is not None:
         return record.key == key

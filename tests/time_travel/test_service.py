@@ -11,7 +11,9 @@ import pytest
 from recstream.core.records import Recommendations, RecommendedItem
 from recstream.errors import InvalidInput, NotFound
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.time_travel.service import Moment, TimeTravel, compare, moment
+from recstream.time_travel.changes import compare
+from recstream.time_travel.moment import Moment, moment
+from recstream.time_travel.service import TimeTravel
 from recstream.time_travel.snapshots import Snapshots
 from tests.replay.world import START_MS, World
 

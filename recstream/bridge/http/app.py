@@ -23,7 +23,12 @@ from recstream.bridge.http.routes import (
     TokenRoutes,
     UserRoutes,
 )
-from recstream.bridge.http.routes.console import HolderRoutes, PeopleRoutes, SearchRoutes
+from recstream.bridge.http.routes.console import (
+    HolderRoutes,
+    OriginRoutes,
+    PeopleRoutes,
+    SearchRoutes,
+)
 from recstream.bridge.http.routing import Endpoint, add, endpoints_of
 from recstream.metrics import HTTP_REQUESTS
 
@@ -49,6 +54,7 @@ def endpoints(deps: Deps) -> list[Endpoint]:
         SearchRoutes(deps),
         PeopleRoutes(deps),
         HolderRoutes(deps),
+        OriginRoutes(deps),
         ModelRoutes(deps),
         TokenRoutes(deps),
         PushRoutes(deps),

@@ -4,42 +4,11 @@ from __future__ import annotations
 
 import threading
 
-import msgspec
 import pytest
 
-from recstream.bridge.server import Bridge
 from recstream.bridge.views.time_travel import MAX_WAITING
-from recstream.core.records import Recommendations
-from recstream.log.partitioner import partition_for
-from recstream.log.topics import RECOMMENDATIONS
-from recstream.settings import Settings
-from tests.bridge.bridge_world import DEADLINE_S, Clock, World, eventually
-from tests.replay.world import World as Installation
-
-USER = "u3"
-
-
-@pytest.fixture(scope="module")
-def past(tmp_path_factory):
-    """A bridge over a log in which things happened; and the lists that USER had."""
-    folder = tmp_path_factory.mktemp("past")
-    installation = Installation(folder)
-    installation.browse(40, seed=1)
-    installation.train()
-    installation.work()
-    installation.browse(40, seed=2)
-    installation.work(group=2)
-    partition = partition_for(USER.encode(), 2)
-    lists = [
-        msgspec.json.decode(each.value, type=Recommendations)
-        for each in installation.records(RECOMMENDATIONS, partition)
-        if each.key == USER.encode()
-    ]
-    installation.close()
-    clock = Clock()
-    settings = Settings(data_dir=str(folder), partitions=2, list_size=5, port=0)
-    with Bridge(settings, now=clock) as bridge:
-        yield World(bridge, bridge.deps.log, clock), lists
+from tests.bridge.bridge_world import DEADLINE_S, eventually
+from tests.bridge.conftest import USER
 
 
 def test_each_list_of_the_past_is_made_again_byte_for_byte(past):

@@ -1,0 +1,44 @@
+"""A moment of the log, by offset or by time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from recstream.core.events import timestamp_ms
+from recstream.errors import InvalidInput
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A point in the log: an offset of the user's partition, or a time."""
+
+    offset: int | None = None
+    timestamp_ms: int | None = None
+
+
+def moment(text: str) -> Moment:
+    """Return the moment that an offset or an RFC 3339 time names.
+
+    Raises
+    ------
+    InvalidInput
+
+    Examples
+    --------
+    >>> moment("42")
+    Moment(offset=42, timestamp_ms=None)
+    >>> moment("1970-01-01T00:00:01Z")
+    Moment(offset=None, timestamp_ms=1000)
+    """
+    if text.isdecimal():
+        return Moment(offset=int(text))
+    try:
+        parsed_time = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        parsed_time = None
+    if parsed_time is None or parsed_time.tzinfo is None:
+        raise InvalidInput(
+            f"expected an offset like 1200 or a time with a zone like 2026-11-22T10:42:00Z, got {text!r}"
+        )
+    return Moment(timestamp_ms=timestamp_ms(parsed_time))

@@ -1,0 +1,85 @@
+"""The origin of lists over REST: by id, causes of a change, what-if."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bridge.bridge_world import a_list, event
+from tests.bridge.conftest import USER
+
+
+def test_a_list_is_found_by_its_id_with_its_origin(past):
+    world, lists = past
+
+    answer = world.get(f"/v1/lists/{lists[1].rec_id}").json
+
+    assert answer["is_identical"] is True
+    assert (answer["before"], answer["after"]) == (lists[0].rec_id, lists[2].rec_id)
+    assert answer["events"][0]["event"]["user"] == USER
+    assert answer["list"]["as_of"]["offset"] == answer["events"][0]["offset"]
+
+
+def test_a_list_that_was_not_published_is_404(past):
+    world, _ = past
+
+    assert world.get("/v1/lists/popular-0.0").status == 404
+
+
+def test_causes_name_the_events_between_two_lists(past):
+    world, lists = past
+    a, b = lists[0].as_of.offset, lists[-1].as_of.offset
+
+    answer = world.get(f"/v1/users/{USER}/causes?a={a}&b={b}").json
+
+    assert answer["n_events"] == len(answer["events"]) > 0
+    assert {one["item"] for one in answer["items"]} == {
+        one["item"] for side in ("entered", "left") for one in answer["change"][side]
+    }
+    assert world.get(f"/v1/users/{USER}/causes?a={b}&b={a}").status == 400
+
+
+def test_a_what_if_gives_list_beside_list(past):
+    world, _ = past
+    plain = world.post("/v1/what-if", {"user": USER}).json
+    first = plain["before"]["items"][0]["item"]
+    rule = {"action": "exclude", "name": "hide", "where": {"items": [first]}}
+
+    answer = world.post("/v1/what-if", {"user": USER, "steering": {"rules": [rule]}}).json
+
+    assert (plain["change"], plain["is_identical"]) == (
+        {"entered": [], "left": [], "moved": []},
+        True,
+    )
+    assert [one["item"] for one in answer["change"]["left"]] == [first]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 422),
+        ({"user": "u", "rules": []}, 422),
+        ({"user": USER, "without": ["x"]}, 400),
+        ({"user": USER, "as_of": "soon"}, 400),
+        ({"user": USER, "generation": 99}, 404),
+        ({"user": USER, "steering": {"arms": [{"name": "a", "share": 0.5}]}}, 422),
+    ],
+)
+def test_a_what_if_that_can_not_be_is_a_problem(past, body, status):
+    world, _ = past
+
+    answer = world.post("/v1/what-if", body)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json"), answer.body
+
+
+def test_a_users_token_opens_the_users_own_lists_alone(guarded):
+    for user in ("ann", "bob"):
+        body = a_list(user, "a")
+        guarded.fold(event(user, "b"), publish=body)
+    guarded.wait_for_views()
+    token, _ = guarded.bridge.deps.auth.issue("ann")
+
+    assert guarded.get("/v1/lists/r-bob-1", token=token).status == 404
+    assert guarded.post("/v1/what-if", {"user": "bob"}, token=token).status == 403
+    assert guarded.get("/v1/users/bob/causes?a=1&b=2", token=token).status == 403
+    assert guarded.get("/v1/lists/r-ann-1").status == 401
