@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "forget": "log.forget:forget",
     "dead-letters": "log.dead_letters:dead_letters",
     "tune": "model.tune:tune",
+    "fit": "model.fit:fit",
     "doctor": "system.doctor:doctor",
     "token": "system.token:token",
     "bench": "system.bench:bench",

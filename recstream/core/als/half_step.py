@@ -154,17 +154,35 @@ def principal_axes(
     pool : Pool
     """
     m, width = factors.shape
-    wide = -(-width // OUTER_COLUMNS) * OUTER_COLUMNS
-    step = max(4096, -(-m // _MAX_GRAMIAN_TASKS))
-    starts = range(0, m, step)
-    parts = np.zeros((len(starts), wide, wide))
+    ranges = gramian_ranges(m)
+    parts = np.zeros((len(ranges), *gramian_shape(width)))
     flat = factors.reshape(-1)
     pool.run(
-        lambda part: add_gramian(
-            flat, width, missing, starts[part], min(starts[part] + step, m), parts[part]
-        ),
-        range(len(starts)),
+        lambda part: add_gramian(flat, width, missing, *ranges[part], parts[part]),
+        range(len(ranges)),
     )
+    return axes_of(parts, width, n_factors, unobserved_weight)
+
+
+def gramian_shape(width: int) -> tuple[int, int]:
+    """Return the shape of a gramian that `add_gramian` fills."""
+    wide = -(-width // OUTER_COLUMNS) * OUTER_COLUMNS
+    return wide, wide
+
+
+def gramian_ranges(n_rows: int) -> list[tuple[int, int]]:
+    """Return the ranges of rows whose gramians are summed one after another.
+
+    They depend on the number of rows alone, so that the sum has the same bits wherever it is made.
+    """
+    step = max(4096, -(-n_rows // _MAX_GRAMIAN_TASKS))
+    return [(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
+
+
+def axes_of(
+    parts: Float64s, width: int, n_factors: int, unobserved_weight: float
+) -> tuple[Float64s, Float32s]:
+    """Return rotation and spectrum from the gramians (k, wide, wide) of `gramian_ranges`."""
     gramian = unobserved_weight * parts.sum(axis=0)[:n_factors, :n_factors]
     values, vectors = np.linalg.eigh(gramian)  # reads the lower triangle only
     spectrum = np.ones(width, np.float32)

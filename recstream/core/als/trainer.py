@@ -218,7 +218,7 @@ class ALS:
             report(Iteration(0, None, 0.0, "loading kernels; the first start compiles them"))
             warm_up()
         begun = self.clock()
-        X, Y = self._start(len(users), users.n_columns, init)
+        X, Y = self.initial_factors(len(users), users.n_columns, init)
         with open_pool(self._threads()) as pool:
             user_side = self._side("users", users, user_counts, item_counts)
             item_side = self._side("items", users.transposed(), item_counts, user_counts)
@@ -249,7 +249,7 @@ class ALS:
         """Return the number of threads; by default that of numba."""
         return self.threads or int(vars(numba.config)["NUMBA_NUM_THREADS"])
 
-    def _start(
+    def initial_factors(
         self, n_users: int, n_items: int, init: ALSModel | None
     ) -> tuple[Float32s, Float32s]:
         """Return initial factors: those of `init`, small noise for items it lacks."""

@@ -1,0 +1,12 @@
+"""ALS on Spark: a table of (user, item, weight) in, the model of `recstream.ALS` out, bit for bit.
+
+Needs the extra ``spark`` on the driver, recstream on the executors, and a folder that all of them see.
+Spark moves blocks of rows and repeats tasks that died; the half-steps are those of `recstream.core.als`.
+"""
+
+from __future__ import annotations
+
+from recstream.spark.dataframe import SparkModel, fit
+from recstream.spark.driver import fit_matrix
+
+__all__ = ["SparkModel", "fit", "fit_matrix"]
