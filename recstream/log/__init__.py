@@ -5,6 +5,12 @@ In: records to append. Out: records by topic, partition and offset. Topic names 
 
 from __future__ import annotations
 
+from recstream.log.dead_letters import (
+    find_letter,
+    original_content,
+    read_letter,
+    record_to_send,
+)
 from recstream.log.decode import dead_letter, decode, decode_record
 from recstream.log.open import open_log
 from recstream.log.partitioner import partition_for
@@ -56,10 +62,14 @@ __all__ = [
     "decode_or_skip",
     "decode_record",
     "decode_value",
+    "find_letter",
     "histories_changelog",
     "open_log",
+    "original_content",
     "partition_for",
     "read_batches",
+    "read_letter",
     "read_records",
+    "record_to_send",
     "topic_specs",
 ]

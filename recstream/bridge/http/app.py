@@ -23,12 +23,7 @@ from recstream.bridge.http.routes import (
     TokenRoutes,
     UserRoutes,
 )
-from recstream.bridge.http.routes.console import (
-    HolderRoutes,
-    OriginRoutes,
-    PeopleRoutes,
-    SearchRoutes,
-)
+from recstream.bridge.http.routes.console import console_routes
 from recstream.bridge.http.routing import Endpoint, add, endpoints_of
 from recstream.metrics import HTTP_REQUESTS
 
@@ -51,10 +46,7 @@ def endpoints(deps: Deps) -> list[Endpoint]:
         ItemRoutes(deps),
         SteeringRoutes(deps),
         LogRoutes(deps),
-        SearchRoutes(deps),
-        PeopleRoutes(deps),
-        HolderRoutes(deps),
-        OriginRoutes(deps),
+        *console_routes(deps),
         ModelRoutes(deps),
         TokenRoutes(deps),
         PushRoutes(deps),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +12,6 @@ import click
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
-from recstream.errors import InvalidInput, NotFound
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -76,9 +74,11 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     """
     import msgspec
 
+    from recstream.log import find_letter, original_content
+
     with closing(open_existing(settings)) as event_log:
-        letter = _letter(event_log, name)
-        value = (_original(event_log, letter)[1] or b"").decode(errors="replace")
+        letter = find_letter(event_log, name)
+        value = (original_content(event_log, letter)[1] or b"").decode(errors="replace")
     answer = {"id": name, **msgspec.to_builtins(letter), "value": value}
     where = f"{letter.topic} {letter.partition}:{letter.offset}"
     text = f"{letter.reason}: {letter.detail}\nfrom {where} at {letter.pointer or '/'}\n\n{value}"
@@ -115,7 +115,7 @@ def send(
       recstream dead-letters send 0:17 --with mended.json
       recstream dead-letters send --reason too-large
     """
-    from recstream.log import NewRecord
+    from recstream.log import find_letter, record_to_send
 
     if not (names or everything or reason):
         raise click.UsageError("name dead letters by id, or use --all or --reason")
@@ -123,15 +123,11 @@ def send(
         raise click.UsageError("--with replaces one dead letter: name exactly one")
     with closing(open_existing(settings)) as event_log:
         if names:
-            chosen = [_letter(event_log, name) for name in names]
+            chosen = [find_letter(event_log, name) for name in names]
         else:
             chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
-        records = []
-        for letter in chosen:
-            key, value = _original(event_log, letter)
-            value = value if replacement is None else replacement.read_bytes()
-            key = _key(letter, key, value)
-            records.append(NewRecord(letter.topic, key, value, partition=letter.partition))
+        corrected = None if replacement is None else replacement.read_bytes()
+        records = [record_to_send(event_log, letter, corrected) for letter in chosen]
         positions = event_log.append(records) if records else []
     sent = [f"{p.topic} {p.partition}:{p.offset}" for p in positions]
     text = "\n".join([f"{len(sent)} sent again", *(f"  {where}" for where in sent)])
@@ -139,56 +135,9 @@ def send(
 
 
 def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
-    from recstream.core.records import decode_dead_letter
-    from recstream.log import DEAD_LETTERS, decode_record, read_records
+    from recstream.log import DEAD_LETTERS, read_letter, read_records
 
     for partition in range(event_log.partitions(DEAD_LETTERS)):
         for record in read_records(event_log, DEAD_LETTERS, partition):
-            found = decode_record(record, decode_dead_letter)
-            if found is not None:  # of an unreadable letter, one that says so
+            if (found := read_letter(record)) is not None:
                 yield f"{partition}:{record.offset}", found
-
-
-def _letter(event_log: EventLog, name: str) -> DeadLetter:
-    partition, _, offset = name.partition(":")
-    if not (partition.isdecimal() and offset.isdecimal()):
-        raise InvalidInput(f"a dead letter is named like 0:17, got {name!r}")
-    for found, letter in _letters(event_log):
-        if found == name:
-            return letter
-    raise NotFound(f"there is no dead letter {name}; see `recstream dead-letters list`")
-
-
-def _key(letter: DeadLetter, key: bytes | None, value: bytes | None) -> bytes | None:
-    """Return the key to send: of a product its id, else the original key."""
-    from recstream.core.records import decode_item
-    from recstream.log import CATALOGUE
-
-    if letter.topic == CATALOGUE and value is not None:
-        with contextlib.suppress(Exception):  # any key will do for what is no product
-            return decode_item(value).item.encode()
-    return key
-
-
-def _original(event_log: EventLog, letter: DeadLetter) -> tuple[bytes | None, bytes | None]:
-    """Return key and value of the original record; the letter's copy if that is no longer kept.
-
-    A product's record without a value is a tombstone.
-    """
-    from recstream.errors import OffsetOutOfRange
-    from recstream.log import CATALOGUE
-
-    try:
-        records = event_log.read(letter.topic, letter.partition, letter.offset, 1)
-    except OffsetOutOfRange:
-        records = []
-    if records and records[0].offset == letter.offset:
-        record = records[0]
-        if record.value is not None or letter.topic == CATALOGUE:
-            return record.key, record.value
-    if letter.truncated:
-        raise NotFound(
-            f"{letter.topic} {letter.partition}:{letter.offset} is no longer kept, and the dead "
-            "letter holds only its beginning; send the full value with --with FILE"
-        )
-    return None, letter.value.encode()
