@@ -171,6 +171,18 @@ class Follower:
         if is_changed or models:
             self._status_changed()
 
+    def resend_without(self, items: set[str]) -> None:
+        """Send subscribers their list again if it held one of these items, which left the catalogue."""
+        again = [
+            (user, recs_message(body))
+            for user in self._hub.users()
+            if (stored := self._views.latest(user)) is not None
+            and any(entry.item in items for entry in stored.items)
+            and (body := self._recommender.published(user)) is not None
+        ]
+        if again:
+            self._connections.post(self._hub.resend_recs, again)
+
     def _list(self, user: str) -> tuple[str, int, Outgoing] | None:
         body = self._recommender.published(user)
         if body is None:

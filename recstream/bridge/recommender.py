@@ -7,14 +7,17 @@ category, of another length) are made here, by the same functions and from the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from recstream.bridge.active_generation import ActiveGeneration
-from recstream.bridge.views import Views, without
+from recstream.bridge.views import Items, Views, without
 from recstream.control import SteeringFeed
+from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
 from recstream.core.history import History, seen_items
 from recstream.core.ranking import Explanation, describe, explain, rank, steering_warnings
@@ -88,6 +91,10 @@ class Recommender:
         Of the interactions topic, for `AsOf`.
     steering : SteeringFeed
         Lists made here follow the newest document.
+    items : Items
+        Items that left the catalogue or are not available, before a delta contains that.
+    now : callable
+        The bridge's clock.
     """
 
     def __init__(
@@ -98,12 +105,16 @@ class Recommender:
         list_size: int,
         partitions: int,
         steering: SteeringFeed,
+        items: Items,
+        now: Callable[[], datetime],
     ) -> None:
         self._views = views
         self._active = active
         self._list_size = list_size
         self._partitions = partitions
         self._steering = steering
+        self._items = items
+        self._now = now
         self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
         self._similar_of = (-1, -1)
 
@@ -145,21 +156,41 @@ class Recommender:
         list follows.
         """
         stored = self.published(user)
-        is_current = stored is not None and self._steering.is_current(stored.control)
-        return stored if is_current else None
+        if stored is None or not self._steering.is_current(stored.control):
+            return None
+        return None if self._is_outdated(stored) else stored
+
+    def _is_outdated(self, stored: Recommendations) -> bool:
+        """Return whether a list depends on the time, and would be another one now."""
+        generation = self._active.generation
+        if not stored.now or generation is None:
+            return False
+        _, steering = self._steering.document()
+        if steering is not None and steering.arm_of(stored.user).uses_now:
+            return True
+        boundaries = generation.columns.boundaries
+        passed = np.searchsorted(boundaries, [stored.now, self._now_ms()], side="right")
+        return bool(passed[0] != passed[1])
+
+    def _now_ms(self) -> int:
+        """Return the time of a request, in whole seconds."""
+        return timestamp_ms(self._now()) // 1000 * 1000
 
     def _withdrawn(self, body: Recommendations) -> set[str]:
-        """Return the items of a list that were withdrawn from the catalogue since."""
+        """Return the items of a list that lists may no longer hold: withdrawn, not available, or over."""
         generation = self._active.generation
-        listable = None if generation is None else generation.listable
-        if generation is None or listable is None:
-            return set()
-        rows = {entry.item: generation.rows.get(entry.item) for entry in body.items}
-        return {
-            item
-            for item, row in rows.items()
-            if row is not None and row < len(listable) and not listable[row]
-        }
+        listed = [entry.item for entry in body.items]
+        gone = self._items.unlisted(listed)
+        if generation is None:
+            return gone
+        now, listable = self._now(), generation.listable
+        for item in listed:
+            row = generation.rows.get(item)
+            details = generation.details.get(item)
+            is_withdrawn = listable is not None and row is not None and row < len(listable)
+            if (is_withdrawn and not listable[row]) or (details and not details.is_listed(now)):  # type: ignore[index]
+                gone.add(item)
+        return gone
 
     def list_of(self, user: str) -> Recommendations:
         """Return a user's list: the published one, or one made now."""
@@ -238,6 +269,20 @@ class Recommender:
             What a visitor viewed: the history's items.
         candidates : tuple of str
         """
+        found, rest = self._made(history, request, items, candidates)
+        # A delta will exclude these items within a second; until then the request does.
+        if gone := self._items.unlisted([entry.item for entry in found.items]):
+            found, rest = self._made(history, _excluding(request, gone), items, candidates)
+        return found, rest
+
+    def _made(
+        self,
+        history: History,
+        request: ListRequest,
+        items: tuple[str, ...],
+        candidates: tuple[str, ...],
+    ) -> tuple[Recommendations, tuple[Unranked, ...]]:
+        """Return what `_list` does, from the generation as it is."""
         with self._active.mutex:
             generation = self._active.generation
             if generation is None:
@@ -252,7 +297,12 @@ class Recommender:
                 return nothing, tuple(Unranked(item=each, reason="unknown") for each in candidates)
             offset, steering = self._steering.document()
             ranked = rank_requested(
-                history, generation, request, self._active.half_life_of(generation), steering
+                history,
+                generation,
+                request,
+                self._active.half_life_of(generation),
+                steering,
+                self._now_ms(),
             )
             first = 1 + request.offset + len(read_cursor(request.cursor))
             page = describe(ranked, history, generation, first=first)
@@ -262,6 +312,7 @@ class Recommender:
                 generation=generation.number,
                 delta=generation.delta,
                 arm=ranked.arm,
+                now=ranked.now_ms,
                 as_of=self._as_of(history),
                 source=ranked.source,
                 items=page,
@@ -303,6 +354,7 @@ class Recommender:
                 list_size=self._list_size,
                 half_life_ms=self._active.half_life_of(generation),
                 steering=self._steering.steering(),
+                now_ms=self._now_ms(),
             )
 
     def steering_warnings(self, steering: Steering) -> tuple[str, ...]:
@@ -346,7 +398,14 @@ class Recommender:
         return tuple(effects)
 
     def similar(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
-        """Return the items most similar to one; None if the active generation lacks it.
+        """Return the items most similar to one; None if the active generation lacks it."""
+        found = self._similar_to(item, request)
+        if gone := self._items.unlisted([each.item for each in found or ()]):
+            found = self._similar_to(item, _excluding(request, gone))
+        return found
+
+    def _similar_to(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
+        """Return what `similar` does, from the generation as it is.
 
         Cached until the generation's catalogue changes: the search scans every item, and events
         between trainings change its result little. Lists are made meanwhile; deltas and other
@@ -356,10 +415,21 @@ class Recommender:
         if generation is None:
             return None
         _, steering = self._steering.document()
-        if request.rules or request.cursor:
+        # What depends on the time is not cached.
+        has_times = len(generation.columns.boundaries) > 0
+        if (
+            request.rules
+            or request.cursor
+            or has_times
+            or (steering and steering.everybody.uses_now)
+        ):
             with self._active.unchanged:
                 is_known = item in generation.rows
-                return similar_requested(generation, item, request, steering) if is_known else None
+                return (
+                    similar_requested(generation, item, request, steering, self._now_ms())
+                    if is_known
+                    else None
+                )
         found = self._similar.get(_key(generation, item, request, steering))
         if found is not None:
             return found
@@ -371,13 +441,25 @@ class Recommender:
                 if key[:2] != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
                     self._similar.clear()
                     self._similar_of = key[:2]
-                self._similar[key] = similar_requested(generation, item, request, steering)
+                self._similar[key] = similar_requested(
+                    generation, item, request, steering, self._now_ms()
+                )
             return self._similar[key]
 
     def shelves(
         self, user: str, request: ListRequest, *, n_shelves: int, n_items: int, skip: int
     ) -> Shelves:
         """Return shelves of items related to a user's strongest items."""
+        found = self._shelves(user, request, n_shelves, n_items, skip)
+        listed = [entry.item for shelf in found.shelves for entry in shelf.items]
+        if gone := self._items.unlisted(listed):
+            found = self._shelves(user, _excluding(request, gone), n_shelves, n_items, skip)
+        return found
+
+    def _shelves(
+        self, user: str, request: ListRequest, n_shelves: int, n_items: int, skip: int
+    ) -> Shelves:
+        """Return what `shelves` does, from the generation as it is."""
         history = self._views.history(user) or History(user)
         with self._active.mutex:
             generation = self._active.generation
@@ -390,6 +472,7 @@ class Recommender:
                 replace(request, n=POOL + skip),
                 self._active.half_life_of(generation),
                 steering,
+                self._now_ms(),
             )
             found = shelves(
                 ranked, history, generation, n_shelves=n_shelves, n_items=n_items, skip=skip
@@ -412,6 +495,10 @@ def _digest(items: Iterable[RecommendedItem]) -> str:
         name = entry.item.encode()
         hasher.update(len(name).to_bytes(4, "little") + name)
     return hasher.hexdigest()
+
+
+def _excluding(request: ListRequest, gone: set[str]) -> ListRequest:
+    return replace(request, exclude=(*request.exclude, *sorted(gone)))
 
 
 def _next(request: ListRequest, page: Sequence[RecommendedItem]) -> str:

@@ -126,20 +126,22 @@ class Bridge:
         )
         steering = SteeringFeed(event_log, now_s=time.monotonic)
         active = ActiveGeneration(views, store, half_life_ms=settings.half_life_ms)
+        try:
+            catalogue = open_catalogue(settings.catalogue_url, owner=views.folder.name)
+        except CatalogueUnavailable as error:
+            raise StartupError(str(error)) from error
+        items = Items(event_log, catalogue, now=now)
         recommender = Recommender(
             views,
             active,
             list_size=settings.list_size,
             partitions=settings.partitions,
             steering=steering,
+            items=items,
+            now=now,
         )
         status = Status(event_log, now_ms=now_ms, connections=lambda: len(connections.connections))
         status.take_models(reversed(views.generations()))
-        try:
-            catalogue = open_catalogue(settings.catalogue_url, owner=views.folder.name)
-        except CatalogueUnavailable as error:
-            raise StartupError(str(error)) from error
-        items = Items(event_log, catalogue)
         feed = LogFeed(event_log, connections.post)
         readiness = Readiness(
             event_log,
@@ -161,6 +163,7 @@ class Bridge:
             now_ms=now_ms,
             observe=history.observe,
         )
+        items.on_unlisted = follower.resend_without
 
         def stop() -> None:
             readiness.stop()

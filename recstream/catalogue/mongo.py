@@ -50,7 +50,8 @@ _DUPLICATE = 11_000
 _REFUSED = {13, 18}
 _AT_ONCE = 1000
 _SCAN_S = 120.0
-_PLAIN_FIELDS = tuple(name for name in Item.__struct_fields__ if name not in {"item", "attributes"})
+_PLAIN_FIELDS = ("title", "category", "brand", "price", "description", "image")
+_encode_item, _decode_item = msgspec.json.Encoder().encode, msgspec.json.Decoder(Item).decode
 _INDEXES = (("sort",), ("category", "sort"), ("title_words", "sort"), ("words", "sort"))
 _MAX_TEXT = 8 << 20
 _LIVE: Document = {"sort": {"$gt": ""}}
@@ -312,6 +313,7 @@ def _document(name: str, item: Item | None, at: int) -> Document:
         "_id": name,
         **plain,
         "attributes": attributes,
+        **_rest(item),
         "sort": terms.sort,
         "title_words": list(terms.title_words),
         "words": list(terms.words),
@@ -322,7 +324,17 @@ def _document(name: str, item: Item | None, at: int) -> Document:
 def _item(document: Document) -> Item:
     plain = {field: document[field] for field in _PLAIN_FIELDS}
     attributes = msgspec.json.decode(document["attributes"])
-    return Item(item=document["_id"], **plain, attributes=attributes)
+    if "rest" not in document:
+        return Item(item=document["_id"], **plain, attributes=attributes)
+    rest = _decode_item(document["rest"])
+    return msgspec.structs.replace(rest, item=document["_id"], **plain, attributes=attributes)
+
+
+def _rest(item: Item) -> Document:
+    """Return the fields of an item that few have, as JSON; nothing if it has none of them."""
+    cleared = dict.fromkeys((*_PLAIN_FIELDS[:3], *_PLAIN_FIELDS[4:]), "")
+    rest = msgspec.structs.replace(item, item="", price=None, attributes={}, **cleared)
+    return {} if rest == Item(item="") else {"rest": _encode_item(rest).decode()}
 
 
 def _query(tier: int, words: tuple[str, ...], phrase: str, category: str, after: str) -> Document:

@@ -108,7 +108,7 @@ def verify_partition(
     sample = (found for number, found in enumerate(lists) if number % every == 0)
     while window := list(islice(sample, WINDOW_LISTS)):
         kept = _histories(log, fold, partition, window, progress)
-        window.sort(key=lambda found: (found.body.generation, found.body.delta, found.body.control))
+        window.sort(key=lambda found: _model_of(found.body))
         at = 0
         while at < len(window):
             group = list(_same_model(window, at))
@@ -206,14 +206,17 @@ def _histories(
 
 
 def _same_model(window: Sequence[_Published], at: int) -> Iterator[_Published]:
-    """Yield the lists from a position on that share generation, delta and settings."""
-    first = window[at].body
-    key = (first.generation, first.delta, first.control)
+    """Yield the lists from a position on that share generation, delta, settings and time."""
+    key = _model_of(window[at].body)
     for found in islice(window, at, at + RANK_USERS):
         body = found.body
-        if (body.generation, body.delta, body.control) != key:
+        if _model_of(body) != key:
             return
         yield found
+
+
+def _model_of(body: Recommendations) -> tuple[int, int, int, int]:
+    return body.generation, body.delta, body.control, body.now
 
 
 def _derived(
@@ -242,7 +245,8 @@ def _derived(
             histories.append(history)
     if generation is None or active is None:
         return
-    for found, make in zip(ready, derive(histories, generation, active, partition), strict=True):
+    lists = derive(histories, generation, active, partition, first.now)
+    for found, make in zip(ready, lists, strict=True):
         derived = make(found.before)
         source = found.body.source
         if {source, derived.source} == {"refresh", "fold-in"}:

@@ -11,11 +11,15 @@ from recstream.core.records import Recommendations
 
 
 def derive(
-    histories: Sequence[History], generation: Generation, adopted: ActiveSettings, partition: int
+    histories: Sequence[History],
+    generation: Generation,
+    adopted: ActiveSettings,
+    partition: int,
+    now_ms: int,
 ) -> Iterator[Callable[[Sequence[str]], Recommendations]]:
     """Yield, for each history, a function of the previous list that derives the list.
 
-    The lineage stays empty: its times are not derived from the log.
+    ``now_ms`` is the time that the published lists name. The lineage stays empty: its times are not derived from the log.
     """
     ranked = rank(
         histories,
@@ -23,6 +27,7 @@ def derive(
         adopted.list_size,
         adopted.fold_settings.half_life_ms,
         steering=adopted.steering,
+        now_ms=now_ms,
     )
     for history, found in zip(histories, ranked, strict=True):
 

@@ -102,6 +102,8 @@ class Basis(NamedTuple):
     ----------
     position : ListPosition or None
         Of the published list; None if nothing was published by then.
+    now_ms : int
+        Time that times of items and rules are compared with.
     """
 
     history: History
@@ -109,6 +111,7 @@ class Basis(NamedTuple):
     active: ActiveSettings
     position: ListPosition | None
     published: Published | None
+    now_ms: int
 
 
 class TimeTravel:
@@ -145,7 +148,8 @@ class TimeTravel:
     def derive(self, user: str, basis: Basis) -> AsOfList:
         """Return the list that follows from a basis, compared with the published one."""
         partition = self.partition(user)
-        make = next(derive([basis.history], basis.generation, basis.active, partition))
+        of = [basis.history], basis.generation, basis.active, partition, basis.now_ms
+        make = next(derive(*of))
         if basis.position is None or basis.published is None:
             return AsOfList(list=make([]), is_identical=None)
         before = self._before(user, basis.position)
@@ -182,7 +186,8 @@ class TimeTravel:
         offset = self._offset(user, when)
         history = self.snapshots.history(user, offset) if offset >= 0 else History(user)
         active = self._active_settings(user, when, read_timeline(self.log))
-        return Basis(history, self._generation(user, when), active, None, None)
+        now_ms = self._now_ms(user, when)
+        return Basis(history, self._generation(user, when), active, None, None, now_ms)
 
     def basis_of(self, user: str, position: ListPosition) -> Basis:
         """Return all that a published list depends on; the next call may change it."""
@@ -196,7 +201,7 @@ class TimeTravel:
             )
         generation = self.generations.at(body.generation, body.delta)
         history = self.snapshots.history(user, position.as_of)
-        return Basis(history, generation, active, position, published)
+        return Basis(history, generation, active, position, published, body.now)
 
     def newest_of(self, number: int) -> Generation:
         """Return a generation with all its deltas; the next call may change it."""
@@ -245,6 +250,7 @@ class TimeTravel:
             list_size=active.list_size,
             half_life_ms=active.fold_settings.half_life_ms,
             steering=active.steering,
+            now_ms=self._now_ms(user, when),
         )
 
     def diff(self, user: str, a: Moment, b: Moment) -> ListDiff:
@@ -347,6 +353,17 @@ class TimeTravel:
             if each.offset < position.offset
         ]
         return self.published(self.partition(user), earlier[-1]) if earlier else None
+
+    def _now_ms(self, user: str, when: Moment) -> int:
+        """Return the time of a moment: of the list then, else of the newest record."""
+        if when.timestamp_ms is not None:
+            return when.timestamp_ms
+        position = self._position(user, when)
+        partition, offset = self.partition(user), self._offset(user, when)
+        if position is not None and (now := self.published(partition, position).body.now):
+            return now
+        found = self.log.read(INTERACTIONS, partition, max(offset, 0), 1)
+        return found[0].timestamp_ms if found else 0
 
     def _active_settings(
         self, user: str, when: Moment, timeline: SettingsTimeline

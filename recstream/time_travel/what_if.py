@@ -140,7 +140,7 @@ def what_if(travel: TimeTravel, user: str, when: Moment, alternative: Alternativ
     if alternative.generation not in {None, generation.number}:
         generation = travel.newest_of(alternative.generation or 0)
     active = alternative.settings(basis.active)
-    make = next(derive([history], generation, active, travel.partition(user)))
+    make = next(derive([history], generation, active, travel.partition(user), basis.now_ms))
     after = replace(make([each.item for each in found.list.items]), rec_id="what-if")
     return WhatIf(
         before=found.list,

@@ -48,11 +48,12 @@ def rank_lists(
     Parameters
     ----------
     clock_ms : callable
-        Times of folding in and ranking, for the lineage alone.
+        Time of the list, for times of items and rules, and times of steps for the lineage.
     is_refresh : bool
         The list was not triggered by an event of the user.
     """
-    ranked = _rank_by_settings(requests, generation)
+    now_ms = clock_ms() // 1000 * 1000
+    ranked = _rank_by_settings(requests, generation, now_ms)
     folded_ts = clock_ms()
     changed: dict[int, list[NewList]] = {}
     for (partition, active, user, trigger), found in zip(requests, ranked, strict=True):
@@ -86,7 +87,9 @@ def rank_lists(
     return changed
 
 
-def _rank_by_settings(requests: Sequence[ListRequest], generation: Generation) -> list[Ranked]:
+def _rank_by_settings(
+    requests: Sequence[ListRequest], generation: Generation, now_ms: int
+) -> list[Ranked]:
     """Rank users with the same settings in one batch; return the lists in the requests' order."""
     batches: dict[tuple[int, float, int], list[int]] = {}
     for at, each in enumerate(requests):
@@ -102,6 +105,7 @@ def _rank_by_settings(requests: Sequence[ListRequest], generation: Generation) -
             active.list_size,
             active.fold_settings.half_life_ms,
             steering=active.steering,
+            now_ms=now_ms,
         )
         ranked.update(zip(places, lists, strict=True))
     return [ranked[at] for at in range(len(requests))]

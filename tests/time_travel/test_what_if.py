@@ -94,7 +94,7 @@ def test_an_event_taken_away_gives_the_list_of_the_history_without_it(story):
         if at != offset:
             history = apply(history, event, at, 0, active.fold_settings)
     generation = story.travel.generations.at(newest.generation, newest.delta)
-    expected = next(derive([history], generation, active, PARTITION))([])
+    expected = next(derive([history], generation, active, PARTITION, 0))([])
     assert items(found.after) == items(expected)
     assert found.n_events == len(story.events()) - 1
 

@@ -96,6 +96,10 @@ class Hub:
         """
         return user in self._by_user
 
+    def users(self) -> list[str]:
+        """Return the users whose lists a connection subscribes to; safe from any thread."""
+        return list(self._by_user)
+
     def prepare(
         self, wanted: Subscription, *, user: str | None, identity: Identity
     ) -> PreparedSubscription:
@@ -224,6 +228,12 @@ class Hub:
                 if offset > self._sent.get(connection, -1):
                     self._sent[connection] = offset
                     connection.offer(message)
+
+    def resend_recs(self, lists: Sequence[tuple[str, Outgoing]]) -> None:
+        """Send lists, (user, message) each, at the positions that subscribers have already."""
+        for user, message in lists:
+            for connection in self._by_user.get(user, ()):
+                connection.offer(message)
 
     def status_changed(self) -> None:
         """Send the pipeline's state to its subscribers, soon and at most ten times a second."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from recstream.catalogue import Catalogue, CatalogueView, delete_record, upsert_record
 from recstream.core.records import Item
 from recstream.log import EventLog, Position
+
+MAX_LIMITED = 100_000
+"""Newest changed items with limits that are held; a delta contains older changes long since."""
 
 
 class Items:
@@ -17,14 +21,26 @@ class Items:
     ----------
     event_log : EventLog
     catalogue : Catalogue
+    now : callable
+        The bridge's clock.
+
+    Attributes
+    ----------
+    on_unlisted : callable
+        Called with items that lists may no longer hold.
     """
 
-    def __init__(self, event_log: EventLog, catalogue: Catalogue) -> None:
+    def __init__(
+        self, event_log: EventLog, catalogue: Catalogue, *, now: Callable[[], datetime]
+    ) -> None:
+        self._now = now
         self._log = event_log
         self.catalogue = catalogue
         self._view = CatalogueView(event_log, catalogue, on_change=self._changed)
         self._thread = threading.Thread(target=self._view.follow, name="catalogue", daemon=True)
         self._condition = threading.Condition()
+        self._limited: dict[str, Item | None] = {}
+        self.on_unlisted: Callable[[set[str]], None] = lambda _: None
 
     def start(self) -> None:
         """Start the thread."""
@@ -71,7 +87,27 @@ class Items:
         """
         return self._log.append([upsert_record(item) for item in items])
 
-    def _changed(self, changes: dict[str, Item | None]) -> None:
-        del changes
+    def unlisted(self, items: Sequence[str]) -> set[str]:
+        """Return which of these items lists may not hold now.
+
+        It knows changes since this bridge started; earlier ones are in the generation.
+        """
+        limited = self._limited
+        if not limited:
+            return set()
+        now = self._now()
         with self._condition:
+            known = {item: limited[item] for item in items if item in limited}
+        return {name for name, item in known.items() if item is None or not item.is_listed(now)}
+
+    def _changed(self, changes: dict[str, Item | None]) -> None:
+        with self._condition:
+            for name, item in changes.items():
+                self._limited.pop(name, None)
+                if item is None or not item.is_always_listed:
+                    self._limited[name] = item
+            while len(self._limited) > MAX_LIMITED:
+                del self._limited[next(iter(self._limited))]
             self._condition.notify_all()
+        if gone := self.unlisted(list(changes)):
+            self.on_unlisted(gone)

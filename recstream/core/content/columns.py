@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recstream.core.content.categories import CATEGORY_GRAMMAR
 from recstream.core.content.tokens import Comparable, comparable, compare
+from recstream.core.events import timestamp_ms
 from recstream.core.numeric.arrays import GrowableArray
 from recstream.core.records import Item
 
@@ -85,6 +86,8 @@ class AttributeColumns:
         self.category = Column(len(items))
         self.brand = Column(len(items))
         self._price = GrowableArray(np.full(len(items), math.nan))
+        self._times = GrowableArray(np.full((len(items), 2), math.nan))
+        self._boundaries: tuple[int, NDArray[np.float64]] = (-1, np.empty(0))
         self._attributes: dict[str, Column] = {}
         self.version = 0
         self.grammar = grammar
@@ -114,6 +117,20 @@ class AttributeColumns:
         price: NDArray[np.float64] = self._price.rows
         return price
 
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """``from`` and ``until`` of every item, (m, 2) in ms since 1970; NaN for none."""
+        times: NDArray[np.float64] = self._times.rows
+        return times
+
+    @property
+    def boundaries(self) -> NDArray[np.float64]:
+        """All times at which an item enters or leaves lists, ascending."""
+        if self._boundaries[0] != self.version:
+            found = self.times.ravel()
+            self._boundaries = (self.version, np.sort(found[~np.isnan(found)]))
+        return self._boundaries[1]
+
     def update(self, rows: Mapping[str, int], changed: Mapping[str, Item | None]) -> None:
         """Replace the attributes of some items; ``rows`` holds all items."""
         if len(rows) > len(self.price) or changed:
@@ -121,6 +138,7 @@ class AttributeColumns:
         if changed:
             self._common.clear()
         self._price.grow(len(rows), fill=math.nan)
+        self._times.grow(len(rows), fill=math.nan)
         for column in (self.category, self.brand, *self._attributes.values()):
             column.grow(len(rows))
         for item, attributes in changed.items():
@@ -131,6 +149,13 @@ class AttributeColumns:
         self.category.put(row, attributes.category or None, attributes.category)
         self.brand.put(row, attributes.brand.casefold() or None, attributes.brand)
         self._price.rows[row] = math.nan if attributes.price is None else attributes.price
+        if attributes.from_ is not None or attributes.until is not None:
+            self._times.rows[row] = [
+                math.nan if at is None else timestamp_ms(at)
+                for at in (attributes.from_, attributes.until)
+            ]
+        else:
+            self._times.rows[row] = math.nan
         for name, column in self._attributes.items():
             _put_attribute(column, row, attributes, name)
 

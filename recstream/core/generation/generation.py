@@ -116,8 +116,10 @@ class Generation:
             raise ModelMismatch(
                 f"withdrawn must be {len(items)} booleans, got {withdrawn.dtype} {withdrawn.shape}"
             )
-        self._listable = GrowableArray(~withdrawn)
-        self._n_withdrawn = int(withdrawn.sum())
+        listable = ~withdrawn
+        listable[[self.rows[i] for i, each in self.details.items() if not each.available]] = False
+        self._listable = GrowableArray(listable)
+        self._n_withdrawn = int((~listable).sum())
         self._is_shared = True
         counts = np.empty(0, np.int64) if model is None else model.item_counts
         self._multiplier = GrowableArray(self._multiplier_of(counts))
@@ -143,7 +145,7 @@ class Generation:
 
     @property
     def withdrawn(self) -> NDArray[np.bool_]:
-        """Items deleted from the catalogue, (m,) bool: not listed until they are put again."""
+        """Items deleted from the catalogue or not available, (m,) bool: not listed until they are again."""
         gone: NDArray[np.bool_] = ~self._listable.rows
         return gone
 
@@ -272,8 +274,9 @@ class Generation:
         listable = self._listable.rows
         for item, facts in catalogue.items():
             row = self.rows[item]
-            self._n_withdrawn += int(listable[row]) - int(facts is not None)
-            listable[row] = facts is not None
+            is_listable = facts is not None and facts.available
+            self._n_withdrawn += int(listable[row]) - int(is_listable)
+            listable[row] = is_listable
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the generation as named arrays, as its artifact holds them."""

@@ -24,10 +24,14 @@ from recstream.core.steering import (
     Boost,
     Condition,
     Exclude,
+    Moments,
+    Now,
     Pin,
     Range,
     Steering,
     as_texts,
+    inner_conditions,
+    moment_ms,
 )
 
 Bools = NDArray[np.bool_]
@@ -52,10 +56,14 @@ class CompiledArm:
     arm : Arm
     columns : AttributeColumns, optional
         Attributes that conditions test; the generation's by default.
+    now_ms : int or None
+        The time at which lists are made; None: items' times do not count.
 
     Attributes
     ----------
     arm : Arm
+    now_ms : int or None
+        The time, if something compiled depends on it.
     excludes, onlys : list of Match
     boosts : list of (Match, float)
         Each with its addition to the score.
@@ -74,9 +82,14 @@ class CompiledArm:
     """
 
     def __init__(
-        self, generation: Generation, arm: Arm, columns: AttributeColumns | None = None
+        self,
+        generation: Generation,
+        arm: Arm,
+        columns: AttributeColumns | None = None,
+        now_ms: int | None = None,
     ) -> None:
         self.arm = arm
+        self.now_ms: int | None = None
         self._columns_version = -1
         self.delta = -1
         self.excludes: list[Match] = []
@@ -87,20 +100,29 @@ class CompiledArm:
         self._rules_mask: Bools | None = None
         self.mask: Bools | None = None
         self.index = generation.index
-        self.update(generation, columns)
+        self.update(generation, columns, now_ms)
 
-    def update(self, generation: Generation, columns: AttributeColumns | None = None) -> None:
-        """Update to the generation's newest delta."""
-        if self.delta == generation.delta:
-            return
+    def update(
+        self,
+        generation: Generation,
+        columns: AttributeColumns | None = None,
+        now_ms: int | None = None,
+    ) -> None:
+        """Update to the generation's newest delta, and to a time if something depends on it."""
         columns = columns or generation.columns
-        if self._columns_version != columns.version or self._has_counts:
+        has_times = now_ms is not None and len(columns.boundaries) > 0
+        time = now_ms if has_times or self.arm.uses_now else None
+        if self.delta == generation.delta and time == self.now_ms:
+            return
+        is_time_new = self.arm.uses_now and time != self.now_ms
+        self.now_ms = time
+        if self._columns_version != columns.version or self._has_counts or is_time_new:
             self._match(generation, columns)
             self._columns_version = columns.version
-        listable = generation.listable
         self.mask = self._rules_mask
-        if listable is not None:
-            self.mask = listable.copy() if self.mask is None else self.mask & listable
+        for listable in (generation.listable, _in_time(columns, time) if has_times else None):
+            if listable is not None:
+                self.mask = listable.copy() if self.mask is None else self.mask & listable
         gain = self.arm.blend.popularity if self.arm.blend is not None else 1.0
         if self._added is None and gain == 1.0:
             self.index = generation.index
@@ -150,7 +172,7 @@ class CompiledArm:
                     if item in generation.rows
                 ]
                 continue
-            match = Match(rule.name, matches(rule.where, generation, columns))
+            match = Match(rule.name, matches(rule.where, generation, columns, self.now_ms or 0))
             if isinstance(rule, Boost):
                 self.boosts.append((match, rule.by * unit))
             elif isinstance(rule, Exclude):
@@ -193,21 +215,23 @@ class CompiledArm:
         return [(match.name, by) for match, by in self.boosts if match.items[row]]
 
 
-def compile_arm(generation: Generation, arm: Arm, *, keep: bool = True) -> CompiledArm:
+def compile_arm(
+    generation: Generation, arm: Arm, *, now_ms: int | None = None, keep: bool = True
+) -> CompiledArm:
     """Return an arm compiled for a generation as of its newest delta.
 
     The generation caches it, unless ``keep`` is false: an arm that one request shaped.
     """
     if not keep:
-        return CompiledArm(generation, arm)
+        return CompiledArm(generation, arm, now_ms=now_ms)
     cache: dict[bytes, CompiledArm] = generation.compiled_arms
     found = cache.pop(arm.key, None)
     if found is None:
         while len(cache) >= MAX_COMPILED:
             del cache[next(iter(cache))]
-        found = CompiledArm(generation, arm)
+        found = CompiledArm(generation, arm, now_ms=now_ms)
     else:
-        found.update(generation)
+        found.update(generation, now_ms=now_ms)
     cache[arm.key] = found
     return found
 
@@ -257,16 +281,25 @@ def _near(table: Neighbours, gain: float, multiplier: Float32s = _NO_MULTIPLIER)
     return NeighbourTable(table.rows, table.weights, gain, multiplier)
 
 
-def matches(condition: Condition, generation: Generation, columns: AttributeColumns) -> Bools:
-    """Return the items of a generation that meet a condition, (m,) bool."""
+def _in_time(columns: AttributeColumns, now_ms: int | None) -> Bools:
+    """Return the items whose times allow them in a list made now; NaN is no limit."""
+    start, end = columns.times.T
+    late: Bools = (start > (now_ms or 0)) | (end <= (now_ms or 0))
+    return ~late
+
+
+def matches(
+    condition: Condition, generation: Generation, columns: AttributeColumns, now_ms: int = 0
+) -> Bools:
+    """Return the items of a generation that meet a condition at a time, (m,) bool."""
     met = np.ones(generation.n_items, np.bool_)
-    for each in _tests(condition, generation, columns):
+    for each in _tests(condition, generation, columns, now_ms):
         met &= each
     return met
 
 
 def _tests(
-    condition: Condition, generation: Generation, columns: AttributeColumns
+    condition: Condition, generation: Generation, columns: AttributeColumns, now_ms: int
 ) -> Iterator[Bools]:
     """Yield, for each field of a condition, the items that meet it."""
     if condition.category is not None:
@@ -287,13 +320,34 @@ def _tests(
         yield named
     for name, test in (condition.attributes or {}).items():
         column = columns.attribute(name)
-        yield column.codes == 0 if test.exists is False else column.where(_passing(test))
+        yield column.codes == 0 if test.exists is False else column.where(_passing(test, now_ms))
+    for at, moments in enumerate((condition.from_, condition.until)):
+        if moments is not None:
+            yield _inside(columns.times[:, at], _span_ms(moments, now_ms))
+    yield from _nested(condition, generation, columns, now_ms)
+
+
+def _nested(
+    condition: Condition, generation: Generation, columns: AttributeColumns, now_ms: int
+) -> Iterator[Bools]:
+    """Yield, for each inner condition, the items that meet it."""
     for part in condition.all or ():
-        yield matches(part, generation, columns)
+        yield matches(part, generation, columns, now_ms)
     if condition.any is not None:
-        yield np.logical_or.reduce([matches(part, generation, columns) for part in condition.any])
+        yield np.logical_or.reduce(
+            [matches(part, generation, columns, now_ms) for part in condition.any]
+        )
     if condition.not_ is not None:
-        yield ~matches(condition.not_, generation, columns)
+        yield ~matches(condition.not_, generation, columns, now_ms)
+
+
+def _span_ms(moments: Moments, now_ms: int) -> Range:
+    """Return times as a range of milliseconds since 1970."""
+
+    def ms(bound: str | Now | None) -> float | None:
+        return now_ms + 1000.0 * bound.now if isinstance(bound, Now) else moment_ms(bound)
+
+    return Range(ms(moments.min), ms(moments.max))
 
 
 def _counts(generation: Generation) -> NDArray[np.float64]:
@@ -304,10 +358,8 @@ def _counts(generation: Generation) -> NDArray[np.float64]:
 
 
 def _asks_counts(condition: Condition) -> bool:
-    parts = [*(condition.all or ()), *(condition.any or ())]
-    if condition.not_ is not None:
-        parts.append(condition.not_)
-    return condition.users is not None or any(_asks_counts(part) for part in parts)
+    inner = inner_conditions(condition)
+    return condition.users is not None or any(map(_asks_counts, inner))
 
 
 def _inside(values: NDArray[np.float64], range_: Range) -> Bools:
@@ -320,7 +372,7 @@ def _inside(values: NDArray[np.float64], range_: Range) -> Bools:
     return inside
 
 
-def _passing(test: AttributeTest) -> Callable[[Any], bool]:
+def _passing(test: AttributeTest, now_ms: int) -> Callable[[Any], bool]:
     """Return a predicate for attribute values; a list passes if one of its values passes."""
 
     def one(value: Any) -> bool:
@@ -330,7 +382,7 @@ def _passing(test: AttributeTest) -> Callable[[Any], bool]:
             return False
         if test.one_of is not None and not any(_same(value, each) for each in test.one_of):
             return False
-        return _above(value, test.min) and _above(test.max, value)
+        return _within(value, test.min, now_ms, 1) and _within(value, test.max, now_ms, -1)
 
     def passes(value: Any) -> bool:
         if isinstance(value, list | tuple):
@@ -345,13 +397,19 @@ def _same(value: Any, wanted: Any) -> bool:
     return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
 
 
-def _above(value: Any, least: Any) -> bool:
-    """Return whether ``value >= least``; None is no bound; numbers and text do not compare."""
-    if value is None or least is None:
+def _within(value: Any, bound: Any, now_ms: int, sign: int) -> bool:
+    """Return whether a value is at least (sign 1) or at most (-1) a bound; None is no bound.
+
+    Numbers and text do not compare; a bound relative to now compares with times.
+    """
+    if bound is None:
         return True
+    if isinstance(bound, Now):
+        value, bound = moment_ms(value), now_ms + 1000.0 * bound.now
     numbers = (int, float)
-    if isinstance(value, bool) or isinstance(least, bool):
+    if isinstance(value, bool) or isinstance(bound, bool):
         return False
-    if isinstance(value, numbers) and isinstance(least, numbers):
-        return bool(value >= least)
-    return isinstance(value, str) and isinstance(least, str) and value >= least
+    is_alike = isinstance(value, numbers) and isinstance(bound, numbers)
+    if not is_alike and not (isinstance(value, str) and isinstance(bound, str)):
+        return False
+    return bool(value >= bound if sign > 0 else value <= bound)

@@ -139,6 +139,7 @@ def explain(
     list_size: int,
     half_life_ms: float,
     steering: Steering | None = None,
+    now_ms: int | None = None,
 ) -> Explanation:
     """Return the explanation of an item's score and of its place in a list of ``list_size`` items.
 
@@ -150,6 +151,8 @@ def explain(
     list_size : int
     half_life_ms : float
     steering : Steering, optional
+    now_ms : int, optional
+        As in `recstream.core.ranking.rank`.
 
     Raises
     ------
@@ -162,7 +165,9 @@ def explain(
             f"generation {generation.number} delta {generation.delta} knows no item {item!r}: it "
             "has no events yet and is not in the catalogue"
         )
-    listed = rank([history], generation, list_size, half_life_ms, steering=steering)[0]
+    listed = rank([history], generation, list_size, half_life_ms, steering=steering, now_ms=now_ms)[
+        0
+    ]
     compiled = listed.compiled
     arm = None if steering is None else steering.arm_of(history.user)
     half_life_ms = (arm and arm.half_life_ms) or half_life_ms
@@ -184,7 +189,7 @@ def explain(
         popularity=float(terms.popularity[0]),
         boost=sum(each.score for each in boosts),
     )
-    by_score = _by_score(history, generation, half_life_ms, arm)
+    by_score = _by_score(history, generation, half_life_ms, arm, now_ms)
     verdict, rule, place = _verdict(history, generation, at, listed, by_score, compiled)
     places = by_score.rows.tolist()
     cut = float(by_score.scores[min(list_size, len(places)) - 1]) if places and list_size else 0.0
@@ -211,14 +216,19 @@ def explain(
 
 
 def _by_score(
-    history: History, generation: Generation, half_life_ms: float, arm: Arm | None
+    history: History,
+    generation: Generation,
+    half_life_ms: float,
+    arm: Arm | None,
+    now_ms: int | None,
 ) -> Ranked:
     """Return all eligible items by score alone, without rules for the list as a whole."""
     plain = Steering(cold_start_share=0.0)
     if arm is not None:
         bare = Arm(name=arm.name, share=1.0, blend=arm.blend, rules=_without_pins(arm))
         plain = Steering(cold_start_share=0.0, arms=(bare,))
-    return rank([history], generation, generation.n_items, half_life_ms, steering=plain)[0]
+    n_items = generation.n_items
+    return rank([history], generation, n_items, half_life_ms, steering=plain, now_ms=now_ms)[0]
 
 
 def _without_pins(arm: Arm) -> tuple[Rule, ...]:
@@ -241,11 +251,12 @@ def _verdict(
         return ("newcomer" if at in listed.cold_items else "listed"), "", rows.index(at) + 1
     if history.find(generation.items[at]) is not None:
         return "seen", "", 0
-    if generation.withdrawn[at]:
-        return "withdrawn", "", 0
-    rule = "" if compiled is None else compiled.excluded_by(at)
+    rule = "" if compiled is None or generation.withdrawn[at] else compiled.excluded_by(at)
     if rule:
         return "excluded", rule, 0
+    is_masked = compiled is not None and compiled.mask is not None and not compiled.mask[at]
+    if is_masked or generation.withdrawn[at]:
+        return "withdrawn", "", 0
     rank_by_score = by_score.rows.tolist().index(at) + 1
     return _soft_verdict(history, generation, at, listed, by_score), "", rank_by_score
 

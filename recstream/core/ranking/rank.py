@@ -64,6 +64,11 @@ class Ranked(NamedTuple):
         return "content" if self.is_near else "popular"
 
     @property
+    def now_ms(self) -> int:
+        """Time that the list depends on; 0 if it depends on none."""
+        return 0 if self.compiled is None else self.compiled.now_ms or 0
+
+    @property
     def arm(self) -> str:
         """Name of the A/B arm; empty without one."""
         return "" if self.compiled is None else self.compiled.arm.name
@@ -78,6 +83,7 @@ def rank(
     mask: NDArray[np.bool_] | None = None,
     steering: Steering | None = None,
     request: ListRequest | None = None,
+    now_ms: int | None = None,
     threads: int = 1,
 ) -> list[Ranked]:
     """Return each user's n best items that are not in the history.
@@ -98,6 +104,8 @@ def rank(
     steering : Steering, optional
     request : ListRequest, optional
         Its rules are added to those of the arms.
+    now_ms : int, optional
+        Time at which the lists are made; without it, items' times do not count.
     threads : int
 
     Returns
@@ -115,7 +123,15 @@ def rank(
     for arm, places in by_arm.values():
         chosen = [histories[at] for at in places]
         lists = _rank(
-            chosen, generation, n, arm.half_life_ms or half_life_ms, arm, mask, request, threads
+            chosen,
+            generation,
+            n,
+            arm.half_life_ms or half_life_ms,
+            arm,
+            mask,
+            request,
+            now_ms,
+            threads,
         )
         for at, each in zip(places, lists, strict=True):
             ranked[at] = each
@@ -130,6 +146,7 @@ def _rank(
     arm: Arm,
     mask: NDArray[np.bool_] | None,
     request: ListRequest | None,
+    now_ms: int | None,
     threads: int,
 ) -> list[Ranked]:
     """Return the lists of users of one arm; arguments as in `rank`."""
@@ -139,7 +156,8 @@ def _rank(
         return [
             Ranked(nothing, np.empty(0, np.float32), seen, is_personal=False) for seen in seen_rows
         ]
-    compiled = compile_arm(generation, arm, keep=request is None or not request.rules)
+    keep = request is None or not request.rules
+    compiled = compile_arm(generation, arm, now_ms=now_ms, keep=keep)
     allowed = compiled.mask
     if mask is not None:
         allowed = mask if allowed is None else allowed & mask

@@ -61,6 +61,7 @@ def recommendations(
         delta=generation.delta,
         control=active.control,
         arm=ranked.arm,
+        now=ranked.now_ms,
         as_of=AsOf(partition=partition, offset=history.offset),
         source="refresh" if is_refresh and ranked.is_personal else ranked.source,
         items=describe(ranked, history, generation, before),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from recstream.core.records.catalogue import (
     Item,
+    Time,
     decode_item,
     decode_stored_item,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "SettingsActivated",
     "Source",
     "SteeringSet",
+    "Time",
     "TrainerStatus",
     "TrainingProgress",
     "TrainingRequested",

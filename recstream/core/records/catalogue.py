@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
 
 from recstream.core.json_input import check_depth
 from recstream.errors import InvalidJson
 
-__all__ = ["Item", "decode_item", "decode_stored_item"]
+__all__ = ["Item", "Time", "decode_item", "decode_stored_item"]
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A product: the record on `recstream.catalogue` and the body of ``/v1/items``."""
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Item(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+    rename={"from_": "from"},
+):
+    """A product: the record on `recstream.catalogue` and the body of ``/v1/items``.
+
+    Attributes
+    ----------
+    available : bool
+        An item that is not is in no list.
+    from_, until : datetime or None
+        Listed from this time on, and before that one. ``from`` in JSON.
+    """
 
     item: str
     title: str = ""
@@ -23,6 +42,22 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     description: str = ""
     image: str = ""
     attributes: dict[str, Any] = {}
+    available: bool = True
+    from_: Time | None = None
+    until: Time | None = None
+
+    @property
+    def is_always_listed(self) -> bool:
+        """Whether lists may hold the item at any time."""
+        return self.available and self.from_ is None and self.until is None
+
+    def is_listed(self, now: datetime) -> bool:
+        """Return whether lists may hold the item at a time."""
+        return (
+            self.available
+            and (self.from_ is None or self.from_ <= now)
+            and (self.until is None or now < self.until)
+        )
 
 
 decode_stored_item = msgspec.json.Decoder(Item).decode

@@ -101,7 +101,8 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the settings in
     force). ``control`` names the settings by their offset on the control topic. ``arm`` is the user's
-    A/B arm, if there is one. ``epoch`` and ``offset`` are the list's own position; its reader fills
+    A/B arm, if there is one. ``now`` is the time (ms since 1970) that times of items and rules were
+    compared with, if any were. ``epoch`` and ``offset`` are the list's own position; its reader fills
     them in. A list made for a request is not on the topic: ``requested`` names what shaped it, and
     ``next`` is the cursor of the next page.
     """
@@ -112,6 +113,7 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     delta: int = 0
     control: int = -1
     arm: str = ""
+    now: int = 0
     as_of: AsOf | None = None
     source: Source
     items: tuple[RecommendedItem, ...]

@@ -48,6 +48,7 @@ def rank_requested(
     request: ListRequest,
     half_life_ms: float,
     steering: Steering | None,
+    now_ms: int,
 ) -> Ranked:
     """Return the page of a user's list that a request asks for.
 
@@ -64,6 +65,7 @@ def rank_requested(
         half_life_ms,
         steering=steering,
         request=request,
+        now_ms=now_ms,
     )[0]
     places = np.arange(request.offset, len(ranked.rows))
     if listed:

@@ -59,7 +59,11 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def similar_requested(
-    generation: Generation, item: str, request: ListRequest, steering: Steering | None
+    generation: Generation,
+    item: str,
+    request: ListRequest,
+    steering: Steering | None,
+    now_ms: int,
 ) -> tuple[Neighbour, ...]:
     """Return the page of similar items that a request asks for, by the rules that hold for everybody.
 
@@ -71,7 +75,7 @@ def similar_requested(
         The cursor is not one of ours.
     """
     arm = request.applied_to(DEFAULT_ARM if steering is None else steering.everybody)
-    compiled = compile_arm(generation, arm, keep=False)
+    compiled = compile_arm(generation, arm, now_ms=now_ms, keep=False)
     listed = read_cursor(request.cursor)
     n = request.offset + len(listed) + request.n
     found = similar(generation, item, n, compiled)

@@ -15,10 +15,14 @@ from recstream.core.steering.rules import (
     Boost,
     Condition,
     Exclude,
+    Moments,
+    Now,
     Pin,
     Range,
     Rule,
     as_texts,
+    inner_conditions,
+    moment_ms,
 )
 from recstream.core.steering.validate import check_request, decode_steering
 
@@ -33,6 +37,8 @@ __all__ = [
     "Exclude",
     "ImpressionFatigue",
     "ListRequest",
+    "Moments",
+    "Now",
     "Pin",
     "Range",
     "RequestBoost",
@@ -42,4 +48,6 @@ __all__ = [
     "check_request",
     "decode_steering",
     "describe_steering",
+    "inner_conditions",
+    "moment_ms",
 ]

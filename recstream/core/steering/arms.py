@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
-from recstream.core.steering.rules import Name, Rule, Strict
+from recstream.core.steering.rules import Name, Pin, Rule, Strict, uses_now
 
 JSON_NAMES = {"fatigue": "rotation", "cold_start_share": "newcomers"}
 
@@ -45,6 +45,11 @@ class Arm(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
     without: tuple[str, ...] = ()
     weights: dict[str, float] | None = None
     half_life_ms: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
+
+    @cached_property
+    def uses_now(self) -> bool:
+        """Whether a rule depends on the time at which a list is made."""
+        return any(not isinstance(rule, Pin) and uses_now(rule.where) for rule in self.rules)
 
     @cached_property
     def key(self) -> bytes:

@@ -19,6 +19,7 @@ from recstream.core.steering.rules import (
     Bound,
     Condition,
     Exclude,
+    Now,
     Pin,
     Rule,
     Texts,
@@ -85,9 +86,10 @@ def _conditions(condition: Condition) -> Iterator[str]:
     for name, texts in (("category", condition.category), ("brand", condition.brand)):
         if texts is not None:
             yield f"{name} {_either(texts)}"
-    for name, span in (("price", condition.price), ("users", condition.users)):
+    spans = {name: getattr(condition, name) for name in ("price", "users", "from_", "until")}
+    for name, span in spans.items():
         if span is not None:
-            yield f"{name} {_span(span.min, span.max)}"
+            yield f"{name.rstrip('_')} {_span(span.min, span.max)}"
     for name, test in (condition.attributes or {}).items():
         yield f"{name} {_test(test)}"
     if condition.items is not None:
@@ -120,6 +122,9 @@ def _span(least: Bound | None, most: Bound | None) -> str:
 
 
 def _bound(bound: Bound | None) -> str:
+    if isinstance(bound, Now):
+        days = abs(bound.now) / 86_400
+        return f"{days:g} days {'ago' if bound.now < 0 else 'ahead'}" if bound.now else "now"
     return f"{bound:g}" if isinstance(bound, float) else str(bound)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 
-from recstream.core.events import MAX_ID_CHARACTERS
+from recstream.core.events import MAX_ID_CHARACTERS, timestamp_ms
 
 MAX_VALUES = 1_000
 MAX_BOOST = 10.0
@@ -15,13 +16,28 @@ MAX_NAME = 64
 
 Scalar = bool | int | float | str
 Texts = str | tuple[str, ...]
-Bound = int | float | str
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 ItemId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Base of all parts of a document; unknown fields are errors."""
+
+
+class Now(Strict, frozen=True):
+    """A time ``now`` seconds after the one a list is made at: ``{"now": -604800}`` is a week ago."""
+
+    now: Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)]
+
+
+Bound = int | float | str | Now
+
+
+class Moments(Strict, frozen=True):
+    """Times from ``min`` to ``max``, both included: RFC 3339 texts, or relative to now."""
+
+    min: str | Now | None = None
+    max: str | Now | None = None
 
 
 class Range(Strict, frozen=True):
@@ -40,7 +56,8 @@ class AttributeTest(Strict, frozen=True, rename={"one_of": "in"}):
     one_of : tuple of scalar
         ``in`` in JSON.
     min, max : number or text
-        Numbers compare with numbers, text with text (dates as ``2026-11-22`` in order).
+        Numbers compare with numbers, text with text (dates as ``2026-11-22`` in order). ``{"now": s}``
+        compares with times: texts as RFC 3339 or dates, numbers as milliseconds since 1970.
     exists : bool
         Whether the item has the attribute at all.
     """
@@ -54,7 +71,7 @@ class AttributeTest(Strict, frozen=True, rename={"one_of": "in"}):
     exists: bool | None = None
 
 
-class Condition(Strict, frozen=True, rename={"not_": "not"}):
+class Condition(Strict, frozen=True, rename={"not_": "not", "from_": "from"}):
     """Which items: all fields given must hold.
 
     Attributes
@@ -69,6 +86,8 @@ class Condition(Strict, frozen=True, rename={"not_": "not"}):
         Ids.
     users : Range
         Users with the item in their history: ``{"max": 0}`` matches cold items.
+    from_, until : Moments
+        When the item enters lists (``from`` in JSON) and leaves them; items without are outside.
     all, any, not_ : conditions
         Every one, at least one, or not this one (``not`` in JSON).
     """
@@ -79,6 +98,8 @@ class Condition(Strict, frozen=True, rename={"not_": "not"}):
     attributes: dict[str, AttributeTest] | None = None
     items: Annotated[tuple[ItemId, ...], msgspec.Meta(max_length=MAX_VALUES)] | None = None
     users: Range | None = None
+    from_: Moments | None = None
+    until: Moments | None = None
     all: tuple[Condition, ...] | None = None
     any: tuple[Condition, ...] | None = None
     not_: Condition | None = None
@@ -122,6 +143,42 @@ class Pin(Strict, frozen=True, kw_only=True, tag="pin", tag_field="action"):
 
 
 Rule = Exclude | Only | Boost | Pin
+
+
+def inner_conditions(condition: Condition) -> tuple[Condition, ...]:
+    """Return the conditions inside one."""
+    negated = () if condition.not_ is None else (condition.not_,)
+    return (*(condition.all or ()), *(condition.any or ()), *negated)
+
+
+def uses_now(condition: Condition) -> bool:
+    """Return whether a condition depends on the time at which a list is made."""
+    bounds = [
+        bound
+        for test in (condition.from_, condition.until, *(condition.attributes or {}).values())
+        if test is not None
+        for bound in (test.min, test.max)
+    ]
+    return any(isinstance(bound, Now) for bound in bounds) or any(
+        map(uses_now, inner_conditions(condition))
+    )
+
+
+def moment_ms(value: object) -> float | None:
+    """Return a time in milliseconds since 1970: of an RFC 3339 text or a date (UTC), or of such a number.
+
+    >>> moment_ms("1970-01-01T00:00:01Z"), moment_ms("1970-01-02"), moment_ms(5), moment_ms("soon")
+    (1000.0, 86400000.0, 5.0, None)
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None:
+        return None
+    return float(timestamp_ms(found if found.tzinfo else found.replace(tzinfo=UTC)))
 
 
 def as_texts(texts: Texts) -> tuple[str, ...]:

@@ -30,12 +30,15 @@ from recstream.core.steering.rules import (
     Bound,
     Condition,
     Exclude,
+    Moments,
+    Now,
     Only,
     Pin,
     Range,
     Rule,
     Texts,
     as_texts,
+    moment_ms,
 )
 from recstream.errors import InvalidSetting, InvalidSteering
 
@@ -231,10 +234,11 @@ def _check_fields(condition: Condition, pointer: str) -> None:
             raise InvalidSteering(
                 f"expected a text, or 1 to {MAX_VALUES} of them", pointer=f"{pointer}/{name}"
             )
-    for name in ("price", "users"):
-        span: Range | None = getattr(condition, name)
+    for name in ("price", "users", "from_", "until"):
+        span: Range | Moments | None = getattr(condition, name)
         if span is not None:
-            _check_bounds(span.min, span.max, f"{pointer}/{name}")
+            place = f"{pointer}/{name.rstrip('_')}"
+            _check_bounds(span.min, span.max, place, is_time=isinstance(span, Moments))
     if condition.items == ():
         raise InvalidSteering("expected at least one item", pointer=f"{pointer}/items")
     if condition.attributes is not None:
@@ -253,12 +257,23 @@ def _inner(condition: Condition) -> Iterator[tuple[str, Condition]]:
         yield "not", condition.not_
 
 
-def _check_bounds(least: Bound | None, most: Bound | None, pointer: str) -> None:
+def _check_bounds(
+    least: Bound | None, most: Bound | None, pointer: str, *, is_time: bool = False
+) -> None:
     for name, bound in (("min", least), ("max", most)):
+        if is_time and isinstance(bound, str) and moment_ms(bound) is None:
+            raise InvalidSteering(
+                f"expected a time like 2026-11-22T10:00:00Z, got {bound!r}",
+                pointer=f"{pointer}/{name}",
+            )
         if isinstance(bound, float) and not math.isfinite(bound):
             raise InvalidSteering("expected a finite number", pointer=f"{pointer}/{name}")
     if least is None and most is None:
         raise InvalidSteering("expected min, max or both", pointer=pointer)
+    if isinstance(least, Now) and isinstance(most, Now):
+        least, most = least.now, most.now
+    if isinstance(least, Now) or isinstance(most, Now):
+        return
     if least is not None and most is not None:
         if isinstance(least, str) is not isinstance(most, str):
             raise InvalidSteering(

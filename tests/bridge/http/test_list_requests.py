@@ -275,7 +275,7 @@ def test_a_list_is_derived_again_from_what_it_names(shop):
         requested = found.requested
         of = history or visitor_history(requested.items, "")
         generation = checker_board(**PRICES)
-        ranked = rank_requested(of, generation, requested.request, 30 * 86_400_000.0, None)
+        ranked = rank_requested(of, generation, requested.request, 30 * 86_400_000.0, None, 0)
         assert describe(ranked, of, generation) == found.items
         assert (found.generation, found.delta, requested.steering) == (1, 0, -1)
         assert isinstance(of, History)

@@ -83,6 +83,53 @@ def test_a_condition_names_the_items_that_meet_it(where: Any, test: Any) -> None
     assert hits(where) == those(test)
 
 
+NOW_MS = 1_700_000_000_000
+TIMES = Generation(
+    number=0,
+    parent=None,
+    offsets={},
+    hyperparameters={},
+    seed=0,
+    items=["old", "new", "text", "none"],
+    bias=GENERATION.bias[:4],
+    model=None,
+    details={
+        "old": Item(
+            item="old",
+            from_=from_timestamp_ms(NOW_MS - 9_000_000),
+            attributes={"seen": "2023-11-01", "at": NOW_MS - 9_000_000},
+        ),
+        "new": Item(
+            item="new",
+            from_=from_timestamp_ms(NOW_MS - 1_000),
+            until=from_timestamp_ms(NOW_MS + 1_000),
+            attributes={"seen": "2023-11-14T22:13:20Z", "at": NOW_MS},
+        ),
+        "text": Item(item="text", attributes={"seen": "soon", "at": True}),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "items"),
+    [
+        ({"attributes": {"seen": {"min": {"now": -86_400}}}}, {"new"}),
+        ({"attributes": {"seen": {"max": {"now": -1}}}}, {"old"}),
+        ({"attributes": {"at": {"min": {"now": -8_000}, "max": {"now": 0}}}}, {"new"}),
+        ({"from": {"min": {"now": -3600}}}, {"new"}),
+        ({"from": {"max": "2023-11-14T20:00:00Z"}}, {"old"}),
+        ({"until": {"max": {"now": 1}}}, {"new"}),
+        ({"not": {"from": {"min": "1970-01-01"}}}, {"text", "none"}),
+    ],
+)
+def test_a_condition_says_now(where: Any, items: set[str]) -> None:
+    condition = msgspec.convert(where, Condition)
+
+    found = matches(condition, TIMES, TIMES.columns, NOW_MS)
+
+    assert {item for item, hit in zip(TIMES.items, found.tolist(), strict=True) if hit} == items
+
+
 def test_how_many_users_have_an_item_can_be_asked() -> None:
     model = GENERATION.model
     assert model is not None
@@ -138,6 +185,24 @@ def test_how_many_users_have_an_item_can_be_asked() -> None:
             },
             "/rules/1",
             "rule 'a' pins 'p', which rule 'b' leaves out",
+        ),
+        (
+            {"rules": [{"action": "only", "name": "a", "where": {"from": {"min": "soon"}}}]},
+            "/rules/0/where/from/min",
+            "time",
+        ),
+        (
+            {
+                "rules": [
+                    {
+                        "action": "only",
+                        "name": "a",
+                        "where": {"until": {"min": {"now": 1}, "max": {"now": 0}}},
+                    }
+                ]
+            },
+            "/rules/0/where/until",
+            "above max",
         ),
         (
             {"arms": [{"name": "a", "share": 0.5}, {"name": "a", "share": 0.5}]},

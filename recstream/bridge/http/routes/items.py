@@ -16,13 +16,13 @@ from recstream.bridge.http.bodies import (
     read_entries,
 )
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem
+from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routes.list_query import ListBody, ListParameters, as_body
 from recstream.bridge.http.routing import route
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.json_input import check_depth, decode_json
-from recstream.core.records import Item
+from recstream.core.records import Item, Time
 from recstream.core.serving import Neighbour, next_cursor
 from recstream.errors import InvalidInput, InvalidJson, NotFound
 
@@ -90,8 +90,17 @@ class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: str = ""
 
 
-class ItemFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A product as a client sends it; ``item`` is optional where the URL contains it."""
+class ItemFields(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    rename={"from_": "from"},
+):
+    """A product as a client sends it; ``item`` is optional where the URL contains it.
+
+    An item that is not ``available`` leaves all lists. ``from`` and ``until`` limit when it is listed.
+    """
 
     item: str = ""
     title: Annotated[str, msgspec.Meta(max_length=1000)] = ""
@@ -101,6 +110,22 @@ class ItemFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     description: Annotated[str, msgspec.Meta(max_length=20_000)] = ""
     image: Annotated[str, msgspec.Meta(max_length=2000)] = ""
     attributes: dict[str, str | int | float | bool | list[str] | None] = {}
+    available: bool = True
+    from_: Time | None = None
+    until: Time | None = None
+
+    def as_item(self, name: str) -> Item:
+        """Return the item with an id.
+
+        Raises
+        ------
+        InvalidJson
+            ``until`` is not after ``from``.
+        """
+        if self.from_ is not None and self.until is not None and self.until <= self.from_:
+            message = f"expected a time after from, {self.from_.isoformat()}"
+            raise InvalidJson(message, code="out-of-range", pointer="/until")
+        return Item(**msgspec.structs.asdict(self) | {"item": name})
 
 
 class RejectedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -210,6 +235,15 @@ class ItemRoutes:
         tag="items",
         returns=Item,
         also={202: "Appended to the log; reads will return it later"},
+        examples={
+            "a product": {"title": "Lute", "category": "Music > Strings", "price": 420.0},
+            "a product that is out of stock, for a season": {
+                "title": "Sledge",
+                "available": False,
+                "from": "2026-11-01T00:00:00Z",
+                "until": "2027-03-01T00:00:00Z",
+            },
+        },
         problems=_UNAVAILABLE,
     )
     def put_item(self, item: str, body: ItemFields) -> Response:
@@ -217,8 +251,11 @@ class ItemRoutes:
         if body.item not in {"", item}:
             message = f"the body has item {body.item!r}, the URL has {item!r}; expected the same"
             raise HttpProblem(422, message, code="item-mismatch")
-        fields = msgspec.structs.asdict(body) | {"item": item}
-        changed = Item(**fields)
+        try:
+            changed = body.as_item(item)
+        except InvalidJson as error:
+            pointed = Pointed(pointer=error.pointer, code=error.code, detail=error.reason)
+            raise HttpProblem(422, str(error), code=error.code, errors=(pointed,)) from error
         is_readable = self._items.change(item, changed)
         return json_response(changed, 200 if is_readable else 202)
 
@@ -284,11 +321,12 @@ def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item 
         fields = decode_json(_decode_fields, raw, InvalidJson, max_bytes=MAX_BODY_BYTES)
         name = fields.item
         check_depth(fields.attributes, InvalidJson, pointer="/attributes", depth=2)
+        found = fields.as_item(name)
     except InvalidJson as wrong:
         pointer, code, detail = wrong.pointer, wrong.code, wrong.reason
     else:
         if 0 < len(name) <= MAX_ID_CHARACTERS and is_printable(name):
-            return Item(**msgspec.structs.asdict(fields))
+            return found
         pointer, code = "/item", "invalid-name" if name else "missing"
         detail = f"expected an id of 1 to {MAX_ID_CHARACTERS} printable characters"
     prefix = f"/{index}" if is_batch else ""
