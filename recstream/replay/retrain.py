@@ -10,16 +10,14 @@ import numpy as np
 
 from recstream.core.content import summarise
 from recstream.core.generation import Generation
-from recstream.core.history import History, SettingsTimeline, table_rows
+from recstream.core.history import SettingsTimeline
 from recstream.core.records import Forgotten, GenerationAnnounced, Item
 from recstream.erasure import forgetting
 from recstream.errors import ArtifactCorrupt, NotFound
 from recstream.log import CATALOGUE, INTERACTIONS, ReadableLog, read_batches
 from recstream.models import ReadableStore, fetch, pack
-from recstream.time_travel import (
-    PartitionFold,
-)
-from recstream.trainer import CatalogueState, UserRows
+from recstream.time_travel import PartitionFold
+from recstream.trainer import CatalogueState, Histories, UserColumns
 from recstream.trainer.deltas import copy_generation
 from recstream.trainer.training import TrainingSnapshot, train
 
@@ -110,7 +108,7 @@ def retrain(
         source = record.parent if record.copies is None else record.copies
         parent = None if source is None else known.get(source)
         state = snapshot(folds, record.offsets)
-        why = _why_lost(record, forgotten, len(state.users), source, known, lost)
+        why = _why_lost(record, forgotten, state.histories.n_users, source, known, lost)
         original = _original(originals, record)
         if not why and record.copies is None:
             catalogue.advance(record.catalogue_offset)
@@ -265,22 +263,9 @@ def _original(originals: ReadableStore, record: GenerationAnnounced) -> Generati
 
 def snapshot(folds: list[PartitionFold], offsets: Mapping[str, int]) -> TrainingSnapshot:
     """Return the training snapshot at an offset vector, from folds that have reached it."""
-    histories = [history for fold in folds for history in fold.histories.values() if history.n_ids]
-    return TrainingSnapshot(
-        users={history.user: _rows(history) for history in histories},
-        offsets=dict(offsets),
-        n_events=sum(history.n_ids for history in histories),
-    )
-
-
-def _rows(history: History) -> UserRows:
-    """Return a history in the trainer's encoding."""
-    header = b""
-    pages = [b""] * len(history.pages)
-    for key, value in table_rows.changes(None, history):
-        _, kind, number = table_rows.split_key(key)
-        if kind == "h":
-            header = value
-        elif kind == "p":
-            pages[number] = value
-    return UserRows(header, tuple(pages))
+    live = Histories()
+    for fold in folds:
+        known = [history for history in fold.histories.values() if history.n_ids]
+        live.put(UserColumns.of(known, fold.partition, live.items))
+        live.offsets[fold.partition] = fold.next_offset
+    return TrainingSnapshot(live, dict(offsets), live.n_events)

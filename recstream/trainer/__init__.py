@@ -7,6 +7,6 @@ Start at `recstream.trainer.process.run`; `recstream.trainer.loop.Trainer` is th
 from __future__ import annotations
 
 from recstream.trainer.catalogue import CatalogueState
-from recstream.trainer.changelog import UserRows
+from recstream.trainer.histories import Histories, UserColumns
 
-__all__ = ["CatalogueState", "UserRows"]
+__all__ = ["CatalogueState", "Histories", "UserColumns"]

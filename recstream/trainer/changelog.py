@@ -1,4 +1,4 @@
-"""Follow the histories' changelog: keep every user's history in memory, as of exact offsets.
+"""Follow the histories' changelog: keep every user's history as columns, as of exact offsets.
 
 The worker appends rows in groups; a partition's ``applied`` row closes each group. Groups are applied
 as a whole. So the state of each partition is always that between two records: `offsets`.
@@ -10,33 +10,12 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from recstream.core.history import History, table_rows
+from recstream.core.history import Entry, table_rows
 from recstream.erasure import BLANK_KEY, marked
 from recstream.log import Record
+from recstream.trainer.histories import Histories, UserColumns
 
 log = logging.getLogger(__name__)
-
-
-class UserRows(NamedTuple):
-    """One user's rows in the changelog's encoding: compact, never changed in place."""
-
-    header: bytes
-    pages: tuple[bytes, ...]
-
-    def history(self, user: str) -> History:
-        """Return the history without event ids, which training does not need."""
-        header = table_rows.decode_header(self.header)
-        pages = tuple({e.item: e for e in table_rows.decode_page(page)} for page in self.pages)
-        return History(
-            user,
-            header.offset,
-            header.index,
-            header.clock_ms,
-            header.n_items,
-            header.n_ids,
-            b"",
-            pages,
-        )
 
 
 class Touch(NamedTuple):
@@ -66,20 +45,37 @@ class ChangelogFollower:
     ----------
     is_stale : bool
         A user was forgotten during reading, and it is unknown who: read the changelog again.
-    users : dict of str to UserRows
-    offsets : dict of int to int
-        Partition to the next offset of interactions: everything before it is in ``users``.
-    n_events : int
-        Number of events in all histories.
+    histories : Histories
+        As of `offsets`.
     """
 
     def __init__(self, finished: Collection[str] = ()) -> None:
         self._finished = finished
         self.is_stale = False
-        self.users: dict[str, UserRows] = {}
-        self.offsets: dict[int, int] = {}
-        self.n_events = 0
+        self.histories = Histories()
         self._open: dict[int, dict[str, _Pending]] = {}
+        # Users of closed groups, by partition: set together at the end of `apply`.
+        self._closed: dict[int, dict[str, _Pending]] = {}
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """Partition to the next offset of interactions: everything before it is in `histories`."""
+        return self.histories.offsets
+
+    @property
+    def n_events(self) -> int:
+        """Number of events in all histories."""
+        return self.histories.n_events
+
+    def load(self, next_offset: int, table: UserColumns) -> None:
+        """Set histories of a partition as of an offset, such as those of a checkpoint.
+
+        The entries' items are rows of ``histories.items``. May be called for a part of a partition's
+        users at a time. Apply the changelog from the checkpoint's position on afterwards.
+        """
+        self.histories.put(table)
+        known = self.offsets.get(table.partition, 0)
+        self.offsets[table.partition] = max(known, next_offset)
 
     def apply(self, records: Iterable[Record]) -> list[UserChanges]:
         """Apply changelog records; return the changes of the groups that they completed.
@@ -100,6 +96,9 @@ class ChangelogFollower:
                 continue
             if group is not None:
                 groups.append(group)
+        for partition, users in self._closed.items():
+            self._put(partition, users)
+        self._closed = {}
         return groups
 
     def _apply(self, record: Record) -> UserChanges | None:
@@ -127,10 +126,9 @@ class ChangelogFollower:
             self.is_stale |= request is not None and request not in self._finished
             return
         user = key.partition(b"\0")[0].decode()
-        self._open.get(record.partition, {}).pop(user, None)
-        old = self.users.pop(user, None)
-        if old is not None:
-            self.n_events -= table_rows.decode_header(old.header).n_ids
+        for rows in (self._open, self._closed):
+            rows.get(record.partition, {}).pop(user, None)
+        self.histories.remove(user)
 
     def _pending(self, partition: int, key: bytes) -> _Pending:
         user = key.decode()
@@ -142,51 +140,92 @@ class ChangelogFollower:
     def _close(self, partition: int, next_offset: int) -> UserChanges:
         since = self.offsets.get(partition, 0)
         pending = self._open.pop(partition, {})
+        closed = self._closed.setdefault(partition, {})
         touches: list[Touch] = []
+        known = []
         for user, rows in pending.items():
             if rows.header is None:
                 # Compaction dropped the header of this page; a newer one follows.
                 self._open.setdefault(partition, {})[user] = rows
                 continue
             try:
-                touches += self._put(user, rows.header, rows.pages, since)
+                rows.decode()
             except Exception as error:  # noqa: BLE001 - no row may stop the reader
                 log.warning("history not read partition=%d error=%r", partition, error)
-        self.offsets[partition] = max(since, next_offset)
-        touches.sort()
-        known = tuple(user for user in pending if user in self.users)
-        return UserChanges(known, tuple(touches))
-
-    def _put(
-        self, user: str, raw_header: bytes, new_pages: Mapping[int, bytes], since: int
-    ) -> list[Touch]:
-        """Set a user's rows; return the entries with events from an offset on."""
-        old = self.users.get(user)
-        header = table_rows.decode_header(raw_header)
-        if not header.n_ids:
-            return []  # only impressions: nothing to train on
-        pages = list(old.pages if old is not None else ())
-        pages += [b""] * (header.n_pages - len(pages))
-        touches = []
-        for number, page in new_pages.items():
-            pages[number] = page
+                continue
+            if not rows.n_ids:
+                continue  # only impressions: nothing to train on
+            known.append(user)
             touches += [
                 Touch(entry.offset, entry.item, entry.weight > 0.0)
-                for entry in table_rows.decode_page(page)
+                for page in rows.entries.values()
+                for entry in page
                 if entry.offset >= since
             ]
-        self.n_events += header.n_ids
-        if old is not None:
-            self.n_events -= table_rows.decode_header(old.header).n_ids
-        self.users[user] = UserRows(raw_header, tuple(pages))
-        return touches
+            if user in closed:
+                rows.entries = {**closed[user].entries, **rows.entries}
+            closed[user] = rows
+        self.offsets[partition] = max(since, next_offset)
+        touches.sort()
+        return UserChanges(tuple(known), tuple(touches))
+
+    def _put(self, partition: int, closed: Mapping[str, _Pending]) -> None:
+        """Set the histories of users; pages that are not given keep their entries."""
+        items = self.histories.items
+        names: list[str] = []
+        values: list[tuple[float, int, int, int]] = []
+        counts: list[int] = []
+        for user, rows in closed.items():
+            entries = [entry for page in rows.entries.values() for entry in page]
+            if len(rows.entries) < rows.n_pages:
+                entries += self._kept(user, rows)
+            counts.append(len(entries))
+            names += [each.item for each in entries]
+            values += [(each.weight, each.at_ms, each.offset, each.n_events) for each in entries]
+        weights, at_ms, offsets, n_events = zip(*values, strict=True) if values else ((),) * 4
+        headers = closed.values()
+        self.histories.put(
+            UserColumns(
+                list(closed),
+                partition,
+                [each.clock_ms for each in headers],
+                [each.n_ids for each in headers],
+                counts,
+                items.add(names),
+                weights,
+                at_ms,
+                offsets,
+                n_events,
+            )
+        )
+
+    def _kept(self, user: str, rows: _Pending) -> list[Entry]:
+        """Return the entries of a user that belong to none of the pages given."""
+        row = int(self.histories.rows_of([user])[0])
+        if row < 0:
+            return []
+        (history,) = self.histories.histories([row])
+        return [
+            entry
+            for entry in history.entries()
+            if table_rows.page_of(entry.item, rows.n_pages) not in rows.entries
+        ]
 
 
 class _Pending:
-    """Rows of one user in a group that is still open."""
+    """Rows of one user in a group."""
 
-    __slots__ = ("header", "pages")
+    __slots__ = ("clock_ms", "entries", "header", "n_ids", "n_pages", "pages")
 
     def __init__(self) -> None:
         self.header: bytes | None = None
         self.pages: dict[int, bytes] = {}
+        self.entries: dict[int, tuple[Entry, ...]] = {}
+        self.clock_ms = self.n_ids = self.n_pages = 0
+
+    def decode(self) -> None:
+        """Decode the header and the pages."""
+        header = table_rows.decode_header(self.header or b"")
+        self.clock_ms, self.n_ids, self.n_pages = header.clock_ms, header.n_ids, header.n_pages
+        self.entries = {number: table_rows.decode_page(page) for number, page in self.pages.items()}
+        self.header, self.pages = b"", {}

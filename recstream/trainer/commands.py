@@ -14,7 +14,7 @@ from recstream.core.records import (
     decode_model,
 )
 from recstream.log import MODELS, EventLog, Record, TopicPartition, decode_record
-from recstream.trainer.training import TrainingSnapshot
+from recstream.trainer.histories import HistoryColumns
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,7 @@ class Commands:
         self.newest = None
         self.forgotten = []
 
-    def drop_answered(
-        self, offsets: Mapping[str, int], n_users: int, now: TrainingSnapshot
-    ) -> None:
+    def drop_answered(self, offsets: Mapping[str, int], n_users: int, now: HistoryColumns) -> None:
         """Drop commands that an existing generation has carried out.
 
         Parameters
@@ -91,8 +89,8 @@ class Commands:
             Of the generation.
         n_users : int
             That it was trained on.
-        now : TrainingSnapshot
-            The current state.
+        now : HistoryColumns
+            The current histories.
         """
         if self.newest is not None and self._came_after(self.newest):
             self.newest = None
@@ -115,7 +113,7 @@ class Commands:
 
 
 def _is_without(
-    forgotten: Forgotten, offsets: Mapping[str, int], n_users: int, now: TrainingSnapshot
+    forgotten: Forgotten, offsets: Mapping[str, int], n_users: int, now: HistoryColumns
 ) -> bool:
     """Return whether a generation certainly excludes a forgotten user.
 
@@ -124,5 +122,6 @@ def _is_without(
     """
     offset = offsets.get(str(forgotten.partition), 0)
     if offset == forgotten.at_offset:
-        return offset == 0 or (offsets == now.offsets and n_users == len(now.users))
+        current = {str(partition): offset for partition, offset in now.offsets.items()}
+        return offset == 0 or (offsets == current and n_users == now.n_users)
     return offset > forgotten.at_offset or offset == 0

@@ -1,7 +1,7 @@
 """Run one training at a time in the background, and evaluate the candidate.
 
 A small training runs in a thread. A large one would delay the trainer's loop, so it runs in a process
-of its own (`recstream.trainer.training.subprocess`).
+of its own (`recstream.trainer.training.backend`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from typing import NamedTuple
 from recstream.core.als import Iteration
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
-from recstream.errors import ModelStoreUnavailable, TrainingDied
+from recstream.errors import ModelStoreUnavailable
 from recstream.settings import Settings
 from recstream.trainer.deltas import Deltas, Publisher, StoredArtifact
+from recstream.trainer.training.backend import (
+    InProcessBackend,
+    SubprocessBackend,
+    TrainingBackend,
+)
 from recstream.trainer.training.dataset import TrainingSnapshot
-from recstream.trainer.training.job import HeldOutTouches, Job, OnIteration, TrainingResult, run_job
-from recstream.trainer.training.subprocess import TrainingProcess
+from recstream.trainer.training.job import HeldOutTouches, Job
 from recstream.trainer.training.train import Trained, hyperparameters
 
 log = logging.getLogger(__name__)
@@ -34,13 +38,7 @@ MAX_FIRST_EVENTS = 100_000
 MAX_PRODUCTS_IN_THREAD = 10_000
 MAX_EVENTS_IN_THREAD = 200_000
 """With more products or events, a training runs in a process, which takes about 2 s to start."""
-MAX_PAUSE_S = 3.0
-MIN_RUN_S = 1.0
-"""While the trainer is behind, its training process is paused for at most MAX_PAUSE_S at a time, and
-then runs for at least MIN_RUN_S."""
 STORE_RETRY_S = 1.0
-MAX_ATTEMPTS = 2
-"""How often a training is started whose process dies."""
 
 
 class Candidate(NamedTuple):
@@ -69,58 +67,6 @@ class Candidate(NamedTuple):
     seconds: float
 
 
-class _Attempt:
-    """A training in progress that another thread may cancel."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: TrainingProcess | None = None
-        self.is_cancelled = False
-        self._turns_at = 0.0
-        self._is_paused = False
-
-    def pause_while_behind(self, is_behind: bool) -> None:
-        """Pause the process while the trainer is behind, for a limited time."""
-        with self._lock:
-            if self._process is None or monotonic() < self._turns_at:
-                return
-            if self._is_paused:
-                if is_behind and monotonic() < self._turns_at + MAX_PAUSE_S:
-                    return
-                self._turns_at = monotonic() + MIN_RUN_S
-            elif not is_behind:
-                return
-            else:
-                self._turns_at = monotonic()
-            self._is_paused = not self._is_paused
-            self._process.pause(self._is_paused)
-
-    def cancel(self) -> None:
-        """Kill the process, and start no other."""
-        with self._lock:
-            self.is_cancelled = True
-            if self._process is not None:
-                self._process.kill()
-
-    def run_job(
-        self, job: Job, on_iteration: OnIteration
-    ) -> tuple[TrainingResult, tuple[str, bytes]]:
-        """Return the result of a job from a process; start a second one if it dies."""
-        for left in reversed(range(MAX_ATTEMPTS)):
-            with self._lock:
-                if self.is_cancelled:
-                    break
-                process = self._process = TrainingProcess()
-            try:
-                return process.run_job(job, on_iteration)
-            except TrainingDied as error:
-                if not left:
-                    raise
-                if not self.is_cancelled:
-                    log.warning("training started again: %s", error)
-        raise TrainingDied("the training was cancelled")
-
-
 class TrainingExecutor:
     """Runs trainings in the background of the trainer's loop.
 
@@ -137,7 +83,8 @@ class TrainingExecutor:
         self._publisher = publisher
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-training")
         self._running: Future[Candidate] | None = None
-        self._run = _Attempt()
+        self._backend: TrainingBackend = InProcessBackend()
+        self._is_cancelled = threading.Event()
 
     @property
     def is_busy(self) -> bool:
@@ -157,17 +104,21 @@ class TrainingExecutor:
 
     def discard(self) -> None:
         """Discard the training or its result."""
-        self._run.cancel()
+        self._cancel()
         self._running = None
 
     def close(self) -> None:
         """Cancel the training; one that runs in a thread is finished first."""
-        self._run.cancel()
+        self._cancel()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
+    def _cancel(self) -> None:
+        self._is_cancelled.set()
+        self._backend.cancel()
+
     def pause_while_behind(self, is_behind: bool) -> None:
-        """Pause the training process while the trainer is behind."""
-        self._run.pause_while_behind(is_behind)
+        """Pause the training while the trainer is behind, where its backend can."""
+        self._backend.pause_while_behind(is_behind)
 
     def start(
         self, snapshot: TrainingSnapshot, parent: Generation, number: int, *, is_forced: bool
@@ -178,7 +129,7 @@ class TrainingExecutor:
             chosen = {**chosen, "n_factors": 0}
         job = Job(snapshot, parent, number, chosen, self._settings.seed)
         self._publisher.publish_progress(
-            "training", job.number, detail=f"{len(snapshot.users)} users"
+            "training", job.number, detail=f"{snapshot.histories.n_users} users"
         )
         self._submit(job, is_forced=is_forced)
 
@@ -192,40 +143,59 @@ class TrainingExecutor:
         chosen = {**self._chosen, "n_factors": 0, "content": is_small}
         job = Job(snapshot, None, number, chosen, self._settings.seed)
         if is_small and snapshot.n_events <= MAX_FIRST_EVENTS:
-            candidate = self._candidate(None, job, is_forced=False)
+            self._backend = InProcessBackend()
+            candidate = self._candidate(self._backend, None, job, is_forced=False)
             self._running = Future()
             self._running.set_result(candidate)
         else:
             self._submit(job, is_forced=False)
 
     def _submit(self, job: Job, *, is_forced: bool) -> None:
-        self._run = _Attempt()
-        self._running = self._thread.submit(self._candidate, self._run, job, is_forced=is_forced)
+        self._is_cancelled = threading.Event()
+        self._backend = (
+            SubprocessBackend(self._settings.path("training"))
+            if _needs_process(job.snapshot)
+            else InProcessBackend()
+        )
+        self._running = self._thread.submit(
+            self._candidate, self._backend, self._is_cancelled, job, is_forced=is_forced
+        )
 
-    def _candidate(self, run: _Attempt | None, job: Job, *, is_forced: bool) -> Candidate:
+    def _candidate(
+        self,
+        backend: TrainingBackend,
+        is_cancelled: threading.Event | None,
+        job: Job,
+        *,
+        is_forced: bool,
+    ) -> Candidate:
         begun = monotonic()
-        on_iteration = self._progress(job, begun)
-        packed = None
-        if run is None or not _needs_process(job.snapshot):
-            done = run_job(job, on_iteration)
-        else:
-            done, packed = run.run_job(job, on_iteration)
-        trained, gate_result, held_out = done
-        is_accepted = gate_result is None or gate_result.is_accepted or is_forced
-        artifact = self._store(run, trained.generation, packed) if is_accepted else None
+        try:
+            done = backend.run(job, self._progress(job, begun))
+        finally:
+            job.snapshot.histories.close()
+        is_accepted = done.gate_result is None or done.gate_result.is_accepted or is_forced
+        artifact = None
+        if is_accepted:
+            artifact = self._store(is_cancelled, done.trained.generation, done.artifact)
         seconds = 0.0 if job.parent is None else monotonic() - begun
-        deltas = Deltas(trained)
-        return Candidate(trained, gate_result, held_out, is_accepted, deltas, artifact, seconds)
+        deltas = Deltas(done.trained)
+        return Candidate(
+            done.trained, done.gate_result, done.held_out, is_accepted, deltas, artifact, seconds
+        )
 
     def _store(
-        self, run: _Attempt | None, generation: Generation, packed: tuple[str, bytes] | None
+        self,
+        is_cancelled: threading.Event | None,
+        generation: Generation,
+        packed: tuple[str, bytes] | None,
     ) -> StoredArtifact:
         """Store an artifact; in the background, retry while the store is away or full."""
         while True:
             try:
                 return self._publisher.store_artifact(generation, packed)
             except (ModelStoreUnavailable, OSError) as error:
-                if run is None or run.is_cancelled:
+                if is_cancelled is None or is_cancelled.is_set():
                     raise
                 log.warning("artifact not stored, trying again: %s", error)
                 time.sleep(STORE_RETRY_S)

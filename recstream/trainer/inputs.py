@@ -25,6 +25,7 @@ from recstream.settings import Settings
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.changelog import ChangelogFollower, UserChanges
 from recstream.trainer.commands import Commands
+from recstream.trainer.histories import Histories
 from recstream.trainer.training import TrainingSnapshot
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Inputs:
 
     Attributes
     ----------
-    histories : ChangelogFollower
+    changelog : ChangelogFollower
     catalogue : CatalogueState
     commands : Commands
     is_caught_up : bool
@@ -69,17 +70,22 @@ class Inputs:
 
     def __init__(self, settings: Settings, event_log: EventLog) -> None:
         self._log = event_log
-        self._changelog = histories_changelog(settings.app_id)
-        self._rows = [TopicPartition(self._changelog, each) for each in range(settings.partitions)]
+        self._topic = histories_changelog(settings.app_id)
+        self._rows = [TopicPartition(self._topic, each) for each in range(settings.partitions)]
         sources = [*self._rows, TopicPartition(CONTROL, 0), TopicPartition(CATALOGUE, 0)]
         finished = forgetting(event_log).finished
         self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in sources})
         self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
         self._dead_letters: deque[DeadLetter] = deque(maxlen=MAX_DEAD_LETTERS)
-        self.histories = ChangelogFollower(finished)
+        self.changelog = ChangelogFollower(finished)
         self.catalogue = CatalogueState()
-        self.commands = Commands(event_log, self._changelog)
+        self.commands = Commands(event_log, self._topic)
         self.is_caught_up = False
+
+    @property
+    def histories(self) -> Histories:
+        """All histories, as far as the changelog was read."""
+        return self.changelog.histories
 
     def close(self) -> None:
         """Stop reading."""
@@ -95,23 +101,23 @@ class Inputs:
         """
         rows, products = [], []
         for record in self._tail.poll(timeout_s, READ_RECORDS):
-            if record.topic == self._changelog:
+            if record.topic == self._topic:
                 rows.append(record)
             elif record.topic == CATALOGUE:
                 products.append(record)
             else:
                 self.commands.apply(record)
-        groups = self.histories.apply(rows)
+        groups = self.changelog.apply(rows)
         changed, dead_letters = self.catalogue.apply(products)
         self._dead_letters.extend(dead_letters)
-        if self.histories.is_stale:
+        if self.changelog.is_stale:
             self._read_again()
             return None
         if not self.is_caught_up and self._has_reached(self._target):
             self.is_caught_up = True
             log.info(
                 "log followed users=%d events=%d products=%d",
-                len(self.histories.users),
+                self.histories.n_users,
                 self.histories.n_events,
                 len(self.catalogue.items),
             )
@@ -121,7 +127,7 @@ class Inputs:
         log.warning("histories read again: a user was forgotten meanwhile")
         self.is_caught_up = False
         self.commands.forgotten = []
-        self.histories = ChangelogFollower(forgetting(self._log).finished)
+        self.changelog = ChangelogFollower(forgetting(self._log).finished)
         for tp in (*self._rows, TopicPartition(CONTROL, 0)):
             self._tail.seek(tp, self._log.earliest(*tp))
             self._target[tp] = self._log.high_watermark(*tp)
@@ -157,7 +163,7 @@ class Inputs:
         """
         offsets = {str(p): offset for p, offset in sorted(self.histories.offsets.items())}
         return TrainingSnapshot(
-            dict(self.histories.users),
+            self.histories.freeze(),
             offsets,
             self.histories.n_events,
             dict(self.catalogue.items),

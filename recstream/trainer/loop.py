@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from time import monotonic
 
 from recstream.core.generation import Generation
@@ -33,9 +34,10 @@ from recstream.trainer.deltas import (
     DeltaPacer,
     Deltas,
     Publisher,
+    Restored,
     StoredArtifact,
     copy_generation,
-    restore,
+    start_restoring,
 )
 from recstream.trainer.executor import Candidate, TrainingExecutor
 from recstream.trainer.inputs import Changes, Inputs
@@ -96,6 +98,7 @@ class Trainer:
         self._deltas: Deltas | None = None
         self._catch_up: CatchUp | None = None
         self._serving: Generation | None = None
+        self._restoring: Future[Restored] | None = None
         self._newest_number = -1
         self._has_lost_newest = False
         self._is_active = False
@@ -151,12 +154,18 @@ class Trainer:
 
         No turn takes long: what does not fit a delta waits for the next one.
         """
-        self._apply(self._inputs.poll(self._poll_timeout()))
+        if self._restoring is None:
+            self._apply(self._inputs.poll(self._poll_timeout()))
         if not self._holds_lease():
             return
+        if self._restoring is None or self._finish_restoring():
+            self._act()
+
+    def _act(self) -> None:
+        """Do what is due while this trainer is active."""
         if self._serving is None and not self._executor.is_busy:
             self._take_over()
-        if self._serving is None and not self._executor.is_busy:
+        if self._restoring is not None or (self._serving is None and not self._executor.is_busy):
             return
         self._inputs.publish_dead_letters()
         command = self._inputs.commands.newest
@@ -215,6 +224,7 @@ class Trainer:
         self._is_active = False
         self._deltas = None
         self._serving = None
+        self._restoring = None
         self._pacer.clear()
         self._discard_training()
 
@@ -238,26 +248,51 @@ class Trainer:
         if self._has_lost_newest:
             log.error("generation %d can't be used: a new one is trained", self._newest_number)
         inputs = self._inputs
-        snapshot = inputs.snapshot(0)
         if moved is None or stored is None:
+            snapshot = inputs.snapshot(0)
             self._schedule.note_training(0, len(snapshot.catalogue))
             self._executor.start_first(snapshot, self._newest_number + 1)
             return
-        self._serving = stored
+        self._restore(moved, stored, None)
+
+    def _restore(
+        self, generation: Generation, stored: Generation | None, copies: int | None
+    ) -> None:
+        """Start to restore the state of a generation in a thread.
+
+        Nothing is read meanwhile, so that the histories stay as they are; the lease is kept.
+        """
+        self._restoring = start_restoring(generation, self._inputs.histories, stored, copies)
+
+    def _finish_restoring(self) -> bool:
+        """Wait a moment for the state; return whether it was taken over."""
+        if self._restoring is None:
+            return True
+        if not wait([self._restoring], LEASE_EVERY_S).done:
+            return False
+        restored, self._restoring = self._restoring.result(), None
+        if restored.stored is None:
+            self._finish_roll_back(restored)
+        else:
+            self._finish_take_over(restored, restored.stored)
+        return True
+
+    def _finish_take_over(self, restored: Restored, stored: Generation) -> None:
+        inputs, moved = self._inputs, restored.trained.generation
+        self._serving, self._deltas = stored, restored.deltas
         inputs.drop_dead_letters(moved.catalogue_offset)
         self._schedule.note_training(0, len(stored.details))
-        trained, unknown = restore(moved, snapshot)
-        self._deltas = Deltas(trained)
-        self._deltas.touch(unknown.users, unknown.touches)
+        self._deltas.touch(restored.unknown.users, restored.unknown.touches)
         published, unpublished = inputs.catalogue.split_by_published(
             stored.catalogue_offset, moved.catalogue_offset
         )
         self._deltas.mark_published(published)
         self._deltas.change(unpublished, inputs.catalogue.items, republish=True)
-        if stored.offsets == snapshot.offsets:
-            self._schedule.note_training(snapshot.n_events, len(stored.details))
+        offsets = {str(p): offset for p, offset in sorted(inputs.histories.offsets.items())}
+        if stored.offsets == offsets:
+            self._schedule.note_training(inputs.histories.n_events, len(stored.details))
         n_users = find_announcement(self._log, stored.number).n_users
-        inputs.commands.drop_answered(stored.offsets, n_users, snapshot)
+        inputs.commands.drop_answered(stored.offsets, n_users, inputs.histories)
 
     # Training
 
@@ -321,7 +356,7 @@ class Trainer:
             gate_result=candidate.gate_result,
         )
         self._pacer.send_first(catch_up.deltas)
-        held_out = candidate.held_out.of(self._inputs.histories.users)
+        held_out = candidate.held_out.of(self._inputs.histories)
         for group in (held_out, *self._changes_since_snapshot):
             candidate.deltas.touch(group.users, group.touches)
 
@@ -348,9 +383,8 @@ class Trainer:
 
     def _roll_back(self, command: RollbackRequested) -> None:
         """Announce a copy of an older generation; it serves until a training is requested."""
-        commands, catalogue = self._inputs.commands, self._inputs.catalogue
-        serving = self._serving
-        if serving is None:
+        commands = self._inputs.commands
+        if self._serving is None:
             return
         try:
             old = fetch(self._store, find_announcement(self._log, command.generation))
@@ -361,10 +395,14 @@ class Trainer:
                 "rejected", command.generation, detail=f"no rollback: {error}"
             )
             return
-        snapshot = self._inputs.snapshot(serving.catalogue_offset)
-        copied, unknown = restore(copy_generation(old, self._newest_number + 1), snapshot)
-        deltas = Deltas(copied)
-        self._publish(copied, deltas, 0.0, copies=command.generation)
+        self._restore(copy_generation(old, self._newest_number + 1), None, command.generation)
+
+    def _finish_roll_back(self, restored: Restored) -> None:
+        """Announce the copy of an older generation."""
+        commands, catalogue = self._inputs.commands, self._inputs.catalogue
+        trained, deltas = restored.trained, restored.deltas
+        self._publish(trained, deltas, 0.0, copies=restored.copies)
         commands.newest = None
-        deltas.touch(unknown.users, unknown.touches)
-        deltas.change(catalogue.changed_since(old.catalogue_offset), catalogue.items)
+        deltas.touch(restored.unknown.users, restored.unknown.touches)
+        offset = trained.generation.catalogue_offset
+        deltas.change(catalogue.changed_since(offset), catalogue.items)

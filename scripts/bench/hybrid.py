@@ -38,6 +38,7 @@ from recstream.core.history import FoldSettings, History, apply, matrix_row, sta
 from recstream.core.ranking import rank
 from recstream.core.records import Item
 from recstream.settings import Settings
+from recstream.trainer import Histories, UserColumns
 from recstream.trainer.training import TrainingSnapshot, hyperparameters, train
 
 K = 20
@@ -69,16 +70,6 @@ class Split:
     cases: list[Case]
     is_cold: np.ndarray
     counts: np.ndarray
-
-
-class Kept(NamedTuple):
-    """A history where the trainer expects rows of a changelog."""
-
-    kept: History
-
-    def history(self, _user: str) -> History:
-        """Return it."""
-        return self.kept
 
 
 PLAN = (
@@ -154,8 +145,9 @@ class Hits(NamedTuple):
 def generation_of(split: Split, chosen: Mapping[str, Any], seed: int) -> Generation:
     """Train on a split with some hyper-parameters unlike the defaults."""
     settings = hyperparameters(Settings())
-    users = {user: Kept(history) for user, history in split.histories.items()}
-    snapshot = TrainingSnapshot(users, {"0": 1}, 1, split.catalogue)  # type: ignore[arg-type]
+    histories = Histories()
+    histories.put(UserColumns.of(list(split.histories.values()), 0, histories.items))
+    snapshot = TrainingSnapshot(histories, {"0": 1}, 1, split.catalogue)
     chosen = {**settings, "hold_out": False, "threads": 2, **chosen}
     return train(snapshot, number=1, parent=None, chosen=chosen, seed=seed).generation
 

@@ -34,7 +34,8 @@ from session_peers import (
 
 from recstream.core.als import ALS, typical_score
 from recstream.core.evaluation.replay_config import BEHAVIOUR_WEIGHTS, BETAS, ReplayConfig
-from recstream.core.history import FADE_ENTRIES, Row, fading_weights, stack
+from recstream.core.history import Row, fading_weights, stack
+from recstream.core.history.fold import FADE_ENTRIES
 from recstream.core.neighbours import (
     BEHAVIOUR_WEIGHT,
     NeighbourScores,

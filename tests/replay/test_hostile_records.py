@@ -99,7 +99,7 @@ def test_a_trainer_reads_on(hostile: World) -> None:
         thread.join(0.05)
 
     assert thread.is_alive(), "a record ended the trainer"
-    assert len(trainer._inputs.histories.users) == 12
+    assert trainer._inputs.histories.n_users == 12
     stopping.set()
     thread.join()
     trainer.close()

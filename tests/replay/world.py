@@ -206,7 +206,7 @@ class World:
         return self._serve(
             done.generation,
             engines,
-            n_users=len(done.user_ids),
+            n_users=len(done.users),
             n_interactions=done.n_interactions,
             loss=done.loss,
         )

@@ -36,18 +36,27 @@ def likes(n_users=30, n_each=5, seed=0):
     return events
 
 
-def follow(world, *, step=1000):
-    follower = ChangelogFollower()
+def follow(world, *, step=1000, is_fresh=False):
+    """Return the world's follower, caught up; users keep their rows in it. Or a fresh one."""
+    follower, positions = ChangelogFollower(), {}
+    if not is_fresh:
+        follower, positions = world.__dict__.setdefault("followed", (follower, positions))
     for partition in range(PARTITIONS):
         records = world.read(CHANGELOG, partition)
-        for at in range(0, len(records), step):
+        for at in range(positions.get(partition, 0), len(records), step):
             follower.apply(records[at : at + step])
+        positions[partition] = len(records)
     return follower
 
 
 def snapshot_of(follower):
     offsets = {str(p): offset for p, offset in sorted(follower.offsets.items())}
-    return TrainingSnapshot(dict(follower.users), offsets, follower.n_events)
+    return TrainingSnapshot(follower.histories.freeze(), offsets, follower.n_events)
+
+
+def history_of(follower, user):
+    histories = follower.histories
+    return histories.histories(histories.rows_of([user]).tolist())[0]
 
 
 def trained_on(world, number=1, parent=None, **more):

@@ -233,8 +233,7 @@ class ALSModel:
         -------
         (b, n_factors) float32
         """
-        if self.user_factors is None or self.user_counts is None:
-            raise InvalidInput("fold_in_items needs a model with user_factors; this one has none")
+        item_fold_in = self.prepare_item_fold_in()
         if (user_factors is None) != (user_counts is None):
             raise InvalidInput("user_factors and user_counts must be given together")
         users = self.user_factors if user_factors is None else user_factors
@@ -242,11 +241,7 @@ class ALSModel:
         counts = self.user_counts if user_counts is None else user_counts
         counts = as_counts(counts, "user_counts", len(users))
         rows = as_csr_rows(interactions, "interactions", n_columns=len(users))
-        if self._users is None:
-            self._users = ItemFoldIn(
-                self.user_factors, self.user_counts, self.mean_user_count, self.objective
-            )
-        return self._users.fold_in_items(
+        return item_fold_in.fold_in_items(
             rows,
             users,
             counts,
@@ -254,6 +249,18 @@ class ALSModel:
             mean_item_count=self.mean_item_count,
             threads=as_whole(threads, "threads", 1),
         )
+
+    def prepare_item_fold_in(self) -> ItemFoldIn:
+        """Return the solver of `fold_in_items`, made on the first call from all user factors."""
+        if self._users is None:
+            if self.user_factors is None or self.user_counts is None:
+                raise InvalidInput(
+                    "fold_in_items needs a model with user_factors; this one has none"
+                )
+            self._users = ItemFoldIn(
+                self.user_factors, self.user_counts, self.mean_user_count, self.objective
+            )
+        return self._users
 
     def with_items(
         self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None

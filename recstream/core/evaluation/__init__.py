@@ -6,7 +6,7 @@ for a new generation) and `online` (hit rates of published lists).
 
 from __future__ import annotations
 
-from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out
+from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out
 from recstream.core.evaluation.online import RankHistograms, is_evaluated, merged, merged_clicks
 from recstream.core.evaluation.search import Progress, tune
 
@@ -19,5 +19,6 @@ __all__ = [
     "is_evaluated",
     "merged",
     "merged_clicks",
+    "n_held_out",
     "tune",
 ]

@@ -37,7 +37,7 @@ class HeldOut(NamedTuple):
     Attributes
     ----------
     histories : list of History
-        All histories, in the order given.
+        The histories given, in their order.
     items : dict of str to tuple of str
         Held-out items of the users that have any.
     """
@@ -46,15 +46,28 @@ class HeldOut(NamedTuple):
     items: dict[str, tuple[str, ...]]
 
 
-def hold_out(histories: Sequence[History]) -> HeldOut:
+def n_held_out(n_entries: int) -> int:
+    """Return how many of so many entries `hold_out` takes at most."""
+    return min(MAX_HELD_OUT, int(n_entries * HELD_OUT_SHARE))
+
+
+def hold_out(histories: Sequence[History], n_entries: int | None = None) -> HeldOut:
     """Hold out the newest entries: `HELD_OUT_SHARE` of all, at most `MAX_HELD_OUT`.
 
     Only entries of a single event with a positive weight are held out, and never the only entry of a
     history. A pure function: ties in time are broken by offset and user.
+
+    Parameters
+    ----------
+    histories : sequence of History
+        All histories, or those that have the newest `n_held_out` entries that may be held out.
+    n_entries : int, optional
+        Entries of all histories, if some are not given.
     """
     kept_all = HeldOut(list(histories), {})
-    n_entries = sum(history.n_items for history in histories)
-    n = min(MAX_HELD_OUT, int(n_entries * HELD_OUT_SHARE))
+    if n_entries is None:
+        n_entries = sum(history.n_items for history in histories)
+    n = n_held_out(n_entries)
     if n < MIN_USERS:
         return kept_all
     candidates = [

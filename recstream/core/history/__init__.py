@@ -8,7 +8,6 @@ from __future__ import annotations
 from recstream.core.history import table_rows
 from recstream.core.history.fading import fading_weights
 from recstream.core.history.fold import (
-    FADE_ENTRIES,
     SEMANTICS,
     Entry,
     FoldSettings,
@@ -18,11 +17,10 @@ from recstream.core.history.fold import (
     matrix_row,
     seen_items,
 )
-from recstream.core.history.matrix import Row, extend_index, stack
+from recstream.core.history.matrix import Row, extend_index, matrix_rows, stack
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
 
 __all__ = [
-    "FADE_ENTRIES",
     "SEMANTICS",
     "ActiveSettings",
     "Entry",
@@ -35,6 +33,7 @@ __all__ = [
     "extend_index",
     "fading_weights",
     "matrix_row",
+    "matrix_rows",
     "seen_items",
     "stack",
     "table_rows",

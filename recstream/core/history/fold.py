@@ -148,7 +148,7 @@ class History(msgspec.Struct, frozen=True, gc=False):
 
     def find(self, item: str) -> Entry | None:
         """Return the entry of an item, or None."""
-        return self.pages[_page_of(item, len(self.pages))].get(item)
+        return self.pages[page_of(item, len(self.pages))].get(item)
 
 
 def apply(
@@ -193,7 +193,7 @@ def apply(
     at_ms = timestamp_ms(ts)
     pages = history.pages
     n_pages = len(pages)
-    number = 0 if n_pages == 1 else _page_of(item, n_pages)
+    number = 0 if n_pages == 1 else page_of(item, n_pages)
     page = pages[number]
     old = page.get(item)
     n_items = history.n_items
@@ -332,7 +332,7 @@ def _contains(window: bytes, token: bytes) -> bool:
     return at >= 0
 
 
-def _page_of(item: str, n_pages: int) -> int:
+def page_of(item: str, n_pages: int) -> int:
     """Return the page of an item: linear hashing (Litwin 1980) over a CRC of its id."""
     if n_pages == 1:
         return 0
@@ -348,7 +348,7 @@ def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:
     kept: Page = {}
     moved: Page = {}
     for item, entry in pages[number].items():
-        (moved if _page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
+        (moved if page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
     return (*pages[:number], kept, *pages[number + 1 :], moved)
 
 

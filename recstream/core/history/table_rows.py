@@ -30,6 +30,9 @@ from recstream.core.history.fold import (
     History,
     RatedEntry,
 )
+from recstream.core.history.fold import (
+    page_of as page_of,  # noqa: PLC0414 - the pages of rows
+)
 
 SCHEMA = 2
 APPLIED_KEY = b"\0applied"

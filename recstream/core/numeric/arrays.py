@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+import sys
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,8 @@ UInt8s = NDArray[np.uint8]
 UInt32s = NDArray[np.uint32]
 
 _MIN_ROWS = 64
+_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
+"""``MAP_NORESERVE``: address space without a promise of memory; `mmap` names it from Python 3.13 on."""
 
 
 class GrowableArray:
@@ -24,6 +29,9 @@ class GrowableArray:
     ----------
     rows : (m, …) array
         Copied.
+    reserve_bytes : int, optional
+        Address space to reserve: up to it, growth copies nothing. Rows that are not used take no
+        memory.
 
     Examples
     --------
@@ -33,9 +41,9 @@ class GrowableArray:
     array([ 1,  2, -1, -1])
     """
 
-    def __init__(self, rows: NDArray[Any]) -> None:
+    def __init__(self, rows: NDArray[Any], reserve_bytes: int = 0) -> None:
         self._size = len(rows)
-        self._buffer = _with_spare_rows(rows, self._size)
+        self._buffer = _with_spare_rows(rows, self._size, reserve_bytes)
         self.rows: NDArray[Any] = self._buffer[: self._size]
 
     def grow(self, n_rows: int, fill: Any = 0) -> None:
@@ -51,10 +59,46 @@ class GrowableArray:
         self._size = n_rows
         self.rows = self._buffer[:n_rows]
 
+    def truncate(self, n_rows: int) -> None:
+        """Drop the rows from ``n_rows`` on; their memory is kept for later rows."""
+        self._size = min(self._size, n_rows)
+        self.rows = self._buffer[: self._size]
 
-def _with_spare_rows(rows: NDArray[Any], n_rows: int) -> NDArray[Any]:
+
+def _with_spare_rows(rows: NDArray[Any], n_rows: int, reserve_bytes: int = 0) -> NDArray[Any]:
     """Return a copy with room for half as many rows again; untouched pages take no memory."""
-    shape = (max(n_rows + n_rows // 2, _MIN_ROWS), *rows.shape[1:])
-    buffer = np.empty(shape, rows.dtype)
+    row_shape = rows.shape[1:]
+    room = max(n_rows + n_rows // 2, _MIN_ROWS)
+    row_bytes = rows.dtype.itemsize * math.prod(row_shape)
+    buffer = _reserved(rows.dtype, row_bytes, row_shape, room, reserve_bytes)
+    if buffer is None:
+        buffer = np.empty((room, *row_shape), rows.dtype)
     buffer[: len(rows)] = rows
     return buffer
+
+
+def _reserved(
+    dtype: np.dtype[Any], row_bytes: int, row_shape: tuple[int, ...], room: int, n_bytes: int
+) -> NDArray[Any] | None:
+    """Return an array over reserved address space; None if none is wanted or granted.
+
+    Parameters
+    ----------
+    dtype : dtype
+    row_bytes : int
+        Size of a row.
+    row_shape : tuple of int
+    room : int
+        Rows that must fit.
+    n_bytes : int
+        Address space to ask for; 0 for none.
+    """
+    n_rows = n_bytes // max(1, row_bytes)
+    if n_rows < room or not row_bytes:
+        return None
+    try:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+        space = mmap.mmap(-1, n_rows * row_bytes, flags=flags)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return np.frombuffer(space, dtype).reshape(n_rows, *row_shape)

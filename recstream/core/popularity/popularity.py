@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
+from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int64s
 from recstream.core.numeric.jit import compiled
 from recstream.errors import InvalidInput
 
@@ -117,11 +117,7 @@ class Popularity:
         n_items : int, optional
             Number of rows afterwards, if larger than those in ``items``.
         """
-        rows = np.ascontiguousarray(items, np.int64)
-        if rows.ndim != 1 or rows.min(initial=0) < 0:
-            msg = f"items must be a vector of rows of at least 0, got {rows!r}"
-            raise InvalidInput(msg)
-        size = max(self.n_items, int(rows.max(initial=-1)) + 1, n_items or 0)
+        rows, size = self.checked(items, n_items)
         sums = np.zeros((size, len(self.half_lives)))
         sums[: self.n_items] = self.sums
         totals, credit, landmark = self.totals.copy(), self.credit.copy(), self.landmark.copy()
@@ -129,6 +125,18 @@ class Popularity:
         return replace(
             self, sums=sums, totals=totals, credit=credit, clock=clock, landmark=landmark
         )
+
+    def live(self) -> LivePopularity:
+        """Return a copy that counts events in place."""
+        return LivePopularity(self)
+
+    def checked(self, items: object, n_items: int | None) -> tuple[Int64s, int]:
+        """Return the rows of events, and the number of items after them; see `observe`."""
+        rows = np.ascontiguousarray(items, np.int64)
+        if rows.ndim != 1 or rows.min(initial=0) < 0:
+            msg = f"items must be a vector of rows of at least 0, got {rows!r}"
+            raise InvalidInput(msg)
+        return rows, max(self.n_items, int(rows.max(initial=-1)) + 1, n_items or 0)
 
     def prior(self, rows: Int64s | None = None, n_items: int | None = None) -> Float64s:
         """Return ``Σ_k w_k p_k(i) + w_0 / m``, which sums to 1 after the first event.
@@ -182,6 +190,41 @@ class Popularity:
         return np.asarray(beta * np.log(prior * m), np.float32)
 
 
+class LivePopularity:
+    """A state that counts events in place: the cost follows the events, not the items.
+
+    Parameters
+    ----------
+    state : Popularity
+        Its sums are copied once.
+
+    Attributes
+    ----------
+    state : Popularity
+        As of the newest event; valid until the next `observe`.
+    """
+
+    def __init__(self, state: Popularity) -> None:
+        self._sums = GrowableArray(state.sums)
+        self.state = replace(
+            state,
+            sums=self._sums.rows,
+            totals=state.totals.copy(),
+            credit=state.credit.copy(),
+            landmark=state.landmark.copy(),
+        )
+
+    def observe(self, items: object, n_items: int | None = None) -> None:
+        """Count events; see `Popularity.observe`."""
+        rows, size = self.state.checked(items, n_items)
+        self._sums.grow(size)
+        now = self.state
+        clock = observe_in_place(
+            self._sums.rows, now.totals, now.credit, now.landmark, now.half_lives, now.clock, rows
+        )
+        self.state = replace(now, sums=self._sums.rows, clock=clock)
+
+
 def fit_popularity(
     items: object,
     at_ms: object,
@@ -201,14 +244,31 @@ def fit_popularity(
         Initial mixture weights, such as those of the parent generation.
     half_lives : tuple of float
     """
-    rows, times = np.asarray(items, np.int64), np.asarray(at_ms)
+    rows, times = np.asarray(items), np.asarray(at_ms)
     if rows.shape != times.shape:
         msg = f"items and at_ms must be of one length, got {rows.shape} and {times.shape}"
         raise InvalidInput(msg)
     state = Popularity.empty(n_items, half_lives)
     if credit is not None:
         state = replace(state, credit=np.asarray(credit, np.float64).copy())
-    return state.observe(rows[np.lexsort((rows, times))])
+    return state.observe(_in_order(rows, times))
+
+
+def _in_order(rows: Int64s, times: np.ndarray) -> Int64s:
+    """Return the rows by time, then row; in one sort of numbers where both fit in 63 bits."""
+    n_bits = int(rows.max(initial=0)).bit_length()
+    if not len(rows) or rows.dtype.kind + times.dtype.kind != "ii" or rows.min() < 0:
+        return np.asarray(rows[np.lexsort((rows, times))])
+    first = int(times.min())
+    if (int(times.max()) - first).bit_length() + n_bits > 63:  # noqa: PLR2004 - without the sign
+        return np.asarray(rows[np.lexsort((rows, times))])
+    keys = times.astype(np.int64)
+    keys -= first
+    keys <<= n_bits
+    keys |= rows
+    keys.sort()
+    keys &= (1 << n_bits) - 1
+    return np.asarray(keys)
 
 
 def changed_rows(old: Float32s, new: Float32s, tolerance: float) -> Int64s:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from recstream.trainer.deltas.deltas import MAX_PRODUCTS, Deltas
 from recstream.trainer.deltas.pace import DeltaPacer
 from recstream.trainer.deltas.publisher import Publisher, StoredArtifact
-from recstream.trainer.deltas.restore import copy_generation, restore
+from recstream.trainer.deltas.restore import Restored, copy_generation, start_restoring
 
 __all__ = [
     "MAX_PRODUCTS",
     "DeltaPacer",
     "Deltas",
     "Publisher",
+    "Restored",
     "StoredArtifact",
     "copy_generation",
-    "restore",
+    "start_restoring",
 ]

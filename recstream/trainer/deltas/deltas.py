@@ -16,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recstream.core.columns import IdTable
 from recstream.core.content import summarise
 from recstream.core.neighbours import WIDTH
-from recstream.core.numeric.arrays import GrowableArray
+from recstream.core.numeric.arrays import GrowableArray, Int32s
 from recstream.core.popularity import changed_rows
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.trainer.catalogue import CatalogueState
-from recstream.trainer.changelog import Touch, UserRows
+from recstream.trainer.changelog import Touch
 from recstream.trainer.deltas.similar_items import SimilarItems
 from recstream.trainer.deltas.users import LiveUsers
+from recstream.trainer.histories import HistoryColumns
 from recstream.trainer.training import LiveItemFeatures, Trained, popularity_weight
 
 MAX_ITEMS = 1_000
@@ -56,12 +58,15 @@ class Deltas:
         self._model = None if trained.model is None else trained.model.growing()
         self._beta = popularity_weight(generation.hyperparameters)
         self._n_trained = generation.n_items
-        self._items = list(generation.items)
-        self._rows = dict(generation.rows)
-        self._popularity = trained.popularity
+        self._items = IdTable(generation.items)
+        self._rows = self._items.rows
+        self._columns = GrowableArray(np.empty(0, np.int32))
+        self._popularity = trained.popularity.live()
         self._uncounted: list[int] = []
         self._published_bias = GrowableArray(generation.bias)
         self._users = LiveUsers(trained)
+        if self._model is not None and self._model.user_factors is not None:
+            self._model.prepare_item_fold_in()
         self._features = None
         if trained.contents is not None:
             threads = int(generation.hyperparameters["threads"]) or os.cpu_count() or 1
@@ -98,18 +103,11 @@ class Deltas:
     def touch(self, users: Iterable[str], touches: Sequence[Touch]) -> None:
         """Add the users and entries that a group of records changed."""
         self._touched_users.update(dict.fromkeys(users))
-        for touch in touches:
-            at = self._rows.get(touch.item)
-            if at is None:
-                at = self._add_item(touch.item)
-            self._touched_items[at] = None
-            if touch.is_positive:
-                self._uncounted.append(at)
-
-    def _add_item(self, item: str) -> int:
-        at = self._rows[item] = len(self._items)
-        self._items.append(item)
-        return at
+        rows = self._items.add([touch.item for touch in touches]).tolist()
+        self._touched_items.update(dict.fromkeys(rows))
+        self._uncounted += [
+            at for at, touch in zip(rows, touches, strict=True) if touch.is_positive
+        ]
 
     def change(
         self, products: Mapping[str, int], items: Mapping[str, Item], *, republish: bool = False
@@ -148,25 +146,22 @@ class Deltas:
 
     # Items that users touched
 
-    def make_item_delta(
-        self, users: Mapping[str, UserRows], offsets: Mapping[int, int], *, now_ms: int
-    ) -> DeltaAnnounced | None:
+    def make_item_delta(self, histories: HistoryColumns, *, now_ms: int) -> DeltaAnnounced | None:
         """Return the next delta of items that users touched; None if there are none.
 
         Parameters
         ----------
-        users : mapping of str to UserRows
-            Histories as of ``offsets``.
-        offsets : mapping of int to int
-            Partition to the next offset of interactions.
+        histories : HistoryColumns
+            As of their offsets, with the users that this generation was trained on in the same rows.
         now_ms : int
             Creation time, for the record only.
         """
         if not self.has_touched:
             return None
-        acted = {user: users[user] for user in self._touched_users if user in users}
+        acted = histories.rows_of(list(self._touched_users))
+        acted = acted[acted >= 0]
         self._touched_users.clear()
-        self._users.update(acted, self._rows, self._model)
+        self._users.update(histories, acted, self._item_rows(histories, acted), self._model)
         most = min(MAX_ITEMS, MAX_BYTES // self._n_bytes)
         chosen = list(self._touched_items)[:most]
         n_published = len(self._published_bias.rows)
@@ -174,22 +169,29 @@ class Deltas:
         n_known = max([n_published, *(at + 1 for at in chosen)])
         chosen_set = set(chosen) | set(range(n_published, n_known))
         if self._uncounted:
-            self._popularity = self._popularity.observe(
-                np.array(self._uncounted, np.int64), len(self._items)
-            )
+            self._popularity.observe(np.array(self._uncounted, np.int64), len(self._items))
             self._uncounted = []
             chosen_set.update(self._biases_moved(most - len(chosen_set)))
         rows = np.array(sorted(chosen_set), np.int32)
         for at in rows.tolist():
             self._touched_items.pop(at, None)
-        return self._make_delta(rows, offsets, now_ms)
+        return self._make_delta(rows, histories.offsets, now_ms)
+
+    def _item_rows(self, histories: HistoryColumns, users: Int32s) -> Int32s:
+        """Return the row of each entry's item; -1 for items without one."""
+        entries = histories.entries_of(users)
+        self._columns.grow(len(histories.items), -1)
+        columns = self._columns.rows
+        unknown = np.unique(entries.items[columns[entries.items] < 0])
+        columns[unknown] = self._items.rows_of(histories.items.names(unknown.tolist()))
+        return columns[entries.items]
 
     def _biases_moved(self, most: int) -> list[int]:
         """Return rows of published items whose popularity prior moved, largest change first."""
         old = self._published_bias.rows
         if most <= 0:
             return []
-        bias = self._popularity.bias(self._beta, np.arange(len(old)), self._n_trained)
+        bias = self._popularity.state.bias(self._beta, np.arange(len(old)), self._n_trained)
         moved = changed_rows(old, bias, PRIOR_TOLERANCE * self._beta)
         by_size = np.argsort(-np.abs(bias[moved] - old[moved]), kind="stable")
         found: list[int] = moved[by_size][:most].tolist()
@@ -238,7 +240,7 @@ class Deltas:
             near, nearness = rows_near.tobytes(), weights.tobytes()
         prior = None if self._features is None else self._features.prior(rows)
         factors, counts = self._users.fold_in_items(rows, self._model, prior)
-        bias = self._popularity.bias(self._beta, rows.astype(np.int64), self._n_trained)
+        bias = self._popularity.state.bias(self._beta, rows.astype(np.int64), self._n_trained)
         self._published_bias.grow(
             max(len(self._published_bias.rows), int(rows.max(initial=-1)) + 1)
         )
@@ -335,7 +337,7 @@ class Deltas:
         self, chosen: Mapping[str, Item], items: Mapping[str, Item], facts: dict[str, Item | None]
     ) -> tuple[NDArray[np.int32], sparse.csr_matrix | None]:
         """Return the rows and features of products whose features changed; add their facts to ``facts``."""
-        known = [self._rows.get(name, -1) for name in chosen]
+        known = self._items.rows_of(list(chosen)).tolist()
         features, differ = None, [row < 0 for row in known]
         if self._features is not None:
             features = self._features.features([items[name] for name in chosen])
@@ -346,8 +348,5 @@ class Deltas:
                 self._withdrawn.discard(name)
         changed = {name: at for at, name in enumerate(chosen) if differ[at]}
         facts |= {name: chosen[name] for name in changed}
-        rows = [
-            self._rows[name] if name in self._rows else self._add_item(name) for name in changed
-        ]
-        at = list(changed.values())
-        return np.array(rows, np.int32), None if features is None else features[at]
+        rows = self._items.add(list(changed))
+        return rows, None if features is None else features[list(changed.values())]

@@ -11,9 +11,9 @@ from time import monotonic
 
 from recstream.core.records import DeltaAnnounced
 from recstream.trainer.catalogue import CatalogueState
-from recstream.trainer.changelog import ChangelogFollower
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.deltas.publisher import Publisher
+from recstream.trainer.histories import Histories
 
 PRODUCT_DELTA_SPACING = 0.2
 """Minimum time between product deltas, as a fraction of ``delta_every_s``."""
@@ -58,7 +58,7 @@ class DeltaPacer:
     def send(
         self,
         deltas: Deltas,
-        follower: ChangelogFollower,
+        histories: Histories,
         catalogue: CatalogueState,
         *,
         now_ms: int,
@@ -71,11 +71,11 @@ class DeltaPacer:
         self._flush()
         now = monotonic()
         if now >= self._next_item_delta:
-            moved = deltas.make_item_delta(follower.users, follower.offsets, now_ms=now_ms)
+            moved = deltas.make_item_delta(histories, now_ms=now_ms)
             self._next_item_delta = now if deltas.n_unpublished_items else now + self._every_s
             self._send(moved)
         if deltas.n_pending_products and now >= self._next_product_delta:
-            self._send(deltas.make_product_delta(catalogue, follower.offsets, now_ms=now_ms))
+            self._send(deltas.make_product_delta(catalogue, histories.offsets, now_ms=now_ms))
             wait_s = 0.0 if deltas.n_pending_products else self._every_s * PRODUCT_DELTA_SPACING
             self._next_product_delta = monotonic() + wait_s
 

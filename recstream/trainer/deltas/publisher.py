@@ -106,7 +106,7 @@ class Publisher:
             offsets=generation.offsets,
             hyperparameters=generation.hyperparameters,
             seed=generation.seed,
-            n_users=len(trained.user_ids),
+            n_users=len(trained.users),
             n_items=generation.n_items,
             n_interactions=trained.n_interactions,
             loss=trained.loss,
@@ -127,7 +127,7 @@ class Publisher:
         log.info(
             "model published generation=%d users=%d items=%d entries=%d seconds=%.2f bytes=%d",
             generation.number,
-            len(trained.user_ids),
+            len(trained.users),
             generation.n_items,
             trained.n_interactions,
             seconds,

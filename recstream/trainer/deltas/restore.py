@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import numpy as np
+
+from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
 from recstream.trainer.changelog import Touch, UserChanges
+from recstream.trainer.deltas.deltas import Deltas
+from recstream.trainer.histories import HistoryColumns
 from recstream.trainer.training import (
     ItemFeatures,
+    MatrixRows,
     Trained,
-    TrainingSnapshot,
-    build_dataset,
+    columns_of,
     counts_of,
+    csr_of,
+    popularity_of,
 )
+
+SLICE_USERS = 1 << 15
+"""Users that are folded in together: it bounds the memory beyond the result's."""
 
 
 def copy_generation(generation: Generation, number: int) -> Generation:
@@ -33,42 +48,101 @@ def copy_generation(generation: Generation, number: int) -> Generation:
     )
 
 
-def restore(generation: Generation, snapshot: TrainingSnapshot) -> tuple[Trained, UserChanges]:
+class Restored(NamedTuple):
+    """The state of an existing generation.
+
+    ``stored`` is that generation without deltas, or None for a rollback; then it ``copies`` an older one.
+    """
+
+    trained: Trained
+    deltas: Deltas
+    unknown: UserChanges
+    stored: Generation | None
+    copies: int | None
+
+
+def start_restoring(
+    generation: Generation,
+    histories: HistoryColumns,
+    stored: Generation | None,
+    copies: int | None,
+) -> Future[Restored]:
+    """Start `restore` in a thread; the histories must not change until it is done.
+
+    Parameters
+    ----------
+    generation : Generation
+        With its deltas.
+    histories : HistoryColumns
+    stored, copies
+        As in `Restored`.
+    """
+    done: Future[Restored] = Future()
+
+    def work() -> None:
+        try:
+            trained, unknown = restore(generation, histories)
+            done.set_result(Restored(trained, Deltas(trained), unknown, stored, copies))
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="recstream-restore", daemon=True).start()
+    return done
+
+
+def restore(generation: Generation, histories: HistoryColumns) -> tuple[Trained, UserChanges]:
     """Return what deltas need of an existing generation, and the changes that it does not contain.
 
-    Users are folded in from their current histories. Nothing is trained, and the generation is not
-    changed. The changes are entries of items that the generation does not have.
+    Users are folded in from their current histories, a slice at a time. Nothing is trained, and the
+    generation is not changed. The changes are entries of items that the generation does not have. The
+    histories must not change meanwhile.
     """
     half_life_ms = float(generation.hyperparameters["half_life_ms"])
-    found = build_dataset(snapshot, generation.items, half_life_ms, only_known=True)
-    contents = ItemFeatures.from_arrays(generation.content_arrays, n_feature_rows(generation))
-    model = generation.model
-    if model is not None:
-        model = model.replaced(
-            user_factors=model.fold_in(found.matrix), user_counts=counts_of(found.matrix)
-        )
+    threads = int(generation.hyperparameters.get("threads", 0)) or os.cpu_count() or 1
+    users, model = histories.known_rows(), generation.model
+    columns = columns_of(list(histories.items), generation.rows)
+    popularity = popularity_of(histories, users, columns, generation.n_items)
+    rows = MatrixRows(len(users), int(histories.runs["n"][users].sum(dtype=np.int64)))
+    factors = np.empty((len(users), generation.n_factors), np.float32)
     touches: list[Touch] = []
-    users: list[str] = []
-    for user in found.user_ids:
-        unknown = [
-            Touch(entry.offset, entry.item, entry.weight > 0.0)
-            for entry in snapshot.users[user].history(user).entries()
-            if entry.item not in generation.rows
-        ]
-        if unknown:
-            users.append(user)
-            touches += unknown
+    unknown: list[str] = []
+    first = 0
+    for part, entries in histories.slices(users, SLICE_USERS):
+        at = columns[entries.items]
+        made = rows.add(entries, at, histories.runs["clock_ms"][part], half_life_ms)
+        if model is not None:
+            factors[first : first + len(part)] = model.fold_in(
+                csr_of(*made, generation.n_items), threads=threads
+            )
+        first += len(part)
+        missing = np.flatnonzero(at < 0)
+        if len(missing):
+            owners = np.unique(np.searchsorted(entries.indptr, missing, side="right") - 1)
+            unknown += histories.users.names(part[owners].tolist())
+            names = histories.items.names(entries.items[missing].tolist())
+            touches += [
+                Touch(offset, name, weight > 0.0)
+                for offset, name, weight in zip(
+                    entries.offsets[missing].tolist(),
+                    names,
+                    entries.weights[missing].tolist(),
+                    strict=True,
+                )
+            ]
+    matrix = rows.matrix(generation.n_items)
+    if model is not None:
+        model = model.replaced(user_factors=factors, user_counts=counts_of(matrix))
     trained = Trained(
         generation,
         model,
-        found.user_ids,
-        found.matrix,
-        found.popularity,
+        users,
+        matrix.tocsc(),
+        popularity,
         None,
-        found.held,
-        contents,
+        HeldOut([], {}),
+        ItemFeatures.from_arrays(generation.content_arrays, n_feature_rows(generation)),
     )
-    return trained, UserChanges(tuple(users), tuple(sorted(touches)))
+    return trained, UserChanges(tuple(unknown), tuple(sorted(touches)))
 
 
 def n_feature_rows(generation: Generation) -> int:

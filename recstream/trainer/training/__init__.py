@@ -5,7 +5,13 @@ In: a `TrainingSnapshot`, the parent generation, hyper-parameters and a seed. Ou
 
 from __future__ import annotations
 
-from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
+from recstream.trainer.training.dataset import (
+    MatrixRows,
+    TrainingSnapshot,
+    columns_of,
+    csr_of,
+    popularity_of,
+)
 from recstream.trainer.training.item_features import ItemFeatures, LiveItemFeatures
 from recstream.trainer.training.train import (
     DEFAULT_POPULARITY_WEIGHT,
@@ -20,11 +26,14 @@ __all__ = [
     "DEFAULT_POPULARITY_WEIGHT",
     "ItemFeatures",
     "LiveItemFeatures",
+    "MatrixRows",
     "Trained",
     "TrainingSnapshot",
-    "build_dataset",
+    "columns_of",
     "counts_of",
+    "csr_of",
     "hyperparameters",
+    "popularity_of",
     "popularity_weight",
     "train",
 ]

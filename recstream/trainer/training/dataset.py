@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.content import summarise
-from recstream.core.evaluation import HeldOut, hold_out
+from recstream.core.evaluation import HeldOut, hold_out, n_held_out
 from recstream.core.generation import Generation
-from recstream.core.history import extend_index, matrix_row, stack
+from recstream.core.history import extend_index, matrix_rows
+from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.popularity import Popularity, fit_popularity
 from recstream.core.records import Item
 from recstream.errors import ModelMismatch
-from recstream.trainer.changelog import UserRows
+from recstream.trainer.histories import Entries, FrozenHistories, HistoryColumns
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TrainingSnapshot:
 
     Attributes
     ----------
-    users : mapping of str to UserRows
+    histories : HistoryColumns or FrozenHistories
     offsets : dict of str to int
         Partition to the next offset of interactions.
     n_events : int
@@ -39,7 +40,7 @@ class TrainingSnapshot:
         Products that changed since the parent's catalogue offset.
     """
 
-    users: Mapping[str, UserRows]
+    histories: HistoryColumns | FrozenHistories
     offsets: dict[str, int]
     n_events: int
     catalogue: Mapping[str, Item] = field(default_factory=dict)
@@ -91,21 +92,24 @@ class Dataset(NamedTuple):
 
     Attributes
     ----------
-    user_ids, items : list of str
-        By row.
+    users : (n_users,) int32
+        Rows of the users in `HistoryColumns`, by row of the matrix.
+    items : list of str
+        By column.
     matrix : (n_users, n_items) CSR
     popularity : Popularity
     held : HeldOut
+        With the histories of users with held-out entries alone.
     entries : tuple of arrays
         User rows, item rows and times (ms) of entries with a positive weight.
     """
 
-    user_ids: list[str]
+    users: Int32s
     items: list[str]
     matrix: sparse.csr_matrix
     popularity: Popularity
     held: HeldOut
-    entries: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
+    entries: tuple[Int32s, Int32s, Int64s]
 
 
 def build_dataset(
@@ -114,10 +118,9 @@ def build_dataset(
     half_life_ms: float,
     *,
     products: Collection[str] = (),
-    only_known: bool = False,
     with_held_out: bool = False,
 ) -> Dataset:
-    """Build the dataset of a snapshot.
+    """Build the dataset of a snapshot: users by id, and items by `extend_index`.
 
     Parameters
     ----------
@@ -127,26 +130,145 @@ def build_dataset(
     half_life_ms : float
     products : collection of str
         Items to include even if no user touched them.
-    only_known : bool
-        Leave out all but the known items.
     with_held_out : bool
         Hold out the newest entries for evaluation.
     """
-    user_ids = sorted(snapshot.users)
-    histories = [snapshot.users[user].history(user) for user in user_ids]
-    ids = {entry.item for history in histories for entry in history.entries()}
-    held = hold_out(histories) if with_held_out else HeldOut(histories, {})
-    histories = held.histories
-    items = list(known) if only_known else extend_index(known, ids.union(products))
-    rows = {item: at for at, item in enumerate(items)}
-    matrix = stack([matrix_row(history, rows, half_life_ms) for history in histories], len(items))
-    seen = [
-        (user, rows[entry.item], entry.at_ms)
-        for user, history in enumerate(histories)
-        for entry in history.entries()
-        if entry.weight > 0.0 and entry.item in rows
-    ]
-    owners, columns, at_ms = np.array(seen, np.int64).reshape(-1, 3).T
-    popularity = fit_popularity(columns, at_ms, len(items))
-    entries = (owners, columns.astype(np.int32), at_ms)
-    return Dataset(user_ids, items, matrix, popularity, held, entries)
+    histories = snapshot.histories.columns()
+    users = histories.sorted_rows()
+    names = list(histories.items)
+    is_used = np.zeros(len(names), np.bool_)
+    for _, entries in histories.slices(users):
+        is_used[entries.items] = True
+    held = hold_out_newest(histories, users) if with_held_out else HeldOut([], {})
+    ids = {names[at] for at in np.flatnonzero(is_used).tolist()}
+    items = extend_index(known, ids.union(products))
+    columns = columns_of(names, {item: at for at, item in enumerate(items)})
+    n_entries = int(histories.runs["n"][users].sum(dtype=np.int64))
+    rows = MatrixRows(len(users), n_entries)
+    owners, touched = np.empty(n_entries, np.int32), np.empty(n_entries, np.int32)
+    at_ms, n_seen = np.empty(n_entries, np.int64), 0
+    owners_held = [each for each in held.histories if each.user in held.items]
+    taken = dict(
+        zip(histories.rows_of([e.user for e in owners_held]).tolist(), owners_held, strict=True)
+    )
+    first = 0
+    for part, entries in histories.slices(users):
+        clock_ms = histories.runs["clock_ms"][part]
+        at = columns[entries.items]
+        for place in np.flatnonzero(np.isin(part, list(taken))).tolist():
+            history = taken[int(part[place])]
+            clock_ms[place] = history.clock_ms
+            for n in range(int(entries.indptr[place]), int(entries.indptr[place + 1])):
+                if history.find(names[entries.items[n]]) is None:
+                    at[n] = -1
+        rows.add(entries, at, clock_ms, half_life_ms)
+        seen = np.flatnonzero((at >= 0) & (entries.weights > 0.0))
+        where = slice(n_seen, n_seen + len(seen))
+        users_of = np.repeat(np.arange(first, first + len(part)), np.diff(entries.indptr))
+        owners[where], touched[where] = users_of[seen], at[seen]
+        at_ms[where], n_seen = entries.at_ms[seen], where.stop
+        first += len(part)
+    found = owners[:n_seen], touched[:n_seen], at_ms[:n_seen]
+    popularity = fit_popularity(*found[1:], len(items))
+    return Dataset(users, items, rows.matrix(len(items)), popularity, held, found)
+
+
+def columns_of(names: Sequence[str], rows: Mapping[str, int]) -> Int32s:
+    """Return the row of each name; -1 for others."""
+    return np.fromiter((rows.get(each, -1) for each in names), np.int32, len(names))
+
+
+def hold_out_newest(histories: HistoryColumns, users: Int32s) -> HeldOut:
+    """Return `hold_out` of all histories; only those with the newest entries become objects."""
+    n_entries = int(histories.runs["n"][users].sum(dtype=np.int64))
+    most = n_held_out(n_entries)
+    owners, keys = np.empty(0, np.int32), np.empty((2, 0), np.int64)
+    for part, entries in histories.slices(users) if most else ():
+        counts = np.diff(entries.indptr)
+        may = entries.is_single & (entries.weights > 0.0) & (np.repeat(counts, counts) > 1)
+        owners = np.concatenate([owners, np.repeat(part, counts)[may]])
+        keys = np.concatenate([keys, np.stack([entries.at_ms, entries.offsets])[:, may]], axis=1)
+        kept = _newest(keys[0], keys[1], most)
+        owners, keys = owners[kept], keys[:, kept]
+    chosen = users[np.isin(users, owners)]
+    return hold_out(histories.histories(chosen.tolist()), n_entries)
+
+
+def _newest(at_ms: Int64s, offsets: Int64s, n: int) -> NDArray[np.bool_]:
+    """Return which entries are among the n newest; of one time and offset all are."""
+    if len(at_ms) <= n:
+        return np.ones(len(at_ms), np.bool_)
+    limit = np.partition(at_ms, -n)[-n]
+    newer, equal = at_ms > limit, at_ms == limit
+    n_left = n - int(newer.sum())
+    least = np.partition(offsets[equal], -n_left)[-n_left]
+    return np.asarray(newer | (equal & (offsets >= least)))
+
+
+class MatrixRows:
+    """Rows of a matrix, made a slice of users at a time.
+
+    Parameters
+    ----------
+    n_rows, n_entries : int
+        Room for rows and entries; rows may be fewer.
+    """
+
+    def __init__(self, n_rows: int, n_entries: int) -> None:
+        self._indptr = np.zeros(n_rows + 1, np.int64)
+        self._indices = np.empty(n_entries, np.int32)
+        self._values = np.empty(n_entries, np.float32)
+        self._n_rows = self._n_entries = 0
+
+    def add(
+        self, entries: Entries, columns: Int32s, clock_ms: Int64s, half_life_ms: float
+    ) -> tuple[Int64s, Int32s, NDArray[np.float32]]:
+        """Add the rows of users and return them; see `recstream.core.history.matrix_rows`."""
+        made = matrix_rows(
+            entries.indptr, columns, entries.weights, entries.at_ms, clock_ms, half_life_ms
+        )
+        indptr, indices, values = made
+        rows = slice(self._n_rows, self._n_rows + len(clock_ms))
+        where = slice(self._n_entries, self._n_entries + len(indices))
+        self._indptr[rows.start + 1 : rows.stop + 1] = indptr[1:] + where.start
+        self._indices[where], self._values[where] = indices, values
+        self._n_rows, self._n_entries = rows.stop, where.stop
+        return made
+
+    def matrix(self, n_columns: int) -> sparse.csr_matrix:
+        """Return all rows as one matrix."""
+        n = self._n_entries
+        indptr = self._indptr[: self._n_rows + 1]
+        return csr_of(indptr, self._indices[:n], self._values[:n], n_columns)
+
+
+def csr_of(
+    indptr: Int64s, indices: Int32s, values: NDArray[np.float32], n_columns: int
+) -> sparse.csr_matrix:
+    """Return rows of ascending columns as a matrix."""
+    matrix = sparse.csr_matrix((values, indices, indptr), shape=(len(indptr) - 1, n_columns))
+    matrix.has_sorted_indices = matrix.has_canonical_format = True
+    return matrix
+
+
+def popularity_of(
+    histories: HistoryColumns, users: Int32s, columns: Int32s, n_items: int
+) -> Popularity:
+    """Return `fit_popularity` of the positive entries of users, a slice of users at a time.
+
+    Parameters
+    ----------
+    histories : HistoryColumns
+    users : (n,) int32
+    columns : (m,) int32
+        Item row of each of the histories' items; -1 for items that do not count.
+    n_items : int
+    """
+    n_entries = int(histories.runs["n"][users].sum(dtype=np.int64))
+    touched, at_ms, n = np.empty(n_entries, np.int32), np.empty(n_entries, np.int64), 0
+    for _, entries in histories.slices(users):
+        at = columns[entries.items]
+        seen = np.flatnonzero((at >= 0) & (entries.weights > 0.0))
+        touched[n : n + len(seen)], at_ms[n : n + len(seen)] = at[seen], entries.at_ms[seen]
+        n += len(seen)
+    return fit_popularity(touched[:n], at_ms[:n], n_items)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from recstream.core.als import Iteration
-from recstream.core.evaluation import evaluate_candidate
+from recstream.core.evaluation import HeldOut, evaluate_candidate
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
-from recstream.trainer.changelog import Touch, UserChanges, UserRows
+from recstream.trainer.changelog import Touch, UserChanges
+from recstream.trainer.histories import HistoryColumns
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.train import Trained, train
 
@@ -46,9 +47,10 @@ class HeldOutTouches(NamedTuple):
 
     touches: Mapping[str, tuple[Touch, ...]]
 
-    def of(self, users: Mapping[str, UserRows]) -> UserChanges:
+    def of(self, histories: HistoryColumns) -> UserChanges:
         """Return the entries of users who have not been forgotten since."""
-        names = tuple(user for user in self.touches if user in users)
+        rows = histories.rows_of(list(self.touches)).tolist()
+        names = tuple(user for user, row in zip(self.touches, rows, strict=True) if row >= 0)
         return UserChanges(
             names, tuple(sorted(each for user in names for each in self.touches[user]))
         )
@@ -63,15 +65,20 @@ class TrainingResult(NamedTuple):
     gate_result : GateResult or None
         None for a first generation: there is nothing to compare with.
     held_out : HeldOutTouches
+    artifact : tuple of str and bytes, optional
+        The generation's digest and artifact, if the backend made it.
     """
 
     trained: Trained
     gate_result: GateResult | None
     held_out: HeldOutTouches
+    artifact: tuple[str, bytes] | None = None
 
 
 def run_job(job: Job, on_iteration: OnIteration | None = None) -> TrainingResult:
     """Train and evaluate: a pure function of the job, except for the calls of ``on_iteration``."""
+    histories = job.snapshot.histories.columns()
+    job = replace(job, snapshot=replace(job.snapshot, histories=histories))
     trained = train(
         job.snapshot,
         number=job.number,
@@ -84,17 +91,18 @@ def run_job(job: Job, on_iteration: OnIteration | None = None) -> TrainingResult
     if job.parent is not None:
         half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
         gate_result = evaluate_candidate(trained.generation, job.parent, trained.held, half_life_ms)
-    return TrainingResult(trained, gate_result, _held_out(trained, job.snapshot.users))
+    return TrainingResult(trained, gate_result, _held_out(trained.held, histories))
 
 
-def _held_out(trained: Trained, users: Mapping[str, UserRows]) -> HeldOutTouches:
+def _held_out(held: HeldOut, histories: HistoryColumns) -> HeldOutTouches:
+    rows = histories.rows_of(list(held.items)).tolist()
     return HeldOutTouches(
         {
-            user: tuple(
+            history.user: tuple(
                 Touch(entry.offset, entry.item, entry.weight > 0.0)
-                for entry in users[user].history(user).entries()
-                if entry.item in items
+                for entry in history.entries()
+                if entry.item in held.items[history.user]
             )
-            for user, items in trained.held.items.items()
+            for history in histories.histories(rows)
         }
     )

@@ -26,6 +26,7 @@ from recstream.core.content import (
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, fit_behaviour
+from recstream.core.numeric.arrays import Int32s
 from recstream.core.popularity import Popularity
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
@@ -72,21 +73,22 @@ class Trained:
     generation : Generation
         As stored: without user factors.
     model : ALSModel or None
-        With the factors of ``user_ids``.
-    user_ids : list of str
+        With the factors of ``users``.
+    users : (n_users,) int32
+        Rows of the snapshot's users, in the order of the matrix.
     matrix : (n_users, n_items) CSR
     popularity : Popularity
     n_interactions : int
     loss : float or None
     held : HeldOut
-        Entries held out for evaluation.
+        Entries held out for evaluation, with their users' histories.
     contents : ItemFeatures or None
         Item features; None for a training without content.
     """
 
     generation: Generation
     model: ALSModel | None
-    user_ids: list[str]
+    users: Int32s
     matrix: sparse.csr_matrix
     popularity: Popularity
     loss: float | None
@@ -230,7 +232,7 @@ def train(
         catalogue_offset=snapshot.catalogue_offset,
     )
     return Trained(
-        generation, model, found.user_ids, matrix, found.popularity, loss, found.held, contents
+        generation, model, found.users, matrix, found.popularity, loss, found.held, contents
     )
 
 

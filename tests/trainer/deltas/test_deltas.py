@@ -12,22 +12,23 @@ from recstream.trainer.changelog import Touch
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.deltas.restore import restore
 from recstream.trainer.deltas.users import LiveUsers
+from recstream.trainer.training.dataset import columns_of
 from recstream.trainer.training.train import hyperparameters, train
-from tests.trainer.trainer_world import SETTINGS, follow, snapshot_of, trained_on
+from tests.trainer.trainer_world import SETTINGS, follow, history_of, snapshot_of, trained_on
 from tests.worker.worker_world import event, single
 
 
 def moved(world, trained, events):
     """Return the delta after some events, and the generation moved by it."""
-    before = follow(world)
+    n_before = follow(world).n_events
     deltas = Deltas(trained)
     world.feed([single(each) for each in events])
     follower = follow(world)
     names = {each.user for each in events}
     touches = [Touch(n, each.item, is_positive=True) for n, each in enumerate(events)]
-    assert before.n_events < follower.n_events
+    assert n_before < follower.n_events
     deltas.touch(names, touches)
-    delta = deltas.make_item_delta(follower.users, follower.offsets, now_ms=0)
+    delta = deltas.make_item_delta(follower.histories, now_ms=0)
     generation = Generation.from_arrays(trained.generation.arrays())
     generation.apply_delta(delta)
     return delta, generation, follower, deltas
@@ -48,13 +49,15 @@ def test_a_new_item_gets_the_factors_of_those_who_like_it(fed):
 
 
 def user_row(follower, user, generation):
-    history = follower.users[user].history(user)
-    return stack([matrix_row(history, generation.rows, 1e15)], generation.n_items)
+    return stack(
+        [matrix_row(history_of(follower, user), generation.rows, 1e15)], generation.n_items
+    )
 
 
 def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):
     trained = trained_on(fed)
-    liker = trained.user_ids[trained.matrix.tocsc()[:, trained.generation.rows["p1"]].indices[0]]
+    ids = follow(fed).histories.users
+    liker = ids[trained.users[trained.matrix.tocsc()[:, trained.generation.rows["p1"]].indices[0]]]
     again = event(1002, liker, "p1", "purchase")
     events = [event(1000, "u4", "p1"), event(1001, "newcomer", "p1"), again]
 
@@ -67,19 +70,24 @@ def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):
     column = now.matrix.tocsc()[:, now.generation.rows["p1"]]
     counts = np.frombuffer(delta.counts, np.int32)
     assert counts[delta.items.index("p1")] == column.nnz
-    users = [now.user_ids[n] for n in column.indices]
+    histories = follower.histories
+    users = [histories.users[now.users[n]] for n in column.indices]
     assert {"u4", "newcomer"} <= set(users)
 
-    known = {user: n for n, user in enumerate(trained.user_ids)}
     current = LiveUsers(trained)
-    acted = {user: follower.users[user] for user in ("u4", "newcomer", liker)}
-    current.update(acted, trained.generation.rows, trained.model)
-    at = np.array([known.get(user, len(known)) for user in users])
+    acted = histories.rows_of(["u4", "newcomer", liker])
+    columns = columns_of(list(histories.items), trained.generation.rows)
+    acted_columns = columns[histories.entries_of(acted).items]
+    current.update(histories, acted, acted_columns, trained.model)
+    at = current.numbers(histories.rows_of(users))
     order = np.argsort(at)
+    user_factors, user_counts = current.current(np.arange(len(trained.users) + 1))
     expected = trained.model.fold_in_items(
-        sparse.csr_matrix((column.data[order], at[order], [0, len(at)]), shape=(1, len(known) + 1)),
-        user_factors=current.factors,
-        user_counts=current.counts,
+        sparse.csr_matrix(
+            (column.data[order], at[order], [0, len(at)]), shape=(1, len(user_factors))
+        ),
+        user_factors=user_factors,
+        user_counts=user_counts,
     )
     factors = np.frombuffer(delta.factors, np.float32).reshape(len(delta.items), -1)
     np.testing.assert_allclose(factors[delta.items.index("p1")], expected[0], rtol=1e-5)
@@ -91,7 +99,7 @@ def test_deltas_are_numbered_and_silent_when_nothing_moved(fed):
     delta, generation, follower, deltas = moved(fed, trained, [event(1000, "u4", "p1")])
 
     assert (delta.delta, generation.delta) == (1, 1)
-    assert deltas.make_item_delta(follower.users, follower.offsets, now_ms=0) is None
+    assert deltas.make_item_delta(follower.histories, now_ms=0) is None
 
 
 def test_priors_follow_what_is_popular_now(fed):
@@ -109,10 +117,10 @@ def test_a_restarted_trainer_moves_on_where_the_deltas_stopped(fed):
     fed.feed([single(event(1001, "u6", "second-new"))])
     follower = follow(fed)
 
-    resumed, unknown = restore(generation, snapshot_of(follower))
+    resumed, unknown = restore(generation, follower.histories)
     deltas = Deltas(resumed)
     deltas.touch(unknown.users, unknown.touches)
-    delta = deltas.make_item_delta(follower.users, follower.offsets, now_ms=0)
+    delta = deltas.make_item_delta(follower.histories, now_ms=0)
 
     assert delta.delta == 2
     assert "second-new" in delta.items

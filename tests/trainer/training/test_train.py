@@ -10,7 +10,7 @@ from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.train import hyperparameters
-from tests.trainer.trainer_world import SETTINGS, follow, trained_on
+from tests.trainer.trainer_world import SETTINGS, follow, history_of, trained_on
 from tests.worker.worker_world import event, single
 
 
@@ -64,10 +64,10 @@ def test_an_unknown_hyperparameter_is_refused():
 def test_history_rows_of_training_and_fold_in_are_the_same(fed):
     follower = follow(fed)
     trained = trained_on(fed)
-    at = trained.user_ids.index("u3")
+    at = trained.users.tolist().index(follower.histories.rows_of(["u3"])[0])
 
     columns, weights = matrix_row(
-        follower.users["u3"].history("u3"), trained.generation.rows, SETTINGS.half_life_ms
+        history_of(follower, "u3"), trained.generation.rows, SETTINGS.half_life_ms
     )
 
     part = slice(trained.matrix.indptr[at], trained.matrix.indptr[at + 1])

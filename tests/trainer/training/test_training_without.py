@@ -74,7 +74,7 @@ def test_a_trainer_that_reads_too_late_reads_all_histories_again(place):
     work(trainer, lambda: len(place.announced()) == 3)
 
     assert newest(place).n_users == USERS - 1
-    assert len(trainer._inputs.histories.users) == USERS - 1
+    assert trainer._inputs.histories.n_users == USERS - 1
     trainer.close()
 
 

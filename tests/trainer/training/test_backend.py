@@ -9,18 +9,20 @@ import sys
 import threading
 import time
 
+import msgspec
 import pytest
 
 from recstream.catalogue import delete_record
 from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.core.records import DeltaAnnounced, TrainingRequested
-from recstream.errors import TrainingFailed
+from recstream.errors import TrainingDied, TrainingFailed
 from recstream.trainer import executor
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.deltas.deltas import Deltas
+from recstream.trainer.training import backend
+from recstream.trainer.training.backend import InProcessBackend, SubprocessBackend
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.job import Job, run_job
-from recstream.trainer.training.subprocess import TrainingProcess
 from recstream.trainer.training.train import hyperparameters
 from tests.trainer.deltas.test_catalogue_deltas import product, retrained, serving, shop
 from tests.trainer.deltas.test_catalogue_deltas import told as all_told
@@ -35,18 +37,19 @@ def job(world):
     known = snapshot_of(follow(world))
     catalogue = {f"p{number}": product(number, attributes={"big": 10**30}) for number in range(20)}
     everything = TrainingSnapshot(
-        known.users, known.offsets, known.n_events, catalogue, frozenset({"gone"}), 20
+        known.histories, known.offsets, known.n_events, catalogue, frozenset({"gone"}), 20
     )
     chosen = hyperparameters(SETTINGS)
     parent = run_job(Job(everything, None, 0, {**chosen, "n_factors": 0}, 0)).trained.generation
     return Job(everything, parent, 1, chosen, 0)
 
 
-def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job):
-    here = run_job(job)
+def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job, tmp_path):
+    here = InProcessBackend().run(job, print)
     iterations = []
 
-    there, (told, content) = TrainingProcess(nice=0).run_job(job, iterations.append)
+    there = SubprocessBackend(tmp_path, nice=0).run(job, iterations.append)
+    told, content = there.artifact
 
     expected = digest(here.trained.generation.arrays())
     assert told == digest(there.trained.generation.arrays()) == expected
@@ -55,47 +58,51 @@ def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job):
     assert there.gate_result == here.gate_result
     assert here.held_out.touches
     assert there.held_out == here.held_out
-    users = list(job.snapshot.users)[:3]
+    histories = job.snapshot.histories.columns()
+    users = histories.users[:3]
     made = []
     for trained in (here.trained, there.trained):
         deltas = Deltas(trained)
-        deltas.touch(users, here.held_out.of(job.snapshot.users).touches)
+        deltas.touch(users, here.held_out.of(histories).touches)
         deltas.change({"p3": 7}, {"p3": product(3, title="another harp")})
         offsets = {0: 1}
         catalogue = CatalogueState()
         catalogue.items, catalogue.next_offset = {"p3": product(3, title="another")}, 8
         made.append(
             (
-                deltas.make_item_delta(job.snapshot.users, offsets, now_ms=0),
+                deltas.make_item_delta(histories, now_ms=0),
                 deltas.make_product_delta(catalogue, offsets, now_ms=0),
             )
         )
     assert made[0] == made[1]
     assert made[0][1] is not None
+    assert list(tmp_path.glob("training-*")) == []
 
 
-def test_a_job_that_can_not_be_done_says_why(job):
+def test_a_job_that_can_not_be_done_says_why(job, tmp_path):
     with pytest.raises(TrainingFailed, match="KeyError: 'half_life_ms'"):
-        TrainingProcess(nice=0).run_job(Job(job.snapshot, None, 1, {}, 0), print)
+        SubprocessBackend(tmp_path, nice=0).run(Job(job.snapshot, None, 1, {}, 0), print)
 
 
 ORPHANS = """
-import os, signal
-from recstream.trainer.training.wire import read_answer
-from recstream.trainer.training.subprocess import TrainingProcess
-process = TrainingProcess(nice=0)
+import os, signal, sys, time
+from pathlib import Path
+from recstream.trainer.training.backend import _Process
+process = _Process(Path(sys.argv[1]), Path(sys.argv[1]), 0)
 print(process.pid, flush=True)
 if {is_paused}:
-    process._dies_with_parent = read_answer(process._frames.receive()).dies_with_parent
+    process.dies_with_parent = process._answer()["dies_with_parent"]
     process.pause(is_paused=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
 @pytest.mark.parametrize("is_paused", [False, True])
-def test_it_ends_with_a_trainer_that_is_killed(is_paused):
+def test_it_ends_with_a_trainer_that_is_killed(is_paused, tmp_path):
     source = ORPHANS.format(is_paused=is_paused)
-    program = subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True)
+    program = subprocess.Popen(
+        [sys.executable, "-c", source, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     # Read to the end: the other process holds the same output until it ends.
     output, _ = program.communicate(timeout=300)
 
@@ -118,62 +125,113 @@ def wait_until_stopped(pid, *, is_stopped):
         assert time.monotonic() < deadline
 
 
-def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, monkeypatch):
-    trainees = []
-    monkeypatch.setattr(executor, "MIN_RUN_S", 0.0)
-    monkeypatch.setattr(
-        executor,
-        "TrainingProcess",
-        lambda: trainees.append(TrainingProcess(nice=0)) or trainees[-1],
-    )
-    run = executor._Attempt()
+def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "MIN_RUN_S", 0.0)
+    run = SubprocessBackend(tmp_path, nice=0)
     results = []
-    beside = threading.Thread(target=lambda: results.append(run.run_job(job, print)))
+    beside = threading.Thread(target=lambda: results.append(run.run(job, print)))
     beside.start()
-    while not trainees or not trainees[0]._dies_with_parent:
+    while run._process is None or not run._process.dies_with_parent:
         time.sleep(0.001)
         assert beside.is_alive()
 
     run.pause_while_behind(is_behind=True)
-    wait_until_stopped(trainees[0].pid, is_stopped=True)
-    monkeypatch.setattr(executor, "MAX_PAUSE_S", 0.0)
+    wait_until_stopped(run._process.pid, is_stopped=True)
+    monkeypatch.setattr(backend, "MAX_PAUSE_S", 0.0)
     run.pause_while_behind(is_behind=True)
-    wait_until_stopped(trainees[0].pid, is_stopped=False)
+    wait_until_stopped(run._process.pid, is_stopped=False)
     beside.join()
 
     assert results
+
+
+def test_folders_that_a_killed_trainer_left_are_deleted(job, tmp_path):
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    (tmp_path / f"training-{int(dead.stdout)}-x" / "job").mkdir(parents=True)
+    (tmp_path / f"training-{os.getpid()}-y").mkdir()
+
+    SubprocessBackend(tmp_path, nice=0).run(job, print)
+
+    assert [each.name for each in tmp_path.glob("training-*")] == [f"training-{os.getpid()}-y"]
+
+
+IMPOSTOR = """#!{python} -S
+import os, signal, sys
+end = int(sys.argv[-4])
+os.write(end, {content!r})
+{then}
+"""
+
+
+@pytest.fixture
+def impostor(tmp_path, monkeypatch):
+    """Have another program start instead of the training's."""
+
+    def start(content, then):
+        program = tmp_path / "impostor"
+        program.write_text(IMPOSTOR.format(python=sys.executable, content=content, then=then))
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+        return backend._Process(tmp_path, tmp_path, 0)
+
+    return start
+
+
+def test_a_process_killed_in_the_middle_of_an_answer_has_died(impostor):
+    process = impostor(b'{"done": tr', "os.kill(os.getpid(), signal.SIGKILL)")
+
+    with pytest.raises(TrainingDied, match="before it was done: SIGKILL"):
+        process.run(print)
+
+
+@pytest.mark.parametrize("said", [b"7\n", b"\n", b"not JSON\n"])
+def test_a_process_that_says_what_nobody_expects_is_ended(impostor, said):
+    process = impostor(said, "os.read(end, 1); signal.pause()")
+
+    with pytest.raises(TrainingFailed, match="must send JSON objects"):
+        process.run(print)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_a_job_that_can_not_be_read_is_told_of_by_the_process(tmp_path):
+    with pytest.raises(TrainingFailed, match="must hold a training job, it does not"):
+        backend._Process(tmp_path, tmp_path, 0).run(print)
 
 
 # Beside the trainer's loop
 
 
 @pytest.fixture
-def apart(place, monkeypatch):
+def apart(place, monkeypatch, tmp_path):
     """A shop of which every training has a process of its own."""
     monkeypatch.setattr(executor, "MAX_PRODUCTS_IN_THREAD", 0)
     shop(place, range(12))
     place.world.feed([single(each) for each in likes()])
-    trainer = place.trainer()
+    trainer = place.trainer(settings=msgspec.structs.replace(SETTINGS, data_dir=str(tmp_path)))
     yield trainer
     trainer.close()
 
 
-def mortal(n_lives):
-    """Return trainees of which the first ones are killed at once."""
+def mortal(n_lives, process=backend._Process):
+    """Return processes of which the first ones are killed at once."""
     left = [n_lives]
 
-    def made():
-        process = TrainingProcess(nice=0)
+    def made(*arguments):
+        found = process(*arguments)
         left[0] -= 1
         if left[0] >= 0:
-            process.kill()
-        return process
+            found.kill()
+        return found
 
     return made
 
 
 def test_a_training_that_was_killed_is_begun_once_more(place, apart, monkeypatch, caplog):
-    monkeypatch.setattr(executor, "TrainingProcess", mortal(1))
+    monkeypatch.setattr(backend, "_Process", mortal(1))
 
     work(apart, lambda: len(place.announced()) == 2, deadline_s=300)
 
@@ -183,7 +241,7 @@ def test_a_training_that_was_killed_is_begun_once_more(place, apart, monkeypatch
 
 
 def test_a_training_that_dies_again_is_told_of_and_what_serves_goes_on(place, apart, monkeypatch):
-    monkeypatch.setattr(executor, "TrainingProcess", mortal(2))
+    monkeypatch.setattr(backend, "_Process", mortal(2))
 
     work(apart, lambda: told(place) and told(place)[-1].state == "failed")
     shop(place, [30])
@@ -193,17 +251,14 @@ def test_a_training_that_dies_again_is_told_of_and_what_serves_goes_on(place, ap
     assert len(place.announced()) == 1
 
 
-def test_a_trainer_that_stops_ends_the_other_process(apart, monkeypatch):
-    made = []
-    monkeypatch.setattr(
-        executor, "TrainingProcess", lambda: made.append(TrainingProcess(nice=0)) or made[-1]
-    )
-    work(apart, lambda: made)
+def test_a_trainer_that_stops_ends_the_other_process(apart):
+    work(apart, lambda: getattr(apart._executor._backend, "_process", None))
+    process = apart._executor._backend._process
 
     apart.close()
 
     with pytest.raises(ProcessLookupError):
-        os.kill(made[0].pid, 0)
+        os.kill(process.pid, 0)
 
 
 def test_generation_0_of_a_large_shop_is_made_beside_the_loop(place, monkeypatch):
@@ -235,7 +290,7 @@ def test_a_generation_knows_what_came_while_it_was_trained_when_it_is_announced(
         assert may_go_on.wait(300)
         return run_job(job, tell)
 
-    monkeypatch.setattr(executor, "run_job", wait)
+    monkeypatch.setattr(backend, "run_job", wait)
     ask(place, TrainingRequested(id="next", requested_ts=NOW_MS, force=True))
     work(trainer, lambda: trainer._executor.is_busy)
     shop(place, range(20, 50))

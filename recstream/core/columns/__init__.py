@@ -1,0 +1,10 @@
+"""Compact columns in place of Python objects. In: ids and values. Out: arrays that can be shared.
+
+`IdTable` numbers string ids in one block of bytes with a hash index.
+"""
+
+from __future__ import annotations
+
+from recstream.core.columns.id_table import IdRows, IdTable
+
+__all__ = ["IdRows", "IdTable"]

@@ -1,0 +1,326 @@
+"""Ids by row and rows by id: one block of bytes, the end of each id, and a hash index.
+
+An id takes its own bytes and about 16 more, where a dictionary of strings takes some 150. The three
+arrays can be stored and memory-mapped, so that processes share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+from recstream.core.numeric.arrays import GrowableArray, Int32s, Int64s, UInt8s, UInt32s
+from recstream.core.numeric.jit import compiled
+from recstream.errors import InvalidInput
+
+_MIN_SLOTS = 64
+_MAX_LOAD = 0.6
+"""The index doubles when more of its slots than this are used."""
+_CHUNK = 1 << 16
+MISSING = -1
+
+
+class IdTable(Sequence[str]):
+    """String ids, numbered in the order of their arrival; a row never changes or ends.
+
+    Parameters
+    ----------
+    ids : iterable of str, optional
+        Distinct.
+
+    Raises
+    ------
+    InvalidInput
+        An id repeats.
+
+    Examples
+    --------
+    >>> table = IdTable(["b", "a"])
+    >>> table.add(["a", "c", "c"])
+    array([1, 2, 2], dtype=int32)
+    >>> table.rows_of(["c", "nobody"]).tolist(), table[0], list(table)
+    ([2, -1], 'b', ['b', 'a', 'c'])
+    """
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._block = GrowableArray(np.empty(0, np.uint8))
+        self._ends = GrowableArray(np.empty(0, np.int64))
+        self._index: UInt32s | None = np.zeros(_MIN_SLOTS, np.uint32)
+        self._is_shared = False
+        n_given = 0
+        for part in _chunks(ids):
+            n_given += len(part)
+            self.add(part)
+        if n_given != len(self):
+            msg = f"ids must be distinct, got {n_given} of which {len(self)} are"
+            raise InvalidInput(msg)
+
+    @classmethod
+    def from_arrays(cls, block: UInt8s, ends: Int64s, slots: UInt32s | None = None) -> IdTable:
+        """Return the table of these `arrays`; they are copied when the table first grows.
+
+        Without an index, the first look-up makes one.
+        """
+        table = cls()
+        table._shared, table._is_shared = (block, ends), True
+        table._index = slots
+        return table
+
+    _shared: tuple[UInt8s, Int64s] = (np.empty(0, np.uint8), np.empty(0, np.int64))
+
+    @property
+    def _slots(self) -> UInt32s:
+        if self._index is None:
+            n_slots = _MIN_SLOTS
+            while len(self) > _MAX_LOAD * n_slots:
+                n_slots *= 2
+            self._index = np.zeros(n_slots, np.uint32)
+            _fill(self.block, self.ends, self._index)
+        return self._index
+
+    @property
+    def block(self) -> UInt8s:
+        """All ids as UTF-8, one after another."""
+        return self._shared[0] if self._is_shared else self._block.rows
+
+    @property
+    def ends(self) -> Int64s:
+        """The end of each id in `block`."""
+        return self._shared[1] if self._is_shared else self._ends.rows
+
+    @property
+    def rows(self) -> IdRows:
+        """The rows by id, as a mapping."""
+        return IdRows(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays, without what is spare."""
+        return self.block.nbytes + self.ends.nbytes + self._slots.nbytes
+
+    def arrays(self) -> dict[str, Any]:
+        """Return the arrays of the table by name."""
+        return {"block": self.block, "ends": self.ends, "slots": self._slots}
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        ends = self.ends
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(ends)))]
+        if row < 0:
+            row += len(ends)
+        if not 0 <= row < len(ends):
+            raise IndexError(row)
+        start = ends[row - 1] if row else 0
+        return self.block[start : ends[row]].tobytes().decode()
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), _CHUNK):
+            ends = self.ends[first : first + _CHUNK].tolist()
+            start = int(self.ends[first - 1]) if first else 0
+            content = self.block[start : ends[-1]].tobytes()
+            at = 0
+            for end in ends:
+                yield content[at : end - start].decode()
+                at = end - start
+
+    def __contains__(self, each: object) -> bool:
+        return isinstance(each, str) and int(self.rows_of([each])[0]) >= 0
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, IdTable):
+            return np.array_equal(self.ends, other.ends) and np.array_equal(self.block, other.block)
+        return isinstance(other, list | tuple) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def names(self, rows: Iterable[int]) -> list[str]:
+        """Return the ids of rows."""
+        return [self[row] for row in rows]
+
+    def rows_of(self, ids: Sequence[str]) -> Int32s:
+        """Return the row of each id; -1 for unknown ids."""
+        out = np.empty(len(ids), np.int32)
+        block, ends = _joined(ids)
+        _find(self.block, self.ends, self._slots, block, ends, out)
+        return out
+
+    def add(self, ids: Sequence[str]) -> Int32s:
+        """Return the row of each id; unknown ids get the next rows."""
+        if self._is_shared:
+            self._own()
+        block, ends = _joined(ids)
+        slots = self._slots
+        n_before, n_bytes = len(self), len(self._block.rows)
+        self._block.grow(n_bytes + len(block))
+        self._ends.grow(n_before + len(ids))
+        if n_before + len(ids) > _MAX_LOAD * len(slots):
+            n_slots = len(slots)
+            while n_before + len(ids) > _MAX_LOAD * n_slots:
+                n_slots *= 2
+            slots = self._index = np.zeros(n_slots, np.uint32)
+            _fill(self._block.rows, self._ends.rows[:n_before], slots)
+        out = np.empty(len(ids), np.int32)
+        n = _add(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
+        self._ends.truncate(n)
+        self._block.truncate(int(self._ends.rows[-1]) if n else 0)
+        return out
+
+    def _own(self) -> None:
+        block, ends = self._shared
+        self._block, self._ends = GrowableArray(block), GrowableArray(ends)
+        self._index = self._slots.copy()
+        self._is_shared = False
+
+
+class IdRows(Mapping[str, int]):
+    """The rows of an `IdTable` by id."""
+
+    def __init__(self, table: IdTable) -> None:
+        self._table = table
+        self.rows_of = table.rows_of
+
+    def __getitem__(self, each: str) -> int:
+        row = int(self.rows_of([each])[0])
+        if row < 0:
+            raise KeyError(each)
+        return row
+
+    def get(self, each: str, default: Any = None) -> Any:
+        """Return the row of an id, or a default."""
+        row = int(self.rows_of([each])[0])
+        return default if row < 0 else row
+
+    def __contains__(self, each: object) -> bool:
+        return each in self._table
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+def _chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for each in ids:
+        chunk.append(each)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _joined(ids: Sequence[str]) -> tuple[UInt8s, Int64s]:
+    """Return ids as one block of UTF-8, and the end of each."""
+    text = "".join(ids)
+    if text.isascii():
+        content, lengths = text.encode(), map(len, ids)
+    else:
+        encoded = [each.encode() for each in ids]
+        content, lengths = b"".join(encoded), map(len, encoded)
+    ends = np.fromiter(lengths, np.int64, len(ids))
+    return np.frombuffer(content, np.uint8), np.cumsum(ends, out=ends)
+
+
+@compiled
+def _slot_of(content: UInt8s, start: int, end: int, n_slots: int) -> np.int64:
+    """Return the first slot to look at: FNV-1a, mixed once more for its low bits."""
+    value = np.uint64(0xCBF29CE484222325)
+    for at in range(start, end):
+        value = (value ^ np.uint64(content[at])) * np.uint64(0x100000001B3)
+    value ^= value >> np.uint64(32)
+    return np.int64(value & np.uint64(n_slots - 1))
+
+
+@compiled
+def _look_up(
+    block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, start: int, end: int
+) -> np.int64:
+    """Return the slot that holds an id, or the empty one where it belongs."""
+    slot = _slot_of(content, start, end, len(slots))
+    while slots[slot]:
+        row = np.int64(slots[slot]) - 1
+        first = ends[row - 1] if row else 0
+        if ends[row] - first == end - start:
+            is_equal = True
+            for at in range(end - start):
+                if block[first + at] != content[start + at]:
+                    is_equal = False
+                    break
+            if is_equal:
+                return slot
+        slot = (slot + 1) & (len(slots) - 1)
+    return slot
+
+
+@compiled
+def _find(
+    block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, bounds: Int64s, out: Int32s
+) -> None:
+    """Write the row of each id of `content`; -1 for unknown ids."""
+    start = 0
+    for n in range(len(bounds)):
+        out[n] = np.int64(slots[_look_up(block, ends, slots, content, start, bounds[n])]) - 1
+        start = bounds[n]
+
+
+@compiled
+def _add(
+    block: UInt8s,
+    ends: Int64s,
+    n_rows: int,
+    slots: UInt32s,
+    content: UInt8s,
+    bounds: Int64s,
+    out: Int32s,
+) -> int:
+    """Write the row of each id, add the unknown ones, and return the number of rows.
+
+    Parameters
+    ----------
+    block, ends : (≥ bytes,) uint8 and (≥ rows,) int64
+        With room for all ids.
+    n_rows : int
+        Rows before.
+    slots : (2^k,) uint32
+        Row + 1, or 0; with room for all ids.
+    content, bounds : uint8 and int64
+        The ids, and the end of each.
+    out : (n,) int32
+    """
+    start = 0
+    for n in range(len(bounds)):
+        end = bounds[n]
+        slot = _look_up(block, ends, slots, content, start, end)
+        if not slots[slot]:
+            first = ends[n_rows - 1] if n_rows else 0
+            for at in range(end - start):
+                block[first + at] = content[start + at]
+            ends[n_rows] = first + end - start
+            n_rows += 1
+            slots[slot] = n_rows
+        out[n] = np.int64(slots[slot]) - 1
+        start = end
+    return n_rows
+
+
+@compiled
+def _fill(block: UInt8s, ends: Int64s, slots: UInt32s) -> None:
+    """Enter all rows into empty slots."""
+    start = 0
+    for row in range(len(ends)):
+        slot = _slot_of(block, start, ends[row], len(slots))
+        while slots[slot]:
+            slot = (slot + 1) & (len(slots) - 1)
+        slots[slot] = row + 1
+        start = ends[row]

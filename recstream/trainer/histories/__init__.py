@@ -1,0 +1,25 @@
+"""Histories of all users as columns. In: users with their entries. Out: slices of entries, snapshots, files.
+
+`columns` is the form, read only; `live` changes it in place and freezes it for a training.
+"""
+
+from __future__ import annotations
+
+from recstream.trainer.histories.columns import (
+    RUN,
+    WORDS,
+    Entries,
+    HistoryColumns,
+    UserColumns,
+)
+from recstream.trainer.histories.live import FrozenHistories, Histories
+
+__all__ = [
+    "RUN",
+    "WORDS",
+    "Entries",
+    "FrozenHistories",
+    "Histories",
+    "HistoryColumns",
+    "UserColumns",
+]

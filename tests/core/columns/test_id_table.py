@@ -1,0 +1,61 @@
+"""Ids in one block: rows by id and ids by row, as a dictionary has them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recstream.core.columns.id_table import IdTable
+from recstream.errors import InvalidInput
+
+IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=300)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(IDS, max_size=4), IDS)
+def test_a_table_numbers_ids_as_a_dictionary_does(parts, asked):
+    table, expected = IdTable(), {}
+
+    for part in parts:
+        rows = table.add(part)
+        for each in part:
+            expected.setdefault(each, len(expected))
+        assert rows.tolist() == [expected[each] for each in part]
+
+    assert list(table) == list(expected) == table[:]
+    assert table.rows_of(asked).tolist() == [expected.get(each, -1) for each in asked]
+    assert [each in table for each in asked] == [each in expected for each in asked]
+    assert dict(table.rows) == expected
+
+
+def test_a_table_of_shared_arrays_grows_without_changing_them():
+    one = IdTable(f"i{n}" for n in range(100))
+    arrays = {name: array.copy() for name, array in one.arrays().items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+
+    other = IdTable.from_arrays(**arrays)
+    assert other == one
+    assert other.rows["i42"] == 42
+    assert other.add(["i7", "new"]).tolist() == [7, 100]
+
+    assert other[100] == "new"
+    assert len(one) == 100
+    np.testing.assert_array_equal(arrays["ends"], one.ends)
+
+
+def test_ids_that_repeat_are_refused():
+    with pytest.raises(InvalidInput, match="must be distinct, got 3 of which 2 are"):
+        IdTable(["a", "b", "a"])
+
+
+def test_an_unknown_row_or_id_is_an_error():
+    table = IdTable(["a"])
+
+    assert table[-1] == "a"
+    with pytest.raises(IndexError):
+        table[1]
+    with pytest.raises(KeyError):
+        table.rows["b"]
