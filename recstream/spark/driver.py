@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -41,12 +41,15 @@ from recstream.spark.blocks import (
     write_entries,
     write_rows,
 )
-from recstream.spark.tasks import Done, GramianTask, RotateTask, SolveTask, run_task
+from recstream.spark.tasks import Done, GramianTask, RotateTask, SolveTask, Task, run_task
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SIDES = ("users", "items")
+SMALL_BYTES = 1 << 28
+"""Up to this size of the fixed side, the driver computes gramians and rotation itself: a stage of Spark
+takes longer."""
 
 
 @dataclass(frozen=True)
@@ -262,10 +265,11 @@ class _Training:
     def _axes(self, side: str, step: int) -> tuple[str, Float32s]:
         """Compute the principal axes of the fixed side; return their file and the spectrum."""
         fixed, solver = self._state.files[_other(side)], self._solvers[side]
-        done = self._run(
+        tasks = [
             GramianTask(str(self._folder), solver, fixed, f"{_other(side)}.npy", start, stop)
             for start, stop in gramian_ranges(fixed.n_rows)
-        )
+        ]
+        done = self._run(tasks, fixed)
         parts = np.array([np.frombuffer(each.gramian) for each in done])
         size = int(np.sqrt(parts.shape[1]))
         rotation, spectrum = axes_of(
@@ -281,9 +285,8 @@ class _Training:
 
     def _rotate(self, source: FactorFile, target: str, axes: str) -> FactorFile:
         create(self._folder, target, source.n_rows, source.width)
-        done = self._run(
-            RotateTask(str(self._folder), source, part, target, axes) for part in source.parts
-        )
+        tasks = [RotateTask(str(self._folder), source, part, target, axes) for part in source.parts]
+        done = self._run(tasks, source)
         return FactorFile(target, source.width, tuple(each.part for each in done if each.part))
 
     def _half_step(self, side: str) -> tuple[float, int]:
@@ -295,7 +298,7 @@ class _Training:
         source = self._state.files[side]
         target = f"{side}-{step}.f32"
         create(self._folder, target, source.n_rows, source.width)
-        done = self._run(
+        tasks = [
             SolveTask(
                 str(self._folder),
                 self._solvers[side],
@@ -307,7 +310,8 @@ class _Training:
                 target,
             )
             for block in self._matrix.blocks[side]
-        )
+        ]
+        done = self._run(tasks)
         solved = FactorFile(target, source.width, tuple(each.part for each in done if each.part))
         loss = sum(each.loss for each in done) + self._state.penalty
         penalty = sum(each.penalty for each in done) if side == "users" else 0.0
@@ -315,22 +319,28 @@ class _Training:
         (self._folder / axes).unlink(missing_ok=True)
         return loss, sum(each.skipped for each in done)
 
-    def _run(self, tasks: Any) -> Sequence[Done]:
-        """Run tasks as one stage; return their results in order."""
+    def _run(self, tasks: Sequence[Task], read: FactorFile | None = None) -> Sequence[Done]:
+        """Run tasks as one stage, or here if they only read a small file; return results in order."""
         contents = [msgspec.json.encode(task) for task in tasks]
-        try:
-            context = self._spark.sparkContext
-            found = context.parallelize(contents, len(contents)).map(run_task).collect()
-        except Exception as error:
-            raise TrainingFailed(
-                f"Spark gave up after half-step {self._state.half_steps}: "
-                f"{_cause(error)}; a training with the same data and parameters goes on from there"
-            ) from error
+        if read is not None and read.n_rows * read.width * 4 <= SMALL_BYTES:
+            found = [run_task(content) for content in contents]
+        else:
+            found = self._stage(contents)
         done = [msgspec.json.decode(content, type=Done) for content in found]
         for each in done:
             if each.error:
                 raise (ArtifactCorrupt if each.corrupt else TrainingFailed)(each.error)
         return done
+
+    def _stage(self, contents: list[bytes]) -> list[bytes]:
+        try:
+            tasks = self._spark.sparkContext.parallelize(contents, len(contents))
+            return tasks.map(run_task).collect()
+        except Exception as error:
+            raise TrainingFailed(
+                f"Spark gave up after half-step {self._state.half_steps}: {_cause(error)}; a training "
+                "with the same data and parameters goes on from there"
+            ) from error
 
 
 def _cause(error: Exception) -> str:

@@ -19,6 +19,11 @@ from tests.spark.in_process import InProcess
 RANDOM = CASES["random"]
 
 
+@pytest.fixture(autouse=True)
+def every_task_in_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recstream.spark.driver.SMALL_BYTES", 0)
+
+
 def als(**changed: Any) -> ALS:
     return ALS(**{"n_factors": 20, "iterations": 2, "seed": 5, **changed})
 
@@ -34,6 +39,15 @@ def assert_same(found: ALSModel, expected: ALSModel) -> None:
 def test_gives_the_model_of_one_machine(name: str, tmp_path: Path) -> None:
     found = fit_matrix(InProcess(), als(), CASES[name], folder=tmp_path, n_blocks=(3, 2))
     assert_same(found, als().fit(CASES[name]))
+
+
+def test_the_driver_does_small_stages_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recstream.spark.driver.SMALL_BYTES", 1 << 20)
+    spark = InProcess()
+    assert_same(fit_matrix(spark, als(), RANDOM, folder=tmp_path), als().fit(RANDOM))
+    assert spark.stages == 4  # the half-steps
 
 
 @settings(max_examples=20, deadline=None)
