@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.push import ConnectionLoop, Hub, Outgoing, encode, tagged
@@ -41,6 +41,11 @@ class CurrentState:
         """Return the offset and message of a user's newest list; computes one if needed."""
         body = self._recommender.list_of(user)
         return body.offset, recs_message(body)
+
+    def placed(self, user: str, placement: str) -> tuple[int, Outgoing] | None:
+        """Return the offset and message of a user's list of a placement; None without it."""
+        body = self._recommender.placed(user, placement)
+        return None if body is None else (body.offset, recs_message(body))
 
     def published(self, user: str) -> tuple[int, Outgoing] | None:
         """Return the offset and message of a user's published list, without computing one."""
@@ -168,6 +173,7 @@ class Follower:
         ]
         if lists:
             self._connections.post(self._hub.publish_recs, lists)
+        self._push_placed({r.key for r in records if r.topic in self._views.topics and r.key})
         if is_changed or models:
             self._status_changed()
 
@@ -182,6 +188,19 @@ class Follower:
         ]
         if again:
             self._connections.post(self._hub.resend_recs, again)
+        self._push_placed({user.encode() for user in self._hub.users()})
+
+    def _push_placed(self, keys: Collection[bytes]) -> None:
+        """Send the lists of placements to subscribers among the users of these records' keys."""
+        users = [key.decode(errors="replace") for key in keys if b"\0" not in key]
+        placed = [
+            (user, placement, recs_message(body))
+            for user in users
+            for placement in self._hub.placements(user)
+            if (body := self._recommender.placed(user, placement)) is not None
+        ]
+        if placed:
+            self._connections.post(self._hub.publish_placed, placed)
 
     def _list(self, user: str) -> tuple[str, int, Outgoing] | None:
         body = self._recommender.published(user)

@@ -42,7 +42,7 @@ from recstream.log import partition_for
 
 CACHED_NEIGHBOURS = 4096
 SimilarKey = tuple[int, int, str, int, int, bytes]
-"""Generation, catalogue offset, item, n, offset, digest of the steering document."""
+"""Generation, catalogue offset, item, n, offset, digest of the steering document and placement."""
 
 
 class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -246,6 +246,17 @@ class Recommender:
         )
         return replace(found, user=user or session), rest
 
+    def placed(self, user: str, placement: str) -> Recommendations | None:
+        """Return a user's list of a placement, at the position of the published list; None without it."""
+        _, steering = self._steering.document()
+        place = None if steering is None else steering.placement(placement)
+        if place is None:
+            return None
+        request = ListRequest(n=place.size or self._list_size, placement=placement)
+        found = self.recommend(user, request)
+        partition = partition_for(user.encode(), self._partitions)
+        return replace(found, partition=partition, offset=self._views.list_offset(user))
+
     def wait_for(self, user: str, offset: int, timeout_s: float) -> bool:
         """Wait until this bridge's histories contain an offset of the user's partition."""
         partition = partition_for(user.encode(), self._partitions)
@@ -421,7 +432,7 @@ class Recommender:
             request.rules
             or request.cursor
             or has_times
-            or (steering and steering.everybody.uses_now)
+            or (steering and steering.everybody(request.placement).uses_now)
         ):
             with self._active.unchanged:
                 is_known = item in generation.rows
@@ -515,5 +526,5 @@ def _key(
         item,
         request.n,
         request.offset,
-        rules,
+        rules + request.placement.encode(),
     )

@@ -32,6 +32,9 @@ class Snapshots(Protocol):
     def recs(self, user: str) -> tuple[int, Outgoing]:
         """Return the offset and message of a user's newest list; may take long."""
 
+    def placed(self, user: str, placement: str) -> tuple[int, Outgoing] | None:
+        """Return the same of a user's list of a placement; None if there is no such placement."""
+
     def published(self, user: str) -> tuple[int, Outgoing] | None:
         """Return the offset and message of a user's published list, without computing one."""
 
@@ -83,6 +86,7 @@ class Hub:
         self._snapshots = snapshots
         self._feed = feed
         self._by_user: dict[str, set[Connection]] = defaultdict(set)
+        self._placed: dict[str, dict[Connection, str]] = {}
         self._sent: dict[Connection, int] = {}
         self._pipeline: set[Connection] = set()
         self._status_timer: asyncio.TimerHandle | None = None
@@ -122,6 +126,11 @@ class Hub:
                 message = "the recs channel needs a user; send token or user in hello"
                 raise Refused("forbidden", message)
             list_offset = self._snapshots.list_offset(user)
+            if wanted.placement:
+                found = self._snapshots.placed(user, wanted.placement)
+                if found is None:
+                    raise Refused("not-found", f"no placement is named {wanted.placement!r}")
+                return PreparedSubscription(wanted, found[1], found[0], list_offset)
             offset, snapshot = self._snapshots.recs(user)
             return PreparedSubscription(wanted, snapshot, offset, list_offset)
         if wanted.ch == "pipeline":
@@ -181,10 +190,12 @@ class Hub:
     def _subscribe_recs(
         self, connection: Connection, prepared: PreparedSubscription, *, is_same_log: bool
     ) -> tuple[SubscriptionState, Callable[[], None]]:
-        user = connection.user or ""
+        user, placement = connection.user or "", prepared.wanted.placement
         self._by_user[user].add(connection)
+        if placement:
+            self._placed.setdefault(user, {})[connection] = placement
         offset, snapshot = prepared.offset, prepared.snapshot
-        if self._snapshots.list_offset(user) > prepared.list_offset:
+        if not placement and self._snapshots.list_offset(user) > prepared.list_offset:
             offset, snapshot = self._snapshots.published(user) or (offset, snapshot)
         since = prepared.wanted.since
         # A position beyond the newest list was never given out by this log.
@@ -204,6 +215,10 @@ class Hub:
         connection.waiting.pop(channel, None)
         if channel == "recs":
             self._sent.pop(connection, None)
+            placed = self._placed.get(connection.user or "", {})
+            placed.pop(connection, None)
+            if not placed:
+                self._placed.pop(connection.user or "", None)
             connections = self._by_user.get(connection.user or "")
             if connections is not None:
                 connections.discard(connection)
@@ -224,7 +239,8 @@ class Hub:
     def publish_recs(self, lists: Sequence[tuple[str, int, Outgoing]]) -> None:
         """Send new lists, (user, offset, message) each, to their subscribers."""
         for user, offset, message in lists:
-            for connection in self._by_user.get(user, ()):
+            placed = self._placed.get(user, {})
+            for connection in self._by_user.get(user, set()) - placed.keys():
                 if offset > self._sent.get(connection, -1):
                     self._sent[connection] = offset
                     connection.offer(message)
@@ -232,8 +248,20 @@ class Hub:
     def resend_recs(self, lists: Sequence[tuple[str, Outgoing]]) -> None:
         """Send lists, (user, message) each, at the positions that subscribers have already."""
         for user, message in lists:
-            for connection in self._by_user.get(user, ()):
+            placed = self._placed.get(user, {})
+            for connection in self._by_user.get(user, set()) - placed.keys():
                 connection.offer(message)
+
+    def placements(self, user: str) -> set[str]:
+        """Return the placements that connections of a user subscribe to; safe from any thread."""
+        return set(list(self._placed.get(user, {}).values()))  # noqa: C414 - copied at once, by any thread
+
+    def publish_placed(self, lists: Sequence[tuple[str, str, Outgoing]]) -> None:
+        """Send lists of placements, (user, placement, message) each, to their subscribers."""
+        for user, placement, message in lists:
+            for connection, subscribed in self._placed.get(user, {}).items():
+                if subscribed == placement:
+                    connection.offer(message)
 
     def status_changed(self) -> None:
         """Send the pipeline's state to its subscribers, soon and at most ten times a second."""

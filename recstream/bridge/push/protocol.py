@@ -116,6 +116,8 @@ class Subscription(
         `log` only; None: the partition of ``user``.
     user : str or None
         `log` only: only records with this key.
+    placement : str
+        `recs` only: lists of this placement of the steering document.
     """
 
     ch: Channel
@@ -123,6 +125,7 @@ class Subscription(
     topic: Name = INTERACTIONS
     partition: Annotated[int, msgspec.Meta(ge=0, le=MAX_PARTITION)] | None = None
     user: Name | None = None
+    placement: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 Subscriptions = Annotated[tuple[Subscription, ...], msgspec.Meta(max_length=MAX_SUBSCRIPTIONS)]

@@ -115,7 +115,8 @@ def rank(
     """
     by_arm: dict[str, tuple[Arm, list[int]]] = {}
     for at, history in enumerate(histories):
-        arm = DEFAULT_ARM if steering is None else steering.arm_of(history.user)
+        placement = "" if request is None else request.placement
+        arm = DEFAULT_ARM if steering is None else steering.arm_of(history.user, placement)
         if request is not None:
             arm = request.applied_to(arm)
         by_arm.setdefault(arm.name, (arm, []))[1].append(at)

@@ -74,7 +74,9 @@ def similar_requested(
     InvalidSteering
         The cursor is not one of ours.
     """
-    arm = request.applied_to(DEFAULT_ARM if steering is None else steering.everybody)
+    arm = request.applied_to(
+        DEFAULT_ARM if steering is None else steering.everybody(request.placement)
+    )
     compiled = compile_arm(generation, arm, now_ms=now_ms, keep=False)
     listed = read_cursor(request.cursor)
     n = request.offset + len(listed) + request.n

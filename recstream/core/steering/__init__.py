@@ -9,6 +9,7 @@ from recstream.core.steering.arms import Arm
 from recstream.core.steering.describe import describe_steering
 from recstream.core.steering.document import MAX_BYTES, Steering
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.placements import Placement
 from recstream.core.steering.request import ListRequest, RequestBoost
 from recstream.core.steering.rules import (
     AttributeTest,
@@ -40,6 +41,7 @@ __all__ = [
     "Moments",
     "Now",
     "Pin",
+    "Placement",
     "Range",
     "RequestBoost",
     "Rule",

@@ -13,6 +13,7 @@ from recstream.core.steering.document import (
 from recstream.core.steering.options import (
     Blend,
 )
+from recstream.core.steering.placements import Placement
 from recstream.core.steering.rules import (
     AttributeTest,
     Boost,
@@ -41,7 +42,17 @@ def describe_steering(steering: Steering) -> tuple[str, ...]:
     sentences += _whole(steering)
     for arm in steering.arms:
         sentences.append(f"arm {arm.name}, {arm.share:.0%} of users: {_arm(arm)}")
+    for place in steering.placements:
+        size = f", {place.size} items" if place.size else ""
+        whose = f", as arm {place.arm}" if place.arm else ""
+        sentences.append(f"placement {place.name}{size}{whose}: {_parts(place)}")
     return tuple(sentences)
+
+
+def _parts(of: Arm | Placement) -> str:
+    sentences = [_rule(rule) for rule in of.rules]
+    sentences += [f"without {name}" for name in of.without]
+    return "; ".join([*sentences, *_whole(of)]) or "as all"
 
 
 def _arm(arm: Arm) -> str:
@@ -54,7 +65,7 @@ def _arm(arm: Arm) -> str:
     return "; ".join(sentences) or "as all"
 
 
-def _whole(of: Steering | Arm) -> Iterator[str]:
+def _whole(of: Steering | Arm | Placement) -> Iterator[str]:
     blend, diversity, fatigue = of.blend, of.diversity, of.fatigue
     if blend is not None and blend != Blend():
         gains = {name: getattr(blend, name) for name in blend.__struct_fields__}

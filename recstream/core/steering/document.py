@@ -15,11 +15,13 @@ import msgspec
 
 from recstream.core.steering.arms import JSON_NAMES, Arm, assign_arm
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.placements import Placement, override
 from recstream.core.steering.rules import MAX_NAME, Rule, Strict
 
 MAX_BYTES = 64 * 1024
 MAX_RULES = 100
 MAX_ARMS = 16
+MAX_PLACEMENTS = 32
 MAX_DEPTH = 8
 MAX_CONDITIONS = 1_000
 
@@ -42,6 +44,8 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         generation's own.
     arms : tuple of Arm
         Empty: all users get the same lists.
+    placements : tuple of Placement
+        Places with lists of their own.
     salt : str
         A new salt assigns users to arms anew.
     """
@@ -53,6 +57,7 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
     min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
     cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     arms: Annotated[tuple[Arm, ...], msgspec.Meta(max_length=MAX_ARMS)] = ()
+    placements: Annotated[tuple[Placement, ...], msgspec.Meta(max_length=MAX_PLACEMENTS)] = ()
     salt: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
 
     @cached_property
@@ -66,34 +71,41 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         return tuple(self._resolve(arm) for arm in self.arms) or (self._resolve(_EVERYBODY),)
 
     @cached_property
-    def everybody(self) -> Arm:
-        """The document's rules and options without those of arms."""
-        return self._resolve(_EVERYBODY)
-
-    @cached_property
     def digest(self) -> bytes:
         """8-byte digest of the document."""
         return hashlib.blake2b(encode_steering(self), digest_size=8).digest()
 
-    def arm_of(self, user: str) -> Arm:
-        """Return the arm of a user, with the document's options filled in."""
-        return assign_arm(self.resolved, self.salt, user)
+    def arm_of(self, user: str, placement: str = "") -> Arm:
+        """Return the arm of a user, with the document's options filled in, and a placement's on top."""
+        arm = assign_arm(self.resolved, self.salt, user)
+        return self._placed(arm, placement) if placement else arm
+
+    def everybody(self, placement: str = "") -> Arm:
+        """Return the document's rules and options without those of arms, as an arm."""
+        arm = self._resolve(_EVERYBODY)
+        return self._placed(arm, placement) if placement else arm
+
+    def placement(self, name: str) -> Placement | None:
+        """Return a placement, or None."""
+        return next((each for each in self.placements if each.name == name), None)
+
+    def _placed(self, arm: Arm, name: str) -> Arm:
+        key = arm.name, name
+        placed: Arm | None = self._placed_arms.get(key)
+        if placed is None:
+            place = self.placement(name)
+            if place is None:
+                return arm
+            base = next((each for each in self.resolved if each.name == place.arm), arm)
+            placed = self._placed_arms[key] = override(base, place, base)
+        return placed
+
+    @cached_property
+    def _placed_arms(self) -> dict[tuple[str, str], Arm]:
+        return {}
 
     def _resolve(self, arm: Arm) -> Arm:
-        replaced = {rule.name for rule in arm.rules} | set(arm.without)
-        kept = tuple(rule for rule in self.rules if rule.name not in replaced)
-        return msgspec.structs.replace(
-            arm,
-            blend=arm.blend or self.blend,
-            diversity=arm.diversity or self.diversity,
-            fatigue=arm.fatigue or self.fatigue,
-            min_relevance=self.min_relevance if arm.min_relevance is None else arm.min_relevance,
-            cold_start_share=(
-                self.cold_start_share if arm.cold_start_share is None else arm.cold_start_share
-            ),
-            rules=(*kept, *arm.rules),
-            without=(),
-        )
+        return override(self, arm, arm)
 
 
 _EVERYBODY = Arm(name="", share=1.0)

@@ -53,6 +53,8 @@ class ListRequest(Strict, frozen=True, kw_only=True):
     boost : tuple of RequestBoost
     category : str
         Only items of this category and those below it; the same as ``filter: {"category": …}``.
+    placement : str
+        Of the steering document; its rules and options hold.
     known : bool
         Whether items of the user's history may be listed.
     """
@@ -82,6 +84,9 @@ class ListRequest(Strict, frozen=True, kw_only=True):
     ] = ()
     category: Annotated[
         str, msgspec.Meta(description="Only items of this category and those below it")
+    ] = ""
+    placement: Annotated[
+        str, msgspec.Meta(description="Where the list is displayed: a placement's name")
     ] = ""
     known: Annotated[bool, msgspec.Meta(description="Include items that the user has seen")] = False
 

@@ -23,6 +23,7 @@ from recstream.core.steering.document import (
 from recstream.core.steering.options import (
     Blend,
 )
+from recstream.core.steering.placements import override
 from recstream.core.steering.request import ListRequest
 from recstream.core.steering.rules import (
     MAX_VALUES,
@@ -84,13 +85,38 @@ def check_steering(steering: Steering) -> Steering:
         names.add(arm.name)
         _check_arm(arm, f"/arms/{at}", {rule.name for rule in steering.rules})
         _check_rules(steering.resolved[at].rules, f"/arms/{at}/rules")
+    _check_placements(steering)
     total = sum(arm.share for arm in steering.arms)
     if steering.arms and abs(total - 1.0) > 1e-6:  # noqa: PLR2004 - room for sums like 3 · 1/3
         raise InvalidSteering(f"the arms' shares must sum to 1, got {total:g}", pointer="/arms")
     return steering
 
 
-def check_request(request: ListRequest) -> ListRequest:
+def _check_placements(steering: Steering) -> None:
+    """Raise unless placements have names of their own, and each is valid with every arm."""
+    arms = {arm.name: arm for arm in steering.arms}
+    for at, place in enumerate(steering.placements):
+        pointer = f"/placements/{at}"
+        if steering.placement(place.name) is not place or not place.name.isprintable():
+            raise InvalidSteering(
+                f"placements must have printable names of their own, got {place.name!r}",
+                pointer=f"{pointer}/name",
+            )
+        if place.arm and place.arm not in arms:
+            raise InvalidSteering(
+                f"no arm is named {place.arm!r}; known: {', '.join(arms) or 'none'}",
+                pointer=f"{pointer}/arm",
+            )
+        known = {rule.name for arm in steering.resolved for rule in arm.rules}
+        _check_without(place.without, known, pointer)
+        if place.blend is not None:
+            _check_blend(place.blend, f"{pointer}/blend")
+        _check_rules(place.rules, f"{pointer}/rules")
+        for arm in steering.resolved:
+            _check_rules(override(arm, place, arm).rules, f"{pointer}/rules")
+
+
+def check_request(request: ListRequest, steering: Steering | None) -> ListRequest:
     """Return a request if its conditions are valid and do not contradict each other.
 
     Raises
@@ -100,6 +126,12 @@ def check_request(request: ListRequest) -> ListRequest:
     """
     if request.offset and request.cursor:
         raise InvalidSteering("expected offset or cursor, got both", pointer="/cursor")
+    if request.placement and (steering is None or steering.placement(request.placement) is None):
+        known = () if steering is None else (each.name for each in steering.placements)
+        raise InvalidSteering(
+            f"no placement is named {request.placement!r}; known: {', '.join(known) or 'none'}",
+            pointer="/placement",
+        )
     n_conditions = 0
     if request.filter is not None:
         n_conditions += _check_condition(request.filter, "/filter", 1)
@@ -121,16 +153,20 @@ def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:
         raise InvalidSteering(
             f"an arm's name must be printable, got {arm.name!r}", pointer=f"{pointer}/name"
         )
-    for place, name in enumerate(arm.without):
+    _check_without(arm.without, known, pointer)
+    if arm.blend is not None:
+        _check_blend(arm.blend, f"{pointer}/blend")
+    _check_folding(arm, pointer)
+    _check_rules(arm.rules, f"{pointer}/rules")
+
+
+def _check_without(without: tuple[str, ...], known: set[str], pointer: str) -> None:
+    for place, name in enumerate(without):
         if name not in known:
             raise InvalidSteering(
                 f"no rule is named {name!r}; known: {', '.join(sorted(known)) or 'none'}",
                 pointer=f"{pointer}/without/{place}",
             )
-    if arm.blend is not None:
-        _check_blend(arm.blend, f"{pointer}/blend")
-    _check_folding(arm, pointer)
-    _check_rules(arm.rules, f"{pointer}/rules")
 
 
 def _check_folding(arm: Arm, pointer: str) -> None:

@@ -160,6 +160,7 @@ class ItemRoutes:
         self._items = deps.items
         self._limiter = deps.limiter
         self._recommender = deps.recommender
+        self._steering = deps.steering
         self._epoch = deps.log.epoch
 
     @route("GET", "/v1/items", tag="items", access="public", problems=_UNAVAILABLE)
@@ -293,7 +294,7 @@ class ItemRoutes:
         return self._similar(item, body)
 
     def _similar(self, item: str, body: ListBody) -> SimilarAnswer:
-        request = body.request
+        request = body.request(self._steering.document()[1])
         found = self._recommender.similar(item, request)
         if found is None:
             self.get_item(item)

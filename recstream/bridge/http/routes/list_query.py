@@ -11,9 +11,11 @@ from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routes.events import LogPosition
 from recstream.core.json_input import json_error
 from recstream.core.records import Item, Reason
-from recstream.core.steering import ListRequest, check_request
+from recstream.core.steering import ListRequest, Steering, check_request
 from recstream.errors import InvalidJson, InvalidSteering
 
+DEFAULT_N, MAX_LIST = 20, 1_000
+N = "Items; default: the placement's size, else 20"
 Field = Literal["rank", "score", "was", "why", "details"]
 _EVERY: tuple[Field, ...] = ("rank", "score", "was", "why")
 _JSON_PARAMETERS = ("filter", "boost", "context", "min_position")
@@ -34,6 +36,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
         Of each item, besides its id; ``details`` is its catalogue entry.
     """
 
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description=N)] | None = None  # type: ignore[assignment]
     min_position: Annotated[
         int | LogPosition | None,
         msgspec.Meta(
@@ -49,9 +52,8 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
         msgspec.Meta(description="Fields of each item besides its id; details: catalogue entry"),
     ] = _EVERY
 
-    @property
-    def request(self) -> ListRequest:
-        """What shapes the list: without what only concerns the answer.
+    def request(self, steering: Steering | None) -> ListRequest:
+        """Return what shapes the list: without what only concerns the answer.
 
         Raises
         ------
@@ -59,9 +61,11 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
             422: a condition is invalid.
         """
         names = ListRequest.__struct_fields__
-        request = ListRequest(**{name: getattr(self, name) for name in names})
+        place = None if steering is None else steering.placement(self.placement)
+        n = self.n or (place and place.size) or DEFAULT_N
+        request = ListRequest(**{name: getattr(self, name) for name in names} | {"n": n})
         try:
-            return check_request(request)
+            return check_request(request, steering)
         except InvalidSteering as error:
             pointed = Pointed(pointer=error.pointer, detail=error.reason)
             raise HttpProblem(422, str(error), code="invalid-request", errors=(pointed,)) from error
@@ -70,7 +74,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
     """The same as parameters; conditions are JSON, lists are separated by commas."""
 
-    n: Annotated[int, msgspec.Meta(ge=1, le=1_000, description="Items")] = 20
+    n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description=N)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=500, description="Skip this many first items")] = 0
     cursor: Annotated[
         str, msgspec.Meta(max_length=4_096, description="`next` of the previous page")
@@ -93,6 +97,9 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     category: Annotated[
         str, msgspec.Meta(description="Only items of this category and those below it")
+    ] = ""
+    placement: Annotated[
+        str, msgspec.Meta(description="Where the list is displayed: a placement's name")
     ] = ""
     known: Annotated[bool, msgspec.Meta(description="Include items that the user has seen")] = False
     min_position: Annotated[
@@ -136,7 +143,7 @@ def as_body(query: ListParameters, kind: type[_Body]) -> _Body:
     given: dict[str, Any] = {}
     for name in kind.__struct_fields__:
         value = getattr(query, name, "")
-        if value == "":
+        if value in {"", None}:
             continue
         if name in _LIST_PARAMETERS:
             value = [each for each in value.split(",") if each]

@@ -150,6 +150,7 @@ class ListRoutes:
 
     def __init__(self, deps: Deps) -> None:
         self._recommender = deps.recommender
+        self._steering = deps.steering
         self._items = deps.items
         self._time_travel = deps.time_travel
         self._epoch = deps.log.epoch
@@ -193,7 +194,7 @@ class ListRoutes:
         return self._listed(user, body)
 
     def _listed(self, user: str, body: ListBody) -> Response:
-        request = body.request
+        request = body.request(self._steering.document()[1])
         is_fresh = self._wait(user, body)
         return self._answer(
             self._recommender.recommend(user, request, is_fresh=is_fresh), body.fields
@@ -270,7 +271,7 @@ class ListRoutes:
         return self._shelves(user, body)
 
     def _shelves(self, user: str, body: ShelfBody) -> Shelves:
-        request = body.request
+        request = body.request(self._steering.document()[1])
         self._wait(user, body)
         return self._recommender.shelves(
             user, request, n_shelves=body.n, n_items=body.items, skip=body.skip
@@ -315,7 +316,7 @@ class ListRoutes:
     )
     def post_recommendations(self, body: VisitorRequest) -> Response:
         """Compute a list for a visitor who viewed some items, by fold-in."""
-        request = body.request
+        request = body.request(self._steering.document()[1])
         if body.session:
             self._wait(body.session, body)
         found = self._recommender.rank_for_items(body.items, request, session=body.session)
@@ -339,7 +340,7 @@ class ListRoutes:
             raise InvalidInput("expected user, or items and session of a visitor, got both")
         if body.user and not identity().may_act_for(body.user):
             raise HttpProblem(403, "the token does not allow this request", code="forbidden")
-        request = body.request
+        request = body.request(self._steering.document()[1])
         if who := body.user or body.session:
             self._wait(who, body)
         found, rest = self._recommender.rank_candidates(

@@ -50,6 +50,9 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
     ch: Annotated[str, msgspec.Meta(description="Channels, comma-separated: recs, pipeline")] = (
         "recs"
     )
+    placement: Annotated[
+        str, msgspec.Meta(description="Lists of this placement of the steering document")
+    ] = ""
 
 
 class PushRoutes:
@@ -97,6 +100,7 @@ class PushRoutes:
         tag="push",
         access="user",
         produces="text/event-stream",
+        problems={404: "No such placement"},
         returns=str,
     )
     def stream(self, query: StreamQuery) -> Response:
@@ -113,13 +117,18 @@ class PushRoutes:
             raise HttpProblem(400, "channel recs needs a user; add `?user=`")
         since = _since(request.headers.get("Last-Event-ID", ""))
         subs = tuple(
-            Subscription(ch=cast(Channel, name), since=since if name == "recs" else None)
+            Subscription(
+                ch=cast(Channel, name),
+                since=since if name == "recs" else None,
+                placement=query.placement if name == "recs" else "",
+            )
             for name in channels
         )
         try:
             prepared = [self._hub.prepare(sub, user=user, identity=who) for sub in subs]
         except Refused as refusal:
-            raise HttpProblem(403, str(refusal), code=refusal.code) from refusal
+            status = 404 if refusal.code == "not-found" else 403
+            raise HttpProblem(status, str(refusal), code=refusal.code) from refusal
         headers = "".join(f"{name}: {value}\r\n" for name, value in cors_headers().items())
         connection = EventStreamConnection(
             self._connections,
