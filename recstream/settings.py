@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_connections: int = 10_000
     rate_limit: int = 2_000
     """Requests and events a client may send each second; 0: no limit."""
+    allow_traffic: bool = False
+    """A bridge with a secret may send synthetic traffic (``PUT /v1/traffic``); one without always may."""
 
     # Lists
     list_size: int = 20

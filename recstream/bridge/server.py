@@ -34,6 +34,7 @@ from recstream.bridge.http_server import BACKLOG, HttpServer
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
+from recstream.bridge.traffic import TrafficSwitch
 from recstream.bridge.views import Items, PipelineHistory, Status, TimeTravelService, Views
 from recstream.catalogue import open_catalogue
 from recstream.control import SteeringFeed
@@ -150,6 +151,7 @@ class Bridge:
             folder=views.folder,
             now_s=time.monotonic,
         )
+        traffic = TrafficSwitch(event_log, seed=settings.seed, now=now, new_id=_new_id)
         history = PipelineHistory(event_log, readiness.pipeline, now_ms=now_ms)
         hub = Hub(event_log, CurrentState(recommender, readiness), feed)
         follower = Follower(
@@ -173,6 +175,7 @@ class Bridge:
             active.stop()
             items.stop()
             history.stop()
+            traffic.stop()
 
         self._stack.callback(stop)
         connections.start(hub)
@@ -199,6 +202,7 @@ class Bridge:
             steering=steering,
             status=status,
             history=history,
+            traffic=traffic,
             models=store,
             items=items,
             time_travel=time_travel,
@@ -207,7 +211,7 @@ class Bridge:
             follower=follower,
             limiter=RateLimiter(settings.rate_limit, now_s=time.monotonic),
             now=now,
-            new_id=lambda: str(ULID()),
+            new_id=_new_id,
             web=web,
         )
 
@@ -286,6 +290,10 @@ def web_folder() -> Path:
     package = Path(recstream.__file__).parent
     packed = package / "_web"
     return packed if packed.is_dir() else package.parent / "web"
+
+
+def _new_id() -> str:
+    return str(ULID())
 
 
 def _opened_log(settings: Settings) -> EventLog:

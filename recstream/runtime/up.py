@@ -38,10 +38,11 @@ from recstream.log import (
     topic_specs,
 )
 from recstream.models import read_models
-from recstream.runtime.demo_shop import DemoTraffic, is_empty, is_seeded, seed_shop
+from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
 from recstream.settings import Settings, child_environ
+from recstream.simulate import DemoTraffic, is_seeded
 
 CHECK_S = 0.1
 

@@ -4,17 +4,31 @@ In: a seed and sizes. Out: items and events with learnable structure; `send` sen
 """
 
 from recstream.simulate.customers import Customers, history, traffic
+from recstream.simulate.demo_traffic import (
+    N_EVENTS,
+    N_ITEMS,
+    N_USERS,
+    SHOP_GROUP,
+    DemoTraffic,
+    is_seeded,
+)
 from recstream.simulate.send import Report, RestSink, Sink, direct_sink, send_traffic
 from recstream.simulate.shop import Shop, make_shop
 
 __all__ = [
+    "N_EVENTS",
+    "N_ITEMS",
+    "N_USERS",
+    "SHOP_GROUP",
     "Customers",
+    "DemoTraffic",
     "Report",
     "RestSink",
     "Shop",
     "Sink",
     "direct_sink",
     "history",
+    "is_seeded",
     "make_shop",
     "send_traffic",
     "traffic",

@@ -154,14 +154,35 @@ class Snapshots:
             fold.fold([each for each in group if may_concern(each, key, mine)], only=user)
         return fold.history(user)
 
+    def fold_at(self, partition: int, offset: int) -> PartitionFold:
+        """Return the fold of a partition as of an offset: the histories of all users before it."""
+        self.catch_up(partition)
+        end = self._block_end(partition, offset)
+        fold = PartitionFold(
+            partition,
+            self._n_partitions,
+            self._timeline,
+            load=lambda user: table_rows.load(user, lambda key: self._row(partition, key, end)),
+            next_offset=end,
+        )
+        for group in read_batches(self._log, INTERACTIONS, partition, end, offset):
+            fold.fold(group)
+        return fold
+
     def list_position(
         self, user: str, *, offset: int | None = None, timestamp_ms: int | None = None
     ) -> ListPosition | None:
         """Return the newest list of a user as of an event or published by a time, or None."""
+        self.catch_up(self.partition(user))
+        return self.known_list(user, offset=offset, timestamp_ms=timestamp_ms)
+
+    def known_list(
+        self, user: str, *, offset: int | None = None, timestamp_ms: int | None = None
+    ) -> ListPosition | None:
+        """Return the same as `list_position`, among the lists read so far."""
         if offset is not None and offset < 0:
             return None
         partition = self.partition(user)
-        self.catch_up(partition)
         prefix = _key(b"l", partition, user.encode())
         iterator = self._db.iter()
         iterator.seek_for_prev(prefix + _END.pack(_MOST if offset is None else offset) + _AFTER * 9)

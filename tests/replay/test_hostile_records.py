@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from recstream.analysis import Slice, export
 from recstream.log import (
     CATALOGUE,
     CONTROL,
@@ -15,7 +16,6 @@ from recstream.log import (
     RECOMMENDATIONS,
     NewRecord,
 )
-from recstream.replay import Slice, export
 from recstream.replay.run import ReplayPlan, replay
 from recstream.time_travel import Moment, Snapshots, TimeTravel
 from recstream.trainer.lease import EmbeddedLease

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from recstream.analysis.slices import Slice, export
 from recstream.control.reader import read_control, read_timeline
 from recstream.core.evaluation.online import RankHistograms
 from recstream.core.ranking.explain import explain
@@ -18,7 +19,6 @@ from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import evaluate
 from recstream.replay.run import ReplayPlan, replay
-from recstream.replay.slices import Slice, export
 from recstream.time_travel.service import Moment, TimeTravel
 from recstream.time_travel.snapshots import Snapshots
 from tests.replay.world import World

@@ -13,6 +13,7 @@ from recstream.bridge.http.rate_limit import RateLimiter
 from recstream.bridge.push import ConnectionLoop, Hub
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
+from recstream.bridge.traffic import TrafficSwitch
 from recstream.bridge.views import (
     DedupWindow,
     Items,
@@ -49,6 +50,7 @@ class Deps:
     steering: SteeringFeed
     status: Status
     history: PipelineHistory
+    traffic: TrafficSwitch
     models: ReadableStore
     items: Items
     time_travel: TimeTravelService

@@ -86,9 +86,10 @@ def replay(
     """
     import time
 
+    from recstream.analysis import Slice, parse_ranges
     from recstream.log import histories_changelog
     from recstream.models import open_store
-    from recstream.replay import ReplayPlan, Slice, parse_ranges, play
+    from recstream.replay import ReplayPlan, play
     from recstream.replay import replay as run_replay
 
     with contextlib.ExitStack() as stack:
@@ -261,9 +262,9 @@ def export(
       recstream export bug.zip --user u42
       recstream export morning.zip --from 2026-11-22T06:00:00Z --to 2026-11-22T12:00:00Z
     """
+    from recstream.analysis import export as write_slice
+    from recstream.analysis import parse_ranges
     from recstream.models import open_store
-    from recstream.replay import export as write_slice
-    from recstream.replay import parse_ranges
 
     with contextlib.closing(open_existing(settings)) as log, _progress() as progress:
         manifest = write_slice(

@@ -7,10 +7,17 @@ for a new generation) and `online` (hit rates of published lists).
 from __future__ import annotations
 
 from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out
-from recstream.core.evaluation.online import RankHistograms, is_evaluated, merged, merged_clicks
+from recstream.core.evaluation.online import (
+    COLD_EVENTS,
+    RankHistograms,
+    is_evaluated,
+    merged,
+    merged_clicks,
+)
 from recstream.core.evaluation.search import Progress, tune
 
 __all__ = [
+    "COLD_EVENTS",
     "HeldOut",
     "Progress",
     "RankHistograms",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from recstream.analysis import Overlap, compare_generations
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import route
@@ -16,7 +17,7 @@ from recstream.core.events import timestamp_ms
 from recstream.core.history import History
 from recstream.core.records import GenerationAnnounced, RollbackRequested, TrainingRequested
 from recstream.errors import NotFound
-from recstream.time_travel import Generations, Overlap, compare_generations
+from recstream.time_travel import Generations
 
 
 class TrainingBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routes.console.holders import HolderRoutes
+from recstream.bridge.http.routes.console.lab import LabRoutes
 from recstream.bridge.http.routes.console.letters import LetterRoutes
 from recstream.bridge.http.routes.console.origins import OriginRoutes
 from recstream.bridge.http.routes.console.people import PeopleRoutes
@@ -14,7 +15,7 @@ from recstream.bridge.http.routes.console.search import SearchRoutes
 
 __all__ = ["console_routes"]
 
-_ROUTES = (SearchRoutes, PeopleRoutes, HolderRoutes, OriginRoutes, LetterRoutes)
+_ROUTES = (SearchRoutes, PeopleRoutes, HolderRoutes, OriginRoutes, LetterRoutes, LabRoutes)
 
 
 def console_routes(deps: Deps) -> tuple[object, ...]:

@@ -6,6 +6,15 @@ from typing import Annotated
 
 import msgspec
 
+from recstream.analysis import (
+    Alternative,
+    Causes,
+    ListOrigin,
+    WhatIf,
+    causes,
+    find_origin,
+    what_if,
+)
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.rate_limit import identity
@@ -13,17 +22,7 @@ from recstream.bridge.http.routing import route
 from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.steering import Steering, decode_steering
 from recstream.errors import InvalidSteering, NotFound
-from recstream.time_travel import (
-    Alternative,
-    Causes,
-    ListOrigin,
-    Moment,
-    WhatIf,
-    causes,
-    find_origin,
-    moment,
-    what_if,
-)
+from recstream.time_travel import Moment, moment
 
 At = Annotated[str, msgspec.Meta(description="An offset of the user's partition, or a time")]
 

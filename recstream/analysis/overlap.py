@@ -11,7 +11,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.ranking import item_ids, rank
 from recstream.core.steering import Steering
-from recstream.time_travel.generations import Generations
+from recstream.time_travel import Generations
 
 MAX_SHOWN = 20
 

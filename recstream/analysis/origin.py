@@ -9,8 +9,7 @@ from recstream.core.events import Event, EventWeights
 from recstream.core.records import GenerationAnnounced, Recommendations
 from recstream.core.steering import Steering, describe_steering
 from recstream.errors import NotFound
-from recstream.time_travel.service import TimeTravel
-from recstream.time_travel.snapshots import ListPosition
+from recstream.time_travel import ListPosition, TimeTravel
 
 MAX_LATER_OFFSETS = 100_000
 MAX_USES = 100

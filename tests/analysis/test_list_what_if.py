@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from recstream.analysis import Alternative, causes, find_origin, what_if
+from recstream.analysis.list_what_if import AddedEvent
 from recstream.core.events import EventWeights
 from recstream.core.history import History, apply
 from recstream.core.records import Recommendations
@@ -12,17 +14,7 @@ from recstream.core.steering import Exclude, Steering
 from recstream.core.steering.rules import Condition
 from recstream.errors import InvalidInput, NotFound
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, decode, partition_for
-from recstream.time_travel import (
-    Alternative,
-    Moment,
-    Snapshots,
-    TimeTravel,
-    causes,
-    derive,
-    find_origin,
-    what_if,
-)
-from recstream.time_travel.what_if import AddedEvent
+from recstream.time_travel import Moment, Snapshots, TimeTravel, derive
 from tests.replay.world import World
 
 USER = "u3"

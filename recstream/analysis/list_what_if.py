@@ -21,10 +21,7 @@ from recstream.core.history import ActiveSettings, FoldSettings, History, apply
 from recstream.core.records import Recommendations
 from recstream.core.steering import Steering
 from recstream.errors import InvalidInput
-from recstream.time_travel.changes import Change, compare
-from recstream.time_travel.derive import derive
-from recstream.time_travel.moment import Moment
-from recstream.time_travel.service import TimeTravel, UserEvent
+from recstream.time_travel import Change, Moment, TimeTravel, UserEvent, compare, derive
 
 MAX_CHANGED = 200
 DAY_MS = 24 * 3600 * 1000

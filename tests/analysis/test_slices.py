@@ -10,13 +10,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from recstream.analysis.slices import Slice, export
 from recstream.control.reader import read_timeline
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.errors import ArtifactCorrupt, InvalidInput, OffsetOutOfRange
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
-from recstream.replay.slices import Slice, export
 from recstream.replay.verify import Verified, verify_partition
 from recstream.time_travel.generations import Generations
 from tests.replay.world import World

@@ -7,14 +7,11 @@ from datetime import datetime
 
 import msgspec
 
+from recstream.analysis.list_what_if import refold
 from recstream.core.history import History
 from recstream.core.records import Recommendations, RecommendedItem
 from recstream.errors import InvalidInput
-from recstream.time_travel.changes import Change, compare
-from recstream.time_travel.derive import derive
-from recstream.time_travel.moment import Moment
-from recstream.time_travel.service import TimeTravel, UserEvent
-from recstream.time_travel.what_if import refold
+from recstream.time_travel import Change, Moment, TimeTravel, UserEvent, compare, derive
 
 MAX_TRIED = 100
 

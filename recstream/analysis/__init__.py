@@ -1,0 +1,33 @@
+"""Analysis of lists: their origin, what changed them, what they would have been; slices of the log.
+
+In: a log, a model store, snapshots of the past. Out: answers about a list, two lists or a stretch.
+"""
+
+from __future__ import annotations
+
+from recstream.analysis.causes import Causes, causes
+from recstream.analysis.list_what_if import Alternative, WhatIf, what_if
+from recstream.analysis.log_what_if import LogWhatIf, evaluate_what_if, sample_events
+from recstream.analysis.origin import ListOrigin, find_origin
+from recstream.analysis.overlap import Overlap, compare_generations
+from recstream.analysis.ranges import parse_ranges
+from recstream.analysis.slices import Manifest, Slice, export
+
+__all__ = [
+    "Alternative",
+    "Causes",
+    "ListOrigin",
+    "LogWhatIf",
+    "Manifest",
+    "Overlap",
+    "Slice",
+    "WhatIf",
+    "causes",
+    "compare_generations",
+    "evaluate_what_if",
+    "export",
+    "find_origin",
+    "parse_ranges",
+    "sample_events",
+    "what_if",
+]

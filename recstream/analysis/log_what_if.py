@@ -1,0 +1,408 @@
+"""Replay a stretch of the log with other rules or another generation, and compare the accuracy.
+
+`sample_events` folds the stretch and picks events that lists should have predicted. `evaluate_what_if`
+makes the list that each user would have had before such an event, and ranks the event's item in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from recstream.core.evaluation import COLD_EVENTS, RankHistograms, is_evaluated
+from recstream.core.events import Event
+from recstream.core.history import FoldSettings, History, SettingsTimeline
+from recstream.core.ranking import item_ids, rank
+from recstream.core.records import PrequentialScore, Recommendations, decode_recommendations
+from recstream.core.steering import Steering
+from recstream.errors import InvalidInput
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, decode_or_skip, read_batches
+from recstream.time_travel import Generations, Snapshots
+
+MAX_OFFSETS = 2_000_000
+MAX_EVENTS = 20_000
+RANK_USERS = 256
+CUT = 10
+N_CURVE = 24
+_Z_95 = 1.96
+
+Ranges = dict[int, tuple[int, int]]
+Verdict = Literal["better", "worse", "too early to say"]
+
+
+class Sample(NamedTuple):
+    """An event that the user's list should have predicted.
+
+    Attributes
+    ----------
+    before : History
+        The user's, before the event.
+    listed : Recommendations
+        The user's newest published list before the event.
+    history : History
+        The user's, as of that list; ``before`` if it is older than the stretch.
+    """
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    event: Event
+    before: History
+    listed: Recommendations
+    history: History
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the history is the one that the list was made from."""
+        return self.listed.as_of is not None and self.listed.as_of.offset == self.history.offset
+
+
+class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Hit rates at 10 of a part of the stretch."""
+
+    from_ts: int
+    events: int
+    was: float
+    would: float
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean difference of a metric over the same events, with a 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """The accuracy of published lists beside that of lists under other rules or another model.
+
+    Attributes
+    ----------
+    n_events : int
+        Events that were compared.
+    n_found : int
+        Events of the stretch that a list should have predicted; of more, an even sample is compared.
+    is_complete : bool
+        False if the time was up before the whole sample was compared.
+    was, would : dict of str to PrequentialScore
+        Over all events, by generation, source and arm, and for cold users.
+    coverage_was, coverage_would : float
+        Share of the generation's items that appear in any of the lists.
+    hit_10, mrr : Difference
+        ``would`` minus ``was``.
+    n_changed : int
+        Lists with other items or another order.
+    n_stale : int
+        Published lists whose history is older than the stretch: the lists beside them know more.
+    n_seen_by_model : int
+        Events that the other generation was trained on: its score is too high by what it knows of them.
+    curve : tuple of CurvePoint
+    """
+
+    n_events: int
+    n_found: int
+    is_complete: bool
+    was: dict[str, PrequentialScore]
+    would: dict[str, PrequentialScore]
+    coverage_was: float
+    coverage_would: float
+    hit_10: Difference
+    mrr: Difference
+    n_changed: int
+    n_stale: int
+    n_seen_by_model: int
+    curve: tuple[CurvePoint, ...]
+
+
+class Sampler:
+    """Keeps at most ``limit`` of a stream, evenly: every one, every second, every fourth."""
+
+    def __init__(self, limit: int) -> None:
+        self.n_seen = 0
+        self.kept: list[tuple[int, int, Event, History]] = []
+        self._limit = limit
+        self._every = 1
+
+    def add(self, offset: int, timestamp_ms: int, event: Event, before: History) -> None:
+        """Keep an event if its turn has come."""
+        if self.n_seen % self._every == 0:
+            self.kept.append((offset, timestamp_ms, event, before))
+            if len(self.kept) > self._limit:
+                self.kept = self.kept[::2]
+                self._every *= 2
+        self.n_seen += 1
+
+
+def sample_events(
+    log: ReadableLog, snapshots: Snapshots, ranges: Ranges, *, limit: int
+) -> tuple[list[Sample], int]:
+    """Return events of a stretch that users' lists should have predicted, and how many there are.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    snapshots : Snapshots
+    ranges : dict of int to (int, int)
+        Partition to [from, to) on the interactions topic.
+    limit : int
+        Most events.
+
+    Raises
+    ------
+    InvalidInput
+        The stretch has more than `MAX_OFFSETS` offsets.
+    """
+    n_offsets = sum(stop - start for start, stop in ranges.values())
+    if n_offsets > MAX_OFFSETS:
+        raise InvalidInput(
+            f"the stretch may have {MAX_OFFSETS:,} offsets, got {n_offsets:,}; choose a shorter one"
+        )
+    samples: list[Sample] = []
+    n_found = 0
+    for partition, (start, stop) in ranges.items():
+        sampler = Sampler(max(1, limit // len(ranges)))
+        fold = snapshots.fold_at(partition, start)
+        times: dict[int, int] = {}
+
+        def watch(
+            before: History,
+            after: History,
+            event: Event,
+            offset: int,
+            settings: FoldSettings,
+            *,
+            sampler: Sampler = sampler,
+            times: dict[int, int] = times,
+        ) -> None:
+            if after is not before and is_evaluated(before, event, settings.weights):
+                sampler.add(offset, times[offset], event, before)
+
+        fold.watch = watch
+        for group in read_batches(log, INTERACTIONS, partition, start, stop):
+            times.clear()
+            times.update((record.offset, record.timestamp_ms) for record in group)
+            fold.fold(group)
+        n_found += sampler.n_seen
+        for offset, timestamp_ms, event, before in sampler.kept:
+            listed = _listed(log, snapshots, partition, event.user, offset)
+            if listed is not None:
+                sample = Sample(partition, offset, timestamp_ms, event, before, listed, before)
+                samples.append(sample)
+    return _with_histories(log, snapshots, ranges, samples), n_found
+
+
+def _with_histories(
+    log: ReadableLog, snapshots: Snapshots, ranges: Ranges, samples: Sequence[Sample]
+) -> list[Sample]:
+    """Return samples with the histories that their lists were made from, as far as they are known."""
+    wanted: dict[int, dict[str, set[int]]] = {}
+    for sample in samples:
+        if not sample.is_exact and sample.listed.as_of is not None:
+            users = wanted.setdefault(sample.partition, {})
+            users.setdefault(sample.event.user, set()).add(sample.listed.as_of.offset)
+    kept: dict[tuple[str, int], History] = {}
+    for partition, users in wanted.items():
+        start, stop = ranges[partition]
+        fold = snapshots.fold_at(partition, start)
+        kept |= {
+            (user, history.offset): history for user in users for history in [fold.history(user)]
+        }
+        for group in read_batches(log, INTERACTIONS, partition, start, stop):
+            kept |= fold.fold(group, users)
+    return [
+        sample._replace(history=kept.get((sample.event.user, as_of.offset), sample.history))
+        if (as_of := sample.listed.as_of) is not None
+        else sample
+        for sample in samples
+    ]
+
+
+def _listed(
+    log: ReadableLog, snapshots: Snapshots, partition: int, user: str, offset: int
+) -> Recommendations | None:
+    """Return a user's newest published list as of an earlier event than one at an offset."""
+    position = snapshots.known_list(user, offset=offset - 1)
+    if position is None:
+        return None
+    records = log.read(RECOMMENDATIONS, partition, position.offset, 1)
+    if not records or records[0].offset != position.offset:
+        return None
+    return decode_or_skip(records[0], decode_recommendations)
+
+
+class _Compared(NamedTuple):
+    sample: Sample
+    was: int
+    would: int
+    items: tuple[str, ...]
+
+
+def evaluate_what_if(
+    samples: Sequence[Sample],
+    n_found: int,
+    generations: Generations,
+    timeline: SettingsTimeline,
+    *,
+    steering: Steering | None = None,
+    generation: int | None = None,
+    is_late: Callable[[], bool] = lambda: False,
+) -> LogWhatIf:
+    """Compare published lists with those that other rules or another generation would have given.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+    n_found : int
+        From `sample_events`.
+    generations : Generations
+    timeline : SettingsTimeline
+    steering : Steering, optional
+        Rules instead of those of each published list; an empty document has none.
+    generation : int, optional
+        Instead of the one of each published list, with all its deltas.
+    is_late : callable
+        Whether to stop and return what was compared so far.
+
+    Raises
+    ------
+    NotFound
+        A generation was not announced, or its artifact was pruned.
+    """
+    newest = None if generation is None else (generation, generations.newest_delta(generation))
+
+    def model_of(sample: Sample) -> tuple[int, int]:
+        return newest or (sample.listed.generation, sample.listed.delta)
+
+    def key(sample: Sample) -> tuple[tuple[int, int], int]:
+        return model_of(sample), sample.listed.control
+
+    compared: list[_Compared] = []
+    n_items = 0
+    is_complete = True
+    for (model, control), group in groupby(sorted(samples, key=key), key=key):
+        active = timeline.by_control(control)
+        if active is None:
+            continue
+        serving = generations.at(*model)
+        n_items = max(n_items, serving.n_items)
+        document = active.steering if steering is None else steering
+        chosen = list(group)
+        for at in range(0, len(chosen), RANK_USERS):
+            if is_late():
+                is_complete = False
+                break
+            part = chosen[at : at + RANK_USERS]
+            ranked = rank(
+                [sample.history for sample in part],
+                serving,
+                active.list_size,
+                active.fold_settings.half_life_ms,
+                steering=None if document is None or document.is_empty else document,
+            )
+            for sample, found in zip(part, ranked, strict=True):
+                items = item_ids(found, serving)
+                was = _rank_of([each.item for each in sample.listed.items], sample.event.item)
+                compared.append(_Compared(sample, was, _rank_of(items, sample.event.item), items))
+    return _summary(compared, n_found, n_items, generations, generation, is_complete=is_complete)
+
+
+def _rank_of(items: Sequence[str], item: str | None) -> int:
+    return items.index(item) + 1 if item in items else 0
+
+
+def _summary(
+    compared: Sequence[_Compared],
+    n_found: int,
+    n_items: int,
+    generations: Generations,
+    generation: int | None,
+    *,
+    is_complete: bool,
+) -> LogWhatIf:
+    was, would = RankHistograms(), RankHistograms()
+    items_was: set[str] = set()
+    items_would: set[str] = set()
+    offsets = {} if generation is None else generations.announced[generation].offsets
+    n_changed = n_stale = n_seen = 0
+    for each in compared:
+        sample, listed = each.sample, each.sample.listed
+        is_cold = sample.before.n_ids < COLD_EVENTS
+        numbers = listed.generation, listed.generation if generation is None else generation
+        for scores, place, number in zip(
+            (was, would), (each.was, each.would), numbers, strict=True
+        ):
+            scores.add(
+                place, generation=number, source=listed.source, is_cold=is_cold, arm=listed.arm
+            )
+        before = tuple(one.item for one in listed.items)
+        items_was.update(before)
+        items_would.update(each.items)
+        n_changed += before != each.items
+        n_stale += not sample.is_exact
+        n_seen += sample.offset < offsets.get(str(sample.partition), 0)
+    hits = [(each.was in range(1, CUT + 1), each.would in range(1, CUT + 1)) for each in compared]
+    reciprocals = [(_reciprocal(each.was), _reciprocal(each.would)) for each in compared]
+    return LogWhatIf(
+        n_events=len(compared),
+        n_found=n_found,
+        is_complete=is_complete,
+        was=was.totals(),
+        would=would.totals(),
+        coverage_was=len(items_was) / max(1, n_items),
+        coverage_would=len(items_would) / max(1, n_items),
+        hit_10=_difference(hits),
+        mrr=_difference(reciprocals),
+        n_changed=n_changed,
+        n_stale=n_stale,
+        n_seen_by_model=n_seen,
+        curve=_curve(compared),
+    )
+
+
+def _reciprocal(place: int) -> float:
+    return 1.0 / place if place else 0.0
+
+
+def _difference(pairs: Sequence[tuple[float, float]]) -> Difference:
+    """Return the mean of the paired differences with its normal 95 % interval.
+
+    >>> _difference([(0.0, 1.0)] * 4).verdict, _difference([(0.0, 1.0), (1.0, 0.0)]).verdict
+    ('better', 'too early to say')
+    """
+    if not pairs:
+        return Difference(mean=0.0, low=0.0, high=0.0, verdict="too early to say")
+    values = np.array([float(would) - float(was) for was, would in pairs])
+    mean = float(values.mean())
+    half = (
+        _Z_95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    )
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "too early to say"
+    return Difference(mean=mean, low=low, high=high, verdict=verdict)
+
+
+def _curve(compared: Sequence[_Compared]) -> tuple[CurvePoint, ...]:
+    """Return hit rates over the stretch, in `N_CURVE` parts of equal length."""
+    if not compared:
+        return ()
+    times = [each.sample.timestamp_ms for each in compared]
+    first, width_ms = min(times), max(1.0, (max(times) - min(times) + 1) / N_CURVE)
+    parts: dict[int, list[_Compared]] = {}
+    for each in compared:
+        parts.setdefault(int((each.sample.timestamp_ms - first) / width_ms), []).append(each)
+    return tuple(
+        CurvePoint(
+            from_ts=int(first + at * width_ms),
+            events=len(part),
+            was=sum(0 < each.was <= CUT for each in part) / len(part),
+            would=sum(0 < each.would <= CUT for each in part) / len(part),
+        )
+        for at, part in sorted(parts.items())
+    )

@@ -1,0 +1,90 @@
+"""A thread that sends the traffic of the demo shop's customers to the log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from recstream.core.events import Event, admit, encode_event
+from recstream.errors import LogUnavailable
+from recstream.log import INTERACTIONS, EventLog, NewRecord
+from recstream.simulate.customers import Customers, traffic
+from recstream.simulate.shop import make_shop
+
+log = logging.getLogger(__name__)
+
+SHOP_GROUP = "recstream-shop"
+"""Consumer group whose offset marks a log with the demo shop; committed with its records."""
+N_ITEMS = 480
+N_USERS = 400
+N_EVENTS = 8_000
+
+
+def is_seeded(event_log: EventLog) -> bool:
+    """Return whether the log has the demo shop."""
+    return bool(event_log.committed(SHOP_GROUP))
+
+
+class DemoTraffic:
+    """A thread that appends events of the demo shop's customers to the log.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    seed : int
+        Seed of the shop; the visits also depend on the number of events in the log.
+    rate : float
+        Events a second.
+    now, new_id : callable
+        Clock and source of event ids.
+
+    Attributes
+    ----------
+    n_sent : int
+        Events appended so far.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        *,
+        seed: int,
+        rate: float,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._log = event_log
+        self._interval_s = 1.0 / rate
+        self._now = now
+        self._new_id = new_id
+        partitions = event_log.partitions(INTERACTIONS)
+        n_before = sum(event_log.high_watermark(INTERACTIONS, p) for p in range(partitions))
+        customers = Customers(make_shop(seed, N_ITEMS), N_USERS, seed)
+        self._events = traffic(customers, seed + n_before + 1, N_EVENTS + n_before)
+        self.n_sent = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the thread and wait for its end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            event = admit(next(self._events), now=self._now(), new_id=self._new_id)
+            self._append(event)
+
+    def _append(self, event: Event) -> None:
+        try:
+            self._log.append([NewRecord(INTERACTIONS, event.user.encode(), encode_event(event))])
+            self.n_sent += 1
+        except LogUnavailable as error:
+            log.warning("traffic pauses error=%s", error)
+            self._stop.wait(5.0)

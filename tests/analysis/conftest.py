@@ -1,0 +1,5 @@
+"""The worlds of the replay's tests."""
+
+from tests.replay.conftest import eventful, world
+
+__all__ = ["eventful", "world"]
