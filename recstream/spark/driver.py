@@ -335,12 +335,13 @@ class _Training:
     def _stage(self, contents: list[bytes]) -> list[bytes]:
         try:
             tasks = self._spark.sparkContext.parallelize(contents, len(contents))
-            return tasks.map(run_task).collect()
+            collected: list[bytes] = tasks.map(run_task).collect()  # untyped without pyspark
         except Exception as error:
             raise TrainingFailed(
                 f"Spark gave up after half-step {self._state.half_steps}: {_cause(error)}; a training "
                 "with the same data and parameters goes on from there"
             ) from error
+        return collected
 
 
 def _cause(error: Exception) -> str:
