@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from recstream.core.evaluation import COLD_EVENTS, RankHistograms, is_evaluated
+from recstream.core.evaluation import RankHistograms, is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.ranking import item_ids, rank
@@ -313,6 +313,13 @@ def evaluate_what_if(
     return _summary(compared, n_found, n_items, generations, generation, is_complete=is_complete)
 
 
+class _Listed(NamedTuple):
+    generation: int
+    source: str
+    items: tuple[str, ...]
+    arm: str
+
+
 def _rank_of(items: Sequence[str], item: str | None) -> int:
     return items.index(item) + 1 if item in items else 0
 
@@ -333,15 +340,16 @@ def _summary(
     n_changed = n_stale = n_seen = 0
     for each in compared:
         sample, listed = each.sample, each.sample.listed
-        is_cold = sample.before.n_ids < COLD_EVENTS
-        numbers = listed.generation, listed.generation if generation is None else generation
-        for scores, place, number in zip(
-            (was, would), (each.was, each.would), numbers, strict=True
-        ):
-            scores.add(
-                place, generation=number, source=listed.source, is_cold=is_cold, arm=listed.arm
-            )
         before = tuple(one.item for one in listed.items)
+        was.evaluate(
+            _Listed(listed.generation, listed.source, before, listed.arm),
+            sample.before,
+            sample.event,
+        )
+        number = listed.generation if generation is None else generation
+        would.evaluate(
+            _Listed(number, listed.source, each.items, listed.arm), sample.before, sample.event
+        )
         items_was.update(before)
         items_would.update(each.items)
         n_changed += before != each.items

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out
 from recstream.core.evaluation.online import (
-    COLD_EVENTS,
     RankHistograms,
     is_evaluated,
     merged,
@@ -17,7 +16,6 @@ from recstream.core.evaluation.online import (
 from recstream.core.evaluation.search import Progress, tune
 
 __all__ = [
-    "COLD_EVENTS",
     "HeldOut",
     "Progress",
     "RankHistograms",
