@@ -126,16 +126,21 @@ def test_what_was_seen_is_told_once_in_a_few_requests(visit, shop):
     expect(page.locator(".event")).to_have_count(0)
 
 
-def test_the_sum_of_a_score_adds_up(visit):
+def test_sources_and_events_add_up_to_the_same_score(visit):
     page = known_user(visit)
     page.locator(".place-open").first.click()
     part(page, "sum").locator("summary").click()
-    lines = part(page, "line-value").all_inner_texts()
-    values = [float(text.replace("+ ", "").replace("− ", "-").replace("−", "-")) for text in lines]
 
-    assert len(values) >= 2
-    assert sum(values[:-1]) == pytest.approx(values[-1], abs=1e-9)
-    assert page.locator(".sum-source").count() >= 1
+    totals = []
+    for table in ("sum-sources", "sum-lines"):
+        lines = part(page, table).locator("[data-part=line-value]").all_inner_texts()
+        values = [
+            float(text.replace("+ ", "").replace("− ", "-").replace("−", "-")) for text in lines
+        ]
+        assert len(values) >= 2
+        assert sum(values[:-1]) == pytest.approx(values[-1], abs=1e-9)
+        totals.append(values[-1])
+    assert totals[0] == totals[1]
 
 
 def test_a_visitor_takes_along_what_they_did(visit, shop):
@@ -202,7 +207,12 @@ def test_a_test_of_two_blends_shows_results_by_arm(visit):
         like(page, 5 + nth)
     part(page, "steer-toggle").click()
 
-    expect(page.locator(".arm").first).to_contain_text("hit@10", timeout=15_000)
+    measure = page.locator(".measure").first
+    expect(measure).to_contain_text("Hit@10", timeout=15_000)
+    expect(measure.locator(".arm-of").first).to_have_text(
+        re.compile(r"% to .* %, \d+ events|no events")
+    )
+    expect(measure.locator(".measure-verdict")).to_contain_text("Too early to say")
     expect(page.locator(".arm-name").first).to_have_text(re.compile("as it is|more content"))
 
 

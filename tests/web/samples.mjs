@@ -44,6 +44,11 @@ export function clicked(id, atMs, change = {}) {
  * @param {Record<string, any>[]} actions
  * @param {import("../../web/state/state.js").State} [state]
  */
-export function play(actions, state = initialState("u1")) {
+export function play(actions, state = live(initialState("u1"))) {
   return actions.reduce(reduce, state);
+}
+
+/** @param {import("../../web/state/state.js").State} state */
+function live(state) {
+  return { ...state, connection: { ...state.connection, phase: /** @type {const} */ ("live") } };
 }

@@ -81,7 +81,7 @@ test("the same actions give the same state and change none of their inputs", () 
 
   for (const action of actions) state = freeze(reduce(state, action));
 
-  assert.deepEqual(state, play(actions));
+  assert.deepEqual(state, play(actions, initialState("u1")));
 });
 
 test("the list of a click gives its trace once it is painted", () => {

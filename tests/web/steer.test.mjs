@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { PRESETS, sentences, withRule } from "../../web/state/steering.js";
-import { linesOf, roundedSum } from "../../web/view/explanation.js";
+import { linesOf, roundedSum } from "../../web/state/explanation.js";
 import { likenessText, reasonText } from "../../web/elements/format.js";
 import { play } from "./samples.mjs";
 
@@ -68,7 +68,7 @@ test("the text of what two items share names the strongest fact", () => {
 test("each kind of reason has words of its own", () => {
   const text = (/** @type {any} */ reason) => reasonText([reason], ITEMS, "Tea");
 
-  assert.equal(text({ kind: "because", item: "p1", event: "cart" }), "because you put in your cart Teapot");
+  assert.equal(text({ kind: "because", item: "p1", event: "cart" }), "because you put Teapot in the cart");
   assert.equal(text({ kind: "content", item: "p1", shared: ["brand: Acme"] }), "same brand as Teapot");
   assert.equal(text({ kind: "popular" }), "popular now");
   assert.equal(text({ kind: "pinned", rule: "x" }), "pinned by the shop");

@@ -34,11 +34,13 @@ export class Api {
   }
 
   /**
+   * Returns the JSON answer of an address; throws `ApiError` for an error.
+   *
    * @param {string} path
    * @param {Record<string, string | number | null>} [query] empty values are left out
    * @returns {Promise<any>}
    */
-  async #get(path, query = {}) {
+  async get(path, query = {}) {
     const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(query)) {
       if (value !== "" && value !== null) parameters.set(name, String(value));
@@ -54,7 +56,7 @@ export class Api {
    * @returns {Promise<{items: Item[], next: string | null}>}
    */
   async items({ query, category, cursor, limit }) {
-    const body = await this.#get("/v1/items", { q: query, category, cursor, limit });
+    const body = await this.get("/v1/items", { q: query, category, cursor, limit });
     return { items: body.items, next: body.next || null };
   }
 
@@ -63,7 +65,7 @@ export class Api {
    * @returns {Promise<Item>}
    */
   item(id) {
-    return this.#get(`/v1/items/${encodeURIComponent(id)}`);
+    return this.get(`/v1/items/${encodeURIComponent(id)}`);
   }
 
   /**
@@ -77,7 +79,7 @@ export class Api {
     const single = ids.filter((id) => id.includes(","));
     const several = ids.filter((id) => !id.includes(","));
     const parts = await Promise.all([
-      several.length > 0 ? this.#get("/v1/items", { ids: several.join(",") }) : { items: [] },
+      several.length > 0 ? this.get("/v1/items", { ids: several.join(",") }) : { items: [] },
       ...single.map((id) => this.item(id).then((item) => ({ items: [item] }))),
     ]);
     return parts.flatMap(({ items }) => items);
@@ -85,7 +87,7 @@ export class Api {
 
   /** @returns {Promise<Record<string, number>>} how many items each category has */
   async categories() {
-    return (await this.#get("/v1/categories")).categories;
+    return (await this.get("/v1/categories")).categories;
   }
 
   /**
@@ -94,7 +96,7 @@ export class Api {
    *   likeness: Record<string, import("../state/state.js").Likeness[]>}>}
    */
   async similar(id) {
-    const body = await this.#get(`/v1/items/${encodeURIComponent(id)}/similar`, { n: 12 });
+    const body = await this.get(`/v1/items/${encodeURIComponent(id)}/similar`, { n: 12 });
     /** @type {any[]} */
     const near = body.items;
     return {
@@ -110,7 +112,7 @@ export class Api {
    */
   async shelves(user, skip) {
     const path = `/v1/users/${encodeURIComponent(user)}/shelves`;
-    return readShelves(await this.#get(path, { n: 4, items: 10, skip }));
+    return readShelves(await this.get(path, { n: 4, items: 10, skip }));
   }
 
   /**
@@ -119,7 +121,7 @@ export class Api {
    */
   explanation(user, item) {
     const path = `/v1/users/${encodeURIComponent(user)}/recommendations`;
-    return this.#get(`${path}/${encodeURIComponent(item)}/explanation`);
+    return this.get(`${path}/${encodeURIComponent(item)}/explanation`);
   }
 
   /**
@@ -127,12 +129,12 @@ export class Api {
    * @returns {Promise<string[]>} ids
    */
   async popular(n) {
-    return readRecs(await this.#get("/v1/popular", { n })).items.map(({ item }) => item);
+    return readRecs(await this.get("/v1/popular", { n })).items.map(({ item }) => item);
   }
 
   /** @param {string} user */
   async recommendations(user) {
-    return readRecs(await this.#get(`/v1/users/${encodeURIComponent(user)}/recommendations`));
+    return readRecs(await this.get(`/v1/users/${encodeURIComponent(user)}/recommendations`));
   }
 
   /**
@@ -140,7 +142,7 @@ export class Api {
    * @returns {Promise<import("../state/state.js").Activity[]>} newest first
    */
   async events(user) {
-    const body = await this.#get(`/v1/users/${encodeURIComponent(user)}/events`, { limit: 30 });
+    const body = await this.get(`/v1/users/${encodeURIComponent(user)}/events`, { limit: 30 });
     return body.events.map((/** @type {any} */ { offset, appended_ts: appendedTs, event }) => ({
       ...{ id: event.id, type: event.type, item: event.item ?? "", offset },
       ...{ tsMs: Date.parse(event.ts) || appendedTs, partition: body.partition },
@@ -168,12 +170,14 @@ export class Api {
   }
 
   /**
+   * Sends a request with a JSON body and returns the JSON answer; throws `ApiError` for an error.
+   *
    * @param {"POST" | "PUT" | "DELETE"} method
    * @param {string} path
    * @param {unknown} [body]
    * @returns {Promise<any>}
    */
-  async #send(method, path, body) {
+  async send(method, path, body) {
     const response = await fetch(path, {
       method,
       headers: this.#headers(body === undefined ? {} : { "content-type": "application/json" }),
@@ -184,7 +188,7 @@ export class Api {
   }
 
   async train() {
-    await this.#send("POST", "/v1/training-runs", {});
+    await this.send("POST", "/v1/training-runs", {});
   }
 
   /**
@@ -196,17 +200,17 @@ export class Api {
    */
   async merge(user, from) {
     const path = `/v1/users/${encodeURIComponent(user)}/merge`;
-    return (await this.#send("POST", path, { from })).merged;
+    return (await this.send("POST", path, { from })).merged;
   }
 
   /** @param {Item} item */
   putItem(item) {
-    return this.#send("PUT", `/v1/items/${encodeURIComponent(item.item)}`, item);
+    return this.send("PUT", `/v1/items/${encodeURIComponent(item.item)}`, item);
   }
 
   /** @returns {Promise<import("../state/steering.js").Document>} */
   async steering() {
-    return (await this.#get("/v1/steering")).steering ?? {};
+    return (await this.get("/v1/steering")).steering ?? {};
   }
 
   /**
@@ -218,8 +222,8 @@ export class Api {
   async steer(document) {
     const isEmpty = Object.keys(document).length === 0;
     const answer = isEmpty
-      ? await this.#send("DELETE", "/v1/steering")
-      : await this.#send("PUT", "/v1/steering", document);
+      ? await this.send("DELETE", "/v1/steering")
+      : await this.send("PUT", "/v1/steering", document);
     return answer?.warnings ?? [];
   }
 }

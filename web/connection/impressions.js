@@ -56,12 +56,13 @@ export class Impressions {
 }
 
 /**
- * Reports elements with `data-rec` and `data-key` of which half was visible for `SEEN_AFTER_MS`.
+ * Reports elements with `data-rec` and `data-key` of which half was visible for `SEEN_AFTER_MS`. Returns
+ * the function that ends it.
  *
- * @param {Element[]} roots
+ * @param {HTMLElement} root
  * @param {(recId: string, item: string) => void} seen
  */
-export function watchImpressions(roots, seen) {
+export function watchImpressions(root, seen) {
   /** @type {Map<Element, any>} */
   const pending = new Map();
   const observer = new IntersectionObserver(
@@ -93,9 +94,12 @@ export function watchImpressions(roots, seen) {
   });
   /** @param {Node} node */
   const again = (node) => {
-    if (!(node instanceof HTMLElement) || node.dataset.rec === undefined) return;
-    forget(node);
-    observer.observe(node);
+    if (!(node instanceof HTMLElement)) return;
+    for (const element of [node, ...node.querySelectorAll("[data-rec]")]) {
+      if (!(element instanceof HTMLElement) || element.dataset.rec === undefined) continue;
+      forget(element);
+      observer.observe(element);
+    }
   };
   /** @param {Node} node */
   const forget = (node) => {
@@ -104,8 +108,11 @@ export function watchImpressions(roots, seen) {
     clearTimeout(pending.get(node));
     pending.delete(node);
   };
-  for (const root of roots) {
-    changes.observe(root, { childList: true, attributes: true, attributeFilter: ["data-rec"], subtree: true });
-    for (const child of root.querySelectorAll("[data-rec]")) again(child);
-  }
+  changes.observe(root, { childList: true, attributes: true, attributeFilter: ["data-rec"], subtree: true });
+  again(root);
+  return () => {
+    changes.disconnect();
+    observer.disconnect();
+    for (const timer of pending.values()) clearTimeout(timer);
+  };
 }

@@ -111,9 +111,13 @@ export class Loading {
     }
   }
 
-  /** Loads the first page and the categories. */
-  async catalogue() {
-    const { query, category } = this.state().catalogue;
+  /**
+   * Loads the first page and the categories.
+   *
+   * @param {string} [query]
+   * @param {string} [category]
+   */
+  async catalogue(query = this.state().catalogue.query, category = this.state().catalogue.category) {
     void this.page({ query, category, isMore: false });
     try {
       const sizes = Object.entries(await this.api.categories());

@@ -29,9 +29,11 @@ export const SUBPROTOCOL = "recstream.v1";
  *   trainSeconds: number, createdMs: number}} Model
  * @typedef {{events: number, hit10: number, mrr: number}} Score
  * @typedef {Score & {name: string, shown: number, clicked: number}} ArmResult
+ * @typedef {{name: string, state: string, reason: string, heartbeatAgeMs: number | null,
+ *   lag: number | null}} Role
  * @typedef {{type: "pipeline", epoch: string, offset: number, generation: number | null, delta: number,
- *   model: Model | null, training: Training | null, predicted: Score | null, arms: ArmResult[], nWorkers: number, nEvents: number, lag: number,
- *   nConnections: number}} Pipeline
+ *   model: Model | null, training: Training | null, predicted: Score | null, arms: ArmResult[],
+ *   roles: Role[], nWorkers: number, nEvents: number, lag: number, nConnections: number}} Pipeline
  * @typedef {{type: "log", topic: string, partition: number, offset: number, ts: number,
  *   key: string | null, value: any}} LogMessage
  * @typedef {{type: "gap", ch: string, topic: string, partition: number, from: number, to: number}} Gap
@@ -216,7 +218,7 @@ function readArms(boards, clicks) {
  * @param {unknown} value
  * @returns {Pipeline}
  */
-function readPipeline(value) {
+export function readPipeline(value) {
   const body = takeObject(value, "$");
   const model = body.model == null ? null : takeObject(body.model, ".model");
   const training = body.training == null ? null : takeObject(body.training, ".training");
@@ -245,6 +247,16 @@ function readPipeline(value) {
     },
     predicted: boards.all === undefined ? null : readScore(boards.all),
     arms: readArms(boards, takeObject(body.clicks ?? {}, ".clicks")),
+    roles: takeArray(body.roles ?? [], ".roles").map((each) => {
+      const role = takeObject(each, ".roles[]");
+      return {
+        name: take(role, "name", "string"),
+        state: take(role, "state", "string"),
+        reason: take(role, "reason", "string", ""),
+        heartbeatAgeMs: role.heartbeat_age_ms ?? null,
+        lag: role.lag ?? null,
+      };
+    }),
     nWorkers: takeArray(body.workers ?? [], ".workers").length,
     nEvents: take(body, "events", "number", 0),
     lag: take(body, "lag", "number", 0),

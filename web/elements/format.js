@@ -1,6 +1,8 @@
 // @ts-check
 /** Texts of the page: names, prices, reasons and events. */
 
+import { isTelling } from "../state/vocabulary.js";
+
 /** @typedef {import("../state/state.js").Item} Item */
 
 const money = new Intl.NumberFormat("en", { style: "currency", currency: "EUR" });
@@ -59,6 +61,16 @@ export function verb(type) {
 }
 
 /**
+ * Returns what somebody did to a product: "liked X", "put X in the cart".
+ *
+ * @param {string} type
+ * @param {string} title
+ */
+export function did(type, title) {
+  return type === "cart" ? `put ${title} in the cart` : `${verb(type)} ${title}`;
+}
+
+/**
  * Returns the first reason for a list entry: "because you viewed X", "same brand as X".
  *
  * @param {readonly import("../connection/protocol.js").Reason[]} why
@@ -71,7 +83,7 @@ export function reasonText(why, items, category) {
     case undefined:
       return category;
     case "because":
-      return `because you ${verb(reason.event ?? "view")} ${shortTitleOf(items, reason.item ?? "")}`;
+      return `because you ${did(reason.event ?? "view", shortTitleOf(items, reason.item ?? ""))}`;
     case "popular":
       return "popular now";
     case "content":
@@ -88,9 +100,9 @@ export function reasonText(why, items, category) {
 }
 
 /**
- * Returns what two items have in common: "same brand as X".
+ * Returns what two items have in common: "same brand as X", "same genres: drama".
  *
- * @param {readonly string[]} shared facts like `brand: Acme`
+ * @param {readonly string[]} shared facts like `brand: Acme`, `word: teapot`, `attribute: genres=drama`
  * @param {string} other the title of the other item
  */
 export function likenessText(shared, other) {
@@ -98,13 +110,17 @@ export function likenessText(shared, other) {
     const at = fact.indexOf(": ");
     return at < 0 ? ["", fact] : [fact.slice(0, at), fact.slice(at + 2)];
   });
-  const words = facts.filter(([kind]) => kind === "word").map(([, word]) => `‘${word}’`);
-  const same = facts.filter(([kind]) => kind === "brand" || kind === "category").map(([kind]) => kind);
-  if (same.includes("brand")) return other ? `same brand as ${other}` : "same brand";
+  const of = (/** @type {string} */ wanted) => facts.filter(([kind]) => kind === wanted).map(([, text]) => text);
+  const words = of("word").filter(isTelling).map((word) => `‘${word}’`);
+  const [attribute] = of("attribute");
+  const [same] = ["brand", "category"].filter((kind) => of(kind).length > 0);
+  if (same === "brand") return other ? `same brand as ${other}` : "same brand";
   if (words.length > 0) return `shares ${words.join(", ")}${other ? ` with ${other}` : ""}`;
-  if (same.length > 0) return other ? `same ${same[0]} as ${other}` : `same ${same[0]}`;
-  const [first] = facts;
-  if (first !== undefined) return `${first.filter(Boolean).join(" ")}${other ? `, like ${other}` : ""}`;
+  if (attribute !== undefined) {
+    const [name, ...value] = attribute.split("=");
+    return `same ${name}${value.length > 0 ? `: ${value.join("=")}` : ""}${other ? `, as ${other}` : ""}`;
+  }
+  if (same !== undefined) return other ? `same ${same} as ${other}` : `same ${same}`;
   return other ? `similar to ${other}` : "similar to what you looked at";
 }
 

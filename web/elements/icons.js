@@ -1,7 +1,7 @@
 // @ts-check
 /** Line icons of 24 × 24, drawn with `currentColor`. */
 
-import { svg } from "./dom.js";
+import { html } from "../vendor/preact.js";
 
 /** @type {Record<string, string>} */
 const PATHS = {
@@ -26,14 +26,10 @@ const PATHS = {
 };
 
 /**
- * Returns a decorative icon; the text or label beside it gives its meaning.
+ * A decorative icon; the text or label beside it gives its meaning.
  *
- * @param {string} name
+ * @param {{name: string}} props
  */
-export function icon(name) {
-  return svg(
-    "svg",
-    { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true", focusable: "false" },
-    svg("path", { d: PATHS[name] }),
-  );
+export function Icon({ name }) {
+  return html`<svg viewBox="0 0 24 24" class="icon" aria-hidden="true" focusable="false"><path d=${PATHS[name]} /></svg>`;
 }

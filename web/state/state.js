@@ -8,6 +8,7 @@
 
 import { NOTHING, reduceCatalogue } from "./catalogue.js";
 import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
+import { effectOf } from "./shelf-words.js";
 import { NO_STEERING, reduceSteering } from "./steering.js";
 
 /**
@@ -22,13 +23,15 @@ import { NO_STEERING, reduceSteering } from "./steering.js";
  * @typedef {{status: LoadStatus, items: string[], error: string}} Loaded
  * @typedef {Loaded & {query: string, category: string, next: string | null}} Catalogue
  * @typedef {{id: string, type: string, item: string, tsMs: number, partition: number | null,
- *   offset: number | null, status: "queued" | "logged" | "refused", detail: string}} Activity
+ *   offset: number | null, index?: number, status: "queued" | "logged" | "refused", detail: string}} Activity
  * @typedef {import("./steering.js").Steer} Steer
  * @typedef {import("../connection/protocol.js").Shelves} Shelves
- * @typedef {Click & {user: string, position: {partition: number, offset: number} | null}} Pending
+ * @typedef {Click & {user: string, position: {partition: number, offset: number} | null,
+ *   before: string[], isDelayed: boolean}} Pending `before`: the entries shown when it was made;
+ *   `isDelayed`: it waited for a connection, so its latency says nothing about the pipeline
  * @typedef {{click: Pending, recs: Recs, receivedMs: number, receivedWallMs: number}} Arrival
  * @typedef {{item: string, similar: Loaded, likeness: Record<string, Likeness[]>,
- *   reasons: import("../connection/protocol.js").Reason[] | null, explanation: import("../view/explanation.js").Explanation | null}} Opened
+ *   reasons: import("../connection/protocol.js").Reason[] | null, explanation: import("./explanation.js").Explanation | null}} Opened
  * @typedef {{kind: string, share: number, shared?: string[]}} Likeness
  * @typedef {import("../connection/protocol.js").Pipeline} Pipeline
  * @typedef {import("../connection/protocol.js").LogMessage} LogMessage
@@ -41,6 +44,7 @@ import { NO_STEERING, reduceSteering } from "./steering.js";
  *   arrival: Arrival | null,
  *   lastTrace: Trace | null,
  *   unchanged: Pending | null,
+ *   effect: import("./shelf-words.js").Effect | null,
  *   totalsMs: number[],
  *   clock: import("./latency.js").Clock,
  *   outbox: import("../connection/outbox.js").OutboxStatus,
@@ -50,6 +54,7 @@ import { NO_STEERING, reduceSteering } from "./steering.js";
  *   reactions: Record<string, string>,
  *   items: Record<string, Item>,
  *   categories: {name: string, nItems: number}[],
+ *   eventTypes: string[] | null,
  *   catalogue: Catalogue,
  *   popular: Loaded,
  *   opened: Opened | null,
@@ -64,6 +69,8 @@ import { NO_STEERING, reduceSteering } from "./steering.js";
 const TOTALS_KEPT = 200;
 const ACTIVITY_KEPT = 40;
 const PENDING_KEPT = 50;
+/** Entries of a list on the screen. */
+const SHOWN = 10;
 
 /** A click whose list has not come after this long changed nothing that is shown. */
 export const UNCHANGED_AFTER_MS = 3000;
@@ -84,6 +91,7 @@ export function initialState(user) {
     arrival: null,
     lastTrace: null,
     unchanged: null,
+    effect: null,
     totalsMs: [],
     clock: UNKNOWN_CLOCK,
     outbox: { queued: 0, trouble: "", retryInMs: 0 },
@@ -93,6 +101,7 @@ export function initialState(user) {
     reactions: {},
     items: {},
     categories: [],
+    eventTypes: null,
     catalogue: { ...NOTHING, query: "", category: "", next: null },
     popular: NOTHING,
     opened: null,
@@ -142,6 +151,7 @@ function answers(list, click) {
 function receive(state, list, received) {
   if (list.user !== state.user || !isNewer(state.recs, list)) return state;
   const click = state.pending.find(({ id }) => id === list.lineage.event_id);
+  const answered = state.pending.filter((pending) => answers(list, pending)).at(-1);
   const isMeasurable = click !== undefined && list.lineage.published_ts > 0;
   return {
     ...state,
@@ -149,6 +159,7 @@ function receive(state, list, received) {
     isFirstList: state.recs === null,
     pending: state.pending.filter((pending) => !answers(list, pending)),
     unchanged: null,
+    effect: answered === undefined ? state.effect : effectOf(answered, list),
     clock: isMeasurable
       ? narrow(state.clock, click, list.lineage, received.wallMs)
       : state.clock,
@@ -171,7 +182,9 @@ function painted(state, paintedMs) {
     ...state,
     arrival: null,
     lastTrace,
-    totalsMs: [...state.totalsMs, lastTrace.totalMs].slice(-TOTALS_KEPT),
+    totalsMs: click.isDelayed
+      ? state.totalsMs
+      : [...state.totalsMs, lastTrace.totalMs].slice(-TOTALS_KEPT),
   };
 }
 
@@ -225,20 +238,27 @@ export function reduce(state, action) {
     case "error":
       return notify(state, action.detail || action.code);
 
-    case "connection":
-      return { ...state, connection: action.status };
-    case "outbox":
-      return { ...state, outbox: action.status };
+    case "connection": {
+      const isLive = action.status.phase === "live";
+      return { ...state, connection: action.status, pending: isLive ? state.pending : delayed(state.pending) };
+    }
+    case "outbox": {
+      const isFlowing = action.status.trouble === "";
+      return { ...state, outbox: action.status, pending: isFlowing ? state.pending : delayed(state.pending) };
+    }
+    case "event-types":
+      return { ...state, eventTypes: action.types };
     case "user": {
       const { user } = action;
       if (user === state.user) return state;
-      const { connection, items, categories, catalogue, popular, pipeline } = state;
+      const { connection, items, categories, eventTypes, catalogue, popular, pipeline } = state;
       const { outbox, totalsMs, clock, steer, fresh } = state;
       return {
         ...initialState(user),
         connection,
         items,
         categories,
+        eventTypes,
         catalogue,
         popular,
         pipeline,
@@ -256,7 +276,14 @@ export function reduce(state, action) {
       const click = { id: event.id, item: event.item, kind: event.type, user: event.user };
       return {
         ...state,
-        pending: [...state.pending, { ...click, atMs, wallMs, position: null }].slice(-PENDING_KEPT),
+        pending: [
+          ...state.pending,
+          {
+            ...{ ...click, atMs, wallMs, position: null },
+            before: (state.recs?.items ?? []).slice(0, SHOWN).map((place) => place.item),
+            isDelayed: state.connection.phase !== "live" || state.outbox.trouble !== "",
+          },
+        ].slice(-PENDING_KEPT),
         reactions: withReaction(state.reactions, event),
         activity: [
           {
@@ -295,6 +322,16 @@ export function reduce(state, action) {
       throw new TypeError(`unknown action type ${JSON.stringify(action.type)}`);
     }
   }
+}
+
+/**
+ * @param {Pending[]} pending
+ * @returns {Pending[]}
+ */
+function delayed(pending) {
+  return pending.some(({ isDelayed }) => !isDelayed)
+    ? pending.map((click) => ({ ...click, isDelayed: true }))
+    : pending;
 }
 
 /**

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import re
 import socket
 
 import pytest
 
+from recstream.bridge.http.routes.site import PAGES
 from tests.bridge.bridge_world import DEADLINE_S, eventually, running
 
 HARMFUL = ("/../pyproject.toml", "/%2e%2e/pyproject.toml", "/css/../../README.md", "/.git/config")
@@ -58,9 +61,14 @@ def test_files_outside_the_page_are_not_served(world, path):
     assert b" 404 " in answer.split(b"\r\n", 1)[0]
 
 
+def asset(page, name):
+    """Return the address of a file that the page links to."""
+    return re.search(rf'"(/assets/[0-9a-f]{{16}}/{name})"', page.body.decode())[1]
+
+
 def test_the_page_has_a_strict_policy_and_its_files_the_right_types(world):
     page = world.get("/")
-    script = world.get("/app.js")
+    script = world.get(asset(page, "app.js"))
 
     assert page.kind == "text/html"
     policy = page.headers["Content-Security-Policy"]
@@ -70,13 +78,52 @@ def test_the_page_has_a_strict_policy_and_its_files_the_right_types(world):
     assert script.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_file_that_did_not_change_is_not_sent_again(world):
-    first = world.get("/app.js")
+def test_files_of_the_page_are_kept_forever_under_names_of_their_content(world):
+    page = world.get("/")
+    address = asset(page, "app.js")
 
-    again = world.get("/app.js", headers={"If-None-Match": first.headers["ETag"]})
+    script = world.get(address)
 
+    assert script.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert world.get(address.replace("/assets/", "/assets/0")).status == 404
+    again = world.get("/", headers={"If-None-Match": page.headers["ETag"]})
     assert (again.status, again.body) == (304, b"")
-    assert first.headers["Cache-Control"] == "no-cache"
+    assert page.headers["Cache-Control"] == "no-cache"
+
+
+def test_answers_are_compressed_for_those_who_accept_it(world):
+    accepting = {"Accept-Encoding": "gzip"}
+    address = asset(world.get("/"), "app.js")
+    for path in (address, "/openapi.json"):
+        plain, small = world.get(path), world.get(path, headers=accepting)
+
+        assert "Content-Encoding" not in plain.headers
+        assert small.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(small.body) == plain.body
+        assert len(small.body) < len(plain.body) / 2
+        assert "Accept-Encoding" in small.headers["Vary"]
+
+
+def test_the_shop_is_small_on_the_wire(world):
+    accepting = {"Accept-Encoding": "gzip"}
+    page = world.get("/")
+
+    parts = [asset(page, name) for name in ("app.js", "css/main.css", "early.js", "icon.svg")]
+    total = sum(len(world.get(part, headers=accepting).body) for part in parts)
+
+    assert total < 100_000
+
+
+@pytest.mark.parametrize("address", ["/pipeline", "/users/u%2F1", "/log/recstream.pipeline"])
+def test_addresses_of_the_console_get_the_page(world, address):
+    assert world.get(address).body == world.get("/").body
+
+
+def test_the_pages_of_the_bridge_are_those_of_the_script(world):
+    script = (world.bridge.deps.web / "app" / "pages.js").read_text()
+    known = {found.split("/")[1] for found in re.findall(r'path: "(/[^"]*)"', script)}
+
+    assert known - {""} <= PAGES
 
 
 def test_health_says_whether_requests_can_be_served(world):

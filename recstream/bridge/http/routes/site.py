@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
-from flask import Response, current_app, request, send_from_directory
+from flask import Response, current_app, request
 from werkzeug.exceptions import MethodNotAllowed
-from werkzeug.security import safe_join
 
 from recstream import metrics
+from recstream.bridge.http.assets import PREFIX, Asset, Assets
 from recstream.bridge.http.bodies import json_response
+from recstream.bridge.http.compression import accepts_gzip
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import route
@@ -20,17 +21,16 @@ from recstream.bridge.readiness import RoleHealth
 MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
-    ".ico": "image/x-icon",
     ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".png": "image/png",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
-    ".webmanifest": "application/manifest+json",
-    ".webp": "image/webp",
-    ".woff2": "font/woff2",
 }
+PAGES = frozenset(
+    {"pipeline", "log", "users", "items", "lists", "models", "steering", "dead-letters", "lab"}
+)
+"""First parts of the addresses of the console, as in ``web/app/pages.js``."""
+FOREVER = "public, max-age=31536000, immutable"
 
 
 class ReadyQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +72,7 @@ class SiteRoutes:
     def __init__(self, deps: Deps, documents: dict[str, Callable[[], bytes]]) -> None:
         self._deps = deps
         self._documents = documents
+        self._assets = Assets(deps.web)
 
     @_public("/health/live", returns=Health)
     def health_live(self) -> Response:
@@ -132,22 +133,39 @@ class SiteRoutes:
 
     @_public("/", "text/html", returns=str)
     def page(self) -> Response:
-        """Return the page."""
-        return self.file(file="index.html")
+        """Return the document of the page; the script shows what its address names."""
+        response = _packed(self._assets.shell(), ".html")
+        return _cached(response)
 
-    @_public("/<path:file>", "*/*", returns=str, problems={404: "No such file"})
-    def file(self, file: str) -> Response:
-        """Return a file of the page."""
+    @_public(f"{PREFIX}/<digest>/<path:file>", "*/*", returns=str, problems={404: "No such file"})
+    def asset(self, digest: str, file: str) -> Response:
+        """Return a file of the page; its address changes with its content."""
         suffix = "." + file.rpartition(".")[2]
-        path = safe_join(str(self._deps.web), file)
-        is_hidden = any(part.startswith(".") for part in file.split("/"))
-        if path is None or is_hidden or suffix not in MEDIA_TYPES:
-            _check_method()
-            raise HttpProblem(404, f"nothing is at {request.path}; /openapi.json lists all paths")
-        response = send_from_directory(self._deps.web, file, mimetype="application/octet-stream")
-        response.content_type = MEDIA_TYPES[suffix]
-        response.headers["Cache-Control"] = "no-cache"
+        found = self._assets.file(digest, file) if suffix in MEDIA_TYPES else None
+        if found is None:
+            raise HttpProblem(404, f"nothing is at {request.path}; load the page again")
+        response = _packed(found, suffix)
+        response.headers["Cache-Control"] = FOREVER
         return response
+
+    @_public("/<path:address>", "text/html", returns=str, problems={404: "No such page"})
+    def address(self, address: str) -> Response:
+        """Return the document of the page for an address of the console."""
+        if address.partition("/")[0] in PAGES:
+            return self.page()
+        _check_method()
+        raise HttpProblem(404, f"nothing is at {request.path}; /openapi.json lists all paths")
+
+
+def _packed(asset: Asset, suffix: str) -> Response:
+    """Return a file of the page, compressed if the client accepts it."""
+    is_small = accepts_gzip()
+    response = Response(asset.gzipped if is_small else asset.body)
+    response.content_type = MEDIA_TYPES[suffix]
+    response.vary.add("Accept-Encoding")
+    if is_small:
+        response.headers["Content-Encoding"] = "gzip"
+    return response
 
 
 def _check_method() -> None:

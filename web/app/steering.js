@@ -1,8 +1,9 @@
 // @ts-check
-/** Actions of the steering panel: read, change and clear the document, add a product. */
+/** Actions on the steering document: read, change and clear it; add a product. */
 
 import { words } from "../connection/loading.js";
 import { PRESETS } from "../state/steering.js";
+import { api, dispatch, store } from "./session.js";
 
 /**
  * @typedef {import("../state/state.js").State} State
@@ -82,3 +83,7 @@ export class Steering {
     }
   }
 }
+
+export const steering = new Steering({
+  ...{ api, dispatch, state: () => store.state, now: () => performance.now() },
+});

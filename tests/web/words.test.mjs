@@ -1,0 +1,80 @@
+// @ts-check
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { likenessText, reasonText } from "../../web/elements/format.js";
+import { sourcesOf } from "../../web/state/explanation.js";
+import { wilson, winner } from "../../web/state/intervals.js";
+import { effectText } from "../../web/state/shelf-words.js";
+import { actionsOf } from "../../web/state/vocabulary.js";
+import { arrival, clicked, play, recs } from "./samples.mjs";
+
+/** @param {string[]} ids */
+const places = (ids) => ids.map((item, at) => ({ item, rank: at + 1, was: 0, score: 1, why: [] }));
+
+test("one event of one says nothing: its interval is wide", () => {
+  const { low, high } = wilson(1, 1);
+
+  assert.ok(low < 0.25 && high === 1, `${low} to ${high}`);
+  assert.deepEqual(wilson(0, 0), { low: 0, high: 1 });
+});
+
+test("the interval of 40 of 100 is that of the textbook", () => {
+  const { low, high } = wilson(0.4, 100);
+
+  assert.ok(Math.abs(low - 0.3094) < 0.0005 && Math.abs(high - 0.498) < 0.0005, `${low} to ${high}`);
+});
+
+test("an arm wins when its interval is above all others", () => {
+  assert.equal(winner([{ name: "a", low: 0.1, high: 0.3 }, { name: "b", low: 0.2, high: 0.4 }]), null);
+  assert.equal(winner([{ name: "a", low: 0.1, high: 0.3 }, { name: "b", low: 0.31, high: 0.4 }]), "b");
+  assert.equal(winner([{ name: "a", low: 0.1, high: 0.3 }]), null);
+});
+
+test("actions are those that the log has; films have no cart", () => {
+  const types = (/** @type {string[] | null} */ known) => actionsOf(known).map(({ type }) => type);
+
+  assert.deepEqual(types(["rate", "view"]), ["like", "dislike"]);
+  assert.deepEqual(types(["view", "purchase"]), ["like", "cart", "purchase", "dislike"]);
+  assert.deepEqual(types(null), ["like", "cart", "purchase", "dislike"]);
+});
+
+test("a shared attribute reads as words; common words are no reason", () => {
+  assert.equal(likenessText(["attribute: genres=animation"], "Toy Story"), "same genres: animation, as Toy Story");
+  assert.equal(likenessText(["word: to", "word: teapot"], ""), "shares ‘teapot’");
+  assert.equal(likenessText(["word: to"], ""), "similar to what you looked at");
+  const why = [{ kind: "because", item: "p1", event: "cart" }];
+  assert.equal(reasonText(why, { p1: { item: "p1", title: "Mug" } }, ""), "because you put Mug in the cart");
+});
+
+test("sources add up to the score, whatever they leave out", () => {
+  const explanation = { score: 1.25, prior: 0, because: [], verdict: "listed", sources: { factors: 1.5, popularity: -0.3 } };
+  const lines = sourcesOf(explanation);
+
+  assert.deepEqual(lines.map(({ value }) => value), [1.5, -0.3, 0.05]);
+});
+
+test("a click is tied to what it did to the list", () => {
+  const items = { a: { item: "a", title: "A" }, z: { item: "z", title: "Z" } };
+  const first = arrival(recs({ offset: 1, items: places(["a", "b", "c"]) }));
+  const click = clicked("e1", 5, { type: "like", item: "z" });
+  const lineage = { event_id: "e1", event_ts: 0, appended_ts: 0, folded_ts: 0, published_ts: 0 };
+  const after = (/** @type {string[]} */ ids) => {
+    const state = play([first, click, arrival(recs({ offset: 2, items: places(ids), lineage }), 9)]);
+    return effectText(state.effect, state.unchanged, items);
+  };
+
+  assert.equal(after(["a", "x", "y"]), "You liked Z → 2 new, first: A");
+  assert.equal(after(["b", "a", "c"]), "You liked Z → 2 moved, first: b");
+  assert.match(after(["a", "b", "c"]), /^You liked Z → the same products in the same order/);
+});
+
+test("a click that waited for the connection is not in the median", () => {
+  const lineage = { event_id: "e1", event_ts: 1_000_005, appended_ts: 1_030_000, folded_ts: 1_030_001, published_ts: 1_030_002 };
+  const lost = { type: "connection", status: { phase: "stale", attempt: 1, retryInMs: 0, detail: "" } };
+  const back = { type: "connection", status: { phase: "live", attempt: 0, retryInMs: 0, detail: "" } };
+  const state = play([clicked("e1", 5), lost, back, arrival(recs({ lineage }), 30_010), { type: "painted", atMs: 30_012 }]);
+
+  assert.equal(state.lastTrace?.id, "e1");
+  assert.deepEqual(state.totalsMs, []);
+});

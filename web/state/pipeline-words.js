@@ -1,0 +1,74 @@
+// @ts-check
+/** The state of the pipeline in words. */
+
+import { count } from "../elements/format.js";
+import { formatMs } from "./latency.js";
+
+/** @typedef {import("../connection/protocol.js").Pipeline} Pipeline */
+
+/**
+ * Returns whether the model has learned from events. Generation 0 has not.
+ *
+ * @param {Pipeline | null} pipeline
+ */
+function hasLearned(pipeline) {
+  return (pipeline?.model?.nInteractions ?? 0) > 0;
+}
+
+/**
+ * Returns the share of the newest events whose item was in the first ten of the list before (hit@10).
+ *
+ * @param {Pipeline | null} pipeline
+ */
+export function predictedText(pipeline) {
+  const score = pipeline?.predicted ?? null;
+  if (score === null || score.events === 0) return "–";
+  return `${Math.round(100 * score.hit10)} % of ${count(score.events)}`;
+}
+
+/**
+ * Returns the model in one line.
+ *
+ * @param {Pipeline | null} pipeline
+ */
+export function modelLine(pipeline) {
+  const training = pipeline?.training ?? null;
+  if (training?.state === "training") {
+    return `training generation ${training.generation}: ${training.iteration} of ${training.iterations}`;
+  }
+  if (!hasLearned(pipeline)) return pipeline === null ? "" : "no model yet: popular products";
+  return `generation ${pipeline?.generation ?? 0} · learned from ${count(pipeline?.model?.nInteractions ?? 0)} events`;
+}
+
+/**
+ * Returns how the last training went.
+ *
+ * @param {Pipeline | null} pipeline
+ */
+export function trainingText(pipeline) {
+  if (pipeline === null) return "Unknown without a connection";
+  const training = pipeline?.training ?? null;
+  const model = pipeline?.model ?? null;
+  switch (training?.state) {
+    case "training":
+      return `Training generation ${training.generation}: iteration ${training.iteration} of ${training.iterations}`;
+    case "failed":
+      return `The training failed: ${training.detail || "see the trainer's log"}`;
+    case "rejected":
+      return `Generation ${training.generation} was not activated: ${training.detail}`;
+    default:
+      if (model !== null && model.trainSeconds > 0) {
+        return `Trained in ${formatMs(model.trainSeconds * 1000)}; new events are folded in between trainings`;
+      }
+      return "No model yet. Popular products are shown until the first training ends";
+  }
+}
+
+/**
+ * Returns what is wrong with the roles, worst first: a line for each role that is not well.
+ *
+ * @param {Pipeline | null} pipeline
+ */
+export function troubles(pipeline) {
+  return (pipeline?.roles ?? []).filter(({ state }) => state !== "ready");
+}
