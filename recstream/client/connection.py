@@ -1,0 +1,255 @@
+"""Send requests and repeat them until they succeed, fail for good, or take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from recstream.client.methods import AsyncMethods, Methods
+from recstream.errors import RecstreamError
+
+BUSY = frozenset({429, 502, 503, 504})
+"""Statuses after which the same request may succeed."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
+
+
+class RequestFailed(RecstreamError):
+    """The bridge refused a request, or did not answer in time.
+
+    Attributes
+    ----------
+    status : int
+        Of HTTP; 0 if there was no answer.
+    problem : dict
+        The answer's problem document (RFC 9457), with ``detail`` and ``errors``.
+    """
+
+    def __init__(
+        self, message: str, status: int = 0, problem: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = problem or {}
+
+
+class Attempts:
+    """One request and its repetitions: what to send, and how long to wait before the next time.
+
+    Parameters
+    ----------
+    method, path : str
+        The path has ``{names}`` of `values`, which are quoted.
+    values, query : dict
+    body : JSON value or None
+    deadline : float
+        Latest time of an attempt, by the clock of `next_wait`.
+    draw : callable
+        Returns a random number from 0 to 1, so that clients don't come back at once.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        values: dict[str, str],
+        query: dict[str, Any],
+        body: Any,
+        deadline: float,
+        draw: Callable[[], float],
+    ) -> None:
+        names = {name: quote(value, safe="") for name, value in values.items()}
+        self.request: dict[str, Any] = {"method": method, "url": path.format(**names)}
+        if asked := {name: _text(value) for name, value in query.items() if value is not None}:
+            self.request["params"] = asked
+        if path == "/v1/events":
+            body = _with_ids(body)
+        if body is not None:
+            self.request["json"] = body
+        self._deadline = deadline
+        self._draw = draw
+        self._wait = FIRST_WAIT_S
+
+    def answer(self, response: httpx.Response) -> Any:
+        """Return the answer of a response; raises `RequestFailed` for one that is none."""
+        if response.is_success:
+            return response.json() if response.content else None
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = {}
+        detail = problem.get("detail") if isinstance(problem, dict) else None
+        raise RequestFailed(
+            f"{self.request['method']} {self.request['url']}: {response.status_code} "
+            f"{detail or response.reason_phrase}",
+            response.status_code,
+            problem if isinstance(problem, dict) else {},
+        )
+
+    def next_wait(self, now: float, failure: httpx.Response | httpx.TransportError) -> float | None:
+        """Return the seconds to wait before the request is sent again; None not to send it."""
+        wait = self._wait * (0.5 + self._draw() / 2)
+        if isinstance(failure, httpx.Response):
+            if failure.status_code not in BUSY:
+                return None
+            asked = failure.headers.get("Retry-After", "")
+            wait = max(wait, float(asked)) if asked.isdecimal() else wait
+        self._wait = min(2 * self._wait, LONGEST_WAIT_S)
+        return wait if now + wait < self._deadline else None
+
+    def unreachable(self, error: httpx.TransportError) -> RequestFailed:
+        """Return the error of a bridge that does not answer."""
+        name = type(error).__name__
+        return RequestFailed(
+            f"{self.request['method']} {self.request['url']}: no answer from the bridge "
+            f"({name}: {error}); is it running, and is the address right?"
+        )
+
+
+def _with_ids(body: Any) -> Any:
+    """Give events without an id one, so that they count once however often they are sent."""
+    if isinstance(body, dict):
+        return {"id": uuid.uuid4().hex, **body}
+    return [{"id": uuid.uuid4().hex, **event} for event in body]
+
+
+def _text(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _options(base_url: str, token: str | None, timeout_s: float) -> dict[str, Any]:
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return {"base_url": base_url, "headers": headers, "timeout": timeout_s}
+
+
+class Client(Methods):
+    """A client that waits for answers; threads may share it. Close it, or use it as a context.
+
+    Every request may be sent again: events get an id, and everything else replaces or reads.
+
+    Parameters
+    ----------
+    base_url : str
+        Of the bridge.
+    token : str, optional
+        A service token, or a user's.
+    timeout_s : float
+        For one attempt.
+    patience_s : float
+        For all attempts of a request.
+    transport : httpx.BaseTransport, optional
+    clock, sleep, draw : callable
+        Time in seconds, waiting, and random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        token: str | None = None,
+        timeout_s: float = 5.0,
+        patience_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = httpx.Client(**_options(base_url, token, timeout_s), transport=transport)
+        self._patience_s = patience_s
+        self._clock, self._sleep, self._draw = clock, sleep, draw
+
+    def call(
+        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+    ) -> Any:
+        """Send a request until it succeeds, and return its answer.
+
+        Raises
+        ------
+        RequestFailed
+        """
+        deadline = self._clock() + self._patience_s
+        attempts = Attempts(method, path, values, query, body, deadline, self._draw)
+        while True:
+            try:
+                response = self._http.request(**attempts.request)
+            except httpx.TransportError as error:
+                if (wait := attempts.next_wait(self._clock(), error)) is None:
+                    raise attempts.unreachable(error) from error
+            else:
+                if (wait := attempts.next_wait(self._clock(), response)) is None:
+                    return attempts.answer(response)
+            self._sleep(wait)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncClient(AsyncMethods):
+    """A client for asyncio; see `Client`."""
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        token: str | None = None,
+        timeout_s: float = 5.0,
+        patience_s: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = httpx.AsyncClient(**_options(base_url, token, timeout_s), transport=transport)
+        self._patience_s = patience_s
+        self._clock, self._sleep, self._draw = clock, sleep, draw
+
+    async def call(
+        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+    ) -> Any:
+        """Send a request until it succeeds, and return its answer; see `Client.call`."""
+        deadline = self._clock() + self._patience_s
+        attempts = Attempts(method, path, values, query, body, deadline, self._draw)
+        while True:
+            try:
+                response = await self._http.request(**attempts.request)
+            except httpx.TransportError as error:
+                if (wait := attempts.next_wait(self._clock(), error)) is None:
+                    raise attempts.unreachable(error) from error
+            else:
+                if (wait := attempts.next_wait(self._clock(), response)) is None:
+                    return attempts.answer(response)
+            await self._sleep(wait)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,318 @@
+"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from recstream.client.types import (
+    Event,
+    EventsAnswer,
+    Explanation,
+    ForgetAccepted,
+    Item,
+    ItemFields,
+    ItemsAnswer,
+    ItemsPage,
+    ListAnswer,
+    ListBody,
+    MergeAccepted,
+    MergeRequest,
+    RankAnswer,
+    RankBody,
+    ShelfBody,
+    Shelves,
+    SimilarAnswer,
+    VisitorRequest,
+)
+
+
+class Methods:
+    """A method for each operation; each raises `recstream.client.RequestFailed`."""
+
+    def call(
+        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+    ) -> Any:
+        """Send a request until it succeeds, and return its answer."""
+        raise NotImplementedError
+
+    def send_events(self, body: list[Event] | Event) -> EventsAnswer:
+        """Append events: one, an array, lines of JSON, or CloudEvents."""
+        answer: EventsAnswer = self.call("POST", "/v1/events", {}, {}, body)
+        return answer
+
+    def recommend(self, user: str, /, **body: Unpack[ListBody]) -> ListAnswer:
+        """Return a user's list, shaped by the request."""
+        answer: ListAnswer = self.call(
+            "POST", "/v1/users/{user}/recommendations", {"user": user}, {}, body
+        )
+        return answer
+
+    def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
+        """Return a user's shelves, shaped by the request."""
+        answer: Shelves = self.call("POST", "/v1/users/{user}/shelves", {"user": user}, {}, body)
+        return answer
+
+    def explain(self, user: str, item: str, *, as_of: str | None = None) -> Explanation:
+        """Return the contribution of each entry of a user's history to an item's score."""
+        answer: Explanation = self.call(
+            "GET",
+            "/v1/users/{user}/recommendations/{item}/explanation",
+            {"user": user, "item": item},
+            {"as_of": as_of},
+            None,
+        )
+        return answer
+
+    def recommend_for_visitor(self, **body: Unpack[VisitorRequest]) -> ListAnswer:
+        """Compute a list for a visitor who viewed some items, by fold-in."""
+        answer: ListAnswer = self.call("POST", "/v1/recommendations", {}, {}, body)
+        return answer
+
+    def rank(self, **body: Unpack[RankBody]) -> RankAnswer:
+        """Order candidates, such as the results of a search, for a user or a visitor."""
+        answer: RankAnswer = self.call("POST", "/v1/rank", {}, {}, body)
+        return answer
+
+    def popular(
+        self,
+        *,
+        n: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+        exclude: str | None = None,
+        filter: str | None = None,
+        boost: str | None = None,
+        category: str | None = None,
+        known: bool | None = None,
+        min_position: str | None = None,
+        timeout_ms: int | None = None,
+        fields: str | None = None,
+        session: str | None = None,
+    ) -> ListAnswer:
+        """List items that are popular now."""
+        answer: ListAnswer = self.call(
+            "GET",
+            "/v1/popular",
+            {},
+            {
+                "n": n,
+                "offset": offset,
+                "cursor": cursor,
+                "exclude": exclude,
+                "filter": filter,
+                "boost": boost,
+                "category": category,
+                "known": known,
+                "min_position": min_position,
+                "timeout_ms": timeout_ms,
+                "fields": fields,
+                "session": session,
+            },
+            None,
+        )
+        return answer
+
+    def merge_session(self, user: str, body: MergeRequest) -> MergeAccepted:
+        """Copy a session's events to a user who logged in."""
+        answer: MergeAccepted = self.call(
+            "POST", "/v1/users/{user}/merge", {"user": user}, {}, body
+        )
+        return answer
+
+    def forget_user(self, user: str) -> ForgetAccepted:
+        """Erase a user: events, history, lists."""
+        answer: ForgetAccepted = self.call("DELETE", "/v1/users/{user}", {"user": user}, {}, None)
+        return answer
+
+    def find_items(
+        self,
+        *,
+        ids: str | None = None,
+        q: str | None = None,
+        category: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> ItemsPage:
+        """Search items by text and category, page by page."""
+        answer: ItemsPage = self.call(
+            "GET",
+            "/v1/items",
+            {},
+            {"ids": ids, "q": q, "category": category, "cursor": cursor, "limit": limit},
+            None,
+        )
+        return answer
+
+    def put_items(self, body: list[ItemFields] | ItemFields) -> ItemsAnswer:
+        """Add or replace many items: an array, or lines of JSON."""
+        answer: ItemsAnswer = self.call("POST", "/v1/items", {}, {}, body)
+        return answer
+
+    def get_item(self, item: str) -> Item:
+        """Return an item."""
+        answer: Item = self.call("GET", "/v1/items/{item}", {"item": item}, {}, None)
+        return answer
+
+    def put_item(self, item: str, /, **body: Unpack[ItemFields]) -> Item:
+        """Add an item or replace it."""
+        answer: Item = self.call("PUT", "/v1/items/{item}", {"item": item}, {}, body)
+        return answer
+
+    def delete_item(self, item: str) -> None:
+        """Remove an item from the catalogue."""
+        self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
+
+    def similar_items(self, item: str, /, **body: Unpack[ListBody]) -> SimilarAnswer:
+        """List the items most similar to one, shaped by the request."""
+        answer: SimilarAnswer = self.call(
+            "POST", "/v1/items/{item}/similar", {"item": item}, {}, body
+        )
+        return answer
+
+
+class AsyncMethods:
+    """A method for each operation; each raises `recstream.client.RequestFailed`."""
+
+    async def call(
+        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+    ) -> Any:
+        """Send a request until it succeeds, and return its answer."""
+        raise NotImplementedError
+
+    async def send_events(self, body: list[Event] | Event) -> EventsAnswer:
+        """Append events: one, an array, lines of JSON, or CloudEvents."""
+        answer: EventsAnswer = await self.call("POST", "/v1/events", {}, {}, body)
+        return answer
+
+    async def recommend(self, user: str, /, **body: Unpack[ListBody]) -> ListAnswer:
+        """Return a user's list, shaped by the request."""
+        answer: ListAnswer = await self.call(
+            "POST", "/v1/users/{user}/recommendations", {"user": user}, {}, body
+        )
+        return answer
+
+    async def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
+        """Return a user's shelves, shaped by the request."""
+        answer: Shelves = await self.call(
+            "POST", "/v1/users/{user}/shelves", {"user": user}, {}, body
+        )
+        return answer
+
+    async def explain(self, user: str, item: str, *, as_of: str | None = None) -> Explanation:
+        """Return the contribution of each entry of a user's history to an item's score."""
+        answer: Explanation = await self.call(
+            "GET",
+            "/v1/users/{user}/recommendations/{item}/explanation",
+            {"user": user, "item": item},
+            {"as_of": as_of},
+            None,
+        )
+        return answer
+
+    async def recommend_for_visitor(self, **body: Unpack[VisitorRequest]) -> ListAnswer:
+        """Compute a list for a visitor who viewed some items, by fold-in."""
+        answer: ListAnswer = await self.call("POST", "/v1/recommendations", {}, {}, body)
+        return answer
+
+    async def rank(self, **body: Unpack[RankBody]) -> RankAnswer:
+        """Order candidates, such as the results of a search, for a user or a visitor."""
+        answer: RankAnswer = await self.call("POST", "/v1/rank", {}, {}, body)
+        return answer
+
+    async def popular(
+        self,
+        *,
+        n: int | None = None,
+        offset: int | None = None,
+        cursor: str | None = None,
+        exclude: str | None = None,
+        filter: str | None = None,
+        boost: str | None = None,
+        category: str | None = None,
+        known: bool | None = None,
+        min_position: str | None = None,
+        timeout_ms: int | None = None,
+        fields: str | None = None,
+        session: str | None = None,
+    ) -> ListAnswer:
+        """List items that are popular now."""
+        answer: ListAnswer = await self.call(
+            "GET",
+            "/v1/popular",
+            {},
+            {
+                "n": n,
+                "offset": offset,
+                "cursor": cursor,
+                "exclude": exclude,
+                "filter": filter,
+                "boost": boost,
+                "category": category,
+                "known": known,
+                "min_position": min_position,
+                "timeout_ms": timeout_ms,
+                "fields": fields,
+                "session": session,
+            },
+            None,
+        )
+        return answer
+
+    async def merge_session(self, user: str, body: MergeRequest) -> MergeAccepted:
+        """Copy a session's events to a user who logged in."""
+        answer: MergeAccepted = await self.call(
+            "POST", "/v1/users/{user}/merge", {"user": user}, {}, body
+        )
+        return answer
+
+    async def forget_user(self, user: str) -> ForgetAccepted:
+        """Erase a user: events, history, lists."""
+        answer: ForgetAccepted = await self.call(
+            "DELETE", "/v1/users/{user}", {"user": user}, {}, None
+        )
+        return answer
+
+    async def find_items(
+        self,
+        *,
+        ids: str | None = None,
+        q: str | None = None,
+        category: str | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> ItemsPage:
+        """Search items by text and category, page by page."""
+        answer: ItemsPage = await self.call(
+            "GET",
+            "/v1/items",
+            {},
+            {"ids": ids, "q": q, "category": category, "cursor": cursor, "limit": limit},
+            None,
+        )
+        return answer
+
+    async def put_items(self, body: list[ItemFields] | ItemFields) -> ItemsAnswer:
+        """Add or replace many items: an array, or lines of JSON."""
+        answer: ItemsAnswer = await self.call("POST", "/v1/items", {}, {}, body)
+        return answer
+
+    async def get_item(self, item: str) -> Item:
+        """Return an item."""
+        answer: Item = await self.call("GET", "/v1/items/{item}", {"item": item}, {}, None)
+        return answer
+
+    async def put_item(self, item: str, /, **body: Unpack[ItemFields]) -> Item:
+        """Add an item or replace it."""
+        answer: Item = await self.call("PUT", "/v1/items/{item}", {"item": item}, {}, body)
+        return answer
+
+    async def delete_item(self, item: str) -> None:
+        """Remove an item from the catalogue."""
+        await self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
+
+    async def similar_items(self, item: str, /, **body: Unpack[ListBody]) -> SimilarAnswer:
+        """List the items most similar to one, shaped by the request."""
+        answer: SimilarAnswer = await self.call(
+            "POST", "/v1/items/{item}/similar", {"item": item}, {}, body
+        )
+        return answer

@@ -1,0 +1,533 @@
+"""Bodies and answers of the bridge. Written from the OpenAPI document by scripts/client.py."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+__all__ = [
+    "AsOf",
+    "AttributeTest",
+    "Boosted",
+    "Condition",
+    "Contribution",
+    "Event",
+    "EventsAnswer",
+    "Explanation",
+    "ForgetAccepted",
+    "Item",
+    "ItemFields",
+    "ItemsAnswer",
+    "ItemsPage",
+    "Lineage",
+    "ListAnswer",
+    "ListBody",
+    "ListRequest",
+    "ListedItem",
+    "LogPosition",
+    "MergeAccepted",
+    "MergeRequest",
+    "Moments",
+    "Now",
+    "Range",
+    "RankAnswer",
+    "RankBody",
+    "Reason",
+    "RejectedEvent",
+    "RejectedItem",
+    "RequestBoost",
+    "Requested",
+    "Shelf",
+    "ShelfBody",
+    "ShelfItem",
+    "Shelves",
+    "SimilarAnswer",
+    "SimilarItem",
+    "Similarity",
+    "Sources",
+    "Unranked",
+    "VisitorRequest",
+]
+
+
+class AsOf(TypedDict):
+    """Position on the interactions topic of the newest event of the user that a list includes."""
+
+    partition: int
+    offset: int
+
+
+AttributeTest = TypedDict(
+    "AttributeTest",
+    {
+        "eq": "NotRequired[bool | int | float | str | None]",
+        "in": "NotRequired[list[bool | int | float | str] | None]",
+        "min": "NotRequired[int | float | str | Now | None]",
+        "max": "NotRequired[int | float | str | Now | None]",
+        "exists": "NotRequired[bool | None]",
+    },
+)
+
+
+class Boosted(TypedDict):
+    """The addition of a rule to a score."""
+
+    rule: str
+    score: float
+
+
+Condition = TypedDict(
+    "Condition",
+    {
+        "category": "NotRequired[str | list[str] | None]",
+        "brand": "NotRequired[str | list[str] | None]",
+        "price": "NotRequired[Range | None]",
+        "attributes": "NotRequired[dict[str, AttributeTest] | None]",
+        "items": "NotRequired[list[str] | None]",
+        "users": "NotRequired[Range | None]",
+        "from": "NotRequired[Moments | None]",
+        "until": "NotRequired[Moments | None]",
+        "all": "NotRequired[list[Condition] | None]",
+        "any": "NotRequired[list[Condition] | None]",
+        "not": "NotRequired[Condition | None]",
+    },
+)
+
+
+class Contribution(TypedDict):
+    """The contribution of one history entry to a score."""
+
+    item: str
+    event: str
+    offset: int
+    n_events: int
+    score: float
+    factors: NotRequired[float]
+    behaviour: NotRequired[float]
+    content: NotRequired[float]
+    shared: NotRequired[list[str]]
+
+
+class Event(TypedDict):
+    """An interaction of a user with an item, as clients send it and as the log keeps it."""
+
+    id: NotRequired[str]
+    type: Literal[
+        "cart", "click", "dislike", "impression", "like", "purchase", "rate", "remove", "view"
+    ]
+    user: str
+    item: NotRequired[str | None]
+    items: NotRequired[list[str]]
+    ts: NotRequired[str | None]
+    value: NotRequired[float | None]
+    session: NotRequired[str | None]
+    rec_id: NotRequired[str | None]
+    context: NotRequired[dict[str, Any]]
+
+
+class EventsAnswer(TypedDict):
+    """The result for the events of a request."""
+
+    accepted: int
+    duplicates: int
+    rejected: list[RejectedEvent]
+    position: LogPosition
+
+
+class Explanation(TypedDict):
+    """The explanation of an item's score and of its place in the list."""
+
+    user: str
+    item: str
+    generation: int
+    delta: int
+    arm: str
+    score: float
+    prior: float
+    because: list[Contribution]
+    boosts: list[Boosted]
+    sources: Sources
+    verdict: Literal[
+        "below-min-relevance",
+        "below-the-cut",
+        "diversified",
+        "excluded",
+        "listed",
+        "made-way",
+        "newcomer",
+        "pinned",
+        "rotated",
+        "seen",
+        "withdrawn",
+    ]
+    rule: str
+    rank: int
+    cut: float
+    missing: float
+
+
+class ForgetAccepted(TypedDict):
+    """A request to erase a user, stored durably in the log."""
+
+    id: str
+    offset: int
+    follows: str
+
+
+Item = TypedDict(
+    "Item",
+    {
+        "item": "str",
+        "title": "NotRequired[str]",
+        "category": "NotRequired[str]",
+        "brand": "NotRequired[str]",
+        "price": "NotRequired[float | None]",
+        "description": "NotRequired[str]",
+        "image": "NotRequired[str]",
+        "attributes": "NotRequired[dict[str, Any]]",
+        "available": "NotRequired[bool]",
+        "from": "NotRequired[str | None]",
+        "until": "NotRequired[str | None]",
+    },
+)
+
+ItemFields = TypedDict(
+    "ItemFields",
+    {
+        "item": "NotRequired[str]",
+        "title": "NotRequired[str]",
+        "category": "NotRequired[str]",
+        "brand": "NotRequired[str]",
+        "price": "NotRequired[float | None]",
+        "description": "NotRequired[str]",
+        "image": "NotRequired[str]",
+        "attributes": "NotRequired[dict[str, str | int | float | bool | list[str] | None]]",
+        "available": "NotRequired[bool]",
+        "from": "NotRequired[str | None]",
+        "until": "NotRequired[str | None]",
+    },
+)
+
+
+class ItemsAnswer(TypedDict):
+    """The result for the items of a request."""
+
+    accepted: int
+    rejected: list[RejectedItem]
+    position: LogPosition
+
+
+class ItemsPage(TypedDict):
+    """A page of items, and the cursor of the next page; empty on the last one."""
+
+    items: list[Item]
+    next: str
+
+
+class Lineage(TypedDict):
+    """Origin of a list, and when each step was done (milliseconds since 1970)."""
+
+    event_id: NotRequired[str]
+    event_ts: NotRequired[int]
+    appended_ts: NotRequired[int]
+    folded_ts: NotRequired[int]
+    published_ts: NotRequired[int]
+
+
+class ListAnswer(TypedDict):
+    """A list, with the fields of its items that were asked for."""
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: NotRequired[int]
+    control: NotRequired[int]
+    arm: NotRequired[str]
+    now: NotRequired[int]
+    as_of: NotRequired[AsOf | None]
+    source: Literal["content", "fold-in", "popular", "refresh"]
+    items: list[ListedItem]
+    lineage: NotRequired[Lineage]
+    epoch: NotRequired[str]
+    partition: NotRequired[int]
+    offset: NotRequired[int]
+    requested: NotRequired[Requested | None]
+    next: NotRequired[str]
+
+
+class ListBody(TypedDict):
+    """A request of a list: what shapes it, what to wait for, and which fields to return."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+
+
+class ListRequest(TypedDict):
+    """What a request asks of a list; lists that are made for a request contain it."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    known: NotRequired[bool]
+
+
+class ListedItem(TypedDict):
+    """An item of a list, with the fields that were asked for."""
+
+    item: str
+    rank: NotRequired[int]
+    score: NotRequired[float | None]
+    was: NotRequired[int]
+    why: NotRequired[list[Reason]]
+    details: NotRequired[Item | None]
+
+
+class LogPosition(TypedDict):
+    """Epoch of the log, and the newest offset of these records in each partition."""
+
+    epoch: str
+    offsets: dict[str, int]
+
+
+class MergeAccepted(TypedDict):
+    """A session's events, stored durably in the log as the user's."""
+
+    user: str
+    merged: int
+    left: int
+    position: LogPosition
+
+
+MergeRequest = TypedDict("MergeRequest", {"from": "str", "token": "NotRequired[str]"})
+
+
+class Moments(TypedDict):
+    """Times from ``min`` to ``max``, both included: RFC 3339 texts, or relative to now."""
+
+    min: NotRequired[str | Now | None]
+    max: NotRequired[str | Now | None]
+
+
+class Now(TypedDict):
+    """A time ``now`` seconds after the one a list is made at: ``{'now': -604800}`` is a week ago."""
+
+    now: float
+
+
+class Range(TypedDict):
+    """Numbers from ``min`` to ``max``, both included; either may be absent."""
+
+    min: NotRequired[float | None]
+    max: NotRequired[float | None]
+
+
+class RankAnswer(TypedDict):
+    """Candidates in order, and those that have no place in it, with the reason of each."""
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: NotRequired[int]
+    control: NotRequired[int]
+    arm: NotRequired[str]
+    now: NotRequired[int]
+    as_of: NotRequired[AsOf | None]
+    source: Literal["content", "fold-in", "popular", "refresh"]
+    items: list[ListedItem]
+    lineage: NotRequired[Lineage]
+    epoch: NotRequired[str]
+    partition: NotRequired[int]
+    offset: NotRequired[int]
+    requested: NotRequired[Requested | None]
+    next: NotRequired[str]
+    unranked: list[Unranked]
+
+
+class RankBody(TypedDict):
+    """Items to rank for a user, or for a visitor by what they viewed; items seen before stay in."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    user: NotRequired[str]
+    items: NotRequired[list[str]]
+    session: NotRequired[str]
+    candidates: list[str]
+
+
+class Reason(TypedDict):
+    """Why an item is in a list: the contribution of one source to its score."""
+
+    kind: Literal["because", "boosted", "content", "newcomer", "pinned", "popular"]
+    item: NotRequired[str]
+    event: NotRequired[str]
+    share: NotRequired[float]
+    shared: NotRequired[list[str]]
+    rule: NotRequired[str]
+
+
+class RejectedEvent(TypedDict):
+    """An event that was not accepted: its place in the request, what is wrong, and where."""
+
+    index: int
+    id: NotRequired[str]
+    pointer: str
+    code: str
+    detail: str
+
+
+class RejectedItem(TypedDict):
+    """An item that was not accepted: its place in the request, what is wrong, and where."""
+
+    index: int
+    item: NotRequired[str]
+    pointer: str
+    code: str
+    detail: str
+
+
+class RequestBoost(TypedDict):
+    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
+
+    where: Condition
+    by: float
+
+
+class Requested(TypedDict):
+    """What shaped a list made for a request, besides history and generation."""
+
+    request: ListRequest
+    steering: NotRequired[int]
+    items: NotRequired[list[str]]
+
+
+class Shelf(TypedDict):
+    """Items recommended because of one history entry."""
+
+    item: str
+    event: str
+    items: list[ShelfItem]
+
+
+class ShelfBody(TypedDict):
+    """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    items: NotRequired[int]
+    skip: NotRequired[int]
+
+
+class ShelfItem(TypedDict):
+    """An item of a shelf."""
+
+    item: str
+    rank: int
+    score: float
+    share: float
+    shared: NotRequired[list[str]]
+
+
+class Shelves(TypedDict):
+    """A user's shelves, made on request from the newest history known to this bridge."""
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: NotRequired[int]
+    as_of: NotRequired[AsOf | None]
+    shelves: list[Shelf]
+    requested: NotRequired[Requested | None]
+
+
+class SimilarAnswer(TypedDict):
+    """The most similar items."""
+
+    item: str
+    generation: int | None
+    known: bool
+    items: list[SimilarItem]
+    next: NotRequired[str]
+
+
+class SimilarItem(TypedDict):
+    """A similar item: similarity, reasons, and its catalogue entry."""
+
+    item: str
+    score: float
+    why: list[Similarity]
+    details: Item | None
+
+
+class Similarity(TypedDict):
+    """A part of a similar item's score."""
+
+    kind: Literal["behaviour", "boosted", "content"]
+    share: float
+    shared: NotRequired[list[str]]
+    rule: NotRequired[str]
+
+
+class Sources(TypedDict):
+    """A score by source; the five parts add up to it."""
+
+    factors: float
+    behaviour: float
+    content: float
+    popularity: float
+    boost: float
+
+
+class Unranked(TypedDict):
+    """A candidate that has no place in the order, and why."""
+
+    item: str
+    reason: Literal["cut", "excluded", "unknown", "withdrawn"]
+    rule: NotRequired[str]
+
+
+class VisitorRequest(TypedDict):
+    """A list for a visitor without a history, from the items that they viewed."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    items: NotRequired[list[str]]
+    session: NotRequired[str]

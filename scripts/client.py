@@ -1,0 +1,249 @@
+"""Write the typed methods of `recstream.client` from the OpenAPI document.
+
+::
+
+    python scripts/client.py           # writes recstream/client/types.py and methods.py
+    python scripts/client.py --check   # exits with 1 if one is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import keyword
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "tests" / "snapshots" / "openapi.json"
+"""Held equal to the bridge's by tests/bridge/http/test_documents.py."""
+FOLDER = ROOT / "recstream" / "client"
+METHODS = {
+    "post_events": "send_events",
+    "post_user_recommendations": "recommend",
+    "post_recommendations": "recommend_for_visitor",
+    "post_rank": "rank",
+    "post_shelves": "shelves",
+    "post_similar_items": "similar_items",
+    "get_popular": "popular",
+    "get_explanation": "explain",
+    "post_merge": "merge_session",
+    "put_user": "put_user",
+    "delete_user": "forget_user",
+    "list_items": "find_items",
+    "get_item": "get_item",
+    "put_item": "put_item",
+    "post_items": "put_items",
+    "delete_item": "delete_item",
+}
+"""Operations that a shop calls, and their methods; what operators call is in the command line."""
+SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+
+Json = dict[str, Any]
+
+
+def type_of(schema: Json) -> str:
+    """Return a schema as a type expression."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(type_of(each) for each in schema["anyOf"]))
+    if "enum" in schema:
+        return f"Literal[{', '.join(repr(each) for each in schema['enum'])}]"
+    kind = schema.get("type")
+    if kind == "array":
+        return f"list[{type_of(schema.get('items') or {})}]"
+    if kind == "object":
+        more = schema.get("additionalProperties")
+        return (
+            f"dict[str, {type_of(more)}]" if isinstance(more, dict) and more else "dict[str, Any]"
+        )
+    return SIMPLE.get(kind or "", "Any")
+
+
+def references(schema: Any) -> Iterator[str]:
+    """Yield the names of the schemas that a schema refers to."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            yield str(schema["$ref"].rpartition("/")[2])
+        for value in schema.values():
+            yield from references(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from references(value)
+
+
+def operations(document: Json) -> Iterator[tuple[str, str, Json]]:
+    """Yield method, path and description of the operations of the client."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if operation["operationId"] in METHODS:
+                yield method.upper(), path, operation
+
+
+def content_of(described: Json) -> Json | None:
+    """Return the JSON schema of a body or an answer."""
+    schema: Json | None = described.get("content", {}).get("application/json", {}).get("schema")
+    return schema
+
+
+def answer_of(operation: Json) -> str:
+    """Return the type of the answer to a request that succeeds."""
+    found = [content_of(each) for code, each in operation["responses"].items() if code[0] == "2"]
+    types = dict.fromkeys(type_of(each) if each is not None else "None" for each in found)
+    return " | ".join(types)
+
+
+def used(document: Json) -> list[str]:
+    """Return the names of the schemas of the client's bodies and answers of success."""
+    found: set[str] = set()
+    waiting = []
+    for *_, operation in operations(document):
+        good = [each for code, each in operation["responses"].items() if code[0] == "2"]
+        bodies = [content_of(each) for each in (operation.get("requestBody", {}), *good)]
+        waiting += list(references(bodies))
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += references(document["components"]["schemas"][name])
+    return sorted(found)
+
+
+def types_page(document: Json) -> str:
+    """Return a module of one ``TypedDict`` a schema."""
+    schemas = document["components"]["schemas"]
+    lines = [
+        '"""Bodies and answers of the bridge. Written from the OpenAPI document by scripts/client.py."""',
+        "from __future__ import annotations",
+        "from typing import Any, Literal, NotRequired, TypedDict",
+        f"__all__ = {used(document)!r}",
+    ]
+    for name in used(document):
+        schema = schemas[name]
+        required = set(schema.get("required", ()))
+        fields = {}
+        for field, each in schema.get("properties", {}).items():
+            type_ = type_of(each)
+            fields[field] = type_ if field in required else f"NotRequired[{type_}]"
+        if any(keyword.iskeyword(field) or not field.isidentifier() for field in fields):
+            pairs = ", ".join(f"{field!r}: {type_!r}" for field, type_ in fields.items())
+            lines.append(f"{name} = TypedDict({name!r}, {{{pairs}}})")
+        else:
+            body = (
+                "\n".join(f"    {field}: {type_}" for field, type_ in fields.items()) or "    pass"
+            )
+            lines.append(f'class {name}(TypedDict):\n    """{summary(schema, name)}"""\n\n{body}')
+    return "\n\n".join(lines) + "\n"
+
+
+def summary(schema: Json, name: str) -> str:
+    """Return the first sentence of a description."""
+    text = " ".join(schema.get("description", name).split("\n\n")[0].split())
+    return text.replace('"', "'")
+
+
+def arguments_of(document: Json, operation: Json) -> tuple[list[str], str, str]:
+    """Return the arguments of a method, and the expressions of query and body."""
+    parameters = operation.get("parameters", ())
+    path = [each["name"] for each in parameters if each["in"] == "path"]
+    arguments = [f"{name}: str" for name in path]
+    asked = {each["name"]: type_of(each["schema"]) for each in parameters if each["in"] == "query"}
+    if asked:
+        named = [f"{safe(name)}: {optional(type_)} = None" for name, type_ in asked.items()]
+        query = "{" + ", ".join(f"{name!r}: {safe(name)}" for name in asked) + "}"
+        return [*arguments, "*", *named], query, "None"
+    schema = content_of(operation.get("requestBody", {}))
+    if schema is None:
+        return arguments, "{}", "None"
+    name = type_of(schema)
+    described = document["components"]["schemas"].get(name, {})
+    by_name = not any(map(keyword.iskeyword, described.get("required", ())))
+    if described.get("properties") and by_name:
+        return [*arguments, *(["/"] if arguments else []), f"**body: Unpack[{name}]"], "{}", "body"
+    return [*arguments, f"body: {name}"], "{}", "body"
+
+
+def safe(name: str) -> str:
+    """Return a name that Python allows: ``from`` becomes ``from_``."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def optional(type_: str) -> str:
+    """Return the type of an argument that may be left out."""
+    return type_ if "None" in type_.split(" | ") else f"{type_} | None"
+
+
+def methods_page(document: Json) -> str:
+    """Return a module of the client's methods, once plain and once as coroutines."""
+    lines = [
+        '"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""',
+        "from __future__ import annotations",
+        "from typing import Any, Literal, Unpack",
+        f"from recstream.client.types import ({', '.join(used(document))})",
+    ]
+    for name, define, wait in (("Methods", "def", ""), ("AsyncMethods", "async def", "await ")):
+        lines.append(
+            f"class {name}:\n"
+            f'    """A method for each operation; each raises `recstream.client.RequestFailed`."""\n\n'
+            f"    {define} call(self, method: str, path: str, values: dict[str, str], "
+            "query: dict[str, Any], body: Any) -> Any:\n"
+            '        """Send a request until it succeeds, and return its answer."""\n'
+            "        raise NotImplementedError"
+        )
+        for method, path, operation in operations(document):
+            arguments, query, body = arguments_of(document, operation)
+            signature = ", ".join(["self", *arguments])
+            parts = ", ".join(f"{each!r}: {each}" for each in re.findall(r"{(\w+)}", path))
+            answer = answer_of(operation)
+            text = operation["summary"].rstrip(".")
+            call = f"{wait}self.call({method!r}, {path!r}, {{{parts}}}, {query}, {body})"
+            lines.append(
+                f"    {define} {METHODS[operation['operationId']]}({signature}) -> {answer}:\n"
+                f'        """{text}."""\n'
+                + (
+                    f"        answer: {answer} = {call}\n        return answer"
+                    if answer != "None"
+                    else f"        {call}"
+                )
+            )
+    return "\n\n".join(lines) + "\n"
+
+
+def formatted(text: str) -> str:
+    """Return source as `ruff format` lays it out."""
+    command = [sys.executable, "-m", "ruff"]
+    for more in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
+        text = subprocess.run(  # noqa: S603 - our own source
+            [*command, *more, "--stdin-filename", str(FOLDER / "types.py"), "-"],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    return text
+
+
+def main() -> None:
+    """Write the modules, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    is_checked = parser.parse_args().check
+    document = json.loads(DOCUMENT.read_text())
+    stale = []
+    for name, make in (("types.py", types_page), ("methods.py", methods_page)):
+        path, text = FOLDER / name, formatted(make(document))
+        if not is_checked:
+            path.write_text(text)
+        elif not path.exists() or path.read_text() != text:
+            stale.append(name)
+    if stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run python scripts/client.py")
+
+
+if __name__ == "__main__":
+    main()

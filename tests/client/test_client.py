@@ -1,0 +1,186 @@
+"""The clients: what they send to a bridge, what they repeat, and what they give up on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from recstream.client import AsyncClient, Client, EventBatch, RequestFailed
+from tests.bridge.bridge_world import World, running
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+class Time:
+    """A clock that only waiting moves on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+class Scripted:
+    """A bridge that gives one answer after another, and keeps the requests."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self._answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture(params=["waiting", "asyncio"])
+def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Call a method of either client against a handler."""
+
+    def waiting(handler: Handler, time: Time, method: str, *args: Any, **more: Any) -> Any:
+        with Client(
+            transport=httpx.MockTransport(handler),
+            clock=time.clock,
+            sleep=time.sleep,
+            draw=lambda: 1.0,
+        ) as client:
+            return getattr(client, method)(*args, **more)
+
+    async def coroutine(handler: Handler, time: Time, method: str, *args: Any, **more: Any) -> Any:
+        async def sleep(seconds: float) -> None:
+            time.sleep(seconds)
+
+        async with AsyncClient(
+            transport=httpx.MockTransport(handler), clock=time.clock, sleep=sleep, draw=lambda: 1.0
+        ) as client:
+            return await getattr(client, method)(*args, **more)
+
+    if request.param == "waiting":
+        return waiting
+    return lambda *args, **more: asyncio.run(coroutine(*args, **more))
+
+
+def ok() -> httpx.Response:
+    return httpx.Response(200, json={"item": "p1", "title": "Lute"})
+
+
+def busy(status: int = 503, **headers: str) -> httpx.Response:
+    return httpx.Response(status, headers=headers, json={"detail": "overloaded"})
+
+
+def test_repeats_what_a_busy_bridge_refused(call: Callable[..., Any]) -> None:
+    bridge, time = Scripted(busy(), busy(429), ok()), Time()
+    assert call(bridge, time, "get_item", "p1")["title"] == "Lute"
+    assert time.waits == [0.2, 0.4]
+
+
+def test_waits_as_long_as_the_bridge_asks(call: Callable[..., Any]) -> None:
+    bridge, time = Scripted(busy(**{"Retry-After": "7"}), ok()), Time()
+    call(bridge, time, "get_item", "p1")
+    assert time.waits == [7.0]
+
+
+def test_repeats_what_found_no_bridge(call: Callable[..., Any]) -> None:
+    bridge, time = Scripted(httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), ok()), Time()
+    assert call(bridge, time, "get_item", "p1")["item"] == "p1"
+
+
+def test_gives_up_after_its_patience(call: Callable[..., Any]) -> None:
+    bridge, time = Scripted(httpx.ConnectError("refused")), Time()
+    with pytest.raises(RequestFailed, match=r"GET /v1/items/p1: no answer.*refused.*is it running"):
+        call(bridge, time, "get_item", "p1")
+    assert time.now < 30
+
+
+def test_does_not_repeat_what_was_wrong(call: Callable[..., Any]) -> None:
+    wrong = httpx.Response(422, json={"detail": "n must be above 0", "errors": [{"pointer": "/n"}]})
+    bridge = Scripted(wrong)
+    with pytest.raises(RequestFailed, match=r"422 n must be above 0") as caught:
+        call(bridge, Time(), "recommend", "u1", n=0)
+    assert caught.value.status == 422
+    assert caught.value.problem["errors"] == [{"pointer": "/n"}]
+    assert len(bridge.requests) == 1
+
+
+def test_an_event_keeps_its_id_however_often_it_is_sent(call: Callable[..., Any]) -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(busy(), busy(), answer)
+    call(bridge, Time(), "send_events", {"type": "view", "user": "u1", "item": "p1"})
+    first, *others = [json.loads(each.content)["id"] for each in bridge.requests]
+    assert first
+    assert others == [first, first]
+
+
+@pytest.mark.parametrize(("item", "path"), [("a/b", b"a%2Fb"), ("ü ?#%", b"%C3%BC%20%3F%23%25")])
+def test_ids_of_any_text_stand_in_the_path(
+    item: str, path: bytes, call: Callable[..., Any]
+) -> None:
+    bridge = Scripted(ok())
+    call(bridge, Time(), "get_item", item)
+    assert bridge.requests[0].url.raw_path == b"/v1/items/" + path
+
+
+def test_an_answer_that_is_no_json_is_a_failure_with_its_status(call: Callable[..., Any]) -> None:
+    with pytest.raises(RequestFailed, match="404 Not Found"):
+        call(Scripted(httpx.Response(404, text="<html>")), Time(), "get_item", "p1")
+
+
+def test_a_batch_sends_full_requests_and_the_rest_at_its_end() -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(answer)
+    with (
+        Client(transport=httpx.MockTransport(bridge)) as client,
+        EventBatch(client, size=3) as batch,
+    ):
+        for number in range(7):
+            batch.add(type="view", user="u1", item=f"p{number}")
+    sent = [json.loads(each.content) for each in bridge.requests]
+    assert [len(each) for each in sent] == [3, 3, 1]
+    assert [event["item"] for each in sent for event in each] == [f"p{n}" for n in range(7)]
+
+
+def test_a_batch_keeps_what_it_could_not_send() -> None:
+    answer = httpx.Response(202, json={"accepted": 2, "duplicates": 0, "rejected": []})
+    bridge = Scripted(httpx.Response(403, json={"detail": "no"}), answer)
+    with Client(transport=httpx.MockTransport(bridge)) as client:
+        batch = EventBatch(client, size=10)
+        batch.add(type="view", user="u1", item="p1")
+        with pytest.raises(RequestFailed):
+            batch.flush()
+        batch.add(type="view", user="u1", item="p2")
+        batch.flush()
+    first, second = [json.loads(each.content) for each in bridge.requests]
+    assert second[0] == first[0]
+    assert [event["item"] for event in second] == ["p1", "p2"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with running(tmp_path_factory.mktemp("client")) as world:
+        yield world
+
+
+def test_speaks_to_a_real_bridge(world: World) -> None:
+    with Client(world.bridge.url) as shop:
+        shop.put_item("a/b", title="Lute", category="Music")
+        assert shop.get_item("a/b")["title"] == "Lute"
+        answer = shop.send_events([{"type": "view", "user": "u1", "item": "a/b"}])
+        assert (answer["accepted"], answer["rejected"]) == (1, [])
+        assert "items" in shop.recommend("nobody", n=3)
+        shop.delete_item("a/b")
+        with pytest.raises(RequestFailed) as caught:
+            shop.get_item("a/b")
+    assert caught.value.status == 404
