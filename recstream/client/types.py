@@ -257,13 +257,14 @@ class ListAnswer(TypedDict):
 class ListBody(TypedDict):
     """A request of a list: what shapes it, what to wait for, and which fields to return."""
 
-    n: NotRequired[int]
+    n: NotRequired[int | None]
     offset: NotRequired[int]
     cursor: NotRequired[str]
     exclude: NotRequired[list[str]]
     filter: NotRequired[Condition | None]
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
+    placement: NotRequired[str]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
@@ -280,6 +281,7 @@ class ListRequest(TypedDict):
     filter: NotRequired[Condition | None]
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
+    placement: NotRequired[str]
     known: NotRequired[bool]
 
 
@@ -365,6 +367,7 @@ class RankBody(TypedDict):
     filter: NotRequired[Condition | None]
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
+    placement: NotRequired[str]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
@@ -439,6 +442,7 @@ class ShelfBody(TypedDict):
     filter: NotRequired[Condition | None]
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
+    placement: NotRequired[str]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
@@ -518,13 +522,14 @@ class Unranked(TypedDict):
 class VisitorRequest(TypedDict):
     """A list for a visitor without a history, from the items that they viewed."""
 
-    n: NotRequired[int]
+    n: NotRequired[int | None]
     offset: NotRequired[int]
     cursor: NotRequired[str]
     exclude: NotRequired[list[str]]
     filter: NotRequired[Condition | None]
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
+    placement: NotRequired[str]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
