@@ -26,6 +26,9 @@ MANY_NAMES = {
 LOOSE = {"__init__", "__main__", "settings", "errors", "metrics"}
 TOOLBOXES = {"recstream", "recstream.core", "recstream.core.numeric"}
 """Packages whose modules are imported one by one."""
+FUTURES = ("create_task", "ensure_future", "run_in_executor")
+AWAITED_LATER = {"recstream.worker.loop": 1}
+"""Futures that a module waits for in another line."""
 FOLDERS = sorted({path.parent for path in PACKAGE.rglob("*.py")})
 
 
@@ -126,3 +129,23 @@ def test_tests_lie_beside_their_subject():
     }
 
     assert astray == set()
+
+
+def test_threads_and_futures_are_supervised():
+    """A thread of one's own, or a future that nobody waits for, would end in silence."""
+    unwatched = {}
+    for module, path in MODULES.items():
+        if module == "recstream.process.threads":
+            continue
+        tree = ast.parse(path.read_text("utf-8"))
+        awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+        called = [
+            getattr(node.func, "attr", getattr(node.func, "id", ""))
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and id(node) not in awaited
+        ]
+        n_futures = sum(called.count(name) for name in FUTURES)
+        n_unwatched = called.count("Thread") + max(0, n_futures - called.count("watch"))
+        if n_unwatched > AWAITED_LATER.get(module, 0):
+            unwatched[module] = n_unwatched
+    assert not unwatched, "use start_thread, run_in_thread or watch of recstream.process"

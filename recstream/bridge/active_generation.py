@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 from recstream.bridge.views import Views
@@ -16,10 +15,9 @@ from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRec
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.metrics import MODEL_GENERATION
 from recstream.models import ArtifactPrefetch, ModelStore, apply_deltas
+from recstream.process import SupervisedThread, start_thread
 
 log = logging.getLogger(__name__)
-
-RETRY_S = 1.0
 
 
 class ActiveGeneration:
@@ -53,13 +51,14 @@ class ActiveGeneration:
         self.mutex = threading.Lock()
         self.unchanged = threading.Lock()
         self.on_change: Callable[[], None] = lambda: None
-        self._is_stopped = False
+        self._stopping = threading.Event()
+        self._is_damaged = False
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="activate", daemon=True)
+        self._thread: SupervisedThread | None = None
 
     def start(self) -> None:
         """Start the thread: it activates the newest readable generation, then every new one."""
-        self._thread.start()
+        self._thread = start_thread("activate", self._follow, stopping=self._stopping)
 
     def take(self, models: Iterable[ModelRecord]) -> None:
         """Queue announcements for the thread."""
@@ -67,33 +66,27 @@ class ActiveGeneration:
             self._inbox.put(model)
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+    def is_healthy(self) -> bool:
+        """Whether the thread runs without errors."""
+        return self._thread is not None and self._thread.is_healthy
 
     def stop(self) -> None:
         """End the thread."""
+        self._stopping.set()
         self._inbox.put(None)
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
         self._early.close()
 
-    def _run(self) -> None:
-        while not self._is_stopped:
-            try:
-                self._follow()
-            except Exception:
-                log.exception("models can't be followed, trying again")
-                time.sleep(RETRY_S)
-
     def _follow(self) -> None:
+        if self._is_damaged:
+            self.generation, self._is_damaged = None, False
         self._activate_newest()
         while (model := self._inbox.get()) is not None:
             waiting = [model]
             while not self._inbox.empty():
                 more = self._inbox.get()
                 if more is None:
-                    self._is_stopped = True
                     return
                 waiting.append(more)
             if any(isinstance(one, GenerationAnnounced) for one in waiting):
@@ -103,7 +96,6 @@ class ActiveGeneration:
                     self._apply_delta(one)
             self._early.look(None if self.generation is None else self.generation.number)
             self.on_change()
-        self._is_stopped = True
 
     def _activate_newest(self) -> None:
         """Activate the newest readable generation that is newer than the active one."""
@@ -143,6 +135,9 @@ class ActiveGeneration:
                 generation.apply_delta(delta)
             except ModelMismatch as error:
                 log.warning("delta refused reason=%s", error)
+            except BaseException:
+                self._is_damaged = True  # a part of the delta may be applied: read it again
+                raise
 
     def half_life_of(self, generation: Generation) -> float:
         """Return the half-life that a generation was trained with: its lists must decay alike."""

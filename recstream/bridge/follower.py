@@ -12,15 +12,15 @@ from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Status, Views
 from recstream.core.records import Recommendations
-from recstream.errors import LogError, OffsetOutOfRange
+from recstream.errors import OffsetOutOfRange
 from recstream.log import PIPELINE, RECOMMENDATIONS, EventLog, Record, Tail
 from recstream.metrics import FRESHNESS
+from recstream.process import SupervisedThread, start_thread
 
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0
 CATCH_UP_POLL_S = 0.05
-RETRY_S = 0.5
 BATCH_RECORDS = 2000
 
 
@@ -97,18 +97,18 @@ class Follower:
         self._freshness = FRESHNESS.labels("sent")
         self._stopping = threading.Event()
         self._tail: Tail | None = None
-        self._thread = threading.Thread(target=self._follow, name="follow", daemon=True)
+        self._thread: SupervisedThread | None = None
         self.caught_up = threading.Event()
         active.on_change = self._status_changed
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread = start_thread("follow", self._follow, stopping=self._stopping)
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+    def is_healthy(self) -> bool:
+        """Whether the thread runs without errors."""
+        return self._thread is not None and self._thread.is_healthy
 
     def stop(self) -> None:
         """End the thread."""
@@ -116,7 +116,7 @@ class Follower:
         tail = self._tail
         if tail is not None:
             tail.wake()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def _follow(self) -> None:
@@ -125,12 +125,6 @@ class Follower:
                 self._follow_log()
             except OffsetOutOfRange as error:
                 log.warning("views continue where the log begins reason=%s", error)
-            except LogError as error:
-                log.warning("log can't be followed, trying again reason=%s", error)
-                self._stopping.wait(RETRY_S)
-            except Exception:
-                log.exception("log can't be followed, trying again")
-                self._stopping.wait(RETRY_S)
 
     def _follow_log(self) -> None:
         positions = self._views.positions(self._log) | self._status.positions()

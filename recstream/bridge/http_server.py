@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import logging
 import socket
 import sys
 import threading
@@ -22,6 +23,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON
+from recstream.process import start_thread, watch
+
+log = logging.getLogger(__name__)
 
 THREADS = 32
 HEALTH_THREADS = 2
@@ -67,13 +71,15 @@ class HttpServer:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         sweeping = asyncio.create_task(self._sweep())
+        watch(sweeping, "end slow connections")
         try:
             await self._server.serve(sockets=[self._bound])
         finally:
@@ -87,18 +93,28 @@ class HttpServer:
             now_s = loop.time()
             for protocol in tuple(self._server.server_state.connections):
                 if isinstance(protocol, _Protocol):
-                    protocol.check_deadline(now_s)
+                    _check_deadline(protocol, now_s)
 
-    def start(self) -> None:
-        """Start to serve."""
-        self._thread.start()
+    def start(self, fail: Callable[[BaseException], object]) -> None:
+        """Start to serve; ``fail`` is called with an error that ends it."""
+        self._thread = start_thread("http", self._run, stopping=self._stopping, fail=fail)
 
     def stop(self) -> None:
         """Finish the requests that run, then end."""
+        self._stopping.set()
         self._server.should_exit = True
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
         self._adapter.close()
+
+
+def _check_deadline(protocol: _Protocol, now_s: float) -> None:
+    """Abort a connection that is too slow, or whose state can't be read."""
+    try:
+        protocol.check_deadline(now_s)
+    except Exception:
+        log.exception("connection aborted")
+        protocol.transport.abort()
 
 
 class _Answer(NamedTuple):

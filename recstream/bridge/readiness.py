@@ -157,12 +157,10 @@ class Readiness:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, fail: Callable[[BaseException], object]) -> None:
+    def start(self) -> None:
         """Sample the log now, and every second in a thread."""
         self.sample()
-        self._thread = start_thread(
-            "readiness", self._run, fail, stopping=self._stopping, retry=(LogError, OSError)
-        )
+        self._thread = start_thread("readiness", self._run, stopping=self._stopping)
 
     def stop(self) -> None:
         """End the thread."""

@@ -178,19 +178,19 @@ class Bridge:
             traffic.stop()
 
         self._stack.callback(stop)
-        connections.start(hub)
+        connections.start(hub, self.fail)
         active.start()
         items.start()
         follower.start()
         readiness.parts = {
             "views": follower.caught_up.is_set,
-            "bridge: the log is not followed": lambda: follower.is_alive,
-            "bridge: no generation is activated": lambda: active.is_alive,
-            "bridge: the catalogue is not followed": lambda: items.is_alive,
+            "bridge: the log is not followed": lambda: follower.is_healthy,
+            "bridge: no generation is activated": lambda: active.is_healthy,
+            "bridge: the catalogue is not followed": lambda: items.is_healthy,
             "restart": lambda: not connections.is_draining,
         }
         readiness.on_change = lambda: connections.post(hub.status_changed)
-        readiness.start(self.fail)
+        readiness.start()
         history.start()
         return Deps(
             readiness=readiness,
@@ -234,7 +234,7 @@ class Bridge:
 
     def __enter__(self) -> Self:
         """Serve in a thread."""
-        self._server.start()
+        self._server.start(self.fail)
         return self
 
     def __exit__(

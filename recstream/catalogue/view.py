@@ -85,6 +85,8 @@ class CatalogueView:
     ----------
     unreadable : int
         Records that were skipped because they are no items.
+    stopping : Event
+        Set by `stop`.
     """
 
     def __init__(
@@ -100,7 +102,7 @@ class CatalogueView:
         self._batch_size = batch_size
         self._on_change = on_change
         self._tail: Tail | None = None
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
         self.unreadable = 0
 
     def poll(self, timeout_s: float = 0.0) -> int:
@@ -120,13 +122,13 @@ class CatalogueView:
             self._catalogue.clear()
             return 0
         if records:
-            changes = self._changes(records)
             try:
+                changes = self._changes(records)
                 self._catalogue.apply(
                     changes, ViewPosition(self._log.epoch, records[-1].offset + 1)
                 )
-            except CatalogueUnavailable:
-                self._close_tail()
+            except BaseException:
+                self._close_tail()  # the next call reads these records again
                 raise
             if self._on_change is not None:
                 self._on_change(changes)
@@ -151,25 +153,25 @@ class CatalogueView:
     def follow(self) -> None:
         """Apply new records until `stop`; retries while the log or the store is unavailable."""
         wait_s = _FIRST_WAIT_S
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             try:
                 self.poll(1.0)
                 wait_s = _FIRST_WAIT_S
             except (CatalogueUnavailable, LogUnavailable) as error:
                 log.warning("catalogue waits retry_in_s=%.1f reason=%s", wait_s, error)
-                self._stopping.wait(wait_s)
+                self.stopping.wait(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         self._close_tail()
 
     def stop(self) -> None:
         """Make `follow` return; may be called from another thread."""
-        self._stopping.set()
+        self.stopping.set()
         if (tail := self._tail) is not None:
             tail.wake()
 
     def close(self) -> None:
         """Release the tail; the log and the catalogue stay open."""
-        self._stopping.set()
+        self.stopping.set()
         self._close_tail()
 
     def _start(self) -> int:

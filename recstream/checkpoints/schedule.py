@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sys
 from collections.abc import Callable, Collection
@@ -16,6 +15,7 @@ from recstream.checkpoints.job import Job
 from recstream.control import read_control
 from recstream.core.records import CheckpointRequested
 from recstream.errors import LogError
+from recstream.process import watch
 from recstream.settings import Settings, child_environ
 
 log = logging.getLogger(__name__)
@@ -61,13 +61,13 @@ class CheckpointSchedule:
             return
         if due:
             self._running = asyncio.create_task(self._make(due, is_requested=is_requested))
+            watch(self._running, "checkpoints")
 
     async def close(self) -> None:
         """End the process."""
         if self._running is not None:
             self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._running
+            await asyncio.wait({self._running})
 
     def _due(self, owned: frozenset[int]) -> tuple[list[int], bool]:
         """Return the partitions whose checkpoint is due, and whether somebody asked for it."""

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from recstream.process.clock import system_clock_ms
 from recstream.process.shutdown import end_in_time, follow_parent
-from recstream.process.threads import start_thread
+from recstream.process.threads import SupervisedThread, run_in_thread, start_thread, watch
 from recstream.process.warmup import warm_up
 
-__all__ = ["end_in_time", "follow_parent", "start_thread", "system_clock_ms", "warm_up"]
+__all__ = [
+    "SupervisedThread",
+    "end_in_time",
+    "follow_parent",
+    "run_in_thread",
+    "start_thread",
+    "system_clock_ms",
+    "warm_up",
+    "watch",
+]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
-import threading
 import time
+
+from recstream.process.threads import run_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +31,18 @@ def end_in_time(seconds: float = END_S) -> None:
         logging.shutdown()
         os._exit(0)
 
-    threading.Thread(target=watch, name="end-in-time", daemon=True).start()
+    run_in_thread("end-in-time", watch)
 
 
 def follow_parent(drain_s: float = DRAIN_S) -> None:
     """Stop this process when its standard input closes: the supervisor is gone."""
 
     def watch() -> None:
-        while os.read(0, 4096):
-            pass
+        with contextlib.suppress(OSError):  # a pipe that can't be read is as good as closed
+            while os.read(0, 4096):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(drain_s)
         os._exit(1)  # nobody is left to enforce the deadline
 
-    threading.Thread(target=watch, name="follow-parent", daemon=True).start()
+    run_in_thread("follow-parent", watch)

@@ -1,57 +1,144 @@
-"""Background threads that never die in silence: restarted after known errors, fatal after others."""
+"""Supervised background threads: restarted after an error or fatal to their role, never silent.
+
+No other module creates a thread or leaves a future unwatched (`tests/test_layout.py`).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from time import monotonic
+from typing import Any
+
+from recstream.errors import RecstreamError
 
 log = logging.getLogger(__name__)
 
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0)
+STEADY_S = 10.0
+"""A thread that has run for this long since its last error is healthy again."""
+
+Fail = Callable[[BaseException], object]
+
+
+class SupervisedThread(threading.Thread):
+    """A daemon thread that `start_thread` has started."""
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[], object],
+        fail: Fail | None,
+        stopping: threading.Event,
+        retry: tuple[type[Exception], ...],
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self._run_once = run
+        self._fail = fail
+        self._stopping = stopping
+        self._retry = retry
+        self._n_failures = 0
+        self._started_s = monotonic()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it runs, and has run for `STEADY_S` since its last error."""
+        is_steady = not self._n_failures or monotonic() - self._started_s >= STEADY_S
+        return self.is_alive() and is_steady
+
+    def run(self) -> None:
+        """Run until stopped, and again after errors that are not fatal."""
+        while not self._stopping.is_set():
+            try:
+                self._run_once()
+                if self._stopping.is_set():
+                    return
+                raise RuntimeError(f"thread {self.name} returned before it was stopped")  # noqa: TRY301 - one place for all errors
+            except BaseException as error:
+                if self._stopping.is_set():
+                    return
+                if self._fail is not None and not isinstance(error, self._retry):
+                    log.critical("thread %s ended: %r", self.name, error, exc_info=error)
+                    self._fail(error)
+                    return
+                self._pause(error)
+
+    def _pause(self, error: BaseException) -> None:
+        """Log an error, and wait before the next run: longer after every error in a row."""
+        if monotonic() - self._started_s >= STEADY_S:
+            self._n_failures = 0
+        pause_s = _PAUSES_S[min(self._n_failures, len(_PAUSES_S) - 1)]
+        self._n_failures += 1
+        expected = isinstance(error, (*self._retry, RecstreamError))
+        log.log(
+            logging.WARNING if expected else logging.ERROR,
+            "thread %s starts again in %g s: %s",
+            self.name,
+            pause_s,
+            error if expected else repr(error),
+            exc_info=None if expected else error,
+        )
+        self._stopping.wait(pause_s)
+        self._started_s = monotonic()
 
 
 def start_thread(
     name: str,
     run: Callable[[], object],
-    fail: Callable[[BaseException], object],
     *,
     stopping: threading.Event,
+    fail: Fail | None = None,
     retry: tuple[type[Exception], ...] = (),
-) -> threading.Thread:
-    """Start a daemon thread whose errors are logged with its name, and never lost.
+) -> SupervisedThread:
+    """Start a daemon thread that runs until it is stopped; its errors are logged with its name.
 
     Parameters
     ----------
     name : str
     run : callable
-        Returns when ``stopping`` is set.
-    fail : callable
-        Called in the thread with an error that ends it; it must end the role.
+        Returns when ``stopping`` is set; to return earlier is an error.
     stopping : threading.Event
         Errors after it is set are expected.
+    fail : callable, optional
+        Called in the thread with an error that ends it; it must end the role. By default ``run`` is
+        called again after every error, and `SupervisedThread.is_healthy` is False meanwhile.
     retry : tuple of exception types
-        Errors of something that is away for a while: ``run`` is called again, after a pause.
+        With ``fail``: errors after which ``run`` is called again, such as of a log that is away.
     """
-
-    def supervise() -> None:
-        n_failures = 0
-        while not stopping.is_set():
-            try:
-                run()
-            except retry as error:
-                pause_s = _PAUSES_S[min(n_failures, len(_PAUSES_S) - 1)]
-                n_failures += 1
-                log.warning("thread %s starts again in %g s: %s", name, pause_s, error)
-                stopping.wait(pause_s)
-            except BaseException as error:
-                if not stopping.is_set():
-                    log.critical("thread %s ended: %r", name, error, exc_info=error)
-                    fail(error)
-                return
-            else:
-                return
-
-    thread = threading.Thread(target=supervise, name=name, daemon=True)
+    thread = SupervisedThread(name, run, fail, stopping, retry)
     thread.start()
     return thread
+
+
+def run_in_thread(name: str, job: Callable[[], object]) -> threading.Thread:
+    """Run one short job in a daemon thread; an error is logged with the thread's name."""
+
+    def run() -> None:
+        try:
+            job()
+        except BaseException:
+            log.exception("thread %s failed", name)
+            raise
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def watch(future: asyncio.Future[Any] | Future[Any], name: str, fail: Fail | None = None) -> None:
+    """Log the error of a future that nobody waits for, and pass it to ``fail``."""
+
+    def look(done: Any) -> None:
+        try:
+            error = done.exception()
+        except (asyncio.CancelledError, CancelledError):
+            return
+        if error is not None:
+            log.error("%s failed: %r", name, error, exc_info=error)
+            if fail is not None:
+                fail(error)
+
+    future.add_done_callback(look)

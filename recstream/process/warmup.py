@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from recstream.core.als import ALSModel, Objective
-from recstream.core.generation import Generation
-from recstream.core.history import Entry, History
-from recstream.core.neighbours import fit_behaviour, gather, neighbour_contributions, seed_weights
-from recstream.core.ranking import describe, rank
-from recstream.core.steering import Diversity, ImpressionFatigue, Pin, Steering
-
 
 def warm_up() -> None:
     """Fold in, rank and explain once: loads what numba compiled, or compiles it."""
+    # Not at the top: roles and commands that never rank start without numba.
+    import numpy as np  # noqa: PLC0415
+
+    from recstream.core.als import ALSModel, Objective  # noqa: PLC0415
+    from recstream.core.generation import Generation  # noqa: PLC0415
+    from recstream.core.history import Entry, History  # noqa: PLC0415
+    from recstream.core.neighbours import (  # noqa: PLC0415
+        fit_behaviour,
+        gather,
+        neighbour_contributions,
+        seed_weights,
+    )
+    from recstream.core.ranking import describe, rank  # noqa: PLC0415
+    from recstream.core.steering import Diversity, ImpressionFatigue, Pin, Steering  # noqa: PLC0415
+
     items = [f"i{number}" for number in range(64)]
     factors = np.linspace(-1.0, 1.0, 64 * 8, dtype=np.float32).reshape(64, 8)
     model = ALSModel(factors, np.ones(64, np.int64), objective=Objective(), mean_user_count=1.0)

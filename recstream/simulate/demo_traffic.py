@@ -10,6 +10,7 @@ from datetime import datetime
 from recstream.core.events import Event, admit, encode_event
 from recstream.errors import LogUnavailable
 from recstream.log import INTERACTIONS, EventLog, NewRecord
+from recstream.process import start_thread
 from recstream.simulate.customers import Customers, traffic
 from recstream.simulate.shop import make_shop
 
@@ -65,16 +66,17 @@ class DemoTraffic:
         self._events = traffic(customers, seed + n_before + 1, N_EVENTS + n_before)
         self.n_sent = 0
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread = start_thread("traffic", self._run, stopping=self._stop)
 
     def stop(self) -> None:
         """Stop the thread and wait for its end."""
         self._stop.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -64,8 +64,8 @@ def run(settings: Settings) -> None:
         maintenance = start_thread(
             "recstream-maintenance",
             lambda: _maintain_log(event_log, stopping),
-            fail,
             stopping=stopping,
+            fail=fail,
             retry=(LogError, OSError),
         )
         try:
@@ -81,6 +81,7 @@ def run(settings: Settings) -> None:
 def _maintain_log(event_log: EventLog, stopping: threading.Event) -> None:
     """Compact, expire and merge the embedded log every minute; Kafka does so by itself."""
     if not isinstance(event_log, EmbeddedLog):
+        stopping.wait()
         return
     while not stopping.wait(MAINTAIN_EVERY_S):
         done = maintain(event_log)

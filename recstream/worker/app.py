@@ -36,7 +36,7 @@ from recstream.log import (
 )
 from recstream.log.faust import BatchTopic
 from recstream.models import ModelFeed, open_store
-from recstream.process import system_clock_ms
+from recstream.process import system_clock_ms, watch
 from recstream.settings import Settings, load
 from recstream.worker.commit import Work
 from recstream.worker.engine import Engine
@@ -86,6 +86,7 @@ class WorkerApp(faust.App):
         """End the app with an error; called on the event loop."""
         self.log.error("worker stops: %r", error, exc_info=error)
         self._failing = asyncio.ensure_future(self.crash(error))
+        watch(self._failing, "the end of the worker")
 
 
 def build_app(settings: Settings, clock_ms: Callable[[], int] = system_clock_ms) -> WorkerApp:

@@ -23,7 +23,7 @@ from recstream.core.records import DeadLetter, DeltaAnnounced
 from recstream.errors import LogError, LogFenced, ModelMismatch, ModelStoreUnavailable
 from recstream.log import DEAD_LETTERS, PIPELINE, EventLog, NewRecord, Record
 from recstream.models import ModelFeed, Unusable
-from recstream.process import start_thread, warm_up
+from recstream.process import start_thread, warm_up, watch
 from recstream.worker.engine import LIVE_LAG, LIVE_USERS, Engine
 from recstream.worker.forget import DueErasure, Forgetter
 from recstream.worker.rocksdb_rows import RowStore
@@ -114,11 +114,12 @@ class WorkerLoop:
             Called on the loop with an error that must end the worker.
         """
         self._loop = asyncio.get_running_loop()
+        self._fail = fail
         self._follower = start_thread(
             "recstream-models",
             self._follow_models,
-            lambda error: self._loop.call_soon_threadsafe(fail, error),
             stopping=self._stopping,
+            fail=lambda error: self._loop.call_soon_threadsafe(fail, error),
             retry=(LogError, ModelStoreUnavailable, OSError),
         )
         try:
@@ -194,6 +195,7 @@ class WorkerLoop:
         self._waiting.append(waiting)
         if self._ingesting is None or self._ingesting.done():
             self._ingesting = asyncio.create_task(self._ingest_waiting())
+            watch(self._ingesting, "ingest", self._fail)
         await waiting.done
 
     async def _ingest_waiting(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from recstream.bridge.readiness import (
@@ -18,7 +16,6 @@ from recstream.errors import LogUnavailable
 from recstream.log.port import TopicPartition
 from recstream.log.topics import INTERACTIONS
 from recstream.metrics import REGISTRY
-from tests.bridge.bridge_world import eventually
 
 TP = TopicPartition(INTERACTIONS, 0)
 
@@ -210,15 +207,3 @@ def test_changes_are_reported_and_metrics_set(place):
     assert REGISTRY.get_sample_value("recstream_heartbeat_age_seconds", {"role": "worker"}) == 20.0
     lag = {"agent": "ingest", "partition": "1"}
     assert REGISTRY.get_sample_value("recstream_consumer_lag_events", lag) == 5.0
-
-
-def test_an_error_that_ends_the_sampling_ends_the_bridge(place):
-    failures = []
-    place.readiness.start(failures.append)
-    place.high_watermark = None  # not callable
-
-    eventually(lambda: failures, "the failure")
-    place.readiness.stop()
-
-    assert isinstance(failures[0], TypeError)
-    assert "readiness" not in {thread.name for thread in threading.enumerate()}

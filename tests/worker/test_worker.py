@@ -256,6 +256,29 @@ async def test_an_idle_worker_sends_heartbeats_with_its_lag(installation, monkey
     assert statuses[-1].ts > statuses[-2].ts
 
 
+@pytest.mark.parametrize(
+    "method", ["_ingest_waiting", "_follow_models", "rerank_batch", "follow_control"]
+)
+async def test_an_unlisted_error_of_a_thread_or_task_ends_the_worker(
+    installation, monkeypatch, method
+):
+    async def fail_later(_):
+        raise KeyError("nobody listed this error")
+
+    def fail(_):
+        raise KeyError("nobody listed this error")
+
+    is_async = asyncio.iscoroutinefunction(getattr(loop.WorkerLoop, method))
+    monkeypatch.setattr(loop.WorkerLoop, method, fail_later if is_async else fail)
+    world = installation.world
+    installation.announce(1)
+    world.log.append([single(event(1, "u1", "p0"))])
+
+    with pytest.raises(StartupError, match="nobody listed this error"):
+        async with asyncio.timeout(60):
+            await worker.serve(installation.settings, stop=asyncio.Event())
+
+
 async def test_a_model_store_that_is_away_does_not_stop_ingest(installation, monkeypatch):
     is_away = True
     get = DirectoryStore.get

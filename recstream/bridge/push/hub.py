@@ -7,7 +7,6 @@ reads only.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,7 @@ from recstream.bridge.push.log_feed import LogFeed
 from recstream.bridge.push.protocol import Channel, ErrorCode, Subscription, SubscriptionState
 from recstream.errors import NotFound
 from recstream.log import EventLog, Record, TopicPartition, partition_for
-
-log = logging.getLogger(__name__)
+from recstream.process import watch
 
 STATUS_EVERY_S = 0.1
 SLICE_CONNECTIONS = 250
@@ -278,12 +276,12 @@ class Hub:
         def send(read: asyncio.Future[Outgoing]) -> None:
             self._status_timer = None
             self._status_at_s = loop.time()
-            if (error := read.exception()) is not None:
-                log.error("pipeline state can't be read", exc_info=error)
-            else:
+            if read.exception() is None:
                 self._broadcast(read.result(), tuple(self._pipeline))
 
-        loop.run_in_executor(None, self._snapshots.pipeline).add_done_callback(send)
+        reading = loop.run_in_executor(None, self._snapshots.pipeline)
+        watch(reading, "pipeline state")
+        reading.add_done_callback(send)
 
     def _broadcast(self, message: Outgoing, connections: Sequence[Connection]) -> None:
         """Send a message to some connections, to the rest later: lists are sent in between."""

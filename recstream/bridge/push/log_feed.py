@@ -13,7 +13,7 @@ import logging
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -29,13 +29,13 @@ from recstream.bridge.push.protocol import (
 )
 from recstream.errors import LogError, OffsetOutOfRange
 from recstream.log import EventLog, Record, Tail, TopicPartition
+from recstream.process import start_thread, watch
 
 log = logging.getLogger(__name__)
 
 MAX_BEHIND = 10_000
 CHUNK_RECORDS = 500
 POLL_S = 1.0
-RETRY_S = 1.0
 
 
 def log_record(record: Record) -> LogRecord:
@@ -99,6 +99,12 @@ class LogCursor:
     def unblock(self) -> None:
         """Continue after the connection was blocked."""
         if self._started and not self.is_live:
+            self._catch_up()
+
+    def resume(self) -> None:
+        """Read again what the shared tail may have missed."""
+        if self._started:
+            self.is_live = False
             self._catch_up()
 
     def cancel(self) -> None:
@@ -177,6 +183,7 @@ class LogFeed:
         self._stopping = threading.Event()
         self._added: queue.SimpleQueue[tuple[TopicPartition, int]] = queue.SimpleQueue()
         self._watched: set[TopicPartition] = set()
+        self._positions: dict[TopicPartition, int] = {}
 
     def subscribe(
         self,
@@ -236,7 +243,11 @@ class LogFeed:
     def read(self, cursor: LogCursor) -> None:
         """Read a cursor's next records in another thread."""
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(None, self._read, cursor)
+
+        def fail(_: BaseException) -> None:
+            cursor.connection.close(CloseCode.INTERNAL_ERROR, "internal error")
+
+        watch(loop.run_in_executor(None, self._read, cursor), "log channel", fail)
 
     def _read(self, cursor: LogCursor) -> None:
         tp, offset = cursor.tp, cursor.next
@@ -258,31 +269,42 @@ class LogFeed:
         if tp in self._watched:
             return
         self._watched.add(tp)
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._follow, args=({tp: end},), name="log-feed", daemon=True
-            )
-            self._thread.start()
-            return
         self._added.put((tp, end))
-        if self._tail is not None:
-            self._tail.wake()
+        if self._thread is None:
+            self._thread = start_thread("log-feed", self._follow, stopping=self._stopping)
+        elif (tail := self._tail) is not None:
+            tail.wake()
 
-    def _follow(self, start: dict[TopicPartition, int]) -> None:
-        tail = self._tail = self._log.tail(start)
-        while not self._stopping.is_set():
-            with contextlib.suppress(queue.Empty):
-                while True:
-                    tail.seek(*self._added.get_nowait())
-            try:
+    def _follow(self) -> None:
+        """Follow the watched partitions; after an error from where it was, or where the log begins."""
+        self._positions.update(self._new_positions())
+        tail = self._tail = self._log.tail(
+            {tp: max(at, self._log.earliest(*tp)) for tp, at in self._positions.items()}
+        )
+        self._post(self._resume)
+        try:
+            while not self._stopping.is_set():
+                for tp, end in self._new_positions():
+                    tail.seek(tp, end)
                 records = tail.poll(POLL_S)
-            except LogError as error:
-                log.warning("log channel interrupted reason=%s", error)
-                self._stopping.wait(RETRY_S)
-                continue
-            if records:
-                self._post(self.deliver, records)
-        tail.close()
+                if records:
+                    self._post(self.deliver, records)
+        finally:
+            self._tail = None
+            self._positions = tail.positions()
+            tail.close()
+
+    def _new_positions(self) -> Iterator[tuple[TopicPartition, int]]:
+        """Return the partitions to follow from now on, each with its position."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                yield self._added.get_nowait()
+
+    def _resume(self) -> None:
+        """Let every cursor read what the tail has missed."""
+        for cursors in tuple(self._by_partition.values()):
+            for cursor in tuple(cursors):
+                cursor.resume()
 
     def close(self) -> None:
         """Stop the tail's thread."""

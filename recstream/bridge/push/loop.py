@@ -19,6 +19,7 @@ from recstream.bridge.push.connection import Connection
 from recstream.bridge.push.hub import Hub
 from recstream.bridge.push.protocol import PING_S, CloseCode
 from recstream.metrics import PUSH_CONNECTIONS, PUSH_DISCONNECTS
+from recstream.process import start_thread, watch
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class ConnectionLoop:
         self.is_draining = False
         self._emptied: asyncio.Event | None = None
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="connections", daemon=True)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -68,10 +70,10 @@ class ConnectionLoop:
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
-    def start(self, hub: Hub) -> None:
-        """Start the loop thread."""
+    def start(self, hub: Hub, fail: Callable[[BaseException], object]) -> None:
+        """Start the loop thread; ``fail`` is called with an error that ends it."""
         self.hub = hub
-        self._thread.start()
+        self._thread = start_thread("connections", self._run, stopping=self._stopping, fail=fail)
 
     def post(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a function on the loop thread; ignored once the loop has stopped."""
@@ -90,6 +92,8 @@ class ConnectionLoop:
     def _attach(self, sock: socket.socket, connection: SocketConnection, unread: bytes) -> None:
         task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, sock))
 
+        watch(task, "push connection")
+
         def attached(done: asyncio.Task[Any]) -> None:
             if not done.cancelled() and done.exception() is None and unread:
                 connection.data_received(unread)
@@ -98,7 +102,8 @@ class ConnectionLoop:
 
     def stop(self, *, timeout_s: float = CLOSE_S) -> None:
         """Close every connection with 1012 (service restart), and end the loop thread."""
-        if not self._thread.is_alive():
+        self._stopping.set()
+        if self._thread is None or not self._thread.is_alive():
             self._loop.close()
             return
         done = asyncio.run_coroutine_threadsafe(self._drain(timeout_s), self._loop)

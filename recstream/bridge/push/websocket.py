@@ -33,6 +33,7 @@ from recstream.bridge.push.protocol import (
     encode,
 )
 from recstream.errors import InvalidInput, LogError, TokenRefused
+from recstream.process import watch
 
 log = logging.getLogger(__name__)
 _quiet = logging.getLogger("recstream.bridge.frames")
@@ -228,7 +229,13 @@ class WebSocketConnection(SocketConnection):
         """Read the snapshots in another thread; later messages wait for them."""
         self._is_preparing = True
         user, identity = self.user, self.identity
-        asyncio.get_running_loop().run_in_executor(None, self._prepare, wanted, user, identity)
+        loop = asyncio.get_running_loop()
+
+        def fail(_: BaseException) -> None:
+            self.close(CloseCode.INTERNAL_ERROR, "internal error")
+
+        preparing = loop.run_in_executor(None, self._prepare, wanted, user, identity)
+        watch(preparing, "subscription", fail)
 
     def _prepare(
         self, wanted: Sequence[Subscription], user: str | None, identity: Identity

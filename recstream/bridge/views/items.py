@@ -9,6 +9,7 @@ from datetime import datetime
 from recstream.catalogue import Catalogue, CatalogueView, delete_record, upsert_record
 from recstream.core.records import Item
 from recstream.log import EventLog, Position
+from recstream.process import SupervisedThread, start_thread
 
 MAX_LIMITED = 100_000
 """Newest changed items with limits that are held; a delta contains older changes long since."""
@@ -37,24 +38,24 @@ class Items:
         self._log = event_log
         self.catalogue = catalogue
         self._view = CatalogueView(event_log, catalogue, on_change=self._changed)
-        self._thread = threading.Thread(target=self._view.follow, name="catalogue", daemon=True)
+        self._thread: SupervisedThread | None = None
         self._condition = threading.Condition()
         self._limited: dict[str, Item | None] = {}
         self.on_unlisted: Callable[[set[str]], None] = lambda _: None
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread = start_thread("catalogue", self._view.follow, stopping=self._view.stopping)
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+    def is_healthy(self) -> bool:
+        """Whether the thread runs without errors."""
+        return self._thread is not None and self._thread.is_healthy
 
     def stop(self) -> None:
         """End the thread and close the store."""
         self._view.stop()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
         self._view.close()
         self.catalogue.close()

@@ -13,6 +13,7 @@ import msgspec
 from recstream.bridge.push import Pipeline
 from recstream.errors import LogError
 from recstream.log import DEAD_LETTERS, RECOMMENDATIONS, EventLog, Record
+from recstream.process import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -90,16 +91,16 @@ class PipelineHistory:
         self._points: deque[PipelinePoint] = deque(maxlen=KEPT)
         self._counts = [0] * (len(FRESHNESS_BOUNDS_MS) + 1)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pipeline-history", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread = start_thread("pipeline-history", self._run, stopping=self._stopping)
 
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
@@ -108,8 +109,6 @@ class PipelineHistory:
                 self.sample()
             except LogError as error:
                 log.debug("pipeline not sampled reason=%s", error)
-            except Exception:
-                log.exception("pipeline not sampled")
             if self._stopping.wait(SAMPLE_S):
                 return
 

@@ -6,6 +6,7 @@ Work that arrives during a transaction shares the next one, in order. While the 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -16,6 +17,7 @@ from typing import NamedTuple, TypeVar
 from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, Position, TopicPartition
+from recstream.process import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +54,9 @@ class Appender:
         self._queue: deque[_Work] = deque()
         self._changed = threading.Condition()
         self._n_open = 0
+        self._taken: list[_Work] = []
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._thread = start_thread(name, self._run, stopping=self._stopping, fail=self._abort)
 
     @property
     def n_open(self) -> int:
@@ -111,6 +113,15 @@ class Appender:
             self._changed.notify()
         self._thread.join()
 
+    def _abort(self, error: BaseException) -> None:
+        """Refuse what is left after an error of the thread: who waits ends the worker."""
+        with self._changed:
+            self._stopping.set()
+            works, self._queue = list(self._queue), deque()
+        for work in (*self._taken, *works):
+            with contextlib.suppress(Exception):  # one of them may be the error's cause
+                work.done(None, LogUnavailable(f"the log's appender has failed: {error!r}"))
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -118,8 +129,9 @@ class Appender:
                     self._changed.wait()
                 if not self._queue:
                     return
-                works = self._gather()
+                works = self._taken = self._gather()
             self._carry_out(works)
+            self._taken = []
 
     def _gather(self) -> list[_Work]:
         """Take the next work, and those behind it that can share its transaction."""

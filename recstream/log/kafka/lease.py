@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ from recstream.errors import LogFenced
 from recstream.log.kafka.client import SILENT_S, ClientErrors, consumer_options, has_lost_brokers
 from recstream.log.kafka.log import KafkaLog
 from recstream.log.port import NewRecord, Position, TopicPartition
+from recstream.process import run_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class KafkaLease:
         self._holds = False
         self._transactions.release([self._tp])
         left, self._consumer = self._consumer, self._new()
-        threading.Thread(target=left.close, name="kafka-close", daemon=True).start()
+        run_in_thread("kafka-close", left.close)
 
     def _on_revoke(self, consumer: Consumer, _: object) -> None:
         if consumer is not self._consumer:

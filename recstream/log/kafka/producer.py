@@ -21,6 +21,7 @@ from recstream.log.kafka.client import (
     producer_options,
 )
 from recstream.log.port import NewRecord, Position, TopicPartition
+from recstream.process import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,7 @@ class KafkaProducer:
         self._closed = threading.Event()
         self._producer = self._new()
         self._retired: list[Producer] = []
-        self._poller = threading.Thread(target=self._deliver, name="kafka-acks", daemon=True)
-        self._poller.start()
+        self._poller = start_thread("kafka-acks", self._deliver, stopping=self._closed)
 
     def append(
         self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]

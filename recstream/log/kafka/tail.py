@@ -23,6 +23,7 @@ from recstream.log.kafka.client import (
     translated,
 )
 from recstream.log.port import Record, TopicPartition
+from recstream.process import run_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ class KafkaTail:
             lost, self._consumer = self._consumer, self._new()
             self._known.clear()
             self._assign()
-            threading.Thread(target=lost.close, name="kafka-close", daemon=True).start()
+            run_in_thread("kafka-close", lost.close)
 
     def _assign(self) -> None:
         """Assign all positions to the consumer; prefetched records are dropped."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
+from recstream.process import run_in_thread
 from recstream.trainer.changelog import Touch, UserChanges
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.histories import HistoryColumns
@@ -86,7 +86,7 @@ def start_restoring(
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
             done.set_exception(error)
 
-    threading.Thread(target=work, name="recstream-restore", daemon=True).start()
+    run_in_thread("recstream-restore", work)
     return done
 
 

@@ -27,6 +27,7 @@ import msgspec
 
 from recstream.core.als import Iteration
 from recstream.errors import TrainingDied, TrainingFailed
+from recstream.process import run_in_thread
 from recstream.trainer.training.files import load_job, load_result, save_job, save_result
 from recstream.trainer.training.job import Job, OnIteration, TrainingResult, run_job
 
@@ -266,8 +267,7 @@ def main(descriptor: int, nice: int, source: Path, target: Path) -> None:
             os._exit(1)  # the trainer is gone or has cancelled the job
 
     send(dies_with_parent=_bind_to_parent())
-    listener = threading.Thread(target=listen, name="listen", daemon=True)
-    listener.start()
+    listener = run_in_thread("listen", listen)
     try:
         done = run_job(load_job(source), lambda each: send(iteration=msgspec.to_builtins(each)))
         save_result(target, done)
