@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+from recstream.checkpoints import Checkpoints, audit_horizon, require_within_horizon
 from recstream.errors import InvalidInput
 from recstream.log import INTERACTIONS, ReadableLog
 from recstream.time_travel import moment
 
 
 def parse_ranges(
-    log: ReadableLog, start: str | None = None, stop: str | None = None
+    log: ReadableLog,
+    start: str | None = None,
+    stop: str | None = None,
+    *,
+    checkpoints: Checkpoints | None = None,
 ) -> dict[int, tuple[int, int]]:
     """Return [from, to) by partition; an offset applies to every partition, a time is looked up in each.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    start, stop : str, optional
+        Default: the first offset that can be answered, and the log's end.
+    checkpoints : Checkpoints, optional
+        From which a log whose first events were pruned answers.
 
     Raises
     ------
     InvalidInput
         Neither an offset nor a time, or a start after the stop.
+    BeyondHorizon
+        The events before the start were pruned.
     """
     ranges = {}
     for partition in range(log.partitions(INTERACTIONS)):
         low = log.earliest(INTERACTIONS, partition)
+        if checkpoints is not None:
+            low = audit_horizon(checkpoints, partition)
         high = log.high_watermark(INTERACTIONS, partition)
         first = low if start is None else _offset(log, partition, start)
+        if checkpoints is not None and start is not None:
+            require_within_horizon(checkpoints, partition, first)
         last = high if stop is None else _offset(log, partition, stop)
         first, last = min(max(first, low), high), min(max(last, low), high)
         if start is not None and stop is not None and last < first:

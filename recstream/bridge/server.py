@@ -37,6 +37,7 @@ from recstream.bridge.recommender import Recommender
 from recstream.bridge.traffic import TrafficSwitch
 from recstream.bridge.views import Items, PipelineHistory, Status, TimeTravelService, Views
 from recstream.catalogue import open_catalogue
+from recstream.checkpoints import open_checkpoints
 from recstream.control import SteeringFeed
 from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
@@ -112,12 +113,16 @@ class Bridge:
         def now_ms() -> int:
             return timestamp_ms(now())
 
+        checkpoints = open_checkpoints(event_log, settings)
         views = Views.in_data_dir(
-            settings.path(), epoch=event_log.epoch, changelog=histories_changelog(settings.app_id)
+            settings.path(),
+            epoch=event_log.epoch,
+            changelog=histories_changelog(settings.app_id),
+            checkpoints=checkpoints,
         )
         self._stack.callback(views.close)
         store = open_store(settings.models_url)
-        time_travel = TimeTravelService(event_log, store, views.folder / "time-travel")
+        time_travel = TimeTravelService(event_log, store, views.folder / "time-travel", checkpoints)
         self._stack.callback(time_travel.close)
         connections = ConnectionLoop(
             auth,

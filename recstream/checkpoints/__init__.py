@@ -7,6 +7,7 @@ again, byte for byte. Start at `Checkpoints`; docs/explanation/checkpoints.md ha
 from __future__ import annotations
 
 from recstream.checkpoints.columns import read_rows, read_user
+from recstream.checkpoints.horizon import audit_horizon, require_within_horizon
 from recstream.checkpoints.index import Checkpoints, open_checkpoints
 from recstream.checkpoints.job import Job, run_job
 from recstream.checkpoints.manifest import Manifest
@@ -18,9 +19,11 @@ __all__ = [
     "Checkpoints",
     "Job",
     "Manifest",
+    "audit_horizon",
     "open_checkpoints",
     "read_rows",
     "read_user",
+    "require_within_horizon",
     "restore_table",
     "rows_by_key",
     "run_job",

@@ -16,6 +16,7 @@ from recstream.core.records import Forgotten
 from recstream.errors import (
     CheckpointCorrupt,
     CheckpointError,
+    ModelStoreUnavailable,
     NotFound,
     SchemaUnsupported,
 )
@@ -106,14 +107,14 @@ class Checkpoints:
     ) -> tuple[Manifest, bytes] | None:
         """Return the newest checkpoint whose file can be read, with the file; None if there is none.
 
-        One that is gone or damaged is logged, and the one before it is used.
+        One that is gone or damaged is logged, and the one before it is used. Without the store, none is.
         """
         for manifest in reversed(self.all(partition)):
             if at_most is not None and manifest.offset > at_most:
                 continue
             try:
                 return manifest, self.read(manifest)
-            except (NotFound, CheckpointError) as error:
+            except (NotFound, CheckpointError, ModelStoreUnavailable, OSError) as error:
                 log.warning("checkpoint not used, trying the one before: %s", error)
         return None
 

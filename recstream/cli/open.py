@@ -40,11 +40,17 @@ def open_existing(settings: Settings) -> EventLog:
 @contextlib.contextmanager
 def time_travel(settings: Settings) -> Iterator[TimeTravel]:
     """Open the time-travel service; the first use reads the whole log, with a progress line."""
+    from recstream.checkpoints import open_checkpoints
     from recstream.models import open_store
     from recstream.time_travel import Snapshots, TimeTravel
 
     with contextlib.closing(open_existing(settings)) as log, _counting() as progress:
-        snapshots = Snapshots(log, settings.path("time-travel"), progress=progress)
+        snapshots = Snapshots(
+            log,
+            settings.path("time-travel"),
+            progress=progress,
+            checkpoints=open_checkpoints(log, settings),
+        )
         with contextlib.closing(snapshots):
             yield TimeTravel(log, open_store(settings.models_url), snapshots)
 

@@ -23,7 +23,13 @@ from recstream.log.port import (
     Tail,
     TopicPartition,
 )
-from recstream.log.reading import decode_or_skip, decode_value, read_batches, read_records
+from recstream.log.reading import (
+    decode_or_skip,
+    decode_value,
+    read_backwards,
+    read_batches,
+    read_records,
+)
 from recstream.log.topics import (
     CATALOGUE,
     CHECKPOINTS,
@@ -67,6 +73,7 @@ __all__ = [
     "open_log",
     "original_content",
     "partition_for",
+    "read_backwards",
     "read_batches",
     "read_letter",
     "read_records",

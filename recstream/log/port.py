@@ -141,6 +141,12 @@ class EventLog(ReadableLog, Protocol):
             The append was not acknowledged: the caller keeps the records and may try again.
         """
 
+    def delete_before(self, topic: str, partition: int, offset: int) -> int:
+        """Delete a partition's records before an offset; return the earliest offset from now on.
+
+        Offsets of other records don't change. Readers that are behind get `OffsetOutOfRange`.
+        """
+
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""
 

@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from recstream.core.records import DeadLetter
-from recstream.errors import LogCorrupt
+from recstream.errors import BeyondHorizon, LogCorrupt
 from recstream.log.decode import decode_record
 from recstream.log.port import ReadableLog, Record
+from recstream.log.topics import INTERACTIONS
 
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 2_000
+BACKWARDS_RECORDS = 256
 
 _T = TypeVar("_T")
 
@@ -33,11 +35,24 @@ def read_batches(
     partition, start : int
     stop : int, optional
         Default: the high watermark when reading starts.
+
+    Raises
+    ------
+    BeyondHorizon
+        Events from ``start`` on were pruned: what is folded from the rest would be partial. Other topics
+        are read from their earliest record.
     """
     end = event_log.high_watermark(topic, partition)
     if stop is not None:
         end = min(end, stop)
-    offset = max(start, event_log.earliest(topic, partition))
+    earliest = event_log.earliest(topic, partition)
+    if topic == INTERACTIONS and start < min(earliest, end):
+        raise BeyondHorizon(
+            f"{topic}[{partition}] keeps events from offset {earliest} on, but they are needed from "
+            f"offset {start} on; they were pruned, and no checkpoint at or before {start} replaces "
+            "them: `recstream checkpoint list` shows how far back the log answers"
+        )
+    offset = max(start, earliest)
     while offset < end:
         found = event_log.read(topic, partition, offset, READ_RECORDS)
         if not found:
@@ -54,6 +69,19 @@ def read_records(
     """Yield the records of `read_batches` one by one."""
     for found in read_batches(event_log, topic, partition, start, stop):
         yield from found
+
+
+def read_backwards(
+    event_log: ReadableLog, topic: str, partition: int, stop: int | None = None
+) -> Iterator[Record]:
+    """Yield the records of a partition before ``stop`` (default: all), the newest first."""
+    end = event_log.high_watermark(topic, partition) if stop is None else stop
+    earliest = event_log.earliest(topic, partition)
+    while end > earliest:
+        start = max(earliest, end - BACKWARDS_RECORDS)
+        chunk = list(read_records(event_log, topic, partition, start, end))
+        yield from reversed(chunk)
+        end = start
 
 
 def decode_or_skip(record: Record, decode: Callable[[bytes], _T]) -> _T | None:

@@ -10,7 +10,12 @@ from recstream.models.feed import ModelFeed, Unusable, apply_deltas
 from recstream.models.open import open_store
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import DirectoryStore, ModelStore, ReadableStore
-from recstream.models.topic import find_announcement, read_models
+from recstream.models.topic import (
+    announcements,
+    find_announcement,
+    read_models,
+    start_of_generations,
+)
 
 __all__ = [
     "ArtifactPrefetch",
@@ -19,6 +24,7 @@ __all__ = [
     "ModelStore",
     "ReadableStore",
     "Unusable",
+    "announcements",
     "apply_deltas",
     "artifact_name",
     "fetch",
@@ -27,5 +33,6 @@ __all__ = [
     "pack",
     "prune",
     "read_models",
+    "start_of_generations",
     "unpack",
 ]

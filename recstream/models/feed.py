@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from recstream.core.generation import Generation
@@ -22,13 +22,13 @@ from recstream.log import (
     TopicPartition,
     decode_or_skip,
     decode_record,
+    read_backwards,
 )
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import ModelStore
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 256
 _TP = TopicPartition(MODELS, 0)
 
 
@@ -88,7 +88,7 @@ class ModelFeed:
         end = self._log.high_watermark(MODELS, 0)
         generation: Generation | None = None
         deltas: list[DeltaAnnounced] = []
-        for record in self._backwards(end):
+        for record in read_backwards(self._log, MODELS, 0, end):
             announced = decode_or_skip(record, decode_model)
             if isinstance(announced, DeltaAnnounced):
                 deltas.append(announced)
@@ -153,21 +153,6 @@ class ModelFeed:
         self._prefetch.close()
         if self._tail is not None:
             self._tail.close()
-
-    def _backwards(self, end: int) -> Iterator[Record]:
-        """Yield the records before ``end``, newest first, read in chunks."""
-        earliest = self._log.earliest(MODELS, 0)
-        while end > earliest:
-            start = at = max(earliest, end - _CHUNK)
-            chunk: list[Record] = []
-            while at < end:
-                part = [r for r in self._log.read(MODELS, 0, at, _CHUNK) if r.offset < end]
-                if not part:
-                    break
-                chunk += part
-                at = part[-1].offset + 1
-            yield from reversed(chunk)
-            end = start
 
     def _fetch(self, record: Record, announced: GenerationAnnounced) -> Generation | Unusable:
         try:

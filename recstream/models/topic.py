@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from recstream.core.records import GenerationAnnounced, ModelRecord, decode_model
 from recstream.errors import NotFound
-from recstream.log import MODELS, ReadableLog, Record, decode_or_skip, read_records
+from recstream.log import MODELS, ReadableLog, Record, decode_or_skip, read_backwards, read_records
 
 
 def read_models(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[Record, ModelRecord]]:
@@ -19,20 +19,36 @@ def read_models(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[Record
             yield record, found
 
 
+def announcements(event_log: ReadableLog) -> Iterator[tuple[int, GenerationAnnounced]]:
+    """Yield the offsets and announcements of generations, the newest first."""
+    for record in read_backwards(event_log, MODELS, 0):
+        found = decode_or_skip(record, decode_model)
+        if isinstance(found, GenerationAnnounced):
+            yield record.offset, found
+
+
 def find_announcement(event_log: ReadableLog, number: int) -> GenerationAnnounced:
     """Return the newest announcement of a generation.
 
     Raises
     ------
     NotFound
-        The generation was never announced.
+        The generation was never announced, or its announcement was pruned.
     """
-    newest = None
-    for _, record in read_models(event_log):
-        if isinstance(record, GenerationAnnounced) and record.generation == number:
-            newest = record
-    if newest is None:
-        raise NotFound(
-            f"generation {number} was never announced; `recstream models list` shows which were"
-        )
-    return newest
+    for _, announced in announcements(event_log):
+        if announced.generation == number:
+            return announced
+    raise NotFound(
+        f"generation {number} was never announced; `recstream models list` shows which were"
+    )
+
+
+def start_of_generations(event_log: ReadableLog, n_newest: int) -> int:
+    """Return the offset of the announcement of the ``n_newest``-th newest generation.
+
+    The earliest offset if there are fewer. The topic is read from its end.
+    """
+    for number, (offset, _) in enumerate(announcements(event_log), start=1):
+        if number == n_newest:
+            return offset
+    return event_log.earliest(MODELS, 0)

@@ -36,6 +36,7 @@ class Retrained(NamedTuple):
         return not self.derived or self.announced == self.derived
 
 
+BEYOND_HORIZON = "not derivable: its events were pruned (audit_horizon)"
 FORGOTTEN_SINCE = "not derivable: a user was forgotten since"
 
 
@@ -68,6 +69,7 @@ def retrain(
     store: DerivedStore,
     originals: ReadableStore,
     *,
+    folds: list[PartitionFold] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Retrained]:
     """Train every announced generation again, in order.
@@ -82,6 +84,9 @@ def retrain(
         Receives the artifacts under their announced names.
     originals : ReadableStore
         Original artifacts, for generations that can't be derived because a user was forgotten.
+    folds : list of PartitionFold, optional
+        Of all partitions, to start from; default: empty ones at offset 0. Generations of offsets before
+        them are not derivable.
     progress : callable
         Called with the number of events folded since the last call.
 
@@ -92,7 +97,8 @@ def retrain(
     depend on it, and on the machine.
     """
     n_partitions = log.partitions(INTERACTIONS)
-    folds = [PartitionFold(each, n_partitions, timeline) for each in range(n_partitions)]
+    folds = folds or [PartitionFold(each, n_partitions, timeline) for each in range(n_partitions)]
+    first = {fold.partition: fold.next_offset for fold in folds}
     catalogue = CatalogueReplay(log)
     forgotten = list(forgetting(log).begun.values())
     known: dict[int, Generation] = {}
@@ -109,6 +115,8 @@ def retrain(
         parent = None if source is None else known.get(source)
         state = snapshot(folds, record.offsets)
         why = _why_lost(record, forgotten, state.histories.n_users, source, known, lost)
+        if any(record.offsets.get(str(each), 0) < offset for each, offset in first.items()):
+            why = BEYOND_HORIZON
         original = _original(originals, record)
         if not why and record.copies is None:
             catalogue.advance(record.catalogue_offset)

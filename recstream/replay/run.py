@@ -133,7 +133,8 @@ def replay(
     store : ReadableStore
     plan : ReplayPlan
     fold_at : callable, optional
-        Returns the fold of a partition at the log's first offset; for slices.
+        Returns the fold of a partition at or before its range, e.g. from a checkpoint; default: an empty
+        one at offset 0.
     progress : callable
     """
     timeline = read_timeline(log)
@@ -147,6 +148,7 @@ def replay(
             timeline,
             derived,
             store,
+            folds=None if fold_at is None else [fold_at(p) for p in sorted(plan.ranges)],
             progress=lambda n_events: progress("events", n_events),
         ):
             retrained.append(found)
@@ -158,13 +160,14 @@ def replay(
     scores = RankHistograms()
     for partition in sorted(plan.ranges):
         watch = evaluation_watch(PublishedLists(log, partition), scores) if plan.evaluate else None
-        fold = (
-            PartitionFold(partition, n_partitions, timeline)
-            if fold_at is None
-            else fold_at(partition)
-        )
+        start_fold = fold_at or (lambda p: PartitionFold(p, n_partitions, timeline))
+        fold = start_fold(partition)
         fold.watch = watch
-        partitions.append(_replay_partition(log, generations, timeline, plan, fold, progress, lost))
+        partitions.append(
+            _replay_partition(
+                log, generations, timeline, plan, fold, progress, lost, start_fold=start_fold
+            )
+        )
     is_identical = all(each.is_identical for each in retrained) and not any(
         each.differences for each in partitions
     )
@@ -204,6 +207,8 @@ def _replay_partition(
     fold: PartitionFold,
     progress: Progress,
     lost: frozenset[int],
+    *,
+    start_fold: Callable[[int], PartitionFold],
 ) -> PartitionReport:
     """Replay one partition.
 
@@ -218,6 +223,8 @@ def _replay_partition(
     progress : callable
     lost : frozenset of int
         From `find_lost_generations`.
+    start_fold : callable
+        Returns another such fold of a partition.
     """
     start, stop = plan.ranges[fold.partition]
 
@@ -254,10 +261,12 @@ def _replay_partition(
         stored, applied = stored_histories(log, plan.changelog, fold.partition)
         as_of = fold
         if fold.next_offset > applied:
-            as_of = PartitionFold(fold.partition, log.partitions(INTERACTIONS), timeline)
-            for group in read_batches(log, INTERACTIONS, fold.partition, 0, applied):
+            as_of = start_fold(fold.partition)
+            for group in read_batches(
+                log, INTERACTIONS, fold.partition, as_of.next_offset, applied
+            ):
                 as_of.fold(group)
-        if fold.next_offset >= applied:
+        if fold.next_offset >= applied >= as_of.next_offset:
             n_compared, found = compare_histories(as_of, stored)
             differences += found
     if plan.into is not None:

@@ -159,6 +159,8 @@ def _published(
     start, stop = as_of_range
     before: dict[str, tuple[str, ...]] = {}
     key = None if user is None else user.encode()
+    # Of a user's first list after pruning, the one before it is unknown, and so are its old ranks.
+    has_all = log.earliest(RECOMMENDATIONS, partition) == 0
     for record in read_records(log, RECOMMENDATIONS, partition):
         if record.value is None:
             if record.key is not None:
@@ -173,7 +175,10 @@ def _published(
             unreadable.append(Difference(partition, record.offset, name, str(error), "", ""))
             continue
         as_of = body.as_of
-        if as_of is not None and as_of.offset >= start and (stop is None or as_of.offset < stop):
+        is_asked = (
+            as_of is not None and as_of.offset >= start and (stop is None or as_of.offset < stop)
+        )
+        if is_asked and (has_all or body.user in before):
             yield _Published(record.offset, record.value, body, before.get(body.user, ()))
         before[body.user] = tuple([item.item for item in body.items])
 

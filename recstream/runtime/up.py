@@ -37,7 +37,7 @@ from recstream.log import (
     open_log,
     topic_specs,
 )
-from recstream.models import read_models
+from recstream.models import announcements, start_of_generations
 from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
@@ -257,7 +257,7 @@ class _ProgressFeed:
         self.is_live = _has_trained(event_log)
         self._say = say
         starts: dict[TopicPartition, int] = {
-            TopicPartition(MODELS, 0): event_log.earliest(MODELS, 0),
+            TopicPartition(MODELS, 0): start_of_generations(event_log, 1),
             TopicPartition(PIPELINE, 0): event_log.high_watermark(PIPELINE, 0),
         }
         for partition in range(event_log.partitions(RECOMMENDATIONS)):
@@ -306,10 +306,7 @@ class _ProgressFeed:
 
 
 def _has_trained(event_log: EventLog) -> bool:
-    return any(
-        isinstance(announced, GenerationAnnounced) and announced.generation > 0
-        for _, announced in read_models(event_log)
-    )
+    return any(announced.generation > 0 for _, announced in announcements(event_log))
 
 
 def _answers(url: str) -> bool:

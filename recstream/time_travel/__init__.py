@@ -6,7 +6,11 @@ In: a log, a model store, a folder for snapshots. Out: lists of the past, and ho
 from __future__ import annotations
 
 from recstream.time_travel.changes import Change, compare
-from recstream.time_travel.checkpoints import fold_from, verify_checkpoint, verify_checkpoints
+from recstream.time_travel.checkpoints import (
+    nearest_fold,
+    verify_checkpoint,
+    verify_checkpoints,
+)
 from recstream.time_travel.derive import derive
 from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
@@ -28,8 +32,8 @@ __all__ = [
     "Watch",
     "compare",
     "derive",
-    "fold_from",
     "moment",
+    "nearest_fold",
     "state_digest",
     "verify_checkpoint",
     "verify_checkpoints",

@@ -119,6 +119,39 @@ def _compare(
     return n_users
 
 
+def nearest_fold(
+    checkpoints: Checkpoints | None,
+    event_log: ReadableLog,
+    partition: int,
+    timeline: SettingsTimeline,
+    offset: int,
+) -> PartitionFold:
+    """Return a fold with all histories of the newest checkpoint at or before an offset.
+
+    Without one it is empty and starts at offset 0; if those events were pruned, reading them raises
+    `BeyondHorizon`.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints or None
+    event_log : ReadableLog
+    partition : int
+    timeline : SettingsTimeline
+    offset : int
+    """
+    found = None if checkpoints is None else checkpoints.newest_readable(partition, offset)
+    if found is None:
+        return fold_from(event_log, partition, timeline, 0, lambda _: None)
+    manifest, content = found
+    fold = fold_from(event_log, partition, timeline, manifest.offset, lambda _: None)
+    for key, rows in read_rows(content):
+        user = key.decode()
+        history = table_rows.load(user, dict(rows).get)
+        if history is not None:
+            fold.histories[user] = history
+    return fold
+
+
 def fold_from(
     event_log: ReadableLog, partition: int, timeline: SettingsTimeline, start: int, load: Load
 ) -> PartitionFold:

@@ -347,12 +347,8 @@ class TimeTravel:
 
     def _before(self, user: str, position: ListPosition) -> Published | None:
         """Return the list published before another to the same user."""
-        earlier = [
-            each
-            for each in self.snapshots.list_positions(user, 0, position.as_of + 1)
-            if each.offset < position.offset
-        ]
-        return self.published(self.partition(user), earlier[-1]) if earlier else None
+        earlier = self.snapshots.list_before(user, position)
+        return None if earlier is None else self.published(self.partition(user), earlier)
 
     def _now_ms(self, user: str, when: Moment) -> int:
         """Return the time of a moment: of the list then, else of the newest record."""

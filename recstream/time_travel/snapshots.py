@@ -5,6 +5,9 @@ Every `BLOCK_EVENTS` events of a partition, the rows of `recstream.core.history.
 changed are stored under their key and the block's end. A history at an offset is the newest rows at
 or before it plus the user's own events since that block: at most one block is read.
 
+The first block is the newest checkpoint at or before the first question's offset, if there is one. A
+question about an older offset starts the partition again from an older checkpoint, or the log's start.
+
 ==================================  ================================================================
 key                                 value
 ==================================  ================================================================
@@ -13,6 +16,7 @@ key                                 value
 ``l``, partition, user, as_of       offset and time of the list published as of that event
 ``i``, rec_id                       partition, event offset, offset and time of the list
 ``n``, partition                    next offsets of interactions and of recommendations
+``s``, partition                    first offsets of interactions and of recommendations
 ``e``                               epoch of the log, and a digest of finished requests to forget
 ==================================  ================================================================
 """
@@ -27,6 +31,7 @@ from pathlib import Path
 import msgspec
 import rocksdict
 
+from recstream.checkpoints import Checkpoints, read_rows
 from recstream.control import read_timeline
 from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import decode_recommendations
@@ -45,6 +50,7 @@ from recstream.log import (
 from recstream.time_travel.fold import PartitionFold
 
 BLOCK_EVENTS = 25_000
+BATCH_ROWS = 20_000
 SCHEMA = 2
 """Of the table above; a folder of another one is rebuilt."""
 _END = struct.Struct(">Q")
@@ -74,6 +80,8 @@ class Snapshots:
     block_events : int
     progress : callable
         Called with the number of events folded since the last call, while it catches up.
+    checkpoints : Checkpoints, optional
+        Where folding starts.
 
     Raises
     ------
@@ -88,8 +96,10 @@ class Snapshots:
         *,
         block_events: int = BLOCK_EVENTS,
         progress: Callable[[int], None] = lambda _: None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._log = log
+        self._checkpoints = checkpoints
         self._block_events = block_events
         self._progress = progress
         self._folds: dict[int, PartitionFold] = {}
@@ -136,9 +146,15 @@ class Snapshots:
         return partition_for(user.encode(), self._n_partitions)
 
     def history(self, user: str, offset: int) -> History:
-        """Return a user's history including the event at an offset."""
+        """Return a user's history including the event at an offset.
+
+        Raises
+        ------
+        BeyondHorizon
+            Events before it were pruned, and no checkpoint replaces them.
+        """
         partition = self.partition(user)
-        self.catch_up(partition)
+        self.catch_up(partition, offset + 1)
         end = self._block_end(partition, offset + 1)
         found = table_rows.load(user, lambda key: self._row(partition, key, end))
         fold = PartitionFold(
@@ -156,7 +172,7 @@ class Snapshots:
 
     def fold_at(self, partition: int, offset: int) -> PartitionFold:
         """Return the fold of a partition as of an offset: the histories of all users before it."""
-        self.catch_up(partition)
+        self.catch_up(partition, offset)
         end = self._block_end(partition, offset)
         fold = PartitionFold(
             partition,
@@ -173,8 +189,12 @@ class Snapshots:
         self, user: str, *, offset: int | None = None, timestamp_ms: int | None = None
     ) -> ListPosition | None:
         """Return the newest list of a user as of an event or published by a time, or None."""
-        self.catch_up(self.partition(user))
-        return self.known_list(user, offset=offset, timestamp_ms=timestamp_ms)
+        partition = self.partition(user)
+        self.catch_up(partition, None if offset is None else offset + 1)
+        found = self.known_list(user, offset=offset, timestamp_ms=timestamp_ms)
+        if found is None and self._index_older_lists(partition):
+            found = self.known_list(user, offset=offset, timestamp_ms=timestamp_ms)
+        return found
 
     def known_list(
         self, user: str, *, offset: int | None = None, timestamp_ms: int | None = None
@@ -194,10 +214,25 @@ class Snapshots:
             iterator.prev()
         return None
 
+    def list_before(self, user: str, position: ListPosition) -> ListPosition | None:
+        """Return the newest list published before another to the same user, or None."""
+
+        def find() -> ListPosition | None:
+            earlier = self._list_positions(user, 0, position.as_of + 1)
+            return next((e for e in reversed(earlier) if e.offset < position.offset), None)
+
+        return find() or (find() if self._index_older_lists(self.partition(user)) else None)
+
     def list_positions(self, user: str, start: int, stop: int) -> list[ListPosition]:
         """Return the lists of a user as of events from ``start`` to before ``stop``, in order."""
         partition = self.partition(user)
         self.catch_up(partition)
+        if start < self._starts(partition)[0]:
+            self._index_older_lists(partition)
+        return self._list_positions(user, start, stop)
+
+    def _list_positions(self, user: str, start: int, stop: int) -> list[ListPosition]:
+        partition = self.partition(user)
         prefix = _key(b"l", partition, user.encode())
         found = []
         iterator = self._db.iter()
@@ -219,6 +254,9 @@ class Snapshots:
             self.catch_up(partition)
         else:
             found = self._db.get(key)
+        for partition in range(self._n_partitions):
+            if found is None and self._index_older_lists(partition):
+                found = self._db.get(key)
         if found is None:
             return None
         number, *place = _BY_ID.unpack(found)
@@ -226,19 +264,33 @@ class Snapshots:
 
     # Catching up
 
-    def catch_up(self, partition: int) -> None:
+    def catch_up(self, partition: int, offset: int | None = None) -> None:
         """Fold what was appended to a partition since the last call.
 
         After a user was forgotten, everything is read again: it is unknown who it was.
+
+        Parameters
+        ----------
+        partition : int
+        offset : int, optional
+            State as of this offset is asked for.
+
+        Raises
+        ------
+        BeyondHorizon
+            Events before it were pruned, and no checkpoint replaces them.
         """
         if (mark := self._log_mark()) != self._mark:
             self._db.close()
             self._mark = mark
             self._folds.clear()
             self._db = self._opened(self._folder)
-        raw = self._db.get(_key(b"n", partition))
-        next_offset, next_list = (0, 0) if raw is None else _NEXT.unpack(raw)
         self._timeline = read_timeline(self._log)
+        raw = self._db.get(_key(b"n", partition))
+        if raw is None or (offset is not None and offset < self._starts(partition)[0]):
+            self._start_at(partition, offset)
+            raw = self._db.get(_key(b"n", partition))
+        next_offset, next_list = (0, 0) if raw is None else _NEXT.unpack(raw)
         fold = self._folds.get(partition)
         if fold is None:
             fold = self._new_fold(partition, next_offset)
@@ -251,6 +303,55 @@ class Snapshots:
                 self._write_block(partition, fold, next_list)
                 fold = self._new_fold(partition, next_offset)
         self._index_lists(partition, next_offset, next_list)
+
+    def _starts(self, partition: int) -> tuple[int, int]:
+        """Return the first offsets of interactions and recommendations that the folder covers."""
+        raw = self._db.get(_key(b"s", partition))
+        return (0, 0) if raw is None else _NEXT.unpack(raw)
+
+    def _start_at(self, partition: int, offset: int | None) -> None:
+        """Start a partition anew from the newest checkpoint at or before an offset, if there is one."""
+        found = None
+        if self._checkpoints is not None:
+            found = self._checkpoints.newest_readable(partition, offset)
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for kind in (b"h", b"b", b"l"):
+            batch.delete_range(_key(kind, partition), _key(kind, partition + 1))
+        batch.delete(_key(b"n", partition))
+        batch.delete(_key(b"s", partition))
+        self._folds.pop(partition, None)
+        if found is not None:
+            manifest, content = found
+            end = manifest.offset
+            for _, rows in read_rows(content):
+                for key, value in rows:
+                    batch.put(_key(b"h", partition, key) + _END.pack(end), value)
+                if batch.len() > BATCH_ROWS:
+                    self._db.write(batch)
+                    batch = rocksdict.WriteBatch(raw_mode=True)
+            batch.put(_key(b"b", partition) + _END.pack(end), b"")
+            lists = self._first_list(partition, end)
+            batch.put(_key(b"s", partition), _NEXT.pack(end, lists))
+            batch.put(_key(b"n", partition), _NEXT.pack(end, lists))
+        self._db.write(batch)
+
+    def _first_list(self, partition: int, offset: int) -> int:
+        """Return an offset before which no list is as of the event at an offset or a later one."""
+        found = []
+        if offset < self._log.high_watermark(INTERACTIONS, partition):
+            found = self._log.read(INTERACTIONS, partition, offset, 1)
+        if not found:
+            return self._log.high_watermark(RECOMMENDATIONS, partition)
+        return self._log.offset_at(RECOMMENDATIONS, partition, found[0].timestamp_ms)
+
+    def _index_older_lists(self, partition: int) -> bool:
+        """Index the lists from before the checkpoint; False if that was done."""
+        start, first_list = self._starts(partition)
+        if not first_list:
+            return False
+        self._index_lists(partition, None, 0, first_list)
+        self._db.put(_key(b"s", partition), _NEXT.pack(start, 0))
+        return True
 
     def _new_fold(self, partition: int, next_offset: int) -> PartitionFold:
         fold = self._folds[partition] = PartitionFold(
@@ -274,10 +375,24 @@ class Snapshots:
         batch.put(_key(b"n", partition), _NEXT.pack(end, next_list))
         self._db.write(batch)
 
-    def _index_lists(self, partition: int, next_offset: int, next_list: int) -> None:
+    def _index_lists(
+        self, partition: int, next_offset: int | None, next_list: int, stop: int | None = None
+    ) -> None:
+        """Index lists from an offset on.
+
+        Parameters
+        ----------
+        partition : int
+        next_offset : int or None
+            Of interactions, stored with the position reached; None: store no position.
+        next_list : int
+            Where to start on the recommendations topic.
+        stop : int, optional
+            Where to stop.
+        """
         batch = rocksdict.WriteBatch(raw_mode=True)
         n_lists = 0
-        for record in read_records(self._log, RECOMMENDATIONS, partition, next_list):
+        for record in read_records(self._log, RECOMMENDATIONS, partition, next_list, stop):
             next_list = record.offset + 1
             n_lists += 1
             body = decode_or_skip(record, decode_recommendations)
@@ -289,7 +404,8 @@ class Snapshots:
                 by_id = _BY_ID.pack(partition, body.as_of.offset, *place)
                 batch.put(b"i" + body.rec_id.encode(), by_id)
         if n_lists:
-            batch.put(_key(b"n", partition), _NEXT.pack(next_offset, next_list))
+            if next_offset is not None:
+                batch.put(_key(b"n", partition), _NEXT.pack(next_offset, next_list))
             self._db.write(batch)
 
     def _block_end(self, partition: int, most: int) -> int:

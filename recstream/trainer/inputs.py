@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 
+from recstream.checkpoints import Checkpoints, open_checkpoints, read_rows
+from recstream.core.history import table_rows
 from recstream.core.records import DeadLetter
 from recstream.erasure import forgetting
 from recstream.log import (
@@ -17,6 +20,7 @@ from recstream.log import (
     DEAD_LETTERS,
     EventLog,
     NewRecord,
+    Record,
     TopicPartition,
     histories_changelog,
 )
@@ -35,6 +39,43 @@ MAX_DEAD_LETTERS = 10_000
 """Dead letters of catalogue records held back until this trainer is active."""
 
 _encode = msgspec.json.Encoder().encode
+RESTORED_USERS = 5_000
+_NOTHING_APPLIED = table_rows.encode_row(table_rows.AppliedRow(0, 0))
+
+
+def restore_histories(
+    histories: ChangelogFollower, checkpoints: Checkpoints, rows: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Apply the newest checkpoints, as if they had been read from the changelog.
+
+    Parameters
+    ----------
+    histories : ChangelogFollower
+    checkpoints : Checkpoints
+    rows : iterable of TopicPartition
+        Partitions of the changelog.
+
+    Returns
+    -------
+    dict of TopicPartition to int
+        Where to read on. A partition without a checkpoint that can be used is missing.
+    """
+    starts = {}
+    for tp in rows:
+        found = checkpoints.newest_readable(tp.partition)
+        if found is None or found[0].changelog != tp.topic:
+            continue
+        manifest, content = found
+        users = read_rows(content)
+        while some := list(islice(users, RESTORED_USERS)):
+            part = [row for _, its_rows in some for row in its_rows]
+            part.append((table_rows.APPLIED_KEY, _NOTHING_APPLIED))  # closes the group
+            histories.apply(Record(*tp, -1, 0, key, value) for key, value in part)
+        applied = table_rows.encode_row(manifest.applied_row)
+        histories.apply([Record(*tp, -1, 0, table_rows.APPLIED_KEY, applied)])
+        starts[tp] = manifest.changelog_offset + 1
+        log.info("histories restored partition=%d from %s", tp.partition, manifest.name)
+    return starts
 
 
 class Changes(NamedTuple):
@@ -74,10 +115,14 @@ class Inputs:
         self._rows = [TopicPartition(self._topic, each) for each in range(settings.partitions)]
         sources = [*self._rows, TopicPartition(CONTROL, 0), TopicPartition(CATALOGUE, 0)]
         finished = forgetting(event_log).finished
-        self._tail = event_log.tail({tp: event_log.earliest(*tp) for tp in sources})
+        self.changelog = ChangelogFollower(finished)
+        starts = {tp: event_log.earliest(*tp) for tp in sources}
+        starts |= restore_histories(
+            self.changelog, open_checkpoints(event_log, settings), self._rows
+        )
+        self._tail = event_log.tail(starts)
         self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
         self._dead_letters: deque[DeadLetter] = deque(maxlen=MAX_DEAD_LETTERS)
-        self.changelog = ChangelogFollower(finished)
         self.catalogue = CatalogueState()
         self.commands = Commands(event_log, self._topic)
         self.is_caught_up = False

@@ -32,7 +32,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
 from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
 from recstream.erasure import mark
-from recstream.errors import LogFenced
+from recstream.errors import BeyondHorizon, LogFenced
 from recstream.log import (
     INTERACTIONS,
     RECOMMENDATIONS,
@@ -169,10 +169,31 @@ class Engine:
         """Carry out steps 4 and 5."""
         return commit(effects, self._append, self._rows, self._changelog, self._states)
 
-    def _read_missing(self, state: PartitionState, until: int) -> None:
-        """Fold the records that the log holds between the rows and an offset."""
+    def _read_missing(self, state: PartitionState, until: int, *, is_rebuild: bool = False) -> None:
+        """Fold the records that the log holds between the rows and an offset.
+
+        Parameters
+        ----------
+        state : PartitionState
+        until : int
+        is_rebuild : bool
+            The partition was folded before, so the first events must be there. Else a log that has
+            lost its first events is folded from its earliest.
+
+        Raises
+        ------
+        BeyondHorizon
+            The log lacks events in between.
+        """
         while state.next_offset < until:
             start = max(state.next_offset, self._log.earliest(INTERACTIONS, state.number))
+            if start > state.next_offset and (state.next_offset or is_rebuild):
+                raise BeyondHorizon(
+                    f"the table of partition {state.number} has the events before offset "
+                    f"{state.next_offset}, the log keeps those from offset {start} on: the events in "
+                    "between were pruned, and neither changelog nor checkpoint has them; restore a "
+                    "backup, or start over with another app_id and lose the histories from before"
+                )
             found = self._log.read(INTERACTIONS, state.number, start, READ_RECORDS)
             missing = [record for record in found if record.offset < until]
             if not missing:
@@ -210,7 +231,8 @@ class Engine:
         self._timeline.extend(read_control(self._log, self._timeline.next_offset))
         committed = self._log.committed(self._settings.app_id)
         state = self.state(partition)
-        self._read_missing(state, committed.get(TopicPartition(INTERACTIONS, partition), 0))
+        committed_offset = committed.get(TopicPartition(INTERACTIONS, partition), 0)
+        self._read_missing(state, committed_offset, is_rebuild=state.next_offset == 0)
         start = max(self._log.earliest(INTERACTIONS, partition), state.next_offset - READ_RECORDS)
         if start < state.next_offset:
             for record in self._log.read(INTERACTIONS, partition, start, READ_RECORDS):

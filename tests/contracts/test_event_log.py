@@ -355,3 +355,31 @@ def test_a_tail_can_be_moved_and_given_another_partition(log: EventLog, topic: s
 
     assert sorted((r.partition, r.offset) for r in records) == [(0, 2), (0, 3), (1, 1)]
     tail.close()
+
+
+def test_records_before_an_offset_are_deleted_and_the_others_keep_theirs(
+    log: EventLog, topic: str
+) -> None:
+    log.create_topics([TopicSpec(topic, 2)])
+    for start in range(0, 60, 20):
+        log.append(numbered(topic, 20, start=start))
+    log.append(numbered(topic, 3, partition=1))
+
+    assert log.delete_before(topic, 0, 25) == 25
+
+    assert (log.earliest(topic, 0), log.high_watermark(topic, 0)) == (25, 60)
+    assert values(log.read(topic, 0, 25, 2)) == [b"25", b"26"]
+    with pytest.raises(OffsetOutOfRange):
+        log.read(topic, 0, 24)
+    assert log.earliest(topic, 1) == 0
+    assert log.append(numbered(topic, 1, start=60))[0].offset == 60
+
+
+def test_deletion_ends_at_the_newest_record_and_never_goes_back(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    log.append(numbered(topic, 10))
+
+    assert log.delete_before(topic, 0, 1_000) == 10
+    assert log.delete_before(topic, 0, 3) == 10
+
+    assert log.read(topic, 0, 10) == []

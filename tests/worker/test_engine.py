@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from recstream.errors import LogFenced, LogUnavailable
+from recstream.errors import BeyondHorizon, LogFenced, LogUnavailable
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
 from recstream.log.topics import INTERACTIONS
@@ -171,6 +171,36 @@ def test_a_gap_before_the_delivered_records_is_read_from_the_log(world):
             INTERACTIONS, partition
         )
     assert world.engine.status.events == 60
+
+
+@pytest.mark.parametrize("keeps_table", [True, False])
+def test_a_rebuild_refuses_where_events_in_between_were_pruned(world, keeps_table):
+    world.feed([single(each) for each in some_events(200)])
+    offsets = {
+        TopicPartition(INTERACTIONS, p): world.log.high_watermark(INTERACTIONS, p) + 20
+        for p in range(PARTITIONS)
+    }
+    world.log.append([single(each) for each in some_events(200, seed=5)])
+    world.log.append([], group=GROUP, offsets=offsets)  # as if a lost table had folded them
+    for partition in range(PARTITIONS):
+        world.log.delete_before(INTERACTIONS, partition, offsets[INTERACTIONS, partition] - 10)
+    if not keeps_table:
+        world.rows.rows.clear()
+    engine = world.new_engine()
+
+    with pytest.raises(BeyondHorizon, match="were pruned"):
+        engine.assign(0)
+
+
+def test_a_new_worker_starts_where_a_log_that_never_had_one_begins(world):
+    world.log.append([single(each) for each in some_events(200)])
+    world.log.delete_before(INTERACTIONS, 0, 30)
+    engine = world.new_engine()
+
+    engine.assign(0)
+    ingest(engine, world.log.read(INTERACTIONS, 0, 30))
+
+    assert engine.state(0).next_offset == world.log.high_watermark(INTERACTIONS, 0)
 
 
 def test_another_workers_partition_is_left_alone(world):

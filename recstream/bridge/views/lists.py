@@ -19,6 +19,8 @@ from pathlib import Path
 import msgspec
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
+from recstream.bridge.views.start import MAX_WITH_DELTAS, start_views
+from recstream.checkpoints import Checkpoints
 from recstream.core.history import History
 from recstream.core.history import table_rows as history_rows
 from recstream.core.records import (
@@ -40,8 +42,6 @@ SCHEMA = b"2"
 MAX_BRIDGES = 64
 CACHED_HISTORIES = 1024
 MAX_GENERATIONS = 100
-MAX_WITH_DELTAS = 5
-"""Newest generations whose deltas are kept, as many as the model store keeps by default."""
 MIB = 1 << 20
 
 _META, _OFFSET, _LIST, _ROW, _GENERATION, _DELTA = b"m", b"o", b"r", b"h", b"g", b"d"
@@ -64,9 +64,19 @@ class Views:
         Of the log; a folder of another epoch is emptied first.
     changelog : str
         Topic of the histories' rows.
+    checkpoints : Checkpoints, optional
+        Where new views start.
     """
 
-    def __init__(self, folder: Path, *, epoch: str, changelog: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        epoch: str,
+        changelog: str,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        self._checkpoints = checkpoints
         self.epoch = epoch
         self.folder = folder
         self.topics = (RECOMMENDATIONS, changelog, MODELS)
@@ -82,7 +92,14 @@ class Views:
         self.unreadable = 0
 
     @classmethod
-    def in_data_dir(cls, data_dir: Path, *, epoch: str, changelog: str) -> Views:
+    def in_data_dir(
+        cls,
+        data_dir: Path,
+        *,
+        epoch: str,
+        changelog: str,
+        checkpoints: Checkpoints | None = None,
+    ) -> Views:
         """Return views in the first ``bridge-N`` folder that no other bridge holds.
 
         Raises
@@ -92,7 +109,12 @@ class Views:
         """
         for number in range(MAX_BRIDGES):
             try:
-                return cls(data_dir / f"bridge-{number}", epoch=epoch, changelog=changelog)
+                return cls(
+                    data_dir / f"bridge-{number}",
+                    epoch=epoch,
+                    changelog=changelog,
+                    checkpoints=checkpoints,
+                )
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -104,9 +126,13 @@ class Views:
     def positions(self, event_log: EventLog) -> dict[TopicPartition, int]:
         """Return the next offset to read of every partition the views follow.
 
-        Views that missed an erasure are emptied first: the user is no longer known.
+        Views that missed an erasure are emptied first: the user is no longer known. New views start from
+        the histories' newest checkpoints, the newest lists and the newest generations; a user whose list
+        is older gets one made on request.
         """
         self._renew(forgetting(event_log).finished)
+        if next(self._keys(_OFFSET), None) is None:
+            self._start(event_log)
         positions = {}
         for topic in self.topics:
             for partition in range(event_log.partitions(topic)):
@@ -115,6 +141,23 @@ class Views:
                 earliest = event_log.earliest(topic, partition)
                 positions[TopicPartition(topic, partition)] = max(stored, earliest)
         return positions
+
+    def _start(self, event_log: EventLog) -> None:
+        """Fill new views with rows of checkpoints, and store where they go on."""
+
+        def put(rows: Iterable[tuple[bytes, bytes]]) -> None:
+            batch = WriteBatch(raw_mode=True)
+            for key, value in rows:
+                batch.put(_ROW + key, value)
+            self._db.write(batch)
+
+        starts, applied = start_views(event_log, self.topics[1], self._checkpoints, put)
+        batch = WriteBatch(raw_mode=True)
+        for partition, row in applied.items():
+            batch.put(_applied_key(partition), row)
+        for (topic, partition), offset in starts.items():
+            batch.put(_offset_key(topic, partition), offset.to_bytes(8, "little"))
+        self._db.write(batch)
 
     def _renew(self, finished: Collection[str]) -> None:
         """Empty the views if they may still hold an erased user."""

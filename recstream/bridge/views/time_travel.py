@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from recstream.checkpoints import Checkpoints
 from recstream.errors import InvalidInput, Overloaded
 from recstream.log import ReadableLog
 from recstream.models import ReadableStore
@@ -27,10 +28,19 @@ class TimeTravelService:
     store : ReadableStore
     folder : Path
         Of the snapshots; created by the first query.
+    checkpoints : Checkpoints, optional
+        Where the snapshots start.
     """
 
-    def __init__(self, log: ReadableLog, store: ReadableStore, folder: Path) -> None:
+    def __init__(
+        self,
+        log: ReadableLog,
+        store: ReadableStore,
+        folder: Path,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self._log = log
+        self._checkpoints = checkpoints
         self._store = store
         self._folder = folder
         self._mutex = threading.Lock()
@@ -83,7 +93,7 @@ class TimeTravelService:
 
     def _opened(self) -> TimeTravel:
         if self._travel is None:
-            self._snapshots = Snapshots(self._log, self._folder)
+            self._snapshots = Snapshots(self._log, self._folder, checkpoints=self._checkpoints)
             self._travel = TimeTravel(self._log, self._store, self._snapshots)
         return self._travel
 

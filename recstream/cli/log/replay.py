@@ -16,9 +16,11 @@ from recstream.errors import RecstreamError
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
+    from recstream.checkpoints import Checkpoints
     from recstream.log import ReadableLog
     from recstream.models import ReadableStore
     from recstream.replay import Progress, Report
+    from recstream.time_travel import PartitionFold
 
 SPEEDS = {"1x": 1.0, "10x": 10.0, "100x": 100.0}
 
@@ -87,19 +89,36 @@ def replay(
     import time
 
     from recstream.analysis import Slice, parse_ranges
+    from recstream.checkpoints import audit_horizon, open_checkpoints
+    from recstream.control import read_timeline
     from recstream.log import histories_changelog
     from recstream.models import open_store
     from recstream.replay import ReplayPlan, play
     from recstream.replay import replay as run_replay
+    from recstream.time_travel import nearest_fold
 
     with contextlib.ExitStack() as stack:
         if file is None:
             store: ReadableStore = open_store(settings.models_url)
-            log: ReadableLog = stack.enter_context(contextlib.closing(open_existing(settings)))
+            opened = stack.enter_context(contextlib.closing(open_existing(settings)))
+            log: ReadableLog = opened
+            checkpoints: Checkpoints | None = open_checkpoints(opened, settings)
             part = None
         else:
             log = store = part = Slice(file)
-        ranges = parse_ranges(log, start, stop)
+            checkpoints = None
+        ranges = parse_ranges(log, start, stop, checkpoints=checkpoints)
+        timeline = read_timeline(log)
+
+        def fold_at(partition: int) -> PartitionFold:
+            """Return the state of a partition to start from: a slice's, or the nearest checkpoint's."""
+            if part is not None:
+                return part.fold(partition)
+            offset = ranges[partition][0]
+            if retrain and checkpoints is not None:  # every generation that can be derived
+                offset = audit_horizon(checkpoints, partition)
+            return nearest_fold(checkpoints, log, partition, timeline, offset)
+
         if speed != "max":
             for record in play(log, ranges, speed=SPEEDS[speed], sleep=time.sleep):
                 if user is None or record.key in {user.encode(), None}:
@@ -120,7 +139,7 @@ def replay(
                 log,
                 store,
                 plan,
-                fold_at=None if part is None else part.fold,
+                fold_at=fold_at,
                 progress=progress,
             )
     say(report, _describe(report, verify=verify), as_json=as_json)

@@ -35,6 +35,8 @@ from recstream.log.embedded.tail import EmbeddedTail
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 
+SEGMENTS_PER_TRANSACTION = 32
+
 
 def system_clock_ms() -> int:
     """Return the wall clock in milliseconds since 1970."""
@@ -322,6 +324,27 @@ class EmbeddedLog:
                     if record.timestamp_ms >= timestamp_ms:
                         return record.offset
             return head.next
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> int:
+        """Delete a partition's records before an offset; return the earliest offset from now on.
+
+        The bytes are overwritten, and their pages used again; the file does not become smaller. Appends
+        wait for one short transaction at most.
+        """
+        while True:
+            with self.write_mutex, self.storage.write() as connection:
+                head = find_head(connection, topic, partition)
+                low = max(head.low, min(offset, head.next))
+                ids = connection.execute(
+                    "SELECT id FROM segments WHERE id >= ? AND id < ? AND next <= ?"
+                    " ORDER BY id LIMIT ?",
+                    (head.key(0), head.key(low), low, SEGMENTS_PER_TRANSACTION),
+                ).fetchall()
+                connection.execute("UPDATE heads SET low=? WHERE id=?", (low, head.id))
+                connection.execute("PRAGMA secure_delete=ON")
+                connection.executemany("DELETE FROM segments WHERE id=?", ids)
+            if len(ids) < SEGMENTS_PER_TRANSACTION:
+                return low
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> EmbeddedTail:
         """Return a reader that starts at these offsets."""

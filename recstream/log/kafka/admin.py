@@ -133,6 +133,16 @@ class KafkaAdmin:
             f"{_CREATE_TIMEOUT_S:g} s; try again"
         )
 
+    def delete_before(self, topic: str, partition: int, offset: int) -> int:
+        """Delete records before an offset on the brokers; return the earliest offset from now on."""
+        doing = f"deleting records of {topic}[{partition}] before offset {offset}"
+        wanted = KafkaPartition(topic, partition, offset)
+        futures = self._call(
+            lambda: self._admin.delete_records([wanted], request_timeout=REQUEST_TIMEOUT_S), doing
+        )
+        (future,) = futures.values()
+        return int(self._result(future, doing).low_watermark)
+
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group.
 

@@ -262,6 +262,11 @@ class KafkaLog:
         offset = self._offsets.offset_for_time(tp, timestamp_ms)
         return self.high_watermark(topic, partition) if offset is None else offset
 
+    def delete_before(self, topic: str, partition: int, offset: int) -> int:
+        """Delete a partition's records before an offset; return the earliest offset from now on."""
+        end = self.high_watermark(topic, partition)
+        return self._admin.delete_before(topic, partition, min(offset, end))
+
     def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:
         """Return a reader that starts at these offsets."""
         for tp in positions:

@@ -1,0 +1,77 @@
+"""New views start from checkpoints and the newest records, not from all that the log holds."""
+
+from __future__ import annotations
+
+from recstream.bridge.views import start
+from recstream.bridge.views.lists import Views
+from recstream.checkpoints import Checkpoints
+from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, TopicPartition
+from recstream.models import DirectoryStore
+from tests.checkpoints.made import make_checkpoint
+from tests.worker.installation import Installation
+from tests.worker.worker_world import CHANGELOG, PARTITIONS, World, generation, single, some_events
+
+
+def read(views, log):
+    """Read everything once; return the number of records read from each partition."""
+    counts = {}
+    for tp, offset in views.positions(log).items():
+        records = log.read(*tp, offset, 10**6)
+        views.apply(records)
+        counts[tp] = len(records)
+    return counts
+
+
+def views_of(path, log, checkpoints=None):
+    return Views(path, epoch=log.epoch, changelog=CHANGELOG, checkpoints=checkpoints)
+
+
+def test_new_views_have_the_same_histories_and_read_less(tmp_path, monkeypatch):
+    world = World(tmp_path)
+    world.engine.activate(generation())
+    world.feed([single(each) for each in some_events(300)], step=20)
+    checkpoints = Checkpoints(world.log, DirectoryStore(tmp_path / "checkpoints"))
+    for partition in range(PARTITIONS):
+        end = world.log.high_watermark(INTERACTIONS, partition)
+        make_checkpoint(checkpoints, partition, end, CHANGELOG)
+    whole, started = (
+        views_of(tmp_path / "a", world.log),
+        views_of(tmp_path / "b", world.log, checkpoints),
+    )
+    read(whole, world.log)
+    monkeypatch.setattr(start, "NEWEST_LISTS", 3)
+
+    counts = read(started, world.log)
+
+    users = {f"u{n}" for n in range(7)}
+    assert {user: started.history(user) for user in users} == {
+        user: whole.history(user) for user in users
+    }
+    for partition in range(PARTITIONS):
+        assert started.folded(partition) == whole.folded(partition) > 0
+        assert counts[TopicPartition(CHANGELOG, partition)] == 0
+        assert counts[TopicPartition(RECOMMENDATIONS, partition)] == 3
+    listed = {user for user in users if started.latest(user)}
+    assert listed
+    assert all(started.latest(user) == whole.latest(user) for user in listed)
+    started.close()
+    again = views_of(tmp_path / "b", world.log, checkpoints)
+    assert sum(read(again, world.log).values()) == 0
+    for each in (whole, again, world):
+        each.close()
+
+
+def test_new_views_start_at_the_announcements_of_the_newest_generations(tmp_path):
+    installation = Installation(tmp_path)
+    for number in range(start.MAX_WITH_DELTAS + 3):
+        installation.announce(number)
+    log = installation.world.log
+    views = views_of(tmp_path / "views", log)
+
+    first = views.positions(log)[TopicPartition(MODELS, 0)]
+
+    assert first == 3
+    read(views, log)
+    assert [each.generation for each in views.generations()] == [7, 6, 5, 4, 3]
+    views.close()
+    installation.close()

@@ -1,0 +1,183 @@
+"""Time travel and replay start from the nearest checkpoint, and never answer from a part of the past."""
+
+from __future__ import annotations
+
+import pytest
+
+from recstream.analysis import parse_ranges
+from recstream.checkpoints import Checkpoints, audit_horizon
+from recstream.control import read_timeline
+from recstream.core.history import History
+from recstream.errors import BeyondHorizon
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, read_batches
+from recstream.models import DirectoryStore
+from recstream.replay import ReplayPlan, replay
+from recstream.time_travel import Moment, Snapshots, TimeTravel, nearest_fold
+from recstream.time_travel.fold import PartitionFold
+from tests.checkpoints.made import make_checkpoint
+from tests.replay.world import World
+
+USERS = ("u0", "u1", "u2", "u5", "u10", "stranger")
+
+
+def folded(world: World, user: str, partition: int, offset: int) -> History:
+    """The slow reference: everything from the beginning."""
+    fold = PartitionFold(partition, 2, read_timeline(world.log))
+    fold.fold(each for each in world.records(INTERACTIONS, partition) if each.offset <= offset)
+    return fold.history(user)
+
+
+@pytest.fixture
+def checkpoints(eventful, tmp_path):
+    """Two checkpoints of each partition: after a third and after two thirds of the events."""
+    found = Checkpoints(eventful.log, DirectoryStore(tmp_path / "checkpoints"))
+    for partition in range(2):
+        end = eventful.log.high_watermark(INTERACTIONS, partition)
+        for offset in (end // 3, 2 * end // 3):
+            make_checkpoint(found, partition, offset, eventful.changelog)
+    return found
+
+
+@pytest.fixture
+def snapshots(eventful, checkpoints, tmp_path):
+    made = Snapshots(eventful.log, tmp_path / "past", block_events=7, checkpoints=checkpoints)
+    yield made
+    made.close()
+
+
+def prune(world, checkpoints, number=0):
+    """Delete the events and lists from before a checkpoint of each partition."""
+    references = {}
+    for partition in range(2):
+        manifest = checkpoints.all(partition)[number]
+        for user in USERS:
+            end = world.log.high_watermark(INTERACTIONS, partition)
+            for offset in range(manifest.offset, end):
+                references[user, partition, offset] = folded(world, user, partition, offset)
+        world.log.delete_before(INTERACTIONS, partition, manifest.offset)
+    return references
+
+
+def test_histories_at_any_offset_are_those_folded_from_the_beginning(eventful, snapshots):
+    for user in USERS:
+        partition = snapshots.partition(user)
+        for offset in reversed(range(eventful.log.high_watermark(INTERACTIONS, partition))):
+            assert snapshots.history(user, offset) == folded(eventful, user, partition, offset)
+
+
+def test_a_recent_history_reads_no_events_from_before_the_checkpoint(
+    eventful, checkpoints, snapshots, monkeypatch
+):
+    partition = snapshots.partition("u1")
+    newest = checkpoints.newest(partition)
+    first = []
+
+    def noted(log, topic, number, start=0, stop=None):
+        if topic == INTERACTIONS:
+            first.append(start)
+        return read_batches(log, topic, number, start, stop)
+
+    monkeypatch.setattr("recstream.time_travel.snapshots.read_batches", noted)
+    last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
+
+    assert snapshots.history("u1", last) == folded(eventful, "u1", partition, last)
+    assert min(first) >= newest.offset > 0
+
+
+def test_lists_at_any_offset_are_those_found_without_checkpoints(eventful, snapshots, tmp_path):
+    plain = Snapshots(eventful.log, tmp_path / "plain", block_events=7)
+    for user in USERS:
+        end = eventful.log.high_watermark(INTERACTIONS, plain.partition(user))
+        for offset in (*reversed(range(end)), end // 2, end - 1):
+            expected = plain.list_position(user, offset=offset)
+            assert snapshots.list_position(user, offset=offset) == expected
+            if expected is not None:
+                assert snapshots.list_before(user, expected) == plain.list_before(user, expected)
+    plain.close()
+
+
+def test_a_pruned_log_answers_from_its_oldest_checkpoint_on(eventful, checkpoints, snapshots):
+    references = prune(eventful, checkpoints)
+
+    for (user, partition, offset), expected in references.items():
+        if snapshots.partition(user) == partition:
+            assert snapshots.history(user, offset) == expected
+
+
+def test_beyond_the_horizon_there_is_a_named_error_and_no_partial_history(
+    eventful, checkpoints, snapshots, tmp_path
+):
+    prune(eventful, checkpoints)
+    partition = snapshots.partition("u1")
+    horizon = audit_horizon(checkpoints, partition)
+    assert horizon == checkpoints.all(partition)[0].offset
+
+    with pytest.raises(BeyondHorizon, match=r"recstream checkpoint list"):
+        snapshots.history("u1", horizon - 2)
+    with pytest.raises(BeyondHorizon, match="audit_horizon"):
+        parse_ranges(eventful.log, str(horizon - 1), checkpoints=checkpoints)
+    plan = ReplayPlan(ranges=parse_ranges(eventful.log, checkpoints=checkpoints))
+    with pytest.raises(BeyondHorizon):
+        replay(eventful.log, eventful.store, plan)
+    travel = TimeTravel(eventful.log, eventful.store, snapshots)
+    with pytest.raises(BeyondHorizon):
+        travel.history_at("u1", Moment(offset=0))
+
+    without = Snapshots(eventful.log, tmp_path / "none")
+    with pytest.raises(BeyondHorizon):
+        without.history("u1", horizon)
+    without.close()
+
+
+def test_without_a_checkpoint_a_pruned_log_answers_nothing(eventful, tmp_path):
+    none = Checkpoints(eventful.log, DirectoryStore(tmp_path / "none"))
+    assert audit_horizon(none, 0) == 0
+
+    eventful.log.delete_before(INTERACTIONS, 0, 5)
+
+    assert audit_horizon(none, 0) == eventful.log.high_watermark(INTERACTIONS, 0)
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_a_replay_from_checkpoints_verifies_and_trains_again(eventful, checkpoints, is_pruned):
+    log = eventful.log
+    if is_pruned:
+        prune(eventful, checkpoints)
+        for partition in range(2):
+            middle = log.high_watermark(RECOMMENDATIONS, partition) // 3
+            log.delete_before(RECOMMENDATIONS, partition, middle)
+    timeline = read_timeline(log)
+    ranges = parse_ranges(log, checkpoints=checkpoints)
+    plan = ReplayPlan(ranges=ranges, verify=True, retrain=True, changelog=eventful.changelog)
+
+    report = replay(
+        log,
+        eventful.store,
+        plan,
+        fold_at=lambda p: nearest_fold(checkpoints, log, p, timeline, ranges[p][0]),
+    )
+
+    assert report.is_identical
+    assert sum(each.lists for each in report.partitions) > 0
+    assert all(each.histories > 0 for each in report.partitions)
+    derived = [each.number for each in report.generations if each.derived]
+    if is_pruned:
+        assert "audit_horizon" in report.generations[0].why
+    else:
+        assert derived == [each.number for each in report.generations]
+
+
+def test_the_nearest_fold_has_all_histories_of_its_checkpoint(eventful, checkpoints):
+    timeline = read_timeline(eventful.log)
+    first, second = checkpoints.all(0)
+
+    assert nearest_fold(checkpoints, eventful.log, 0, timeline, first.offset - 1).next_offset == 0
+    for manifest, offset in ((first, second.offset - 1), (second, 10**6)):
+        fold = nearest_fold(checkpoints, eventful.log, 0, timeline, offset)
+        assert fold.next_offset == manifest.offset
+        assert fold.histories == {
+            user: history
+            for user in fold.histories
+            if (history := folded(eventful, user, 0, manifest.offset - 1)).offset >= 0
+        }
+        assert len(fold.histories) == manifest.n_users
