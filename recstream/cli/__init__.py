@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "recommend": "model.recommend:recommend",
     "explain": "model.explain:explain",
     "why-not": "model.explain:why_not",
+    "what-if": "model.what_if:what_if",
     "steering": "model.steering:steering",
     "log": "log.records:log",
     "checkpoint": "log.checkpoint:checkpoint",
