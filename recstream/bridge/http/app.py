@@ -7,7 +7,7 @@ from functools import cache
 
 from flask import Flask, Response, request
 
-from recstream.bridge.http import compression, paths, problems, security
+from recstream.bridge.http import compression, paths, problems, request_id, security
 from recstream.bridge.http.bodies import MAX_BODY_BYTES
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.documents import STYLE, asyncapi, docs_page, openapi
@@ -69,6 +69,7 @@ def create_app(deps: Deps) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     app.config["TRAP_HTTP_EXCEPTIONS"] = False
     app.url_map.merge_slashes = False
+    request_id.install(app)
     security.install(app, allowed_origins=deps.settings.allowed_origins, is_open=deps.auth.is_open)
     compression.install(app)
     problems.install(app)

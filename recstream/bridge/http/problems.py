@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from recstream.errors import (
@@ -143,7 +143,12 @@ def install(app: Flask) -> None:
     def ours(error: RecstreamError) -> Response:
         problem = as_problem(error)
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.warning("request failed status=%d reason=%s", problem.status, error)
+            log.warning(
+                "request failed request=%s status=%d reason=%s",
+                g.request_id,
+                problem.status,
+                error,
+            )
         return respond(problem)
 
     @app.errorhandler(HTTPException)
@@ -159,7 +164,9 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def bug(error: Exception) -> Response:
-        log.error("request failed route=%s", request.url_rule, exc_info=error)
+        log.error(
+            "request failed request=%s route=%s", g.request_id, request.url_rule, exc_info=error
+        )
         detail = "internal error of the bridge; its log contains the cause"
         return respond(HttpProblem(500, detail))
 

@@ -72,7 +72,9 @@ def cors_headers() -> dict[str, str]:
     headers = {"Vary": "Origin"} if allowed else {}
     if origin in allowed:
         headers["Access-Control-Allow-Origin"] = origin
-        headers["Access-Control-Expose-Headers"] = "Retry-After, ETag, Recstream-Identical"
+        headers["Access-Control-Expose-Headers"] = (
+            "Retry-After, ETag, Recstream-Identical, X-Request-Id"
+        )
     return headers
 
 

@@ -1,0 +1,28 @@
+"""Give every request an id, which its answer and the program's log contain.
+
+A client or a proxy may send its own in ``X-Request-Id``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flask import Flask, Response, g, request
+from ulid import ULID
+
+HEADER = "X-Request-Id"
+_VALID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+
+
+def install(app: Flask) -> None:
+    """Add the id to the answers of an app, and to `flask.g` as ``request_id``."""
+
+    @app.before_request
+    def choose() -> None:
+        sent = request.headers.get(HEADER, "")
+        g.request_id = sent if _VALID.fullmatch(sent) else str(ULID())
+
+    @app.after_request
+    def show(response: Response) -> Response:
+        response.headers[HEADER] = g.request_id
+        return response
