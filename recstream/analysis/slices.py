@@ -74,6 +74,7 @@ def export(
     path: Path,
     *,
     user: str | None = None,
+    fold_at: Callable[[int, int], PartitionFold] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
     """Write a slice of a log.
@@ -87,6 +88,8 @@ def export(
         Replaced if it exists.
     user : str, optional
         Only this user's events and lists; other users' events are blanked out.
+    fold_at : callable, optional
+        Returns the fold of a partition at an offset. Default: it is folded from its first event.
     progress : callable
         Called with the number of interactions read since the last call.
     """
@@ -96,10 +99,13 @@ def export(
     bases: dict[int, dict[bytes, bytes]] = {}
     needed: set[int] = set()
     for partition, (start, stop) in ranges.items():
-        fold = PartitionFold(partition, n_partitions, timeline)
-        for found in read_batches(log, INTERACTIONS, partition, 0, start):
-            fold.fold(found)
-            progress(len(found))
+        if fold_at is not None:
+            fold = fold_at(partition, start)
+        else:
+            fold = PartitionFold(partition, n_partitions, timeline)
+            for found in read_batches(log, INTERACTIONS, partition, 0, start):
+                fold.fold(found)
+                progress(len(found))
         events = [
             _only(each, user) for each in read_records(log, INTERACTIONS, partition, start, stop)
         ]

@@ -35,7 +35,14 @@ from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.traffic import TrafficSwitch
-from recstream.bridge.views import Items, PipelineHistory, Status, TimeTravelService, Views
+from recstream.bridge.views import (
+    Items,
+    PipelineHistory,
+    SliceFolder,
+    Status,
+    TimeTravelService,
+    Views,
+)
 from recstream.catalogue import open_catalogue
 from recstream.checkpoints import open_checkpoints
 from recstream.control import SteeringFeed
@@ -208,6 +215,7 @@ class Bridge:
             status=status,
             history=history,
             traffic=traffic,
+            slices=SliceFolder(settings.path("slices")),
             models=store,
             items=items,
             time_travel=time_travel,

@@ -18,6 +18,7 @@ from recstream.bridge.views import (
     DedupWindow,
     Items,
     PipelineHistory,
+    SliceFolder,
     Status,
     TimeTravelService,
     Views,
@@ -50,6 +51,7 @@ class Deps:
     steering: SteeringFeed
     status: Status
     history: PipelineHistory
+    slices: SliceFolder
     traffic: TrafficSwitch
     models: ReadableStore
     items: Items

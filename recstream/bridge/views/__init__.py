@@ -21,6 +21,7 @@ from recstream.bridge.views.pipeline_history import (
     PipelineHistory,
     PipelinePoint,
 )
+from recstream.bridge.views.slice_folder import SliceFolder
 from recstream.bridge.views.status import Heartbeat, Status
 from recstream.bridge.views.time_travel import TimeTravelService
 
@@ -35,6 +36,7 @@ __all__ = [
     "PipelineHistory",
     "PipelinePoint",
     "RecordFilter",
+    "SliceFolder",
     "Status",
     "TimeTravelService",
     "Views",

@@ -12,10 +12,19 @@ from recstream.bridge.http.routes.console.letters import LetterRoutes
 from recstream.bridge.http.routes.console.origins import OriginRoutes
 from recstream.bridge.http.routes.console.people import PeopleRoutes
 from recstream.bridge.http.routes.console.search import SearchRoutes
+from recstream.bridge.http.routes.console.slices import SliceRoutes
 
 __all__ = ["console_routes"]
 
-_ROUTES = (SearchRoutes, PeopleRoutes, HolderRoutes, OriginRoutes, LetterRoutes, LabRoutes)
+_ROUTES = (
+    SearchRoutes,
+    PeopleRoutes,
+    HolderRoutes,
+    OriginRoutes,
+    LetterRoutes,
+    LabRoutes,
+    SliceRoutes,
+)
 
 
 def console_routes(deps: Deps) -> tuple[object, ...]:

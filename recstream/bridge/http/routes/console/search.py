@@ -172,7 +172,7 @@ class SearchRoutes:
     @route("GET", "/v1/log", tag="log", problems=_UNAVAILABLE)
     def list_topics(self) -> TopicsAnswer:
         """List the topics with their offsets and times."""
-        topics = tuple(_summary(self._log, name) for name in sorted(self._log.topics()))
+        topics = tuple(summary(self._log, name) for name in sorted(self._log.topics()))
         return TopicsAnswer(epoch=self._log.epoch, topics=topics)
 
     @route(
@@ -289,7 +289,8 @@ def _found_record(record: Record) -> FoundRecord:
     return FoundRecord(**msgspec.structs.asdict(readable), n_bytes=len(value), is_cut=is_cut)
 
 
-def _summary(event_log: ReadableLog, topic: str) -> TopicSummary:
+def summary(event_log: ReadableLog, topic: str) -> TopicSummary:
+    """Return a topic's offsets and times."""
     ranges = [
         PartitionRange(
             partition=each,

@@ -1,0 +1,101 @@
+"""Slices over REST: exported, listed, downloaded, looked into, deleted; hostile names and files."""
+
+from __future__ import annotations
+
+import pytest
+
+from recstream.analysis import Slice
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.replay import ReplayPlan, replay
+from tests.bridge.conftest import USER
+
+EVER = {"from": "2020-01-01T00:00:00Z", "to": "2030-01-01T00:00:00Z"}
+
+
+@pytest.fixture(scope="module")
+def exported(past):
+    world, _ = past
+    answer = world.post("/v1/slices", EVER)
+    assert answer.status == 201, answer.body
+    return world, answer.json
+
+
+def test_a_slice_is_downloaded_and_its_lists_are_derived_from_it_alone(exported, tmp_path):
+    world, made = exported
+    path = tmp_path / made["name"]
+
+    answer = world.get(f"/v1/slices/{made['name']}")
+    path.write_bytes(answer.body)
+
+    assert answer.kind == "application/zip"
+    opened = Slice(path)
+    plan = ReplayPlan(ranges=dict(opened.manifest.ranges), verify=True)
+    report = replay(opened, opened, plan, fold_at=opened.fold)
+    assert report.is_identical
+    assert sum(each.lists for each in report.partitions) > 10
+
+
+def test_a_slice_from_the_middle_starts_with_the_state_then(past, tmp_path):
+    world, _ = past
+    made = world.post("/v1/slices", {"from": "15", "to": "30", "partition": 0}).json
+    path = tmp_path / "middle.zip"
+    path.write_bytes(world.get(f"/v1/slices/{made['name']}").body)
+
+    opened = Slice(path)
+    plan = ReplayPlan(ranges=dict(opened.manifest.ranges), verify=True)
+
+    assert made["manifest"]["ranges"] == {"0": [15, 30]}
+    assert replay(opened, opened, plan, fold_at=opened.fold).is_identical
+
+
+def test_the_records_of_a_slice_are_searched_like_the_logs(exported):
+    world, made = exported
+    path = f"/v1/slices/{made['name']}/topics"
+
+    topics = {one["topic"]: one["n_offsets"] for one in world.get(path).json["topics"]}
+    found = world.get(f"{path}/{RECOMMENDATIONS}/records?user={USER}&limit=2").json["records"]
+    in_log = world.get(f"/v1/log/{RECOMMENDATIONS}/records?user={USER}&limit=2").json["records"]
+
+    assert topics[INTERACTIONS] == 80
+    assert found == in_log
+
+
+def test_slices_are_listed_and_deleted(exported):
+    world, _ = exported
+    made = world.post("/v1/slices", EVER | {"user": USER}).json
+    names = [one["name"] for one in world.get("/v1/slices").json["slices"]]
+
+    assert made["name"] in names
+    assert world.call("DELETE", f"/v1/slices/{made['name']}").status == 204
+    assert world.get(f"/v1/slices/{made['name']}").status == 404
+
+
+@pytest.mark.parametrize("name", ["x", "..zip", ".hidden.zip", "a%2Fb.zip", "%2e%2e%2flog.zip"])
+def test_a_name_that_is_none_leads_nowhere(exported, name):
+    world, _ = exported
+
+    assert world.get(f"/v1/slices/{name}").status in {400, 404}
+
+
+def test_a_file_that_is_no_slice_is_a_problem(exported):
+    world, _ = exported
+    folder = world.bridge.settings.path("slices")
+    (folder / "odd.zip").write_bytes(b"not a zip")
+
+    assert world.get("/v1/slices/odd.zip/topics").status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"from": "0"}, 422),
+        ({"from": "5", "to": "5"}, 400),
+        ({"from": "9", "to": "2"}, 400),
+        ({"from": "0", "to": "9", "partition": 7}, 400),
+        ({"from": "soon", "to": "9"}, 400),
+    ],
+)
+def test_a_part_that_can_not_be_is_a_problem(exported, body, status):
+    world, _ = exported
+
+    assert world.post("/v1/slices", body).status == status
