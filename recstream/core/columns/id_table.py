@@ -64,9 +64,21 @@ class IdTable(Sequence[str]):
         Without an index, the first look-up makes one.
         """
         table = cls()
-        table._shared, table._is_shared = (block, ends), True
-        table._index = slots
+        # Kernels are compiled for arrays that may be written.
+        table._shared = (
+            np.require(block, np.uint8, ["C", "A", "W"]),
+            np.require(ends, np.int64, ["C", "A", "W"]),
+        )
+        table._index = None if slots is None else np.require(slots, np.uint32, ["C", "A", "W"])
+        table._is_shared = True
         return table
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> IdTable:
+        """Return a table of distinct ids; a copy shares the arrays until it grows."""
+        if isinstance(ids, IdTable):
+            return cls.from_arrays(**ids.arrays())
+        return cls(ids)
 
     _shared: tuple[UInt8s, Int64s] = (np.empty(0, np.uint8), np.empty(0, np.int64))
 

@@ -17,7 +17,7 @@ from recstream.core.content.score_scale import (
     content_scale,
     n_reserved,
 )
-from recstream.core.content.summary import decode_summaries, encode_summaries, summarise
+from recstream.core.content.summary import ItemDetails, summarise
 from recstream.core.content.tokens import common_features
 
 __all__ = [
@@ -30,14 +30,13 @@ __all__ = [
     "ColdStart",
     "ContentModel",
     "FeatureIndex",
+    "ItemDetails",
     "RejectedRow",
     "category_levels",
     "clean_product",
     "cold_start_multiplier",
     "common_features",
     "content_scale",
-    "decode_summaries",
-    "encode_summaries",
     "is_within",
     "n_reserved",
     "summarise",

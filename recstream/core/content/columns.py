@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.content.categories import CATEGORY_GRAMMAR
+from recstream.core.content.summary import ItemDetails
 from recstream.core.content.tokens import Comparable, comparable, compare
 from recstream.core.events import timestamp_ms
 from recstream.core.numeric.arrays import GrowableArray
@@ -95,10 +96,8 @@ class AttributeColumns:
         self._items = items
         self._common: dict[tuple[str, str], tuple[str, ...]] = {}
         self._comparables: dict[str, Comparable] = {}
-        for row, item in enumerate(items):
-            attributes = details.get(item)
-            if attributes is not None:
-                self._put(row, attributes)
+        for row, attributes in _by_row(details, items):
+            self._put(row, attributes)
 
     def scratch(self) -> AttributeColumns:
         """Return columns for a trial: new attributes are added to the copy alone; the rest is shared."""
@@ -185,12 +184,22 @@ class AttributeColumns:
         column = self._attributes.get(name)
         if column is None:
             column = Column(len(self._items))
-            for row, item in enumerate(self._items):
-                attributes = self._details.get(item)
-                if attributes is not None and name in attributes.attributes:
+            for row, attributes in _by_row(self._details, self._items):
+                if name in attributes.attributes:
                     _put_attribute(column, row, attributes, name)
             self._attributes[name] = column
         return column
+
+
+def _by_row(details: Mapping[str, Item], items: Sequence[str]) -> Iterator[tuple[int, Item]]:
+    """Yield the row and the details of each item that has any."""
+    if isinstance(details, ItemDetails):
+        yield from details.by_row()
+        return
+    for row, item in enumerate(items):
+        found = details.get(item)
+        if found is not None:
+            yield row, found
 
 
 def _put_attribute(column: Column, row: int, attributes: Item, name: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.columns import IdTable
+from recstream.core.numeric.arrays import Int64s, UInt8s
 from recstream.core.records import Item
 from recstream.errors import ArtifactCorrupt
 
@@ -18,7 +21,9 @@ MAX_ATTRIBUTES_BYTES = 4_096
 """Maximum size of the attributes as JSON; attributes that do not fit are dropped."""
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decode = msgspec.json.Decoder(list[Item | None]).decode
+_decode = msgspec.json.Decoder(Item).decode
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_NULL = b"null"
 
 
 def summarise(item: Item) -> Item:
@@ -51,28 +56,136 @@ def summarise(item: Item) -> Item:
     )
 
 
-def encode_summaries(details: Mapping[str, Item], items: Sequence[str]) -> NDArray[np.uint8]:
-    """Return the summaries of items in the order of their rows, as bytes of JSON."""
-    return np.frombuffer(_encode([details.get(item) for item in items]), np.uint8)
+class ItemDetails(MutableMapping[str, Item]):
+    """Summaries by item id: one block of JSON, decoded when an item is read, and what changed since.
 
-
-def decode_summaries(encoded: NDArray[Any], items: Sequence[str]) -> dict[str, Item]:
-    """Return summaries by item id.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        They are not the summaries of these items.
+    Parameters
+    ----------
+    items : IdTable
+        Ids of the items in the order of the block; it may grow.
+    block : (n,) uint8
+    ends : (m,) int64
+        The end of each item's JSON; an item without details has none.
     """
-    try:
-        summaries = _decode(encoded.tobytes())
-    except msgspec.DecodeError as error:
-        raise ArtifactCorrupt(f"item summaries can't be read: {error}") from error
-    if len(summaries) != len(items):
-        raise ArtifactCorrupt(f"summaries must be of {len(items)} items, got {len(summaries)}")
-    known = {each.item: each for each in summaries if each is not None}
-    if any(
-        each is not None and each.item != item for each, item in zip(summaries, items, strict=True)
-    ):
+
+    def __init__(self, items: IdTable, block: UInt8s, ends: Int64s) -> None:
+        self._items, self.block, self.ends = items, block, ends
+        self._changed: dict[str, Item | None] = {}
+        self._n = int(np.count_nonzero(np.diff(ends, prepend=0)))
+
+    @classmethod
+    def of(cls, details: Mapping[str, Item], items: IdTable) -> ItemDetails:
+        """Return the details of items as of now; later changes of either do not affect the other."""
+        if isinstance(details, ItemDetails) and details._is_of(items):  # noqa: SLF001 - its own
+            made = copy.copy(details)
+            made._items, made._changed = items, dict(details._changed)  # noqa: SLF001 - likewise
+            return made
+        found = (details.get(item) for item in items)
+        return cls(items, *_joined(b"" if each is None else _encode(each) for each in found))
+
+    def _is_of(self, items: IdTable) -> bool:
+        ends = self._items.ends[: len(self.ends)]
+        return np.array_equal(ends, items.ends[: len(ends)]) and np.array_equal(
+            self._items.block[: ends[-1]] if len(ends) else items.block[:0],
+            items.block[: ends[-1]] if len(ends) else items.block[:0],
+        )
+
+    def _json(self, row: int) -> bytes:
+        """Return the JSON of a row of the block; empty without details."""
+        if not 0 <= row < len(self.ends):
+            return b""
+        return self.block[self.ends[row - 1] if row else 0 : self.ends[row]].tobytes()
+
+    def __getitem__(self, item: str) -> Item:
+        if item in self._changed:
+            found = self._changed[item]
+        else:
+            content = self._json(int(self._items.rows_of([item])[0]))
+            found = _decode(content) if content else None
+        if found is None:
+            raise KeyError(item)
+        return found
+
+    def __setitem__(self, item: str, details: Item) -> None:
+        self._n += item not in self
+        self._changed[item] = details
+
+    def __delitem__(self, item: str) -> None:
+        if item not in self:
+            raise KeyError(item)
+        self._n -= 1
+        self._changed[item] = None
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._items[row] for row, _ in self.by_row())
+
+    def by_row(self) -> Iterator[tuple[int, Item]]:
+        """Yield each item's row and details, in the order of the rows."""
+        for row, (content, changed) in enumerate(self._parts()):
+            if changed is not None:
+                yield row, changed
+            elif content:
+                yield row, _decode(content)
+
+    def _parts(self) -> Iterator[tuple[bytes, Item | None]]:
+        """Yield each row's JSON, and the details that replace it."""
+        changed = dict(
+            zip(
+                self._items.rows_of(list(self._changed)).tolist(),
+                self._changed.values(),
+                strict=True,
+            )
+        )
+        for row in range(len(self._items)):
+            if row in changed:
+                yield b"", changed[row]
+            else:
+                yield self._json(row), None
+
+    def encoded(self) -> UInt8s:
+        """Return all details in the order of the rows, as bytes of a JSON list."""
+        parts = (
+            content or (_NULL if changed is None else _encode(changed))
+            for content, changed in self._parts()
+        )
+        return np.frombuffer(b"[" + b",".join(parts) + b"]", np.uint8)
+
+    @classmethod
+    def from_encoded(cls, encoded: NDArray[Any], items: IdTable) -> ItemDetails:
+        """Return the details that `encoded` encoded.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            They are not the details of these items.
+        """
+        try:
+            parts = _split(encoded.tobytes())
+            if len(parts) != len(items):
+                raise ArtifactCorrupt(f"summaries must be of {len(items)} items, got {len(parts)}")
+            return cls(items, *_joined(map(_checked, items, parts)))
+        except msgspec.DecodeError as error:
+            raise ArtifactCorrupt(f"item summaries can't be read: {error}") from error
+
+
+def _checked(item: str, part: msgspec.Raw) -> bytes:
+    """Return the JSON of an item's details; empty for ``null``."""
+    content = bytes(part)
+    if content == _NULL:
+        return b""
+    if _decode(content).item != item:
         raise ArtifactCorrupt("item summaries are not in the order of the items")
-    return known
+    return content
+
+
+def _joined(parts: Iterable[bytes]) -> tuple[UInt8s, Int64s]:
+    """Return parts as one block, and the end of each."""
+    block = bytearray()
+    ends = []
+    for part in parts:
+        block += part
+        ends.append(len(block))
+    return np.frombuffer(block, np.uint8), np.array(ends, np.int64)

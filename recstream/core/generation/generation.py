@@ -7,14 +7,15 @@ popularity. It holds every item of the catalogue, also those without events.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als import ALSModel
-from recstream.core.content import AttributeColumns, cold_start_multiplier
+from recstream.core.columns import IdTable
+from recstream.core.content import AttributeColumns, ItemDetails, cold_start_multiplier
 from recstream.core.generation.delta import DeltaValues
 from recstream.core.generation.scoring import ScoringParameters
 from recstream.core.generation.serialize import generation_arrays, generation_parts
@@ -41,7 +42,7 @@ class Generation:
     hyperparameters : mapping
         Plain JSON values; `scoring` gives those that scores use.
     seed : int
-    items : list of str
+    items : sequence of str
         Ids in the order of their rows.
     bias : (m,) float32
         The items' popularity priors.
@@ -62,8 +63,12 @@ class Generation:
     ----------
     delta : int
         Number of the newest delta applied.
-    rows : dict of str to int
+    items : IdTable
+        Ids in the order of their rows.
+    rows : mapping of str to int
         Item id to row.
+    details : ItemDetails
+        Catalogue entries by item id.
     index : ItemIndex
         Index of the exact search.
     compiled_arms : dict
@@ -78,7 +83,7 @@ class Generation:
         offsets: Mapping[str, int],
         hyperparameters: Mapping[str, Any],
         seed: int,
-        items: list[str],
+        items: Sequence[str],
         bias: NDArray[np.float32],
         model: ALSModel | None,
         details: Mapping[str, Item] | None = None,
@@ -88,8 +93,12 @@ class Generation:
         content_arrays: Mapping[str, NDArray[Any]] | None = None,
         catalogue_offset: int = 0,
     ) -> None:
-        if len(set(items)) != len(items):
-            raise ModelMismatch(f"generation {number} must have distinct items, some repeat")
+        try:
+            self.items = IdTable.of(items)
+        except InvalidInput as error:
+            raise ModelMismatch(
+                f"generation {number} must have distinct items, some repeat"
+            ) from error
         if bias.shape != (len(items),) or (model is not None and model.n_items != len(items)):
             raise ModelMismatch(
                 f"generation {number} has {len(items)} items, a prior of shape {bias.shape} and "
@@ -101,11 +110,10 @@ class Generation:
         self.hyperparameters = dict(hyperparameters)
         self.scoring = ScoringParameters.of(self.hyperparameters)
         self.seed = seed
-        self.items = list(items)
-        self.rows = {item: row for row, item in enumerate(items)}
+        self.rows = self.items.rows
         self.model = model
         self.delta = 0
-        self.details = dict(details or {})
+        self.details = ItemDetails.of(details or {}, self.items)
         self.content = _table(content, number, len(items))
         self.behaviour = _table(behaviour, number, len(items))
         self.content_arrays = dict(content_arrays or {})
@@ -217,9 +225,7 @@ class Generation:
             self._multiplier.rows[rows] = self._multiplier_of(values.counts)
         factors = values.factors if self.model is not None else np.zeros((len(rows), 1), np.float32)
         self.index.update(rows, factors, values.bias)
-        for item in new:
-            self.rows[item] = len(self.items)
-            self.items.append(item)
+        self.items.add(new)
         self._listable.grow(n_items, fill=True)
         self.content.grow(n_items)
         self.behaviour.grow(n_items)
@@ -240,16 +246,12 @@ class Generation:
 
     def _rows_of(self, delta: DeltaAnnounced) -> tuple[NDArray[np.int32], list[str]]:
         """Return the rows of a delta's items, and its new items in the order of their rows."""
-        rows = np.empty(len(delta.items), np.int32)
-        new: dict[str, int] = {}
-        for at, item in enumerate(delta.items):
-            row = self.rows.get(item)
-            if row is None:
-                row = new.setdefault(item, len(self.items) + len(new))
-            rows[at] = row
+        rows = self.items.rows_of(delta.items)
         if len(set(delta.items)) != len(delta.items):
             raise ModelMismatch(f"delta {delta.delta} of generation {self.number} repeats an item")
-        return rows, list(new)
+        is_new = np.flatnonzero(rows < 0)
+        rows[is_new] = len(self.items) + np.arange(len(is_new))
+        return rows, [delta.items[at] for at in is_new.tolist()]
 
     def _update_catalogue(self, catalogue: Mapping[str, Item | None]) -> None:
         """Update the catalogue entries of some items; None withdraws an item."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als import ALSModel
-from recstream.core.content import decode_summaries, encode_summaries
+from recstream.core.columns import IdTable
+from recstream.core.content import ItemDetails
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.numeric.array_codec import decode_json, encode_json
 from recstream.errors import ArtifactCorrupt
@@ -44,7 +45,7 @@ def generation_arrays(parts: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         "generation": encode_json(head),
         "items": np.frombuffer("\n".join(parts["items"]).encode(), np.uint8),
         "bias": parts["bias"],
-        "details": encode_summaries(parts["details"], parts["items"]),
+        "details": parts["details"].encoded(),
         "withdrawn": parts["withdrawn"],
         **{f"{part}.{name}": array for part in arrays for name, array in arrays[part].items()},
     }
@@ -73,7 +74,7 @@ def generation_parts(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
             f"artifact format must be {FORMAT!r}, got {head['format']!r}; train again"
         )
     text = bytes(named["items"]).decode()
-    items = text.split("\n") if text else []
+    items = IdTable(text.split("\n") if text else [])
     bias = named["bias"]
     if bias.dtype != np.float32:
         raise ArtifactCorrupt(f"prior must be float32, got {bias.dtype}")
@@ -86,7 +87,7 @@ def generation_parts(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         "items": items,
         "bias": bias,
         "model": ALSModel.from_arrays(parts["als"]) if parts["als"] else None,
-        "details": decode_summaries(named["details"], items),
+        "details": ItemDetails.from_encoded(named["details"], items),
         "withdrawn": named["withdrawn"],
         "content": _unpacked(parts["near"], len(items)),
         "behaviour": _unpacked(parts["behaviour"], len(items)),

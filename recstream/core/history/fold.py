@@ -18,12 +18,13 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.columns import IdRows
 from recstream.core.events import EVENT_TYPES, Event, EventWeights, event_weight, timestamp_ms
 from recstream.core.history.fading import fading_weights
 
@@ -368,8 +369,7 @@ def matrix_row(
     for page in history.pages:
         names += page
         entries += page.values()
-    find = index.get
-    columns = np.array([find(name, -1) for name in names], np.int32)
+    columns = rows_of(index, names)
     weights = np.array([entry.weight for entry in entries], np.float64)
     times = np.array([entry.at_ms for entry in entries], np.int64)
     known = columns >= 0
@@ -379,6 +379,14 @@ def matrix_row(
     values *= fading_weights(times, FADE_ENTRIES)
     order = np.argsort(columns, kind="stable")
     return columns[order], values.astype(np.float32)[order]
+
+
+def rows_of(index: Mapping[str, int], names: Sequence[str]) -> NDArray[np.int32]:
+    """Return the row of each id, at once where the index can; -1 for ids that it lacks."""
+    if isinstance(index, IdRows):
+        return index.rows_of(names)
+    find = index.get
+    return np.array([find(name, -1) for name in names], np.int32)
 
 
 def seen_items(history: History) -> set[str]:

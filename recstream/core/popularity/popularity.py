@@ -231,6 +231,8 @@ def fit_popularity(
     n_items: int,
     credit: Float64s | None = None,
     half_lives: tuple[float, ...] = HALF_LIVES,
+    *,
+    earlier: Int64s | None = None,
 ) -> Popularity:
     """Return the state after (item, event time) entries, in any order.
 
@@ -243,6 +245,8 @@ def fit_popularity(
     credit : (K + 1,) float64, optional
         Initial mixture weights, such as those of the parent generation.
     half_lives : tuple of float
+    earlier : (n_items,) int, optional
+        Number of events of each item so long before that only memories without a half-life know them.
     """
     rows, times = np.asarray(items), np.asarray(at_ms)
     if rows.shape != times.shape:
@@ -251,6 +255,11 @@ def fit_popularity(
     state = Popularity.empty(n_items, half_lives)
     if credit is not None:
         state = replace(state, credit=np.asarray(credit, np.float64).copy())
+    if earlier is not None:
+        lasting = np.isinf(state.half_lives)
+        state.sums[:, lasting] = np.asarray(earlier, np.float64)[:, None]
+        state.totals[lasting] = state.sums[:, lasting].sum(axis=0)
+        state = replace(state, clock=float(np.sum(earlier)))
     return state.observe(_in_order(rows, times))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.columns import IdTable
-from recstream.core.content import summarise
+from recstream.core.content import ItemDetails, summarise
 from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.arrays import GrowableArray, Int32s
 from recstream.core.popularity import changed_rows
@@ -58,7 +58,7 @@ class Deltas:
         self._model = None if trained.model is None else trained.model.growing()
         self._beta = popularity_weight(generation.hyperparameters)
         self._n_trained = generation.n_items
-        self._items = IdTable(generation.items)
+        self._items = IdTable.of(generation.items)
         self._rows = self._items.rows
         self._columns = GrowableArray(np.empty(0, np.int32))
         self._popularity = trained.popularity.live()
@@ -72,7 +72,7 @@ class Deltas:
             threads = int(generation.hyperparameters["threads"]) or os.cpu_count() or 1
             self._features = LiveItemFeatures(trained.contents, threads=threads)
         self.similar_items = None if self._features is None else SimilarItems(self._features)
-        self._details = dict(generation.details)
+        self._details = ItemDetails.of(generation.details, self._items)
         gone = np.flatnonzero(generation.withdrawn).tolist()
         self._withdrawn = {generation.items[at] for at in gone}
         self._touched_users: dict[str, None] = {}

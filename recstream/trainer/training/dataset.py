@@ -49,11 +49,15 @@ class TrainingSnapshot:
     changed: frozenset[str] = frozenset()
 
 
+N_RECENT = 1 << 21
+"""Entries that make up all memories of popularity but the counts: 64 of the longest half-lives."""
+
+
 class CatalogueFacts(NamedTuple):
     """Catalogue facts of a generation: items by row, details that lists show, withdrawn rows."""
 
     items: list[Item | None]
-    details: dict[str, Item]
+    details: Mapping[str, Item]
     withdrawn: NDArray[np.bool_]
 
     @classmethod
@@ -70,7 +74,7 @@ class CatalogueFacts(NamedTuple):
                 f"generation {generation.number} has {generation.n_items} items that differ from "
                 f"the {len(items)} of the log"
             )
-        return cls([], dict(generation.details), generation.withdrawn)
+        return cls([], generation.details, generation.withdrawn)
 
 
 def catalogue_facts(
@@ -254,7 +258,9 @@ def csr_of(
 def popularity_of(
     histories: HistoryColumns, users: Int32s, columns: Int32s, n_items: int
 ) -> Popularity:
-    """Return `fit_popularity` of the positive entries of users, a slice of users at a time.
+    """Return `fit_popularity` of the positive entries of users, at the cost of the newest ones.
+
+    Of entries before the `N_RECENT` newest only the counts are exact: no other memory lasts that long.
 
     Parameters
     ----------
@@ -264,11 +270,15 @@ def popularity_of(
         Item row of each of the histories' items; -1 for items that do not count.
     n_items : int
     """
-    n_entries = int(histories.runs["n"][users].sum(dtype=np.int64))
-    touched, at_ms, n = np.empty(n_entries, np.int32), np.empty(n_entries, np.int64), 0
+    counts = np.zeros(n_items, np.int64)
+    newest: NDArray[np.int64] = np.empty((2, 0), np.int64)
     for _, entries in histories.slices(users):
         at = columns[entries.items]
-        seen = np.flatnonzero((at >= 0) & (entries.weights > 0.0))
-        touched[n : n + len(seen)], at_ms[n : n + len(seen)] = at[seen], entries.at_ms[seen]
-        n += len(seen)
-    return fit_popularity(touched[:n], at_ms[:n], n_items)
+        seen = (at >= 0) & (entries.weights > 0.0)
+        counts += np.bincount(at[seen], minlength=n_items)
+        newest = np.concatenate([newest, np.stack([entries.at_ms[seen], at[seen]])], axis=1)
+        if newest.shape[1] > 2 * N_RECENT:
+            newest = newest[:, _newest(newest[0], newest[1], N_RECENT)]
+    newest = newest[:, _newest(newest[0], newest[1], N_RECENT)]
+    counts -= np.bincount(newest[1], minlength=n_items)
+    return fit_popularity(newest[1], newest[0], n_items, earlier=counts)

@@ -325,5 +325,7 @@ def _als(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:
 
 def counts_of(matrix: sparse.csr_matrix) -> NDArray[np.int64]:
     """Return the number of positive entries of each row."""
-    positive = np.concatenate(([0], np.cumsum(matrix.data > 0.0)))
-    return np.asarray(np.diff(positive[matrix.indptr]), np.int64)
+    others = np.flatnonzero(~(matrix.data > 0.0))
+    rows = np.searchsorted(matrix.indptr, others, side="right") - 1
+    lengths = np.diff(matrix.indptr).astype(np.int64)
+    return np.asarray(lengths - np.bincount(rows, minlength=len(lengths)), np.int64)

@@ -12,6 +12,7 @@ from recstream.core.history import Entry, History, matrix_row
 from recstream.core.popularity import fit_popularity
 from recstream.trainer.histories import Histories, UserColumns
 from recstream.trainer.histories import live as module
+from recstream.trainer.training import dataset
 from recstream.trainer.training.dataset import (
     TrainingSnapshot,
     build_dataset,
@@ -166,3 +167,28 @@ def test_the_newest_entries_are_held_out_as_of_whole_histories(is_tied):
         part = slice(found.matrix.indptr[at], found.matrix.indptr[at + 1])
         assert found.matrix.indices[part].tolist() == columns.tolist()
         assert found.matrix.data[part].tobytes() == weights.tobytes()
+
+
+def test_popularity_of_the_newest_entries_is_that_of_all(monkeypatch):
+    generator = np.random.Generator(np.random.PCG64(0))
+    made = [
+        history(f"u{user}", [
+            Entry(f"i{item}", 1.0, CLOCK_MS - int(generator.integers(0, 10**9)), 0, 0, 1)
+            for item in generator.permutation(50)[:20]
+        ])
+        for user in range(600)
+    ]  # fmt: skip
+    live = Histories()
+    put(live, made)
+    columns = np.arange(len(live.items), dtype=np.int32)
+    whole = popularity_of(live, live.known_rows(), columns, 50)
+    monkeypatch.setattr(dataset, "N_RECENT", 9_000)
+
+    found = popularity_of(live, live.known_rows(), columns, 50)
+
+    assert found.clock == whole.clock == 12_000
+    np.testing.assert_array_equal(found.sums[:, -1], whole.sums[:, -1])
+    short = found.half_lives <= 64
+    np.testing.assert_allclose(
+        (found.sums / found.totals)[:, short], (whole.sums / whole.totals)[:, short], atol=1e-12
+    )
