@@ -20,7 +20,7 @@ MANY_NAMES = {
     "recstream.core.history": 16,
     "recstream.core.ranking": 12,
     "recstream.core.popularity": 11,
-    "recstream.core.serving": 16,
+    "recstream.core.serving": 20,
 }
 """Packages of the core with more names, which stay to be cut."""
 LOOSE = {"__init__", "__main__", "settings", "errors", "metrics"}

@@ -1,4 +1,4 @@
-"""Lists, similar items, shelves and explanations, made on request from the active generation.
+"""Lists and explanations, made on request from the active generation.
 
 The worker publishes a list after each event. Lists that are not published (of a visitor, of a
 category, of another length) are made here, by the same functions and from the same generation.
@@ -23,38 +23,17 @@ from recstream.core.history import History, seen_items
 from recstream.core.ranking import Explanation, describe, explain, rank, steering_warnings
 from recstream.core.records import AsOf, Recommendations, RecommendedItem, Requested
 from recstream.core.serving import (
-    POOL,
-    Neighbour,
-    Shelf,
     Unranked,
     among,
     next_cursor,
     rank_requested,
     read_cursor,
-    shelves,
-    similar_requested,
     unranked,
     visitor_history,
 )
 from recstream.core.steering import ListRequest, Steering
 from recstream.errors import NotFound
 from recstream.log import partition_for
-
-CACHED_NEIGHBOURS = 4096
-SimilarKey = tuple[int, int, str, int, int, bytes]
-"""Generation, catalogue offset, item, n, offset, digest of the steering document and placement."""
-
-
-class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A user's shelves, made on request from the newest history known to this bridge."""
-
-    rec_id: str
-    user: str
-    generation: int
-    delta: int = 0
-    as_of: AsOf | None = None
-    shelves: tuple[Shelf, ...]
-    requested: Requested | None = None
 
 
 class SteeringEffect(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,8 +94,6 @@ class Recommender:
         self._steering = steering
         self._items = items
         self._now = now
-        self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
-        self._similar_of = (-1, -1)
 
     @property
     def current(self) -> tuple[int, int] | None:
@@ -283,7 +260,7 @@ class Recommender:
         found, rest = self._made(history, request, items, candidates)
         # A delta will exclude these items within a second; until then the request does.
         if gone := self._items.unlisted([entry.item for entry in found.items]):
-            found, rest = self._made(history, _excluding(request, gone), items, candidates)
+            found, rest = self._made(history, request.excluding(gone), items, candidates)
         return found, rest
 
     def _made(
@@ -318,13 +295,13 @@ class Recommender:
             first = 1 + request.offset + len(read_cursor(request.cursor))
             page = describe(ranked, history, generation, first=first)
             found = Recommendations(
-                rec_id=f"{self._rec_id(ranked.source, history, generation)}-{_digest(page)}",
+                rec_id=f"{self.rec_id(ranked.source, history, generation)}-{_digest(page)}",
                 user=history.user,
                 generation=generation.number,
                 delta=generation.delta,
                 arm=ranked.arm,
                 now=ranked.now_ms,
-                as_of=self._as_of(history),
+                as_of=self.as_of(history),
                 source=ranked.source,
                 items=page,
                 epoch=self._views.epoch,
@@ -333,13 +310,14 @@ class Recommender:
             )
             return found, unranked(candidates, ranked, generation)
 
-    def _rec_id(self, what: str, history: History, generation: Generation) -> str:
+    def rec_id(self, what: str, history: History, generation: Generation) -> str:
         """Return the id of an answer made on request: equal for equal inputs."""
-        as_of = self._as_of(history)
+        as_of = self.as_of(history)
         place = "" if as_of is None else f"-{as_of.partition}.{as_of.offset}"
         return f"{what}-{generation.number}.{generation.delta}{place}"
 
-    def _as_of(self, history: History) -> AsOf | None:
+    def as_of(self, history: History) -> AsOf | None:
+        """Return the position of the newest event in a history; None without one."""
         if history.offset < 0:
             return None
         partition = partition_for(history.user.encode(), self._partitions)
@@ -408,96 +386,6 @@ class Recommender:
             )
         return tuple(effects)
 
-    def similar(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
-        """Return the items most similar to one; None if the active generation lacks it."""
-        found = self._similar_to(item, request)
-        if gone := self._items.unlisted([each.item for each in found or ()]):
-            found = self._similar_to(item, _excluding(request, gone))
-        return found
-
-    def _similar_to(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
-        """Return what `similar` does, from the generation as it is.
-
-        Cached until the generation's catalogue changes: the search scans every item, and events
-        between trainings change its result little. Lists are made meanwhile; deltas and other
-        searches wait.
-        """
-        generation = self._active.generation
-        if generation is None:
-            return None
-        _, steering = self._steering.document()
-        # What depends on the time is not cached.
-        has_times = len(generation.columns.boundaries) > 0
-        if (
-            request.rules
-            or request.cursor
-            or has_times
-            or (steering and steering.everybody(request.placement).uses_now)
-        ):
-            with self._active.unchanged:
-                is_known = item in generation.rows
-                return (
-                    similar_requested(generation, item, request, steering, self._now_ms())
-                    if is_known
-                    else None
-                )
-        found = self._similar.get(_key(generation, item, request, steering))
-        if found is not None:
-            return found
-        with self._active.unchanged:
-            if item not in generation.rows:
-                return None
-            key = _key(generation, item, request, steering)
-            if key not in self._similar:
-                if key[:2] != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
-                    self._similar.clear()
-                    self._similar_of = key[:2]
-                self._similar[key] = similar_requested(
-                    generation, item, request, steering, self._now_ms()
-                )
-            return self._similar[key]
-
-    def shelves(
-        self, user: str, request: ListRequest, *, n_shelves: int, n_items: int, skip: int
-    ) -> Shelves:
-        """Return shelves of items related to a user's strongest items."""
-        found = self._shelves(user, request, n_shelves, n_items, skip)
-        listed = [entry.item for shelf in found.shelves for entry in shelf.items]
-        if gone := self._items.unlisted(listed):
-            found = self._shelves(user, _excluding(request, gone), n_shelves, n_items, skip)
-        return found
-
-    def _shelves(
-        self, user: str, request: ListRequest, n_shelves: int, n_items: int, skip: int
-    ) -> Shelves:
-        """Return what `shelves` does, from the generation as it is."""
-        history = self._views.history(user) or History(user)
-        with self._active.mutex:
-            generation = self._active.generation
-            if generation is None:
-                return Shelves(rec_id="none", user=user, generation=0, delta=0, shelves=())
-            offset, steering = self._steering.document()
-            ranked = rank_requested(
-                history,
-                generation,
-                replace(request, n=POOL + skip),
-                self._active.half_life_of(generation),
-                steering,
-                self._now_ms(),
-            )
-            found = shelves(
-                ranked, history, generation, n_shelves=n_shelves, n_items=n_items, skip=skip
-            )
-            return Shelves(
-                rec_id=self._rec_id("shelves", history, generation),
-                user=user,
-                generation=generation.number,
-                delta=generation.delta,
-                as_of=self._as_of(history),
-                shelves=found,
-                requested=Requested(request=request, steering=offset),
-            )
-
 
 def _digest(items: Iterable[RecommendedItem]) -> str:
     """Return a hash of a list's items and their order."""
@@ -508,23 +396,5 @@ def _digest(items: Iterable[RecommendedItem]) -> str:
     return hasher.hexdigest()
 
 
-def _excluding(request: ListRequest, gone: set[str]) -> ListRequest:
-    return replace(request, exclude=(*request.exclude, *sorted(gone)))
-
-
 def _next(request: ListRequest, page: Sequence[RecommendedItem]) -> str:
     return next_cursor(request, [entry.item for entry in page])
-
-
-def _key(
-    generation: Generation, item: str, request: ListRequest, steering: Steering | None
-) -> SimilarKey:
-    rules = b"" if steering is None else steering.digest
-    return (
-        generation.number,
-        generation.catalogue_offset,
-        item,
-        request.n,
-        request.offset,
-        rules + request.placement.encode(),
-    )

@@ -34,8 +34,10 @@ from recstream.bridge.http_server import BACKLOG, HttpServer
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
+from recstream.bridge.shelves import ShelfMaker
 from recstream.bridge.traffic import TrafficSwitch
 from recstream.bridge.views import (
+    CountsFeed,
     Items,
     PipelineHistory,
     SliceFolder,
@@ -153,6 +155,10 @@ class Bridge:
             items=items,
             now=now,
         )
+        counts = CountsFeed(event_log, now_ms=now_ms)
+        shelves = ShelfMaker(
+            recommender, views, active, steering=steering, items=items, counts=counts, now=now
+        )
         status = Status(event_log, now_ms=now_ms, connections=lambda: len(connections.connections))
         status.take_models(reversed(views.generations()))
         feed = LogFeed(event_log, connections.post)
@@ -186,6 +192,7 @@ class Bridge:
             follower.stop()
             active.stop()
             items.stop()
+            counts.stop()
             history.stop()
             traffic.stop()
 
@@ -193,6 +200,7 @@ class Bridge:
         connections.start(hub, self.fail)
         active.start()
         items.start()
+        counts.start()
         follower.start()
         readiness.parts = {
             "views": follower.caught_up.is_set,
@@ -211,6 +219,7 @@ class Bridge:
             auth=auth,
             views=views,
             recommender=recommender,
+            shelves=shelves,
             steering=steering,
             status=status,
             history=history,

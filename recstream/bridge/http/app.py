@@ -18,6 +18,7 @@ from recstream.bridge.http.routes import (
     LogRoutes,
     ModelRoutes,
     PushRoutes,
+    ShelfRoutes,
     SiteRoutes,
     SteeringRoutes,
     TokenRoutes,
@@ -42,6 +43,7 @@ def endpoints(deps: Deps) -> list[Endpoint]:
     for routes in (
         EventRoutes(deps),
         ListRoutes(deps),
+        ShelfRoutes(deps),
         UserRoutes(deps),
         ItemRoutes(deps),
         SteeringRoutes(deps),

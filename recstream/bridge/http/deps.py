@@ -13,6 +13,7 @@ from recstream.bridge.http.rate_limit import RateLimiter
 from recstream.bridge.push import ConnectionLoop, Hub
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
+from recstream.bridge.shelves import ShelfMaker
 from recstream.bridge.traffic import TrafficSwitch
 from recstream.bridge.views import (
     DedupWindow,
@@ -48,6 +49,7 @@ class Deps:
     auth: Authenticator
     views: Views
     recommender: Recommender
+    shelves: ShelfMaker
     steering: SteeringFeed
     status: Status
     history: PipelineHistory

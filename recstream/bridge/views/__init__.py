@@ -6,6 +6,7 @@ In: records of the topics that the bridge follows. Out: what the routes and the 
 from __future__ import annotations
 
 from recstream.bridge.views.dedup_window import DedupWindow
+from recstream.bridge.views.event_counts import Counted, CountsFeed
 from recstream.bridge.views.items import Items
 from recstream.bridge.views.lists import Views, without
 from recstream.bridge.views.log_search import (
@@ -28,6 +29,8 @@ from recstream.bridge.views.time_travel import TimeTravelService
 __all__ = [
     "FRESHNESS_BOUNDS_MS",
     "SAMPLE_S",
+    "Counted",
+    "CountsFeed",
     "DedupWindow",
     "Found",
     "Heartbeat",

@@ -5,6 +5,7 @@ In: a history or an item, a generation, a request. Out: ranked rows, neighbours,
 
 from __future__ import annotations
 
+from recstream.core.serving.event_counts import EventCounts
 from recstream.core.serving.requested import (
     Unranked,
     among,
@@ -16,18 +17,24 @@ from recstream.core.serving.requested import (
 )
 from recstream.core.serving.shelves import POOL, Shelf, shelves
 from recstream.core.serving.similar import Neighbour, similar_requested
+from recstream.core.serving.top_items import TopItem, newest_scores, popular_scores, top_items
 
 __all__ = [
     "POOL",
+    "EventCounts",
     "Neighbour",
     "Shelf",
+    "TopItem",
     "Unranked",
     "among",
+    "newest_scores",
     "next_cursor",
+    "popular_scores",
     "rank_requested",
     "read_cursor",
     "shelves",
     "similar_requested",
+    "top_items",
     "unranked",
     "visitor_history",
 ]

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from recstream.core.content import common_features
 from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import Float32s, Float64s
-from recstream.core.ranking import DEFAULT_ARM, CompiledArm, compile_arm
+from recstream.core.ranking import CompiledArm
 from recstream.core.serving.requested import item_digest, read_cursor
+from recstream.core.serving.top_items import boosted, compile_for_everybody
 from recstream.core.steering import ListRequest, Steering
 
 KNOWN_EVENTS = 10.0
@@ -74,10 +75,7 @@ def similar_requested(
     InvalidSteering
         The cursor is not one of ours.
     """
-    arm = request.applied_to(
-        DEFAULT_ARM if steering is None else steering.everybody(request.placement)
-    )
-    compiled = compile_arm(generation, arm, now_ms=now_ms, keep=False)
+    compiled = compile_for_everybody(generation, request, steering, now_ms)
     listed = read_cursor(request.cursor)
     n = request.offset + len(listed) + request.n
     found = similar(generation, item, n, compiled)
@@ -115,13 +113,11 @@ def similar(
     content = (1.0 - (1.0 - CONTENT_FLOOR) * known[at]) * _scattered(generation, "content", at)
     score = behaviour + content
     score[at] = 0.0
-    allowed = generation.listable if compiled is None else compiled.mask
     typical = float(score.sum()) / max(1, int((score > 0.0).sum()))
-    if compiled is not None and compiled.boosts:
-        for match, by in compiled.boosts:
-            score[match.items & (score > 0.0)] += by / generation.scoring.popularity_unit * typical
-    if allowed is not None:
-        score[~allowed] = 0.0
+    if compiled is not None:
+        score = boosted(score, compiled, generation)
+    elif generation.listable is not None:
+        score[~generation.listable] = 0.0
     least = MIN_SCORE if n >= len(score) else max(MIN_SCORE, float(np.partition(score, -n)[-n]))
     candidates = np.flatnonzero(score >= least)
     order = np.argsort(-score[candidates], kind="stable")[:n]

@@ -5,6 +5,7 @@ Conditions are those of rules, checked and compiled by the same code.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -108,6 +109,10 @@ class ListRequest(Strict, frozen=True, kw_only=True):
     def is_plain(self) -> bool:
         """Whether the request asks for the first items of the user's list as it is."""
         return self == ListRequest(n=self.n)
+
+    def excluding(self, items: Iterable[str]) -> ListRequest:
+        """Return the request with more items excluded."""
+        return msgspec.structs.replace(self, exclude=(*self.exclude, *sorted(items)))
 
     def applied_to(self, arm: Arm) -> Arm:
         """Return an arm with the request's rules added."""

@@ -172,7 +172,7 @@ def test_lists_are_made_while_neighbours_are_searched(trained, monkeypatch):
         assert may_end.wait(DEADLINE_S)
         return similar_requested(*args)
 
-    monkeypatch.setattr("recstream.bridge.recommender.similar_requested", slowly)
+    monkeypatch.setattr("recstream.bridge.shelves.similar_requested", slowly)
     with ThreadPoolExecutor(1) as pool:
         search = pool.submit(trained.get, "/v1/items/i0/similar?n=3")
         try:
@@ -196,7 +196,7 @@ def test_a_generation_stands_still_while_neighbours_are_searched(tmp_path, monke
         seen.append((before, similar_requested(generation, *args)))
         return before
 
-    monkeypatch.setattr("recstream.bridge.recommender.similar_requested", twice)
+    monkeypatch.setattr("recstream.bridge.shelves.similar_requested", twice)
     with running(tmp_path) as world:
         world.serve_generation(checker_board(1))
 

@@ -11,6 +11,7 @@ from recstream.bridge.http.routes.lists import ListRoutes
 from recstream.bridge.http.routes.log import LogRoutes
 from recstream.bridge.http.routes.models import ModelRoutes
 from recstream.bridge.http.routes.push import DETACH, PushRoutes
+from recstream.bridge.http.routes.shelves import ShelfRoutes
 from recstream.bridge.http.routes.site import SiteRoutes
 from recstream.bridge.http.routes.steering import SteeringRoutes
 from recstream.bridge.http.routes.tokens import TokenRoutes
@@ -24,6 +25,7 @@ __all__ = [
     "LogRoutes",
     "ModelRoutes",
     "PushRoutes",
+    "ShelfRoutes",
     "SiteRoutes",
     "SteeringRoutes",
     "TokenRoutes",

@@ -160,6 +160,7 @@ class ItemRoutes:
         self._items = deps.items
         self._limiter = deps.limiter
         self._recommender = deps.recommender
+        self._shelves = deps.shelves
         self._steering = deps.steering
         self._epoch = deps.log.epoch
 
@@ -295,7 +296,7 @@ class ItemRoutes:
 
     def _similar(self, item: str, body: ListBody) -> SimilarAnswer:
         request = body.request(self._steering.document()[1])
-        found = self._recommender.similar(item, request)
+        found = self._shelves.similar(item, request)
         if found is None:
             self.get_item(item)
         neighbours = found or ()

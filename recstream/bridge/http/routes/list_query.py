@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routes.events import LogPosition
 from recstream.core.json_input import json_error
 from recstream.core.records import Item, Reason
 from recstream.core.steering import ListRequest, Steering, check_request
-from recstream.errors import InvalidJson, InvalidSteering
+from recstream.errors import InvalidInput, InvalidJson, InvalidSteering
+from recstream.log import INTERACTIONS, partition_for
 
 DEFAULT_N, MAX_LIST = 20, 1_000
 N = "Items; default: the placement's size, else 20"
@@ -130,6 +132,39 @@ class ListedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     was: int = 0
     why: tuple[Reason, ...] = ()
     details: Item | None = None
+
+
+class PositionWaiter:
+    """Waits until lists contain an event that a request names."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._recommender = deps.recommender
+        self._epoch = deps.log.epoch
+        self._n_partitions = deps.log.partitions(INTERACTIONS)
+
+    def wait(self, user: str, body: ListBody) -> bool:
+        """Wait until this bridge knows the event that the request names; return whether it names one.
+
+        Raises
+        ------
+        HttpProblem
+            503: it did not come in time.
+        """
+        position = body.min_position
+        if isinstance(position, LogPosition):
+            if position.epoch not in {"", self._epoch}:
+                message = f"expected a position of the log {self._epoch!r}, got {position.epoch!r}"
+                raise InvalidInput(message)
+            position = position.offsets.get(str(partition_for(user.encode(), self._n_partitions)))
+        if position is None:
+            return False
+        if not self._recommender.wait_for(user, position, body.timeout_ms / 1000):
+            message = (
+                f"offset {position} is not in the list after {body.timeout_ms} ms; the worker may be "
+                "behind, see /health/ready"
+            )
+            raise HttpProblem(503, message, code="position-not-reached", retry_after_s=1)
+        return True
 
 
 def as_body(query: ListParameters, kind: type[_Body]) -> _Body:

@@ -11,22 +11,20 @@ from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.rate_limit import identity
-from recstream.bridge.http.routes.events import LogPosition
 from recstream.bridge.http.routes.list_query import (
     Field,
     ListBody,
     ListedItem,
     ListParameters,
+    PositionWaiter,
     as_body,
 )
 from recstream.bridge.http.routing import route
-from recstream.bridge.recommender import Shelves
 from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.ranking import Explanation
 from recstream.core.records import Recommendations
 from recstream.core.serving import Unranked
 from recstream.errors import InvalidInput
-from recstream.log import INTERACTIONS, partition_for
 from recstream.time_travel import ListDiff, moment
 
 MAX_CANDIDATES = 1_000
@@ -86,36 +84,6 @@ class VisitorRequest(ListBody, frozen=True, kw_only=True):
     session: Session = ""
 
 
-class ShelfBody(ListBody, frozen=True, kw_only=True):
-    """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
-
-    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
-    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
-    skip: Annotated[
-        int,
-        msgspec.Meta(
-            ge=0,
-            le=500,
-            description="Skip this many first places of the list: they are displayed elsewhere",
-        ),
-    ] = 0
-
-
-class ShelvesQuery(ListParameters, frozen=True, kw_only=True):
-    """The same as parameters."""
-
-    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
-    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
-    skip: Annotated[
-        int,
-        msgspec.Meta(
-            ge=0,
-            le=500,
-            description="Skip this many first places of the list: they are displayed elsewhere",
-        ),
-    ] = 0
-
-
 class RankBody(ListBody, frozen=True, kw_only=True):
     """Items to rank for a user, or for a visitor by what they viewed; items seen before stay in.
 
@@ -153,8 +121,7 @@ class ListRoutes:
         self._steering = deps.steering
         self._items = deps.items
         self._time_travel = deps.time_travel
-        self._epoch = deps.log.epoch
-        self._n_partitions = deps.log.partitions(INTERACTIONS)
+        self._waiter = PositionWaiter(deps)
 
     @route(
         "GET",
@@ -195,28 +162,10 @@ class ListRoutes:
 
     def _listed(self, user: str, body: ListBody) -> Response:
         request = body.request(self._steering.document()[1])
-        is_fresh = self._wait(user, body)
+        is_fresh = self._waiter.wait(user, body)
         return self._answer(
             self._recommender.recommend(user, request, is_fresh=is_fresh), body.fields
         )
-
-    def _wait(self, user: str, body: ListBody) -> bool:
-        """Wait until this bridge knows the event that the request names; return whether it names one."""
-        position = body.min_position
-        if isinstance(position, LogPosition):
-            if position.epoch not in {"", self._epoch}:
-                message = f"expected a position of the log {self._epoch!r}, got {position.epoch!r}"
-                raise InvalidInput(message)
-            position = position.offsets.get(str(partition_for(user.encode(), self._n_partitions)))
-        if position is None:
-            return False
-        if not self._recommender.wait_for(user, position, body.timeout_ms / 1000):
-            message = (
-                f"offset {position} is not in the list after {body.timeout_ms} ms; the worker may be "
-                "behind, see /health/ready"
-            )
-            raise HttpProblem(503, message, code="position-not-reached", retry_after_s=1)
-        return True
 
     def _answer(
         self, found: Recommendations, fields: tuple[Field, ...], **more: tuple[Unranked, ...]
@@ -246,36 +195,6 @@ class ListRoutes:
         if found.is_identical is not None:
             response.headers["Recstream-Identical"] = str(found.is_identical).lower()
         return response
-
-    @route(
-        "GET",
-        "/v1/users/<user>/shelves",
-        tag="recommendations",
-        access="user",
-        problems=_PROBLEMS,
-    )
-    def get_shelves(self, user: str, query: ShelvesQuery) -> Shelves:
-        """Return shelves of items related to a user's strongest items: because you viewed X."""
-        return self._shelves(user, as_body(query, ShelfBody))
-
-    @route(
-        "POST",
-        "/v1/users/<user>/shelves",
-        tag="recommendations",
-        access="user",
-        examples={"two shelves of books": {"n": 2, "filter": {"category": "Books"}}},
-        problems=_PROBLEMS,
-    )
-    def post_shelves(self, user: str, body: ShelfBody) -> Shelves:
-        """Return a user's shelves, shaped by the request."""
-        return self._shelves(user, body)
-
-    def _shelves(self, user: str, body: ShelfBody) -> Shelves:
-        request = body.request(self._steering.document()[1])
-        self._wait(user, body)
-        return self._recommender.shelves(
-            user, request, n_shelves=body.n, n_items=body.items, skip=body.skip
-        )
 
     @route(
         "GET",
@@ -318,7 +237,7 @@ class ListRoutes:
         """Compute a list for a visitor who viewed some items, by fold-in."""
         request = body.request(self._steering.document()[1])
         if body.session:
-            self._wait(body.session, body)
+            self._waiter.wait(body.session, body)
         found = self._recommender.rank_for_items(body.items, request, session=body.session)
         return self._answer(found, body.fields)
 
@@ -342,7 +261,7 @@ class ListRoutes:
             raise HttpProblem(403, "the token does not allow this request", code="forbidden")
         request = body.request(self._steering.document()[1])
         if who := body.user or body.session:
-            self._wait(who, body)
+            self._waiter.wait(who, body)
         found, rest = self._recommender.rank_candidates(
             body.candidates, request, user=body.user, items=body.items, session=body.session
         )

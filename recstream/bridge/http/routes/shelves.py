@@ -1,0 +1,197 @@
+"""Shelves over REST: because you viewed, trending, newest, popular, bought together, again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.routes.list_query import (
+    ListBody,
+    ListParameters,
+    PositionWaiter,
+    as_body,
+)
+from recstream.bridge.http.routing import route
+from recstream.bridge.shelves import ShelfAnswer, Shelves
+from recstream.core.steering import ListRequest
+from recstream.errors import NotFound
+
+Kinds = Literal["trending", "newest", "popular"]
+NotIn = "No such shelf, or no generation yet"
+_PROBLEMS = {
+    422: "A condition is invalid, or contradicts another",
+    503: "min_position was not reached in time",
+}
+
+
+class ShelfBody(ListBody, frozen=True, kw_only=True):
+    """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
+    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
+    skip: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=500,
+            description="Skip this many first places of the list: they are displayed elsewhere",
+        ),
+    ] = 0
+
+
+class ShelvesQuery(ListParameters, frozen=True, kw_only=True):
+    """The same as parameters."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
+    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
+    skip: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=500,
+            description="Skip this many first places of the list: they are displayed elsewhere",
+        ),
+    ] = 0
+
+
+By = Annotated[
+    Literal["", "category"],
+    msgspec.Meta(description="category: a shelf of each of the best categories"),
+]
+Number = Annotated[int, msgspec.Meta(ge=1, le=50, description="Categories, at most")]
+
+
+class KindBody(ListBody, frozen=True, kw_only=True):
+    """A shelf for everybody; one, or one of each category."""
+
+    by: By = ""
+    shelves: Number = 5
+
+
+class KindQuery(ListParameters, frozen=True, kw_only=True):
+    """The same as parameters."""
+
+    by: By = ""
+    shelves: Number = 5
+
+
+class ShelfRoutes:
+    """Shelves."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._maker = deps.shelves
+        self._steering = deps.steering
+        self._waiter = PositionWaiter(deps)
+
+    def _request(self, body: ListBody) -> ListRequest:
+        return body.request(self._steering.document()[1])
+
+    @route(
+        "GET",
+        "/v1/users/<user>/shelves",
+        tag="shelves",
+        access="user",
+        problems=_PROBLEMS,
+    )
+    def get_shelves(self, user: str, query: ShelvesQuery) -> Shelves:
+        """Return shelves of items related to a user's strongest items: because you viewed X."""
+        return self._shelves(user, as_body(query, ShelfBody))
+
+    @route(
+        "POST",
+        "/v1/users/<user>/shelves",
+        tag="shelves",
+        access="user",
+        examples={"two shelves of books": {"n": 2, "filter": {"category": "Books"}}},
+        problems=_PROBLEMS,
+    )
+    def post_shelves(self, user: str, body: ShelfBody) -> Shelves:
+        """Return a user's shelves, shaped by the request."""
+        return self._shelves(user, body)
+
+    def _shelves(self, user: str, body: ShelfBody) -> Shelves:
+        request = self._request(body)
+        self._waiter.wait(user, body)
+        return self._maker.because(
+            user, request, n_shelves=body.n, n_items=body.items, skip=body.skip
+        )
+
+    @route(
+        "GET",
+        "/v1/shelves/<kind>",
+        tag="shelves",
+        access="public",
+        problems={404: NotIn, **_PROBLEMS},
+    )
+    def get_shelf(self, kind: str, query: KindQuery) -> ShelfAnswer:
+        """Return items that are trending, newest or popular, also by category."""
+        return self.post_shelf(kind, as_body(query, KindBody))
+
+    @route(
+        "POST",
+        "/v1/shelves/<kind>",
+        tag="shelves",
+        access="public",
+        examples={"the best of three categories": {"by": "category", "shelves": 3, "n": 4}},
+        problems={404: NotIn, **_PROBLEMS},
+    )
+    def post_shelf(self, kind: str, body: KindBody) -> ShelfAnswer:
+        """Return the same, shaped by the request."""
+        try:
+            found = msgspec.convert(kind, Kinds)
+        except msgspec.ValidationError as error:
+            raise NotFound(
+                f"no shelf is named {kind!r}; known: trending, newest, popular"
+            ) from error
+        return self._maker.of_kind(
+            found, self._request(body), by_category=body.by == "category", n_shelves=body.shelves
+        )
+
+    @route(
+        "GET",
+        "/v1/items/<item>/bought-together",
+        tag="shelves",
+        access="public",
+        problems={404: NotIn, **_PROBLEMS},
+    )
+    def get_bought_together(self, item: str, query: ListParameters) -> ShelfAnswer:
+        """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
+        return self.post_bought_together(item, as_body(query, ListBody))
+
+    @route(
+        "POST",
+        "/v1/items/<item>/bought-together",
+        tag="shelves",
+        access="public",
+        examples={"three": {"n": 3}},
+        problems={404: NotIn, **_PROBLEMS},
+    )
+    def post_bought_together(self, item: str, body: ListBody) -> ShelfAnswer:
+        """Return the same, shaped by the request."""
+        return self._maker.bought_together(item, self._request(body))
+
+    @route(
+        "GET",
+        "/v1/users/<user>/again",
+        tag="shelves",
+        access="user",
+        problems={404: NotIn, **_PROBLEMS},
+    )
+    def get_again(self, user: str, query: ListParameters) -> ShelfAnswer:
+        """Return items that a user is due to buy again, where repeats are normal."""
+        return self.post_again(user, as_body(query, ListBody))
+
+    @route(
+        "POST",
+        "/v1/users/<user>/again",
+        tag="shelves",
+        access="user",
+        examples={"ten": {"n": 10}},
+        problems={404: NotIn, **_PROBLEMS},
+    )
+    def post_again(self, user: str, body: ListBody) -> ShelfAnswer:
+        """Return the same, shaped by the request."""
+        self._waiter.wait(user, body)
+        return self._maker.again(user, self._request(body))

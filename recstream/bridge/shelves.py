@@ -1,0 +1,363 @@
+"""Shelves: similar items, because you viewed, trending, newest, popular, bought together, again.
+
+All are made on request, from the active generation, the catalogue, or counts of recent events.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from recstream.bridge.active_generation import ActiveGeneration
+from recstream.bridge.recommender import Recommender
+from recstream.bridge.views import Counted, CountsFeed, Items, Views
+from recstream.control import SteeringFeed
+from recstream.core.events import timestamp_ms
+from recstream.core.generation import Generation
+from recstream.core.history import History
+from recstream.core.records import AsOf, Requested
+from recstream.core.serving import (
+    POOL,
+    Neighbour,
+    Shelf,
+    TopItem,
+    newest_scores,
+    next_cursor,
+    popular_scores,
+    rank_requested,
+    shelves,
+    similar_requested,
+    top_items,
+)
+from recstream.core.steering import ListRequest, Steering
+from recstream.errors import NotFound
+
+Kind = Literal["trending", "newest", "popular", "bought-together", "again"]
+_MAX_CANDIDATES = 1_000
+SCORE_DIGITS = 6
+CACHED_NEIGHBOURS = 4096
+SimilarKey = tuple[int, int, str, int, int, bytes]
+"""Generation, catalogue offset, item, n, offset, digest of the steering document and placement."""
+
+
+class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's shelves, made on request from the newest history known to this bridge."""
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: int = 0
+    as_of: AsOf | None = None
+    shelves: tuple[Shelf, ...]
+    requested: Requested | None = None
+
+
+class ShelfEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An item of a shelf.
+
+    Attributes
+    ----------
+    rank : int
+        Among all items of the shelf's kind.
+    score : float
+        ``trending``: log2 of the rate now to the item's own past. ``popular``: popularity, 1 for an
+        average item. ``newest``: part of the items that are older. ``bought-together``: lift, shrunk
+        towards 1. ``again``: probability that the item is due.
+    """
+
+    item: str
+    rank: int
+    score: float
+
+
+class CategoryShelf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The best items of a category, or of all if it is empty."""
+
+    category: str = ""
+    items: tuple[ShelfEntry, ...]
+
+
+class ShelfAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Shelves of one kind, and what they were made from.
+
+    Attributes
+    ----------
+    counted : Counted or None
+        The events that were counted; absent if none matter.
+    now : int
+        Time of the request, in milliseconds since 1970.
+    next : str
+        Cursor of the next page of a single shelf.
+    """
+
+    kind: Kind
+    generation: int
+    delta: int = 0
+    now: int = 0
+    counted: Counted | None = None
+    shelves: tuple[CategoryShelf, ...]
+    requested: Requested
+    next: str = ""
+
+
+Scores = Callable[[Generation, int], NDArray[np.float64]]
+"""Returns the scores of a generation's items at a time, 0 for none."""
+
+
+class ShelfMaker:
+    """Makes shelves.
+
+    Parameters
+    ----------
+    recommender : Recommender
+    views : Views
+    active : ActiveGeneration
+    steering : SteeringFeed
+    items : Items
+    counts : CountsFeed
+    now : callable
+        The bridge's clock.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        views: Views,
+        active: ActiveGeneration,
+        *,
+        steering: SteeringFeed,
+        items: Items,
+        counts: CountsFeed,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._recommender = recommender
+        self._views = views
+        self._active = active
+        self._steering = steering
+        self._items = items
+        self._counts = counts
+        self._now = now
+        self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
+        self._similar_of = (-1, -1)
+
+    def _now_ms(self) -> int:
+        return timestamp_ms(self._now()) // 1000 * 1000
+
+    def similar(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
+        """Return the items most similar to one; None if the active generation lacks it."""
+        found = self._similar_to(item, request)
+        if gone := self._items.unlisted([each.item for each in found or ()]):
+            found = self._similar_to(item, request.excluding(gone))
+        return found
+
+    def _similar_to(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
+        """Return what `similar` does, from the generation as it is.
+
+        Cached until the generation's catalogue changes: the search scans every item, and events
+        between trainings change its result little. Lists are made meanwhile; deltas and other
+        searches wait.
+        """
+        generation = self._active.generation
+        if generation is None:
+            return None
+        _, steering = self._steering.document()
+        # What depends on the time is not cached.
+        has_times = len(generation.columns.boundaries) > 0
+        if (
+            request.rules
+            or request.cursor
+            or has_times
+            or (steering and steering.everybody(request.placement).uses_now)
+        ):
+            with self._active.unchanged:
+                is_known = item in generation.rows
+                return (
+                    similar_requested(generation, item, request, steering, self._now_ms())
+                    if is_known
+                    else None
+                )
+        found = self._similar.get(_key(generation, item, request, steering))
+        if found is not None:
+            return found
+        with self._active.unchanged:
+            if item not in generation.rows:
+                return None
+            key = _key(generation, item, request, steering)
+            if key not in self._similar:
+                if key[:2] != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
+                    self._similar.clear()
+                    self._similar_of = key[:2]
+                self._similar[key] = similar_requested(
+                    generation, item, request, steering, self._now_ms()
+                )
+            return self._similar[key]
+
+    def because(
+        self, user: str, request: ListRequest, *, n_shelves: int, n_items: int, skip: int
+    ) -> Shelves:
+        """Return shelves of items related to a user's strongest items."""
+        found = self._shelves(user, request, n_shelves, n_items, skip)
+        listed = [entry.item for shelf in found.shelves for entry in shelf.items]
+        if gone := self._items.unlisted(listed):
+            found = self._shelves(user, request.excluding(gone), n_shelves, n_items, skip)
+        return found
+
+    def _shelves(
+        self, user: str, request: ListRequest, n_shelves: int, n_items: int, skip: int
+    ) -> Shelves:
+        """Return what `because` does, from the generation as it is."""
+        history = self._views.history(user) or History(user)
+        with self._active.mutex:
+            generation = self._active.generation
+            if generation is None:
+                return Shelves(rec_id="none", user=user, generation=0, delta=0, shelves=())
+            offset, steering = self._steering.document()
+            ranked = rank_requested(
+                history,
+                generation,
+                replace(request, n=POOL + skip),
+                self._active.half_life_of(generation),
+                steering,
+                self._now_ms(),
+            )
+            found = shelves(
+                ranked, history, generation, n_shelves=n_shelves, n_items=n_items, skip=skip
+            )
+            return Shelves(
+                rec_id=self._recommender.rec_id("shelves", history, generation),
+                user=user,
+                generation=generation.number,
+                delta=generation.delta,
+                as_of=self._recommender.as_of(history),
+                shelves=found,
+                requested=Requested(request=request, steering=offset),
+            )
+
+    def of_kind(
+        self,
+        kind: Literal["trending", "newest", "popular"],
+        request: ListRequest,
+        *,
+        by_category: bool = False,
+        n_shelves: int = 5,
+    ) -> ShelfAnswer:
+        """Return the best items of a kind, for everybody; or those of the best categories."""
+        if kind == "trending":
+
+            def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
+                with self._counts.mutex:
+                    return np.maximum(self._counts.counts.trends(generation.rows, now_ms), 0.0)
+
+        elif kind == "newest":
+            scores = newest_scores
+        else:
+
+            def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
+                del now_ms
+                return popular_scores(generation)
+
+        return self._answer(kind, scores, request, n_shelves if by_category else 0)
+
+    def bought_together(self, item: str, request: ListRequest) -> ShelfAnswer:
+        """Return the items that are likelier in a basket with an item than elsewhere."""
+
+        def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
+            del now_ms
+            with self._counts.mutex:
+                lifts = self._counts.counts.lifts(item)
+            return _dense(lifts, generation)
+
+        return self._answer("bought-together", scores, request)
+
+    def again(self, user: str, request: ListRequest) -> ShelfAnswer:
+        """Return the items that a user is due to buy again, where repeats are normal."""
+        history = self._views.history(user) or History(user)
+
+        def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
+            with self._counts.mutex:
+                due = self._counts.counts.due
+                found = {
+                    each.item: due(each.item, now_ms - each.at_ms) for each in history.entries()
+                }
+            return _dense(found, generation)
+
+        return self._answer("again", scores, request)
+
+    def _answer(
+        self, kind: Kind, scores: Scores, request: ListRequest, n_categories: int = 0
+    ) -> ShelfAnswer:
+        found = self._made(kind, scores, request, n_categories)
+        listed = [entry.item for shelf in found.shelves for entry in shelf.items]
+        if gone := self._items.unlisted(listed):
+            found = self._made(kind, scores, request.excluding(gone), n_categories)
+        return found
+
+    def _made(
+        self, kind: Kind, scores: Scores, request: ListRequest, n_categories: int
+    ) -> ShelfAnswer:
+        offset, steering = self._steering.document()
+        requested = Requested(request=request, steering=offset)
+        now_ms = self._now_ms()
+        counted = None if kind in {"newest", "popular"} else self._counts.counted()
+        with self._active.unchanged:
+            generation = self._active.generation
+            if generation is None:
+                raise NotFound("there is no generation yet; try again after the first training")
+            pool = replace(request, n=_MAX_CANDIDATES) if n_categories else request
+            found = top_items(scores(generation, now_ms), generation, pool, steering, now_ms)
+            grouped = _by_category(found, generation, n_categories, request.n)
+        return ShelfAnswer(
+            kind=kind,
+            generation=generation.number,
+            delta=generation.delta,
+            now=now_ms,
+            counted=counted,
+            shelves=grouped,
+            requested=requested,
+            next="" if n_categories else next_cursor(request, [each.item for each in found]),
+        )
+
+
+def _dense(found: dict[str, float], generation: Generation) -> NDArray[np.float64]:
+    scores = np.zeros(generation.n_items)
+    for item, score in found.items():
+        row = generation.rows.get(item)
+        if row is not None:
+            scores[row] = score
+    return scores
+
+
+def _by_category(
+    found: tuple[TopItem, ...], generation: Generation, n_categories: int, n: int
+) -> tuple[CategoryShelf, ...]:
+    """Return items as one shelf, or as a shelf of each category, the one of the best item first."""
+    column = generation.columns.category
+    groups: dict[str, list[ShelfEntry]] = defaultdict(list)
+    for each in found:
+        name = (column.values[column.codes[each.row]] or "") if n_categories else ""
+        if len(groups[name]) < n:
+            score = round(each.score, SCORE_DIGITS)
+            groups[name].append(ShelfEntry(item=each.item, rank=each.rank, score=score))
+    shown = list(groups.items())[: n_categories or 1]
+    return tuple(CategoryShelf(category=name, items=tuple(items)) for name, items in shown)
+
+
+def _key(
+    generation: Generation, item: str, request: ListRequest, steering: Steering | None
+) -> SimilarKey:
+    rules = b"" if steering is None else steering.digest
+    return (
+        generation.number,
+        generation.catalogue_offset,
+        item,
+        request.n,
+        request.offset,
+        rules + request.placement.encode(),
+    )

@@ -1,0 +1,175 @@
+"""Counts of recent events for shelves: rates against each item's own past, baskets, and repeats.
+
+Every number is a function of the events counted and their order, so it can be derived from the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict, defaultdict
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recstream.core.events import Event, timestamp_ms
+from recstream.core.numeric.arrays import GrowableArray
+
+DAY_MS = 86_400_000.0
+FAST_MS, SLOW_MS = 0.25 * DAY_MS, 7 * DAY_MS
+"""Half-lives of an item's rate now, and of its rate in the past."""
+PRIOR_EVENTS = 2.0
+"""Events within a fast half-life that both rates are shrunk by: few events are no trend."""
+BASKET_GAP_MS = 3_600_000
+"""Purchases without a session are one basket while they lie closer together."""
+SHRINKAGE = 3.0
+"""Joint purchases that lift is shrunk by, towards 1."""
+MAX_BASKET = 50
+MAX_BASKETS = 100_000
+MAX_PARTNERS = 500
+MAX_LAST = 1_000_000
+_NOT_COUNTED = {"impression", "dislike", "remove"}
+
+
+class RowsById(Protocol):
+    """Rows of items by id, as a generation or a dict has them."""
+
+    def get(self, item: str, /) -> int | None:
+        """Return the row of an item, or None."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+
+class _Basket(NamedTuple):
+    items: dict[str, None]
+    at_ms: int
+
+
+class EventCounts:
+    """Counts of events, folded one by one; not thread-safe.
+
+    Attributes
+    ----------
+    n_baskets : int
+    n_bought : dict of str to int
+        Baskets with the item.
+    together : dict of str to dict of str to int
+        Baskets with both items.
+    """
+
+    def __init__(self) -> None:
+        self._row_of: dict[str, int] = {}
+        # Fast sum, slow sum, time up to which they have decayed.
+        self._rates = GrowableArray(np.zeros((0, 3)))
+        self.n_baskets = 0
+        self.n_bought: dict[str, int] = defaultdict(int)
+        self.together: dict[str, dict[str, int]] = defaultdict(dict)
+        self._baskets: OrderedDict[bytes, _Basket] = OrderedDict()
+        self._last: OrderedDict[bytes, int] = OrderedDict()
+        self._repeats: dict[str, tuple[int, float]] = {}
+
+    def observe(self, event: Event) -> None:
+        """Count an event."""
+        if event.type in _NOT_COUNTED or event.item is None or event.ts is None:
+            return
+        at_ms = timestamp_ms(event.ts)
+        self._count(event.item, at_ms)
+        if event.type == "purchase":
+            self._put_into_basket(event.user, event.session, event.item, at_ms)
+            self._count_repeat(event.user, event.item, at_ms)
+
+    def _count(self, item: str, at_ms: int) -> None:
+        row = self._row_of.setdefault(item, len(self._row_of))
+        self._rates.grow(len(self._row_of))
+        rate = self._rates.rows[row]
+        newest = max(rate[2], at_ms)
+        for column, half_life in ((0, FAST_MS), (1, SLOW_MS)):
+            rate[column] *= math.exp2((rate[2] - newest) / half_life)
+            rate[column] += math.exp2((at_ms - newest) / half_life)
+        rate[2] = newest
+
+    def trends(self, items: RowsById, now_ms: int) -> NDArray[np.float64]:
+        """Return how much faster each item is now than in its own past, (m,): log2 of the ratio.
+
+        Parameters
+        ----------
+        items : RowsById
+            Item id to row of the result; items without events have 0.
+        now_ms : int
+        """
+        pairs = ((row, items.get(item)) for item, row in self._row_of.items())
+        known = [(row, place) for row, place in pairs if place is not None]
+        found = np.zeros(len(items))
+        if known:
+            rows, places = np.array(known).T
+            rates = self._rates.rows[rows]
+            age_ms = np.maximum(0.0, now_ms - rates[:, 2])
+            fast = rates[:, 0] * np.exp2(-age_ms / FAST_MS) / FAST_MS
+            slow = rates[:, 1] * np.exp2(-age_ms / SLOW_MS) / SLOW_MS
+            prior = PRIOR_EVENTS / FAST_MS
+            found[places] = np.log2((fast + prior) / (slow + prior))
+        return found
+
+    def _put_into_basket(self, user: str, session: str | None, item: str, at_ms: int) -> None:
+        key = _digest(user, session or "")
+        basket = self._baskets.pop(key, None)
+        if basket is None or (session is None and at_ms - basket.at_ms > BASKET_GAP_MS):
+            basket = _Basket({}, at_ms)
+            self.n_baskets += 1
+        if item not in basket.items and len(basket.items) < MAX_BASKET:
+            self.n_bought[item] += 1
+            for other in basket.items:
+                self._pair(item, other)
+                self._pair(other, item)
+            basket.items[item] = None
+        self._baskets[key] = _Basket(basket.items, max(at_ms, basket.at_ms))
+        if len(self._baskets) > MAX_BASKETS:
+            self._baskets.popitem(last=False)
+
+    def _pair(self, item: str, other: str) -> None:
+        partners = self.together[item]
+        partners[other] = partners.get(other, 0) + 1
+        if len(partners) > MAX_PARTNERS:
+            del partners[min(partners, key=lambda each: partners[each])]
+
+    def lifts(self, item: str) -> dict[str, float]:
+        """Return how much likelier each item is in a basket with this one: lift, shrunk towards 1.
+
+        ``(n_ab + k) / (n_a n_b / N + k)``, only items above 1.
+        """
+        found = {}
+        n_item = self.n_bought.get(item, 0)
+        for other, n_both in self.together.get(item, {}).items():
+            expected = n_item * self.n_bought[other] / max(1, self.n_baskets)
+            lift = (n_both + SHRINKAGE) / (expected + SHRINKAGE)
+            if lift > 1.0:
+                found[other] = lift
+        return found
+
+    def _count_repeat(self, user: str, item: str, at_ms: int) -> None:
+        key = _digest(user, item)
+        last = self._last.pop(key, None)
+        n_repeats, gap = self._repeats.get(item, (0, 0.0))
+        if last is not None and at_ms - last > BASKET_GAP_MS:
+            self._repeats[item] = (n_repeats + 1, gap + (at_ms - last))
+        self._last[key] = at_ms
+        if len(self._last) > MAX_LAST:
+            self._last.popitem(last=False)
+
+    def due(self, item: str, elapsed_ms: int) -> float:
+        """Return how likely a buyer of an item buys it again by now, 0 where repeats are not normal.
+
+        The item's share of purchases that were repeats, shrunk towards 0, times the part of its mean
+        time between purchases that has passed.
+        """
+        n_repeats, gap_ms = self._repeats.get(item, (0, 0.0))
+        if not n_repeats:
+            return 0.0
+        share = n_repeats / (self.n_bought.get(item, 0) + SHRINKAGE)
+        return share * min(1.0, max(0, elapsed_ms) / (gap_ms / n_repeats))
+
+
+def _digest(*texts: str) -> bytes:
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).digest()

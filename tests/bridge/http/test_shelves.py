@@ -1,0 +1,118 @@
+"""Shelves over REST: trending, newest, popular, bought together, again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from recstream.core.records import Item
+from tests.bridge.bridge_world import NOW, checker_board, event, eventually, running
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("shelves"), list_size=4) as world:
+        details = {
+            f"i{at}": Item(
+                item=f"i{at}",
+                category="even" if at % 2 == 0 else "odd",
+                price=float(at),
+                from_=NOW - timedelta(days=at) if at in {3, 5} else None,
+            )
+            for at in range(12)
+        }
+        details["i11"] = Item(item="i11", category="odd", from_=NOW + timedelta(days=1))
+        world.serve_generation(checker_board(**details))
+        for day in (8, 4, 0):
+            ts = NOW - timedelta(days=day)
+            for item in ("i2", "i3"):
+                world.fold(event("weekly", item, "purchase", ts=ts, id=f"{item}-{day}"))
+        for at in range(6):
+            world.fold(event(f"b{at}", "i7", id=f"burst-{at}"))
+            world.fold(event(f"b{at}", "i9", "purchase", ts=NOW - timedelta(days=20)))
+        counts = world.bridge.deps.shelves._counts
+        total = sum(world.log.high_watermark("recstream.interactions", p) for p in range(2))
+        eventually(lambda: sum(counts.counted().next.values()) == total, "events that are counted")
+        world.wait_for_views()
+        yield world
+
+
+def shelf_of(answer):
+    assert answer.status == 200, answer.body
+    (shelf,) = answer.json["shelves"]
+    return [one["item"] for one in shelf["items"]]
+
+
+def test_trending_items_are_those_faster_than_their_own_past(shop):
+    answer = shop.get("/v1/shelves/trending?n=3")
+
+    assert shelf_of(answer)[0] == "i7"
+    assert answer.json["counted"]["next"].keys() == {"0", "1"}
+    assert answer.json["shelves"][0]["items"][0]["score"] > 1.0
+    assert set(shelf_of(shop.get("/v1/shelves/trending?category=even"))) == {"i2"}
+
+
+def test_newest_items_are_ordered_by_from_and_not_before_it(shop):
+    newest = shelf_of(shop.get("/v1/shelves/newest?n=4"))
+
+    assert newest == ["i3", "i5", "i10", "i9"]
+
+
+def test_popular_items_come_by_category_too(shop):
+    answer = shop.get("/v1/shelves/popular?by=category&n=2&shelves=2").json
+
+    assert [
+        (each["category"], [one["item"] for one in each["items"]]) for each in answer["shelves"]
+    ] == [
+        ("even", ["i0", "i2"]),
+        ("odd", ["i1", "i3"]),
+    ]
+    assert shelf_of(
+        shop.post("/v1/shelves/popular", {"n": 2, "filter": {"price": {"min": 4}}})
+    ) == [
+        "i4",
+        "i5",
+    ]
+
+
+def test_a_shelf_has_pages(shop):
+    first = shop.get("/v1/shelves/popular?n=5").json
+    second = shop.get(f"/v1/shelves/popular?n=5&cursor={first['next']}")
+
+    assert shelf_of(second) == ["i5", "i6", "i7", "i8", "i9"]
+    assert second.json["shelves"][0]["items"][0]["rank"] == 6
+
+
+def test_items_that_are_bought_together_share_baskets(shop):
+    assert shelf_of(shop.get("/v1/items/i2/bought-together")) == ["i3"]
+    excluded = shop.post("/v1/items/i2/bought-together", {"exclude": ["i3"]})
+    assert excluded.json["shelves"] == []
+    assert shop.get("/v1/items/nowhere/bought-together").json["shelves"] == []
+
+
+def test_a_user_is_due_to_buy_again_what_is_bought_again(shop):
+    shop.clock.advance(4 * 86_400)
+    try:
+        assert set(shelf_of(shop.get("/v1/users/weekly/again"))) == {"i2", "i3"}
+        assert shop.get("/v1/users/b0/again").json["shelves"] == []
+    finally:
+        shop.clock.advance(-4 * 86_400)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/shelves/dusty", 404),
+        ("/v1/shelves/newest?by=colour", 400),
+        ("/v1/shelves/newest?placement=x", 422),
+    ],
+)
+def test_a_shelf_that_does_not_exist_is_a_problem(shop, path, status):
+    answer = shop.get(path)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json")
+
+
+def test_without_a_generation_there_are_no_shelves(world):
+    assert world.get("/v1/shelves/newest").status == 404
