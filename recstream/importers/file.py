@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import re
 import shutil
 import tempfile
 import weakref
@@ -67,6 +68,7 @@ _COMPRESSIONS = (
     (b"\xfd7zXZ\0", "xz"),
     (b"PK\3\4", "zip"),
 )
+_ZIP_ENCRYPTED = 1
 _SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zip", ".lzma"})
 
 
@@ -114,6 +116,7 @@ class InputFile:
         self._digest = ""
         self._compression = ""
         self._is_ascii_superset = True
+        self._has_only_carriage_returns = False
         self.encoding = ""
         self._compression = self._sniff_compression()
         start = self._start()
@@ -122,6 +125,7 @@ class InputFile:
         self._refuse_binary(start)
         self.encoding = self._checked_encoding(encoding, start)
         self._is_ascii_superset = _is_ascii_superset(self.encoding)
+        self._has_only_carriage_returns = b"\r" in start[:-1] and b"\n" not in start
         if self._is_ascii_superset and start.count(b"\0") * _MIN_ZERO_SHARE > len(start):
             raise InvalidInput(
                 f"{path} is no text in {self.encoding}: it has many zero bytes; if it is UTF-16, use "
@@ -154,8 +158,11 @@ class InputFile:
                         hasher.update(line)
                     yield number, BadLine(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
                     continue
-                text = self._decode(line)
-                yield number, text.removeprefix("\ufeff") if number == 1 else text
+                for part in _at_carriage_returns(line):
+                    text = self._decode(part)
+                    yield number, text.removeprefix("\ufeff") if number == 1 else text
+                    number += 1
+                number -= 1
                 if self._on_progress is not None and number % PROGRESS_LINES == 0:
                     self._on_progress(raw.tell())
             if self._on_progress is not None:
@@ -212,6 +219,8 @@ class InputFile:
                 file = self._uncompressed(raw)
                 if not self._is_ascii_superset:
                     file = cast("BinaryIO", io.BufferedReader(_Transcoded(file, self.encoding)))
+                elif self._has_only_carriage_returns:
+                    file = cast("BinaryIO", io.BufferedReader(_CarriageReturns(file)))
                 yield file, raw
             except UnicodeError as error:
                 raise InvalidInput(
@@ -250,6 +259,10 @@ class InputFile:
                 f"{self.path} must be an archive of one file, got {len(members)} ({shown}); unpack it "
                 "and name the file"
             )
+        if members[0].flag_bits & _ZIP_ENCRYPTED:
+            raise InvalidInput(
+                f"{self.path} is encrypted; unpack it with its password and name the file"
+            )
         return cast("BinaryIO", archive.open(members[0]))
 
     def _sniff_compression(self) -> str:
@@ -286,6 +299,28 @@ class InputFile:
 
     def _unreadable(self, error: OSError) -> InvalidInput:
         return InvalidInput(f"{self.path} can't be read: {error.strerror or error}")
+
+
+def _at_carriage_returns(line: bytes) -> list[bytes]:
+    """Return the parts of a line with carriage returns in it: line ends of another system."""
+    if b"\r" not in line[:-2]:
+        return [line]
+    return [part for part in re.split(rb"(?<=\r)(?!\n)", line) if part]
+
+
+class _CarriageReturns(io.RawIOBase):
+    """A stream whose lines end with a carriage return alone, with line feeds instead."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        chunk = self._file.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
 
 class _Transcoded(io.RawIOBase):

@@ -126,7 +126,13 @@ class EventReader:
     def _cell(self, column: str, option: str) -> Callable[[Any], str]:
         if self._source.is_json:
             return _json_cell(column)
-        if column in self._source.columns:
+        n_named = self._source.columns.count(column)
+        if n_named > 1:
+            raise InvalidInput(
+                f"{option} must name one column of {self._source.path}, got {column!r}, which "
+                f"{n_named} columns are called; name it by its number, from 1"
+            )
+        if n_named:
             at = self._source.columns.index(column)
         elif column.isdecimal() and int(column) >= 1:
             at = int(column) - 1
@@ -155,6 +161,7 @@ class EventReader:
             if self._source.is_json:
                 raise InvalidInput(f"--item {column} needs columns; JSON rows have keys: name one")
             start = int(column[:-1]) - 1
+            self._source.may_be_longer = True
             return lambda row: [
                 prefix + parse_id(text, "an item id")
                 for cell in row[start:]

@@ -83,6 +83,13 @@ class ProductReader:
         if source.has_header:
             for field in ("item", "title"):
                 self._require(field)
+        used = {name.casefold() for name in self._columns.values()}
+        used.update(name for names in PRODUCT_COLUMNS.values() for name in names)
+        names = Counter(name.casefold() for name in source.columns)
+        if twice := sorted(name for name in used if names[name] > 1):
+            raise InvalidInput(
+                f"{source.path} has several columns called {', '.join(twice)}; give each its own name"
+            )
         self.rows = 0
         self.dropped: Counter[str] = Counter()
         self.mended: Counter[str] = Counter()

@@ -6,6 +6,7 @@ import ast
 import copy
 import csv
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
@@ -24,6 +25,8 @@ MAX_SHOWN = 500
 MAX_ROW_LINES = 100
 """A quoted field that spans more lines has no closing quote."""
 csv.field_size_limit(MAX_LINE_BYTES)
+_EXCEL_SEPARATOR = re.compile(r"\s*sep=([,;|\t])\s*", re.IGNORECASE)
+"""First line that Excel writes and reads."""
 
 
 class RejectedLine(msgspec.Struct, frozen=True):
@@ -55,6 +58,8 @@ class Source:
         Names in the header; of JSON the keys of the first row.
     has_header, is_json : bool
     delimiter : str
+    may_be_longer : bool
+        Whether rows may have more columns than the header.
 
     Raises
     ------
@@ -72,18 +77,23 @@ class Source:
         on_progress: Callable[[int], None] | None = None,
     ) -> None:
         self.path = path
+        self.may_be_longer = False
         self._file = InputFile(path, encoding=encoding, on_progress=on_progress)
         if delimiter:
             delimiter = delimiter.replace("\\t", "\t")
             if len(delimiter) == 1 and delimiter in '"\r\n\0':
                 raise InvalidInput(f"--delimiter must separate columns, got {delimiter!r}")
         first = self._first_line()
+        named = _EXCEL_SEPARATOR.fullmatch(first)
+        self._n_before = 0 if named is None else 1
+        if named is not None:
+            first = self._first_line(self._n_before)
         self.is_json = not delimiter and (
             self._file.suffix in JSON_SUFFIXES or first.startswith(("{", "[{"))
         )
         if self.is_json:
             self._refuse_documents(first)
-        self._guessed = _guess(self._file.suffix, first)
+        self._guessed = named[1] if named is not None else _guess(self._file.suffix, first)
         self.delimiter = delimiter or self._guessed
         self.has_header = header and not self.is_json
         self.columns: tuple[str, ...] = ()
@@ -136,7 +146,7 @@ class Source:
 
     def rows(self) -> Iterator[tuple[int, Row | BadLine]]:
         """Yield each row with the number of its first line; empty lines are skipped."""
-        lines = self._file.lines()
+        lines = self._lines(self._n_before)
         if self.is_json:
             yield from _json_rows(lines)
             return
@@ -144,13 +154,34 @@ class Source:
             rows = _split_rows(lines, self.delimiter)
         else:
             rows = _Delimited(lines, self.delimiter).rows()
-        if self.has_header:
-            next(rows, None)
-        yield from rows
+        if not self.has_header:
+            yield from rows
+            return
+        next(rows, None)
+        for number, row in rows:
+            yield number, self._checked(row)
 
-    def _first_line(self) -> str:
-        """Return the first line that is not blank."""
-        for _, line in self._file.lines():
+    def _checked(self, row: Row | BadLine) -> Row | BadLine:
+        """Return a row, or why it is none: values beyond the header's columns have been shifted."""
+        n_columns = len(self.columns)
+        if self.may_be_longer or not isinstance(row, list) or not any(row[n_columns:]):
+            return row
+        return BadLine(
+            f"expected {n_columns} columns as in the header, got {len(row)}; quote values with "
+            f"{self.delimiter!r} in them"
+        )
+
+    def _lines(self, n_before: int) -> Lines:
+        """Yield the lines behind some that are not blank."""
+        for number, line in self._file.lines():
+            if n_before and (isinstance(line, BadLine) or line.strip()):
+                n_before -= 1
+            elif not n_before:
+                yield number, line
+
+    def _first_line(self, n_before: int = 0) -> str:
+        """Return the first line that is not blank, or one behind it."""
+        for _, line in self._lines(n_before):
             if isinstance(line, BadLine):
                 raise InvalidInput(f"{self.path}, line 1: {line.reason}; is it a file of rows?")
             if line.strip():
@@ -272,7 +303,9 @@ def _json_rows(lines: Lines) -> Rows:
             continue
         try:
             yield number, decode(line)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        except RecursionError:
+            yield number, BadLine("expected a JSON object, got one that nests too deep")
+        except (msgspec.DecodeError, UnicodeError) as error:
             yield number, _lenient_row(line) or BadLine(str(error))
 
 
@@ -293,7 +326,7 @@ def _guess(suffix: str, first: str) -> str:
     if suffix in TAB_SUFFIXES or "\t" in first:
         return "\t"
     if suffix == ".csv":
-        return ";" if first.count(";") > first.count(",") else ","
+        return max(",;|", key=first.count)
     for delimiter in ("::", ",", ";", "|", " "):
         if delimiter in first:
             return delimiter

@@ -7,7 +7,11 @@ fault happens while events come in:
 * ``kill``: kill -9 of a worker or the trainer; it is started again.
 * ``stop``: SIGSTOP of a worker for 1 to 20 s, then SIGCONT.
 * ``cut`` (Kafka): all connections of one worker are cut for 1 to 60 s by a relay; the others keep theirs.
+* ``fill_disk``: no byte is free on the disk of log, tables and models for 1 to 15 s (on Kafka: of tables
+  and models). Needs the right to mount a small file system in memory; left out without it.
 * ``kill_broker`` (Kafka): kill -9 of the broker; it is started again.
+* ``restart_broker`` (Kafka): the broker stops and starts again: coordinators of groups and transactions
+  move, and clients are told so.
 
 After each world: the workers catch up, every acknowledged event must be in the log exactly once, nothing
 may be in the dead letters, and ``recstream replay --verify`` must derive every list and history byte for
@@ -59,6 +63,7 @@ APPEND_PAUSE_S = 0.02
 READY_S = 180.0
 CATCH_UP_S = 240.0
 MOST_PAUSE_S = 2.0
+DISK_BYTES = 512 << 20
 SETTINGS = {
     "partitions": PARTITIONS,
     "list_size": 10,
@@ -167,6 +172,44 @@ def ports_of(pid: int) -> set[int]:
     return ports
 
 
+class SmallDisk:
+    """A file system in memory that can be filled.
+
+    Attributes
+    ----------
+    is_mounted : bool
+        False without the right to mount; the folder is then on the disk it was on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self._ballast = folder / "ballast"
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+        done = subprocess.run(mount, check=False, capture_output=True)  # noqa: S603 - fixed words
+        self.is_mounted = done.returncode == 0
+
+    def fill(self) -> None:
+        """Leave no byte free."""
+        with self._ballast.open("wb") as file, contextlib.suppress(OSError):
+            block = bytes(1 << 16)
+            while True:
+                file.write(block)
+                file.flush()
+
+    def free(self) -> None:
+        """Give the space back."""
+        self._ballast.unlink()
+
+    def close(self) -> None:
+        """Unmount."""
+        if self.is_mounted:
+            subprocess.run(  # noqa: S603 - fixed words
+                ["umount", "--lazy", str(self.folder)],  # noqa: S607 - of the system
+                check=False,
+            )
+
+
 class Broker:
     """A Kafka broker of ``scripts/kafka`` behind a relay."""
 
@@ -267,11 +310,13 @@ class World:
 
     def __init__(self, kind: str, folder: Path, seed: int) -> None:
         self.folder = folder
+        self.disk = SmallDisk(folder / "disk")
+        data = str(self.disk.folder)
         self.broker = Broker(folder / "kafka") if kind == "kafka" else None
-        url = self.broker.url if self.broker else f"embedded://{folder}/log.db?sync=normal"
-        self._flags = ["--data-dir", str(folder), "--broker", url]
+        url = self.broker.url if self.broker else f"embedded://{data}/log.db?sync=normal"
+        self._flags = ["--data-dir", data, "--broker", url]
         self._flags += [f"--set={name}={value}" for name, value in SETTINGS.items()]
-        self.settings = Settings(data_dir=str(folder), broker=url, partitions=PARTITIONS)
+        self.settings = Settings(data_dir=data, broker=url, partitions=PARTITIONS)
         self.log = open_log(url)
         self.log.create_topics(topic_specs(PARTITIONS))
         self._output = (folder / "roles.log").open("ab")
@@ -342,6 +387,22 @@ class World:
         relay.cut(self.roles[rng.choice(["worker-0", "worker-1"])].pid)
         time.sleep(rng.choice([rng.uniform(1.0, 5.0), rng.uniform(1.0, 60.0)]))
         relay.restore()
+
+    def fill_disk(self, rng: random.Random) -> None:
+        """Leave no space on the disk for some seconds."""
+        self.disk.fill()
+        deadline_s = time.monotonic() + rng.uniform(1.0, 15.0)
+        while time.monotonic() < deadline_s:
+            self.revive()
+            time.sleep(0.5)
+        self.disk.free()
+
+    def restart_broker(self, rng: random.Random) -> None:
+        """Stop the broker, and start it again."""
+        broker = self._broker()
+        broker.run("stop")
+        time.sleep(rng.uniform(0.0, 5.0))
+        broker.run("start")
 
     def kill_broker(self, rng: random.Random) -> None:
         """Kill -9 the broker, and start it again."""
@@ -422,6 +483,7 @@ class World:
         self._output.close()
         if self.broker is not None:
             self.broker.close()
+        self.disk.close()
 
 
 def records(log: EventLog, topic: str, partition: int) -> Iterator[Any]:
@@ -445,13 +507,17 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> float:
 def run_world(kind: str, rounds: int, seed: int) -> dict[str, Any]:
     """Run rounds of faults in a fresh world; return the counts."""
     rng = random.Random(seed)
-    faults = ["kill", "kill", "stop"] + (["cut", "cut", "kill_broker"] if kind == "kafka" else [])
+    faults = ["kill", "kill", "stop"]
+    if kind == "kafka":
+        faults += ["cut", "cut", "kill_broker", "restart_broker"]
     counts: Counter[str] = Counter()
     longest_s = 0.0
     with tempfile.TemporaryDirectory(prefix="recstream-chaos-") as name:
         world = World(kind, Path(name), seed)
         try:
             world.start()
+            if world.disk.is_mounted:
+                faults.append("fill_disk")
             for _ in range(rounds):
                 time.sleep(rng.random() * MOST_PAUSE_S)
                 fault = rng.choice(faults)
@@ -519,7 +585,11 @@ def main() -> int:
         rows = [
             Row(total["total"][key], unit, f"{text} {what}")
             for key, unit, text in (
-                ("rounds", "rounds", "random faults (kill -9, SIGSTOP, cut connections)"),
+                (
+                    "rounds",
+                    "rounds",
+                    "random faults (kill -9, SIGSTOP, full disk, cut connections, broker killed or restarted)",
+                ),
                 ("events", "events", "acknowledged"),
                 ("lost", "events", "acknowledged and lost"),
                 ("twice", "events", "in the log twice"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -16,12 +17,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from recstream.cli import run
 from recstream.core.events import Event, decode_events
-from recstream.importers.file import MAX_LINE_BYTES
+from recstream.errors import InvalidInput
+from recstream.importers.file import MAX_LINE_BYTES, BadLine
+from recstream.importers.mapping import ColumnMapping, EventReader
 from recstream.importers.movielens import read_titles
-from recstream.log import INTERACTIONS, open_log
+from recstream.importers.products import read_products
+from recstream.importers.source import Source
+from recstream.log import CATALOGUE, INTERACTIONS, open_log
 
 ROWS = "user,item\n" + "".join(f"u{n},p{n}\n" for n in range(10))
 
@@ -69,6 +76,13 @@ def logged(data: Path) -> Iterator[Event]:
         for record in log.read(INTERACTIONS, partition, 0, 10_000):
             yield from decode_events(record.value or b"[]")
     log.close()
+
+
+def products_in(data: Path) -> list[bytes | None]:
+    log = open_log(f"embedded://{data}/log.db")
+    keys = [record.key for record in log.read(CATALOGUE, 0, 0)]
+    log.close()
+    return keys
 
 
 def put(tmp_path: Path, content: str | bytes, name: str = "f.csv") -> Path:
@@ -679,3 +693,110 @@ def test_times_that_are_all_in_1970_are_doubted(
 
     assert done.code == 0
     assert "all times are in 1970" in done.report["notes"][0]
+
+
+# Odd tables
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mixed.csv", "user,item\r\nu1,p1\ru2,p2\nu3,p3\n"),
+        ("old-mac.csv", "user,item\ru1,p1\ru2,p2\ru3,p3"),
+        ("excel.csv", "sep=;\r\nuser;item\r\nu1;p1\r\nu2;p2\r\nu3;p3\r\n"),
+        ("excel-mark.csv", "\ufeffSEP=\t\nuser\titem\nu1\tp1\nu2\tp2\nu3\tp3\n"),
+        ("pipes.csv", "user|item\nu1|p1\nu2|p2\nu3|p3\n"),
+        ("no-more.csv", "user,item,\nu1,p1,\nu2,p2,,\nu3,p3\n"),
+    ],
+)
+def test_line_ends_and_separators_of_other_programs_are_known(
+    tmp_path: Path, events: Callable[..., Outcome], name: str, content: str
+) -> None:
+    done = events(put(tmp_path, content, name))
+
+    assert [(each.user, each.item) for each in done.events] == [
+        ("u1", "p1"),
+        ("u2", "p2"),
+        ("u3", "p3"),
+    ]
+    assert done.code == 0
+
+
+def test_a_name_that_two_columns_have_is_refused(
+    tmp_path: Path, events: Callable[..., Outcome], import_: Callable[..., Outcome]
+) -> None:
+    done = events(put(tmp_path, "user,item,user\nu1,p1,u2\n"))
+    assert (done.code, "2 columns" in done.error) == (1, True)
+
+    products = import_("products", put(tmp_path, "id,title,Title\np1,One,Two\n"))
+    assert (products.code, "several columns called title" in products.error) == (1, True)
+
+
+@pytest.mark.parametrize("kind", ["events", "products"])
+def test_a_row_with_more_values_than_columns_is_left_out(
+    tmp_path: Path, import_: Callable[..., Outcome], kind: str
+) -> None:
+    options = ["--user", "brand", "--item", "id"] if kind == "events" else []
+
+    done = import_(kind, put(tmp_path, "id,title,brand\np1,Salt, fine,B\np2,Sugar,B\n"), *options)
+
+    assert done.code == 0
+    assert "expected 3 columns as in the header, got 4" in str(done.report)
+    assert "p2" in str(done.events if kind == "events" else products_in(tmp_path / "data"))
+
+
+def test_an_encrypted_archive_is_refused_by_that_name(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    file = tmp_path / "f.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("f.csv", ROWS)
+    content = bytearray(file.read_bytes())
+    for magic, at in ((b"PK\1\2", 8), (b"PK\3\4", 6)):
+        content[content.index(magic) + at] |= 1  # the flag of encryption
+    file.write_bytes(content)
+
+    assert "is encrypted" in events(file).error
+
+
+def test_json_that_nests_too_deep_is_left_out_by_that_name(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    deep = '{"user":"u1","item":"p1","x":' + "[" * 5000 + "]" * 5000 + "}"
+
+    done = events(put(tmp_path, deep + '\n{"user":"u2","item":"p2"}\n', "f.jsonl"))
+
+    assert [each.user for each in done.events] == ["u2"]
+    assert "nests too deep" in str(done.report)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".dat"])
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    content=st.one_of(
+        st.binary(max_size=300),
+        st.text(max_size=200).map(lambda text: f"user,item\n{text}".encode(errors="replace")),
+        st.sampled_from([b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\3\4", b"\xff\xfe"]).flatmap(
+            lambda magic: st.binary(max_size=100).map(lambda rest: magic + rest)
+        ),
+        st.binary(max_size=100).map(gzip.compress),
+    )
+)
+def test_any_bytes_are_rows_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz", numbered=True) / f"f{suffix}"
+    path.write_bytes(content)
+
+    for header in (True, False):
+        with contextlib.suppress(InvalidInput):
+            source = Source(path, header=header)
+            reader = EventReader(ColumnMapping(user="1", item="2", time="3", value="4"), source)
+            for _, row in source.rows():
+                if isinstance(row, BadLine):
+                    continue
+                for read in (reader.user, reader.items, reader.time, reader.value):
+                    with contextlib.suppress(ValueError):
+                        read(row)
+    with contextlib.suppress(InvalidInput):
+        list(read_products(path))

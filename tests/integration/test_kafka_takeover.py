@@ -30,6 +30,7 @@ CHANGELOG = histories_changelog("recstream-worker")
 BUFFERED_ROWS = 1_000
 """So many rows of a partition Faust may hold back before it writes them to a standby table."""
 TAKEOVER_S = 25.0
+STOPPED_TAKEOVER_S = 15.0
 
 
 @pytest.fixture
@@ -122,4 +123,34 @@ def test_a_survivor_reads_next_to_nothing_before_it_goes_on(
     committed = {TopicPartition(INTERACTIONS, p): n for p, n in applied(log).items()}
     until(lambda: log.committed("recstream-worker") == committed, "the commit", roles)
     assert survivor.end() == 0
+    log.close()
+
+
+def test_a_stopped_workers_partitions_are_taken_over_within_15_seconds(
+    start_server: Callable[..., Server], tmp_path: Path, roles: list[Role]
+) -> None:
+    broker = start_server("kafka")
+    options = ("--broker", broker.kafka_url, "--set", f"partitions={PARTITIONS}")
+    roles += [Role("worker", tmp_path / f"worker{number}", *options) for number in (1, 2)]
+    until(lambda: all("worker ready" in role.said() for role in roles), "two workers", roles)
+    log = KafkaLog(broker.kafka_url)
+    log.append(views(0, 1000))
+
+    def is_applied() -> bool:
+        return applied(log) == {p: log.high_watermark(INTERACTIONS, p) for p in range(PARTITIONS)}
+
+    until(is_applied, "the events' work", roles)
+    stopped, survivor = roles
+    n_ready = survivor.said().count("Worker ready")
+    stopped.process.send_signal(signal.SIGSTOP)
+    stopped_s = time.monotonic()
+    log.append(views(1000, 1000))
+    until(is_applied, "the survivor's takeover", roles, 120)
+    took_s = time.monotonic() - stopped_s
+    stopped.process.send_signal(signal.SIGCONT)
+    log.append(views(2000, 1000))
+    until(is_applied, "everybody's work", roles)
+    assert survivor.said().count("Worker ready") > n_ready
+    assert took_s < STOPPED_TAKEOVER_S
+    assert [role.end() for role in roles] == [0, 0]
     log.close()

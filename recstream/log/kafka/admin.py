@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from recstream.errors import LogFenced, LogUnavailable, NotFound
+from recstream.errors import LogError, LogFenced, LogUnavailable, NotFound
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 _SAFE_REPLICATION = 3
 _CREATE_TIMEOUT_S = 30.0
+KEPT_CLIENT_TIMEOUT_S = 2.0
+"""For a client that has answered before; then another one is asked."""
 _GROUP_HAS_MEMBERS = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
@@ -60,6 +63,7 @@ class KafkaAdmin:
     ) -> None:
         self._shared = shared
         self._admin = self._new(errors)
+        self._group_admin: AdminClient | None = None
         self._where = where
         self._errors = errors
         self._replication = replication
@@ -146,21 +150,30 @@ class KafkaAdmin:
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group.
 
-        Each call makes its own client: one that knew the group's coordinator before a restart of the
-        broker may never find it again.
+        The client is kept until a call fails: one that knew the group's coordinator before a restart of
+        the broker may never find it again. Then the call is repeated once with another client.
         """
-        admin = self._new(self._errors)
-        futures = self._call(
-            lambda: admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group)], request_timeout=REQUEST_TIMEOUT_S
-            )
-        )
-        found = self._result(futures[group], f"reading the offsets of group {group}")
+        kept, self._group_admin = self._group_admin, None
+        found = None
+        if kept is not None:
+            with contextlib.suppress(LogError):
+                found = self._committed(kept, group, KEPT_CLIENT_TIMEOUT_S)
+        if found is None:
+            kept = self._new(self._errors)
+            found = self._committed(kept, group, REQUEST_TIMEOUT_S)
+        self._group_admin = kept
         return {
             TopicPartition(each.topic, each.partition): each.offset
             for each in found.topic_partitions or ()
             if each.offset >= 0
         }
+
+    def _committed(self, admin: AdminClient, group: str, timeout_s: float) -> Any:
+        asked = [ConsumerGroupTopicPartitions(group)]
+        futures = self._call(
+            lambda: admin.list_consumer_group_offsets(asked, request_timeout=timeout_s)
+        )
+        return self._result(futures[group], f"reading the offsets of group {group}")
 
     def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit the offsets of a group without members.
