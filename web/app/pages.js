@@ -24,6 +24,34 @@ export const PAGES = [
     about: "How events become lists: each process, what waits in front of it, and how fresh lists are.",
     load: () => import("../pages/pipeline/pipeline.js").then((page) => page.Pipeline),
   },
+  {
+    ...{ path: "/users", title: "Users", nav: "Users" },
+    about: "Users with the newest events. Search by a part of the id; each leads to a timeline.",
+    load: () => import("../pages/users/users.js").then((page) => page.Users),
+  },
+  {
+    ...{ path: "/users/:id", title: "User", about: "" },
+    load: () => import("../pages/users/user.js").then((page) => page.User),
+  },
+  {
+    ...{ path: "/items", title: "Items", nav: "Items" },
+    about: "The catalogue. Each item leads to what is similar, whose lists hold it, and why a user gets it or not.",
+    load: () => import("../pages/items/items.js").then((page) => page.Items),
+  },
+  {
+    ...{ path: "/items/:id", title: "Item", about: "" },
+    load: () => import("../pages/items/item.js").then((page) => page.Item),
+  },
+  {
+    ...{ path: "/models", title: "Models", nav: "Models" },
+    about: "Generations of the model side by side: how well they predict, what they were trained with, and how their lists differ.",
+    load: () => import("../pages/models/models.js").then((page) => page.Models),
+  },
+  {
+    ...{ path: "/steering", title: "Steering", nav: "Steering" },
+    about: "Rules that shape all lists: exclude, boost, pin, diversity, A/B tests. Try them on real users before they hold.",
+    load: () => import("../pages/steering/steering.js").then((page) => page.SteeringPage),
+  },
 ];
 
 /**

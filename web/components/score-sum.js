@@ -6,13 +6,13 @@ import { DIGITS, linesOf, signed, sourcesOf } from "../state/explanation.js";
 
 /**
  * @param {{explanation: import("../state/explanation.js").Explanation | null,
- *   items: Record<string, import("../state/state.js").Item>}} props
+ *   items: Record<string, import("../state/state.js").Item>, isOpen?: boolean}} props
  */
-export function ScoreSum({ explanation, items }) {
+export function ScoreSum({ explanation, items, isOpen = false }) {
   // A clicked item has left the list, so its score is not explained.
   if (explanation === null || explanation.verdict === "seen") return null;
   const total = explanation.score.toFixed(DIGITS);
-  return html`<details class="sum" data-part="sum">
+  return html`<details class="sum" data-part="sum" open=${isOpen}>
     <summary data-part="sum-title">How the score ${total} is composed</summary>
     <div class="sum-both">
       <${Terms} title="By source" lines=${sourcesOf(explanation)} total=${explanation.score} part="sum-sources" />

@@ -13,12 +13,14 @@ export class ApiError extends Error {
   name = "ApiError";
 
   /**
-   * @param {number} status
+   * @param {number} status 0 without an answer
    * @param {string} detail
+   * @param {{pointer: string, detail: string}[]} [errors] places in the request
    */
-  constructor(status, detail) {
+  constructor(status, detail, errors = []) {
     super(detail);
     this.status = status;
+    this.errors = errors;
   }
 }
 
@@ -231,5 +233,5 @@ export class Api {
 /** @param {Response} response */
 async function problem(response) {
   const body = await response.json().catch(() => ({}));
-  return new ApiError(response.status, body.detail ?? body.title ?? `answer ${response.status}`);
+  return new ApiError(response.status, body.detail ?? body.title ?? `answer ${response.status}`, body.errors);
 }

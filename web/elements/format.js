@@ -50,9 +50,10 @@ export function count(n) {
 /**
  * @param {number} n
  * @param {string} noun
+ * @param {string} [nouns]
  */
-export function plural(n, noun) {
-  return `${whole.format(n)} ${noun}${n === 1 ? "" : "s"}`;
+export function plural(n, noun, nouns = `${noun}s`) {
+  return `${whole.format(n)} ${n === 1 ? noun : nouns}`;
 }
 
 /** @param {string} type */

@@ -1,0 +1,168 @@
+// @ts-check
+/** One user: a timeline of events with two handles, and the lists at both moments side by side. */
+
+import { html, useMemo, useState } from "../../vendor/preact.js";
+import { useFetch, useSend } from "../../app/fetch.js";
+import { address, go, setQuery } from "../../app/router.js";
+import { api, shown } from "../../app/session.js";
+import { CopyLink } from "../../components/copy.js";
+import { Stat } from "../../components/facts.js";
+import { ItemLink, RankedList, useTitles } from "../../components/items.js";
+import { Card, Empty, Failed, Fetched, Loading, Page } from "../../components/states.js";
+import { count, did, plural, titleOf, verb } from "../../elements/format.js";
+import { ageText, timeText } from "../../elements/time.js";
+import { Changes } from "./changes.js";
+
+const EVENTS = 200;
+
+/** @param {{title: string, id: string}} props */
+export function User({ id }) {
+  const events = useFetch("/v1/events", { user: id, limit: EVENTS }, { everyMs: 5000 });
+  const history = useFetch(`/v1/users/${encodeURIComponent(id)}/history`);
+  const tools = html`<${CopyLink} /><a class="button button-small" href=${`/?user=${encodeURIComponent(id)}`}>Shop as this user</a><${Erase} id=${id} />`;
+  return html`<${Page} title=${html`User ${id}`} tools=${tools}
+      about="What this user did, and what each event did to the list: move the two handles, and compare the lists at both moments.">
+    <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more && data.events.length >= EVENTS} />`}<//>
+    <div class="boxes">
+      <${History} history=${history} />
+      <${Shelves} id=${id} />
+    </div>
+  <//>`;
+}
+
+/**
+ * Moments of a partition at which the list can be asked for: after each record with events of the user.
+ *
+ * @param {any[]} events newest first
+ */
+function momentsOf(events) {
+  /** @type {Map<number, any[]>} */
+  const byOffset = new Map();
+  for (const entry of [...events].reverse()) {
+    if (entry.event.type === "impression") continue;
+    byOffset.set(entry.offset, [...(byOffset.get(entry.offset) ?? []), entry]);
+  }
+  return [...byOffset].map(([offset, entries]) => ({ offset, entries }));
+}
+
+/** @param {any} moment */
+function momentText({ offset, entries }) {
+  const items = shown.items.value;
+  const { event, appended_ts: appended } = entries[entries.length - 1];
+  const more = entries.length > 1 ? ` and ${plural(entries.length - 1, "event")} before it` : "";
+  return `after “${did(event.type, titleOf(items, event.item))}”${more}, offset ${offset}, ${timeText(Date.parse(event.ts) || appended)}`;
+}
+
+/** @param {{id: string, events: any[], hasMore: boolean}} props */
+function Timeline({ id, events, hasMore }) {
+  const moments = useMemo(() => momentsOf(events), [events]);
+  useTitles(moments.flatMap(({ entries }) => entries.map((/** @type {any} */ { event }) => event.item ?? "")).slice(-EVENTS));
+  const { a, b } = address.value.query;
+  const last = moments.length - 1;
+  const find = (/** @type {string | undefined} */ offset, /** @type {number} */ otherwise) => {
+    const at = moments.findIndex((moment) => moment.offset === Number(offset));
+    return offset === undefined || at < 0 ? otherwise : at;
+  };
+  if (moments.length === 0) return html`<${Card} title="Timeline"><${Empty}>The log has no event of this user. Events appear here as soon as they are appended.<//><//>`;
+  const [from, to] = [find(a, Math.max(0, last - 1)), find(b, last)];
+  /** @param {"a" | "b"} handle @param {number} at */
+  const move = (handle, at) => {
+    const next = handle === "a" ? { a: moments[at].offset, b: moments[Math.max(at, to)].offset } : { a: moments[Math.min(at, from)].offset, b: moments[at].offset };
+    setQuery(next, { isReplacing: true });
+  };
+  const about = `${plural(moments.length, "moment")} with ${plural(moments.reduce((n, { entries }) => n + entries.length, 0), "event")}${hasMore ? "; older ones are in the log" : ""}. A moment is a record of the log; one record can hold several events.`;
+  return html`<${Card} title="Timeline" about=${about}>
+      <${Track} moments=${moments} from=${from} to=${to} onChoose=${(/** @type {number} */ at) => move(at < to ? "a" : "b", at)} />
+      <${Handle} name="A" last=${last} at=${from} text=${momentText(moments[from])} onMove=${(/** @type {number} */ at) => move("a", at)} />
+      <${Handle} name="B" last=${last} at=${to} text=${momentText(moments[to])} onMove=${(/** @type {number} */ at) => move("b", at)} />
+    <//>
+    ${from === to ? html`<${Card} title="One moment"><${Empty}>Both handles are at the same moment. Move A to an earlier one to compare.<//><${OneList} id=${id} offset=${moments[to].offset} /><//>` : html`<${Compared} id=${id} a=${moments[from].offset} b=${moments[to].offset} />`}`;
+}
+
+/** @param {{name: string, last: number, at: number, text: string, onMove: (at: number) => void}} props */
+function Handle({ name, last, at, text, onMove }) {
+  return html`<label class="handle"><span class="handle-name" data-handle=${name}>${name}</span>
+    <input type="range" min="0" max=${last} value=${at} aria-label=${`Moment ${name}`} aria-valuetext=${text} onInput=${(/** @type {any} */ event) => onMove(Number(event.currentTarget.value))} />
+    <span class="handle-text">${text}</span></label>`;
+}
+
+/** @param {{moments: any[], from: number, to: number, onChoose: (at: number) => void}} props */
+function Track({ moments, from, to, onChoose }) {
+  const items = shown.items.value;
+  return html`<div class="track" aria-hidden="true">${moments.map(({ offset, entries }, at) => {
+    const { event } = entries[entries.length - 1];
+    return html`<span key=${offset} class="track-mark" data-type=${event.type} data-inside=${at > from && at <= to ? "" : null} data-end=${at === from || at === to ? "" : null}
+      style=${{ "--at": String(moments.length < 2 ? 0 : at / (moments.length - 1)) }} title=${did(event.type, titleOf(items, event.item))} onClick=${() => onChoose(at)}></span>`;
+  })}</div>`;
+}
+
+/** @param {{id: string, offset: number}} props */
+function OneList({ id, offset }) {
+  const list = useFetch(`/v1/users/${encodeURIComponent(id)}/recommendations`, { as_of: offset });
+  return html`<${Fetched} of=${list} what="The list">${(/** @type {any} */ data) => html`<${RankedList} label="List" places=${data.items} />`}<//>`;
+}
+
+/** @param {{id: string, a: number, b: number}} props */
+function Compared({ id, a, b }) {
+  const causes = useFetch(`/v1/users/${encodeURIComponent(id)}/causes`, { a, b });
+  if (causes.data === null) {
+    return html`<${Card} title="What changed">${causes.status === "failed" ? html`<${Failed} what="The comparison" error=${causes.error} retry=${causes.reload} />` : html`<${Loading} what="both lists, and the later one without each event" />`}<//>`;
+  }
+  return html`<${Changes} causes=${causes.data} isLate=${causes.status === "loading"} />`;
+}
+
+/** @param {{history: import("../../app/fetch.js").Fetched<any>}} props */
+function History({ history }) {
+  useTitles((history.data?.entries ?? []).slice(0, 100).map((/** @type {any} */ entry) => entry.item));
+  return html`<${Card} title="History with weights" about="What the model knows of this user. A weight is the sum of the user's events with the product; it fades with time.">
+    <${Fetched} of=${history} what="The history">${(/** @type {any} */ data) => {
+      const most = Math.max(1e-9, ...data.entries.map((/** @type {any} */ { effective }) => Math.abs(effective)));
+      return html`<div class="stats">
+          <${Stat} name="Products" value=${count(data.entries.length)} about="Different products in the history." />
+          <${Stat} name="Events" value=${count(data.n_events)} about="Events that were folded into the history." />
+          <${Stat} name="Half-life" value=${data.half_life_ms ? ageText(data.half_life_ms) : "–"} about="After this time an event counts half." />
+        </div>
+        ${data.entries.length === 0 ? html`<${Empty}>Nothing yet.<//>` : html`<div class="scroller" tabindex="0" role="region" aria-label="History"><table class="table"><thead><tr><th scope="col">Product</th><th scope="col">Last event</th><th scope="col" class="number">Weight now</th></tr></thead>
+          <tbody>${data.entries.slice(0, 100).map((/** @type {any} */ entry) => html`<tr key=${entry.item}>
+            <th scope="row"><${ItemLink} id=${entry.item} /><span class="why-bar" style=${{ "--share": (Math.abs(entry.effective) / most).toFixed(3) }}></span></th>
+            <td>${verb(entry.type)} <span class="muted">${timeText(entry.at_ts)}</span></td>
+            <td class="number" title=${`without fading: ${entry.weight.toFixed(2)}`}>${entry.effective.toFixed(2)}</td>
+          </tr>`)}</tbody></table></div>`}`;
+    }}<//>
+  <//>`;
+}
+
+/** @param {{id: string}} props */
+function Shelves({ id }) {
+  const shelves = useFetch(`/v1/users/${encodeURIComponent(id)}/shelves`, { n: 4, items: 6 });
+  const found = shelves.data?.shelves ?? [];
+  useTitles(found.map((/** @type {any} */ shelf) => shelf.item));
+  return html`<${Card} title="Shelves" about="The list by the event that contributes most to each product.">
+    <${Fetched} of=${shelves} what="The shelves">${() =>
+      found.length === 0
+        ? html`<${Empty}>No list of this user's own yet.<//>`
+        : found.map((/** @type {any} */ shelf) => html`<section key=${shelf.item} class="shelf-of"><h3 class="row-title">because of: ${verb(shelf.event)} <${ItemLink} id=${shelf.item} /></h3>
+            <${RankedList} label="Shelf" places=${shelf.items.map((/** @type {any} */ { item }, /** @type {number} */ at) => ({ item, rank: at + 1 }))} /></section>`)}<//>
+  <//>`;
+}
+
+/** @param {{id: string}} props */
+function Erase({ id }) {
+  const [isAsking, ask] = useState(false);
+  const [typed, type] = useState("");
+  const { isBusy, error, send } = useSend();
+  const erase = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (typed !== id) return;
+    const answer = await send(() => api.send("DELETE", `/v1/users/${encodeURIComponent(id)}`));
+    if (answer !== undefined) go("/users");
+  };
+  if (!isAsking) return html`<button type="button" class="button button-small button-bad" onClick=${() => ask(true)}>Erase …</button>`;
+  return html`<form class="erase" onSubmit=${erase}>
+    <label class="field">All events and lists of this user are deleted from the log, for good. Type the id to confirm.
+      <input value=${typed} autocomplete="off" onInput=${(/** @type {any} */ event) => type(event.currentTarget.value)} /></label>
+    <span class="box-tools"><button type="submit" class="button button-small button-bad" disabled=${typed !== id || isBusy}>Erase ${id}</button>
+    <button type="button" class="button button-small" onClick=${() => ask(false)}>Keep</button></span>
+    ${error && html`<p role="alert" class="error-text">${error}</p>`}
+  </form>`;
+}
