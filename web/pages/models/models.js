@@ -64,7 +64,7 @@ function Table({ first, second, serving }) {
   const names = [...new Set([...Object.keys(first.hyperparameters), ...Object.keys(second.hyperparameters)])];
   const text = (/** @type {any} */ value) => (typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(4) : String(value ?? "–"));
   return html`<div class="scroller" tabindex="0" role="region" aria-label="Comparison"><table class="table compare">
-    <thead><tr><th scope="col"></th>${[first, second].map((model) => html`<th scope="col">${model.generation} ${model.generation === serving ? html`<span class="tag" data-tone="good">serving</span>` : html`<${RollBack} generation=${model.generation} />`}</th>`)}</tr></thead>
+    <thead><tr><th scope="col">Generation</th>${[first, second].map((model) => html`<th scope="col">${model.generation} ${model.generation === serving ? html`<span class="tag" data-tone="good">serving</span>` : html`<${RollBack} generation=${model.generation} />`}</th>`)}</tr></thead>
     <tbody>
       ${ROWS.map(([name, about, value]) => html`<tr key=${name}><th scope="row"><${Term} about=${about}>${name}<//></th><td>${value(first)}</td><td>${value(second)}</td></tr>`)}
       ${names.map((name) => {
