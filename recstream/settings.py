@@ -89,6 +89,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_checkpoints: int = 2
     """Newest checkpoints of a partition that are kept."""
 
+    # Retention; 0: keep all
+    keep_interactions_days: float = 0.0
+    """Age of events that may be deleted behind a verified checkpoint."""
+    keep_interactions_events: int = 0
+    """Events of a partition that are kept; older ones may be deleted behind a verified checkpoint."""
+    keep_lists_days: float = 0.0
+    """Age of published lists that are deleted."""
+    keep_models: int = 0
+    """Newest generations whose announcements and deltas are kept."""
+    compact_control: bool = False
+    """Blank control records without a meaning any more; embedded log only."""
+
     # Kafka
     kafka_replication: int = 1
     kafka_security_protocol: str = "PLAINTEXT"
@@ -114,6 +126,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "keep_generations": 1,
             "checkpoint_every_s": 0,
             "keep_checkpoints": 1,
+            "keep_interactions_days": 0,
+            "keep_interactions_events": 0,
+            "keep_lists_days": 0,
+            "keep_models": 0,
             "max_connections": 1,
             "kafka_replication": 1,
         }
@@ -152,6 +168,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def checkpoints_url(self) -> str:
         """URL of the checkpoints: ``checkpoints``, or a folder under ``data_dir``."""
         return self.checkpoints or f"file://{self.path('checkpoints')}"
+
+    @property
+    def prunes_interactions(self) -> bool:
+        """Whether events may be deleted behind a verified checkpoint."""
+        return bool(self.keep_interactions_days or self.keep_interactions_events)
 
     @property
     def half_life_ms(self) -> float:

@@ -18,8 +18,9 @@ import msgspec
 
 from recstream.bridge.push import Pipeline, RoleName, RoleState
 from recstream.bridge.views import Heartbeat, Status
+from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.errors import LogError
-from recstream.log import INTERACTIONS, EventLog, TopicPartition
+from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, TopicPartition
 from recstream.metrics import CONSUMER_LAG, HEARTBEAT_AGE, ROLE_READY
 from recstream.process import start_thread
 
@@ -122,6 +123,8 @@ class Readiness:
         On the disk that the roles write to.
     now_s : callable
         A monotonic clock, seconds.
+    checkpoints : Checkpoints, optional
+        For the audit horizon.
 
     Attributes
     ----------
@@ -139,7 +142,11 @@ class Readiness:
         group: str,
         folder: Path,
         now_s: Callable[[], float],
+        checkpoints: Checkpoints | None = None,
     ) -> None:
+        self._checkpoints = checkpoints
+        self._horizon: dict[str, int] = {}
+        self._horizon_seen: object = None
         self.parts: dict[str, Callable[[], bool]] = {}
         self.on_change: Callable[[], object] = lambda: None
         self._log = event_log
@@ -177,10 +184,13 @@ class Readiness:
         try:
             committed = self._log.committed(self._group)
             places = {}
+            earliest = {}
             for partition in range(self._log.partitions(INTERACTIONS)):
                 tp = TopicPartition(INTERACTIONS, partition)
-                first = max(committed.get(tp, 0), self._log.earliest(*tp))
+                earliest[partition] = self._log.earliest(*tp)
+                first = max(committed.get(tp, 0), earliest[partition])
                 places[partition] = (first, self._log.high_watermark(*tp))
+            self._measure_horizon(earliest)
         except LogError as error:
             log.debug("lag not measured reason=%s", error)
             with self._mutex:
@@ -196,6 +206,19 @@ class Readiness:
         if reported != self._reported:
             self._reported = reported
             self.on_change()
+
+    def _measure_horizon(self, earliest: dict[int, int]) -> None:
+        """Note from which offset each pruned partition answers, when that can have changed."""
+        if self._checkpoints is None or not any(earliest.values()):
+            return
+        seen = (tuple(earliest.values()), self._log.high_watermark(CHECKPOINTS, 0))
+        if seen != self._horizon_seen:
+            self._horizon = {
+                str(partition): audit_horizon(self._checkpoints, partition)
+                for partition, first in earliest.items()
+                if first
+            }
+            self._horizon_seen = seen
 
     def _update(self, places: dict[int, tuple[int, int]]) -> None:
         """Note the next offset to fold and the end of each partition."""
@@ -239,6 +262,7 @@ class Readiness:
             events=events,
             lag=body.lag if lag is None else lag,
             partition_lag=lags,
+            audit_horizon=self._horizon,
             roles=states,
         )
 

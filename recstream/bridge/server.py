@@ -167,6 +167,7 @@ class Bridge:
             status,
             group=settings.app_id,
             folder=views.folder,
+            checkpoints=checkpoints,
             now_s=time.monotonic,
         )
         traffic = TrafficSwitch(event_log, seed=settings.seed, now=now, new_id=_new_id)

@@ -11,6 +11,7 @@ from recstream.checkpoints.horizon import audit_horizon, require_within_horizon
 from recstream.checkpoints.index import Checkpoints, open_checkpoints
 from recstream.checkpoints.job import Job, run_job
 from recstream.checkpoints.manifest import Manifest
+from recstream.checkpoints.retention import Pruned, retain
 from recstream.checkpoints.schedule import CheckpointSchedule
 from recstream.checkpoints.table import restore_table, rows_by_key, write_checkpoint, write_table
 
@@ -19,12 +20,14 @@ __all__ = [
     "Checkpoints",
     "Job",
     "Manifest",
+    "Pruned",
     "audit_horizon",
     "open_checkpoints",
     "read_rows",
     "read_user",
     "require_within_horizon",
     "restore_table",
+    "retain",
     "rows_by_key",
     "run_job",
     "write_checkpoint",

@@ -22,9 +22,12 @@ from recstream.errors import (
 )
 from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, NewRecord, read_records
 from recstream.models import ModelStore, open_store
-from recstream.settings import Settings
+from recstream.settings import DAY_MS, Settings
 
 log = logging.getLogger(__name__)
+
+STEPS = 8
+"""Checkpoints that are kept within what the retention of events keeps."""
 
 
 class Checkpoints:
@@ -135,14 +138,26 @@ class Checkpoints:
         for name in (manifest_name(manifest.name), manifest.name):
             self.store.delete(name)
 
-    def prune(self, partition: int, keep: int) -> list[Manifest]:
-        """Remove all but a partition's newest checkpoints, and return those removed.
+    def prune(self, partition: int, settings: Settings) -> list[Manifest]:
+        """Remove checkpoints of a partition that nothing needs, and return them.
 
-        The newest verified one stays: pruning of the log relies on it.
+        The ``keep_checkpoints`` newest stay, and the newest verified one. While events are pruned, some
+        verified ones stay at distances of an eighth of what is kept: the log is cut at one of them, and
+        answers from the oldest on.
         """
         found = self.all(partition)
-        verified = [each for each in found if each.is_verified][-1:]
-        old = [each for each in found[:-keep] if each not in verified]
+        kept = [each for each in found if each.is_verified][-1:]
+        if settings.prunes_interactions:
+            days, events = settings.keep_interactions_days, settings.keep_interactions_events
+            for each in found:
+                last = kept[-1] if len(kept) > 1 else None
+                if each.is_verified and (
+                    last is None
+                    or (days and (each.made_ts - last.made_ts) * STEPS >= days * DAY_MS)
+                    or (events and (each.offset - last.offset) * STEPS >= events)
+                ):
+                    kept.append(each)
+        old = [each for each in found[: -settings.keep_checkpoints] if each not in kept]
         for each in old:
             self.remove(each)
         return old

@@ -58,5 +58,5 @@ def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
                 made.append(manifest)
             elif job.is_requested and (newest := checkpoints.newest(partition)) is not None:
                 checkpoints.announce(msgspec.structs.replace(newest, made_ts=clock_ms()))
-            checkpoints.prune(partition, settings.keep_checkpoints)
+            checkpoints.prune(partition, settings)
     return made

@@ -12,14 +12,23 @@ from recstream.checkpoints import Checkpoints, Manifest, read_rows, rows_by_key
 from recstream.control import read_timeline
 from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.errors import CheckpointMismatch
-from recstream.log import INTERACTIONS, ReadableLog, read_batches
+from recstream.log import INTERACTIONS, ReadableLog, read_batches, read_records
 from recstream.time_travel.fold import PartitionFold
 
 Load = Callable[[bytes], bytes | None]
 
 
-def verify_checkpoints(checkpoints: Checkpoints, partition: int | None = None) -> dict[str, str]:
+def verify_checkpoints(
+    checkpoints: Checkpoints, partition: int | None = None, *, only_new: bool = False
+) -> dict[str, str]:
     """Verify all checkpoints, or a partition's; announce those that are verified as such.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+    partition : int, optional
+    only_new : bool
+        Leave out those that were verified before.
 
     Returns
     -------
@@ -38,18 +47,52 @@ def verify_checkpoints(checkpoints: Checkpoints, partition: int | None = None) -
     for manifest in checkpoints.all(partition):
         start = before.get(manifest.partition)
         before[manifest.partition] = manifest
-        is_first = start is None
-        if is_first and checkpoints.log.earliest(INTERACTIONS, manifest.partition) > 0:
-            checkpoints.read(manifest)
-            done[manifest.name] = "digest; the log no longer reaches it"
+        if only_new and manifest.is_verified:
             continue
-        n_users = verify_checkpoint(checkpoints, manifest, start)
-        done[manifest.name] = f"{n_users:,} users folded again from " + (
-            "the log's start" if start is None else f"offset {start.offset}"
-        )
+        earliest = checkpoints.log.earliest(INTERACTIONS, manifest.partition)
+        if (0 if start is None else start.offset) < earliest:
+            n_rows = compare_with_changelog(checkpoints, manifest)
+            done[manifest.name] = f"{n_rows:,} rows compared with the changelog"
+        else:
+            n_users = verify_checkpoint(checkpoints, manifest, start)
+            done[manifest.name] = f"{n_users:,} users folded again from " + (
+                "the log's start" if start is None else f"offset {start.offset}"
+            )
         if not manifest.is_verified:
             checkpoints.announce(msgspec.structs.replace(manifest, is_verified=True))
     return done
+
+
+def compare_with_changelog(checkpoints: Checkpoints, manifest: Manifest) -> int:
+    """Compare a checkpoint's rows with the table's changelog, where no event reaches back to it.
+
+    Rows that are newer in the changelog can't be compared if it was compacted.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        The file is cut or damaged.
+    CheckpointMismatch
+        The changelog has other rows.
+    """
+    rows = {key: value for _, its in read_rows(checkpoints.read(manifest)) for key, value in its}
+    stored: dict[bytes, bytes | None] = {}
+    replaced: set[bytes] = set()
+    for record in read_records(checkpoints.log, manifest.changelog, manifest.partition):
+        if record.key is None or record.key == table_rows.APPLIED_KEY:
+            continue
+        if record.offset <= manifest.changelog_offset:
+            stored[record.key] = record.value
+        else:
+            replaced.add(record.key)
+    for key in rows.keys() | stored.keys():
+        found = stored.get(key)
+        if found != rows.get(key) and not (found is None and key in replaced):
+            raise CheckpointMismatch(
+                f"{manifest.name}: the changelog has another row of a user at offset "
+                f"{manifest.changelog_offset}; delete the checkpoint and make a new one"
+            )
+    return len(rows)
 
 
 def verify_checkpoint(checkpoints: Checkpoints, manifest: Manifest, start: Manifest | None) -> int:

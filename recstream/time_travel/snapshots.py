@@ -36,7 +36,7 @@ from recstream.control import read_timeline
 from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import decode_recommendations
 from recstream.erasure import forgetting
-from recstream.errors import StartupError
+from recstream.errors import BeyondHorizon, StartupError
 from recstream.log import (
     INTERACTIONS,
     RECOMMENDATIONS,
@@ -188,12 +188,20 @@ class Snapshots:
     def list_position(
         self, user: str, *, offset: int | None = None, timestamp_ms: int | None = None
     ) -> ListPosition | None:
-        """Return the newest list of a user as of an event or published by a time, or None."""
+        """Return the newest list of a user as of an event or published by a time, or None.
+
+        Raises
+        ------
+        BeyondHorizon
+            There may have been one among the lists that were pruned.
+        """
         partition = self.partition(user)
         self.catch_up(partition, None if offset is None else offset + 1)
         found = self.known_list(user, offset=offset, timestamp_ms=timestamp_ms)
         if found is None and self._index_older_lists(partition):
             found = self.known_list(user, offset=offset, timestamp_ms=timestamp_ms)
+        if found is None:
+            self._require_lists(partition, offset, timestamp_ms)
         return found
 
     def known_list(
@@ -213,6 +221,22 @@ class Snapshots:
                 return ListPosition(as_of, position, at_ms)
             iterator.prev()
         return None
+
+    def _require_lists(self, partition: int, offset: int | None, timestamp_ms: int | None) -> None:
+        """Raise `BeyondHorizon` for a moment before the oldest list that is kept."""
+        earliest = self._log.earliest(RECOMMENDATIONS, partition)
+        end = self._log.high_watermark(RECOMMENDATIONS, partition)
+        if not earliest:
+            return
+        if timestamp_ms is None and offset is not None:
+            found = read_records(self._log, INTERACTIONS, partition, offset, offset + 1)
+            timestamp_ms = next((each.timestamp_ms for each in found), None)
+        first = next(read_records(self._log, RECOMMENDATIONS, partition, earliest, end), None)
+        if timestamp_ms is not None and (first is None or timestamp_ms < first.timestamp_ms):
+            raise BeyondHorizon(
+                f"{RECOMMENDATIONS}[{partition}] keeps lists from offset {earliest} on; the user's list "
+                "at that moment was pruned (keep_lists_days)"
+            )
 
     def list_before(self, user: str, position: ListPosition) -> ListPosition | None:
         """Return the newest list published before another to the same user, or None."""

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from recstream.checkpoints import open_checkpoints, retain
 from recstream.errors import LogError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.log.embedded import EmbeddedLog, maintain
@@ -63,7 +64,7 @@ def run(settings: Settings) -> None:
 
         maintenance = start_thread(
             "recstream-maintenance",
-            lambda: _maintain_log(event_log, stopping),
+            lambda: _maintain_log(event_log, settings, stopping),
             stopping=stopping,
             fail=fail,
             retry=(LogError, OSError),
@@ -78,12 +79,15 @@ def run(settings: Settings) -> None:
             raise failures[0]
 
 
-def _maintain_log(event_log: EventLog, stopping: threading.Event) -> None:
-    """Compact, expire and merge the embedded log every minute; Kafka does so by itself."""
-    if not isinstance(event_log, EmbeddedLog):
-        stopping.wait()
-        return
+def _maintain_log(event_log: EventLog, settings: Settings, stopping: threading.Event) -> None:
+    """Apply the retention settings every minute; compact, expire and merge the embedded log too."""
+    checkpoints = open_checkpoints(event_log, settings)
     while not stopping.wait(MAINTAIN_EVERY_S):
+        pruned = retain(checkpoints, settings, now_ms=system_clock_ms())
+        if any(pruned):
+            log.info("log pruned interactions=%d recommendations=%d models=%d control=%d", *pruned)
+        if not isinstance(event_log, EmbeddedLog):
+            continue
         done = maintain(event_log)
         if any(done):
             log.info(

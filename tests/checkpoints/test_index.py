@@ -14,6 +14,7 @@ from recstream.core.records import Forgotten
 from recstream.errors import CheckpointCorrupt, NotFound, SchemaUnsupported
 from recstream.log import CHECKPOINTS, NewRecord
 from recstream.log.embedded import EmbeddedLog
+from recstream.settings import Settings
 from tests.worker.worker_world import PARTITIONS
 
 
@@ -107,7 +108,7 @@ def test_old_checkpoints_go_but_the_newest_verified_stays(tables):
     verified = msgspec.structs.replace(made[1], is_verified=True)
     tables.checkpoints.announce(verified)
 
-    removed = tables.checkpoints.prune(0, 1)
+    removed = tables.checkpoints.prune(0, Settings(keep_checkpoints=1))
 
     assert removed == [made[0], made[2]]
     assert tables.checkpoints.all() == [verified, made[3]]

@@ -279,6 +279,9 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Events in the log that are not committed as folded: measured by the bridge, each second.
     partition_lag : dict of str to int
         The same by partition of the interactions topic.
+    audit_horizon : dict of str to int
+        Partition to the offset from which the past can be answered; only of partitions whose events were
+        pruned.
     prequential : dict of str to PrequentialScore
         How well lists predicted the newest events: all, by generation, by source of the list, by
         arm of an experiment, and for cold users.
@@ -304,6 +307,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: int = 0
     lag: int = 0
     partition_lag: dict[str, int] = {}
+    audit_horizon: dict[str, int] = {}
     roles: tuple[RoleState, ...] = ()
     connections: int = 0
     push: Stage | None = None

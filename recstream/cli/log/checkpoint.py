@@ -92,15 +92,20 @@ def list_(settings: Settings, as_json: bool) -> None:
       recstream checkpoint list
       recstream checkpoint list --json
     """
-    from recstream.checkpoints import open_checkpoints
+    from recstream.checkpoints import audit_horizon, open_checkpoints
+    from recstream.log import INTERACTIONS
 
     with closing(open_existing(settings)) as event_log:
-        found = open_checkpoints(event_log, settings).all()
-    say(
-        found,
-        _lines(found) or "no checkpoints; `recstream checkpoint create` makes them",
-        as_json=as_json,
-    )
+        checkpoints = open_checkpoints(event_log, settings)
+        found = checkpoints.all()
+        horizon = {
+            partition: audit_horizon(checkpoints, partition)
+            for partition in range(event_log.partitions(INTERACTIONS))
+        }
+    pruned = [f"partition {p}: offset {at}" for p, at in horizon.items() if at]
+    text = _lines(found) or "no checkpoints; `recstream checkpoint create` makes them"
+    text += "\naudit horizon: " + (", ".join(pruned) or "none, the log holds all events")
+    say({"audit_horizon": horizon, "checkpoints": found}, text, as_json=as_json)
 
 
 @checkpoint.command(short_help="Fold the log between checkpoints, and compare bytes.")
@@ -110,8 +115,8 @@ def verify(settings: Settings, as_json: bool) -> None:
     """Verify each partition's checkpoints: file digests, then rows.
 
     The log is folded from each checkpoint to the next one, and from its first record to the first one.
-    Every history must have the same bytes. A checkpoint that the log no longer reaches is only checked
-    by its digest.
+    Every history must have the same bytes. A checkpoint that no event reaches back to is compared with
+    the table's changelog.
 
     \b
     Example:
@@ -143,12 +148,18 @@ def make(as_json: bool) -> None:
 
     import msgspec
 
-    from recstream.checkpoints import Job, run_job
+    from recstream.checkpoints import Job, open_checkpoints, run_job
+    from recstream.time_travel import verify_checkpoints
 
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     os.nice(NICE)
     logging.basicConfig(level=job.settings.log_level.upper(), stream=sys.stderr)
     made = run_job(job, clock_ms=lambda: time.time_ns() // 1_000_000)
+    if job.settings.prunes_interactions:
+        with closing(open_existing(job.settings)) as event_log:
+            checkpoints = open_checkpoints(event_log, job.settings)
+            for partition in job.tables:
+                verify_checkpoints(checkpoints, partition, only_new=True)
     for each in made:
         logging.getLogger(__name__).info(
             "checkpoint made partition=%d offset=%d users=%d bytes=%d",

@@ -1,0 +1,130 @@
+"""Retention: delete what the settings no longer keep, never more than checkpoints can replace.
+
+Everything is off by default. docs/how-to/keep-the-log-small.md says what each setting costs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from recstream.checkpoints.horizon import audit_horizon
+from recstream.checkpoints.index import Checkpoints
+from recstream.core.records import (
+    CheckpointRequested,
+    RollbackRequested,
+    SettingsActivated,
+    SteeringSet,
+    TrainingRequested,
+    decode_control,
+)
+from recstream.log import (
+    CONTROL,
+    INTERACTIONS,
+    MODELS,
+    RECOMMENDATIONS,
+    decode_record,
+    read_records,
+)
+from recstream.log.embedded import EmbeddedLog, redact
+from recstream.models import start_of_generations
+from recstream.settings import DAY_MS, Settings
+
+
+class Pruned(NamedTuple):
+    """Numbers of offsets that were deleted in one round, by topic; of control, blanked records."""
+
+    interactions: int = 0
+    recommendations: int = 0
+    models: int = 0
+    control: int = 0
+
+
+def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int) -> Pruned:
+    """Delete the records that the retention settings no longer keep.
+
+    Interactions are deleted up to a verified checkpoint, so that the log answers exactly from there on.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+    settings : Settings
+    now_ms : int
+        Milliseconds since 1970; ages are counted from it.
+    """
+    event_log = checkpoints.log
+    partitions = range(event_log.partitions(INTERACTIONS))
+    events = lists = models = control = 0
+    for partition in partitions:
+        if (cut := _interactions_cut(checkpoints, settings, partition, now_ms)) is not None:
+            events += _delete(checkpoints, INTERACTIONS, partition, cut)
+        if settings.keep_lists_days:
+            before_ms = now_ms - int(settings.keep_lists_days * DAY_MS)
+            cut = event_log.offset_at(RECOMMENDATIONS, partition, before_ms)
+            lists += _delete(checkpoints, RECOMMENDATIONS, partition, cut)
+    if settings.keep_models:
+        cut = start_of_generations(event_log, settings.keep_models)
+        models = _delete(checkpoints, MODELS, 0, cut)
+    if settings.compact_control and isinstance(event_log, EmbeddedLog):
+        needed = needed_control(checkpoints)
+        control = redact(
+            event_log,
+            CONTROL,
+            0,
+            lambda each: each if each.offset in needed else each._replace(key=None, value=None),
+        )
+    return Pruned(events, lists, models, control)
+
+
+def _interactions_cut(
+    checkpoints: Checkpoints, settings: Settings, partition: int, now_ms: int
+) -> int | None:
+    """Return the offset before which events may go, None if nothing may."""
+    event_log, wanted = checkpoints.log, 0
+    if settings.keep_interactions_days:
+        before_ms = now_ms - int(settings.keep_interactions_days * DAY_MS)
+        wanted = event_log.offset_at(INTERACTIONS, partition, before_ms)
+    if settings.keep_interactions_events:
+        end = event_log.high_watermark(INTERACTIONS, partition)
+        wanted = max(wanted, end - settings.keep_interactions_events)
+    reached = [
+        each.offset
+        for each in checkpoints.all(partition)
+        if each.is_verified and each.offset <= wanted
+    ]
+    return max(reached, default=None)
+
+
+def _delete(checkpoints: Checkpoints, topic: str, partition: int, cut: int) -> int:
+    event_log = checkpoints.log
+    earliest = event_log.earliest(topic, partition)
+    return event_log.delete_before(topic, partition, cut) - earliest if cut > earliest else 0
+
+
+def needed_control(checkpoints: Checkpoints) -> set[int]:
+    """Return the offsets of control records that have a meaning still.
+
+    Of the settings of a partition: those in force at its audit horizon, and newer ones, with their
+    steering documents. Of steering documents, trainings and rollbacks also the newest. Of requests for
+    checkpoints the newest. All of erasures, and every kind that this version does not know.
+    """
+    needed: set[int] = set()
+    newest: dict[type, int] = {}
+    settings: dict[int, list[tuple[int, SettingsActivated]]] = {}
+    single = (SteeringSet, CheckpointRequested)
+    for each in read_records(checkpoints.log, CONTROL, 0):
+        offset, record = each.offset, decode_record(each, decode_control)
+        if isinstance(record, SettingsActivated):
+            settings.setdefault(record.partition, []).append((offset, record))
+        elif isinstance(record, TrainingRequested | RollbackRequested):
+            newest[TrainingRequested] = offset
+        elif isinstance(record, single):
+            newest[type(record)] = offset
+        elif record is not None:
+            needed.add(offset)
+    for partition, activated in settings.items():
+        horizon = audit_horizon(checkpoints, partition)
+        in_force = max((o for o, found in activated if found.from_offset <= horizon), default=-1)
+        for offset, found in activated:
+            if offset >= in_force:
+                needed |= {offset, found.steering}
+    return needed | set(newest.values())

@@ -1,0 +1,166 @@
+"""Retention deletes what the settings no longer keep, and never what a checkpoint can't replace."""
+
+from __future__ import annotations
+
+import pytest
+
+from recstream.checkpoints import audit_horizon, open_checkpoints, retain
+from recstream.checkpoints.retention import needed_control
+from recstream.control import read_control, read_timeline, submit
+from recstream.core.records import (
+    CheckpointRequested,
+    SettingsActivated,
+    SteeringSet,
+    TrainingRequested,
+)
+from recstream.core.steering import Steering
+from recstream.log import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS, NewRecord
+from recstream.settings import Settings
+from recstream.time_travel import verify_checkpoints
+from tests.worker.installation import Installation
+from tests.worker.worker_world import GROUP, PARTITIONS, SETTINGS
+
+DAY_MS = 24 * 3600 * 1000
+NOW_MS = 1_800_000_000_000
+
+
+def settings_with(**changes: object) -> Settings:
+    return Settings(app_id=GROUP, partitions=PARTITIONS, **changes)
+
+
+def events(tables, partition=0):
+    return tables.log.earliest(INTERACTIONS, partition), tables.log.high_watermark(
+        INTERACTIONS, partition
+    )
+
+
+def test_by_default_everything_is_kept(tables):
+    tables.feed(300)
+    tables.checkpoint()
+    verify_checkpoints(tables.checkpoints)
+
+    assert not any(retain(tables.checkpoints, Settings(), now_ms=NOW_MS + 1000 * DAY_MS))
+
+
+@pytest.mark.parametrize("keep", [{"keep_interactions_events": 10}, {"keep_interactions_days": 1}])
+def test_events_go_up_to_the_newest_verified_checkpoint_that_retention_reaches(tables, keep):
+    tables.feed(200)
+    first = tables.checkpoint()
+    tables.feed(200, seed=1)
+    second = tables.checkpoint()
+    tables.feed(200, seed=2)
+    later = NOW_MS + 2 * DAY_MS
+
+    assert not any(retain(tables.checkpoints, settings_with(**keep), now_ms=later))  # unverified
+    verify_checkpoints(tables.checkpoints)
+    pruned = retain(tables.checkpoints, settings_with(**keep), now_ms=later)
+
+    earliest, _ = events(tables)
+    assert earliest == pruned.interactions
+    assert earliest == second.offset > first.offset
+    assert audit_horizon(tables.checkpoints, 0) == earliest
+    assert events(tables, 1)[0] == 0  # has no checkpoint
+
+
+def test_what_is_kept_verifies_from_the_checkpoint_on(tables):
+    tables.feed(200)
+    first = tables.checkpoint()
+    tables.feed(200, seed=1)
+    second = tables.checkpoint()
+    verify_checkpoints(tables.checkpoints)
+    tables.log.delete_before(INTERACTIONS, 0, first.offset)
+
+    done = verify_checkpoints(tables.checkpoints)
+
+    assert "compared with the changelog" in done[first.name]
+    assert f"folded again from offset {first.offset}" in done[second.name]
+
+
+def test_a_checkpoint_without_events_behind_it_is_compared_with_the_changelog(tables):
+    tables.feed(300)
+    made = tables.checkpoint()
+    tables.log.delete_before(INTERACTIONS, 0, made.offset)
+    tables.feed(50, seed=1)
+
+    assert "compared with the changelog" in verify_checkpoints(tables.checkpoints)[made.name]
+    assert tables.checkpoints.newest(0).is_verified
+
+
+def test_checkpoints_stay_at_distances_while_events_are_pruned(tables):
+    made = []
+    for seed in range(6):
+        tables.feed(60, seed=seed)
+        made.append(tables.checkpoint())
+    verify_checkpoints(tables.checkpoints)
+    span = made[-1].offset - made[0].offset
+
+    keep = settings_with(keep_interactions_events=8 * (span // 2), keep_checkpoints=1)
+    tables.checkpoints.prune(0, keep)
+
+    kept = [each.offset for each in tables.checkpoints.all(0)]
+    assert kept[0] == made[0].offset
+    assert kept[-1] == made[-1].offset
+    assert 3 <= len(kept) <= 4
+
+
+def test_lists_models_go_by_their_own_settings(tmp_path):
+    installation = Installation(tmp_path)
+    log = installation.world.log
+    for number in range(4):
+        installation.announce(number)
+    for at in (NOW_MS - 3 * DAY_MS, NOW_MS):
+        log.append([NewRecord(RECOMMENDATIONS, b"u", b"{}", 0, at)] * 3)
+    checkpoints = open_checkpoints(log, installation.settings)
+    keep = settings_with(keep_lists_days=2, keep_models=2)
+
+    assert retain(checkpoints, keep, now_ms=NOW_MS) == (0, 3, 2, 0)
+
+    assert log.earliest(RECOMMENDATIONS, 0) == 3
+    assert log.earliest(MODELS, 0) == 2
+    installation.close()
+
+
+def activated(partition, from_offset, steering=-1):
+    return SettingsActivated(
+        partition=partition, from_offset=from_offset, weights=SETTINGS.weights,
+        half_life_ms=1e9 + from_offset, list_size=20, adopted_ts=0, steering=steering,
+    )  # fmt: skip
+
+
+def test_control_records_without_a_meaning_are_blanked(tables):
+    log = tables.log
+    start = log.high_watermark(CONTROL, 0)
+
+    def put(record):
+        return submit(log, record)
+
+    old_steering = put(SteeringSet(id="a", steering=Steering(), requested_ts=1))
+    put(activated(0, 0))
+    put(TrainingRequested(id="t1", requested_ts=1))
+    put(TrainingRequested(id="t2", requested_ts=2))
+    put(CheckpointRequested(id="c1", requested_ts=1))
+    in_force = put(activated(0, 5, old_steering))
+    put(CheckpointRequested(id="c2", requested_ts=2))
+    newer = put(activated(0, 90))
+    other = put(activated(1, 0))
+    unknown = log.append([NewRecord(CONTROL, None, b'{"type":"later"}', 0)])[0].offset
+    tables.feed(300)
+    made = tables.checkpoint()
+    log.delete_before(INTERACTIONS, 0, made.offset)
+
+    wanted = needed_control(tables.checkpoints)
+    expected = {
+        each: read_timeline(log).at(0, each) for each in range(made.offset, made.offset + 9)
+    }
+    pruned = retain(tables.checkpoints, settings_with(compact_control=True), now_ms=NOW_MS)
+
+    assert {newer, other, unknown} <= wanted
+    assert pruned.control > 0
+    kept = {offset for offset, _ in read_control(log)}
+    assert kept == {offset for offset in wanted if offset not in {-1, unknown}}
+    assert start + 2 not in kept  # the first training
+    assert {each: read_timeline(log).at(0, each) for each in expected} == expected
+    assert log.read(CONTROL, 0, unknown, 1)[0].value is not None
+    assert in_force < newer
+    again = retain(tables.checkpoints, settings_with(compact_control=True), now_ms=NOW_MS)
+    assert again.control == 0
