@@ -47,11 +47,6 @@ class Methods:
         )
         return answer
 
-    def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
-        """Return a user's shelves, shaped by the request."""
-        answer: Shelves = self.call("POST", "/v1/users/{user}/shelves", {"user": user}, {}, body)
-        return answer
-
     def explain(self, user: str, item: str, *, as_of: str | None = None) -> Explanation:
         """Return the contribution of each entry of a user's history to an item's score."""
         answer: Explanation = self.call(
@@ -112,6 +107,11 @@ class Methods:
             },
             None,
         )
+        return answer
+
+    def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
+        """Return a user's shelves, shaped by the request."""
+        answer: Shelves = self.call("POST", "/v1/users/{user}/shelves", {"user": user}, {}, body)
         return answer
 
     def merge_session(self, user: str, body: MergeRequest) -> MergeAccepted:
@@ -193,13 +193,6 @@ class AsyncMethods:
         )
         return answer
 
-    async def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
-        """Return a user's shelves, shaped by the request."""
-        answer: Shelves = await self.call(
-            "POST", "/v1/users/{user}/shelves", {"user": user}, {}, body
-        )
-        return answer
-
     async def explain(self, user: str, item: str, *, as_of: str | None = None) -> Explanation:
         """Return the contribution of each entry of a user's history to an item's score."""
         answer: Explanation = await self.call(
@@ -259,6 +252,13 @@ class AsyncMethods:
                 "session": session,
             },
             None,
+        )
+        return answer
+
+    async def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
+        """Return a user's shelves, shaped by the request."""
+        answer: Shelves = await self.call(
+            "POST", "/v1/users/{user}/shelves", {"user": user}, {}, body
         )
         return answer
 

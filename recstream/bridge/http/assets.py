@@ -17,6 +17,8 @@ from functools import cached_property
 from pathlib import Path
 
 ENTRY = "app.js"
+CLIENT = "client/recstream.js"
+"""The script that other shops load: packed whole, for any kind of script tag."""
 PREFIX = "/assets"
 _COMMENT = re.compile(r"^[ \t]*(?:/\*(?!!)(?:(?!\*/)[\s\S])*\*/[ \t]*\n|//.*\n)", re.MULTILINE)
 _IMPORT = re.compile(
@@ -88,6 +90,16 @@ class Assets:
         if path not in build.packed:
             build.packed[path] = Asset(_pack(build, path))
         return build.packed[path]
+
+    def client(self) -> Asset:
+        """Return the script for other shops; it defines the global ``recstream``."""
+        build = self._newest()
+        if CLIENT not in build.packed:
+            code = "".join(_wrapped(build, name) for name in _graph(build, CLIENT))
+            head, tail = "(() => {\nconst M = {};\n", "})();\n"
+            given = f'globalThis.recstream = M["{CLIENT}"].recstream;\n'
+            build.packed[CLIENT] = Asset((head + code + given + tail).encode())
+        return build.packed[CLIENT]
 
     def _newest(self) -> _Build:
         with self._mutex:

@@ -137,6 +137,13 @@ class SiteRoutes:
         response = _packed(self._assets.shell(), ".html")
         return _cached(response)
 
+    @_public("/client/recstream.js", "text/javascript", returns=str)
+    def client(self) -> Response:
+        """Return the script that shows lists in other shops' pages."""
+        response = _packed(self._assets.client(), ".js")
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return _cached(response)
+
     @_public(f"{PREFIX}/<digest>/<path:file>", "*/*", returns=str, problems={404: "No such file"})
     def asset(self, digest: str, file: str) -> Response:
         """Return a file of the page; its address changes with its content."""
