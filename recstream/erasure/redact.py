@@ -20,7 +20,6 @@ from recstream.log import (
 from recstream.log.embedded import EmbeddedLog, redact
 
 READ_RECORDS = 5_000
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Owner(msgspec.Struct):
@@ -35,7 +34,8 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def without(record: Record, user: str) -> Record:
     """Return an interactions record without a user's events; other events keep their places.
 
-    A single event becomes an empty record; an event of an array becomes ``null``.
+    A single event becomes an empty record; an event of an array becomes ``null``. What can't be read is
+    blanked if it names the user, in its key or as a JSON string.
     """
     key = None if record.key == user.encode() else record.key
     value = record.value
@@ -45,13 +45,14 @@ def without(record: Record, user: str) -> Record:
     try:
         users = _owners(value) if is_envelope else [_owner(value)]
         is_mine = [each is not None and each.user == user for each in users]
-    except _UNREADABLE:
+        parts = _split(value) if is_envelope else []
+    except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
         return _unreadable_without(record, user)
     if not any(is_mine):
         return record if key == record.key else record._replace(key=key)
     if not is_envelope:
         return record._replace(key=None, value=None, headers=())
-    return record._replace(key=key, value=_nulled(_split(value), is_mine))
+    return record._replace(key=key, value=_nulled(parts, is_mine))
 
 
 def _unreadable_without(record: Record, user: str) -> Record:
@@ -61,7 +62,7 @@ def _unreadable_without(record: Record, user: str) -> Record:
     quoted = msgspec.json.encode(user)
     try:
         parts = _split(value) if value[:1] == b"[" else []
-    except _UNREADABLE:
+    except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
         parts = []
     if parts:
         is_mine = [_is_by(bytes(part), user, quoted) for part in parts]
@@ -75,7 +76,7 @@ def _unreadable_without(record: Record, user: str) -> Record:
 def _is_by(part: bytes, user: str, quoted: bytes) -> bool:
     try:
         return bool(_owner(part).user == user)
-    except _UNREADABLE:
+    except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
         return quoted in part
 
 
@@ -93,7 +94,7 @@ def _letter_without(record: Record, user: str) -> Record:
     quoted = msgspec.json.encode(user)
     try:
         is_mine = _is_by(decode_dead_letter(record.value).value.encode(), user, quoted)
-    except _UNREADABLE:
+    except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
         is_mine = quoted in record.value
     return record._replace(key=None, value=None, headers=()) if is_mine else record
 

@@ -30,6 +30,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -504,8 +505,20 @@ def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> float:
     return time.monotonic() - started_s
 
 
-def run_world(kind: str, rounds: int, seed: int) -> dict[str, Any]:
-    """Run rounds of faults in a fresh world; return the counts."""
+def run_world(
+    kind: str, rounds: int, seed: int, only: list[str], keep: Path | None
+) -> dict[str, Any]:
+    """Run rounds of faults in a fresh world; return the counts.
+
+    Parameters
+    ----------
+    kind : str
+    rounds, seed : int
+    only : list of str
+        The faults to choose from; empty: all that the log has.
+    keep : Path, optional
+        Where to copy the files of a world in which something is wrong.
+    """
     rng = random.Random(seed)
     faults = ["kill", "kill", "stop"]
     if kind == "kafka":
@@ -518,6 +531,7 @@ def run_world(kind: str, rounds: int, seed: int) -> dict[str, Any]:
             world.start()
             if world.disk.is_mounted:
                 faults.append("fill_disk")
+            faults = [fault for fault in faults if not only or fault in only]
             for _ in range(rounds):
                 time.sleep(rng.random() * MOST_PAUSE_S)
                 fault = rng.choice(faults)
@@ -538,6 +552,8 @@ def run_world(kind: str, rounds: int, seed: int) -> dict[str, Any]:
             found = world.check()
             if found["error"] or found["lost"] or found["twice"]:
                 print(tail(world.folder / "roles.log"), file=sys.stderr)
+                if keep is not None:
+                    shutil.copytree(world.folder, keep / f"{kind}-{seed}")
         finally:
             world.close()
     return {
@@ -562,6 +578,8 @@ def main() -> int:
     parser.add_argument("--per-world", type=int, default=10, help="rounds before a verification")
     parser.add_argument("--log", choices=["embedded", "kafka", "both"], default="both")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faults", nargs="*", default=[], help="only these (default all)")
+    parser.add_argument("--keep", type=Path, help="copy worlds in which something is wrong here")
     parser.add_argument("--output", type=Path, help="write the counts here as JSON")
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks/chaos.json")
     options = parser.parse_args()
@@ -570,7 +588,9 @@ def main() -> int:
     for kind in ("embedded", "kafka") if options.log == "both" else (options.log,):
         left, seed = options.rounds, options.seed
         while left > 0:
-            worlds.append(run_world(kind, min(left, options.per_world), seed))
+            worlds.append(
+                run_world(kind, min(left, options.per_world), seed, options.faults, options.keep)
+            )
             print(json.dumps(worlds[-1]), flush=True)
             left -= options.per_world
             seed += 1

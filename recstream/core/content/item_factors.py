@@ -26,6 +26,7 @@ from recstream.core.numeric.array_codec import decode_json, encode_json
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.pool import open_pool
 from recstream.core.records import Item
+from recstream.core.validation import as_csr_rows
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
 __all__ = [
@@ -163,7 +164,8 @@ class ContentModel:
                 f"{None if counts is None else len(counts)}"
             )
         n = np.ones(n_items, np.int64) if counts is None else np.asarray(counts)
-        known = features[:, : len(self._terms)].tocsr()
+        checked = as_csr_rows(features, "features", n_columns=self.n_features).matrix()
+        known = checked[:, : len(self._terms)].tocsr()
         with open_pool(threads) as workers:
             solved = ridge(known, factors, trust(n), pool=workers)
         return ContentModel(
@@ -225,13 +227,10 @@ class ContentModel:
 
         A row's bits depend on that row alone.
         """
-        if features.shape[1] != self.n_features:
-            raise InvalidInput(
-                f"features must have {self.n_features} columns, got {features.shape[1]}"
-            )
+        checked = as_csr_rows(features, "features", n_columns=self.n_features).matrix()
         if self._wide is None:
             self._wide = self._weights.astype(np.float64)
-        known = features[:, : len(self._terms)].tocsr()
+        known = checked[:, : len(self._terms)].tocsr()
         return multiply(known, self._wide).astype(np.float32)
 
     def similar(

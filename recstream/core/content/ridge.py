@@ -15,6 +15,8 @@ from scipy import sparse
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.pool import SERIAL, Pool
+from recstream.core.validation import as_csr_rows
+from recstream.errors import InvalidInput
 
 __all__ = ["Ridge", "multiply", "ridge"]
 
@@ -66,7 +68,19 @@ def ridge(
         c, the weight of each item; items of weight 0 are skipped.
     penalties : sequence of float
         Candidates for λ; each factor gets its own.
+
+    Raises
+    ------
+    InvalidInput
+        An index of ``features`` lies outside of it, a value is negative or not finite, or shapes differ.
     """
+    n = features.shape[0]
+    features = as_csr_rows(features, "features").matrix()
+    if targets.ndim != 2 or len(targets) != n or weights.shape != (n,):  # noqa: PLR2004 - a matrix
+        raise InvalidInput(
+            f"targets and weights must be of the {n} rows of features, got {targets.shape} and "
+            f"{weights.shape}"
+        )
     kept = np.flatnonzero((weights > 0.0) & (np.diff(features.indptr) > 0))
     d = targets.shape[1]
     if not len(kept):

@@ -19,6 +19,8 @@ from recstream.core.als import ALSModel
 from recstream.core.content.item_factors import trust
 from recstream.core.neighbours import Neighbours, gather, seed_weights
 from recstream.core.numeric.arrays import Float32s, Int64s
+from recstream.core.validation import as_csr_rows
+from recstream.errors import InvalidInput
 
 __all__ = [
     "COLD_START_BOOST",
@@ -112,6 +114,12 @@ def content_scale(
         The typical score, the mean over the items of histories.
     """
     counts = model.item_counts
+    checked = as_csr_rows(matrix, "matrix", n_columns=len(counts))
+    if model.user_factors is not None and len(model.user_factors) != len(checked):
+        raise InvalidInput(
+            f"matrix must have {len(model.user_factors)} rows, one a user, got {len(checked)}"
+        )
+    matrix = checked.matrix()
     if model.user_factors is None or not counts.any():
         return 1.0
     trusted = trust(counts)
