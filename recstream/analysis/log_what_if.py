@@ -88,7 +88,8 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     n_events : int
         Events that were compared.
     n_found : int
-        Events of the stretch that a list should have predicted; of more, an even sample is compared.
+        Events of the stretch that a list should have predicted. If they are many, an even sample of
+        them is compared.
     is_complete : bool
         False if the time was up before the whole sample was compared.
     was, would : dict of str to PrequentialScore
@@ -181,7 +182,11 @@ def sample_events(
             sampler: Sampler = sampler,
             times: dict[int, int] = times,
         ) -> None:
-            if after is not before and is_evaluated(before, event, settings.weights):
+            if (
+                after is not before
+                and is_evaluated(before, event, settings.weights)
+                and snapshots.known_list(event.user, offset=offset - 1) is not None
+            ):
                 sampler.add(offset, times[offset], event, before)
 
         fold.watch = watch

@@ -25,6 +25,20 @@ export const PAGES = [
     load: () => import("../pages/pipeline/pipeline.js").then((page) => page.Pipeline),
   },
   {
+    ...{ path: "/log", title: "Log", nav: "Log" },
+    about: "Everything that happened, in order. All state is derived from it, and can be derived again.",
+    load: () => import("../pages/log/log.js").then((page) => page.Log),
+  },
+  {
+    ...{ path: "/log/:topic", title: "Topic", about: "" },
+    load: () => import("../pages/log/topic.js").then((page) => page.Topic),
+  },
+  {
+    ...{ path: "/lists/:id", title: "List" },
+    about: "The whole origin of one published list.",
+    load: () => import("../pages/lists/list.js").then((page) => page.List),
+  },
+  {
     ...{ path: "/users", title: "Users", nav: "Users" },
     about: "Users with the newest events. Search by a part of the id; each leads to a timeline.",
     load: () => import("../pages/users/users.js").then((page) => page.Users),
@@ -51,6 +65,16 @@ export const PAGES = [
     ...{ path: "/steering", title: "Steering", nav: "Steering" },
     about: "Rules that shape all lists: exclude, boost, pin, diversity, A/B tests. Try them on real users before they hold.",
     load: () => import("../pages/steering/steering.js").then((page) => page.SteeringPage),
+  },
+  {
+    ...{ path: "/dead-letters", title: "Dead letters", nav: "Dead letters" },
+    about: "Records that could not be read. Mend one and send it again; an event that was sent twice counts once.",
+    load: () => import("../pages/letters/letters.js").then((page) => page.Letters),
+  },
+  {
+    ...{ path: "/lab", title: "Lab", nav: "Lab" },
+    about: "What if? Lists under other rules, events or models, beside what was published.",
+    load: () => import("../pages/lab/lab.js").then((page) => page.Lab),
   },
 ];
 

@@ -10,6 +10,7 @@ import { bannerText } from "../state/banner.js";
 import { troubles } from "../state/pipeline-words.js";
 import { announcement } from "../state/shelf-words.js";
 import { PAGES, findPage } from "./pages.js";
+import { Palette } from "./palette.js";
 import { address } from "./router.js";
 import { retry, shown, store } from "./session.js";
 import { Theme } from "./theme.js";
@@ -37,6 +38,7 @@ export function Shell() {
         ${isShop ? html`<${ShopSearch} />` : html`<span class="top-space"></span>`}
         <div class="top-tools">
           <${Connection} />
+          <${Palette} />
           <${Theme} />
           ${isShop && html`<${ShopTools} />`}
         </div>
