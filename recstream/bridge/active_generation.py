@@ -45,7 +45,7 @@ class ActiveGeneration:
 
     def __init__(self, views: Views, store: ModelStore, *, half_life_ms: float) -> None:
         self._views = views
-        self._early = ArtifactPrefetch(store)
+        self._early = ArtifactPrefetch(store, is_serving=True)
         self.half_life_ms = half_life_ms
         self.generation: Generation | None = None
         self.mutex = threading.Lock()

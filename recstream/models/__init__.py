@@ -8,6 +8,7 @@ from __future__ import annotations
 from recstream.models.artifact import artifact_name, fetch, pack, prune, unpack
 from recstream.models.feed import ModelFeed, Unusable, apply_deltas
 from recstream.models.open import open_store
+from recstream.models.opened import OpenedArtifacts
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import DirectoryStore, ModelStore, ReadableStore
 from recstream.models.topic import (
@@ -22,6 +23,7 @@ __all__ = [
     "DirectoryStore",
     "ModelFeed",
     "ModelStore",
+    "OpenedArtifacts",
     "ReadableStore",
     "Unusable",
     "announcements",

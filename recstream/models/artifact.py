@@ -80,7 +80,12 @@ def fetch(store: ReadableStore, announced: GenerationAnnounced) -> Generation:
     ArtifactCorrupt
         It does not match the announcement.
     """
-    generation = unpack(store.get(announced.artifact), announced.artifact, announced.digest)
+    content = store.get(announced.artifact)
+    return checked_number(unpack(content, announced.artifact, announced.digest), announced)
+
+
+def checked_number(generation: Generation, announced: GenerationAnnounced) -> Generation:
+    """Return a generation if it has the number that was announced; else raise `ArtifactCorrupt`."""
     if generation.number != announced.generation:
         raise ArtifactCorrupt(
             f"{announced.artifact} must hold generation {announced.generation}, "

@@ -63,7 +63,8 @@ class ModelFeed:
     event_log : EventLog
     store : ModelStore
     is_serving : bool
-        Drop arrays that only a trainer needs.
+        Open artifacts for serving, without what only a trainer needs, in memory that the host's processes
+        share.
 
     Attributes
     ----------
@@ -72,9 +73,8 @@ class ModelFeed:
     """
 
     def __init__(self, event_log: EventLog, store: ModelStore, *, is_serving: bool = True) -> None:
-        self._is_serving = is_serving
         self._log = event_log
-        self._prefetch = ArtifactPrefetch(store)
+        self._prefetch = ArtifactPrefetch(store, is_serving=is_serving)
         self._tail: Tail | None = None
         self._serving: int | None = None
         self.newest_announced: int | None = None
@@ -162,7 +162,5 @@ class ModelFeed:
                 "model not usable generation=%d error=%s", announced.generation, error
             )
             return Unusable(record, error)
-        if self._is_serving:
-            generation.content_arrays.clear()
         generation.own()
         return generation

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import builtins
 import logging
+import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pymongo
@@ -50,6 +53,7 @@ class GridFsStore:
     """
 
     def __init__(self, url: str, bucket: str = BUCKET) -> None:
+        self.opened_folder = Path(tempfile.gettempdir()) / f"recstream-opened-{os.getuid()}"
         try:
             given = pymongo.uri_parser.parse_uri(url, warn=False)
             names = {name.lower() for name in given["options"]}

@@ -13,7 +13,13 @@ from typing import NamedTuple
 
 from recstream.core.generation import Generation
 from recstream.core.records import GenerationAnnounced
-from recstream.models.artifact import fetch, generation_names, unpack_with_digest
+from recstream.models.artifact import (
+    checked_number,
+    fetch,
+    generation_names,
+    unpack_with_digest,
+)
+from recstream.models.opened import OpenedArtifacts
 from recstream.models.store import ReadableStore
 
 log = logging.getLogger(__name__)
@@ -34,10 +40,13 @@ class ArtifactPrefetch:
     Parameters
     ----------
     store : ReadableStore
+    is_serving : bool
+        Open artifacts to serve them (`OpenedArtifacts`), without what only trainings need.
     """
 
-    def __init__(self, store: ReadableStore) -> None:
+    def __init__(self, store: ReadableStore, *, is_serving: bool) -> None:
         self._store = store
+        self._opened = OpenedArtifacts(store) if is_serving else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-early")
         self._reading: Future[_Read | None] | None = None
         self._next_look = 0.0
@@ -58,7 +67,10 @@ class ArtifactPrefetch:
             announced.digest,
         ):
             return found.generation
-        return fetch(self._store, announced)
+        if self._opened is None:
+            return fetch(self._store, announced)
+        _, generation = self._opened.open(announced.artifact, announced.digest)
+        return checked_number(generation, announced)
 
     def close(self) -> None:
         """End the thread."""
@@ -76,7 +88,10 @@ class ArtifactPrefetch:
                 return None
             if known is not None and known.name in names:
                 return known
-            digest, generation = unpack_with_digest(self._store.get(names[-1]), names[-1])
+            if self._opened is None:
+                digest, generation = unpack_with_digest(self._store.get(names[-1]), names[-1])
+            else:
+                digest, generation = self._opened.open(names[-1])
         except Exception as error:  # noqa: BLE001 - `fetch` reads it again and raises
             log.debug("artifact not prefetched: %s", error)
             return None

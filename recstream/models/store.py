@@ -48,6 +48,7 @@ class DirectoryStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.opened_folder = folder / ".opened"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

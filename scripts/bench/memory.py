@@ -13,8 +13,10 @@ trained: the generation has random factors. `serving` opens an artifact as two w
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -30,8 +32,11 @@ from results import Row, save
 
 from recstream.core.als import ALSModel, Objective
 from recstream.core.generation import Generation
+from recstream.core.history import History
 from recstream.core.neighbours import WIDTH, Neighbours
+from recstream.core.ranking import rank
 from recstream.core.records import Item
+from recstream.models import DirectoryStore, OpenedArtifacts, artifact_name, pack
 from recstream.settings import Settings
 from recstream.trainer.changelog import ChangelogFollower, Touch
 from recstream.trainer.deltas.deltas import Deltas
@@ -49,9 +54,9 @@ N_TOUCHED = 1_000
 HIDDEN = "A product with a title of some length"
 
 
-def memory() -> dict[str, int]:
-    """Return what this process holds, in bytes: Rss, Private_Dirty and the like."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
+def memory(pid: int | str = "self") -> dict[str, int]:
+    """Return what a process holds, in bytes: Rss, Private_Dirty and the like."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     parts = (line.split() for line in lines)
     return {part[0].rstrip(":"): int(part[1]) * 1024 for part in parts if len(part) == 3}
 
@@ -206,7 +211,68 @@ def trainer(options: argparse.Namespace) -> list[Row]:
     ]
 
 
-ROLES = {"trainer": trainer}
+def serving(options: argparse.Namespace) -> list[Row]:
+    """Measure the first process that opens an artifact, and two that share its pages."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        store = DirectoryStore(Path(folder))
+        made = generation(options.items, options.factors)
+        digest, content = pack(made)
+        name, n_bytes = artifact_name(1, digest), len(content)
+        store.put(name, content)
+        del made, content
+        command = [sys.executable, __file__, "--open", name, "--folder", folder]
+        first = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, input="")  # noqa: S603 - this script
+        print(f"first: {first.stdout.strip()}")
+        both = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - likewise
+            for _ in range(2)
+        ]
+        answers = [json.loads(each.stdout.readline()) for each in both if each.stdout]
+        held = [private_of(each.pid) for each in both]
+        for each in both:
+            each.communicate("")
+    print(f"both: {answers}, private {held}")
+    begun = json.loads(first.stdout)
+    what = f"{options.items:,} items × {options.factors}"
+    return [
+        Row(round(n_bytes / options.items), "B an item", f"of the artifact of {what}"),
+        Row(
+            begun["seconds"],
+            "s",
+            "until the first process of a host serves it, checked and written",
+        ),
+        Row(max(each["seconds"] for each in answers), "s", "until another process serves it"),
+        Row(
+            round(max(held) / 1e6),
+            "MB",
+            "private to each of two processes, Python and kernels included",
+        ),
+        Row(
+            round(max(each["before"] for each in answers) / 1e6),
+            "MB",
+            "of that before it was opened",
+        ),
+    ]
+
+
+def private_of(pid: int) -> int:
+    """Return the bytes that belong to a process alone."""
+    held = memory(pid)
+    return held["Private_Dirty"] + held["Private_Clean"]
+
+
+def open_one(name: str, folder: str) -> None:
+    """Open an artifact, make a list from it, tell what it took, and wait for the end of input."""
+    before = anonymous()
+    begun = perf_counter()
+    _, found = OpenedArtifacts(DirectoryStore(Path(folder))).open(name)
+    seconds = perf_counter() - begun
+    rank([History("u")], found, 20, 1e10)
+    print(json.dumps({"seconds": round(seconds, 2), "before": before}), flush=True)
+    sys.stdin.read()
+
+
+ROLES = {"trainer": trainer, "serving": serving}
 
 
 def main() -> None:
@@ -219,7 +285,11 @@ def main() -> None:
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--folder", help="where files are made; default: the system's")
     parser.add_argument("--save", action="store_true")
+    parser.add_argument("--open", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.open:
+        open_one(options.open, options.folder)
+        return
     rows = ROLES[options.role](options)
     for row in rows:
         print(f"{row.value:>10} {row.unit:12} {row.what}")

@@ -102,7 +102,7 @@ def test_an_artifact_is_read_before_it_is_announced(place, monkeypatch):
     work(trainer, lambda: len(place.announced()) == 2)
     trainer.close()
     announced = place.announced()[1]
-    early = ArtifactPrefetch(place.store)
+    early = ArtifactPrefetch(place.store, is_serving=False)
 
     early.look(0)
     while early._found() is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 
@@ -101,14 +102,16 @@ class UserFoldIn:
         spectrum = self._axes.spectrum[: self._n_factors]
         return weights.astype(np.float64), (spectrum + ridge[0]).astype(np.float64)
 
-    def growing(self) -> UserFoldIn:
-        """Return a copy that `put` may change, with growable arrays of its own."""
+    @property
+    def arrays(self) -> tuple[Float32s, Int64s, Float32s]:
+        """The arrays that `put` changes: padded factors, counts and weights."""
+        return self._axes.factors, self.item_counts, self._weight
+
+    def growing(self, arrays: Sequence[GrowableArray] | None = None) -> UserFoldIn:
+        """Return a copy that `put` may change, with growable arrays of its own, or with those given."""
         side = copy(self)
-        side._growing = (  # noqa: SLF001 - a copy of this one
-            GrowableArray(self._axes.factors),
-            GrowableArray(self.item_counts),
-            GrowableArray(self._weight),
-        )
+        factors, counts, weight = arrays or [GrowableArray(each) for each in self.arrays]
+        side._growing = factors, counts, weight  # noqa: SLF001 - a copy of this one
         side._update_views()  # noqa: SLF001 - likewise
         return side
 

@@ -6,6 +6,7 @@ enough to fold users in from their histories.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from recstream.core.als.half_step import padded, principal_axes, rotate
 from recstream.core.als.objective import Objective, count_weights, mean_count
 from recstream.core.als.serialize import decode_model, encode_model
 from recstream.core.numeric.array_codec import array_digest, read_arrays, write_arrays
-from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
 from recstream.core.search import top_n
 from recstream.core.validation import (
     as_counts,
@@ -282,11 +283,19 @@ class ALSModel:
         model.put_items(rows, factors, counts=counts)
         return model
 
-    def growing(self) -> ALSModel:
-        """Return a copy that `put_items` may change, with growable arrays of its own."""
+    def growing(self, arrays: Sequence[GrowableArray] | None = None) -> ALSModel:
+        """Return a copy that `put_items` may change, with growable arrays of its own.
+
+        Given arrays with the content of `growable_arrays` are taken over instead.
+        """
         model = copy(self)
-        model._items = self._items.growing()  # noqa: SLF001 - a copy of this one
+        model._items = self._items.growing(arrays)  # noqa: SLF001 - a copy of this one
         return model
+
+    @property
+    def growable_arrays(self) -> tuple[Float32s, Int64s, Float32s]:
+        """The arrays that `put_items` changes."""
+        return self._items.arrays
 
     def put_items(self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None) -> None:
         """Do `with_items` in place, at the cost of these items alone.

@@ -19,7 +19,7 @@ _MIN_SLOTS = 64
 _MAX_LOAD = 0.6
 """The index doubles when more of its slots than this are used."""
 _CHUNK = 1 << 16
-MISSING = -1
+_LINE_BREAK = 10
 
 
 class IdTable(Sequence[str]):
@@ -53,9 +53,33 @@ class IdTable(Sequence[str]):
         for part in _chunks(ids):
             n_given += len(part)
             self.add(part)
+        self._check_distinct(n_given)
+
+    def _check_distinct(self, n_given: int) -> None:
         if n_given != len(self):
             msg = f"ids must be distinct, got {n_given} of which {len(self)} are"
             raise InvalidInput(msg)
+
+    @classmethod
+    def from_lines(cls, text: UInt8s) -> IdTable:
+        """Return the table of distinct ids in UTF-8 with a line break between two of them.
+
+        Raises
+        ------
+        InvalidInput
+            An id repeats.
+        UnicodeDecodeError
+            Not UTF-8.
+        """
+        table = cls()
+        if len(text):
+            str(text.tobytes(), "utf-8")
+            is_break = text == _LINE_BREAK
+            n_breaks = int(np.count_nonzero(is_break))
+            ends = np.append(np.flatnonzero(is_break), len(text)) - np.arange(n_breaks + 1)
+            table._add(np.frombuffer(text[~is_break].tobytes(), np.uint8), ends)
+            table._check_distinct(len(ends))
+        return table
 
     @classmethod
     def from_arrays(cls, block: UInt8s, ends: Int64s, slots: UInt32s | None = None) -> IdTable:
@@ -167,20 +191,23 @@ class IdTable(Sequence[str]):
 
     def add(self, ids: Sequence[str]) -> Int32s:
         """Return the row of each id; unknown ids get the next rows."""
+        return self._add(*_joined(ids))
+
+    def _add(self, block: UInt8s, ends: Int64s) -> Int32s:
+        """Do `add` for ids in a block, given the end of each."""
         if self._is_shared:
             self._own()
-        block, ends = _joined(ids)
-        slots = self._slots
+        slots, n_ids = self._slots, len(ends)
         n_before, n_bytes = len(self), len(self._block.rows)
         self._block.grow(n_bytes + len(block))
-        self._ends.grow(n_before + len(ids))
-        if n_before + len(ids) > _MAX_LOAD * len(slots):
+        self._ends.grow(n_before + n_ids)
+        if n_before + n_ids > _MAX_LOAD * len(slots):
             n_slots = len(slots)
-            while n_before + len(ids) > _MAX_LOAD * n_slots:
+            while n_before + n_ids > _MAX_LOAD * n_slots:
                 n_slots *= 2
             slots = self._index = np.zeros(n_slots, np.uint32)
             _fill(self._block.rows, self._ends.rows[:n_before], slots)
-        out = np.empty(len(ids), np.int32)
+        out = np.empty(n_ids, np.int32)
         n = _add(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
         self._ends.truncate(n)
         self._block.truncate(int(self._ends.rows[-1]) if n else 0)

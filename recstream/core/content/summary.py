@@ -24,6 +24,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(Item).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NULL = b"null"
+_UNAVAILABLE = b'"available":false'
 
 
 def summarise(item: Item) -> Item:
@@ -129,6 +130,18 @@ class ItemDetails(MutableMapping[str, Item]):
                 yield row, changed
             elif content:
                 yield row, _decode(content)
+
+    def unavailable_rows(self) -> list[int]:
+        """Return the rows of items that are not available."""
+        content = self.block.tobytes()
+        at, marks = content.find(_UNAVAILABLE), []
+        while at >= 0:
+            marks.append(at)
+            at = content.find(_UNAVAILABLE, at + 1)
+        rows = set(np.searchsorted(self.ends, marks, side="right").tolist())
+        rows |= set(self._items.rows_of(list(self._changed)).tolist())
+        names = {row: self._items[row] for row in sorted(rows)}
+        return [row for row, name in names.items() if name in self and not self[name].available]
 
     def _parts(self) -> Iterator[tuple[bytes, Item | None]]:
         """Yield each row's JSON, and the details that replace it."""

@@ -1,10 +1,12 @@
 """A generation: the trained model as it is served. In: arrays of a training, then deltas. Out: scores' parts.
 
-`generation` holds it, `scoring` its typed weights, `delta` decodes deltas, `serialize` is its array form.
+`generation` holds it, `scoring` its typed weights, `delta` decodes deltas, `serialize` is its array form,
+`opened` the form that processes share.
 """
 
 from __future__ import annotations
 
 from recstream.core.generation.generation import Generation
+from recstream.core.generation.opened import OpenedArrays, open_generation, opened_arrays
 
-__all__ = ["Generation"]
+__all__ = ["Generation", "OpenedArrays", "open_generation", "opened_arrays"]

@@ -58,6 +58,8 @@ class Generation:
         Named arrays for the next training: `recstream.core.content.item_factors`.
     catalogue_offset : int
         Next offset of the catalogue topic; earlier records are in ``details``.
+    index : ItemIndex, optional
+        Made of ``bias`` and the factors before; then the generation takes the model over too.
 
     Attributes
     ----------
@@ -92,6 +94,7 @@ class Generation:
         behaviour: Neighbours | None = None,
         content_arrays: Mapping[str, NDArray[Any]] | None = None,
         catalogue_offset: int = 0,
+        index: ItemIndex | None = None,
     ) -> None:
         try:
             self.items = IdTable.of(items)
@@ -125,16 +128,16 @@ class Generation:
                 f"withdrawn must be {len(items)} booleans, got {withdrawn.dtype} {withdrawn.shape}"
             )
         listable = ~withdrawn
-        listable[[self.rows[i] for i, each in self.details.items() if not each.available]] = False
+        listable[self.details.unavailable_rows()] = False
         self._listable = GrowableArray(listable)
         self._n_withdrawn = int((~listable).sum())
-        self._is_shared = True
+        self._is_shared = index is None
         counts = np.empty(0, np.int64) if model is None else model.item_counts
         self._multiplier = GrowableArray(self._multiplier_of(counts))
         self._columns: AttributeColumns | None = None
         self.compiled_arms: dict[bytes, Any] = {}
         factors = np.zeros((len(items), 1), np.float32) if model is None else model.item_factors
-        self.index = ItemIndex(factors, bias)
+        self.index = ItemIndex(factors, bias) if index is None else index
 
     @property
     def n_items(self) -> int:

@@ -73,8 +73,7 @@ def generation_parts(named: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         raise ArtifactCorrupt(
             f"artifact format must be {FORMAT!r}, got {head['format']!r}; train again"
         )
-    text = bytes(named["items"]).decode()
-    items = IdTable(text.split("\n") if text else [])
+    items = IdTable.from_lines(named["items"])
     bias = named["bias"]
     if bias.dtype != np.float32:
         raise ArtifactCorrupt(f"prior must be float32, got {bias.dtype}")
@@ -114,9 +113,9 @@ def _unpacked(named: Mapping[str, NDArray[Any]], n_items: int) -> Neighbours:
             f"neighbours must be at most {WIDTH} of each of {n_items} items, "
             f"got {lengths.max(initial=0)} of {lengths.shape}"
         )
-    table = Neighbours.empty(n_items)
+    empty = Neighbours.empty(n_items)
+    rows, weights = empty.rows, empty.weights
     held = np.arange(WIDTH) < lengths[:, None]
-    rows, weights = table.rows.copy(), table.weights.copy()
     rows[held] = named["rows"]
     weights[held] = named["weights"]
-    return Neighbours.from_arrays({"rows": rows, "weights": weights})
+    return Neighbours(rows, weights)

@@ -75,6 +75,14 @@ class Neighbours:
         shape = (n_items, WIDTH)
         return cls(np.full(shape, _NONE, np.int32), np.zeros(shape, np.float32))
 
+    @classmethod
+    def over(cls, rows: GrowableArray, weights: GrowableArray) -> Neighbours:
+        """Return the table of these arrays, which it takes over unchecked."""
+        table = cls.empty(0)
+        table._growing = rows, weights  # noqa: SLF001 - its own class
+        table.grow(len(rows.rows))
+        return table
+
     @property
     def rows(self) -> Int32s:
         """Item rows of the neighbours, (m, WIDTH)."""

@@ -46,6 +46,14 @@ class GrowableArray:
         self._buffer = _with_spare_rows(rows, self._size, reserve_bytes)
         self.rows: NDArray[Any] = self._buffer[: self._size]
 
+    @classmethod
+    def over(cls, buffer: NDArray[Any], n_rows: int) -> GrowableArray:
+        """Return an array of the first rows of a buffer, which it takes over without a copy."""
+        array = cls.__new__(cls)
+        array._size, array._buffer = n_rows, buffer  # noqa: SLF001 - its own class
+        array.rows = buffer[:n_rows]
+        return array
+
     def grow(self, n_rows: int, fill: Any = 0) -> None:
         """Extend to ``n_rows`` rows, the new ones filled with ``fill``. Never shrinks.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,19 @@ class ItemIndex:
             np.zeros(n_items, np.float32) if bias is None else as_vector(bias, "bias", n_items)
         )
         self._build()
+
+    @classmethod
+    def over(cls, growing: Mapping[str, GrowableArray]) -> ItemIndex:
+        """Return the index of the arrays of `arrays`, which it takes over unchecked."""
+        index = cls.__new__(cls)
+        index._growing, index._runs = dict(growing), []  # noqa: SLF001 - its own class
+        for name, each in growing.items():
+            setattr(index, name, each.rows)
+        return index
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays of an index that was not updated since it was made, by name."""
+        return {name: getattr(self, name) for name in (*_OF_ITEMS, *_OF_SLOTS)}
 
     @property
     def n_items(self) -> int:

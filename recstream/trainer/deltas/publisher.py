@@ -20,7 +20,7 @@ from recstream.core.records import (
 from recstream.errors import LogError, ModelStoreUnavailable
 from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
 from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
-from recstream.models import ModelStore, artifact_name, pack, prune
+from recstream.models import ModelStore, OpenedArtifacts, artifact_name, pack, prune
 from recstream.trainer.lease import Lease
 from recstream.trainer.training import Trained
 
@@ -62,7 +62,7 @@ class Publisher:
         keep: int,
     ) -> None:
         self._log = event_log
-        self._store = store
+        self._store, self._opened = store, OpenedArtifacts(store)
         self._lease = lease
         self._clock_ms = clock_ms
         self._keep = keep
@@ -74,6 +74,7 @@ class Publisher:
         digest, content = packed or pack(generation)
         name = artifact_name(generation.number, digest)
         self._store.put(name, content)
+        self._opened.add(name, digest, generation, len(content))
         return StoredArtifact(name, digest, len(content))
 
     def publish_generation(

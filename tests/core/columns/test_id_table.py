@@ -46,6 +46,24 @@ def test_a_table_of_shared_arrays_grows_without_changing_them():
     np.testing.assert_array_equal(arrays["ends"], one.ends)
 
 
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])), unique=True
+    )
+)
+def test_a_table_of_lines_is_that_of_the_ids(ids):
+    text = "\n".join(ids)
+
+    assert list(IdTable.from_lines(np.frombuffer(text.encode(), np.uint8))) == (ids if text else [])
+
+
+def test_lines_that_are_no_ids_are_refused():
+    with pytest.raises(InvalidInput, match="must be distinct"):
+        IdTable.from_lines(np.frombuffer(b"a\nb\na", np.uint8))
+    with pytest.raises(UnicodeDecodeError):
+        IdTable.from_lines(np.frombuffer(b"\xff", np.uint8))
+
+
 def test_ids_that_repeat_are_refused():
     with pytest.raises(InvalidInput, match="must be distinct, got 3 of which 2 are"):
         IdTable(["a", "b", "a"])
