@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "train": "model.train:train",
     "models": "model.models:models",
     "recommend": "model.recommend:recommend",
+    "batch": "model.batch:batch",
     "explain": "model.explain:explain",
     "why-not": "model.explain:why_not",
     "what-if": "model.what_if:what_if",

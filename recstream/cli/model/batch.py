@@ -1,0 +1,86 @@
+"""`recstream batch`: everybody's lists, or every item's similar items, as files."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from recstream.cli.open import open_existing
+from recstream.cli.options import is_terminal, json_option, say, settings_options
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.replay.batch import Format
+
+
+@click.command(short_help="Write everybody's lists, or similar items, to files.")
+@click.argument("what", type=click.Choice(["lists", "similar"]))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of files.",
+)
+@click.option(
+    "-n", type=click.IntRange(1, 1000), default=20, show_default=True, help="Items a list."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "jsonl"]),
+    default="parquet",
+    show_default=True,
+    help="Of the files.",
+)
+@click.option("--as-of", metavar="WHEN", help="Offset (of every partition) or time with a zone.")
+@settings_options()
+@json_option
+def batch(
+    settings: Settings,
+    what: Literal["lists", "similar"],
+    out: Path,
+    n: int,
+    form: Format,
+    as_of: str | None,
+    as_json: bool,
+) -> None:
+    """Write everybody's lists, or the similar items of every item, as of now or of a moment.
+
+    Each row of a Parquet file is an item of a list: key (user or item), rank, item, score. Each line
+    of a JSONL file is a list. basis.json names what the files are derived from. Run it again with the
+    same folder to go on after an interruption.
+
+    \b
+    Examples:
+      recstream batch lists --out lists
+      recstream batch similar --out similar -n 10 --format jsonl
+      recstream batch lists --out then --as-of 2026-11-01T00:00:00Z
+    """
+    from recstream.checkpoints import open_checkpoints
+    from recstream.models import open_store
+    from recstream.replay.batch import choose_basis, write_batch
+    from recstream.time_travel import Moment, moment
+
+    when = Moment() if as_of is None else moment(as_of)
+
+    def report(done: int, of: int) -> None:
+        if is_terminal():
+            click.echo(f"\r{done:,} of {of:,} rows of this part of the log", nl=False, err=True)
+
+    with closing(open_existing(settings)) as event_log:
+        chosen = write_batch(
+            event_log,
+            open_store(settings.models_url),
+            open_checkpoints(event_log, settings),
+            out,
+            partial(choose_basis, event_log, when=when, what=what, form=form, n=n),
+            report,
+        )
+    if is_terminal():
+        click.echo(err=True)
+    text = f"{chosen.what} of generation {chosen.generation} delta {chosen.delta}: {out}"
+    say(chosen, text, as_json=as_json)

@@ -1,0 +1,267 @@
+"""Write everybody's lists, or every item's similar items, to files: as of one moment of the log.
+
+A folder holds ``basis.json``, which names what the files are derived from, and one file a part. A part
+that exists is whole. A run that was interrupted goes on where it stopped, as of the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recstream.checkpoints import Checkpoints
+from recstream.control import read_timeline
+from recstream.core.generation import Generation
+from recstream.core.history import ActiveSettings, History
+from recstream.core.ranking import rank
+from recstream.core.serving import similar_requested
+from recstream.core.steering import ListRequest, Steering
+from recstream.errors import InvalidInput, NotFound
+from recstream.log import INTERACTIONS, MODELS, EventLog, read_batches
+from recstream.models import ModelStore
+from recstream.time_travel import Generations, Moment, PartitionFold, nearest_fold
+
+Format = Literal["parquet", "jsonl"]
+ROWS_PER_PART = 20_000
+USERS_PER_CALL = 512
+_SCHEMA = pa.schema(
+    [("key", pa.string()), ("rank", pa.int32()), ("item", pa.string()), ("score", pa.float64())]
+)
+
+
+class Basis(msgspec.Struct, frozen=True, kw_only=True):
+    """What the files are derived from: anybody with the log can derive them again.
+
+    Attributes
+    ----------
+    what : str
+        ``lists`` or ``similar``.
+    format : str
+    n : int
+        Items of a list.
+    epoch : str
+        Of the log.
+    offsets : dict of int to int
+        Next offset of interactions, by partition.
+    generation, delta : int
+    now : int
+        Time of the lists in milliseconds, for times of items and rules.
+    """
+
+    what: Literal["lists", "similar"]
+    format: Format
+    n: int
+    epoch: str
+    offsets: dict[int, int]
+    generation: int
+    delta: int
+    now: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One item of a list."""
+
+    item: str
+    score: float
+
+
+Row = tuple[str, list[Entry]]
+
+
+def choose_basis(
+    event_log: EventLog,
+    generations: Generations,
+    when: Moment,
+    *,
+    what: Literal["lists", "similar"],
+    form: Format,
+    n: int,
+) -> Basis:
+    """Return the basis as of a moment: an offset (of every partition), a time, or the end of the log.
+
+    Raises
+    ------
+    NotFound
+        No generation had been announced.
+    """
+    offsets, now = {}, when.timestamp_ms or 0
+    for partition in range(event_log.partitions(INTERACTIONS)):
+        end = event_log.high_watermark(INTERACTIONS, partition)
+        if when.timestamp_ms is not None:
+            end = event_log.offset_at(INTERACTIONS, partition, when.timestamp_ms + 1)
+        elif when.offset is not None:
+            end = min(end, when.offset + 1)
+        offsets[partition] = end
+        if when.timestamp_ms is None and end:
+            found = event_log.read(INTERACTIONS, partition, end - 1, 1)
+            now = max(now, found[0].timestamp_ms if found else 0)
+    until = None if when == Moment() else now
+    announced = [
+        number
+        for number, place in generations.announced_at.items()
+        if until is None or event_log.read(MODELS, 0, place, 1)[0].timestamp_ms <= until
+    ]
+    if not announced:
+        raise NotFound("no generation had been announced by then; run `recstream train`")
+    number = max(announced)
+    return Basis(
+        what=what,
+        format=form,
+        n=n,
+        epoch=event_log.epoch,
+        offsets=offsets,
+        generation=number,
+        delta=generations.newest_delta(number) if until is None else 0,
+        now=now // 1000 * 1000,
+    )
+
+
+def write_batch(
+    event_log: EventLog,
+    store: ModelStore,
+    checkpoints: Checkpoints | None,
+    folder: Path,
+    basis: Callable[[Generations], Basis],
+    progress: Callable[[int, int], object] = lambda *_: None,
+) -> Basis:
+    """Write all parts that the folder lacks; return what they are derived from.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    store : ModelStore
+    checkpoints : Checkpoints or None
+        To start the histories from.
+    folder : Path
+        Created, or gone on with.
+    basis : callable
+        Called for a new folder.
+    progress : callable
+        Receives the number of rows done and the number of all rows, as far as it is known.
+
+    Raises
+    ------
+    InvalidInput
+        The folder holds something else.
+    BeyondHorizon
+        Events before the moment were pruned.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    generations = Generations(event_log, store)
+    path = folder / "basis.json"
+    if path.exists():
+        chosen = _read_basis(path, event_log.epoch)
+    elif any(folder.iterdir()):
+        raise InvalidInput(f"{folder} must be empty, or hold a batch to go on with")
+    else:
+        chosen = basis(generations)
+        _write_whole(path, msgspec.json.encode(chosen))
+    generation = generations.at(chosen.generation, chosen.delta)
+    for part in folder.glob("*.part"):
+        part.unlink()
+    timeline = read_timeline(event_log)
+    if chosen.what == "similar":
+        make = _similar(generation, timeline.at(0, chosen.offsets[0]).steering, chosen)
+        _write_parts(folder, "items", generation.items, make, chosen, progress)
+        return chosen
+    for partition, end in chosen.offsets.items():
+        fold = nearest_fold(checkpoints, event_log, partition, timeline, end)
+        for group in read_batches(event_log, INTERACTIONS, partition, fold.next_offset, end):
+            fold.fold(group)
+        active = timeline.at(partition, max(end - 1, 0))
+        users = sorted(fold.histories)
+        ranked = _ranked(fold, generation, active, chosen)
+        _write_parts(folder, f"users-{partition:03}", users, ranked, chosen, progress)
+    return chosen
+
+
+def _read_basis(path: Path, epoch: str) -> Basis:
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Basis)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"{path} can't be read ({error}); choose another folder") from error
+    if found.epoch != epoch:
+        raise InvalidInput(f"{path.parent} was made from another log; choose another folder")
+    return found
+
+
+def _write_parts(
+    folder: Path,
+    name: str,
+    keys: Iterable[str],
+    make: Callable[[list[str]], Iterator[Row]],
+    basis: Basis,
+    progress: Callable[[int, int], object],
+) -> None:
+    everything = list(keys)
+    for number, start in enumerate(range(0, len(everything), ROWS_PER_PART)):
+        path = folder / f"{name}-{number:06}.{basis.format}"
+        wanted = everything[start : start + ROWS_PER_PART]
+        if not path.exists():
+            _write_whole(path, _encode(make(wanted), basis.format))
+        progress(start + len(wanted), len(everything))
+
+
+def _encode(rows: Iterator[Row], form: Format) -> bytes:
+    if form == "jsonl":
+        lines = ({"key": key, "items": entries} for key, entries in rows)
+        return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    columns: tuple[list[Any], ...] = ([], [], [], [])
+    for key, entries in rows:
+        for place, entry in enumerate(entries, start=1):
+            for column, value in zip(columns, (key, place, entry.item, entry.score), strict=True):
+                column.append(value)
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(list(columns), schema=_SCHEMA), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _ranked(
+    fold: PartitionFold, generation: Generation, active: ActiveSettings, basis: Basis
+) -> Callable[[list[str]], Iterator[Row]]:
+    """Return a function that ranks users, some hundred at a time."""
+
+    def make(users: list[str]) -> Iterator[Row]:
+        for start in range(0, len(users), USERS_PER_CALL):
+            histories: list[History] = [
+                fold.histories[user] for user in users[start : start + USERS_PER_CALL]
+            ]
+            ranked = rank(
+                histories,
+                generation,
+                basis.n,
+                active.fold_settings.half_life_ms,
+                steering=active.steering,
+                now_ms=basis.now,
+            )
+            for history, found in zip(histories, ranked, strict=True):
+                pairs = zip(found.rows.tolist(), found.scores.tolist(), strict=True)
+                yield history.user, [Entry(generation.items[row], score) for row, score in pairs]
+
+    return make
+
+
+def _similar(
+    generation: Generation, steering: Steering | None, basis: Basis
+) -> Callable[[list[str]], Iterator[Row]]:
+    """Return a function that finds the similar items of items."""
+    request = ListRequest(n=basis.n)
+
+    def make(items: list[str]) -> Iterator[Row]:
+        for item in items:
+            found = similar_requested(generation, item, request, steering, basis.now)
+            yield item, [Entry(each.item, each.score) for each in found]
+
+    return make

@@ -1,0 +1,141 @@
+"""Batches: the lists of time travel for everybody, whole files, and going on after an interruption."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+
+from recstream.core.serving import similar_requested
+from recstream.core.steering import ListRequest
+from recstream.errors import InvalidInput, NotFound
+from recstream.log import INTERACTIONS, MODELS
+from recstream.replay import batch
+from recstream.replay.batch import Basis, choose_basis, write_batch
+from recstream.time_travel import Generations, Moment, Snapshots, TimeTravel
+from tests.replay.world import World
+
+
+def run(world: World, folder: Path, when: Moment | None = None, **more: Any) -> Basis:
+    options = {"what": "lists", "form": "jsonl", "n": 5} | more
+    choose = partial(choose_basis, world.log, when=when or Moment(), **options)
+    return write_batch(world.log, world.store, None, folder, choose)
+
+
+def lines(folder: Path) -> dict[str, list[str]]:
+    found = [
+        json.loads(line)
+        for path in folder.glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    return {line["key"]: [entry["item"] for entry in line["items"]] for line in found}
+
+
+def travel(world: World, folder: Path) -> TimeTravel:
+    return TimeTravel(world.log, world.store, Snapshots(world.log, folder))
+
+
+def test_everybody_gets_the_list_of_time_travel(eventful: World, tmp_path: Path) -> None:
+    run(eventful, tmp_path / "out")
+    found = lines(tmp_path / "out")
+    past = travel(eventful, tmp_path / "past")
+    assert len(found) > 5
+    for user, items in found.items():
+        expected = past.list_at(user, Moment()).list.items
+        assert items == [each.item for each in expected]
+
+
+def test_a_moment_of_the_past_knows_nothing_of_later(eventful: World, tmp_path: Path) -> None:
+    announced = Generations(eventful.log, eventful.store).announced_at[1]
+    then = eventful.log.read(MODELS, 0, announced, 1)[0].timestamp_ms
+    basis = run(eventful, tmp_path / "out", Moment(timestamp_ms=then))
+    assert (basis.generation, basis.delta, basis.now) == (1, 0, then // 1000 * 1000)
+    users = {
+        json.loads(record.value)["user"]
+        for partition, end in basis.offsets.items()
+        for record in eventful.log.read(INTERACTIONS, partition, 0, 1000)
+        if record.offset < end
+    }
+    assert set(lines(tmp_path / "out")) == users
+
+
+def test_before_the_first_generation_there_is_nothing(world: World, tmp_path: Path) -> None:
+    world.browse(5, seed=1)
+    with pytest.raises(NotFound, match="no generation"):
+        run(world, tmp_path / "out")
+
+
+def test_similar_items_are_those_of_the_bridge(eventful: World, tmp_path: Path) -> None:
+    basis = run(eventful, tmp_path / "out", what="similar", n=3)
+    generation = Generations(eventful.log, eventful.store).at(basis.generation, basis.delta)
+    found = lines(tmp_path / "out")
+    assert set(found) == set(generation.items)
+    for item, items in found.items():
+        expected = similar_requested(generation, item, ListRequest(n=3), None, basis.now)
+        assert items == [each.item for each in expected]
+
+
+def test_parquet_holds_the_same_rows(eventful: World, tmp_path: Path) -> None:
+    run(eventful, tmp_path / "lines")
+    run(eventful, tmp_path / "table", form="parquet")
+    rows = [
+        row
+        for path in (tmp_path / "table").glob("*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ]
+    found: dict[str, list[str]] = {}
+    for row in sorted(rows, key=lambda row: (row["key"], row["rank"])):
+        found.setdefault(row["key"], []).append(row["item"])
+    assert found == {key: items for key, items in lines(tmp_path / "lines").items() if items}
+
+
+def test_goes_on_where_it_stopped_as_of_the_same_moment(
+    eventful: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "ROWS_PER_PART", 3)
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    first = run(eventful, whole)
+    written: list[Path] = []
+    write = batch._write_whole
+
+    def fail(path: Path, content: bytes) -> None:
+        if len(written) == 3:
+            raise OSError("the disk is full")
+        written.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(batch, "_write_whole", fail)
+    with pytest.raises(OSError, match="full"):
+        run(eventful, folder)
+    kept = {path: path.stat().st_mtime_ns for path in written}
+    monkeypatch.setattr(batch, "_write_whole", write)
+    eventful.browse(5, seed=9)
+    assert run(eventful, folder) == first
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        path.name: path.read_bytes() for path in whole.iterdir()
+    }
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", None])
+def test_a_folder_of_something_else_is_refused(
+    content: bytes | None, eventful: World, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    name = "holiday.jpg" if content is None else "basis.json"
+    (tmp_path / "out" / name).write_bytes(content or b"")
+    with pytest.raises(InvalidInput, match=r"must be empty|can't be read"):
+        run(eventful, tmp_path / "out")
+
+
+def test_a_folder_of_another_log_is_refused(eventful: World, tmp_path: Path) -> None:
+    basis = run(eventful, tmp_path / "out")
+    other = msgspec.structs.replace(basis, epoch="another")
+    (tmp_path / "out" / "basis.json").write_bytes(msgspec.json.encode(other))
+    with pytest.raises(InvalidInput, match="another log"):
+        run(eventful, tmp_path / "out")
