@@ -29,7 +29,8 @@
     ├── CheckpointError
     │   ├── CheckpointCorrupt          a file that is cut or damaged, or no checkpoint
     │   └── CheckpointMismatch         of another log or partition count, or not what the log gives
-    ├── SchemaUnsupported              written by a version whose format this one can't read
+    ├── BackupCorrupt                  a file of a backup is missing, cut or changed
+    ├── SchemaUnsupported (ValueError) written by a version whose format this one can't read
     ├── CatalogueUnavailable           the item store can't be reached; try again
     └── StartupError                   a role can't start: port in use, directory not writable, …
         └── OutOfSpace                 its disk is full; a supervised role waits
@@ -183,7 +184,11 @@ class CheckpointMismatch(CheckpointError):
     """A checkpoint belongs to another log or partition count, or the log gives other rows."""
 
 
-class SchemaUnsupported(RecstreamError):
+class BackupCorrupt(RecstreamError):
+    """A file of a backup is missing, cut or changed."""
+
+
+class SchemaUnsupported(RecstreamError, ValueError):
     """Data was written by a version whose format this one can't read."""
 
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "steering": "model.steering:steering",
     "log": "log.records:log",
     "checkpoint": "log.checkpoint:checkpoint",
+    "backup": "log.backup:backup",
     "replay": "log.replay:replay",
     "export": "log.replay:export",
     "forget": "log.forget:forget",
@@ -42,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "tune": "model.tune:tune",
     "fit": "model.fit:fit",
     "doctor": "system.doctor:doctor",
+    "upgrade": "system.upgrade:upgrade",
     "token": "system.token:token",
     "bench": "system.bench:bench",
 }

@@ -33,6 +33,7 @@ from recstream.core.history.fold import (
 from recstream.core.history.fold import (
     page_of as page_of,  # noqa: PLC0414 - the pages of rows
 )
+from recstream.errors import SchemaUnsupported
 
 SCHEMA = 2
 APPLIED_KEY = b"\0applied"
@@ -183,6 +184,8 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
     ------
     ValueError
         A row is missing or can't be read.
+    SchemaUnsupported
+        The rows are of another version; also a ValueError.
     """
     key = user.encode()
     raw = get(key)
@@ -191,8 +194,10 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
     try:
         header = decode_header(raw)
         if header.schema != SCHEMA:
-            message = f"expected schema {SCHEMA}, got {header.schema}"
-            raise ValueError(message)  # noqa: TRY301 - one place adds where it happened
+            raise SchemaUnsupported(  # noqa: TRY301 - passed on as it is
+                f"this version reads histories of schema {SCHEMA}, got schema {header.schema}; "
+                "`recstream upgrade` says what to do"
+            )
         decode = decode_page if header.n_ratings else _decode_entries
         pages = tuple(
             {entry.item: entry for entry in decode(_have(get, page_key(key, number)))}
@@ -204,6 +209,8 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
             msgspec.msgpack.decode(_have(get, chunk_key(key, chunk % CHUNKS)), type=bytes)
             for chunk in range(first, n_full)
         ]
+    except SchemaUnsupported:
+        raise
     except (msgspec.DecodeError, ValueError) as error:
         message = f"the history of a user can't be read: {error}; rebuild the table from the log"
         raise ValueError(message) from error

@@ -275,6 +275,22 @@ class Storage:
             )
         return LogUnavailable(f"the log {self.path}: {error}")
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the file as of one moment to a new path, without free pages; writers go on."""
+        with self.translate_errors():
+            connection = self._connect(wait_s=self.busy_timeout_s)
+            try:
+                connection.execute("VACUUM INTO ?", (str(path),))
+            finally:
+                connection.close()
+
+    def start_epoch(self, epoch: str) -> None:
+        """Make the file a log of a new epoch, without members of groups; open it again afterwards."""
+        with self.write() as connection:
+            connection.execute("UPDATE meta SET value=? WHERE name='epoch'", (epoch,))
+            for table in ("members", "owners", "groups"):
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+
     def checkpoint(self) -> None:
         """Move the write-ahead log into the file, and truncate it if no reader needs it."""
         with self.translate_errors():

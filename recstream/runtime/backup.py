@@ -1,0 +1,239 @@
+"""Back up an embedded log with what it refers to, and restore it as a log of a new epoch.
+
+A backup is a folder: ``log.db``, the artifacts and checkpoints that the log announces, and
+``backup.json`` with every file's size and digest and the log's next offsets. Tables, views and the
+catalogue's index are derived from the log and are not in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from ulid import ULID
+
+from recstream.checkpoints import Checkpoints, Manifest, open_checkpoints
+from recstream.errors import BackupCorrupt, InvalidInput, NotFound, NotPossible, SchemaUnsupported
+from recstream.log import CHECKPOINTS, EventLog
+from recstream.log.embedded import EmbeddedLog
+from recstream.models import DirectoryStore, announcements, open_store
+from recstream.settings import Settings
+
+FORMAT = 1
+LOG = "log.db"
+CONTENTS = "backup.json"
+MODELS_FOLDER, CHECKPOINTS_FOLDER = "models", "checkpoints"
+BLOCK_BYTES = 1 << 22
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """Size and digest (BLAKE2b, hex) of a file."""
+
+    size: int
+    digest: str
+
+
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
+    """Contents of a backup.
+
+    Attributes
+    ----------
+    format : int
+    epoch : str
+        Of the log that was backed up.
+    made_ts : int
+        Milliseconds since 1970.
+    offsets : dict of str to list of int
+        Topic to the next offset of each partition; all are of one moment.
+    files : dict of str to StoredFile
+        By path within the folder.
+    pruned : tuple of str
+        Artifacts that the log announces and the store no longer has.
+    """
+
+    format: int = FORMAT
+    epoch: str
+    made_ts: int
+    offsets: dict[str, list[int]]
+    files: dict[str, StoredFile]
+    pruned: tuple[str, ...] = ()
+
+
+def create(event_log: EventLog, settings: Settings, folder: Path, *, now_ms: int) -> Backup:
+    """Copy a log and what it refers to into a new folder, while the roles run.
+
+    The log is copied as of one moment. Artifacts are stored before they are announced, so those that the
+    copy announces exist, unless they were pruned.
+
+    Raises
+    ------
+    NotPossible
+        The log is on Kafka.
+    InvalidInput
+        The folder is not empty.
+    """
+    if not isinstance(event_log, EmbeddedLog):
+        raise NotPossible(
+            "the records of a Kafka log are backed up by the brokers' means; "
+            "docs/how-to/back-up-and-restore.md says what else there is to copy"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidInput(f"a backup needs a new or empty folder, {folder} has files")
+    partial = folder.with_name(f".{folder.name}-partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        event_log.storage.copy_to(partial / LOG)
+        with contextlib.closing(EmbeddedLog(partial / LOG, sync="full")) as copy:
+            offsets: dict[str, list[int]] = {topic: [] for topic in copy.topics()}
+            for (topic, _), head in sorted(copy.heads().items()):
+                offsets[topic].append(head.next)
+            pruned = _copy_artifacts(copy, settings, partial)
+            _copy_checkpoints(copy, settings, partial)
+            epoch = copy.epoch
+        names = sorted(path for path in partial.rglob("*") if path.is_file())
+        backup = Backup(
+            epoch=epoch,
+            made_ts=now_ms,
+            offsets=offsets,
+            files={str(path.relative_to(partial)): _stored(path) for path in names},
+            pruned=tuple(pruned),
+        )
+        (partial / CONTENTS).write_bytes(msgspec.json.encode(backup))
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return backup
+
+
+def _copy_artifacts(copy: EmbeddedLog, settings: Settings, folder: Path) -> list[str]:
+    """Copy announced artifacts; return the names of those that are gone."""
+    store, target = open_store(settings.models_url), DirectoryStore(folder / MODELS_FOLDER)
+    pruned = []
+    for _, announced in announcements(copy):
+        try:
+            target.put(announced.artifact, store.get(announced.artifact))
+        except NotFound:
+            pruned.append(announced.artifact)
+    return pruned
+
+
+def _copy_checkpoints(copy: EmbeddedLog, settings: Settings, folder: Path) -> None:
+    """Copy announced checkpoints; one that was removed meanwhile is left out."""
+    found = open_checkpoints(copy, settings)
+    target = DirectoryStore(folder / CHECKPOINTS_FOLDER)
+    for manifest in found.all():
+        with contextlib.suppress(NotFound):
+            target.put(manifest.name, found.read(manifest))
+
+
+def verify(folder: Path) -> Backup:
+    """Check every file of a backup, and return its contents.
+
+    Raises
+    ------
+    NotFound
+        There is no backup in the folder.
+    BackupCorrupt
+        A file is missing, cut or changed.
+    SchemaUnsupported
+        Another version of recstream made it.
+    """
+    try:
+        raw = (folder / CONTENTS).read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"there is no backup in {folder}: {CONTENTS} is missing") from None
+    try:
+        backup = msgspec.json.decode(raw, type=Backup)
+    except msgspec.MsgspecError as error:
+        raise BackupCorrupt(f"{folder / CONTENTS} can't be read: {error}") from error
+    if backup.format != FORMAT:
+        raise SchemaUnsupported(
+            f"{folder} has format {backup.format}, this version reads format {FORMAT}; restore it "
+            "with the version that made it, then run `recstream upgrade`"
+        )
+    for name, expected in backup.files.items():
+        path = folder / name
+        found = _stored(path) if path.is_file() else None
+        if found != expected:
+            what = "is missing" if found is None else f"has {found.size:,} bytes, or other bytes"
+            raise BackupCorrupt(
+                f"{path} must have {expected.size:,} bytes with digest {expected.digest}, but {what}; "
+                "use another backup"
+            )
+    return backup
+
+
+def restore(folder: Path, settings: Settings) -> tuple[Backup, str]:
+    """Restore a backup into the places that the settings name; return its contents and the new epoch.
+
+    The log gets a new epoch: no table, view or position of the old one, which may be ahead of it, is
+    believed. The log appears last, whole.
+
+    Raises
+    ------
+    InvalidInput
+        There is a log already.
+    NotPossible
+        The settings name a Kafka log.
+    BackupCorrupt
+        A file is missing, cut or changed.
+    """
+    backup = verify(folder)
+    scheme, _, rest = settings.broker_url.partition("://")
+    target = Path(rest.partition("?")[0])
+    if scheme != "embedded":
+        raise NotPossible(f"a backup is restored to an embedded log, not to {scheme}")
+    if target.exists():
+        raise InvalidInput(f"there is a log at {target}; name a new --data-dir, or move it away")
+    for part, url in (
+        (MODELS_FOLDER, settings.models_url),
+        (CHECKPOINTS_FOLDER, settings.checkpoints_url),
+    ):
+        store = open_store(url, part)
+        for path in sorted((folder / part).iterdir()):
+            store.put(path.name, path.read_bytes())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}-restoring")
+    _remove(partial)
+    try:
+        shutil.copyfile(folder / LOG, partial)
+        epoch = str(ULID())
+        with contextlib.closing(EmbeddedLog(partial, sync="full")) as event_log:
+            old = list(_manifests(open_checkpoints(event_log, settings)))
+            event_log.storage.start_epoch(epoch)
+        with contextlib.closing(EmbeddedLog(partial, sync="full")) as event_log:
+            checkpoints = open_checkpoints(event_log, settings)
+            for manifest in old:
+                checkpoints.announce(msgspec.structs.replace(manifest, epoch=epoch))
+        partial.rename(target)
+    finally:
+        _remove(partial)
+    return backup, epoch
+
+
+def _manifests(checkpoints: Checkpoints) -> Iterator[Manifest]:
+    """Yield the checkpoints whose files were restored."""
+    if CHECKPOINTS in checkpoints.log.topics():
+        names = set(checkpoints.store.list())
+        yield from (each for each in checkpoints.all() if each.name in names)
+
+
+def _remove(path: Path) -> None:
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+
+
+def _stored(path: Path) -> StoredFile:
+    hasher = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            hasher.update(block)
+    return StoredFile(path.stat().st_size, hasher.hexdigest())

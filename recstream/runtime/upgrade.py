@@ -1,0 +1,130 @@
+"""Check that this version reads what earlier ones wrote, and replace what can be made again."""
+
+from __future__ import annotations
+
+import msgspec
+
+from recstream.checkpoints import Checkpoints, decode_manifest, open_checkpoints
+from recstream.core.history import table_rows
+from recstream.errors import ArtifactCorrupt, CheckpointError, NotFound, SchemaUnsupported
+from recstream.log import (
+    CHECKPOINTS,
+    EventLog,
+    NewRecord,
+    histories_changelog,
+    read_backwards,
+    read_records,
+)
+from recstream.models import announcements, fetch, open_store
+from recstream.settings import Settings
+
+LOOK_RECORDS = 10_000
+"""Newest changelog records of a partition among which a header is looked for."""
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of data, whether this version reads it, and what to do if not.
+
+    Attributes
+    ----------
+    part : str
+    is_readable : bool
+    found : str
+    todo : str
+    """
+
+    part: str
+    is_readable: bool
+    found: str
+    todo: str = ""
+
+
+def upgrade(event_log: EventLog, settings: Settings, *, apply: bool) -> list[Checked]:
+    """Check table rows, checkpoints and artifacts; opening the log has checked its format.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    settings : Settings
+    apply : bool
+        Withdraw checkpoints that can't be read; workers make new ones.
+    """
+    return [
+        Checked(part="log", is_readable=True, found=f"epoch {event_log.epoch}"),
+        _check_rows(event_log, settings),
+        _check_checkpoints(open_checkpoints(event_log, settings), apply=apply),
+        _check_artifacts(event_log, settings),
+    ]
+
+
+def _check_rows(event_log: EventLog, settings: Settings) -> Checked:
+    """Check the schema of the newest histories in the changelog."""
+    changelog = histories_changelog(settings.app_id)
+    schemas: set[int] = set()
+    for partition in range(event_log.topics().get(changelog, 0)):
+        for number, record in enumerate(read_backwards(event_log, changelog, partition)):
+            if number >= LOOK_RECORDS:
+                break
+            if record.key and record.value and table_rows.split_key(record.key)[1] == "h":
+                schemas.add(_schema(record.value))
+                break
+    unknown = schemas - {table_rows.SCHEMA}
+    return Checked(
+        part="table rows",
+        is_readable=not unknown,
+        found=f"schema {', '.join(map(str, sorted(schemas))) or 'none'}",
+        todo=f"this version reads schema {table_rows.SCHEMA}: start the workers with another app_id; "
+        "they build a table beside the old one from the log, and serve from it when they have caught up"
+        if unknown
+        else "",
+    )
+
+
+def _schema(raw: bytes) -> int:
+    try:
+        return int(msgspec.msgpack.decode(raw)[0])
+    except (msgspec.MsgspecError, TypeError, ValueError, IndexError):
+        return -1
+
+
+def _check_checkpoints(checkpoints: Checkpoints, *, apply: bool) -> Checked:
+    """Check the announced checkpoints of every version."""
+    event_log = checkpoints.log
+    newest: dict[bytes, bytes | None] = {}
+    if CHECKPOINTS in event_log.topics():
+        for record in read_records(event_log, CHECKPOINTS, 0):
+            newest[record.key or b""] = record.value
+    unreadable = []
+    for name, raw in newest.items():
+        try:
+            if raw is not None:
+                decode_manifest(raw)
+        except (CheckpointError, SchemaUnsupported):
+            unreadable.append(name)
+    if apply and unreadable:
+        event_log.append([NewRecord(CHECKPOINTS, name, None, 0) for name in unreadable])
+    todo = (
+        "withdrawn; workers make new ones"
+        if apply
+        else "`recstream upgrade --apply` withdraws them"
+    )
+    n_readable = sum(raw is not None for raw in newest.values()) - len(unreadable)
+    return Checked(
+        part="checkpoints",
+        is_readable=not unreadable,
+        found=f"{n_readable} readable, {len(unreadable)} not",
+        todo=todo if unreadable else "",
+    )
+
+
+def _check_artifacts(event_log: EventLog, settings: Settings) -> Checked:
+    """Check the newest generation's artifact."""
+    _, announced = next(announcements(event_log), (-1, None))
+    if announced is None:
+        return Checked(part="artifacts", is_readable=True, found="no generation yet")
+    try:
+        fetch(open_store(settings.models_url), announced)
+    except (ArtifactCorrupt, NotFound) as error:
+        todo = "a running trainer trains a new one; until then an older one serves"
+        return Checked(part="artifacts", is_readable=False, found=str(error), todo=todo)
+    return Checked(part="artifacts", is_readable=True, found=f"generation {announced.generation}")
