@@ -171,7 +171,7 @@ def refold(
         if (each.offset, each.place) in without or (each.offset, None) in without:
             continue
         active = each.active if alternative is None else alternative.settings(each.active)
-        settings = active.fold_settings_of(history.user)
+        settings = active.fold_settings_of(history)
         history = apply(history, each.event, each.offset, each.place, settings)
     return history
 
@@ -198,7 +198,7 @@ def _history(
             )
         first = History(user) if start <= 0 else travel.history_at(user, Moment(offset=start - 1))
         history = refold(first, events, alternative=alternative, without=removed)
-    settings = active.fold_settings_of(user)
+    settings = active.fold_settings_of(history)
     ts = from_timestamp_ms(history.clock_ms)
     offset = max(history.offset, real.offset, 0)
     for number, added in enumerate(alternative.add):

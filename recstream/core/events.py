@@ -19,7 +19,16 @@ from recstream.core.json_input import check_depth, decode_json, json_error
 from recstream.errors import InvalidEvent, InvalidSetting
 
 EventType = Literal[
-    "impression", "view", "click", "cart", "purchase", "rate", "like", "dislike", "remove"
+    "impression",
+    "view",
+    "click",
+    "cart",
+    "purchase",
+    "rate",
+    "like",
+    "dislike",
+    "remove",
+    "profile",
 ]
 EVENT_TYPES: tuple[EventType, ...] = (
     "impression",
@@ -32,7 +41,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
     "dislike",
     "remove",
 )
-"""Every type; histories store a type as its index here, so only ever append."""
+"""Every type of an event on an item (``profile`` is of a user); histories store a type as its index here, so only ever append."""
 
 MAX_EVENT_BYTES = 32 * 1024
 MAX_ID_CHARACTERS = 256
@@ -41,6 +50,9 @@ NEUTRAL_RATING = 2.5
 MAX_RATING = 5.0
 MAX_VALUE = 1_000_000.0
 MAX_MULTIPLIER = 10.0
+MAX_PROPERTIES = 32
+MAX_PROPERTY_NAME = 64
+MAX_NUMBER = 1e15
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
@@ -74,7 +86,9 @@ class Event(
     session, rec_id : str or None
         Origin of the event; ``rec_id`` names the list that showed the item.
     context : dict
-        Kept as sent; nothing is derived from it.
+        Kept as sent. Rules of the steering document can test texts, numbers and booleans in it.
+    properties : dict
+        ``profile`` only: the user's new properties; None removes one.
     """
 
     id: str = ""
@@ -87,6 +101,7 @@ class Event(
     session: str | None = None
     rec_id: str | None = None
     context: dict[str, Any] = {}
+    properties: dict[str, bool | int | float | str | None] = {}
 
 
 class EventWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -174,7 +189,29 @@ def check_event(event: Event) -> Event:
         raise InvalidEvent(message, code="invalid-time", pointer="/ts")
     if event.context:
         check_depth(event.context, InvalidEvent, pointer="/context", depth=2)
+    if event.properties:
+        _check_properties(event)
     return event
+
+
+def _check_properties(event: Event) -> None:
+    if event.type != "profile":
+        message = f"expected type 'profile' for properties, got {event.type!r}"
+        raise InvalidEvent(message, code="unexpected", pointer="/properties")
+    if len(event.properties) > MAX_PROPERTIES:
+        message = f"expected at most {MAX_PROPERTIES} properties, got {len(event.properties)}"
+        raise InvalidEvent(message, code="too-many", pointer="/properties")
+    for name, value in event.properties.items():
+        is_short = 0 < len(name) <= MAX_PROPERTY_NAME and is_printable(name)
+        if not is_short or (isinstance(value, str) and len(value) > MAX_ID_CHARACTERS):
+            message = (
+                f"expected names of 1 to {MAX_PROPERTY_NAME} printable characters and texts of at "
+                f"most {MAX_ID_CHARACTERS}, got {name[:40]!r}"
+            )
+            raise InvalidEvent(message, code="invalid-name", pointer="/properties")
+        if isinstance(value, int | float) and not (abs(value) < MAX_NUMBER):
+            message = f"expected a number below {MAX_NUMBER:g} for {name!r}, got {value!r}"
+            raise InvalidEvent(message, code="out-of-range", pointer="/properties")
 
 
 def _check_names(event: Event) -> None:
@@ -197,6 +234,10 @@ def _check_names(event: Event) -> None:
         ):
             message = f"each item shown needs 1 to {MAX_ID_CHARACTERS} printable characters"
             raise InvalidEvent(message, code="invalid-name", pointer="/items")
+    elif event.type == "profile":
+        if event.item is not None or not event.properties:
+            message = "a profile needs properties of the user, and no item"
+            raise InvalidEvent(message, code="missing", pointer="/properties")
     elif not event.item:
         message = f"an event of type {event.type!r} needs an item"
         raise InvalidEvent(message, code="missing", pointer="/item")

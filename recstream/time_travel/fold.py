@@ -104,7 +104,7 @@ class PartitionFold:
                     old = self._first(user)
                 self.n_events += 1
                 if is_by_user:
-                    fold_settings = active.fold_settings_of(user)
+                    fold_settings = active.fold_settings_of(old)
                 histories[user] = new = apply(old, event, offset, place, fold_settings)
                 if watch is not None:
                     watch(old, new, event, offset, fold_settings)

@@ -78,7 +78,7 @@ def fold(
                 users[user] = state.user(user)
                 old = users[user].history
             if is_by_user:
-                rules = active.fold_settings_of(user)
+                rules = active.fold_settings_of(old)
             new = after[user] = apply(old, event, offset, place, rules)
             if event.rec_id and event.type == "impression":
                 evaluated.append((old, event))

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from recstream.core.columns import IdRows
 from recstream.core.events import EVENT_TYPES, Event, EventWeights, event_weight, timestamp_ms
 from recstream.core.history.fading import fading_weights
+from recstream.core.history.profile import Pairs, kept_context, merged
 
 PAGE_ENTRIES = 32
 CHUNK_IDS = 32
@@ -51,13 +52,14 @@ _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
 class FoldSettings(msgspec.Struct, frozen=True):
     """How events are folded: weights by type, half-life of a weight, whether impressions are counted.
 
-    ``semantics`` is a version, see `SEMANTICS`. A log that does not name one was folded by version 1.
+    ``keeps_context``: the newest event's context is kept for rules. ``semantics`` is a version, see `SEMANTICS`. A log that does not name one was folded by version 1.
     """
 
     weights: EventWeights
     half_life_ms: float
     counts_impressions: bool = False
     semantics: int = 1
+    keeps_context: bool = False
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -128,6 +130,10 @@ class History(msgspec.Struct, frozen=True, gc=False):
         `MAX_IMPRESSIONS`. Counted only while fold settings say so.
     n_ratings, rating_sum : int, float
         Number and sum of the user's ratings; counted from semantics 2 on.
+    properties : tuple of (name, value)
+        Of the user, by ``profile`` events.
+    context : tuple of (name, value)
+        Of the newest event; kept only while fold settings say so.
     """
 
     user: str
@@ -141,6 +147,8 @@ class History(msgspec.Struct, frozen=True, gc=False):
     impressions: tuple[tuple[str, int], ...] = ()
     n_ratings: int = 0
     rating_sum: float = 0.0
+    properties: Pairs = ()
+    context: Pairs = ()
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry, page by page."""
@@ -187,6 +195,15 @@ def apply(
     window = history.window
     if _contains(window, token):
         return history
+    n_ids = history.n_ids + 1
+    window += token
+    if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
+        window = window[CHUNK_BYTES:]
+    if kind == "profile":
+        return msgspec.structs.replace(
+            history, offset=offset, index=index, n_ids=n_ids, window=window,
+            properties=merged(history.properties, event.properties),
+        )  # fmt: skip
     item, ts = event.item, event.ts
     if item is None or ts is None:
         message = f"event {event.id!r} must have an item and a time; check it before folding"
@@ -215,15 +232,12 @@ def apply(
         pages = (page,) if n_pages == 1 else (*pages[:number], page, *pages[number + 1 :])
         if n_items > PAGE_ENTRIES * n_pages:
             pages = _split(pages)
-    n_ids = history.n_ids + 1
-    window += token
-    if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
-        window = window[CHUNK_BYTES:]
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
     impressions = history.impressions and _without(history.impressions, item)
     return History(
         history.user, offset, index, clock_ms, n_items, n_ids, window, pages, impressions,
         history.n_ratings + replaces, history.rating_sum + (event.value or 0.0) * replaces,
+        history.properties, kept_context(event.context) if settings.keeps_context else (),
     )  # fmt: skip
 
 

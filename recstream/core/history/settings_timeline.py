@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.history.fold import FoldSettings
+from recstream.core.history.fold import FoldSettings, History
 from recstream.core.records import SettingsActivated, SteeringSet
 from recstream.core.steering import Steering
 
@@ -55,20 +55,25 @@ class ActiveSettings(NamedTuple):
     def is_by_user(self) -> bool:
         """Whether fold settings depend on the user, by A/B arms or impression fatigue."""
         steering = self.steering
-        return steering is not None and (bool(steering.arms) or steering.fatigue is not None)
+        return steering is not None and (
+            bool(steering.arms) or steering.fatigue is not None or steering.uses_context
+        )
 
-    def fold_settings_of(self, user: str) -> FoldSettings:
-        """Return the fold settings of a user: those of the user's arm."""
+    def fold_settings_of(self, history: History) -> FoldSettings:
+        """Return the fold settings of a history's next event: those of the user's arm."""
         settings = self.fold_settings
         if self.steering is None:
             return settings
-        arm = self.steering.arm_of(user)
+        arm = self.steering.arm_of(
+            history.user, properties=history.properties, context=history.context
+        )
         weights = settings.weights
         return FoldSettings(
             msgspec.structs.replace(weights, **arm.weights) if arm.weights else weights,
             arm.half_life_ms or settings.half_life_ms,
             arm.fatigue is not None,
             settings.semantics,
+            self.steering.uses_context,
         )
 
 

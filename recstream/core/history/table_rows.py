@@ -33,6 +33,7 @@ from recstream.core.history.fold import (
 from recstream.core.history.fold import (
     page_of as page_of,  # noqa: PLC0414 - the pages of rows
 )
+from recstream.core.history.profile import Pairs
 from recstream.errors import SchemaUnsupported
 
 SCHEMA = 2
@@ -61,6 +62,13 @@ class RatedHeader(Header, frozen=True, array_like=True, gc=False):
     rating_sum: float = 0.0
 
 
+class ProfileHeader(RatedHeader, frozen=True, array_like=True, gc=False):
+    """The header of a user with properties or a kept context."""
+
+    properties: Pairs = ()
+    context: Pairs = ()
+
+
 class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The newest published list of a user; the next one is compared with it."""
 
@@ -87,7 +95,7 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-decode_header = msgspec.msgpack.Decoder(RatedHeader).decode
+decode_header = msgspec.msgpack.Decoder(ProfileHeader).decode
 _decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
 _decode_rated_entries = msgspec.msgpack.Decoder(tuple[RatedEntry, ...]).decode
 decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
@@ -167,6 +175,8 @@ def changes(old: History | None, new: History) -> list[tuple[bytes, bytes]]:
     header = Header(*fields)
     if new.n_ratings:
         header = RatedHeader(*fields, new.n_ratings, new.rating_sum)
+    if new.properties or new.context:
+        header = ProfileHeader(*fields, new.n_ratings, new.rating_sum, new.properties, new.context)
     rows.append((user, _encode(header)))
     return rows
 
@@ -226,6 +236,8 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
         header.impressions,
         header.n_ratings,
         header.rating_sum,
+        header.properties,
+        header.context,
     )
 
 

@@ -7,8 +7,8 @@ arm) alone. Each condition costs one pass over the items.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from recstream.core.numeric.arrays import Float32s
 from recstream.core.ranking.batch import ListRules, NeighbourTable
 from recstream.core.steering import (
     Arm,
-    AttributeTest,
     Boost,
     Condition,
     Exclude,
@@ -32,6 +31,7 @@ from recstream.core.steering import (
     as_texts,
     inner_conditions,
     moment_ms,
+    passing,
 )
 
 Bools = NDArray[np.bool_]
@@ -320,7 +320,7 @@ def _tests(
         yield named
     for name, test in (condition.attributes or {}).items():
         column = columns.attribute(name)
-        yield column.codes == 0 if test.exists is False else column.where(_passing(test, now_ms))
+        yield column.codes == 0 if test.exists is False else column.where(passing(test, now_ms))
     for at, moments in enumerate((condition.from_, condition.until)):
         if moments is not None:
             yield _inside(columns.times[:, at], _span_ms(moments, now_ms))
@@ -370,46 +370,3 @@ def _inside(values: NDArray[np.float64], range_: Range) -> Bools:
     if range_.max is not None:
         inside &= values <= range_.max
     return inside
-
-
-def _passing(test: AttributeTest, now_ms: int) -> Callable[[Any], bool]:
-    """Return a predicate for attribute values; a list passes if one of its values passes."""
-
-    def one(value: Any) -> bool:
-        if value is None:
-            return False
-        if test.eq is not None and not _same(value, test.eq):
-            return False
-        if test.one_of is not None and not any(_same(value, each) for each in test.one_of):
-            return False
-        return _within(value, test.min, now_ms, 1) and _within(value, test.max, now_ms, -1)
-
-    def passes(value: Any) -> bool:
-        if isinstance(value, list | tuple):
-            return any(one(each) for each in value) or test == AttributeTest(exists=True)
-        return one(value)
-
-    return passes
-
-
-def _same(value: Any, wanted: Any) -> bool:
-    """Return whether two scalars are equal; a boolean equals no number."""
-    return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
-
-
-def _within(value: Any, bound: Any, now_ms: int, sign: int) -> bool:
-    """Return whether a value is at least (sign 1) or at most (-1) a bound; None is no bound.
-
-    Numbers and text do not compare; a bound relative to now compares with times.
-    """
-    if bound is None:
-        return True
-    if isinstance(bound, Now):
-        value, bound = moment_ms(value), now_ms + 1000.0 * bound.now
-    numbers = (int, float)
-    if isinstance(value, bool) or isinstance(bound, bool):
-        return False
-    is_alike = isinstance(value, numbers) and isinstance(bound, numbers)
-    if not is_alike and not (isinstance(value, str) and isinstance(bound, str)):
-        return False
-    return bool(value >= bound if sign > 0 else value <= bound)

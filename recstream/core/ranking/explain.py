@@ -169,7 +169,11 @@ def explain(
         0
     ]
     compiled = listed.compiled
-    arm = None if steering is None else steering.arm_of(history.user)
+    arm = (
+        None
+        if steering is None
+        else steering.arm_of(history.user, properties=history.properties, context=history.context)
+    )
     half_life_ms = (arm and arm.half_life_ms) or half_life_ms
     terms = score_terms(
         matrix_row(history, generation.rows, half_life_ms),

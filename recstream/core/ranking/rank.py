@@ -113,13 +113,18 @@ def rank(
     list of Ranked
         Shorter lists only where fewer items are eligible.
     """
-    by_arm: dict[str, tuple[Arm, list[int]]] = {}
+    by_arm: dict[bytes, tuple[Arm, list[int]]] = {}
     for at, history in enumerate(histories):
         placement = "" if request is None else request.placement
-        arm = DEFAULT_ARM if steering is None else steering.arm_of(history.user, placement)
+        arm = DEFAULT_ARM
+        if steering is not None:
+            context = history.context
+            if request is not None and request.context:
+                context = tuple(request.context.items())
+            arm = steering.arm_of(history.user, placement, history.properties, context)
         if request is not None:
             arm = request.applied_to(arm)
-        by_arm.setdefault(arm.name, (arm, []))[1].append(at)
+        by_arm.setdefault(arm.key, (arm, []))[1].append(at)
     ranked: list[Ranked | None] = [None] * len(histories)
     for arm, places in by_arm.values():
         chosen = [histories[at] for at in places]

@@ -29,7 +29,7 @@ MAX_BASKET = 50
 MAX_BASKETS = 100_000
 MAX_PARTNERS = 500
 MAX_LAST = 1_000_000
-_NOT_COUNTED = {"impression", "dislike", "remove"}
+_NOT_COUNTED = {"impression", "dislike", "remove", "profile"}
 
 
 class RowsById(Protocol):

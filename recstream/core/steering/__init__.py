@@ -6,6 +6,7 @@ In: JSON. Out: a checked `Steering`, the arm of a user, and sentences that descr
 from __future__ import annotations
 
 from recstream.core.steering.arms import Arm
+from recstream.core.steering.audience import passing
 from recstream.core.steering.describe import describe_steering
 from recstream.core.steering.document import MAX_BYTES, Steering
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
@@ -13,6 +14,7 @@ from recstream.core.steering.placements import Placement
 from recstream.core.steering.request import ListRequest, RequestBoost
 from recstream.core.steering.rules import (
     AttributeTest,
+    Audience,
     Boost,
     Condition,
     Exclude,
@@ -21,6 +23,7 @@ from recstream.core.steering.rules import (
     Pin,
     Range,
     Rule,
+    Scalar,
     as_texts,
     inner_conditions,
     moment_ms,
@@ -31,6 +34,7 @@ __all__ = [
     "MAX_BYTES",
     "Arm",
     "AttributeTest",
+    "Audience",
     "Blend",
     "Boost",
     "Condition",
@@ -45,6 +49,7 @@ __all__ = [
     "Range",
     "RequestBoost",
     "Rule",
+    "Scalar",
     "Steering",
     "as_texts",
     "check_request",
@@ -52,4 +57,5 @@ __all__ = [
     "describe_steering",
     "inner_conditions",
     "moment_ms",
+    "passing",
 ]

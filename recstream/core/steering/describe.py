@@ -16,6 +16,7 @@ from recstream.core.steering.options import (
 from recstream.core.steering.placements import Placement
 from recstream.core.steering.rules import (
     AttributeTest,
+    Audience,
     Boost,
     Bound,
     Condition,
@@ -41,11 +42,12 @@ def describe_steering(steering: Steering) -> tuple[str, ...]:
     sentences = [_rule(rule) for rule in steering.rules]
     sentences += _whole(steering)
     for arm in steering.arms:
-        sentences.append(f"arm {arm.name}, {arm.share:.0%} of users: {_arm(arm)}")
+        whose = f"{arm.share:.0%} of users{_audience(arm.when)}"
+        sentences.append(f"arm {arm.name}, {whose}: {_arm(arm)}")
     for place in steering.placements:
         size = f", {place.size} items" if place.size else ""
-        whose = f", as arm {place.arm}" if place.arm else ""
-        sentences.append(f"placement {place.name}{size}{whose}: {_parts(place)}")
+        lead = f", as arm {place.arm}" if place.arm else ""
+        sentences.append(f"placement {place.name}{size}{lead}: {_parts(place)}")
     return tuple(sentences)
 
 
@@ -81,6 +83,21 @@ def _whole(of: Steering | Arm | Placement) -> Iterator[str]:
 
 
 def _rule(rule: Rule) -> str:
+    return _action(rule) + _audience(rule.when)
+
+
+def _audience(when: Audience | None) -> str:
+    if when is None:
+        return ""
+    tests = [
+        f"{of}'s {name} {_test(test)}"
+        for of, tests in (("user", when.user), ("context", when.context))
+        for name, test in (tests or {}).items()
+    ]
+    return " if " + " and ".join(tests)
+
+
+def _action(rule: Rule) -> str:
     if isinstance(rule, Pin):
         return f"{rule.name}: pin {_some(rule.items)} from place {rule.at} on"
     if isinstance(rule, Boost):

@@ -13,7 +13,8 @@ from typing import Annotated
 
 import msgspec
 
-from recstream.core.steering.arms import JSON_NAMES, Arm, assign_arm
+from recstream.core.steering.arms import JSON_NAMES, Arm, Pairs, assign_arm
+from recstream.core.steering.audience import is_for
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
 from recstream.core.steering.placements import Placement, override
 from recstream.core.steering.rules import MAX_NAME, Rule, Strict
@@ -75,10 +76,40 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         """8-byte digest of the document."""
         return hashlib.blake2b(encode_steering(self), digest_size=8).digest()
 
-    def arm_of(self, user: str, placement: str = "") -> Arm:
-        """Return the arm of a user, with the document's options filled in, and a placement's on top."""
-        arm = assign_arm(self.resolved, self.salt, user)
-        return self._placed(arm, placement) if placement else arm
+    def arm_of(
+        self, user: str, placement: str = "", properties: Pairs = (), context: Pairs = ()
+    ) -> Arm:
+        """Return the arm of a user, with the document's options filled in, and a placement's on top.
+
+        Parameters
+        ----------
+        user : str
+        placement : str
+        properties, context : iterable of (name, value)
+            Rules and arms whose audience they do not meet are left out.
+        """
+        if any(arm.when is not None for arm in self.arms):
+            held = dict(properties), dict(context)
+            open_arms = [arm for arm in self.resolved if is_for(arm.when, *held)]
+            total = sum(arm.share for arm in open_arms)
+            arms = open_arms or [self._resolve(_EVERYBODY)]
+            arm = assign_arm(arms, self.salt, user, total)
+        else:
+            arm = assign_arm(self.resolved, self.salt, user)
+        arm = self._placed(arm, placement) if placement else arm
+        return arm.applying_to(properties, context)
+
+    @cached_property
+    def uses_context(self) -> bool:
+        """Whether an audience tests the context, so that histories must keep it."""
+        rules: list[Rule] = [*self.rules]
+        for arm in self.arms:
+            rules += arm.rules
+        for place in self.placements:
+            rules += place.rules
+        whens = [rule.when for rule in rules]
+        whens += [arm.when for arm in self.arms]
+        return any(when is not None and bool(when.context) for when in whens)
 
     def everybody(self, placement: str = "") -> Arm:
         """Return the document's rules and options without those of arms, as an arm."""

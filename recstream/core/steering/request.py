@@ -20,12 +20,14 @@ from recstream.core.steering.rules import (
     ItemId,
     Only,
     Rule,
+    Scalar,
     Strict,
 )
 
 MAX_LIST = 1_000
 """Items of a list, which is as many as may be candidates."""
 MAX_OFFSET = 500
+MAX_PROPERTIES = 32
 MAX_CURSOR = 4_096
 
 
@@ -56,6 +58,7 @@ class ListRequest(Strict, frozen=True, kw_only=True):
         Only items of this category and those below it; the same as ``filter: {"category": …}``.
     placement : str
         Of the steering document; its rules and options hold.
+    context : dict of str to scalar
     known : bool
         Whether items of the user's history may be listed.
     """
@@ -89,6 +92,13 @@ class ListRequest(Strict, frozen=True, kw_only=True):
     placement: Annotated[
         str, msgspec.Meta(description="Where the list is displayed: a placement's name")
     ] = ""
+    context: Annotated[
+        dict[str, Scalar],
+        msgspec.Meta(
+            max_length=MAX_PROPERTIES,
+            description="Device, hour, …: tested by rules; default: that of the newest event",
+        ),
+    ] = {}  # noqa: RUF012 - of a struct, copied for each
     known: Annotated[bool, msgspec.Meta(description="Include items that the user has seen")] = False
 
     @property

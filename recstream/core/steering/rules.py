@@ -105,11 +105,27 @@ class Condition(Strict, frozen=True, rename={"not_": "not", "from_": "from"}):
     not_: Condition | None = None
 
 
+class Audience(Strict, frozen=True):
+    """For whom a rule or an arm holds: all tests must pass.
+
+    Attributes
+    ----------
+    user : dict of str to AttributeTest
+        Tests of the user's properties.
+    context : dict of str to AttributeTest
+        Tests of the request's context; for a published list, of the context of the newest event.
+    """
+
+    user: dict[str, AttributeTest] | None = None
+    context: dict[str, AttributeTest] | None = None
+
+
 class Exclude(Strict, frozen=True, kw_only=True, tag="exclude", tag_field="action"):
     """Exclude these items from every list."""
 
     name: Name
     where: Condition
+    when: Audience | None = None
 
 
 class Only(Strict, frozen=True, kw_only=True, tag="only", tag_field="action"):
@@ -117,6 +133,7 @@ class Only(Strict, frozen=True, kw_only=True, tag="only", tag_field="action"):
 
     name: Name
     where: Condition
+    when: Audience | None = None
 
 
 class Boost(Strict, frozen=True, kw_only=True, tag="boost", tag_field="action"):
@@ -129,6 +146,7 @@ class Boost(Strict, frozen=True, kw_only=True, tag="boost", tag_field="action"):
     name: Name
     where: Condition
     by: Annotated[float, msgspec.Meta(ge=-MAX_BOOST, le=MAX_BOOST)]
+    when: Audience | None = None
 
 
 class Pin(Strict, frozen=True, kw_only=True, tag="pin", tag_field="action"):
@@ -140,6 +158,7 @@ class Pin(Strict, frozen=True, kw_only=True, tag="pin", tag_field="action"):
     name: Name
     items: Annotated[tuple[ItemId, ...], msgspec.Meta(min_length=1, max_length=50)]
     at: Annotated[int, msgspec.Meta(ge=1, le=MAX_POSITION)] = 1
+    when: Audience | None = None
 
 
 Rule = Exclude | Only | Boost | Pin

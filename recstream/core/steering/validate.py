@@ -28,6 +28,7 @@ from recstream.core.steering.request import ListRequest
 from recstream.core.steering.rules import (
     MAX_VALUES,
     AttributeTest,
+    Audience,
     Bound,
     Condition,
     Exclude,
@@ -157,6 +158,7 @@ def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:
     if arm.blend is not None:
         _check_blend(arm.blend, f"{pointer}/blend")
     _check_folding(arm, pointer)
+    _check_audience(arm.when, f"{pointer}/when")
     _check_rules(arm.rules, f"{pointer}/rules")
 
 
@@ -167,6 +169,21 @@ def _check_without(without: tuple[str, ...], known: set[str], pointer: str) -> N
                 f"no rule is named {name!r}; known: {', '.join(sorted(known)) or 'none'}",
                 pointer=f"{pointer}/without/{place}",
             )
+
+
+def _check_audience(when: Audience | None, pointer: str) -> None:
+    if when is None:
+        return
+    if not when.user and not when.context:
+        raise InvalidSteering("expected tests of user or context", pointer=pointer)
+    for name, tests in (("user", when.user), ("context", when.context)):
+        if tests is not None:
+            _check_attributes(tests, f"{pointer}/{name}")
+        for of, test in (tests or {}).items():
+            if isinstance(test.min, Now) or isinstance(test.max, Now):
+                raise InvalidSteering(
+                    "expected no bound relative to now", pointer=f"{pointer}/{name}/{of}"
+                )
 
 
 def _check_folding(arm: Arm, pointer: str) -> None:
@@ -214,6 +231,7 @@ def _check_rules(rules: tuple[Rule, ...], pointer: str) -> None:
                 pointer=f"{where}/name",
             )
         names.add(rule.name)
+        _check_audience(rule.when, f"{where}/when")
         if isinstance(rule, Pin):
             for offset, item in enumerate(rule.items):
                 other = pinned.get(item, places.get(rule.at + offset))

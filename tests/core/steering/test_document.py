@@ -350,9 +350,11 @@ def test_a_document_holds_from_where_it_was_adopted_until_the_next_one() -> None
 
     assert timeline.at(0, 9).steering is None
     assert timeline.at(0, 10).steering == first
-    assert timeline.at(0, 10).fold_settings_of("u") == FoldSettings(EventWeights(view=7.0), 5.0)
+    assert timeline.at(0, 10).fold_settings_of(History("u")) == FoldSettings(
+        EventWeights(view=7.0), 5.0
+    )
     assert timeline.at(0, 20).steering is None
-    assert timeline.at(0, 20).fold_settings_of("u") == FoldSettings(EventWeights(), 1000.0)
+    assert timeline.at(0, 20).fold_settings_of(History("u")) == FoldSettings(EventWeights(), 1000.0)
     assert timeline.newest_document == (2, Steering())
     by_control = timeline.by_control(1)
     assert by_control is not None

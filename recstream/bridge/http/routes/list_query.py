@@ -104,6 +104,9 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
         str, msgspec.Meta(description="Where the list is displayed: a placement's name")
     ] = ""
     known: Annotated[bool, msgspec.Meta(description="Include items that the user has seen")] = False
+    context: Annotated[
+        str, msgspec.Meta(description='Device, hour, …, as JSON: `{"device":"mobile"}`')
+    ] = ""
     min_position: Annotated[
         str,
         msgspec.Meta(

@@ -14,11 +14,19 @@ from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routing import route
 from recstream.bridge.session_merge import copy_event, read_session
 from recstream.control import submit
-from recstream.core.events import MAX_ID_CHARACTERS, is_printable, timestamp_ms
+from recstream.core.events import (
+    MAX_ID_CHARACTERS,
+    MAX_PROPERTIES,
+    Event,
+    admit,
+    encode_event,
+    is_printable,
+    timestamp_ms,
+)
 from recstream.core.records import ForgetRequested
 from recstream.erasure import erasable
-from recstream.errors import NotPossible
-from recstream.log import INTERACTIONS, partition_for
+from recstream.errors import InvalidEvent, NotPossible
+from recstream.log import INTERACTIONS, NewRecord, partition_for
 
 WHAT_FOLLOWS = (
     "A worker deletes the history and the list within seconds. Then the user's events, lists and "
@@ -79,6 +87,23 @@ class MergeAccepted(msgspec.Struct, frozen=True, kw_only=True):
     position: LogPosition
 
 
+class UserFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Properties of a user by name: texts, numbers, booleans; null removes one."""
+
+    properties: Annotated[
+        dict[str, bool | int | float | str | None],
+        msgspec.Meta(min_length=1, max_length=MAX_PROPERTIES),
+    ]
+
+
+class UserAccepted(msgspec.Struct, frozen=True, kw_only=True):
+    """Properties, stored durably in the log as an event of type ``profile``."""
+
+    user: str
+    id: str
+    position: LogPosition
+
+
 class UserRoutes:
     """Users."""
 
@@ -129,6 +154,32 @@ class UserRoutes:
                 "visitor- and 16 random characters need none"
             )
             raise HttpProblem(403, message, code="forbidden")
+
+    @route(
+        "PUT",
+        "/v1/users/<user>",
+        tag="users",
+        access="user",
+        status=202,
+        examples={
+            "a segment and a country": {"properties": {"segment": "vip", "country": "DE"}},
+            "one property less": {"properties": {"segment": None}},
+        },
+        problems={503: "The log can't be reached"},
+    )
+    def put_user(self, user: str, body: UserFields) -> UserAccepted:
+        """Set properties of a user, for rules and arms; null removes one, others stay."""
+        event = Event(type="profile", user=user, properties=body.properties)
+        try:
+            admitted = admit(event, now=self._deps.now(), new_id=self._deps.new_id)
+        except InvalidEvent as error:
+            pointed = Pointed(pointer=error.pointer, code=error.code, detail=str(error))
+            raise HttpProblem(422, str(error), code="invalid-body", errors=(pointed,)) from error
+        record = NewRecord(INTERACTIONS, user.encode(), encode_event(admitted))
+        positions = self._deps.log.append([record])
+        return UserAccepted(
+            user=user, id=admitted.id, position=positioned(self._deps.log.epoch, positions)
+        )
 
     @route(
         "DELETE",

@@ -1,0 +1,35 @@
+"""Properties of a user, set by events of type ``profile``, and the context of the newest event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Pairs = tuple[tuple[str, bool | int | float | str], ...]
+"""Names and values, in the order of the names."""
+MAX_KEPT = 64
+"""Properties of a user that are kept; more do not fit."""
+MAX_CONTEXT = 16
+MAX_TEXT = 64
+
+
+def merged(properties: Pairs, changes: Mapping[str, Any]) -> Pairs:
+    """Return properties with some changed; None removes one.
+
+    >>> merged((("age", 30), ("segment", "new")), {"segment": "vip", "age": None})
+    (('segment', 'vip'),)
+    """
+    found = dict(properties) | dict(changes)
+    kept = sorted((name, value) for name, value in found.items() if value is not None)
+    return tuple(kept[:MAX_KEPT])
+
+
+def kept_context(context: Mapping[str, Any]) -> Pairs:
+    """Return the scalars of an event's context that rules can test, short ones alone."""
+    kept = (
+        (name, value)
+        for name, value in sorted(context.items())
+        if isinstance(value, bool | int | float)
+        or (isinstance(value, str) and len(value) <= MAX_TEXT)
+    )
+    return tuple(kept)[:MAX_CONTEXT]

@@ -1,0 +1,73 @@
+"""Tests of attribute values, and the audience of a rule or an arm: users and contexts it holds for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recstream.core.steering.rules import (
+    AttributeTest,
+    Audience,
+    Now,
+    moment_ms,
+)
+
+
+def is_for(
+    when: Audience | None, properties: Mapping[str, Any], context: Mapping[str, Any]
+) -> bool:
+    """Return whether an audience holds for a user's properties and the context of a list."""
+    if when is None:
+        return True
+    return all(
+        _holds(test, values.get(name))
+        for tests, values in ((when.user, properties), (when.context, context))
+        for name, test in (tests or {}).items()
+    )
+
+
+def _holds(test: AttributeTest, value: Any) -> bool:
+    return value is None if test.exists is False else passing(test)(value)
+
+
+def passing(test: AttributeTest, now_ms: int = 0) -> Callable[[Any], bool]:
+    """Return a predicate for attribute values; a list passes if one of its values passes."""
+
+    def one(value: Any) -> bool:
+        if value is None:
+            return False
+        if test.eq is not None and not _same(value, test.eq):
+            return False
+        if test.one_of is not None and not any(_same(value, each) for each in test.one_of):
+            return False
+        return _within(value, test.min, now_ms, 1) and _within(value, test.max, now_ms, -1)
+
+    def passes(value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return any(one(each) for each in value) or test == AttributeTest(exists=True)
+        return one(value)
+
+    return passes
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Return whether two scalars are equal; a boolean equals no number."""
+    return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
+
+
+def _within(value: Any, bound: Any, now_ms: int, sign: int) -> bool:
+    """Return whether a value is at least (sign 1) or at most (-1) a bound; None is no bound.
+
+    Numbers and text do not compare; a bound relative to now compares with times.
+    """
+    if bound is None:
+        return True
+    if isinstance(bound, Now):
+        value, bound = moment_ms(value), now_ms + 1000.0 * bound.now
+    numbers = (int, float)
+    if isinstance(value, bool) or isinstance(bound, bool):
+        return False
+    is_alike = isinstance(value, numbers) and isinstance(bound, numbers)
+    if not is_alike and not (isinstance(value, str) and isinstance(bound, str)):
+        return False
+    return bool(value >= bound if sign > 0 else value <= bound)

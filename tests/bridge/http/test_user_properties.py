@@ -1,0 +1,117 @@
+"""Properties of users over REST, and rules for some users and contexts in lists by request."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from recstream.core.events import Event, decode_event
+from recstream.log.partitioner import partition_for
+from tests.bridge.bridge_world import NOW, checker_board, running
+
+DOCUMENT = {
+    "rules": [
+        {
+            "action": "exclude",
+            "name": "vips alone",
+            "where": {"items": ["i0", "i2"]},
+            "when": {"user": {"segment": {"exists": False}}},
+        },
+        {
+            "action": "pin",
+            "name": "phones",
+            "items": ["i9"],
+            "when": {"context": {"device": {"eq": "mobile"}, "hour": {"min": 18}}},
+        },
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("people")) as world:
+        world.serve_generation(checker_board())
+        assert world.call("PUT", "/v1/steering", DOCUMENT).status == 202
+        yield world
+
+
+def items_of(answer):
+    assert answer.status == 200, answer.body
+    return [one["item"] for one in answer.json["items"]]
+
+
+def test_properties_are_an_event_in_the_log(shop):
+    answer = shop.call("PUT", "/v1/users/ann", {"properties": {"segment": "vip", "age": 30}})
+
+    assert answer.status == 202
+    partition = partition_for(b"ann", 2)
+    offset = answer.json["position"]["offsets"][str(partition)]
+    (record,) = shop.log.read("recstream.interactions", partition, offset, 1)
+    event = decode_event(record.value)
+    assert (event.type, event.user, event.properties) == (
+        "profile",
+        "ann",
+        {"segment": "vip", "age": 30},
+    )
+    assert event.id == answer.json["id"]
+
+
+def test_rules_hold_for_users_with_properties(shop):
+    profile = Event(id="p", type="profile", user="vip", ts=NOW, properties={"segment": "vip"})
+    shop.fold(profile)
+    shop.wait_for_views()
+
+    assert items_of(shop.get("/v1/users/vip/recommendations?n=2")) == ["i0", "i1"]
+    assert items_of(shop.get("/v1/users/nobody/recommendations?n=2")) == ["i1", "i3"]
+
+
+def test_rules_hold_for_the_context_of_a_request(shop):
+    mobile = {"n": 1, "context": {"device": "mobile", "hour": 20}}
+
+    answer = shop.post("/v1/recommendations", mobile)
+
+    assert items_of(answer) == ["i9"]
+    assert answer.json["requested"]["request"]["context"] == mobile["context"]
+    assert items_of(shop.post("/v1/recommendations", {"n": 1})) == ["i1"]
+    early = {"n": 1, "context": {"device": "mobile", "hour": 9}}
+    assert items_of(shop.post("/v1/users/u/recommendations", early)) == ["i1"]
+    got = shop.get('/v1/popular?n=1&context={"device":"mobile","hour":19}'.replace('"', "%22"))
+    assert items_of(got) == ["i9"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"properties": {}}, {"properties": {"a": [1]}}, {"properties": {"": 1}}, {"segment": "x"}],
+)
+def test_properties_that_make_no_sense_are_422(shop, body):
+    answer = shop.call("PUT", "/v1/users/ann", body)
+
+    assert (answer.status, answer.kind) == (422, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("when", "pointer"),
+    [
+        ({}, "/rules/0/when"),
+        ({"user": {}}, "/rules/0/when"),
+        ({"user": {"a": {}}}, "/rules/0/when/user/a"),
+        ({"context": {"at": {"min": {"now": 0}}}}, "/rules/0/when/context/at"),
+    ],
+)
+def test_audiences_that_make_no_sense_are_refused_where_they_stand(shop, when, pointer):
+    rule = {"action": "pin", "name": "p", "items": ["i1"], "when": when}
+
+    answer = shop.post("/v1/steering/check", {"rules": [rule]})
+
+    assert answer.status == 422
+    assert answer.json["errors"][0]["pointer"] == pointer
+
+
+def test_audiences_are_described_in_words(shop):
+    words = shop.post("/v1/steering/check", DOCUMENT).json["words"]
+
+    assert (
+        "phones: pin i9 from place 1 on if context's device = mobile and context's hour at least 18"
+        in words
+    )
+    assert msgspec.json.encode(words)
