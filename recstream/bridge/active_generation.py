@@ -15,7 +15,7 @@ from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRec
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.metrics import MODEL_GENERATION
 from recstream.models import ArtifactPrefetch, ModelStore, apply_deltas
-from recstream.process import SupervisedThread, start_thread
+from recstream.process import Kernels, SupervisedThread, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class ActiveGeneration:
         self.unchanged = threading.Lock()
         self.on_change: Callable[[], None] = lambda: None
         self._stopping = threading.Event()
+        self._kernels = Kernels(self._stopping)
         self._is_damaged = False
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread: SupervisedThread | None = None
@@ -81,6 +82,7 @@ class ActiveGeneration:
     def _follow(self) -> None:
         if self._is_damaged:
             self.generation, self._is_damaged = None, False
+        self._kernels.start()
         self._activate_newest()
         while (model := self._inbox.get()) is not None:
             waiting = [model]
@@ -112,7 +114,9 @@ class ActiveGeneration:
             apply_deltas(generation, self._views.deltas(announced.generation))
             for newer in self._views.deltas_after(announced.generation):
                 generation.follow_withdrawals(newer.catalogue)
-            # The first list compiles or loads the kernels: no request should wait for that.
+            if generation.model is not None:
+                self._kernels.wait()
+            # The first list loads the kernels: no request should wait for that.
             rank([History("")], generation, 1, self.half_life_of(generation))
         except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
             log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason is enough

@@ -6,17 +6,18 @@ In: functions to run, a supervisor's pipe. Out: threads that are restarted or en
 from __future__ import annotations
 
 from recstream.process.clock import system_clock_ms
+from recstream.process.kernels import Kernels, fill_cache
 from recstream.process.shutdown import end_in_time, follow_parent
 from recstream.process.threads import SupervisedThread, run_in_thread, start_thread, watch
-from recstream.process.warmup import warm_up
 
 __all__ = [
+    "Kernels",
     "SupervisedThread",
     "end_in_time",
+    "fill_cache",
     "follow_parent",
     "run_in_thread",
     "start_thread",
     "system_clock_ms",
-    "warm_up",
     "watch",
 ]

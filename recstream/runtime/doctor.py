@@ -96,7 +96,7 @@ def warm_up_kernels(settings: Settings) -> Finding:
 
     from recstream.core.als.trainer import ALS  # noqa: PLC0415
     from recstream.core.popularity.popularity import Popularity  # noqa: PLC0415
-    from recstream.process import warm_up  # noqa: PLC0415
+    from recstream.process import fill_cache  # noqa: PLC0415
 
     started_s = time.perf_counter()
     n = 2 * settings.n_factors
@@ -107,7 +107,7 @@ def warm_up_kernels(settings: Settings) -> Finding:
     model.fold_in_items(matrix[:3])
     model.recommend(model.fold_in(matrix[:3]), n=5, exclude=matrix[:3])
     Popularity.empty(2).observe(np.array([0, 1, 1], dtype=np.int64))
-    warm_up()
+    fill_cache()
     return Finding("kernels", "ok", f"ready after {time.perf_counter() - started_s:.1f} s")
 
 

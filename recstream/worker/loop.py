@@ -23,7 +23,7 @@ from recstream.core.records import DeadLetter, DeltaAnnounced
 from recstream.errors import LogError, LogFenced, ModelMismatch, ModelStoreUnavailable
 from recstream.log import DEAD_LETTERS, PIPELINE, EventLog, NewRecord, Record
 from recstream.models import ModelFeed, Unusable
-from recstream.process import start_thread, warm_up, watch
+from recstream.process import Kernels, start_thread, watch
 from recstream.worker.engine import LIVE_LAG, LIVE_USERS, Engine
 from recstream.worker.forget import DueErasure, Forgetter
 from recstream.worker.rocksdb_rows import RowStore
@@ -34,8 +34,8 @@ REFRESH_USERS = 16
 """Users refreshed between two groups of records, which then wait about 10 ms."""
 FOLDING_SHARE = 4.0
 """While records wait, folding gets this many times the time that lists get."""
-COMPILING_S = 5.0
-"""Kernels that are not loaded after this time are being compiled."""
+KERNELS_S = 5.0
+"""Longest wait for kernels to be loaded before records are read."""
 POLL_S = 1.0
 HEARTBEAT_S = 5.0
 """Longest time between two status records; readers take a worker that is silent longer for gone."""
@@ -97,6 +97,7 @@ class WorkerLoop:
         self._has_kernels = asyncio.Event()
         self._has_lists_to_make = asyncio.Event()
         self._stopping = threading.Event()
+        self._kernels = Kernels(self._stopping)
         self._follower: threading.Thread | None = None
         self._published_status: tuple[int, ...] | None = None
         self._status_s = -HEARTBEAT_S
@@ -106,7 +107,8 @@ class WorkerLoop:
     async def start(self, fail: Callable[[BaseException], object]) -> None:
         """Load the kernels and start to follow the models topic.
 
-        Where no kernels are cached, this returns while they are compiled: events are folded meanwhile.
+        Where no kernels are cached, this returns while they are compiled: events are folded meanwhile,
+        and lists are made by interpreted kernels.
 
         Parameters
         ----------
@@ -122,12 +124,8 @@ class WorkerLoop:
             fail=lambda error: self._loop.call_soon_threadsafe(fail, error),
             retry=(LogError, ModelStoreUnavailable, OSError),
         )
-        try:
-            await asyncio.wait_for(self._has_kernels.wait(), COMPILING_S)
-        except TimeoutError:
-            log.warning(
-                "compiling kernels, about a minute at the first start; lists begin when it is done"
-            )
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._has_kernels.wait(), KERNELS_S)
 
     async def settle(self) -> None:
         """Stop following models, and finish the records being ingested; tables are still open."""
@@ -255,28 +253,28 @@ class WorkerLoop:
     def _follow_models(self) -> None:
         """Follow the models topic until the end, in a thread of its own.
 
-        Lists begin when the kernels are loaded. Where none are cached, they are compiled first.
+        Where no kernels are cached, the first lists come from interpreted ones (`Kernels`).
         """
-        self._load_kernels()
+        self._kernels.start()
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._has_kernels.set)
         generation = self._feed.newest()
         if generation is not None:
-            self._in_engine(self.engine.activate, generation)
+            self._activate(generation)
         while not self._stopping.is_set():
             for step in self._feed.poll(POLL_S):
                 if isinstance(step, Unusable):
                     self._write_dead_letter(step)
                 elif isinstance(step, Generation):
-                    self._in_engine(self.engine.activate, step)
+                    self._activate(step)
                 else:
                     self._in_engine(self._apply_delta, step)
 
-    def _load_kernels(self) -> None:
-        """Load the compiled kernels, or compile them."""
-        begun = perf_counter()
-        warm_up()
-        log.info("kernels loaded seconds=%.1f", perf_counter() - begun)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._has_kernels.set)
+    def _activate(self, generation: Generation) -> None:
+        """Activate a generation; one with factors waits for compiled kernels."""
+        if generation.model is not None:
+            self._kernels.wait()
+        self._in_engine(self.engine.activate, generation)
 
     def _in_engine(self, function: Callable[..., object], *args: object) -> None:
         """Call a function in the engine's thread, wait for it, and have lists made."""

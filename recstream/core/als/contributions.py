@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from recstream.core.numeric.arrays import Float64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper
 
 __all__ = ["score_contributions"]
 
@@ -55,7 +55,7 @@ def score_contributions(
     return contributions
 
 
-@compiled
+@helper
 def _dual_contributions(
     history: Float64s, weights: Float64s, target: Float64s, diagonal: Float64s
 ) -> Float64s:
@@ -83,7 +83,7 @@ def _dual_contributions(
     return contributions
 
 
-@compiled
+@helper
 def _build(history: Float64s, weights: Float64s, diagonal: Float64s, lower: Float64s) -> None:
     """Fill the lower triangle of A."""
     for a in range(len(diagonal)):
@@ -95,7 +95,7 @@ def _build(history: Float64s, weights: Float64s, diagonal: Float64s, lower: Floa
                 lower[a, b] += part * history[i, b]
 
 
-@compiled
+@helper
 def _factor(lower: Float64s) -> None:
     """Replace A by its Cholesky factor L, A = L Lᵀ."""
     for a in range(len(lower)):
@@ -110,7 +110,7 @@ def _factor(lower: Float64s) -> None:
         lower[a, a] = np.sqrt(total)
 
 
-@compiled
+@helper
 def _solve(lower: Float64s, columns: Float64s) -> None:
     """Replace each column y by A⁻¹ y."""
     d, n = columns.shape

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper
 
 __all__ = ["EntryRows", "InteractionStore"]
 
@@ -135,7 +135,7 @@ def _cut(rows: EntryRows, filled: int) -> EntryRows:
     )
 
 
-@compiled
+@helper
 def _write_user(
     user: int,
     half_life: float,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper
 from recstream.core.numeric.neighbour_tables import write_seed_weights
 from recstream.core.popularity import (
     TINY,
@@ -122,7 +122,7 @@ def replay_events(
         known[item] = True
 
 
-@compiled
+@helper
 def _find(items: Int32s, item: int) -> int:
     """Return the position of an item, or -1."""
     for place in range(len(items)):
@@ -131,7 +131,7 @@ def _find(items: Int32s, item: int) -> int:
     return -1
 
 
-@compiled
+@helper
 def _unit_shares(totals: Float64s, credit: Float64s, n_known: int, unit_share: Float64s) -> None:
     """Write the share of one unit of each memory's sums in the prior, and the uniform share."""
     for k in range(len(totals)):
@@ -139,7 +139,7 @@ def _unit_shares(totals: Float64s, credit: Float64s, n_known: int, unit_share: F
     unit_share[-1] = credit[-1] / max(1, n_known)
 
 
-@compiled
+@helper
 def _expected(sums: Float64s, unit_share: Float64s, item: int) -> float:
     """Return the prior of an item."""
     value = float(unit_share[-1])
@@ -148,7 +148,7 @@ def _expected(sums: Float64s, unit_share: Float64s, item: int) -> float:
     return value
 
 
-@compiled
+@helper
 def add_neighbours(
     own: Int32s, weights: Float32s, rows: Int32s, near_weights: Float32s, near: Float64s
 ) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, UInt8s, UInt32s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper
 from recstream.core.numeric.simd import LINE, prefetch
 
 BLOCK = 8_192
@@ -145,7 +145,7 @@ def fill_block(
                 planes[at, place - first] = np.uint8(value)
 
 
-@compiled
+@helper
 def query_multiplier(
     size: int, total: float, length: float, scale: float, norm: float
 ) -> tuple[float, float]:
@@ -161,7 +161,7 @@ def query_multiplier(
     return multiplier, 1.01 * (fixed + multiplier * total)
 
 
-@compiled
+@helper
 def add_postings(
     features: Int32s,
     weights: Float32s,
@@ -224,14 +224,14 @@ def add_postings(
     return n_planes
 
 
-@compiled
+@helper
 def add_plane(plane: UInt8s, factor: np.int32, sums: Int32s) -> None:
     """Add a plane times a factor to `sums`."""
     for local in range(len(sums)):
         sums[local] += factor * np.int32(plane[local])
 
 
-@compiled
+@helper
 def lane_maxima(sums: Int32s, lanes: Int32s) -> None:
     """Write the maximum of the sums that are `LANES` apart to each lane."""
     for lane in range(LANES):

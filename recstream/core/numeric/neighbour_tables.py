@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper, interpretable
 
 WIDTH = 32
 """Maximum number of neighbours of an item."""
@@ -32,7 +32,7 @@ PROXIMITY = np.round(_UNIT * 2.0 ** (-np.arange(REACH) / _HALF_DISTANCE)).astype
 """Weight of a pair of entries, by the number of entries between them."""
 
 
-@compiled
+@helper
 def _remove(rows: Int32s, weights: Float32s, item: int) -> None:
     """Remove an item from a list, if present."""
     for place in range(WIDTH):
@@ -45,7 +45,7 @@ def _remove(rows: Int32s, weights: Float32s, item: int) -> None:
             return
 
 
-@compiled
+@helper
 def _insert(rows: Int32s, weights: Float32s, item: int, weight: np.float32) -> None:
     """Insert an item that is not in a list, unless the list is full of larger weights."""
     place = WIDTH
@@ -63,7 +63,7 @@ def _insert(rows: Int32s, weights: Float32s, item: int, weight: np.float32) -> N
         weights[place] = weight
 
 
-@compiled
+@helper
 def _has(rows: Int32s, item: int) -> bool:
     """Return whether an item is in a list."""
     for place in range(len(rows)):  # noqa: SIM110
@@ -72,6 +72,7 @@ def _has(rows: Int32s, item: int) -> bool:
     return False
 
 
+@interpretable
 @compiled
 def replace_lists(
     rows: Int32s, weights: Float32s, items: Int32s, near: Int32s, nearness: Float32s
@@ -105,6 +106,7 @@ def replace_lists(
                 _insert(rows[other], weights[other], item, weights[item, place])
 
 
+@interpretable
 @compiled
 def write_seed_weights(weights: Float32s, out: Float32s) -> None:
     """Write each entry's seed weight; 0 beyond the `RECENT` largest, ties by position."""
@@ -131,6 +133,7 @@ def write_seed_weights(weights: Float32s, out: Float32s) -> None:
         out[chosen[place]] = (1.0 + _SEED_SHRINKAGE) * parts[place] / (_SEED_SHRINKAGE + total)
 
 
+@interpretable
 @compiled
 def append_contributions(
     columns: Int32s,
@@ -169,6 +172,7 @@ def append_contributions(
     return n_edges
 
 
+@interpretable
 @compiled
 def sum_by_row(keys: Int32s, values: Float64s, n_edges: int) -> int:
     """Sort by key (radix sort) and sum the values of equal keys, in place; return the number of keys."""
@@ -209,6 +213,7 @@ def sum_by_row(keys: Int32s, values: Float64s, n_edges: int) -> int:
     return last + 1
 
 
+@interpretable
 @compiled
 def write_contributions(
     columns: Int32s,

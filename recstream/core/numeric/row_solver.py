@@ -20,7 +20,7 @@ import math
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import ZERO, compiled
+from recstream.core.numeric.jit import ZERO, compiled, helper
 from recstream.core.numeric.simd import (
     LANES,
     add,
@@ -243,7 +243,7 @@ def solve_primal(
             loss[row] -= explained
 
 
-@compiled
+@helper
 def _whitening(spectrum: Float32s, ridge: float, inverse: Float32s) -> None:
     """Fill `inverse` with ``(spectrum + ridge)^-½``."""
     for k in range(0, len(inverse), LANES):
@@ -251,7 +251,7 @@ def _whitening(spectrum: Float32s, ridge: float, inverse: Float32s) -> None:
         store(inverse, k, divide(splat(ONE), square_root(diagonal)))
 
 
-@compiled
+@helper
 def _scale_row(
     z: Float32s, at: np.int64, root: float, inverse: Float32s, scaled: Float32s, to: int
 ) -> None:
@@ -322,7 +322,7 @@ def cholesky_solve(system: Float32s, right: Float32s, n: int) -> None:
     _substitute(system, right, n)
 
 
-@compiled
+@helper
 def _two_columns_of_four(system, i, j, top, low, inverse, second, below):  # type: ignore[no-untyped-def]  # vectors
     """Compute columns j and j + 1 of rows i to i + 3."""
     r0 = i * (i + 1) // 2 * LANES
@@ -369,7 +369,7 @@ def _two_columns_of_four(system, i, j, top, low, inverse, second, below):  # typ
     store(system, r3 + here + LANES, multiply(fma(minus, a3, b3), second))
 
 
-@compiled
+@helper
 def _two_columns_of_one(system, i, j, top, low, inverse, second, below):  # type: ignore[no-untyped-def]  # vectors
     """Compute columns j and j + 1 of row i."""
     row = i * (i + 1) // 2 * LANES
@@ -385,7 +385,7 @@ def _two_columns_of_one(system, i, j, top, low, inverse, second, below):  # type
     store(system, here + LANES, multiply(fma(negate(below), a, b), second))
 
 
-@compiled
+@helper
 def _substitute(system: Float32s, right: Float32s, n: int) -> None:
     """Substitute forwards with the factor, then backwards with its transpose."""
     for i in range(n):

@@ -16,11 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core import cgutils
-from numba.extending import intrinsic as _intrinsic
+from numba.core.extending import _Intrinsic
 from numba.extending import models, register_model
+
+from recstream.core.numeric.arrays import Float32s
 
 __all__ = [
     "LANES",
@@ -49,15 +52,6 @@ __all__ = [
 ]
 
 
-def intrinsic(emitter: Callable[..., Any]) -> Any:
-    """Turn a function that emits LLVM code into one that kernels can call.
-
-    Its first parameter is numba's typing context; kernels pass the others.
-    """
-    return _intrinsic(emitter)
-
-
-declare: Any = cgutils.get_or_insert_function
 _config: Any = config
 
 
@@ -68,9 +62,59 @@ def _processor_features() -> set[str]:
     return {name for name, present in llvm.get_host_cpu_features().items() if present}
 
 
-_FEATURES = _processor_features()
-LANES = 16 if "avx512f" in _FEATURES else 8
+FEATURES = _processor_features()
+LANES: int = 16 if "avx512f" in FEATURES else 8
+"""float32 numbers in a vector."""
 
+
+class Intrinsic(_Intrinsic):  # type: ignore[misc]  # numba has no types for it
+    """A function that kernels call; where a kernel is interpreted, a function of numpy is called."""
+
+    def __init__(self, emitter: Callable[..., Any], in_numpy: Callable[..., Any] | None) -> None:
+        super().__init__(emitter.__name__, emitter)
+        self._in_numpy = in_numpy
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the function of numpy."""
+        return super().__call__(*args) if self._in_numpy is None else self._in_numpy(*args)
+
+
+def intrinsic(
+    emitter: Callable[..., Any], in_numpy: Callable[..., Any] | None = None, name: str = ""
+) -> Any:
+    """Turn a function that emits LLVM code into one that kernels can call.
+
+    Parameters
+    ----------
+    emitter : callable
+        Its first parameter is numba's typing context; kernels pass the others.
+    in_numpy : callable, optional
+        Does the same with numpy, bit for bit, for kernels that are interpreted.
+    name : str
+        Of the function in `_IN_NUMPY`, if it is not the emitter's.
+    """
+    made = Intrinsic(emitter, in_numpy or _IN_NUMPY.get(name or emitter.__name__))
+    made._register()  # noqa: SLF001 - as numba's own decorator does
+    return made
+
+
+def _store_in_numpy(array: Float32s, offset: int, value: Float32s) -> None:
+    array[offset : offset + LANES] = value
+
+
+_IN_NUMPY: dict[str, Callable[..., Any]] = {
+    "load": lambda array, offset: array[offset : offset + LANES].copy(),
+    "store": _store_in_numpy,
+    "splat": lambda value: np.full(LANES, value, np.float32),
+    "zero": lambda: np.zeros(LANES, np.float32),
+    "add": np.add,
+    "multiply": np.multiply,
+    "prefetch": lambda _array, _offset: None,
+    "trailing_zeros": lambda bits: (int(bits) & -int(bits)).bit_length() - 1,
+}
+"""Operations in numpy; of the others no interpreted kernel has need."""
+
+declare: Any = cgutils.get_or_insert_function
 LINE = 16
 """Numbers of four bytes in a cache line."""
 
@@ -168,7 +212,7 @@ def zero(_: Any) -> Any:
 
 def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """Emit ``a · b + c``: one rounding where the processor has the instruction, else two."""
-    if "fma" not in _FEATURES:
+    if "fma" not in FEATURES:
         return builder.fadd(builder.fmul(a, b), c)
     function = declare(
         builder.module,
@@ -188,22 +232,21 @@ def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     return vector_type(vector_type, vector_type, vector_type), emit
 
 
-def _binary(name: str) -> Any:
+def _binary(name: str, called: str) -> Any:
     """Make an intrinsic of an LLVM instruction with two operands."""
 
-    @intrinsic
     def operation(_: Any, a: Any, b: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return getattr(builder, name)(*args)
 
         return vector_type(vector_type, vector_type), emit
 
-    return operation
+    return intrinsic(operation, name=called)
 
 
-add = _binary("fadd")
-multiply = _binary("fmul")
-divide = _binary("fdiv")
+add = _binary("fadd", "add")
+multiply = _binary("fmul", "multiply")
+divide = _binary("fdiv", "divide")
 
 
 @intrinsic

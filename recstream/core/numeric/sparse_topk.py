@@ -23,7 +23,7 @@ from recstream.core.numeric.inverted_index import (
     lane_maxima,
     query_multiplier,
 )
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper
 from recstream.core.numeric.simd import LINE, prefetch
 
 EQUAL = np.float32(1e-3)
@@ -162,7 +162,7 @@ def top_k_cosines(
     )  # fmt: skip
 
 
-@compiled
+@helper
 def _score(
     query_indptr: Int64s,
     query_indices: Int32s,
@@ -222,13 +222,13 @@ def _score(
             dense[query_indices[p]] = 0.0
 
 
-@compiled
+@helper
 def _least(cosine: float, unit: float) -> int:
     """Return the smallest sum of a row that may still be among the best."""
     return max(1, int(cosine * unit / ROUNDING))
 
 
-@compiled
+@helper
 def _nth(values: Int32s, highest: Float64s) -> int:
     """Return the smallest of the highest values, at least 1."""
     highest[:] = 1.0
@@ -238,7 +238,7 @@ def _nth(values: Int32s, highest: Float64s) -> int:
     return int(highest[-1])
 
 
-@compiled
+@helper
 def _enter(best: Float64s, value: float) -> None:
     """Insert a value into a descending list in place of the last."""
     place = len(best) - 1
@@ -248,7 +248,7 @@ def _enter(best: Float64s, value: float) -> None:
     best[place] = value
 
 
-@compiled
+@helper
 def _cosine(dense: Float32s, rows: SparseRows, place: int) -> np.float32:
     """Return the dot product of a row with the query, summed in the order of features."""
     total = 0.0
@@ -257,7 +257,7 @@ def _cosine(dense: Float32s, rows: SparseRows, place: int) -> np.float32:
     return np.float32(min(total, 1.0))
 
 
-@compiled
+@helper
 def _list_best(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) -> None:
     """List the best rows; where more rows tie for the last places than fit, scale those weights down."""
     n = len(found)
@@ -278,7 +278,7 @@ def _list_best(rows: Int64s, exact: Float32s, found: Int32s, cosines: Float32s) 
             cosines[place] *= np.float32(n_listed / n_tied)
 
 
-@compiled
+@helper
 def _insert(
     rows: Int32s, cosines: Float32s, size: int, n: int, row: np.int64, cosine: np.float32
 ) -> int:

@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper
 from recstream.errors import InvalidInput
 
 __all__ = [
@@ -309,7 +309,7 @@ def observe_in_place(
     return clock
 
 
-@compiled
+@helper
 def count_in_place(
     sums: Float64s,
     totals: Float64s,
@@ -335,7 +335,7 @@ def count_in_place(
         totals[k] += grown
 
 
-@compiled
+@helper
 def credit_in_place(
     sums: Float64s,
     totals: Float64s,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper
 
 __all__ = ["REPEAT_BINS", "RepeatTable", "count_repeats", "repeat_bonus", "repeat_probability"]
 
@@ -75,7 +75,7 @@ def repeat_bonus(prior: Float64s, probability: Float64s, beta: float) -> Float32
     return (beta * np.log1p(probability / prior)).astype(np.float32)
 
 
-@compiled
+@helper
 def _bin(count: int, age: int) -> tuple[int, int]:
     """Return the cell of an entry."""
     row = 0 if count <= 1 else 1 if count == 2 else 2 if count <= 4 else 3  # noqa: PLR2004

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import helper
 
 __all__ = [
     "BaseScoring",
@@ -131,13 +131,13 @@ class ListBuffers(NamedTuple):
     is_near: Bools
 
 
-@compiled
+@helper
 def user_rows(lists: RowLists, user: int) -> Int32s:
     """Return the rows of one user."""
     return lists.rows[lists.indptr[user] : lists.indptr[user + 1]]
 
 
-@compiled
+@helper
 def _find(rows: Int32s, first: int, end: int, row: int) -> int:
     """Return the position of a row in ascending ``rows[first:end]``, or -1."""
     while first < end:
@@ -151,13 +151,13 @@ def _find(rows: Int32s, first: int, end: int, row: int) -> int:
     return -1
 
 
-@compiled
+@helper
 def is_eligible(row: int, mask: Bools, seen: Int32s) -> bool:
     """Return whether an item may be listed: allowed by the mask and not seen."""
     return (len(mask) == 0 or mask[row]) and _find(seen, 0, len(seen), row) < 0
 
 
-@compiled
+@helper
 def contains(rows: Int32s, n_rows: int, row: int) -> bool:
     """Return whether a row is among the first ``n_rows`` rows."""
     for at in range(n_rows):  # noqa: SIM110 - compiled

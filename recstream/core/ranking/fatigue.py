@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recstream.core.history import History
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper, interpretable
 from recstream.core.ranking.batch import RowLists
 
 __all__ = ["cooling_rows", "excluded_rows"]
@@ -30,6 +30,7 @@ def cooling_rows(histories: Sequence[History], row_of: Mapping[str, int], after:
     return RowLists(indptr, np.array(rows, np.int32))
 
 
+@interpretable
 @compiled
 def excluded_rows(seen: RowLists, found: RowLists) -> tuple[RowLists, RowLists]:
     """Return each user's excluded rows, and those of them that cool down.
@@ -44,7 +45,7 @@ def excluded_rows(seen: RowLists, found: RowLists) -> tuple[RowLists, RowLists]:
     return merged_rows(seen, cooling), cooling
 
 
-@compiled
+@helper
 def sorted_rows(found: RowLists) -> RowLists:
     """Return each user's distinct rows in ascending order, without those below 0."""
     indptr, rows = found
@@ -65,7 +66,7 @@ def sorted_rows(found: RowLists) -> RowLists:
     return RowLists(kept_indptr, kept[:n_kept].copy())
 
 
-@compiled
+@helper
 def merged_rows(ones: RowLists, others: RowLists) -> RowLists:
     """Return the union of two tables for each user, in ascending order."""
     indptr, rows = ones

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import ZERO, compiled
+from recstream.core.numeric.jit import ZERO, compiled, helper, interpretable
 from recstream.core.numeric.neighbour_tables import RECENT, write_seed_weights
 from recstream.core.numeric.simd import LINE, prefetch
 from recstream.core.ranking.batch import (
@@ -24,7 +24,7 @@ from recstream.core.ranking.batch import (
     is_eligible,
     user_rows,
 )
-from recstream.core.search import EMPTY_KEY, SORTED, exact_score, keep, key_of, row_of, score_of
+from recstream.core.search import EMPTY_KEY, exact_score, keep, key_of, row_of, score_of
 
 __all__ = ["add_neighbour_scores"]
 
@@ -34,7 +34,7 @@ _ROOM = 1 << (32 - _SHIFT)
 """Slots of the hash table: four times the items that 16 entries with two times 32 neighbours reach."""
 
 
-@compiled
+@helper
 def _slot_of(keys: Int32s, row: int) -> int:
     """Return the slot of a row in the hash table, or the free slot for it."""
     at = ((np.int64(row) * 2654435769) & 0xFFFFFFFF) >> _SHIFT
@@ -44,7 +44,7 @@ def _slot_of(keys: Int32s, row: int) -> int:
     return int(at)
 
 
-@compiled
+@helper
 def _gather(
     columns: Int32s,
     seed_weights: Float32s,
@@ -78,8 +78,9 @@ def _gather(
     n_seeds = 0
     for e in range(len(columns)):
         if seed_weights[e] > 0.0 and columns[e] < len(rows) and n_seeds < RECENT:
-            near[n_seeds] = rows[columns[e]]
-            nearness[n_seeds] = weights[columns[e]]
+            for place in range(width):
+                near[n_seeds, place] = rows[columns[e], place]
+                nearness[n_seeds, place] = weights[columns[e], place]
             seeds[n_seeds] = np.float64(seed_weights[e])
             n_seeds += 1
     for e in range(n_seeds):
@@ -96,7 +97,7 @@ def _gather(
     return n_used
 
 
-@compiled
+@helper
 def _prefetch_neighbours(columns: Int32s, seed_weights: Float32s, table: NeighbourTable) -> None:
     """Prefetch the neighbour rows that `_gather` reads."""
     width = table.rows.shape[1]
@@ -110,7 +111,7 @@ def _prefetch_neighbours(columns: Int32s, seed_weights: Float32s, table: Neighbo
             prefetch(table.weights, first + width - 1)
 
 
-@compiled
+@helper
 def _multiply(
     keys: Int32s,
     totals: Float64s,
@@ -146,6 +147,7 @@ def _multiply(
     return n_cold
 
 
+@interpretable
 @compiled
 def add_neighbour_scores(
     entries: HistoryEntries,
@@ -183,7 +185,7 @@ def add_neighbour_scores(
     cooling : RowLists
         Cooling items of each user.
     lists : (b, n) int64
-        Keys of the best items by base score, the worst first; changed.
+        Keys of the best items by base score, ascending: the worst first; changed, in the order of `keep`.
     cold_items : (b, f) int64
         Written: keys of the best eligible cold items by the sum, the worst first. `EMPTY_KEY` on input.
     to_pins, to_cooling : (b, k) and (r,) float64
@@ -230,10 +232,9 @@ def add_neighbour_scores(
             place = _slot_of(keys, cooling.rows[at])
             to_cooling[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
-        base[:] = mine
-        if length > SORTED:
-            base.sort()
-        mine[:] = EMPTY_KEY
+        for at in range(length):
+            base[at] = mine[at]
+            mine[at] = EMPTY_KEY
         n_changed, free = 0, length
         for at in range(length - 1, -1, -1):
             key = base[at]

@@ -1,6 +1,6 @@
 """Rank: fold users in, search the best items, rerank them.
 
-The final order is written by `recstream.core.ranking.rerank_kernel.rerank_batch`, in six numbered steps.
+The final order is written by `recstream.core.ranking.rerank_kernel.rerank_batch`, in five numbered steps.
 
 A list is a pure function of (history, generation with its delta, list length, half-life, steering). Its
 bits do not depend on the batch.

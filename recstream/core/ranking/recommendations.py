@@ -11,7 +11,7 @@ from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History
 from recstream.core.numeric.arrays import Float64s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, interpretable
 from recstream.core.ranking.rank import Ranked
 from recstream.core.ranking.score_terms import score_terms
 from recstream.core.records import AsOf, Lineage, Reason, Recommendations, RecommendedItem
@@ -193,6 +193,7 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
     return described
 
 
+@interpretable
 @compiled
 def largest_indices(values: Float64s, n: int) -> Int64s:
     """Return the column indices of each row's n largest values, descending; ties by index."""

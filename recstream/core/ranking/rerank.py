@@ -16,11 +16,13 @@ from recstream.core.content import n_reserved
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.neighbours import Neighbours
+from recstream.core.numeric.arrays import Int64s
 from recstream.core.ranking.batch import BaseScoring, HistoryEntries, ListBuffers, RowLists
 from recstream.core.ranking.compiled_arm import CompiledArm, neighbour_gain
 from recstream.core.ranking.fatigue import cooling_rows, excluded_rows
+from recstream.core.ranking.neighbour_scores import add_neighbour_scores
 from recstream.core.ranking.rerank_kernel import rerank_batch
-from recstream.core.search import EMPTY_KEY, best_keys
+from recstream.core.search import EMPTY_KEY, SORTED, best_keys
 from recstream.core.steering import Arm
 
 __all__ = ["POOL", "Reranked", "neighbour_tables_of", "rerank"]
@@ -113,18 +115,17 @@ def rerank(
     )
     scoring = BaseScoring(factors, index.item_factors, index.bias, index.norm, mask)
     cold_items = np.full((n_users, 2 * places), EMPTY_KEY)
+    shape, near, more = compiled.shape, compiled.near, compiled.more
+    to_pins, to_cooling = np.zeros(lists.pins.shape), np.zeros(len(cooling.rows))
+    if near.gain > 0.0 or more.gain > 0.0:
+        _sort_long(pool)
+        add_neighbour_scores(
+            entries, near, more, shape.cold_threshold, scoring, excluded, shape.pin_rows, cooling,
+            pool, cold_items, to_pins, to_cooling, lists.is_near,
+        )  # fmt: skip
+    _sort_long(pool)
     rerank_batch(
-        entries,
-        compiled.near,
-        compiled.more,
-        scoring,
-        excluded,
-        seen,
-        cooling,
-        compiled.shape,
-        pool,
-        cold_items,
-        lists,
+        scoring, seen, cooling, shape, near.multiplier, to_pins, to_cooling, pool, cold_items, lists
     )
     pinned, fresh = [_NONE] * n_users, [_NONE] * n_users
     if compiled.pins:
@@ -132,6 +133,12 @@ def rerank(
     if places:
         fresh = [frozenset(each) - _NOT_ONE for each in lists.cold_items.tolist()]
     return Reranked(lists.rows, lists.scores, lists.is_near, pinned, fresh)
+
+
+def _sort_long(keys: Int64s) -> None:
+    """Sort each user's keys, ascending, if they are so many that `keep` holds them as a heap."""
+    if keys.shape[1] > SORTED:
+        keys.sort(axis=1)
 
 
 def neighbour_tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, float]]:

@@ -1,4 +1,4 @@
-"""Compiled reranking: neighbour scores, pins, minimum score, diversity, reserved slots, cooling items.
+"""Compiled reranking: pins, minimum score, diversity, reserved slots, cooling items.
 
 Users are processed one by one, so a list's bits do not depend on the batch.
 """
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import ZERO, compiled
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.jit import ZERO, compiled, helper, interpretable
 from recstream.core.numeric.simd import (
     LANES,
     LINE,
@@ -27,16 +27,13 @@ from recstream.core.numeric.simd import (
 )
 from recstream.core.ranking.batch import (
     BaseScoring,
-    HistoryEntries,
     ListBuffers,
     ListRules,
-    NeighbourTable,
     RowLists,
     contains,
     is_eligible,
     user_rows,
 )
-from recstream.core.ranking.neighbour_scores import add_neighbour_scores
 from recstream.core.search import EMPTY_KEY, SORTED, exact_score, keep, key_of, row_of, score_of
 
 __all__ = ["rerank_batch"]
@@ -46,59 +43,50 @@ _BLOCK = 4 * LANES
 """Items whose similarity to another item is computed at once."""
 
 
+@interpretable
 @compiled
 def rerank_batch(
-    entries: HistoryEntries,
-    near: NeighbourTable,
-    more: NeighbourTable,
     scoring: BaseScoring,
-    excluded: RowLists,
     seen: RowLists,
     cooling: RowLists,
     shape: ListRules,
+    multiplier: Float32s,
+    to_pins: Float64s,
+    to_cooling: Float64s,
     pool: Int64s,
     cold_items: Int64s,
     lists: ListBuffers,
 ) -> None:
     """Write the final list of each user.
 
-    1. Add neighbour scores (`recstream.core.ranking.neighbour_scores`).
-    2. Take out pinned items; drop items below the minimum score.
-    3. Choose by score, or by score and diversity (MMR).
-    4. Reserve slots for cold items.
-    5. Fill what stays empty with cooling items.
-    6. Put pinned items at their positions.
+    1. Take out pinned items; drop items below the minimum score.
+    2. Choose by score, or by score and diversity (MMR).
+    3. Reserve slots for cold items.
+    4. Fill what stays empty with cooling items.
+    5. Put pinned items at their positions.
 
     Parameters
     ----------
-    entries : HistoryEntries
-    near, more : NeighbourTable
-        Content and behaviour neighbours.
     scoring : BaseScoring
-    excluded : RowLists
-        Items that the pool leaves out: seen or cooling down.
     seen : RowLists
         Items that are never listed.
     cooling : RowLists
         Items that are listed only if there is room.
     shape : ListRules
+    multiplier : (m,) float32
+        Content multiplier of each item; empty if all are 1.
+    to_pins, to_cooling : (b, k) and (r,) float64
+        Neighbour scores of pinned and cooling items.
     pool : (b, q) int64
-        Keys of the base lists, the worst first; changed.
+        Keys of the best items by base score plus neighbour scores, ascending.
     cold_items : (b, f) int64
-        Filled with `EMPTY_KEY`; changed. f is twice the number of reserved slots.
+        Keys of the best eligible cold items, the worst first. f is twice the number of reserved slots.
     lists : ListBuffers
         Written.
     """
     users, items, bias, _, mask = scoring
     pin_rows, strength = shape.pin_rows, shape.strength
     rows, slots = lists.rows, lists.cold_items
-    to_pins = np.zeros((rows.shape[0], len(pin_rows)))
-    to_cooling = np.zeros(len(cooling.rows))
-    if near.gain > 0.0 or more.gain > 0.0:
-        add_neighbour_scores(
-            entries, near, more, shape.cold_threshold, scoring, excluded, pin_rows, cooling, pool, cold_items,
-            to_pins, to_cooling, lists.is_near,
-        )  # fmt: skip
     length = rows.shape[1]
     kept, kept_scores = np.empty(pool.shape[1], np.int32), np.empty(pool.shape[1], np.float32)
     filling = np.empty(length, np.int64)
@@ -117,7 +105,6 @@ def rerank_batch(
                 pinned[n_pinned], pinned_at[n_pinned] = row, shape.pin_places[pin]
                 pinned_scores[n_pinned] = np.float32(score + to_pins[u, pin])
                 n_pinned += 1
-        _sort_keys(pool[u])
         n_kept = ZERO
         for at in range(pool.shape[1] - 1, -1, -1):
             key = pool[u, at]
@@ -135,11 +122,12 @@ def rerank_batch(
         if slots.shape[1] > 0:
             n_chosen = reserve_cold_start_slots(
                 kept, kept_scores, n_chosen, length - n_pinned, pinned[:n_pinned], cold_items[u],
-                near.multiplier, shape.cold_threshold, bias, least, slots[u],
+                multiplier, shape.cold_threshold, bias, least, slots[u],
             )  # fmt: skip
         fills = filling[: length - n_pinned - n_chosen]
         if len(fills):
-            fills[:] = EMPTY_KEY
+            for at in range(len(fills)):
+                fills[at] = EMPTY_KEY
             for at in range(cooling.indptr[u], cooling.indptr[u + 1]):
                 row = cooling.rows[at]
                 if is_eligible(row, mask, out) and not contains(pinned, n_pinned, row):
@@ -152,7 +140,7 @@ def rerank_batch(
         )  # fmt: skip
 
 
-@compiled
+@helper
 def reserve_cold_start_slots(
     rows: Int32s,
     scores: Float32s,
@@ -219,7 +207,7 @@ def reserve_cold_start_slots(
     return n_rows
 
 
-@compiled
+@helper
 def _prefetch_factors(pool: Int64s, items: Float32s) -> None:
     """Prefetch the factors of a pool's items."""
     for at in range(len(pool)):
@@ -229,14 +217,19 @@ def _prefetch_factors(pool: Int64s, items: Float32s) -> None:
                 prefetch(items, first + k)
 
 
-@compiled
+@helper
 def _sort_keys(keys: Int64s) -> None:
     """Sort keys, the worst first. `keep` holds long lists as a heap."""
     if len(keys) > SORTED:
-        keys.sort()
+        for end in range(1, len(keys)):
+            key, at = keys[end], end
+            while at > 0 and keys[at - 1] > key:
+                keys[at] = keys[at - 1]
+                at -= 1
+            keys[at] = key
 
 
-@compiled
+@helper
 def _write_list(
     kept: Int32s,
     kept_scores: Float32s,
@@ -278,7 +271,7 @@ def _write_list(
             rows[at], scores[at] = -1, -np.inf
 
 
-@compiled
+@helper
 def _best_personal(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s) -> float:
     """Return the best score without bias, or -inf if none is above 0."""
     best = 0.0
@@ -287,7 +280,7 @@ def _best_personal(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s) 
     return best if best > 0.0 else -np.inf
 
 
-@compiled
+@helper
 def _drop_below(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s, least: float) -> int:
     """Keep, in place, rows whose score without bias is at least ``least``; return how many."""
     n_kept = 0
@@ -298,7 +291,7 @@ def _drop_below(rows: Int32s, scores: Float32s, n_rows: int, bias: Float32s, lea
     return n_kept
 
 
-@compiled
+@helper
 def _diversify(
     rows: Int32s,
     scores: Float32s,
@@ -374,7 +367,7 @@ def _diversify(
         rows[place], scores[place] = all_rows[order[place]], all_scores[order[place]]
 
 
-@compiled
+@helper
 def _ordered(value: float) -> int:
     """Return an integer that compares as the value does; -0 and 0 are equal."""
     bits: Any = np.float64(value + 0.0)
@@ -382,7 +375,7 @@ def _ordered(value: float) -> int:
     return int(whole ^ ((whole >> 63) & 0x7FFFFFFFFFFFFFFF))
 
 
-@compiled
+@helper
 def _unit_columns(rows: Int32s, n_rows: int, items: Float32s, stride: int, unit: Float32s) -> None:
     """Write the items' factors as columns (d, stride), scaled to length 1; zeros stay."""
     n_factors = items.shape[1]
@@ -405,7 +398,7 @@ def _unit_columns(rows: Int32s, n_rows: int, items: Float32s, stride: int, unit:
             line[at] *= scale[at]
 
 
-@compiled
+@helper
 def _dot_with_all(newest: int, unit: Float32s, stride: int, taste: Float32s) -> None:
     """Write the dot products of one item with all items, each summed in the order of the factors."""
     for block in range(0, stride, _BLOCK):

@@ -13,10 +13,10 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper, interpretable
+from recstream.core.numeric.simd import intrinsic
 
 __all__ = ["EMPTY_KEY", "SORTED", "exact_score", "keep", "key_of", "lists_of", "row_of", "score_of"]
 
@@ -62,11 +62,20 @@ def _type_dot(_typing: Any, one: Any, other: Any, n_fours: Any) -> Any:  # noqa:
     return four(one, other, types.intp), _emit_dot
 
 
-_dot: Any = intrinsic(_type_dot)
+def _dot_in_numpy(one: Float32s, other: Float32s, n_fours: int) -> tuple[Any, ...]:
+    """Do `_dot` in numpy: `cumsum` adds in order; a product of two float32 is exact in float64."""
+    n = _FOUR * n_fours
+    if not n:
+        return (np.float64(0.0),) * _FOUR
+    products = one[:n].astype(np.float64) * other[:n].astype(np.float64)
+    return tuple(products.reshape(-1, _FOUR).cumsum(axis=0)[-1] + 0.0)
+
+
+_dot: Any = intrinsic(_type_dot, _dot_in_numpy)
 """Return ``Σ a[k] b[k]`` over k ≡ 0, 1, 2, 3 modulo 4, each in rising order."""
 
 
-@compiled
+@helper
 def exact_score(user: Float32s, item: Float32s, bias: np.float32) -> np.float32:
     """Return ``user · item + bias``: float64 sums in a fixed order, rounded once to float32.
 
@@ -80,7 +89,7 @@ def exact_score(user: Float32s, item: Float32s, bias: np.float32) -> np.float32:
     return np.float32(((a + b) + (c + d)) + np.float64(bias)) + np.float32(0.0)
 
 
-@compiled
+@helper
 def key_of(score: np.float32, row: int) -> int:
     """Return an item's key; both zeros give the same."""
     bits = np.int64(np.float32(score + np.float32(0.0)).view(np.int32))
@@ -88,7 +97,7 @@ def key_of(score: np.float32, row: int) -> int:
     return int(((bits ^ ((bits >> 31) & _MAX)) << 32) | (_MAX - np.int64(row)))
 
 
-@compiled
+@helper
 def score_of(key: int) -> np.float32:
     """Return the score in a key; -inf of an empty place."""
     if key == EMPTY_KEY:
@@ -98,13 +107,13 @@ def score_of(key: int) -> np.float32:
     return np.float32(bits.view(np.float32))
 
 
-@compiled
+@helper
 def row_of(key: int) -> int:
     """Return the item row in a key; -1 of an empty place."""
     return -1 if key == EMPTY_KEY else _MAX - (key & _LOW)
 
 
-@compiled
+@helper
 def keep(keys: Int64s, key: int) -> None:
     """Replace the worst of the best keys, which is the first, if a key is better."""
     if key <= keys[0]:
@@ -136,6 +145,7 @@ def lists_of(keys: Int64s) -> tuple[Int32s, Float32s]:
     return rows, scores
 
 
+@interpretable
 @compiled
 def _read(keys: Int64s, rows: Int32s, scores: Float32s) -> None:
     last = keys.shape[1] - 1

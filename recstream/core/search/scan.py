@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import ZERO, compiled
+from recstream.core.numeric.jit import ZERO, compiled, helper, interpretable
 from recstream.core.numeric.simd import LINE, prefetch, trailing_zeros
 from recstream.core.search.keys import exact_score, keep, key_of, score_of
 from recstream.core.search.tile import N_LANES, N_QUERIES, tile_candidates
@@ -28,6 +28,7 @@ _TOGETHER = 8
 """Items that are scored together."""
 
 
+@interpretable
 @compiled
 def score_pairs(
     users: Float32s, items: Float32s, bias: Float32s, rows: Int64s, ids: Int64s, out: Float32s
@@ -38,6 +39,7 @@ def score_pairs(
         out[p] = exact_score(users[rows[p]], items[i], bias[i])
 
 
+@interpretable
 @compiled
 def quantise(
     users: Float32s,
@@ -82,6 +84,7 @@ def quantise(
         norm[user] = np.float32(length * (1.0 + slack) * _ROOM)
 
 
+@interpretable
 @compiled
 def merge_best(keys: Int64s, more: Int64s) -> None:
     """Merge a second set of lists of keys into the first."""
@@ -90,7 +93,7 @@ def merge_best(keys: Int64s, more: Int64s) -> None:
             keep(keys[row], more[row, place])
 
 
-@compiled
+@helper
 def _contains(sorted_ids: Int32s, first: int, end: int, item: np.int32) -> bool:
     """Return whether ``sorted_ids[first:end]`` contains an item, by bisection."""
     while first < end:
@@ -104,7 +107,7 @@ def _contains(sorted_ids: Int32s, first: int, end: int, item: np.int32) -> bool:
     return False
 
 
-@compiled
+@helper
 def _block_may_enter(
     norms: Float32s,
     thresholds: Float32s,
@@ -121,6 +124,7 @@ def _block_may_enter(
     return False
 
 
+@interpretable
 @compiled
 def scan(
     codes: NDArray[np.int8],  # (n_tiles, n_pairs, 16, 2)
@@ -211,7 +215,7 @@ def scan(
             )
 
 
-@compiled
+@helper
 def _score(
     n_waiting: int,
     of: Int32s,

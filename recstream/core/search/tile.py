@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from recstream.core.numeric.arrays import Float32s
+from recstream.core.numeric.simd import intrinsic
 
 __all__ = ["N_LANES", "N_QUERIES", "tile_candidates"]
 
@@ -133,7 +136,34 @@ def _typed(
     return types.int64(*arrays, types.intp, types.intp, types.intp), _emit
 
 
-tile_candidates: Any = intrinsic(_typed)
+def _in_numpy(
+    codes: Any,
+    scale: Float32s,
+    error: Float32s,
+    bias: Float32s,
+    queries: Any,
+    q_scale: Float32s,
+    q_norm: Float32s,
+    threshold: Float32s,
+    tile: int,
+    block: int,
+    n_pairs: int,
+) -> int:
+    """Do `tile_candidates` in numpy; parameters as there, the result without a sign."""
+    sums = np.einsum(
+        "pic,pqc->qi",
+        codes[tile, :n_pairs].astype(np.int32),
+        queries[block, :n_pairs].astype(np.int32),
+    )
+    of_tile = slice(tile * N_LANES, (tile + 1) * N_LANES)
+    of_block = slice(block * N_QUERIES, (block + 1) * N_QUERIES)
+    s, norm, least = (each[of_block, None] for each in (q_scale, q_norm, threshold))
+    bound = sums.astype(np.float32) * (scale[of_tile] * s) + error[of_tile] * norm + bias[of_tile]
+    passes = np.packbits(~(bound < least), bitorder="little")
+    return int.from_bytes(passes.tobytes(), "little")
+
+
+tile_candidates: Any = intrinsic(_typed, _in_numpy)
 """Return 16 bits for each of 4 users: items whose upper bound reaches the threshold.
 
 ``bound = scale·q_scale·Σ codes·queries + error·q_norm + bias``; ``codes`` is (tiles, n_pairs,

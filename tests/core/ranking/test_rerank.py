@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,60 @@ def is_certainly_wrong(made: dict[str, Any]) -> bool:
         for rule in made["rules"]
         if rule["action"] in {"exclude", "only"} and "items" in rule["where"]
     )
+
+
+KERNELS = {
+    "recstream.core.search.top_n": ("scan", "quantise"),
+    "recstream.core.ranking.rerank": ("add_neighbour_scores", "rerank_batch", "excluded_rows"),
+    "recstream.core.ranking.neighbour_scores": ("write_seed_weights",),
+    "recstream.core.ranking.recommendations": ("largest_indices",),
+    "recstream.core.neighbours.behaviour": (
+        "append_contributions",
+        "sum_by_row",
+        "write_contributions",
+        "write_seed_weights",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers that wrap, as in a kernel
+@settings(max_examples=40, deadline=None)
+@given(
+    made=documents(),
+    seen=st.lists(st.lists(items, max_size=24, unique=True), min_size=1, max_size=3),
+    shown=st.lists(
+        st.tuples(items, st.integers(1, 4)), max_size=12, unique_by=lambda each: each[0]
+    ),
+    n=st.integers(1, 12),
+    kind=st.sampled_from(sorted(SHOPS)),
+)
+def test_interpreted_kernels_make_the_lists_and_reasons_of_compiled_ones_bit_for_bit(
+    made: dict[str, Any], seen: list[list[int]], shown: list[tuple[int, int]], n: int, kind: str
+) -> None:
+    if is_certainly_wrong(made):
+        return
+    generation, steering = SHOPS[kind], document(made)
+    users = [
+        history(each, f"u{at}", [(i, count) for i, count in shown if i not in each])
+        for at, each in enumerate(seen)
+    ]
+
+    def lists() -> list[tuple[bytes, bytes, Any]]:
+        ranked = rank(users, generation, n, HALF_LIFE_MS, steering=steering)
+        return [
+            (one.rows.tobytes(), one.scores.tobytes(), describe(one, user, generation))
+            for user, one in zip(users, ranked, strict=True)
+        ]
+
+    compiled = lists()
+    with pytest.MonkeyPatch.context() as patch:
+        for module, names in KERNELS.items():
+            where = importlib.import_module(module)
+            for name in names:
+                patch.setattr(where, name, getattr(where, name).py_func)
+        interpreted = lists()
+
+    assert interpreted == compiled
 
 
 @settings(max_examples=80, deadline=None)

@@ -1,0 +1,122 @@
+"""Compile kernels beside the flow: a process of its own fills numba's cache, lists are made meanwhile.
+
+Numba holds the interpreter's lock while it compiles, so a thread would stop everything else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from time import perf_counter
+
+from recstream.process.threads import run_in_thread
+from recstream.process.warmup import warm_up
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""Pause between two looks into the cache, and for the end."""
+_PROGRAM = "import os; os.nice(5); from recstream.process import fill_cache; fill_cache()"
+
+
+class Kernels:
+    """The kernels of ranking in this process: loaded from the cache, or compiled by another process.
+
+    Until they are compiled, those of a search without factors are interpreted: slower, with the same
+    bits.
+
+    Parameters
+    ----------
+    stopping : threading.Event
+        Ends the waiting.
+    """
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._loaded = threading.Event()
+        self._is_started = False
+
+    def start(self) -> None:
+        """Load the kernels if they are cached; else return at once, and have them compiled.
+
+        A second call does nothing.
+        """
+        if self._is_started:
+            return
+        self._is_started = True
+        marker = _marker()
+        if marker is None or marker.exists():
+            self._load()
+            return
+        from recstream.core.numeric.jit import INTERPRETER  # noqa: PLC0415 - slow to import
+
+        INTERPRETER.is_on = True
+        log.info(
+            "kernels are being compiled, at the first start alone; lists are slower until then"
+        )
+        run_in_thread("recstream-kernels", self._compile)
+
+    def wait(self) -> None:
+        """Wait until the kernels are loaded, or the process stops."""
+        while not (self._loaded.is_set() or self._stopping.is_set()):
+            self._loaded.wait(LOOK_S)
+
+    def _compile(self) -> None:
+        from recstream.core.numeric.jit import INTERPRETER  # noqa: PLC0415 - see `start`
+
+        try:
+            process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-P", "-c", _PROGRAM],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+            while process.poll() is None:
+                if self._stopping.wait(LOOK_S):
+                    process.terminate()
+                    process.wait()
+                    return
+                INTERPRETER.attempt += 1
+        except OSError as error:
+            log.warning("kernels are compiled in this process: %s", error)
+        INTERPRETER.is_on = False
+        self._load()
+
+    def _load(self) -> None:
+        """Load the kernels, or compile what is in no cache."""
+        begun = perf_counter()
+        try:
+            warm_up()
+        finally:
+            self._loaded.set()
+        log.info("kernels loaded seconds=%.1f", perf_counter() - begun)
+
+
+def _marker() -> Path | None:
+    """Return the file that says that the cache has all kernels; None without a cache."""
+    from recstream.core.numeric.jit import cache_place  # noqa: PLC0415 - slow to import
+
+    place = cache_place()
+    if place is None:
+        return None
+    folder, version = place
+    name = hashlib.blake2b(version.encode(), digest_size=16).hexdigest()
+    return Path(folder, f"recstream-{name}.complete")
+
+
+def fill_cache() -> None:
+    """Compile all kernels of ranking into the cache, unless another process does so or has done it."""
+    marker = _marker()
+    if marker is None:
+        warm_up()
+        return
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    with marker.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not marker.exists():
+            warm_up()
+            marker.touch()
