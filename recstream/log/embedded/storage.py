@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +34,9 @@ CHECKPOINT_PAGES = 2048
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _RETRY_S = 0.0003
+_open_mutex = threading.Lock()
+_open_files: Counter[tuple[int, int]] = Counter()
+"""How often this process has each file open, by device and inode."""
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -109,6 +112,7 @@ class Storage:
         self.busy_timeout_s = busy_timeout_s
         self._idle: deque[sqlite3.Connection] = deque()
         self._closed = False
+        self._file_id = (0, 0)
         with self.translate_errors():
             # While several processes open a new file, any statement may find it locked.
             self._writer, self.epoch = _retry_while_locked(self._open, busy_timeout_s)
@@ -119,9 +123,7 @@ class Storage:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 self._create()
-            with self.path.open("rb") as file:
-                header = file.read(_HEADER_BYTES)
-            size = self.path.stat().st_size
+            header, size = self._read_header()
             wal = self.path.with_name(f"{self.path.name}-wal")
             has_wal = wal.exists() and wal.stat().st_size > 0
         except OSError as error:
@@ -129,9 +131,11 @@ class Storage:
                 f"the log {self.path} can't be opened: {error}; name a folder that may be written"
             ) from error
         # SQLite itself would take a file of a few bytes for a new database and overwrite it.
-        expected = _expected_size(header)
+        expected = 0 if header is None else _expected_size(header)
         found = ""
-        if not header:
+        if header is None:
+            pass  # this process has checked it
+        elif not header:
             found = "is empty (0 bytes)"
         elif not header.startswith(_SQLITE_MAGIC):
             found = "is not an SQLite file"
@@ -144,10 +148,27 @@ class Storage:
             )
         connection = self._connect(wait_s=0.0)
         try:
-            return connection, self._prepare(connection)
+            epoch = self._prepare(connection)
         except BaseException:
             connection.close()
             raise
+        with _open_mutex:
+            _open_files[self._file_id] += 1
+        return connection, epoch
+
+    def _read_header(self) -> tuple[bytes | None, int]:
+        """Return the file's header and size; no header while this process has the file open already.
+
+        Closing any descriptor of a file releases all locks that the process has on it (POSIX). SQLite in
+        another process would then take itself for the last one, and delete the write-ahead log.
+        """
+        status = self.path.stat()
+        with _open_mutex:
+            self._file_id = status.st_dev, status.st_ino
+            if _open_files[self._file_id]:
+                return None, status.st_size
+            with self.path.open("rb") as file:
+                return file.read(_HEADER_BYTES), status.st_size
 
     def _create(self) -> None:
         """Create the file with its schema under another name, then link it into place."""
@@ -306,6 +327,8 @@ class Storage:
         while self._idle:
             self._idle.pop().close()
         self._writer.close()
+        with _open_mutex:
+            _open_files[self._file_id] -= 1
 
 
 def _expected_size(header: bytes) -> int:

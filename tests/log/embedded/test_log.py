@@ -430,3 +430,20 @@ def test_a_log_that_was_cut_off_is_refused_and_left_as_it_is(path: Path) -> None
     path.write_bytes(whole)
     with closing(EmbeddedLog(path)) as log:
         assert log.high_watermark(TOPIC, 0) == 20
+
+
+def test_another_process_that_comes_and_goes_leaves_a_log_that_is_open_twice_here(tmp_path):
+    first = EmbeddedLog(tmp_path / "log.db")
+    first.create_topics([TopicSpec("t", 1)])
+    second = EmbeddedLog(tmp_path / "log.db")
+    program = (
+        "import sys; from recstream.log.embedded import EmbeddedLog\n"
+        "log = EmbeddedLog(sys.argv[1]); log.read('t', 0, 0); log.close()"
+    )
+
+    subprocess.run([sys.executable, "-c", program, tmp_path / "log.db"], check=True)
+
+    assert (tmp_path / "log.db-shm").exists()
+    for log in (first, second):
+        log.append([NewRecord("t", None, b"1", 0)])
+        log.close()
