@@ -8,6 +8,7 @@ from tests.replay.test_times_of_items import lists
 from tests.replay.world import ITEMS, World
 
 DOCUMENT = {
+    "dislikes": {"strength": 1.5},
     "rules": [
         {
             "action": "pin",
@@ -47,6 +48,7 @@ def test_rules_and_arms_hold_for_their_audience_and_a_replay_agrees(world: World
     world.do("p1", None, "profile", properties={"segment": "vip"})
     world.do("p1", ITEMS[16], context={"device": "mobile"})
     world.do("p3", ITEMS[16], context={"device": "desktop"})
+    world.do("p5", ITEMS[18], "dislike")
     world.work()
 
     assert {arms[f"p{at}"] for at in range(0, 16, 2)} == {"all"}

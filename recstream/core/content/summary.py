@@ -33,7 +33,7 @@ def summarise(item: Item) -> Item:
     Attributes are kept in the order of their names while they fit in `MAX_ATTRIBUTES_BYTES`.
 
     >>> summarise(Item(item="p1", title="Lute", description="Strung by hand."))
-    Item(item='p1', title='Lute', category='', brand='', price=None, description='', image='', attributes={}, available=True, from_=None, until=None)
+    Item(item='p1', title='Lute', category='', brand='', price=None, description='', image='', attributes={}, available=True, from_=None, until=None, vector=())
     """
     attributes = item.attributes
     if attributes and len(_encode(attributes)) > MAX_ATTRIBUTES_BYTES:

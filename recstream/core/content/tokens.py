@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels
+from recstream.core.content.vectors import vector_tokens
 from recstream.core.records import Item
 
 __all__ = [
@@ -104,6 +105,7 @@ def token_bags(item: Item | None, grammar: int = CATEGORY_GRAMMAR) -> TokenBags:
             continue
         for token in _attribute(_name(name), value, texts):
             attributes[token] = 1.0
+    attributes |= dict.fromkeys(vector_tokens(item.vector), 1.0)
     for word, count in _counts(texts[: 2 * MAX_WORDS]).items():
         bag[word] = bag.get(word, 0.0) + 1.0 + math.log(count)
     return TokenBags(

@@ -7,7 +7,7 @@ arm) alone. Each condition costs one pass over the items.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from recstream.core.generation import Generation
 from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Float32s
 from recstream.core.ranking.batch import ListRules, NeighbourTable
+from recstream.core.ranking.dislikes import Push, pushed
 from recstream.core.steering import (
     Arm,
     Boost,
@@ -58,6 +59,8 @@ class CompiledArm:
         Attributes that conditions test; the generation's by default.
     now_ms : int or None
         The time at which lists are made; None: items' times do not count.
+    pushes : sequence of Push
+        What a user's dislikes take from scores; the result is for this user alone.
 
     Attributes
     ----------
@@ -87,8 +90,10 @@ class CompiledArm:
         arm: Arm,
         columns: AttributeColumns | None = None,
         now_ms: int | None = None,
+        pushes: Sequence[Push] = (),
     ) -> None:
         self.arm = arm
+        self.pushes = pushes
         self.now_ms: int | None = None
         self._columns_version = -1
         self.delta = -1
@@ -124,12 +129,13 @@ class CompiledArm:
             if listable is not None:
                 self.mask = listable.copy() if self.mask is None else self.mask & listable
         gain = self.arm.blend.popularity if self.arm.blend is not None else 1.0
-        if self._added is None and gain == 1.0:
+        if self._added is None and gain == 1.0 and not self.pushes:
             self.index = generation.index
         else:
             bias = gain * generation.bias.astype(np.float64)
             if self._added is not None:
                 bias += self._added
+            pushed(bias, self.pushes)
             self.index = generation.index.with_bias(bias.astype(np.float32))
         multiplier, content_gain = (
             generation.content_multiplier,
@@ -212,7 +218,12 @@ class CompiledArm:
 
     def boosts_of(self, row: int) -> list[tuple[str, float]]:
         """Return the boosts of an item: rule names and additions to the score."""
-        return [(match.name, by) for match, by in self.boosts if match.items[row]]
+        found = [(match.name, by) for match, by in self.boosts if match.items[row]]
+        for push in self.pushes:
+            at = int(np.searchsorted(push.rows, row))
+            if at < len(push.rows) and push.rows[at] == row:
+                found.append((f"dislike: {push.item}", -float(push.amounts[at])))
+        return found
 
 
 def compile_arm(

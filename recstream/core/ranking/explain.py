@@ -229,7 +229,13 @@ def _by_score(
     """Return all eligible items by score alone, without rules for the list as a whole."""
     plain = Steering(cold_start_share=0.0)
     if arm is not None:
-        bare = Arm(name=arm.name, share=1.0, blend=arm.blend, rules=_without_pins(arm))
+        bare = Arm(
+            name=arm.name,
+            share=1.0,
+            blend=arm.blend,
+            rules=_without_pins(arm),
+            dislikes=arm.dislikes,
+        )
         plain = Steering(cold_start_share=0.0, arms=(bare,))
     n_items = generation.n_items
     return rank([history], generation, n_items, half_life_ms, steering=plain, now_ms=now_ms)[0]

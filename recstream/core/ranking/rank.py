@@ -18,6 +18,7 @@ from scipy import sparse
 from recstream.core.generation import Generation
 from recstream.core.history import History, Row, matrix_row, stack
 from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm
+from recstream.core.ranking.dislikes import pushes_of
 from recstream.core.ranking.rerank import rerank
 from recstream.core.records import Source
 from recstream.core.steering import Arm, Blend, ListRequest, Steering
@@ -113,7 +114,7 @@ def rank(
     list of Ranked
         Shorter lists only where fewer items are eligible.
     """
-    by_arm: dict[bytes, tuple[Arm, list[int]]] = {}
+    by_arm: dict[tuple[bytes, int], tuple[Arm, list[int]]] = {}
     for at, history in enumerate(histories):
         placement = "" if request is None else request.placement
         arm = DEFAULT_ARM
@@ -124,7 +125,9 @@ def rank(
             arm = steering.arm_of(history.user, placement, history.properties, context)
         if request is not None:
             arm = request.applied_to(arm)
-        by_arm.setdefault(arm.key, (arm, []))[1].append(at)
+        # Users whose dislikes push items away have biases of their own.
+        alone = at if arm.dislikes and pushes_of(history, generation, arm) else -1
+        by_arm.setdefault((arm.key, alone), (arm, []))[1].append(at)
     ranked: list[Ranked | None] = [None] * len(histories)
     for arm, places in by_arm.values():
         chosen = [histories[at] for at in places]
@@ -163,7 +166,11 @@ def _rank(
             Ranked(nothing, np.empty(0, np.float32), seen, is_personal=False) for seen in seen_rows
         ]
     keep = request is None or not request.rules
-    compiled = compile_arm(generation, arm, now_ms=now_ms, keep=keep)
+    pushes = pushes_of(histories[0], generation, arm) if len(histories) == 1 else ()
+    if pushes:
+        compiled = CompiledArm(generation, arm, now_ms=now_ms, pushes=pushes)
+    else:
+        compiled = compile_arm(generation, arm, now_ms=now_ms, keep=keep)
     allowed = compiled.mask
     if mask is not None:
         allowed = mask if allowed is None else allowed & mask

@@ -32,6 +32,8 @@ class Item(
         An item that is not is in no list.
     from_, until : datetime or None
         Listed from this time on, and before that one. ``from`` in JSON.
+    vector : tuple of float
+        Of any text or image model: items with similar directions are similar in content.
     """
 
     item: str
@@ -45,6 +47,7 @@ class Item(
     available: bool = True
     from_: Time | None = None
     until: Time | None = None
+    vector: tuple[float, ...] = ()
 
     @property
     def is_always_listed(self) -> bool:

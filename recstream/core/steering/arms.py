@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from recstream.core.steering.audience import is_for
-from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.options import Blend, Dislikes, Diversity, ImpressionFatigue
 from recstream.core.steering.rules import Audience, Name, Pin, Rule, Scalar, Strict, uses_now
 
 MAX_AUDIENCES = 256
@@ -52,6 +52,7 @@ class Arm(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
     weights: dict[str, float] | None = None
     half_life_ms: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     when: Audience | None = None
+    dislikes: Dislikes | None = None
 
     @cached_property
     def uses_now(self) -> bool:

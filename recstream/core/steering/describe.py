@@ -76,6 +76,8 @@ def _whole(of: Steering | Arm | Placement) -> Iterator[str]:
         yield f"diversity {diversity.strength:g} by {', '.join(diversity.by)}"
     if fatigue is not None:
         yield f"rotate what was shown {fatigue.after} times and ignored"
+    if of.dislikes is not None:
+        yield f"dislikes push away similar items by {of.dislikes.strength:g}"
     if of.min_relevance:
         yield f"nothing below {of.min_relevance:.0%} of the best personal score"
     if of.cold_start_share is not None:

@@ -15,7 +15,7 @@ import msgspec
 
 from recstream.core.steering.arms import JSON_NAMES, Arm, Pairs, assign_arm
 from recstream.core.steering.audience import is_for
-from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.options import Blend, Dislikes, Diversity, ImpressionFatigue
 from recstream.core.steering.placements import Placement, override
 from recstream.core.steering.rules import MAX_NAME, Rule, Strict
 
@@ -45,6 +45,8 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         generation's own.
     arms : tuple of Arm
         Empty: all users get the same lists.
+    dislikes : Dislikes or None
+        None: a dislike only keeps the item itself out.
     placements : tuple of Placement
         Places with lists of their own.
     salt : str
@@ -60,6 +62,7 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
     arms: Annotated[tuple[Arm, ...], msgspec.Meta(max_length=MAX_ARMS)] = ()
     placements: Annotated[tuple[Placement, ...], msgspec.Meta(max_length=MAX_PLACEMENTS)] = ()
     salt: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
+    dislikes: Dislikes | None = None
 
     @cached_property
     def is_empty(self) -> bool:

@@ -1,4 +1,4 @@
-"""Options of a list as a whole: blend of scores, diversity, impression fatigue."""
+"""Options of a list as a whole: blend of scores, diversity, impression fatigue, dislikes."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ class Diversity(Strict, frozen=True):
 
     strength: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
     by: tuple[Aspect, ...] = ASPECTS
+
+
+class Dislikes(Strict, frozen=True):
+    """Dislikes push away similar items.
+
+    Attributes
+    ----------
+    strength : float
+        What the score of an item loses for a disliked one that is as similar as can be, in typical
+        scores.
+    """
+
+    strength: Annotated[float, msgspec.Meta(ge=0.0, le=MAX_BLEND)] = 1.0
 
 
 class ImpressionFatigue(Strict, frozen=True):

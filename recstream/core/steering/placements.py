@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from recstream.core.steering.arms import JSON_NAMES, Arm
-from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
+from recstream.core.steering.options import Blend, Dislikes, Diversity, ImpressionFatigue
 from recstream.core.steering.rules import MAX_POSITION, Name, Rule, Strict
 
 
@@ -36,9 +36,10 @@ class Placement(Strict, frozen=True, kw_only=True, rename=JSON_NAMES):
     cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     rules: tuple[Rule, ...] = ()
     without: tuple[str, ...] = ()
+    dislikes: Dislikes | None = None
 
 
-OPTIONS = ("blend", "diversity", "fatigue", "min_relevance", "cold_start_share")
+OPTIONS = ("blend", "diversity", "fatigue", "min_relevance", "cold_start_share", "dislikes")
 
 
 def override(base: msgspec.Struct, over: Arm | Placement, into: Arm) -> Arm:

@@ -113,6 +113,13 @@ class ItemFields(
     available: bool = True
     from_: Time | None = None
     until: Time | None = None
+    vector: Annotated[
+        tuple[float, ...],
+        msgspec.Meta(
+            max_length=4_096,
+            description="Of any text or image model, the same for all items: a content feature",
+        ),
+    ] = ()
 
     def as_item(self, name: str) -> Item:
         """Return the item with an id.
