@@ -28,9 +28,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shop")
+
+
+@pytest.fixture(scope="session")
+def shop(shop_folder: Path) -> Iterator[str]:
     """Return the address of a running shop with a trained model."""
-    folder = tmp_path_factory.mktemp("shop")
+    folder = shop_folder
     command = [sys.executable, "-m", "recstream", "up", "--data-dir", str(folder), "--port", "0"]
     output = folder / "up.log"
     with output.open("w") as log:

@@ -10,6 +10,7 @@ import { newEventId, newVisitor } from "../elements/ids.js";
 import { TIMERS, debounce } from "../elements/timing.js";
 import { durableStore, recall, remember } from "../state/preferences.js";
 import { UNCHANGED_AFTER_MS, initialState } from "../state/state.js";
+import { SHOP_TYPES } from "../state/vocabulary.js";
 import { address, setQuery } from "./router.js";
 import { Store } from "./store.js";
 
@@ -353,11 +354,21 @@ function mentioned({ recs }) {
   ]);
 }
 
+/** Loads which event types the log has: they decide which actions are offered. */
+async function loadVocabulary() {
+  try {
+    dispatch({ type: "event-types", types: await api.typesOf(SHOP_TYPES) });
+  } catch {
+    // Without the right to read the log: the actions of a shop.
+  }
+}
+
 /** Connects, sends what an earlier visit left behind, and follows the network. */
 export function startSession() {
   follow();
   socket = connect(store.state.user);
   showQueue();
+  void loadVocabulary();
   void outbox.start();
   addEventListener("pagehide", () => impressions.flush());
   // A newer token arrives in the fragment, like the first one.

@@ -11,7 +11,9 @@ import { reduce } from "../state/state.js";
 /** @typedef {import("../state/state.js").State} State */
 
 /** Actions that come from the bridge, in any number. */
-const STREAMED = new Set(["recs", "pipeline", "log", "gap", "acknowledged", "outbox", "items"]);
+const STREAMED = new Set([
+  ...["recs", "pipeline", "log", "gap", "acknowledged", "outbox", "items", "shelves", "painted"],
+]);
 /** Time between two redraws of a list. */
 export const REDRAW_MS = 250;
 
@@ -55,7 +57,7 @@ export class Store {
   #soon() {
     this.#later ??= this.timers.setTimeout(() => {
       this.#later = null;
-      this.#publish();
+      this.redraw();
     }, this.state.recs === null ? 0 : REDRAW_MS);
   }
 

@@ -145,11 +145,24 @@ export class Api {
    */
   async events(user) {
     const body = await this.get(`/v1/users/${encodeURIComponent(user)}/events`, { limit: 30 });
-    return body.events.map((/** @type {any} */ { offset, appended_ts: appendedTs, event }) => ({
-      ...{ id: event.id, type: event.type, item: event.item ?? "", offset },
+    return body.events.map((/** @type {any} */ { offset, index = 0, appended_ts: appendedTs, event }) => ({
+      ...{ id: event.id, type: event.type, item: event.item ?? "", offset, index },
       ...{ tsMs: Date.parse(event.ts) || appendedTs, partition: body.partition },
       ...{ status: "logged", detail: "" },
     }));
+  }
+
+  /**
+   * Returns which of some event types occur in the log; null if the log has no event at all.
+   *
+   * @param {string[]} types
+   * @returns {Promise<string[] | null>}
+   */
+  async typesOf(types) {
+    const newest = await this.get("/v1/events", { limit: 1 });
+    if (newest.events.length === 0) return null;
+    const found = await Promise.all(types.map((type) => this.get("/v1/events", { type, limit: 1 })));
+    return types.filter((_, at) => found[at].events.length > 0);
   }
 
   /**

@@ -8,6 +8,8 @@ const ACTIONS = {
   purchase: { icon: "bag", label: "Buy", done: "Bought" },
   dislike: { icon: "hide", label: "Not for me", done: "Not for you" },
 };
+/** Event types that only a shop has. */
+export const SHOP_TYPES = ["cart", "purchase"];
 /** Actions that make sense for items of any kind. */
 const ALWAYS = new Set(["like", "dislike"]);
 
@@ -19,7 +21,7 @@ const ALWAYS = new Set(["like", "dislike"]);
  * @returns {{type: string, icon: string, label: string, done: string}[]}
  */
 export function actionsOf(types) {
-  const isShop = types === null || types.length === 0 || types.includes("cart") || types.includes("purchase");
+  const isShop = types === null || types.includes("cart") || types.includes("purchase");
   return Object.entries(ACTIONS)
     .filter(([type]) => ALWAYS.has(type) || isShop)
     .map(([type, action]) => ({ type, ...action }));

@@ -148,6 +148,6 @@ function placeText({ status, partition, offset, index = 0 }) {
  */
 function caption(trace, unchanged, items) {
   if (unchanged !== null) return "Your last click is in the log. Your list did not change.";
-  if (trace === null) return "Open, like or buy a product: each step is measured.";
+  if (trace === null) return "Open or like a product: each step is measured.";
   return `after you ${did(trace.kind, titleOf(items, trace.item))}`;
 }

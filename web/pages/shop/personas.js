@@ -31,13 +31,21 @@ function Avatar({ user, name }) {
   return html`<span class="avatar" aria-hidden="true" style=${{ "--hue": String(hash(user) % 360) }}>${name.slice(0, 1).toUpperCase()}</span>`;
 }
 
-/** Returns the regulars that the log knows. */
-function useRegulars() {
+/** Returns users to choose from: regulars of the made-up shop that the log has, else users with the newest events. */
+function useKnown() {
   const [known, setKnown] = useState(/** @type {typeof REGULARS} */ ([]));
   useEffect(() => {
     const hasEvents = (/** @type {{user: string}} */ { user }) =>
-      api.get(`/v1/users/${user}/events`, { limit: 1 }).then(({ events }) => events.length > 0, () => false);
-    void Promise.all(REGULARS.map(hasEvents)).then((found) => setKnown(REGULARS.filter((_, at) => found[at])));
+      api.get(`/v1/users/${user}/events`, { limit: 1 }).then(({ events }) => events.length > 0);
+    const load = async () => {
+      const found = await Promise.all(REGULARS.map(hasEvents));
+      const regulars = REGULARS.filter((_, at) => found[at]);
+      if (regulars.length > 0) return regulars;
+      const { users } = await api.get("/v1/users", { limit: REGULARS.length });
+      return users.filter((/** @type {any} */ { user }) => !isVisitor(user)).map((/** @type {any} */ { user }) => ({ user, name: user }));
+    };
+    // Without the right to see other users, none are offered.
+    load().then(setKnown, () => {});
   }, []);
   return known;
 }
@@ -46,7 +54,7 @@ export function Personas() {
   const menu = useRef(/** @type {any} */ (null));
   const [isMerging, setMerging] = useState(true);
   const user = shown.user.value;
-  const known = useRegulars();
+  const known = useKnown();
   const n = shown.activity.value.filter(({ status }) => status !== "refused").length;
   const canMerge = isVisitor(user) && n > 0;
   const pick = (/** @type {string} */ chosen) => {
@@ -70,7 +78,7 @@ export function Personas() {
       ${canMerge && html`<label class="persona-merge" data-part="merge"><input type="checkbox" checked=${isMerging} onChange=${(/** @type {any} */ event) => setMerging(event.currentTarget.checked)} />
         <span data-part="merge-text">Move my events as a visitor to this user (${plural(n, "event")})</span></label>`}
       <ul class="persona-list" role="list">
-        ${known.map((each) => html`<${Choice} key=${each.user} ...${each} about=${`user ${each.user}`} isCurrent=${each.user === user} pick=${pick} />`)}
+        ${known.map((each) => html`<${Choice} key=${each.user} ...${each} about=${each.name === each.user ? "has a history" : `user ${each.user}`} isCurrent=${each.user === user} pick=${pick} />`)}
         <${Choice} user="" name="New visitor" about="no history yet" isCurrent=${false} pick=${() => pick(newVisitor())} />
       </ul>
       <form class="persona-form" onSubmit=${submit}>

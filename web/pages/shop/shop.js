@@ -69,7 +69,7 @@ function Hint() {
   return html`<aside class="hint" aria-label="How this works" data-part="hint">
     <div class="hint-text">
       <h2 class="hint-title">Recommendations that follow each click</h2>
-      <p>Open, like or buy a few things and watch <strong>For you</strong>. Every click is an event in a log. Your list is derived from the log again within milliseconds.</p>
+      <p>Open or like a few things and watch <strong>For you</strong>. Every click is an event in a log. Your list is derived from the log again within milliseconds.</p>
     </div>
     <button class="button button-small" type="button" onClick=${closeHint}>Got it</button>
   </aside>`;

@@ -105,6 +105,9 @@ function OneList({ id, offset }) {
 /** @param {{id: string, a: number, b: number}} props */
 function Compared({ id, a, b }) {
   const causes = useFetch(`/v1/users/${encodeURIComponent(id)}/causes`, { a, b });
+  if (causes.code === 404) {
+    return html`<${Card} title="What changed"><${Empty}>There is nothing to compare: ${causes.error}. Move A to a later moment.<//><${OneList} id=${id} offset=${b} /><//>`;
+  }
   if (causes.data === null) {
     return html`<${Card} title="What changed">${causes.status === "failed" ? html`<${Failed} what="The comparison" error=${causes.error} retry=${causes.reload} />` : html`<${Loading} what="both lists, and the later one without each event" />`}<//>`;
   }

@@ -65,9 +65,10 @@ class UserEventsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event and its offset. ``appended_ts``: milliseconds since 1970."""
+    """An event, its offset, its index in a batch, and when it was appended (ms since 1970)."""
 
     offset: int
+    index: int
     appended_ts: int
     event: Event
 
@@ -177,8 +178,8 @@ def _events_of(record: Record, user: str) -> list[UserEvent]:
     if record.value is None or record.key not in {None, user.encode()}:
         return []
     return [
-        UserEvent(offset=record.offset, appended_ts=record.timestamp_ms, event=event)
-        for _, event in decode(record).events
+        UserEvent(offset=record.offset, index=index, appended_ts=record.timestamp_ms, event=event)
+        for index, event in decode(record).events
         if event.user == user
     ]
 
