@@ -6,6 +6,11 @@ import { ApiError } from "../connection/api.js";
 import { words } from "../connection/loading.js";
 import { api } from "./session.js";
 
+/** The bridge has too many requests of this kind: they wait for their turn. */
+const BUSY = 503;
+const RETRY_MS = 1000;
+const MOST_RETRIES = 20;
+
 /**
  * @template T
  * @typedef {{status: "loading" | "ready" | "failed", data: T | null, error: string,
@@ -32,6 +37,9 @@ export function useFetch(path, query = {}, { everyMs = 0 } = {}) {
   isCurrent.current = key;
   useEffect(() => {
     if (path === null) return undefined;
+    let retries = 0;
+    /** @type {any} */
+    let waiting = null;
     const ask = () =>
       api.get(path, query).then(
         (data) => {
@@ -40,6 +48,11 @@ export function useFetch(path, query = {}, { everyMs = 0 } = {}) {
         (error) => {
           if (isCurrent.current !== key) return;
           const code = error instanceof ApiError ? error.status : 0;
+          if (code === BUSY && retries < MOST_RETRIES) {
+            retries += 1;
+            waiting = setTimeout(() => void ask(), RETRY_MS);
+            return;
+          }
           setState((/** @type {any} */ before) => ({
             ...{ status: "failed", error: words(error), code, key, path },
             data: before.key === key ? before.data : null,
@@ -47,9 +60,11 @@ export function useFetch(path, query = {}, { everyMs = 0 } = {}) {
         },
       );
     void ask();
-    if (everyMs <= 0) return undefined;
-    const timer = setInterval(() => !document.hidden && void ask(), everyMs);
-    return () => clearInterval(timer);
+    const timer = everyMs > 0 ? setInterval(() => !document.hidden && void ask(), everyMs) : null;
+    return () => {
+      clearTimeout(waiting);
+      if (timer !== null) clearInterval(timer);
+    };
   }, [key, serial, everyMs]);
   const reload = useCallback(() => setSerial((before) => before + 1), []);
   const data = state.path === path ? state.data : null;

@@ -55,7 +55,7 @@ export function Palette() {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, []);
-  return html`<button type="button" class="tool" title="Find anything (Ctrl K or /)" aria-label="Find users, items, records and lists" aria-keyshortcuts="Control+K Meta+K /" data-part="find" onClick=${open}><${Icon} name="search" /></button>
+  return html`<button type="button" class="tool" title="Find anything (Ctrl K or /)" aria-label="Find anything" aria-keyshortcuts="Control+K Meta+K /" data-part="find" onClick=${open}><${Icon} name="search" /></button>
     <dialog class="palette" aria-label="Find anything" ref=${dialog} onClose=${() => setOpen(false)}
         onClick=${(/** @type {any} */ event) => event.target === dialog.current && dialog.current?.close()}>
       ${isOpen && html`<${Finder} onChoose=${(/** @type {Entry} */ entry) => {

@@ -27,7 +27,7 @@ export function Log({ title, about }) {
 /** @param {{topics: any[], slice: string}} props */
 function Topics({ topics, slice }) {
   if (topics.length === 0) return html`<${Empty}>The log has no topics.<//>`;
-  return html`<div class="scroller" tabindex="0" role="region" aria-label="Topics"><table class="table">
+  return html`<div class="scroller" tabindex="0" role="region" aria-label="Topics"><table class="table table-wide">
     <thead><tr><th scope="col">Topic</th><th scope="col">What it holds</th><th scope="col" class="number">Offsets</th>
       <th scope="col" class="number">Partitions</th><th scope="col">First record</th><th scope="col">Last record</th></tr></thead>
     <tbody>${topics.map((topic) => html`<tr key=${topic.topic} data-topic=${topic.topic}>
@@ -52,13 +52,13 @@ function Slices() {
     <${Fetched} of=${slices} what="The slices">${(/** @type {any} */ data) =>
       data.slices.length === 0
         ? html`<${Empty}>None yet.<//>`
-        : html`<table class="table"><thead><tr><th scope="col">Slice</th><th scope="col" class="number">Size</th><th scope="col">Written</th><th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead>
+        : html`<div class="scroller" tabindex="0" role="region" aria-label="Slices"><table class="table table-slices"><thead><tr><th scope="col">Slice</th><th scope="col" class="number">Size</th><th scope="col">Written</th><th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead>
             <tbody>${data.slices.map((/** @type {any} */ { name, n_bytes: bytes, written_ts: ts }) => html`<tr key=${name}>
               <th scope="row"><a href=${href("/log", { slice: name })}>${name}</a></th>
               <td class="number">${sizeText(bytes)}</td><td class="mono">${timeText(ts)}</td>
               <td><span class="box-tools">
                 <a class="button button-small" href=${`/v1/slices/${encodeURIComponent(name)}`} download=${name}>Download</a>
                 <button type="button" class="button button-small" onClick=${() => void remove(name)}>Delete<span class="visually-hidden"> ${name}</span></button>
-              </span></td></tr>`)}</tbody></table>`}<//>
+              </span></td></tr>`)}</tbody></table></div>`}<//>
   <//>`;
 }
