@@ -7,6 +7,8 @@ executed. The log carries its name and digest, never its bytes.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from recstream.core.generation import Generation
@@ -94,10 +96,22 @@ def checked_number(generation: Generation, announced: GenerationAnnounced) -> Ge
     return generation
 
 
-def prune(store: ModelStore, keep: int) -> list[str]:
-    """Delete all but the ``keep`` newest generations' artifacts and return the names deleted."""
-    names = [name for name in store.list() if name.startswith("generation-")]
-    old = names[:-keep] if keep else names
+def prune(store: ModelStore, announced: Iterable[str], keep: int) -> list[str]:
+    """Delete artifacts but those of the newest announcements, and return the names deleted.
+
+    A name alone says nothing: after a restore the store may hold generations with higher numbers that
+    the log never announced.
+
+    Parameters
+    ----------
+    store : ModelStore
+    announced : iterable of str
+        Names of artifacts that the log announces, the newest first.
+    keep : int
+        How many of them stay.
+    """
+    kept = set(islice(dict.fromkeys(announced), keep))
+    old = [name for name in store.list() if name.startswith("generation-") and name not in kept]
     for name in old:
         store.delete(name)
     return old

@@ -180,12 +180,14 @@ def test_objects_in_an_artifact_are_never_executed(tmp_path):
         unpack((tmp_path / "x.npz").read_bytes(), "x")
 
 
-def test_only_the_newest_generations_are_kept(store):
-    for number in range(1, 5):
-        store.put(artifact_name(number, "abcdef012345"), b"")
+def test_only_artifacts_of_the_newest_announcements_are_kept(store):
+    names = [artifact_name(number, "abcdef012345") for number in range(1, 5)]
+    for name in names:
+        store.put(name, b"")
+    store.put(artifact_name(9, "abcdef012345"), b"")  # of a log that is not this one
     store.put("other", b"")
 
-    prune(store, 2)
+    prune(store, reversed(names), 2)
 
     assert store.list() == [
         "generation-000003-abcdef01.npz",

@@ -2,7 +2,7 @@
 
     python tests/golden/make.py 0.2 [--recstream PATH-OF-A-RELEASED-COMMAND]
 
-Run it once a release, with the released version, and commit the three files that it writes here.
+Run it once a release, with the released version, and commit the five files that it writes here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -209,10 +210,14 @@ def main() -> None:
             shop.run("steering", "clear")
             shop.ask("POST", "/v1/events", {"type": "click", "user": "u3", "item": "p70"})
             time.sleep(3)  # lists and deltas of the last events
+            shop.run("checkpoint", "create")
         finally:
             shop.stop()
         report = json.loads(shop.run("replay", "--verify", "--retrain", "--json"))
         (HERE / f"{options.version}.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        for suffix in (".json", ".parquet"):
+            (made,) = (shop.data / "checkpoints").glob(f"checkpoint-00000-*{suffix}")
+            shutil.copyfile(made, HERE / f"{options.version}-checkpoint{suffix}")
         shop.run("export", str(HERE / f"{options.version}-slice.zip"), "--from", "60")
         with tarfile.open(HERE / f"{options.version}.tar.xz", "w:xz", preset=9) as archive:
             archive.add(shop.data / "log.db", "data/log.db")

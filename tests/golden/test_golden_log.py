@@ -2,19 +2,26 @@
 
 `make.py` writes such a log. A release adds its own; none is ever replaced. ``VERSION.tar.xz`` holds the log
 and the artifacts, ``VERSION.json`` what `recstream replay --verify --retrain --json` said of them when they
-were written, ``VERSION-slice.zip`` a part of the log as `recstream export` wrote it.
+were written, ``VERSION-slice.zip`` a part of the log as `recstream export` wrote it, and
+``VERSION-checkpoint.parquet`` with its manifest a checkpoint of partition 0.
 """
 
 from __future__ import annotations
 
 import json
 import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from recstream.checkpoints import Checkpoints, decode_manifest, read_rows
 from recstream.cli import run
+from recstream.core.history import table_rows
+from recstream.log.embedded import EmbeddedLog
+from recstream.models import DirectoryStore
+from recstream.time_travel import verify_checkpoint
 
 FOLDER = Path(__file__).parent
 VERSIONS = sorted(path.name.removesuffix(".tar.xz") for path in FOLDER.glob("*.tar.xz"))
@@ -49,3 +56,26 @@ def test_a_slice_of_an_earlier_version_verifies(version, replay):
 
     assert report["is_identical"] is True
     assert sum(part["lists"] for part in report["partitions"]) > 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_checkpoint_of_an_earlier_version_is_what_its_log_gives(version, tmp_path):
+    with tarfile.open(FOLDER / f"{version}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    manifest = decode_manifest((FOLDER / f"{version}-checkpoint.json").read_bytes())
+    store = DirectoryStore(tmp_path / "checkpoints")
+    store.put(manifest.name, (FOLDER / f"{version}-checkpoint.parquet").read_bytes())
+
+    with closing(EmbeddedLog(tmp_path / "data" / "log.db")) as log:
+        checkpoints = Checkpoints(log, store)
+        assert manifest.epoch == log.epoch
+        assert verify_checkpoint(checkpoints, manifest, None) == manifest.n_users > 0
+    assert restore_rows(checkpoints.read(manifest)) == manifest.n_entries
+
+
+def restore_rows(content: bytes) -> int:
+    """Return the number of entries in the histories that a checkpoint's rows hold."""
+    histories = [
+        table_rows.load(user.decode(), dict(rows).get) for user, rows in read_rows(content)
+    ]
+    return sum(each.n_items for each in histories if each is not None)

@@ -20,7 +20,7 @@ from recstream.core.records import (
 from recstream.errors import LogError, ModelStoreUnavailable
 from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
 from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
-from recstream.models import ModelStore, OpenedArtifacts, artifact_name, pack, prune
+from recstream.models import ModelStore, OpenedArtifacts, announcements, artifact_name, pack, prune
 from recstream.trainer.lease import Lease
 from recstream.trainer.training import Trained
 
@@ -119,8 +119,13 @@ class Publisher:
         )
         self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
         try:
-            prune(self._store, self._keep)
-        except (ModelStoreUnavailable, OSError) as error:  # the next generation prunes again
+            names = (each.artifact for _, each in announcements(self._log))
+            prune(self._store, names, self._keep)
+        except (
+            ModelStoreUnavailable,
+            LogError,
+            OSError,
+        ) as error:  # the next generation prunes again
             log.warning("old artifacts not deleted: %s", error)
         MODEL_GENERATION.set(generation.number)
         if trained.model is not None:
