@@ -10,6 +10,7 @@ from recstream.importers.events import ImportReport, import_events, open_source
 from recstream.importers.items import import_items
 from recstream.importers.mapping import ColumnMapping
 from recstream.importers.movielens import find_files, ratings_mapping, read_titles
+from recstream.importers.presets import preset, presets, recognise
 from recstream.importers.products import import_products
 from recstream.importers.source import Source
 
@@ -23,7 +24,10 @@ __all__ = [
     "import_items",
     "import_products",
     "open_source",
+    "preset",
+    "presets",
     "ratings_mapping",
     "read_titles",
+    "recognise",
     "reviews_mapping",
 ]

@@ -36,7 +36,7 @@ from recstream.errors import InvalidEvent, InvalidInput
 from recstream.importers.cells import describe_unprintable
 from recstream.importers.envelopes import envelopes
 from recstream.importers.file import BadLine
-from recstream.importers.mapping import ColumnMapping, EventReader, is_header
+from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow, is_header
 from recstream.importers.source import RejectedLine, Row, Source
 from recstream.log import INTERACTIONS, EventLog, TopicPartition
 
@@ -60,6 +60,8 @@ class ImportReport(msgspec.Struct):
     """Events that an earlier run had appended."""
     rejected: int = 0
     """Lines left out."""
+    skipped: int = 0
+    """Rows of other kinds, which the mapping does not name."""
     problems: list[RejectedLine] = []
     """The first of them."""
     users: int = 0
@@ -224,6 +226,8 @@ def read_events(
     for line, row in source.rows():
         try:
             _add(table, reader, mapping, line, row, at_ms, seen, now)
+        except SkippedRow:
+            report.skipped += 1
         except ValueError as error:
             if strict:
                 raise InvalidInput(f"{source.path}, line {line}: {error}") from error
@@ -342,6 +346,11 @@ def write_events(
             on_progress(done)
 
 
+_NEWER_OPTIONS = ("others", "item_suffix")
+"""Options that imports of version 0.1 lack: without them, an import keeps its name."""
+_DEFAULTS = ColumnMapping.__struct_fields__[-len(ColumnMapping.__struct_defaults__) :]
+
+
 def import_group(digest: str) -> str:
     """Return the consumer group whose offset is an import's progress."""
     return f"recstream-import-{digest}"
@@ -363,7 +372,11 @@ def import_digest(
     options: tuple[object, ...] = source.reading
     if at_ms is not None and not mapping.time:
         options = (*options, at_ms)
-    parts = (source.digest, mapping, once, *options)
+    columns = msgspec.to_builtins(mapping)
+    for name in _NEWER_OPTIONS:
+        if columns[name] == ColumnMapping.__struct_defaults__[_DEFAULTS.index(name)]:
+            del columns[name]
+    parts = (source.digest, columns, once, *options)
     encoded = msgspec.json.encode(parts, order="deterministic")
     return hashlib.blake2b(encoded, digest_size=12).hexdigest()
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from recstream.errors import InvalidInput
+from recstream.importers.convert import feed_rows, parquet_rows, spooled
 
 MAX_LINE_BYTES = 4 << 20
 """A longer line is skipped and reported; it is never held in memory."""
@@ -49,7 +50,6 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _BINARY = (
-    (b"PAR1", "a Parquet file", "save it as CSV or JSON lines, e.g. with DuckDB or pandas"),
     (b"\xd0\xcf\x11\xe0", "an Excel or other Office file", "save the table as CSV"),
     (b"ORC", "an ORC file", "save it as CSV or JSON lines"),
     (b"Obj\x01", "an Avro file", "save it as CSV or JSON lines"),
@@ -69,6 +69,10 @@ _COMPRESSIONS = (
     (b"PK\3\4", "zip"),
 )
 _ZIP_ENCRYPTED = 1
+_FEED = re.compile(
+    rb"^(?:\xef\xbb\xbf)?\s*<(?:\?xml[^>]*>\s*(?:<!--[\s\S]*?-->\s*)?<)?(?:rss|feed)\b"
+)
+"""Start of a product feed."""
 _SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zip", ".lzma"})
 
 
@@ -84,7 +88,8 @@ class InputFile:
     Parameters
     ----------
     path : Path
-        A file or a pipe; plain, or compressed by gzip, bzip2 or xz, or a zip archive of one file.
+        A file or a pipe; plain, or compressed by gzip, bzip2 or xz, or a zip archive of one file. A
+        Parquet file or a product feed in XML is read as JSON lines.
     encoding : str, optional
         Default: by the byte order mark, else UTF-8.
     on_progress : callable, optional
@@ -118,6 +123,7 @@ class InputFile:
         self._is_ascii_superset = True
         self._has_only_carriage_returns = False
         self.encoding = ""
+        self._converted = self._convert()
         self._compression = self._sniff_compression()
         start = self._start()
         if not start:
@@ -132,7 +138,7 @@ class InputFile:
                 "--encoding utf-16-le or utf-16-be, else save it as CSV or JSON lines"
             )
         name = path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
-        self.suffix = name.suffix.lower()
+        self.suffix = ".jsonl" if self._converted else name.suffix.lower()
 
     @property
     def digest(self) -> str:
@@ -201,6 +207,24 @@ class InputFile:
                 return spooled
         except OSError as error:
             raise self._unreadable(error) from error
+
+    def _convert(self) -> bool:
+        """Replace a Parquet file or an XML feed by JSON lines; return whether it was one."""
+        with self._raw() as raw:
+            start = raw.read(_SNIFF_BYTES)
+            raw.seek(0)
+            if start.startswith(b"PAR1"):
+                rows = parquet_rows(raw, str(self.path))
+            elif _FEED.search(start):
+                rows = feed_rows(raw, str(self.path))
+            else:
+                return False
+            converted = spooled(rows)
+        if self._spooled is not None:
+            self._spooled.close()
+        self._spooled = converted
+        weakref.finalize(self, converted.close)
+        return True
 
     def _raw(self) -> BinaryIO:
         if self._spooled is not None:

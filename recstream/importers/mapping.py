@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -50,6 +50,9 @@ _ID_NAMES = frozenset(
 class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     """Which columns make an event. A column is named by its header, JSON key or number from 1.
 
+    In JSON rows, ``a.b`` is a key within an object, ``a[].b`` that key of each object of a list, and
+    ``a|b`` the first of two that the row has.
+
     Attributes
     ----------
     user, item : str
@@ -62,6 +65,10 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
         What the type column's texts mean, e.g. ``{"addtocart": "cart"}``.
     rating_max : float
         The best rating of the source; ratings are scaled linearly so that it becomes 5.
+    others : {"refuse", "skip"}
+        What to do with rows whose type has no meaning.
+    item_suffix : str
+        Only items with this ending count; it is cut off.
     time_format : str
         As in `datetime.strptime`; empty: see `recstream.importers.cells.parse_time`.
     split : str
@@ -78,7 +85,9 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     types: dict[str, EventType] = {}
     rating_max: float = MAX_RATING
     time_format: str = ""
+    others: Literal["refuse", "skip"] = "refuse"
     split: str = ""
+    item_suffix: str = ""
     user_prefix: str = ""
     item_prefix: str = ""
 
@@ -100,6 +109,10 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
         """Return the columns that it names."""
         kind = "" if self.type in EVENT_TYPES else self.type
         return tuple(filter(None, (self.user, self.item, self.time, self.value, kind)))
+
+
+class SkippedRow(ValueError):
+    """A row of another kind of event, which the mapping skips."""
 
 
 class EventReader:
@@ -126,6 +139,8 @@ class EventReader:
     def _cell(self, column: str, option: str) -> Callable[[Any], str]:
         if self._source.is_json:
             return _json_cell(column)
+        if "|" in column and column not in self._source.columns:
+            column = next((x for x in column.split("|") if x in self._source.columns), column)
         n_named = self._source.columns.count(column)
         if n_named > 1:
             raise InvalidInput(
@@ -167,13 +182,17 @@ class EventReader:
                 for cell in row[start:]
                 if (text := cell.strip())
             ]
+        if self._source.is_json and "[]" in column:
+            cells = _json_cells(column)
+            return lambda row: [prefix + parse_id(text, "an item id") for text in cells(row)]
         cell = self._cell(column, "--item")
         if split:
             by = None if split.isspace() else split
+            suffix = self._mapping.item_suffix
             return lambda row: [
-                prefix + parse_id(text.strip(), "an item id")
+                prefix + parse_id(text.strip().removesuffix(suffix), "an item id")
                 for text in cell(row).split(by)
-                if text.strip()
+                if text.strip() and text.strip().endswith(suffix)
             ]
         return lambda row: [prefix + parse_id(cell(row), "an item id")]
 
@@ -204,6 +223,8 @@ class EventReader:
             try:
                 return meanings[text]
             except KeyError:
+                if self._mapping.others == "skip":
+                    raise SkippedRow from None
                 raise ValueError(
                     f"expected a type of events, got {text[:40]!r}; say what it means with --types"
                 ) from None
@@ -254,20 +275,49 @@ def _is_number(cell: str) -> bool:
 
 
 def _json_cell(column: str) -> Callable[[Any], str]:
-    path = column.split(".")
+    """Return a function that reads the text under a key; see `ColumnMapping` for keys."""
+    cells = _json_cells(column)
 
     def cell(row: Any) -> str:
-        if column in row:
-            row = row[column]
-        else:
-            for key in path:
-                row = row.get(key) if isinstance(row, dict) else None
-        if row is None or isinstance(row, dict | list | bool):
+        found = cells(row)
+        if len(found) != 1:
             raise ValueError(f"expected a text or number under {column!r}")
-        if isinstance(row, float) and abs(row) >= MAX_EXACT and row.is_integer():
-            raise ValueError(
-                f"expected a number below 2**53 under {column!r}, got {row:g}; write it as a text"
-            )
-        return str(row).strip()
+        return found[0]
 
     return cell
+
+
+def _json_cells(column: str) -> Callable[[Any], list[str]]:
+    """Return a function that reads the texts under a key, none if the row lacks it."""
+    paths = [(each, each.split(".")) for each in column.split("|")]
+
+    def cells(row: Any) -> list[str]:
+        for name, path in paths:
+            found = [row[name]] if name in row else _values(row, path)
+            texts = [_json_text(each, name) for each in found if each is not None]
+            if texts:
+                return texts
+        return []
+
+    return cells
+
+
+def _values(row: Any, path: Sequence[str]) -> list[Any]:
+    """Return the values at a path of keys, of which ``key[]`` means each entry of a list."""
+    found = [row]
+    for key in path:
+        name = key.removesuffix("[]")
+        found = [each[name] for each in found if isinstance(each, dict) and name in each]
+        if name != key:
+            found = [entry for each in found if isinstance(each, list) for entry in each]
+    return found
+
+
+def _json_text(value: Any, column: str) -> str:
+    if isinstance(value, dict | list | bool):
+        raise ValueError(f"expected a text or number under {column!r}")  # noqa: TRY004 - as for cells
+    if isinstance(value, float) and abs(value) >= MAX_EXACT and value.is_integer():
+        raise ValueError(
+            f"expected a number below 2**53 under {column!r}, got {value:g}; write it as a text"
+        )
+    return str(value).strip()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from recstream.importers.events import (
     APPEND_EVENTS,
     EventTable,
     ImportReport,
+    import_digest,
     import_events,
     write_events,
 )
@@ -387,3 +390,18 @@ def decode(value: bytes | None) -> list[Any]:
 
     decoded: list[Any] = msgspec.json.decode(value or b"[]")
     return decoded
+
+
+def test_an_import_of_version_0_1_keeps_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text("user,item,stars,at\nu1,p1,4,0\n")
+    rows = Source(path)
+    columns = (
+        '{"user":"user","item":"item","time":"at","value":"stars","type":"rate","types":{},'
+        '"rating_max":5.0,"time_format":"","split":"","user_prefix":"","item_prefix":""}'
+    )
+    text = f'["{rows.digest}",{columns},false]'
+    expected = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+    assert import_digest(rows, RATINGS, once=False) == expected
+    other = msgspec.structs.replace(RATINGS, others="skip")
+    assert import_digest(rows, other, once=False) != expected

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from recstream.cli.options import is_terminal, json_option, say, settings_options
+from recstream.cli.options import is_terminal, json_option, say, settings_options, table
 from recstream.errors import InvalidInput
 from recstream.settings import Settings
 
@@ -136,32 +139,30 @@ def products(
     say(report, "\n".join(lines), as_json=as_json)
 
 
-@import_.command(short_help="Any CSV, TSV or JSON lines, by naming the columns.")
-@click.argument("file", type=FILE)
-@click.option("--user", required=True, metavar="COLUMN", help="User id.")
-@click.option("--item", required=True, metavar="COLUMN", help="Item; 2+: column 2 and all after.")
-@click.option("--time", "time_", metavar="COLUMN", default="", help="Time; else --at.")
-@click.option("--value", metavar="COLUMN", default="", help="The rating, or the quantity.")
+@import_.command(short_help="Any table or JSON lines, by naming the columns or a preset.")
+@click.argument("file", metavar="FILE|-|URL")
+@click.option("--preset", metavar="NAME", help="Of a well-known source.  [default: by the columns]")
 @click.option(
-    "--type",
-    "type_",
-    metavar="TYPE|COLUMN",
-    default="view",
-    show_default=True,
-    help="The type of every row, or its column.",
+    "--query", metavar="SQL", help="Import its rows; FILE is the database's SQLAlchemy URL."
+)
+@click.option("--user", metavar="COLUMN", help="User id.")
+@click.option("--item", metavar="COLUMN", help="Item; 2+: column 2 and all after; a[].b in JSON.")
+@click.option("--time", metavar="COLUMN", help="Time; else --at.")
+@click.option("--value", metavar="COLUMN", help="The rating, or the quantity.")
+@click.option(
+    "--type", metavar="TYPE|COLUMN", help="The type of every row, or its column.  [default: view]"
 )
 @click.option(
     "--types", multiple=True, metavar="TEXT=TYPE", help="Meaning of a text in the type column."
 )
-@click.option("--rating-max", type=float, default=5.0, show_default=True, help="The best rating.")
-@click.option(
-    "--time-format", metavar="FORMAT", default="", help="Like %d.%m.%Y; UTC unless it has %z."
-)
+@click.option("--others", type=click.Choice(["refuse", "skip"]), help="Rows of other types.")
+@click.option("--rating-max", type=float, help="The best rating.  [default: 5]")
+@click.option("--time-format", metavar="FORMAT", help="Like %d.%m.%Y; UTC unless it has %z.")
 @click.option("--at", type=click.DateTime(), help="Time of rows without one.  [default: file's]")
-@click.option("--split", default="", help="Separates several items in the item column.")
+@click.option("--split", help="Separates several items in the item column.")
 @click.option("--once", is_flag=True, help="Count an item of a user once.")
-@click.option("--user-prefix", default="", help="Put before each user id.")
-@click.option("--item-prefix", default="", help="Put before each item id.")
+@click.option("--user-prefix", help="Put before each user id.")
+@click.option("--item-prefix", help="Put before each item id.")
 @delimiter_option
 @click.option(
     "--header/--no-header",
@@ -172,9 +173,11 @@ def products(
 @strict_option
 @settings_options()
 @json_option
-def events(settings: Settings, file: Path, as_json: bool, **how: Any) -> None:
-    """Import any CSV, TSV or JSON lines: name the columns by header, key (a.b) or number from 1.
+def events(settings: Settings, file: str, query: str | None, as_json: bool, **how: Any) -> None:
+    """Import CSV, TSV, JSON lines, Parquet, or a query's rows: name the columns, or a preset.
 
+    Columns are named by header, key (a.b, a[].b, a|b) or number from 1. Without --user and --item the
+    columns tell which preset fits; `recstream import presets` lists all. FILE is - for standard input.
     Times are numbers since 1970 (seconds, milliseconds or microseconds), compact dates (20191001) or
     ISO 8601; UTC without a zone. A value multiplies the weight of an event. Ratings are scaled so that
     --rating-max becomes 5; half of it is neutral.
@@ -183,40 +186,94 @@ def events(settings: Settings, file: Path, as_json: bool, **how: Any) -> None:
     Examples:
       recstream import events ratings.tsv --user 1 --item 2 --value 3 --time 4 --type rate --no-header
       recstream import events log.jsonl --user user.id --item sku --time at --type kind --types addtocart=cart
+      recstream import events ga4-export.parquet
+      recstream import events postgresql://localhost/shop --query "select user_id, sku, at from orders" \
+          --user user_id --item sku --time at --type purchase
     """
-    from recstream.importers import ColumnMapping, open_source
+    from recstream.importers import open_source
 
-    mapping = ColumnMapping(
-        user=how["user"],
-        item=how["item"],
-        time=how["time_"],
-        value=how["value"],
-        type=how["type_"],
-        types=dict(_pair(text, "--types TEXT=TYPE") for text in how["types"]),
-        rating_max=how["rating_max"],
-        time_format=how["time_format"],
-        split=how["split"],
-        user_prefix=how["user_prefix"],
-        item_prefix=how["item_prefix"],
-    )
-    with _Import(settings, file, as_json=as_json) as run:
-        source, notes = open_source(
-            file,
-            mapping,
-            header=how["header"],
-            delimiter=how["delimiter"],
-            encoding=how["encoding"],
-            on_progress=run.on_progress,
-        )
+    with _table(file, query) as path, _Import(settings, path, as_json=as_json) as run:
+        opening = {name: how[name] for name in ("header", "delimiter", "encoding")}
+        mapping, found = _mapping(path, opening, how)
+        source, notes = open_source(path, mapping, **opening, on_progress=run.on_progress)
         report = run.events(
             source,
             mapping,
             strict=how["strict"],
             once=how["once"],
             at_ms=None if how["at"] is None else _milliseconds(how["at"]),
-            notes=notes,
+            notes=[*found, *notes],
         )
         run.finish(report)
+
+
+@import_.command("presets", short_help="List the presets of `import events`.")
+@json_option
+def presets_(as_json: bool) -> None:
+    """List the sources whose columns `recstream import events` knows.
+
+    \b
+    Examples:
+      recstream import presets
+    """
+    from recstream.importers import presets
+
+    found = presets()
+    rows = [
+        {
+            "preset": name,
+            "about": each.about,
+            "recognised by": ", ".join(each.recognise) or "its name",
+        }
+        for name, each in found.items()
+    ]
+    say(found, table(rows), as_json=as_json)
+
+
+@contextmanager
+def _table(file: str, query: str | None) -> Iterator[Path]:
+    """Give the path of a file, of standard input, or of the rows of a query."""
+    with ExitStack() as stack:
+        if query is not None:
+            from recstream.importers.convert import query_rows, spooled
+
+            found = stack.enter_context(spooled(query_rows(file, query)))
+            found.seek(0)
+            suffix = ".jsonl"
+        else:
+            path = Path("/dev/stdin" if file == "-" else file)
+            if not path.exists() or path.is_dir():
+                raise click.BadParameter(f"there is no file {file}", param_hint="FILE")
+            if path.is_file() and file != "-":
+                yield path
+                return
+            found, suffix = stack.enter_context(path.open("rb")), ""
+        # A pipe can be read once, and a file is read twice.
+        rows = stack.enter_context(tempfile.NamedTemporaryFile(prefix="rows-", suffix=suffix))
+        shutil.copyfileobj(found, rows)
+        rows.flush()
+        yield Path(rows.name)
+
+
+def _mapping(
+    path: Path, opening: dict[str, Any], how: dict[str, Any]
+) -> tuple[ColumnMapping, list[str]]:
+    """Return the mapping that options and presets choose, and notes about what was recognised."""
+    import msgspec
+
+    from recstream.importers import ColumnMapping, Source, preset, recognise
+
+    given = {name: how[name] for name in ColumnMapping.__struct_fields__ if how.get(name)}
+    if how["types"]:
+        given["types"] = dict(_pair(text, "--types TEXT=TYPE") for text in how["types"])
+    name = how["preset"]
+    if not name and "user" in given and "item" in given:
+        return ColumnMapping(**given), []
+    if not name:
+        source = Source(path, **(opening | {"header": opening["header"] is not False}))
+        name = recognise(source.columns)
+    chosen = msgspec.structs.replace(preset(name), **given)
+    return chosen, [f"read as {name}; --preset chooses another, --user and the like change columns"]
 
 
 def _pair(text: str, option: str) -> tuple[str, Any]:
@@ -312,6 +369,8 @@ class _Import:
             lines.append(f"{report.already:,} had been imported before")
         if report.products:
             lines.append(f"{report.products:,} products put into the catalogue")
+        if report.skipped:
+            lines.append(f"{report.skipped:,} rows of other kinds skipped")
         if report.rejected:
             lines.append(f"{report.rejected:,} lines left out; the first:")
             lines += [f"  line {problem.line}: {problem.reason}" for problem in report.problems]
