@@ -163,7 +163,12 @@ def _add_table_and_agent(
     rows.restore_from(checkpoints)
 
     def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
-        done: list[list[Position] | LogFenced] = cast(Any, app.consumer).append_all(works)
+        try:
+            done: list[list[Position] | LogFenced] = cast(Any, app.consumer).append_all(works)
+        except BaseException as error:
+            if is_kafka:  # a transaction a partition: some may be in the log
+                rows.fail(error)
+            raise
         return done
 
     engine = Engine(

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import signal
+import traceback
 from collections.abc import Iterator
 
 from recstream.errors import (
@@ -50,6 +51,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
             if not is_temporary(error):
                 break
             log.warning("worker starts again in %g s: %s", RESTART_S, error)
+            _clear_frames(error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), RESTART_S)
     if isinstance(error, RecstreamError):
@@ -84,6 +86,13 @@ def is_temporary(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Drop what an error's frames hold, such as open databases: the next start opens them again."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextlib.contextmanager

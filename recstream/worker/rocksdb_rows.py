@@ -84,8 +84,14 @@ class RocksDBRows:
         self._table = table
         self._folder = folder
         self._deletes_others = deletes_others
+        self._fault = ""
 
     def _database(self, partition: int) -> rocksdict.Rdict:
+        if self._fault:
+            raise RuntimeError(
+                "the tables may lack rows that are in the log; the worker must start again, which recovers"
+                f" them: {self._fault}"
+            )
         database: rocksdict.Rdict = self._table.data._db_for_partition(partition)  # noqa: SLF001 - no public name
         return database
 
@@ -129,15 +135,27 @@ class RocksDBRows:
         return value
 
     def write(self, partition: int, rows: RowBatch, changelog_offset: int) -> None:
-        """Write rows and Faust's changelog offset in one batch."""
-        batch = rocksdict.WriteBatch(raw_mode=True)
-        for key, value in rows:
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
-        batch.put(self._table.data.offset_key, str(changelog_offset).encode())
-        self._database(partition).write(batch)
+        """Write rows and Faust's changelog offset in one batch.
+
+        The rows are in the log already. After an error every call raises: whoever read the table now
+        would go on from rows that are older than the log's.
+        """
+        try:
+            batch = rocksdict.WriteBatch(raw_mode=True)
+            for key, value in rows:
+                if value is None:
+                    batch.delete(key)
+                else:
+                    batch.put(key, value)
+            batch.put(self._table.data.offset_key, str(changelog_offset).encode())
+            self._database(partition).write(batch)
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    def fail(self, error: BaseException) -> None:
+        """Refuse to read and write from now on: rows may be in the log that the table lacks."""
+        self._fault = self._fault or repr(error)
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield every row but Faust's own, in key order."""
