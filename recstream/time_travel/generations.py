@@ -5,8 +5,10 @@ from __future__ import annotations
 from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, decode_model
 from recstream.errors import ModelMismatch, NotFound
-from recstream.log import MODELS, ReadableLog, decode_value
+from recstream.log import MODELS, ReadableLog, Record, decode_value
 from recstream.models import ReadableStore, fetch, read_models
+
+READ_AHEAD = 64
 
 
 class Generations:
@@ -29,6 +31,7 @@ class Generations:
         self._next_offset = 0
         self._offsets: dict[tuple[int, int], int] = {}
         self._current: Generation | None = None
+        self._ahead: dict[int, Record] = {}
         self.announced: dict[int, GenerationAnnounced] = {}
         self.announced_at: dict[int, int] = {}
         self.refresh()
@@ -85,10 +88,17 @@ class Generations:
 
     def _delta(self, number: int, delta: int) -> DeltaAnnounced:
         offset = self._offsets.get((number, delta))
-        found = [] if offset is None else self._log.read(MODELS, 0, offset, 1)
-        if not found:
+        record = None if offset is None else self._record(offset)
+        if record is None:
             raise NotFound(f"delta {delta} of generation {number} is not on {MODELS}")
-        model = decode_value(found[0], decode_model)
+        model = decode_value(record, decode_model)
         if not isinstance(model, DeltaAnnounced):
             raise ModelMismatch(f"{MODELS} offset {offset} must hold a delta, got a generation")
         return model
+
+    def _record(self, offset: int) -> Record | None:
+        """Return a record of the models topic; those after it are read too, as the next to be asked for."""
+        if offset not in self._ahead:
+            records = self._log.read(MODELS, 0, offset, READ_AHEAD)
+            self._ahead = {record.offset: record for record in records}
+        return self._ahead.get(offset)

@@ -48,16 +48,25 @@ class RecordFilter(NamedTuple):
     type: str = ""
     id: str = ""
 
-    def admits(self, record: Record) -> bool:
-        """Return whether a record holds what is searched."""
+    def matcher(self) -> Callable[[Record], bool]:
+        """Return a function that tells whether a record holds what is searched."""
         if not any(self):
-            return True
-        value = record.value or b""
-        key = (record.key or b"").decode(errors="replace")
-        texts = [(self.user, key), (self.item, key), (self.type, ""), (self.id, "")]
+            return lambda _: True
         # Searching bytes is fast, decoding is not.
-        if not all(not text or text == own or _quoted(text) in value for text, own in texts):
-            return False
+        keyed = [(text.encode(), _quoted(text)) for text in (self.user, self.item) if text]
+        inside = [_quoted(text) for text in (self.type, self.id) if text]
+
+        def admits(record: Record) -> bool:
+            value, key = record.value or b"", record.key
+            for own, quoted in keyed:
+                if key != own and quoted not in value:
+                    return False
+            return all(quoted in value for quoted in inside) and self._admits(value, key or b"")
+
+        return admits
+
+    def _admits(self, value: bytes, raw_key: bytes) -> bool:
+        key = raw_key.decode(errors="replace")
         try:
             found = _decode(value) if value else None
         except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder

@@ -195,7 +195,7 @@ class SearchRoutes:
         found = search.search(
             INTERACTIONS,
             _start(search, INTERACTIONS, partitions, query.older),
-            wanted.admits,
+            wanted.matcher(),
             limit=query.limit,
             backwards=True,
             max_bytes=MAX_EVENT_BYTES,
@@ -259,7 +259,7 @@ def search_records(event_log: ReadableLog, topic: str, query: SearchQuery) -> Re
         start = _start(search, topic, partitions, query.older or query.newer)
     wanted = RecordFilter(query.user, query.item, query.type, query.id)
     backwards = not (query.at or query.newer)
-    found = search.search(topic, start, wanted.admits, limit=query.limit, backwards=backwards)
+    found = search.search(topic, start, wanted.matcher(), limit=query.limit, backwards=backwards)
     return _answer(event_log, topic, found)
 
 
