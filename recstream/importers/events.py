@@ -376,7 +376,8 @@ def import_digest(
     for name in _NEWER_OPTIONS:
         if columns[name] == ColumnMapping.__struct_defaults__[_DEFAULTS.index(name)]:
             del columns[name]
-    parts = (source.digest, columns, once, *options)
+    columns["types"] = dict(sorted(columns["types"].items()))
+    parts = (source.digest, msgspec.Raw(msgspec.json.encode(columns)), once, *options)
     encoded = msgspec.json.encode(parts, order="deterministic")
     return hashlib.blake2b(encoded, digest_size=12).hexdigest()
 
