@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import builtins
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pymongo
@@ -18,7 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from recstream.errors import InvalidSetting, ModelStoreUnavailable, NotFound
-from recstream.models.store import checked_name
+from recstream.models.store import checked_name, host_folder
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ class GridFsStore:
     """
 
     def __init__(self, url: str, bucket: str = BUCKET) -> None:
-        self.opened_folder = Path(tempfile.gettempdir()) / f"recstream-opened-{os.getuid()}"
+        self.opened_folder = host_folder()
         try:
             given = pymongo.uri_parser.parse_uri(url, warn=False)
             names = {name.lower() for name in given["options"]}

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from recstream.errors import ModelStoreUnavailable, NotFound
-from recstream.models.store import checked_name
+from recstream.models.store import checked_name, host_folder
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class ObjectStore:
         scheme, _, path = url.partition("://")
         fsspec.get_filesystem_class(scheme)
         self._url = url
+        self.opened_folder = host_folder()
         self._where = f"{scheme}://{path.rpartition('@')[2]}"
 
     def put(self, name: str, content: bytes) -> None:

@@ -93,6 +93,11 @@ class DirectoryStore:
             (self.folder / checked_name(name)).unlink()
 
 
+def host_folder() -> Path:
+    """Return where this host's processes open artifacts of a store that is elsewhere."""
+    return Path(tempfile.gettempdir()) / f"recstream-opened-{os.getuid()}"
+
+
 def checked_name(name: str) -> str:
     """Return a name if it is valid: no folders, no hidden files. Raises `NotFound`."""
     if not _NAME.fullmatch(name):

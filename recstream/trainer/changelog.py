@@ -56,6 +56,7 @@ class ChangelogFollower:
         self._open: dict[int, dict[str, _Pending]] = {}
         # Users of closed groups, by partition: set together at the end of `apply`.
         self._closed: dict[int, dict[str, _Pending]] = {}
+        self._with_touches = True
 
     @property
     def offsets(self) -> dict[int, int]:
@@ -77,11 +78,13 @@ class ChangelogFollower:
         known = self.offsets.get(table.partition, 0)
         self.offsets[table.partition] = max(known, next_offset)
 
-    def apply(self, records: Iterable[Record]) -> list[UserChanges]:
+    def apply(self, records: Iterable[Record], *, with_touches: bool = True) -> list[UserChanges]:
         """Apply changelog records; return the changes of the groups that they completed.
 
-        A record that can't be read is logged and skipped.
+        A record that can't be read is logged and skipped. Without ``with_touches``, the changes name
+        users alone, which takes less time.
         """
+        self._with_touches = with_touches
         groups = []
         for record in records:
             try:
@@ -156,12 +159,13 @@ class ChangelogFollower:
             if not rows.n_ids:
                 continue  # only impressions: nothing to train on
             known.append(user)
-            touches += [
-                Touch(entry.offset, entry.item, entry.weight > 0.0)
-                for page in rows.entries.values()
-                for entry in page
-                if entry.offset >= since
-            ]
+            if self._with_touches:
+                touches += [
+                    Touch(entry.offset, entry.item, entry.weight > 0.0)
+                    for page in rows.entries.values()
+                    for entry in page
+                    if entry.offset >= since
+                ]
             if user in closed:
                 rows.entries = {**closed[user].entries, **rows.entries}
             closed[user] = rows
@@ -171,18 +175,15 @@ class ChangelogFollower:
 
     def _put(self, partition: int, closed: Mapping[str, _Pending]) -> None:
         """Set the histories of users; pages that are not given keep their entries."""
-        items = self.histories.items
-        names: list[str] = []
-        values: list[tuple[float, int, int, int]] = []
+        entries: list[Entry] = []
         counts: list[int] = []
         for user, rows in closed.items():
-            entries = [entry for page in rows.entries.values() for entry in page]
+            n_before = len(entries)
+            for page in rows.entries.values():
+                entries += page
             if len(rows.entries) < rows.n_pages:
                 entries += self._kept(user, rows)
-            counts.append(len(entries))
-            names += [each.item for each in entries]
-            values += [(each.weight, each.at_ms, each.offset, each.n_events) for each in entries]
-        weights, at_ms, offsets, n_events = zip(*values, strict=True) if values else ((),) * 4
+            counts.append(len(entries) - n_before)
         headers = closed.values()
         self.histories.put(
             UserColumns(
@@ -191,11 +192,11 @@ class ChangelogFollower:
                 [each.clock_ms for each in headers],
                 [each.n_ids for each in headers],
                 counts,
-                items.add(names),
-                weights,
-                at_ms,
-                offsets,
-                n_events,
+                self.histories.items.add([each.item for each in entries]),
+                [each.weight for each in entries],
+                [each.at_ms for each in entries],
+                [each.offset for each in entries],
+                [each.n_events for each in entries],
             )
         )
 

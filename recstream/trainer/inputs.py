@@ -152,7 +152,8 @@ class Inputs:
                 products.append(record)
             else:
                 self.commands.apply(record)
-        groups = self.changelog.apply(rows)
+        # Before everything is read there is nothing to publish.
+        groups = self.changelog.apply(rows, with_touches=self.is_caught_up)
         changed, dead_letters = self.catalogue.apply(products)
         self._dead_letters.extend(dead_letters)
         if self.changelog.is_stale:

@@ -96,7 +96,7 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_header = msgspec.msgpack.Decoder(ProfileHeader).decode
-_decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
+decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
 _decode_rated_entries = msgspec.msgpack.Decoder(tuple[RatedEntry, ...]).decode
 decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
 decode_applied_row = msgspec.msgpack.Decoder(AppliedRow).decode
@@ -208,7 +208,7 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
                 f"this version reads histories of schema {SCHEMA}, got schema {header.schema}; "
                 "`recstream upgrade` says what to do"
             )
-        decode = decode_page if header.n_ratings else _decode_entries
+        decode = decode_page if header.n_ratings else decode_entries
         pages = tuple(
             {entry.item: entry for entry in decode(_have(get, page_key(key, number)))}
             for number in range(header.n_pages)
