@@ -23,7 +23,7 @@ _LINE_BREAK = 10
 
 
 class IdTable(Sequence[str]):
-    """String ids, numbered in the order of their arrival; a row never changes or ends.
+    """String ids, numbered in the order of their arrival; an id keeps its row until it is erased.
 
     Parameters
     ----------
@@ -212,6 +212,13 @@ class IdTable(Sequence[str]):
         self._ends.truncate(n)
         self._block.truncate(int(self._ends.rows[-1]) if n else 0)
         return out
+
+    def erase(self, row: int) -> None:
+        """Overwrite the id of a row with zeros; the id gets another row when it is added again."""
+        if self._is_shared:
+            self._own()
+        start = int(self.ends[row - 1]) if row else 0
+        self._block.rows[start : self.ends[row]] = 0
 
     def _own(self) -> None:
         block, ends = self._shared

@@ -92,7 +92,7 @@ class Histories(HistoryColumns):
         self._close_gaps()
 
     def remove(self, user: str) -> None:
-        """Forget a user; an unknown one changes nothing."""
+        """Forget a user, the id included; an unknown one changes nothing."""
         row = int(self.rows_of([user])[0])
         if row >= 0:
             run = self.runs[row]
@@ -102,6 +102,7 @@ class Histories(HistoryColumns):
             self._write(np.arange(start, start + room), np.zeros((room, WORDS), np.uint32))
             self._n_dead += room
             self.runs[row] = np.zeros((), RUN)
+            self.users.erase(row)
 
     def freeze(self) -> FrozenHistories:
         """Return the histories as they are now; at most one snapshot is open at a time."""
@@ -150,7 +151,11 @@ class FrozenHistories:
     def __init__(self, live: Histories, lock: threading.Lock) -> None:
         self._live, self._lock = live, lock
         self._n_users, self._n_items = len(live.users), len(live.items)
-        self._ids = [(each.block, each.ends) for each in (live.users, live.items)]
+        # Ids are only appended, but for a forgotten user's.
+        self._ids = [
+            (live.users.block.copy(), live.users.ends),
+            (live.items.block, live.items.ends),
+        ]
         self._runs = live.runs.copy()
         self.offsets = dict(live.offsets)
         self.n_users, self.n_events = live.n_users, live.n_events

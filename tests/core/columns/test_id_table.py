@@ -77,3 +77,13 @@ def test_an_unknown_row_or_id_is_an_error():
         table[1]
     with pytest.raises(KeyError):
         table.rows["b"]
+
+
+def test_an_erased_id_is_gone_and_others_keep_their_rows():
+    table = IdTable(f"i{n}" for n in range(200))
+    table.erase(7)
+
+    assert "i7" not in table
+    assert b"i7i" not in table.block.tobytes()
+    assert table.add(["i7", "i8", *(f"j{n}" for n in range(300))])[:2].tolist() == [200, 8]
+    assert table.rows_of([f"i{n}" for n in range(8, 200)]).tolist() == list(range(8, 200))
