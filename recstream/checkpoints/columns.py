@@ -163,10 +163,22 @@ def read_rows(content: bytes) -> Iterator[tuple[bytes, list[Row]]]:
     CheckpointCorrupt
         Not a checkpoint's file, or the rows don't fit together.
     """
+    for group in read_groups(content):
+        yield from rows_of_group(group)
+
+
+def read_groups(content: bytes) -> Iterator[pa.Table]:
+    """Yield the row groups of a checkpoint's file, as `COLUMNS`.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        Not a checkpoint's file.
+    """
     try:
         file = pq.ParquetFile(io.BytesIO(content))
         for number in range(file.num_row_groups):
-            yield from _users(file.read_row_group(number))
+            yield file.read_row_group(number, columns=COLUMNS.names)
     except (pa.ArrowException, msgspec.MsgspecError, ValueError, KeyError, OSError) as error:
         raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
 
@@ -180,6 +192,20 @@ def read_user(content: bytes, user: str) -> list[Row]:
     except (pa.ArrowException, msgspec.MsgspecError, ValueError, KeyError, OSError) as error:
         raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
     return []
+
+
+def rows_of_group(group: pa.Table) -> Iterator[tuple[bytes, list[Row]]]:
+    """Yield the users of a row group and their table rows.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        The rows don't fit together.
+    """
+    try:
+        yield from _users(group)
+    except (pa.ArrowException, msgspec.MsgspecError, ValueError, KeyError) as error:
+        raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
 
 
 def _users(table: pa.Table) -> Iterator[tuple[bytes, list[Row]]]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from recstream.checkpoints import Checkpoints, open_checkpoints, read_rows
-from recstream.core.history import table_rows
+from recstream.checkpoints import open_checkpoints
 from recstream.core.records import DeadLetter
 from recstream.erasure import forgetting
 from recstream.log import (
@@ -20,7 +18,6 @@ from recstream.log import (
     DEAD_LETTERS,
     EventLog,
     NewRecord,
-    Record,
     TopicPartition,
     histories_changelog,
 )
@@ -28,6 +25,7 @@ from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.settings import Settings
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.changelog import ChangelogFollower, UserChanges
+from recstream.trainer.checkpoint import restore_histories
 from recstream.trainer.commands import Commands
 from recstream.trainer.histories import Histories
 from recstream.trainer.training import TrainingSnapshot
@@ -39,43 +37,6 @@ MAX_DEAD_LETTERS = 10_000
 """Dead letters of catalogue records held back until this trainer is active."""
 
 _encode = msgspec.json.Encoder().encode
-RESTORED_USERS = 5_000
-_NOTHING_APPLIED = table_rows.encode_row(table_rows.AppliedRow(0, 0))
-
-
-def restore_histories(
-    histories: ChangelogFollower, checkpoints: Checkpoints, rows: Iterable[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """Apply the newest checkpoints, as if they had been read from the changelog.
-
-    Parameters
-    ----------
-    histories : ChangelogFollower
-    checkpoints : Checkpoints
-    rows : iterable of TopicPartition
-        Partitions of the changelog.
-
-    Returns
-    -------
-    dict of TopicPartition to int
-        Where to read on. A partition without a checkpoint that can be used is missing.
-    """
-    starts = {}
-    for tp in rows:
-        found = checkpoints.newest_readable(tp.partition)
-        if found is None or found[0].changelog != tp.topic:
-            continue
-        manifest, content = found
-        users = read_rows(content)
-        while some := list(islice(users, RESTORED_USERS)):
-            part = [row for _, its_rows in some for row in its_rows]
-            part.append((table_rows.APPLIED_KEY, _NOTHING_APPLIED))  # closes the group
-            histories.apply(Record(*tp, -1, 0, key, value) for key, value in part)
-        applied = table_rows.encode_row(manifest.applied_row)
-        histories.apply([Record(*tp, -1, 0, table_rows.APPLIED_KEY, applied)])
-        starts[tp] = manifest.changelog_offset + 1
-        log.info("histories restored partition=%d from %s", tp.partition, manifest.name)
-    return starts
 
 
 class Changes(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recstream.checkpoints import open_checkpoints
+from recstream.checkpoints import columns, open_checkpoints
 from recstream.log import TopicPartition
-from recstream.trainer import inputs
+from recstream.trainer import checkpoint
 from recstream.trainer.inputs import Inputs
 from tests.checkpoints.made import make_checkpoint
 from tests.trainer.test_changelog import everything
@@ -30,11 +30,13 @@ def read(settings, log):
     return found
 
 
-@pytest.mark.parametrize("users_at_once", [3, 1000])
+@pytest.mark.parametrize("page", [b"\0p", b""])
+@pytest.mark.parametrize("rows_at_once", [9, 100_000])
 def test_histories_from_checkpoints_are_those_of_the_changelog(
-    fed, settings, monkeypatch, users_at_once
+    fed, settings, monkeypatch, rows_at_once, page
 ):
-    monkeypatch.setattr(inputs, "RESTORED_USERS", users_at_once)
+    monkeypatch.setattr(columns, "GROUP_ROWS", rows_at_once)
+    monkeypatch.setattr(checkpoint, "_PAGE", page)  # b"": every user as if some page were odd
     checkpoints = open_checkpoints(fed.log, settings)
     made = [
         make_checkpoint(

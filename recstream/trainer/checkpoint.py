@@ -1,0 +1,95 @@
+"""Start the trainer's histories from checkpoints: columns of a file become columns in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recstream.checkpoints import Checkpoints, read_groups, rows_of_group
+from recstream.core.history import table_rows
+from recstream.log import Record, TopicPartition
+from recstream.trainer.changelog import ChangelogFollower
+from recstream.trainer.histories import UserColumns
+
+log = logging.getLogger(__name__)
+
+_PAGE = b"\0p"
+"""In the rows that a checkpoint keeps as bytes: perhaps a page."""
+_NOTHING_APPLIED = table_rows.encode_row(table_rows.AppliedRow(0, 0))
+
+
+def restore_histories(
+    follower: ChangelogFollower, checkpoints: Checkpoints, rows: Iterable[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """Load the newest checkpoints, as if they had been read from the changelog.
+
+    Parameters
+    ----------
+    follower : ChangelogFollower
+    checkpoints : Checkpoints
+    rows : iterable of TopicPartition
+        Partitions of the changelog.
+
+    Returns
+    -------
+    dict of TopicPartition to int
+        Where to read on. A partition without a checkpoint that can be used is missing.
+    """
+    starts = {}
+    for tp in rows:
+        found = checkpoints.newest_readable(tp.partition)
+        if found is None or found[0].changelog != tp.topic:
+            continue
+        manifest, content = found
+        for group in read_groups(content):
+            _load(follower, tp, group)
+        applied = manifest.applied_row
+        follower.apply([Record(*tp, -1, 0, table_rows.APPLIED_KEY, table_rows.encode_row(applied))])
+        starts[tp] = manifest.changelog_offset + 1
+        log.info("histories restored partition=%d from %s", tp.partition, manifest.name)
+    return starts
+
+
+def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> None:
+    """Load the users of a row group; those with pages that are kept as bytes, row by row."""
+    headers = np.flatnonzero(pc.is_null(group.column("item")).to_numpy(zero_copy_only=False))
+    if not len(headers):
+        return
+    rests = group.column("rest").take(pa.array(headers)).to_pylist()
+    is_plain = np.array([_PAGE not in rest for rest in rests], np.bool_)
+    values = {
+        name: group.column(name).to_numpy() for name in ("weight", "at_ms", "offset", "n_events")
+    }
+    sizes = np.diff(headers, append=group.num_rows)
+    is_used = is_plain & (values["n_events"][headers] > 0)  # others have impressions alone
+    is_entry = np.repeat(is_used, sizes)
+    is_entry[headers] = False
+    kept = headers[is_used]
+    names = group.column("item").combine_chunks().filter(pa.array(is_entry)).dictionary_encode()
+    histories = follower.histories
+    codes = histories.items.add(names.dictionary.to_pylist())
+    histories.put(
+        UserColumns(
+            group.column("user").take(pa.array(kept)).to_pylist(),
+            tp.partition,
+            values["at_ms"][kept],
+            values["n_events"][kept],
+            sizes[is_used] - 1,
+            codes[names.indices.to_numpy()],
+            *(values[name][is_entry] for name in ("weight", "at_ms", "offset", "n_events")),
+        )
+    )
+    for header, size in zip(headers[~is_plain].tolist(), sizes[~is_plain].tolist(), strict=True):
+        follower.apply(_records(tp, group.slice(header, size)), with_touches=False)
+
+
+def _records(tp: TopicPartition, users: pa.Table) -> Iterator[Record]:
+    """Yield the table rows of users as records of the changelog, as a group."""
+    for _, rows in rows_of_group(users):
+        for key, value in rows:
+            yield Record(*tp, -1, 0, key, value)
+    yield Record(*tp, -1, 0, table_rows.APPLIED_KEY, _NOTHING_APPLIED)
