@@ -12,6 +12,7 @@ from recstream.core.records import (
     ControlRecord,
     Forgotten,
     GenerationAnnounced,
+    HyperparametersChosen,
     SettingsActivated,
     SteeringSet,
     TrainingProgress,
@@ -30,7 +31,12 @@ from recstream.log import (
 )
 
 LOOK_EVERY_S = 0.1
-_KEYS = {SettingsActivated: b"rules", SteeringSet: b"steering", Forgotten: b"forgotten"}
+_KEYS = {
+    SettingsActivated: b"rules",
+    SteeringSet: b"steering",
+    Forgotten: b"forgotten",
+    HyperparametersChosen: b"tuned",
+}
 
 T = TypeVar("T")
 

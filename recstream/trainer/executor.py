@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recstream.core.als import Iteration
 from recstream.core.generation import Generation
@@ -85,6 +85,10 @@ class TrainingExecutor:
         self._running: Future[Candidate] | None = None
         self._backend: TrainingBackend = InProcessBackend()
         self._is_cancelled = threading.Event()
+
+    def use(self, tuned: dict[str, Any]) -> None:
+        """Train with other hyper-parameters from now on; with none, those of the settings."""
+        self._chosen = hyperparameters(self._settings) | tuned
 
     @property
     def is_busy(self) -> bool:

@@ -13,7 +13,9 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from time import monotonic
+from typing import Any
 
+from recstream.control import submit
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult, RollbackRequested
 from recstream.errors import (
@@ -43,6 +45,7 @@ from recstream.trainer.executor import Candidate, TrainingExecutor
 from recstream.trainer.inputs import Changes, Inputs
 from recstream.trainer.lease import Lease
 from recstream.trainer.schedule import Schedule
+from recstream.trainer.self_tuning import SelfTuning
 from recstream.trainer.training import Trained
 
 log = logging.getLogger(__name__)
@@ -103,6 +106,9 @@ class Trainer:
         self._has_lost_newest = False
         self._is_active = False
         self._schedule = Schedule(settings)
+        self._tuning = SelfTuning(settings)
+        self._tuned: dict[str, Any] = {}
+        self._tried: dict[str, Any] | None = None
         self._beaten: tuple[bool, str] | None = None
         self._next_lease = self._next_first = self._next_heartbeat = 0.0
 
@@ -145,6 +151,7 @@ class Trainer:
     def close(self) -> None:
         """Stop, and cancel a training in progress."""
         self._inputs.close()
+        self._tuning.close()
         self._executor.close()
         with contextlib.suppress(LogError):
             self._lease.release()
@@ -176,6 +183,8 @@ class Trainer:
             self._roll_back(command)
         elif self._is_due():
             self._start_training()
+        else:
+            self._tune()
         if self._deltas is not None:
             deltas, inputs = self._deltas, self._inputs
             self._executor.pause_while_behind(deltas.n_pending_products > MAX_PRODUCTS)
@@ -280,6 +289,8 @@ class Trainer:
     def _finish_take_over(self, restored: Restored, stored: Generation) -> None:
         inputs, moved = self._inputs, restored.trained.generation
         self._serving, self._deltas = stored, restored.deltas
+        self._tuned = self._tuning.restore(self._log, stored)
+        self._executor.use(self._tuned)
         inputs.drop_dead_letters(moved.catalogue_offset)
         self._schedule.note_training(0, len(stored.details))
         self._deltas.touch(restored.unknown.users, restored.unknown.touches)
@@ -309,6 +320,31 @@ class Trainer:
             inputs.histories.n_events, len(inputs.catalogue.items)
         )
 
+    def _tune(self) -> None:
+        """Search hyper-parameters while nothing is to be done; train a candidate by the choice."""
+        serving = self._serving
+        if serving is None or serving.model is None or not self._inputs.is_caught_up:
+            return
+        found = self._tuning.step(
+            self._inputs.histories.n_events,
+            self._schedule.quiet_s,
+            is_busy=self._executor.is_busy or self._inputs.commands.is_held,
+            snapshot=lambda: self._inputs.snapshot(serving.catalogue_offset),
+        )
+        if found is not None and found.hyperparameters != self._tuned:
+            submit(self._log, found)
+            self._tried = found.hyperparameters
+            self._executor.use(found.hyperparameters)
+            self._start_training()
+
+    def _settle_tried(self, *, is_accepted: bool) -> None:
+        """Keep the hyper-parameters that a candidate was trained with, if the gate accepts it."""
+        if self._tried is not None:
+            if is_accepted:
+                self._tuned = self._tried
+            self._executor.use(self._tuned)
+            self._tried = None
+
     def _start_training(self) -> None:
         if self._serving is None:
             return
@@ -336,6 +372,7 @@ class Trainer:
                 if not self._catch_up.advance(catalogue, now_ms=self._clock_ms()):
                     return
                 self._activate(candidate, self._catch_up)
+                self._settle_tried(is_accepted=True)
             elif candidate.gate_result is not None:
                 number = candidate.trained.generation.number
                 self._publisher.publish_rejection(number, candidate.gate_result, candidate.seconds)
@@ -345,6 +382,7 @@ class Trainer:
             log.exception("training failed")
             self._next_first = monotonic() + FIRST_RETRY_S
             self._publisher.publish_progress("failed", 0, detail=str(error))
+        self._settle_tried(is_accepted=False)
         self._discard_training()
 
     def _activate(self, candidate: Candidate, catch_up: CatchUp) -> None:

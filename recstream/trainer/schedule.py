@@ -44,6 +44,11 @@ class Schedule:
         """Record that events or products arrived."""
         self._active_at = self._clock()
 
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since events or products arrived."""
+        return self._clock() - self._active_at
+
     def note_training(self, n_events: int, n_products: int = 0) -> None:
         """Record that a training covers so many events and products."""
         self._n_trained = n_events

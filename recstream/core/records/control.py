@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from recstream.core.events import EventWeights
@@ -12,6 +14,7 @@ __all__ = [
     "ControlRecord",
     "ForgetRequested",
     "Forgotten",
+    "HyperparametersChosen",
     "RollbackRequested",
     "SettingsActivated",
     "SteeringSet",
@@ -90,6 +93,29 @@ class ForgetRequested(msgspec.Struct, frozen=True, kw_only=True, tag="forget", t
     requested_ts: int
 
 
+class HyperparametersChosen(
+    msgspec.Struct, frozen=True, kw_only=True, tag="tuned", tag_field="type", omit_defaults=True
+):
+    """Hyper-parameters that the trainer's search found; trainings use them while the gate accepts.
+
+    Attributes
+    ----------
+    hyperparameters : dict
+        As setting ``hyperparameters`` has them.
+    n_events : int
+        In the histories that were searched.
+    metric, score
+        Of the choice, on the newest fifth of users' items.
+    """
+
+    hyperparameters: dict[str, Any]
+    n_events: int
+    metric: str
+    score: float
+    n_trials: int
+    seconds: float
+
+
 class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_field="type"):
     """A user of a partition, not named here, was erased: their events before an offset do not count.
 
@@ -128,5 +154,6 @@ ControlRecord = (
     | ForgetRequested
     | Forgotten
     | CheckpointRequested
+    | HyperparametersChosen
 )
 decode_control = msgspec.json.Decoder(ControlRecord).decode

@@ -125,11 +125,11 @@ def test_a_list_contains_the_event_that_a_position_names(shop):
     assert items_of(answer) == ["i3", "i5", "i7"]
 
 
-def test_a_position_that_does_not_come_is_503_after_the_deadline(shop):
+def test_a_position_that_does_not_come_is_409_after_the_deadline(shop):
     late = ask(shop, "late", min_position=10**9, timeout_ms=10)
     other = ask(shop, "late", min_position={"epoch": "other", "offsets": {"0": 1, "1": 1}})
 
-    assert (late.status, late.headers["Retry-After"]) == (503, "1")
+    assert (late.status, late.headers["Retry-After"]) == (409, "1")
     assert late.json["type"].endswith("position-not-reached")
     assert other.status == 400
 

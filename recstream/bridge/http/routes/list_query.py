@@ -151,7 +151,7 @@ class PositionWaiter:
         Raises
         ------
         HttpProblem
-            503: it did not come in time.
+            409: it did not come in time.
         """
         position = body.min_position
         if isinstance(position, LogPosition):
@@ -166,7 +166,7 @@ class PositionWaiter:
                 f"offset {position} is not in the list after {body.timeout_ms} ms; the worker may be "
                 "behind, see /health/ready"
             )
-            raise HttpProblem(503, message, code="position-not-reached", retry_after_s=1)
+            raise HttpProblem(409, message, code="position-not-reached", retry_after_s=1)
         return True
 
 

@@ -30,7 +30,7 @@ from recstream.time_travel import ListDiff, moment
 MAX_CANDIDATES = 1_000
 _PROBLEMS = {
     422: "A condition is invalid, or contradicts another",
-    503: "min_position was not reached in time",
+    409: "min_position was not reached in time; try again",
 }
 Moment = Annotated[str, msgspec.Meta(description="An offset, or a time with a zone")]
 Session = Annotated[

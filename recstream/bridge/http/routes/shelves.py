@@ -22,7 +22,7 @@ Kinds = Literal["trending", "newest", "popular"]
 NotIn = "No such shelf, or no generation yet"
 _PROBLEMS = {
     422: "A condition is invalid, or contradicts another",
-    503: "min_position was not reached in time",
+    409: "min_position was not reached in time; try again",
 }
 
 

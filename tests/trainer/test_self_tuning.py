@@ -1,0 +1,111 @@
+"""The trainer searches hyper-parameters while it is idle; the gate decides about what it finds."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from recstream.control import read_control
+from recstream.core.records import HyperparametersChosen
+from recstream.trainer import self_tuning
+from recstream.trainer.self_tuning import SelfTuning
+from tests.trainer.test_gate_and_rollback import tastes, train
+from tests.trainer.trainer_world import SETTINGS, work
+from tests.worker.worker_world import single
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(self_tuning, "MIN_EVENTS", 100)
+    monkeypatch.setattr(self_tuning, "IDLE_S", 0.1)
+    monkeypatch.setattr(self_tuning, "QUIET_S", 0.0)
+    monkeypatch.setattr(self_tuning, "CANDIDATES", 4)
+
+
+@pytest.fixture
+def settings():
+    return msgspec.structs.replace(SETTINGS, n_factors=8, iterations=4, keep_generations=9)
+
+
+def chosen(place) -> list[HyperparametersChosen]:
+    found = [record for _, record in read_control(place.world.log)]
+    return [each for each in found if isinstance(each, HyperparametersChosen)]
+
+
+def uses(hyperparameters, found: HyperparametersChosen) -> bool:
+    return hyperparameters | found.hyperparameters == hyperparameters
+
+
+def test_a_choice_is_a_record_and_a_candidate_is_trained_by_it(place, settings):
+    place.world.feed([single(each) for each in tastes()])
+    trainer = place.trainer(settings=settings)
+    try:
+        work(trainer, lambda: len(place.announced()) == 3)
+        (found,) = chosen(place)
+        newest = place.announced()[-1]
+
+        assert found.hyperparameters
+        assert uses(newest.hyperparameters, found)
+        assert newest.gate_result is not None
+        assert 0.0 < found.score <= 1.0
+        # The next search waits until the events have doubled; the next training uses the choice.
+        again = train(place, trainer)
+        assert uses(again.hyperparameters, found)
+        assert len(chosen(place)) == 1
+    finally:
+        trainer.close()
+
+    again = place.trainer("b", settings)
+    try:
+        work(again, lambda: again.generation is not None)
+        assert uses(again._executor._chosen, found)
+    finally:
+        again.close()
+
+
+def test_a_choice_that_the_gate_rejects_is_not_used(place, settings, monkeypatch):
+    useless = HyperparametersChosen(
+        hyperparameters={"regularization": 1e9, "content_weight": 0.0, "behaviour_weight": 0.0},
+        n_events=1,
+        metric="ndcg@20",
+        score=1.0,
+        n_trials=1,
+        seconds=0.0,
+    )
+    monkeypatch.setattr(SelfTuning, "_search", lambda *_: useless)
+    place.world.feed([single(each) for each in tastes()])
+    trainer = place.trainer(settings=settings)
+    try:
+        work(trainer, lambda: trainer._tuning._n_events and chosen(place))
+        work(trainer, lambda: trainer._tried is None)
+
+        assert "regularization" not in trainer._executor._chosen
+        assert len(place.announced()) == 2
+    finally:
+        trainer.close()
+
+
+@pytest.mark.parametrize("off", [{"self_tuning": False}, {"hyperparameters": {"alpha": 1.0}}])
+def test_nothing_is_searched_where_somebody_chose(settings, off):
+    tuning = SelfTuning(msgspec.structs.replace(settings, **off))
+    try:
+        assert tuning.step(10**6, 1e6, is_busy=False, snapshot=list) is None
+        assert tuning._running is None
+    finally:
+        tuning.close()
+
+
+def test_a_search_pauses_while_events_arrive_and_ends_with_the_trainer(settings):
+    def search(self, *_):
+        self._is_stopped.wait(20)
+        raise self_tuning.SearchStopped
+
+    tuning = SelfTuning(settings)
+    tuning._search = search.__get__(tuning)
+    assert tuning.step(1000, 5.0, is_busy=False, snapshot=lambda: None) is None
+    assert tuning.step(1000, -1.0, is_busy=False, snapshot=lambda: None) is None
+    assert not tuning._may_run.is_set()
+    assert tuning.step(1000, 5.0, is_busy=True, snapshot=lambda: None) is None
+    assert not tuning._may_run.is_set()
+    tuning.close()
+    assert tuning.step(1000, 5.0, is_busy=False, snapshot=lambda: None) is None
