@@ -152,9 +152,7 @@ def test_a_stopped_worker_is_seen_on_every_page_and_recovers(visit, shop, shop_f
     os.kill(worker, signal.SIGSTOP)
     try:
         request(f"{shop}/v1/events", "POST", {"type": "view", "user": "u9", "item": "p1"})
-        expect(part(page, "banner-text")).to_contain_text(
-            "The worker does not work", timeout=60_000
-        )
+        expect(part(page, "banner-text")).to_contain_text("The worker is down", timeout=60_000)
         expect(part(page, "connection")).to_have_attribute("data-phase", "failed")
         page.goto(f"{shop}/pipeline")
         expect(page.locator(".flow-place[data-state=down]")).to_contain_text("Worker")

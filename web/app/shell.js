@@ -7,7 +7,7 @@ import { Icon } from "../elements/icons.js";
 import { debounce } from "../elements/timing.js";
 import { ShopSearch, ShopTools } from "../pages/shop/shop.js";
 import { bannerText } from "../state/banner.js";
-import { troubles } from "../state/pipeline-words.js";
+import { troubleText, troubles } from "../state/pipeline-words.js";
 import { announcement } from "../state/shelf-words.js";
 import { PAGES, findPage } from "./pages.js";
 import { Palette } from "./palette.js";
@@ -68,12 +68,15 @@ function Navigation({ path }) {
   return html`<nav class="nav" aria-label="Pages"><div class="nav-inner">${links}</div></nav>`;
 }
 
+/** @param {{state: string}[]} ill */
+const phaseOf = (ill) => (ill.some(({ state }) => state === "down") ? "failed" : "stale");
+
 function Connection() {
   const { phase, detail } = shown.connection.value;
   const ill = troubles(shown.pipeline.value);
   const isIll = phase === "live" && ill.length > 0;
-  const words = isIll ? ill.map(({ name, reason }) => `${name}: ${reason}`).join("; ") : detail;
-  return html`<a class="connection" href="/pipeline" data-part="connection" data-phase=${isIll ? "failed" : phase} title=${words || null}>
+  const words = isIll ? ill.map(troubleText).join(" ") : detail;
+  return html`<a class="connection" href="/pipeline" data-part="connection" data-phase=${isIll ? phaseOf(ill) : phase} title=${words || null}>
     <span class="dot" aria-hidden="true"></span><span data-part="connection-text">${isIll ? `${ill[0].name} ${ill[0].state}` : PHASES[phase]}</span>
   </a>`;
 }
@@ -82,9 +85,9 @@ function Banner() {
   const ill = troubles(shown.pipeline.value);
   const { phase } = shown.connection.value;
   const lost = bannerText({ connection: shown.connection.value, outbox: shown.outbox.value });
-  const text = lost || ill.map(({ name, reason }) => `The ${name} does not work: ${reason}.`).join(" ");
+  const text = lost || ill.map(troubleText).join(" ");
   if (text === "") return html`<div class="banner" data-part="banner" hidden></div>`;
-  return html`<div class="banner" role="status" data-part="banner" data-phase=${lost ? phase : "failed"}>
+  return html`<div class="banner" role="status" data-part="banner" data-phase=${lost ? phase : phaseOf(ill)}>
     <span class="banner-text" data-part="banner-text">${text}</span>
     ${lost && html`<button class="button button-small" type="button" data-part="banner-retry" onClick=${retry}>Try now</button>`}
   </div>`;

@@ -72,3 +72,22 @@ export function trainingText(pipeline) {
 export function troubles(pipeline) {
   return (pipeline?.roles ?? []).filter(({ state }) => state !== "ready");
 }
+
+/**
+ * Returns what is wrong with a role as a sentence.
+ *
+ * @param {{name: string, state: string, reason: string}} role
+ */
+export function troubleText({ name, state, reason }) {
+  return `The ${name} is ${state}: ${reasonOf(name, reason)}.`;
+}
+
+/**
+ * Returns a reason without the name of its role in front.
+ *
+ * @param {string} name
+ * @param {string} reason
+ */
+export function reasonOf(name, reason) {
+  return reason.split("; ").map((part) => part.replace(`${name}: `, "")).join("; ");
+}

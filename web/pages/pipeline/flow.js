@@ -5,6 +5,7 @@ import { html } from "../../vendor/preact.js";
 import { Term } from "../../components/facts.js";
 import { count } from "../../elements/format.js";
 import { ageText } from "../../elements/time.js";
+import { reasonOf } from "../../state/pipeline-words.js";
 
 /**
  * @param {{state: any, rates: {events: number | null, lists: number | null} | null, nLists: number}} props
@@ -40,7 +41,7 @@ function Place({ name, value, unit, about, role }) {
   return html`<li class="flow-place" data-state=${role?.state ?? null}>
     <span class="flow-name"><${Term} about=${about}>${name}<//></span>
     <span class="flow-value">${value}</span><span class="flow-unit">${unit}</span>
-    ${role && html`<span class="flow-role">${role.state === "ready" ? (role.heartbeat_age_ms === null ? "ready" : `ready, ${ageText(role.heartbeat_age_ms)} ago`) : `${role.state}: ${role.reason}`}</span>`}
+    ${role && html`<span class="flow-role">${role.state === "ready" ? (role.heartbeat_age_ms === null ? "ready" : `ready, ${ageText(role.heartbeat_age_ms)} ago`) : `${role.state}: ${reasonOf(role.name, role.reason)}`}</span>`}
   </li>`;
 }
 

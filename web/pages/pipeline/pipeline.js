@@ -10,7 +10,7 @@ import { Card, Empty, Fetched, Page } from "../../components/states.js";
 import { count } from "../../elements/format.js";
 import { ageText, timeText } from "../../elements/time.js";
 import { formatMs } from "../../state/latency.js";
-import { predictedText, trainingText } from "../../state/pipeline-words.js";
+import { predictedText, reasonOf, trainingText } from "../../state/pipeline-words.js";
 import { freshnessOf, rates } from "../../state/history.js";
 import { Flow } from "./flow.js";
 
@@ -51,7 +51,7 @@ function State({ state, hour }) {
         <table class="table"><thead><tr><th scope="col">Role</th><th scope="col">State</th><th scope="col">Heart-beat</th></tr></thead>
           <tbody>${(state.roles ?? []).map((/** @type {any} */ role) => html`<tr key=${role.name}>
             <th scope="row">${role.name}</th>
-            <td><span class="tag" data-tone=${toneOf(role.state)}>${role.state}</span> ${role.reason && html`<span class="role-reason">${role.reason}</span>`}</td>
+            <td><span class="tag" data-tone=${toneOf(role.state)}>${role.state}</span> ${role.reason && html`<span class="role-reason">${reasonOf(role.name, role.reason)}</span>`}</td>
             <td>${role.heartbeat_age_ms === null ? (role.name === "bridge" ? "answers" : "none") : `${ageText(role.heartbeat_age_ms)} ago`}</td>
           </tr>`)}</tbody></table>
       <//>
