@@ -1,8 +1,9 @@
-"""Raw bytes at any time on every topic: no reader of the log stops."""
+"""Raw bytes at any time on every topic: no reader of the log stops, and none tells a traceback."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from recstream.bridge.push import log_record
 from recstream.bridge.views import Status, Views
 from recstream.catalogue import CatalogueView
 from recstream.catalogue.embedded import EmbeddedCatalogue
+from recstream.cli import run
 from recstream.control import SteeringFeed
 from recstream.core.events import encode_event
 from recstream.log.embedded import EmbeddedLog
@@ -25,6 +27,20 @@ from tests.worker.test_hostile_records import HOSTILE
 SETTINGS = Settings(partitions=1)
 CHANGELOG = histories_changelog(SETTINGS.app_id)
 TOPICS = [spec.name for spec in topic_specs(1)] + [CHANGELOG]
+COMMANDS = (
+    *(["log", "tail", topic, "-n", "50"] for topic in TOPICS),
+    ["dead-letters", "list"],
+    ["models", "list"],
+    ["steering", "show"],
+    ["recommend", "ann"],
+    ["recommend", "ann", "--as-of", "2026-11-22T11:00:00Z"],
+    ["explain", "ann", "i1"],
+    ["log", "diff", "ann", "0", "1"],
+    ["replay", "--verify"],
+    ["replay", "--evaluate"],
+    ["export", "{path}/slice"],
+    ["forget", "bob", "--yes", "--no-wait"],
+)
 records = st.lists(
     st.tuples(
         st.sampled_from(TOPICS),
@@ -91,3 +107,19 @@ def test_trainer_bridge_and_catalogue_read_to_the_end(tmp_path_factory, appended
 
         with contextlib.closing(EmbeddedCatalogue(path / "catalogue.db")) as catalogue:
             CatalogueView(log, catalogue).catch_up()
+
+
+def test_every_command_answers_or_says_what_is_wrong(tmp_path):
+    odd = [
+        *((b"ann", value, 1_700_000_000_000) for value in HOSTILE),
+        (b"ann\0h", b"\xff", -(2**63)),
+        (None, b"{}", 2**63 - 1),
+    ]
+    with a_log(tmp_path, [(topic, *record) for topic in TOPICS for record in odd]):
+        pass
+    for command in COMMANDS:
+        said = io.StringIO()
+        words = [word.format(path=tmp_path) for word in command]
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = run([*words, "--data-dir", str(tmp_path), "--set=partitions=1"])
+        assert code in {0, 1}, (command, said.getvalue())

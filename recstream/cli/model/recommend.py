@@ -81,21 +81,20 @@ def _newest_list(event_log: EventLog, user: str, app_id: str) -> Recommendations
     import msgspec
 
     from recstream.core.records import decode_recommendations
-    from recstream.log import RECOMMENDATIONS, partition_for
+    from recstream.log import RECOMMENDATIONS, decode_or_skip, partition_for
 
     key = user.encode()
     partition = partition_for(key, event_log.partitions(RECOMMENDATIONS))
-    newest: bytes | None = None
+    newest: Recommendations | None = None
     at = offset = event_log.earliest(RECOMMENDATIONS, partition)
     while records := event_log.read(RECOMMENDATIONS, partition, offset):
         for record in records:
-            if record.key == key and record.value is not None:
-                newest, at = record.value, record.offset
+            if record.key == key and (made := decode_or_skip(record, decode_recommendations)):
+                newest, at = made, record.offset
         offset = records[-1].offset + 1
     if newest is None:
         raise NotFound(f"no list was published for {user!r}: {_reason(event_log, user, app_id)}")
-    made = decode_recommendations(newest)
-    return msgspec.structs.replace(made, epoch=event_log.epoch, partition=partition, offset=at)
+    return msgspec.structs.replace(newest, epoch=event_log.epoch, partition=partition, offset=at)
 
 
 def _reason(event_log: EventLog, user: str, app_id: str) -> str:
