@@ -43,7 +43,7 @@ EVENTS = st.lists(st.tuples(KINDS, st.integers(0, 90), st.sampled_from([1, 3, 5]
 USERS = st.dictionaries(st.sampled_from(["a", "a!", "ab", "ü", "z" * 40]), EVENTS, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(USERS)
 def test_any_histories_come_back_byte_for_byte(users):
     rows = rows_of(users)
