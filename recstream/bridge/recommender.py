@@ -160,12 +160,16 @@ class Recommender:
         gone = self._items.unlisted(listed)
         if generation is None:
             return gone
-        now, listable = self._now(), generation.listable
+        listable, columns = generation.listable, generation.columns
+        has_times, now_ms = len(columns.boundaries) > 0, self._now_ms()
         for item in listed:
             row = generation.rows.get(item)
-            details = generation.details.get(item)
-            is_withdrawn = listable is not None and row is not None and row < len(listable)
-            if (is_withdrawn and not listable[row]) or (details and not details.is_listed(now)):  # type: ignore[index]
+            if row is None:
+                continue
+            is_gone = has_times and not columns.is_in_time(row, now_ms)
+            # A delta may add items meanwhile.
+            is_known = listable is not None and row < len(listable)
+            if is_gone or (is_known and not listable[row]):  # type: ignore[index]
                 gone.add(item)
         return gone
 

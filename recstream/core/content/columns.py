@@ -87,8 +87,8 @@ class AttributeColumns:
         self.category = Column(len(items))
         self.brand = Column(len(items))
         self._price = GrowableArray(np.full(len(items), math.nan))
-        self._times = GrowableArray(np.full((len(items), 2), math.nan))
-        self._boundaries: tuple[int, NDArray[np.float64]] = (-1, np.empty(0))
+        self._limits: dict[int, tuple[float, float]] = {}
+        self._boundaries: NDArray[np.float64] | None = None
         self._attributes: dict[str, Column] = {}
         self.version = 0
         self.grammar = grammar
@@ -119,16 +119,23 @@ class AttributeColumns:
     @property
     def times(self) -> NDArray[np.float64]:
         """``from`` and ``until`` of every item, (m, 2) in ms since 1970; NaN for none."""
-        times: NDArray[np.float64] = self._times.rows
+        times = np.full((len(self.price), 2), math.nan)
+        for row, limits in self._limits.items():
+            times[row] = limits
         return times
+
+    def is_in_time(self, row: int, now_ms: float) -> bool:
+        """Return whether an item's times allow it in a list made now."""
+        start, end = self._limits.get(row, (math.nan, math.nan))
+        return not (start > now_ms or end <= now_ms)
 
     @property
     def boundaries(self) -> NDArray[np.float64]:
         """All times at which an item enters or leaves lists, ascending."""
-        if self._boundaries[0] != self.version:
-            found = self.times.ravel()
-            self._boundaries = (self.version, np.sort(found[~np.isnan(found)]))
-        return self._boundaries[1]
+        if self._boundaries is None:
+            found = np.array(list(self._limits.values()), np.float64).ravel()
+            self._boundaries = np.sort(found[~np.isnan(found)])
+        return self._boundaries
 
     def update(self, rows: Mapping[str, int], changed: Mapping[str, Item | None]) -> None:
         """Replace the attributes of some items; ``rows`` holds all items."""
@@ -137,7 +144,6 @@ class AttributeColumns:
         if changed:
             self._common.clear()
         self._price.grow(len(rows), fill=math.nan)
-        self._times.grow(len(rows), fill=math.nan)
         for column in (self.category, self.brand, *self._attributes.values()):
             column.grow(len(rows))
         for item, attributes in changed.items():
@@ -148,13 +154,15 @@ class AttributeColumns:
         self.category.put(row, attributes.category or None, attributes.category)
         self.brand.put(row, attributes.brand.casefold() or None, attributes.brand)
         self._price.rows[row] = math.nan if attributes.price is None else attributes.price
+        had_limits = self._limits.pop(row, None) is not None
         if attributes.from_ is not None or attributes.until is not None:
-            self._times.rows[row] = [
-                math.nan if at is None else timestamp_ms(at)
+            start, end = (
+                math.nan if at is None else float(timestamp_ms(at))
                 for at in (attributes.from_, attributes.until)
-            ]
-        else:
-            self._times.rows[row] = math.nan
+            )
+            self._limits[row] = (start, end)
+        if had_limits or row in self._limits:
+            self._boundaries = None
         for name, column in self._attributes.items():
             _put_attribute(column, row, attributes, name)
 
