@@ -111,7 +111,7 @@ def causes(travel: TimeTravel, user: str, a: Moment, b: Moment) -> Causes:
     ) -> list[tuple[RecommendedItem, ...]]:
         active = old_active if by_old_settings else basis.active
         made = derive(histories, basis.generation, active, partition, basis.now_ms)
-        return [make([]).items for make in made]
+        return [make([]).body.items for make in made]
 
     events = list(travel.events(user, history_before.offset + 1, history_after.offset + 1))
     tried = events[-MAX_TRIED:]

@@ -138,7 +138,7 @@ def what_if(travel: TimeTravel, user: str, when: Moment, alternative: Alternativ
         generation = travel.newest_of(alternative.generation or 0)
     active = alternative.settings(basis.active)
     make = next(derive([history], generation, active, travel.partition(user), basis.now_ms))
-    after = replace(make([each.item for each in found.list.items]), rec_id="what-if")
+    after = replace(make([each.item for each in found.list.items]).body, rec_id="what-if")
     return WhatIf(
         before=found.list,
         after=after,

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import io
 import logging
+import os
 import socket
 import sys
 import threading
@@ -23,7 +24,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON
-from recstream.process import start_thread, watch
+from recstream.process import run_in_loop, start_thread, watch
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class HttpServer:
         self._thread: threading.Thread | None = None
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        run_in_loop(self._serve())
 
     async def _serve(self) -> None:
         sweeping = asyncio.create_task(self._sweep())
@@ -319,7 +320,8 @@ class _Protocol(H11Protocol):
     async def _detach(self) -> tuple[socket.socket, bytes]:
         self.is_detached = self.cycle.disconnected = True
         self.transport.pause_reading()
-        detached: socket.socket = self.transport.get_extra_info("socket").dup()
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        detached = socket.socket(fileno=os.dup(descriptor))
         unread, _ = self.conn.trailing_data
         self.transport.abort()
         return detached, unread

@@ -20,7 +20,13 @@ from recstream.control import SteeringFeed
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
 from recstream.core.history import History, seen_items
-from recstream.core.ranking import Explanation, describe, explain, rank, steering_warnings
+from recstream.core.ranking import (
+    Explanation,
+    describe,
+    explain,
+    rank,
+    steering_warnings,
+)
 from recstream.core.records import AsOf, Recommendations, RecommendedItem, Requested
 from recstream.core.serving import (
     Unranked,
@@ -124,7 +130,9 @@ class Recommender:
         if stored.as_of is None or stored.as_of.offset != self._views.newest_offset(user):
             history = self._views.history(user)
             unwanted |= set() if history is None else seen_items(history)
-        return without(stored, unwanted)
+        found = without(stored, unwanted)
+        generation = self._active.generation
+        return found if generation is None else generation.columns.with_common_features(found)
 
     def _in_force(self, user: str) -> Recommendations | None:
         """Return the published list, None if it does not follow the newest steering document.

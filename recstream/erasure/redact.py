@@ -17,7 +17,7 @@ from recstream.log import (
     Record,
     read_records,
 )
-from recstream.log.embedded import EmbeddedLog, redact
+from recstream.log.embedded import EmbeddedLog, redact, zero_page_gaps
 
 READ_RECORDS = 5_000
 
@@ -146,3 +146,4 @@ def finish(event_log: EmbeddedLog, offset: int) -> None:
         0,
         lambda each: each._replace(key=None, value=None) if each.offset == offset else each,
     )
+    zero_page_gaps(event_log.storage)

@@ -11,7 +11,7 @@ from recstream.log.dead_letters import (
     read_letter,
     record_to_send,
 )
-from recstream.log.decode import dead_letter, decode, decode_record
+from recstream.log.decode import dead_letter, decode, decode_record, json_value
 from recstream.log.open import open_log
 from recstream.log.partitioner import partition_for
 from recstream.log.port import (
@@ -70,6 +70,7 @@ __all__ = [
     "decode_value",
     "find_letter",
     "histories_changelog",
+    "json_value",
     "open_log",
     "original_content",
     "partition_for",

@@ -24,9 +24,10 @@ from recstream.core.events import (
     timestamp_ms,
 )
 from recstream.core.json_input import json_error
-from recstream.core.records import DeadLetter
+from recstream.core.records import DeadLetter, list_json
 from recstream.errors import InvalidEvent, InvalidJson
 from recstream.log.port import Record
+from recstream.log.topics import RECOMMENDATIONS
 
 MAX_LETTER_CHARACTERS = MAX_EVENT_BYTES
 CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -65,6 +66,20 @@ def decode(record: Record) -> Decoded:
         return Decoded(list(enumerate(events)), [])
     except Exception as error:  # noqa: BLE001 - no record may stop the reader
         return Decoded([], [dead_letter(record, value, _as_invalid(error))])
+
+
+def json_value(record: Record) -> bytes | None:
+    """Return a record's value as JSON; None if it has none, or can't be shown as JSON; never raises."""
+    value = record.value
+    if value is None:
+        return None
+    try:
+        if record.topic == RECOMMENDATIONS:
+            value = list_json(value)
+        msgspec.json.decode(value)
+    except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
+        return None
+    return value
 
 
 def decode_record(record: Record, decode_value: Callable[[bytes], T]) -> T | DeadLetter | None:

@@ -6,6 +6,7 @@ In: functions to run, a supervisor's pipe. Out: threads that are restarted or en
 from __future__ import annotations
 
 from recstream.process.clock import system_clock_ms
+from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import Kernels, fill_cache
 from recstream.process.shutdown import end_in_time, follow_parent
 from recstream.process.threads import SupervisedThread, run_in_thread, start_thread, watch
@@ -16,6 +17,8 @@ __all__ = [
     "end_in_time",
     "fill_cache",
     "follow_parent",
+    "new_event_loop",
+    "run_in_loop",
     "run_in_thread",
     "start_thread",
     "system_clock_ms",

@@ -24,15 +24,22 @@ def _rank_once() -> None:
     import numpy as np  # noqa: PLC0415
 
     from recstream.core.als import ALSModel, Objective  # noqa: PLC0415
+    from recstream.core.events import EventWeights  # noqa: PLC0415
     from recstream.core.generation import Generation  # noqa: PLC0415
-    from recstream.core.history import Entry, History  # noqa: PLC0415
+    from recstream.core.history import (  # noqa: PLC0415
+        ActiveSettings,
+        Entry,
+        FoldSettings,
+        History,
+    )
     from recstream.core.neighbours import (  # noqa: PLC0415
         fit_behaviour,
         gather,
         neighbour_contributions,
         seed_weights,
     )
-    from recstream.core.ranking import describe, rank  # noqa: PLC0415
+    from recstream.core.ranking import describe, encode_list, rank  # noqa: PLC0415
+    from recstream.core.records import LIST_FORMAT, Lineage  # noqa: PLC0415
     from recstream.core.steering import Diversity, ImpressionFatigue, Pin, Steering  # noqa: PLC0415
 
     items = [f"i{number}" for number in range(64)]
@@ -60,6 +67,7 @@ def _rank_once() -> None:
         fatigue=ImpressionFatigue(after=1),
         min_relevance=0.1,
     )
+    active = ActiveSettings(-1, 0, FoldSettings(EventWeights(), 1.0), 5, list_format=LIST_FORMAT)
     for n_entries in (1, 32):
         page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items[:n_entries]}
         history = History(
@@ -68,3 +76,8 @@ def _rank_once() -> None:
         for steering in (None, shaped):
             ranked = rank([history], generation, 5, 1.0, steering=steering)
             describe(ranked[0], history, generation)
+            encode_list(
+                *(ranked[0], history, generation, active, 0, ()),
+                source="fold-in",
+                lineage=Lineage(),
+            )

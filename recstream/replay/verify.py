@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.core.history import History, SettingsTimeline
-from recstream.core.records import Recommendations, decode_recommendations
+from recstream.core.records import Recommendations, decode_recommendations, list_json
 from recstream.errors import LogCorrupt, NotFound
 from recstream.log import (
     INTERACTIONS,
@@ -120,10 +120,10 @@ def verify_partition(
                     if found.body.generation in lost:
                         continue
                     difference = _missing(found, partition)
-                elif (again := _encode(derived)) == found.value:
+                elif derived == found.value:
                     continue
                 else:
-                    difference = _difference(found, again, partition)
+                    difference = _difference(found, derived, partition)
                 if len(differences) < most_differences:
                     differences.append(difference)
             progress(0, len(group))
@@ -230,7 +230,7 @@ def _derived(
     generations: Generations,
     timeline: SettingsTimeline,
     partition: int,
-) -> Iterator[tuple[_Published, Recommendations | None]]:
+) -> Iterator[tuple[_Published, bytes | None]]:
     """Yield each list with the derived one, or None if its generation or history is gone."""
     first = group[0].body
     active = timeline.by_control(first.control)
@@ -252,11 +252,7 @@ def _derived(
         return
     lists = derive(histories, generation, active, partition, first.now)
     for found, make in zip(ready, lists, strict=True):
-        derived = make(found.before)
-        source = found.body.source
-        if {source, derived.source} == {"refresh", "fold-in"}:
-            derived = msgspec.structs.replace(derived, source=source)
-        yield found, msgspec.structs.replace(derived, lineage=found.body.lineage)
+        yield found, make(found.before, found.body).value
 
 
 def _missing(found: _Published, partition: int) -> Difference:
@@ -266,12 +262,12 @@ def _missing(found: _Published, partition: int) -> Difference:
         f"as of {body.as_of.offset if body.as_of else None} is gone; if the artifact was pruned, "
         "derive it again with --retrain"
     )
-    return Difference(partition, found.offset, body.user, what, found.value.decode(), "")
+    return Difference(partition, found.offset, body.user, what, list_json(found.value).decode(), "")
 
 
 def _difference(found: _Published, again: bytes, partition: int) -> Difference:
-    published: dict[str, object] = msgspec.json.decode(found.value)
-    derived: dict[str, object] = msgspec.json.decode(again)
+    published: dict[str, object] = msgspec.json.decode(list_json(found.value))
+    derived: dict[str, object] = msgspec.json.decode(list_json(again))
     for name in (*published, *derived):
         if published.get(name) != derived.get(name):
             return Difference(
@@ -283,5 +279,5 @@ def _difference(found: _Published, again: bytes, partition: int) -> Difference:
                 _encode(derived.get(name)).decode(),
             )
     return Difference(
-        partition, found.offset, found.body.user, "bytes", found.value.decode(), again.decode()
+        partition, found.offset, found.body.user, "bytes", found.value.hex(), again.hex()
     )

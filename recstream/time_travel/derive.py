@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History
-from recstream.core.ranking import Ranked, rank, recommendations
-from recstream.core.records import Recommendations
+from recstream.core.ranking import Ranked, encode_list, rank
+from recstream.core.records import Lineage, Recommendations, decode_recommendations
+
+_NO_LINEAGE = Lineage()
+
+
+class Derived(NamedTuple):
+    """A derived list: its bytes as they stand on the log."""
+
+    value: bytes
+    generation: Generation
+
+    @property
+    def body(self) -> Recommendations:
+        """The list, with the texts of its reasons."""
+        return self.generation.columns.with_common_features(decode_recommendations(self.value))
+
+
+class Make(Protocol):
+    """Derives a user's list.
+
+    Takes the items of the user's previous list and the published list, if there is one: its lineage,
+    and whether it was a refresh, are not derived from the log.
+    """
+
+    def __call__(self, before: Sequence[str], published: Recommendations | None = None) -> Derived:
+        """Return the list."""
 
 
 def derive(
@@ -16,10 +42,10 @@ def derive(
     adopted: ActiveSettings,
     partition: int,
     now_ms: int,
-) -> Iterator[Callable[[Sequence[str]], Recommendations]]:
-    """Yield, for each history, a function of the previous list that derives the list.
+) -> Iterator[Make]:
+    """Yield, for each history, a function that derives the list.
 
-    ``now_ms`` is the time that the published lists name. The lineage stays empty: its times are not derived from the log.
+    ``now_ms`` is the time that the published lists name.
     """
     ranked = rank(
         histories,
@@ -32,8 +58,26 @@ def derive(
     for history, found in zip(histories, ranked, strict=True):
 
         def make(
-            before: Sequence[str], history: History = history, found: Ranked = found
-        ) -> Recommendations:
-            return recommendations(found, history, generation, adopted, partition, before)
+            before: Sequence[str],
+            published: Recommendations | None = None,
+            history: History = history,
+            found: Ranked = found,
+        ) -> Derived:
+            source, lineage = found.source, _NO_LINEAGE
+            if published is not None:
+                lineage = published.lineage
+                if {source, published.source} == {"refresh", "fold-in"}:
+                    source = published.source
+            value = encode_list(
+                found,
+                history,
+                generation,
+                adopted,
+                partition,
+                before,
+                source=source,
+                lineage=lineage,
+            )
+            return Derived(value, generation)
 
         yield make

@@ -151,15 +151,13 @@ class TimeTravel:
         of = [basis.history], basis.generation, basis.active, partition, basis.now_ms
         make = next(derive(*of))
         if basis.position is None or basis.published is None:
-            return AsOfList(list=make([]), is_identical=None)
+            return AsOfList(list=make([]).body, is_identical=None)
         before = self._before(user, basis.position)
-        derived = make([item.item for item in before.body.items] if before else [])
-        body = basis.published.body
-        source = body.source if derived.source == "fold-in" else derived.source
-        derived = msgspec.structs.replace(derived, source=source, lineage=body.lineage)
-        identical = msgspec.json.encode(derived) == basis.published.value
+        published = basis.published
+        derived = make([item.item for item in before.body.items] if before else [], published.body)
+        identical = derived.value == published.value
         placed = msgspec.structs.replace(
-            derived, epoch=self.log.epoch, partition=partition, offset=basis.position.offset
+            derived.body, epoch=self.log.epoch, partition=partition, offset=basis.position.offset
         )
         return AsOfList(list=placed, is_identical=identical)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from recstream.control import new_control_record
 from recstream.core.history import SEMANTICS, FoldSettings, SettingsTimeline
-from recstream.core.records import SettingsActivated
+from recstream.core.records import LIST_FORMAT, SettingsActivated
 from recstream.settings import Settings
 from recstream.worker.commit import Append, append_fenced
 from recstream.worker.state import PartitionState
@@ -42,8 +42,8 @@ def activate(
     newest = timeline.newest(state.number)
     wanted = FoldSettings(settings.weights, settings.half_life_ms, semantics=SEMANTICS)
     steering_offset, _ = timeline.newest_document
-    active = newest.fold_settings, newest.list_size, newest.steering_offset
-    if active == (wanted, settings.list_size, steering_offset):
+    active = newest.fold_settings, newest.list_size, newest.steering_offset, newest.list_format
+    if active == (wanted, settings.list_size, steering_offset, LIST_FORMAT):
         return False
     activated = SettingsActivated(
         partition=state.number,
@@ -54,6 +54,7 @@ def activate(
         adopted_ts=now_ms,
         steering=steering_offset,
         semantics=SEMANTICS,
+        list_format=LIST_FORMAT,
     )
     position = append_fenced(append, state, new_control_record(activated))
     timeline.add(position.offset, activated)

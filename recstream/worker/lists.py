@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, table_rows
-from recstream.core.ranking import Ranked, item_ids, rank, recommendations
+from recstream.core.ranking import Ranked, encode_list, item_ids, rank
 from recstream.core.records import Lineage
 from recstream.log import RECOMMENDATIONS, NewRecord
 from recstream.worker.state import Trigger, UserState
-
-_encode_json = msgspec.json.Encoder().encode
 
 
 class ListRequest(NamedTuple):
@@ -63,23 +59,22 @@ def rank_lists(
             continue
         history = user.history
         key = history.user.encode()
-        body = recommendations(
+        source = "refresh" if is_refresh and found.is_personal else found.source
+        value = encode_list(
             found,
             history,
             generation,
             active,
             partition,
             before,
-            is_refresh=is_refresh,
+            source=source,
             lineage=_lineage(trigger, folded_ts, clock_ms()),
         )
-        listed = table_rows.ListRow(
-            generation.number, generation.delta, items, body.source, found.arm
-        )
+        listed = table_rows.ListRow(generation.number, generation.delta, items, source, found.arm)
         changed.setdefault(partition, []).append(
             NewList(
                 UserState(history, listed),
-                NewRecord(RECOMMENDATIONS, key, _encode_json(body), partition),
+                NewRecord(RECOMMENDATIONS, key, value, partition),
                 (table_rows.list_key(key), table_rows.encode_row(listed)),
                 trigger.appended_ts,
             )

@@ -17,7 +17,7 @@ from recstream.errors import (
     RecstreamError,
     StartupError,
 )
-from recstream.process import end_in_time
+from recstream.process import end_in_time, run_in_loop
 from recstream.settings import Settings
 from recstream.worker.app import build_app
 
@@ -34,7 +34,7 @@ def run(settings: Settings) -> None:
     RecstreamError
         The worker can't start, or stopped because an event would have been lost.
     """
-    asyncio.run(serve(settings))
+    run_in_loop(serve(settings))
 
 
 async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> None:

@@ -7,6 +7,7 @@ so that a slow answer delays nobody else's. ::
     python scripts/bench/freshness.py                      # 200 events/s for 30 s
     python scripts/bench/freshness.py --rate 400 --json
     python scripts/bench/freshness.py --data-dir DIR       # keeps the imported log for the next run
+    python scripts/bench/freshness.py --sweep --save       # 50 to 800 events/s: a table and a plot
 
 Events whose list did not change cause no push; they are counted, not measured. Client and roles share
 the machine, so the load generator's own work is part of what is measured. Beside it stands the plain
@@ -32,9 +33,13 @@ from pathlib import Path
 from typing import Any
 
 from datasets import data_folder
+from plot import Series, write_plot
+from results import FOLDER, Row, save
 from websockets.asyncio.client import connect
 
 READY_S = 120.0
+SWEEP_RATES = (50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 650.0, 800.0)
+ROLES = ("worker", "bridge", "trainer")
 TYPES = ("view", "view", "view", "click", "cart", "purchase", "like")
 
 
@@ -44,19 +49,23 @@ def recstream(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def roles(directory: Path) -> Iterator[str]:
-    """Run the roles and yield the bridge's address."""
+def roles(directory: Path, *program: str) -> Iterator[tuple[str, int]]:
+    """Run the roles, by another program than recstream's if one is given.
+
+    Yields the bridge's address and the supervisor's process id.
+    """
     with (directory / "up.log").open("wb") as out:
         up = subprocess.Popen(  # noqa: S603 - our own command
-            recstream(
+            [
+                *(program or recstream()),
                 *("up", "--data-dir", str(directory), "--port", "0"),
                 *("--shop", "none", "--traffic", "0", "--no-open"),
-            ),
+            ],
             stdout=out,
             stderr=out,
         )
     try:
-        yield wait_for(lambda: json.loads((directory / "bridge.json").read_text())["url"])
+        yield wait_for(lambda: json.loads((directory / "bridge.json").read_text())["url"]), up.pid
     finally:
         up.send_signal(signal.SIGINT)
         up.wait(30)
@@ -75,6 +84,47 @@ def wait_for(value: Any, is_good: Any = bool, *, deadline_s: float = READY_S) ->
         time.sleep(0.2)
     message = "the roles did not become ready; see up.log in the data directory"
     raise SystemExit(message)
+
+
+def prepare(directory: Path) -> None:
+    """Import ml-latest-small, unless the folder has a log already."""
+    if not (directory / "log.db").exists():
+        command = recstream(
+            *("import", "movielens", str(data_folder() / "ml-latest-small")),
+            *("--data-dir", str(directory)),
+        )
+        subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603 - our own command
+    (directory / "bridge.json").unlink(missing_ok=True)
+
+
+def wait_until_live(url: str) -> int:
+    """Wait until a trained generation is served everywhere; return its number of items."""
+
+    def is_trained(found: dict[str, Any]) -> bool:
+        return (
+            found.get("generation", 0) >= 1
+            and fetch(f"{url}/v1/models")["serving"] == found["generation"]
+            and any(one["generation"] == found["generation"] for one in found.get("workers", []))
+            and found.get("lag", 0) == 0
+        )
+
+    n_items: int = wait_for(lambda: fetch(f"{url}/v1/pipeline"), is_trained)["model"]["n_items"]
+    time.sleep(2.0)  # the first lists of the generation
+    return n_items
+
+
+def processor_seconds(supervisor: int) -> dict[str, float]:
+    """Return the processor time so far of each role, of the supervisor and of the clients."""
+
+    def spent(pid: int) -> float:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    found = {"clients": time.process_time(), "supervisor": spent(supervisor)}
+    for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        found[next(role for role in ROLES if role in words)] = spent(int(pid))
+    return found
 
 
 def fetch(url: str) -> Any:
@@ -174,8 +224,10 @@ def percentiles(values: list[float]) -> dict[str, float]:
     }
 
 
-async def measure(url: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the percentiles are made of."""
+async def measure(
+    url: str, rate: float, options: argparse.Namespace, supervisor: int
+) -> dict[str, Any]:
+    """Return the percentiles and the processor time of one rate."""
     host = url.removeprefix("http://")
     users = [str(number) for number in range(1, options.users + 1)]
     items = [f"{number}" for number in range(1, 3000)]
@@ -186,15 +238,19 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, Any]:
     ]
     for _ in users:
         await ready.acquire()
-    await run.drive(host, users, items, options.rate, options.warm_up)
+    await run.drive(host, users, items, rate, options.warm_up)
     warm = set(run.due)
-    await run.drive(host, users, items, options.rate, options.seconds)
+    before, begun = processor_seconds(supervisor), time.perf_counter()
+    await run.drive(host, users, items, rate, options.seconds)
+    seconds, after = time.perf_counter() - begun, processor_seconds(supervisor)
+    n_events = len(run.due) - len(warm)
     for listener in listeners:
         listener.cancel()
     measured = [name for name in run.received if name not in warm and name in run.acknowledged]
     lineages = [run.received[name][1] for name in measured]
     return {
-        "events": len(run.due) - len(warm),
+        "rate": rate,
+        "events": n_events,
         "refused": run.failed,
         "lists": len(measured),
         "due_to_acknowledged_ms": percentiles(
@@ -215,7 +271,50 @@ async def measure(url: str, options: argparse.Namespace) -> dict[str, Any]:
         "published_to_received_ms": percentiles(
             [t["received_ts"] - t["published_ts"] for t in lineages]
         ),
+        "processor_ms_an_event": {
+            name: round(1000 * (after[name] - before[name]) / n_events, 3) for name in after
+        },
+        "processor_share_of_a_core": {
+            name: round((after[name] - before[name]) / seconds, 3) for name in after
+        },
     }
+
+
+def save_sweep(found: list[dict[str, Any]], n_users: int, n_items: int) -> None:
+    """Write docs/benchmarks/freshness_sweep.json and the plot beside it."""
+    rows = []
+    for each in found:
+        at = f"{each['rate']:g} events/s"
+        waits = each["due_to_received_ms"]
+        rows += [
+            Row(waits["p50"], "ms", f"{at}: event due → list received, median."),
+            Row(waits["p99"], "ms", f"{at}: 99th percentile."),
+        ]
+        rows += [
+            Row(spent, "ms", f"{at}: processor time of the {name} per event.")
+            for name, spent in each["processor_ms_an_event"].items()
+            if name in ROLES
+        ]
+    save("freshness_sweep", f"Freshness by rate, {n_users} sockets, {n_items:,} items", rows)
+    rates = [each["rate"] for each in found]
+    write_plot(
+        FOLDER / "freshness_sweep.svg",
+        "events a second",
+        "milliseconds",
+        [
+            Series(name, rates, [each["due_to_received_ms"][name] for each in found])
+            for name in ("p50", "p99")
+        ]
+        + [
+            Series(
+                f"{name}, per event",
+                rates,
+                [each["processor_ms_an_event"][name] for each in found],
+                is_dashed=True,
+            )
+            for name in ("worker", "bridge")
+        ],
+    )
 
 
 ECHO = """
@@ -262,44 +361,33 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before measuring")
     parser.add_argument("--users", type=int, default=200, help="users, one WebSocket each")
     parser.add_argument("--data-dir", type=Path, help="kept; default: a temporary one")
+    parser.add_argument("--sweep", action="store_true", help=f"rates {SWEEP_RATES}")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the sweep's result file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.data_dir or Path(temporary)
-        if not (directory / "log.db").exists():
-            command = recstream(
-                *("import", "movielens", str(data_folder() / "ml-latest-small")),
-                *("--data-dir", str(directory)),
-            )
-            subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603 - our own command
-        (directory / "bridge.json").unlink(missing_ok=True)
-        with roles(directory) as url:
-
-            def pipeline() -> dict[str, Any]:
-                return fetch(f"{url}/v1/pipeline")
-
-            def is_trained(told: dict[str, Any]) -> bool:
-                workers = told.get("workers", [])
-                return (
-                    told.get("generation", 0) >= 1
-                    and fetch(f"{url}/v1/models")["serving"] == told["generation"]
-                    and any(one["generation"] == told["generation"] for one in workers)
-                    and told.get("lag", 0) == 0
-                )
-
-            told = wait_for(pipeline, is_trained)
-            result = asyncio.run(measure(url, options))
-            result["echo_round_trip_ms"] = asyncio.run(reference(options.rate, 3.0))
-        result |= {"rate": options.rate, "users": options.users, "model": told["model"]["n_items"]}
+        prepare(directory)
+        with roles(directory) as (url, supervisor):
+            n_items = wait_until_live(url)
+            rates = SWEEP_RATES if options.sweep else (options.rate,)
+            found = [asyncio.run(measure(url, rate, options, supervisor)) for rate in rates]
+            echo = asyncio.run(reference(min(rates), 3.0))
+    if options.save:
+        save_sweep(found, options.users, n_items)
     if options.json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps({"users": options.users, "items": n_items, "echo": echo, "rates": found}))
         return
-    print(f"{result['rate']:g} events/s, {result['users']} users, {result['model']} items")
-    print(f"{result['events']} events, {result['lists']} lists, {result['refused']} refused")
-    for name, values in result.items():
-        if isinstance(values, dict):
-            shown = "  ".join(f"{key} {value:8.2f}" for key, value in values.items())
-            print(f"{name:30} {shown}")
+    print(f"{options.users} users, {n_items} items; echo round trip {echo} ms")
+    for result in found:
+        print(
+            f"\n{result['rate']:g} events/s: {result['events']} events, {result['lists']} lists, "
+            f"{result['refused']} refused"
+        )
+        for name, values in result.items():
+            if isinstance(values, dict):
+                shown = "  ".join(f"{key} {value:8.2f}" for key, value in values.items())
+                print(f"{name:30} {shown}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import numpy as np
 from ingest import ENVELOPE, N_ITEMS, PARTITIONS, fill, serve_model, workload
 
 from recstream.core.events import encode_event
-from recstream.core.records import PipelineRecord, Recommendations
+from recstream.core.records import PipelineRecord, decode_recommendations
 from recstream.log import INTERACTIONS, PIPELINE, RECOMMENDATIONS, NewRecord, TopicPartition
 from recstream.log.embedded import EmbeddedLog
 from recstream.settings import Settings
@@ -62,7 +62,7 @@ class Watch:
                 if record.topic == INTERACTIONS:
                     self.seen[json.loads(record.value or b"{}")["id"]] = moment
                     continue
-                body = msgspec.json.decode(record.value or b"", type=Recommendations)
+                body = decode_recommendations(record.value or b"")
                 self.listed.setdefault(body.lineage.event_id, moment)
 
     def stop(self) -> None:

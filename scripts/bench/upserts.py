@@ -36,9 +36,9 @@ from recstream.core.records import (
     Item,
     ModelRecord,
     PipelineRecord,
-    Recommendations,
     TrainingProgress,
     TrainingRequested,
+    decode_recommendations,
 )
 from recstream.importers import envelopes
 from recstream.log import (
@@ -138,7 +138,7 @@ class Watch:
                 if record.topic == MODELS:
                     self._delta(msgspec.json.decode(value, type=ModelRecord), at, len(value))
                 else:
-                    body = msgspec.json.decode(value, type=Recommendations)
+                    body = decode_recommendations(value)
                     self.lists.setdefault(body.lineage.event_id, at)
                     for each in body.items:
                         if each.item.startswith("twin"):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from recstream.analysis import Alternative, causes, find_origin, what_if
 from recstream.analysis.list_what_if import AddedEvent
 from recstream.core.events import EventWeights
 from recstream.core.history import History, apply
-from recstream.core.records import Recommendations
+from recstream.core.records import decode_recommendations
 from recstream.core.steering import Exclude, Steering
 from recstream.core.steering.rules import Condition
 from recstream.errors import InvalidInput, NotFound
@@ -40,7 +39,7 @@ class Story:
     @property
     def lists(self):
         return [
-            (each.offset, msgspec.json.decode(each.value, type=Recommendations))
+            (each.offset, decode_recommendations(each.value))
             for each in self.world.records(RECOMMENDATIONS, PARTITION)
             if each.key == USER.encode()
         ]
@@ -86,7 +85,7 @@ def test_an_event_taken_away_gives_the_list_of_the_history_without_it(story):
         if at != offset:
             history = apply(history, event, at, 0, active.fold_settings)
     generation = story.travel.generations.at(newest.generation, newest.delta)
-    expected = next(derive([history], generation, active, PARTITION, 0))([])
+    expected = next(derive([history], generation, active, PARTITION, 0))([]).body
     assert items(found.after) == items(expected)
     assert found.n_events == len(story.events()) - 1
 

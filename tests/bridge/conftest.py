@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
 import pytest
 
 from recstream.bridge.server import Bridge
-from recstream.core.records import Recommendations
+from recstream.core.records import decode_recommendations
 from recstream.log.partitioner import partition_for
 from recstream.log.topics import RECOMMENDATIONS
 from recstream.settings import Settings
@@ -45,7 +44,7 @@ def past(tmp_path_factory):
     installation.work(group=2)
     partition = partition_for(USER.encode(), 2)
     lists = [
-        msgspec.json.decode(each.value, type=Recommendations)
+        decode_recommendations(each.value)
         for each in installation.records(RECOMMENDATIONS, partition)
         if each.key == USER.encode()
     ]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from recstream.control.reader import read_timeline
 from recstream.core.evaluation.online import RankHistograms, rank_of
-from recstream.core.records import Recommendations
+from recstream.core.records import decode_recommendations
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import PublishedLists, evaluate
 from tests.replay.world import World
@@ -41,7 +40,7 @@ def test_the_list_before_an_event_is_the_last_one_of_an_earlier_event(eventful: 
     for partition in range(2):
         lists = PublishedLists(eventful.log, partition)
         bodies = [
-            msgspec.json.decode(each.value or b"", type=Recommendations)
+            decode_recommendations(each.value or b"")
             for each in eventful.records(RECOMMENDATIONS, partition)
         ]
         for record in eventful.records(INTERACTIONS, partition):

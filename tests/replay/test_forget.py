@@ -8,7 +8,11 @@ import msgspec
 import pytest
 
 from recstream.core.events import encode_event
-from recstream.core.records import DeadLetter, ForgetRequested, Recommendations
+from recstream.core.records import (
+    DeadLetter,
+    ForgetRequested,
+    decode_recommendations,
+)
 from recstream.erasure import forgetting, without
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import maintain
@@ -325,7 +329,7 @@ def test_the_request_is_read_by_what_it_was(lived: World) -> None:
     (found,) = forgetting(lived.log).pending.values()
     assert found[1] == request
     lists = [
-        msgspec.json.decode(r.value, type=Recommendations)
+        decode_recommendations(r.value)
         for r in lived.records(RECOMMENDATIONS, home(WHO))
         if r.key == WHO.encode()
     ]

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from recstream.control.reader import read_timeline
 from recstream.core.history.table_rows import changes
-from recstream.core.records import Item, Recommendations
+from recstream.core.records import Item, decode_recommendations
 from recstream.erasure import forgetting, without
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import maintain
@@ -307,7 +307,7 @@ class Life(RuleBasedStateMachine):
             for record in self.world.records(RECOMMENDATIONS, partition)[-5:]:
                 if record.value is None:
                     continue
-                body = msgspec.json.decode(record.value, type=Recommendations)
+                body = decode_recommendations(record.value)
                 fold = PartitionFold(partition, 2, read_timeline(self.world.log))
                 assert body.as_of is not None
                 last = body.as_of.offset

@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from recstream.analysis.slices import Slice, export
 from recstream.control.reader import read_control, read_timeline
 from recstream.core.evaluation.online import RankHistograms
 from recstream.core.ranking.explain import explain
-from recstream.core.records import Recommendations, SettingsActivated, SteeringSet
+from recstream.core.records import (
+    Recommendations,
+    SettingsActivated,
+    SteeringSet,
+    decode_recommendations,
+)
 from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
@@ -32,7 +36,7 @@ ARMS = [
 
 def lists(world: World) -> list[Recommendations]:
     return [
-        msgspec.json.decode(each.value or b"", type=Recommendations)
+        decode_recommendations(each.value or b"")
         for partition in range(2)
         for each in world.records(RECOMMENDATIONS, partition)
     ]

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from recstream.control.reader import read_timeline
-from recstream.core.records import Recommendations
+from recstream.core.records import decode_recommendations, list_json
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import RECOMMENDATIONS
 from recstream.replay.verify import Verified, verify_partition
@@ -39,9 +39,7 @@ def test_every_published_list_is_derived_again_byte_for_byte(eventful: World) ->
 
 
 def test_the_lists_come_from_several_generations_deltas_and_sources(eventful: World) -> None:
-    bodies = [
-        msgspec.json.decode(each.value or b"", type=Recommendations) for each in published(eventful)
-    ]
+    bodies = [decode_recommendations(each.value or b"") for each in published(eventful)]
 
     assert {body.generation for body in bodies} == {0, 1, 2}
     assert {body.delta for body in bodies} == {0, 1}
@@ -63,14 +61,14 @@ def test_lists_made_before_and_after_a_change_of_rules_are_each_derived_by_their
     found = verify(world)
 
     assert [each.differences for each in found] == [(), ()]
-    sizes = {len(msgspec.json.decode(each.value or b"")["items"]) for each in published(world)}
+    sizes = {len(decode_recommendations(each.value or b"").items) for each in published(world)}
     assert sizes == {3, 5}
 
 
 @pytest.mark.parametrize("field", ["score", "item", "rank", "was"])
 def test_a_forged_list_is_found_and_its_difference_shown(eventful: World, field: str) -> None:
     record = published(eventful)[-1]
-    body = msgspec.json.decode(record.value or b"")
+    body = msgspec.json.decode(list_json(record.value or b""))
     forged = {"item": "i99", "score": 0.123, "rank": 9, "was": 17}[field]
     body["items"][1][field] = forged
     eventful.log.append(

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recstream.core.records import Recommendations, RecommendedItem
+from recstream.core.records import Recommendations, RecommendedItem, decode_recommendations
 from recstream.errors import InvalidInput, NotFound
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.time_travel.changes import compare
@@ -29,7 +29,7 @@ def travel(eventful: World, tmp_path: Path) -> Iterator[TimeTravel]:
 
 def published(world: World, user: str = USER) -> list[tuple[int, Recommendations]]:
     return [
-        (record.timestamp_ms, msgspec.json.decode(record.value or b"", type=Recommendations))
+        (record.timestamp_ms, decode_recommendations(record.value or b""))
         for partition in range(2)
         for record in world.records(RECOMMENDATIONS, partition)
         if record.key == user.encode()
@@ -126,7 +126,7 @@ def test_a_refreshed_list_is_a_step_that_the_model_made(
         record.key: body.rec_id
         for partition in range(2)
         for record in eventful.records(RECOMMENDATIONS, partition)
-        for body in [msgspec.json.decode(record.value or b"", type=Recommendations)]
+        for body in [decode_recommendations(record.value or b"")]
         if body.source == "refresh" and record.key is not None
     }
     assert refreshed

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from recstream.control.reader import read_timeline
 from recstream.core.history.fold import History
-from recstream.core.records import Recommendations
+from recstream.core.records import decode_recommendations
 from recstream.errors import StartupError
+from recstream.log.port import Record
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.time_travel.fold import PartitionFold
 from recstream.time_travel.snapshots import Snapshots
@@ -92,7 +92,7 @@ def test_the_list_at_an_offset_is_the_last_one_published_as_of_it(
     user = "u3"
     partition = snapshots.partition(user)
     mine = [
-        (record.offset, msgspec.json.decode(record.value or b"", type=Recommendations))
+        (record.offset, decode_recommendations(record.value or b""))
         for record in eventful.records(RECOMMENDATIONS, partition)
         if record.key == user.encode()
     ]
@@ -119,13 +119,18 @@ def test_the_list_at_a_time_is_the_last_one_published_by_then(
     assert snapshots.list_position("u3", timestamp_ms=0) is None
 
 
+def as_of_offset(record: Record) -> int:
+    as_of = decode_recommendations(record.value or b"").as_of
+    assert as_of is not None
+    return as_of.offset
+
+
 def test_the_lists_between_two_offsets_come_in_order(eventful: World, snapshots: Snapshots) -> None:
     partition = snapshots.partition("u3")
     mine = [
         record.offset
         for record in eventful.records(RECOMMENDATIONS, partition)
-        if record.key == b"u3"
-        and 20 <= msgspec.json.decode(record.value or b"")["as_of"]["offset"] < 50
+        if record.key == b"u3" and 20 <= as_of_offset(record) < 50
     ]
 
     found = snapshots.list_positions("u3", 20, 50)

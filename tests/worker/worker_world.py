@@ -14,7 +14,7 @@ from recstream.core.events import EPOCH, Event, encode_event
 from recstream.core.generation.generation import Generation
 from recstream.core.history.settings_timeline import SettingsTimeline
 from recstream.core.history.table_rows import APPLIED_KEY, split_key
-from recstream.core.records import DeadLetter, Recommendations
+from recstream.core.records import DeadLetter, Recommendations, decode_recommendations
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, TopicPartition
@@ -130,7 +130,7 @@ class World:
 
     def lists(self) -> list[Recommendations]:
         found = [r for p in range(PARTITIONS) for r in self.read(RECOMMENDATIONS, p) if r.value]
-        return [msgspec.json.decode(r.value, type=Recommendations) for r in found]
+        return [decode_recommendations(r.value) for r in found]
 
     def newest_lists(self) -> dict[str, tuple[str, ...]]:
         return {each.user: tuple(i.item for i in each.items) for each in self.lists()}

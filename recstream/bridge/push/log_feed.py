@@ -28,7 +28,7 @@ from recstream.bridge.push.protocol import (
     encode,
 )
 from recstream.errors import LogError, OffsetOutOfRange
-from recstream.log import EventLog, Record, Tail, TopicPartition
+from recstream.log import EventLog, Record, Tail, TopicPartition, json_value
 from recstream.process import start_thread, watch
 
 log = logging.getLogger(__name__)
@@ -40,13 +40,11 @@ POLL_S = 1.0
 
 def log_record(record: Record) -> LogRecord:
     """Return a record in readable form: JSON where it is JSON, text otherwise."""
-    value, text = None, None
-    if record.value is not None:
-        try:
-            msgspec.json.decode(record.value)
-            value = msgspec.Raw(record.value)
-        except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
-            text = record.value.decode("utf-8", "replace")
+    found = json_value(record)
+    value = None if found is None else msgspec.Raw(found)
+    text = None
+    if found is None and record.value is not None:
+        text = record.value.decode("utf-8", "replace")
     return LogRecord(
         topic=record.topic,
         partition=record.partition,

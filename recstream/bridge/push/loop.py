@@ -12,14 +12,14 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.push.connection import Connection
 from recstream.bridge.push.hub import Hub
 from recstream.bridge.push.protocol import PING_S, CloseCode
 from recstream.metrics import PUSH_CONNECTIONS, PUSH_DISCONNECTS
-from recstream.process import start_thread, watch
+from recstream.process import new_event_loop, start_thread, watch
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class ConnectionLoop:
         self.hub: Hub | None = None
         self.is_draining = False
         self._emptied: asyncio.Event | None = None
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -147,11 +147,8 @@ class SocketConnection(Connection, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Write the prepared answer, or close if the bridge is full or stopping."""
-        if not isinstance(transport, asyncio.Transport):
-            message = f"expected a stream transport, got {type(transport).__name__}"
-            raise TypeError(message)
-        self.transport = transport
-        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         self.loop.connections.add(self)
         PUSH_CONNECTIONS.set(len(self.loop.connections))
         self.begin()

@@ -17,6 +17,7 @@ from recstream.log import (
     ReadableLog,
     Record,
     decode,
+    json_value,
     partition_for,
 )
 
@@ -58,6 +59,10 @@ class RecordFilter(NamedTuple):
 
         def admits(record: Record) -> bool:
             value, key = record.value or b"", record.key
+            if record.topic == RECOMMENDATIONS:
+                if not all(key == own or own in value for own, _ in keyed):
+                    return False
+                value = json_value(record) or value
             for own, quoted in keyed:
                 if key != own and quoted not in value:
                     return False

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from recstream.bridge.push import Pipeline
+from recstream.core.records import list_origin
 from recstream.errors import LogError
 from recstream.log import DEAD_LETTERS, RECOMMENDATIONS, EventLog, Record
 from recstream.process import start_thread
@@ -55,18 +56,6 @@ class PipelinePoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     hit_10: float | None = None
     mrr: float | None = None
     freshness: tuple[int, ...] = ()
-
-
-class _Lineage(msgspec.Struct, frozen=True):
-    appended_ts: int = 0
-
-
-class _Freshness(msgspec.Struct, frozen=True):
-    source: str = ""
-    lineage: _Lineage = _Lineage()
-
-
-_decode = msgspec.json.Decoder(_Freshness).decode
 
 
 class PipelineHistory:
@@ -118,11 +107,11 @@ class PipelineHistory:
         newest = [one for one in records if one.topic == RECOMMENDATIONS and one.value is not None]
         for record in newest[-MAX_DECODED:]:
             try:
-                body = _decode(record.value or b"")
+                source, appended_ts = list_origin(record.value or b"")
             except Exception:  # noqa: BLE001, S112 - the views count unreadable records
                 continue
-            if body.source != "refresh" and body.lineage.appended_ts > 0:
-                age_ms = now_ms - body.lineage.appended_ts
+            if source != "refresh" and appended_ts > 0:
+                age_ms = now_ms - appended_ts
                 with self._mutex:
                     self._counts[bisect_left(FRESHNESS_BOUNDS_MS, age_ms)] += 1
 

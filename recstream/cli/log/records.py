@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -187,13 +187,16 @@ def record_line(record: Record, *, as_json: bool) -> str:
     import msgspec
 
     from recstream.core.events import from_timestamp_ms
+    from recstream.log import json_value
 
     key = None if record.key is None else record.key.decode(errors="replace")
+    found = json_value(record)
     if as_json:
-        try:
-            value = None if record.value is None else msgspec.json.decode(record.value)
-        except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
-            value = {"bytes": len(record.value or b"")}
+        value: Any = None
+        if found is not None:
+            value = msgspec.json.decode(found)
+        elif record.value is not None:
+            value = {"bytes": len(record.value)}
         fields = {
             "topic": record.topic,
             "partition": record.partition,
@@ -203,7 +206,7 @@ def record_line(record: Record, *, as_json: bool) -> str:
             "value": value,
         }
         return msgspec.json.encode(fields).decode()
-    value_text = "(deleted)" if record.value is None else _text(record.value)
+    value_text = "(deleted)" if record.value is None else _text(found or record.value)
     try:
         at = from_timestamp_ms(record.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S")
     except OverflowError:

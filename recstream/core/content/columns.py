@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,7 +20,7 @@ from recstream.core.content.summary import ItemDetails
 from recstream.core.content.tokens import Comparable, comparable, compare
 from recstream.core.events import timestamp_ms
 from recstream.core.numeric.arrays import GrowableArray
-from recstream.core.records import Item
+from recstream.core.records import Item, Recommendations, RecommendedItem
 
 Bools = NDArray[np.bool_]
 
@@ -177,6 +178,24 @@ class AttributeColumns:
             found = () if one is None or two is None else compare(one, two)
             self._common[pair] = found
         return found
+
+    def with_common_features(self, body: Recommendations) -> Recommendations:
+        """Return a list of the log with the texts that its content reasons leave out."""
+
+        def described(each: RecommendedItem) -> RecommendedItem:
+            why = [
+                msgspec.structs.replace(reason, shared=self.common_features(reason.item, each.item))
+                if reason.kind == "content" and not reason.shared
+                else reason
+                for reason in each.why
+            ]
+            return msgspec.structs.replace(each, why=tuple(why))
+
+        items = [
+            described(each) if any(reason.kind == "content" for reason in each.why) else each
+            for each in body.items
+        ]
+        return msgspec.structs.replace(body, items=tuple(items))
 
     def _comparable(self, item: str) -> Comparable | None:
         """Return the `Comparable` of an item, cached; None without attributes."""

@@ -32,6 +32,8 @@ class ActiveSettings(NamedTuple):
     steering : Steering or None
     steering_offset : int
         Of the document on the control topic; -1 for none.
+    list_format : int
+        Form of the lists on the log (`recstream.core.records.LIST_FORMAT`).
     """
 
     control: int
@@ -40,6 +42,7 @@ class ActiveSettings(NamedTuple):
     list_size: int
     steering: Steering | None = None
     steering_offset: int = -1
+    list_format: int = 1
 
     @classmethod
     def of(
@@ -48,7 +51,13 @@ class ActiveSettings(NamedTuple):
         """Return the settings of a record at an offset of the control topic."""
         settings = FoldSettings(record.weights, record.half_life_ms, semantics=record.semantics)
         return cls(
-            control, record.from_offset, settings, record.list_size, steering, record.steering
+            control,
+            record.from_offset,
+            settings,
+            record.list_size,
+            steering,
+            record.steering,
+            record.list_format,
         )
 
     @property

@@ -9,7 +9,11 @@ from __future__ import annotations
 from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm, steering_warnings
 from recstream.core.ranking.explain import Explanation, explain
 from recstream.core.ranking.rank import DEFAULT_ARM, Ranked, rank
-from recstream.core.ranking.recommendations import describe, item_ids, recommendations
+from recstream.core.ranking.recommendations import (
+    describe,
+    encode_list,
+    item_ids,
+)
 from recstream.core.ranking.score_terms import score_terms
 
 __all__ = [
@@ -19,10 +23,10 @@ __all__ = [
     "Ranked",
     "compile_arm",
     "describe",
+    "encode_list",
     "explain",
     "item_ids",
     "rank",
-    "recommendations",
     "score_terms",
     "steering_warnings",
 ]

@@ -1,28 +1,51 @@
-"""A ranked list as it is published: the record, its items, and their reasons."""
+"""A ranked list as it is published: the record, its items, and their reasons.
+
+Lists on the log are in columns (`list_columns`, written by `encode_list`). `describe` makes the items with
+texts, for lists on request and for lists of logs that are older (list format 1).
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History
-from recstream.core.numeric.arrays import Float64s, Int64s
+from recstream.core.numeric.arrays import Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, interpretable
 from recstream.core.ranking.rank import Ranked
-from recstream.core.ranking.score_terms import score_terms
-from recstream.core.records import AsOf, Lineage, Reason, Recommendations, RecommendedItem
+from recstream.core.ranking.score_terms import (
+    MAX_REASONS,
+    MIN_SHARE,
+    ScoreTerms,
+    score_terms,
+    select_reasons,
+)
+from recstream.core.records import (
+    LIST_FORMAT,
+    AsOf,
+    Lineage,
+    ListColumns,
+    Reason,
+    Recommendations,
+    RecommendedItem,
+    Source,
+)
 
-MAX_REASONS = 3
-MIN_SHARE = 0.01
 SCORE_DIGITS = 6
 SHARE_DIGITS = 3
 
 
-def recommendations(
+_encode_json = msgspec.json.Encoder().encode
+_encode_columns = msgspec.msgpack.Encoder().encode
+_NO_EVENT = 255
+
+
+def encode_list(
     ranked: Ranked,
     history: History,
     generation: Generation,
@@ -30,10 +53,10 @@ def recommendations(
     partition: int,
     before: Sequence[str],
     *,
-    is_refresh: bool = False,
-    lineage: Lineage | None = None,
-) -> Recommendations:
-    """Return the list as a record.
+    source: Source,
+    lineage: Lineage,
+) -> bytes:
+    """Return the list as it stands on the log, in the form of its settings.
 
     Parameters
     ----------
@@ -48,35 +71,119 @@ def recommendations(
         Of the interactions topic.
     before : sequence of str
         Items of the user's previous list, best first.
-    is_refresh : bool
-        Whether no event of the user asked for the list.
-    lineage : Lineage, optional
-        When the list was made. The log does not determine it, so a list that is derived again has
-        none.
+    source : Source
+        The list's own, or ``refresh`` if no event of the user asked for it.
+    lineage : Lineage
+        When the list was made. The log does not determine it.
     """
-    return Recommendations(
-        rec_id=rec_id(history.user, partition, history.offset, generation, active),
-        user=history.user,
-        generation=generation.number,
-        delta=generation.delta,
-        control=active.control,
-        arm=ranked.arm,
-        now=ranked.now_ms,
-        as_of=AsOf(partition=partition, offset=history.offset),
-        source="refresh" if is_refresh and ranked.is_personal else ranked.source,
-        items=describe(ranked, history, generation, before),
-        lineage=lineage or Lineage(),
+    if active.list_format >= LIST_FORMAT:
+        return _encode_columns(
+            list_columns(ranked, history, generation, active, partition, before, source, lineage)
+        )
+    return _encode_json(
+        Recommendations(
+            rec_id=ListColumns.list_id(
+                history.user, partition, history.offset, generation.number, generation.delta,
+                active.control,
+            ),
+            user=history.user,
+            generation=generation.number,
+            delta=generation.delta,
+            control=active.control,
+            arm=ranked.arm,
+            now=ranked.now_ms,
+            as_of=AsOf(partition=partition, offset=history.offset),
+            source=source,
+            items=describe(ranked, history, generation, before),
+            lineage=lineage,
+        )
+    )  # fmt: skip
+
+
+def list_columns(
+    ranked: Ranked,
+    history: History,
+    generation: Generation,
+    active: ActiveSettings,
+    partition: int,
+    before: Sequence[str],
+    source: Source,
+    lineage: Lineage,
+) -> ListColumns:
+    """Return the list in columns; parameters as in `encode_list`."""
+    items = generation.items
+    rows = ranked.rows.tolist()
+    terms = _terms(ranked, generation)
+    rules, boosts, pins, cold = _rules(ranked, rows)
+    counts, codes, shares, used = select_reasons(
+        (terms.factors, terms.behaviour, terms.content, terms.popularity), boosts, pins, cold
+    )
+    names = [items[row] for row in terms.columns[used].tolist()]
+    entries = [history.find(name) for name in names]
+    was = {item: at for at, item in enumerate(before, start=1)}
+    listed = tuple([items[row] for row in rows])
+    return ListColumns(
+        LIST_FORMAT,
+        history.user,
+        generation.number,
+        generation.delta,
+        active.control,
+        ranked.arm,
+        partition,
+        history.offset,
+        source,
+        listed,
+        ranked.scores.astype("<f4").tobytes(),
+        tuple([was.get(item, 0) for item in listed]),
+        counts.tobytes(),
+        codes.astype("<u2").tobytes(),
+        shares.astype("<u2").tobytes(),
+        tuple(names),
+        bytes([_NO_EVENT if each is None else each.kind for each in entries]),
+        tuple([0 if each is None else history.offset - each.offset for each in entries]),
+        rules,
+        lineage.event_id,
+        lineage.event_ts,
+        lineage.appended_ts,
+        lineage.folded_ts,
+        lineage.published_ts,
+        ranked.now_ms,
     )
 
 
-def rec_id(
-    user: str, partition: int, offset: int, generation: Generation, active: ActiveSettings
-) -> str:
-    """Return the id of a list: the same for the same list, made again."""
-    origin = (
-        f"{user}\0{partition}\0{offset}\0{generation.number}\0{generation.delta}\0{active.control}"
-    )
-    return "r-" + hashlib.blake2b(origin.encode(), digest_size=8).hexdigest()
+def _terms(ranked: Ranked, generation: Generation) -> ScoreTerms:
+    """Return the terms of the list's scores; none of entries if it is a list of popular items."""
+    arm = None if ranked.compiled is None else ranked.compiled.arm
+    seen = ranked.seen
+    if not (ranked.is_personal or ranked.is_near):
+        seen = seen[0][:0], seen[1][:0]
+    return score_terms(seen, generation, arm, ranked.rows)
+
+
+def _rules(
+    ranked: Ranked, rows: Sequence[int]
+) -> tuple[tuple[str, ...], Float64s, Int32s, NDArray[np.bool_]]:
+    """Return rule names, boosts (n, k), places of pins (n,) and cold items (n,) of a list."""
+    compiled = ranked.compiled
+    pins = np.full(len(rows), -1, np.int32)
+    cold = np.zeros(len(rows), np.bool_)
+    if ranked.cold_items:
+        cold[:] = [row in ranked.cold_items for row in rows]
+    if compiled is None or not (compiled.boosts or ranked.pinned):
+        return (), np.zeros((len(rows), 0)), pins, cold
+    rules: list[str] = []
+    added: list[NDArray[np.float64]] = [np.zeros((0, len(rows)))]
+    for match, by in compiled.boosts:
+        boost = np.float64(by) * match.items[ranked.rows].astype(np.float64)
+        if boost.any():
+            rules.append(match.name)
+            added.append(boost[None])
+    boosts = np.ascontiguousarray(np.concatenate(added).T)
+    for at, row in enumerate(rows):
+        if row in ranked.pinned:
+            pins[at] = len(rules)
+            rules.append(compiled.pin_name(row))
+    return tuple(rules), boosts, pins, cold
 
 
 def item_ids(ranked: Ranked, generation: Generation) -> tuple[str, ...]:
@@ -129,12 +236,7 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
     entry's content, the item's popularity, a boost.
     """
     compiled = ranked.compiled
-    arm = None if compiled is None else compiled.arm
-    if not (ranked.is_personal or ranked.is_near):
-        h0 = ranked.seen[0][:0]
-        terms = score_terms((h0, ranked.seen[1][:0]), generation, arm, ranked.rows)
-    else:
-        terms = score_terms(ranked.seen, generation, arm, ranked.rows)
+    terms = _terms(ranked, generation)
     raising = np.maximum(
         np.concatenate([terms.factors + terms.behaviour, terms.content], axis=1), 0.0
     )

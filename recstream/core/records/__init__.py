@@ -1,6 +1,6 @@
-"""Records of every topic but interactions, as plain JSON that any client can read.
+"""Records of every topic but interactions: plain JSON, and lists in columns (`ListColumns`).
 
-One module a topic, with its structs and its decoder. REST and WebSocket send the same bodies.
+One module a topic, with its structs and its decoder. REST and WebSocket send lists as JSON.
 """
 
 from __future__ import annotations
@@ -27,6 +27,13 @@ from recstream.core.records.dead_letters import (
     DeadLetter,
     decode_dead_letter,
 )
+from recstream.core.records.list_columns import (
+    LIST_FORMAT,
+    ListColumns,
+    decode_recommendations,
+    list_json,
+    list_origin,
+)
 from recstream.core.records.lists import (
     AsOf,
     Lineage,
@@ -35,7 +42,6 @@ from recstream.core.records.lists import (
     RecommendedItem,
     Requested,
     Source,
-    decode_recommendations,
 )
 from recstream.core.records.models import (
     DeltaAnnounced,
@@ -55,6 +61,7 @@ from recstream.core.records.pipeline import (
 )
 
 __all__ = [
+    "LIST_FORMAT",
     "AsOf",
     "CheckpointRequested",
     "ClickCounts",
@@ -68,6 +75,7 @@ __all__ = [
     "HyperparametersChosen",
     "Item",
     "Lineage",
+    "ListColumns",
     "ModelRecord",
     "PipelineRecord",
     "PrequentialScore",
@@ -91,4 +99,6 @@ __all__ = [
     "decode_pipeline",
     "decode_recommendations",
     "decode_stored_item",
+    "list_json",
+    "list_origin",
 ]

@@ -57,8 +57,9 @@ class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules", 
     The worker that owns the partition appends it before it folds the first event by them, so that a
     replay folds every event by the settings in force then. Lists carry the record's own offset on the
     control topic as ``control``. ``steering`` is the control offset of the `SteeringSet` in force, -1
-    for none. ``semantics`` is the version of the fold's rules (`recstream.core.history.SEMANTICS`);
-    records without it were written when there was only version 1.
+    for none. ``semantics`` is the version of the fold's rules (`recstream.core.history.SEMANTICS`),
+    ``list_format`` the form of the lists (`recstream.core.records.LIST_FORMAT`); records without them
+    were written when there was only version 1.
     """
 
     partition: int
@@ -69,6 +70,7 @@ class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules", 
     adopted_ts: int
     steering: int = -1
     semantics: int = 1
+    list_format: int = 1
 
 
 class SteeringSet(

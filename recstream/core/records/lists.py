@@ -16,10 +16,10 @@ __all__ = [
     "RecommendedItem",
     "Requested",
     "Source",
-    "decode_recommendations",
 ]
 
 Source = Literal["popular", "fold-in", "refresh", "content"]
+ReasonKind = Literal["because", "content", "popular", "pinned", "boosted", "newcomer"]
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -33,6 +33,8 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         reserved slot.
     item, event : str
         Item and newest event type of the history entry.
+    offset : int
+        Of that event's record; -1 if the list does not keep it.
     share : float
         Part of all positive contributions to the score, 0 to 1.
     shared : tuple of str
@@ -41,9 +43,10 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         The rule's name.
     """
 
-    kind: Literal["because", "content", "popular", "pinned", "boosted", "newcomer"]
+    kind: ReasonKind
     item: str = ""
     event: str = ""
+    offset: int = -1
     share: float = 0.0
     shared: tuple[str, ...] = ()
     rule: str = ""
@@ -123,6 +126,3 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     offset: int = -1
     requested: Requested | None = None
     next: str = ""
-
-
-decode_recommendations = msgspec.json.Decoder(Recommendations).decode

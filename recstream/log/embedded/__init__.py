@@ -13,6 +13,7 @@ from recstream.log.embedded.groups import GroupState, MemberAssignment, Membersh
 from recstream.log.embedded.log import EmbeddedLog
 from recstream.log.embedded.maintenance import MaintenanceResult, maintain, redact
 from recstream.log.embedded.notify import GROUPS, Waiter
+from recstream.log.embedded.page_gaps import zero_page_gaps
 from recstream.log.embedded.reads import find_head, scan
 from recstream.log.embedded.storage import Head
 
@@ -30,6 +31,7 @@ __all__ = [
     "open_embedded",
     "redact",
     "scan",
+    "zero_page_gaps",
 ]
 
 

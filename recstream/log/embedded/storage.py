@@ -312,6 +312,18 @@ class Storage:
             for table in ("members", "owners", "groups"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
 
+    @contextmanager
+    def write_alone(self) -> Generator[sqlite3.Connection, None, None]:
+        """Yield another connection in a transaction: no process writes meanwhile."""
+        with self.translate_errors():
+            connection = self._connect(wait_s=self.busy_timeout_s)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                connection.close()
+
     def checkpoint(self) -> None:
         """Move the write-ahead log into the file, and truncate it if no reader needs it."""
         with self.translate_errors():

@@ -33,6 +33,7 @@ class EmbeddedTail:
         self._storage = storage
         self._positions = dict(positions)
         self._first = 0
+        self._is_at_end = False
         self._woken = threading.Event()
         self.waiter = waiter
         self._listen()
@@ -41,17 +42,19 @@ class EmbeddedTail:
         """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came."""
         deadline = time.monotonic() + timeout_s
         while True:
+            if self._is_at_end and not self._woken.is_set():
+                left = max(0.0, deadline - time.monotonic())
+                self.waiter.wait(min(left, _RECHECK_S))
             self.waiter.clear()
             records = self.take(max_records)
-            left = deadline - time.monotonic()
-            if records or left <= 0 or self._woken.is_set():
+            if records or self._woken.is_set() or time.monotonic() >= deadline:
                 self._woken.clear()
                 return records
-            self.waiter.wait(min(left, _RECHECK_S))
 
     def take(self, max_records: int) -> list[Record]:
         """Return the next records without waiting; each call starts at another partition."""
         records: list[Record] = []
+        is_at_end = True
         with self._storage.read() as connection:
             tps = list(self._positions)
             for at in range(len(tps)):
@@ -71,9 +74,12 @@ class EmbeddedTail:
                 elif left:
                     position = head.next
                 self._positions[tp] = position
+                is_at_end = is_at_end and position >= head.next
                 if left == 0:
+                    is_at_end = False
                     break
             self._first += 1
+        self._is_at_end = is_at_end
         return records
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
@@ -81,6 +87,7 @@ class EmbeddedTail:
         with self._storage.read() as connection:
             find_head(connection, *tp)
         self._positions[tp] = offset
+        self._is_at_end = False
         self._listen()
 
     def _listen(self) -> None:

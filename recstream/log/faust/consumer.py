@@ -1,7 +1,6 @@
 """Faust consumer of the embedded log."""
 
 import asyncio
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -33,6 +32,7 @@ class Driver(base.Consumer):
         self._positions: dict[TP, int] = {}
         self._assignment: set[TP] = set()
         self._highwater: dict[TP, int] = {}
+        self._at_end: frozenset[TP] = frozenset()
         self._waiter: Waiter | None = None
         self._rebalancer: Rebalancer | None = None
 
@@ -67,9 +67,14 @@ class Driver(base.Consumer):
     def _on_ring(self) -> None:
         if self._waiter is not None:
             self._waiter.clear()
-        self.changed.set()
+        self._look_again()
         if self._rebalancer is not None:
             self._rebalancer.ring()
+
+    def _look_again(self) -> None:
+        """Read the log at the next fetch, and fetch soon."""
+        self._at_end = frozenset()
+        self.changed.set()
 
     # Subscription and assignment
 
@@ -92,6 +97,7 @@ class Driver(base.Consumer):
         """Take over an assignment; reading begins where Faust seeks to."""
         self._assignment = set(tps)
         self._positions = {tp: at for tp, at in self._positions.items() if tp in tps}
+        self._at_end = frozenset()
 
     def assignment(self) -> set[TP]:
         """Return the partitions of this worker."""
@@ -107,15 +113,18 @@ class Driver(base.Consumer):
         tps = self._assignment if active_partitions is None else active_partitions
         if self._waiter is not None:
             self._waiter.listen({GROUPS, *(tp.topic for tp in tps)})
-        found = self._read(tps)
+        found = {} if self._at_end.issuperset(tps) else self._read(tps)
         if not found:
-            with contextlib.suppress(asyncio.TimeoutError):
+            try:
                 await asyncio.wait_for(self.changed.wait(), min(timeout, _LOOK_AGAIN_S))
+            except TimeoutError:
+                self._at_end = frozenset()  # a writer may have died before it notified anybody
         return found
 
     def _read(self, tps: Iterable[TP]) -> dict[TP, list[Record]]:
         """Return the next records of each partition, and advance behind them."""
         found: dict[TP, list[Record]] = {}
+        at_end: list[TP] = []
         log = self.event_log
         self.changed.clear()
         with log.storage.read() as connection:
@@ -126,6 +135,7 @@ class Driver(base.Consumer):
                 self._highwater[tp] = head.next
                 position = max(self._positions.get(tp, 0), head.low)
                 if position >= head.next:
+                    at_end.append(tp)
                     continue
                 records: list[Record] = []
                 for part in scan(
@@ -140,6 +150,9 @@ class Driver(base.Consumer):
                     self._positions[tp] = records[-1].offset + 1
                 else:
                     self._positions[tp] = head.next
+                if self._positions[tp] >= head.next:
+                    at_end.append(tp)
+        self._at_end = frozenset(at_end)
         return found
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
@@ -176,12 +189,12 @@ class Driver(base.Consumer):
                 at = self._head(tp).next if is_latest else self._head(tp).low
             self._positions[tp] = at
             sought[tp] = at
-        self.changed.set()
+        self._look_again()
         return sought
 
     async def _seek(self, partition: TP, offset: int) -> None:
         self._positions[partition] = offset
-        self.changed.set()
+        self._look_again()
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Go to these offsets."""
@@ -191,7 +204,7 @@ class Driver(base.Consumer):
                 self._read_offset[tp] = offset
             else:
                 self._read_offset.pop(tp, None)
-        self.changed.set()
+        self._look_again()
 
     async def seek_to_beginning(self, *partitions: TP) -> None:
         """Go to the earliest offsets."""

@@ -1,0 +1,241 @@
+"""A list as it is written to the log: MessagePack, in columns, with reasons as references.
+
+A reason refers to an entry of the user's history by (item, offset of its newest event), or to a rule
+by name. Texts that items have in common are not kept: readers add them from a generation.
+`SettingsActivated.list_format` says which form a partition's lists have, so that a replay writes the
+same bytes. Lists of form 1 are JSON (`recstream.core.records.lists.Recommendations`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from recstream.core.events import EVENT_TYPES
+from recstream.core.records.lists import (
+    AsOf,
+    Lineage,
+    Reason,
+    ReasonKind,
+    Recommendations,
+    RecommendedItem,
+    Source,
+)
+
+__all__ = [
+    "LIST_FORMAT",
+    "REASON_KINDS",
+    "SHARE_DIGITS",
+    "ListColumns",
+    "decode_recommendations",
+    "list_json",
+    "list_origin",
+]
+
+LIST_FORMAT = 2
+"""The newest form of lists on the log. 1: JSON with reasons as texts. 2: `ListColumns`."""
+REASON_KINDS: tuple[ReasonKind, ...] = (
+    "because",
+    "content",
+    "popular",
+    "pinned",
+    "boosted",
+    "newcomer",
+)
+"""Kinds of reasons by code; only ever append."""
+KIND_BITS = 3
+SCORE_DIGITS = 6
+SHARE_DIGITS = 3
+_SHARES = 10**SHARE_DIGITS
+_WITH_ENTRY, _WITH_RULE = {0, 1}, {3, 4}
+_NO_EVENT = 255
+_NO_SHARE = Reason(kind="pinned").share
+"""The default itself: JSON leaves it out."""
+
+
+class ListColumns(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A list in columns. The id follows from the other fields (`ListColumns.list_id`).
+
+    Attributes
+    ----------
+    form : int
+        `LIST_FORMAT`.
+    partition, as_of : int
+        Position of the newest event of the user that the list includes.
+    source : Source
+    items : tuple of str
+        Best first.
+    scores : bytes
+        float32 of each item, little-endian.
+    was : tuple of int
+        Rank of each item in the list before, 0 if it was not there.
+    n_reasons : bytes
+        Number of reasons of each item, uint8.
+    codes : bytes
+        uint16 of each reason, little-endian: ``reference << 3 | kind``. The kind is a place in
+        `REASON_KINDS`; the reference is a place in ``entries`` or ``rules``.
+    shares : bytes
+        uint16 of each reason: thousandths of all positive contributions.
+    entries : tuple of str
+        Items of the history.
+    events : bytes
+        Type of each entry's newest event, uint8, a place in `EVENT_TYPES`.
+    ages : tuple of int
+        ``as_of`` minus the offset of each entry's newest event.
+    rules : tuple of str
+    event_id, event_ts, appended_ts, folded_ts, published_ts
+        The `Lineage`.
+    now : int
+        As in `Recommendations`.
+    """
+
+    form: int
+    user: str
+    generation: int
+    delta: int
+    control: int
+    arm: str
+    partition: int
+    as_of: int
+    source: Source
+    items: tuple[str, ...]
+    scores: bytes
+    was: tuple[int, ...]
+    n_reasons: bytes
+    codes: bytes
+    shares: bytes
+    entries: tuple[str, ...]
+    events: bytes
+    ages: tuple[int, ...]
+    rules: tuple[str, ...]
+    event_id: str
+    event_ts: int
+    appended_ts: int
+    folded_ts: int
+    published_ts: int
+    now: int
+
+    @staticmethod
+    def list_id(
+        user: str, partition: int, offset: int, generation: int, delta: int, control: int
+    ) -> str:
+        """Return the id of a list: the same for the same list, made again."""
+        origin = f"{user}\0{partition}\0{offset}\0{generation}\0{delta}\0{control}"
+        return "r-" + hashlib.blake2b(origin.encode(), digest_size=8).hexdigest()
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    source: Source
+    lineage: Lineage = Lineage()
+
+
+_decode_origin = msgspec.json.Decoder(_Origin).decode
+_decode_json = msgspec.json.Decoder(Recommendations).decode
+_decode_columns = msgspec.msgpack.Decoder(ListColumns).decode
+
+
+def decode_recommendations(raw: bytes) -> Recommendations:
+    """Return a list of the log, whatever its form.
+
+    Raises
+    ------
+    ValueError
+        The bytes are no list. (A decoder of bytes that anybody wrote may raise anything else.)
+    """
+    return _decode_json(raw) if raw[:1] == b"{" else expand(_decode_columns(raw))
+
+
+def list_json(raw: bytes) -> bytes:
+    """Return a list of the log as JSON, whatever its form."""
+    return raw if raw[:1] == b"{" else msgspec.json.encode(decode_recommendations(raw))
+
+
+def list_origin(raw: bytes) -> tuple[Source, int]:
+    """Return a list's source, and when the event that triggered it was appended (ms since 1970)."""
+    if raw[:1] == b"{":
+        found = _decode_origin(raw)
+        return found.source, found.lineage.appended_ts
+    columns = _decode_columns(raw)
+    return columns.source, columns.appended_ts
+
+
+def expand(columns: ListColumns) -> Recommendations:
+    """Return a list in columns as an object; texts that items have in common stay empty.
+
+    Raises
+    ------
+    ValueError
+        The columns don't fit together.
+    """
+    if columns.form != LIST_FORMAT:
+        message = f"expected a list of form {LIST_FORMAT}, got {columns.form}; use a newer version"
+        raise ValueError(message)
+    reasons = _reasons(columns)
+    items = []
+    begin = 0
+    rows = zip(
+        columns.items,
+        memoryview(columns.scores).cast("f").tolist(),
+        columns.was,
+        columns.n_reasons,
+        strict=True,
+    )
+    for rank, (item, score, was, count) in enumerate(rows, start=1):
+        why = tuple(reasons[begin : begin + count])
+        begin += count
+        items.append(
+            RecommendedItem(
+                item=item, rank=rank, score=round(score, SCORE_DIGITS), was=was, why=why
+            )
+        )
+    position = columns.partition, columns.as_of
+    model = columns.generation, columns.delta
+    return Recommendations(
+        rec_id=columns.list_id(columns.user, *position, *model, columns.control),
+        user=columns.user,
+        generation=columns.generation,
+        delta=columns.delta,
+        control=columns.control,
+        arm=columns.arm,
+        now=columns.now,
+        as_of=AsOf(partition=columns.partition, offset=columns.as_of),
+        source=columns.source,
+        items=tuple(items),
+        lineage=Lineage(
+            event_id=columns.event_id,
+            event_ts=columns.event_ts,
+            appended_ts=columns.appended_ts,
+            folded_ts=columns.folded_ts,
+            published_ts=columns.published_ts,
+        ),
+    )
+
+
+def _reasons(columns: ListColumns) -> list[Reason]:
+    """Return all reasons of a list, item by item."""
+    entries, rules = columns.entries, columns.rules
+    events = ["" if code == _NO_EVENT else EVENT_TYPES[code] for code in columns.events]
+    offsets = [columns.as_of - age for age in columns.ages]
+    found = []
+    for code, thousandths in zip(
+        memoryview(columns.codes).cast("H").tolist(),
+        memoryview(columns.shares).cast("H").tolist(),
+        strict=True,
+    ):
+        kind, place = code & ((1 << KIND_BITS) - 1), code >> KIND_BITS
+        name, share = REASON_KINDS[kind], thousandths / _SHARES if thousandths else _NO_SHARE
+        if kind in _WITH_ENTRY:
+            reason = Reason(
+                kind=name,
+                item=entries[place],
+                event=events[place],
+                offset=offsets[place],
+                share=share,
+            )
+        elif kind in _WITH_RULE:
+            reason = Reason(kind=name, rule=rules[place], share=share)
+        else:
+            reason = Reason(kind=name, share=share)
+        found.append(reason)
+    return found

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Scenario `one_event`: the processor time of one event on its way to the list, step by step.
+
+Runs the real roles as `freshness.py` does. Worker and bridge run with their steps timed: the processor
+time of the step's own thread, without steps inside it. What a process spends elsewhere (Faust, event
+loops, other threads, the interpreter between steps) is the difference to its total. ::
+
+    python scripts/bench/one_event.py --rate 100 [--data-dir DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import atexit
+import functools
+import importlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+STEPS = {
+    "worker": (
+        ("read the log", "recstream.log.faust.consumer:Driver._read"),
+        ("fold", "recstream.worker.engine:fold"),
+        ("rank", "recstream.worker.lists:_rank_by_settings"),
+        ("reasons and record", "recstream.worker.engine:rank_lists"),
+        ("append to the log", "recstream.log.embedded.log:EmbeddedLog.append_each"),
+        ("write to RocksDB", "recstream.worker.rocksdb_rows:RocksDBRows.write"),
+        ("rest of the commit", "recstream.worker.engine:commit"),
+        ("rest of the engine", "recstream.worker.loop:WorkerLoop._ingest"),
+        ("note what is committed", "recstream.log.faust.consumer:Consumer._note_appended"),
+    ),
+    "bridge": (
+        ("parse the request", "recstream.bridge.http_server:_Protocol.data_received"),
+        ("append to the log", "recstream.log.embedded.log:EmbeddedLog.append"),
+        ("route", "recstream.bridge.http.routes.events:EventRoutes.post_events"),
+        ("Flask", "recstream.bridge.http_server:_WsgiAdapter._run"),
+        ("read the log", "recstream.log.embedded.tail:EmbeddedTail.take"),
+        ("write to the views", "recstream.bridge.views.lists:Views.apply"),
+        ("read the list", "recstream.bridge.recommender:Recommender.published"),
+        ("message", "recstream.bridge.follower:recs_message"),
+        ("rest of the follower", "recstream.bridge.follower:Follower.take"),
+        ("send", "recstream.bridge.push.hub:Hub.publish_recs"),
+    ),
+}
+
+
+class Account:
+    """Own processor time of functions, by name."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[float]] = {}
+        self._local = threading.local()
+
+    def time(self, name: str, where: str) -> None:
+        """Replace a function by one that counts the processor time of its thread."""
+        module, _, path = where.partition(":")
+        owner: Any = importlib.import_module(module)
+        *parents, last = path.split(".")
+        for each in parents:
+            owner = getattr(owner, each)
+        setattr(owner, last, self._timed(name, getattr(owner, last)))
+
+    def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        found = self.spent.setdefault(name, [0, 0.0])
+
+        @functools.wraps(function)
+        def timed(*arguments: Any, **options: Any) -> Any:
+            local = self._local
+            outer, local.inside = getattr(local, "inside", 0), 0
+            begun = time.thread_time_ns()
+            try:
+                return function(*arguments, **options)
+            finally:
+                whole = time.thread_time_ns() - begun
+                found[0] += 1
+                found[1] += whole - local.inside
+                local.inside = outer + whole
+
+        return timed
+
+
+def run_role(role: str, arguments: list[str]) -> None:
+    """Run a role with timed steps; a file named by the environment receives them, again and again."""
+    account = Account()
+    for name, where in STEPS[role]:
+        account.time(name, where)
+    path = Path(os.environ["RECSTREAM_ACCOUNT"]) / f"{role}.json"
+
+    def write() -> None:
+        spent = {name: list(each) for name, each in account.spent.items()}
+        path.write_text(json.dumps(spent | {"": [1, time.process_time_ns()]}))
+
+    def keep_writing() -> None:
+        while True:
+            time.sleep(0.5)
+            write()
+
+    atexit.register(write)
+    threading.Thread(target=keep_writing, daemon=True).start()
+    from recstream.__main__ import main  # noqa: PLC0415 - after the steps are replaced
+
+    sys.argv = ["recstream", *arguments]
+    main()
+
+
+def run_up() -> None:
+    """Run `recstream up` with timed roles."""
+    from recstream.__main__ import main  # noqa: PLC0415 - not in the measuring process
+    from recstream.runtime import up  # noqa: PLC0415 - likewise
+
+    original = up.role_command
+
+    def command(role: str, flags: Sequence[str]) -> list[str]:
+        python, _, *rest = original(role, flags)
+        return [python, __file__, "--run", *rest[2:]] if role in STEPS else [python, "-P", *rest]
+
+    up.role_command = command
+    main()
+
+
+def main() -> None:
+    """Print the account of worker and bridge."""
+    if len(sys.argv) > 1 and sys.argv[1] == "--run":
+        run_role(sys.argv[2], sys.argv[2:])
+        return
+    if len(sys.argv) > 1 and sys.argv[1] == "up":
+        run_up()
+        return
+    import freshness  # noqa: PLC0415 - not in the roles
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rate", type=float, default=100.0)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--warm-up", type=float, default=5.0)
+    parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--data-dir", type=Path, help="made by freshness.py; default: a new one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["RECSTREAM_ACCOUNT"] = temporary
+        directory = options.data_dir or Path(temporary) / "data"
+        freshness.prepare(directory)
+        with freshness.roles(directory, sys.executable, __file__) as (url, up):
+            freshness.wait_until_live(url)
+            begun = {}
+            warm = argparse.Namespace(
+                **vars(options) | {"seconds": options.warm_up, "warm_up": 1.0}
+            )
+            asyncio.run(freshness.measure(url, options.rate, warm, up))
+            time.sleep(1.0)
+            for role in STEPS:
+                begun[role] = json.loads((Path(temporary) / f"{role}.json").read_text())
+            last = argparse.Namespace(**vars(options) | {"warm_up": 0.1})
+            found = asyncio.run(freshness.measure(url, options.rate, last, up))
+            time.sleep(1.0)
+            for role in STEPS:
+                show(
+                    role,
+                    begun[role],
+                    json.loads((Path(temporary) / f"{role}.json").read_text()),
+                    found["events"],
+                )
+            print(found["due_to_received_ms"])
+
+
+def show(role: str, before: dict[str, Any], after: dict[str, Any], n_events: int) -> None:
+    """Print the processor time per event of a role's steps."""
+    spent = {
+        name: ((count - before[name][0]) / n_events, (used - before[name][1]) / 1000 / n_events)
+        for name, (count, used) in after.items()
+    }
+    _, whole = spent.pop("")
+    print(f"\n{role}: microseconds of processor time per event (calls per event)")
+    for name, (count, used) in spent.items():
+        print(f"{name:28} {used:8.0f}   {count:6.2f}")
+    print(f"{'everything else':28} {whole - sum(used for _, used in spent.values()):8.0f}")
+    print(f"{'all':28} {whole:8.0f}")
+
+
+if __name__ == "__main__":
+    main()
