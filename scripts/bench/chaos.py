@@ -192,15 +192,14 @@ class SmallDisk:
 
     def fill(self) -> None:
         """Leave no byte free."""
-        with self._ballast.open("wb") as file, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._ballast.open("wb", buffering=0) as file:
             block = bytes(1 << 16)
             while True:
                 file.write(block)
-                file.flush()
 
     def free(self) -> None:
         """Give the space back."""
-        self._ballast.unlink()
+        self._ballast.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Unmount."""

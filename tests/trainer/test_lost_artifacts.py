@@ -93,3 +93,14 @@ def test_a_store_that_is_away_is_waited_for(place, monkeypatch, error):
     trainer.close()
 
     assert [each.generation for each in place.announced()] == [0, 1]
+
+
+def test_an_artifact_is_kept_though_its_announcement_is_not_visible_yet(place, monkeypatch):
+    """On Kafka readers see a committed record only when the transaction's markers are written."""
+    monkeypatch.setattr("recstream.trainer.deltas.publisher.announcements", lambda _: iter(()))
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    work(trainer, lambda: len(place.announced()) == 2)
+    trainer.close()
+
+    assert sorted(place.store.list()) == sorted(each.artifact for each in place.announced())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -66,6 +68,7 @@ class Publisher:
         self._lease = lease
         self._clock_ms = clock_ms
         self._keep = keep
+        self._announced: deque[str] = deque(maxlen=keep)
 
     def store_artifact(
         self, generation: Generation, packed: tuple[str, bytes] | None = None
@@ -118,9 +121,11 @@ class Publisher:
             catalogue_offset=generation.catalogue_offset,
         )
         self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
+        self._announced.append(artifact.name)
         try:
+            # On Kafka readers do not see the newest announcements at once.
             names = (each.artifact for _, each in announcements(self._log))
-            prune(self._store, names, self._keep)
+            prune(self._store, chain(reversed(self._announced), names), self._keep)
         except (
             ModelStoreUnavailable,
             LogError,

@@ -353,3 +353,23 @@ def test_a_method_that_a_path_does_not_have_is_405_with_those_it_has(world, path
 
     assert answer.status == 405
     assert set(answer.headers["Allow"].split(", ")) & {"POST", "DELETE"}
+
+
+def test_every_path_names_its_methods(world):
+    paths = world.get("/openapi.json").json["paths"]
+    for pattern, operations in paths.items():
+        path = re.sub(r"\{[^}]*\}", "x", pattern)
+        methods = {name.upper() for name in operations} & {"GET", "PUT", "POST", "PATCH", "DELETE"}
+
+        options = world.call("OPTIONS", path)
+        assert options.status == 200, path
+        assert methods <= set(options.headers["Allow"].replace(" ", "").split(",")), path
+        for method in {"PUT", "POST", "PATCH", "DELETE"} - methods:
+            refused = world.call(method, path, {})
+            assert (refused.status, bool(refused.headers["Allow"])) == (405, True), (method, path)
+
+
+def test_a_plain_request_for_a_websocket_asks_for_the_upgrade(world):
+    answer = world.get("/v1/ws")
+
+    assert (answer.status, answer.kind) == (426, "application/problem+json")
