@@ -62,10 +62,16 @@ function Brand() {
 /** @param {{path: string}} props */
 function Navigation({ path }) {
   const first = path.split("/")[1];
+  const strip = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    // On a narrow screen the word of the page may be outside of the strip.
+    const link = /** @type {HTMLElement | null} */ (strip.current?.querySelector("[aria-current]"));
+    if (strip.current !== null && link) strip.current.scrollLeft = link.offsetLeft - strip.current.clientWidth / 2;
+  }, [first]);
   const links = PAGES.filter(({ nav }) => nav !== undefined).map(
     (page) => html`<a href=${page.path} key=${page.path} aria-current=${page.path.split("/")[1] === first ? "page" : null}>${page.nav}</a>`,
   );
-  return html`<nav class="nav" aria-label="Pages"><div class="nav-inner">${links}</div></nav>`;
+  return html`<nav class="nav" aria-label="Pages"><div class="nav-inner" ref=${strip}>${links}</div></nav>`;
 }
 
 /** @param {{state: string}[]} ill */
