@@ -169,13 +169,15 @@ def test_the_keyboard_alone_opens_likes_and_leaves_a_product(visit):
     expect(opener).to_be_focused()
 
     page.keyboard.press("Enter")
-    expect(page.locator("dialog")).to_be_visible()
-    page.locator("dialog [data-action=like]").focus()
+    expect(page.locator("dialog.product")).to_be_visible()
+    page.locator("dialog.product [data-action=like]").focus()
     page.keyboard.press("Space")
-    expect(page.locator("dialog [data-action=like]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("dialog.product [data-action=like]")).to_have_attribute(
+        "aria-pressed", "true"
+    )
 
     page.keyboard.press("Escape")
-    expect(page.locator("dialog")).to_be_hidden()
+    expect(page.locator("dialog.product")).to_be_hidden()
     expect(opener).to_be_focused()
 
 

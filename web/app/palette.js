@@ -1,7 +1,7 @@
 // @ts-check
 /** Finds pages, users, items, records and lists by what is typed. Opened by Ctrl K, ⌘ K or /. */
 
-import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import { Icon } from "../elements/icons.js";
 import { debounce } from "../elements/timing.js";
 import { directEntries } from "../state/palette.js";
@@ -79,7 +79,8 @@ function Finder({ onChoose }) {
       return void found(wanted).then((entries) => wanted === typed.current && setAnswers(entries));
     }, ASK_AFTER_MS, ASK_AT_LATEST_MS),
   );
-  useEffect(() => field.current?.focus(), []);
+  // Before the next key: what is typed at once after the shortcut belongs to the field.
+  useLayoutEffect(() => field.current?.focus(), []);
   const entries = [...directEntries(text, PAGES), ...answers];
   const chosen = Math.min(at, Math.max(0, entries.length - 1));
   const onInput = (/** @type {any} */ event) => {
