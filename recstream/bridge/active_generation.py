@@ -71,6 +71,11 @@ class ActiveGeneration:
         """Whether the thread runs without errors."""
         return self._thread is not None and self._thread.is_healthy
 
+    @property
+    def is_compiling(self) -> bool:
+        """Whether the kernels are being compiled, and lists made by slower code."""
+        return self._kernels.is_compiling
+
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()

@@ -36,6 +36,7 @@ MAX_TRAINER_LAG = 10_000
 SAMPLE_S = 1.0
 MIN_FREE_BYTES = 32 << 20
 MAX_ENDS = 4096
+COMPILING = "kernels are being compiled; lists are made by slower code until then"
 
 
 class RoleHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,6 +50,8 @@ class RoleHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ``ready``, ``degraded`` (it works, but lists are late or not made) or ``down``.
     waits_for : tuple of str
         Reasons, empty if it is ready.
+    note : str
+        Why it is slower than usual, such as kernels that are being compiled.
     heartbeat_age_ms : int or None
         Since the newest heartbeat of the role; None if there was none, and for the bridge itself.
     lag : int or None
@@ -59,6 +62,7 @@ class RoleHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_ready: bool
     state: Literal["ready", "degraded", "down"]
     waits_for: tuple[str, ...] = ()
+    note: str = ""
     heartbeat_age_ms: int | None = None
     lag: int | None = None
 
@@ -130,6 +134,8 @@ class Readiness:
     ----------
     parts : dict of str to callable
         Returns whether a part of the bridge works, by the reason to give if not.
+    is_compiling : callable
+        Returns whether the bridge's kernels are being compiled.
     on_change : callable
         Called in the sampling thread when a role's state or the lag has changed.
     """
@@ -148,6 +154,7 @@ class Readiness:
         self._horizon: dict[str, int] = {}
         self._horizon_seen: object = None
         self.parts: dict[str, Callable[[], bool]] = {}
+        self.is_compiling: Callable[[], bool] = lambda: False
         self.on_change: Callable[[], object] = lambda: None
         self._log = event_log
         self._status = status
@@ -202,7 +209,7 @@ class Readiness:
             ROLE_READY.labels(name).set(role.is_ready)
             if role.heartbeat_age_ms is not None:
                 HEARTBEAT_AGE.labels(name).set(role.heartbeat_age_ms / 1000)
-        reported = [(role.state, role.lag) for role in roles.values()]
+        reported = [(role.state, role.note, role.lag) for role in roles.values()]
         if reported != self._reported:
             self._reported = reported
             self.on_change()
@@ -250,7 +257,7 @@ class Readiness:
             RoleState(
                 name=name,
                 state=role.state,
-                reason="; ".join(role.waits_for),
+                reason="; ".join(role.waits_for) or role.note,
                 heartbeat_age_ms=role.heartbeat_age_ms,
                 lag=role.lag,
             )
@@ -286,7 +293,7 @@ class Readiness:
                 )
         if not down and beat.generation < 0:
             degraded.append("worker: no model is active, no lists are made")
-        return _health(down, degraded, beat.age_ms, lag)
+        return _health(down, degraded, beat.age_ms, lag, is_compiling=beat.is_compiling)
 
     def _trainer(self) -> RoleHealth:
         beat = self._status.trainer_beat()
@@ -298,7 +305,8 @@ class Readiness:
             degraded.append("trainer: none is active")
         if beat.lag > MAX_TRAINER_LAG and not self._trainer_trend.is_shrinking():
             degraded.append(f"trainer: {beat.lag} records wait, and they do not become fewer")
-        return _health(down, degraded, beat.age_ms, None if beat.age_ms is None else beat.lag)
+        lag = None if beat.age_ms is None else beat.lag
+        return _health(down, degraded, beat.age_ms, lag, is_compiling=beat.is_compiling)
 
     def _bridge(self) -> RoleHealth:
         down = [reason for reason, works in self.parts.items() if not works()]
@@ -310,7 +318,7 @@ class Readiness:
                 down.append("disk")
         except OSError:
             down.append("disk")
-        return _health(down, [], None, None)
+        return _health(down, [], None, None, is_compiling=self.is_compiling())
 
 
 def _without_heartbeat(role: str, beat: Heartbeat) -> list[str]:
@@ -323,7 +331,12 @@ def _without_heartbeat(role: str, beat: Heartbeat) -> list[str]:
 
 
 def _health(
-    down: Sequence[str], degraded: Sequence[str], age_ms: int | None, lag: int | None
+    down: Sequence[str],
+    degraded: Sequence[str],
+    age_ms: int | None,
+    lag: int | None,
+    *,
+    is_compiling: bool,
 ) -> RoleHealth:
     state: Literal["ready", "degraded", "down"]
     state = "down" if down else "degraded" if degraded else "ready"
@@ -331,6 +344,7 @@ def _health(
         is_ready=state == "ready",
         state=state,
         waits_for=(*down, *degraded),
+        note=COMPILING if is_compiling else "",
         heartbeat_age_ms=age_ms,
         lag=lag,
     )

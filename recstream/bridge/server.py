@@ -203,6 +203,7 @@ class Bridge:
         items.start()
         counts.start()
         follower.start()
+        readiness.is_compiling = lambda: active.is_compiling
         readiness.parts = {
             "views": follower.caught_up.is_set,
             "bridge: the log is not followed": lambda: follower.is_healthy,

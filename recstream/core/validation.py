@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, interpretable_below
 from recstream.errors import InvalidInput
 
 __all__ = [
@@ -382,6 +382,7 @@ def is_integer(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
+@interpretable_below(lambda indptr, indices, *_: 2 * len(indptr) + len(indices))
 @compiled
 def _find_fault(
     indptr: Int64s, indices: Int32s, weights: Float32s, n_columns: int

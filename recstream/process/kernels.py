@@ -15,29 +15,33 @@ from pathlib import Path
 from time import perf_counter
 
 from recstream.process.threads import run_in_thread
-from recstream.process.warmup import warm_up
+from recstream.process.warmup import warm_up, warm_up_training
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 """Pause between two looks into the cache, and for the end."""
-_PROGRAM = "import os; os.nice(5); from recstream.process import fill_cache; fill_cache()"
+_PROGRAM = "import os; os.nice(10); from recstream.process import fill_cache; fill_cache()"
 
 
 class Kernels:
     """The kernels of ranking in this process: loaded from the cache, or compiled by another process.
 
-    Until they are compiled, those of a search without factors are interpreted: slower, with the same
-    bits.
+    Until they are compiled, those of a search without factors and of a small first generation are
+    interpreted: slower, with the same bits.
 
     Parameters
     ----------
     stopping : threading.Event
         Ends the waiting.
+    ranks : bool
+        Whether this process ranks: it then loads the kernels as soon as it can. Otherwise each is
+        loaded by its first call.
     """
 
-    def __init__(self, stopping: threading.Event) -> None:
+    def __init__(self, stopping: threading.Event, *, ranks: bool = True) -> None:
         self._stopping = stopping
+        self._ranks = ranks
         self._loaded = threading.Event()
         self._is_started = False
 
@@ -60,6 +64,11 @@ class Kernels:
             "kernels are being compiled, at the first start alone; lists are slower until then"
         )
         run_in_thread("recstream-kernels", self._compile)
+
+    @property
+    def is_compiling(self) -> bool:
+        """Whether another process compiles the kernels now."""
+        return self._is_started and not self._loaded.is_set()
 
     def wait(self) -> None:
         """Wait until the kernels are loaded, or the process stops."""
@@ -90,7 +99,8 @@ class Kernels:
         """Load the kernels, or compile what is in no cache."""
         begun = perf_counter()
         try:
-            warm_up()
+            if self._ranks:
+                warm_up()
         finally:
             self._loaded.set()
         log.info("kernels loaded seconds=%.1f", perf_counter() - begun)
@@ -109,14 +119,16 @@ def _marker() -> Path | None:
 
 
 def fill_cache() -> None:
-    """Compile all kernels of ranking into the cache, unless another process does so or has done it."""
+    """Compile all kernels of ranking and deltas into the cache, unless another process does so or has done it."""
     marker = _marker()
     if marker is None:
         warm_up()
+        warm_up_training()
         return
     marker.parent.mkdir(parents=True, exist_ok=True)
     with marker.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not marker.exists():
             warm_up()
+            warm_up_training()
             marker.touch()

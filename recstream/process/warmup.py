@@ -1,4 +1,4 @@
-"""Load or compile the kernels of ranking, by one list of a synthetic user."""
+"""Load or compile the kernels of ranking, by one list of a synthetic user, and those of deltas."""
 
 from __future__ import annotations
 
@@ -17,6 +17,32 @@ def warm_up() -> None:
     finally:
         if collects:
             gc.enable()
+
+
+def warm_up_training() -> None:
+    """Compile what a trainer calls: ALS, then a delta's steps on a synthetic shop."""
+    import numpy as np  # noqa: PLC0415 - see `_rank_once`
+    from scipy import sparse  # noqa: PLC0415
+
+    from recstream.core.als import ALS  # noqa: PLC0415
+    from recstream.core.columns import IdTable  # noqa: PLC0415
+    from recstream.core.content import FeatureIndex  # noqa: PLC0415
+    from recstream.core.history import matrix_rows  # noqa: PLC0415
+    from recstream.core.popularity import fit_popularity  # noqa: PLC0415
+
+    ALS(16, iterations=1, threads=1).fit(sparse.identity(40, dtype=np.float32, format="csr"))
+    table = IdTable(
+        [f"i{number}" for number in range(64)]
+    )  # more than the first slots: all kernels
+    table.rows_of(["i1"])
+    features = sparse.csr_matrix(np.eye(4, dtype=np.float32))
+    index = FeatureIndex(4)
+    index.add(np.arange(4), features)
+    index.nearest(features, 2, np.arange(4))
+    columns, ones = np.arange(2, dtype=np.int32), np.ones(2)
+    at_ms = np.arange(2, dtype=np.int64)
+    matrix_rows(np.array([0, 2]), columns, ones, at_ms, np.ones(1, np.int64), 1.0)
+    fit_popularity(columns, at_ms, 2).live().observe(columns)
 
 
 def _rank_once() -> None:

@@ -21,6 +21,7 @@ from ulid import ULID
 from recstream.core.records import (
     GenerationAnnounced,
     Recommendations,
+    TrainerStatus,
     TrainingProgress,
     decode_model,
     decode_pipeline,
@@ -250,6 +251,9 @@ class _System:
             return ""
 
 
+COMPILING = "kernels are being compiled, at the first start alone; lists are slower until then"
+
+
 class _ProgressFeed:
     """Follows the records of trainer and worker, and reports generations and the first list."""
 
@@ -265,6 +269,7 @@ class _ProgressFeed:
             starts[TopicPartition(RECOMMENDATIONS, partition)] = newest
         self._tail = event_log.tail(starts)
         self._reported: set[int] = set()
+        self._is_compiling = False
 
     def follow(self, timeout_s: float) -> None:
         """Report the next records; wait up to ``timeout_s`` for the first."""
@@ -279,6 +284,9 @@ class _ProgressFeed:
                 self._report_generation(announced)
         elif record.topic == PIPELINE:
             status = decode_record(record, decode_pipeline)
+            if isinstance(status, TrainerStatus) and status.is_compiling != self._is_compiling:
+                self._is_compiling = status.is_compiling
+                self._say("kernels", COMPILING if status.is_compiling else "kernels are compiled")
             if isinstance(status, TrainingProgress) and status.state == "training":
                 text = f"training generation {status.generation}"
                 if status.iterations:

@@ -73,6 +73,8 @@ class Trainer:
         Returns the time for records, in milliseconds; nothing else depends on it.
     name : str
         Name of this trainer in its heartbeats.
+    is_compiling : callable
+        Returns whether kernels are being compiled; trainings after the first wait for them.
     """
 
     def __init__(
@@ -84,9 +86,10 @@ class Trainer:
         *,
         clock_ms: Callable[[], int],
         name: str = "trainer",
+        is_compiling: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
-        self._name = name
+        self._name, self._is_compiling = name, is_compiling
         self._log = event_log
         self._store = store
         self._lease = lease
@@ -109,7 +112,7 @@ class Trainer:
         self._tuning = SelfTuning(settings)
         self._tuned: dict[str, Any] = {}
         self._tried: dict[str, Any] | None = None
-        self._beaten: tuple[bool, str] | None = None
+        self._beaten: tuple[bool, bool, str] | None = None
         self._next_lease = self._next_first = self._next_heartbeat = 0.0
 
     @property
@@ -135,7 +138,8 @@ class Trainer:
 
     def _beat(self, waits_for: str) -> None:
         """Publish a heartbeat when it is due, or when it says something new."""
-        state = (self._is_active, waits_for)
+        is_compiling = self._is_compiling()
+        state = (self._is_active, is_compiling, waits_for)
         if state == self._beaten and monotonic() < self._next_heartbeat:
             return
         self._beaten = state
@@ -146,6 +150,7 @@ class Trainer:
                 is_active=self._is_active,
                 lag=self._inputs.lag(),
                 waits_for=waits_for,
+                is_compiling=is_compiling,
             )
 
     def close(self) -> None:
@@ -183,7 +188,7 @@ class Trainer:
             self._roll_back(command)
         elif self._is_due():
             self._start_training()
-        else:
+        elif not self._is_compiling():
             self._tune()
         if self._deltas is not None:
             deltas, inputs = self._deltas, self._inputs
@@ -310,7 +315,7 @@ class Trainer:
     def _is_due(self) -> bool:
         """Whether to train now: on command, after a user was forgotten, or by the schedule."""
         inputs, commands = self._inputs, self._inputs.commands
-        if not inputs.has_commands_applied:
+        if not inputs.has_commands_applied or self._is_compiling():
             return False
         if commands.newest is not None or self._has_lost_newest:
             return True

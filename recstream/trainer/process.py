@@ -17,7 +17,7 @@ from recstream.errors import LogError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import open_store
-from recstream.process import end_in_time, start_thread, system_clock_ms
+from recstream.process import Kernels, end_in_time, start_thread, system_clock_ms
 from recstream.settings import Settings
 from recstream.trainer.lease import lease_for
 from recstream.trainer.loop import Trainer
@@ -48,6 +48,7 @@ def run(settings: Settings) -> None:
         )
         event_log.create_topics((*topic_specs(settings.partitions), changelog))
         name = f"{socket.gethostname()}-{os.getpid()}"
+        kernels = Kernels(stopping, ranks=False)
         trainer = Trainer(
             settings,
             event_log,
@@ -55,6 +56,7 @@ def run(settings: Settings) -> None:
             lease_for(event_log, name),
             clock_ms=system_clock_ms,
             name=name,
+            is_compiling=lambda: kernels.is_compiling,
         )
         failures: list[BaseException] = []
 
@@ -70,6 +72,7 @@ def run(settings: Settings) -> None:
             retry=(LogError, OSError),
         )
         try:
+            kernels.start()
             trainer.serve(stopping)
         finally:
             stopping.set()

@@ -332,8 +332,19 @@ class WorkerLoop:
         is_due = monotonic() - self._status_s >= HEARTBEAT_S
         if is_due:
             engine.measure_lag()
-        status = engine.status.record(self._name, engine.generation, self._clock_ms())
-        done = (status.events, status.published, status.dead_letters, status.generation)
+        status = engine.status.record(
+            self._name,
+            engine.generation,
+            self._clock_ms(),
+            is_compiling=self._kernels.is_compiling,
+        )
+        done = (
+            status.events,
+            status.published,
+            status.dead_letters,
+            status.generation,
+            status.is_compiling,
+        )
         if done == self._published_status and not is_due:
             return None
         self._published_status, self._status_s = done, monotonic()

@@ -57,7 +57,14 @@ class Status:
                 self.freshness_ms.append(age_ms)
                 FRESHNESS.labels("published").observe(age_ms / 1000.0)
 
-    def record(self, worker: str, generation: Generation | None, now_ms: int) -> WorkerStatus:
+    def record(
+        self,
+        worker: str,
+        generation: Generation | None,
+        now_ms: int,
+        *,
+        is_compiling: bool = False,
+    ) -> WorkerStatus:
         """Return the status record of the pipeline topic."""
         for partition, lag in self.lag.items():
             CONSUMER_LAG.labels("ingest", partition).set(lag)
@@ -77,6 +84,7 @@ class Status:
             freshness_ms_p99=freshness_ms[1],
             prequential=self.scores.recent(),
             clicks=self.scores.clicks(),
+            is_compiling=is_compiling,
             ts=now_ms,
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from recstream.bridge.push import Pipeline
 from recstream.bridge.readiness import (
+    COMPILING,
     HEARTBEAT_LATE_S,
     MAX_TRAINER_LAG,
     STALLED_S,
@@ -29,9 +31,10 @@ class Place:
         self.silent_s = {"worker": 0.0, "trainer": 0.0}
         self.generation, self.trainer_lag, self.is_active, self.waits_for = 3, 0, True, ""
         self.is_away = False
-        self.works = True
+        self.works, self.compiling = True, ""
         self.readiness = Readiness(self, self, group="g", folder=folder, now_s=lambda: self.now_s)
         self.readiness.parts = {"the log is not followed": lambda: self.works}
+        self.readiness.is_compiling = lambda: self.compiling == "bridge"
         self.readiness.sample()
 
     def committed(self, group):
@@ -54,12 +57,24 @@ class Place:
         return None if silent_s is None else round(silent_s * 1000)
 
     def worker_beat(self):
-        return Heartbeat(self._age_ms("worker"), self.generation)
+        is_compiling = self.compiling == "worker"
+        return Heartbeat(self._age_ms("worker"), self.generation, is_compiling=is_compiling)
 
     def trainer_beat(self):
         return Heartbeat(
-            self._age_ms("trainer"), -1, self.trainer_lag, self.is_active, self.waits_for
+            self._age_ms("trainer"),
+            -1,
+            self.trainer_lag,
+            self.is_active,
+            self.waits_for,
+            self.compiling == "trainer",
         )
+
+    def pipeline(self):
+        return Pipeline(epoch="", offset=0)
+
+    def pipeline_of_roles(self):
+        return self.readiness.pipeline().roles
 
     def roles(self, after_s=2.0):
         self.now_s += after_s
@@ -165,6 +180,18 @@ def test_a_trainer_that_does_not_catch_up_is_degraded(place):
     assert place.roles()["trainer"].is_ready
 
     assert place.roles(WINDOW_S)["trainer"].state == "degraded"
+
+
+@pytest.mark.parametrize("role", ["worker", "trainer", "bridge"])
+def test_a_role_whose_kernels_are_being_compiled_is_ready_with_a_note(place, role):
+    place.compiling = role
+
+    roles = place.roles()
+
+    assert all(each.state == "ready" for each in roles.values())
+    assert {name: each.note for name, each in roles.items() if each.note} == {role: COMPILING}
+    reasons = {each.name: each.reason for each in place.pipeline_of_roles() if each.reason}
+    assert reasons == {role: COMPILING}
 
 
 def test_a_log_that_is_away_is_named(place):

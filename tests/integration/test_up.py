@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from recstream.cli import run
 from tests.integration.running import Up, get, post, wait_until
 
 pytestmark = pytest.mark.slow
+
+FIRST_LIST_S = 15.0
+"""Longest time from an event to its list while kernels are being compiled on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,27 @@ def test_an_empty_folder_becomes_a_shop_with_trained_lists(tmp_path: Path) -> No
     assert len(made["items"]) == 20
     assert (code, errors) == (130, "")
     assert up.roles() == []
+
+
+def test_the_first_start_without_compiled_kernels_lists_within_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    begun = time.monotonic()
+    with Up(tmp_path / "data", "--traffic", "0") as up:
+        said = up.wait_for("kernels")["text"]
+        url = up.wait_for("serving")["url"]
+        roles = get(f"{url}/v1/pipeline")["roles"]
+        item = wait_until(lambda: get(f"{url}/v1/items?limit=1")["items"], "items")[0]["item"]
+        offset = post_event(url, "new", item)
+        posted = time.monotonic()
+        wait_until(lambda: as_of(url, "new") >= offset, "a list after the event")
+        done = time.monotonic()
+
+    print(f"first list {done - begun:.1f} s after the start, {done - posted:.1f} s after its event")  # noqa: T201
+    assert said.startswith("kernels are being compiled")
+    assert any("kernels are being compiled" in each["reason"] for each in roles)
+    assert done - posted < FIRST_LIST_S
 
 
 def test_a_second_start_keeps_what_the_first_made(up: Up) -> None:
@@ -138,15 +163,15 @@ def new_url(file: Path, old: str) -> str | None:
     return None if url == old else url
 
 
-def post_event(url: str) -> int:
-    """Post an event of u1; return its offset."""
-    event = {"type": "purchase", "user": "u1", "item": "p7"}
+def post_event(url: str, user: str = "u1", item: str = "p7") -> int:
+    """Post an event; return its offset."""
+    event = {"type": "purchase", "user": user, "item": item}
     (offset,) = post(f"{url}/v1/events", event)["position"]["offsets"].values()
     return int(offset)
 
 
-def as_of(url: str) -> int:
-    made = get(f"{url}/v1/users/u1/recommendations")
+def as_of(url: str, user: str = "u1") -> int:
+    made = get(f"{url}/v1/users/{user}/recommendations")
     return int(made["as_of"]["offset"]) if made.get("as_of") else -1
 
 

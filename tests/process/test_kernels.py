@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,12 +14,33 @@ import pytest
 from recstream.core.numeric.jit import INTERPRETER, compiled, interpretable
 from recstream.process import Kernels, fill_cache, kernels
 
+TRAINING = """
+import numpy as np
+from recstream.core.columns import IdTable
+from recstream.core.content import ContentModel
+from recstream.core.popularity import fit_popularity
+from recstream.core.records import Item
+from recstream.core.als import ALS
+from scipy import sparse
+
+ids = [f"i{n}" for n in range(300)]
+IdTable(ids).rows_of(ids)
+items = [Item(item=each, title=f"{each} salt") for each in ids]
+content = ContentModel.fit(items)
+features, index = content.features(items), content.index()
+index.add(np.arange(300), features)
+content.similar(features, index, 9, exclude=np.arange(300))
+fit_popularity(np.arange(9), np.arange(9), 300)
+ALS(n_factors=16, iterations=1, threads=1).fit(sparse.identity(40, dtype=np.float32, format="csr"))
+"""
+
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Count what loads kernels, with the interpreter's state at each; it is off again afterwards."""
     found: list[bool] = []
     monkeypatch.setattr(kernels, "warm_up", lambda: found.append(INTERPRETER.is_on))
+    monkeypatch.setattr(kernels, "warm_up_training", lambda: None)
     monkeypatch.setattr(INTERPRETER, "is_on", False)
     return found
 
@@ -42,10 +66,11 @@ def test_kernels_that_are_not_cached_are_interpreted_until_another_process_has_c
     tried = Kernels(threading.Event())
 
     tried.start()
-    was_on = INTERPRETER.is_on
+    was_on = INTERPRETER.is_on and tried.is_compiling
     tried.wait()
 
     assert was_on
+    assert not tried.is_compiling
     assert loads == [False]
     assert not INTERPRETER.is_on
 
@@ -83,3 +108,18 @@ def test_an_interpretable_kernel_runs_as_python_while_it_is_in_no_cache(
     assert numbers.tolist() == [0, 4, 8]
     assert interpreted == []
     assert len(double.signatures) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_filled_cache_has_the_kernels_that_a_trainer_calls(tmp_path: Path) -> None:
+    def run(program: str) -> str:
+        environ = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_DEBUG_CACHE": "1"}
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environ, check=True, capture_output=True, text=True
+        ).stdout
+
+    run("from recstream.process import fill_cache; fill_cache()")
+    found = run(TRAINING)
+
+    assert "data loaded from" in found
+    assert [line for line in found.splitlines() if "data saved to" in line] == []

@@ -251,7 +251,7 @@ class RoleState(msgspec.Struct, frozen=True, kw_only=True):
     state : str
         ``ready``, ``degraded`` (it works, but lists are late or not made) or ``down``.
     reason : str
-        Why it is not ready; empty if it is.
+        Why it is not ready, or slower than usual; else empty.
     heartbeat_age_ms : int or None
         Since the newest heartbeat of the role; None if there was none, and for the bridge itself.
     lag : int or None

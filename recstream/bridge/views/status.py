@@ -45,6 +45,8 @@ class Heartbeat(NamedTuple):
         Whether one of the processes that beat lately is the active trainer.
     waits_for : str
         What the active trainer waits for.
+    is_compiling : bool
+        Whether its kernels are being compiled.
     """
 
     age_ms: int | None = None
@@ -52,6 +54,7 @@ class Heartbeat(NamedTuple):
     lag: int = 0
     is_active: bool = False
     waits_for: str = ""
+    is_compiling: bool = False
 
 
 class Status:
@@ -139,7 +142,9 @@ class Status:
             if not self._workers:
                 return Heartbeat()
             newest = max(self._workers.values(), key=lambda each: self._beats[each.worker])
-            return Heartbeat(self._age_ms(newest.worker), newest.generation)
+            return Heartbeat(
+                self._age_ms(newest.worker), newest.generation, is_compiling=newest.is_compiling
+            )
 
     def trainer_beat(self) -> Heartbeat:
         """Return the newest heartbeat of any trainer, with the state of the active one."""
@@ -154,7 +159,12 @@ class Status:
             ]
             shown = max(active, key=lambda each: self._beats[each.trainer], default=newest)
             return Heartbeat(
-                self._age_ms(newest.trainer), -1, shown.lag, bool(active), shown.waits_for
+                self._age_ms(newest.trainer),
+                -1,
+                shown.lag,
+                bool(active),
+                shown.waits_for,
+                shown.is_compiling,
             )
 
     def _age_ms(self, name: str) -> int:

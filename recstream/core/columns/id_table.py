@@ -12,7 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 from recstream.core.numeric.arrays import GrowableArray, Int32s, Int64s, UInt8s, UInt32s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, helper, interpretable_below
 from recstream.errors import InvalidInput
 
 _MIN_SLOTS = 64
@@ -278,7 +278,7 @@ def _joined(ids: Sequence[str]) -> tuple[UInt8s, Int64s]:
     return np.frombuffer(content, np.uint8), np.cumsum(ends, out=ends)
 
 
-@compiled
+@helper
 def _slot_of(content: UInt8s, start: int, end: int, n_slots: int) -> np.int64:
     """Return the first slot to look at: FNV-1a, mixed once more for its low bits."""
     value = np.uint64(0xCBF29CE484222325)
@@ -288,7 +288,7 @@ def _slot_of(content: UInt8s, start: int, end: int, n_slots: int) -> np.int64:
     return np.int64(value & np.uint64(n_slots - 1))
 
 
-@compiled
+@helper
 def _look_up(
     block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, start: int, end: int
 ) -> np.int64:
@@ -309,6 +309,12 @@ def _look_up(
     return slot
 
 
+def _n_bytes(_block: UInt8s, _ends: Int64s, _slots: UInt32s, content: UInt8s, *_: Any) -> int:
+    """Return the steps of `_find`."""
+    return 2 * len(content)
+
+
+@interpretable_below(_n_bytes)
 @compiled
 def _find(
     block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, bounds: Int64s, out: Int32s
@@ -320,6 +326,7 @@ def _find(
         start = bounds[n]
 
 
+@interpretable_below(lambda _block, _ends, _n, _slots, content, *_: 3 * len(content))
 @compiled
 def _add(
     block: UInt8s,
@@ -360,6 +367,7 @@ def _add(
     return n_rows
 
 
+@interpretable_below(lambda block, *_: len(block))
 @compiled
 def _fill(block: UInt8s, ends: Int64s, slots: UInt32s) -> None:
     """Enter all rows into empty slots."""

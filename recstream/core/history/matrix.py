@@ -11,7 +11,7 @@ from scipy import sparse
 from recstream.core.history.fading import fading_weights
 from recstream.core.history.fold import FADE_ENTRIES
 from recstream.core.numeric.arrays import Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled
+from recstream.core.numeric.jit import compiled, interpretable_below
 
 Row = tuple[NDArray[np.int32], NDArray[np.float32]]
 """Columns, ascending and distinct, and their weights: a `recstream.core.history.fold.matrix_row`."""
@@ -82,6 +82,7 @@ def matrix_rows(
     return indptr, columns[order], values.astype(np.float32)[order]
 
 
+@interpretable_below(lambda indptr, at_ms, _ages: 8 * len(indptr) + 4 * len(at_ms))
 @compiled
 def _count_newer(indptr: Int64s, at_ms: Int64s, ages: Int64s) -> None:
     """Write the number of newer entries in the same row, of each entry."""
@@ -92,6 +93,7 @@ def _count_newer(indptr: Int64s, at_ms: Int64s, ages: Int64s) -> None:
             ages[at] = len(times) - np.searchsorted(times, at_ms[at], side="right")
 
 
+@interpretable_below(lambda indptr, *_: 8 * len(indptr))
 @compiled
 def _order_rows(indptr: Int64s, columns: Int32s, order: Int64s) -> None:
     """Write the order of entries in which each row's columns ascend."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, UInt8s, UInt32s
-from recstream.core.numeric.jit import compiled, helper
+from recstream.core.numeric.jit import compiled, helper, interpretable_below
 from recstream.core.numeric.simd import LINE, prefetch
 
 BLOCK = 8_192
@@ -84,6 +84,7 @@ class IndexBlocks(NamedTuple):
     planes: UInt8s
 
 
+@interpretable_below(lambda rows, first, end: int(rows.indptr[end] - rows.indptr[first]))
 @compiled
 def block_scale(rows: SparseRows, first: int, end: int) -> tuple[float, float]:
     """Return the quantisation factor of places first to end, and their largest norm."""
@@ -98,6 +99,7 @@ def block_scale(rows: SparseRows, first: int, end: int) -> tuple[float, float]:
     return (VALUES / largest if largest > 0.0 else 1.0), np.sqrt(norm)
 
 
+@interpretable_below(lambda rows, first, end, *_: 2 * int(rows.indptr[end] - rows.indptr[first]))
 @compiled
 def fill_block(
     rows: SparseRows,

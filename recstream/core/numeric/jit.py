@@ -51,6 +51,10 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return cast("Callable[P, R]", kernel)
 
 
+MAX_STEPS = 200_000
+"""Longest interpreted call in steps of a kernel's loops, which take up to 1 µs each; `interpretable_below`."""
+
+
 def interpretable(kernel: Callable[P, R]) -> Callable[P, R]:
     """Let a compiled kernel run as Python while it is in no cache and `INTERPRETER` is on.
 
@@ -58,12 +62,34 @@ def interpretable(kernel: Callable[P, R]) -> Callable[P, R]:
     (`recstream.core.numeric.simd`). Its sums start from numpy scalars: a Python float takes the
     type of a float32 that is added to it, in a kernel it does not.
     """
+    return _interpretable(kernel, None, None)
+
+
+def interpretable_below(
+    steps: Callable[..., int] | None, in_numpy: Callable[..., Any] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return a decorator as `interpretable`, for calls of at most `MAX_STEPS` steps; others compile.
+
+    Parameters
+    ----------
+    steps : callable or None
+        Returns the number of steps of a call from its arguments; None for no limit.
+    in_numpy : callable, optional
+        Called instead of the kernel's Python; has the same arguments and returns the same bits.
+    """
+    return lambda kernel: _interpretable(kernel, steps, in_numpy)
+
+
+def _interpretable(
+    kernel: Callable[P, R], steps: Callable[..., int] | None, in_numpy: Callable[..., Any] | None
+) -> Callable[P, R]:
     found: Any = kernel
     compile_now = found._compile_for_args  # noqa: SLF001 - numba calls it for types without code
+    found.interpreted = in_numpy or found.py_func
     interpreter = _Interpreted(found)
 
     def code_for(*args: Any) -> Any:
-        if not INTERPRETER.is_on:
+        if not INTERPRETER.is_on or (steps is not None and steps(*args) > MAX_STEPS):
             return compile_now(*args)
         return interpreter.code_for(*args)
 
@@ -109,7 +135,7 @@ class _Interpreted:
 
     def _interpret(self, *args: Any) -> Any:
         with np.errstate(all="ignore"):
-            return self._kernel.py_func(*args)
+            return self._kernel.interpreted(*args)
 
 
 def is_cached(kernel: Any, types: tuple[Any, ...]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled, helper, interpretable
+from recstream.core.numeric.jit import compiled, helper, interpretable, interpretable_below
 
 WIDTH = 32
 """Maximum number of neighbours of an item."""
@@ -213,7 +213,22 @@ def sum_by_row(keys: Int32s, values: Float64s, n_edges: int) -> int:
     return last + 1
 
 
-@interpretable
+def _write_in_numpy(
+    columns: Int32s,
+    v: Float32s,
+    rows: Int32s,
+    weights: Float32s,
+    gain: float,
+    items: Int32s,
+    out: Float64s,
+) -> None:
+    """Do `write_contributions` with numpy, bit for bit."""
+    for at in np.flatnonzero((v > 0.0) & (columns < len(rows))):
+        n, place = np.nonzero(items[:, None] == rows[columns[at]])
+        out[n, at] = gain * (np.float64(v[at]) * weights[columns[at], place].astype(np.float64))
+
+
+@interpretable_below(None, _write_in_numpy)
 @compiled
 def write_contributions(
     columns: Int32s,
@@ -243,6 +258,7 @@ def write_contributions(
                         out[n, at] = gain * (np.float64(v[at]) * weight)
 
 
+@interpretable_below(lambda _indptr, _places, items, *_: 2 * REACH * len(items))
 @compiled
 def fill_behaviour(
     indptr: Int64s,

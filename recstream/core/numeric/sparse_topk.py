@@ -23,7 +23,7 @@ from recstream.core.numeric.inverted_index import (
     lane_maxima,
     query_multiplier,
 )
-from recstream.core.numeric.jit import compiled, helper
+from recstream.core.numeric.jit import compiled, helper, interpretable_below
 from recstream.core.numeric.simd import LINE, prefetch
 
 EQUAL = np.float32(1e-3)
@@ -34,6 +34,45 @@ MANY, FEW = 16, 4
 """Rows of a block checked for a query: above `MANY` fewer planes are deferred, below `FEW` more."""
 
 
+def top_k_in_numpy(
+    query_indptr: Int64s,
+    query_indices: Int32s,
+    query_values: Float32s,
+    rows: SparseRows,
+    blocks: IndexBlocks,
+    without: Int64s,
+    found: Int32s,
+    cosines: Float32s,
+) -> None:
+    """Do `top_k_cosines` with numpy, bit for bit, by the cosines of all rows."""
+    count, n = found.shape
+    place_of = np.repeat(np.arange(len(rows.owners)), np.diff(rows.indptr))
+    values = rows.values.astype(np.float64)
+    dense = np.zeros(blocks.starts.shape[1] - 1)
+    for q in range(count):
+        part = slice(query_indptr[q], query_indptr[q + 1])
+        dense[:] = 0.0
+        dense[query_indices[part]] = query_values[part]
+        # `bincount` adds in the order of entries, as the kernel does.
+        totals = np.bincount(place_of, dense[rows.indices] * values, len(rows.owners))
+        exact = np.minimum(totals, 1.0).astype(np.float32)
+        places = np.flatnonzero((exact > 0.0) & (rows.owners >= 0) & (rows.owners != without[q]))
+        places = places[np.lexsort((rows.owners[places], -exact[places]))]
+        size = min(n, len(places))
+        found[q, :size], cosines[q, :size] = rows.owners[places[:size]], exact[places[:size]]
+        if size < n or n == 0:
+            continue
+        last = cosines[q, n - 1]
+        n_tied = np.count_nonzero(np.abs(exact[places] - last) <= EQUAL * last)
+        n_listed = np.count_nonzero(cosines[q] - last <= EQUAL * last)
+        if n_listed < n_tied:
+            cosines[q, n - n_listed :] *= np.float32(n_listed / n_tied)
+
+
+@interpretable_below(
+    lambda query_indptr, _indices, _values, rows, *_: len(query_indptr) * len(rows.indices) // 32,
+    top_k_in_numpy,
+)
 @compiled
 def top_k_cosines(
     query_indptr: Int64s,

@@ -121,7 +121,9 @@ class Popularity:
         sums = np.zeros((size, len(self.half_lives)))
         sums[: self.n_items] = self.sums
         totals, credit, landmark = self.totals.copy(), self.credit.copy(), self.landmark.copy()
-        clock = observe_in_place(sums, totals, credit, landmark, self.half_lives, self.clock, rows)
+        clock = self.clock
+        if len(rows):  # a first generation without events needs no kernel
+            clock = observe_in_place(sums, totals, credit, landmark, self.half_lives, clock, rows)
         return replace(
             self, sums=sums, totals=totals, credit=credit, clock=clock, landmark=landmark
         )

@@ -16,7 +16,7 @@ from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History
 from recstream.core.numeric.arrays import Float64s, Int32s, Int64s
-from recstream.core.numeric.jit import compiled, interpretable
+from recstream.core.numeric.jit import compiled, interpretable_below
 from recstream.core.ranking.rank import Ranked
 from recstream.core.ranking.score_terms import (
     MAX_REASONS,
@@ -295,7 +295,12 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
     return described
 
 
-@interpretable
+def _largest_in_numpy(values: Float64s, n: int) -> Int64s:
+    """Do `largest_indices` with numpy."""
+    return np.argsort(-values, axis=1, kind="stable")[:, :n].astype(np.int64)
+
+
+@interpretable_below(None, _largest_in_numpy)
 @compiled
 def largest_indices(values: Float64s, n: int) -> Int64s:
     """Return the column indices of each row's n largest values, descending; ties by index."""

@@ -73,6 +73,7 @@ class WorkerStatus(
     freshness_ms_p99: float = 0.0
     prequential: dict[str, PrequentialScore] = {}
     clicks: dict[str, ClickCounts] = {}
+    is_compiling: bool = False
     ts: int = 0
 
 
@@ -90,6 +91,8 @@ class TrainerStatus(
         Records of its topics that it has not read yet.
     waits_for : str
         What it waits for, such as a log that is away; empty while it works.
+    is_compiling : bool
+        Whether its kernels are being compiled, at a first start: trainings wait, lists are slower.
     ts : int
     """
 
@@ -97,6 +100,7 @@ class TrainerStatus(
     is_active: bool
     lag: int = 0
     waits_for: str = ""
+    is_compiling: bool = False
     ts: int = 0
 
 

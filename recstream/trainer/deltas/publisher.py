@@ -155,10 +155,17 @@ class Publisher:
         """Append deltas: all or none."""
         self._lease.append([NewRecord(MODELS, b"delta", _encode(delta)) for delta in deltas])
 
-    def publish_heartbeat(self, name: str, *, is_active: bool, lag: int, waits_for: str) -> None:
+    def publish_heartbeat(
+        self, name: str, *, is_active: bool, lag: int, waits_for: str, is_compiling: bool = False
+    ) -> None:
         """Publish that a trainer is alive; see `TrainerStatus`. Errors of the log are ignored."""
         status = TrainerStatus(
-            trainer=name, is_active=is_active, lag=lag, waits_for=waits_for, ts=self._clock_ms()
+            trainer=name,
+            is_active=is_active,
+            lag=lag,
+            waits_for=waits_for,
+            is_compiling=is_compiling,
+            ts=self._clock_ms(),
         )
         with contextlib.suppress(LogError):
             self._log.append([NewRecord(PIPELINE, b"trainer", _encode(status))])

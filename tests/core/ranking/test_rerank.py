@@ -133,7 +133,7 @@ def test_interpreted_kernels_make_the_lists_and_reasons_of_compiled_ones_bit_for
         for module, names in KERNELS.items():
             where = importlib.import_module(module)
             for name in names:
-                patch.setattr(where, name, getattr(where, name).py_func)
+                patch.setattr(where, name, getattr(where, name).interpreted)
         interpreted = lists()
 
     assert interpreted == compiled
