@@ -84,6 +84,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: int = 0
     """Threads of training and ranking; 0: one a core."""
     keep_generations: int = 5
+    spark_master: str = ""
+    """Train factors on Spark; empty: on this machine."""
+    spark_folder: str = ""
+    """Folder that the trainer and Spark's executors share; empty: one in ``data_dir``."""
 
     # Checkpoints
     checkpoint_every_s: float = 3_600.0

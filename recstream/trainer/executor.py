@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from recstream.trainer.training.backend import (
 )
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.job import HeldOutTouches, Job
+from recstream.trainer.training.spark import SparkBackend
 from recstream.trainer.training.train import Trained, hyperparameters
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,13 @@ class TrainingExecutor:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-training")
         self._running: Future[Candidate] | None = None
         self._backend: TrainingBackend = InProcessBackend()
+        self._spark = (
+            SparkBackend(
+                settings.spark_master, Path(settings.spark_folder or settings.path("spark"))
+            )
+            if settings.spark_master
+            else None
+        )
         self._is_cancelled = threading.Event()
 
     def use(self, tuned: dict[str, Any]) -> None:
@@ -156,14 +165,17 @@ class TrainingExecutor:
 
     def _submit(self, job: Job, *, is_forced: bool) -> None:
         self._is_cancelled = threading.Event()
-        self._backend = (
-            SubprocessBackend(self._settings.path("training"))
-            if _needs_process(job.snapshot)
-            else InProcessBackend()
-        )
+        self._backend = self._chosen_backend(job)
         self._running = self._thread.submit(
             self._candidate, self._backend, self._is_cancelled, job, is_forced=is_forced
         )
+
+    def _chosen_backend(self, job: Job) -> TrainingBackend:
+        if self._spark is not None and job.chosen["n_factors"]:
+            return self._spark
+        if _needs_process(job.snapshot):
+            return SubprocessBackend(self._settings.path("training"))
+        return InProcessBackend()
 
     def _candidate(
         self,

@@ -11,6 +11,7 @@ class InProcess:
     def __init__(self, before: Callable[[int, list[bytes]], object] = lambda *_: None) -> None:
         self.sparkContext = self
         self.stages = 0
+        self.defaultParallelism = 3
         self._before = before
 
     def parallelize(self, tasks: list[bytes], _n: int) -> InProcess:
@@ -20,6 +21,9 @@ class InProcess:
     def map(self, run: Callable[[bytes], bytes]) -> InProcess:
         self._run = run
         return self
+
+    def cancelAllJobs(self) -> None:  # noqa: N802 - Spark's name
+        """Do nothing: `before` raises."""
 
     def collect(self) -> list[bytes]:
         self.stages += 1

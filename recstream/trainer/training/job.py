@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from recstream.core.als import Iteration
+from recstream.core.als import ALS, Iteration
 from recstream.core.evaluation import HeldOut, evaluate_candidate
 from recstream.core.generation import Generation
 from recstream.core.records import GateResult
 from recstream.trainer.changelog import Touch, UserChanges
 from recstream.trainer.histories import HistoryColumns
 from recstream.trainer.training.dataset import TrainingSnapshot
-from recstream.trainer.training.train import Trained, train
+from recstream.trainer.training.train import Fit, Trained, train
 
 OnIteration = Callable[[Iteration], object]
 """Called after every ALS iteration."""
@@ -75,7 +75,9 @@ class TrainingResult(NamedTuple):
     artifact: tuple[str, bytes] | None = None
 
 
-def run_job(job: Job, on_iteration: OnIteration | None = None) -> TrainingResult:
+def run_job(
+    job: Job, on_iteration: OnIteration | None = None, fit: Fit = ALS.fit
+) -> TrainingResult:
     """Train and evaluate: a pure function of the job, except for the calls of ``on_iteration``."""
     histories = job.snapshot.histories.columns()
     job = replace(job, snapshot=replace(job.snapshot, histories=histories))
@@ -86,6 +88,7 @@ def run_job(job: Job, on_iteration: OnIteration | None = None) -> TrainingResult
         chosen=job.chosen,
         seed=job.seed,
         callback=on_iteration,
+        fit=fit,
     )
     gate_result = None
     if job.parent is not None:

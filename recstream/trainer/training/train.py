@@ -38,6 +38,8 @@ from recstream.trainer.training.dataset import (
 )
 from recstream.trainer.training.item_features import ItemFeatures
 
+Fit = Callable[..., ALSModel]
+"""Trains factors: receives the estimator and a matrix, and ``init`` and ``callback`` by name."""
 DEFAULT_POPULARITY_WEIGHT = 0.2
 """Default β; prequential replays choose values between 0.1 and 0.5."""
 WARM_ITERATIONS = 4
@@ -142,6 +144,7 @@ def train(
     seed: int,
     callback: Callable[[Iteration], object] | None = None,
     content_from: Generation | None = None,
+    fit: Fit = ALS.fit,
 ) -> Trained:
     """Train the next generation.
 
@@ -161,6 +164,8 @@ def train(
         Called after every iteration.
     content_from : Generation, optional
         Take catalogue facts and features from this generation instead of the snapshot.
+    fit : callable
+        Trains the factors: `ALS.fit`, or what gives the same bits elsewhere.
     """
     found = build_dataset(
         snapshot,
@@ -187,7 +192,7 @@ def train(
                 callback(iteration)
 
         model = fit_touched_items(
-            _als(chosen, seed, used["iterations"]), matrix, init, on_iteration
+            _als(chosen, seed, used["iterations"]), matrix, init, on_iteration, fit
         )
         loss = losses[-1]
     if content_from is None:
@@ -241,6 +246,7 @@ def fit_touched_items(
     matrix: sparse.csr_matrix,
     init: ALSModel | None,
     callback: Callable[[Iteration], object],
+    fit: Fit = ALS.fit,
 ) -> ALSModel:
     """Train on items with users only; the others get zero factors.
 
@@ -249,13 +255,13 @@ def fit_touched_items(
     counts = np.bincount(matrix.indices[matrix.data > 0.0], minlength=matrix.shape[1])
     touched = np.flatnonzero(counts)
     if len(touched) == len(counts):
-        return als.fit(matrix, init=init, callback=callback)
+        return fit(als, matrix, init=init, callback=callback)
     if init is not None:
         known = touched[touched < init.n_items]
         init = init.replaced(
             item_factors=init.item_factors[known], item_counts=init.item_counts[known]
         )
-    model = als.fit(matrix[:, touched], init=init, callback=callback)
+    model = fit(als, matrix[:, touched], init=init, callback=callback)
     factors = np.zeros((len(counts), model.n_factors), np.float32)
     factors[touched] = model.item_factors
     return model.replaced(item_factors=factors, item_counts=counts)

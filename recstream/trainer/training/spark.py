@@ -1,0 +1,79 @@
+"""Train the factors of a generation on Spark; the trainer's process does the rest of the job.
+
+The result has the digest of a training on one machine: see `recstream.spark`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recstream.errors import StartupError, TrainingDied
+from recstream.spark import fit_matrix
+from recstream.trainer.training.job import Job, OnIteration, TrainingResult, run_job
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class SparkBackend:
+    """Runs a job whose factors are trained on Spark. See `TrainingBackend`.
+
+    Parameters
+    ----------
+    master : str
+        ``spark://host:7077``, ``k8s://…`` or ``local[2]``.
+    folder : Path
+        Seen by the trainer and the executors under the same name. A training that was interrupted goes
+        on from its last half-step there.
+    session : SparkSession, optional
+        By default one is started at the first job, and kept.
+    """
+
+    def __init__(self, master: str, folder: Path, session: SparkSession | None = None) -> None:
+        self._master, self._folder = master, folder
+        self._session = session
+        self._is_cancelled = threading.Event()
+
+    def run(self, job: Job, progress: OnIteration) -> TrainingResult:
+        """Return the result of a job."""
+        self._is_cancelled.clear()
+        session = self._session = self._session or _start(self._master)
+        n_blocks = 2 * session.sparkContext.defaultParallelism
+        fit = partial(fit_matrix, session, folder=self._folder, n_blocks=(n_blocks, n_blocks))
+        try:
+            result = run_job(job, progress, fit)
+        except Exception as error:
+            if self._is_cancelled.is_set():
+                raise TrainingDied("the training was cancelled") from error
+            raise
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return result
+
+    def cancel(self) -> None:
+        """End Spark's tasks; `run` in another thread then raises."""
+        self._is_cancelled.set()
+        if self._session is not None:
+            self._session.sparkContext.cancelAllJobs()
+
+    def pause_while_behind(self, is_behind: bool) -> None:
+        """Do nothing: the work is elsewhere."""
+
+
+def _start(master: str) -> SparkSession:
+    try:
+        from pyspark.sql import SparkSession  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise StartupError(
+            'setting spark_master needs Spark: pip install "recstream[spark]"'
+        ) from error
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.master(master).appName("recstream trainer")
+    session: SparkSession = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
