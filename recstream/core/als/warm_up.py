@@ -7,17 +7,16 @@ from typing import Any, get_args
 import numpy as np
 import scipy.sparse as sp
 
-from recstream.core.als.fold_in_items import residual_targets
+from recstream.core.als.fold_in_items import _residual_targets, residual_targets
 from recstream.core.als.half_step import Axes, Solver, make_plan, principal_axes, rotate, solve
 from recstream.core.als.objective import Objective
-from recstream.core.numeric.row_solver import solve_dual
 from recstream.core.numeric.simd import LANES
 from recstream.core.validation import as_csr_rows
 
 
 def is_warm() -> bool:
     """Return whether this process has its kernels ready."""
-    kernel: Any = solve_dual
+    kernel: Any = _residual_targets  # ranking loads others
     return bool(kernel.signatures)
 
 
