@@ -98,7 +98,7 @@ def decode_cursor(text: str) -> Cursor:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         cursor = msgspec.msgpack.decode(raw, type=Cursor)
-    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+    except (binascii.Error, ValueError, RecursionError, msgspec.DecodeError) as error:
         message = f"cursor must be the next of an earlier page, got {text[:40]!r}"
         raise InvalidInput(message) from error
     if not 0 <= cursor.tier < TIERS:

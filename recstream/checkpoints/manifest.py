@@ -95,7 +95,7 @@ def decode_manifest(raw: bytes) -> Manifest:
                 "`recstream upgrade` says what to do"
             )
         return _decode(raw)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise CheckpointCorrupt(f"not the manifest of a checkpoint: {error}") from error
 
 

@@ -152,7 +152,7 @@ def verify(folder: Path) -> Backup:
         raise NotFound(f"there is no backup in {folder}: {CONTENTS} is missing") from None
     try:
         backup = msgspec.json.decode(raw, type=Backup)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BackupCorrupt(f"{folder / CONTENTS} can't be read: {error}") from error
     if backup.format != FORMAT:
         raise SchemaUnsupported(

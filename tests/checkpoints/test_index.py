@@ -160,3 +160,9 @@ def test_two_workers_may_write_the_same_checkpoint(tables):
     tables.checkpoints.put(made, tables.checkpoints.read(made))
 
     assert tables.checkpoints.all() == [made]
+
+
+@pytest.mark.parametrize("raw", [b'{"x":' + b"[" * 5000, b"", b"[]", b"\xff"])
+def test_a_record_that_is_no_manifest_is_named(raw: bytes) -> None:
+    with pytest.raises(CheckpointCorrupt, match="not the manifest of a checkpoint"):
+        decode_manifest(raw)
