@@ -22,6 +22,8 @@ from recstream.client.types import (
     ShelfBody,
     Shelves,
     SimilarAnswer,
+    UserAccepted,
+    UserFields,
     VisitorRequest,
 )
 
@@ -80,6 +82,7 @@ class Methods:
         category: str | None = None,
         placement: str | None = None,
         known: bool | None = None,
+        context: str | None = None,
         min_position: str | None = None,
         timeout_ms: int | None = None,
         fields: str | None = None,
@@ -100,6 +103,7 @@ class Methods:
                 "category": category,
                 "placement": placement,
                 "known": known,
+                "context": context,
                 "min_position": min_position,
                 "timeout_ms": timeout_ms,
                 "fields": fields,
@@ -119,6 +123,11 @@ class Methods:
         answer: MergeAccepted = self.call(
             "POST", "/v1/users/{user}/merge", {"user": user}, {}, body
         )
+        return answer
+
+    def put_user(self, user: str, /, **body: Unpack[UserFields]) -> UserAccepted:
+        """Set properties of a user, for rules and arms; null removes one, others stay."""
+        answer: UserAccepted = self.call("PUT", "/v1/users/{user}", {"user": user}, {}, body)
         return answer
 
     def forget_user(self, user: str) -> ForgetAccepted:
@@ -226,6 +235,7 @@ class AsyncMethods:
         category: str | None = None,
         placement: str | None = None,
         known: bool | None = None,
+        context: str | None = None,
         min_position: str | None = None,
         timeout_ms: int | None = None,
         fields: str | None = None,
@@ -246,6 +256,7 @@ class AsyncMethods:
                 "category": category,
                 "placement": placement,
                 "known": known,
+                "context": context,
                 "min_position": min_position,
                 "timeout_ms": timeout_ms,
                 "fields": fields,
@@ -267,6 +278,11 @@ class AsyncMethods:
         answer: MergeAccepted = await self.call(
             "POST", "/v1/users/{user}/merge", {"user": user}, {}, body
         )
+        return answer
+
+    async def put_user(self, user: str, /, **body: Unpack[UserFields]) -> UserAccepted:
+        """Set properties of a user, for rules and arms; null removes one, others stay."""
+        answer: UserAccepted = await self.call("PUT", "/v1/users/{user}", {"user": user}, {}, body)
         return answer
 
     async def forget_user(self, user: str) -> ForgetAccepted:

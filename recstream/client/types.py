@@ -45,6 +45,8 @@ __all__ = [
     "Similarity",
     "Sources",
     "Unranked",
+    "UserAccepted",
+    "UserFields",
     "VisitorRequest",
 ]
 
@@ -112,7 +114,16 @@ class Event(TypedDict):
 
     id: NotRequired[str]
     type: Literal[
-        "cart", "click", "dislike", "impression", "like", "purchase", "rate", "remove", "view"
+        "cart",
+        "click",
+        "dislike",
+        "impression",
+        "like",
+        "profile",
+        "purchase",
+        "rate",
+        "remove",
+        "view",
     ]
     user: str
     item: NotRequired[str | None]
@@ -122,6 +133,7 @@ class Event(TypedDict):
     session: NotRequired[str | None]
     rec_id: NotRequired[str | None]
     context: NotRequired[dict[str, Any]]
+    properties: NotRequired[dict[str, bool | int | float | str | None]]
 
 
 class EventsAnswer(TypedDict):
@@ -187,6 +199,7 @@ Item = TypedDict(
         "available": "NotRequired[bool]",
         "from": "NotRequired[str | None]",
         "until": "NotRequired[str | None]",
+        "vector": "NotRequired[list[float]]",
     },
 )
 
@@ -204,6 +217,7 @@ ItemFields = TypedDict(
         "available": "NotRequired[bool]",
         "from": "NotRequired[str | None]",
         "until": "NotRequired[str | None]",
+        "vector": "NotRequired[list[float]]",
     },
 )
 
@@ -265,6 +279,7 @@ class ListBody(TypedDict):
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
     placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
@@ -282,6 +297,7 @@ class ListRequest(TypedDict):
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
     placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
     known: NotRequired[bool]
 
 
@@ -368,6 +384,7 @@ class RankBody(TypedDict):
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
     placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
@@ -384,6 +401,7 @@ class Reason(TypedDict):
     kind: Literal["because", "boosted", "content", "newcomer", "pinned", "popular"]
     item: NotRequired[str]
     event: NotRequired[str]
+    offset: NotRequired[int]
     share: NotRequired[float]
     shared: NotRequired[list[str]]
     rule: NotRequired[str]
@@ -443,6 +461,7 @@ class ShelfBody(TypedDict):
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
     placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
@@ -519,6 +538,20 @@ class Unranked(TypedDict):
     rule: NotRequired[str]
 
 
+class UserAccepted(TypedDict):
+    """Properties, stored durably in the log as an event of type ``profile``."""
+
+    user: str
+    id: str
+    position: LogPosition
+
+
+class UserFields(TypedDict):
+    """Properties of a user by name: texts, numbers, booleans; null removes one."""
+
+    properties: dict[str, bool | int | float | str | None]
+
+
 class VisitorRequest(TypedDict):
     """A list for a visitor without a history, from the items that they viewed."""
 
@@ -530,6 +563,7 @@ class VisitorRequest(TypedDict):
     boost: NotRequired[list[RequestBoost]]
     category: NotRequired[str]
     placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
