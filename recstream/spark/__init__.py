@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from recstream.spark.dataframe import SparkModel, fit
 from recstream.spark.driver import fit_matrix
+from recstream.spark.session import start_session
 
-__all__ = ["SparkModel", "fit", "fit_matrix"]
+__all__ = ["SparkModel", "fit", "fit_matrix", "start_session"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recstream.cli.options import json_option, say
-from recstream.errors import InvalidInput, StartupError
+from recstream.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from recstream.core.als import Iteration
 
 
@@ -73,9 +69,10 @@ def fit(
           --work /mnt/shared/recstream --set n_factors=128 --set iterations=20
     """
     arguments = dict(_assignment(each) for each in assignments)
-    session = _session(spark_master)
-
     from recstream.spark import fit as fit_table
+    from recstream.spark import start_session
+
+    session = start_session(spark_master, "recstream fit")
 
     def report(iteration: Iteration) -> None:
         click.echo(
@@ -110,18 +107,3 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError as error:
         raise InvalidInput(f"--set needs NAME=JSON, got {text!r}") from (error if found else None)
-
-
-def _session(master: str) -> SparkSession:
-    """Start Spark; executors on this machine use this interpreter."""
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise StartupError(
-            'Spark is missing; install it by pip install "recstream[spark]"'
-        ) from error
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(master).appName("recstream fit")
-    session: SparkSession = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    return session

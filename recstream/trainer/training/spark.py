@@ -5,16 +5,14 @@ The result has the digest of a training on one machine: see `recstream.spark`.
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import threading
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recstream.errors import StartupError, TrainingDied
-from recstream.spark import fit_matrix
+from recstream.errors import TrainingDied
+from recstream.spark import fit_matrix, start_session
 from recstream.trainer.training.job import Job, OnIteration, TrainingResult, run_job
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ class SparkBackend:
     def run(self, job: Job, progress: OnIteration) -> TrainingResult:
         """Return the result of a job."""
         self._is_cancelled.clear()
-        session = self._session = self._session or _start(self._master)
+        session = self._session = self._session or start_session(self._master, "recstream trainer")
         n_blocks = 2 * session.sparkContext.defaultParallelism
         fit = partial(fit_matrix, session, folder=self._folder, n_blocks=(n_blocks, n_blocks))
         try:
@@ -63,17 +61,3 @@ class SparkBackend:
 
     def pause_while_behind(self, is_behind: bool) -> None:
         """Do nothing: the work is elsewhere."""
-
-
-def _start(master: str) -> SparkSession:
-    try:
-        from pyspark.sql import SparkSession  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise StartupError(
-            'setting spark_master needs Spark: pip install "recstream[spark]"'
-        ) from error
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(master).appName("recstream trainer")
-    session: SparkSession = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    return session

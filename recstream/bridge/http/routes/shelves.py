@@ -19,7 +19,7 @@ from recstream.core.steering import ListRequest
 from recstream.errors import NotFound
 
 Kinds = Literal["trending", "newest", "popular"]
-NotIn = "No such shelf, or no generation yet"
+NO_SHELF = "No such shelf, or no generation yet"
 _PROBLEMS = {
     422: "A condition is invalid, or contradicts another",
     409: "min_position was not reached in time; try again",
@@ -123,7 +123,7 @@ class ShelfRoutes:
         "/v1/shelves/<kind>",
         tag="shelves",
         access="public",
-        problems={404: NotIn, **_PROBLEMS},
+        problems={404: NO_SHELF, **_PROBLEMS},
     )
     def get_shelf(self, kind: str, query: KindQuery) -> ShelfAnswer:
         """Return items that are trending, newest or popular, also by category."""
@@ -135,7 +135,7 @@ class ShelfRoutes:
         tag="shelves",
         access="public",
         examples={"the best of three categories": {"by": "category", "shelves": 3, "n": 4}},
-        problems={404: NotIn, **_PROBLEMS},
+        problems={404: NO_SHELF, **_PROBLEMS},
     )
     def post_shelf(self, kind: str, body: KindBody) -> ShelfAnswer:
         """Return the same, shaped by the request."""
@@ -154,7 +154,7 @@ class ShelfRoutes:
         "/v1/items/<item>/bought-together",
         tag="shelves",
         access="public",
-        problems={404: NotIn, **_PROBLEMS},
+        problems={404: NO_SHELF, **_PROBLEMS},
     )
     def get_bought_together(self, item: str, query: ListParameters) -> ShelfAnswer:
         """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
@@ -166,7 +166,7 @@ class ShelfRoutes:
         tag="shelves",
         access="public",
         examples={"three": {"n": 3}},
-        problems={404: NotIn, **_PROBLEMS},
+        problems={404: NO_SHELF, **_PROBLEMS},
     )
     def post_bought_together(self, item: str, body: ListBody) -> ShelfAnswer:
         """Return the same, shaped by the request."""
@@ -177,7 +177,7 @@ class ShelfRoutes:
         "/v1/users/<user>/again",
         tag="shelves",
         access="user",
-        problems={404: NotIn, **_PROBLEMS},
+        problems={404: NO_SHELF, **_PROBLEMS},
     )
     def get_again(self, user: str, query: ListParameters) -> ShelfAnswer:
         """Return items that a user is due to buy again, where repeats are normal."""
@@ -189,7 +189,7 @@ class ShelfRoutes:
         tag="shelves",
         access="user",
         examples={"ten": {"n": 10}},
-        problems={404: NotIn, **_PROBLEMS},
+        problems={404: NO_SHELF, **_PROBLEMS},
     )
     def post_again(self, user: str, body: ListBody) -> ShelfAnswer:
         """Return the same, shaped by the request."""
