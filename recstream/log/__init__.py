@@ -41,6 +41,7 @@ from recstream.log.topics import (
     PIPELINE,
     RECOMMENDATIONS,
     TopicSpec,
+    full_name,
     histories_changelog,
     topic_specs,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "decode_record",
     "decode_value",
     "find_letter",
+    "full_name",
     "histories_changelog",
     "json_value",
     "open_log",

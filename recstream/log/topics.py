@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
+
+from recstream.errors import NotFound
 
 INTERACTIONS = "recstream.interactions"
 """Events, key = user. All other state is derived from them."""
@@ -31,6 +35,20 @@ def histories_changelog(app_id: str) -> str:
     'recstream-worker-user-histories-changelog'
     """
     return f"{app_id}-{HISTORIES_TABLE}-changelog"
+
+
+def full_name(topic: str, known: Collection[str]) -> str:
+    """Return the whole name of a topic, whose prefix ``recstream.`` may be left out.
+
+    Raises
+    ------
+    NotFound
+        The log has no such topic.
+    """
+    name = topic if topic in known else f"recstream.{topic}"
+    if name not in known:
+        raise NotFound(f"there is no topic {topic!r}; there are: {', '.join(sorted(known))}")
+    return name
 
 
 class TopicSpec(msgspec.Struct, frozen=True):

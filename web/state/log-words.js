@@ -15,6 +15,9 @@ const PREFIX = "recstream.";
 /** @param {string} topic */
 export const shortTopic = (topic) => (topic.startsWith(PREFIX) ? topic.slice(PREFIX.length) : topic);
 
+/** @param {string} topic a whole name, or one without the prefix, as the command line takes it */
+export const fullTopic = (topic) => (topic.includes(".") || topic.endsWith("-changelog") ? topic : PREFIX + topic);
+
 /** @param {LogRecord} record */
 export const placeOf = ({ partition, offset }) => `${partition}:${offset}`;
 

@@ -12,7 +12,7 @@ import click
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
-from recstream.errors import InvalidInput, NotFound
+from recstream.errors import InvalidInput
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -148,12 +148,10 @@ def _change(change: Change) -> str:
 def _positions(
     event_log: EventLog, topic: str, back: int | None, start: int | None, partition: int | None
 ) -> dict[TopicPartition, int]:
-    from recstream.log import TopicPartition
+    from recstream.log import TopicPartition, full_name
 
     known = event_log.topics()
-    name = topic if topic in known else f"recstream.{topic}"
-    if name not in known:
-        raise NotFound(f"there is no topic {topic!r}; there are: {', '.join(sorted(known))}")
+    name = full_name(topic, known)
     if partition is not None and partition >= known[name]:
         raise InvalidInput(f"{name} has partitions 0 to {known[name] - 1}, got {partition}")
     partitions = range(known[name]) if partition is None else [partition]

@@ -153,3 +153,11 @@ def test_a_users_token_can_not_make_tokens(guarded):
 
 def test_answers_are_json_that_any_client_can_read(world):
     assert json.loads(world.get("/v1/pipeline").body)["events"] >= 0
+
+
+@pytest.mark.parametrize("path", ["/v1/log/{}?limit=2", "/v1/log/{}/records?limit=2"])
+def test_the_prefix_of_a_topics_name_may_be_left_out(world, path):
+    short, whole = (world.get(path.format(name)).json for name in ("control", CONTROL))
+
+    assert short["topic"] == CONTROL
+    assert short == whole

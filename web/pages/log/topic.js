@@ -9,7 +9,7 @@ import { JsonDrawer } from "../../components/json.js";
 import { Card, Failed, Loading, Page } from "../../components/states.js";
 import { VirtualTable } from "../../components/table.js";
 import { count } from "../../elements/format.js";
-import { INTERACTIONS, RECOMMENDATIONS, placeOf, shortTopic, sizeText, timeText, wordsOf } from "../../state/log-words.js";
+import { INTERACTIONS, RECOMMENDATIONS, fullTopic, placeOf, shortTopic, sizeText, timeText, wordsOf } from "../../state/log-words.js";
 import { Export } from "./export.js";
 import { ListsAsOf } from "./lists-as-of.js";
 import { useRecords, useTail } from "./records.js";
@@ -17,7 +17,8 @@ import { useRecords, useTail } from "./records.js";
 /** @typedef {import("../../state/log-words.js").LogRecord} LogRecord */
 
 /** @param {{topic: string, about: string}} props */
-export function Topic({ topic, about }) {
+export function Topic({ topic: name, about }) {
+  const topic = fullTopic(name);
   const { user = "", item = "", type = "", id = "", partition = "", at = "", slice = "", open = "", live = "" } = address.value.query;
   const filter = { user, item, type, id, partition, at };
   const base = slice ? `/v1/slices/${encodeURIComponent(slice)}/topics` : "/v1/log";

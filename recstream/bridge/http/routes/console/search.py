@@ -23,6 +23,7 @@ from recstream.log import (
     ReadableLog,
     Record,
     decode,
+    full_name,
 )
 from recstream.time_travel import moment
 
@@ -184,7 +185,7 @@ class SearchRoutes:
     )
     def search_log(self, topic: str, query: SearchQuery) -> RecordsAnswer:
         """Search a topic's records: all partitions merged by time, from a time or place on."""
-        return search_records(self._log, topic, query)
+        return search_records(self._log, full_name(topic, self._log.topics()), query)
 
     @route("GET", "/v1/events", tag="events", max_in_flight=8, problems=_UNAVAILABLE)
     def search_events(self, query: EventsQuery) -> EventsFound:
