@@ -280,6 +280,8 @@ def evaluate_what_if(
     NotFound
         A generation was not announced, or its artifact was pruned.
     """
+    if generation is not None:
+        generations.offsets_of({generation})  # raises if it was never announced
     newest = None if generation is None else (generation, generations.newest_delta(generation))
 
     def model_of(sample: Sample) -> tuple[int, int]:

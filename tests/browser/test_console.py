@@ -117,6 +117,25 @@ def test_a_shop_owner_asks_why_not_this_product_for_this_user(console, shop):
     expect(part(page, "verdict")).to_contain_text("history already")
 
 
+def test_what_is_typed_stays_while_the_page_is_drawn_again(console):
+    page = console("/items")
+    waiting = []
+    page.route("**/v1/categories", lambda route: waiting.append(route))  # noqa: PLW0108 - its own method can't be a handler
+    page.reload()
+    field = page.get_by_label("Title, brand or category")
+    page.get_by_role("grid", name="Items").locator("a").first.wait_for()
+    page.evaluate(
+        "() => { const later = setTimeout; window.setTimeout = (run, ms) => later(run, ms + 500); }"
+    )
+    field.fill("teapot")
+    waiting[0].continue_()
+    page.get_by_role("option", name=re.compile("Audio")).wait_for(state="attached")
+
+    expect(field).to_have_value("teapot")
+    row = page.get_by_role("grid", name="Items").locator("a").first
+    expect(row).to_have_text(re.compile("teapot", re.IGNORECASE))
+
+
 def test_generations_are_compared_and_one_can_be_asked_back(console):
     page = console("/models?a=0&b=1")
     expect(page.get_by_role("columnheader", name=re.compile("^0"))).to_be_visible()
@@ -167,14 +186,14 @@ def test_rules_are_checked_while_typing_previewed_and_set(console, shop, visit):
 
 def test_pages_are_reached_by_keyboard_and_by_the_buttons_of_the_browser(console):
     page = console("/pipeline")
-    link = page.get_by_role("link", name="Models")
+    link = page.get_by_role("link", name="Models", exact=True)
     link.focus()
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("Models")
     page.go_back()
     expect(page.locator("h1")).to_have_text("Pipeline")
 
-    page.get_by_role("link", name="Users").focus()
+    page.get_by_role("link", name="Users", exact=True).focus()
     page.keyboard.press("Enter")
     table = page.get_by_role("grid", name="Users")
     table.focus()

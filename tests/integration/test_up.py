@@ -67,7 +67,9 @@ def test_the_first_start_without_compiled_kernels_lists_within_seconds(
     begun = time.monotonic()
     with Up(tmp_path / "data", "--traffic", "0") as up:
         said = up.wait_for("kernels")["text"]
-        url = up.wait_for("serving")["url"]
+        url = next((step["url"] for step in up.steps if step["event"] == "serving"), "") or str(
+            up.wait_for("serving")["url"]
+        )
         roles = get(f"{url}/v1/pipeline")["roles"]
         item = wait_until(lambda: get(f"{url}/v1/items?limit=1")["items"], "items")[0]["item"]
         offset = post_event(url, "new", item)

@@ -98,3 +98,9 @@ def test_a_bridge_with_a_secret_sends_traffic_only_if_a_setting_allows_it(
         token, _ = world.bridge.deps.auth.issue(None)
 
         assert world.call("PUT", "/v1/traffic", {"rate": 1}, token=token).status == status
+
+
+def test_a_generation_that_was_never_announced_is_not_found(world):
+    answer = world.post("/v1/what-if/log", {"generation": 99})
+
+    assert answer.status == 404

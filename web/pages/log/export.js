@@ -24,9 +24,9 @@ export function Export({ records, user }) {
   };
   if (!isOpen) return html`<button type="button" class="button button-small" onClick=${() => open(true)}>Export a slice …</button>`;
   return html`<form class="form-row export" aria-label="Export a slice" ref=${form} onSubmit=${write}>
-    <label class="field">From<input name="from" value=${timeText(first)} /></label>
-    <label class="field">To<input name="to" value=${timeText(last)} /></label>
-    <label class="field">Only this user<input name="user" value=${user} placeholder="all users" /></label>
+    <label class="field">From<input name="from" defaultValue=${timeText(first)} /></label>
+    <label class="field">To<input name="to" defaultValue=${timeText(last)} /></label>
+    <label class="field">Only this user<input name="user" defaultValue=${user} placeholder="all users" /></label>
     <button type="submit" class="button button-main" disabled=${isBusy}>${isBusy ? "Exporting …" : "Export"}</button>
     <button type="button" class="button" onClick=${() => open(false)}>Close</button>
     ${error && html`<p class="field-error" role="alert">${error}</p>`}

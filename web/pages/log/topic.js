@@ -72,9 +72,9 @@ function Filter({ filter, partitions }) {
     ["at", "Time or offset", "2026-11-22 10:42"],
   ];
   return html`<form class="form-row log-filter" role="search" aria-label="Filter records" ref=${form} onSubmit=${apply}>
-    ${fields.map(([name, label, hint]) => html`<label class="field" key=${name}>${label}<input name=${name} value=${filter[name]} placeholder=${hint} autocomplete="off" spellcheck=${false} /></label>`)}
-    <label class="field">Partition<select name="partition" value=${filter.partition}>
-      <option value="">all</option>${[...Array(partitions).keys()].map((n) => html`<option key=${n} value=${n}>${n}</option>`)}</select></label>
+    ${fields.map(([name, label, hint]) => html`<label class="field" key=${name}>${label}<input name=${name} defaultValue=${filter[name]} placeholder=${hint} autocomplete="off" spellcheck=${false} /></label>`)}
+    <label class="field">Partition<select name="partition">
+      <option value="">all</option>${[...Array(partitions).keys()].map((n) => html`<option key=${n} value=${n} selected=${filter.partition === String(n)}>${n}</option>`)}</select></label>
     <button type="submit" class="button button-main">Search</button>
     ${isFiltered && html`<button type="button" class="button" onClick=${clear}>Clear</button>`}
   </form>`;

@@ -1,7 +1,7 @@
 // @ts-check
 /** Users: those with the newest events, or by a part of their id. */
 
-import { html, useRef } from "../../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { useFetch } from "../../app/fetch.js";
 import { address, go, setQuery } from "../../app/router.js";
 import { UserLink } from "../../components/items.js";
@@ -38,7 +38,26 @@ export function Users({ title, about }) {
  * @param {{label: string, value: string, onSearch: (text: string) => void}} props
  */
 export function SearchField({ label, value, onSearch }) {
-  const field = useRef(/** @type {HTMLInputElement | null} */ (null));
-  const soon = useRef(debounce(() => onSearch(field.current?.value.trim() ?? ""), 180, 600));
-  return html`<label class="field">${label}<input type="search" ref=${field} value=${value} autocomplete="off" spellcheck=${false} onInput=${() => soon.current()} /></label>`;
+  const [text, setText] = useState(value);
+  const typed = useRef(text);
+  const searched = useRef(value);
+  // What is typed stays while the page is drawn again; another address replaces it.
+  useEffect(() => {
+    if (value === searched.current) return;
+    searched.current = typed.current = value;
+    setText(value);
+  }, [value]);
+  const soon = useRef(
+    debounce(() => {
+      searched.current = typed.current.trim();
+      onSearch(searched.current);
+    }, 180, 600),
+  );
+  /** @param {any} event */
+  const type = (event) => {
+    typed.current = event.currentTarget.value;
+    setText(typed.current);
+    soon.current();
+  };
+  return html`<label class="field">${label}<input type="search" value=${text} autocomplete="off" spellcheck=${false} onInput=${type} /></label>`;
 }

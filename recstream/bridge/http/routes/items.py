@@ -284,7 +284,13 @@ class ItemRoutes:
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    @route("GET", "/v1/items/<item>/similar", tag="items", access="public", problems=_NO_ITEM)
+    @route(
+        "GET",
+        "/v1/items/<item>/similar",
+        tag="items",
+        access="public",
+        problems=_NO_ITEM | {422: "No placement has this name, or another field is wrong"},
+    )
     def get_similar_items(self, item: str, query: SimilarQuery) -> SimilarAnswer:
         """List the items most similar to one, by behaviour and by content."""
         return self._similar(item, as_body(query, ListBody))
