@@ -53,7 +53,7 @@ def test_every_answer_to_generated_requests_is_documented(part, tmp_path):
                 *("--exclude-path", "/v1/ws", "--exclude-path", "/v1/stream"),
                 *("--exclude-path", UNREADY, "--include-path-regex", PARTS[part]),
                 *("--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing"),
-                *("--max-examples", "5", "--seed", "1", "--max-failures", "20"),
+                *("--max-examples", "8", "--seed", "1", "--max-failures", "20"),
             ],
             check=False,
             capture_output=True,
