@@ -20,6 +20,7 @@ import scipy.sparse as sp
 sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
+from results import Row, save
 
 from recstream import ALS
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/scale.json")
     options = parser.parse_args()
 
     def epoch(matrix: sp.csr_matrix, iterations: int) -> float:
@@ -92,6 +94,18 @@ def main() -> None:
         f"{2 * held / 1e9:.2f}: ×{peak / (factors + 2 * held):.2f} of factors and both (≤ 1.30), "
     )
     print(f"×{peak / (factors + held):.2f} of factors and the caller's matrix alone")
+    if options.save:
+        size = (
+            f"{options.users:,} users, {options.items:,} items, {matrix.nnz:,} entries, "
+            f"{options.factors} factors, {options.threads} threads."
+        )
+        rows = [
+            Row(seconds, "s per epoch", size),
+            Row(per_entry, "ns per entry", "The same, per entry."),
+            Row(per_entry / min(small_ns, again), "times", "Cost per entry relative to gowalla."),
+            Row(peak / 1e9, "GB", "Peak memory."),
+        ]
+        save("scale", "Training at scale", rows)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
+from results import Row, save
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
@@ -272,8 +273,9 @@ def in_turns(
     return taken
 
 
-def measure(shop: Shop, rounds: int) -> None:
-    """Print microseconds a user by way, and each as a ratio to the plain one."""
+def measure(shop: Shop, rounds: int) -> dict[tuple[str, str], float]:
+    """Print microseconds a user by way, and each as a ratio to the plain one; return the medians."""
+    medians: dict[tuple[str, str], float] = {}
     ways: dict[str, Callable[[list[History]], object]] = {
         "plain": by_us(shop.bare),
         "with neighbours": by_us(shop.whole),
@@ -296,6 +298,7 @@ def measure(shop: Shop, rounds: int) -> None:
         plain, middle_plain = min(taken["plain"]), float(np.median(taken["plain"]))
         for name, each in taken.items():
             best, middle = min(each), float(np.median(each))
+            medians[kind, name] = middle
             print(
                 f"{kind:9} {name:28} {best:7.1f} µs a user  {best / plain:5.2f}"
                 f"  (median {middle:.1f}, {middle / middle_plain:.2f})"
@@ -313,6 +316,19 @@ def measure(shop: Shop, rounds: int) -> None:
         f"a document on a new generation: {compiled_ms:.0f} ms; with its facts known: {again_ms:.1f} ms",
         flush=True,
     )
+    return medians
+
+
+SAVED = {
+    ("alone", "plain"): "Plain list for one user: fold-in and exact top 20, trained factors.",
+    ("alone", "full steering"): "With all rules.",
+    ("alone", "neighbours, full steering"): "With all rules and both neighbour tables.",
+    ("alone", "plain, by implicit"): "Peer: plain list by implicit.",
+    ("together", "plain"): "Plain list in batches of 256.",
+    ("together", "neighbours, full steering"): "With all rules and neighbours, in batches.",
+    ("together", "plain, by implicit"): "Peer: implicit, in batches.",
+}
+"""The rows of the result file, from the shop with trained factors."""
 
 
 def main() -> None:
@@ -321,11 +337,15 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--shops", nargs="*", choices=list(SHOPS), default=list(SHOPS))
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/steering.json")
     options = parser.parse_args()
     for name in options.shops:
         print(f"{name}:")
         with threadpool_limits(1):
-            measure(SHOPS[name](options.items), options.rounds)
+            medians = measure(SHOPS[name](options.items), options.rounds)
+        if options.save and name == "trained":
+            title = f"Cost of steering, {options.items:,} items, one thread"
+            save("steering", title, [Row(medians[way], "µs", SAVED[way]) for way in SAVED])
 
 
 if __name__ == "__main__":

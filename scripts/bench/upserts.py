@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 from freshness import fetch, percentiles, roles, wait_for
+from results import Row, save
 
 from recstream.catalogue import upsert_record
 from recstream.core.events import Event, encode_event, from_timestamp_ms
@@ -59,6 +60,7 @@ N_PROBES = 120
 """In each phase."""
 PHASES = {"log": 30.0, "rest": 30.0, "training": 120.0}
 """What there is to measure, and for how many seconds."""
+PUTS = {"log": "into the log", "rest": "by REST", "training": "while one training follows another"}
 EVENTS_PER_S = 50
 MAX_ACTING = 5
 """Users of probes that act at once: what is measured must not grow with what it measures."""
@@ -329,6 +331,7 @@ def main() -> None:
     parser.add_argument("--phases", default=",".join(PHASES))
     parser.add_argument("--seconds", type=float, help="of each phase")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/upserts.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="recstream-upserts-") as folder:
         log = EmbeddedLog(Path(folder) / "log.db")
@@ -351,6 +354,20 @@ def main() -> None:
                 for phase in options.phases.split(",")
             }
         log.close()
+    if options.save:
+        save(
+            "upserts",
+            f"From a product to a list: {options.rate:g} puts/s, {options.items:,} products",
+            [
+                Row(
+                    result["put_to_list_ms"][percentile] / 1000,
+                    "s",
+                    f"{of}, put to list, {PUTS[phase]}.",
+                )
+                for phase, result in results.items()
+                for percentile, of in (("p50", "Median"), ("p99", "99th percentile"))
+            ],
+        )
     about = {"items": model["n_items"], "ready_s": round(ready_s, 1), "rate": options.rate}
     if options.json:
         print(json.dumps(about | results, indent=2))
