@@ -15,7 +15,7 @@ from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRec
 from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
 from recstream.metrics import MODEL_GENERATION
 from recstream.models import ArtifactPrefetch, ModelStore, apply_deltas
-from recstream.process import Kernels, SupervisedThread, start_thread
+from recstream.process import Kernels, SharedLock, SupervisedThread, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,8 @@ class ActiveGeneration:
 
     Attributes
     ----------
-    mutex : Lock
-        Held while a list is made from the generation and while a delta is applied.
-    unchanged : Lock
-        Held by long reads of the generation; deltas wait for it, lists don't. Taken before ``mutex``.
+    lock : SharedLock
+        Read while something is made from the generation, written while a delta is applied.
     half_life_ms : float
         As passed in.
     on_change : callable
@@ -48,8 +46,7 @@ class ActiveGeneration:
         self._early = ArtifactPrefetch(store, is_serving=True)
         self.half_life_ms = half_life_ms
         self.generation: Generation | None = None
-        self.mutex = threading.Lock()
-        self.unchanged = threading.Lock()
+        self.lock = SharedLock()
         self.on_change: Callable[[], None] = lambda: None
         self._stopping = threading.Event()
         self._kernels = Kernels(self._stopping)
@@ -126,14 +123,13 @@ class ActiveGeneration:
         except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
             log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason is enough
             return False
-        with self.mutex:
-            self.generation = generation
+        self.generation = generation
         MODEL_GENERATION.set(generation.number)
         log.info("model activated generation=%d items=%d", generation.number, generation.n_items)
         return True
 
     def _apply_delta(self, delta: DeltaAnnounced) -> None:
-        with self.unchanged, self.mutex:
+        with self.lock.write():
             generation = self.generation
             if generation is None or delta.generation < generation.number:
                 return

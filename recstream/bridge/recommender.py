@@ -283,7 +283,7 @@ class Recommender:
         candidates: tuple[str, ...],
     ) -> tuple[Recommendations, tuple[Unranked, ...]]:
         """Return what `_list` does, from the generation as it is."""
-        with self._active.mutex:
+        with self._active.lock.read():
             generation = self._active.generation
             if generation is None:
                 nothing = Recommendations(
@@ -344,7 +344,7 @@ class Recommender:
             The generation does not contain the item, or there is none yet.
         """
         history = self._views.history(user) or History(user)
-        with self._active.mutex:
+        with self._active.lock.read():
             generation = self._active.generation
             if generation is None:
                 raise NotFound("there is no generation yet; try again after the first training")
@@ -360,7 +360,7 @@ class Recommender:
 
     def steering_warnings(self, steering: Steering) -> tuple[str, ...]:
         """Return probably unintended effects of a document on the active generation."""
-        with self._active.mutex:
+        with self._active.lock.read():
             return (
                 ()
                 if self._active.generation is None
@@ -374,7 +374,7 @@ class Recommender:
         histories = [self._views.history(user) or History(user) for user in users]
         effects = []
         for history in histories:
-            with self._active.mutex:
+            with self._active.lock.read():
                 generation = self._active.generation
                 if generation is None:
                     return ()

@@ -5,6 +5,7 @@ All are made on request, from the active generation, the catalogue, or counts of
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
@@ -146,6 +147,7 @@ class ShelfMaker:
         self._now = now
         self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
         self._similar_of = (-1, -1)
+        self._searching = threading.Lock()
 
     def _now_ms(self) -> int:
         return timestamp_ms(self._now()) // 1000 * 1000
@@ -161,8 +163,7 @@ class ShelfMaker:
         """Return what `similar` does, from the generation as it is.
 
         Cached until the generation's catalogue changes: the search scans every item, and events
-        between trainings change its result little. Lists are made meanwhile; deltas and other
-        searches wait.
+        between trainings change its result little. Other searches for the cache wait meanwhile.
         """
         generation = self._active.generation
         if generation is None:
@@ -176,7 +177,7 @@ class ShelfMaker:
             or has_times
             or (steering and steering.everybody(request.placement).uses_now)
         ):
-            with self._active.unchanged:
+            with self._active.lock.read():
                 is_known = item in generation.rows
                 return (
                     similar_requested(generation, item, request, steering, self._now_ms())
@@ -186,7 +187,7 @@ class ShelfMaker:
         found = self._similar.get(_key(generation, item, request, steering))
         if found is not None:
             return found
-        with self._active.unchanged:
+        with self._searching, self._active.lock.read():
             if item not in generation.rows:
                 return None
             key = _key(generation, item, request, steering)
@@ -214,7 +215,7 @@ class ShelfMaker:
     ) -> Shelves:
         """Return what `because` does, from the generation as it is."""
         history = self._views.history(user) or History(user)
-        with self._active.mutex:
+        with self._active.lock.read():
             generation = self._active.generation
             if generation is None:
                 return Shelves(rec_id="none", user=user, generation=0, delta=0, shelves=())
@@ -306,7 +307,7 @@ class ShelfMaker:
         requested = Requested(request=request, steering=offset)
         now_ms = self._now_ms()
         counted = None if kind in {"newest", "popular"} else self._counts.counted()
-        with self._active.unchanged:
+        with self._active.lock.read():
             generation = self._active.generation
             if generation is None:
                 raise NotFound("there is no generation yet; try again after the first training")

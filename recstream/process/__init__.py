@@ -1,4 +1,4 @@
-"""What the processes of all roles share: clock, threads, bounded shutdown, loading of kernels.
+"""What the processes of all roles share: clock, threads, locks, bounded shutdown, loading of kernels.
 
 In: functions to run, a supervisor's pipe. Out: threads that are restarted or end the role.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 from recstream.process.clock import system_clock_ms
 from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import Kernels, fill_cache
+from recstream.process.shared_lock import SharedLock
 from recstream.process.shutdown import end_in_time, follow_parent
 from recstream.process.threads import SupervisedThread, run_in_thread, start_thread, watch
 
 __all__ = [
     "Kernels",
+    "SharedLock",
     "SupervisedThread",
     "end_in_time",
     "fill_cache",

@@ -112,8 +112,9 @@ class IdTable(Sequence[str]):
             n_slots = _MIN_SLOTS
             while len(self) > _MAX_LOAD * n_slots:
                 n_slots *= 2
-            self._index = np.zeros(n_slots, np.uint32)
-            _fill(self.block, self.ends, self._index)
+            slots = np.zeros(n_slots, np.uint32)
+            _fill(self.block, self.ends, slots)
+            self._index = slots
         return self._index
 
     @property
@@ -183,10 +184,12 @@ class IdTable(Sequence[str]):
         return [self[row] for row in rows]
 
     def rows_of(self, ids: Sequence[str]) -> Int32s:
-        """Return the row of each id; -1 for unknown ids."""
+        """Return the row of each id; -1 for unknown ids. Safe while another thread adds ids."""
         out = np.empty(len(ids), np.int32)
-        block, ends = _joined(ids)
-        _find(self.block, self.ends, self._slots, block, ends, out)
+        content, bounds = _joined(ids)
+        # Slots are read first: what another thread adds meanwhile is in the others, or is passed over.
+        slots, ends, block = self._slots, self.ends, self.block
+        _find(block, ends, slots, content, bounds, out)
         return out
 
     def add(self, ids: Sequence[str]) -> Int32s:
@@ -205,8 +208,9 @@ class IdTable(Sequence[str]):
             n_slots = len(slots)
             while n_before + n_ids > _MAX_LOAD * n_slots:
                 n_slots *= 2
-            slots = self._index = np.zeros(n_slots, np.uint32)
+            slots = np.zeros(n_slots, np.uint32)
             _fill(self._block.rows, self._ends.rows[:n_before], slots)
+            self._index = slots
         out = np.empty(n_ids, np.int32)
         n = _add(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
         self._ends.truncate(n)
@@ -296,8 +300,11 @@ def _look_up(
     slot = _slot_of(content, start, end, len(slots))
     while slots[slot]:
         row = np.int64(slots[slot]) - 1
+        if row >= len(ends):
+            slot = (slot + 1) & (len(slots) - 1)
+            continue
         first = ends[row - 1] if row else 0
-        if ends[row] - first == end - start:
+        if ends[row] - first == end - start and ends[row] <= len(block):
             is_equal = True
             for at in range(end - start):
                 if block[first + at] != content[start + at]:

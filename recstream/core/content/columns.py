@@ -25,6 +25,8 @@ from recstream.core.records import Item, Recommendations, RecommendedItem
 Bools = NDArray[np.bool_]
 
 MAX_PAIRS = 100_000
+MAX_ATTRIBUTES = 64
+"""Attributes whose columns are cached, four bytes an item each; the one used longest ago is evicted."""
 MAX_COMPARABLES = 8_192
 """Items whose `Comparable` is cached, some 3 KB each."""
 
@@ -91,6 +93,7 @@ class AttributeColumns:
         self._limits: dict[int, tuple[float, float]] = {}
         self._boundaries: NDArray[np.float64] | None = None
         self._attributes: dict[str, Column] = {}
+        self._names: set[str] | None = None
         self.version = 0
         self.grammar = grammar
         self._details = details
@@ -166,6 +169,8 @@ class AttributeColumns:
             self._boundaries = None
         for name, column in self._attributes.items():
             _put_attribute(column, row, attributes, name)
+        if self._names is not None:
+            self._names.update(attributes.attributes)
 
     def common_features(self, item: str, other: str) -> tuple[str, ...]:
         """Return what two items have in common (see `recstream.core.content.tokens.common_features`), cached."""
@@ -207,14 +212,27 @@ class AttributeColumns:
         return found
 
     def attribute(self, name: str) -> Column:
-        """Return the column of an attribute, built on first use."""
+        """Return the column of an attribute, built on first use.
+
+        Not cached for a name that no item has, so that requests cannot fill memory with names.
+        """
         column = self._attributes.get(name)
         if column is None:
             column = Column(len(self._items))
+            if self._names is not None and name not in self._names:
+                return column
+            names: set[str] = set()
             for row, attributes in _by_row(self._details, self._items):
+                names.update(attributes.attributes)
                 if name in attributes.attributes:
                     _put_attribute(column, row, attributes, name)
-            self._attributes[name] = column
+            self._names = names
+            if name not in names:
+                return column
+        self._attributes.pop(name, None)
+        while len(cached := list(self._attributes)) >= MAX_ATTRIBUTES:
+            self._attributes.pop(cached[0], None)
+        self._attributes[name] = column
         return column
 
 

@@ -7,6 +7,7 @@ arm) alone. Each condition costs one pass over the items.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -117,8 +118,6 @@ class CompiledArm:
         columns = columns or generation.columns
         has_times = now_ms is not None and len(columns.boundaries) > 0
         time = now_ms if has_times or self.arm.uses_now else None
-        if self.delta == generation.delta and time == self.now_ms:
-            return
         is_time_new = self.arm.uses_now and time != self.now_ms
         self.now_ms = time
         if self._columns_version != columns.version or self._has_counts or is_time_new:
@@ -149,6 +148,13 @@ class CompiledArm:
         self.cold_share = share if content_gain > 0.0 and len(multiplier) else 0.0
         self.shape = self._list_rules(kept.threshold)
         self.delta = generation.delta
+
+    def is_of(self, generation: Generation, now_ms: int | None) -> bool:
+        """Return whether an update to the generation's newest delta and a time would change nothing."""
+        if self.delta != generation.delta:
+            return False
+        has_times = now_ms is not None and len(generation.columns.boundaries) > 0
+        return self.now_ms == (now_ms if has_times or self.arm.uses_now else None)
 
     def _list_rules(self, cold_threshold: float) -> ListRules:
         diversity = self.arm.diversity
@@ -231,18 +237,21 @@ def compile_arm(
 ) -> CompiledArm:
     """Return an arm compiled for a generation as of its newest delta.
 
-    The generation caches it, unless ``keep`` is false: an arm that one request shaped.
+    The generation caches it, unless ``keep`` is false: an arm that one request shaped. Several threads
+    may compile arms of a generation that does not change meanwhile; what is returned stays as it is.
     """
     if not keep:
         return CompiledArm(generation, arm, now_ms=now_ms)
     cache: dict[bytes, CompiledArm] = generation.compiled_arms
     found = cache.pop(arm.key, None)
     if found is None:
-        while len(cache) >= MAX_COMPILED:
-            del cache[next(iter(cache))]
         found = CompiledArm(generation, arm, now_ms=now_ms)
-    else:
+    elif not found.is_of(generation, now_ms):
+        # Another thread may be ranking by the one before.
+        found = copy.copy(found)
         found.update(generation, now_ms=now_ms)
+    while len(cached := list(cache)) >= MAX_COMPILED:
+        cache.pop(cached[0], None)
     cache[arm.key] = found
     return found
 

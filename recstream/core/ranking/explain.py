@@ -195,11 +195,13 @@ def explain(
     )
     by_score = _by_score(history, generation, half_life_ms, arm, now_ms)
     verdict, rule, place = _verdict(history, generation, at, listed, by_score, compiled)
-    places = by_score.rows.tolist()
-    cut = float(by_score.scores[min(list_size, len(places)) - 1]) if places and list_size else 0.0
+    n_eligible = len(by_score.rows)
+    cut = 0.0
+    if n_eligible and list_size:
+        cut = float(by_score.scores[min(list_size, n_eligible) - 1])
     missing = 0.0
     if verdict == "below-the-cut":
-        missing = max(0.0, cut - float(by_score.scores[places.index(at)]))
+        missing = max(0.0, cut - float(by_score.scores[_place(by_score, at)]))
     return Explanation(
         user=history.user,
         item=item,
@@ -267,8 +269,13 @@ def _verdict(
     is_masked = compiled is not None and compiled.mask is not None and not compiled.mask[at]
     if is_masked or generation.withdrawn[at]:
         return "withdrawn", "", 0
-    rank_by_score = by_score.rows.tolist().index(at) + 1
+    rank_by_score = _place(by_score, at) + 1
     return _soft_verdict(history, generation, at, listed, by_score), "", rank_by_score
+
+
+def _place(ranked: Ranked, at: int) -> int:
+    """Return the place of an item's row in a list, from 0 on."""
+    return int(np.flatnonzero(ranked.rows == at)[0])
 
 
 def _soft_verdict(
@@ -282,18 +289,21 @@ def _soft_verdict(
     after = None if arm.fatigue is None else arm.fatigue.after
     if after is not None and dict(history.impressions).get(item, 0) >= after:
         return "rotated"
-    scores = dict(zip(by_score.rows.tolist(), by_score.scores.tolist(), strict=True))
+    # Arrays, because a dictionary of all items would hold the interpreter's lock for long.
+    scores = np.zeros(generation.n_items, np.float32)
+    scores[by_score.rows] = by_score.scores
+    score = float(scores[at])
     bias = compiled.index.bias
     if arm.min_relevance and len(listed.rows):
-        personal = scores[at] - float(bias[at])
-        best = max(scores.get(each, 0.0) - float(bias[each]) for each in listed.rows.tolist())
+        personal = score - float(bias[at])
+        best = max(float(scores[each]) - float(bias[each]) for each in listed.rows.tolist())
         if best > 0.0 and personal < arm.min_relevance * best:
             return "below-min-relevance"
     placed = listed.pinned | listed.cold_items
-    chosen = [scores[each] for each in listed.rows.tolist() if each not in placed]
-    if arm.diversity is not None and chosen and scores[at] > min(chosen):
+    chosen = [float(scores[each]) for each in listed.rows.tolist() if each not in placed]
+    if arm.diversity is not None and chosen and score > min(chosen):
         return "diversified"
-    by_score_alone = by_score.rows.tolist()[: len(listed.rows) - len(listed.pinned)]
+    by_score_alone = by_score.rows[: len(listed.rows) - len(listed.pinned)].tolist()
     return "made-way" if listed.cold_items and at in by_score_alone else "below-the-cut"
 
 

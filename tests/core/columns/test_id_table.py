@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recstream.core.columns import id_table
 from recstream.core.columns.id_table import IdTable
 from recstream.errors import InvalidInput
 
@@ -87,3 +88,27 @@ def test_an_erased_id_is_gone_and_others_keep_their_rows():
     assert b"i7i" not in table.block.tobytes()
     assert table.add(["i7", "i8", *(f"j{n}" for n in range(300))])[:2].tolist() == [200, 8]
     assert table.rows_of([f"i{n}" for n in range(8, 200)]).tolist() == list(range(8, 200))
+
+
+def test_ids_are_found_by_a_thread_that_looks_while_the_index_grows(monkeypatch):
+    table, fill, found = IdTable(f"i{n}" for n in range(30)), id_table._fill, []
+
+    def look_and_fill(*arrays):
+        found.append(table.rows_of(["i0", "i29", "j0"]).tolist())
+        fill(*arrays)
+
+    monkeypatch.setattr(id_table, "_fill", look_and_fill)
+    table.add([f"j{n}" for n in range(100)])
+
+    assert found == [[0, 29, -1]]
+
+
+def test_a_row_that_is_newer_than_the_ends_that_a_thread_read_is_passed_over():
+    table = IdTable(["a", "b"])
+    ends, block = table.ends.copy(), table.block.copy()
+    table.add(["c", "d"])
+    arrays = table.arrays() | {"ends": ends, "block": block}
+
+    old = IdTable.from_arrays(**arrays)
+
+    assert old.rows_of(["a", "b", "c", "d"]).tolist() == [0, 1, -1, -1]

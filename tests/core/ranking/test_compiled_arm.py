@@ -1,11 +1,13 @@
-"""Compiled arms: a check changes nothing, and the cache keeps what is in use."""
+"""Compiled arms: a check changes nothing, and caches are bounded and keep what is in use."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from recstream.core.content.columns import MAX_ATTRIBUTES
 from recstream.core.ranking import compile_arm, rank, steering_warnings
 from recstream.core.ranking.compiled_arm import MAX_COMPILED
+from recstream.core.records import Item
 from tests.core.ranking.steering_cases import HALF_LIFE_MS, document, history, shop
 
 
@@ -63,3 +65,46 @@ def test_the_cache_of_compiled_arms_keeps_those_in_use() -> None:
         assert compile_arm(generation, live) is kept
 
     assert len(generation.compiled_arms) == MAX_COMPILED
+
+
+def test_an_arm_that_a_thread_ranks_by_stays_as_it_is_at_another_time() -> None:
+    generation = shop()
+    arm = document(
+        {
+            "rules": [
+                {
+                    "action": "exclude",
+                    "name": "old",
+                    "where": {"attributes": {"size": {"max": {"now": 0}}}},
+                }
+            ]
+        }
+    ).arm_of("u")
+
+    first = compile_arm(generation, arm, now_ms=1_000)
+    second = compile_arm(generation, arm, now_ms=2_000)
+
+    assert (first.now_ms, second.now_ms) == (1_000, 2_000)
+
+
+def test_columns_of_attributes_are_bounded() -> None:
+    generation = shop()
+    columns = generation.columns
+    for at in range(3 * MAX_ATTRIBUTES):
+        rank(
+            [history([1])],
+            generation,
+            5,
+            HALF_LIFE_MS,
+            steering=document(by_attribute(f"unknown{at}")),
+        )
+
+    assert not columns._attributes  # no item has them
+
+    many = {f"a{at}": at for at in range(3 * MAX_ATTRIBUTES)}
+    columns.update(generation.rows, {"i1": Item(item="i1", attributes=many)})
+    generation.details["i1"] = Item(item="i1", attributes=many)
+    for name, value in many.items():
+        assert columns.attribute(name).where(lambda each, v=value: each == v).nonzero()[0] == [1]
+
+    assert len(columns._attributes) == MAX_ATTRIBUTES

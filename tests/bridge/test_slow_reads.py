@@ -1,0 +1,67 @@
+"""A slow read of the generation delays no push, no list and no socket."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+import pytest
+
+from recstream.bridge import recommender
+from recstream.core.records import DeltaAnnounced
+from recstream.log import MODELS, NewRecord
+from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, eventually, running
+
+PLACEMENTS = {"placements": [{"name": "cart", "size": 2}]}
+
+
+@pytest.fixture
+def slow_explain(monkeypatch):
+    """Explanations that are being made until the second event is set."""
+    entered, release = threading.Event(), threading.Event()
+    explain = recommender.explain
+
+    def wait_and_explain(*args, **options):
+        entered.set()
+        assert release.wait(DEADLINE_S)
+        return explain(*args, **options)
+
+    monkeypatch.setattr(recommender, "explain", wait_and_explain)
+    yield entered, release
+    release.set()
+
+
+def test_a_slow_explanation_delays_no_push_and_no_list(tmp_path, slow_explain):
+    entered, release = slow_explain
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board())
+        assert world.call("PUT", "/v1/steering", PLACEMENTS).status == 202
+        answers = []
+        asking = threading.Thread(
+            target=lambda: answers.append(
+                world.get("/v1/users/u/recommendations/i1/explanation", headers={}).status
+            )
+        )
+        asking.start()
+        assert entered.wait(DEADLINE_S)
+        delta = DeltaAnnounced(
+            generation=1, delta=1, offsets={}, items=(), factors=b"", bias=b"", counts=b"",
+            created_ts=0, catalogue={"i2": None},
+        )  # fmt: skip
+        world.log.append([NewRecord(MODELS, b"delta", msgspec.json.encode(delta), 0)])
+
+        with world.socket() as client:
+            client.hello("u", {"ch": "recs", "placement": "cart"})
+            client.receive("recs")
+            world.fold(event("u", "i3"), publish=a_list("u", "i5"))
+            pushed = client.receive("recs")
+        made = world.get("/v1/users/u/recommendations?n=7")
+        shelf = world.get("/v1/items/i3/similar")
+        was_waiting = not answers
+        release.set()
+        asking.join(DEADLINE_S)
+
+        assert was_waiting
+        assert pushed["requested"]["request"]["placement"] == "cart"
+        assert (made.status, shelf.status, answers) == (200, 200, [200])
+        eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
