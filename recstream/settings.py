@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_models: int = 0
     """Newest generations whose announcements and deltas are kept."""
     compact_control: bool = False
-    """Blank control records without a meaning any more; embedded log only."""
+    """Delete control records without a meaning any more."""
 
     # Kafka
     kafka_replication: int = 1

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from recstream.control import read_timeline
+from recstream.control import control_records, read_timeline
 from recstream.core.history import History, table_rows
 from recstream.core.records import decode_recommendations
 from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange
@@ -118,7 +118,7 @@ def export(
         bases[partition] = dict(
             row for name in sorted(users) for row in table_rows.changes(None, fold.history(name))
         )
-    topics[CONTROL, 0] = [_stored(each) for each in read_records(log, CONTROL, 0)]
+    topics[CONTROL, 0] = [_stored(each) for each in control_records(log)]
     generations = Generations(log, store)
     topics[MODELS, 0] = [
         _stored(log.read(MODELS, 0, offset, 1)[0]) for offset in generations.offsets_of(needed)

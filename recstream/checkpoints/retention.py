@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from recstream.checkpoints.horizon import audit_horizon
 from recstream.checkpoints.index import Checkpoints
+from recstream.control import control_records, replace_before
 from recstream.core.records import (
     CheckpointRequested,
+    DeadLetter,
+    ForgetRequested,
+    HyperparametersChosen,
     RollbackRequested,
     SettingsActivated,
     SteeringSet,
@@ -22,16 +28,18 @@ from recstream.log import (
     INTERACTIONS,
     MODELS,
     RECOMMENDATIONS,
+    Record,
     decode_record,
-    read_records,
 )
-from recstream.log.embedded import EmbeddedLog, redact
 from recstream.models import start_of_generations
 from recstream.settings import DAY_MS, Settings
 
+CONTROL_KEPT_MS = 3_600_000
+"""Control records younger than this stay on the topic, for readers that are behind."""
+
 
 class Pruned(NamedTuple):
-    """Numbers of offsets that were deleted in one round, by topic; of control, blanked records."""
+    """Numbers of offsets that were deleted in one round, by topic; of control, records."""
 
     interactions: int = 0
     recommendations: int = 0
@@ -64,14 +72,10 @@ def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int) -> Prun
     if settings.keep_models:
         cut = start_of_generations(event_log, settings.keep_models)
         models = _delete(checkpoints, MODELS, 0, cut)
-    if settings.compact_control and isinstance(event_log, EmbeddedLog):
-        needed = needed_control(checkpoints)
-        control = redact(
-            event_log,
-            CONTROL,
-            0,
-            lambda each: each if each.offset in needed else each._replace(key=None, value=None),
-        )
+    if settings.compact_control:
+        wanted, needed = needed_control(checkpoints)
+        old = event_log.offset_at(CONTROL, 0, now_ms - CONTROL_KEPT_MS)
+        control = replace_before(event_log, min(wanted, old), needed)
     return Pruned(events, lists, models, control)
 
 
@@ -100,26 +104,30 @@ def _delete(checkpoints: Checkpoints, topic: str, partition: int, cut: int) -> i
     return event_log.delete_before(topic, partition, cut) - earliest if cut > earliest else 0
 
 
-def needed_control(checkpoints: Checkpoints) -> set[int]:
-    """Return the offsets of control records that have a meaning still.
+def needed_control(checkpoints: Checkpoints) -> tuple[int, set[int]]:
+    """Return the offset before which control records may go, and those of them that may not.
 
-    Of the settings of a partition: those in force at its audit horizon, and newer ones, with their
-    steering documents. Of steering documents, trainings and rollbacks also the newest. Of requests for
-    checkpoints the newest. All of erasures, and every kind that this version does not know.
+    Of the settings of a partition these stay: those in force at its audit horizon, and newer ones, with
+    their steering documents. Of steering documents, trainings and rollbacks also the newest. Of requests
+    for checkpoints and of hyper-parameters the newest. All of erasures, and every kind that this version
+    does not know. A request to erase a user keeps itself and all after it until it is carried out: no
+    snapshot names a user.
     """
     needed: set[int] = set()
     newest: dict[type, int] = {}
     settings: dict[int, list[tuple[int, SettingsActivated]]] = {}
-    single = (SteeringSet, CheckpointRequested)
-    for each in read_records(checkpoints.log, CONTROL, 0):
+    cut = checkpoints.log.high_watermark(CONTROL, 0)
+    for each in control_records(checkpoints.log):
         offset, record = each.offset, decode_record(each, decode_control)
         if isinstance(record, SettingsActivated):
             settings.setdefault(record.partition, []).append((offset, record))
         elif isinstance(record, TrainingRequested | RollbackRequested):
             newest[TrainingRequested] = offset
-        elif isinstance(record, single):
+        elif isinstance(record, SteeringSet | CheckpointRequested | HyperparametersChosen):
             newest[type(record)] = offset
-        elif record is not None:
+        elif isinstance(record, ForgetRequested):
+            cut = min(cut, offset)
+        elif record is not None and (not isinstance(record, DeadLetter) or _is_json(each)):
             needed.add(offset)
     for partition, activated in settings.items():
         horizon = audit_horizon(checkpoints, partition)
@@ -127,4 +135,12 @@ def needed_control(checkpoints: Checkpoints) -> set[int]:
         for offset, found in activated:
             if offset >= in_force:
                 needed |= {offset, found.steering}
-    return needed | set(newest.values())
+    return cut, needed | set(newest.values())
+
+
+def _is_json(record: Record) -> bool:
+    try:
+        msgspec.json.decode(record.value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

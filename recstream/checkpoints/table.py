@@ -186,11 +186,14 @@ def rows_by_key(
         shutil.rmtree(table, ignore_errors=True)
 
 
-def restore_table(checkpoints: Checkpoints, partition: int, table: Path) -> bool:
+def restore_table(
+    checkpoints: Checkpoints, partition: int, table: Path, changelog: str | None = None
+) -> bool:
     """Write a lost table from the newest checkpoint that can be used; Faust recovers the rest.
 
     Returns False where there is a table, or no checkpoint: then the whole changelog is read. A fault is
-    logged and does the same.
+    logged and does the same. A checkpoint of another changelog than the one given can't be used: it has
+    the rows of workers with another ``app_id``.
     """
     if table.exists():
         return False
@@ -199,7 +202,7 @@ def restore_table(checkpoints: Checkpoints, partition: int, table: Path) -> bool
         if found is None:
             return False
         manifest, content = found
-        fault = _fault(manifest, checkpoints.log)
+        fault = _fault(manifest, checkpoints.log, changelog or manifest.changelog)
         if fault:
             log.warning("checkpoint not used: %s %s", manifest.name, fault)
             return False
@@ -220,9 +223,11 @@ def restore_table(checkpoints: Checkpoints, partition: int, table: Path) -> bool
     return True
 
 
-def _fault(manifest: Manifest, event_log: EventLog) -> str:
-    """Return why a checkpoint can't be one of the log's, "" if it can."""
+def _fault(manifest: Manifest, event_log: EventLog, changelog: str) -> str:
+    """Return why a checkpoint can't be one of the changelog's, "" if it can."""
     partition = manifest.partition
+    if manifest.changelog != changelog:
+        return f"has rows of {manifest.changelog}, not of {changelog}"
     if manifest.changelog_offset >= event_log.high_watermark(manifest.changelog, partition):
         return "is ahead of the changelog"
     if manifest.offset > event_log.high_watermark(INTERACTIONS, partition):

@@ -5,7 +5,13 @@ In: records to submit. Out: its records in order, the timeline of settings, the 
 
 from __future__ import annotations
 
-from recstream.control.reader import control_record, read_control, read_timeline
+from recstream.control.compact import replace_before
+from recstream.control.reader import (
+    control_record,
+    control_records,
+    read_control,
+    read_timeline,
+)
 from recstream.control.steering_feed import NEVER_SET, ActiveSteering, SteeringFeed
 from recstream.control.submit import expect_generation, new_control_record, submit, wait_for
 
@@ -14,10 +20,12 @@ __all__ = [
     "ActiveSteering",
     "SteeringFeed",
     "control_record",
+    "control_records",
     "expect_generation",
     "new_control_record",
     "read_control",
     "read_timeline",
+    "replace_before",
     "submit",
     "wait_for",
 ]

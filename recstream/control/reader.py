@@ -1,14 +1,29 @@
-"""Read the control topic: the only place that decodes its records."""
+"""Read the control topic: the only place that decodes its records.
+
+Records whose meaning is gone may be deleted. Those in front of the earliest one that have a meaning still
+are in a `ControlSnapshot`; they are read as if they were on the topic, with their own offsets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from recstream.control.submit import SNAPSHOT_KEY
 from recstream.core.events import EventWeights
 from recstream.core.history import ActiveSettings, FoldSettings, SettingsTimeline
-from recstream.core.records import ControlRecord, decode_control
-from recstream.log import CONTROL, ReadableLog, Record, decode_or_skip, read_records
+from recstream.core.records import ControlRecord, ControlSnapshot, decode_control
+from recstream.errors import BeyondHorizon, OffsetOutOfRange
+from recstream.log import (
+    CONTROL,
+    ReadableLog,
+    Record,
+    decode_or_skip,
+    decode_value,
+    read_backwards,
+)
 from recstream.settings import Settings
+
+READ_RECORDS = 2_000
 
 
 def control_record(record: Record) -> ControlRecord | None:
@@ -16,9 +31,49 @@ def control_record(record: Record) -> ControlRecord | None:
     return decode_or_skip(record, decode_control)
 
 
+def control_records(event_log: ReadableLog, start: int = 0) -> Iterator[Record]:
+    """Yield the records of the control topic from an offset on, those in a snapshot included.
+
+    Raises
+    ------
+    BeyondHorizon
+        Records were deleted, and no snapshot replaces them.
+    """
+    at, end = start, event_log.high_watermark(CONTROL, 0)
+    while at < end:
+        try:
+            found = event_log.read(CONTROL, 0, at, READ_RECORDS)
+        except OffsetOutOfRange:  # deleted, perhaps since the last turn
+            earliest = event_log.earliest(CONTROL, 0)
+            yield from (r for r in _replaced(event_log, earliest) if at <= r.offset < earliest)
+            at = max(at + 1, earliest)
+            continue
+        if not found:
+            return
+        at = found[-1].offset + 1
+        yield from (each for each in found if each.key != SNAPSHOT_KEY)
+
+
+def _replaced(event_log: ReadableLog, earliest: int) -> list[Record]:
+    """Return the records that the newest snapshot has; it must replace all before the earliest."""
+    for record in read_backwards(event_log, CONTROL, 0):
+        if record.key == SNAPSHOT_KEY:
+            snapshot = decode_value(record, decode_control)
+            if isinstance(snapshot, ControlSnapshot) and snapshot.before >= earliest:
+                return [
+                    Record(CONTROL, 0, offset, timestamp_ms, None, bytes(raw))
+                    for offset, timestamp_ms, raw in snapshot.records
+                ]
+    raise BeyondHorizon(
+        f"{CONTROL} keeps records from offset {earliest} on, and no snapshot replaces those before: "
+        "they were not deleted by recstream. Settings and erasures may be among them, so that nothing "
+        "can be folded; restore a backup"
+    )
+
+
 def read_control(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[int, ControlRecord]]:
     """Yield the readable records of the control topic from an offset on, with their offsets."""
-    for record in read_records(event_log, CONTROL, 0, start):
+    for record in control_records(event_log, start):
         if (found := control_record(record)) is not None:
             yield record.offset, found
 

@@ -10,6 +10,7 @@ import msgspec
 
 from recstream.core.records import (
     ControlRecord,
+    ControlSnapshot,
     Forgotten,
     GenerationAnnounced,
     HyperparametersChosen,
@@ -31,11 +32,13 @@ from recstream.log import (
 )
 
 LOOK_EVERY_S = 0.1
+SNAPSHOT_KEY = b"snapshot"
 _KEYS = {
     SettingsActivated: b"rules",
     SteeringSet: b"steering",
     Forgotten: b"forgotten",
     HyperparametersChosen: b"tuned",
+    ControlSnapshot: SNAPSHOT_KEY,
 }
 
 T = TypeVar("T")

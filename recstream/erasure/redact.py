@@ -15,7 +15,7 @@ from recstream.log import (
     RECOMMENDATIONS,
     ReadableLog,
     Record,
-    read_records,
+    read_backwards,
 )
 from recstream.log.embedded import EmbeddedLog, redact, zero_page_gaps
 
@@ -131,11 +131,10 @@ def erase(event_log: EmbeddedLog, changelog: str, user: str, forgotten: Forgotte
 
 def _last_marked(event_log: ReadableLog, topic: str, partition: int, request_id: str) -> int:
     """Return the offset of a request's last tombstone, -1 if compaction removed them all."""
-    last = -1
-    for record in read_records(event_log, topic, partition):
+    for record in read_backwards(event_log, topic, partition):
         if record.headers and marked(record) == request_id:
-            last = record.offset
-    return last
+            return record.offset
+    return -1
 
 
 def finish(event_log: EmbeddedLog, offset: int) -> None:

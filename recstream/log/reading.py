@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 READ_RECORDS = 2_000
 BACKWARDS_RECORDS = 256
+"""Records that `read_backwards` reads first; each further chunk is twice as large, up to `MAX_BACKWARDS`."""
+MAX_BACKWARDS = 8_192
 
 _T = TypeVar("_T")
 
@@ -77,11 +79,12 @@ def read_backwards(
     """Yield the records of a partition before ``stop`` (default: all), the newest first."""
     end = event_log.high_watermark(topic, partition) if stop is None else stop
     earliest = event_log.earliest(topic, partition)
+    size = BACKWARDS_RECORDS
     while end > earliest:
-        start = max(earliest, end - BACKWARDS_RECORDS)
+        start = max(earliest, end - size)
         chunk = list(read_records(event_log, topic, partition, start, end))
         yield from reversed(chunk)
-        end = start
+        end, size = start, min(2 * size, MAX_BACKWARDS)
 
 
 def decode_or_skip(record: Record, decode: Callable[[bytes], _T]) -> _T | None:

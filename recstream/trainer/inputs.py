@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.checkpoints import open_checkpoints
+from recstream.control import control_records
 from recstream.core.records import DeadLetter
 from recstream.erasure import forgetting
 from recstream.log import (
@@ -74,18 +75,19 @@ class Inputs:
         self._log = event_log
         self._topic = histories_changelog(settings.app_id)
         self._rows = [TopicPartition(self._topic, each) for each in range(settings.partitions)]
-        sources = [*self._rows, TopicPartition(CONTROL, 0), TopicPartition(CATALOGUE, 0)]
+        sources = [*self._rows, TopicPartition(CATALOGUE, 0)]
         finished = forgetting(event_log).finished
         self.changelog = ChangelogFollower(finished)
         starts = {tp: event_log.earliest(*tp) for tp in sources}
         starts |= restore_histories(
             self.changelog, open_checkpoints(event_log, settings), self._rows
         )
+        self.commands = Commands(event_log, self._topic)
+        starts[TopicPartition(CONTROL, 0)] = self._apply_commands()
         self._tail = event_log.tail(starts)
         self._target = {tp: event_log.high_watermark(*tp) for tp in sources}
         self._dead_letters: deque[DeadLetter] = deque(maxlen=MAX_DEAD_LETTERS)
         self.catalogue = CatalogueState()
-        self.commands = Commands(event_log, self._topic)
         self.is_caught_up = False
 
     @property
@@ -135,9 +137,18 @@ class Inputs:
         self.is_caught_up = False
         self.commands.forgotten = []
         self.changelog = ChangelogFollower(forgetting(self._log).finished)
-        for tp in (*self._rows, TopicPartition(CONTROL, 0)):
+        self._tail.seek(TopicPartition(CONTROL, 0), self._apply_commands())
+        for tp in self._rows:
             self._tail.seek(tp, self._log.earliest(*tp))
             self._target[tp] = self._log.high_watermark(*tp)
+
+    def _apply_commands(self) -> int:
+        """Apply the whole control topic, and return where to read on."""
+        end = 0
+        for record in control_records(self._log):
+            self.commands.apply(record)
+            end = record.offset + 1
+        return max(end, self._log.earliest(CONTROL, 0))
 
     def lag(self) -> int:
         """Return how many records are not read yet.

@@ -160,7 +160,7 @@ def _add_table_and_agent(
     is_kafka = settings.broker_url.startswith("kafka://")
     checkpoints = open_checkpoints(event_log, settings)
     rows = RocksDBRows(histories, tables, deletes_others=not is_kafka)
-    rows.restore_from(checkpoints)
+    rows.restore_from(checkpoints, histories_changelog(settings.app_id))
 
     def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
         try:

@@ -194,6 +194,13 @@ class Engine:
                     "between were pruned, and neither changelog nor checkpoint has them; restore a "
                     "backup, or start over with another app_id and lose the histories from before"
                 )
+            if start > state.next_offset:
+                log.warning(
+                    "histories of partition %d begin at offset %d: the events before were pruned, and "
+                    "these workers never had them",
+                    state.number,
+                    start,
+                )
             found = self._log.read(INTERACTIONS, state.number, start, READ_RECORDS)
             missing = [record for record in found if record.offset < until]
             if not missing:

@@ -100,14 +100,14 @@ class RocksDBRows:
         path: Path = self._table.data.partition_path(partition)
         return path
 
-    def restore_from(self, checkpoints: Checkpoints) -> None:
+    def restore_from(self, checkpoints: Checkpoints, changelog: str) -> None:
         """Have Faust's store write a lost database from a checkpoint before it opens it."""
         store = self._table.data
         open_database = store._try_open_db_for_partition  # noqa: SLF001 - Faust has no hook for it
 
         async def restore_and_open(partition: int, *arguments: Any, **named: Any) -> Any:
             path = self.path(partition)
-            await asyncio.to_thread(restore_table, checkpoints, partition, path)
+            await asyncio.to_thread(restore_table, checkpoints, partition, path, changelog)
             return await open_database(partition, *arguments, **named)
 
         store._try_open_db_for_partition = restore_and_open  # noqa: SLF001

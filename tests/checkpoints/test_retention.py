@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from recstream.checkpoints import audit_horizon, open_checkpoints, retain
-from recstream.checkpoints.retention import needed_control
-from recstream.control import read_control, read_timeline, submit
+from recstream.control import control_records, read_control, read_timeline, submit
 from recstream.core.records import (
     CheckpointRequested,
+    ForgetRequested,
+    Forgotten,
     SettingsActivated,
     SteeringSet,
     TrainingRequested,
 )
 from recstream.core.steering import Steering
+from recstream.errors import BeyondHorizon
 from recstream.log import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS, NewRecord
 from recstream.settings import Settings
 from recstream.time_travel import verify_checkpoints
@@ -127,40 +129,99 @@ def activated(partition, from_offset, steering=-1):
     )  # fmt: skip
 
 
-def test_control_records_without_a_meaning_are_blanked(tables):
+LATER_MS = 4_000_000_000_000
+"""A time long after the append of every record."""
+
+
+def put_requests(log, n):
+    """Append requests that only the newest has a meaning of."""
+    for number in range(n):
+        submit(log, TrainingRequested(id=f"t{number}", requested_ts=number))
+
+
+def test_control_records_without_a_meaning_go_and_the_others_keep_their_offsets(tables):
     log = tables.log
-    start = log.high_watermark(CONTROL, 0)
 
     def put(record):
         return submit(log, record)
 
     old_steering = put(SteeringSet(id="a", steering=Steering(), requested_ts=1))
-    put(activated(0, 0))
-    put(TrainingRequested(id="t1", requested_ts=1))
-    put(TrainingRequested(id="t2", requested_ts=2))
+    replaced = put(activated(0, 0))
+    put_requests(log, 120)
+    training = log.high_watermark(CONTROL, 0) - 1
     put(CheckpointRequested(id="c1", requested_ts=1))
     in_force = put(activated(0, 5, old_steering))
-    put(CheckpointRequested(id="c2", requested_ts=2))
+    request = put(CheckpointRequested(id="c2", requested_ts=2))
     newer = put(activated(0, 90))
     other = put(activated(1, 0))
+    forgotten = put(Forgotten(id="f", partition=1, at_offset=0, forgotten_ts=0))
     unknown = log.append([NewRecord(CONTROL, None, b'{"type":"later"}', 0)])[0].offset
+    log.append([NewRecord(CONTROL, None, b"no JSON", 0)])
     tables.feed(300)
     made = tables.checkpoint()
     log.delete_before(INTERACTIONS, 0, made.offset)
-
-    wanted = needed_control(tables.checkpoints)
     expected = {
         each: read_timeline(log).at(0, each) for each in range(made.offset, made.offset + 9)
     }
-    pruned = retain(tables.checkpoints, settings_with(compact_control=True), now_ms=NOW_MS)
+    of_readers = dict(read_control(log))
+    end = log.high_watermark(CONTROL, 0)
 
-    assert {newer, other, unknown} <= wanted
-    assert pruned.control > 0
-    kept = {offset for offset, _ in read_control(log)}
-    assert kept == {offset for offset in wanted if offset not in {-1, unknown}}
-    assert start + 2 not in kept  # the first training
+    pruned = retain(tables.checkpoints, settings_with(compact_control=True), now_ms=LATER_MS)
+
+    assert pruned.control == 119 + 2 + 1 + 1  # trainings, rules not in force, checkpoint, no JSON
+    assert log.earliest(CONTROL, 0) == end
+    kept = dict(read_control(log))
+    assert {old_steering, training, request, newer, other, forgotten} <= kept.keys()
+    assert replaced not in kept
+    assert kept == {offset: of_readers[offset] for offset in kept}
     assert {each: read_timeline(log).at(0, each) for each in expected} == expected
-    assert log.read(CONTROL, 0, unknown, 1)[0].value is not None
+    assert unknown in {each.offset for each in control_records(log)}
     assert in_force < newer
-    again = retain(tables.checkpoints, settings_with(compact_control=True), now_ms=NOW_MS)
+    again = retain(tables.checkpoints, settings_with(compact_control=True), now_ms=LATER_MS)
     assert again.control == 0
+    put_requests(log, 200)
+    assert retain(tables.checkpoints, settings_with(compact_control=True), now_ms=LATER_MS).control
+    assert {o: r for o, r in read_control(log) if o < training} == {
+        o: r for o, r in kept.items() if o < training
+    }
+
+
+def test_a_reader_that_is_behind_gets_what_a_snapshot_has_of_the_rest(tables):
+    log = tables.log
+    put_requests(log, 150)
+    at = submit(log, activated(0, 7))
+    put_requests(log, 150)
+    retain(tables.checkpoints, settings_with(compact_control=True), now_ms=LATER_MS)
+
+    assert next(offset for offset, _ in read_control(log, at)) == at
+    assert at not in {offset for offset, _ in read_control(log, at + 1)}
+
+
+def test_a_request_to_erase_and_what_follows_it_stays_until_it_is_carried_out(tables):
+    log = tables.log
+    put_requests(log, 150)
+    request = submit(log, ForgetRequested(id="f", user="u1", requested_ts=0))
+    put_requests(log, 150)
+
+    retain(tables.checkpoints, settings_with(compact_control=True), now_ms=LATER_MS)
+
+    assert log.earliest(CONTROL, 0) == request
+    assert b"u1" not in log.read(CONTROL, 0, log.high_watermark(CONTROL, 0) - 1)[0].value
+
+
+def test_young_control_records_stay_for_readers_that_are_behind(tables):
+    put_requests(tables.log, 300)
+    now_ms = tables.log.read(CONTROL, 0, 0, 1)[0].timestamp_ms + 60_000
+
+    assert not retain(
+        tables.checkpoints, settings_with(compact_control=True), now_ms=now_ms
+    ).control
+
+
+def test_control_records_that_somebody_else_deleted_are_missed(tables):
+    submit(tables.log, activated(0, 0))
+    put_requests(tables.log, 5)
+    tables.log.delete_before(CONTROL, 0, 3)
+
+    with pytest.raises(BeyondHorizon, match="no snapshot replaces"):
+        read_timeline(tables.log)

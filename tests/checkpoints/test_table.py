@@ -99,3 +99,11 @@ def test_rows_are_looked_up_by_key(tables, tmp_path):
         assert get(user) == tables.world.rows.rows[0][user]
         assert get(b"nobody") is None
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_checkpoint_of_workers_with_another_app_id_is_not_used(tables, tmp_path, caplog):
+    tables.feed(50)
+    tables.checkpoint()
+
+    assert not restore_table(tables.checkpoints, 0, tmp_path / "new.db", "another-changelog")
+    assert "not of another-changelog" in caplog.text

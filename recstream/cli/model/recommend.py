@@ -81,37 +81,31 @@ def _newest_list(event_log: EventLog, user: str, app_id: str) -> Recommendations
     import msgspec
 
     from recstream.core.records import decode_recommendations
-    from recstream.log import RECOMMENDATIONS, decode_or_skip, partition_for
+    from recstream.log import RECOMMENDATIONS, decode_or_skip, partition_for, read_backwards
 
     key = user.encode()
     partition = partition_for(key, event_log.partitions(RECOMMENDATIONS))
-    newest: Recommendations | None = None
-    at = offset = event_log.earliest(RECOMMENDATIONS, partition)
-    while records := event_log.read(RECOMMENDATIONS, partition, offset):
-        for record in records:
-            if record.key == key and (made := decode_or_skip(record, decode_recommendations)):
-                newest, at = made, record.offset
-        offset = records[-1].offset + 1
-    if newest is None:
-        raise NotFound(f"no list was published for {user!r}: {_reason(event_log, user, app_id)}")
-    return msgspec.structs.replace(newest, epoch=event_log.epoch, partition=partition, offset=at)
+    for record in read_backwards(event_log, RECOMMENDATIONS, partition):
+        if record.key == key and (made := decode_or_skip(record, decode_recommendations)):
+            return msgspec.structs.replace(
+                made, epoch=event_log.epoch, partition=partition, offset=record.offset
+            )
+    raise NotFound(f"no list was published for {user!r}: {_reason(event_log, user, app_id)}")
 
 
 def _reason(event_log: EventLog, user: str, app_id: str) -> str:
     """Say why a user has no published list."""
     from recstream.core.events import decode_events
     from recstream.errors import InvalidEvent
-    from recstream.log import INTERACTIONS, TopicPartition, partition_for
+    from recstream.log import INTERACTIONS, TopicPartition, partition_for, read_backwards
 
     partition = partition_for(user.encode(), event_log.partitions(INTERACTIONS))
     last = -1
-    offset = event_log.earliest(INTERACTIONS, partition)
-    while records := event_log.read(INTERACTIONS, partition, offset):
-        for record in records:
-            with contextlib.suppress(InvalidEvent):
-                if any(event.user == user for event in decode_events(record.value or b"[]")):
-                    last = record.offset
-        offset = records[-1].offset + 1
+    for record in read_backwards(event_log, INTERACTIONS, partition):
+        with contextlib.suppress(InvalidEvent):
+            if any(event.user == user for event in decode_events(record.value or b"[]")):
+                last = record.offset
+                break
     if last < 0:
         return "the log has no event of this user"
     if event_log.committed(app_id).get(TopicPartition(INTERACTIONS, partition), 0) <= last:

@@ -14,6 +14,7 @@ from recstream.core.records.catalogue import (
 from recstream.core.records.control import (
     CheckpointRequested,
     ControlRecord,
+    ControlSnapshot,
     ForgetRequested,
     Forgotten,
     HyperparametersChosen,
@@ -66,6 +67,7 @@ __all__ = [
     "CheckpointRequested",
     "ClickCounts",
     "ControlRecord",
+    "ControlSnapshot",
     "DeadLetter",
     "DeltaAnnounced",
     "ForgetRequested",

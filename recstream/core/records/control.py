@@ -12,6 +12,7 @@ from recstream.core.steering import Steering
 __all__ = [
     "CheckpointRequested",
     "ControlRecord",
+    "ControlSnapshot",
     "ForgetRequested",
     "Forgotten",
     "HyperparametersChosen",
@@ -148,6 +149,23 @@ class CheckpointRequested(
     requested_ts: int
 
 
+class ControlSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="snapshot", tag_field="type"):
+    """Records of the control topic before an offset that still have a meaning.
+
+    It is appended before the records in front of that offset are deleted, and replaces them.
+
+    Attributes
+    ----------
+    before : int
+        Offset on the control topic.
+    records : tuple of (int, int, Raw)
+        Offset, time in milliseconds and JSON of each record, in order.
+    """
+
+    before: int
+    records: tuple[tuple[int, int, msgspec.Raw], ...]
+
+
 ControlRecord = (
     TrainingRequested
     | RollbackRequested
@@ -157,5 +175,6 @@ ControlRecord = (
     | Forgotten
     | CheckpointRequested
     | HyperparametersChosen
+    | ControlSnapshot
 )
 decode_control = msgspec.json.Decoder(ControlRecord).decode
