@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Train factors on Spark; empty: on this machine."""
     spark_folder: str = ""
     """Folder that the trainer and Spark's executors share; empty: one in ``data_dir``."""
+    spark_reads_log: bool = False
+    """Executors read histories from checkpoints and log; the trainer makes no matrix."""
 
     # Checkpoints
     checkpoint_every_s: float = 3_600.0

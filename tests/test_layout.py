@@ -16,7 +16,9 @@ MOST_CORE_NAMES = 10
 MANY_NAMES = {
     "recstream.core.records": 41,  # a struct and a decoder for each record
     "recstream.core.steering": 28,  # documents and requests are made of them
-    "recstream.core.content": 20,  # four users: importer, trainer, generation, ranking
+    "recstream.core.content": 21,  # four users: importer, trainer, generation, ranking
+    "recstream.core.als": 12,  # training in blocks needs parts of a fit
+    "recstream.core.neighbours": 11,
     "recstream.core.history": 16,
     "recstream.core.ranking": 12,
     "recstream.core.popularity": 11,

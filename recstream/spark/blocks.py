@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -22,6 +24,12 @@ from recstream.core.numeric.array_codec import read_arrays, write_arrays
 from recstream.core.numeric.arrays import Float32s, Int64s
 from recstream.core.validation import CSRRows
 from recstream.errors import ArtifactCorrupt
+
+BLOCK_ENTRIES = 1 << 23
+"""Entries of an average block: 64 MB as a file, about 1 GB in the task that makes it."""
+
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class EntryBlock(msgspec.Struct, frozen=True, array_like=True):
@@ -53,6 +61,11 @@ class FactorFile(msgspec.Struct, frozen=True):
         return self.parts[-1].stop
 
 
+def default_blocks(n_entries: int, parallelism: int) -> int:
+    """Return how many blocks to cut entries into: two a processor, none above `BLOCK_ENTRIES`."""
+    return max(2 * parallelism, -(-n_entries // BLOCK_ENTRIES))
+
+
 def cut(n_entries: Int64s, n_blocks: int) -> list[tuple[int, int]]:
     """Cut rows into about `n_blocks` ranges of equal numbers of entries.
 
@@ -71,18 +84,45 @@ def cut(n_entries: Int64s, n_blocks: int) -> list[tuple[int, int]]:
     return list(pairwise(bounds))
 
 
-def write_entries(folder: Path, rows: CSRRows, start: int) -> EntryBlock:
-    """Write a block of entries whose first row is `start`; columns are rows of the other side."""
-    arrays: dict[str, NDArray[Any]] = {
-        "indptr": rows.indptr,
-        "indices": rows.indices,
-        "weights": rows.weights,
-    }
-    part = folder / f".{os.getpid()}-{start}.part"
+def write_file(folder: Path, arrays: Arrays) -> str:
+    """Write arrays to a file that is named by their digest; return the digest."""
+    part = folder / f".{os.getpid()}-{threading.get_ident()}.part"
     with part.open("wb") as stream:
         digest = write_arrays(stream, arrays)
     part.replace(folder / f"{digest}.npz")
-    return EntryBlock(start, start + len(rows), digest)
+    return digest
+
+
+def read_file(folder: Path, digest: str) -> dict[str, NDArray[Any]]:
+    """Read arrays by their digest.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        The file is missing, or not the one that was written.
+    """
+    with opened(folder, f"{digest}.npz") as stream:
+        return read_arrays(stream, f"{digest}.npz", digest)[1]
+
+
+def opened(folder: Path, name: str) -> IO[bytes]:
+    """Open a file that a task wrote.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        It is missing.
+    """
+    try:
+        return (folder / name).open("rb")
+    except FileNotFoundError as error:
+        raise ArtifactCorrupt(f"{name} is missing; delete the folder and train again") from error
+
+
+def write_entries(folder: Path, rows: CSRRows, start: int) -> EntryBlock:
+    """Write a block of entries whose first row is `start`; columns are rows of the other side."""
+    arrays: Arrays = {"indptr": rows.indptr, "indices": rows.indices, "weights": rows.weights}
+    return EntryBlock(start, start + len(rows), write_file(folder, arrays))
 
 
 def read_entries(folder: Path, block: EntryBlock, n_columns: int) -> CSRRows:
@@ -93,8 +133,7 @@ def read_entries(folder: Path, block: EntryBlock, n_columns: int) -> CSRRows:
     ArtifactCorrupt
         The file is not the one that was written.
     """
-    with (folder / f"{block.digest}.npz").open("rb") as stream:
-        _, named = read_arrays(stream, f"{block.digest}.npz", block.digest)
+    named = read_file(folder, block.digest)
     rows = CSRRows(named["indptr"], named["indices"], named["weights"], n_columns)
     if len(rows) != block.stop - block.start:
         raise ArtifactCorrupt(
@@ -132,7 +171,7 @@ def map_factors(folder: Path, file: FactorFile) -> Float32s:
         It has another length.
     """
     n_bytes = file.n_rows * file.width * 4
-    with (folder / file.name).open("rb") as stream:
+    with opened(folder, file.name) as stream:
         found = os.fstat(stream.fileno()).st_size
         if found != n_bytes:
             raise ArtifactCorrupt(f"{file.name} must have {n_bytes} bytes, got {found}")
@@ -148,6 +187,47 @@ def check_parts(factors: Float32s, file: FactorFile, parts: Sequence[FactorPart]
                 f"rows {part.start} to {part.stop} of {file.name} are not those that were written; "
                 "delete the folder and train again"
             )
+
+
+class ArrayFile(msgspec.Struct, frozen=True):
+    """A vector in a file that processes map into memory, with the checksum of its bytes."""
+
+    name: str
+    dtype: str
+    length: int
+    crc: int
+
+
+def write_vector(folder: Path, name: str, dtype: str, chunks: Iterable[NDArray[Any]]) -> ArrayFile:
+    """Write a vector, chunk after chunk."""
+    length = crc = 0
+    part = folder / f".{os.getpid()}-{threading.get_ident()}-{name}"
+    with part.open("wb") as stream:
+        for chunk in chunks:
+            content = np.ascontiguousarray(chunk, dtype).data.cast("B") if len(chunk) else b""
+            stream.write(content)
+            length, crc = length + len(chunk), zlib.crc32(content, crc)
+    part.replace(folder / name)
+    return ArrayFile(name, dtype, length, crc)
+
+
+@lru_cache(maxsize=4)
+def map_vector(folder: Path, file: ArrayFile) -> NDArray[Any]:
+    """Map a vector into memory; each process checks it once.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        The file is not the one that was written.
+    """
+    with opened(folder, file.name) as stream:
+        found = os.fstat(stream.fileno()).st_size
+        mapped: Any = (
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) if found else bytearray()
+        )
+    if found != file.length * np.dtype(file.dtype).itemsize or zlib.crc32(mapped) != file.crc:
+        raise ArtifactCorrupt(f"{file.name} is not the file that was written; train again")
+    return np.frombuffer(mapped, file.dtype)
 
 
 def save_array(folder: Path, name: str, array: NDArray[Any]) -> None:

@@ -21,7 +21,7 @@ from recstream.core.als import ALSModel, Iteration
 from recstream.core.numeric.arrays import Int64s
 from recstream.core.validation import CSRRows
 from recstream.errors import InvalidInput
-from recstream.spark.blocks import EntryBlock, cut, write_entries
+from recstream.spark.blocks import EntryBlock, cut, default_blocks, write_entries
 from recstream.spark.driver import SIDES, BlockedMatrix, fit_blocks
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def fit(
     user, item, weight : str
         Names of columns: ids of any type that sorts, and a weight of at least 0.
     n_blocks : (int, int), optional
-        Of users and of items; by default twice the default parallelism.
+        Of users and of items; by default by the number of entries and of processors.
     callback : callable, optional
         Receives an `Iteration` after each.
 
@@ -106,7 +106,6 @@ def fit(
         )
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    n_blocks = n_blocks or (2 * spark.sparkContext.defaultParallelism,) * 2
     columns = dataframe.selectExpr(
         *(f"`{name}` as {alias}" for name, alias in zip(names, ("uid", "iid", "w"), strict=True))
     )
@@ -121,6 +120,9 @@ def fit(
     entries = entries.selectExpr("u", "i", "cast(w as float) as w").persist()
     try:
         blocks, counts = {}, {}
+        if n_blocks is None:
+            parallelism = spark.sparkContext.defaultParallelism
+            n_blocks = (default_blocks(entries.count(), parallelism),) * 2
         for side, row, column, n in zip(SIDES, "ui", "iu", n_blocks, strict=True):
             n_entries, counts[side] = _counts(entries, row, len(ids[side]))
             other = len(ids["items" if side == "users" else "users"])

@@ -35,6 +35,7 @@ from recstream.spark.blocks import (
     FactorFile,
     create,
     cut,
+    default_blocks,
     map_factors,
     row_slices,
     save_array,
@@ -113,7 +114,7 @@ def fit_matrix(
     matrix: object,
     *,
     folder: str | Path,
-    n_blocks: tuple[int, int] = (8, 8),
+    n_blocks: tuple[int, int] | None = None,
     init: ALSModel | None = None,
     callback: Callable[[Iteration], object] | None = None,
 ) -> ALSModel:
@@ -126,8 +127,9 @@ def fit_matrix(
     matrix : scipy sparse, (n_users, n_items)
     folder : str or Path
         Seen by driver and executors under the same name.
-    n_blocks : (int, int)
-        Of users and of items; they change nothing but the size of the tasks.
+    n_blocks : (int, int), optional
+        Of users and of items; they change nothing but the size of the tasks. By default by the number
+        of entries and of processors.
     init, callback
         As for `ALS.fit`. The sum of the loss may differ in its last digits.
 
@@ -142,6 +144,9 @@ def fit_matrix(
     """
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
+    if n_blocks is None:
+        n_entries = int(getattr(matrix, "nnz", 0))
+        n_blocks = (default_blocks(n_entries, spark.sparkContext.defaultParallelism),) * 2
     return fit_blocks(
         spark, als, block_matrix(matrix, folder, n_blocks), init=init, callback=callback
     )
@@ -333,15 +338,32 @@ class _Training:
         return done
 
     def _stage(self, contents: list[bytes]) -> list[bytes]:
-        try:
-            tasks = self._spark.sparkContext.parallelize(contents, len(contents))
-            collected: list[bytes] = tasks.map(run_task).collect()  # untyped without pyspark
-        except Exception as error:
-            raise TrainingFailed(
-                f"Spark gave up after half-step {self._state.half_steps}: {_cause(error)}; a training "
-                "with the same data and parameters goes on from there"
-            ) from error
-        return collected
+        return run_stage(
+            self._spark, run_task, contents, f"after half-step {self._state.half_steps}"
+        )
+
+
+def run_stage(
+    spark: SparkSession, run: Callable[[bytes], bytes], tasks: list[bytes], when: str
+) -> list[bytes]:
+    """Run tasks on Spark, each by a call of a function; return the results in order.
+
+    Raises
+    ------
+    TrainingFailed
+        Spark gave up.
+    """
+    if not tasks:
+        return []
+    try:
+        stage = spark.sparkContext.parallelize(tasks, len(tasks))
+        collected: list[bytes] = stage.map(run).collect()  # untyped without pyspark
+    except Exception as error:
+        raise TrainingFailed(
+            f"Spark gave up {when}: {_cause(error)}; a training with the same data and parameters "
+            "goes on from there"
+        ) from error
+    return collected
 
 
 def _cause(error: Exception) -> str:

@@ -23,7 +23,11 @@ _NOTHING_APPLIED = table_rows.encode_row(table_rows.AppliedRow(0, 0))
 
 
 def restore_histories(
-    follower: ChangelogFollower, checkpoints: Checkpoints, rows: Iterable[TopicPartition]
+    follower: ChangelogFollower,
+    checkpoints: Checkpoints,
+    rows: Iterable[TopicPartition],
+    *,
+    at_most: int | None = None,
 ) -> dict[TopicPartition, int]:
     """Load the newest checkpoints, as if they had been read from the changelog.
 
@@ -33,6 +37,8 @@ def restore_histories(
     checkpoints : Checkpoints
     rows : iterable of TopicPartition
         Partitions of the changelog.
+    at_most : int, optional
+        Only checkpoints at or before this offset.
 
     Returns
     -------
@@ -41,7 +47,7 @@ def restore_histories(
     """
     starts = {}
     for tp in rows:
-        found = checkpoints.newest_readable(tp.partition)
+        found = checkpoints.newest_readable(tp.partition, at_most)
         if found is None or found[0].changelog != tp.topic:
             continue
         manifest, content = found

@@ -88,7 +88,9 @@ class TrainingExecutor:
         self._backend: TrainingBackend = InProcessBackend()
         self._spark = (
             SparkBackend(
-                settings.spark_master, Path(settings.spark_folder or settings.path("spark"))
+                settings.spark_master,
+                Path(settings.spark_folder or settings.path("spark")),
+                settings=settings if settings.spark_reads_log else None,
             )
             if settings.spark_master
             else None

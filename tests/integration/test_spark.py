@@ -20,6 +20,9 @@ from recstream.cli import cli
 from recstream.core.als import ALS, Iteration
 from recstream.errors import InvalidInput
 from recstream.spark import fit, fit_matrix
+from recstream.trainer.training.backend import InProcessBackend
+from tests.trainer.test_gate_and_rollback import tastes
+from tests.trainer.training.test_blocked import Shop, digest, trained
 
 pytestmark = pytest.mark.integration
 
@@ -127,3 +130,18 @@ def test_the_command_writes_ids_and_factors(tmp_path: Path) -> None:
     items = pq.read_table(tmp_path / "model" / "items.parquet")
     assert items.column("id").to_pylist() == ["x", "y"]
     assert len(items.column("factors")[0]) == 4
+
+
+def test_a_generation_from_checkpoints_and_log_has_the_digest_of_one_machine(
+    spark: Any, tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path)
+    try:
+        events = tastes()
+        shop.feed(events[: len(events) // 2])
+        assert shop.tables.checkpoint(0)
+        shop.feed(events[len(events) // 2 :])
+        job = shop.job()
+        assert digest(trained(shop, job, spark)) == digest(InProcessBackend().run(job, print))
+    finally:
+        shop.tables.world.close()

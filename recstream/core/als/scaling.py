@@ -20,10 +20,11 @@ import numpy as np
 
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective
+from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = ["Proportions", "typical_score"]
+__all__ = ["Proportions", "mean_score", "sample_step", "typical_score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +93,28 @@ def typical_score(model: ALSModel, interactions: object) -> float:
             f"interactions must have at most {len(model.user_factors)} rows and {model.n_items} "
             f"columns, got {len(rows)} and {rows.n_columns}"
         )
-    owners = np.repeat(np.arange(len(rows)), np.diff(rows.indptr))
-    step = max(1, len(owners) // 100_000)
-    users = model.user_factors[owners[::step]]
-    items = model.item_factors[rows.indices[::step]]
-    total = float(np.einsum("ij,ij->", users, items, dtype=np.float64))
+    places = np.arange(0, len(rows.indices), sample_step(len(rows.indices)))
+    owners = np.searchsorted(rows.indptr, places, side="right") - 1
+    return mean_score(model, owners, rows.indices[places])
+
+
+def sample_step(n_entries: int) -> int:
+    """Return the distance of the entries that `typical_score` reads."""
+    return max(1, n_entries // 100_000)
+
+
+def mean_score(model: ALSModel, users: Int64s, items: Int32s) -> float:
+    """Return the mean of ``x·y`` over pairs of rows; at least 1e-6.
+
+    Parameters
+    ----------
+    model : ALSModel
+        With user factors.
+    users, items : (n,) int
+    """
+    if model.user_factors is None:
+        msg = "mean_score needs a model with user_factors; this one has none"
+        raise InvalidInput(msg)
+    pairs = model.user_factors[users], model.item_factors[items]
+    total = float(np.einsum("ij,ij->", *pairs, dtype=np.float64))
     return max(total / max(1, len(users)), 1e-6)

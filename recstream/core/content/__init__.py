@@ -12,6 +12,7 @@ from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel, Fe
 from recstream.core.content.score_scale import (
     COLD_START_BOOST,
     COLD_START_SHARE,
+    SCALE_USERS,
     ColdStart,
     cold_start_multiplier,
     content_scale,
@@ -26,6 +27,7 @@ __all__ = [
     "COLD_START_SHARE",
     "CONTENT_WEIGHT",
     "PRODUCT_COLUMNS",
+    "SCALE_USERS",
     "AttributeColumns",
     "ColdStart",
     "ContentModel",

@@ -25,6 +25,7 @@ from recstream.errors import InvalidInput
 __all__ = [
     "COLD_START_BOOST",
     "COLD_START_SHARE",
+    "SCALE_USERS",
     "ColdStart",
     "cold_start_multiplier",
     "content_scale",
@@ -35,7 +36,7 @@ COLD_START_BOOST = 1.7
 """Multiplier of content scores for an item without events, less 1; see docs/explanation/research/cold-items.md."""
 COLD_START_SHARE = 0.05
 """Part of a list's slots reserved for items without events; see docs/explanation/research/cold-items.md."""
-MAX_USERS = 1_000
+SCALE_USERS = 1_000
 _MIN, _MAX = 0.1, 3.0
 _PRIOR = 1.0
 _DIGITS = 3
@@ -99,7 +100,7 @@ def content_scale(
     Least squares over users u and the content neighbours i of their histories that they lack, with an
     intercept for each user: ``Σ t (c - c̄_u) s / Σ t (c - c̄_u)²``. c is ``Σ_j v_j C[j, i]``; s the score
     of factors and behaviour neighbours in typical scores; t the `trust` in the item's entries. σ is
-    shrunk towards 1, rounded, and clipped to 0.1 … 3. At most `MAX_USERS` users, evenly chosen.
+    shrunk towards 1, rounded, and clipped to 0.1 … 3. At most `SCALE_USERS` users, evenly chosen.
 
     Parameters
     ----------
@@ -124,7 +125,7 @@ def content_scale(
         return 1.0
     trusted = trust(counts)
     above = below = _PRIOR
-    for user in range(0, matrix.shape[0], -(-matrix.shape[0] // MAX_USERS)):
+    for user in range(0, matrix.shape[0], -(-matrix.shape[0] // SCALE_USERS)):
         own = slice(matrix.indptr[user], matrix.indptr[user + 1])
         columns = matrix.indices[own].astype(np.int32)
         v = seed_weights(columns, matrix.data[own].astype(np.float32))

@@ -8,8 +8,10 @@ from __future__ import annotations
 from recstream.core.neighbours.behaviour import (
     BEHAVIOUR_WEIGHT,
     WIDTH,
+    WINDOW,
     Neighbours,
     NeighbourScores,
+    behaviour_lists,
     fit_behaviour,
     gather,
     gather_all,
@@ -20,8 +22,10 @@ from recstream.core.neighbours.behaviour import (
 __all__ = [
     "BEHAVIOUR_WEIGHT",
     "WIDTH",
+    "WINDOW",
     "NeighbourScores",
     "Neighbours",
+    "behaviour_lists",
     "fit_behaviour",
     "gather",
     "gather_all",

@@ -11,14 +11,14 @@ Each item has at most `WIDTH` neighbours with a weight from 0 to 1. A history ad
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s
+from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
 from recstream.core.numeric.neighbour_tables import (
     PROXIMITY,
     RECENT,
@@ -38,8 +38,10 @@ __all__ = [
     "BEHAVIOUR_WEIGHT",
     "RECENT",
     "WIDTH",
+    "WINDOW",
     "NeighbourScores",
     "Neighbours",
+    "behaviour_lists",
     "fit_behaviour",
     "gather",
     "gather_all",
@@ -323,12 +325,60 @@ def fit_behaviour(
     table = Neighbours.empty(n_items)
     cuts = np.linspace(0, n_items, 8 * threads + 1).astype(int).tolist()
 
+    indptr, places = by_item.indptr.astype(np.int64), by_item.indices.astype(np.int64)
+
     def fill(part: tuple[int, int]) -> None:
+        first, last = part
         fill_behaviour(
-            by_item.indptr.astype(np.int64), by_item.indices.astype(np.int64), items, user_of,
-            bounds, counts, PROXIMITY, *part, table.rows, table.weights,
+            indptr[first : last + 1], places, items, user_of, bounds, counts, PROXIMITY,
+            first, last, table.rows[first:last], table.weights[first:last],
         )  # fmt: skip
 
     with open_pool(threads) as workers:
         workers.run(fill, itertools.pairwise(cuts))
     return table
+
+
+def behaviour_lists(
+    items: Int32s, user_of: Int64s, bounds: Int64s, counts: Int64s, first: int, last: int
+) -> tuple[Int32s, Float32s]:
+    """Return the lists of items `first` to before `last` of the table of `fit_behaviour`.
+
+    Parameters
+    ----------
+    items : (n,) int32
+        Histories, one after another: item rows by time, equal times by row; the newest `WINDOW` of each.
+    user_of : (n,) int64
+        Number of the history of each.
+    bounds : (n_users + 1,) int64
+        First place of each history.
+    counts : (m,) int64
+        Number of places of each item.
+    first, last : int
+
+    Returns
+    -------
+    (last - first, WIDTH) int32 and float32
+    """
+    places = np.concatenate(
+        [
+            at + np.flatnonzero((part >= first) & (part < last))
+            for at, part in _parts(items, 1 << 20)
+        ]
+        or [np.empty(0, np.int64)]
+    )
+    chosen = items[places]
+    order = np.argsort(chosen, kind="stable")
+    indptr = np.searchsorted(chosen[order], np.arange(first, last + 1)).astype(np.int64)
+    rows = np.full((last - first, WIDTH), _NONE, np.int32)
+    weights = np.zeros((last - first, WIDTH), np.float32)
+    fill_behaviour(
+        indptr, places[order], items, user_of, bounds, counts, PROXIMITY, first, last, rows, weights
+    )
+    return rows, weights
+
+
+def _parts(items: Int32s, size: int) -> Iterator[tuple[int, Int32s]]:
+    """Yield slices of an array and where each begins."""
+    for at in range(0, len(items), size):
+        yield at, items[at : at + size]

@@ -277,8 +277,8 @@ def fill_behaviour(
 
     Parameters
     ----------
-    indptr, places : (m + 1,) int64, (nnz,) int64
-        Positions of each item in `items`.
+    indptr, places : (last - first + 1,) int64, (nnz,) int64
+        Positions of each of these items in `items`.
     items, user_of : (n,) int32, int64
         All histories, one after another, and the user of each position.
     bounds : (n_users + 1,) int64
@@ -287,14 +287,14 @@ def fill_behaviour(
         Number of positions of each item.
     nearness : (REACH,) int64
         `PROXIMITY`.
-    rows, weights : (m, WIDTH) int32, float32
-        The table to fill.
+    rows, weights : (last - first, WIDTH) int32, float32
+        Their rows of the table, to fill.
     """
     sums = np.zeros(len(counts), np.int64)
     touched = np.empty(len(counts), np.int32)
     for item in range(first, last):
         n_touched = 0
-        for at in range(indptr[item], indptr[item + 1]):
+        for at in range(indptr[item - first], indptr[item - first + 1]):
             place = places[at]
             user = user_of[place]
             begin = max(bounds[user], bounds[user + 1] - WINDOW, place - REACH)
@@ -313,5 +313,5 @@ def fill_behaviour(
             near = touched[at]
             size = (counts[item] + _SHRINKAGE) * (counts[near] + _SHRINKAGE)
             share = np.float64(sums[near]) / (_UNIT * np.sqrt(size))
-            _insert(rows[item], weights[item], near, np.float32(share))
+            _insert(rows[item - first], weights[item - first], near, np.float32(share))
             sums[near] = 0

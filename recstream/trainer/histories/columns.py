@@ -24,7 +24,7 @@ from recstream.core.numeric.arrays import (
 )
 
 WORDS = 5
-_SINGLE = np.uint32(1 << 31)
+SINGLE = np.uint32(1 << 31)
 _AGE_BITS, _OFFSET_BITS = 41, 23
 _MAX_AGE = (1 << _AGE_BITS) - 1
 _HIGH = _AGE_BITS - 32
@@ -208,12 +208,28 @@ class HistoryColumns:
         newest = np.repeat(newest[runs["partition"]], runs["n"])
         return Entries(
             indptr,
-            (words[:, 0] & ~_SINGLE).astype(np.int32),
+            (words[:, 0] & ~SINGLE).astype(np.int32),
             np.ascontiguousarray(words[:, 1:3]).view(np.float64).reshape(-1),
             np.repeat(runs["clock_ms"], runs["n"]) - age,
             newest - ((newest - (words[:, 4] >> _HIGH)) & _OFFSET_MASK),
-            words[:, 0] >= _SINGLE,
+            words[:, 0] >= SINGLE,
         )
+
+    def part(self, rows: Int32s) -> HistoryColumns:
+        """Return some users' histories, with tables of their own users and items."""
+        runs = self.runs[rows]
+        counts = runs["n"].astype(np.int64)
+        starts = np.cumsum(counts) - counts
+        at = np.repeat(runs["start"] - starts, counts) + np.arange(int(counts.sum()))
+        words = self.words[at]
+        used, local = np.unique(words[:, 0] & ~SINGLE, return_inverse=True)
+        words[:, 0] = local.astype(np.uint32) | (words[:, 0] & SINGLE)
+        runs["start"], runs["room"] = starts, counts
+        users, items = (
+            IdTable(table[row] for row in of.tolist())
+            for table, of in ((self.users, rows), (self.items, used))
+        )
+        return HistoryColumns(users, items, runs, words, self.offsets)
 
     def slices(self, rows: Int32s, size: int = SLICE_USERS) -> Iterator[tuple[Int32s, Entries]]:
         """Yield the rows of some users at a time, and their entries."""
@@ -250,7 +266,7 @@ def pack(given: UserColumns, clock: Int64s) -> UInt32s:
     """Return entries as words."""
     items = np.asarray(given.items, np.int32).astype(np.uint32)
     words = np.empty((len(items), WORDS), np.uint32)
-    words[:, 0] = items | np.where(np.asarray(given.n_events) == 1, _SINGLE, np.uint32(0))
+    words[:, 0] = items | np.where(np.asarray(given.n_events) == 1, SINGLE, np.uint32(0))
     weights = np.ascontiguousarray(given.weights, np.float64)
     words[:, 1:3] = weights.view(np.uint32).reshape(-1, 2)
     age = np.clip(clock - np.asarray(given.at_ms, np.int64), 0, _MAX_AGE)

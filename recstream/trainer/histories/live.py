@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.columns import IdTable
-from recstream.core.numeric.arrays import GrowableArray, Int64s, UInt32s
+from recstream.core.numeric.arrays import GrowableArray, Int32s, Int64s, UInt32s
 from recstream.trainer.histories.columns import (
     RUN,
     SLICE_USERS,
@@ -203,6 +203,12 @@ class FrozenHistories:
             self._words = np.concatenate([np.empty((0, WORDS), np.uint32), *self.blocks()])
         users, items = (IdTable.from_arrays(*each) for each in self._ids)
         return HistoryColumns(users, items, self._runs, self._words, self.offsets)
+
+    def sorted_rows(self) -> Int32s:
+        """Return the rows of users that have a history, in the order of their ids."""
+        users = IdTable.from_arrays(*self._ids[0])
+        nothing = np.empty((0, WORDS), np.uint32)
+        return HistoryColumns(users, IdTable(), self._runs, nothing, self.offsets).sorted_rows()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all columns but the entries, by name."""

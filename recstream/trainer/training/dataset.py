@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.content import summarise
 from recstream.core.evaluation import HeldOut, hold_out, n_held_out
 from recstream.core.generation import Generation
 from recstream.core.history import extend_index, matrix_rows
+from recstream.core.neighbours import Neighbours, fit_behaviour
 from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.popularity import Popularity, fit_popularity
 from recstream.core.records import Item
@@ -91,8 +93,12 @@ def catalogue_facts(
     return CatalogueFacts(found, details, withdrawn)
 
 
+Fit = Callable[..., ALSModel]
+"""Trains factors: receives the estimator and a matrix, and ``init`` and ``callback`` by name."""
+
+
 class Dataset(NamedTuple):
-    """Users, items and interactions of a training, by rows.
+    """Users, items and interactions of a training, by rows: `Interactions` in memory.
 
     Attributes
     ----------
@@ -106,6 +112,8 @@ class Dataset(NamedTuple):
         With the histories of users with held-out entries alone.
     entries : tuple of arrays
         User rows, item rows and times (ms) of entries with a positive weight.
+    estimate : callable
+        Trains factors: `ALS.fit`, or what gives the same bits elsewhere.
     """
 
     users: Int32s
@@ -114,6 +122,78 @@ class Dataset(NamedTuple):
     popularity: Popularity
     held: HeldOut
     entries: tuple[Int32s, Int32s, Int64s]
+    estimate: Fit = ALS.fit
+
+    @property
+    def item_counts(self) -> Int64s:
+        """Number of positive entries of each item."""
+        return np.bincount(self.matrix.indices[self.matrix.data > 0.0], minlength=len(self.items))
+
+    def fit(self, als: ALS, touched: Int64s, **options: Any) -> ALSModel:
+        """Train factors on the columns of some items; the options are those of `ALS.fit`."""
+        is_all = len(touched) == len(self.items)
+        return self.estimate(als, self.matrix if is_all else self.matrix[:, touched], **options)
+
+    def typical_score(self, model: ALSModel) -> float:
+        """Return the model's typical score; see `recstream.core.als.typical_score`."""
+        return typical_score(model, self.matrix)
+
+    def sampled(self) -> sparse.csr_matrix:
+        """Return the matrix with at least the rows that `content_scale` reads."""
+        return self.matrix
+
+    def columns(self, items: Int64s) -> sparse.csr_matrix:
+        """Return the positive entries of some items, as (n, n_users)."""
+        found = self.matrix.tocsc()[:, items].T.tocsr()
+        found.eliminate_zeros()
+        return found
+
+    def behaviour(self, threads: int) -> Neighbours:
+        """Return the behaviour neighbours of the items."""
+        return fit_behaviour(*self.entries, len(self.items), threads=threads)
+
+
+class Interactions(Protocol):
+    """What a training reads of users, items and interactions: a `Dataset`, or what gives the same."""
+
+    @property
+    def users(self) -> Int32s:
+        """Row of each user in the histories."""
+
+    @property
+    def items(self) -> list[str]:
+        """Item ids, by column."""
+
+    @property
+    def matrix(self) -> sparse.csr_matrix:
+        """Weights, which deltas need."""
+
+    @property
+    def popularity(self) -> Popularity:
+        """State after all positive entries."""
+
+    @property
+    def held(self) -> HeldOut:
+        """What is held out."""
+
+    @property
+    def item_counts(self) -> Int64s:
+        """Number of positive entries of each item."""
+
+    def fit(self, als: ALS, touched: Int64s, **options: Any) -> ALSModel:
+        """Train factors on the columns of some items."""
+
+    def typical_score(self, model: ALSModel) -> float:
+        """Return the model's typical score."""
+
+    def sampled(self) -> sparse.csr_matrix:
+        """Return at least the rows that `content_scale` reads."""
+
+    def columns(self, items: Int64s) -> sparse.csr_matrix:
+        """Return the positive entries of some items."""
+
+    def behaviour(self, threads: int) -> Neighbours:
+        """Return the behaviour neighbours of the items."""
 
 
 def build_dataset(
@@ -123,6 +203,7 @@ def build_dataset(
     *,
     products: Collection[str] = (),
     with_held_out: bool = False,
+    estimate: Fit = ALS.fit,
 ) -> Dataset:
     """Build the dataset of a snapshot: users by id, and items by `extend_index`.
 
@@ -136,6 +217,8 @@ def build_dataset(
         Items to include even if no user touched them.
     with_held_out : bool
         Hold out the newest entries for evaluation.
+    estimate : callable
+        Trains factors; see `Dataset`.
     """
     histories = snapshot.histories.columns()
     users = histories.sorted_rows()
@@ -174,7 +257,7 @@ def build_dataset(
         first += len(part)
     found = owners[:n_seen], touched[:n_seen], at_ms[:n_seen]
     popularity = fit_popularity(*found[1:], len(items))
-    return Dataset(users, items, rows.matrix(len(items)), popularity, held, found)
+    return Dataset(users, items, rows.matrix(len(items)), popularity, held, found, estimate)
 
 
 def columns_of(names: Sequence[str], rows: Mapping[str, int]) -> Int32s:
@@ -192,13 +275,13 @@ def hold_out_newest(histories: HistoryColumns, users: Int32s) -> HeldOut:
         may = entries.is_single & (entries.weights > 0.0) & (np.repeat(counts, counts) > 1)
         owners = np.concatenate([owners, np.repeat(part, counts)[may]])
         keys = np.concatenate([keys, np.stack([entries.at_ms, entries.offsets])[:, may]], axis=1)
-        kept = _newest(keys[0], keys[1], most)
+        kept = is_newest(keys[0], keys[1], most)
         owners, keys = owners[kept], keys[:, kept]
     chosen = users[np.isin(users, owners)]
     return hold_out(histories.histories(chosen.tolist()), n_entries)
 
 
-def _newest(at_ms: Int64s, offsets: Int64s, n: int) -> NDArray[np.bool_]:
+def is_newest(at_ms: Int64s, offsets: Int64s, n: int) -> NDArray[np.bool_]:
     """Return which entries are among the n newest; of one time and offset all are."""
     if len(at_ms) <= n:
         return np.ones(len(at_ms), np.bool_)
@@ -278,7 +361,7 @@ def popularity_of(
         counts += np.bincount(at[seen], minlength=n_items)
         newest = np.concatenate([newest, np.stack([entries.at_ms[seen], at[seen]])], axis=1)
         if newest.shape[1] > 2 * N_RECENT:
-            newest = newest[:, _newest(newest[0], newest[1], N_RECENT)]
-    newest = newest[:, _newest(newest[0], newest[1], N_RECENT)]
+            newest = newest[:, is_newest(newest[0], newest[1], N_RECENT)]
+    newest = newest[:, is_newest(newest[0], newest[1], N_RECENT)]
     counts -= np.bincount(newest[1], minlength=n_items)
     return fit_popularity(newest[1], newest[0], n_items, earlier=counts)

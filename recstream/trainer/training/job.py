@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from recstream.core.als import ALS, Iteration
+from recstream.core.als import Iteration
 from recstream.core.evaluation import HeldOut, evaluate_candidate
 from recstream.core.generation import Generation
+from recstream.core.history import History
 from recstream.core.records import GateResult
 from recstream.trainer.changelog import Touch, UserChanges
 from recstream.trainer.histories import HistoryColumns
-from recstream.trainer.training.dataset import TrainingSnapshot
-from recstream.trainer.training.train import Fit, Trained, train
+from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
+from recstream.trainer.training.train import Build, Trained, train
 
 OnIteration = Callable[[Iteration], object]
 """Called after every ALS iteration."""
@@ -76,11 +77,22 @@ class TrainingResult(NamedTuple):
 
 
 def run_job(
-    job: Job, on_iteration: OnIteration | None = None, fit: Fit = ALS.fit
+    job: Job, on_iteration: OnIteration | None = None, build: Build = build_dataset
 ) -> TrainingResult:
     """Train and evaluate: a pure function of the job, except for the calls of ``on_iteration``."""
     histories = job.snapshot.histories.columns()
     job = replace(job, snapshot=replace(job.snapshot, histories=histories))
+    trained, gate_result = train_and_evaluate(job, on_iteration, build)
+    rows = histories.rows_of(list(trained.held.items)).tolist()
+    return TrainingResult(
+        trained, gate_result, held_out_of(trained.held, histories.histories(rows))
+    )
+
+
+def train_and_evaluate(
+    job: Job, on_iteration: OnIteration | None, build: Build
+) -> tuple[Trained, GateResult | None]:
+    """Train a generation, and compare it with its parent."""
     trained = train(
         job.snapshot,
         number=job.number,
@@ -88,17 +100,17 @@ def run_job(
         chosen=job.chosen,
         seed=job.seed,
         callback=on_iteration,
-        fit=fit,
+        build=build,
     )
     gate_result = None
     if job.parent is not None:
         half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
         gate_result = evaluate_candidate(trained.generation, job.parent, trained.held, half_life_ms)
-    return TrainingResult(trained, gate_result, _held_out(trained.held, histories))
+    return trained, gate_result
 
 
-def _held_out(held: HeldOut, histories: HistoryColumns) -> HeldOutTouches:
-    rows = histories.rows_of(list(held.items)).tolist()
+def held_out_of(held: HeldOut, originals: Iterable[History]) -> HeldOutTouches:
+    """Return the held-out entries of histories that have them still."""
     return HeldOutTouches(
         {
             history.user: tuple(
@@ -106,6 +118,7 @@ def _held_out(held: HeldOut, histories: HistoryColumns) -> HeldOutTouches:
                 for entry in history.entries()
                 if entry.item in held.items[history.user]
             )
-            for history in histories.histories(rows)
+            for history in originals
+            if history.user in held.items
         }
     )

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import shutil
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recstream.errors import TrainingDied
+from recstream.settings import Settings
 from recstream.spark import fit_matrix, start_session
-from recstream.trainer.training.job import Job, OnIteration, TrainingResult, run_job
+from recstream.trainer.training.blocked import BlockedDataset, read_dataset
+from recstream.trainer.training.dataset import build_dataset
+from recstream.trainer.training.job import (
+    Job,
+    OnIteration,
+    TrainingResult,
+    held_out_of,
+    run_job,
+    train_and_evaluate,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,10 +42,19 @@ class SparkBackend:
         on from its last half-step there.
     session : SparkSession, optional
         By default one is started at the first job, and kept.
+    settings : Settings, optional
+        Tasks read the histories from checkpoints and the changelog that these name. By default this
+        process makes the matrix.
     """
 
-    def __init__(self, master: str, folder: Path, session: SparkSession | None = None) -> None:
-        self._master, self._folder = master, folder
+    def __init__(
+        self,
+        master: str,
+        folder: Path,
+        session: SparkSession | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self._master, self._folder, self._settings = master, folder.absolute(), settings
         self._session = session
         self._is_cancelled = threading.Event()
 
@@ -42,16 +62,29 @@ class SparkBackend:
         """Return the result of a job."""
         self._is_cancelled.clear()
         session = self._session = self._session or start_session(self._master, "recstream trainer")
-        n_blocks = 2 * session.sparkContext.defaultParallelism
-        fit = partial(fit_matrix, session, folder=self._folder, n_blocks=(n_blocks, n_blocks))
         try:
-            result = run_job(job, progress, fit)
+            result = self._run(session, job, progress)
         except Exception as error:
             if self._is_cancelled.is_set():
                 raise TrainingDied("the training was cancelled") from error
             raise
         shutil.rmtree(self._folder, ignore_errors=True)
         return result
+
+    def _run(self, session: SparkSession, job: Job, progress: OnIteration) -> TrainingResult:
+        if self._settings is None:
+            fit = partial(fit_matrix, session, folder=self._folder)
+            return run_job(job, progress, partial(build_dataset, estimate=fit))
+        read = partial(read_dataset, session, self._folder, self._settings)
+        made: list[BlockedDataset] = []
+
+        def build(*arguments: Any, **named: Any) -> BlockedDataset:
+            made.append(read(*arguments, **named))
+            return made[0]
+
+        trained, gate_result = train_and_evaluate(job, progress, build)
+        trained = replace(trained, users=job.snapshot.histories.sorted_rows())
+        return TrainingResult(trained, gate_result, held_out_of(trained.held, made[0].originals))
 
     def cancel(self) -> None:
         """End Spark's tasks; `run` in another thread then raises."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.als import ALS, ALSModel, Iteration, typical_score
+from recstream.core.als import ALS, ALSModel, Iteration
 from recstream.core.content import (
     CATEGORY_GRAMMAR,
     COLD_START_BOOST,
@@ -25,21 +25,22 @@ from recstream.core.content import (
 )
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
-from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours, fit_behaviour
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours
 from recstream.core.numeric.arrays import Int32s
 from recstream.core.popularity import Popularity
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import (
     CatalogueFacts,
+    Interactions,
     TrainingSnapshot,
     build_dataset,
     catalogue_facts,
 )
 from recstream.trainer.training.item_features import ItemFeatures
 
-Fit = Callable[..., ALSModel]
-"""Trains factors: receives the estimator and a matrix, and ``init`` and ``callback`` by name."""
+Build = Callable[..., Interactions]
+"""Makes the interactions of a training; see `build_dataset`."""
 DEFAULT_POPULARITY_WEIGHT = 0.2
 """Default β; prequential replays choose values between 0.1 and 0.5."""
 WARM_ITERATIONS = 4
@@ -78,7 +79,7 @@ class Trained:
         With the factors of ``users``.
     users : (n_users,) int32
         Rows of the snapshot's users, in the order of the matrix.
-    matrix : (n_users, n_items) CSR
+    matrix : (n_users, n_items) CSR or CSC
     popularity : Popularity
     n_interactions : int
     loss : float or None
@@ -144,7 +145,7 @@ def train(
     seed: int,
     callback: Callable[[Iteration], object] | None = None,
     content_from: Generation | None = None,
-    fit: Fit = ALS.fit,
+    build: Build = build_dataset,
 ) -> Trained:
     """Train the next generation.
 
@@ -164,20 +165,20 @@ def train(
         Called after every iteration.
     content_from : Generation, optional
         Take catalogue facts and features from this generation instead of the snapshot.
-    fit : callable
-        Trains the factors: `ALS.fit`, or what gives the same bits elsewhere.
+    build : callable
+        `build_dataset`, or what gives the same elsewhere.
     """
-    found = build_dataset(
+    found = build(
         snapshot,
         () if parent is None else parent.items,
         float(chosen["half_life_ms"]),
         products=(snapshot.catalogue if content_from is None else content_from.details).keys(),
         with_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
     )
-    items, matrix = found.items, found.matrix
+    items, counts = found.items, found.item_counts
     threads = int(chosen["threads"]) or os.cpu_count() or 1
     model, loss, used = None, None, dict(chosen)
-    if chosen["n_factors"] > 0 and (matrix.data > 0).any():
+    if chosen["n_factors"] > 0 and counts.any():
         init = None if parent is None else parent.model
         if init is not None and init.n_factors != chosen["n_factors"]:
             init = None
@@ -191,9 +192,7 @@ def train(
             if callback is not None:
                 callback(iteration)
 
-        model = fit_touched_items(
-            _als(chosen, seed, used["iterations"]), matrix, init, on_iteration, fit
-        )
+        model = fit_touched_items(_als(chosen, seed, used["iterations"]), found, init, on_iteration)
         loss = losses[-1]
     if content_from is None:
         facts = catalogue_facts(snapshot, items, parent)
@@ -211,14 +210,14 @@ def train(
         contents = ItemFeatures.from_arrays(content_from.content_arrays, len(items))
         near = content_from.content.copy()
     if model is not None and contents is not None:
-        model = _pull_rare_items(model, matrix, contents, threads)
-    used["popularity_unit"] = 1.0 if model is None else typical_score(model, matrix)
-    behaviour = fit_behaviour(*found.entries, len(items), threads=threads)
+        model = _pull_rare_items(model, found, contents, threads)
+    used["popularity_unit"] = 1.0 if model is None else found.typical_score(model)
+    behaviour = found.behaviour(threads)
     used["content_unit"] = 1.0
     if model is not None and near is not None:
         weight = float(used["behaviour_weight"])
         used["content_unit"] = content_scale(
-            model, matrix, near, behaviour, weight, used["popularity_unit"]
+            model, found.sampled(), near, behaviour, weight, used["popularity_unit"]
         )
     generation = Generation(
         number=number,
@@ -237,31 +236,30 @@ def train(
         catalogue_offset=snapshot.catalogue_offset,
     )
     return Trained(
-        generation, model, found.users, matrix, found.popularity, loss, found.held, contents
+        generation, model, found.users, found.matrix, found.popularity, loss, found.held, contents
     )
 
 
 def fit_touched_items(
     als: ALS,
-    matrix: sparse.csr_matrix,
+    found: Interactions,
     init: ALSModel | None,
     callback: Callable[[Iteration], object],
-    fit: Fit = ALS.fit,
 ) -> ALSModel:
     """Train on items with users only; the others get zero factors.
 
     So the factors do not depend on other items of the catalogue.
     """
-    counts = np.bincount(matrix.indices[matrix.data > 0.0], minlength=matrix.shape[1])
+    counts = found.item_counts
     touched = np.flatnonzero(counts)
     if len(touched) == len(counts):
-        return fit(als, matrix, init=init, callback=callback)
+        return found.fit(als, touched, init=init, callback=callback)
     if init is not None:
         known = touched[touched < init.n_items]
         init = init.replaced(
             item_factors=init.item_factors[known], item_counts=init.item_counts[known]
         )
-    model = fit(als, matrix[:, touched], init=init, callback=callback)
+    model = found.fit(als, touched, init=init, callback=callback)
     factors = np.zeros((len(counts), model.n_factors), np.float32)
     factors[touched] = model.item_factors
     return model.replaced(item_factors=factors, item_counts=counts)
@@ -295,17 +293,15 @@ def _content_features(
 
 
 def _pull_rare_items(
-    model: ALSModel, matrix: sparse.csr_matrix, contents: ItemFeatures, threads: int
+    model: ALSModel, found: Interactions, contents: ItemFeatures, threads: int
 ) -> ALSModel:
     """Fold rare items in again, pulled towards their content's factors, as deltas do."""
     counts = model.item_counts
     rare = np.flatnonzero((counts <= MAX_RARE_USERS) & (np.diff(contents.features.indptr) > 0))
     if not len(rare) or not contents.model.n_factors:
         return model
-    columns = matrix.tocsc()[:, rare].T.tocsr()
-    columns.eliminate_zeros()
     factors = model.fold_in_items(
-        columns, prior=contents.model.prior(contents.features[rare]), threads=threads
+        found.columns(rare), prior=contents.model.prior(contents.features[rare]), threads=threads
     )
     return model.with_items(rare.astype(np.int32), factors, counts=counts[rare])
 
