@@ -181,11 +181,12 @@ def check_event(event: Event) -> Event:
     _check_names(event)
     if event.value is not None or event.type == "rate":
         _check_value(event)
-    if event.ts is None or event.ts.tzinfo is None:
+    ts = event.ts
+    if ts is None or ts.tzinfo is None:
         message = "expected a time with a zone, like 2026-11-22T10:00:00Z"
         raise InvalidEvent(message, code="invalid-time", pointer="/ts")
-    if event.ts < EPOCH:
-        message = f"expected a time from 1970 on, got {event.ts.isoformat()}"
+    if ts < EPOCH:
+        message = f"expected a time from 1970 on, got {ts.isoformat()}"
         raise InvalidEvent(message, code="invalid-time", pointer="/ts")
     if event.context:
         check_depth(event.context, InvalidEvent, pointer="/context", depth=2)
@@ -215,31 +216,34 @@ def _check_properties(event: Event) -> None:
 
 
 def _check_names(event: Event) -> None:
-    for pointer, text in (("/id", event.id), ("/user", event.user), ("/item", event.item)):
+    kind, item = event.type, event.item
+    texts = event.id, event.user, item
+    for text in texts:
         if text is not None and (
             len(text) > MAX_ID_CHARACTERS or not (text.isprintable() or is_printable(text))
         ):
             message = (
                 f"expected at most {MAX_ID_CHARACTERS} printable characters, got {text[:40]!r}"
             )
+            pointer = ("/id", "/user", "/item")[texts.index(text)]
             raise InvalidEvent(message, code="invalid-name", pointer=pointer)
     if not event.user:
         raise InvalidEvent("expected a user id, got an empty one", code="missing", pointer="/user")
-    if event.type == "impression":
-        if not event.items and not event.item:
+    if kind == "impression":
+        if not event.items and not item:
             message = "an impression needs the items that were shown"
             raise InvalidEvent(message, code="missing", pointer="/items")
         if not all(
-            0 < len(item) <= MAX_ID_CHARACTERS and is_printable(item) for item in event.items
+            0 < len(each) <= MAX_ID_CHARACTERS and is_printable(each) for each in event.items
         ):
             message = f"each item shown needs 1 to {MAX_ID_CHARACTERS} printable characters"
             raise InvalidEvent(message, code="invalid-name", pointer="/items")
-    elif event.type == "profile":
-        if event.item is not None or not event.properties:
+    elif kind == "profile":
+        if item is not None or not event.properties:
             message = "a profile needs properties of the user, and no item"
             raise InvalidEvent(message, code="missing", pointer="/properties")
-    elif not event.item:
-        message = f"an event of type {event.type!r} needs an item"
+    elif not item:
+        message = f"an event of type {kind!r} needs an item"
         raise InvalidEvent(message, code="missing", pointer="/item")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
+from recstream.core.numeric.arrays import Float32s, Int32s, Int64s, csr_of
 from recstream.core.numeric.jit import compiled, interpretable_below
 from recstream.errors import InvalidInput
 
@@ -73,10 +73,7 @@ class CSRRows:
 
     def matrix(self) -> sp.csr_matrix:
         """Return the rows as a scipy matrix that shares the arrays."""
-        arrays = self.weights, self.indices, self.indptr
-        matrix = sp.csr_matrix(arrays, shape=(len(self), self.n_columns))
-        matrix.has_sorted_indices = matrix.has_canonical_format = True
-        return matrix
+        return csr_of(self.indptr, self.indices, self.weights, self.n_columns)
 
     def transposed(self) -> CSRRows:
         """Return the transposed matrix."""

@@ -110,11 +110,12 @@ def _matrix(
     """Return the matrix that a training would see, and the time of each of its entries."""
     import numpy as np
 
-    from recstream.core.history import matrix_row, stack
+    from recstream.core.history import history_rows
+    from recstream.core.numeric.arrays import csr_of
 
     items = sorted({entry.item for history in histories for entry in history.entries()})
     index = {item: column for column, item in enumerate(items)}
-    matrix = stack([matrix_row(history, index, half_life_ms) for history in histories], len(items))
+    matrix = csr_of(*history_rows(histories, index, half_life_ms), len(items))
     times = [
         at_ms
         for history in histories

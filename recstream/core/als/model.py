@@ -370,7 +370,7 @@ class ALSModel:
     def contributions(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
         """Return the contributions (n, h) of h entries of a history to the scores of n items.
 
-        `explain_list` without its checks, for a row of `recstream.core.history.fold.matrix_row`.
+        `explain_list` without its checks, for a row of `recstream.core.history.matrix.matrix_row`.
         """
         return self._items.contributions(columns, weights, items)
 

@@ -6,6 +6,7 @@ arrays can be stored and memory-mapped, so that processes share them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
@@ -105,6 +106,8 @@ class IdTable(Sequence[str]):
         return cls(ids)
 
     _shared: tuple[UInt8s, Int64s] = (np.empty(0, np.uint8), np.empty(0, np.int64))
+    _views: tuple[memoryview, memoryview] | None = None
+    """The block and the ends for single ids: slices of a memoryview take a third of an array's time."""
 
     @property
     def _slots(self) -> UInt32s:
@@ -149,15 +152,16 @@ class IdTable(Sequence[str]):
     @overload
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
-        ends = self.ends
+        if self._views is None:
+            self._views = self.block.data, self.ends.data
+        block, ends = self._views
         if isinstance(row, slice):
             return [self[each] for each in range(*row.indices(len(ends)))]
         if row < 0:
             row += len(ends)
         if not 0 <= row < len(ends):
             raise IndexError(row)
-        start = ends[row - 1] if row else 0
-        return self.block[start : ends[row]].tobytes().decode()
+        return str(block[ends[row - 1] if row else 0 : ends[row]], "utf-8")
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), _CHUNK):
@@ -215,6 +219,7 @@ class IdTable(Sequence[str]):
         n = _add(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
         self._ends.truncate(n)
         self._block.truncate(int(self._ends.rows[-1]) if n else 0)
+        self._views = None
         return out
 
     def erase(self, row: int) -> None:
@@ -229,6 +234,7 @@ class IdTable(Sequence[str]):
         self._block, self._ends = GrowableArray(block), GrowableArray(ends)
         self._index = self._slots.copy()
         self._is_shared = False
+        self._views = None
 
 
 class IdRows(Mapping[str, int]):
@@ -278,8 +284,8 @@ def _joined(ids: Sequence[str]) -> tuple[UInt8s, Int64s]:
     else:
         encoded = [each.encode() for each in ids]
         content, lengths = b"".join(encoded), map(len, encoded)
-    ends = np.fromiter(lengths, np.int64, len(ids))
-    return np.frombuffer(content, np.uint8), np.cumsum(ends, out=ends)
+    ends = np.fromiter(itertools.accumulate(lengths), np.int64, len(ids))
+    return np.frombuffer(content, np.uint8), ends
 
 
 @helper

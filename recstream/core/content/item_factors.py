@@ -23,7 +23,7 @@ from recstream.core.content.ridge import multiply, ridge
 from recstream.core.content.tokens import BLOCKS, TokenBags, common_features, token_bags
 from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.array_codec import decode_json, encode_json
-from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, csr_of
 from recstream.core.numeric.pool import open_pool
 from recstream.core.records import Item
 from recstream.core.validation import as_csr_rows
@@ -194,13 +194,9 @@ class ContentModel:
             columns += order
             values += [row[column] for column in order]
             indptr[at + 1] = len(columns)
-        matrix = sparse.csr_matrix(
-            (np.array(values, np.float32), np.array(columns, np.int32), indptr),
-            shape=(len(documents), self.n_features),
+        return csr_of(
+            indptr, np.array(columns, np.int32), np.array(values, np.float32), self.n_features
         )
-        matrix.has_sorted_indices = True
-        matrix.has_canonical_format = True
-        return matrix
 
     def _row(self, each: TokenBags) -> dict[int, float]:
         """Return one item's features by column."""

@@ -14,10 +14,15 @@ from recstream.core.history.fold import (
     History,
     RatedEntry,
     apply,
-    matrix_row,
     seen_items,
 )
-from recstream.core.history.matrix import Row, extend_index, matrix_rows, stack
+from recstream.core.history.matrix import (
+    Row,
+    history_rows,
+    matrix_row,
+    matrix_rows,
+    stack,
+)
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
 
 __all__ = [
@@ -30,8 +35,8 @@ __all__ = [
     "Row",
     "SettingsTimeline",
     "apply",
-    "extend_index",
     "fading_weights",
+    "history_rows",
     "matrix_row",
     "matrix_rows",
     "seen_items",

@@ -1,4 +1,4 @@
-"""Fold one user's events into a history, and a history into a row of the training matrix.
+"""Fold one user's events into a history.
 
 A history is immutable: `apply` returns a new one that shares every unchanged page with the old one.
 `recstream.core.history.table_rows` stores it as several rows. An event of a heavy user therefore writes
@@ -18,15 +18,11 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from recstream.core.columns import IdRows
 from recstream.core.events import EVENT_TYPES, Event, EventWeights, event_weight, timestamp_ms
-from recstream.core.history.fading import fading_weights
 from recstream.core.history.profile import Pairs, kept_context, merged
 
 PAGE_ENTRIES = 32
@@ -365,42 +361,6 @@ def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:
     for item, entry in pages[number].items():
         (moved if page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
     return (*pages[:number], kept, *pages[number + 1 :], moved)
-
-
-def matrix_row(
-    history: History, index: Mapping[str, int], half_life_ms: float
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return a history as a row of the matrix: (columns int32 ascending, weights float32 ≥ 0).
-
-    An entry's weight decays by time, up to the history's own clock, and by the number of newer entries,
-    with a half-life of `FADE_ENTRIES`. So raters who come once and shoppers who come weekly need no
-    different settings. Items that the index lacks are skipped. A weight of zero (disliked, rated low, or
-    decayed) marks an item as seen and adds nothing else. Training and fold-in share this function, so that
-    a user's row is the same in both.
-    """
-    names: list[str] = []
-    entries: list[Entry] = []
-    for page in history.pages:
-        names += page
-        entries += page.values()
-    columns = rows_of(index, names)
-    weights = np.array([entry.weight for entry in entries], np.float64)
-    times = np.array([entry.at_ms for entry in entries], np.int64)
-    known = columns >= 0
-    if not known.all():
-        columns, weights, times = columns[known], weights[known], times[known]
-    values = weights * np.exp2((times - history.clock_ms) / half_life_ms)
-    values *= fading_weights(times, FADE_ENTRIES)
-    order = np.argsort(columns, kind="stable")
-    return columns[order], values.astype(np.float32)[order]
-
-
-def rows_of(index: Mapping[str, int], names: Sequence[str]) -> NDArray[np.int32]:
-    """Return the row of each id, at once where the index can; -1 for ids that it lacks."""
-    if isinstance(index, IdRows):
-        return index.rows_of(names)
-    find = index.get
-    return np.array([find(name, -1) for name in names], np.int32)
 
 
 def seen_items(history: History) -> set[str]:

@@ -1,20 +1,22 @@
-"""The training matrix: histories as CSR rows, and the index of item rows."""
+"""The training matrix: histories as CSR rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from recstream.core.columns import IdRows
 from recstream.core.history.fading import fading_weights
-from recstream.core.history.fold import FADE_ENTRIES
-from recstream.core.numeric.arrays import Float64s, Int32s, Int64s
+from recstream.core.history.fold import FADE_ENTRIES, Entry, History
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, csr_of
 from recstream.core.numeric.jit import compiled, interpretable_below
 
 Row = tuple[NDArray[np.int32], NDArray[np.float32]]
-"""Columns, ascending and distinct, and their weights: a `recstream.core.history.fold.matrix_row`."""
+"""Columns, ascending and distinct, and their weights: a `matrix_row`."""
 
 
 def stack(rows: Sequence[Row], n_columns: int) -> sparse.csr_matrix:
@@ -29,21 +31,46 @@ def stack(rows: Sequence[Row], n_columns: int) -> sparse.csr_matrix:
     np.cumsum(lengths, out=indptr[1:])
     indices = np.concatenate([columns for columns, _ in rows]) if rows else np.empty(0, np.int32)
     weights = np.concatenate([values for _, values in rows]) if rows else np.empty(0, np.float32)
-    matrix = sparse.csr_matrix((weights, indices, indptr), shape=(len(rows), n_columns))
-    matrix.has_sorted_indices = True
-    matrix.has_canonical_format = True
-    return matrix
+    return csr_of(indptr, indices, weights, n_columns)
 
 
-def extend_index(known: Sequence[str], ids: Iterable[str]) -> list[str]:
-    """Return item ids in the order of their rows: known ids keep theirs, new ones follow, sorted.
+def matrix_row(history: History, index: Mapping[str, int], half_life_ms: float) -> Row:
+    """Return a history as a row of the matrix: (columns int32 ascending, weights float32 ≥ 0).
 
-    So the rows of a generation depend on its parent and the set of ids alone.
-
-    >>> extend_index(["b", "a"], {"d", "a", "c"})
-    ['b', 'a', 'c', 'd']
+    An entry's weight decays by time, up to the history's own clock, and by the number of newer entries,
+    with a half-life of `FADE_ENTRIES`. So raters who come once and shoppers who come weekly need no
+    different settings. Items that the index lacks are skipped. A weight of zero (disliked, rated low, or
+    decayed) marks an item as seen and adds nothing else. Training and fold-in share `matrix_rows`, so that
+    a user's row is the same in both.
     """
-    return [*known, *sorted(set(ids).difference(known))]
+    _, columns, weights = history_rows([history], index, half_life_ms)
+    return columns, weights
+
+
+def history_rows(
+    histories: Sequence[History], index: Mapping[str, int], half_life_ms: float
+) -> tuple[Int64s, Int32s, Float32s]:
+    """Return the `matrix_row` of each history: (indptr, columns, weights) of a CSR matrix."""
+    names: list[str] = []
+    entries: list[Entry] = []
+    bounds = [0]
+    for history in histories:
+        for page in history.pages:
+            names += page
+            entries += page.values()
+        bounds.append(len(names))
+    if isinstance(index, IdRows):
+        columns = index.rows_of(names)
+    else:
+        columns = np.array([index.get(name, -1) for name in names], np.int32)
+    return matrix_rows(
+        np.array(bounds),
+        columns,
+        np.array([entry.weight for entry in entries], np.float64),
+        np.array([entry.at_ms for entry in entries], np.int64),
+        np.array([history.clock_ms for history in histories], np.int64),
+        half_life_ms,
+    )
 
 
 def matrix_rows(
@@ -53,8 +80,8 @@ def matrix_rows(
     at_ms: Int64s,
     clock_ms: Int64s,
     half_life_ms: float,
-) -> tuple[Int64s, Int32s, NDArray[np.float32]]:
-    """Return `matrix_row` of many histories at once: (indptr, columns, weights) of a CSR matrix.
+) -> tuple[Int64s, Int32s, Float32s]:
+    """Return `history_rows` of histories in columns.
 
     Parameters
     ----------
@@ -67,36 +94,64 @@ def matrix_rows(
         Time of each history's newest event.
     half_life_ms : float
     """
-    known = columns >= 0
-    if not known.all():
+    if columns.min(initial=0) < 0:
+        known = columns >= 0
         kept = np.concatenate(([0], np.cumsum(known)))
         indptr = kept[indptr]
         columns, weights, at_ms = columns[known], weights[known], at_ms[known]
-    values = weights * np.exp2((at_ms - np.repeat(clock_ms, np.diff(indptr))) / half_life_ms)
-    ages, order = np.empty(len(columns), np.int64), np.empty(len(columns), np.int64)
-    _count_newer(indptr, np.ascontiguousarray(at_ms), ages)
-    most = int(ages.max(initial=0))
-    # `fading_weights` of most + 1 different times: the weight of each age, oldest first.
-    values *= fading_weights(np.arange(most + 1), FADE_ENTRIES)[most - ages]
-    _order_rows(indptr, np.ascontiguousarray(columns), order)
+    elapsed_ms, ages, order = np.empty((3, len(columns)), np.int64)
+    oldest = _arrange(
+        indptr,
+        np.ascontiguousarray(columns),
+        np.ascontiguousarray(at_ms),
+        clock_ms,
+        elapsed_ms,
+        ages,
+        order,
+    )
+    values = weights * np.exp2(elapsed_ms / half_life_ms)
+    values *= _fading_by_age(1 << int(oldest).bit_length())[ages]
     return indptr, columns[order], values.astype(np.float32)[order]
 
 
-@interpretable_below(lambda indptr, at_ms, _ages: 8 * len(indptr) + 4 * len(at_ms))
+@functools.cache
+def _fading_by_age(n: int) -> Float32s:
+    """Return the fading weights of ages below n, (n,)."""
+    return fading_weights(np.arange(n), FADE_ENTRIES)[::-1]
+
+
+@interpretable_below(lambda indptr, columns, *_: 8 * len(indptr) + 4 * len(columns))
 @compiled
-def _count_newer(indptr: Int64s, at_ms: Int64s, ages: Int64s) -> None:
-    """Write the number of newer entries in the same row, of each entry."""
+def _arrange(
+    indptr: Int64s,
+    columns: Int32s,
+    at_ms: Int64s,
+    clock_ms: Int64s,
+    elapsed_ms: Int64s,
+    ages: Int64s,
+    order: Int64s,
+) -> int:
+    """Write the ages of entries and the order of each row's columns; return the largest age.
+
+    Parameters
+    ----------
+    indptr, columns, at_ms, clock_ms
+        As in `matrix_rows`, columns at least 0.
+    elapsed_ms : (m,) int64
+        Gets the time of each entry, minus its history's clock.
+    ages : (m,) int64
+        Gets the number of newer entries in the same row.
+    order : (m,) int64
+        Gets the entries of each row by ascending column.
+    """
+    oldest = 0
     for row in range(len(indptr) - 1):
         first, end = indptr[row], indptr[row + 1]
+        elapsed_ms[first:end] = at_ms[first:end] - clock_ms[row]
         times = np.sort(at_ms[first:end])
         for at in range(first, end):
-            ages[at] = len(times) - np.searchsorted(times, at_ms[at], side="right")
-
-
-@interpretable_below(lambda indptr, *_: 8 * len(indptr))
-@compiled
-def _order_rows(indptr: Int64s, columns: Int32s, order: Int64s) -> None:
-    """Write the order of entries in which each row's columns ascend."""
-    for row in range(len(indptr) - 1):
-        first, end = indptr[row], indptr[row + 1]
+            age = len(times) - np.searchsorted(times, at_ms[at], side="right")
+            ages[at] = age
+            oldest = max(oldest, age)
         order[first:end] = first + np.argsort(columns[first:end])
+    return oldest

@@ -212,7 +212,7 @@ def seed_weights(columns: Int32s, weights: Float32s) -> Float32s:
     Of the strongest `RECENT` entries, ``s = 0.8^k √(weight / largest weight)``, where k entries have a
     larger weight; of the others 0. The seed weight is ``4 s / (3 + Σ s)``: 1 for a single entry, below 4
     for many together, since factors are accurate by then. A function of the row alone
-    (`recstream.core.history.fold.matrix_row`, whose weights decay with age).
+    (`recstream.core.history.matrix.matrix_row`, whose weights decay with age).
 
     >>> seed_weights(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
     array([0.36363637, 0.90909094], dtype=float32)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 Float32s = NDArray[np.float32]
 Float64s = NDArray[np.float64]
@@ -20,6 +21,13 @@ UInt32s = NDArray[np.uint32]
 _MIN_ROWS = 64
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 """``MAP_NORESERVE``: address space without a promise of memory; `mmap` names it from Python 3.13 on."""
+
+
+def csr_of(indptr: Int64s, indices: Int32s, values: Float32s, n_columns: int) -> sparse.csr_matrix:
+    """Return rows of ascending, distinct columns as a matrix that shares the arrays."""
+    matrix = sparse.csr_matrix((values, indices, indptr), shape=(len(indptr) - 1, n_columns))
+    matrix.has_sorted_indices = matrix.has_canonical_format = True
+    return matrix
 
 
 class GrowableArray:

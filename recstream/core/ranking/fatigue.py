@@ -6,10 +6,11 @@ It is listed only if the list has room.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from recstream.core.columns import IdRows
 from recstream.core.history import History
 from recstream.core.numeric.jit import compiled, helper, interpretable
 from recstream.core.ranking.batch import RowLists
@@ -17,17 +18,14 @@ from recstream.core.ranking.batch import RowLists
 __all__ = ["cooling_rows", "excluded_rows"]
 
 
-def cooling_rows(histories: Sequence[History], row_of: Mapping[str, int], after: int) -> RowLists:
+def cooling_rows(histories: Sequence[History], rows: IdRows, after: int) -> RowLists:
     """Return each user's items with at least ``after`` impressions, in any order, -1 for unknown ones."""
     indptr = np.zeros(len(histories) + 1, np.int64)
     found: list[str] = []
     for at, history in enumerate(histories, start=1):
         found += [item for item, count in history.impressions if count >= after]
         indptr[at] = len(found)
-    rows = list(map(row_of.get, found))
-    if None in rows:
-        rows = [-1 if row is None else row for row in rows]
-    return RowLists(indptr, np.array(rows, np.int32))
+    return RowLists(indptr, rows.rows_of(found))
 
 
 @interpretable

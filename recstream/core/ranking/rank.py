@@ -8,6 +8,7 @@ bits do not depend on the batch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.generation import Generation
-from recstream.core.history import History, Row, matrix_row, stack
+from recstream.core.history import History, Row, history_rows
+from recstream.core.numeric.arrays import csr_of
 from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm
 from recstream.core.ranking.dislikes import pushes_of
 from recstream.core.ranking.rerank import rerank
@@ -159,7 +161,11 @@ def _rank(
     threads: int,
 ) -> list[Ranked]:
     """Return the lists of users of one arm; arguments as in `rank`."""
-    seen_rows = [matrix_row(history, generation.rows, half_life_ms) for history in histories]
+    indptr, columns, weights = history_rows(histories, generation.rows, half_life_ms)
+    seen_rows = [
+        (columns[first:end], weights[first:end])
+        for first, end in itertools.pairwise(indptr.tolist())
+    ]
     if not generation.n_items:
         nothing = np.empty(0, np.int32)
         return [
@@ -174,7 +180,7 @@ def _rank(
     allowed = compiled.mask
     if mask is not None:
         allowed = mask if allowed is None else allowed & mask
-    matrix = stack(seen_rows, generation.n_items)
+    matrix = csr_of(indptr, columns, weights, generation.n_items)
     factors, personal = _fold_in(matrix, generation, arm, threads)
     reranked = rerank(
         histories,

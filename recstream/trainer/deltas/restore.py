@@ -10,6 +10,7 @@ import numpy as np
 
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
+from recstream.core.numeric.arrays import csr_of
 from recstream.process import run_in_thread
 from recstream.trainer.changelog import Touch, UserChanges
 from recstream.trainer.deltas.deltas import Deltas
@@ -20,7 +21,6 @@ from recstream.trainer.training import (
     Trained,
     columns_of,
     counts_of,
-    csr_of,
     popularity_of,
 )
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from recstream.core.als import ALSModel
 from recstream.core.history import Row, matrix_rows, stack
-from recstream.core.numeric.arrays import GrowableArray, Int32s, Int64s
+from recstream.core.numeric.arrays import GrowableArray, Int32s, Int64s, csr_of
 from recstream.trainer.histories import HistoryColumns
-from recstream.trainer.training import Trained, counts_of, csr_of
+from recstream.trainer.training import Trained, counts_of
 
 
 class LiveUsers:

@@ -9,7 +9,6 @@ from recstream.trainer.training.dataset import (
     MatrixRows,
     TrainingSnapshot,
     columns_of,
-    csr_of,
     popularity_of,
 )
 from recstream.trainer.training.item_features import ItemFeatures, LiveItemFeatures
@@ -31,7 +30,6 @@ __all__ = [
     "TrainingSnapshot",
     "columns_of",
     "counts_of",
-    "csr_of",
     "hyperparameters",
     "popularity_of",
     "popularity_weight",

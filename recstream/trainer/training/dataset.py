@@ -14,9 +14,9 @@ from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.content import summarise
 from recstream.core.evaluation import HeldOut, hold_out, n_held_out
 from recstream.core.generation import Generation
-from recstream.core.history import extend_index, matrix_rows
+from recstream.core.history import matrix_rows
 from recstream.core.neighbours import Neighbours, fit_behaviour
-from recstream.core.numeric.arrays import Int32s, Int64s
+from recstream.core.numeric.arrays import Int32s, Int64s, csr_of
 from recstream.core.popularity import Popularity, fit_popularity
 from recstream.core.records import Item
 from recstream.errors import ModelMismatch
@@ -205,7 +205,7 @@ def build_dataset(
     with_held_out: bool = False,
     estimate: Fit = ALS.fit,
 ) -> Dataset:
-    """Build the dataset of a snapshot: users by id, and items by `extend_index`.
+    """Build the dataset of a snapshot: users by id, items as ``known`` says.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def build_dataset(
         is_used[entries.items] = True
     held = hold_out_newest(histories, users) if with_held_out else HeldOut([], {})
     ids = {names[at] for at in np.flatnonzero(is_used).tolist()}
-    items = extend_index(known, ids.union(products))
+    items = [*known, *sorted(ids.union(products).difference(known))]
     columns = columns_of(names, {item: at for at, item in enumerate(items)})
     n_entries = int(histories.runs["n"][users].sum(dtype=np.int64))
     rows = MatrixRows(len(users), n_entries)
@@ -327,15 +327,6 @@ class MatrixRows:
         n = self._n_entries
         indptr = self._indptr[: self._n_rows + 1]
         return csr_of(indptr, self._indices[:n], self._values[:n], n_columns)
-
-
-def csr_of(
-    indptr: Int64s, indices: Int32s, values: NDArray[np.float32], n_columns: int
-) -> sparse.csr_matrix:
-    """Return rows of ascending columns as a matrix."""
-    matrix = sparse.csr_matrix((values, indices, indptr), shape=(len(indptr) - 1, n_columns))
-    matrix.has_sorted_indices = matrix.has_canonical_format = True
-    return matrix
 
 
 def popularity_of(

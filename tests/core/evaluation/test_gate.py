@@ -10,8 +10,8 @@ from recstream.core.als.trainer import ALS
 from recstream.core.evaluation.gate import MIN_USERS, HeldOut, evaluate_candidate, hold_out
 from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import FoldSettings, History, apply, matrix_row
-from recstream.core.history.matrix import stack
+from recstream.core.history.fold import FoldSettings, History, apply
+from recstream.core.history.matrix import matrix_row, stack
 
 HALF_LIFE_MS = 1e12
 RULES = FoldSettings(EventWeights(), HALF_LIFE_MS)

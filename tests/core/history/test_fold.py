@@ -20,9 +20,9 @@ from recstream.core.history.fold import (
     FoldSettings,
     History,
     apply,
-    matrix_row,
     seen_items,
 )
+from recstream.core.history.matrix import matrix_row
 
 DAY_MS = 86_400_000
 RULES = FoldSettings(EventWeights(view=1.0, purchase=5.0, rate=4.0), half_life_ms=10.0 * DAY_MS)

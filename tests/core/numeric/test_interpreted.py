@@ -24,7 +24,7 @@ from recstream.core.validation import as_csr_rows
 KERNELS = {
     "recstream.core.columns.id_table": ("_find", "_add", "_fill"),
     "recstream.core.content.nearest": ("block_scale", "fill_block", "top_k_cosines"),
-    "recstream.core.history.matrix": ("_count_newer", "_order_rows"),
+    "recstream.core.history.matrix": ("_arrange",),
     "recstream.core.neighbours.behaviour": ("fill_behaviour",),
     "recstream.core.validation": ("_find_fault",),
 }

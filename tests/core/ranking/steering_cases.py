@@ -11,8 +11,8 @@ from scipy import sparse
 
 from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import Entry, History, matrix_row
-from recstream.core.history.matrix import stack
+from recstream.core.history.fold import Entry, History
+from recstream.core.history.matrix import matrix_row, stack
 from recstream.core.neighbours.behaviour import WIDTH, Neighbours, seed_weights
 from recstream.core.ranking.rerank import POOL
 from recstream.core.records import Item

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from recstream.core.history.fold import History
-from recstream.core.history.matrix import extend_index
 from recstream.core.ranking import describe, item_ids, rank
 from tests.core.generation.generation_cases import (
     HALF_LIFE_MS,
@@ -105,7 +104,3 @@ def test_reasons_name_entries_of_the_history_and_never_more_than_the_whole(gener
         assert {why.item for why in because} <= {"p0", "p2", "p4", "p6"}
         assert {why.event for why in because} == {"view"}
         assert sum(why.share for why in each.why) <= 1.0 + 1e-3 * len(each.why)
-
-
-def test_items_keep_their_parents_rows_and_new_ones_follow_by_id():
-    assert extend_index(["b", "a"], ["c", "a", "0"]) == ["b", "a", "0", "c"]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from recstream.core.generation.generation import Generation
-from recstream.core.history.fold import matrix_row
+from recstream.core.history import matrix_row
 from recstream.core.history.matrix import stack
 from recstream.trainer.changelog import Touch
 from recstream.trainer.deltas.deltas import Deltas

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recstream.core.history.fold import matrix_row
+from recstream.core.history import matrix_row
 from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings

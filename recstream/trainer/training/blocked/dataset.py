@@ -20,7 +20,7 @@ from recstream.core.als import ALS, ALSModel, mean_score, sample_step
 from recstream.core.columns import IdTable
 from recstream.core.content import SCALE_USERS
 from recstream.core.evaluation import HeldOut
-from recstream.core.history import History, extend_index
+from recstream.core.history import History
 from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.popularity import Popularity
@@ -127,7 +127,7 @@ def dataset_of(
     """Return the dataset of parts; see `read_dataset`."""
     names = Names(folder, parts)
     held, taken, originals = hold_out_of(folder, parts, names, is_wanted=with_held_out)
-    items = extend_index(known, names.items.union(products))
+    items = [*known, *sorted(names.items.union(products).difference(known))]
     table = IdTable(items)
     n_users, parallelism = len(names.user_rows), spark.sparkContext.defaultParallelism
     item_counts = np.zeros(len(items), np.int64)

@@ -1,0 +1,53 @@
+"""Rows of the training matrix, made one by one and in batches."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import numpy as np
+from hypothesis import given, settings
+
+from recstream.core.columns import IdTable
+from recstream.core.history import Entry, History, history_rows, matrix_row
+
+INDEX = IdTable([f"p{n}" for n in (3, 0, 7, 1)])
+HALF_LIFE_MS = 1e3
+
+entries = st.builds(
+    lambda number, weight, at_ms: Entry(f"p{number}", weight, at_ms, 1, 0, 1),
+    st.integers(0, 9),
+    st.sampled_from([0.0, 0.3, 1.0, 5.0]),
+    st.sampled_from([0, 1, 1, 999, 2_000]),
+)
+
+
+def history_of(given_entries):
+    page = {entry.item: entry for entry in given_entries}
+    clock_ms = max((entry.at_ms for entry in page.values()), default=0)
+    return History("u", clock_ms=clock_ms, pages=(page,))
+
+
+def by_definition(history):
+    """One entry at a time, of items in the index: half-lives passed, and newer entries."""
+    found = []
+    held = [entry for entry in history.entries() if entry.item in INDEX.rows]
+    for entry in held:
+        newer = sum(other.at_ms > entry.at_ms for other in held)
+        weight = entry.weight * np.exp2(np.float64(entry.at_ms - history.clock_ms) / HALF_LIFE_MS)
+        weight *= np.float32(np.exp2(-newer / 10.0))
+        found.append((INDEX.rows[entry.item], np.float32(weight)))
+    return sorted(found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(entries, max_size=9), max_size=4))
+def test_rows_of_a_batch_and_of_one_history_are_those_of_the_definition(given_entries):
+    histories = [history_of(each) for each in given_entries]
+
+    indptr, columns, weights = history_rows(histories, INDEX.rows, HALF_LIFE_MS)
+
+    for at, history in enumerate(histories):
+        part = slice(indptr[at], indptr[at + 1])
+        expected = by_definition(history)
+        assert list(zip(columns[part].tolist(), weights[part], strict=True)) == expected
+        alone = matrix_row(history, INDEX.rows, HALF_LIFE_MS)
+        assert list(zip(alone[0].tolist(), alone[1], strict=True)) == expected
