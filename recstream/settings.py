@@ -110,6 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Delete control records without a meaning any more."""
 
     # Kafka
+    forget_after_s: float = 86_400.0
+    """Seconds until requests to forget users are carried out together, and until a step follows."""
     kafka_replication: int = 1
     kafka_security_protocol: str = "PLAINTEXT"
     kafka_sasl_mechanism: str = ""
@@ -139,6 +141,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "keep_lists_days": 0,
             "keep_models": 0,
             "max_connections": 1,
+            "forget_after_s": 0,
             "kafka_replication": 1,
         }
         for name, least in at_least.items():

@@ -14,7 +14,7 @@ MOST_FILES = 13
 """Python files in a folder, its `__init__.py` among them."""
 MOST_CORE_NAMES = 10
 MANY_NAMES = {
-    "recstream.core.records": 41,  # a struct and a decoder for each record
+    "recstream.core.records": 42,  # a struct and a decoder for each record
     "recstream.core.steering": 28,  # documents and requests are made of them
     "recstream.core.content": 21,  # four users: importer, trainer, generation, ranking
     "recstream.core.als": 12,  # training in blocks needs parts of a fit

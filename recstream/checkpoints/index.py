@@ -56,7 +56,7 @@ class Checkpoints:
             if record.key is not None:
                 raw[record.key] = record.value
         found = []
-        erased = self._erased()
+        erased = self.erased()
         n_partitions = self.log.partitions(INTERACTIONS)
         for value in raw.values():
             try:
@@ -74,7 +74,7 @@ class Checkpoints:
                 found.append(manifest)
         return sorted(found, key=lambda each: (each.partition, each.changelog_offset))
 
-    def _erased(self) -> dict[int, int]:
+    def erased(self) -> dict[int, int]:
         """Return the newest offset at which a user was erased, by partition."""
         erased: dict[int, int] = {}
         for _, record in read_control(self.log):
@@ -141,8 +141,8 @@ class Checkpoints:
     def prune(self, partition: int, settings: Settings) -> list[Manifest]:
         """Remove checkpoints of a partition that nothing needs, and return them.
 
-        The ``keep_checkpoints`` newest stay, and the newest verified one. While events are pruned, some
-        verified ones stay at distances of an eighth of what is kept: the log is cut at one of them, and
+        The ``keep_checkpoints`` newest stay, the newest verified one, and in a log whose first events are
+        gone the oldest one that the rest continues. While events are pruned, some verified ones stay at distances of an eighth of what is kept: the log is cut at one of them, and
         answers from the oldest on.
         """
         found = self.all(partition)
@@ -157,6 +157,8 @@ class Checkpoints:
                     or (events and (each.offset - last.offset) * STEPS >= events)
                 ):
                     kept.append(each)
+        if earliest := self.log.earliest(INTERACTIONS, partition):
+            kept += [each for each in found if each.offset >= earliest][:1]
         old = [each for each in found[: -settings.keep_checkpoints] if each not in kept]
         for each in old:
             self.remove(each)

@@ -1,23 +1,26 @@
 """Erasure of one user, as far as worker, bridge and trainer share it.
 
-In: requests on the control topic, tombstones, a user id. Out: which requests are open, blanked
-records, RocksDB files without deleted rows.
+In: requests, tombstones, a user id. Out: which requests are open, blanked records (embedded log),
+deleted records (Kafka), RocksDB files without deleted rows.
 """
 
 from __future__ import annotations
 
 from recstream.erasure.redact import erase, finish, without
-from recstream.erasure.requests import BLANK_KEY, erasable, forgetting, mark, marked
+from recstream.erasure.requests import BLANK_KEY, forgetting, mark, marked, request_erasure
 from recstream.erasure.scrub import scrub
+from recstream.erasure.truncate import CompactingLog, Truncation
 
 __all__ = [
     "BLANK_KEY",
-    "erasable",
+    "CompactingLog",
+    "Truncation",
     "erase",
     "finish",
     "forgetting",
     "mark",
     "marked",
+    "request_erasure",
     "scrub",
     "without",
 ]

@@ -87,7 +87,7 @@ def _nulled(parts: list[msgspec.Raw], is_mine: list[bool]) -> bytes | None:
     return b"[" + b",".join(kept) + b"]"
 
 
-def _letter_without(record: Record, user: str) -> Record:
+def letter_without(record: Record, user: str) -> Record:
     """Return a dead letter, blanked if its event is the user's."""
     if record.value is None:
         return record
@@ -114,7 +114,7 @@ def erase(event_log: EmbeddedLog, changelog: str, user: str, forgotten: Forgotte
     for number in range(event_log.partitions(INTERACTIONS)):
         redact(event_log, INTERACTIONS, number, event)
     for number in range(event_log.partitions(DEAD_LETTERS)):
-        redact(event_log, DEAD_LETTERS, number, lambda record: _letter_without(record, user))
+        redact(event_log, DEAD_LETTERS, number, lambda record: letter_without(record, user))
     key = user.encode()
     for topic in (RECOMMENDATIONS, changelog):
         last = _last_marked(event_log, topic, partition, forgotten.id)

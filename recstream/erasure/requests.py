@@ -1,19 +1,32 @@
-"""Erasure requests on the control topic, and the tombstones that carry their ids.
+"""Erasure requests, and the tombstones that carry their ids.
 
-`ForgetRequested` names a user. The worker that owns the user's partition carries it out
-(`recstream.worker.forget`). Tombstones keep a header with the request's id. A reader with a store of
-its own that meets a tombstone without the user's key, or a finished id that it never met, is too late
-and rebuilds its store.
+`ForgetRequested` names a user: on the control topic of the embedded log, whose records can be blanked;
+on Kafka on a topic of its own, whose records are deleted. The worker that owns the user's partition
+carries it out (`recstream.worker.forget`). Tombstones keep a header with the request's id. A reader with
+a store of its own that meets a tombstone without the user's key, or a finished id that it never met, is
+too late and rebuilds its store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from recstream.control import read_control
-from recstream.core.records import ForgetRequested, Forgotten
-from recstream.errors import NotPossible
-from recstream.log import EventLog, ReadableLog, Record
+import msgspec
+
+from recstream.control import read_control, submit
+from recstream.core.records import Erased, ForgetRequested, Forgotten
+from recstream.errors import NotFound
+from recstream.log import (
+    FORGET_REQUESTS,
+    EventLog,
+    NewRecord,
+    ReadableLog,
+    Record,
+    TopicSpec,
+    decode_or_skip,
+    read_records,
+)
 from recstream.log.embedded import EmbeddedLog
 
 HEADER = "recstream-forgotten"
@@ -21,10 +34,11 @@ BLANK_KEY = b"\0forgotten"
 """Key of a blanked row or list. No user has it, and Faust deletes no row by it."""
 
 Headers = tuple[tuple[str, bytes], ...]
+_decode_request = msgspec.json.Decoder(ForgetRequested).decode
 
 
 class Forgetting(NamedTuple):
-    """Erasure requests on the control topic.
+    """Erasure requests.
 
     Attributes
     ----------
@@ -43,31 +57,38 @@ class Forgetting(NamedTuple):
         return frozenset(self.begun.keys() - self.pending.keys())
 
 
+def request_erasure(event_log: EventLog, request: ForgetRequested) -> int:
+    """Append a request; return its offset once it is durable."""
+    if isinstance(event_log, EmbeddedLog):
+        return submit(event_log, request)
+    event_log.create_topics([TopicSpec(FORGET_REQUESTS, 1)])
+    new = NewRecord(FORGET_REQUESTS, None, msgspec.json.encode(request), 0)
+    (position,) = event_log.append([new])
+    return position.offset
+
+
 def forgetting(event_log: ReadableLog) -> Forgetting:
-    """Read the erasure requests on the control topic."""
-    found = Forgetting({}, {})
+    """Read the erasure requests, and what was done about them."""
+    found = Forgetting(dict(_kafka_requests(event_log)), {})
     for offset, record in read_control(event_log):
         if isinstance(record, ForgetRequested):
             found.pending[record.id] = offset, record
         elif isinstance(record, Forgotten):
             found.begun[record.id] = record
+        elif isinstance(record, Erased):
+            found.pending.pop(record.id, None)
     return found
 
 
-def erasable(event_log: EventLog) -> EmbeddedLog:
-    """Return the log if its records can be blanked.
-
-    Raises
-    ------
-    NotPossible
-        The log is on Kafka, whose records can't be changed.
-    """
-    if not isinstance(event_log, EmbeddedLog):
-        raise NotPossible(
-            "records of a Kafka log can't be blanked; let them expire by the topics' retention, or "
-            "delete all of a partition up to an offset with kafka-delete-records"
-        )
-    return event_log
+def _kafka_requests(event_log: ReadableLog) -> Iterator[tuple[str, tuple[int, ForgetRequested]]]:
+    if isinstance(event_log, EmbeddedLog):
+        return
+    try:
+        for record in read_records(event_log, FORGET_REQUESTS, 0):
+            if (request := decode_or_skip(record, _decode_request)) is not None:
+                yield request.id, (record.offset, request)
+    except NotFound:
+        return  # nobody was to be forgotten yet
 
 
 def mark(request_id: str) -> Headers:

@@ -25,6 +25,7 @@ from recstream.checkpoints import CheckpointSchedule, open_checkpoints
 from recstream.control import read_timeline
 from recstream.errors import LogFenced
 from recstream.log import (
+    FORGET_REQUESTS,
     HISTORIES_TABLE,
     INTERACTIONS,
     EventLog,
@@ -102,7 +103,10 @@ def build_app(settings: Settings, clock_ms: Callable[[], int] = system_clock_ms)
         changelog = TopicSpec(
             histories_changelog(settings.app_id), settings.partitions, compacted=True
         )
-        event_log.create_topics((*topic_specs(settings.partitions), changelog))
+        specs = (*topic_specs(settings.partitions), changelog)
+        if settings.broker_url.startswith("kafka://"):
+            specs += (TopicSpec(FORGET_REQUESTS, 1),)
+        event_log.create_topics(specs)
         tables = held.enter_context(tables_folder(settings, event_log))
         app = _faust_app(settings, tables, event_log)
         _add_table_and_agent(app, settings, event_log, tables, clock_ms)

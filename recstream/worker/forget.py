@@ -1,28 +1,37 @@
-"""Carry out erasure requests: tombstones, then blanked events, then scrubbed tables.
+"""Carry out erasure requests: tombstones, then erased events, then scrubbed tables.
 
 For each `ForgetRequested` whose user is in a partition of this worker:
 
 1. append tombstones of the user's rows and list, and `Forgotten` (`Engine.forget`);
 2. wait `GRACE_MS`, so that readers delete the user by the tombstones;
-3. blank the user's records in the log, the tombstones' keys too (`recstream.erasure.erase`), and
-   delete the partition's checkpoints from before;
+3. on the embedded log, blank the user's records, the tombstones' keys too (`recstream.erasure.erase`),
+   and delete the partition's checkpoints from before; on Kafka, delete the partition's records from
+   before (`recstream.erasure.Truncation`);
 4. rewrite the table's files without the rows;
-5. blank the request.
+5. erase the request.
 
 The request stands until 5, so the next worker does what a killed one left: steps 1 and 5 are done
-once, the others may be repeated.
+once, the others may be repeated. On Kafka, requests wait until the oldest of a partition is
+``forget_after_s`` old, or one is urgent: then all are carried out together. Step 3 takes hours there.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, cast
 
 from recstream.checkpoints import Checkpoints
-from recstream.core.records import Forgotten
-from recstream.erasure import erasable, erase, finish, forgetting
-from recstream.log import CONTROL, INTERACTIONS, EventLog, histories_changelog, partition_for
+from recstream.core.records import ForgetRequested, Forgotten
+from recstream.erasure import CompactingLog, Truncation, erase, finish, forgetting
+from recstream.log import (
+    CONTROL,
+    FORGET_REQUESTS,
+    INTERACTIONS,
+    EventLog,
+    histories_changelog,
+    partition_for,
+)
 from recstream.log.embedded import EmbeddedLog
 from recstream.settings import Settings
 from recstream.worker.engine import Engine
@@ -30,15 +39,26 @@ from recstream.worker.engine import Engine
 log = logging.getLogger(__name__)
 
 GRACE_MS = 3_000
-"""Time between tombstones and blanking; readers that are further behind start over."""
+"""Time between tombstones and erasure; readers that are further behind start over."""
+CHECKS = 8
+"""How often Kafka's compaction is looked at within ``forget_after_s``."""
+MOST_PAUSE_MS = 3_600_000
+_NEVER_MS = 1 << 62
 
 
-class DueErasure(NamedTuple):
-    """A user whose tombstones have been appended, and the request's offset."""
+class Begun(NamedTuple):
+    """A request whose tombstones have been appended."""
 
     offset: int
     user: str
     forgotten: Forgotten
+
+
+class DueErasure(NamedTuple):
+    """Requests of one partition whose records can be erased now."""
+
+    partition: int
+    requests: tuple[Begun, ...]
 
 
 class Forgetter:
@@ -52,6 +72,12 @@ class Forgetter:
     settings : Settings
     clock_ms : callable
     checkpoints : Checkpoints, optional
+        Needed on Kafka.
+
+    Attributes
+    ----------
+    copies : frozenset of int
+        Partitions of other workers in which users were erased between the last two calls of `begin`.
     """
 
     def __init__(
@@ -67,41 +93,97 @@ class Forgetter:
         self._changelog = histories_changelog(settings.app_id)
         self._clock_ms = clock_ms
         self._checkpoints = checkpoints
-        self._read_until = -1
-        self._owned: frozenset[int] = frozenset()
-        self._has_open = True
+        self._seen: tuple[object, ...] = ()
+        self._next_ms = 0
+        self._finished: frozenset[str] | None = None
+        self.copies: frozenset[int] = frozenset()
+        self._after_ms = 0
+        self._truncation: Truncation | None = None
+        if not isinstance(event_log, EmbeddedLog) and checkpoints is not None:
+            self._after_ms = int(settings.forget_after_s * 1000)
+            self._truncation = Truncation(
+                cast(CompactingLog, event_log),
+                checkpoints,
+                self._changelog,
+                lag_ms=self._after_ms,
+                clock_ms=clock_ms,
+            )
 
     def begin(self, owned: Collection[int]) -> list[DueErasure]:
         """Append missing tombstones; return the erasures whose grace period is over."""
-        if not isinstance(self._log, EmbeddedLog):
+        seen, now_ms = (frozenset(owned), *self._ends()), self._clock_ms()
+        self.copies = frozenset()
+        if seen == self._seen and now_ms < self._next_ms:
             return []
-        mine, end = frozenset(owned), self._log.high_watermark(CONTROL, 0)
-        if not self._has_open and end == self._read_until and mine == self._owned:
-            return []
-        self._has_open = True
         found = forgetting(self._log)
-        due, n_open = [], 0
-        for request_id, (offset, request) in found.pending.items():
-            n_partitions = self._log.partitions(INTERACTIONS)
-            if partition_for(request.user.encode(), n_partitions) not in mine:
-                continue
-            n_open += 1
-            forgotten = found.begun.get(request_id)
-            if forgotten is None:
-                forgotten = self._engine.forget(request)
-                log.info("user's rows deleted request=%s", request_id)
-            if self._clock_ms() >= forgotten.forgotten_ts + GRACE_MS:
-                due.append(DueErasure(offset, request.user, forgotten))
-        self._read_until, self._owned, self._has_open = end, mine, n_open > 0
+        known = found.finished if self._finished is None else self._finished
+        self._finished = found.finished
+        erased = {found.begun[each].partition for each in found.finished - known}
+        self.copies = frozenset(erased.difference(owned))
+        n_partitions = self._log.partitions(INTERACTIONS)
+        by_partition: dict[int, list[tuple[int, ForgetRequested]]] = {}
+        for offset, request in found.pending.values():
+            number = partition_for(request.user.encode(), n_partitions)
+            if number in owned:
+                by_partition.setdefault(number, []).append((offset, request))
+        due = []
+        for number, requests in by_partition.items():
+            new = [request for _, request in requests if request.id not in found.begun]
+            if self._is_due(new, now_ms):
+                for request in new:
+                    found.begun[request.id] = self._engine.forget(request)
+                    log.info("user's rows deleted request=%s", request.id)
+            ready = tuple(
+                Begun(offset, request.user, found.begun[request.id])
+                for offset, request in requests
+                if request.id in found.begun
+                and self._clock_ms() >= found.begun[request.id].forgotten_ts + GRACE_MS
+            )
+            if ready:
+                due.append(DueErasure(number, ready))
+        self._seen = seen
+        self._next_ms = now_ms + self._pause_ms(by_partition, found.begun)
         return due
 
-    def erase(self, due: DueErasure) -> None:
-        """Blank the user's records and delete old checkpoints. Any thread may call it."""
-        erase(erasable(self._log), self._changelog, due.user, due.forgotten)
-        if self._checkpoints is not None:
-            self._checkpoints.remove_erased(due.forgotten.partition, due.forgotten.at_offset)
+    def _pause_ms(
+        self, pending: Mapping[int, Sequence[tuple[int, ForgetRequested]]], begun: Collection[str]
+    ) -> int:
+        """Return the time until the next look, if no topic changes before."""
+        ids = {request.id for requests in pending.values() for _, request in requests}
+        if not ids:
+            return _NEVER_MS
+        if self._truncation is None or ids & set(begun) - self._truncation.deleted.keys():
+            return 0
+        return min(self._after_ms // CHECKS, MOST_PAUSE_MS)
+
+    def _ends(self) -> list[int]:
+        """Return the ends of the topics that requests are on."""
+        topics = [CONTROL] if self._truncation is None else [CONTROL, FORGET_REQUESTS]
+        return [self._log.high_watermark(topic, 0) for topic in topics]
+
+    def _is_due(self, requests: Collection[ForgetRequested], now_ms: int) -> bool:
+        return any(
+            each.is_urgent or now_ms - each.requested_ts >= self._after_ms for each in requests
+        )
+
+    def erase(self, due: DueErasure) -> DueErasure:
+        """Erase the users' records; return the requests of which nothing is left. Any thread may call it."""
+        if self._truncation is not None:
+            users = [(user, forgotten) for _, user, forgotten in due.requests]
+            done = self._truncation.advance(due.partition, users)
+            return due._replace(requests=tuple(e for e in due.requests if e.forgotten.id in done))
+        for _, user, forgotten in due.requests:
+            erase(cast(EmbeddedLog, self._log), self._changelog, user, forgotten)
+            if self._checkpoints is not None:
+                self._checkpoints.remove_erased(due.partition, forgotten.at_offset)
+        return due
 
     def finish(self, due: DueErasure) -> None:
-        """Blank the request, after the table was scrubbed."""
-        finish(erasable(self._log), due.offset)
-        log.info("user forgotten request=%s", due.forgotten.id)
+        """Erase the requests, after the table was scrubbed."""
+        if self._truncation is not None:
+            self._truncation.finish(due.partition, [each.forgotten.id for each in due.requests])
+        else:
+            for each in due.requests:
+                finish(cast(EmbeddedLog, self._log), each.offset)
+        for each in due.requests:
+            log.info("user forgotten request=%s", each.forgotten.id)

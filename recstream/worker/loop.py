@@ -359,18 +359,23 @@ class WorkerLoop:
             log.warning("erasure not finished, trying again: %s", error)
 
     def _begin_erasures(self) -> list[DueErasure]:
-        return self._forgetter.begin(self.owned)
+        due = self._forgetter.begin(self.owned)
+        for partition in self._forgetter.copies:
+            self._rows.scrub_copy(partition)
+        return due
 
     async def _erase(self, due: DueErasure) -> None:
-        """Blank records beside the folding; the next worker finishes what a stop interrupts."""
+        """Erase records beside the folding; the next worker finishes what a stop interrupts."""
         job = asyncio.ensure_future(asyncio.to_thread(self._forgetter.erase, due))
         try:
-            await asyncio.shield(job)
+            erased = await asyncio.shield(job)
         except asyncio.CancelledError:
             await asyncio.gather(job, return_exceptions=True)
             raise
-        if await self._run(self._scrub, due.forgotten.partition):
-            await asyncio.to_thread(self._forgetter.finish, due)
+        if not erased.requests:
+            return
+        if await self._run(self._scrub, due.partition):
+            await asyncio.to_thread(self._forgetter.finish, erased)
 
     def _scrub(self, partition: int) -> bool:
         """Remove deleted rows from a table's files; return False if another worker owns it."""

@@ -62,6 +62,9 @@ class RowStore(Protocol):
     def scrub(self, partition: int) -> None:
         """Remove deleted rows from the files."""
 
+    def scrub_copy(self, partition: int) -> None:
+        """Remove deleted rows from the files of a partition that this worker stands by for."""
+
 
 class RocksDBRows:
     """A `RowStore` over a Faust table whose store is RocksDB by rocksdict.
@@ -180,6 +183,11 @@ class RocksDBRows:
         for path in _databases(self._folder).get(partition, []):
             if path.parent != self._folder:
                 shutil.rmtree(path)
+
+    def scrub_copy(self, partition: int) -> None:
+        """Rewrite the files of a partition that this worker stands by for."""
+        if partition in self._table.data._dbs:  # noqa: SLF001 - no public name
+            scrub(self._database(partition))
 
 
 @contextlib.contextmanager

@@ -63,7 +63,11 @@ def test_every_module_named_in_code_exists(page: Path) -> None:
 
 def resolves(dotted: str) -> bool:
     """Return whether a dotted name is a module, an attribute of one, or a topic."""
-    if dotted in {spec.name for spec in topic_specs(1)} | {"recstream.meta", "recstream.v1"}:
+    if dotted in {spec.name for spec in topic_specs(1)} | {
+        "recstream.forget-requests",
+        "recstream.meta",
+        "recstream.v1",
+    }:
         return True
     if dotted == "recstream.toml":
         return True

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.erasure.redact import _letter_without, without
+from recstream.erasure.redact import letter_without, without
 from recstream.log import DEAD_LETTERS, INTERACTIONS, Record
 
 USER = "ann"
@@ -31,7 +31,7 @@ def test_any_bytes_at_any_time_lose_the_users_name_and_stop_nothing(key, value, 
     record = Record(INTERACTIONS, 0, 0, timestamp_ms, key, value, (("h", b"v"),))
     letter = record._replace(topic=DEAD_LETTERS)
 
-    events, blanked = without(record, USER), _letter_without(letter, USER)
+    events, blanked = without(record, USER), letter_without(letter, USER)
 
     assert events.key != b"ann"
     assert b'"user":"ann"' not in (events.value or b"")
@@ -56,4 +56,4 @@ def test_an_error_that_nobody_listed_is_as_good_as_unreadable(monkeypatch, decod
     record = Record(INTERACTIONS, 0, 0, 0, None, value)
 
     assert b"ann" not in (without(record, USER).value or b"")
-    assert b"ann" not in (_letter_without(record._replace(value=b'"ann"'), USER).value or b"")
+    assert b"ann" not in (letter_without(record._replace(value=b'"ann"'), USER).value or b"")

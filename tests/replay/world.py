@@ -170,7 +170,7 @@ class World:
         forgetter = self.forgetter(engine)
         for due in forgetter.begin(range(self.settings.partitions)):
             forgetter.erase(due)
-            self.rows.scrub(due.forgotten.partition)
+            self.rows.scrub(due.partition)
             forgetter.finish(due)
         return forgetting(self.log).begun[request.id]
 

@@ -62,5 +62,8 @@ class MemoryRows:
         """Return the keys of a user's rows."""
         return [key for key in self.rows.get(partition, {}) if key.partition(b"\0")[0] == user]
 
+    def scrub_copy(self, partition: int) -> None:
+        pass
+
     def scrub(self, partition: int) -> None:
         """Nothing: memory keeps nothing."""

@@ -262,6 +262,9 @@ class Views:
                 )
             return False
         batch.put(key, b"")
+        if record.topic != RECOMMENDATIONS and record.key is not None:
+            # Kafka may have deleted the list's own tombstone before a bridge read it.
+            _put(batch, _LIST + record.key.partition(b"\0")[0], None)
         return True
 
     def _take_model(self, record: Record, batch: WriteBatch, models: list[ModelRecord]) -> None:

@@ -149,14 +149,16 @@ def make(as_json: bool) -> None:
     import msgspec
 
     from recstream.checkpoints import Job, open_checkpoints, run_job
+    from recstream.erasure import forgetting
     from recstream.time_travel import verify_checkpoints
 
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     os.nice(NICE)
     logging.basicConfig(level=job.settings.log_level.upper(), stream=sys.stderr)
     made = run_job(job, clock_ms=lambda: time.time_ns() // 1_000_000)
-    if job.settings.prunes_interactions:
-        with closing(open_existing(job.settings)) as event_log:
+    with closing(open_existing(job.settings)) as event_log:
+        # A log's beginning is deleted only before verified checkpoints.
+        if job.settings.prunes_interactions or forgetting(event_log).pending:
             checkpoints = open_checkpoints(event_log, job.settings)
             for partition in job.tables:
                 verify_checkpoints(checkpoints, partition, only_new=True)

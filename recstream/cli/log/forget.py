@@ -15,16 +15,29 @@ from recstream.settings import Settings
 @click.command(short_help="Erase a user's data.")
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@wait_options("until it is done", seconds=60.0)
+@click.option(
+    "--now",
+    "is_urgent",
+    is_flag=True,
+    help="On Kafka: begin at once; older history of the user's partition is lost at once, too.",
+)
+@wait_options("until it is done; on Kafka, until rows and list are deleted", seconds=60.0)
 @settings_options()
 @json_option
 def forget(
-    settings: Settings, user: str, yes: bool, wait: bool, timeout_s: float, as_json: bool
+    settings: Settings,
+    user: str,
+    yes: bool,
+    is_urgent: bool,
+    wait: bool,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     """Erase the events, history, lists and dead letters of USER. This can't be undone.
 
-    The request is a record on the control topic; a running worker carries it out and then blanks the
-    request. The trainer then trains a generation without the user. Not possible on Kafka.
+    The request is a record in the log; a running worker carries it out and then erases the request.
+    The trainer then trains a generation without the user. On Kafka, requests are carried out together
+    when the oldest is `forget_after_s` old, unless --now is given; nobody waits for that.
 
     \b
     Examples:
@@ -33,24 +46,29 @@ def forget(
     """
     from ulid import ULID
 
-    from recstream.control import submit, wait_for
+    from recstream.control import wait_for
     from recstream.core.records import ForgetRequested, Forgotten
-    from recstream.erasure import erasable, forgetting
+    from recstream.erasure import forgetting, request_erasure
 
     if not yes:
         click.confirm(f"Erase all data of {user!r}? This can't be undone", abort=True, err=True)
-    with closing(erasable(open_existing(settings))) as event_log:
+    is_kafka = settings.broker_url.startswith("kafka://")
+    with closing(open_existing(settings)) as event_log:
         request = ForgetRequested(
-            id=str(ULID()), user=user, requested_ts=time.time_ns() // 1_000_000
+            id=str(ULID()),
+            user=user,
+            requested_ts=time.time_ns() // 1_000_000,
+            is_urgent=is_urgent,
         )
-        submit(event_log, request)
-        if not wait:
+        request_erasure(event_log, request)
+        if not wait or (is_kafka and not is_urgent and settings.forget_after_s):
             say(request, f"request {request.id} to forget the user is in the log", as_json=as_json)
             return
 
         def answer() -> Forgotten | None:
             found = forgetting(event_log)
-            return found.begun[request.id] if request.id in found.finished else None
+            is_done = is_kafka or request.id in found.finished
+            return found.begun.get(request.id) if is_done else None
 
         done = wait_for(
             answer,
@@ -64,4 +82,10 @@ def forget(
         f"erased: events of partition {done.partition} before offset {done.at_offset}, "
         "history, lists and dead letters"
     )
+    if is_kafka:
+        text = (
+            f"history and list deleted; events of partition {done.partition} before offset "
+            f"{done.at_offset} follow, and a record `erased` with id {request.id} on the control "
+            "topic when nothing is left"
+        )
     say(done, text, as_json=as_json)

@@ -13,6 +13,7 @@ __all__ = [
     "CheckpointRequested",
     "ControlRecord",
     "ControlSnapshot",
+    "Erased",
     "ForgetRequested",
     "Forgotten",
     "HyperparametersChosen",
@@ -88,12 +89,21 @@ class SteeringSet(
     author: str = ""
 
 
-class ForgetRequested(msgspec.Struct, frozen=True, kw_only=True, tag="forget", tag_field="type"):
-    """Request to erase a user's data. Once all is erased, this record is blanked too."""
+class ForgetRequested(
+    msgspec.Struct, frozen=True, kw_only=True, tag="forget", tag_field="type", omit_defaults=True
+):
+    """Request to erase a user's data. Once all is erased, this record is erased too.
+
+    Attributes
+    ----------
+    is_urgent : bool
+        On Kafka: do not wait for the requests that are carried out together.
+    """
 
     id: str
     user: str
     requested_ts: int
+    is_urgent: bool = False
 
 
 class HyperparametersChosen(
@@ -140,6 +150,30 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_
     forgotten_ts: int
 
 
+class Erased(msgspec.Struct, frozen=True, kw_only=True, tag="erased", tag_field="type"):
+    """Proof that nothing of a forgotten user is left on Kafka before the user's `Forgotten` record.
+
+    Attributes
+    ----------
+    id : str
+        Of the request.
+    partition : int
+    earliest : dict of str to int
+        Topic and partition, such as ``recstream.interactions/3``, to the offset before which all records
+        were deleted.
+    changelog_until : int
+        The changelog of the histories was read up to this offset, and has no record of the user.
+    erased_ts : int
+        Milliseconds since 1970.
+    """
+
+    id: str
+    partition: int
+    earliest: dict[str, int]
+    changelog_until: int
+    erased_ts: int
+
+
 class CheckpointRequested(
     msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint", tag_field="type"
 ):
@@ -173,6 +207,7 @@ ControlRecord = (
     | SteeringSet
     | ForgetRequested
     | Forgotten
+    | Erased
     | CheckpointRequested
     | HyperparametersChosen
     | ControlSnapshot

@@ -16,6 +16,7 @@ from confluent_kafka import (
 )
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from recstream.errors import LogError, LogFenced, LogUnavailable, NotFound
@@ -147,6 +148,27 @@ class KafkaAdmin:
         (future,) = futures.values()
         return int(self._result(future, doing).low_watermark)
 
+    def erase_within(self, topic: str, lag_ms: int) -> None:
+        """Have what is deleted leave a topic's files within a time, and tombstones after the same time."""
+        names = ("segment.ms", "max.compaction.lag.ms", "delete.retention.ms")
+        change = ConfigResource(
+            ConfigResource.Type.TOPIC,
+            topic,
+            incremental_configs=[
+                ConfigEntry(name, str(lag_ms), incremental_operation=AlterConfigOpType.SET)
+                for name in names
+            ],
+        )
+        doing = f"configuring topic {topic}"
+        futures = self._call(
+            lambda: self._admin.incremental_alter_configs(
+                [change], request_timeout=REQUEST_TIMEOUT_S
+            ),
+            doing,
+        )
+        for future in futures.values():
+            self._result(future, doing)
+
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group.
 
@@ -234,7 +256,7 @@ def _topic_options(spec: TopicSpec, replication: int) -> dict[str, str]:
         "retention.bytes": "-1",
     }
     if spec.compacted:
-        # A reader that was stopped for less than this still sees every tombstone.
+        # A reader that lags by less than this still sees every tombstone.
         options["delete.retention.ms"] = str(30 * DAY_MS)
     if replication >= _SAFE_REPLICATION:
         options["min.insync.replicas"] = "2"

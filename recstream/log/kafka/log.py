@@ -267,6 +267,10 @@ class KafkaLog:
         end = self.high_watermark(topic, partition)
         return self._admin.delete_before(topic, partition, min(offset, end))
 
+    def erase_within(self, topic: str, lag_ms: int) -> None:
+        """Have what is deleted leave a topic's files within a time, and tombstones after the same time."""
+        self._admin.erase_within(topic, lag_ms)
+
     def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:
         """Return a reader that starts at these offsets."""
         for tp in positions:

@@ -19,7 +19,6 @@ from tests.bridge.bridge_world import (
     World,
     a_list,
     event,
-    eventually,
     partition_of,
     running,
 )
@@ -169,19 +168,3 @@ def test_only_the_user_or_a_service_may_ask(tmp_path):
         assert world.call("DELETE", path).status == 401
         assert world.call("DELETE", path, token=tokens["bob"]).status == 403
         assert world.call("DELETE", path, token=tokens[WHO]).status == 202
-
-
-def test_a_log_that_can_not_be_blanked_answers_what_to_do_instead(tmp_path):
-    with running(tmp_path) as world:
-
-        class Broker:
-            """Not an embedded log."""
-
-        routes = world.bridge.deps
-        object.__setattr__(routes, "log", Broker())
-        answer = world.call("DELETE", "/v1/users/ann")
-        object.__setattr__(routes, "log", world.log)
-
-        assert (answer.status, answer.kind) == (501, "application/problem+json")
-        assert "retention" in answer.json["detail"]
-        eventually(lambda: not forgetting(world.log).pending)

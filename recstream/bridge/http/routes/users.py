@@ -13,7 +13,6 @@ from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routing import route
 from recstream.bridge.session_merge import copy_event, read_session
-from recstream.control import submit
 from recstream.core.events import (
     MAX_ID_CHARACTERS,
     MAX_PROPERTIES,
@@ -24,14 +23,16 @@ from recstream.core.events import (
     timestamp_ms,
 )
 from recstream.core.records import ForgetRequested
-from recstream.erasure import erasable
-from recstream.errors import InvalidEvent, NotPossible
+from recstream.erasure import request_erasure
+from recstream.errors import InvalidEvent
 from recstream.log import INTERACTIONS, NewRecord, partition_for
 
 WHAT_FOLLOWS = (
     "A worker deletes the history and the list within seconds. Then the user's events, lists and "
     "dead letters are blanked in the log, and the trainer trains without them. Events that arrive "
-    "before the deletion are erased too; later ones start a new history."
+    "before the deletion are erased too; later ones start a new history. On Kafka this begins when "
+    "the oldest request is `forget_after_s` old, or at once for an urgent one, and takes up to three "
+    "times as long."
 )
 
 
@@ -41,7 +42,8 @@ class ForgetAccepted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     offset : int
-        On the control topic; that record is blanked when the erasure is complete.
+        Of the request, which is erased last: on the control topic, or on Kafka on
+        ``recstream.forget-requests``.
     follows : str
         The next steps.
     """
@@ -187,19 +189,12 @@ class UserRoutes:
         tag="users",
         access="user",
         status=202,
-        problems={
-            501: "The log is Kafka, whose records can't be blanked",
-            503: "The log can't be reached",
-        },
+        problems={503: "The log can't be reached"},
     )
     def delete_user(self, user: str) -> ForgetAccepted:
         """Erase a user: events, history, lists."""
-        try:
-            event_log = erasable(self._deps.log)
-        except NotPossible as error:
-            raise HttpProblem(501, str(error)) from error
         requested = ForgetRequested(
             id=self._deps.new_id(), user=user, requested_ts=timestamp_ms(self._deps.now())
         )
-        offset = submit(event_log, requested)
+        offset = request_erasure(self._deps.log, requested)
         return ForgetAccepted(id=requested.id, offset=offset, follows=WHAT_FOLLOWS)

@@ -1,0 +1,216 @@
+"""Forgetting where records can't be blanked, as on Kafka: beginnings go, compaction does the rest."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+import rocksdict
+
+from recstream.checkpoints import Checkpoints, audit_horizon, write_checkpoint
+from recstream.checkpoints.table import OFFSET_KEY
+from recstream.control import read_control, read_timeline
+from recstream.core.records import CheckpointRequested, Erased, ForgetRequested
+from recstream.erasure import forgetting, request_erasure
+from recstream.log import FORGET_REQUESTS, INTERACTIONS, RECOMMENDATIONS, NewRecord, TopicSpec
+from recstream.log.embedded import EmbeddedLog, maintain
+from recstream.models import DirectoryStore
+from recstream.replay.run import ReplayPlan, replay
+from recstream.time_travel import nearest_fold, verify_checkpoints
+from recstream.worker.forget import GRACE_MS, Forgetter
+from tests.replay.test_forget import WHO, home, live_with, neighbour
+from tests.replay.world import World
+
+HOUR_MS = 3_600_000
+_numbers = itertools.count()
+
+
+class Broker:
+    """A log that does all that the embedded log does, but is none: its records stay as they are."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self._log = log
+        self.limited: set[tuple[str, int]] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def erase_within(self, topic: str, lag_ms: int) -> None:
+        self.limited.add((topic, lag_ms))
+
+
+class Installation:
+    """A world on such a log, whose rows are also tables on disk."""
+
+    def __init__(self, path: Any) -> None:
+        self.world = World(path)
+        self.path = path
+        self.log = Broker(self.world.log)
+        self.log.create_topics([TopicSpec(FORGET_REQUESTS, 1)])
+        self.checkpoints = Checkpoints(self.log, DirectoryStore(path / "checkpoints"))
+        self.settings = msgspec.structs.replace(self.world.settings, forget_after_s=3600.0)
+
+    def forgetter(self) -> Forgetter:
+        world = self.world
+        return Forgetter(
+            self.log, world.engine, self.settings, lambda: world.now_ms, self.checkpoints
+        )
+
+    def checkpoint(self) -> None:
+        """Fold all there is, and make verified checkpoints of all partitions."""
+        self.world.work()
+        for partition, rows in self.world.rows.rows.items():
+            folder = self.path / f"table-{partition}-{self.world.now_ms}"
+            options = rocksdict.Options(raw_mode=True)
+            options.create_if_missing(create_if_missing=True)
+            database = rocksdict.Rdict(str(folder), options)
+            for key, value in rows.items():
+                database[key] = value
+            offset = self.world.rows.changelog_offsets[partition]
+            database[OFFSET_KEY] = str(offset).encode()
+            database.close()
+            write_checkpoint(
+                self.checkpoints,
+                folder,
+                partition,
+                self.world.changelog,
+                clock_ms=lambda: self.world.now_ms,
+            )
+        verify_checkpoints(self.checkpoints, only_new=True)
+
+    def ask(self, user: str = WHO, *, is_urgent: bool = False) -> ForgetRequested:
+        request = ForgetRequested(
+            id=f"ask-{next(_numbers)}",
+            user=user,
+            requested_ts=self.world.now_ms,
+            is_urgent=is_urgent,
+        )
+        request_erasure(self.log, request)
+        return request
+
+    def advance(self, forgetter: Forgetter, after_ms: int = 0) -> bool:
+        """Do what a worker does each second; return whether something was due."""
+        self.world.now_ms += after_ms
+        found = forgetter.begin([0, 1])
+        for due in found:
+            erased = forgetter.erase(due)
+            if erased.requests:
+                self.world.rows.scrub(due.partition)
+                forgetter.finish(erased)
+        return bool(found)
+
+    def naming(self, user: str) -> set[str]:
+        """Return the topics with a record that names a user."""
+        mark = user.encode()
+        return {
+            topic
+            for topic, partitions in self.log.topics().items()
+            for partition in range(partitions)
+            for record in self.log.read(
+                topic, partition, self.log.earliest(topic, partition), 10**6
+            )
+            if mark in (record.key or b"") + (record.value or b"")
+        }
+
+
+@pytest.fixture
+def lived(tmp_path):
+    installation = Installation(tmp_path)
+    world = installation.world
+    world.browse(60)
+    world.work()
+    live_with(world)
+    world.train()
+    world.work()
+    installation.checkpoint()
+    yield installation
+    world.log.close()
+
+
+def test_nothing_names_the_user_any_more_and_all_others_verify(lived):
+    world, log = lived.world, lived.log
+    request, forgetter = lived.ask(), lived.forgetter()
+    assert {FORGET_REQUESTS, INTERACTIONS, RECOMMENDATIONS, world.changelog} <= lived.naming(WHO)
+
+    assert not lived.advance(forgetter, HOUR_MS - 1)  # requests are carried out together
+    lived.advance(forgetter, HOUR_MS // 8)
+    assert forgetting(log).begun[request.id].partition == home(WHO)
+    for _ in range(4):  # an empty record, then a request for a checkpoint that has it
+        assert lived.advance(forgetter, GRACE_MS)
+    assert any(isinstance(each, CheckpointRequested) for _, each in read_control(log))
+    assert INTERACTIONS in lived.naming(WHO)
+
+    lived.checkpoint()
+    assert lived.advance(forgetter, 1)
+    assert lived.naming(WHO) == {FORGET_REQUESTS, world.changelog}
+    assert {(INTERACTIONS, HOUR_MS), (world.changelog, HOUR_MS)} <= log.limited
+    assert request.id in forgetting(log).pending
+
+    maintain(world.log, tombstone_delay_ms=0, min_dirty_ratio=0.0)
+    assert lived.advance(forgetter, HOUR_MS)
+
+    assert lived.naming(WHO) == set()
+    assert request.id in forgetting(log).finished
+    (proof,) = [each for _, each in read_control(log) if isinstance(each, Erased)]
+    earliest = log.earliest(INTERACTIONS, home(WHO))
+    assert proof.earliest[f"{INTERACTIONS}/{home(WHO)}"] == earliest > 0
+    assert audit_horizon(lived.checkpoints, home(WHO)) == earliest
+    lived.world.browse(20, seed=1)
+    lived.world.work()
+    timeline = read_timeline(log)
+    folds = {
+        p: nearest_fold(lived.checkpoints, log, p, timeline, log.earliest(INTERACTIONS, p))
+        for p in (0, 1)
+    }
+    ranges = {
+        p: (fold.next_offset, log.high_watermark(INTERACTIONS, p)) for p, fold in folds.items()
+    }
+    plan = ReplayPlan(ranges=ranges, verify=True, changelog=world.changelog)
+    report = replay(log, world.store, plan, fold_at=lambda p: folds[p])
+    assert report.is_identical
+    assert sum(each.lists for each in report.partitions) > 0
+
+
+def test_requests_of_a_partition_are_carried_out_together(lived):
+    first, forgetter = lived.ask(), lived.forgetter()
+    lived.world.now_ms += HOUR_MS
+    second = lived.ask(neighbour(WHO))
+
+    lived.advance(forgetter)
+
+    begun = forgetting(lived.log).begun
+    assert begun[first.id].at_offset == begun[second.id].at_offset
+
+
+def test_an_urgent_request_does_not_wait_and_later_ones_wait_again(lived):
+    request, forgetter = lived.ask(is_urgent=True), lived.forgetter()
+    lived.advance(forgetter)
+    assert request.id in forgetting(lived.log).begun
+
+    later = lived.ask(neighbour(WHO))
+    lived.advance(forgetter, GRACE_MS)
+    assert later.id not in forgetting(lived.log).begun
+
+
+def test_another_worker_goes_on_where_the_first_ended(lived):
+    request = lived.ask(is_urgent=True)
+    lived.advance(lived.forgetter())
+    lived.world.now_ms += GRACE_MS
+    lived.advance(lived.forgetter())
+    lived.checkpoint()
+    lived.advance(lived.forgetter(), 1)
+    maintain(lived.world.log, tombstone_delay_ms=0, min_dirty_ratio=0.0)
+
+    lived.advance(lived.forgetter(), 1)
+
+    assert request.id in forgetting(lived.log).finished
+    assert lived.naming(WHO) == set()
+
+
+def test_garbage_among_the_requests_stops_nobody(lived):
+    lived.log.append([NewRecord(FORGET_REQUESTS, b"?", b"{", 0)])
+    request = lived.ask(is_urgent=True)
+    lived.advance(lived.forgetter())
+    assert request.id in forgetting(lived.log).begun
