@@ -9,20 +9,24 @@ cross a row group, so that one user is read without the others.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from recstream.core.history import Entry, RatedEntry, table_rows
-from recstream.errors import CheckpointCorrupt
+from recstream.core.history import Entry, RatedEntry, parse_rows, table_rows
+from recstream.core.numeric.arrays import Int32s, UInt8s
+from recstream.errors import CheckpointCorrupt, CheckpointError
 
-GROUP_ROWS = 100_000
-"""Rows of the file after which a row group is closed."""
+KEPT_PAGES = "recstream.kept_pages"
+"""Metadata of the file: number of pages in ``rest``. Files of version 0.1 lack it."""
+GROUP_BYTES = 8 << 20
+"""Bytes of table rows after which a row group is closed."""
 COLUMNS = pa.schema(
     [
         ("user", pa.dictionary(pa.int32(), pa.string())),
@@ -41,12 +45,14 @@ COLUMNS = pa.schema(
 """``weight`` … ``rated_at_ms`` are the fields of `recstream.core.history.Entry` and `RatedEntry`. On a
 header row ``at_ms``, ``offset`` and ``n_events`` are the history's clock, newest offset and events."""
 
+ROWS_ALONE = frozenset({"kind", "rating_weight", "rated_at_ms", "page", "rest"})
+"""Columns that the table's rows need and the entries' weights don't."""
+
 Row = tuple[bytes, bytes]
 """Key and value of a table row."""
 _Rest = list[Row]
 _ENTRY = Entry.__struct_fields__
 _RATED = RatedEntry.__struct_fields__
-_encode = msgspec.msgpack.Encoder().encode
 _decode_rest = msgspec.msgpack.Decoder(_Rest).decode
 
 
@@ -58,74 +64,43 @@ class Counts(NamedTuple):
     events: int
 
 
-class _Group:
-    """Users that become one row group."""
+def _table(keys: Sequence[bytes], values: Sequence[bytes]) -> tuple[pa.Table, Counts, int]:
+    """Return whole users' rows as one row group, its counts, and the number of pages kept as bytes."""
+    found = parse_rows(keys, values)
+    users = pa.DictionaryArray.from_arrays(
+        pa.array(found.user), _blocks(pa.string(), found.users, found.user_ends)
+    )
+    is_entry = ~found.is_header
+    arrays = [
+        users,
+        _blocks(pa.string(), found.items, found.item_ends, is_entry),
+        pa.array(found.weight),
+        pa.array(found.at_ms),
+        pa.array(found.kind.astype(np.int16)),
+        pa.array(found.offset),
+        pa.array(found.n_events),
+        pa.array(found.rating_weight, mask=~found.is_rated),
+        pa.array(found.rated_at_ms, mask=~found.is_rated),
+        pa.array(found.page.astype(np.int32)),
+        _blocks(pa.binary(), found.rest, found.rest_ends, found.is_header),
+    ]
+    n_users = len(found.user_ends)
+    n_events = int(found.n_events[found.is_header].sum())
+    counts = Counts(n_users, len(found.page) - n_users, n_events)
+    return pa.Table.from_arrays(arrays, schema=COLUMNS), counts, found.n_kept
 
-    def __init__(self) -> None:
-        self.users: list[str] = []
-        self.headers: list[int] = []
-        self.rests: list[bytes] = []
-        self.entries: list[Entry] = []
-        self.pages: list[int] = []
 
-    def add(self, user: bytes, rows: Iterable[Row]) -> int:
-        """Add a user's rows; return the number of events in them."""
-        self.users.append(user.decode())
-        self.headers.append(len(self.entries))
-        rest: _Rest = []
-        entries: list[Entry] = []
-        pages: list[int] = []
-        first = Entry("", 0.0, 0, 0, -1, 0)
-        for key, value in rows:
-            _, kind, number = table_rows.split_key(key)
-            if kind == "p":
-                page = table_rows.decode_page(value)
-                if table_rows.encode_row(page) == value and key == table_rows.page_key(
-                    user, number
-                ):
-                    entries += page
-                    pages += [number] * len(page)
-                    continue
-            elif kind == "h":
-                header = table_rows.decode_header(value)
-                first = Entry("", 0.0, header.clock_ms, 0, header.offset, header.n_ids)
-            rest.append((key[len(user) :], value))
-        self.entries.append(first)
-        self.entries += entries
-        self.pages.append(-1)
-        self.pages += pages
-        self.rests.append(_encode(rest))
-        return first.n_events
-
-    def table(self) -> pa.Table:
-        entries = self.entries
-        n_rows = len(entries)
-        starts = np.array(self.headers, np.int64)
-        sizes = np.diff(starts, append=n_rows)
-        users = np.repeat(np.arange(len(starts), dtype=np.int32), sizes)
-        items: list[str | None] = [each.item for each in entries]
-        rests: list[bytes | None] = [None] * n_rows
-        for at, rest in zip(self.headers, self.rests, strict=True):
-            items[at], rests[at] = None, rest
-        rated = [each if isinstance(each, RatedEntry) else None for each in entries]
-        columns: list[Any] = [
-            pa.DictionaryArray.from_arrays(pa.array(users), pa.array(self.users, pa.string())),
-            items,
-            [each.weight for each in entries],
-            [each.at_ms for each in entries],
-            [each.kind for each in entries],
-            [each.offset for each in entries],
-            [each.n_events for each in entries],
-            [None if each is None else each.rating_weight for each in rated],
-            [None if each is None else each.rated_at_ms for each in rated],
-            self.pages,
-            rests,
-        ]
-        arrays = [
-            column if isinstance(column, pa.Array) else pa.array(column, field.type)
-            for column, field in zip(columns, COLUMNS, strict=True)
-        ]
-        return pa.Table.from_arrays(arrays, schema=COLUMNS)
+def _blocks(
+    kind: pa.DataType, block: UInt8s, ends: Int32s, is_valid: NDArray[np.bool_] | None = None
+) -> pa.Array:
+    """Return an array of texts or bytes from one block and the end of each."""
+    offsets = np.zeros(len(ends) + 1, np.int32)
+    offsets[1:] = ends
+    valid = None if is_valid is None else pa.py_buffer(np.packbits(is_valid, bitorder="little"))
+    buffers = [valid, pa.py_buffer(offsets), pa.py_buffer(block[: offsets[-1]])]
+    found = pa.Array.from_buffers(kind, len(ends), buffers)
+    found.validate(full=True)
+    return found
 
 
 def write_rows(rows: Iterable[Row]) -> tuple[bytes, Counts]:
@@ -135,24 +110,44 @@ def write_rows(rows: Iterable[Row]) -> tuple[bytes, Counts]:
     ----------
     rows : iterable of (key, value)
         In key order.
+
+    Raises
+    ------
+    CheckpointError
+        They are not the rows of a table.
     """
     sink = io.BytesIO()
-    n_users = n_entries = n_events = 0
+    total, n_kept = Counts(0, 0, 0), 0
     with pq.ParquetWriter(sink, COLUMNS, compression="zstd") as writer:
-        group = _Group()
-        for user, its_rows in groupby(rows, key=lambda row: row[0].partition(b"\0")[0]):
+        for keys, values in _groups(rows):
+            try:
+                table, counts, n_kept_here = _table(keys, values)
+            except (pa.ArrowException, ValueError) as error:
+                raise CheckpointError(f"rows of a table can't be read: {error}") from error
+            writer.write_table(table)
+            total = Counts(*map(sum, zip(total, counts, strict=True)))
+            n_kept += n_kept_here
+        writer.add_key_value_metadata({KEPT_PAGES: str(n_kept)})
+    return sink.getvalue(), total
+
+
+def _groups(rows: Iterable[Row]) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Yield keys and values of whole users, about `GROUP_BYTES` at a time; at least one group."""
+    keys: list[bytes] = []
+    values: list[bytes] = []
+    n_bytes = 0
+    user = b""
+    for key, value in rows:
+        if n_bytes >= GROUP_BYTES:
             if not user:
-                continue
-            n_events += group.add(user, its_rows)
-            n_users += 1
-            if len(group.entries) >= GROUP_ROWS:
-                n_entries += len(group.entries) - len(group.users)
-                writer.write_table(group.table())
-                group = _Group()
-        if group.users or not n_users:
-            n_entries += len(group.entries) - len(group.users)
-            writer.write_table(group.table())
-    return sink.getvalue(), Counts(n_users, n_entries, n_events)
+                user = keys[-1].partition(b"\0")[0]
+            if key.partition(b"\0")[0] != user:
+                yield keys, values
+                keys, values, n_bytes, user = [], [], 0, b""
+        keys.append(key)
+        values.append(value)
+        n_bytes += len(value)
+    yield keys, values
 
 
 def read_rows(content: bytes) -> Iterator[tuple[bytes, list[Row]]]:
@@ -167,8 +162,15 @@ def read_rows(content: bytes) -> Iterator[tuple[bytes, list[Row]]]:
         yield from rows_of_group(group)
 
 
-def read_groups(content: bytes) -> Iterator[pa.Table]:
+def read_groups(content: bytes, *, entries_alone: bool = False) -> Iterator[pa.Table]:
     """Yield the row groups of a checkpoint's file, as `COLUMNS`.
+
+    Parameters
+    ----------
+    content : bytes
+    entries_alone : bool
+        Leave out the columns of `ROWS_ALONE`, and give items as a dictionary, if no page is kept in
+        ``rest``. Then the histories' entries can be read, the table's rows can't.
 
     Raises
     ------
@@ -177,8 +179,12 @@ def read_groups(content: bytes) -> Iterator[pa.Table]:
     """
     try:
         file = pq.ParquetFile(io.BytesIO(content))
+        names = COLUMNS.names
+        if entries_alone and (file.metadata.metadata or {}).get(KEPT_PAGES.encode()) == b"0":
+            names = [each for each in names if each not in ROWS_ALONE]
+            file = pq.ParquetFile(io.BytesIO(content), read_dictionary=["item"])
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns=COLUMNS.names)
+            yield file.read_row_group(number, columns=names)
     except (pa.ArrowException, msgspec.MsgspecError, ValueError, KeyError, OSError) as error:
         raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
 

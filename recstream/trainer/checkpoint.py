@@ -51,7 +51,7 @@ def restore_histories(
         if found is None or found[0].changelog != tp.topic:
             continue
         manifest, content = found
-        for group in read_groups(content):
+        for group in read_groups(content, entries_alone=True):
             _load(follower, tp, group)
         applied = manifest.applied_row
         follower.apply([Record(*tp, -1, 0, table_rows.APPLIED_KEY, table_rows.encode_row(applied))])
@@ -65,8 +65,10 @@ def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> N
     headers = np.flatnonzero(pc.is_null(group.column("item")).to_numpy(zero_copy_only=False))
     if not len(headers):
         return
-    rests = group.column("rest").take(pa.array(headers)).to_pylist()
-    is_plain = np.array([_PAGE not in rest for rest in rests], np.bool_)
+    is_plain = np.ones(len(headers), np.bool_)
+    if "rest" in group.column_names:
+        rests = group.column("rest").take(pa.array(headers)).to_pylist()
+        is_plain = np.array([_PAGE not in rest for rest in rests], np.bool_)
     values = {
         name: group.column(name).to_numpy() for name in ("weight", "at_ms", "offset", "n_events")
     }
@@ -75,7 +77,10 @@ def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> N
     is_entry = np.repeat(is_used, sizes)
     is_entry[headers] = False
     kept = headers[is_used]
-    names = group.column("item").combine_chunks().filter(pa.array(is_entry)).dictionary_encode()
+    column = group.unify_dictionaries().column("item").combine_chunks()
+    names = column.filter(pa.array(is_entry))
+    if not isinstance(names, pa.DictionaryArray):
+        names = names.dictionary_encode()
     histories = follower.histories
     codes = histories.items.add(names.dictionary.to_pylist())
     histories.put(

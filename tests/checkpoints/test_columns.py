@@ -14,7 +14,7 @@ from recstream.checkpoints import columns, read_rows, read_user
 from recstream.checkpoints.columns import write_rows
 from recstream.core.events import EPOCH, Event, EventWeights
 from recstream.core.history import FoldSettings, History, apply, table_rows
-from recstream.errors import CheckpointCorrupt
+from recstream.errors import CheckpointCorrupt, CheckpointError
 
 RULES = FoldSettings(EventWeights(), 5e9, counts_impressions=True, semantics=2)
 
@@ -70,7 +70,7 @@ def test_one_row_is_an_entry_that_any_reader_of_parquet_sees():
 
 
 def test_users_do_not_cross_row_groups(monkeypatch):
-    monkeypatch.setattr(columns, "GROUP_ROWS", 3)
+    monkeypatch.setattr(columns, "GROUP_BYTES", 1)
     rows = rows_of({f"u{n}": [("view", i, 1) for i in range(4)] for n in range(5)})
 
     content, _ = write_rows(rows.items())
@@ -88,6 +88,46 @@ def test_a_page_in_an_odd_encoding_is_kept_as_it_is():
     content, _ = write_rows(rows.items())
 
     assert dict(row for _, found in read_rows(content) for row in found) == rows
+
+
+NUMBERS = [0, 1, 31, 32, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**16, 2**31, 2**32 - 1, 2**32]
+NUMBERS += [2**63 - 1, 2**63, -1, -32, -33, -128, -129, -(2**15), -(2**15) - 1, -(2**31), -(2**63)]
+ODD = [None, "x", 1.5, b"b", [], True]
+FIELD = st.one_of(st.sampled_from(NUMBERS), st.integers(-(2**63), 2**64 - 1), st.sampled_from(ODD))
+ITEM = st.sampled_from(["", "p1", "ü" * 16, "x" * 31, "x" * 32, "x" * 255, "x" * 256, "x" * 70_000])
+WEIGHT = st.one_of(st.floats(), st.sampled_from([1, None]))
+ENTRY = st.one_of(
+    st.tuples(ITEM, WEIGHT, FIELD, st.integers(0, 2**15), FIELD, FIELD),
+    st.tuples(ITEM, WEIGHT, FIELD, st.integers(0, 9), FIELD, FIELD, WEIGHT, FIELD),
+    st.lists(FIELD, max_size=9),
+)
+SOME = b"\x91\x96\xa1p" + b"\xcb" + bytes(8) + b"\x01\x02\x03\x04"
+RAW = st.one_of(
+    st.lists(ENTRY, max_size=40).map(table_rows.encode_row),
+    st.tuples(st.integers(0, len(SOME)), st.binary(max_size=9)).map(
+        lambda at: SOME[: at[0]] + at[1] + SOME[at[0] :]
+    ),
+)
+SUFFIX = st.sampled_from(["p0", "p1", "p01", "p00", "p", "p-1", "px", "p2147483648", "r0", "l"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(SUFFIX, RAW, max_size=5))
+def test_whatever_bytes_rows_have_they_come_back(pages):
+    rows = rows_of({"u1": [("view", 1, 1)], "u2": [("view", 1, 1)]})
+    rows |= {b"u1\0" + suffix.encode(): raw for suffix, raw in pages.items()}
+    try:
+        content, _ = write_rows(sorted(rows.items()))
+    except CheckpointError as error:
+        assert "UTF8" in str(error)  # noqa: PT017 - ids that no reader of the table could read
+        return
+
+    assert dict(row for _, found in read_rows(content) for row in found) == rows
+
+
+def test_a_header_that_can_not_be_read_is_a_named_error():
+    with pytest.raises(CheckpointError, match="the header of the history in row 1 of 2"):
+        write_rows([(b"u1", table_rows.encode_row([2, 0, 0, 0, 0, 0, 1, b""])), (b"u2", b"x")])
 
 
 def _fields(entry):

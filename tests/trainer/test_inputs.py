@@ -30,13 +30,16 @@ def read(settings, log):
     return found
 
 
-@pytest.mark.parametrize("page", [b"\0p", b""])
-@pytest.mark.parametrize("rows_at_once", [9, 100_000])
+@pytest.mark.parametrize("file", ["new", "of version 0.1", "with odd pages of every user"])
+@pytest.mark.parametrize("group_bytes", [400, 10**6])
 def test_histories_from_checkpoints_are_those_of_the_changelog(
-    fed, settings, monkeypatch, rows_at_once, page
+    fed, settings, monkeypatch, group_bytes, file
 ):
-    monkeypatch.setattr(columns, "GROUP_ROWS", rows_at_once)
-    monkeypatch.setattr(checkpoint, "_PAGE", page)  # b"": every user as if some page were odd
+    monkeypatch.setattr(columns, "GROUP_BYTES", group_bytes)
+    if file != "new":
+        monkeypatch.setattr(columns.pq.ParquetWriter, "add_key_value_metadata", lambda *_: None)
+    if file == "with odd pages of every user":
+        monkeypatch.setattr(checkpoint, "_PAGE", b"")
     checkpoints = open_checkpoints(fed.log, settings)
     made = [
         make_checkpoint(

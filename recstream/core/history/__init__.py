@@ -23,6 +23,7 @@ from recstream.core.history.matrix import (
     matrix_rows,
     stack,
 )
+from recstream.core.history.row_columns import parse_rows
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "history_rows",
     "matrix_row",
     "matrix_rows",
+    "parse_rows",
     "seen_items",
     "stack",
     "table_rows",

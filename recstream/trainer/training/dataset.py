@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel, typical_score
+from recstream.core.columns import IdRows
 from recstream.core.content import summarise
 from recstream.core.evaluation import HeldOut, hold_out, n_held_out
 from recstream.core.generation import Generation
@@ -262,6 +263,9 @@ def build_dataset(
 
 def columns_of(names: Sequence[str], rows: Mapping[str, int]) -> Int32s:
     """Return the row of each name; -1 for others."""
+    if isinstance(rows, IdRows):
+        found: Int32s = rows.rows_of(names)
+        return found
     return np.fromiter((rows.get(each, -1) for each in names), np.int32, len(names))
 
 
