@@ -18,7 +18,6 @@
     │   ├── LogCorrupt                 not a readable log
     │   ├── OffsetOutOfRange           pruned, or not written yet
     │   │   └── BeyondHorizon          events that an answer needs were pruned
-    │   ├── EpochMismatch              state of another log
     │   └── PartitionCountMismatch     a topic has another partition count than recorded
     ├── ModelError
     │   ├── ArtifactCorrupt            an artifact whose digest or shape is wrong
@@ -138,10 +137,6 @@ class OffsetOutOfRange(LogError):
 
 class BeyondHorizon(OffsetOutOfRange):
     """Events that an answer about the past needs were pruned, and no checkpoint replaces them."""
-
-
-class EpochMismatch(LogError):
-    """State on disk belongs to another log than the one that is open."""
 
 
 class PartitionCountMismatch(LogError):

@@ -6,8 +6,8 @@ topic into one collection: a document is replaced only by a newer one, and a del
 ``{_id, at}`` behind, so that a follower that lags can't bring it back.
 
 Only operations that MongoDB and FerretDB share are used. ``attributes`` are stored as JSON text: not
-every server takes any field name, or arrays in arrays. FerretDB over SQLite, the test server, has no
-indexes; there a `recstream.catalogue.mirror.Mirror` answers the queries.
+every server takes any field name, or arrays in arrays. FerretDB over SQLite, the test server, reads
+every document for a query, because it has no indexes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from pymongo.errors import (
 )
 
 from recstream.catalogue import text as words_of
-from recstream.catalogue.mirror import Mirror
 from recstream.catalogue.port import Page, ViewPosition
 from recstream.catalogue.text import TIERS, Cursor
 from recstream.core.records import Item
@@ -49,7 +48,6 @@ _VIEW = "catalogue"
 _DUPLICATE = 11_000
 _REFUSED = {13, 18}
 _AT_ONCE = 1000
-_SCAN_S = 120.0
 _PLAIN_FIELDS = ("title", "category", "brand", "price", "description", "image")
 _encode_item, _decode_item = msgspec.json.Encoder().encode, msgspec.json.Decoder(Item).decode
 _INDEXES = (("sort",), ("category", "sort"), ("title_words", "sort"), ("words", "sort"))
@@ -65,8 +63,6 @@ class MongoCatalogue:
     url : str
         ``mongodb://[user:password@]host[:port][/database][?options]``; time-outs may be among the
         options (``timeoutMS``, default 10 s an operation).
-    has_indexes : bool, optional
-        Whether the server has indexes; by default its ``buildInfo`` decides.
 
     Raises
     ------
@@ -76,7 +72,7 @@ class MongoCatalogue:
         The server can't be reached, or rejects user or password.
     """
 
-    def __init__(self, url: str, *, has_indexes: bool | None = None) -> None:
+    def __init__(self, url: str) -> None:
         try:
             given = {
                 name.lower() for name in pymongo.uri_parser.parse_uri(url, warn=False)["options"]
@@ -94,14 +90,10 @@ class MongoCatalogue:
         self._where = ", ".join(f"{host}:{port}" for host, port in _hosts(url))
         try:
             with self._translated_errors():
-                if has_indexes is None:
-                    about = self._client.admin.command("buildInfo")
-                    has_indexes = "ferretdbVersion" not in about
                 self._create_indexes()
         except CatalogueUnavailable:
             self._client.close()
             raise
-        self._mirror = None if has_indexes else Mirror(self._read_all, self.position)
 
     def apply(
         self, changes: Mapping[str, Item | None], position: ViewPosition | None = None
@@ -115,8 +107,6 @@ class MongoCatalogue:
         if position is not None:
             with self._translated_errors():
                 self._store_position(position)
-            if self._mirror is not None:
-                self._mirror.accept_state()
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Item]:
         """Return the items that exist, by id."""
@@ -153,15 +143,11 @@ class MongoCatalogue:
             {"$group": {"_id": "$category", "items": {"$sum": 1}}},
         ]
         with self._translated_errors():
-            if self._mirror is not None:
-                return self._mirror.categories()
             return {each["_id"]: int(each["items"]) for each in self._items.aggregate(counted)}
 
     def count(self) -> int:
         """Return the number of items."""
         with self._translated_errors():
-            if self._mirror is not None:
-                return self._mirror.count()
             return self._items.count_documents(_LIVE)
 
     def position(self) -> ViewPosition | None:
@@ -175,21 +161,13 @@ class MongoCatalogue:
         with self._translated_errors():
             self._views.delete_one({"_id": _VIEW})
             self._items.delete_many({})
-        if self._mirror is not None:
-            self._mirror.invalidate()
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _read_all(self) -> list[Document]:
-        with pymongo.timeout(_SCAN_S):
-            return list(self._items.find({}, batch_size=_AT_ONCE))
-
     def _by_id(self, names: list[str], fields: Document | None = None) -> list[Document]:
         """Return the documents that exist, those of deleted items included."""
-        if self._mirror is not None:
-            return self._mirror.by_id(names)
         found: list[Document] = []
         for start in range(0, len(names), _AT_ONCE):
             found += self._items.find({"_id": {"$in": names[start : start + _AT_ONCE]}}, fields)
@@ -199,8 +177,6 @@ class MongoCatalogue:
         self, tier: int, words: tuple[str, ...], phrase: str, category: str, after: str, limit: int
     ) -> list[Document]:
         """Return a tier's first items after a sort key, in sort order."""
-        if self._mirror is not None:
-            return self._mirror.find(tier, words, phrase, category, after, limit)
         query = _query(tier, words, phrase, category, after)
         return list(self._items.find(query).sort("sort", 1).limit(limit))
 
@@ -225,14 +201,11 @@ class MongoCatalogue:
         held = {each["_id"]: each["at"] for each in self._by_id(list(changes), {"at": 1})}
         added: list[Write] = []
         replaced: list[Write] = []
-        written: dict[str, Document | None] = {}
         for name, item in changes.items():
             if position is not None and held.get(name, at - 1) >= at:
                 continue
             document = _document(name, item, at)
-            is_gone = position is None and item is None
-            written[name] = None if is_gone else document
-            if is_gone:
+            if position is None and item is None:
                 replaced.append(DeleteOne({"_id": name}))
             elif name not in held:
                 added.append(InsertOne(document))
@@ -242,10 +215,6 @@ class MongoCatalogue:
         if replaced:
             self._items.bulk_write(replaced, ordered=False)
         failed = self._insert(added)
-        if self._mirror is not None:
-            self._mirror.put(written)
-            if failed:
-                self._mirror.invalidate()
         if failed:
             # Another follower inserted these first: write them again, compared with its documents.
             self._write({name: changes[name] for name in failed}, position)

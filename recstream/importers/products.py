@@ -142,11 +142,6 @@ class ProductReader:
             self.examples.append(RejectedLine(line, dropped.reason, dropped.shown))
 
 
-def read_products(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Item]:
-    """Yield the items of a file, cleaned; rows that are no products are left out."""
-    return ProductReader(Source(path), columns).items()
-
-
 def import_products(
     event_log: EventLog,
     path: Path,

@@ -16,15 +16,9 @@ from recstream.core.records import Item
 from recstream.errors import InvalidInput
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("mongo", marks=pytest.mark.integration),
-        pytest.param("mirror", marks=pytest.mark.integration),
-    ]
-)
+@pytest.fixture(params=["embedded", pytest.param("mongo", marks=pytest.mark.integration)])
 def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalogue]:
-    """Return a catalogue: embedded, by MongoDB's own queries, or by a mirror of its collection."""
+    """Return a catalogue: embedded, or in MongoDB."""
     opened: Catalogue
     if request.param == "embedded":
         opened = open_catalogue(f"embedded://{tmp_path / 'catalogue'}")
@@ -32,7 +26,7 @@ def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalo
         from recstream.catalogue.mongo import MongoCatalogue  # noqa: PLC0415 - an extra
 
         url = request.getfixturevalue("mongo_database_url")
-        opened = MongoCatalogue(url, has_indexes=request.param == "mongo")
+        opened = MongoCatalogue(url)
     yield opened
     opened.close()
 

@@ -26,7 +26,7 @@ from recstream.errors import InvalidInput
 from recstream.importers.file import MAX_LINE_BYTES, BadLine
 from recstream.importers.mapping import ColumnMapping, EventReader
 from recstream.importers.movielens import read_titles
-from recstream.importers.products import read_products
+from recstream.importers.products import ProductReader
 from recstream.importers.source import Source
 from recstream.log import CATALOGUE, INTERACTIONS, open_log
 
@@ -799,4 +799,4 @@ def test_any_bytes_are_rows_or_refused(
                     with contextlib.suppress(ValueError):
                         read(row)
     with contextlib.suppress(InvalidInput):
-        list(read_products(path))
+        list(ProductReader(Source(path)).items())

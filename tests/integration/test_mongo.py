@@ -126,24 +126,6 @@ def test_followers_at_different_places_leave_the_newest_of_every_item(
     catalogue.close()
 
 
-def test_what_another_bridge_changed_is_seen_where_all_is_read_at_once(
-    mongo_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recstream.catalogue.mirror.AGAIN_S", 0.0)
-    one, other = (MongoCatalogue(mongo_database_url, has_indexes=False) for _ in range(2))
-    assert other.count() == 0
-
-    one.apply({"p1": Item(item="p1", title="Mug")}, ViewPosition("E", 1))
-    assert [item.item for item in other.search("mug").items] == ["p1"]
-    one.apply({"p1": None, "p2": Item(item="p2", title="Cup")}, ViewPosition("E", 3))
-    assert (other.count(), set(other.get_many(["p1", "p2"]))) == (1, {"p2"})
-    one.clear()
-
-    assert other.count() == 0
-    one.close()
-    other.close()
-
-
 def test_names_of_attributes_are_the_shops_own(mongo_database_url: str) -> None:
     catalogue = open_catalogue(mongo_database_url)
     names = ["$where", "a.b", "", "é", "_id"]
