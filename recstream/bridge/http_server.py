@@ -1,12 +1,14 @@
 """Serve the Flask app by uvicorn: one event loop reads requests and writes answers, threads run the app.
 
 A thread is used only between the last byte of a request and the first byte of its answer, so slow
-clients hold none. Head, body and answer have total deadlines.
+clients hold none. Head, body and answer have total deadlines. Requests with a single event go another way
+(`recstream.bridge.http.single_events`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import io
 import logging
@@ -14,7 +16,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ import msgspec
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON
+from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON, SingleEvents
 from recstream.process import run_in_loop, start_thread, watch
 
 log = logging.getLogger(__name__)
@@ -50,11 +52,13 @@ class HttpServer:
     ----------
     bound : socket
     app : WSGI application
+    single_events : SingleEvents
     """
 
-    def __init__(self, bound: socket.socket, app: WsgiApp) -> None:
+    def __init__(self, bound: socket.socket, app: WsgiApp, single_events: SingleEvents) -> None:
         self._bound = bound
-        self._adapter = _WsgiAdapter(app)
+        self._single_events = single_events
+        self._adapter = _WsgiAdapter(app, single_events)
         config = uvicorn.Config(
             self._adapter,
             loop="asyncio",
@@ -81,10 +85,19 @@ class HttpServer:
     async def _serve(self) -> None:
         sweeping = asyncio.create_task(self._sweep())
         watch(sweeping, "end slow connections")
+        loop = asyncio.get_running_loop()
+
+        def answered(answers: Sequence[tuple[_Protocol, bytes | None]]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                for protocol, answer in answers:
+                    loop.call_soon_threadsafe(protocol.answer_event, answer)
+
+        self._single_events.start(answered)
         try:
             await self._server.serve(sockets=[self._bound])
         finally:
             sweeping.cancel()
+            self._single_events.stop()
 
     async def _sweep(self) -> None:
         """End connections that are too slow."""
@@ -127,8 +140,9 @@ class _Answer(NamedTuple):
 class _WsgiAdapter:
     """An ASGI application that reads whole requests and runs a WSGI application on them in threads."""
 
-    def __init__(self, app: WsgiApp) -> None:
+    def __init__(self, app: WsgiApp, single_events: SingleEvents) -> None:
         self._app = app
+        self.single_events = single_events
         self._pool = ThreadPoolExecutor(THREADS, "request")
         # Health checks must answer while every other thread is busy.
         self._health_pool = ThreadPoolExecutor(HEALTH_THREADS, "health")
@@ -237,6 +251,11 @@ class _Protocol(H11Protocol):
         adapter: Any = config.app
         self.app = functools.partial(adapter.serve, self)
         self.is_detached = False
+        self._single_events: SingleEvents = adapter.single_events
+        self._is_appending = False
+        self._has_answered = False
+        self._is_last = False
+        self._unread = b""
         self._stage: tuple[str, Any] | None = None
         self._stage_since_s = 0.0
 
@@ -246,14 +265,63 @@ class _Protocol(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Refuse what the parser can't read in any way."""
+        """Accept a single event, or pass the data to the parser; refuse what it can't read in any way."""
+        if self._is_appending:
+            self._unread += data
+            self.flow.pause_reading()
+            return
+        if self._is_between_requests():
+            request = self._single_events.read(data, self.client[0] if self.client else "")
+            if request is not None:
+                self._unset_keepalive_if_required()
+                self._is_appending = True
+                self._single_events.submit(self, request)
+                return
         try:
             super().data_received(data)
         except ValueError:  # a number with more digits than Python converts
             self.send_400_response("Invalid HTTP request received.")
 
+    def _is_between_requests(self) -> bool:
+        cycle: Any = self.cycle
+        return (
+            self.conn.their_state is h11.IDLE
+            and (cycle is None or cycle.response_complete)
+            and not self.conn.trailing_data[0]
+        )
+
+    def answer_event(self, answer: bytes | None) -> None:
+        """Write the answer to a single event, and go on with what was received meanwhile."""
+        self._is_appending, self._has_answered = False, True
+        if self.transport.is_closing():
+            return
+        if answer is None:
+            self.transport.abort()
+            return
+        line, _, rest = answer.partition(b"\r\n")
+        head = [b"%b: %b" % each for each in self.server_state.default_headers]
+        if self._is_last:
+            head.append(b"connection: close")
+        self.transport.write(b"\r\n".join([line, *head, rest]))
+        if self._is_last:
+            self.transport.close()
+        self.on_response_complete()
+        unread, self._unread = self._unread, b""
+        if unread:
+            self.data_received(unread)
+
+    def shutdown(self) -> None:
+        """End the connection once it has its answer."""
+        if self._is_appending:
+            self._is_last = True
+        else:
+            super().shutdown()
+
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Let a client that ends its stream still get the answer to a whole request."""
+        if self._is_appending:
+            self._is_last = True
+            return True
         cycle: Any = self.cycle
         if cycle is None or cycle.response_started:
             return None
@@ -303,7 +371,10 @@ class _Protocol(H11Protocol):
             stage = ("answer", cycle)
         elif self.conn.their_state is h11.SEND_BODY:
             stage = ("body", cycle)
-        elif self.conn.their_state is h11.IDLE and (cycle is None or self.conn.trailing_data[0]):
+        elif self.conn.their_state is h11.IDLE and (
+            (cycle is None and not (self._is_appending or self._has_answered))
+            or self.conn.trailing_data[0]
+        ):
             stage = ("head", cycle)
         if stage != self._stage:
             self._stage, self._stage_since_s = stage, now_s

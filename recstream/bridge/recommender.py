@@ -169,10 +169,12 @@ class Recommender:
         if generation is None:
             return gone
         listable, columns = generation.listable, generation.columns
-        has_times, now_ms = len(columns.boundaries) > 0, self._now_ms()
-        for item in listed:
-            row = generation.rows.get(item)
-            if row is None:
+        has_times = len(columns.boundaries) > 0
+        if listable is None and not has_times:
+            return gone
+        now_ms = self._now_ms()
+        for item, row in zip(listed, generation.items.rows_of(listed).tolist(), strict=True):
+            if row < 0:
                 continue
             is_gone = has_times and not columns.is_in_time(row, now_ms)
             # A delta may add items meanwhile.

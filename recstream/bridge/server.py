@@ -29,7 +29,7 @@ import recstream
 from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import CurrentState, Follower
-from recstream.bridge.http import Deps, RateLimiter, create_app
+from recstream.bridge.http import Deps, RateLimiter, SingleEvents, create_app
 from recstream.bridge.http_server import BACKLOG, HttpServer
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.readiness import Readiness
@@ -106,7 +106,7 @@ class Bridge:
             )
             event_log.create_topics((*topic_specs(settings.partitions), changelog))
             self.deps = self._assemble(settings, event_log, auth, now, web or web_folder())
-            self._server = HttpServer(self._socket, create_app(self.deps))
+            self._server = HttpServer(self._socket, create_app(self.deps), SingleEvents(self.deps))
         except BaseException:
             self._stack.close()
             raise

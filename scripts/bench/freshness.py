@@ -37,7 +37,7 @@ from plot import Series, write_plot
 from results import FOLDER, Row, save
 from websockets.asyncio.client import connect
 
-READY_S = 120.0
+READY_S = 300.0
 SWEEP_RATES = (50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 650.0, 800.0)
 ROLES = ("worker", "bridge", "trainer")
 TYPES = ("view", "view", "view", "click", "cart", "purchase", "like")

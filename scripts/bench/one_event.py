@@ -87,6 +87,31 @@ class Account:
         return timed
 
 
+def thread_times() -> dict[str, int]:
+    """Return the processor time so far of this process's threads by name, in nanoseconds."""
+    found: dict[str, int] = {}
+    for thread in threading.enumerate():
+        name = thread.name.rstrip("0123456789").rstrip("_-")
+        try:
+            spent = int(
+                Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()[0]
+            )
+        except OSError:
+            continue  # it has just ended
+        found[name] = found.get(name, 0) + spent
+    return found
+
+
+def fixed_loop_ms() -> float:
+    """Return the processor time of a loop that is always the same, the median of 21."""
+    times = []
+    for _ in range(21):
+        begun = time.thread_time_ns()
+        sum(each * each for each in range(20_000))
+        times.append((time.thread_time_ns() - begun) / 1e6)
+    return sorted(times)[10]
+
+
 def run_role(role: str, arguments: list[str]) -> None:
     """Run a role with timed steps; a file named by the environment receives them, again and again."""
     account = Account()
@@ -96,7 +121,8 @@ def run_role(role: str, arguments: list[str]) -> None:
 
     def write() -> None:
         spent = {name: list(each) for name, each in account.spent.items()}
-        path.write_text(json.dumps(spent | {"": [1, time.process_time_ns()]}))
+        found = {"steps": spent, "threads": thread_times(), "all": time.process_time_ns()}
+        path.write_text(json.dumps(found))
 
     def keep_writing() -> None:
         while True:
@@ -149,39 +175,47 @@ def main() -> None:
         freshness.prepare(directory)
         with freshness.roles(directory, sys.executable, __file__) as (url, up):
             freshness.wait_until_live(url)
-            begun = {}
             warm = argparse.Namespace(
                 **vars(options) | {"seconds": options.warm_up, "warm_up": 1.0}
             )
             asyncio.run(freshness.measure(url, options.rate, warm, up))
             time.sleep(1.0)
-            for role in STEPS:
-                begun[role] = json.loads((Path(temporary) / f"{role}.json").read_text())
+            before = {role: read(temporary, role) for role in STEPS}
             last = argparse.Namespace(**vars(options) | {"warm_up": 0.1})
             found = asyncio.run(freshness.measure(url, options.rate, last, up))
+            fixed_ms = fixed_loop_ms()
             time.sleep(1.0)
             for role in STEPS:
-                show(
-                    role,
-                    begun[role],
-                    json.loads((Path(temporary) / f"{role}.json").read_text()),
-                    found["events"],
-                )
-            print(found["due_to_received_ms"])
+                show(role, before[role], read(temporary, role), found["events"])
+            print(f"\nfixed loop {fixed_ms:.2f} ms; {found['lists']} lists", end=" ")
+            print(f"of {found['events']} events; due to received {found['due_to_received_ms']} ms")
+
+
+def read(folder: str, role: str) -> dict[str, Any]:
+    """Return a role's account so far."""
+    account: dict[str, Any] = json.loads((Path(folder) / f"{role}.json").read_text())
+    return account
 
 
 def show(role: str, before: dict[str, Any], after: dict[str, Any], n_events: int) -> None:
-    """Print the processor time per event of a role's steps."""
-    spent = {
-        name: ((count - before[name][0]) / n_events, (used - before[name][1]) / 1000 / n_events)
-        for name, (count, used) in after.items()
+    """Print the processor time per event of a role's steps and threads."""
+    whole = (after["all"] - before["all"]) / 1000 / n_events
+    print(f"\n{role}: {whole:.0f} microseconds of processor time per event\n")
+    print("| step | µs | calls |\n|---|---:|---:|")
+    for name, (count, used) in after["steps"].items():
+        count_before, used_before = before["steps"][name]
+        spent = (used - used_before) / 1000 / n_events
+        whole -= spent
+        print(f"| {name} | {spent:.0f} | {(count - count_before) / n_events:.2f} |")
+    print(f"| everything else | {whole:.0f} | |")
+    print("\n| thread | µs |\n|---|---:|")
+    threads = {
+        name: (used - before["threads"].get(name, 0)) / 1000 / n_events
+        for name, used in after["threads"].items()
     }
-    _, whole = spent.pop("")
-    print(f"\n{role}: microseconds of processor time per event (calls per event)")
-    for name, (count, used) in spent.items():
-        print(f"{name:28} {used:8.0f}   {count:6.2f}")
-    print(f"{'everything else':28} {whole - sum(used for _, used in spent.values()):8.0f}")
-    print(f"{'all':28} {whole:8.0f}")
+    for name, spent in sorted(threads.items(), key=lambda each: -each[1]):
+        if spent >= 1:
+            print(f"| {name} | {spent:.0f} |")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,38 @@ def is_quick(world: World) -> bool:
     return time.monotonic() - started < 5
 
 
+def test_an_event_that_comes_before_the_answer_to_the_one_before_is_answered_next(world):
+    def request(user: str, item: str) -> bytes:
+        body = json.dumps({"type": "view", "user": user, "item": item}).encode()
+        return (
+            b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+            + (b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        )
+
+    health = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with raw(world) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for each in (request("a", "i"), request("b", "j"), health, request("c", "k")):
+            client.sendall(each)
+        answer = b""
+        while answer.count(b"HTTP/1.1 ") < 4 and (chunk := client.recv(1 << 16)):
+            answer += chunk
+
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"202", b"202", b"200", b"202"]
+
+
+def test_a_connection_that_sends_single_events_outlives_the_deadlines(strict):
+    request = (
+        b"POST /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    )
+    started = time.monotonic()
+    with raw(strict) as client:
+        while time.monotonic() - started < 2 * http_server.DEADLINES_S["head"]:
+            client.sendall(request)
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 202")
+
+
 STARTS = {
     "nothing": b"",
     "a part of the head": b"GET /health/live HTTP/1.1\r\nX-Slow: a",

@@ -91,8 +91,8 @@ class HttpProblem(RecstreamError):
         self.retry_after_s = retry_after_s
 
 
-def respond(problem: HttpProblem) -> Response:
-    """Return a problem as an answer."""
+def encode_problem(problem: HttpProblem, path: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the headers of the answer that a request of a path gets."""
     status = HTTPStatus(problem.status)
     code = problem.code or status.phrase.lower().replace(" ", "-").replace("'", "")
     body = Problem(
@@ -100,19 +100,24 @@ def respond(problem: HttpProblem) -> Response:
         title=status.phrase,
         status=problem.status,
         detail=problem.detail,
-        instance=request.path,
+        instance=path,
         errors=problem.errors,
     )
     fields: dict[str, Any] = msgspec.to_builtins(body)
     if problem.more is not None:
         fields |= msgspec.to_builtins(problem.more)
-    response = Response(msgspec.json.encode(fields), problem.status, content_type=PROBLEM_JSON)
-    response.headers["Cache-Control"] = "no-store"
+    headers = {"Content-Type": PROBLEM_JSON, "Cache-Control": "no-store"}
     if problem.retry_after_s is not None:
-        response.headers["Retry-After"] = str(problem.retry_after_s)
+        headers["Retry-After"] = str(problem.retry_after_s)
     if problem.status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+        headers["WWW-Authenticate"] = "Bearer"
+    return msgspec.json.encode(fields), headers
+
+
+def respond(problem: HttpProblem) -> Response:
+    """Return a problem as the answer to the current request."""
+    body, headers = encode_problem(problem, request.path)
+    return Response(body, problem.status, headers)
 
 
 def as_problem(error: RecstreamError) -> HttpProblem:

@@ -50,11 +50,7 @@ class RateLimiter:
         HttpProblem
             429: the client sends faster than it may.
         """
-        if self._per_s <= 0:
-            return
-        user = identity().user
-        client = request.remote_addr or "" if user is None else f"user {user}"
-        wait_s = self._take(client, amount)
+        wait_s = self.take(identity(), request.remote_addr or "", amount)
         if wait_s > 0:
             raise HttpProblem(
                 429,
@@ -64,8 +60,11 @@ class RateLimiter:
                 retry_after_s=max(1, round(wait_s)),
             )
 
-    def _take(self, client: str, amount: int) -> float:
-        """Take tokens; return the seconds to wait if there are too few."""
+    def take(self, who: Identity, address: str, amount: int) -> float:
+        """Take tokens of a client; return the seconds to wait if there are too few, and take none."""
+        if self._per_s <= 0:
+            return 0.0
+        client = address if who.user is None else f"user {who.user}"
         now_s = self._now_s()
         with self._mutex:
             tokens, since_s = self._buckets.pop(client, (self._burst, now_s))

@@ -14,13 +14,17 @@ HEADER = "X-Request-Id"
 _VALID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 
+def choose(sent: str) -> str:
+    """Return the id that a client sent, or a new one if it is missing or not valid."""
+    return sent if _VALID.fullmatch(sent) else str(ULID())
+
+
 def install(app: Flask) -> None:
     """Add the id to the answers of an app, and to `flask.g` as ``request_id``."""
 
     @app.before_request
-    def choose() -> None:
-        sent = request.headers.get(HEADER, "")
-        g.request_id = sent if _VALID.fullmatch(sent) else str(ULID())
+    def note() -> None:
+        g.request_id = choose(request.headers.get(HEADER, ""))
 
     @app.after_request
     def show(response: Response) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
@@ -18,7 +19,7 @@ CONTENT_SECURITY_POLICY = (
 )
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _ALLOWED_ORIGINS = "RECSTREAM_ALLOWED_ORIGINS"
-_HEADERS = {
+HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -44,7 +45,7 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
     @app.before_request
     def check() -> Response | None:
         _check_host(request.headers.get("Host", ""))
-        if is_open and not _is_own_name(request.host) and request.host not in hosts:
+        if is_open and not is_own_name(request.host) and request.host not in hosts:
             message = f"a bridge without a secret answers as localhost only, not as {request.host}"
             raise HttpProblem(421, message)
         origin = request.headers.get("Origin")
@@ -57,7 +58,7 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
 
     @app.after_request
     def finish(response: Response) -> Response:
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if response.mimetype == "text/html":
             response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
@@ -79,11 +80,17 @@ def cors_headers() -> dict[str, str]:
 
 
 def _check_host(host: str) -> None:
-    if not _HOST.fullmatch(host):
+    if not is_host(host):
         raise HttpProblem(400, f"expected a Host header with a name and a port, got {host!r}")
 
 
-def _is_own_name(host: str) -> bool:
+def is_host(text: str) -> bool:
+    """Return whether a ``Host`` header has the form of a name and a port."""
+    return _HOST.fullmatch(text) is not None
+
+
+@lru_cache(256)
+def is_own_name(host: str) -> bool:
     """Return whether a ``Host`` can only name this machine."""
     with contextlib.suppress(ValueError):
         name = urlsplit(f"//{host}").hostname or ""

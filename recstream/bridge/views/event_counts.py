@@ -13,6 +13,8 @@ from recstream.process import SupervisedThread, start_thread
 
 WINDOW_MS = 30 * 86_400_000
 BATCH_RECORDS = 5_000
+COUNT_EVERY_S = 0.1
+"""Time between two reads: the records of that time share one."""
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +89,8 @@ class CountsFeed:
                         for _, event in decode(record).events:
                             self.counts.observe(event)
                         self._next[str(record.partition)] = record.offset + 1
+                if len(records) < BATCH_RECORDS:
+                    self._stopping.wait(COUNT_EVERY_S)
         finally:
             self._tail = None
             tail.close()

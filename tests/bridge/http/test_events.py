@@ -7,11 +7,12 @@ import threading
 
 import pytest
 
+from recstream.bridge.http import single_events
 from recstream.core.events import decode_events
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.topics import INTERACTIONS
-from tests.bridge.bridge_world import NOW, SECRET, running
+from tests.bridge.bridge_world import NOW, SECRET, eventually, running
 
 
 def logged(world, user):
@@ -199,8 +200,10 @@ class BrokenLog(EmbeddedLog):
 
     is_full = False
     slow = None
+    n_appends = 0
 
     def append(self, *args, **options):
+        self.n_appends += 1
         if self.is_full:
             raise LogUnavailable("the disk is full")
         if self.slow is not None:
@@ -236,7 +239,7 @@ def test_too_many_requests_waiting_for_the_log_are_503(broken):
 
     def send(number):
         body = {"type": "view", "user": f"u{number}", "item": "p"}
-        answers.append(broken.post("/v1/events", body))
+        answers.append(broken.post("/v1/events", [body]))
         if answers[-1].status == 503:
             broken.log.slow.set()
 
@@ -249,6 +252,58 @@ def test_too_many_requests_waiting_for_the_log_are_503(broken):
     statuses = [answer.status for answer in answers]
     assert set(statuses) == {202, 503}
     assert all(a.headers["Retry-After"] for a in answers if a.status == 503)
+
+
+def test_single_events_that_wait_for_the_log_are_appended_together(broken):
+    slow = broken.log.slow = threading.Event()
+    answers = []
+
+    def send(number):
+        body = {"id": f"e{number}", "type": "view", "user": f"u{number}", "item": "p"}
+        answers.append(broken.post("/v1/events", body))
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: broken.bridge.deps.log.n_appends > 0)
+    slow.set()
+    for thread in threads:
+        thread.join()
+
+    assert [answer.status for answer in answers] == [202] * 30
+    positions = {tuple(answer.json["position"]["offsets"].items()) for answer in answers}
+    assert len(positions) == 30
+    assert broken.log.n_appends < 30
+
+
+def test_a_single_event_and_a_batch_of_one_get_the_same_answer(guarded):
+    token, _ = guarded.bridge.deps.auth.issue("same")
+    body = {"type": "view", "user": "same", "item": "i"}
+
+    alone = guarded.post("/v1/events", body, token=token)
+    batch = guarded.post("/v1/events", [body], token=token)
+
+    assert {name.lower() for name in alone.headers} == {name.lower() for name in batch.headers}
+    for name, value in batch.headers.items():
+        assert alone.headers[name] == value or name.lower() in {"x-request-id", "date"}
+    assert alone.json | {"position": ""} == batch.json | {"position": ""}
+
+
+@pytest.mark.parametrize("waiting", [0, 1024])
+def test_the_answer_to_a_single_event_does_not_depend_on_its_way(world, monkeypatch, waiting):
+    monkeypatch.setattr(single_events, "MAX_WAITING", waiting)
+    body = {"id": f"way-{waiting}", "type": "view", "user": f"way-{waiting}", "item": "p"}
+
+    first = world.post("/v1/events", body)
+    repeat = world.post("/v1/events", body)
+    other = world.post("/v1/events", body | {"item": "q"})
+    wrong = world.post("/v1/events", body | {"type": "?"})
+
+    assert (first.status, first.json["accepted"]) == (202, 1)
+    assert (repeat.status, repeat.json["duplicates"]) == (202, 1)
+    assert (other.status, other.json["errors"][0]["code"]) == (422, "id-reuse")
+    assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (422, "/type")
+    assert [event.item for event in logged(world, f"way-{waiting}")] == ["p"]
 
 
 def test_a_users_token_may_only_send_that_users_events(guarded):

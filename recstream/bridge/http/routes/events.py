@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from flask import Response, request
 
+from recstream.bridge.auth import Identity
 from recstream.bridge.http.bodies import JSON, NDJSON, answer_batch, read_entries
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.rate_limit import identity
@@ -107,34 +108,35 @@ class EventRoutes:
         entries, is_batch = read_entries((JSON, NDJSON, CLOUD_EVENT, CLOUD_EVENTS), "events")
         self._deps.limiter.charge(len(entries))
         is_wrapped = request.mimetype in {CLOUD_EVENT, CLOUD_EVENTS}
-        batch = _EventBatch(self._deps, is_batch=is_batch)
+        batch = EventBatch(self._deps, identity(), is_batch=is_batch)
         for index, raw in enumerate(entries):
             batch.add(index, _unwrapped(raw) if is_wrapped else raw)
         return self._append(batch)
 
-    def _append(self, batch: _EventBatch) -> Response:
-        positions: list[Position] = []
-        if batch.records:
-            positions = self._deps.log.append(batch.records)
-            self._deps.dedup.add(batch.digests.items())
-        answer = EventsAnswer(
-            accepted=len(batch.records),
-            duplicates=batch.duplicates,
-            rejected=tuple(batch.rejected),
-            position=positioned(self._deps.log.epoch, positions),
-        )
+    def _append(self, batch: EventBatch) -> Response:
+        positions = self._deps.log.append(batch.records) if batch.records else []
+        answer = batch.appended(positions)
         is_accepted = bool(answer.accepted or answer.duplicates)
         return answer_batch(answer, batch.rejected, is_accepted=is_accepted, what="event")
 
 
-class _EventBatch:
-    """The events of one request: accepted, duplicate and rejected ones."""
+class EventBatch:
+    """The events of one request: accepted, duplicate and rejected ones.
 
-    def __init__(self, deps: Deps, *, is_batch: bool) -> None:
+    Parameters
+    ----------
+    deps : Deps
+    who : Identity
+        The sender.
+    is_batch : bool
+        The request has an array or lines, so that pointers begin with an index.
+    """
+
+    def __init__(self, deps: Deps, who: Identity, *, is_batch: bool) -> None:
         self._deps = deps
         self._is_batch = is_batch
         self._now: datetime = deps.now()
-        self._who = identity()
+        self._who = who
         self.records: list[NewRecord] = []
         self.digests: dict[tuple[str, str], bytes] = {}
         self.duplicates = 0
@@ -167,6 +169,17 @@ class _EventBatch:
         self.digests[admitted.user, admitted.id] = event_digest(event)
         key = admitted.user.encode()
         self.records.append(NewRecord(INTERACTIONS, key, encode_event(admitted)))
+
+    def appended(self, positions: Sequence[Position]) -> EventsAnswer:
+        """Note that the accepted events are in the log; return the answer."""
+        if self.records:
+            self._deps.dedup.add(self.digests.items())
+        return EventsAnswer(
+            accepted=len(self.records),
+            duplicates=self.duplicates,
+            rejected=tuple(self.rejected),
+            position=positioned(self._deps.log.epoch, positions),
+        )
 
     def _check(self, event: Event) -> None:
         if not self._who.may_act_for(event.user):

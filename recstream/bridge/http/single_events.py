@@ -1,0 +1,213 @@
+"""Accept the commonest request without Flask: ``POST /v1/events`` with one event.
+
+A request takes this way only if all is plain: one event in one packet, no header that changes how it is
+handled, an event that is new and valid, a client within its rate. Every other request goes through
+Flask, which answers it in the same way or says what is wrong. Requests that wait together share one
+append.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+import msgspec
+
+from recstream.bridge.http import request_id
+from recstream.bridge.http.bodies import JSON
+from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.problems import as_problem, encode_problem
+from recstream.bridge.http.routes.events import EventBatch
+from recstream.bridge.http.security import HEADERS, is_host, is_own_name
+from recstream.errors import LogError, TokenRefused
+from recstream.log import Position
+from recstream.metrics import HTTP_DURATION, HTTP_REQUESTS
+from recstream.process import start_thread
+
+log = logging.getLogger(__name__)
+
+PATH = "/v1/events"
+MAX_BYTES = 16 * 1024
+MAX_TOGETHER = 256
+MAX_WAITING = 1024
+"""If more requests wait, the next ones go through Flask, which refuses what is too much."""
+_HEAD = re.compile(
+    rb"POST /v1/events HTTP/1\.1\r\n((?:[!#-'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)+)\r\n"
+)
+_OTHER_WAYS = frozenset(
+    {
+        *("transfer-encoding", "content-encoding", "expect", "upgrade", "origin"),
+        *("access-control-request-method", "access-control-request-headers"),
+    }
+)
+"""Headers that change what the answer is."""
+
+
+class Accepted(NamedTuple):
+    """A request whose event may be appended."""
+
+    batch: EventBatch
+    request_id: str
+    begun_s: float
+
+
+Answered = Callable[[Sequence[tuple[Any, bytes | None]]], object]
+"""Gets the connections of requests with their answers, without status line and date; None for no answer."""
+
+
+class SingleEvents:
+    """The requests with one event each, and the thread that appends the events.
+
+    Parameters
+    ----------
+    deps : Deps
+    """
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._waiting: SimpleQueue[tuple[Any, Accepted] | None] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._duration = HTTP_DURATION.labels(PATH)
+        more = {"Vary": "Origin"} if deps.settings.allowed_origins else {}
+        self._headers = HEADERS | more
+
+    def start(self, answered: Answered) -> None:
+        """Start the thread; it calls ``answered`` after each append."""
+        self._thread = start_thread(
+            "append-events", lambda: self._run(answered), stopping=self._stopping
+        )
+
+    def stop(self) -> None:
+        """Append what waits, then end the thread."""
+        self._stopping.set()
+        self._waiting.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def submit(self, connection: object, request: Accepted) -> None:
+        """Have a request's event appended, and the connection answered."""
+        self._waiting.put((connection, request))
+
+    def _run(self, answered: Answered) -> None:
+        is_ended = False
+        while not is_ended:
+            found = [self._waiting.get()]
+            with contextlib.suppress(Empty):
+                while len(found) < MAX_TOGETHER:
+                    found.append(self._waiting.get_nowait())
+            taken = [each for each in found if each is not None]
+            is_ended = len(taken) < len(found)
+            if not taken:
+                continue
+            answers: Sequence[bytes | None]
+            try:
+                answers = self.append([request for _, request in taken])
+            except Exception:
+                log.exception("requests failed")
+                answers = [None] * len(taken)
+            connections = [connection for connection, _ in taken]
+            answered(list(zip(connections, answers, strict=True)))
+
+    def read(self, data: bytes, address: str) -> Accepted | None:
+        """Return the request in these bytes; None if it must go another way.
+
+        Parameters
+        ----------
+        data : bytes
+            What a connection received between two requests.
+        address : str
+            Network address of the client.
+        """
+        begun_s = time.perf_counter()
+        parsed = _parsed(data) if self._waiting.qsize() < MAX_WAITING else None
+        if parsed is None or not self._is_plain(*parsed):
+            return None
+        headers, body = parsed
+        try:
+            who = self._deps.auth.identify(headers.get("authorization"))
+        except TokenRefused:
+            return None
+        batch = EventBatch(self._deps, who, is_batch=False)
+        batch.add(0, body)
+        is_allowed = who.is_service or who.user is not None
+        if not is_allowed or not batch.records or self._deps.limiter.take(who, address, 2) > 0:
+            return None
+        return Accepted(batch, request_id.choose(headers.get("x-request-id", "")), begun_s)
+
+    def _is_plain(self, headers: dict[str, str], body: bytes) -> bool:
+        """Return whether a request has one event, and no header asks for anything else."""
+        host, length = headers.get("host", ""), headers.get("content-length", "")
+        return (
+            headers.get("content-type") == JSON
+            and headers.get("connection", "keep-alive").lower() == "keep-alive"
+            and length == str(len(body))
+            and body[:1] == b"{"
+            and is_host(host)
+            and (not self._deps.auth.is_open or is_own_name(host))
+        )
+
+    def append(self, requests: Sequence[Accepted]) -> list[bytes]:
+        """Append the events of requests together; return their answers, without status line and date.
+
+        Blocks until the events are durable.
+        """
+        records = [record for each in requests for record in each.batch.records]
+        error: LogError | None = None
+        positions: list[Position] = []
+        try:
+            positions = self._deps.log.append(records)
+        except LogError as reason:
+            error = reason
+        answers = []
+        for at, each in enumerate(requests):
+            if error is None:
+                body = msgspec.json.encode(each.batch.appended(positions[at : at + 1]))
+                named = {"Content-Type": JSON, "Cache-Control": "no-store"}
+                status = HTTPStatus.ACCEPTED
+            else:
+                problem = as_problem(error)
+                body, named = encode_problem(problem, PATH)
+                status = HTTPStatus(problem.status)
+                log.warning(
+                    "request failed request=%s status=%d reason=%s", each.request_id, status, error
+                )
+            HTTP_REQUESTS.labels(PATH, str(int(status))).inc()
+            self._duration.observe(time.perf_counter() - each.begun_s)
+            answers.append(self._answer(status, named, each.request_id, body))
+        return answers
+
+    def _answer(
+        self, status: HTTPStatus, named: dict[str, str], request: str, body: bytes
+    ) -> bytes:
+        headers = {
+            **named,
+            "Content-Length": str(len(body)),
+            **self._headers,
+            request_id.HEADER: request,
+        }
+        lines = [f"HTTP/1.1 {int(status)} {status.phrase}"]
+        lines += [f"{name.lower()}: {value}" for name, value in headers.items()]
+        return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+def _parsed(data: bytes) -> tuple[dict[str, str], bytes] | None:
+    """Return headers and body of a request; None if another parser must read it."""
+    found = _HEAD.match(data) if len(data) <= MAX_BYTES else None
+    if found is None:
+        return None
+    headers: dict[str, str] = {}
+    for line in found[1].decode("ascii").split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        name = name.lower()
+        if name in headers or name in _OTHER_WAYS:
+            return None
+        headers[name] = value.strip(" \t")
+    return headers, data[found.end() :]
