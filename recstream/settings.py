@@ -219,6 +219,17 @@ def child_environ(settings: Settings) -> dict[str, str]:
     return {**os.environ, **secrets, "PYTHONSAFEPATH": "1"}
 
 
+def without_secrets(settings: Settings) -> Settings:
+    """Return settings without their secrets, to send to another machine; see `with_secrets`."""
+    return msgspec.structs.replace(settings, **dict.fromkeys(SECRETS, ""))
+
+
+def with_secrets(settings: Settings) -> Settings:
+    """Return settings that were sent here, with the secrets of this process's environment."""
+    own = load()
+    return msgspec.structs.replace(settings, **{name: getattr(own, name) for name in SECRETS})
+
+
 def has_desktop(environ: Mapping[str, str] | None = None) -> bool:
     """Return whether this process could open a browser window."""
     variables = os.environ if environ is None else environ

@@ -19,6 +19,7 @@ MANY_NAMES = {
     "recstream.core.content": 21,  # four users: importer, trainer, generation, ranking
     "recstream.core.als": 12,  # training in blocks needs parts of a fit
     "recstream.core.neighbours": 11,
+    "recstream.core.search": 11,
     "recstream.core.history": 17,
     "recstream.core.ranking": 12,
     "recstream.core.popularity": 11,

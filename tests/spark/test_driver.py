@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel
 from recstream.errors import ArtifactCorrupt, InvalidInput, TrainingFailed
-from recstream.spark import fit_matrix
+from recstream.spark import fit_matrix, read_file
 from tests.core.als.als_cases import CASES
 from tests.spark.in_process import InProcess
 
@@ -126,3 +128,32 @@ def test_other_parameters_start_anew(tmp_path: Path) -> None:
 def test_a_matrix_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="a weight above 0, got none in 57 × 41"):
         fit_matrix(InProcess(), als(), RANDOM * 0, folder=tmp_path)
+
+
+def test_a_skewed_matrix_gives_the_bits_of_one_machine_and_no_task_above_two_shares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recstream.spark.blocks.BLOCK_ENTRIES", 100)
+    skewed = sparse.lil_matrix(RANDOM)
+    skewed[:, 0], skewed[3] = 2.0, 1.0  # everybody has item 0; user 3 has all items
+    matrix = skewed.tocsr()
+    sizes: list[int] = []
+
+    def measure(_: int, tasks: list[bytes]) -> None:
+        for task in map(msgspec.json.decode, tasks):
+            if task["type"] == "SolveTask":
+                start, stop, name = task["block"]
+                rows = read_file(tmp_path, name)
+                sizes.append(1 if stop - start == 1 else len(rows["indices"]))
+
+    assert_same(fit_matrix(InProcess(measure), als(), matrix, folder=tmp_path), als().fit(matrix))
+    assert max(sizes) <= 2 * 100
+
+
+def test_a_lost_block_file_is_a_named_error(tmp_path: Path) -> None:
+    def lose(number: int, _tasks: list[bytes]) -> None:
+        if number == 4:
+            min(tmp_path.glob("*.npz")).unlink()
+
+    with pytest.raises(ArtifactCorrupt, match="npz is missing"):
+        fit_matrix(InProcess(lose), als(), RANDOM, folder=tmp_path)

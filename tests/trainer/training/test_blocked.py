@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from recstream.checkpoints import Checkpoints, open_checkpoints
 from recstream.core.numeric.array_codec import array_digest
 from recstream.errors import ArtifactCorrupt, TrainingFailed
-from recstream.settings import Settings
+from recstream.settings import Settings, with_secrets, without_secrets
 from recstream.trainer.training.backend import InProcessBackend
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.job import Job, TrainingResult
@@ -143,3 +144,31 @@ def test_a_snapshot_that_the_changelog_does_not_give_is_refused(shop: Shop) -> N
     other = replace(job, snapshot=replace(job.snapshot, offsets=offsets))
     with pytest.raises(TrainingFailed, match="must be as of offset"):
         trained(shop, other)
+
+
+def test_tasks_hold_no_secrets_and_executors_take_theirs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    shop.settings = msgspec.structs.replace(shop.settings, kafka_sasl_password="hunter2")  # noqa: S106
+    trained(shop, shop.job(), InProcess(lambda _, tasks: seen.extend(tasks)))
+    assert not any(b"hunter2" in task for task in seen)
+    monkeypatch.setenv("RECSTREAM_KAFKA_SASL_PASSWORD", "own")
+    assert with_secrets(without_secrets(shop.settings)).kafka_sasl_password == "own"  # noqa: S105
+
+
+def test_a_head_item_and_a_heavy_user_are_blocks_of_their_own(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recstream.spark.blocks.BLOCK_ENTRIES", 60)
+    events = [event(700_000 + n, f"u{n}", "head") for n in range(90)]
+    events += [event(710_000 + n, "heavy", f"p{n}") for n in range(90)]
+    shop.feed(events)
+    job, tasks = shop.job(), list[dict[str, Any]]()
+    spark = InProcess(lambda _, found: tasks.extend(map(msgspec.json.decode, found)))
+    assert digest(trained(shop, job, spark)) == digest(InProcessBackend().run(job, print))
+    merges = [each for each in tasks if each["type"].startswith("Merge")]
+    for each in merges:
+        n_entries = sum(segment[5] for segment in each["segments"])
+        assert n_entries <= 120 or each["stop"] - each["start"] == 1
+    assert sum(each["stop"] - each["start"] == 1 for each in merges) >= 2

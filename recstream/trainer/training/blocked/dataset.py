@@ -25,7 +25,7 @@ from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.popularity import Popularity
 from recstream.errors import TrainingFailed
-from recstream.settings import Settings
+from recstream.settings import Settings, without_secrets
 from recstream.spark import (
     BlockedMatrix,
     EntryBlock,
@@ -94,7 +94,7 @@ def read_dataset(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [
-        ReadPartition(str(folder), settings, int(partition), offset)
+        ReadPartition(str(folder), without_secrets(settings), int(partition), offset)
         for partition, offset in sorted(snapshot.offsets.items())
         if offset
     ]
@@ -213,8 +213,8 @@ def _merge_items(
             check_parts(mapped, file, file.parts)
             arrays.append(mapped.reshape(-1))
         indptr = np.concatenate(([0], np.cumsum(entries)))
-        arrays = [arrays[1], arrays[0].view(np.int32), indptr]
-        matrix = sparse.csc_matrix(tuple(arrays), shape=matrix.shape)
+        # Set one by one: the constructor copies them where the entries are more than 2^31.
+        matrix.indices, matrix.data, matrix.indptr = arrays[0].view(np.int32), arrays[1], indptr
     return _Items(blocks, positive, matrix)
 
 
@@ -346,7 +346,11 @@ class BlockedDataset:
 
     def columns(self, items: Int64s) -> sparse.csr_matrix:
         """Return the positive entries of some items, as (n, n_users)."""
-        found = self.matrix[:, items].T.tocsr()
+        starts, ends = self.matrix.indptr[items], self.matrix.indptr[items + 1]
+        indptr = np.concatenate(([0], np.cumsum(ends - starts)))
+        places = np.repeat(starts - indptr[:-1], ends - starts) + np.arange(indptr[-1])
+        arrays = self.matrix.data[places], self.matrix.indices[places], indptr
+        found = sparse.csr_matrix(arrays, shape=(len(items), self.matrix.shape[0]))
         found.eliminate_zeros()
         return found
 

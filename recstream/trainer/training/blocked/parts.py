@@ -30,7 +30,7 @@ from recstream.log import (
     open_log,
     read_records,
 )
-from recstream.settings import Settings
+from recstream.settings import Settings, with_secrets
 from recstream.spark import (
     cut,
     read_file,
@@ -60,7 +60,10 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ReadPartition(msgspec.Struct, frozen=True, tag=True):
-    """Task: write the histories of a partition, as of an offset of interactions, as parts."""
+    """Task: write the histories of a partition, as of an offset of interactions, as parts.
+
+    Its settings hold no secrets: the executor's environment has them.
+    """
 
     folder: str
     settings: Settings
@@ -69,7 +72,7 @@ class ReadPartition(msgspec.Struct, frozen=True, tag=True):
 
     def run(self) -> list[Part]:
         """Return the parts."""
-        settings = self.settings
+        settings = with_secrets(self.settings)
         with contextlib.closing(open_log(settings.broker_url, settings)) as event_log:
             histories = _histories(event_log, settings, self.partition, self.offset)
         return write_parts(Path(self.folder), histories, self.partition)
