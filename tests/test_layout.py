@@ -22,7 +22,7 @@ MANY_NAMES = {
     "recstream.core.search": 11,
     "recstream.core.history": 17,
     "recstream.core.ranking": 12,
-    "recstream.core.popularity": 11,
+    "recstream.core.popularity": 12,
     "recstream.core.serving": 20,
 }
 """Packages of the core with more names, which stay to be cut."""

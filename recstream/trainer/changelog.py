@@ -23,6 +23,7 @@ class Touch(NamedTuple):
 
     offset: int
     item: str
+    user: str
     is_positive: bool
 
 
@@ -161,7 +162,7 @@ class ChangelogFollower:
             known.append(user)
             if self._with_touches:
                 touches += [
-                    Touch(entry.offset, entry.item, entry.weight > 0.0)
+                    Touch(entry.offset, entry.item, user, entry.weight > 0.0)
                     for page in rows.entries.values()
                     for entry in page
                     if entry.offset >= since

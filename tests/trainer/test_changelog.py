@@ -50,9 +50,9 @@ def test_a_group_names_what_its_records_touched_in_their_order(world):
 
     assert [group.users for group in found] == [("u1",)] * 3
     assert [group.touches for group in found] == [
-        (Touch(0, "p0", is_positive=True),),
-        (Touch(1, "p1", is_positive=False),),
-        (Touch(2, "p0", is_positive=True),),
+        (Touch(0, "p0", "u1", is_positive=True),),
+        (Touch(1, "p1", "u1", is_positive=False),),
+        (Touch(2, "p0", "u1", is_positive=True),),
     ]
 
 

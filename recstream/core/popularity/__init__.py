@@ -20,6 +20,7 @@ from recstream.core.popularity.repeats import (
     count_repeats,
     repeat_probability,
 )
+from recstream.core.popularity.user_limit import UserLimit
 
 __all__ = [
     "HALF_LIVES",
@@ -27,6 +28,7 @@ __all__ = [
     "TINY",
     "Popularity",
     "RepeatTable",
+    "UserLimit",
     "changed_rows",
     "count_in_place",
     "count_repeats",

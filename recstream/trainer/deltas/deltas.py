@@ -20,7 +20,7 @@ from recstream.core.columns import IdTable
 from recstream.core.content import ItemDetails, summarise
 from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.arrays import GrowableArray, Int32s
-from recstream.core.popularity import changed_rows
+from recstream.core.popularity import UserLimit, changed_rows
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.changelog import Touch
@@ -62,6 +62,7 @@ class Deltas:
         self._rows = self._items.rows
         self._columns = GrowableArray(np.empty(0, np.int32))
         self._popularity = trained.popularity.live()
+        self._user_limit = UserLimit()
         self._uncounted: list[int] = []
         self._published_bias = GrowableArray(generation.bias)
         self._users = LiveUsers(trained)
@@ -106,7 +107,9 @@ class Deltas:
         rows = self._items.add([touch.item for touch in touches]).tolist()
         self._touched_items.update(dict.fromkeys(rows))
         self._uncounted += [
-            at for at, touch in zip(rows, touches, strict=True) if touch.is_positive
+            at
+            for at, touch in zip(rows, touches, strict=True)
+            if touch.is_positive and self._user_limit.admits(touch.user, touch.item)
         ]
 
     def change(

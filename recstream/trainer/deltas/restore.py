@@ -117,14 +117,16 @@ def restore(generation: Generation, histories: HistoryColumns) -> tuple[Trained,
         first += len(part)
         missing = np.flatnonzero(at < 0)
         if len(missing):
-            owners = np.unique(np.searchsorted(entries.indptr, missing, side="right") - 1)
-            unknown += histories.users.names(part[owners].tolist())
+            owners = np.searchsorted(entries.indptr, missing, side="right") - 1
+            unknown += histories.users.names(part[np.unique(owners)].tolist())
+            of_users = histories.users.names(part[owners].tolist())
             names = histories.items.names(entries.items[missing].tolist())
             touches += [
-                Touch(offset, name, weight > 0.0)
-                for offset, name, weight in zip(
+                Touch(offset, name, user, weight > 0.0)
+                for offset, name, user, weight in zip(
                     entries.offsets[missing].tolist(),
                     names,
+                    of_users,
                     entries.weights[missing].tolist(),
                     strict=True,
                 )

@@ -114,7 +114,7 @@ def held_out_of(held: HeldOut, originals: Iterable[History]) -> HeldOutTouches:
     return HeldOutTouches(
         {
             history.user: tuple(
-                Touch(entry.offset, entry.item, entry.weight > 0.0)
+                Touch(entry.offset, entry.item, history.user, entry.weight > 0.0)
                 for entry in history.entries()
                 if entry.item in held.items[history.user]
             )

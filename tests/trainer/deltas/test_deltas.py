@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from scipy import sparse
 
 from recstream.core.generation.generation import Generation
@@ -14,7 +15,14 @@ from recstream.trainer.deltas.restore import restore
 from recstream.trainer.deltas.users import LiveUsers
 from recstream.trainer.training.dataset import columns_of
 from recstream.trainer.training.train import hyperparameters, train
-from tests.trainer.trainer_world import SETTINGS, follow, history_of, snapshot_of, trained_on
+from tests.trainer.trainer_world import (
+    N_ITEMS,
+    SETTINGS,
+    follow,
+    history_of,
+    snapshot_of,
+    trained_on,
+)
 from tests.worker.worker_world import event, single
 
 
@@ -25,7 +33,7 @@ def moved(world, trained, events):
     world.feed([single(each) for each in events])
     follower = follow(world)
     names = {each.user for each in events}
-    touches = [Touch(n, each.item, is_positive=True) for n, each in enumerate(events)]
+    touches = [Touch(n, each.item, each.user, is_positive=True) for n, each in enumerate(events)]
     assert n_before < follower.n_events
     deltas.touch(names, touches)
     delta = deltas.make_item_delta(follower.histories, now_ms=0)
@@ -109,6 +117,25 @@ def test_priors_follow_what_is_popular_now(fed):
     _, generation, _, _ = moved(fed, trained, rush)
 
     assert generation.items[int(np.argmax(generation.bias))] == "p3"
+
+
+@pytest.mark.parametrize("n_items", [1, 3, N_ITEMS])
+def test_one_user_does_not_take_over_what_is_popular(fed, n_items):
+    trained = trained_on(fed)
+    before = most_popular(trained.generation)
+    # One user acts eight times as often as all others together, on items nobody knew.
+    busy = [event(1000 + n, "busy", f"new{n % n_items}") for n in range(160)]
+    others = [event(2000 + n, f"u{n}", f"p{n % 4}") for n in range(20)]
+    events = [each for n in range(20) for each in (*busy[8 * n : 8 * n + 8], others[n])]
+
+    _, generation, _, _ = moved(fed, trained, events)
+
+    assert sum(item.startswith("new") for item in most_popular(generation)) <= 1, before
+
+
+def most_popular(generation, n=4):
+    """Return the items with the largest bias."""
+    return [generation.items[row] for row in np.argsort(-generation.bias, kind="stable")[:n]]
 
 
 def test_a_restarted_trainer_moves_on_where_the_deltas_stopped(fed):
