@@ -29,12 +29,14 @@ from recstream.core.ranking import (
 )
 from recstream.core.records import AsOf, Recommendations, RecommendedItem, Requested
 from recstream.core.serving import (
+    Taste,
     Unranked,
     among,
     next_cursor,
     rank_requested,
     read_cursor,
     unranked,
+    user_taste,
     visitor_history,
 )
 from recstream.core.steering import ListRequest, Steering
@@ -115,6 +117,15 @@ class Recommender:
             if generation is None
             else self._active.half_life_of(generation)
         )
+
+    def taste(self, user: str, n: int) -> Taste:
+        """Return what a user's factors point to; empty before the first generation."""
+        history = self._views.history(user) or History(user)
+        with self._active.lock.read():
+            generation = self._active.generation
+            if generation is None:
+                return Taste(user=user, generation=0, delta=0)
+            return user_taste(history, generation, self._active.half_life_of(generation), n)
 
     def list_offset(self, user: str) -> int:
         """Return the offset of a user's published list, -1 for none."""

@@ -117,6 +117,46 @@ def test_a_shop_owner_asks_why_not_this_product_for_this_user(console, shop):
     expect(part(page, "verdict")).to_contain_text("history already")
 
 
+def test_a_students_question_what_the_factors_say_has_an_answer_in_words(console, shop):
+    user = person(shop)
+    page = console(f"/users/{user}")
+
+    expect(part(page, "taste").locator("tbody tr").first).to_contain_text("%")
+    first = page.get_by_role("list", name="Items in the direction").locator("li").first
+    expect(first).to_contain_text("score")
+
+
+def test_ratings_are_offered_where_the_log_has_some(console, shop):
+    rated = {"partition": 0, "offset": 1, "event": {"type": "rate", "user": "x", "item": "p9"}}
+    page = console("/pipeline")
+    answer = {"events": [rated], "has_more": False}
+    page.route(
+        "**/v1/events?type=*", lambda route: route.fulfill(json={"events": [], "has_more": False})
+    )
+    page.route("**/v1/events?type=rate*", lambda route: route.fulfill(json=answer))
+    page.goto(f"{shop}/?user=rater&item=p9")
+    dialog = page.get_by_role("dialog")
+
+    expect(dialog.get_by_role("button", name="Buy")).to_have_count(0)
+    dialog.get_by_role("button", name="4 of 5 stars").click()
+
+    expect(part(page, "stars")).to_contain_text("rated 4 of 5")
+    wait_until(
+        lambda: [one["event"]["value"] for one in get(f"{shop}/v1/users/rater/events")["events"]
+                 if one["event"]["type"] == "rate"] == [4],
+        lambda: "the rating in the log", deadline_s=MOMENT_MS / 1000,
+    )  # fmt: skip
+
+
+def test_a_link_to_a_listed_product_says_why_it_is_listed(console, shop):
+    user = person(shop)
+    listed = get(f"{shop}/v1/users/{user}/recommendations")["items"][0]["item"]
+
+    page = console(f"/?user={user}&item={listed}")
+
+    expect(part(page, "why")).to_contain_text("Why it is in your list")
+
+
 def test_what_is_typed_stays_while_the_page_is_drawn_again(console):
     page = console("/items")
     waiting = []
@@ -221,7 +261,7 @@ def test_a_table_of_100000_rows_draws_only_what_is_seen(console, shop):
     page = console("/pipeline")
     rows = {"users": [row(nth) for nth in range(100_000)]}
     page.route("**/v1/users?*", lambda route: route.fulfill(json=rows))
-    page.goto(f"{shop}/users")
+    page.goto(f"{shop}/users?q=user")  # a search is not repeated every few seconds
     page.locator(".grid-row").first.wait_for()
 
     assert page.locator(".grid-row").count() < 60

@@ -263,6 +263,31 @@ def test_a_slice_is_exported_and_looked_into(visit, moved):
     expect(page.locator(".page-title")).to_contain_text("interactions in slice-")
 
 
+def test_a_slice_of_a_colleague_is_opened_from_a_file(visit, moved, shop, tmp_path):
+    user, *_ = moved
+    page = goto(visit, f"{INTERACTIONS}?user={user}")
+    page.get_by_role("button", name="Export a slice").click()
+    page.get_by_role("button", name="Export", exact=True).click()
+    download = page.get_by_role("link", name="download")
+    with page.expect_download(timeout=SLOW_MS) as saved:
+        download.click()
+    path = tmp_path / "from-a-colleague.zip"
+    saved.value.save_as(path)
+
+    page.goto(f"{shop}/log")
+    page.get_by_label("Open a file").set_input_files(path)
+
+    expect(page.locator(".page-title")).to_contain_text("from-a-colleague", timeout=SLOW_MS)
+    page.get_by_role("link", name="interactions").click()
+    expect(page.locator(".grid-row").first).to_be_visible()
+
+    visit.expected = ("400",)
+    path.write_bytes(b"no slice")
+    page.goto(f"{shop}/log")
+    page.get_by_label("Open a file").set_input_files(path)
+    expect(page.get_by_role("alert")).to_contain_text("slice")
+
+
 def test_anything_is_found_by_keyboard(visit, moved):
     user, _, _, after = moved
     page = goto(visit, "/log")

@@ -8,7 +8,7 @@ const record = (value, more = {}) => ({ topic: "recstream.interactions", partiti
 
 test("an event says who did what", () => {
   const { what, user, item } = wordsOf(record({ type: "rate", user: "u1", item: "p9", value: 4 }));
-  assert.deepEqual([what, user, item], ["rate p9 (4)", "u1", "p9"]);
+  assert.deepEqual([what, user, item], ["rate p9, value 4", "u1", "p9"]);
 });
 
 test("a list says its model and its first items, whichever way items are written", () => {
@@ -16,6 +16,11 @@ test("a list says its model and its first items, whichever way items are written
   assert.equal(wordsOf(record(list)).what, "list by generation 3.0: a, b");
   assert.equal(wordsOf(record({ ...list, items: ["a", "b", "c", "d", "e"] })).what, "list by generation 3.0: a, b, c, d …");
   assert.equal(wordsOf(record(list)).recId, "r-1");
+});
+
+test("an impression is no list, although it names one", () => {
+  const { what, recId } = wordsOf(record({ type: "impression", user: "u1", items: ["a", "b"], rec_id: "r-1" }));
+  assert.deepEqual([what, recId], ["was shown 2 items", "r-1"]);
 });
 
 test("batches, tombstones, erased and unreadable records have words", () => {

@@ -4,9 +4,11 @@ import test from "node:test";
 
 import { likenessText, reasonText } from "../../web/elements/format.js";
 import { sourcesOf } from "../../web/state/explanation.js";
+import { freshnessOf } from "../../web/state/history.js";
 import { wilson, winner } from "../../web/state/intervals.js";
+import { hyperparameter, ndcg } from "../../web/state/model-words.js";
 import { effectText } from "../../web/state/shelf-words.js";
-import { actionsOf } from "../../web/state/vocabulary.js";
+import { actionsOf, hasRatings } from "../../web/state/vocabulary.js";
 import { arrival, clicked, play, recs } from "./samples.mjs";
 
 /** @param {string[]} ids */
@@ -77,4 +79,27 @@ test("a click that waited for the connection is not in the median", () => {
 
   assert.equal(state.lastTrace?.id, "e1");
   assert.deepEqual(state.totalsMs, []);
+});
+
+test("freshness beyond the last bound is not called within it", () => {
+  const of = (/** @type {number[]} */ freshness) => freshnessOf([{ freshness }], [100, 60_000]).words;
+
+  assert.equal(of([3, 1, 0]), "4 lists; half of them within 100 ms");
+  assert.equal(of([0, 0, 9]), "9 lists; half of them later than 60 s");
+});
+
+test("a generation without held-out events has no score, and its numbers have names", () => {
+  const judged = (/** @type {number} */ items) => ({ judgement: { items, candidate: 0, popular: 0, serving: null } });
+
+  assert.equal(ndcg(judged(0), "candidate"), "–");
+  assert.equal(ndcg(judged(5), "candidate"), "0.000");
+  assert.equal(ndcg({ judgement: null }, "serving"), "–");
+  assert.deepEqual(hyperparameter("half_life_ms", 5_184_000_000).text, "60 days");
+  assert.deepEqual(hyperparameter("unheard_of", 0.123456), { label: "unheard_of", about: "", text: "0.1235" });
+});
+
+test("stars are offered where the log has ratings", () => {
+  assert.equal(hasRatings(["rate"]), true);
+  assert.equal(hasRatings(["purchase"]), false);
+  assert.equal(hasRatings(null), false);
 });

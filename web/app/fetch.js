@@ -4,7 +4,7 @@
 import { useCallback, useEffect, useRef, useState } from "../vendor/preact.js";
 import { ApiError } from "../connection/api.js";
 import { words } from "../connection/loading.js";
-import { api } from "./session.js";
+import { api, shown } from "./session.js";
 
 /** The bridge has too many requests of this kind: they wait for their turn. */
 const BUSY = 503;
@@ -38,14 +38,18 @@ export function useFetch(path, query = {}, { everyMs = 0 } = {}) {
   useEffect(() => {
     if (path === null) return undefined;
     let retries = 0;
+    let isAsking = false;
     /** @type {any} */
     let waiting = null;
-    const ask = () =>
-      api.get(path, query).then(
+    const ask = () => {
+      isAsking = true;
+      return api.get(path, query).then(
         (data) => {
+          isAsking = false;
           if (isCurrent.current === key) setState({ status: "ready", data, error: "", code: 0, key, path });
         },
         (error) => {
+          isAsking = false;
           if (isCurrent.current !== key) return;
           const code = error instanceof ApiError ? error.status : 0;
           if (code === BUSY && retries < MOST_RETRIES) {
@@ -59,14 +63,20 @@ export function useFetch(path, query = {}, { everyMs = 0 } = {}) {
           }));
         },
       );
+    };
     void ask();
-    const timer = everyMs > 0 ? setInterval(() => !document.hidden && void ask(), everyMs) : null;
+    const timer = everyMs > 0 ? setInterval(() => !document.hidden && !isAsking && void ask(), everyMs) : null;
     return () => {
       clearTimeout(waiting);
       if (timer !== null) clearInterval(timer);
     };
   }, [key, serial, everyMs]);
   const reload = useCallback(() => setSerial((before) => before + 1), []);
+  // The bridge is back: what it could not answer is requested again.
+  const isLive = shown.connection.value.phase === "live";
+  useEffect(() => {
+    if (isLive && state.status === "failed" && state.code === 0) reload();
+  }, [isLive]);
   const data = state.path === path ? state.data : null;
   return { ...state, data, status: state.key === key ? state.status : "loading", reload };
 }

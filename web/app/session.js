@@ -10,7 +10,7 @@ import { newEventId, newVisitor } from "../elements/ids.js";
 import { TIMERS, debounce } from "../elements/timing.js";
 import { durableStore, recall, remember } from "../state/preferences.js";
 import { UNCHANGED_AFTER_MS, initialState } from "../state/state.js";
-import { SHOP_TYPES } from "../state/vocabulary.js";
+import { TELLING_TYPES } from "../state/vocabulary.js";
 import { address, setQuery } from "./router.js";
 import { Store } from "./store.js";
 
@@ -125,19 +125,28 @@ export function open(item, from) {
  * @param {string} item
  */
 export async function show(item) {
-  const place = store.state.recs?.items.find((candidate) => candidate.item === item);
   dispatch({ type: "opened", item, atMs: performance.now() });
-  if (place !== undefined) {
-    dispatch({ type: "explained", item, reasons: place.why });
-    void explain(item);
-  }
-  void loading.items([item, ...(place?.why ?? []).flatMap((reason) => reason.item ?? [])]);
+  void loading.items([item]);
+  explainPlace(item);
   try {
     const { items, likeness } = await api.similar(item);
     dispatch({ type: "similar", item, status: "ready", items, likeness });
   } catch (error) {
     dispatch({ type: "similar", item, status: "failed", items: [], detail: words(error) });
   }
+}
+
+/**
+ * Explains an item of the list.
+ *
+ * @param {string} item
+ */
+function explainPlace(item) {
+  const place = store.state.recs?.items.find((candidate) => candidate.item === item);
+  if (place === undefined) return;
+  dispatch({ type: "explained", item, reasons: place.why });
+  void explain(item);
+  void loading.items(place.why.flatMap((reason) => reason.item ?? []));
 }
 
 /** Closes the product. */
@@ -332,6 +341,10 @@ function follow() {
   store.published.subscribe((next) => {
     const before = drawn;
     drawn = next;
+    if (next.recs !== null && before.recs === null && next.opened !== null && !next.opened.reasons?.length) {
+      // A product's address was opened before the first list came.
+      explainPlace(next.opened.item);
+    }
     if (next.recs !== before.recs && next.recs !== null) {
       void loading.items(mentioned(next));
       if (next.recs.source !== "popular") shelvesSoon();
@@ -357,7 +370,7 @@ function mentioned({ recs }) {
 /** Loads which event types the log has: they decide which actions are offered. */
 async function loadVocabulary() {
   try {
-    dispatch({ type: "event-types", types: await api.typesOf(SHOP_TYPES) });
+    dispatch({ type: "event-types", types: await api.typesOf(TELLING_TYPES) });
   } catch {
     // Without the right to read the log: the actions of a shop.
   }

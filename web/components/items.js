@@ -43,7 +43,7 @@ export function RankedList({ label, places, others = null, noteOf, absent = "new
   return html`<ol class="ranked" role="list" aria-label=${label}>
     ${places.map(({ item, rank, why = [] }) => {
       const other = others?.get(item) ?? 0;
-      const note = noteOf ? noteOf(item) : reasonText(why, items, items[item]?.category ?? "");
+      const note = noteOf ? noteOf(item) : reasonText(why, items, items[item]?.category ?? "", "the user");
       return html`<li class="ranked-place" key=${item} data-key=${item}>
         <span class="ranked-rank">${rank}</span>
         <span class="ranked-text"><${ItemLink} id=${item} />${note && html`<span class="muted">${note}</span>`}</span>

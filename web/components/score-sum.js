@@ -6,9 +6,9 @@ import { DIGITS, linesOf, signed, sourcesOf } from "../state/explanation.js";
 
 /**
  * @param {{explanation: import("../state/explanation.js").Explanation | null,
- *   items: Record<string, import("../state/state.js").Item>, isOpen?: boolean}} props
+ *   items: Record<string, import("../state/state.js").Item>, isOpen?: boolean, who?: string}} props
  */
-export function ScoreSum({ explanation, items, isOpen = false }) {
+export function ScoreSum({ explanation, items, isOpen = false, who = "you" }) {
   // A clicked item has left the list, so its score is not explained.
   if (explanation === null || explanation.verdict === "seen") return null;
   const total = explanation.score.toFixed(DIGITS);
@@ -16,7 +16,7 @@ export function ScoreSum({ explanation, items, isOpen = false }) {
     <summary data-part="sum-title">How the score ${total} is composed</summary>
     <div class="sum-both">
       <${Terms} title="By source" lines=${sourcesOf(explanation)} total=${explanation.score} part="sum-sources" />
-      <${Terms} title="By event" lines=${linesOf(explanation, items)} total=${explanation.score} part="sum-lines" />
+      <${Terms} title="By event" lines=${linesOf(explanation, items, who)} total=${explanation.score} part="sum-lines" />
     </div>
   </details>`;
 }

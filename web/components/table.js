@@ -1,16 +1,34 @@
 // @ts-check
 /** A table of any length: only the rows on the screen are drawn. Arrow keys move, Enter chooses. */
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
+import { html, signal, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
+import { timeText } from "../state/log-words.js";
 
 const ROW_PX = 36;
 const SPARE = 8;
 
+/** Whether the screen is as narrow as a phone's. */
+const phone = matchMedia("(max-width: 40rem)");
+export const isNarrow = signal(phone.matches);
+phone.addEventListener("change", () => {
+  isNarrow.value = phone.matches;
+});
+
 /**
  * @template R
- * @typedef {{name: string, width: string, isNumber?: boolean, about?: string, cell: (row: R) => any}} Column
- *   `width` is a track of a CSS grid, as "6rem" or "minmax(8rem, 1fr)"
+ * @typedef {{name: string, width: string, isNumber?: boolean, about?: string, isSpare?: boolean, cell: (row: R) => any}} Column
+ *   `width` is a track of a CSS grid, as "6rem" or "minmax(8rem, 1fr)"; `isSpare` leaves the column out on a narrow screen
  */
+
+/**
+ * A time of the log, to the millisecond; on a narrow screen without the day.
+ *
+ * @param {{ms: number}} props
+ */
+export function Moment({ ms }) {
+  const text = timeText(ms);
+  return html`<span class="mono" title=${text}>${isNarrow.value ? text.slice(11) : text}</span>`;
+}
 
 /**
  * @template R
@@ -19,7 +37,8 @@ const SPARE = 8;
  *   isFollowing?: boolean, empty?: any}} props `least` is the least width before it scrolls sideways;
  *   `onEnd` is called when the last rows are reached; `isFollowing` keeps the last row in view
  */
-export function VirtualTable({ label, rows, keyOf, columns, least = "0", most = "32rem", chosen = null, onChoose, onEnd, isFollowing = false, empty }) {
+export function VirtualTable({ label, rows, keyOf, columns: all, least = "0", most = "32rem", chosen = null, onChoose, onEnd, isFollowing = false, empty }) {
+  const columns = isNarrow.value ? all.filter(({ isSpare }) => !isSpare) : all;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const [view, setView] = useState({ top: 0, height: 600 });
   const [current, setCurrent] = useState(0);
@@ -56,7 +75,7 @@ export function VirtualTable({ label, rows, keyOf, columns, least = "0", most = 
     if (top < element.scrollTop) element.scrollTop = top;
     if (top + 2 * ROW_PX > element.scrollTop + element.clientHeight) element.scrollTop = top + 2 * ROW_PX - element.clientHeight;
   };
-  const style = { "--columns": columns.map(({ width }) => width).join(" "), "--row": `${ROW_PX}px`, "--least": least, "--most": most };
+  const style = { "--columns": columns.map(({ width }) => width).join(" "), "--row": `${ROW_PX}px`, "--least": isNarrow.value ? "0" : least, "--most": most };
   return html`<div class="scroller" role="grid" aria-label=${label} aria-rowcount=${rows.length + 1} tabindex="0" style=${style}
       ref=${scroller} onScroll=${measure} onKeyDown=${onKeyDown}>
     <div class="grid-head" role="row">

@@ -218,6 +218,20 @@ export class Api {
     return (await this.send("POST", path, { from })).merged;
   }
 
+  /**
+   * Sends a file.
+   *
+   * @param {string} path
+   * @param {Blob} file
+   * @param {string} kind media type
+   * @returns {Promise<any>}
+   */
+  async upload(path, file, kind) {
+    const response = await fetch(path, { method: "PUT", headers: this.#headers({ "content-type": kind }), body: file });
+    if (!response.ok) throw await problem(response);
+    return response.json();
+  }
+
   /** @param {Item} item */
   putItem(item) {
     return this.send("PUT", `/v1/items/${encodeURIComponent(item.item)}`, item);

@@ -10,9 +10,9 @@ const whole = new Intl.NumberFormat("en");
 
 /** @type {Record<string, string>} */
 const DONE = {
-  ...{ view: "viewed", click: "opened", cart: "put in your cart", purchase: "bought" },
+  ...{ view: "viewed", click: "opened", cart: "put in the cart", purchase: "bought" },
   ...{ rate: "rated", like: "liked", dislike: "did not like", remove: "removed" },
-  ...{ impression: "were shown" },
+  ...{ impression: "was shown" },
 };
 
 /**
@@ -77,14 +77,15 @@ export function did(type, title) {
  * @param {readonly import("../connection/protocol.js").Reason[]} why
  * @param {Record<string, Item>} items
  * @param {string} category
+ * @param {string} [who] whose list it is
  */
-export function reasonText(why, items, category) {
+export function reasonText(why, items, category, who = "you") {
   const [reason] = why;
   switch (reason?.kind) {
     case undefined:
       return category;
     case "because":
-      return `because you ${did(reason.event ?? "view", shortTitleOf(items, reason.item ?? ""))}`;
+      return `because ${who} ${did(reason.event ?? "view", shortTitleOf(items, reason.item ?? ""))}`;
     case "popular":
       return "popular now";
     case "content":

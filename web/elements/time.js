@@ -1,17 +1,14 @@
 // @ts-check
 /** Times and ages as text. */
 
-const exact = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium" });
-const clock = new Intl.DateTimeFormat("en", { timeStyle: "medium", hour12: false });
+const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
 
-/** @param {number} ms since 1970 */
+/** @param {number} ms since 1970 @returns {string} local time to the second, as "2026-11-22 10:42:00" */
 export function timeText(ms) {
-  return ms > 0 ? exact.format(ms) : "–";
-}
-
-/** @param {number} ms since 1970 */
-export function clockText(ms) {
-  return ms > 0 ? clock.format(ms) : "–";
+  if (!(ms > 0)) return "–";
+  const at = new Date(ms);
+  const day = [at.getFullYear(), two(at.getMonth() + 1), two(at.getDate())].join("-");
+  return `${day} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
 }
 
 /**

@@ -19,7 +19,7 @@ export const DIGITS = 3;
 
 /** @type {Record<string, string>} */
 const SOURCES = {
-  factors: "your taste",
+  factors: "taste",
   behaviour: "often used together",
   content: "similar product",
   popularity: "popular now",
@@ -31,19 +31,20 @@ const SOURCES = {
  *
  * @param {Explanation} explanation
  * @param {Record<string, Item>} items
+ * @param {string} [who] whose score it is
  * @returns {Line[]}
  */
-export function linesOf({ because, prior, boosts = [] }, items) {
+export function linesOf({ because, prior, boosts = [] }, items, who = "you") {
   const lines = because.slice(0, ENTRIES).map((part) => {
     const title = shortTitleOf(items, part.item);
     const alike = (part.content ?? 0) > 0 ? likenessText(part.shared ?? [], "") : "";
     const why = (part.shared ?? []).length > 0 && alike ? ` (${alike})` : "";
-    return { key: `entry ${part.item}`, text: `you ${did(part.event, title)}${why}`, value: part.score };
+    return { key: `entry ${part.item}`, text: `${who} ${did(part.event, title)}${why}`, value: part.score };
   });
   const others = because.slice(ENTRIES);
   if (others.length > 0) {
     const value = others.reduce((sum, { score }) => sum + score, 0);
-    lines.push({ key: "others", text: "everything else in your history", value });
+    lines.push({ key: "others", text: `everything else in ${who === "you" ? "your" : "the"} history`, value });
   }
   if (prior !== 0) {
     const text = prior > 0 ? "popular now" : "less popular than others";

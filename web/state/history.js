@@ -36,6 +36,7 @@ export function freshnessOf(points, bounds) {
   const labels = [...bounds.map((ms) => `≤ ${bound(ms)}`), `> ${bound(bounds[bounds.length - 1] ?? 0)}`];
   let reached = 0;
   const half = counts.findIndex((n) => (reached += n) >= total / 2 && total > 0);
-  const words = total === 0 ? "" : `${count(total)} lists; half of them within ${(labels[half] ?? "").replace(/^[≤>] /, "")}`;
+  const most = bound(bounds[Math.min(half, bounds.length - 1)] ?? 0);
+  const words = total === 0 ? "" : `${count(total)} lists; half of them ${half < bounds.length ? "within" : "later than"} ${most}`;
   return { counts, labels, total, words };
 }

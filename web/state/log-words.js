@@ -10,6 +10,7 @@
 
 export const INTERACTIONS = "recstream.interactions";
 export const RECOMMENDATIONS = "recstream.recommendations";
+const MODELS = "recstream.models";
 const PREFIX = "recstream.";
 
 /** @param {string} topic */
@@ -46,7 +47,7 @@ export function wordsOf(record) {
   const { value, key, topic } = record;
   const none = { what: "", user: "", item: "", recId: "" };
   if (record.is_cut) {
-    const what = topic === INTERACTIONS && !key ? "batch of events" : "large record";
+    const what = topic === INTERACTIONS && !key ? "batch of events" : topic === MODELS && key ? key : "large record";
     return { ...none, what: `${what}, ${sizeText(record.n_bytes ?? 0)}`, user: userOf(topic, key) };
   }
   if (record.text !== undefined && record.text !== null) return { ...none, what: record.text.slice(0, 120) };
@@ -55,19 +56,22 @@ export function wordsOf(record) {
     const users = new Set(value.filter(Boolean).map(({ user }) => user));
     return { ...none, what: `${value.length} events of ${users.size} ${users.size === 1 ? "user" : "users"}` };
   }
+  if (value.type === "impression") {
+    const n = (value.items ?? [value.item]).length;
+    return { ...none, what: `was shown ${n} ${n === 1 ? "item" : "items"}`, user: value.user ?? "", recId: value.rec_id ?? "" };
+  }
   if (value.rec_id !== undefined && Array.isArray(value.items)) {
     const items = value.items.map((/** @type {any} */ one) => (typeof one === "string" ? one : (one?.item ?? "")));
     const model = `generation ${value.generation}.${value.delta ?? 0}`;
     return { ...none, what: `list by ${model}: ${items.slice(0, 4).join(", ")}${items.length > 4 ? " …" : ""}`, user: value.user ?? "", recId: value.rec_id };
   }
   if (topic.endsWith("dead-letters")) return { ...none, what: `${value.reason}: ${value.detail ?? ""}` };
-  if (value.type === "generation") return { ...none, what: `generation ${value.generation}: ${value.n_users} users, ${value.n_items} items` };
+  if (value.type === "generation") return { ...none, what: `generation ${value.generation}: ${value.n_users.toLocaleString("en")} users, ${value.n_items.toLocaleString("en")} items` };
   if (value.type === "delta") return { ...none, what: `delta ${value.generation}.${value.delta}: ${value.items?.length ?? 0} items` };
   if (value.type === "worker") return { ...none, what: `worker ${value.worker}: ${value.events} events` };
   if (value.title !== undefined && value.item !== undefined) return { ...none, what: `${value.title}`, item: value.item };
-  if (value.type === "impression") return { ...none, what: `were shown ${(value.items ?? [value.item]).length} items`, user: value.user ?? "", recId: value.rec_id ?? "" };
   if (value.user !== undefined && value.item !== undefined) {
-    const amount = value.value === undefined || value.value === null ? "" : ` (${value.value})`;
+    const amount = value.value === undefined || value.value === null ? "" : `, value ${value.value}`;
     return { what: `${value.type} ${value.item}${amount}`, user: value.user, item: value.item, recId: value.rec_id ?? "" };
   }
   return { ...none, what: JSON.stringify(value).slice(0, 120), user: value.user ?? "" };

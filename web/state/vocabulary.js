@@ -8,8 +8,9 @@ const ACTIONS = {
   purchase: { icon: "bag", label: "Buy", done: "Bought" },
   dislike: { icon: "hide", label: "Not for me", done: "Not for you" },
 };
-/** Event types that only a shop has. */
-export const SHOP_TYPES = ["cart", "purchase"];
+/** Event types that decide which actions are offered: those of a shop, and ratings. */
+export const TELLING_TYPES = ["cart", "purchase", "rate"];
+export const MOST_STARS = 5;
 /** Actions that make sense for items of any kind. */
 const ALWAYS = new Set(["like", "dislike"]);
 
@@ -26,6 +27,13 @@ export function actionsOf(types) {
     .filter(([type]) => ALWAYS.has(type) || isShop)
     .map(([type, action]) => ({ type, ...action }));
 }
+
+/**
+ * Returns whether ratings are offered: where the log has some.
+ *
+ * @param {string[] | null} types as in `actionsOf`
+ */
+export const hasRatings = (types) => types !== null && types.includes("rate");
 
 /** Words too common to be a reason, in the languages of shops: English, German, French, Spanish, Italian, Dutch. */
 const COMMON = new Set(

@@ -338,12 +338,13 @@ class Views:
                 yield user.decode(errors="replace")
             iterator.seek(_ROW + user + _PAST_PAGES)
 
-    def listed_with(self, text: bytes, after: str = "") -> Iterator[tuple[str, bool]]:
-        """Yield each user with a published list, and whether the list's record has a text."""
+    def listed_with(self, texts: Collection[bytes], after: str = "") -> Iterator[tuple[str, bool]]:
+        """Yield each user with a published list, and whether the list's record has one of the texts."""
         iterator = self._db.iter()
         iterator.seek(_LIST + (after.encode() + b"\0" if after else b""))
         while iterator.valid() and (key := bytes(iterator.key())).startswith(_LIST):
-            yield key[1:].decode(errors="replace"), text in iterator.value()
+            value = iterator.value()
+            yield key[1:].decode(errors="replace"), any(text in value for text in texts)
             iterator.next()
 
     def newest_offset(self, user: str) -> int:

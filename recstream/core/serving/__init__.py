@@ -17,6 +17,7 @@ from recstream.core.serving.requested import (
 )
 from recstream.core.serving.shelves import POOL, Shelf, shelves
 from recstream.core.serving.similar import Neighbour, similar_requested
+from recstream.core.serving.taste import Taste, user_taste
 from recstream.core.serving.top_items import TopItem, newest_scores, popular_scores, top_items
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "EventCounts",
     "Neighbour",
     "Shelf",
+    "Taste",
     "TopItem",
     "Unranked",
     "among",
@@ -36,5 +38,6 @@ __all__ = [
     "similar_requested",
     "top_items",
     "unranked",
+    "user_taste",
     "visitor_history",
 ]

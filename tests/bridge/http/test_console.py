@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 
 from recstream.core.events import encode_event
+from recstream.core.records.list_columns import ListColumns
 from recstream.log.port import NewRecord
-from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE
+from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE, RECOMMENDATIONS
 from tests.bridge.bridge_world import NOW, a_list, event, partition_of
 
 
@@ -141,6 +143,29 @@ def test_the_users_whose_lists_hold_an_item_are_found_page_by_page(world):
         ("h3", 2),
     ]
     assert rest["next"] == ""
+
+
+def test_lists_in_columns_are_found_by_item_too(world):
+    columns = ListColumns(
+        form=2, user="columnar", generation=1, delta=0, control=-1, arm="", partition=0, as_of=7,
+        source="fold-in", items=("first", 'quoted"one'), was=(0, 0), n_reasons=b"\0\0",
+        scores=np.array([2.0, 1.0], "<f4").tobytes(), codes=b"", shares=b"", entries=(),
+        events=b"", ages=(), rules=(), event_id="e", event_ts=1, appended_ts=1, folded_ts=1,
+        published_ts=1, now=0,
+    )  # fmt: skip
+    raw = msgspec.msgpack.encode(columns)
+    world.log.append([NewRecord(RECOMMENDATIONS, b"columnar", raw)])
+    world.wait_for_views()
+
+    for item in ("first", "quoted%22one"):
+        lists = world.get(f"/v1/items/{item}/lists?limit=200").json["lists"]
+        assert "columnar" in [one["user"] for one in lists]
+
+
+def test_without_a_model_of_factors_a_user_has_no_taste(world):
+    taste = world.get("/v1/users/nobody/taste").json
+
+    assert (taste["user"], taste["items"], taste["facts"]) == ("nobody", [], [])
 
 
 def test_a_history_has_the_weight_of_each_entry(world):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recstream.analysis import Slice
+from recstream.bridge.http.routes.console import slices
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay import ReplayPlan, replay
 from tests.bridge.conftest import USER
@@ -68,6 +69,41 @@ def test_slices_are_listed_and_deleted(exported):
     assert made["name"] in names
     assert world.call("DELETE", f"/v1/slices/{made['name']}").status == 204
     assert world.get(f"/v1/slices/{made['name']}").status == 404
+
+
+def test_an_uploaded_slice_is_looked_into(exported):
+    world, made = exported
+    content = world.get(f"/v1/slices/{made['name']}").body
+
+    answer = world.call("PUT", "/v1/slices/of-a-colleague.zip", content, kind="application/zip")
+
+    assert (answer.status, answer.json["manifest"]) == (201, made["manifest"])
+    found = world.get(f"/v1/slices/of-a-colleague.zip/topics/{RECOMMENDATIONS}/records?limit=2")
+    assert len(found.json["records"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"not a zip", "application/zip", 400),
+        (b"", "application/zip", 400),
+        (b"{}", "application/json", 415),
+    ],
+)
+def test_an_upload_that_is_no_slice_leaves_nothing(exported, body, kind, status):
+    world, _ = exported
+
+    assert world.call("PUT", "/v1/slices/bad.zip", body, kind=kind).status == status
+    assert world.get("/v1/slices/bad.zip").status == 404
+
+
+def test_an_upload_may_be_larger_than_other_bodies_and_has_a_limit(exported, monkeypatch):
+    world, _ = exported
+    upload = {"body": b"x" * 3_000_000, "kind": "application/zip"}
+
+    assert world.call("PUT", "/v1/slices/big.zip", **upload).status == 400
+    monkeypatch.setattr(slices, "MAX_UPLOAD_BYTES", 1_000_000)
+    assert world.call("PUT", "/v1/slices/big.zip", **upload).status == 413
 
 
 @pytest.mark.parametrize("name", ["x", "..zip", ".hidden.zip", "a%2Fb.zip", "%2e%2e%2flog.zip"])

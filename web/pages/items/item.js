@@ -23,10 +23,9 @@ export function Item({ id }) {
   const tools = html`<${CopyLink} /><a class="button button-small" href=${`/?item=${encodeURIComponent(id)}`}>Open in the shop</a>`;
   return html`<${Page} title=${title} tools=${tools} about="What the catalogue says of this item, what the model finds similar, and whose lists it is in.">
     <div class="boxes">
-      <${Card} title="Facts"><${Fetched} of=${item} what="The item">${(/** @type {any} */ data) => html`<${Facts} item=${data} />`}<//><//>
-      <${WhyNot} id=${id} />
-      <${Similar} path=${path} />
-      <${Holders} path=${path} />
+      <div class="stack"><${Card} title="Facts"><${Fetched} of=${item} what="The item">${(/** @type {any} */ data) => html`<${Facts} item=${data} />`}<//><//>
+        <${Similar} path=${path} /></div>
+      <div class="stack"><${WhyNot} id=${id} /><${Holders} path=${path} /></div>
       <${Events} id=${id} />
     </div>
   <//>`;
@@ -79,7 +78,7 @@ function WhyNot({ id }) {
     </form>
     ${user && html`<${Fetched} of=${asked} what="The explanation">${(/** @type {any} */ data) => html`<p class="verdict" data-part="verdict"><strong>${VERDICTS[data.verdict] ?? `It is ${data.verdict}.`}</strong>
       ${data.rule ? ` Rule: ${data.rule}.` : ""}${data.rank ? ` Place ${data.rank} by score.` : ""}${data.missing ? ` It misses ${data.missing.toFixed(3)}.` : ""} Score ${data.score.toFixed(3)} for <${UserLink} id=${user} />.</p>
-      <${ScoreSum} explanation=${{ ...data, verdict: "" }} items=${shown.items.value} isOpen=${true} />`}<//>`}
+      <${ScoreSum} explanation=${{ ...data, verdict: "" }} items=${shown.items.value} isOpen=${true} who="the user" />`}<//>`}
   <//>`;
 }
 

@@ -14,10 +14,10 @@ const PAGE = 100;
 
 /** @type {import("../../components/table.js").Column<any>[]} */
 const COLUMNS = [
-  { name: "Title", width: "minmax(12rem, 2fr)", cell: ({ item, title }) => html`<a href=${`/items/${encodeURIComponent(item)}`}>${title || item}</a>` },
-  { name: "Id", width: "minmax(5rem, 10rem)", cell: ({ item }) => html`<span class="mono">${item}</span>` },
-  { name: "Category", width: "minmax(7rem, 1fr)", cell: ({ category = "" }) => category },
-  { name: "Brand", width: "minmax(6rem, 1fr)", cell: ({ brand = "" }) => brand },
+  { name: "Title", width: "minmax(8rem, 2fr)", cell: ({ item, title }) => html`<a href=${`/items/${encodeURIComponent(item)}`}>${title || item}</a>` },
+  { name: "Id", isSpare: true, width: "minmax(5rem, 10rem)", cell: ({ item }) => html`<span class="mono">${item}</span>` },
+  { name: "Category", width: "minmax(5rem, 1fr)", cell: ({ category = "" }) => category },
+  { name: "Brand", isSpare: true, width: "minmax(6rem, 1fr)", cell: ({ brand = "" }) => brand },
   { name: "Price", width: "5rem", isNumber: true, cell: (item) => priceOf(item) },
 ];
 

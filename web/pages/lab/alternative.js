@@ -3,6 +3,7 @@
 
 import { html } from "../../vendor/preact.js";
 import { useFetch } from "../../app/fetch.js";
+import { Choice, Field } from "../../components/field.js";
 
 /** @type {[name: string, label: string][]} */
 const SOURCES = [
@@ -17,17 +18,14 @@ export function GenerationField({ value }) {
   const models = useFetch("/v1/models");
   const numbers = (models.data?.models ?? []).map((/** @type {any} */ model) => model.generation);
   const known = value === "" || numbers.includes(Number(value)) ? numbers : [Number(value), ...numbers];
-  return html`<label class="field">Model<select name="generation" value=${value}>
-    <option value="">as it was</option>${known.map((/** @type {number} */ number) => html`<option key=${number} value=${number}>generation ${number}</option>`)}</select></label>`;
+  return html`<${Choice} label="Model" name="generation" value=${value} options=${[["", "as it was"], ...known.map((/** @type {number} */ number) => [String(number), `generation ${number}`])]} />`;
 }
 
 /** @param {{query: Record<string, string>}} props */
 export function RulesFields({ query }) {
-  return html`<label class="field">Rules<select name="rules" value=${query.rules ?? ""}>
-      <option value="">as they were</option><option value="none">none</option><option value="blend">other weights</option><option value="json">a document</option></select></label>
-    ${SOURCES.map(([name, label]) => html`<label class="field" key=${name} hidden=${query.rules !== "blend"}>${label}<input name=${name} type="number" min="0" max="10" step="0.1" value=${query[name] ?? "1"} /></label>`)}
-    <label class="field lab-document" hidden=${query.rules !== "json"}>Steering document
-      <textarea name="document" rows="5" spellcheck=${false} value=${query.document ?? '{"rules":[]}'}></textarea></label>`;
+  return html`<${Choice} label="Rules" name="rules" value=${query.rules ?? ""} options=${[["", "as they were"], ["none", "none"], ["blend", "other weights"], ["json", "a document"]]} />
+    ${SOURCES.map(([name, label]) => html`<${Field} key=${name} hidden=${query.rules !== "blend"} label=${label} name=${name} value=${query[name] ?? "1"} type="number" min="0" max="10" step="0.1" />`)}
+    <div class="lab-document" hidden=${query.rules !== "json"}><${Field} label="Steering document" name="document" rows=${5} value=${query.document ?? '{"rules":[]}'} /></div>`;
 }
 
 /**

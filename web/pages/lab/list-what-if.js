@@ -5,6 +5,7 @@ import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { useFetch, useSend } from "../../app/fetch.js";
 import { address, setQuery } from "../../app/router.js";
 import { api, shown } from "../../app/session.js";
+import { Field } from "../../components/field.js";
 import { ItemLink, RankedList, useTitles } from "../../components/items.js";
 import { Card, Empty, Fetched } from "../../components/states.js";
 import { reasonText, verb } from "../../elements/format.js";
@@ -77,12 +78,12 @@ function Form({ query }) {
       event.preventDefault();
       apply();
     }}>
-      <label class="field">User<input name="user" value=${query.user} spellcheck=${false} autocomplete="off" /></label>
-      <label class="field">As of<input name="as_of" value=${query.as_of ?? ""} placeholder="now; an offset or a time" /></label>
+      <${Field} label="User" name="user" value=${query.user} />
+      <${Field} label="As of" name="as_of" value=${query.as_of ?? ""} placeholder="now; an offset or a time" />
       <${GenerationField} value=${query.generation ?? ""} />
       <${RulesFields} query=${query} />
-      <label class="field">Half-life, days<input name="half_life" type="number" min="0.1" step="any" value=${query.half_life ?? ""} placeholder="as it was" /></label>
-      <label class="field">Length<input name="n" type="number" min="1" max="100" value=${query.n ?? ""} placeholder="as it was" /></label>
+      <${Field} label="Half-life, days" name="half_life" type="number" min="0.1" step="any" value=${query.half_life ?? ""} placeholder="as it was" />
+      <${Field} label="Length" name="n" type="number" min="1" max="100" value=${query.n ?? ""} placeholder="as it was" />
       <button type="submit" class="button button-main">Derive</button>
     </form><//>`;
 }
@@ -148,7 +149,7 @@ function Lists({ answer }) {
   useTitles([...new Set(all.flatMap((/** @type {any} */ one) => (one.why ?? []).map((/** @type {any} */ reason) => reason.item)))].filter(Boolean));
   const items = shown.items.value;
   const whys = new Map(before.items.map((/** @type {any} */ one) => [one.item, one.why ?? []]));
-  const noteOf = (/** @type {string} */ item) => (now.has(item) ? reasonText(whys.get(item) ?? [], items, items[item]?.category ?? "") : html`<span class="tag" data-tone="bad">gone</span>`);
+  const noteOf = (/** @type {string} */ item) => (now.has(item) ? reasonText(whys.get(item) ?? [], items, items[item]?.category ?? "", "the user") : html`<span class="tag" data-tone="bad">gone</span>`);
   const n = change.entered.length;
   const words = n + change.left.length + change.moved.length === 0 ? "The list would be the same." : `${n} would be new, ${change.left.length} would be gone, ${change.moved.length} would stand elsewhere.`;
   return html`<p role="status" data-part="what-if-words">${words} ${isIdentical === true && html`<span class="muted">The list as it was is derived byte for byte.</span>`}</p>

@@ -6,6 +6,7 @@ import { useSend } from "../../app/fetch.js";
 import { address, setQuery } from "../../app/router.js";
 import { api } from "../../app/session.js";
 import { Chart } from "../../components/chart.js";
+import { Field } from "../../components/field.js";
 import { Term } from "../../components/facts.js";
 import { Card, Empty } from "../../components/states.js";
 import { count } from "../../elements/format.js";
@@ -35,11 +36,11 @@ export function LogWhatIf() {
   };
   return html`<${Card} title="Replay a stretch" about="Each event for an item that is new to its user is looked up twice: in the list that the user had before it, and in the list that the user would have had. Nothing is published.">
     <form class="form-row" aria-label="Replay a stretch" ref=${form} onSubmit=${run} onChange=${() => setQuery({ rules: read().rules })}>
-      <label class="field">From<input name="from" value=${query.from ?? ""} placeholder="the last 24 hours" /></label>
-      <label class="field">To<input name="to" value=${query.to ?? ""} placeholder="now" /></label>
+      <${Field} label="From" name="from" value=${query.from ?? ""} placeholder="the last 24 hours" />
+      <${Field} label="To" name="to" value=${query.to ?? ""} placeholder="now" />
       <${GenerationField} value=${query.generation ?? ""} />
       <${RulesFields} query=${query} />
-      <label class="field">Most events<input name="limit" type="number" min="1" max="20000" value=${query.limit ?? "2000"} /></label>
+      <${Field} label="Most events" name="limit" type="number" min="1" max="20000" value=${query.limit ?? "2000"} />
       <button type="submit" class="button button-main" disabled=${isBusy}>${isBusy ? "Replaying …" : "Replay"}</button>
     </form>
     ${error && html`<p class="field-error" role="alert" data-part="replay-error">${error}</p>`}

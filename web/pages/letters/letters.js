@@ -6,9 +6,9 @@ import { useFetch, useSend } from "../../app/fetch.js";
 import { address, href, setQuery } from "../../app/router.js";
 import { api } from "../../app/session.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
-import { VirtualTable } from "../../components/table.js";
+import { Moment, VirtualTable } from "../../components/table.js";
 import { count } from "../../elements/format.js";
-import { shortTopic, timeText } from "../../state/log-words.js";
+import { shortTopic } from "../../state/log-words.js";
 
 /** @param {{title: string, about: string}} props */
 export function Letters({ title, about }) {
@@ -34,10 +34,10 @@ function Reasons({ data, reason }) {
 
 /** @type {import("../../components/table.js").Column<any>[]} */
 const COLUMNS = [
-  { name: "When", width: "12.5rem", cell: (letter) => html`<span class="mono">${timeText(letter.ts)}</span>` },
-  { name: "Reason", width: "9rem", cell: (letter) => letter.reason },
-  { name: "What is wrong", width: "minmax(14rem, 1fr)", cell: (letter) => letter.detail },
-  { name: "From", width: "11rem", cell: (letter) => html`<span class="mono">${shortTopic(letter.topic)} ${letter.partition}:${letter.offset}</span>` },
+  { name: "When", width: "minmax(7rem, 12.5rem)", cell: (letter) => html`<${Moment} ms=${letter.ts} />` },
+  { name: "Reason", isSpare: true, width: "9rem", cell: (letter) => letter.reason },
+  { name: "What is wrong", width: "minmax(10rem, 1fr)", cell: (letter) => letter.detail },
+  { name: "From", isSpare: true, width: "11rem", cell: (letter) => html`<span class="mono">${shortTopic(letter.topic)} ${letter.partition}:${letter.offset}</span>` },
 ];
 
 /** @param {{data: any, reason: string, open: string}} props */

@@ -9,7 +9,7 @@ import { Facts } from "../../components/facts.js";
 import { ItemLink, RankedList, useTitles } from "../../components/items.js";
 import { Json } from "../../components/json.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
-import { count, verb } from "../../elements/format.js";
+import { count, plural, verb } from "../../elements/format.js";
 import { INTERACTIONS, RECOMMENDATIONS, timeText } from "../../state/log-words.js";
 
 /** @type {Record<string, string>} */
@@ -87,7 +87,7 @@ function Story({ origin }) {
 function Uses({ uses }) {
   if (uses.length === 0) return html`<${Empty}>Nothing so far.<//>`;
   return html`<ul role="list" class="left" data-part="uses">${uses.map(({ offset, place, event }) => html`<li key=${`${offset}.${place}`}>
-    ${verb(event.type)} ${event.item ? html`<${ItemLink} id=${event.item} />` : `${event.items?.length ?? 0} items`}
+    ${verb(event.type)} ${event.item ? html`<${ItemLink} id=${event.item} />` : plural(event.items?.length ?? 0, "item")}${" "}
     <span class="muted">${event.ts ? timeText(Date.parse(event.ts)) : ""}</span></li>`)}</ul>`;
 }
 

@@ -3,11 +3,11 @@
 
 import { html } from "../../vendor/preact.js";
 import { useFetch, useSend } from "../../app/fetch.js";
-import { address, href } from "../../app/router.js";
+import { address, go, href } from "../../app/router.js";
 import { api } from "../../app/session.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
 import { count } from "../../elements/format.js";
-import { shortTopic, sizeText, timeText } from "../../state/log-words.js";
+import { fullTopic, shortTopic, sizeText, timeText } from "../../state/log-words.js";
 
 /** @param {{title: string, about: string}} props */
 export function Log({ title, about }) {
@@ -24,13 +24,24 @@ export function Log({ title, about }) {
   <//>`;
 }
 
+/**
+ * Returns topics with those that people read first.
+ *
+ * @param {any[]} topics
+ */
+function byUse(topics) {
+  const first = ["interactions", "recommendations", "models", "catalogue", "control", "dead-letters"].map(fullTopic);
+  const rank = (/** @type {any} */ { topic }) => (first.indexOf(topic) + 1 || first.length + 1);
+  return [...topics].sort((a, b) => rank(a) - rank(b) || a.topic.localeCompare(b.topic));
+}
+
 /** @param {{topics: any[], slice: string}} props */
 function Topics({ topics, slice }) {
   if (topics.length === 0) return html`<${Empty}>The log has no topics.<//>`;
   return html`<div class="scroller" tabindex="0" role="region" aria-label="Topics"><table class="table table-wide">
     <thead><tr><th scope="col">Topic</th><th scope="col">What it holds</th><th scope="col" class="number">Offsets</th>
       <th scope="col" class="number">Partitions</th><th scope="col">First record</th><th scope="col">Last record</th></tr></thead>
-    <tbody>${topics.map((topic) => html`<tr key=${topic.topic} data-topic=${topic.topic}>
+    <tbody>${byUse(topics).map((topic) => html`<tr key=${topic.topic} data-topic=${topic.topic}>
       <th scope="row"><a href=${href(`/log/${encodeURIComponent(topic.topic)}`, { slice })}>${shortTopic(topic.topic)}</a></th>
       <td>${topic.purpose}</td>
       <td class="number">${count(topic.n_offsets)}</td>
@@ -42,12 +53,20 @@ function Topics({ topics, slice }) {
 
 function Slices() {
   const slices = useFetch("/v1/slices");
-  const { send, error } = useSend();
+  const { send, error, isBusy } = useSend();
   const remove = async (/** @type {string} */ name) => {
     await send(() => api.send("DELETE", `/v1/slices/${encodeURIComponent(name)}`));
     slices.reload();
   };
-  return html`<${Card} title="Slices" about="Parts of the log as files, to send to a colleague or to verify on another machine. Export one from a topic's page. A file that is copied into the folder slices of the data directory appears here too.">
+  /** @param {any} event */
+  const open = async (event) => {
+    const [file] = event.currentTarget.files;
+    if (file === undefined) return;
+    const made = await send(() => api.upload(`/v1/slices/${encodeURIComponent(file.name)}`, file, "application/zip"));
+    if (made !== undefined) go(href("/log", { slice: made.name }));
+  };
+  const chooser = html`<label class="button button-small file-choice">${isBusy ? "Opening …" : "Open a file …"}<input type="file" class="visually-hidden" accept=".zip,application/zip" disabled=${isBusy} onChange=${open} /></label>`;
+  return html`<${Card} title="Slices" tools=${chooser} about="Parts of the log as files, to send to a colleague or to verify on another machine. Export one from a topic's page, or open one that you received.">
     ${error && html`<p class="state" role="alert" data-state="failed">${error}</p>`}
     <${Fetched} of=${slices} what="The slices">${(/** @type {any} */ data) =>
       data.slices.length === 0

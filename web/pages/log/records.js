@@ -2,7 +2,7 @@
 /** Records of a topic as they are loaded: pages on both sides, and the live tail. */
 
 import { useEffect, useRef, useState } from "../../vendor/preact.js";
-import { api, openSocket } from "../../app/session.js";
+import { api, openSocket, shown } from "../../app/session.js";
 import { words } from "../../connection/loading.js";
 import { admits, joined, momentOf } from "../../state/log-words.js";
 
@@ -64,12 +64,17 @@ export function useRecords(path, filter) {
     setLoaded(NOTHING);
     void ask(at ? { at: momentOf(at) } : {});
   }, [key]);
+  // The bridge is back: what it could not answer is requested again.
+  const isLive = shown.connection.value.phase === "live";
+  useEffect(() => {
+    if (isLive && loaded.status === "failed") void ask(loaded.records.length > 0 ? { newer: loaded.newer } : at ? { at: momentOf(at) } : {});
+  }, [isLive]);
   return {
     ...loaded,
     older: () => loaded.hasOlder && void ask({ older: loaded.older }),
     newer: () => loaded.hasNewer && void ask({ newer: loaded.newer }),
     /** Loads what came since, also after a lost connection. */
-    catchUp: () => loaded.status === "ready" && void ask({ newer: loaded.newer }),
+    catchUp: () => loaded.status !== "loading" && loaded.newer !== "" && void ask({ newer: loaded.newer }),
     reload: () => void ask(at ? { at: momentOf(at) } : {}),
     add: (/** @type {LogRecord[]} */ more) => setLoaded((before) => ({ ...before, records: joined(before.records, more, MOST_SHOWN) })),
   };

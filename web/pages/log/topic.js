@@ -7,14 +7,17 @@ import { address, href, setQuery } from "../../app/router.js";
 import { CopyLink } from "../../components/copy.js";
 import { JsonDrawer } from "../../components/json.js";
 import { Card, Failed, Loading, Page } from "../../components/states.js";
-import { VirtualTable } from "../../components/table.js";
-import { count } from "../../elements/format.js";
+import { Moment, VirtualTable } from "../../components/table.js";
+import { count, plural } from "../../elements/format.js";
 import { INTERACTIONS, RECOMMENDATIONS, fullTopic, placeOf, shortTopic, sizeText, timeText, wordsOf } from "../../state/log-words.js";
 import { Export } from "./export.js";
 import { ListsAsOf } from "./lists-as-of.js";
 import { useRecords, useTail } from "./records.js";
 
 /** @typedef {import("../../state/log-words.js").LogRecord} LogRecord */
+
+/** @type {Record<string, string>} */
+const TAIL_PHASES = { off: "starting", connecting: "connecting", stale: "reconnecting" };
 
 /** @param {{topic: string, about: string}} props */
 export function Topic({ topic: name, about }) {
@@ -32,14 +35,14 @@ export function Topic({ topic: name, about }) {
     ...{ onRecords: found.add, onLive: found.catchUp },
   });
   const tools = html`${!slice && html`<button type="button" class="button button-small" aria-pressed=${String(isLive)} data-part="live"
-      onClick=${() => setQuery({ live: isLive ? null : 1, at: isLive ? at : null })}>${isLive ? `Following (${tail.phase})` : "Follow live"}</button>`}
+      onClick=${() => setQuery({ live: isLive ? null : 1, at: isLive ? at : null })}>${isLive ? `Following (${TAIL_PHASES[tail.phase] ?? tail.phase})` : "Follow live"}</button>`}
     <${CopyLink} /><a class="button button-small" href=${href("/log", { slice })}>All topics</a>`;
   const hasLists = (topic === INTERACTIONS || topic === RECOMMENDATIONS) && user !== "" && !slice;
   return html`<${Page} title=${slice ? `${shortTopic(topic)} in ${slice}` : shortTopic(topic)} about=${summary?.purpose ?? about} tools=${tools}>
     <${Filter} key=${JSON.stringify(filter)} filter=${filter} partitions=${summary?.partitions.length ?? 1} />
     <div class="log-split" data-split=${hasLists ? "" : null}>
     <${Card} title="Records" tools=${!slice && topic === INTERACTIONS && html`<${Export} records=${found.records} user=${user} />`}
-        about=${`Partitions are merged by time, the newest at the end.${summary ? ` ${count(summary.n_offsets)} offsets in ${summary.partitions.length} partitions.` : ""}`}>
+        about=${`Partitions are merged by time, the newest at the end.${summary ? ` ${count(summary.n_offsets)} offsets in ${plural(summary.partitions.length, "partition")}.` : ""}`}>
       ${tail.gaps.length > 0 && html`<ul class="gaps" role="list">${tail.gaps.map((gap) => html`<li class="gap" key=${`${gap.partition}:${gap.from}`}>
         Gap: offsets ${gap.from} to ${gap.to} of partition ${gap.partition} were skipped, since this page was too slow.
         <a href=${href(address.value.path, { partition: gap.partition, at: gap.from })}>Read them</a></li>`)}</ul>`}
@@ -82,11 +85,11 @@ function Filter({ filter, partitions }) {
 
 /** @type {import("../../components/table.js").Column<LogRecord>[]} */
 const COLUMNS = [
-  { name: "Time", width: "12.5rem", cell: (record) => html`<span class="mono">${timeText(record.ts)}</span>` },
-  { name: "Partition : offset", width: "8rem", about: "Where the record stands in the log", cell: (record) => html`<span class="mono">${placeOf(record)}</span>` },
-  { name: "Key", width: "8rem", about: "Decides the partition: the user, or the item", cell: (record) => record.key ?? "–" },
-  { name: "Record", width: "minmax(12rem, 1fr)", cell: (record) => wordsOf(record).what },
-  { name: "Size", width: "4.5rem", isNumber: true, cell: (record) => (record.n_bytes === undefined ? "" : sizeText(record.n_bytes)) },
+  { name: "Time", width: "minmax(6.5rem, 12.5rem)", cell: (record) => html`<${Moment} ms=${record.ts} />` },
+  { name: "Partition : offset", isSpare: true, width: "8rem", about: "Where the record stands in the log", cell: (record) => html`<span class="mono">${placeOf(record)}</span>` },
+  { name: "Key", isSpare: true, width: "8rem", about: "Decides the partition: the user, or the item", cell: (record) => record.key ?? "–" },
+  { name: "Record", width: "minmax(10rem, 1fr)", cell: (record) => wordsOf(record).what },
+  { name: "Size", isSpare: true, width: "4.5rem", isNumber: true, cell: (record) => (record.n_bytes === undefined ? "" : sizeText(record.n_bytes)) },
 ];
 
 /** Beside a user's lists: all records are the user's. */
@@ -100,6 +103,7 @@ function Records({ found, open, isFollowing, hasLists }) {
     <div class="box-tools log-more">
       ${found.hasOlder && html`<button type="button" class="button button-small" data-part="older" onClick=${found.older}>Older records</button>`}
       <span class="muted" role="status" data-part="found">${count(found.records.length)} shown${found.scanned > found.records.length ? `, ${count(found.scanned)} searched last` : ""}</span>
+      ${found.status === "failed" && html`<span class="error-text" role="alert" data-part="records-failed">Not loaded: ${found.error}</span>`}
     </div>
     <${VirtualTable} label="Records" rows=${found.records} keyOf=${placeOf} columns=${hasLists ? NARROW : COLUMNS} least=${hasLists ? "34rem" : "46rem"} most=${hasLists ? "44rem" : "32rem"}
       chosen=${open || null} onChoose=${(/** @type {LogRecord} */ record) => setQuery({ open: placeOf(record) })} onEnd=${found.newer}

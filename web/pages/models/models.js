@@ -11,6 +11,7 @@ import { ItemLink, UserLink, useTitles } from "../../components/items.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
 import { count, plural } from "../../elements/format.js";
 import { timeText } from "../../elements/time.js";
+import { hyperparameter, ndcg } from "../../state/model-words.js";
 import { Accuracy } from "../pipeline/pipeline.js";
 
 /** @param {{title: string, about: string}} props */
@@ -53,23 +54,23 @@ const ROWS = [
   ["Events", "Events that it was trained on.", (model) => count(model.n_interactions)],
   ["Users × items", "Its size.", (model) => `${count(model.n_users)} × ${count(model.n_items)}`],
   ["Seconds", "Duration of the training.", (model) => model.train_seconds.toFixed(1)],
-  ["NDCG of held-out events", "Each user's newest item was held out; NDCG tells how high the lists place it.", (model) => model.judgement?.candidate?.toFixed(3) ?? "–"],
-  ["NDCG of popular items", "The same for lists of popular items: the least that a model has to beat.", (model) => model.judgement?.popular?.toFixed(3) ?? "–"],
-  ["NDCG of the one before", "The same for the generation that served at that time.", (model) => model.judgement?.serving?.toFixed(3) ?? "–"],
+  ["NDCG of held-out events", "Each user's newest item was held out; NDCG tells how high the lists place it.", (model) => ndcg(model, "candidate")],
+  ["NDCG of popular items", "The same for lists of popular items: the least that a model has to beat.", (model) => ndcg(model, "popular")],
+  ["NDCG of the one before", "The same for the generation that served at that time.", (model) => ndcg(model, "serving")],
   ["Result", "Whether it was activated, and why.", (model) => (model.judgement ? `${model.judgement.is_adopted ? "activated" : "rejected"}: ${model.judgement.reason}` : "–")],
 ];
 
 /** @param {{first: any, second: any, serving: number | null}} props */
 function Table({ first, second, serving }) {
   const names = [...new Set([...Object.keys(first.hyperparameters), ...Object.keys(second.hyperparameters)])];
-  const text = (/** @type {any} */ value) => (typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(4) : String(value ?? "–"));
-  return html`<div class="scroller" tabindex="0" role="region" aria-label="Comparison"><table class="table compare">
+  return html`<div class="scroller scroller-long" tabindex="0" role="region" aria-label="Comparison"><table class="table compare">
     <thead><tr><th scope="col">Generation</th>${[first, second].map((model) => html`<th scope="col">${model.generation} ${model.generation === serving ? html`<span class="tag" data-tone="good">serving</span>` : html`<${RollBack} generation=${model.generation} />`}</th>`)}</tr></thead>
     <tbody>
       ${ROWS.map(([name, about, value]) => html`<tr key=${name}><th scope="row"><${Term} about=${about}>${name}<//></th><td>${value(first)}</td><td>${value(second)}</td></tr>`)}
       ${names.map((name) => {
-        const [left, right] = [text(first.hyperparameters[name]), text(second.hyperparameters[name])];
-        return html`<tr key=${`h ${name}`} data-differs=${left === right ? null : ""}><th scope="row" class="mono">${name}</th><td>${left}</td><td>${right}</td></tr>`;
+        const [left, right] = [first, second].map((model) => hyperparameter(name, model.hyperparameters[name]));
+        const label = left.about ? html`<${Term} about=${`${left.about} (${name})`}>${left.label}<//>` : html`<span class="mono">${name}</span>`;
+        return html`<tr key=${`h ${name}`} data-differs=${left.text === right.text ? null : ""}><th scope="row">${label}</th><td>${left.text}</td><td>${right.text}</td></tr>`;
       })}
     </tbody></table></div>`;
 }
@@ -99,7 +100,7 @@ function Overlap({ a, b }) {
         <${Stat} name=${`Coverage of ${b}`} value=${percent(data.coverage_b)} about="Share of the catalogue that is in at least one of these lists." />
       </div>
       <p class="muted">The ${plural(Math.min(SAMPLE, data.lists.length), "user")} whose lists differ most:</p>
-      <div class="scroller" tabindex="0" role="region" aria-label="Lists that differ most"><table class="table"><thead><tr><th scope="col">User</th><th scope="col" class="number">In both</th><th scope="col">First by ${a}</th><th scope="col">First by ${b}</th></tr></thead>
+      <div class="scroller" tabindex="0" role="region" aria-label="Lists that differ most"><table class="table table-slices"><thead><tr><th scope="col">User</th><th scope="col" class="number">In both</th><th scope="col">First by ${a}</th><th scope="col">First by ${b}</th></tr></thead>
         <tbody>${data.lists.slice(0, SAMPLE).map((/** @type {any} */ row) => html`<${Sample} key=${row.user} row=${row} />`)}</tbody></table></div>`}<//>
   <//>`;
 }

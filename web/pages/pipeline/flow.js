@@ -25,7 +25,7 @@ export function Flow({ state, rates, nLists }) {
       <${Arrow} rate=${lists} unit="lists" isStopped=${roles.worker?.state === "down"} />
       <${Place} name="Lists" value=${count(nLists)} unit="published" about="Each new list is a record of the log, with the event and the model that it came from." />
       <${Arrow} rate=${lists} unit="lists" />
-      <${Place} name="Push" role=${roles.bridge} value=${state.push ? `${state.push.p50_ms.toFixed(0)} ms` : "–"} unit="median" about="The bridge sends each list to the browsers of its user." />
+      <${Place} name="Push" role=${roles.bridge} value=${state.push ? `${state.push.p50_ms.toFixed(0)} ms` : "–"} unit=${state.push ? "median" : "no list pushed yet"} about="The bridge sends each list to the browsers of its user." />
     </ol>
     <ol class="flow-row flow-model" role="list">
       <${Place} name="Trainer" role=${roles.trainer} value=${isTraining ? `${training.iteration} of ${training.iterations}` : (training.state ?? "waits")} unit=${isTraining ? "iterations" : "last training"} about="Reads the log and trains a new generation of the model from time to time." />

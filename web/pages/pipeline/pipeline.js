@@ -5,11 +5,12 @@ import { html } from "../../vendor/preact.js";
 import { useFetch } from "../../app/fetch.js";
 import { shown, train } from "../../app/session.js";
 import { Chart } from "../../components/chart.js";
-import { Stat } from "../../components/facts.js";
+import { Stat, Term } from "../../components/facts.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
 import { count } from "../../elements/format.js";
 import { ageText, timeText } from "../../elements/time.js";
 import { formatMs } from "../../state/latency.js";
+import { ndcg } from "../../state/model-words.js";
 import { predictedText, reasonOf, trainingText } from "../../state/pipeline-words.js";
 import { freshnessOf, rates } from "../../state/history.js";
 import { Flow } from "./flow.js";
@@ -95,7 +96,7 @@ function Hour({ hour }) {
     <${Card} title="Freshness" about="Time from an event's append to its list's publication, for the lists of the last hour.">
       ${fresh.total === 0
         ? html`<${Empty}>No list was published in the last hour.<//>`
-        : html`<${Chart} label=${`Lists by freshness: ${fresh.words}`} isTime=${false} isBars=${true} x=${fresh.labels.map((_, at) => at)}
+        : html`<${Chart} label=${`Lists by freshness: ${fresh.words}`} isTime=${false} isBars=${true} xLabel="freshness" x=${fresh.labels.map((_, at) => at)}
             xFormat=${(/** @type {number} */ at) => fresh.labels[at] ?? ""} series=${[{ label: "lists", values: fresh.counts }]} />
             <p class="muted">${fresh.words}</p>`}
     <//>
@@ -122,15 +123,15 @@ function Generations() {
   const generation = shown.pipeline.value?.generation ?? null;
   const models = useFetch("/v1/models", { at: generation });
   return html`<${Card} title="The last generations" tools=${html`<a href="/models">Compare models</a>`}
-      about="Each training makes a generation. It serves if it predicts held-out events better than popular items and not worse than the one before.">
+      about="Each training makes a generation. It serves unless it predicts held-out events clearly worse than popular items or than the one before.">
     <${Fetched} of=${models} what="The generations">${(/** @type {any} */ data) => html`<div class="scroller" tabindex="0" role="region" aria-label="Generations"><table class="table">
-      <thead><tr><th scope="col">Generation</th><th scope="col">Trained</th><th scope="col" class="number">Events</th><th scope="col" class="number">Seconds</th><th scope="col" class="number">NDCG</th><th scope="col">State</th></tr></thead>
+      <thead><tr><th scope="col">Generation</th><th scope="col">Trained</th><th scope="col" class="number">Events</th><th scope="col" class="number">Seconds</th><th scope="col" class="number"><${Term} about="How high the lists place events that were held out of the training; 1 is first place for each.">NDCG<//></th><th scope="col">State</th></tr></thead>
       <tbody>${data.models.slice(0, GENERATIONS).map((/** @type {any} */ model) => html`<tr key=${model.generation}>
         <th scope="row"><a href=${`/models?a=${model.generation}`}>${model.generation}</a></th>
         <td>${timeText(model.created_ts)}</td>
         <td class="number">${count(model.n_interactions)}</td>
         <td class="number">${model.train_seconds.toFixed(1)}</td>
-        <td class="number">${model.judgement ? model.judgement.candidate.toFixed(3) : "–"}</td>
+        <td class="number">${ndcg(model, "candidate")}</td>
         <td>${model.generation === data.serving ? html`<span class="tag" data-tone="good">serving</span>` : model.judgement && !model.judgement.is_adopted ? html`<span class="tag" data-tone="bad">rejected</span>` : ""}</td>
       </tr>`)}</tbody></table></div>`}<//>
   <//>`;

@@ -1,13 +1,13 @@
 // @ts-check
 /** A product as a card of the grid, and as a small card of a row; the actions that both offer. */
 
-import { html } from "../../vendor/preact.js";
+import { html, useState } from "../../vendor/preact.js";
 import { open, record, shown } from "../../app/session.js";
 import { memo } from "../../components/memo.js";
 import { priceOf } from "../../elements/format.js";
 import { Icon } from "../../elements/icons.js";
 import { Picture } from "../../elements/picture.js";
-import { actionsOf } from "../../state/vocabulary.js";
+import { MOST_STARS, actionsOf, hasRatings } from "../../state/vocabulary.js";
 
 /** @typedef {import("../../state/state.js").Item} Item */
 
@@ -28,6 +28,25 @@ export function Actions({ item, title, reaction, isLarge = false }) {
     </button>`;
   });
   return html`<div class=${isLarge ? "actions-large" : "actions"}>${buttons}</div>`;
+}
+
+/**
+ * Stars to rate an item, where the log has ratings.
+ *
+ * @param {{item: string, title: string}} props
+ */
+export function Stars({ item, title }) {
+  const [given, give] = useState(0);
+  if (!hasRatings(shown.eventTypes.value)) return null;
+  const rate = (/** @type {number} */ value) => {
+    give(value);
+    record("rate", item, { value });
+  };
+  return html`<div class="stars" role="group" aria-label=${`Rate ${title}`} data-part="stars">
+    ${Array.from({ length: MOST_STARS }, (_, at) => at + 1).map((value) => html`<button type="button" class="star" key=${value} data-on=${value <= given ? "" : null}
+      aria-pressed=${String(value === given)} aria-label=${`${value} of ${MOST_STARS} stars`} onClick=${() => rate(value)}><${Icon} name="star" /></button>`)}
+    <span class="muted">${given > 0 ? `rated ${given} of ${MOST_STARS}` : "your rating"}</span>
+  </div>`;
 }
 
 /** A card of the grid. */

@@ -8,7 +8,7 @@ import { likenessText, priceOf, titleOf, did } from "../../elements/format.js";
 import { Icon } from "../../elements/icons.js";
 import { Picture } from "../../elements/picture.js";
 import { formatMs } from "../../state/latency.js";
-import { Actions, Mini } from "./cards.js";
+import { Actions, Mini, Stars } from "./cards.js";
 
 /** Reasons shown. */
 const REASONS_SHOWN = 4;
@@ -97,6 +97,7 @@ function Product({ id, onClose }) {
         <p class="product-price">${priceOf(item)}</p>
         <p class="product-description">${item.description ?? ""}</p>
         <${Actions} item=${id} title=${title} reaction=${shown.reactions.value[id]} isLarge=${true} />
+        <${Stars} item=${id} title=${title} />
         <p class="product-live" data-part="live">${liveText()}</p>
         <p class="product-links"><a href=${`/items/${encodeURIComponent(id)}`}>All about this item in the log</a></p>
       </div>

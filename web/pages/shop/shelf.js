@@ -50,7 +50,7 @@ export function Shelf() {
     const item = items[place.item] ?? { item: place.item };
     const moved = movement(place, isFirstList);
     return html`<${Place} key=${place.item} id=${place.item} rank=${place.rank} recId=${recs?.rec_id || null}
-      item=${item} title=${titleOf(items, place.item)} reason=${reasonText(place.why, items, item.category ?? "")}
+      item=${item} title=${titleOf(items, place.item)} reason=${recs?.source === "popular" ? item.category || item.brand || "popular now" : reasonText(place.why, items, item.category ?? "")}
       kind=${moved.kind} mark=${moved.text} label=${moved.label} />`;
   });
   const empty = Array.from({ length: 6 }, () => html`<li class="place place-empty" aria-hidden="true" />`);

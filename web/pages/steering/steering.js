@@ -15,14 +15,28 @@ import { debounce } from "../../elements/timing.js";
 
 const CHECK_AFTER_MS = 250;
 const CHECK_AT_LATEST_MS = 1000;
-/** @type {[label: string, part: (document: any) => any][]} */
-const EXAMPLES = [
+/**
+ * Returns rules to begin with, about things that the catalogue has.
+ *
+ * @param {{item?: string, brand?: string, category?: string}} known
+ * @returns {[label: string, part: (document: any) => any][]}
+ */
+const examplesOf = ({ item = "an-item", brand = "", category = "" }) => [
   ["Diversity", (document) => ({ ...document, diversity: { strength: 0.35 } })],
-  ["Exclude a brand", (document) => ({ ...document, rules: [...(document.rules ?? []), { action: "exclude", name: "hide a brand", where: { brand: "Acme" } }] })],
-  ["Boost a category", (document) => ({ ...document, rules: [...(document.rules ?? []), { action: "boost", name: "push a category", where: { category: "Garden" }, by: 0.6 }] })],
-  ["Pin a product", (document) => ({ ...document, rules: [...(document.rules ?? []), { action: "pin", name: "launch", items: ["p9"], at: 1 }] })],
+  ...(brand ? [example("Exclude a brand", { action: "exclude", name: `hide ${brand}`, where: { brand } })] : []),
+  ...(category ? [example("Boost a category", { action: "boost", name: `push ${category}`, where: { category }, by: 0.6 })] : []),
+  example("Pin an item", { action: "pin", name: "launch", items: [item], at: 1 }),
   ["A/B test", (document) => ({ ...document, arms: [{ name: "as it is", share: 0.5 }, { name: "more content", share: 0.5, blend: { factors: 0.5, content: 3 } }] })],
 ];
+
+/**
+ * @param {string} label
+ * @param {any} rule
+ * @returns {[label: string, part: (document: any) => any]}
+ */
+function example(label, rule) {
+  return [label, (document) => ({ ...document, rules: [...(document.rules ?? []), rule] })];
+}
 
 /** @typedef {{status: "checking" | "valid" | "invalid", words: string[], warnings: string[], errors: {pointer: string, detail: string}[]}} Check */
 
@@ -58,6 +72,7 @@ function Editor({ state, onSet, children }) {
     run.current();
   }, [text]);
   const isValid = check.status === "valid";
+  const { data: catalogue } = useFetch("/v1/items", { limit: 1 });
   const show = async () => {
     const answer = await send(() => api.send("POST", "/v1/steering/preview?n_users=4&n=10", JSON.parse(text)));
     if (answer) setPreview(answer);
@@ -78,7 +93,7 @@ function Editor({ state, onSet, children }) {
   };
   return html`<div class="boxes">
     <${Card} title="The document" about="JSON. It is checked while you type, against the products and the model; nothing is set until you say so." tools=${html`<a href="/docs">Format</a>`}>
-      <div class="box-tools examples">${EXAMPLES.map(([label, part]) => html`<button type="button" class="button button-small" key=${label} onClick=${() => add(part)}>+ ${label}</button>`)}</div>
+      <div class="box-tools examples">${examplesOf(catalogue?.items[0] ?? {}).map(([label, part]) => html`<button type="button" class="button button-small" key=${label} onClick=${() => add(part)}>+ ${label}</button>`)}</div>
       <label class="field">Rules as JSON<textarea class="editor" spellcheck=${false} rows="16" aria-invalid=${String(check.status === "invalid")} aria-describedby="check" value=${text} onInput=${(/** @type {any} */ event) => setText(event.currentTarget.value)}></textarea></label>
       <div class="box-tools">
         <button type="button" class="button" disabled=${!isValid || isBusy} onClick=${() => void show()}>Preview</button>
@@ -87,7 +102,7 @@ function Editor({ state, onSet, children }) {
       </div>
       ${error && html`<p class="error-text" role="alert">${error}</p>`}
     <//>
-    <div class="stack"><${Card} title="In words" about=${`${state.offset < 0 ? "Nothing was ever set." : `In force: record ${state.offset} of the control topic.`} ${state.adopted} of ${state.partitions} partitions apply it.`}>
+    <div class="stack"><${Card} title="In words" about=${state.offset < 0 ? "Nothing was ever set." : `In force: record ${state.offset} of the control topic. ${state.adopted} of ${state.partitions} partitions apply it.`}>
       <div id="check" role="status" data-part="check" data-status=${check.status}><${Checked} check=${check} /></div>
     <//>${children}</div>
     ${preview && html`<${Preview} preview=${preview} />`}

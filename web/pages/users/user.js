@@ -1,7 +1,7 @@
 // @ts-check
 /** One user: a timeline of events with two handles, and the lists at both moments side by side. */
 
-import { html, useMemo, useState } from "../../vendor/preact.js";
+import { html, useEffect, useMemo, useState } from "../../vendor/preact.js";
 import { useFetch, useSend } from "../../app/fetch.js";
 import { address, go, setQuery } from "../../app/router.js";
 import { api, shown } from "../../app/session.js";
@@ -24,7 +24,7 @@ export function User({ id }) {
       about="What this user did, and what each event did to the list: move the two handles, and compare the lists at both moments.">
     <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more && data.events.length >= EVENTS} />`}<//>
     <div class="boxes">
-      <${History} history=${history} />
+      <div class="stack"><${History} history=${history} /><${Taste} id=${id} nEvents=${history.data?.n_events ?? 0} /></div>
       <${Shelves} id=${id} />
     </div>
   <//>`;
@@ -117,15 +117,15 @@ function Compared({ id, a, b }) {
 /** @param {{history: import("../../app/fetch.js").Fetched<any>}} props */
 function History({ history }) {
   useTitles((history.data?.entries ?? []).slice(0, 100).map((/** @type {any} */ entry) => entry.item));
-  return html`<${Card} title="History with weights" about="What the model knows of this user. A weight is the sum of the user's events with the product; it fades with time.">
+  return html`<${Card} title="History with weights" about="What the model knows of this user. A weight is the sum of the user's events with the item; it fades with time.">
     <${Fetched} of=${history} what="The history">${(/** @type {any} */ data) => {
       const most = Math.max(1e-9, ...data.entries.map((/** @type {any} */ { effective }) => Math.abs(effective)));
       return html`<div class="stats">
-          <${Stat} name="Products" value=${count(data.entries.length)} about="Different products in the history." />
+          <${Stat} name="Items" value=${count(data.entries.length)} about="Different items in the history." />
           <${Stat} name="Events" value=${count(data.n_events)} about="Events that were folded into the history." />
           <${Stat} name="Half-life" value=${data.half_life_ms ? ageText(data.half_life_ms) : "–"} about="After this time an event counts half." />
         </div>
-        ${data.entries.length === 0 ? html`<${Empty}>Nothing yet.<//>` : html`<div class="scroller" tabindex="0" role="region" aria-label="History"><table class="table"><thead><tr><th scope="col">Product</th><th scope="col">Last event</th><th scope="col" class="number">Weight now</th></tr></thead>
+        ${data.entries.length === 0 ? html`<${Empty}>Nothing yet.<//>` : html`<div class="scroller" tabindex="0" role="region" aria-label="History"><table class="table"><thead><tr><th scope="col">Item</th><th scope="col">Last event</th><th scope="col" class="number">Weight now</th></tr></thead>
           <tbody>${data.entries.slice(0, 100).map((/** @type {any} */ entry) => html`<tr key=${entry.item}>
             <th scope="row"><${ItemLink} id=${entry.item} /><span class="why-bar" style=${{ "--share": (Math.abs(entry.effective) / most).toFixed(3) }}></span></th>
             <td>${verb(entry.type)} <span class="muted">${timeText(entry.at_ts)}</span></td>
@@ -135,12 +135,33 @@ function History({ history }) {
   <//>`;
 }
 
+/** @param {{id: string, nEvents: number}} props */
+function Taste({ id, nEvents }) {
+  const taste = useFetch(`/v1/users/${encodeURIComponent(id)}/taste`, { n: 8 });
+  useTitles((taste.data?.items ?? []).map((/** @type {any} */ one) => one.item));
+  useEffect(() => {
+    if (nEvents > 0) taste.reload();
+  }, [nEvents]);
+  const percent = (/** @type {number} */ share) => `${Math.round(100 * share)} %`;
+  return html`<${Card} title="Taste in words" about="The model keeps a vector of numbers, the factors, for each user and item. These items lie in the direction of this user's vector; below is what they have in common.">
+    <${Fetched} of=${taste} what="The taste">${(/** @type {any} */ data) =>
+      data.items.length === 0
+        ? html`<${Empty}>The user has no vector: no events, none that the model knows, or a model without factors.<//>`
+        : html`${data.facts.length > 0 && html`<table class="table" data-part="taste"><thead><tr><th scope="col">Among the ${count(data.n_top)} first</th><th scope="col" class="number">Share</th><th scope="col" class="number">Of all items</th></tr></thead>
+            <tbody>${data.facts.map((/** @type {any} */ fact) => html`<tr key=${`${fact.kind} ${fact.value}`}><th scope="row">${fact.value} <span class="muted">${fact.kind}</span><span class="why-bar" style=${{ "--share": fact.share.toFixed(3) }}></span></th>
+              <td class="number">${percent(fact.share)}</td><td class="number">${percent(fact.overall)}</td></tr>`)}</tbody></table>`}
+          <h3 class="row-title taste-items">The first items, also those of the history</h3>
+          <${RankedList} label="Items in the direction of the user's vector" places=${data.items.map((/** @type {any} */ { item, score }, /** @type {number} */ at) => ({ item, rank: at + 1, score }))}
+            noteOf=${(/** @type {string} */ item) => `score ${data.items.find((/** @type {any} */ one) => one.item === item).score.toFixed(3)}`} />`}<//>
+  <//>`;
+}
+
 /** @param {{id: string}} props */
 function Shelves({ id }) {
   const shelves = useFetch(`/v1/users/${encodeURIComponent(id)}/shelves`, { n: 4, items: 6 });
   const found = shelves.data?.shelves ?? [];
   useTitles(found.map((/** @type {any} */ shelf) => shelf.item));
-  return html`<${Card} title="Shelves" about="The list by the event that contributes most to each product.">
+  return html`<${Card} title="Shelves" about="The list by the event that contributes most to each item.">
     <${Fetched} of=${shelves} what="The shelves">${() =>
       found.length === 0
         ? html`<${Empty}>No list of this user's own yet.<//>`

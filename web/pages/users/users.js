@@ -14,10 +14,10 @@ import { debounce } from "../../elements/timing.js";
 /** @type {import("../../components/table.js").Column<any>[]} */
 const COLUMNS = [
   { name: "User", width: "minmax(8rem, 1fr)", cell: ({ user }) => html`<${UserLink} id=${user} />` },
-  { name: "Products", width: "5rem", isNumber: true, about: "Different products in the user's history", cell: ({ n_items: n }) => count(n) },
-  { name: "Events", width: "5rem", isNumber: true, about: "Events folded into the user's history", cell: ({ n_events: n }) => count(n) },
-  { name: "Last event", width: "9rem", about: "Time of the newest event", cell: ({ last_ts: ms }) => html`<span title=${timeText(ms)}>${ageText(Date.now() - ms)} ago</span>` },
-  { name: "Newest list", width: "minmax(9rem, 14rem)", about: "The list that the user sees now", cell: ({ rec_id: id }) => (id ? html`<a class="mono" href=${`/lists/${encodeURIComponent(id)}`}>${id}</a>` : "–") },
+  { name: "Items", width: "4rem", isNumber: true, about: "Different items in the user's history", cell: ({ n_items: n }) => count(n) },
+  { name: "Events", isSpare: true, width: "5rem", isNumber: true, about: "Events folded into the user's history", cell: ({ n_events: n }) => count(n) },
+  { name: "Last event", width: "8rem", about: "Time of the newest event", cell: ({ last_ts: ms }) => (ms > 0 ? html`<span title=${timeText(ms)}>${ageText(Date.now() - ms)} ago</span>` : html`<span class="muted" title="Products were shown to this user; nothing else happened.">only impressions</span>`) },
+  { name: "Newest list", isSpare: true, width: "minmax(9rem, 14rem)", about: "The list that the user sees now", cell: ({ rec_id: id }) => (id ? html`<a class="mono" href=${`/lists/${encodeURIComponent(id)}`}>${id}</a>` : "–") },
 ];
 
 /** @param {{title: string, about: string}} props */

@@ -64,7 +64,9 @@ class HolderRoutes:
         deadline_s = time.monotonic() + MAX_SECONDS
         found: list[Holder] = []
         searched, last = 0, ""
-        for user, may_hold in self._views.listed_with(msgspec.json.encode(item), query.after):
+        # Lists are JSON or MessagePack, which keeps texts as they are.
+        forms = {item.encode(), msgspec.json.encode(item)[1:-1]}
+        for user, may_hold in self._views.listed_with(forms, query.after):
             searched, last = searched + 1, user
             if may_hold:
                 found += self._holder(user, item)

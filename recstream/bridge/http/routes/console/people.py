@@ -14,6 +14,7 @@ from recstream.bridge.http.routing import route
 from recstream.bridge.views import LogSearch
 from recstream.core.events import EVENT_TYPES, MAX_ID_CHARACTERS
 from recstream.core.history import History, matrix_row
+from recstream.core.serving import Taste
 from recstream.time_travel import moment
 
 MAX_SECONDS = 1.0
@@ -110,6 +111,12 @@ class UserHistory(msgspec.Struct, frozen=True, kw_only=True):
     impressions: dict[str, int]
 
 
+class TasteQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Number of items."""
+
+    n: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
+
+
 class PeopleRoutes:
     """Users and their histories."""
 
@@ -180,3 +187,8 @@ class PeopleRoutes:
             entries=tuple(sorted(listed, key=lambda each: (-each.effective, -each.at_ts))),
             impressions=dict(history.impressions),
         )
+
+    @route("GET", "/v1/users/<user>/taste", tag="users", access="user", max_in_flight=4)
+    def get_taste(self, user: str, query: TasteQuery) -> Taste:
+        """Return a user's factors in words: items they point to, and what those have in common."""
+        return self._recommender.taste(user, query.n)

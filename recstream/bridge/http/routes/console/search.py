@@ -14,6 +14,7 @@ from recstream.core.events import Event
 from recstream.errors import InvalidInput
 from recstream.log import (
     CATALOGUE,
+    CHECKPOINTS,
     CONTROL,
     DEAD_LETTERS,
     INTERACTIONS,
@@ -38,7 +39,9 @@ PURPOSES = {
     CONTROL: "Requests of people, and the settings that shape lists.",
     DEAD_LETTERS: "Records that could not be read, with the reason.",
     PIPELINE: "Status of the roles; no state depends on it.",
+    CHECKPOINTS: "Where each checkpoint of the histories is, and as of which offset.",
 }
+HISTORIES = "Histories of users, row by row: the worker's table can be made again from them."
 _UNAVAILABLE = {503: "The log can't be reached"}
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=500)]
@@ -311,7 +314,7 @@ def summary(event_log: ReadableLog, topic: str) -> TopicSummary:
 
     return TopicSummary(
         topic=topic,
-        purpose=PURPOSES.get(topic, ""),
+        purpose=PURPOSES.get(topic, HISTORIES if topic.endswith("-changelog") else ""),
         partitions=tuple(ranges),
         n_offsets=sum(each.end - each.earliest for each in ranges),
         first_ts=time_of("earliest"),

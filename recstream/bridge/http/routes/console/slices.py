@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from flask import Response
+from flask import Response, request
 
-from recstream.analysis import Manifest, export, parse_ranges
+from recstream.analysis import Manifest, Slice, export, parse_ranges
 from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
+from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routes.console.origins import At
 from recstream.bridge.http.routes.console.search import (
     RecordsAnswer,
@@ -27,6 +28,8 @@ from recstream.log import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS
 MAX_OFFSETS = 200_000
 ZIP = "application/zip"
 TOPICS = (CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS)
+MAX_UPLOAD_BYTES = 1 << 28
+_CHUNK_BYTES = 1 << 20
 _NO_SLICE = {404: "No such slice", 400: "It is no slice, or damaged"}
 
 
@@ -109,6 +112,31 @@ class SliceRoutes:
             manifests.append(manifest)
 
         path = self._slices.write(f"slice-{deps.new_id()}.zip", write)
+        return SliceAnswer(**msgspec.structs.asdict(_summary(path)), manifest=manifests[0])
+
+    @route(
+        "PUT",
+        "/v1/slices/<name>",
+        tag="log",
+        status=201,
+        max_in_flight=1,
+        consumes={ZIP: bytes},
+        problems={400: "It is no slice, or damaged", 413: "The file is too large"},
+    )
+    def put_slice(self, name: str) -> SliceAnswer:
+        """Upload a slice, to look into it; it replaces one of the same name."""
+        if request.mimetype != ZIP:
+            raise HttpProblem(415, f"expected a body of {ZIP}, got {request.mimetype!r}")
+        request.max_content_length = MAX_UPLOAD_BYTES
+        manifests: list[Manifest] = []
+
+        def receive(path: Path) -> None:
+            with path.open("wb") as file:
+                while chunk := request.stream.read(_CHUNK_BYTES):
+                    file.write(chunk)
+            manifests.append(Slice(path).manifest)
+
+        path = self._slices.write(name, receive)
         return SliceAnswer(**msgspec.structs.asdict(_summary(path)), manifest=manifests[0])
 
     @route("GET", "/v1/slices", tag="log")

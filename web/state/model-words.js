@@ -1,0 +1,52 @@
+// @ts-check
+/** Evaluations and hyper-parameters of a generation in words. */
+
+/**
+ * Returns a measure of the gate, or a dash where nothing was held out.
+ *
+ * @param {any} model
+ * @param {"candidate" | "popular" | "serving"} of
+ */
+export function ndcg({ judgement }, of) {
+  const value = judgement?.items > 0 ? judgement[of] : null;
+  return typeof value === "number" ? value.toFixed(3) : "–";
+}
+
+/** @type {Record<string, [label: string, about: string]>} */
+const NAMES = {
+  n_factors: ["Factors", "Numbers that describe a user or an item. Their product is the taste part of a score."],
+  iterations: ["Iterations", "Passes of the training over all users and items. A training that starts from the one before needs fewer."],
+  threads: ["Threads", "Of the training; 0 stands for all cores."],
+  half_life_ms: ["Half-life", "After this time an event counts half."],
+  popularity_weight: ["Weight of popularity", "In units of a typical score."],
+  popularity_unit: ["A typical score", "Measured in the training; the weights are multiples of it."],
+  content_weight: ["Weight of content", "Of items that share a brand, a category, words or attributes with the history."],
+  content_unit: ["Scale of content", "Fitted in the training, so that content and taste are comparable."],
+  behaviour_weight: ["Weight of behaviour", "Of items that the same people used."],
+  newcomer_content: ["Content of new items", "Factor of the content score of items without events."],
+  newcomer_share: ["Places for new items", "Part of a list that is kept for items without events."],
+  content: ["Content features", "Whether facts of the catalogue are used."],
+  category_grammar: ["Form of categories", "Version of the rules by which a category is split into its levels."],
+  hold_out: ["Holds out events", "Whether the newest events are kept aside to evaluate the generation."],
+  regularization: ["Regularization", "Pulls factors towards zero where few events speak."],
+  alpha: ["Confidence of events", "How much more an event counts than its absence."],
+};
+const DAY_MS = 86_400_000;
+
+/**
+ * Returns the words for a hyper-parameter: its name, what it means ("" if unknown), and its value.
+ *
+ * @param {string} name
+ * @param {any} value
+ */
+export function hyperparameter(name, value) {
+  const [label, about] = NAMES[name] ?? [name, ""];
+  const isDays = name === "half_life_ms" && typeof value === "number";
+  return { label, about, text: isDays ? `${+(value / DAY_MS).toPrecision(3)} days` : valueText(value) };
+}
+
+/** @param {any} value */
+function valueText(value) {
+  if (typeof value === "boolean") return value ? "yes" : "no";
+  return typeof value === "number" ? String(+value.toPrecision(4)) : String(value ?? "–");
+}
