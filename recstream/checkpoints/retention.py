@@ -5,6 +5,7 @@ Everything is off by default. docs/how-to/keep-the-log-small.md says what each s
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from recstream.core.records import (
     TrainingRequested,
     decode_control,
 )
+from recstream.errors import CheckpointError, ModelStoreUnavailable, NotFound
 from recstream.log import (
     CONTROL,
     INTERACTIONS,
@@ -33,6 +35,8 @@ from recstream.log import (
 )
 from recstream.models import start_of_generations
 from recstream.settings import DAY_MS, Settings
+
+log = logging.getLogger(__name__)
 
 CONTROL_KEPT_MS = 3_600_000
 """Control records younger than this stay on the topic, for readers that are behind."""
@@ -82,7 +86,10 @@ def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int) -> Prun
 def _interactions_cut(
     checkpoints: Checkpoints, settings: Settings, partition: int, now_ms: int
 ) -> int | None:
-    """Return the offset before which events may go, None if nothing may."""
+    """Return the offset before which events may go, None if nothing may.
+
+    It is that of a verified checkpoint, whose file is read and checked once more.
+    """
     event_log, wanted = checkpoints.log, 0
     if settings.keep_interactions_days:
         before_ms = now_ms - int(settings.keep_interactions_days * DAY_MS)
@@ -90,12 +97,17 @@ def _interactions_cut(
     if settings.keep_interactions_events:
         end = event_log.high_watermark(INTERACTIONS, partition)
         wanted = max(wanted, end - settings.keep_interactions_events)
-    reached = [
-        each.offset
-        for each in checkpoints.all(partition)
-        if each.is_verified and each.offset <= wanted
-    ]
-    return max(reached, default=None)
+    earliest = event_log.earliest(INTERACTIONS, partition)
+    for each in reversed(checkpoints.all(partition)):
+        if not each.is_verified or not earliest < each.offset <= wanted:
+            continue
+        try:
+            checkpoints.read(each)
+        except (NotFound, CheckpointError, ModelStoreUnavailable, OSError) as error:
+            log.warning("events are not pruned up to %s, it can't be read: %s", each.name, error)
+            continue
+        return each.offset
+    return None
 
 
 def _delete(checkpoints: Checkpoints, topic: str, partition: int, cut: int) -> int:

@@ -1,4 +1,8 @@
-"""Check that this version reads what earlier ones wrote, and replace what can be made again."""
+"""Check that this version reads what earlier ones wrote.
+
+Nothing is converted: every version reads the log, table rows, checkpoints and artifacts of the released
+versions before it (`tests/golden`). What can't be read was written by a later version, or is damaged.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from recstream.core.history import table_rows
 from recstream.errors import ArtifactCorrupt, CheckpointError, NotFound, SchemaUnsupported
 from recstream.log import (
     CHECKPOINTS,
+    INTERACTIONS,
     EventLog,
     NewRecord,
     histories_changelog,
@@ -69,12 +74,22 @@ def _check_rows(event_log: EventLog, settings: Settings) -> Checked:
                 schemas.add(_schema(record.value))
                 break
     unknown = schemas - {table_rows.SCHEMA}
+    pruned = [
+        partition
+        for partition in range(event_log.partitions(INTERACTIONS))
+        if event_log.earliest(INTERACTIONS, partition)
+    ]
     return Checked(
         part="table rows",
         is_readable=not unknown,
         found=f"schema {', '.join(map(str, sorted(schemas))) or 'none'}",
         todo=f"this version reads schema {table_rows.SCHEMA}: start the workers with another app_id; "
         "they build a table beside the old one from the log, and serve from it when they have caught up"
+        + (
+            ". Events were pruned: histories would begin there. Go back to the version that wrote the rows"
+            if pruned
+            else ""
+        )
         if unknown
         else "",
     )

@@ -1,12 +1,19 @@
 #!/usr/bin/env python3
 """Scenario `log_length`: start of each role after logs of different length, checkpoint at 90 %.
 
-Users and items are the same in every log; only the number of events differs. A worker folds 90 % of
-them, makes checkpoints, and folds the rest. Then each role starts with nothing of its own: a worker whose
-tables are gone, a trainer's inputs, a bridge's views, and the first question about a history. Beside it,
-in the same run: the same starts without the checkpoints. ::
+Users and items are the same in every log; only the number of events differs, with one list for ten events.
+A worker folds 90 % of them, makes checkpoints, and folds the rest. Then each role starts with nothing of its
+own: a worker whose tables are gone, a trainer's inputs, a bridge's views, and the first question about a
+history; with ``--without`` also without the checkpoints, in the same run. Seconds are those of the
+processor, which a busy machine changes least; those of the clock are printed too. ::
 
-    scripts/bench/log_length.py [--events 1000000 10000000] [--users 50000] [--save]
+    scripts/bench/log_length.py                        # 1 and 10 million events, some 15 minutes
+    scripts/bench/log_length.py --events 30000000      # some 20 minutes, 8 GB of disk
+    scripts/kafka start && scripts/bench/log_length.py --broker kafka://127.0.0.1:9092 --events 1000000
+
+No more than `FOLDED` events before the checkpoint are folded. Those before them are in the log, behind an
+empty checkpoint, as if their users had been erased: a log of 30 million events is made in minutes. On Kafka
+one length is measured at a time, on a new cluster (`scripts/kafka format`).
 """
 
 from __future__ import annotations
@@ -18,7 +25,8 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,15 +34,21 @@ import rocksdict
 from results import Row, save
 
 from recstream.bridge.views.lists import Views
-from recstream.checkpoints import open_checkpoints
+from recstream.checkpoints import Manifest, open_checkpoints
+from recstream.checkpoints.columns import write_rows
+from recstream.checkpoints.manifest import file_name
 from recstream.control import submit
-from recstream.core.records import CheckpointRequested
+from recstream.core.history import table_rows
+from recstream.core.records import LIST_FORMAT, CheckpointRequested, ListColumns
 from recstream.log import (
     INTERACTIONS,
+    RECOMMENDATIONS,
+    EventLog,
     NewRecord,
     TopicPartition,
     TopicSpec,
     histories_changelog,
+    open_log,
     partition_for,
     topic_specs,
 )
@@ -48,11 +62,12 @@ PARTITIONS = 4
 ITEMS_EACH = 20
 N_ITEMS = 20_000
 ENVELOPE = 500
-START_MS = 1_790_000_000_000
+FOLDED = 900_000
+"""Most events before the checkpoint that a worker folds; enough for all entries of 50,000 users."""
 WAIT_S = 3_600.0
 
 
-def append_events(log: EmbeddedLog, first: int, count: int, n_users: int) -> None:
+def append_events(log: EventLog, first: int, count: int, n_users: int) -> None:
     """Append events: each user returns to the same items again and again."""
     rng = np.random.Generator(np.random.PCG64(first))
     parts: dict[int, list[bytes]] = {p: [] for p in range(PARTITIONS)}
@@ -81,12 +96,63 @@ def append_events(log: EmbeddedLog, first: int, count: int, n_users: int) -> Non
 
 
 def _envelope(part: list[bytes], partition: int) -> NewRecord:
-    record = NewRecord(INTERACTIONS, None, b"[" + b",".join(part) + b"]", partition, START_MS)
+    record = NewRecord(INTERACTIONS, None, b"[" + b",".join(part) + b"]", partition)
     part.clear()
     return record
 
 
-def has_folded(log: EmbeddedLog, settings: Settings) -> bool:
+def append_unfolded(log: EventLog, count: int, settings: Settings) -> None:
+    """Append events that no history has: an empty checkpoint and the group's offsets are behind them."""
+    here = [
+        b'{"id":"f%d","type":"view","user":"f%d","item":"p1","ts":"2026-01-01T00:00:00Z"}' % (n, n)
+        for n in range(ENVELOPE)
+    ]
+    records = [_envelope(list(here), at % PARTITIONS) for at in range(100)]
+    for _ in range(count // ENVELOPE // len(records)):
+        log.append(records)
+    checkpoints, content = open_checkpoints(log, settings), write_rows([])[0]
+    changelog = histories_changelog(settings.app_id)
+    for partition in range(PARTITIONS):
+        end = log.high_watermark(INTERACTIONS, partition)
+        row = table_rows.encode_row(table_rows.AppliedRow(end, end))
+        (at,) = log.append([NewRecord(changelog, table_rows.APPLIED_KEY, row, partition)])
+        digest = checkpoints.digest(content)
+        manifest = Manifest(
+            name=file_name(partition, end, digest), epoch=log.epoch, topic=INTERACTIONS,
+            partition=partition, partitions=PARTITIONS, offset=end, listed_offset=end,
+            changelog=changelog, changelog_offset=at.offset, digest=digest, size=len(content),
+            n_users=0, n_entries=0, n_events=0, made_ts=0,
+        )  # fmt: skip
+        checkpoints.put(manifest, content)
+        log.append(
+            [], group=settings.app_id, offsets={TopicPartition(INTERACTIONS, partition): end}
+        )
+
+
+def append_lists(log: EventLog, first: int, count: int, n_users: int) -> None:
+    """Append lists of 20 items without reasons, some 400 bytes each."""
+    rng = np.random.Generator(np.random.PCG64(first))
+    items = [f"product-{number}" for number in range(20)]
+    for start in range(first, first + count, 1_000):
+        log.append(
+            [
+                NewRecord(RECOMMENDATIONS, each.user.encode(), msgspec.msgpack.encode(each))
+                for number in range(start, min(start + 1_000, first + count))
+                for each in [
+                    ListColumns(
+                        form=LIST_FORMAT, user=f"u{number % n_users}", generation=1, delta=0,
+                        control=-1, arm="", partition=0, as_of=number, source="fold-in",
+                        items=tuple(items), scores=rng.bytes(80), was=(0,) * 20,
+                        n_reasons=bytes(20), codes=b"", shares=b"", entries=(), events=b"",
+                        ages=(), rules=(), event_id=f"e{number}", event_ts=0, appended_ts=0,
+                        folded_ts=0, published_ts=0, now=0,
+                    )
+                ]
+            ]
+        )  # fmt: skip
+
+
+def has_folded(log: EventLog, settings: Settings) -> bool:
     """Return whether the workers have committed all events."""
     committed = log.committed(settings.app_id)
     return all(
@@ -95,28 +161,26 @@ def has_folded(log: EmbeddedLog, settings: Settings) -> bool:
     )
 
 
-async def run_worker(log: EmbeddedLog, settings: Settings, *, checkpoint: bool = False) -> float:
-    """Run a worker until it has folded everything, and made checkpoints; return the seconds."""
+async def run_worker(log: EventLog, settings: Settings, *, checkpoint: bool = False) -> None:
+    """Run a worker until it has folded everything, and made checkpoints."""
     stop = asyncio.Event()
     begun = perf_counter()
     task = asyncio.create_task(worker.serve(settings, stop=stop))
     while not (has_folded(log, settings) and _tables(log, settings)):
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
         if task.done() or perf_counter() - begun > WAIT_S:
             message = f"the worker did not fold the events: {task}"
             raise SystemExit(message)
-    seconds = perf_counter() - begun
     if checkpoint:
         submit(log, CheckpointRequested(id="bench", requested_ts=1))
         checkpoints = open_checkpoints(log, settings)
-        while len(checkpoints.all()) < PARTITIONS:  # noqa: ASYNC110 - another process makes them
+        while len([each for each in checkpoints.all() if each.n_users]) < PARTITIONS:  # noqa: ASYNC110 - another process makes them
             await asyncio.sleep(0.1)
     stop.set()
     await task
-    return seconds
 
 
-def _tables(log: EmbeddedLog, settings: Settings) -> bool:
+def _tables(log: EventLog, settings: Settings) -> bool:
     """Return whether all tables hold what the changelog holds, by the position that Faust keeps."""
     folder = settings.path("tables", settings.app_id, log.epoch)
     paths = list(folder.glob("worker-1/*.db"))
@@ -139,65 +203,89 @@ def _tables(log: EmbeddedLog, settings: Settings) -> bool:
     return True
 
 
-def measure_starts(log: EmbeddedLog, settings: Settings, folder: Path) -> dict[str, float]:
-    """Return the seconds that each role takes to start with nothing of its own."""
+class Start(NamedTuple):
+    """What a start took."""
+
+    cpu_s: float
+    wall_s: float
+
+
+def measure_starts(log: EventLog, settings: Settings, folder: Path) -> dict[str, Start]:
+    """Return what the start of each role takes with nothing of its own."""
     found = {}
-    shutil.rmtree(settings.path("tables"), ignore_errors=True)
-    found["worker"] = asyncio.run(run_worker(log, settings))
-    begun = perf_counter()
-    inputs = Inputs(settings, log)
-    while not inputs.is_caught_up:
-        inputs.poll(1.0)
-    inputs.close()
-    found["trainer"] = perf_counter() - begun
-    begun = perf_counter()
+
+    def timed(role: str, start: Any) -> None:
+        begun = process_time(), perf_counter()
+        start()
+        found[role] = Start(process_time() - begun[0], perf_counter() - begun[1])
+        print(role, found[role], file=sys.stderr)
+
     checkpoints = open_checkpoints(log, settings)
-    views = Views(
-        folder / "views",
-        epoch=log.epoch,
-        changelog=histories_changelog(settings.app_id),
-        checkpoints=checkpoints,
-    )
-    for tp, offset in views.positions(log).items():
-        at = offset
-        while records := log.read(*tp, at, 2_000):
+
+    def start_trainer() -> None:
+        inputs = Inputs(settings, log)
+        while not inputs.is_caught_up:
+            inputs.poll(1.0)
+        inputs.close()
+
+    def start_bridge() -> None:
+        changelog = histories_changelog(settings.app_id)
+        views = Views(
+            folder / "views", epoch=log.epoch, changelog=changelog, checkpoints=checkpoints
+        )
+        tail = log.tail(views.positions(log))
+        ends = {tp: log.high_watermark(*tp) for tp in tail.positions()}
+        while records := tail.poll(1.0, 2_000):
             views.apply(records)
-            at = records[-1].offset + 1
-    views.close()
-    found["bridge"] = perf_counter() - begun
-    begun = perf_counter()
-    snapshots = Snapshots(log, folder / "past", checkpoints=checkpoints)
-    partition = snapshots.partition("u1")
-    snapshots.history("u1", log.high_watermark(INTERACTIONS, partition) - 1)
-    snapshots.close()
-    found["time travel"] = perf_counter() - begun
+            if all(at >= ends[tp] for tp, at in tail.positions().items()):
+                break
+        tail.close()
+        views.close()
+
+    def ask() -> None:
+        snapshots = Snapshots(log, folder / "past", checkpoints=checkpoints)
+        partition = snapshots.partition("u1")
+        snapshots.history("u1", log.high_watermark(INTERACTIONS, partition) - 1)
+        snapshots.close()
+
+    shutil.rmtree(settings.path("tables"), ignore_errors=True)
+    timed("worker", lambda: asyncio.run(run_worker(log, settings)))
+    timed("trainer", start_trainer)
+    timed("bridge", start_bridge)
+    timed("time travel", ask)
     return found
 
 
-def measure(n_events: int, n_users: int) -> dict[str, dict[str, float]]:
+def measure(n_events: int, n_users: int, broker: str, *, without: bool) -> dict[str, Any]:
     """Return the starts after so many events, with and without checkpoints."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         settings = Settings(
-            data_dir=name, partitions=PARTITIONS, broker=f"embedded://{name}/log.db?sync=normal",
-            log_level="WARNING",
+            data_dir=name, partitions=PARTITIONS, log_level="WARNING",
+            broker=broker or f"embedded://{name}/log.db?sync=normal",
         )  # fmt: skip
-        log = EmbeddedLog(folder / "log.db", sync="normal")
+        log = open_log(settings.broker_url, settings)
         changelog = TopicSpec(histories_changelog(settings.app_id), PARTITIONS, compacted=True)
         log.create_topics((*topic_specs(PARTITIONS), changelog))
         first = n_events * 9 // 10
-        append_events(log, 0, first, n_users)
+        n_folded = min(first, FOLDED)
+        append_unfolded(log, first - n_folded, settings)
+        append_events(log, 0, n_folded, n_users)
+        append_lists(log, 0, first // 10, n_users)
         asyncio.run(run_worker(log, settings, checkpoint=True))
-        append_events(log, first, n_events - first, n_users)
+        append_events(log, n_folded, n_events - first, n_users)
+        append_lists(log, first // 10, (n_events - first) // 10, n_users)
         asyncio.run(run_worker(log, settings))
-        maintain(log)
+        if isinstance(log, EmbeddedLog):
+            maintain(log)
         size = sum(each.size for each in open_checkpoints(log, settings).all())
-        found = {"with": measure_starts(log, settings, folder / "a")}
-        without = msgspec.structs.replace(settings, checkpoints=f"file://{name}/none")
-        (folder / "none").mkdir()
-        # The announcements stay, but their files are gone: everything starts as before checkpoints.
-        found["without"] = measure_starts(log, without, folder / "b")
-        found["sizes"] = {"checkpoints": size, "log": (folder / "log.db").stat().st_size}
+        found: dict[str, Any] = {"with": measure_starts(log, settings, folder / "a")}
+        if without:
+            # The announcements stay, but their files are gone: everything starts as before checkpoints.
+            none = msgspec.structs.replace(settings, checkpoints=f"file://{name}/none")
+            (folder / "none").mkdir()
+            found["without"] = measure_starts(log, none, folder / "b")
+        found["checkpoints"] = size
         log.close()
         return found
 
@@ -209,23 +297,30 @@ def main() -> None:
     )
     parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--users", type=int, default=50_000)
+    parser.add_argument("--broker", default="", help="default: an embedded log in a new folder")
+    parser.add_argument("--without", action="store_true", help="measure without checkpoints too")
     parser.add_argument("--save", action="store_true", help="write the result file")
     options = parser.parse_args()
     found = {}
     for n_events in options.events:
-        found[n_events] = measure(n_events, options.users)
+        found[n_events] = measure(n_events, options.users, options.broker, without=options.without)
         print(n_events, json.dumps(found[n_events]), file=sys.stderr)
     print(json.dumps(found, indent=2))
     if options.save:
         rows = [
-            Row(round(seconds, 2), "s", f"start of {role}, {n:,} events, {how} checkpoints")
+            Row(
+                round(found[n][how][role].cpu_s, 2),
+                "s",
+                f"processor time of the start of {role}, {n:,} events, {how} checkpoints",
+            )
             for role in ("worker", "trainer", "bridge", "time travel")
             for how in ("with", "without")
             for n in options.events
-            for seconds in [found[n][how][role]]
+            if how in found[n]
         ]
-        title = f"Starts by the log's length: {options.users:,} users × {ITEMS_EACH} items"
-        save("log_length", title, rows)
+        where = "kafka" if options.broker else "embedded"
+        title = f"Starts by the log's length, {where}: {options.users:,} users × {ITEMS_EACH} items"
+        save(f"log_length-{where}" if options.broker else "log_length", title, rows)
 
 
 if __name__ == "__main__":

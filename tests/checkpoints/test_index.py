@@ -11,7 +11,7 @@ from recstream.checkpoints import Checkpoints, read_rows
 from recstream.checkpoints.manifest import decode_manifest, encode_manifest, manifest_name
 from recstream.control import submit
 from recstream.core.records import Forgotten
-from recstream.errors import CheckpointCorrupt, NotFound, SchemaUnsupported
+from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound, SchemaUnsupported
 from recstream.log import CHECKPOINTS, NewRecord
 from recstream.log.embedded import EmbeddedLog
 from recstream.settings import Settings
@@ -133,22 +133,31 @@ def test_checkpoints_from_before_an_erasure_are_not_used_and_deleted(tables):
     assert tables.checkpoints.newest_readable(0)[0] == after
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tables, monkeypatch):
+@pytest.mark.parametrize(
+    ("fails_at", "error"),
+    [
+        (".json", OSError(errno.ENOSPC, "No space left on device")),
+        (".parquet", OSError(errno.ENOSPC, "No space left on device")),
+        (".parquet", ModelStoreUnavailable("the store is away")),
+    ],
+)
+def test_without_space_or_store_the_checkpoint_before_stays(tables, monkeypatch, fails_at, error):
     tables.feed(100)
     first = tables.checkpoint()
     tables.feed(100, seed=1)
     whole = tables.store.put
 
     def put(name: str, content: bytes) -> None:
-        if name.endswith(".json"):
-            raise OSError(errno.ENOSPC, "No space left on device")
+        if name.endswith(fails_at):
+            raise error
         whole(name, content)
 
     monkeypatch.setattr(tables.store, "put", put)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(type(error)):
         tables.checkpoint()
 
     assert tables.checkpoints.all() == [first]
+    assert tables.checkpoints.newest_readable(0)[0] == first
     monkeypatch.undo()
     assert tables.checkpoint().offset > first.offset
 

@@ -15,7 +15,7 @@ from recstream.core.records import (
     TrainingRequested,
 )
 from recstream.core.steering import Steering
-from recstream.errors import BeyondHorizon
+from recstream.errors import BeyondHorizon, ModelStoreUnavailable, NotFound
 from recstream.log import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS, NewRecord
 from recstream.settings import Settings
 from recstream.time_travel import verify_checkpoints
@@ -62,6 +62,35 @@ def test_events_go_up_to_the_newest_verified_checkpoint_that_retention_reaches(t
     assert earliest == second.offset > first.offset
     assert audit_horizon(tables.checkpoints, 0) == earliest
     assert events(tables, 1)[0] == 0  # has no checkpoint
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "away"])
+def test_events_stay_while_the_file_of_their_checkpoint_can_not_be_read(
+    tables, damage, monkeypatch
+):
+    tables.feed(200)
+    first = tables.checkpoint()
+    tables.feed(200, seed=1)
+    second = tables.checkpoint()
+    tables.feed(50, seed=2)
+    verify_checkpoints(tables.checkpoints)
+    whole = tables.store.get
+
+    def get(name):
+        if name != second.name:
+            return whole(name)
+        if damage == "cut":
+            return whole(name)[:-9]
+        raise NotFound(name) if damage == "gone" else ModelStoreUnavailable("away")
+
+    monkeypatch.setattr(tables.store, "get", get)
+    keep = settings_with(keep_interactions_events=1)
+    retain(tables.checkpoints, keep, now_ms=NOW_MS)
+
+    assert events(tables)[0] == first.offset
+    monkeypatch.undo()
+    retain(tables.checkpoints, keep, now_ms=NOW_MS)
+    assert events(tables)[0] == second.offset
 
 
 def test_what_is_kept_verifies_from_the_checkpoint_on(tables):

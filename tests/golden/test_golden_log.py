@@ -19,6 +19,7 @@ import pytest
 from recstream.checkpoints import Checkpoints, decode_manifest, read_rows
 from recstream.cli import run
 from recstream.core.history import table_rows
+from recstream.log import CHECKPOINTS, INTERACTIONS, NewRecord, topic_specs
 from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore
 from recstream.time_travel import verify_checkpoint
@@ -71,6 +72,25 @@ def test_a_checkpoint_of_an_earlier_version_is_what_its_log_gives(version, tmp_p
         assert manifest.epoch == log.epoch
         assert verify_checkpoint(checkpoints, manifest, None) == manifest.n_users > 0
     assert restore_rows(checkpoints.read(manifest)) == manifest.n_entries
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_an_earlier_version_wrote_needs_no_conversion(version, tmp_path, capsys):
+    with tarfile.open(FOLDER / f"{version}.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = tmp_path / "data"
+    (folder / "checkpoints").mkdir()
+    manifest = (FOLDER / f"{version}-checkpoint.json").read_bytes()
+    with closing(EmbeddedLog(folder / "log.db")) as log:
+        log.create_topics(topic_specs(log.partitions(INTERACTIONS)))
+        log.append([NewRecord(CHECKPOINTS, b"checkpoint", manifest, 0)])
+
+    code = run(["upgrade", "--json", "--data-dir", str(folder)])
+
+    found = {each["part"]: each for each in json.loads(capsys.readouterr().out)}
+    assert (code, [each["is_readable"] for each in found.values()]) == (0, [True] * 4)
+    assert found["checkpoints"]["found"] == "1 readable, 0 not"
+    assert found["table rows"]["found"].startswith("schema ")
 
 
 def restore_rows(content: bytes) -> int:

@@ -143,7 +143,14 @@ class Views:
         return positions
 
     def _start(self, event_log: EventLog) -> None:
-        """Fill new views with rows of checkpoints, and store where they go on."""
+        """Fill new views with rows of checkpoints, and store where they go on.
+
+        Rows of a start that failed in the middle are deleted first.
+        """
+        left = WriteBatch(raw_mode=True)
+        for key in self._keys(_ROW):
+            left.delete(key)
+        self._db.write(left)
 
         def put(rows: Iterable[tuple[bytes, bytes]]) -> None:
             batch = WriteBatch(raw_mode=True)

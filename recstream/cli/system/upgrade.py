@@ -18,6 +18,7 @@ from recstream.settings import Settings
 def upgrade(settings: Settings, apply: bool, as_json: bool) -> int:
     """Check log, table rows, checkpoints and the newest artifact, and say what to do.
 
+    Nothing is converted: a version reads what released versions before it wrote.
     Exits with 1 if this version can't read something.
 
     \b

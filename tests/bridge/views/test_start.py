@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from recstream.bridge.views import start
+import errno
+
+import pytest
+
+from recstream.bridge.views import lists, start
 from recstream.bridge.views.lists import Views
 from recstream.checkpoints import Checkpoints
 from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, TopicPartition
@@ -59,6 +63,33 @@ def test_new_views_have_the_same_histories_and_read_less(tmp_path, monkeypatch):
     assert sum(read(again, world.log).values()) == 0
     for each in (whole, again, world):
         each.close()
+
+
+def test_a_start_that_failed_in_the_middle_leaves_no_rows(tmp_path, monkeypatch):
+    world = World(tmp_path)
+    world.feed([single(each) for each in some_events(60)], step=20)
+    checkpoints = Checkpoints(world.log, DirectoryStore(tmp_path / "checkpoints"))
+    make_checkpoint(checkpoints, 0, world.log.high_watermark(INTERACTIONS, 0), CHANGELOG)
+    views = views_of(tmp_path / "views", world.log, checkpoints)
+    fill = start.start_views
+
+    def fill_and_fail(*arguments):
+        arguments[-1]([(b"somebody-else", b"row")])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lists, "start_views", fill_and_fail)
+    with pytest.raises(OSError, match="No space"):
+        views.positions(world.log)
+    views.close()
+    monkeypatch.setattr(lists, "start_views", fill)
+
+    views = views_of(tmp_path / "views", world.log, checkpoints)
+    read(views, world.log)
+
+    assert "somebody-else" not in views.users()
+    assert list(views.users())
+    views.close()
+    world.close()
 
 
 def test_new_views_start_at_the_announcements_of_the_newest_generations(tmp_path):
