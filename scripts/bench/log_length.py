@@ -53,6 +53,7 @@ from recstream.log import (
     topic_specs,
 )
 from recstream.log.embedded import EmbeddedLog, maintain
+from recstream.log.kafka import KafkaLog
 from recstream.settings import Settings
 from recstream.time_travel import Snapshots
 from recstream.trainer.inputs import Inputs
@@ -198,7 +199,10 @@ def _tables(log: EventLog, settings: Settings) -> bool:
         offset = database.get(b"__faust\0offset__")
         database.close()
         partition = int(path.stem.rpartition("-")[2])
-        if offset is None or int(offset) + 1 < log.high_watermark(changelog, partition):
+        end = log.high_watermark(changelog, partition)
+        if isinstance(log, KafkaLog):  # transaction markers are behind the last row
+            end = log.visible_end(changelog, partition)
+        if offset is None or int(offset) + 1 < end:
             return False
     return True
 

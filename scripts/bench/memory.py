@@ -6,40 +6,49 @@
     python scripts/bench/memory.py --users 5000000 --save
     python scripts/bench/memory.py --role serving --items 1000000 --save
 
-The trainer's state is loaded as from a checkpoint: columns of users, items, weights and times. Nothing is
-trained: the generation has random factors. `serving` opens an artifact as two workers on one machine do.
+The trainer's state is loaded from checkpoints, which another process writes before. Nothing is trained: the
+generation has random factors. `serving` opens an artifact as two workers on one machine do. Restarting after
+5 million users needs 4 GB of disk and some 6 GB of memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from results import Row, save
 
+from recstream.checkpoints import Checkpoints, Manifest
+from recstream.checkpoints.columns import COLUMNS, KEPT_PAGES
+from recstream.checkpoints.manifest import file_name
 from recstream.core.als import ALSModel, Objective
 from recstream.core.generation import Generation
-from recstream.core.history import History
+from recstream.core.history import History, table_rows
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.ranking import rank
 from recstream.core.records import Item
+from recstream.log import INTERACTIONS, TopicPartition, histories_changelog, topic_specs
+from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore, OpenedArtifacts, artifact_name, pack
 from recstream.settings import Settings
 from recstream.trainer.changelog import ChangelogFollower, Touch
+from recstream.trainer.checkpoint import restore_histories
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.deltas.restore import restore
 from recstream.trainer.histories import UserColumns
@@ -48,7 +57,11 @@ from recstream.trainer.training.files import save_job
 from recstream.trainer.training.job import Job
 
 PARTITIONS = 4
-PART_USERS = 50_000
+PART_USERS = 12_000
+"""Users of a row group, about as many as fit."""
+OFFSET = 4_000_000
+"""Of the checkpoints."""
+CHANGELOG = histories_changelog(Settings().app_id)
 CLOCK_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
 N_TOUCHED = 1_000
@@ -88,27 +101,76 @@ class Clock:
         return seconds
 
 
-def parts(n_users: int, n_items: int, each: int, items: Any) -> Iterator[UserColumns]:
-    """Yield users with their entries; low items more often."""
+def write_checkpoints(folder: Path, n_users: int, n_items: int, each: int) -> None:
+    """Write a checkpoint of each partition, of users with random entries; low items more often."""
+    log = EmbeddedLog(folder / "log.db", sync="normal")
+    log.create_topics(topic_specs(PARTITIONS))
+    checkpoints = Checkpoints(log, DirectoryStore(folder / "checkpoints"))
     rng = np.random.Generator(np.random.PCG64(0))
-    rows = items.add([f"item-{at}" for at in range(n_items)])
-    for first in range(0, n_users, PART_USERS):
-        n = min(PART_USERS, n_users - first)
-        at = (np.arange(each) + rng.random((n, each))) / each
-        chosen = (at * at * (n_items - each)).astype(np.int64) + np.arange(each)
-        ages = rng.integers(0, 365 * DAY_MS, (n, each))
-        yield UserColumns(
-            [f"user-{at}" for at in range(first, first + n)],
-            (first // PART_USERS) % PARTITIONS,
-            CLOCK_MS - ages.min(axis=1),
-            np.full(n, each),
-            np.full(n, each),
-            rows[chosen.ravel()],
-            rng.random(n * each),
-            CLOCK_MS - ages.ravel(),
-            rng.integers(0, 4_000_000, n * each),
-            np.ones(n * each, np.int64),
-        )
+    names = pa.array([f"item-{at}" for at in range(n_items)])
+    listed = table_rows.encode_row(table_rows.ListRow(1, 2, tuple(names[:20].to_pylist())))
+    for partition in range(PARTITIONS):
+        of_partition = n_users // PARTITIONS
+        sink = io.BytesIO()
+        with pq.ParquetWriter(sink, COLUMNS, compression="zstd") as writer:
+            for first in range(0, of_partition, PART_USERS):
+                n = min(PART_USERS, of_partition - first)
+                ids = [f"user-{partition}-{at:07d}" for at in range(first, first + n)]
+                writer.write_table(_row_group(rng, ids, names, each, listed))
+            writer.add_key_value_metadata({KEPT_PAGES: "0"})
+        content = sink.getvalue()
+        digest = checkpoints.digest(content)
+        manifest = Manifest(
+            name=file_name(partition, OFFSET, digest), epoch=log.epoch, topic=INTERACTIONS,
+            partition=partition, partitions=PARTITIONS, offset=OFFSET, listed_offset=OFFSET,
+            changelog=CHANGELOG, changelog_offset=0, digest=digest, size=len(content),
+            n_users=of_partition, n_entries=of_partition * each, n_events=of_partition * each,
+            made_ts=0,
+        )  # fmt: skip
+        checkpoints.put(manifest, content)
+    log.close()
+
+
+def _row_group(
+    rng: np.random.Generator, ids: list[str], names: pa.Array, each: int, listed: bytes
+) -> pa.Table:
+    """Return users as a row group of a checkpoint: a header, then the entries."""
+    n, n_rows = len(ids), len(ids) * (each + 1)
+    is_header = np.arange(n_rows) % (each + 1) == 0
+    at = (np.arange(each) + rng.random((n, each))) / each
+    chosen = (at * at * (len(names) - each)).astype(np.int64) + np.arange(each)
+    ages = rng.integers(0, 365 * DAY_MS, (n, each))
+
+    def rows(of_header: Any, of_entry: Any, kind: Any = np.int64) -> Any:
+        made = np.empty(n_rows, kind)
+        made[is_header], made[~is_header] = of_header, np.ravel(of_entry)
+        return made
+
+    rests = []
+    for _ in ids:
+        fields = (table_rows.SCHEMA, OFFSET - 1, 0, CLOCK_MS, each, each, 1, rng.bytes(8 * each))
+        header = table_rows.encode_row(table_rows.Header(*fields))
+        rests.append(table_rows.encode_row([(b"", header), (b"\0l", listed)]))
+    return pa.Table.from_arrays(
+        [
+            pa.DictionaryArray.from_arrays(
+                pa.array(np.repeat(np.arange(n, dtype=np.int32), each + 1)), pa.array(ids)
+            ),
+            names.take(pa.array(rows(0, chosen), mask=is_header)),
+            pa.array(rows(0.0, rng.random(n * each), np.float64)),
+            pa.array(rows(CLOCK_MS - ages.min(axis=1), CLOCK_MS - ages)),
+            pa.array(rows(0, np.full(n * each, 3), np.int16)),
+            pa.array(rows(OFFSET - 1, rng.integers(0, OFFSET, n * each))),
+            pa.array(rows(each, np.ones(n * each))),
+            pa.nulls(n_rows, pa.float64()),
+            pa.nulls(n_rows, pa.int64()),
+            pa.array(rows(-1, np.zeros(n * each), np.int32)),
+            pa.array(rests, pa.binary()).take(
+                pa.array(rows(np.arange(n), np.zeros(n * each)), mask=~is_header)
+            ),
+        ],
+        schema=COLUMNS,
+    )
 
 
 def generation(n_items: int, n_factors: int) -> Generation:
@@ -149,11 +211,19 @@ def generation(n_items: int, n_factors: int) -> Generation:
 
 def trainer(options: argparse.Namespace) -> list[Row]:
     """Measure the trainer."""
-    clock, n = Clock(), options.users
-    clock.lap("start")
+    clock, n = Clock(), options.users // PARTITIONS * PARTITIONS
     follower = ChangelogFollower()
-    for part in parts(n, options.items, options.each, follower.histories.items):
-        follower.load(4_000_000, part)
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        sizes = (str(each) for each in (n, options.items, options.each))
+        subprocess.run([sys.executable, __file__, "--write", name, *sizes], check=True)  # noqa: S603 - this script
+        log = EmbeddedLog(Path(name) / "log.db", sync="normal")
+        checkpoints = Checkpoints(log, DirectoryStore(Path(name) / "checkpoints"))
+        rows = [TopicPartition(CHANGELOG, each) for each in range(PARTITIONS)]
+        clock.lap("checkpoints written")
+        begun = process_time()
+        restore_histories(follower, checkpoints, rows)
+        load_cpu_s = process_time() - begun
+        log.close()
     histories = follower.histories
     load_s = clock.lap("histories loaded")
     made = generation(options.items, options.factors)
@@ -164,13 +234,13 @@ def trainer(options: argparse.Namespace) -> list[Row]:
     restore_s = clock.lap("restored")
     restore_cpu_s = process_time() - begun
     restored = anonymous()
-    users = [f"user-{at}" for at in range(N_TOUCHED - 1)]
+    users = [f"user-0-{at:07d}" for at in range(N_TOUCHED - 1)]
     item = [f"item-{at}" for at in range(0, options.items, options.items // 50)]
     times = []
     for turn in range(5):
-        follower.load(4_000_001 + turn, UserColumns(
+        follower.load(OFFSET + 1 + turn, UserColumns(
             [f"fresh-{turn}"], 0, [CLOCK_MS], [1], [1], histories.items.add(["item-7"]), [1.0],
-            [CLOCK_MS], [4_000_000 + turn], [1],
+            [CLOCK_MS], [OFFSET + turn], [1],
         ))  # fmt: skip
         deltas.touch([*users, f"fresh-{turn}"], [])
         deltas.touch([], [Touch(at, name, is_positive=True) for at, name in enumerate(item)])
@@ -197,8 +267,9 @@ def trainer(options: argparse.Namespace) -> list[Row]:
             "B a user",
             f"of the trainer's histories, {options.each} entries each",
         ),
-        Row(round(load_s, 1), "s", "to load all histories from columns"),
-        Row(round(restore_s, 1), "s", f"to fold all users in, d = {options.factors}"),
+        Row(round(load_s, 1), "s", "to load all histories from checkpoints, of a restart"),
+        Row(round(load_cpu_s, 1), "s", "of processor time for that"),
+        Row(round(restore_s, 1), "s", f"to fold all users in, d = {options.factors}, of a restart"),
         Row(round(restore_cpu_s, 1), "s", "of processor time for that"),
         Row(
             round(restored / 1e9, 2), "GB", "private to the trainer, restored, with its generation"
@@ -290,7 +361,11 @@ def main() -> None:
     parser.add_argument("--folder", help="where files are made; default: the system's")
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--open", help=argparse.SUPPRESS)
+    parser.add_argument("--write", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.write:
+        write_checkpoints(Path(options.write[0]), *map(int, options.write[1:]))
+        return
     if options.open:
         open_one(options.open, options.folder)
         return
