@@ -1,6 +1,6 @@
 """Importers: files of other systems become events and products in the log.
 
-In: CSV, TSV or JSON lines, MovieLens and Amazon files. Out: envelopes of events in time order and catalogue
+In: CSV, TSV or JSON lines, MovieLens and Amazon files, topics of other systems. Out: envelopes of events in time order and catalogue
 records, each import once; a report of what was left out and why.
 """
 
@@ -13,6 +13,7 @@ from recstream.importers.movielens import find_files, ratings_mapping, read_titl
 from recstream.importers.presets import preset, presets, recognise
 from recstream.importers.products import import_products
 from recstream.importers.source import Source
+from recstream.importers.topic import import_topic
 
 __all__ = [
     "ColumnMapping",
@@ -23,6 +24,7 @@ __all__ = [
     "import_events",
     "import_items",
     "import_products",
+    "import_topic",
     "open_source",
     "preset",
     "presets",

@@ -280,20 +280,46 @@ def _add(
     """
     if isinstance(row, BadLine):
         raise ValueError(row.reason)  # noqa: TRY004 - the line is wrong, not a type
+    for event in row_events(reader, mapping, row, at_ms + len(table), now):
+        user = table.users.setdefault(event.user, len(table.users))
+        item = table.items.setdefault(event.item or "", len(table.items))
+        if seen is not None:
+            if (user, item) in seen:
+                continue
+            seen.add((user, item))
+        value = math.nan if event.value is None else event.value
+        ts_ms = 0 if event.ts is None else timestamp_ms(event.ts)
+        table.append(line, user, item, ts_ms, value, EVENT_TYPES.index(event.type))
+
+
+def row_events(
+    reader: EventReader, mapping: ColumnMapping, row: Row, at_ms: int, now: datetime
+) -> list[Event]:
+    """Return a row's events, without ids; raises ValueError for a bad row.
+
+    Parameters
+    ----------
+    reader : EventReader
+    mapping : ColumnMapping
+    row : Row
+    at_ms : int
+        Time of the row's first event if the row has none; each later one is a millisecond younger.
+    now : datetime
+        Events may be at most 24 h ahead of it, as at the bridge and in the worker.
+    """
     kind = reader.type(row)
     value = math.nan if reader.value is None else reader.value(row)
     if kind == "rate":
         value *= MAX_RATING / mapping.rating_max
     user_id = reader.user(row)
     ts_ms = None if reader.time is None else reader.time(row)
-    found: list[tuple[str, int]] = []
+    events: list[Event] = []
     for item_id in reader.items(row):
-        ts = at_ms + len(table) + len(found) if ts_ms is None else ts_ms
         event = Event(
             type=kind,
             user=user_id,
             item=item_id,
-            ts=from_timestamp_ms(ts),
+            ts=from_timestamp_ms(at_ms + len(events) if ts_ms is None else ts_ms),
             value=None if math.isnan(value) else value,
         )
         try:
@@ -302,15 +328,8 @@ def _add(
             odd = describe_unprintable(user_id) or describe_unprintable(item_id)
             found_in = f"; {odd} is in it" if odd and error.code == "invalid-name" else ""
             raise ValueError(f"{error}{found_in} ({error.pointer[1:]})") from error
-        found.append((item_id, ts))
-    for item_id, ts in found:
-        user = table.users.setdefault(user_id, len(table.users))
-        item = table.items.setdefault(item_id, len(table.items))
-        if seen is not None:
-            if (user, item) in seen:
-                continue
-            seen.add((user, item))
-        table.append(line, user, item, ts, value, EVENT_TYPES.index(kind))
+        events.append(event)
+    return events
 
 
 def write_events(

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from recstream.cli.options import is_terminal, json_option, say, settings_options, table
+from recstream.cli.log.import_run import Import
+from recstream.cli.options import json_option, say, settings_options, table
 from recstream.errors import InvalidInput
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.importers import ColumnMapping, ImportReport, Source
+    import threading
+
+    from recstream.importers import ColumnMapping
 
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=False)
@@ -58,7 +61,7 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
 
     files = find_files(path)
     mapping, header = ratings_mapping(files.ratings)
-    with _Import(settings, files.ratings, as_json=as_json) as run:
+    with Import(settings, files.ratings, as_json=as_json) as run:
         source = Source(files.ratings, header=header, on_progress=run.on_progress)
         report = run.events(source, mapping, strict=strict)
         if files.titles is not None:
@@ -84,7 +87,7 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
     """
     from recstream.importers import Source, reviews_mapping
 
-    with _Import(settings, reviews, as_json=as_json) as run:
+    with Import(settings, reviews, as_json=as_json) as run:
         source = Source(reviews, on_progress=run.on_progress)
         report = run.events(source, reviews_mapping(source), strict=strict)
         run.finish(report)
@@ -120,7 +123,7 @@ def products(
     """
     from recstream.importers import import_products
 
-    with _Import(settings, file, as_json=as_json) as opened:
+    with Import(settings, file, as_json=as_json) as opened:
         report = import_products(
             opened.log,
             file,
@@ -139,8 +142,15 @@ def products(
     say(report, "\n".join(lines), as_json=as_json)
 
 
-@import_.command(short_help="Any table or JSON lines, by naming the columns or a preset.")
+@import_.command(short_help="Any table, JSON lines or Kafka topic, by naming columns or a preset.")
 @click.argument("file", metavar="FILE|-|URL")
+@click.option(
+    "--mapping",
+    "mapping_file",
+    type=FILE,
+    help="JSON file with what the other options name: user, item, time, type, types …",
+)
+@click.option("--follow", is_flag=True, help="Of a topic: wait for more until Ctrl-C.")
 @click.option("--preset", metavar="NAME", help="Of a well-known source.  [default: by the columns]")
 @click.option(
     "--query", metavar="SQL", help="Import its rows; FILE is the database's SQLAlchemy URL."
@@ -174,10 +184,11 @@ def products(
 @settings_options()
 @json_option
 def events(settings: Settings, file: str, query: str | None, as_json: bool, **how: Any) -> None:
-    """Import CSV, TSV, JSON lines, Parquet, or a query's rows: name the columns, or a preset.
+    """Import CSV, TSV, JSON lines, Parquet, a query's rows or a topic: name the columns, or a preset.
 
     Columns are named by header, key (a.b, a[].b, a|b) or number from 1. Without --user and --item the
-    columns tell which preset fits; `recstream import presets` lists all. FILE is - for standard input.
+    columns tell which preset fits; `recstream import presets` lists all. FILE is - for standard input,
+    or kafka://host:port/topic: JSON records of another system, each imported once, also over restarts.
     Times are numbers since 1970 (seconds, milliseconds or microseconds), compact dates (20191001) or
     ISO 8601; UTC without a zone. A value multiplies the weight of an event. Ratings are scaled so that
     --rating-max becomes 5; half of it is neutral.
@@ -189,10 +200,14 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
       recstream import events ga4-export.parquet
       recstream import events postgresql://localhost/shop --query "select user_id, sku, at from orders" \
           --user user_id --item sku --time at --type purchase
+      recstream import events kafka://localhost:9092/clicks --mapping clicks.json --follow
     """
     from recstream.importers import open_source
 
-    with _table(file, query) as path, _Import(settings, path, as_json=as_json) as run:
+    if file.startswith("kafka://"):
+        _topic(settings, file, how, as_json=as_json)
+        return
+    with _table(file, query) as path, Import(settings, path, as_json=as_json) as run:
         opening = {name: how[name] for name in ("header", "delimiter", "encoding")}
         mapping, found = _mapping(path, opening, how)
         source, notes = open_source(path, mapping, **opening, on_progress=run.on_progress)
@@ -255,25 +270,95 @@ def _table(file: str, query: str | None) -> Iterator[Path]:
         yield Path(rows.name)
 
 
+def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) -> None:
+    """Import another system's topic."""
+    import threading
+
+    from recstream.importers import import_topic, preset
+    from recstream.log.kafka import open_topic
+
+    given = _given(how)
+    if not how["preset"] and not {"user", "item"} <= given.keys():
+        raise InvalidInput("a topic needs --mapping, --preset, or --user and --item")
+    mapping = _mapped(preset(how["preset"]) if how["preset"] else None, given)
+    stopping = threading.Event()
+    source = open_topic(url, settings)
+    with Import(settings, None, as_json=as_json) as run, _stops(stopping):
+        report = import_topic(
+            run.log,
+            source,
+            mapping,
+            is_followed=lambda: how["follow"] and not stopping.is_set(),
+        )
+        run.finish(report)
+
+
+@contextmanager
+def _stops(stopping: threading.Event) -> Iterator[None]:
+    """Set an event on SIGINT and SIGTERM, so that what was read is appended before the end."""
+    import signal
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(each, lambda *_: stopping.set()) for each in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _given(how: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a mapping that a mapping file and options name; options win."""
+    import msgspec
+
+    from recstream.importers import ColumnMapping
+
+    given: dict[str, Any] = {}
+    if how["mapping_file"] is not None:
+        try:
+            found = msgspec.json.decode(how["mapping_file"].read_bytes(), type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise InvalidInput(f"--mapping must be a JSON object: {error}") from error
+        if unknown := sorted(found.keys() - {*ColumnMapping.__struct_fields__}):
+            raise InvalidInput(
+                f"--mapping has {', '.join(ColumnMapping.__struct_fields__)}, got {', '.join(unknown)}"
+            )
+        given |= found
+    given |= {name: how[name] for name in ColumnMapping.__struct_fields__ if how.get(name)}
+    if how["types"]:
+        given["types"] = dict(_pair(text, "--types TEXT=TYPE") for text in how["types"])
+    return given
+
+
+def _mapped(chosen: ColumnMapping | None, given: dict[str, Any]) -> ColumnMapping:
+    """Return a mapping with the given fields, checked."""
+    import msgspec
+
+    from recstream.importers import ColumnMapping
+
+    fields = {} if chosen is None else msgspec.to_builtins(chosen)
+    try:
+        return msgspec.convert(fields | given, ColumnMapping)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the mapping can't be used: {error}") from error
+
+
 def _mapping(
     path: Path, opening: dict[str, Any], how: dict[str, Any]
 ) -> tuple[ColumnMapping, list[str]]:
     """Return the mapping that options and presets choose, and notes about what was recognised."""
-    import msgspec
+    from recstream.importers import Source, preset, recognise
 
-    from recstream.importers import ColumnMapping, Source, preset, recognise
-
-    given = {name: how[name] for name in ColumnMapping.__struct_fields__ if how.get(name)}
-    if how["types"]:
-        given["types"] = dict(_pair(text, "--types TEXT=TYPE") for text in how["types"])
+    given = _given(how)
     name = how["preset"]
     if not name and "user" in given and "item" in given:
-        return ColumnMapping(**given), []
+        return _mapped(None, given), []
     if not name:
         source = Source(path, **(opening | {"header": opening["header"] is not False}))
         name = recognise(source.columns)
-    chosen = msgspec.structs.replace(preset(name), **given)
-    return chosen, [f"read as {name}; --preset chooses another, --user and the like change columns"]
+    return _mapped(preset(name), given), [
+        f"read as {name}; --preset chooses another, --user and the like change columns"
+    ]
 
 
 def _pair(text: str, option: str) -> tuple[str, Any]:
@@ -297,120 +382,3 @@ def _digest_of(products: list[Any]) -> str:
     import msgspec
 
     return blake2b(msgspec.json.encode(products), digest_size=12).hexdigest()
-
-
-class _Import:
-    """One import: the log, a progress bar on a terminal, and the report."""
-
-    def __init__(self, settings: Settings, file: Path, *, as_json: bool) -> None:
-        self._settings = settings
-        self._file = file
-        self._as_json = as_json
-        self._bars = _Bars(file) if is_terminal() and not as_json else None
-
-    def __enter__(self) -> Self:
-        from recstream.log import open_log, topic_specs
-        from recstream.runtime.doctor import prepare_data_dir
-
-        prepare_data_dir(self._settings)
-        self.log = open_log(self._settings.broker_url, self._settings)
-        self.log.create_topics(topic_specs(self._settings.partitions))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bars is not None:
-            self._bars.close()
-        self.log.close()
-
-    def events(
-        self,
-        source: Source,
-        mapping: ColumnMapping,
-        *,
-        strict: bool,
-        once: bool = False,
-        at_ms: int | None = None,
-        notes: Sequence[str] = (),
-    ) -> ImportReport:
-        """Import the events of a source."""
-        from recstream.importers import import_events
-
-        return import_events(
-            self.log,
-            source,
-            mapping,
-            at_ms=at_ms,
-            once=once,
-            strict=strict,
-            notes=notes,
-            on_written=None if self._bars is None else self._bars.written,
-        )
-
-    @property
-    def on_progress(self) -> Callable[[int], None] | None:
-        """Shows how much of the file was read; None without a terminal."""
-        return None if self._bars is None else self._bars.read
-
-    def close_bars(self) -> None:
-        """Remove the progress bars."""
-        if self._bars is not None:
-            self._bars.close()
-
-    def finish(self, report: ImportReport) -> None:
-        """Print the report."""
-        if self._bars is not None:
-            self._bars.close()
-        rate = report.imported / max(report.seconds, 1e-9)
-        lines = [
-            f"{report.imported:,} events imported in {report.seconds:.2f} s ({rate:,.0f}/s)",
-            f"the file names {report.users:,} users and {report.items:,} items",
-        ]
-        if report.already:
-            lines.append(f"{report.already:,} had been imported before")
-        if report.products:
-            lines.append(f"{report.products:,} products put into the catalogue")
-        if report.skipped:
-            lines.append(f"{report.skipped:,} rows of other kinds skipped")
-        if report.rejected:
-            lines.append(f"{report.rejected:,} lines left out; the first:")
-            lines += [f"  line {problem.line}: {problem.reason}" for problem in report.problems]
-        lines += [f"note: {note}" for note in report.notes]
-        say(report, "\n".join(lines), as_json=self._as_json)
-
-
-class _Bars:
-    """Progress on standard error: reading, then writing, with rates."""
-
-    def __init__(self, file: Path) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(show_speed=True),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._reading = self._progress.add_task(f"reading {file.name}", total=file.stat().st_size)
-        self._writing = self._progress.add_task("appending events", total=None, visible=False)
-        self._progress.start()
-
-    def read(self, n_bytes: int) -> None:
-        """Show how much of the file has been read."""
-        self._progress.update(self._reading, completed=n_bytes)
-
-    def written(self, done: int, total: int) -> None:
-        """Show how many events have been appended."""
-        self._progress.update(self._writing, completed=done, total=total, visible=True)
-
-    def close(self) -> None:
-        """Remove the bars."""
-        self._progress.stop()

@@ -6,6 +6,7 @@ records by partition and offset. Uses confluent-kafka (librdkafka); no Faust her
 
 from recstream.log.kafka.lease import KafkaLease
 from recstream.log.kafka.log import KafkaLog
+from recstream.log.kafka.source import ForeignTopic, open_topic
 from recstream.log.kafka.transactions import PartitionTransactions
 
-__all__ = ["KafkaLease", "KafkaLog", "PartitionTransactions"]
+__all__ = ["ForeignTopic", "KafkaLease", "KafkaLog", "PartitionTransactions", "open_topic"]

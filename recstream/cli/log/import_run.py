@@ -1,0 +1,130 @@
+"""One run of `recstream import`: the log, progress bars, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from recstream.cli.options import is_terminal, say
+from recstream.settings import Settings
+
+if TYPE_CHECKING:
+    from recstream.importers import ColumnMapping, ImportReport, Source
+
+
+class Import:
+    """One import: the log, a progress bar on a terminal, and the report."""
+
+    def __init__(self, settings: Settings, file: Path | None, *, as_json: bool) -> None:
+        self._settings = settings
+        self._as_json = as_json
+        self._bars = _Bars(file) if file is not None and is_terminal() and not as_json else None
+
+    def __enter__(self) -> Self:
+        from recstream.log import open_log, topic_specs
+        from recstream.runtime.doctor import prepare_data_dir
+
+        prepare_data_dir(self._settings)
+        self.log = open_log(self._settings.broker_url, self._settings)
+        self.log.create_topics(topic_specs(self._settings.partitions))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bars is not None:
+            self._bars.close()
+        self.log.close()
+
+    def events(
+        self,
+        source: Source,
+        mapping: ColumnMapping,
+        *,
+        strict: bool,
+        once: bool = False,
+        at_ms: int | None = None,
+        notes: Sequence[str] = (),
+    ) -> ImportReport:
+        """Import the events of a source."""
+        from recstream.importers import import_events
+
+        return import_events(
+            self.log,
+            source,
+            mapping,
+            at_ms=at_ms,
+            once=once,
+            strict=strict,
+            notes=notes,
+            on_written=None if self._bars is None else self._bars.written,
+        )
+
+    @property
+    def on_progress(self) -> Callable[[int], None] | None:
+        """Shows how much of the file was read; None without a terminal."""
+        return None if self._bars is None else self._bars.read
+
+    def close_bars(self) -> None:
+        """Remove the progress bars."""
+        if self._bars is not None:
+            self._bars.close()
+
+    def finish(self, report: ImportReport) -> None:
+        """Print the report."""
+        if self._bars is not None:
+            self._bars.close()
+        rate = report.imported / max(report.seconds, 1e-9)
+        lines = [
+            f"{report.imported:,} events imported in {report.seconds:.2f} s ({rate:,.0f}/s)",
+        ]
+        if report.users:
+            lines.append(f"the file names {report.users:,} users and {report.items:,} items")
+        if report.already:
+            lines.append(f"{report.already:,} had been imported before")
+        if report.products:
+            lines.append(f"{report.products:,} products put into the catalogue")
+        if report.skipped:
+            lines.append(f"{report.skipped:,} rows of other kinds skipped")
+        if report.rejected:
+            lines.append(f"{report.rejected:,} lines left out; the first:")
+            lines += [f"  line {problem.line}: {problem.reason}" for problem in report.problems]
+        lines += [f"note: {note}" for note in report.notes]
+        say(report, "\n".join(lines), as_json=self._as_json)
+
+
+class _Bars:
+    """Progress on standard error: reading, then writing, with rates."""
+
+    def __init__(self, file: Path) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(show_speed=True),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._reading = self._progress.add_task(f"reading {file.name}", total=file.stat().st_size)
+        self._writing = self._progress.add_task("appending events", total=None, visible=False)
+        self._progress.start()
+
+    def read(self, n_bytes: int) -> None:
+        """Show how much of the file has been read."""
+        self._progress.update(self._reading, completed=n_bytes)
+
+    def written(self, done: int, total: int) -> None:
+        """Show how many events have been appended."""
+        self._progress.update(self._writing, completed=done, total=total, visible=True)
+
+    def close(self) -> None:
+        """Remove the bars."""
+        self._progress.stop()

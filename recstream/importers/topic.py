@@ -1,0 +1,180 @@
+"""`import_topic`: append the JSON records of another system's topic as events, each once.
+
+A record goes through the same mapping as a file's row. Its events' ids are a hash of its place in the
+topic. The position in each partition of the source is the offset of a consumer group of our log,
+committed with each append: on the embedded log in the same transaction, so a restart goes on without
+loss or repetition. On Kafka an append before a crash may be repeated; its ids count once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from recstream.core.events import Event, from_timestamp_ms
+from recstream.errors import InvalidEvent
+from recstream.importers.envelopes import envelopes
+from recstream.importers.events import PROGRESS, SHOWN_PROBLEMS, ImportReport, row_events
+from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow
+from recstream.importers.source import RejectedLine, Source
+from recstream.log import (
+    DEAD_LETTERS,
+    INTERACTIONS,
+    EventLog,
+    NewRecord,
+    Record,
+    Tail,
+    TopicPartition,
+    dead_letter,
+)
+
+POLL_S = 0.5
+POLL_RECORDS = 5_000
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class SourceTopic(Protocol):
+    """A topic that can be read from any offset."""
+
+    @property
+    def name(self) -> str:
+        """Of the cluster and the topic."""
+
+    @property
+    def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
+        """Earliest offset and high watermark of each partition."""
+
+    def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
+        """Return a reader that starts at these offsets."""
+
+
+class _JsonRows:
+    """What an `EventReader` asks of a source: rows are JSON objects."""
+
+    is_json = True
+    columns: Sequence[str] = ()
+
+    def __init__(self, name: str) -> None:
+        self.path = Path(name)
+
+
+def source_group(name: str, tp: TopicPartition) -> str:
+    """Return the consumer group whose offset is the position in a partition of a source."""
+    digest = hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
+    return f"recstream-source-{digest}-{tp.partition}"
+
+
+def import_topic(
+    event_log: EventLog,
+    source: SourceTopic,
+    mapping: ColumnMapping,
+    *,
+    is_followed: Callable[[], bool] = lambda: False,
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+) -> ImportReport:
+    """Append a topic's records from where the last run ended.
+
+    Records that are no event go to the dead letters, with their topic, partition and offset.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    source : SourceTopic
+    mapping : ColumnMapping
+        Of the records' values. Records without a time have the record's own.
+    is_followed : callable
+        Whether to wait for more at the end; asked twice a second. By default the import ends where the
+        topic ended when it began.
+    now_ms : callable
+    """
+    started_s = time.perf_counter()
+    report = ImportReport(source.name)
+    positions = {}
+    for tp, (low, _) in source.bounds.items():
+        known = event_log.committed(source_group(source.name, tp)).get(PROGRESS, 0)
+        report.already += known
+        positions[tp] = max(known, low)
+        if known and known < low:
+            report.notes.append(
+                f"{tp.topic}[{tp.partition}]: records {known} to {low - 1} were deleted at the source "
+                "before they were read"
+            )
+    reader = EventReader(mapping, cast(Source, _JsonRows(source.name)))
+    ends = {tp: high for tp, (_, high) in source.bounds.items()}
+    tail = source.tail(positions)
+    try:
+        while True:
+            records = tail.poll(POLL_S, POLL_RECORDS)
+            for tp in sorted({TopicPartition(each.topic, each.partition) for each in records}):
+                group = [each for each in records if (each.topic, each.partition) == tp]
+                _append(event_log, source.name, group, reader, mapping, report, now_ms())
+            done = tail.positions()
+            if not records and not is_followed() and all(done[tp] >= ends[tp] for tp in ends):
+                break
+    finally:
+        tail.close()
+    report.seconds = time.perf_counter() - started_s
+    return report
+
+
+def _append(
+    event_log: EventLog,
+    name: str,
+    records: Sequence[Record],
+    reader: EventReader,
+    mapping: ColumnMapping,
+    report: ImportReport,
+    now_ms: int,
+) -> None:
+    """Append the events and dead letters of records of one partition, with the position behind them.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    name : str
+        Of the source.
+    records : sequence of Record
+    reader : EventReader
+    mapping : ColumnMapping
+    report : ImportReport
+        Counts and the first problems are added.
+    now_ms : int
+        Events may be at most 24 h ahead of it.
+    """
+    now = from_timestamp_ms(now_ms)
+    events: list[Event] = []
+    letters: list[NewRecord] = []
+    n_letters = event_log.partitions(DEAD_LETTERS)
+    for record in records:
+        if record.value is None:
+            report.skipped += 1
+            continue
+        try:
+            row = _decode(record.value)
+            found = row_events(reader, mapping, row, record.timestamp_ms, now)
+        except SkippedRow:
+            report.skipped += 1
+            continue
+        except Exception as error:  # noqa: BLE001 - no record may stop the reader
+            reason = InvalidEvent(str(error), code="invalid-row")
+            letter = msgspec.json.encode(dead_letter(record, record.value, reason))
+            letters.append(NewRecord(DEAD_LETTERS, None, letter, record.partition % n_letters))
+            if len(report.problems) < SHOWN_PROBLEMS:
+                report.problems.append(RejectedLine(record.offset, str(error)))
+            continue
+        for place, event in enumerate(found):
+            body = f"{name}\x1f{record.partition}\x1f{record.offset}\x1f{place}"
+            digest = hashlib.blake2b(body.encode(), digest_size=10).hexdigest()
+            events.append(msgspec.structs.replace(event, id=digest))
+    tp = TopicPartition(records[0].topic, records[0].partition)
+    appended = [*envelopes(events, event_log.partitions(INTERACTIONS)), *letters]
+    group, end = source_group(name, tp), records[-1].offset + 1
+    event_log.append(appended, group=group, offsets={PROGRESS: end})
+    report.read += len(records)
+    report.imported += len(events)
+    report.rejected += len(letters)
