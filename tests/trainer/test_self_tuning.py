@@ -5,8 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from recstream.control import read_control
+from recstream.control import read_control, read_timeline
 from recstream.core.records import HyperparametersChosen
+from recstream.replay.retrain import DerivedStore, retrain
+from recstream.time_travel.generations import Generations
 from recstream.trainer import self_tuning
 from recstream.trainer.self_tuning import SelfTuning
 from tests.trainer.test_gate_and_rollback import tastes, train
@@ -45,6 +47,7 @@ def test_a_choice_is_a_record_and_a_candidate_is_trained_by_it(place, settings):
         newest = place.announced()[-1]
 
         assert found.hyperparameters
+        assert not uses(place.announced()[1].hyperparameters, found)
         assert uses(newest.hyperparameters, found)
         assert newest.gate_result is not None
         assert 0.0 < found.score <= 1.0
@@ -61,6 +64,32 @@ def test_a_choice_is_a_record_and_a_candidate_is_trained_by_it(place, settings):
         assert uses(again._executor._chosen, found)
     finally:
         again.close()
+
+
+def test_training_again_from_the_log_agrees_with_what_self_tuning_trained(place, settings):
+    place.world.feed([single(each) for each in tastes()])
+    trainer = place.trainer(settings=settings)
+    try:
+        work(trainer, lambda: len(place.announced()) == 3)
+        train(place, trainer)
+    finally:
+        trainer.close()
+    (found,) = chosen(place)
+    announced = Generations(place.world.log, place.store).announced
+
+    derived = list(
+        retrain(
+            place.world.log, announced, read_timeline(place.world.log), DerivedStore(), place.store
+        )
+    )
+
+    assert [each.number for each in derived if each.is_identical] == [0, 1, 2, 3]
+    assert [uses(announced[n].hyperparameters, found) for n in range(4)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_a_choice_that_the_gate_rejects_is_not_used(place, settings, monkeypatch):
