@@ -27,6 +27,8 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from time import perf_counter
 
+import numpy as np
+
 from recstream.control import new_control_record, read_control
 from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
@@ -108,6 +110,7 @@ class Engine:
         self._n_partitions = event_log.partitions(INTERACTIONS)
         self._states: dict[int, PartitionState] = {}
         self._to_refresh: dict[tuple[int, str], None] = {}
+        self._times_ms = clock_ms() // 1000 * 1000
         self.generation: Generation | None = None
         self.status = Status()
 
@@ -299,6 +302,24 @@ class Engine:
                 n_activated,
             )
         return n_activated
+
+    def follow_times(self) -> int:
+        """Queue recent users for a refresh if an item's `from` or `until` has passed since the last call.
+
+        Returns
+        -------
+        int
+            Number of such times.
+        """
+        before_ms, self._times_ms = self._times_ms, self._clock_ms() // 1000 * 1000
+        if self.generation is None:
+            return 0
+        times = self.generation.columns.boundaries
+        n_passed = int(np.count_nonzero((times > before_ms) & (times <= self._times_ms)))
+        if n_passed:
+            for state in self._states.values():
+                self._queue_refresh(state)
+        return n_passed
 
     def _queue_refresh(self, state: PartitionState) -> None:
         """Queue recent users for a refresh, newest first."""

@@ -311,9 +311,10 @@ class WorkerLoop:
         return self._owned & self._prepared
 
     async def follow_control(self) -> None:
-        """Activate a new steering document."""
+        """Activate a new steering document; make lists anew when times of items have passed."""
         try:
-            if await self._run(self.engine.follow_control):
+            is_new = await self._run(self.engine.follow_control)
+            if await self._run(self.engine.follow_times) or is_new:
                 self._has_lists_to_make.set()
         except LogError as error:
             log.warning("control topic not followed, trying again: %s", error)

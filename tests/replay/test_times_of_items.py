@@ -61,6 +61,36 @@ def test_items_enter_and_leave_lists_by_their_times_and_the_lists_verify(world: 
     assert n_identical(world) == len(made)
 
 
+def test_lists_are_made_anew_when_a_time_passes_without_an_event(world: World) -> None:
+    world.browse(60)
+    opens, closes = START_MS + 3_600_000, START_MS + 7_200_000
+    for item in ITEMS:
+        world.describe(item, Item(item=item))
+    times = {"from_": from_timestamp_ms(opens), "until": from_timestamp_ms(closes)}
+    world.describe(ITEMS[0], Item(item=ITEMS[0], **times))
+    world.steer({"rules": [{"action": "pin", "name": "launch", "items": [ITEMS[0]]}]})
+    world.train()
+    world.do("even", ITEMS[6])
+    world.work()
+    assert world.engine.follow_times() == 0
+
+    for now_ms, is_listed in (
+        (opens - 1, False),
+        (opens, True),
+        (closes - 1, True),
+        (closes, False),
+    ):
+        world.now_ms = now_ms
+        n_passed = world.engine.follow_times()
+        world.work()
+        newest = lists(world)[-1]
+        assert n_passed == (now_ms in {opens, closes})
+        assert (newest.user, newest.items[0].item == ITEMS[0]) == ("even", is_listed)
+    assert world.engine.follow_times() == 0
+    assert lists(world)[-1].now == closes
+    assert n_identical(world) == len(lists(world))
+
+
 def test_lists_name_no_time_where_nothing_depends_on_it(world: World) -> None:
     world.browse(40)
     world.describe(ITEMS[0], Item(item=ITEMS[0]))
