@@ -7,11 +7,10 @@ records, each import once; a report of what was left out and why.
 from recstream.importers.amazon import reviews_mapping
 from recstream.importers.envelopes import envelopes
 from recstream.importers.events import ImportReport, import_events, open_source
-from recstream.importers.items import import_items
 from recstream.importers.mapping import ColumnMapping
 from recstream.importers.movielens import find_files, ratings_mapping, read_titles
 from recstream.importers.presets import preset, presets, recognise
-from recstream.importers.products import import_products
+from recstream.importers.products import import_items, import_products
 from recstream.importers.source import Source
 from recstream.importers.topic import import_topic
 

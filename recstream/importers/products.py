@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -18,12 +19,15 @@ from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.cells import parse_id
+from recstream.importers.events import import_group
 from recstream.importers.file import BadLine
-from recstream.importers.items import import_items
 from recstream.importers.source import RejectedLine, Row, Source
-from recstream.log import EventLog
+from recstream.log import CATALOGUE, EventLog, NewRecord, TopicPartition
 
 EXAMPLES = 5
+APPEND_ITEMS = 5_000
+PROGRESS = TopicPartition(CATALOGUE, 0)
+"""Where a group's offset counts the products an import has written."""
 
 
 class ProductsReport(msgspec.Struct, kw_only=True):
@@ -193,3 +197,24 @@ def import_products(
         mended=dict(reader.mended.most_common()),
         seconds=perf_counter() - begun,
     )
+
+
+def import_items(event_log: EventLog, items: Iterable[Item], digest: str) -> int:
+    """Append the products that an earlier run of the import has not appended; return their number.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        In the same order each time.
+    digest : str
+        Digest of their source: the import's name.
+    """
+    group = import_group(f"items-{digest}")
+    before = done = event_log.committed(group).get(PROGRESS, 0)
+    rest = islice(items, done, None)
+    encode = msgspec.json.Encoder().encode
+    while batch := list(islice(rest, APPEND_ITEMS)):
+        done += len(batch)
+        records = [NewRecord(CATALOGUE, item.item.encode(), encode(item)) for item in batch]
+        event_log.append(records, group=group, offsets={PROGRESS: done})
+    return done - before

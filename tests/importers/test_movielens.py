@@ -9,8 +9,8 @@ import pytest
 
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
-from recstream.importers.items import import_items
 from recstream.importers.movielens import find_files, movie, ratings_mapping, read_titles
+from recstream.importers.products import import_items
 from recstream.log import open_log
 from recstream.log.topics import CATALOGUE, topic_specs
 

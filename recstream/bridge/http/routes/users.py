@@ -31,8 +31,7 @@ WHAT_FOLLOWS = (
     "A worker deletes the history and the list within seconds. Then the user's events, lists and "
     "dead letters are blanked in the log, and the trainer trains without them. Events that arrive "
     "before the deletion are erased too; later ones start a new history. On Kafka this begins when "
-    "the oldest request is `forget_after_s` old, or at once for an urgent one, and takes up to three "
-    "times as long."
+    "the oldest request is `forget_after_s` old, and takes up to three times as long."
 )
 
 
