@@ -103,6 +103,43 @@ def test_many_lists_a_second_are_drawn_four_times_and_always_consistent(visit, s
     assert len(shelves) >= 2, "shelves follow during the burst, not only after it"
 
 
+@pytest.mark.slow
+def test_a_minute_of_twenty_lists_a_second_leaves_nothing_behind(visit, shop):
+    user = new_user()
+    page = visit(user)
+    devtools = page.context.new_cdp_session(page)
+    used: list[tuple[float, int]] = []
+
+    def sizes() -> tuple[float, int]:
+        devtools.send("HeapProfiler.collectGarbage")
+        heap = devtools.send("Runtime.getHeapUsage")["usedSize"] / 1e6
+        nodes = devtools.send("Memory.getDOMCounters")["nodes"]
+        return heap, nodes
+
+    def browse(first: int) -> None:
+        """Send 400 events, as fast as twenty a second."""
+        for at in range(first, first + 20):
+            begun = time.monotonic()
+            batch = [
+                {"type": "view", "user": user, "item": f"p{1 + (20 * at + nth) % 480}"}
+                for nth in range(20)
+            ]
+            for event in batch:
+                assert request(f"{shop}/v1/events", "POST", event) == 202
+            page.wait_for_timeout(max(0.0, 1000 - 1000 * (time.monotonic() - begun)))
+
+    browse(0)
+    for at in (20, 40):
+        used.append(sizes())
+        browse(at)
+    used.append(sizes())
+
+    # The activity and the times that are kept are full after the first 400 events.
+    heaps, nodes = zip(*used, strict=True)
+    assert heaps[-1] < 1.15 * heaps[0] + 1.0, used
+    assert nodes[-1] < 1.2 * nodes[0] + 200, used
+
+
 def test_one_line_says_what_a_click_did(visit):
     page = known_user(visit)
     expect(part(page, "shelf-effect")).to_have_text(re.compile(r"^You liked .* → \d+ (new|moved)"))
