@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recstream.checkpoints import Checkpoints, read_groups, rows_of_group
+from recstream.core.columns import JoinedIds
 from recstream.core.history import table_rows
 from recstream.log import Record, TopicPartition
 from recstream.trainer.changelog import ChangelogFollower
@@ -81,11 +82,12 @@ def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> N
     names = column.filter(pa.array(is_entry))
     if not isinstance(names, pa.DictionaryArray):
         names = names.dictionary_encode()
+    users = group.column("user").combine_chunks()
     histories = follower.histories
-    codes = histories.items.add(names.dictionary.to_pylist())
+    codes = histories.items.add(_joined(names.dictionary))
     histories.put(
         UserColumns(
-            group.column("user").take(pa.array(kept)).to_pylist(),
+            _joined(users.take(pa.array(kept)).dictionary_decode()),
             tp.partition,
             values["at_ms"][kept],
             values["n_events"][kept],
@@ -96,6 +98,16 @@ def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> N
     )
     for header, size in zip(headers[~is_plain].tolist(), sizes[~is_plain].tolist(), strict=True):
         follower.apply(_records(tp, group.slice(header, size)), with_touches=False)
+
+
+def _joined(ids: pa.StringArray) -> JoinedIds:
+    """Return ids that are not null, without copying their bytes."""
+    if not len(ids):
+        return JoinedIds(np.empty(0, np.uint8), np.empty(0, np.int64))
+    _, offsets, content = ids.buffers()
+    ends = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
+    block = np.frombuffer(content, np.uint8)[ends[0] : ends[-1]]
+    return JoinedIds(block, (ends[1:] - ends[0]).astype(np.int64))
 
 
 def _records(tp: TopicPartition, users: pa.Table) -> Iterator[Record]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -21,6 +21,13 @@ _MAX_LOAD = 0.6
 """The index doubles when more of its slots than this are used."""
 _CHUNK = 1 << 16
 _LINE_BREAK = 10
+
+
+class JoinedIds(NamedTuple):
+    """Ids as one block of UTF-8, and the end of each."""
+
+    block: UInt8s
+    ends: Int64s
 
 
 class IdTable(Sequence[str]):
@@ -196,9 +203,9 @@ class IdTable(Sequence[str]):
         _find(block, ends, slots, content, bounds, out)
         return out
 
-    def add(self, ids: Sequence[str]) -> Int32s:
+    def add(self, ids: Sequence[str] | JoinedIds) -> Int32s:
         """Return the row of each id; unknown ids get the next rows."""
-        return self._add(*_joined(ids))
+        return self._add(*(ids if isinstance(ids, JoinedIds) else _joined(ids)))
 
     def _add(self, block: UInt8s, ends: Int64s) -> Int32s:
         """Do `add` for ids in a block, given the end of each."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.columns import IdTable
+from recstream.core.columns import IdTable, JoinedIds
 from recstream.core.history import Entry, History
 from recstream.core.numeric.arrays import (
     Float64s,
@@ -68,7 +68,7 @@ class UserColumns(NamedTuple):
 
     Attributes
     ----------
-    users : sequence of str
+    users : sequence of str or JoinedIds
         Distinct ids.
     partition : int
     clock_ms, n_ids, n_items : (n,) int
@@ -79,7 +79,7 @@ class UserColumns(NamedTuple):
     at_ms, offsets, n_events : (m,) int
     """
 
-    users: Sequence[str]
+    users: Sequence[str] | JoinedIds
     partition: int
     clock_ms: Any
     n_ids: Any
