@@ -122,10 +122,14 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("how", [flip, Path.unlink])
 @pytest.mark.parametrize(
-    ("pattern", "stage"),
-    [("*.npz", 2), ("*.segments", 3), ("*.segments", 4), ("histories-items", 9)],
+    ("pattern", "stage", "how"),
+    [
+        ("*.npz", 2, flip),
+        ("*.segments", 3, Path.unlink),
+        ("*.segments", 4, flip),
+        ("histories-items", 9, flip),
+    ],
 )
 def test_a_damaged_or_lost_file_is_a_named_error(
     shop: Shop, pattern: str, stage: int, how: Callable[[Path], object]
