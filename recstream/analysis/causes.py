@@ -182,5 +182,5 @@ def _effect(each: UserEvent, change: Change) -> EventEffect:
     )
 
 
-def _model(body: Recommendations) -> tuple[int, int]:
-    return body.generation, body.delta
+def _model(body: Recommendations) -> tuple[object, ...]:
+    return body.generation, body.delta, body.followed

@@ -29,6 +29,8 @@ MAX_EVENTS = 20_000
 RANK_USERS = 256
 CUT = 10
 N_CURVE = 24
+_Model = tuple[int, int, tuple[int, int] | tuple[()]]
+"""Generation, delta, and what it followed, to be sorted."""
 _Z_95 = 1.96
 
 Ranges = dict[int, tuple[int, int]]
@@ -282,12 +284,15 @@ def evaluate_what_if(
     """
     if generation is not None:
         generations.offsets_of({generation})  # raises if it was never announced
-    newest = None if generation is None else (generation, generations.newest_delta(generation))
+    newest: _Model | None = None
+    if generation is not None:
+        newest = generation, generations.newest_delta(generation), ()
 
-    def model_of(sample: Sample) -> tuple[int, int]:
-        return newest or (sample.listed.generation, sample.listed.delta)
+    def model_of(sample: Sample) -> _Model:
+        listed = sample.listed
+        return newest or (listed.generation, listed.delta, listed.followed or ())
 
-    def key(sample: Sample) -> tuple[tuple[int, int], int]:
+    def key(sample: Sample) -> tuple[_Model, int]:
         return model_of(sample), sample.listed.control
 
     compared: list[_Compared] = []
@@ -297,7 +302,8 @@ def evaluate_what_if(
         active = timeline.by_control(control)
         if active is None:
             continue
-        serving = generations.at(*model)
+        number, delta, followed = model
+        serving = generations.at(number, delta, followed or None)
         n_items = max(n_items, serving.n_items)
         document = active.steering if steering is None else steering
         chosen = list(group)

@@ -98,6 +98,7 @@ def export(
     topics: dict[tuple[str, int], list[_Stored]] = {}
     bases: dict[int, dict[bytes, bytes]] = {}
     needed: set[int] = set()
+    followed: set[tuple[int, int]] = set()
     for partition, (start, stop) in ranges.items():
         if fold_at is not None:
             fold = fold_at(partition, start)
@@ -112,7 +113,7 @@ def export(
         progress(len(events))
         topics[INTERACTIONS, partition] = [_stored(each) for each in events]
         users = {event.user for each in events for _, event in decode(each).events}
-        lists = _lists(log, partition, (start, stop), user, needed)
+        lists = _lists(log, partition, (start, stop), user, needed, followed)
         topics[RECOMMENDATIONS, partition] = [_stored(each) for each in lists]
         users.update((each.key or b"").decode() for each in lists)
         bases[partition] = dict(
@@ -121,7 +122,8 @@ def export(
     topics[CONTROL, 0] = [_stored(each) for each in control_records(log)]
     generations = Generations(log, store)
     topics[MODELS, 0] = [
-        _stored(log.read(MODELS, 0, offset, 1)[0]) for offset in generations.offsets_of(needed)
+        _stored(log.read(MODELS, 0, offset, 1)[0])
+        for offset in generations.offsets_of(needed, max(followed, default=(-1, 0)))
     ]
     present = set(store.list())
     artifacts = [generations.announced[number].artifact for number in sorted(needed)]
@@ -185,6 +187,7 @@ def _lists(
     as_of: tuple[int, int],
     user: str | None,
     needed: set[int],
+    followed: set[tuple[int, int]],
 ) -> list[Record]:
     """Return the lists as of a range and each user's list before it.
 
@@ -198,6 +201,8 @@ def _lists(
         Only this user's lists.
     needed : set of int
         Receives the lists' generations.
+    followed : set of (int, int)
+        Receives the deltas that the lists' generations followed.
     """
     before: dict[bytes, Record] = {}
     chosen: dict[int, Record] = {}
@@ -214,6 +219,8 @@ def _lists(
                 chosen[before[record.key].offset] = before[record.key]
             chosen[record.offset] = record
             needed.add(body.generation)
+            if body.followed is not None:
+                followed.add(body.followed)
         before[record.key] = record
     return [chosen[offset] for offset in sorted(chosen)]
 

@@ -115,7 +115,7 @@ class ActiveGeneration:
             generation = self._early.fetch(announced)
             apply_deltas(generation, self._views.deltas(announced.generation))
             for newer in self._views.deltas_after(announced.generation):
-                generation.follow_withdrawals(newer.catalogue)
+                generation.follow_withdrawals(newer)
             if generation.model is not None:
                 self._kernels.wait()
             # The first list loads the kernels: no request should wait for that.
@@ -134,7 +134,7 @@ class ActiveGeneration:
             if generation is None or delta.generation < generation.number:
                 return
             if delta.generation > generation.number:  # of a generation that could not be read
-                generation.follow_withdrawals(delta.catalogue)
+                generation.follow_withdrawals(delta)
                 return
             try:
                 generation.apply_delta(delta)

@@ -254,6 +254,7 @@ class ListAnswer(TypedDict):
     user: str
     generation: int
     delta: NotRequired[int]
+    followed: NotRequired[list[Any] | None]
     control: NotRequired[int]
     arm: NotRequired[str]
     now: NotRequired[int]
@@ -358,6 +359,7 @@ class RankAnswer(TypedDict):
     user: str
     generation: int
     delta: NotRequired[int]
+    followed: NotRequired[list[Any] | None]
     control: NotRequired[int]
     arm: NotRequired[str]
     now: NotRequired[int]

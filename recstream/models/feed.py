@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable
+from time import monotonic
 from typing import NamedTuple
 
 from recstream.core.generation import Generation
@@ -40,19 +41,32 @@ class Unusable(NamedTuple):
 
 
 Step = Generation | DeltaAnnounced | Unusable
-"""What to do next: serve a generation, apply a delta to it, or report a generation as unusable."""
+"""What to do next: serve a generation, apply a delta to it, or report a generation as unusable.
+
+A delta of a newer generation, which is unusable, withdraws items (`Generation.follow_withdrawals`).
+"""
+RETRY_S = 5.0
+"""Seconds between two attempts to read the artifact of an unusable newest generation."""
 
 
-def apply_deltas(generation: Generation, deltas: Iterable[DeltaAnnounced]) -> bool:
-    """Apply a generation's own deltas, up to the first that does not fit; return whether all fit."""
+def apply_deltas(
+    generation: Generation, deltas: Iterable[DeltaAnnounced], *, follows: bool = False
+) -> bool:
+    """Apply a generation's own deltas, up to the first that does not fit; return whether all fit.
+
+    ``follows``: items that deltas of newer generations withdraw are withdrawn, too.
+    """
+    is_whole = True
     for delta in deltas:
-        if delta.generation == generation.number:
+        if delta.generation == generation.number and is_whole:
             try:
                 generation.apply_delta(delta)
             except ModelMismatch as error:
                 log.error("deltas not applied from=%d error=%s", delta.delta, error)  # noqa: TRY400 - the message is enough
-                return False
-    return True
+                is_whole = False
+        elif follows and delta.generation > generation.number:
+            generation.follow_withdrawals(delta)
+    return is_whole
 
 
 class ModelFeed:
@@ -76,18 +90,23 @@ class ModelFeed:
         self._log = event_log
         self._prefetch = ArtifactPrefetch(store, is_serving=is_serving)
         self._tail: Tail | None = None
+        self._follows = is_serving
         self._serving: int | None = None
+        self._unusable: GenerationAnnounced | None = None
+        self._next_try = 0.0
         self.newest_announced: int | None = None
 
     def newest(self, *, with_deltas: bool = True) -> Generation | None:
         """Return the newest usable generation with all its deltas; None if there is none.
 
         Afterwards `poll` continues after it. If an artifact is gone or corrupt, older generations are
-        tried in turn. The first delta that does not fit ends a generation's deltas.
+        tried in turn; what newer ones withdrew stays withdrawn. The first delta that does not fit ends a
+        generation's deltas.
         """
         end = self._log.high_watermark(MODELS, 0)
         generation: Generation | None = None
         deltas: list[DeltaAnnounced] = []
+        self._unusable = None
         for record in read_backwards(self._log, MODELS, 0, end):
             announced = decode_or_skip(record, decode_model)
             if isinstance(announced, DeltaAnnounced):
@@ -98,8 +117,11 @@ class ModelFeed:
                 if isinstance(found, Generation):
                     generation = found
                     break
+                self._unusable = self._unusable or announced
         if generation is not None:
-            is_whole = not with_deltas or apply_deltas(generation, reversed(deltas))
+            is_whole = not with_deltas or apply_deltas(
+                generation, reversed(deltas), follows=self._follows
+            )
             self._serving = generation.number if is_whole else None
         if self._tail is None:
             self._tail = self._log.tail({_TP: end})
@@ -111,10 +133,17 @@ class ModelFeed:
         """Return the next steps, waiting up to ``timeout_s`` for the first.
 
         It reads artifacts: call it in a thread of its own. A new generation includes the deltas that
-        are there already. Deltas of an unusable generation are skipped.
+        are there already. Of an unusable generation, deltas that withdraw items are steps, and its artifact
+        is tried again now and then: it may come back.
         """
         if self._tail is None:
             raise ModelMismatch("call newest() before poll()")
+        if self._unusable is not None and monotonic() >= self._next_try:
+            self._next_try = monotonic() + RETRY_S
+            with contextlib.suppress(ArtifactCorrupt, NotFound):
+                self._prefetch.fetch(self._unusable)
+                found = self.newest()
+                return [] if found is None else [found]
         self._prefetch.look(self._serving)
         steps: list[Step] = []
         records = self._tail.poll(timeout_s)
@@ -133,15 +162,19 @@ class ModelFeed:
         elif isinstance(announced, GenerationAnnounced):
             found = self._fetch(record, announced)
             if isinstance(found, Generation):
-                self._serving = found.number
+                self._serving, self._unusable = found.number, None
+            else:
+                self._unusable = announced
             steps.append(found)
-        elif isinstance(announced, DeltaAnnounced) and announced.generation == self._serving:
+        elif isinstance(announced, DeltaAnnounced) and self._serving is not None:
             last = steps[-1] if steps else None
-            if isinstance(last, Generation):
+            if announced.generation == self._serving and isinstance(last, Generation):
                 with contextlib.suppress(ModelMismatch):
                     last.apply_delta(announced)
                     return
-            steps.append(announced)
+            is_followed = announced.generation > self._serving and announced.catalogue
+            if announced.generation == self._serving or (self._follows and is_followed):
+                steps.append(announced)
 
     def wake(self) -> None:
         """Make a waiting `poll` in another thread return."""

@@ -220,8 +220,8 @@ def _same_model(window: Sequence[_Published], at: int) -> Iterator[_Published]:
         yield found
 
 
-def _model_of(body: Recommendations) -> tuple[int, int, int, int]:
-    return body.generation, body.delta, body.control, body.now
+def _model_of(body: Recommendations) -> tuple[object, ...]:
+    return body.generation, body.delta, body.followed, body.control, body.now
 
 
 def _derived(
@@ -235,7 +235,7 @@ def _derived(
     first = group[0].body
     active = timeline.by_control(first.control)
     try:
-        generation = generations.at(first.generation, first.delta)
+        generation = generations.at(first.generation, first.delta, first.followed)
     except NotFound:
         generation = None
     ready: list[_Published] = []

@@ -47,8 +47,10 @@ class Generations:
             elif isinstance(model, DeltaAnnounced):
                 self._offsets[model.generation, model.delta] = record.offset
 
-    def offsets_of(self, numbers: set[int]) -> list[int]:
+    def offsets_of(self, numbers: set[int], followed: tuple[int, int] = (-1, 0)) -> list[int]:
         """Return the offsets of the records that announce generations and their deltas, in order.
+
+        With those of newer generations' deltas up to ``followed``.
 
         Raises
         ------
@@ -58,15 +60,22 @@ class Generations:
         missing = numbers - self.announced.keys()
         if missing:
             raise NotFound(f"generations {sorted(missing)} are not on {MODELS}")
-        deltas = [offset for (number, _), offset in self._offsets.items() if number in numbers]
+        oldest = min(numbers, default=0)
+        deltas = [
+            offset
+            for of, offset in self._offsets.items()
+            if of[0] in numbers or (oldest < of[0] and of <= followed)
+        ]
         return sorted([self.announced_at[number] for number in numbers] + deltas)
 
     def newest_delta(self, number: int) -> int:
         """Return the number of a generation's newest delta, 0 if it has none."""
         return max((delta for of, delta in self._offsets if of == number), default=0)
 
-    def at(self, number: int, delta: int) -> Generation:
+    def at(self, number: int, delta: int, followed: tuple[int, int] | None = None) -> Generation:
         """Return a generation as of a delta; the next call may change it.
+
+        ``followed`` is the newest delta of a newer generation whose withdrawals it respects.
 
         Raises
         ------
@@ -74,7 +83,13 @@ class Generations:
             The generation or the delta is not on the models topic, or its artifact was pruned.
         """
         current = self._current
-        if current is None or current.number != number or current.delta > delta:
+        if (
+            current is None
+            or current.number != number
+            or current.delta > delta
+            or current.followed != followed
+            or (followed is not None and current.delta < delta)
+        ):
             announced = self.announced.get(number)
             if announced is None:
                 raise NotFound(
@@ -82,9 +97,21 @@ class Generations:
                     "without it"
                 )
             current = self._current = fetch(self._store, announced)
-        while current.delta < delta:
-            current.apply_delta(self._delta(number, current.delta + 1))
+        if followed is None:
+            while current.delta < delta:
+                current.apply_delta(self._delta(number, current.delta + 1))
+        elif current.followed is None:
+            self._follow(current, delta, followed)
         return current
+
+    def _follow(self, generation: Generation, delta: int, followed: tuple[int, int]) -> None:
+        """Apply a generation's deltas and newer generations' withdrawals, in the order of the log."""
+        number = generation.number
+        for of, _ in sorted(self._offsets.items(), key=lambda each: each[1]):
+            if of[0] == number and generation.delta < of[1] <= delta:
+                generation.apply_delta(self._delta(*of))
+            elif number < of[0] and of <= followed:
+                generation.follow_withdrawals(self._delta(*of))
 
     def _delta(self, number: int, delta: int) -> DeltaAnnounced:
         offset = self._offsets.get((number, delta))

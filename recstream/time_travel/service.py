@@ -197,7 +197,7 @@ class TimeTravel:
             raise NotFound(
                 f"the settings of list {body.rec_id} (control offset {body.control}) are gone"
             )
-        generation = self.generations.at(body.generation, body.delta)
+        generation = self.generations.at(body.generation, body.delta, body.followed)
         history = self.snapshots.history(user, position.as_of)
         return Basis(history, generation, active, position, published, body.now)
 
@@ -380,7 +380,7 @@ class TimeTravel:
         position = self._position(user, when)
         if position is not None and (when.offset is not None or when.timestamp_ms is not None):
             body = self.published(self.partition(user), position).body
-            return self.generations.at(body.generation, body.delta)
+            return self.generations.at(body.generation, body.delta, body.followed)
         partition = self.partition(user)
         offset = self._offset(user, when)
         at_ms = when.timestamp_ms

@@ -56,6 +56,8 @@ HEARTBEAT_S = 5.0
 FIRST_RETRY_S = 10.0
 """Wait after a first generation that could not be trained."""
 BUSY_POLL_S = 0.05
+ARTIFACT_EVERY_S = 10.0
+"""Seconds between two looks whether the artifact of the serving generation is still stored."""
 STORE_AWAY = (ModelStoreUnavailable, OSError)
 """Errors of a store that is away or full: wait."""
 
@@ -114,6 +116,7 @@ class Trainer:
         self._tried: dict[str, Any] | None = None
         self._beaten: tuple[bool, bool, str] | None = None
         self._next_lease = self._next_first = self._next_heartbeat = 0.0
+        self._next_artifact_check = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -180,6 +183,9 @@ class Trainer:
         if self._restoring is not None or (self._serving is None and not self._executor.is_busy):
             return
         self._inputs.publish_dead_letters()
+        if self._serving is not None and monotonic() >= self._next_artifact_check:
+            self._next_artifact_check = monotonic() + ARTIFACT_EVERY_S
+            self._publisher.restore_artifact(self._serving)
         command = self._inputs.commands.newest
         if self._executor.is_busy:
             if self._executor.is_done:

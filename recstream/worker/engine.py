@@ -22,8 +22,9 @@ a backlog records are folded first, and each user then gets one list (`list_pend
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from time import perf_counter
 
@@ -124,6 +125,10 @@ class Engine:
         list of LogFenced or None
             The error of each group whose partition another worker owns now.
         """
+        with self._discarded_on_error(*(records[0].partition for records in groups)):
+            return self._ingest(groups)
+
+    def _ingest(self, groups: Sequence[Sequence[Record]]) -> list[LogFenced | None]:
         refused: list[LogFenced | None] = [None] * len(groups)
         folded: dict[int, Folded] = {}
         for at, records in enumerate(groups):
@@ -139,6 +144,20 @@ class Engine:
         for at, fenced in zip(folded, self._finish(list(folded.values())), strict=True):
             refused[at] = fenced
         return refused
+
+    @contextlib.contextmanager
+    def _discarded_on_error(self, *partitions: int) -> Iterator[None]:
+        """Discard the memory of partitions after an error: what was folded or taken is not committed.
+
+        It is read again from the rows. A commit of one partition must never contain the position of
+        events that another partition's error kept out of the log.
+        """
+        try:
+            yield
+        except BaseException:
+            for partition in partitions:
+                self._states.pop(partition, None)
+            raise
 
     def _finish(self, folded: Sequence[Folded]) -> list[LogFenced | None]:
         """Carry out steps 3 to 6 for folded groups."""
@@ -214,8 +233,9 @@ class Engine:
                 missing[0].offset,
                 missing[-1].offset,
             )
-            folded = fold(state, missing, self._timeline, self._n_partitions)
-            raise_fenced(self._finish([folded]))
+            with self._discarded_on_error(state.number):
+                folded = fold(state, missing, self._timeline, self._n_partitions)
+                raise_fenced(self._finish([folded]))
 
     # Partitions
 
@@ -274,9 +294,15 @@ class Engine:
         )
 
     def apply_delta(self, delta: DeltaAnnounced) -> None:
-        """Update the generation's items; raises `ModelMismatch` if the delta is not the next one."""
+        """Update the generation's items; raises `ModelMismatch` if the delta is not the next one.
+
+        Of a newer generation, which can't be used, what the delta withdraws is withdrawn.
+        """
         if self.generation is not None:
-            self.generation.apply_delta(delta)
+            if delta.generation > self.generation.number:
+                self.generation.follow_withdrawals(delta)
+            else:
+                self.generation.apply_delta(delta)
 
     def follow_control(self) -> int:
         """Activate the newest steering document; return on how many partitions it is new.
@@ -358,9 +384,10 @@ class Engine:
             n_before = len(state.pending_lists)
             if n_before and n_done < limit:
                 users: dict[str, UserState] = {}
-                requests = self._take_pending(state, users, limit - n_done)
-                lists = self._rank(requests, is_refresh=False)
-                self._publish(state, users, lists.get(state.number, []))
+                with self._discarded_on_error(state.number):
+                    requests = self._take_pending(state, users, limit - n_done)
+                    lists = self._rank(requests, is_refresh=False)
+                    self._publish(state, users, lists.get(state.number, []))
                 n_done += n_before - len(state.pending_lists)
         return n_done
 

@@ -20,7 +20,10 @@ CHECKS = (
     "unsupported_method",
 )
 UNREADY = "/health/ready"
-"""Answers 503 where no worker runs, which counts as a server error."""
+"""Answers 503 where no worker runs, which counts as a server error.
+
+This path, /v1/ws and /v1/stream are in tests/bridge/http/test_documented_push.py.
+"""
 DEADLINE_S = 270
 """Below the time after which a test counts as one that hangs."""
 PARTS = {

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from recstream.control.reader import read_timeline
+from recstream.core.records import DeltaAnnounced
 from recstream.errors import ModelStoreUnavailable
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
@@ -104,3 +105,21 @@ def test_an_artifact_is_kept_though_its_announcement_is_not_visible_yet(place, m
     trainer.close()
 
     assert sorted(place.store.list()) == sorted(each.artifact for each in place.announced())
+
+
+def test_an_artifact_that_is_lost_while_it_is_served_is_stored_again(place, caplog):
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer()
+    work(trainer, lambda: len(place.announced()) == 2)
+    place.world.feed([single(event(5000, "u1", "later"))])
+    work(trainer, lambda: place.announced(DeltaAnnounced))
+    lost = place.announced()[-1].artifact
+    content = place.store.get(lost)
+    place.store.delete(lost)
+
+    trainer._next_artifact_check = 0.0
+    work(trainer, lambda: lost in place.store.list())
+    trainer.close()
+
+    assert place.store.get(lost) == content
+    assert "stored again" in caplog.text

@@ -73,6 +73,32 @@ class Trouble(Exception):
     """A crash at a chosen step."""
 
 
+def test_an_error_of_one_partition_moves_no_other_past_events_that_are_not_committed(
+    world, tmp_path_factory, monkeypatch
+):
+    records = [single(each) for each in some_events(60)]
+    world.engine.activate(generation())
+    world.log.append(records)
+    first, second = (world.read(INTERACTIONS, partition) for partition in range(2))
+    get = world.rows.get
+
+    def fail(partition, key):
+        if partition == second[0].partition:
+            raise Trouble
+        return get(partition, key)
+
+    monkeypatch.setattr(world.rows, "get", fail)
+    with pytest.raises(Trouble):
+        world.engine.ingest([first, second])
+    while world.engine.n_pending:
+        world.engine.list_pending(100)
+    monkeypatch.undo()
+    world.recover()
+    world.run()
+
+    assert world.table() == expected_table(tmp_path_factory.mktemp("calm"), records)
+
+
 class BreakingRows(MemoryRows):
     """Dies in the middle of a run instead of writing: after the changelog, before the table."""
 

@@ -65,6 +65,8 @@ class Generation:
     ----------
     delta : int
         Number of the newest delta applied.
+    followed : (int, int) or None
+        The newest delta, by generation and number, that `follow_withdrawals` followed.
     items : IdTable
         Ids in the order of their rows.
     rows : mapping of str to int
@@ -116,6 +118,7 @@ class Generation:
         self.rows = self.items.rows
         self.model = model
         self.delta = 0
+        self.followed: tuple[int, int] | None = None
         self.details = ItemDetails.of(details or {}, self.items)
         self.content = _table(content, number, len(items))
         self.behaviour = _table(behaviour, number, len(items))
@@ -267,13 +270,13 @@ class Generation:
         if self._columns is not None:
             self._columns.update(self.rows, catalogue)
 
-    def follow_withdrawals(self, catalogue: Mapping[str, Item | None]) -> None:
-        """Withdraw items, or list them again, by a newer generation's delta that can't be applied here.
-
-        For readers that check lists; a list that is published follows from the generation's own deltas.
-        """
-        self._set_listable({item: facts for item, facts in catalogue.items() if item in self.rows})
-        self.compiled_arms.clear()
+    def follow_withdrawals(self, delta: DeltaAnnounced) -> None:
+        """Withdraw items, or list them again, by a newer generation's delta that can't be applied here."""
+        known = {item: facts for item, facts in delta.catalogue.items() if item in self.rows}
+        if known:
+            self._set_listable(known)
+            self.compiled_arms.clear()
+            self.followed = delta.generation, delta.delta
 
     def _set_listable(self, catalogue: Mapping[str, Item | None]) -> None:
         listable = self._listable.rows

@@ -84,11 +84,12 @@ def encode_list(
         Recommendations(
             rec_id=ListColumns.list_id(
                 history.user, partition, history.offset, generation.number, generation.delta,
-                active.control,
+                active.control, generation.followed,
             ),
             user=history.user,
             generation=generation.number,
             delta=generation.delta,
+            followed=generation.followed,
             control=active.control,
             arm=ranked.arm,
             now=ranked.now_ms,
@@ -122,7 +123,7 @@ def list_columns(
     entries = [history.find(name) for name in names]
     was = {item: at for at, item in enumerate(before, start=1)}
     listed = tuple([items[row] for row in rows])
-    return ListColumns(
+    columns = ListColumns(
         LIST_FORMAT,
         history.user,
         generation.number,
@@ -149,6 +150,7 @@ def list_columns(
         lineage.published_ts,
         ranked.now_ms,
     )
+    return columns if generation.followed is None else columns.following(generation.followed)
 
 
 def _terms(ranked: Ranked, generation: Generation) -> ScoreTerms:

@@ -116,13 +116,37 @@ class ListColumns(msgspec.Struct, frozen=True, array_like=True, gc=False):
     published_ts: int
     now: int
 
+    def following(self, followed: tuple[int, int]) -> FollowingColumns:
+        """Return the same list with `Recommendations.followed`."""
+        return FollowingColumns(**msgspec.structs.asdict(self), followed=followed)
+
     @staticmethod
     def list_id(
-        user: str, partition: int, offset: int, generation: int, delta: int, control: int
+        user: str,
+        partition: int,
+        offset: int,
+        generation: int,
+        delta: int,
+        control: int,
+        followed: tuple[int, int] | None = None,
     ) -> str:
-        """Return the id of a list: the same for the same list, made again."""
+        """Return the id of a list: the same for the same list, made again; arguments are fields."""
         origin = f"{user}\0{partition}\0{offset}\0{generation}\0{delta}\0{control}"
+        if followed is not None:
+            origin += f"\0{followed[0]}\0{followed[1]}"
         return "r-" + hashlib.blake2b(origin.encode(), digest_size=8).hexdigest()
+
+
+class FollowingColumns(ListColumns, frozen=True, array_like=True, gc=False):
+    """A list in columns whose generation followed withdrawals of a newer one; read for all lists.
+
+    Attributes
+    ----------
+    followed : (int, int) or None
+        As in `Recommendations`.
+    """
+
+    followed: tuple[int, int] | None = None
 
 
 class _Origin(msgspec.Struct, frozen=True):
@@ -132,7 +156,7 @@ class _Origin(msgspec.Struct, frozen=True):
 
 _decode_origin = msgspec.json.Decoder(_Origin).decode
 _decode_json = msgspec.json.Decoder(Recommendations).decode
-_decode_columns = msgspec.msgpack.Decoder(ListColumns).decode
+_decode_columns = msgspec.msgpack.Decoder(FollowingColumns).decode
 
 
 def decode_recommendations(raw: bytes) -> Recommendations:
@@ -160,7 +184,7 @@ def list_origin(raw: bytes) -> tuple[Source, int]:
     return columns.source, columns.appended_ts
 
 
-def expand(columns: ListColumns) -> Recommendations:
+def expand(columns: FollowingColumns) -> Recommendations:
     """Return a list in columns as an object; texts that items have in common stay empty.
 
     Raises
@@ -192,10 +216,11 @@ def expand(columns: ListColumns) -> Recommendations:
     position = columns.partition, columns.as_of
     model = columns.generation, columns.delta
     return Recommendations(
-        rec_id=columns.list_id(columns.user, *position, *model, columns.control),
+        rec_id=columns.list_id(columns.user, *position, *model, columns.control, columns.followed),
         user=columns.user,
         generation=columns.generation,
         delta=columns.delta,
+        followed=columns.followed,
         control=columns.control,
         arm=columns.arm,
         now=columns.now,

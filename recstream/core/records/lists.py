@@ -102,8 +102,9 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user's list: the record on `recstream.recommendations`, and the body of REST and WebSocket.
 
-    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, the settings in
-    force). ``control`` names the settings by their offset on the control topic. ``arm`` is the user's
+    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, ``followed``, the
+    settings in force). ``followed`` names a delta of a newer generation that could not be used: what
+    such deltas withdrew up to it is not listed. ``control`` names the settings by their offset on the control topic. ``arm`` is the user's
     A/B arm, if there is one. ``now`` is the time (ms since 1970) that times of items and rules were
     compared with, if any were. ``epoch`` and ``offset`` are the list's own position; its reader fills
     them in. A list made for a request is not on the topic: ``requested`` names what shaped it, and
@@ -114,6 +115,7 @@ class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     user: str
     generation: int
     delta: int = 0
+    followed: tuple[int, int] | None = None
     control: int = -1
     arm: str = ""
     now: int = 0

@@ -45,12 +45,18 @@ class Appender:
         Consumer group whose offsets are committed.
     name : str
         Of the thread.
+
+    Attributes
+    ----------
+    member : str
+        This worker as a member of the group; until it is set, nobody owns what offsets name, so that
+        appends with offsets are refused.
     """
 
     def __init__(self, event_log: EmbeddedLog, *, group: str, name: str = "log-appender") -> None:
         self.event_log = event_log
         self.group = group
-        self.member: str | None = None
+        self.member = ""
         self._queue: deque[_Work] = deque()
         self._changed = threading.Condition()
         self._n_open = 0

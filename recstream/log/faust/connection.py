@@ -6,13 +6,16 @@ from typing import Any
 from faust.types import AppT
 from mode import Seconds, want_seconds
 
+from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog, open_embedded
 from recstream.log.faust.appender import Appender
 from recstream.log.topics import TopicSpec
 
 
 class Connection:
-    """Opens the log when it is first needed.
+    """Opens the log when it is first needed, once: after `close` every use is refused.
+
+    A thread of a worker that has stopped may still want to append what it made of old state.
 
     Parameters
     ----------
@@ -28,10 +31,12 @@ class Connection:
         self._log: EmbeddedLog | None = None
         self._appender: Appender | None = None
         self._known: set[str] = set()
+        self._is_closed = False
 
     @property
     def log(self) -> EmbeddedLog:
         """The event log."""
+        self._check_open()
         if self._log is None:
             self._log = open_embedded(self._url)
         return self._log
@@ -39,9 +44,14 @@ class Connection:
     @property
     def appender(self) -> Appender:
         """The thread that appends."""
+        self._check_open()
         if self._appender is None:
             self._appender = Appender(self.log, group=self._app.conf.id)
         return self._appender
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise LogUnavailable("the worker has stopped; its connection to the log is closed")
 
     def create_missing(self, topics: Iterable[str]) -> None:
         """Create topics that nobody declared, as a broker does when they are first used."""
@@ -76,6 +86,7 @@ class Connection:
 
     def close(self) -> None:
         """Append what is waiting, and close the log."""
+        self._is_closed = True
         if self._appender is not None:
             self._appender.stop()
             self._appender = None

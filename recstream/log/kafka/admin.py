@@ -1,4 +1,9 @@
-"""`KafkaAdmin`: list, describe and create topics; read and commit offsets of consumer groups."""
+"""`KafkaAdmin`: list, describe and create topics; read and commit offsets of consumer groups.
+
+A consumer that never joins reads and commits the offsets of a group. `AdminClient` can do both too, but
+its requests to a group's coordinator end the process when a broker goes away at the wrong moment
+(``Assertion `eonce->refcnt > 0' failed``, librdkafka's issues 3663 and 4605; 2.16 has it).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -24,6 +29,7 @@ from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
     ClientErrors,
+    consumer_options,
     with_client_id,
 )
 from recstream.log.kafka.identity import TopicIdentity
@@ -64,7 +70,7 @@ class KafkaAdmin:
     ) -> None:
         self._shared = shared
         self._admin = self._new(errors)
-        self._group_admin: AdminClient | None = None
+        self._kept: tuple[str, Consumer] | None = None
         self._where = where
         self._errors = errors
         self._replication = replication
@@ -175,27 +181,41 @@ class KafkaAdmin:
         The client is kept until a call fails: one that knew the group's coordinator before a restart of
         the broker may never find it again. Then the call is repeated once with another client.
         """
-        kept, self._group_admin = self._group_admin, None
+        kept, self._kept = self._kept, None
         found = None
-        if kept is not None:
+        if kept is not None and kept[0] == group:
             with contextlib.suppress(LogError):
-                found = self._committed(kept, group, KEPT_CLIENT_TIMEOUT_S)
+                found = self._committed(*kept, KEPT_CLIENT_TIMEOUT_S)
         if found is None:
-            kept = self._new(self._errors)
-            found = self._committed(kept, group, REQUEST_TIMEOUT_S)
-        self._group_admin = kept
+            kept = group, self._group_consumer(group)
+            found = self._committed(*kept, REQUEST_TIMEOUT_S)
+        self._kept = kept
         return {
             TopicPartition(each.topic, each.partition): each.offset
-            for each in found.topic_partitions or ()
-            if each.offset >= 0
+            for each in found
+            if each.error is None and each.offset >= 0
         }
 
-    def _committed(self, admin: AdminClient, group: str, timeout_s: float) -> Any:
-        asked = [ConsumerGroupTopicPartitions(group)]
-        futures = self._call(
-            lambda: admin.list_consumer_group_offsets(asked, request_timeout=timeout_s)
-        )
-        return self._result(futures[group], f"reading the offsets of group {group}")
+    def _group_consumer(self, group: str) -> Consumer:
+        """Return a consumer that asks for the offsets of a group without joining it."""
+        own = {
+            # What a transaction is about to commit must not delay the answer.
+            "isolation.level": "read_uncommitted",
+            # How long a commit waits for the coordinator.
+            "session.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
+            "error_cb": self._errors,
+        }
+        return Consumer(consumer_options(self._shared, group) | own)
+
+    def _committed(self, group: str, consumer: Consumer, timeout_s: float) -> list[KafkaPartition]:
+        asked = [
+            KafkaPartition(topic, partition)
+            for topic, partitions in self.all_topics().items()
+            if not topic.startswith("__")
+            for partition in range(partitions)
+        ]
+        doing = f"reading the offsets of group {group}"
+        return self._call(lambda: list(consumer.committed(asked, timeout_s)), doing)
 
     def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit the offsets of a group without members.
@@ -207,17 +227,14 @@ class KafkaAdmin:
         """
         doing = f"committing the offsets of group {group}"
         new = [KafkaPartition(*tp, offset) for tp, offset in offsets.items()]
-        futures = self._call(
-            lambda: self._admin.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, new)], request_timeout=REQUEST_TIMEOUT_S
-            ),
-            doing,
-        )
+        consumer = self._group_consumer(group)
         try:
-            done = futures[group].result(REQUEST_TIMEOUT_S + 1.0)
-            errors = [each.error for each in done.topic_partitions if each.error is not None]
+            done = consumer.commit(offsets=new, asynchronous=False)
+            errors = [each.error for each in done or () if each.error is not None]
         except KafkaException as error:
             errors = [error.args[0]]
+        finally:
+            consumer.close()
         if not errors:
             return
         if errors[0].code() in _GROUP_HAS_MEMBERS:

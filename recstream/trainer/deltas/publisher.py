@@ -22,7 +22,15 @@ from recstream.core.records import (
 from recstream.errors import LogError, ModelStoreUnavailable
 from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
 from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
-from recstream.models import ModelStore, OpenedArtifacts, announcements, artifact_name, pack, prune
+from recstream.models import (
+    ModelStore,
+    OpenedArtifacts,
+    announcements,
+    artifact_name,
+    find_announcement,
+    pack,
+    prune,
+)
 from recstream.trainer.lease import Lease
 from recstream.trainer.training import Trained
 
@@ -79,6 +87,21 @@ class Publisher:
         self._store.put(name, content)
         self._opened.add(name, digest, generation, len(content))
         return StoredArtifact(name, digest, len(content))
+
+    def restore_artifact(self, generation: Generation) -> None:
+        """Store the artifact of the serving generation, without deltas, again if it is gone."""
+        announced = find_announcement(self._log, generation.number)
+        if announced.artifact in self._store.list():
+            return
+        digest, content = pack(generation)
+        if digest == announced.digest:
+            self._store.put(announced.artifact, content)
+            log.warning("artifact stored again, it was gone name=%s", announced.artifact)
+        else:
+            log.error(
+                "artifact is gone name=%s; `recstream train` makes a new generation",
+                announced.artifact,
+            )
 
     def publish_generation(
         self,

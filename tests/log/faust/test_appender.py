@@ -6,10 +6,10 @@ import contextlib
 
 import pytest
 
-from recstream.errors import LogUnavailable
+from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.faust.appender import Appender
-from recstream.log.port import NewRecord
+from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
 
 
@@ -33,6 +33,15 @@ def test_who_waits_gets_an_error_when_the_thread_fails(appender, monkeypatch):
         waiting.result(10)
     with pytest.raises(LogUnavailable, match="has stopped"):
         appender.call([NewRecord("t", b"k", b"v")])
+
+
+def test_offsets_are_refused_until_it_is_told_the_member(appender):
+    work = [NewRecord("t", b"k", b"v")], {TopicPartition("t", 0): 1}
+
+    (refused,) = appender.append_all([work])
+
+    assert isinstance(refused, LogFenced)
+    assert (appender.event_log.high_watermark("t", 0), appender.event_log.committed("g")) == (0, {})
 
 
 def test_who_has_been_taken_gets_an_error_too(appender, monkeypatch):

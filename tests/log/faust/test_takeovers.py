@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from recstream.errors import LogFenced
+from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.embedded import EmbeddedLog, Membership
 from recstream.log.faust.consumer import Consumer
 from recstream.log.faust.rebalance import LOOK_S
@@ -85,6 +85,23 @@ async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
         consumer.connection.appender.member = consumer._rebalancer.membership.member_id
 
     assert sum(log.high_watermark("out", p) for p in range(PARTITIONS)) == 0
+
+
+async def test_a_worker_that_has_stopped_can_not_write_effects(
+    log: EmbeddedLog, url: str, tmp_path: Path
+) -> None:
+    app = new_app(url, tmp_path)
+    attach_ordinary(app)
+    put(log, 20)
+    async with running(app):
+        await until(lambda: committed(log) == 20)
+        consumer = cast(Consumer, app.consumer)
+    before = log.committed(APP_ID)
+
+    with pytest.raises(LogUnavailable, match="has stopped"):
+        consumer.append_all([([NewRecord("out", b"k", b"v")], {TopicPartition("events", 0): 0})])
+
+    assert log.committed(APP_ID) == before
 
 
 class Worker:
