@@ -369,12 +369,12 @@ def run_stage(
 def _cause(error: Exception) -> str:
     """Return the line that says what was wrong, from the stack traces of two languages."""
     lines = str(error).splitlines()
-    told = [
+    named = [
         line.strip()
         for line in lines
         if re.match(r"\s*(Caused by: )?[\w.]*(Error|Exception): ", line)
     ]
-    cause = told[0] if told else lines[0]
+    cause = named[0] if named else lines[0]
     if "ModuleNotFoundError" in cause:
         cause += " (executors need recstream in the Python that PYSPARK_PYTHON names)"
     return cause

@@ -78,7 +78,7 @@ class Connection:
             _SENT.inc()
 
     def unblock(self) -> None:
-        """Send what waited; called when the wire takes more."""
+        """Send the queued messages; called when the socket can be written again."""
         self.is_blocked = False
         while self.waiting and not self.is_blocked:
             channel = next(iter(self.waiting))

@@ -17,7 +17,7 @@ from recstream.bridge.push.connection import Connection, Outgoing
 from recstream.bridge.push.log_feed import LogFeed
 from recstream.bridge.push.protocol import Channel, ErrorCode, Subscription, SubscriptionState
 from recstream.errors import NotFound
-from recstream.log import EventLog, Record, TopicPartition, partition_for
+from recstream.log import EventLog, TopicPartition, partition_for
 from recstream.process import watch
 
 STATUS_EVERY_S = 0.1
@@ -290,10 +290,6 @@ class Hub:
                 connection.offer(message)
         if rest := connections[SLICE_CONNECTIONS:]:
             asyncio.get_running_loop().call_soon(self._broadcast, message, rest)
-
-    def publish_log(self, records: Sequence[Record]) -> None:
-        """Send records of followed partitions to the `log` channel."""
-        self._feed.deliver(records)
 
 
 class Refused(Exception):

@@ -254,7 +254,7 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
     n_entries = len(columns)
     largest = largest_indices(raising, min(MAX_REASONS, raising.shape[1]))
     parts_found = np.take_along_axis(raising, largest, axis=1).tolist()
-    events: dict[str, str] = {}
+    events: dict[int, tuple[str, str]] = {}
     described = []
     for row_of_item, total_of_item, popular, added, places, found in zip(
         ranked.rows.tolist(), total.tolist(), prior.tolist(), boosts, largest.tolist(), parts_found,
@@ -268,16 +268,18 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
             share = part / whole
             if share < MIN_SHARE:
                 break
-            item = items[columns[place % n_entries]]
-            if item not in events:
+            at = place % n_entries
+            if at not in events:
+                item = items[columns[at]]
                 entry = history.find(item)
-                events[item] = "" if entry is None else EVENT_TYPES[entry.kind]
+                events[at] = item, "" if entry is None else EVENT_TYPES[entry.kind]
+            item, event = events[at]
             is_content = place >= n_entries
             why.append(
                 Reason(
                     kind="content" if is_content else "because",
                     item=item,
-                    event=events[item],
+                    event=event,
                     share=round(share, SHARE_DIGITS),
                     shared=generation.columns.common_features(item, items[row_of_item])
                     if is_content

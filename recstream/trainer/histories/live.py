@@ -123,7 +123,7 @@ class Histories(HistoryColumns):
             self.words[at] = words
 
     def _close_gaps(self) -> None:
-        """Move the runs together when more than a quarter of all entries is dead."""
+        """Compact the entries when more than a quarter of them belongs to no history."""
         if self._n_dead <= max(BLOCK, len(self.words) // 4) or self._frozen() is not None:
             return
         runs, words = self.runs, self.words

@@ -19,62 +19,58 @@ from recstream.core.steering import ListRequest
 from recstream.errors import NotFound
 
 Kinds = Literal["trending", "newest", "popular"]
-NO_SHELF = "No such shelf, or no generation yet"
 _PROBLEMS = {
     422: "A condition is invalid, or contradicts another",
     409: "min_position was not reached in time; try again",
 }
+_NO_SHELF = {404: "No such shelf, or no generation yet", **_PROBLEMS}
+
+
+NumberOfShelves = Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")]
+NumberOfItems = Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")]
+Skip = Annotated[
+    int,
+    msgspec.Meta(
+        ge=0,
+        le=500,
+        description="Skip this many first places of the list: they are displayed elsewhere",
+    ),
+]
+By = Annotated[
+    Literal["", "category"],
+    msgspec.Meta(description="category: a shelf of each of the best categories"),
+]
+NumberOfCategories = Annotated[int, msgspec.Meta(ge=1, le=50, description="Categories, at most")]
 
 
 class ShelfBody(ListBody, frozen=True, kw_only=True):
     """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
 
-    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
-    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
-    skip: Annotated[
-        int,
-        msgspec.Meta(
-            ge=0,
-            le=500,
-            description="Skip this many first places of the list: they are displayed elsewhere",
-        ),
-    ] = 0
+    n: NumberOfShelves = 3
+    items: NumberOfItems = 8
+    skip: Skip = 0
 
 
 class ShelvesQuery(ListParameters, frozen=True, kw_only=True):
     """The same as parameters."""
 
-    n: Annotated[int, msgspec.Meta(ge=1, le=20, description="Shelves")] = 3
-    items: Annotated[int, msgspec.Meta(ge=1, le=50, description="Items on a shelf")] = 8
-    skip: Annotated[
-        int,
-        msgspec.Meta(
-            ge=0,
-            le=500,
-            description="Skip this many first places of the list: they are displayed elsewhere",
-        ),
-    ] = 0
-
-
-By = Annotated[
-    Literal["", "category"],
-    msgspec.Meta(description="category: a shelf of each of the best categories"),
-]
-Number = Annotated[int, msgspec.Meta(ge=1, le=50, description="Categories, at most")]
+    n: NumberOfShelves = 3
+    items: NumberOfItems = 8
+    skip: Skip = 0
 
 
 class KindBody(ListBody, frozen=True, kw_only=True):
     """A shelf for everybody; one, or one of each category."""
 
     by: By = ""
-    shelves: Number = 5
+    shelves: NumberOfCategories = 5
 
 
 class KindQuery(ListParameters, frozen=True, kw_only=True):
     """The same as parameters."""
 
     by: By = ""
-    shelves: Number = 5
+    shelves: NumberOfCategories = 5
 
 
 class ShelfRoutes:
@@ -88,13 +84,7 @@ class ShelfRoutes:
     def _request(self, body: ListBody) -> ListRequest:
         return body.request(self._steering.document()[1])
 
-    @route(
-        "GET",
-        "/v1/users/<user>/shelves",
-        tag="shelves",
-        access="user",
-        problems=_PROBLEMS,
-    )
+    @route("GET", "/v1/users/<user>/shelves", tag="shelves", access="user", problems=_PROBLEMS)
     def get_shelves(self, user: str, query: ShelvesQuery) -> Shelves:
         """Return shelves of items related to a user's strongest items: because you viewed X."""
         return self._shelves(user, as_body(query, ShelfBody))
@@ -118,13 +108,7 @@ class ShelfRoutes:
             user, request, n_shelves=body.n, n_items=body.items, skip=body.skip
         )
 
-    @route(
-        "GET",
-        "/v1/shelves/<kind>",
-        tag="shelves",
-        access="public",
-        problems={404: NO_SHELF, **_PROBLEMS},
-    )
+    @route("GET", "/v1/shelves/<kind>", tag="shelves", access="public", problems=_NO_SHELF)
     def get_shelf(self, kind: str, query: KindQuery) -> ShelfAnswer:
         """Return items that are trending, newest or popular, also by category."""
         return self.post_shelf(kind, as_body(query, KindBody))
@@ -135,7 +119,7 @@ class ShelfRoutes:
         tag="shelves",
         access="public",
         examples={"the best of three categories": {"by": "category", "shelves": 3, "n": 4}},
-        problems={404: NO_SHELF, **_PROBLEMS},
+        problems=_NO_SHELF,
     )
     def post_shelf(self, kind: str, body: KindBody) -> ShelfAnswer:
         """Return the same, shaped by the request."""
@@ -154,7 +138,7 @@ class ShelfRoutes:
         "/v1/items/<item>/bought-together",
         tag="shelves",
         access="public",
-        problems={404: NO_SHELF, **_PROBLEMS},
+        problems=_NO_SHELF,
     )
     def get_bought_together(self, item: str, query: ListParameters) -> ShelfAnswer:
         """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
@@ -166,19 +150,13 @@ class ShelfRoutes:
         tag="shelves",
         access="public",
         examples={"three": {"n": 3}},
-        problems={404: NO_SHELF, **_PROBLEMS},
+        problems=_NO_SHELF,
     )
     def post_bought_together(self, item: str, body: ListBody) -> ShelfAnswer:
         """Return the same, shaped by the request."""
         return self._maker.bought_together(item, self._request(body))
 
-    @route(
-        "GET",
-        "/v1/users/<user>/again",
-        tag="shelves",
-        access="user",
-        problems={404: NO_SHELF, **_PROBLEMS},
-    )
+    @route("GET", "/v1/users/<user>/again", tag="shelves", access="user", problems=_NO_SHELF)
     def get_again(self, user: str, query: ListParameters) -> ShelfAnswer:
         """Return items that a user is due to buy again, where repeats are normal."""
         return self.post_again(user, as_body(query, ListBody))
@@ -189,7 +167,7 @@ class ShelfRoutes:
         tag="shelves",
         access="user",
         examples={"ten": {"n": 10}},
-        problems={404: NO_SHELF, **_PROBLEMS},
+        problems=_NO_SHELF,
     )
     def post_again(self, user: str, body: ListBody) -> ShelfAnswer:
         """Return the same, shaped by the request."""
