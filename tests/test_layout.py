@@ -18,7 +18,7 @@ MANY_NAMES = {
     "recstream.core.steering": 28,  # documents and requests are made of them
     "recstream.core.content": 21,  # four users: importer, trainer, generation, ranking
     "recstream.core.als": 12,  # training in blocks needs parts of a fit
-    "recstream.core.neighbours": 11,
+    "recstream.core.neighbours": 12,
     "recstream.core.search": 11,
     "recstream.core.history": 17,
     "recstream.core.ranking": 12,

@@ -1,10 +1,12 @@
-"""Print the quality of lists: of factors alone on gowalla, then of cold and warm items (`hybrid.py`).
+"""Print the quality of lists: of factors and behaviour neighbours on gowalla, then of cold and warm items.
 
     scripts/bench/quality.py                                # search, train, test; then the tables
     scripts/bench/quality.py --candidates 12 --factors 256  # a shorter search
     scripts/bench/quality.py --only hybrid                  # the tables alone
+    scripts/bench/quality.py --only gowalla --no-search     # proportions that a search found before
 
-For gowalla the objective is tuned on the training part alone, trained once, and tested.
+For gowalla the objective is tuned on the training part alone, trained once, and tested, then with
+behaviour neighbours (`quality_neighbours.py`). Cold and warm items: `hybrid.py`.
 Protocol (LightGCN): rank all items but the user's training items; Recall@20 = hits / |test|;
 NDCG@20 with the ideal cut at min(20, |test|); means over users with test items. The search sees
 the training part only; the test part is read once, at the end.
@@ -17,14 +19,18 @@ import json
 from timeit import default_timer
 
 import hybrid
+import quality_neighbours
 from datasets import gowalla
 
-from recstream.core.als import ALS
+from recstream.core.als import ALS, Proportions
 from recstream.core.evaluation import Progress, tune
 from recstream.core.evaluation.metrics import quality
+from recstream.core.evaluation.search import Choice, TuningResult
 from recstream.core.search import top_n
 
 K = 20
+FOUND = Proportions(200.0, 3.0, 1.0, (0.5, 0.5), (0.3, 0.3))
+"""What a search found on gowalla: docs/explanation/research/tuning.md."""
 
 
 def report(progress: Progress) -> None:
@@ -50,6 +56,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-search", action="store_true")
     parser.add_argument("--only", choices=("gowalla", "hybrid"))
     options = parser.parse_args()
     if options.only != "hybrid":
@@ -62,17 +69,20 @@ def of_factors(options: argparse.Namespace) -> None:
     """Search, train, test on gowalla."""
     train, test = gowalla()
     begun = default_timer()
-    found = tune(
-        train,
-        k=K,
-        n_factors=options.factors,
-        iterations=options.iterations,
-        candidates=options.candidates,
-        seed=options.seed,
-        threads=options.threads,
-        max_users=5_000,
-        progress=report,
-    )
+    if options.no_search:
+        found = TuningResult(Choice(FOUND), options.factors, options.iterations, "none", 0.0)
+    else:
+        found = tune(
+            train,
+            k=K,
+            n_factors=options.factors,
+            iterations=options.iterations,
+            candidates=options.candidates,
+            seed=options.seed,
+            threads=options.threads,
+            max_users=5_000,
+            progress=report,
+        )
     search_s = default_timer() - begun
     begun = default_timer()
     model = ALS(**found.als_arguments(train), threads=options.threads).fit(train)
@@ -84,8 +94,10 @@ def of_factors(options: argparse.Namespace) -> None:
     print(
         f"gowalla d {found.n_factors}: Recall@20 {result.recall:.4f} NDCG@20 {result.ndcg:.4f} "
         f"coverage {result.coverage:.3f} Gini {result.gini:.3f}; "
-        f"search {search_s:.0f} s, training {train_s:.1f} s"
+        f"search {search_s:.0f} s, training {train_s:.1f} s",
+        flush=True,
     )
+    quality_neighbours.report(train, test, found, threads=options.threads, seed=options.seed)
 
 
 if __name__ == "__main__":

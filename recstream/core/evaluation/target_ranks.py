@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, helper
-from recstream.core.numeric.neighbour_tables import write_seed_weights
+from recstream.core.numeric.neighbour_tables import MAX_SEEDS, write_seed_weights
 from recstream.core.popularity import (
     TINY,
     count_in_place,
@@ -154,7 +154,7 @@ def add_neighbours(
 ) -> None:
     """Add the neighbour scores of a history's entries."""
     seeds = np.zeros(len(own), np.float32)
-    write_seed_weights(weights, seeds)
+    write_seed_weights(weights, MAX_SEEDS, seeds)
     for a in range(len(own)):
         if seeds[a] > 0.0:
             for place in range(rows.shape[1]):

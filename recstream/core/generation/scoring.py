@@ -23,6 +23,8 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
         Additional weight of content for items without events.
     newcomer_share : float
         Share of a list's slots that is reserved for cold items.
+    behaviour_version : int
+        Version of `recstream.core.neighbours.seed_weights`.
     """
 
     popularity_unit: float = 1.0
@@ -32,13 +34,14 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
     behaviour_unit: float = 1.0
     newcomer_content: float = 0.0
     newcomer_share: float = 0.0
+    behaviour_version: int = 1
 
     @classmethod
     def of(cls, hyperparameters: Mapping[str, Any]) -> ScoringParameters:
         """Return the parameters that are among a generation's hyper-parameters."""
         return cls(
             **{
-                name: float(hyperparameters[name])
+                name: type(getattr(cls(), name))(hyperparameters[name])
                 for name in cls.__struct_fields__
                 if name in hyperparameters
             }

@@ -6,6 +6,7 @@ In: (user, item, time) entries. Out: a `Neighbours` table, and the scores a hist
 from __future__ import annotations
 
 from recstream.core.neighbours.behaviour import (
+    BEHAVIOUR_VERSION,
     BEHAVIOUR_WEIGHT,
     WIDTH,
     WINDOW,
@@ -20,6 +21,7 @@ from recstream.core.neighbours.behaviour import (
 )
 
 __all__ = [
+    "BEHAVIOUR_VERSION",
     "BEHAVIOUR_WEIGHT",
     "WIDTH",
     "WINDOW",

@@ -22,10 +22,13 @@ from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int
 from recstream.core.numeric.neighbour_tables import (
     PROXIMITY,
     RECENT,
+    TOGETHER,
     WIDTH,
     WINDOW,
     append_contributions,
+    count_tied,
     fill_behaviour,
+    max_seeds,
     replace_lists,
     sum_by_row,
     write_contributions,
@@ -35,6 +38,7 @@ from recstream.core.numeric.pool import open_pool
 from recstream.errors import InvalidInput
 
 __all__ = [
+    "BEHAVIOUR_VERSION",
     "BEHAVIOUR_WEIGHT",
     "RECENT",
     "WIDTH",
@@ -51,6 +55,8 @@ __all__ = [
 
 BEHAVIOUR_WEIGHT = 7.0
 """Default weight of behaviour neighbours, in typical scores."""
+BEHAVIOUR_VERSION = 2
+"""Version of `fit_behaviour` and `seed_weights`; 1 for generations that record none."""
 _NONE = -1
 
 
@@ -206,19 +212,21 @@ class NeighbourScores(NamedTuple):
     total: Float64s
 
 
-def seed_weights(columns: Int32s, weights: Float32s) -> Float32s:
+def seed_weights(columns: Int32s, weights: Float32s, version: int = BEHAVIOUR_VERSION) -> Float32s:
     """Return the weight of each entry of a user's row as a seed of neighbour scores.
 
     Of the strongest `RECENT` entries, ``s = 0.8^k √(weight / largest weight)``, where k entries have a
-    larger weight; of the others 0. The seed weight is ``4 s / (3 + Σ s)``: 1 for a single entry, below 4
-    for many together, since factors are accurate by then. A function of the row alone
-    (`recstream.core.history.matrix.matrix_row`, whose weights decay with age).
+    larger weight; of the others 0. From version 2 on, entries as strong as the last of these are seeds
+    too, up to 256: a history without order is used as a whole. The seed weight is
+    ``4 s / (3 + Σ s)``: 1 for a single entry, below 4 for many together, since factors are accurate by
+    then. A function of the row alone (`recstream.core.history.matrix.matrix_row`, whose weights decay
+    with age).
 
     >>> seed_weights(np.array([3, 7], np.int32), np.array([0.5, 2.0], np.float32))
     array([0.36363637, 0.90909094], dtype=float32)
     """
     out = np.zeros(len(columns), np.float32)
-    write_seed_weights(weights, out)
+    write_seed_weights(weights, max_seeds(version), out)
     return out
 
 
@@ -281,16 +289,18 @@ def fit_behaviour(
     at_ms: object,
     n_items: int,
     *,
+    version: int = BEHAVIOUR_VERSION,
     threads: int = 1,
 ) -> Neighbours:
     """Fit the table of items that occur close to each other in histories.
 
     A pair of entries of one user counts half for every five entries between them. Earlier items of an
-    item count more than later ones (4 : 3). The weight of item i as a neighbour of j is
-    ``Σ / √((n_j + 3)(n_i + 3))``: at most 1, and shrunk towards 0 where few users had both. Sums are of
-    integers, so the order of users changes nothing. docs/explanation/research/neighbours.md has the trials.
+    item count more than later ones (4 : 3). t entries of the same time have no order: each of their
+    pairs counts ``t^-¼``. The weight of item i as a neighbour of j is ``Σ / √((n_j + 3)(n_i + 3))``,
+    shrunk towards 0 where few users had both. Sums are of integers, so the order of users changes nothing.
+    docs/explanation/research/neighbours.md has the trials.
 
-    At most `WINDOW` · 2 `REACH` additions a user.
+    At most `WINDOW` entries of a user are read. Without equal times, each forms at most 2 `REACH` pairs.
 
     Parameters
     ----------
@@ -299,8 +309,10 @@ def fit_behaviour(
     columns : (n,) int
         Its item row.
     at_ms : (n,) int
-        Time of its newest event; equal times are ordered by item row.
+        Time of its newest event.
     n_items : int
+    version : int
+        In version 1 equal times are ordered by item row.
     threads : int
     """
     users, items = np.asarray(owners, np.int64), np.asarray(columns, np.int32)
@@ -312,11 +324,12 @@ def fit_behaviour(
         msg = f"columns must be in 0..{n_items - 1}, got {items!r}"
         raise InvalidInput(msg)
     order = np.lexsort((items, times, users))
-    users, items = users[order], items[order]
+    users, items, times = users[order], items[order], times[order]
     ends = np.flatnonzero(users[1:] != users[:-1]) + 1
     bounds = np.concatenate(([0], ends, [len(users)] if len(users) else [])).astype(np.int64)
     user_of = np.repeat(np.arange(len(bounds) - 1, dtype=np.int64), np.diff(bounds))
     recent = np.arange(len(users)) >= (bounds[1:] - WINDOW)[user_of]
+    tied = np.zeros(len(users), np.int32) if version < 2 else count_tied(users, times, recent)  # noqa: PLR2004
     places = np.flatnonzero(recent)
     by_item = sparse.csr_matrix(
         (np.ones(len(places), np.bool_), (items[places], places)), shape=(n_items, len(users))
@@ -330,7 +343,7 @@ def fit_behaviour(
     def fill(part: tuple[int, int]) -> None:
         first, last = part
         fill_behaviour(
-            indptr[first : last + 1], places, items, user_of, bounds, counts, PROXIMITY,
+            indptr[first : last + 1], places, items, user_of, bounds, tied, counts, PROXIMITY, TOGETHER,
             first, last, table.rows[first:last], table.weights[first:last],
         )  # fmt: skip
 
@@ -340,7 +353,13 @@ def fit_behaviour(
 
 
 def behaviour_lists(
-    items: Int32s, user_of: Int64s, bounds: Int64s, counts: Int64s, first: int, last: int
+    items: Int32s,
+    user_of: Int64s,
+    bounds: Int64s,
+    tied: Int32s,
+    counts: Int64s,
+    first: int,
+    last: int,
 ) -> tuple[Int32s, Float32s]:
     """Return the lists of items `first` to before `last` of the table of `fit_behaviour`.
 
@@ -352,6 +371,8 @@ def behaviour_lists(
         Number of the history of each.
     bounds : (n_users + 1,) int64
         First place of each history.
+    tied : (n,) int32
+        Number of entries of the same history and time before each; 0 in version 1.
     counts : (m,) int64
         Number of places of each item.
     first, last : int
@@ -373,8 +394,9 @@ def behaviour_lists(
     rows = np.full((last - first, WIDTH), _NONE, np.int32)
     weights = np.zeros((last - first, WIDTH), np.float32)
     fill_behaviour(
-        indptr, places[order], items, user_of, bounds, counts, PROXIMITY, first, last, rows, weights
-    )
+        indptr, places[order], items, user_of, bounds, tied, counts, PROXIMITY, TOGETHER,
+        first, last, rows, weights,
+    )  # fmt: skip
     return rows, weights
 
 

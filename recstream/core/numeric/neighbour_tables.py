@@ -5,7 +5,10 @@ See `recstream.core.neighbours.behaviour` for the meaning of each.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, helper, interpretable, interpretable_below
@@ -13,7 +16,9 @@ from recstream.core.numeric.jit import compiled, helper, interpretable, interpre
 WIDTH = 32
 """Maximum number of neighbours of an item."""
 RECENT = 16
-"""Maximum number of seeds: history entries whose neighbours are scored."""
+"""Number of seeds, the history entries whose neighbours are scored, if no two are equally strong."""
+MAX_SEEDS = 256
+"""Maximum number of seeds with entries that are as strong as the last."""
 WINDOW = 256
 """Newest entries of a history that `fill_behaviour` reads."""
 REACH = 32
@@ -30,6 +35,25 @@ _SEED_SHRINKAGE = 3.0
 _UNIT = 1 << 20
 PROXIMITY = np.round(_UNIT * 2.0 ** (-np.arange(REACH) / _HALF_DISTANCE)).astype(np.int64)
 """Weight of a pair of entries, by the number of entries between them."""
+TOGETHER = np.round(_UNIT * np.maximum(np.arange(WINDOW + 1), 1) ** -0.25).astype(np.int64)
+"""Weight of a pair of entries of one time, by the number of entries of that time."""
+
+
+def max_seeds(version: int) -> int:
+    """Return the largest number of seeds of a history in a version."""
+    return RECENT if version < 2 else MAX_SEEDS  # noqa: PLR2004
+
+
+def count_tied(*columns: NDArray[Any]) -> Int32s:
+    """Return how many rows before each one, without a gap, are equal to it in all columns.
+
+    >>> count_tied(np.array([1, 1, 1, 2]), np.array([7, 7, 8, 8]))
+    array([0, 1, 0, 0], dtype=int32)
+    """
+    places = np.arange(len(columns[0]))
+    is_first = np.ones(len(places), np.bool_)
+    is_first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return (places - np.maximum.accumulate(np.where(is_first, places, 0))).astype(np.int32)
 
 
 @helper
@@ -108,10 +132,14 @@ def replace_lists(
 
 @interpretable
 @compiled
-def write_seed_weights(weights: Float32s, out: Float32s) -> None:
-    """Write each entry's seed weight; 0 beyond the `RECENT` largest, ties by position."""
-    chosen = np.empty(RECENT, np.int64)
-    parts = np.empty(RECENT)
+def write_seed_weights(weights: Float32s, max_seeds: int, out: Float32s) -> None:
+    """Write each entry's seed weight; 0 for entries that are no seeds.
+
+    Seeds are the `RECENT` largest, ties by position, and with a larger ``max_seeds`` entries as large as
+    the last of them.
+    """
+    chosen = np.empty(max_seeds, np.int64)
+    parts = np.empty(max_seeds)
     count, total = 0, 0.0
     for at in range(len(weights)):
         weight = weights[at]
@@ -122,6 +150,12 @@ def write_seed_weights(weights: Float32s, out: Float32s) -> None:
                 place -= 1
             chosen[place] = at
             count = min(count + 1, RECENT)
+    if count == RECENT and max_seeds > RECENT:
+        last = chosen[RECENT - 1]
+        for at in range(last + 1, len(weights)):
+            if weights[at] == weights[last] and count < max_seeds:
+                chosen[count] = at
+                count += 1
     n_larger_at = 0
     for place in range(count):
         if weights[chosen[place]] < weights[chosen[n_larger_at]]:
@@ -258,16 +292,28 @@ def write_contributions(
                         out[n, at] = gain * (np.float64(v[at]) * weight)
 
 
+@helper
+def _add(sums: Int64s, touched: Int32s, n_touched: int, item: int, weight: int) -> int:
+    """Add to the sum of an item; return the number of items with a sum."""
+    if sums[item] == 0:
+        touched[n_touched] = item
+        n_touched += 1
+    sums[item] += weight
+    return n_touched
+
+
 @interpretable_below(lambda _indptr, _places, items, *_: 2 * REACH * len(items))
 @compiled
-def fill_behaviour(
+def fill_behaviour(  # noqa: C901 - an inner loop is one function
     indptr: Int64s,
     places: Int64s,
     items: Int32s,
     user_of: Int64s,
     bounds: Int64s,
+    tied: Int32s,
     counts: Int64s,
     nearness: Int64s,
+    together: Int64s,
     first: int,
     last: int,
     rows: Int32s,
@@ -283,10 +329,14 @@ def fill_behaviour(
         All histories, one after another, and the user of each position.
     bounds : (n_users + 1,) int64
         First position of each history.
+    tied : (n,) int32
+        Number of entries of the same time before each, among the newest `WINDOW` of the history.
     counts : (m,) int64
         Number of positions of each item.
     nearness : (REACH,) int64
         `PROXIMITY`.
+    together : (WINDOW + 1,) int64
+        `TOGETHER`.
     rows, weights : (last - first, WIDTH) int32, float32
         Their rows of the table, to fill.
     """
@@ -297,18 +347,27 @@ def fill_behaviour(
         for at in range(indptr[item - first], indptr[item - first + 1]):
             place = places[at]
             user = user_of[place]
-            begin = max(bounds[user], bounds[user + 1] - WINDOW, place - REACH)
-            end = min(bounds[user + 1], place + REACH + 1)
+            first_place, limit = max(bounds[user], bounds[user + 1] - WINDOW), bounds[user + 1]
+            begin, end = place - tied[place], place + 1
+            while end < limit and tied[end] > 0:
+                end += 1
             for other in range(begin, end):
                 if other != place:
-                    near = items[other]
-                    if sums[near] == 0:
-                        touched[n_touched] = near
-                        n_touched += 1
-                    if other > place:
-                        sums[near] += nearness[other - place - 1]
-                    else:
-                        sums[near] += np.int64(_BACKWARD * nearness[place - other - 1])
+                    weight = int(together[end - begin])
+                    n_touched = _add(sums, touched, n_touched, items[other], weight)
+            for other in range(end, limit):
+                between = other - tied[other] - end
+                if between >= REACH:
+                    break
+                n_touched = _add(sums, touched, n_touched, items[other], int(nearness[between]))
+            end = begin  # of the entries of `other`'s time
+            for other in range(begin - 1, first_place - 1, -1):
+                if begin - end >= REACH:
+                    break
+                weight = int(_BACKWARD * nearness[begin - end])
+                n_touched = _add(sums, touched, n_touched, items[other], weight)
+                if tied[other] == 0:
+                    end = other
         for at in range(n_touched):
             near = touched[at]
             size = (counts[item] + _SHRINKAGE) * (counts[near] + _SHRINKAGE)

@@ -33,11 +33,12 @@ class RowLists(NamedTuple):
 
 
 class HistoryEntries(NamedTuple):
-    """The users' rows of the interaction matrix in CSR form."""
+    """The users' rows of the interaction matrix in CSR form, and how many entries may be seeds."""
 
     indptr: Int64s
     columns: Int32s
     weights: Float32s
+    max_seeds: int
 
 
 class NeighbourTable(NamedTuple):

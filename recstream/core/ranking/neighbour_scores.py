@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import ZERO, compiled, helper, interpretable
-from recstream.core.numeric.neighbour_tables import RECENT, write_seed_weights
+from recstream.core.numeric.neighbour_tables import write_seed_weights
 from recstream.core.numeric.simd import LINE, prefetch
 from recstream.core.ranking.batch import (
     BaseScoring,
@@ -29,19 +29,27 @@ from recstream.core.search import EMPTY_KEY, exact_score, keep, key_of, row_of, 
 __all__ = ["add_neighbour_scores"]
 
 Bools = NDArray[np.bool_]
-_SHIFT = 20
-_ROOM = 1 << (32 - _SHIFT)
-"""Slots of the hash table: four times the items that 16 entries with two times 32 neighbours reach."""
+_MIN_ROOM = 1 << 12
+"""Least slots of the hash table: four times the items that 16 entries with two times 32 neighbours reach."""
 
 
 @helper
-def _slot_of(keys: Int32s, row: int) -> int:
-    """Return the slot of a row in the hash table, or the free slot for it."""
-    at = ((np.int64(row) * 2654435769) & 0xFFFFFFFF) >> _SHIFT
+def _slot_of(keys: Int32s, shift: int, row: int) -> int:
+    """Return the slot of a row in the hash table of ``2^(32 - shift)`` slots, or the free slot for it."""
+    at = ((np.int64(row) * 2654435769) & 0xFFFFFFFF) >> shift
     # One branch: the product is 0 for an empty slot and for the row's own slot.
     while (np.int64(keys[at]) + 1) * (np.int64(keys[at]) - row) != 0:
-        at = (at + 1) & (_ROOM - 1)
+        at = (at + 1) & (len(keys) - 1)
     return int(at)
+
+
+@helper
+def _n_seeds(seed_weights: Float32s) -> int:
+    """Return the number of entries that are seeds."""
+    count = 0
+    for weight in seed_weights:
+        count += weight > 0.0
+    return count
 
 
 @helper
@@ -50,6 +58,7 @@ def _gather(
     seed_weights: Float32s,
     table: NeighbourTable,
     keys: Int32s,
+    shift: int,
     totals: Float64s,
     used: Int32s,
     n_used: int,
@@ -65,6 +74,8 @@ def _gather(
     table : NeighbourTable
     keys, totals : (room,)
         The hash table: item rows, -1 if empty, and their scores; changed.
+    shift : int
+        ``room`` is ``2^(32 - shift)``.
     used : (room + 1,) int32
         Slots in use, in order; changed.
     n_used : int
@@ -72,12 +83,13 @@ def _gather(
     rows, weights, gain = table.rows, table.weights, table.gain
     width = rows.shape[1]
     # Neighbour rows lie apart in memory: copied first, their loads overlap.
-    near = np.empty((RECENT, width), np.int32)
-    nearness = np.empty((RECENT, width), np.float32)
-    seeds = np.empty(RECENT)
+    n_seeds = _n_seeds(seed_weights)
+    near = np.empty((n_seeds, width), np.int32)
+    nearness = np.empty((n_seeds, width), np.float32)
+    seeds = np.empty(n_seeds)
     n_seeds = 0
     for e in range(len(columns)):
-        if seed_weights[e] > 0.0 and columns[e] < len(rows) and n_seeds < RECENT:
+        if seed_weights[e] > 0.0 and columns[e] < len(rows):
             for place in range(width):
                 near[n_seeds, place] = rows[columns[e], place]
                 nearness[n_seeds, place] = weights[columns[e], place]
@@ -89,7 +101,7 @@ def _gather(
             if row < 0:
                 break
             # Without a branch: whether an item is new can't be predicted.
-            at = _slot_of(keys, row)
+            at = _slot_of(keys, shift, row)
             used[n_used] = at
             n_used += keys[at] < 0
             keys[at] = row
@@ -196,16 +208,21 @@ def add_neighbour_scores(
     users, items, bias, norm, mask = scoring
     length = lists.shape[1]
     seed_weights = np.zeros(len(entries.weights), np.float32)
+    n_most = 0
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
-        write_seed_weights(entries.weights[own], seed_weights[own])
-    keys = np.full(_ROOM, -1, np.int32)
-    totals = np.zeros(_ROOM)
-    is_settled = np.zeros(_ROOM, np.bool_)
-    used = np.empty(_ROOM + 1, np.int32)
-    bound = np.empty(_ROOM)
-    open_places = np.empty(_ROOM + 1, np.int32)
-    cold = np.empty(_ROOM + 1, np.int32)
+        write_seed_weights(entries.weights[own], entries.max_seeds, seed_weights[own])
+        n_most = max(n_most, _n_seeds(seed_weights[own]))
+    room, shift = _MIN_ROOM, 20
+    while room < 4 * n_most * (near.rows.shape[1] + more.rows.shape[1]):
+        room, shift = 2 * room, shift - 1
+    keys = np.full(room, -1, np.int32)
+    totals = np.zeros(room)
+    is_settled = np.zeros(room, np.bool_)
+    used = np.empty(room + 1, np.int32)
+    bound = np.empty(room)
+    open_places = np.empty(room + 1, np.int32)
+    cold = np.empty(room + 1, np.int32)
     base, changed = np.empty(length, np.int64), np.empty(length, np.int64)
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
@@ -218,18 +235,18 @@ def add_neighbour_scores(
                 _prefetch_neighbours(entries.columns[following], seed_weights[following], more)
         columns = entries.columns[own]
         if near.gain > 0.0:
-            n_used = _gather(columns, seed_weights[own], near, keys, totals, used, n_used)
+            n_used = _gather(columns, seed_weights[own], near, keys, shift, totals, used, n_used)
             n_cold = _multiply(keys, totals, used, n_used, near.multiplier, cold_threshold, cold)
         if more.gain > 0.0:
-            n_used = _gather(columns, seed_weights[own], more, keys, totals, used, n_used)
+            n_used = _gather(columns, seed_weights[own], more, keys, shift, totals, used, n_used)
         if n_used == 0:
             continue
         is_near[u] = True
         for at in range(len(pins)):
-            place = _slot_of(keys, pins[at])
+            place = _slot_of(keys, shift, pins[at])
             to_pins[u, at] = totals[place] if keys[place] >= 0 else 0.0
         for at in range(cooling.indptr[u], cooling.indptr[u + 1]):
-            place = _slot_of(keys, cooling.rows[at])
+            place = _slot_of(keys, shift, cooling.rows[at])
             to_cooling[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
         for at in range(length):
@@ -240,7 +257,7 @@ def add_neighbour_scores(
             key = base[at]
             if key == EMPTY_KEY:
                 break
-            place = _slot_of(keys, row_of(key))
+            place = _slot_of(keys, shift, row_of(key))
             if keys[place] < 0:
                 free -= 1
                 mine[free] = key
@@ -261,7 +278,7 @@ def add_neighbour_scores(
         if base[0] != EMPTY_KEY:
             limit = np.float64(score_of(base[0]))
             for row in out:
-                place = _slot_of(keys, row)
+                place = _slot_of(keys, shift, row)
                 is_settled[place] = keys[place] >= 0
             # 1e-6 covers rounding to float32.
             least = np.float64(score_of(mine[0]))

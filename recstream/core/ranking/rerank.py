@@ -17,6 +17,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Int64s
+from recstream.core.numeric.neighbour_tables import max_seeds
 from recstream.core.ranking.batch import BaseScoring, HistoryEntries, ListBuffers, RowLists
 from recstream.core.ranking.compiled_arm import CompiledArm, neighbour_gain
 from recstream.core.ranking.fatigue import cooling_rows, excluded_rows
@@ -94,7 +95,12 @@ def rerank(
     size = min((POOL if needs_pool else 1) * length + len(compiled.pins), generation.n_items)
     places = min(n_reserved(compiled.cold_share, n), length)
     n_users = len(histories)
-    entries = HistoryEntries(matrix.indptr.astype(np.int64), matrix.indices, matrix.data)
+    entries = HistoryEntries(
+        matrix.indptr.astype(np.int64),
+        matrix.indices,
+        matrix.data,
+        max_seeds(generation.scoring.behaviour_version),
+    )
     seen = RowLists(entries.indptr, entries.columns)
     if known:
         seen = RowLists(np.zeros_like(entries.indptr), entries.columns[:0])

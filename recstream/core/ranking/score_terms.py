@@ -58,7 +58,8 @@ def score_terms(
     factors = np.zeros((len(rows), len(columns)))
     if len(columns):
         tables = neighbour_tables_of(generation, arm)
-        seeds = seed_weights(columns, weights) if tables else weights
+        version = generation.scoring.behaviour_version
+        seeds = seed_weights(columns, weights, version) if tables else weights
         for name, (table, gain) in tables.items():
             by_table[name] = neighbour_contributions(columns, seeds, table, gain, rows)
         if len(multiplier := generation.content_multiplier):

@@ -149,9 +149,9 @@ class Dataset(NamedTuple):
         found.eliminate_zeros()
         return found
 
-    def behaviour(self, threads: int) -> Neighbours:
-        """Return the behaviour neighbours of the items."""
-        return fit_behaviour(*self.entries, len(self.items), threads=threads)
+    def behaviour(self, threads: int, version: int) -> Neighbours:
+        """Return the behaviour neighbours of the items, by a version of `fit_behaviour`."""
+        return fit_behaviour(*self.entries, len(self.items), version=version, threads=threads)
 
 
 class Interactions(Protocol):
@@ -193,7 +193,7 @@ class Interactions(Protocol):
     def columns(self, items: Int64s) -> sparse.csr_matrix:
         """Return the positive entries of some items."""
 
-    def behaviour(self, threads: int) -> Neighbours:
+    def behaviour(self, threads: int, version: int) -> Neighbours:
         """Return the behaviour neighbours of the items."""
 
 

@@ -25,7 +25,7 @@ from recstream.core.content import (
 )
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
-from recstream.core.neighbours import BEHAVIOUR_WEIGHT, Neighbours
+from recstream.core.neighbours import BEHAVIOUR_VERSION, BEHAVIOUR_WEIGHT, Neighbours
 from recstream.core.numeric.arrays import Int32s
 from recstream.core.popularity import Popularity
 from recstream.errors import InvalidSetting
@@ -56,6 +56,7 @@ _NOT_ALS_OPTIONS = frozenset(
         "newcomer_content",
         "newcomer_share",
         "behaviour_weight",
+        "behaviour_version",
         "popularity_weight",
         "popularity_unit",
         "half_life_ms",
@@ -124,6 +125,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "newcomer_content": COLD_START_BOOST,
         "newcomer_share": COLD_START_SHARE,
         "behaviour_weight": BEHAVIOUR_WEIGHT,
+        "behaviour_version": BEHAVIOUR_VERSION,
         "content": True,
         "category_grammar": CATEGORY_GRAMMAR,
         "hold_out": True,
@@ -212,12 +214,13 @@ def train(
     if model is not None and contents is not None:
         model = _pull_rare_items(model, found, contents, threads)
     used["popularity_unit"] = 1.0 if model is None else found.typical_score(model)
-    behaviour = found.behaviour(threads)
+    version = int(used.get("behaviour_version", 1))
+    behaviour = found.behaviour(threads, version)
     used["content_unit"] = 1.0
     if model is not None and near is not None:
         weight = float(used["behaviour_weight"])
         used["content_unit"] = content_scale(
-            model, found.sampled(), near, behaviour, weight, used["popularity_unit"]
+            model, found.sampled(), near, behaviour, weight, used["popularity_unit"], version
         )
     generation = Generation(
         number=number,

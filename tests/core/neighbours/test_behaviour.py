@@ -20,7 +20,7 @@ from recstream.core.neighbours.behaviour import (
     neighbour_contributions,
     seed_weights,
 )
-from recstream.core.numeric.neighbour_tables import REACH, WINDOW
+from recstream.core.numeric.neighbour_tables import MAX_SEEDS, REACH, WINDOW
 from recstream.errors import InvalidInput
 
 
@@ -207,14 +207,31 @@ def test_the_strongest_entries_speak_and_entries_without_weight_do_not():
     assert seed_weights(columns[:2], np.zeros(2, np.float32)).tolist() == [0.0, 0.0]
 
 
-def test_one_entry_speaks_with_one_and_many_with_no_more_than_four():
+@pytest.mark.parametrize(("version", "n_seeds"), [(1, RECENT), (2, 40)])
+def test_one_entry_speaks_with_one_and_many_with_no_more_than_four(version: int, n_seeds: int):
     equal = np.full(40, 0.1, np.float32)
     columns = np.arange(40, dtype=np.int32)
 
-    assert seed_weights(columns[:1], equal[:1]).tolist() == [1.0]
-    np.testing.assert_allclose(seed_weights(columns[:2], equal[:2]), [0.8, 0.8])
-    np.testing.assert_allclose(seed_weights(columns, equal)[:RECENT], 4 / (3 + RECENT), rtol=1e-6)
-    assert np.count_nonzero(seed_weights(columns, equal)) == RECENT
+    assert seed_weights(columns[:1], equal[:1], version).tolist() == [1.0]
+    np.testing.assert_allclose(seed_weights(columns[:2], equal[:2], version), [0.8, 0.8])
+    many = seed_weights(columns, equal, version)
+    np.testing.assert_allclose(many[:n_seeds], 4 / (3 + n_seeds), rtol=1e-6)
+    assert np.count_nonzero(many) == n_seeds
+
+
+def test_entries_as_strong_as_the_last_seed_are_seeds_up_to_a_limit():
+    columns = np.arange(MAX_SEEDS + 60, dtype=np.int32)
+    weights = np.full(len(columns), 0.5, np.float32)
+    weights[::40] = 1.0
+    weights[1::40] = 0.25
+
+    v = seed_weights(columns, weights)
+
+    strong, equal, weak = (v[weights == each] for each in (1.0, 0.5, 0.25))
+    assert (strong > 0).all()
+    assert not weak.any()
+    assert np.count_nonzero(equal) == MAX_SEEDS - len(strong)
+    assert not equal[MAX_SEEDS - len(strong) :].any()
 
 
 def test_strength_falls_with_each_stronger_entry_and_the_root_of_the_weight():
@@ -227,7 +244,7 @@ def test_strength_falls_with_each_stronger_entry_and_the_root_of_the_weight():
 
 
 def slow_behaviour(
-    owners: list[int], items: list[int], times: list[int], n_items: int
+    owners: list[int], items: list[int], times: list[int], n_items: int, version: int
 ) -> dict[int, list[tuple[int, float]]]:
     """The formula of `fit_behaviour`, pair by pair."""
     histories: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -235,15 +252,19 @@ def slow_behaviour(
         histories[owner].append((at, item))
     sums: dict[tuple[int, int], float] = defaultdict(float)
     counts = np.zeros(n_items)
-    for history in histories.values():
-        newest = [item for _, item in sorted(history)[-WINDOW:]]
-        counts[newest] += 1
-        for here, item in enumerate(newest):
-            for there, near in enumerate(newest):
-                distance = there - here
-                if distance and abs(distance) <= REACH:
-                    direction = 1.0 if distance > 0 else 0.75
-                    sums[item, near] += direction * 2.0 ** (-(abs(distance) - 1) / 5)
+    newest = [sorted(history)[-WINDOW:] for history in histories.values()]
+    for history in newest:
+        counts[[item for _, item in history]] += 1
+        if version == 1:
+            history = [(at, item) for at, (_, item) in enumerate(history)]  # noqa: PLW2901
+        for at, item in history:
+            for then, near in history:
+                between = sum(min(at, then) < each < max(at, then) for each, _ in history)
+                if item != near and between < REACH:
+                    gain = (1.0 if then > at else 0.75) * 2.0 ** (-between / 5)
+                    if then == at:
+                        gain = sum(each == at for each, _ in history) ** -0.25
+                    sums[item, near] += gain
     lists: dict[int, list[tuple[int, float]]] = {row: [] for row in range(n_items)}
     for (item, near), total in sums.items():
         lists[item].append((near, total / math.sqrt((counts[item] + 3) * (counts[near] + 3))))
@@ -263,18 +284,33 @@ def shuffled_histories(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return owners[order], items[order], rng.permutation(len(owners))
 
 
-def test_what_is_near_in_histories_follows_the_formula():
+@pytest.mark.parametrize(("version", "ties"), [(1, 1), (1, 8), (2, 1), (2, 8), (2, 10**6)])
+def test_what_is_near_in_histories_follows_the_formula(version: int, ties: int):
     owners, items, times = shuffled_histories(seed=5)
+    times //= ties
 
-    table = fit_behaviour(owners, items, times, 300)
+    table = fit_behaviour(owners, items, times, 300, version=version)
 
-    expected = slow_behaviour(owners.tolist(), items.tolist(), times.tolist(), 300)
+    expected = slow_behaviour(owners.tolist(), items.tolist(), times.tolist(), 300, version)
     for row, near in expected.items():
         rows, weights = table.of(row)
         np.testing.assert_allclose(weights, [weight for _, weight in near], atol=2e-5)
         clear = [at for at, (_, weight) in enumerate(near) if weight > near[-1][1] + 1e-4]
         assert set(rows[: len(clear)].tolist()) == {near[at][0] for at in clear}
         assert row not in rows
+
+
+def test_without_order_neighbours_do_not_depend_on_the_rows_of_items():
+    owners, items, _ = shuffled_histories(seed=7)
+    items = items[owners < 5]
+    owners = owners[owners < 5]
+    renamed = np.random.default_rng(8).permutation(300)
+
+    table = fit_behaviour(owners, items, np.zeros(len(items)), 300)
+    other = fit_behaviour(owners, renamed[items], np.zeros(len(items)), 300)
+
+    for item in range(300):
+        np.testing.assert_array_equal(table.of(item)[1], other.of(renamed[item])[1])
 
 
 def test_behaviour_does_not_depend_on_the_order_of_entries_or_the_threads():
@@ -289,7 +325,10 @@ def test_behaviour_does_not_depend_on_the_order_of_entries_or_the_threads():
 
 def test_what_follows_is_nearer_than_what_came_before():
     table = fit_behaviour([1, 1, 1], [7, 5, 6], [10, 20, 30], 8)
+    together = fit_behaviour([1, 1, 1], [7, 5, 6], [20, 20, 30], 8)
 
+    assert together.of(7)[0].tolist() == [6, 5]
+    np.testing.assert_allclose(together.of(7)[1], [1 / 4, 2**-0.25 / 4], rtol=1e-6)
     assert table.of(5)[0].tolist() == [6, 7]
     assert table.of(7)[0].tolist() == [5, 6]
     np.testing.assert_allclose(table.of(5)[1], [1 / 4, 0.75 / 4], rtol=1e-6)

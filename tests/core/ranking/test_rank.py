@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recstream.core.history.fold import History
+from recstream.core.generation import Generation
+from recstream.core.history.fold import Entry, History
+from recstream.core.neighbours.behaviour import RECENT, WIDTH, Neighbours
 from recstream.core.ranking import describe, item_ids, rank
+from recstream.core.ranking.score_terms import score_terms
 from tests.core.generation.generation_cases import (
     HALF_LIFE_MS,
     ITEMS,
@@ -41,6 +44,39 @@ def test_a_list_has_the_same_bits_alone_and_in_any_batch(generation):
         (alone,) = rank([each], generation, 12, HALF_LIFE_MS)
         assert alone.rows.tobytes() == batched.rows.tobytes()
         assert alone.scores.tobytes() == batched.scores.tobytes()
+
+
+@pytest.mark.parametrize(("version", "n_seeds"), [(None, RECENT), (1, RECENT), (2, 200)])
+def test_a_history_without_order_is_used_as_a_whole_from_version_2_on(
+    version: int | None, n_seeds: int
+):
+    n_items = 20_000
+    rng = np.random.default_rng(4)
+    table = Neighbours(
+        rng.integers(200, n_items, (n_items, WIDTH), np.int32),
+        -np.sort(-rng.random((n_items, WIDTH)), axis=1).astype(np.float32),
+    )
+    items = [f"p{at:05}" for at in range(n_items)]
+    chosen = {"behaviour_weight": 1.0}
+    if version is not None:
+        chosen["behaviour_version"] = version
+    generation = Generation(
+        number=1, parent=None, offsets={}, hyperparameters=chosen, seed=0, items=items,
+        bias=np.zeros(n_items, np.float32), model=None, behaviour=table,
+    )  # fmt: skip
+    page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items[:200]}
+    known = History("u", n_items=200, n_ids=200, pages=(page,))
+
+    (ranked,) = rank([known], generation, 10, HALF_LIFE_MS)
+
+    scores = np.zeros(n_items)
+    for rows, weights in map(table.of, range(n_seeds)):
+        np.add.at(scores, rows, 4 / (3 + n_seeds) * weights.astype(np.float64))
+    best = np.argsort(-scores, kind="stable")[:10]
+    assert ranked.rows.tolist() == best.tolist()
+    np.testing.assert_allclose(ranked.scores, scores[best], rtol=1e-6)
+    terms = score_terms(ranked.seen, generation, None, ranked.rows)
+    np.testing.assert_allclose(terms.behaviour.sum(axis=1), scores[best], rtol=1e-6)
 
 
 def test_who_has_no_history_gets_what_is_popular(generation):

@@ -354,7 +354,7 @@ class BlockedDataset:
         found.eliminate_zeros()
         return found
 
-    def behaviour(self, threads: int) -> Neighbours:  # noqa: ARG002 - of this machine
+    def behaviour(self, threads: int, version: int) -> Neighbours:  # noqa: ARG002 - of this machine
         """Return the behaviour neighbours of the items."""
         folder, n_items = self._folder, len(self.items)
         counts, lengths = np.zeros(n_items, np.int64), [np.zeros(1, np.int64)]
@@ -365,6 +365,12 @@ class BlockedDataset:
         items = write_vector(
             folder, "histories-items", "<i4", (each["sequence"] for each in self._sequences())
         )
+        tied = write_vector(
+            folder,
+            "histories-tied",
+            "<i4",
+            (each["tied"] * (version > 1) for each in self._sequences()),
+        )
         users = write_vector(folder, "histories-users", "<i8", _numbers(lengths[1:]))
         rest = [
             write_vector(folder, f"histories-{name}", "<i8", [array])
@@ -373,7 +379,8 @@ class BlockedDataset:
         parallelism = self._spark.sparkContext.defaultParallelism
         ranges = cut(counts, default_blocks(int(bounds[-1]), parallelism)) if n_items else []
         tasks = [
-            FillNeighbours(str(folder), items, users, rest[0], rest[1], *each) for each in ranges
+            FillNeighbours(str(folder), items, users, rest[0], tied, rest[1], *each)
+            for each in ranges
         ]
         digests = run_tasks(self._spark, tasks, str, "while it found neighbours")
         table = Neighbours.empty(n_items).arrays()

@@ -21,6 +21,7 @@ from recstream.core.history import matrix_rows
 from recstream.core.neighbours import WINDOW, behaviour_lists
 from recstream.core.numeric.array_codec import read_arrays, write_arrays
 from recstream.core.numeric.arrays import Int32s, Int64s
+from recstream.core.numeric.neighbour_tables import count_tied
 from recstream.core.validation import CSRRows
 from recstream.spark import (
     ArrayFile,
@@ -289,12 +290,19 @@ class MergeUsers(msgspec.Struct, frozen=True, tag=True):
 
 
 def _newest(users: Int64s, items: Int32s, at_ms: Int64s) -> Arrays:
-    """Return the newest items of each user, one user after another, by time; and how many."""
+    """Return the newest items of each user, one user after another, by time.
+
+    With the number of items of each user, and how many of the same time come before each.
+    """
     order = np.lexsort((items, at_ms, users))
     lengths = np.diff(np.flatnonzero(np.diff(users, prepend=-1, append=-1)))
     ends = np.repeat(np.cumsum(lengths), lengths)
     kept = ends - np.arange(len(users)) <= WINDOW
-    return {"sequence": items[order][kept], "lengths": np.minimum(lengths, WINDOW)}
+    return {
+        "sequence": items[order][kept],
+        "lengths": np.minimum(lengths, WINDOW),
+        "tied": count_tied(users[order][kept], at_ms[order][kept]),
+    }
 
 
 class FillNeighbours(msgspec.Struct, frozen=True, tag=True):
@@ -307,6 +315,7 @@ class FillNeighbours(msgspec.Struct, frozen=True, tag=True):
     items: ArrayFile
     user_of: ArrayFile
     bounds: ArrayFile
+    tied: ArrayFile
     counts: ArrayFile
     start: int
     stop: int
@@ -318,6 +327,7 @@ class FillNeighbours(msgspec.Struct, frozen=True, tag=True):
             map_vector(folder, self.items),
             map_vector(folder, self.user_of),
             map_vector(folder, self.bounds),
+            map_vector(folder, self.tied),
             map_vector(folder, self.counts),
             self.start,
             self.stop,
