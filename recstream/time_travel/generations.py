@@ -82,6 +82,8 @@ class Generations:
         NotFound
             The generation or the delta is not on the models topic, or its artifact was pruned.
         """
+        if number not in self.announced or (delta and (number, delta) not in self._offsets):
+            self.refresh()  # announced while a replay runs
         current = self._current
         if (
             current is None

@@ -38,6 +38,27 @@ def test_every_published_list_is_derived_again_byte_for_byte(eventful: World) ->
     assert sum(each.lists for each in found) == len(published(eventful)) > 60
 
 
+def test_lists_of_a_generation_that_is_announced_during_a_replay_are_derived_too(
+    eventful: World,
+) -> None:
+    log, generations = eventful.log, Generations(eventful.log, eventful.store)
+    eventful.train()
+    eventful.browse(20, seed=4)
+    eventful.work()
+    eventful.move("i03", [0.5, 0.25, 0.125, 1.0], 0.5)
+    eventful.browse(20, seed=5)
+    eventful.work()
+    assert 3 not in generations.announced
+
+    timeline = read_timeline(log)
+    found = [verify_partition(log, generations, timeline, partition) for partition in (0, 1)]
+
+    assert [(each.differences, each.underivable) for each in found] == [((), 0), ((), 0)]
+    assert {
+        decode_recommendations(each.value or b"").generation for each in published(eventful)
+    } > {2, 3}
+
+
 def test_the_lists_come_from_several_generations_deltas_and_sources(eventful: World) -> None:
     bodies = [decode_recommendations(each.value or b"") for each in published(eventful)]
 
