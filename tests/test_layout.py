@@ -30,7 +30,7 @@ LOOSE = {"__init__", "__main__", "settings", "errors", "metrics"}
 TOOLBOXES = {"recstream", "recstream.core", "recstream.core.numeric"}
 """Packages whose modules are imported one by one."""
 FUTURES = ("create_task", "ensure_future", "run_in_executor")
-AWAITED_LATER = {"recstream.worker.loop": 1}
+AWAITED_LATER = {"recstream.log.faust.batches": 1, "recstream.worker.loop": 1}
 """Futures that a module waits for in another line."""
 FOLDERS = sorted({path.parent for path in PACKAGE.rglob("*.py")})
 

@@ -7,7 +7,7 @@ so that a slow answer delays nobody else's. ::
     python scripts/bench/freshness.py                      # 200 events/s for 30 s
     python scripts/bench/freshness.py --rate 400 --json
     python scripts/bench/freshness.py --data-dir DIR       # keeps the imported log for the next run
-    python scripts/bench/freshness.py --sweep --save       # 50 to 800 events/s: a table and a plot
+    python scripts/bench/freshness.py --sweep --seconds 15 --save   # 50 to 800 events/s: table and plot
 
 Events whose list did not change cause no push; they are counted, not measured. Client and roles share
 the machine, so the load generator's own work is part of what is measured. Beside it stands the plain
@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -225,9 +225,26 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 async def measure(
-    url: str, rate: float, options: argparse.Namespace, supervisor: int
+    url: str,
+    rate: float,
+    options: argparse.Namespace,
+    supervisor: int,
+    note: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Return the percentiles and the processor time of one rate."""
+    """Return the percentiles and the processor time of one rate.
+
+    Parameters
+    ----------
+    url : str
+        Of the bridge.
+    rate : float
+        Events a second.
+    options : argparse.Namespace
+    supervisor : int
+        Process id.
+    note : callable
+        Called when the measuring begins and when it ends.
+    """
     host = url.removeprefix("http://")
     users = [str(number) for number in range(1, options.users + 1)]
     items = [f"{number}" for number in range(1, 3000)]
@@ -240,8 +257,10 @@ async def measure(
         await ready.acquire()
     await run.drive(host, users, items, rate, options.warm_up)
     warm = set(run.due)
+    note()
     before, begun = processor_seconds(supervisor), time.perf_counter()
     await run.drive(host, users, items, rate, options.seconds)
+    note()
     seconds, after = time.perf_counter() - begun, processor_seconds(supervisor)
     n_events = len(run.due) - len(warm)
     for listener in listeners:
@@ -286,6 +305,8 @@ def save_sweep(found: list[dict[str, Any]], n_users: int, n_items: int) -> None:
     for each in found:
         at = f"{each['rate']:g} events/s"
         waits = each["due_to_received_ms"]
+        if not waits:
+            continue
         rows += [
             Row(waits["p50"], "ms", f"{at}: event due → list received, median."),
             Row(waits["p99"], "ms", f"{at}: 99th percentile."),
@@ -296,6 +317,7 @@ def save_sweep(found: list[dict[str, Any]], n_users: int, n_items: int) -> None:
             if name in ROLES
         ]
     save("freshness_sweep", f"Freshness by rate, {n_users} sockets, {n_items:,} items", rows)
+    found = [each for each in found if each["due_to_received_ms"]]
     rates = [each["rate"] for each in found]
     write_plot(
         FOLDER / "freshness_sweep.svg",

@@ -5,7 +5,7 @@ Runs the real roles as `freshness.py` does. Worker and bridge run with their ste
 time of the step's own thread, without steps inside it. What a process spends elsewhere (Faust, event
 loops, other threads, the interpreter between steps) is the difference to its total. ::
 
-    python scripts/bench/one_event.py --rate 100 [--data-dir DIR]
+    python scripts/bench/one_event.py --rate 100 [--data-dir DIR] [--save]
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ STEPS = {
         ("send", "recstream.bridge.push.hub:Hub.publish_recs"),
     ),
 }
+
+
+Spent = tuple[float, list[tuple[str, float, str]]]
+"""Microseconds of a role; of its steps and threads the name, microseconds and calls."""
 
 
 class Account:
@@ -167,6 +171,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--warm-up", type=float, default=5.0)
     parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--save", action="store_true", help="write the result file")
     parser.add_argument("--data-dir", type=Path, help="made by freshness.py; default: a new one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -175,47 +180,72 @@ def main() -> None:
         freshness.prepare(directory)
         with freshness.roles(directory, sys.executable, __file__) as (url, up):
             freshness.wait_until_live(url)
-            warm = argparse.Namespace(
-                **vars(options) | {"seconds": options.warm_up, "warm_up": 1.0}
+            noted: list[dict[str, Any]] = []
+            found = asyncio.run(
+                freshness.measure(
+                    url,
+                    options.rate,
+                    options,
+                    up,
+                    lambda: noted.append({role: read(temporary, role) for role in STEPS}),
+                )
             )
-            asyncio.run(freshness.measure(url, options.rate, warm, up))
-            time.sleep(1.0)
-            before = {role: read(temporary, role) for role in STEPS}
-            last = argparse.Namespace(**vars(options) | {"warm_up": 0.1})
-            found = asyncio.run(freshness.measure(url, options.rate, last, up))
-            fixed_ms = fixed_loop_ms()
-            time.sleep(1.0)
-            for role in STEPS:
-                show(role, before[role], read(temporary, role), found["events"])
-            print(f"\nfixed loop {fixed_ms:.2f} ms; {found['lists']} lists", end=" ")
-            print(f"of {found['events']} events; due to received {found['due_to_received_ms']} ms")
+    fixed_ms = fixed_loop_ms()
+    n_events, (before, after) = found["events"], noted
+    tables = {role: account(before[role], after[role], n_events) for role in STEPS}
+    for role, (whole, tabled) in tables.items():
+        print(f"\n{role}: {whole:.0f} µs of processor time per event")
+        for name, spent, calls in tabled:
+            print(f"{name:32} {spent:8.0f} {calls}")
+    waits = found["due_to_received_ms"]
+    print(
+        f"\nfixed loop {fixed_ms:.2f} ms; {found['lists']} lists of {n_events} events; {waits} ms"
+    )
+    if options.save:
+        save_tables(tables, options.rate, fixed_ms, waits)
+
+
+def save_tables(
+    tables: dict[str, Spent], rate: float, fixed_ms: float, waits: dict[str, float]
+) -> None:
+    """Write docs/benchmarks/one_event.json."""
+    from results import Row, save  # noqa: PLC0415 - not in the roles
+
+    rows = [
+        Row(round(fixed_ms, 2), "ms", "a fixed loop of Python, to compare runs by"),
+        Row(waits["p50"], "ms", "event due → list received, median"),
+    ]
+    for role, (whole, tabled) in tables.items():
+        rows.append(Row(round(whole), "µs", f"**{role}**, processor time per event"))
+        rows += [
+            Row(round(spent), "µs", f"{role}, {name}" + (f", {calls}" if calls else ""))
+            for name, spent, calls in tabled
+        ]
+    save("one_event", f"One event at {rate:g} events/s, step by step", rows)
 
 
 def read(folder: str, role: str) -> dict[str, Any]:
     """Return a role's account so far."""
-    account: dict[str, Any] = json.loads((Path(folder) / f"{role}.json").read_text())
-    return account
+    found: dict[str, Any] = json.loads((Path(folder) / f"{role}.json").read_text())
+    return found
 
 
-def show(role: str, before: dict[str, Any], after: dict[str, Any], n_events: int) -> None:
-    """Print the processor time per event of a role's steps and threads."""
-    whole = (after["all"] - before["all"]) / 1000 / n_events
-    print(f"\n{role}: {whole:.0f} microseconds of processor time per event\n")
-    print("| step | µs | calls |\n|---|---:|---:|")
+def account(before: dict[str, Any], after: dict[str, Any], n_events: int) -> Spent:
+    """Return a role's microseconds per event, and those of its steps and threads with their calls."""
+    whole = rest = (after["all"] - before["all"]) / 1000 / n_events
+    tabled: list[tuple[str, float, str]] = []
     for name, (count, used) in after["steps"].items():
         count_before, used_before = before["steps"][name]
         spent = (used - used_before) / 1000 / n_events
-        whole -= spent
-        print(f"| {name} | {spent:.0f} | {(count - count_before) / n_events:.2f} |")
-    print(f"| everything else | {whole:.0f} | |")
-    print("\n| thread | µs |\n|---|---:|")
+        rest -= spent
+        tabled.append((name, spent, f"{(count - count_before) / n_events:.2f} calls"))
+    tabled.append(("everything else", rest, ""))
     threads = {
-        name: (used - before["threads"].get(name, 0)) / 1000 / n_events
+        f"thread {name}": (used - before["threads"].get(name, 0)) / 1000 / n_events
         for name, used in after["threads"].items()
     }
-    for name, spent in sorted(threads.items(), key=lambda each: -each[1]):
-        if spent >= 1:
-            print(f"| {name} | {spent:.0f} |")
+    largest = sorted(threads.items(), key=lambda each: -each[1])
+    return whole, [*tabled, *((name, spent, "") for name, spent in largest if spent >= 1)]
 
 
 if __name__ == "__main__":

@@ -192,7 +192,12 @@ class IdTable(Sequence[str]):
 
     def names(self, rows: Iterable[int]) -> list[str]:
         """Return the ids of rows."""
-        return [self[row] for row in rows]
+        at = np.fromiter(rows, np.int64)
+        ends = self.ends
+        starts = np.where(at > 0, ends[at - 1], 0) if len(at) else at
+        view = self.block.data
+        bounds = zip(starts.tolist(), ends[at].tolist(), strict=True)
+        return [str(view[start:end], "utf-8") for start, end in bounds]
 
     def rows_of(self, ids: Sequence[str]) -> Int32s:
         """Return the row of each id; -1 for unknown ids. Safe while another thread adds ids."""

@@ -112,17 +112,16 @@ def list_columns(
     lineage: Lineage,
 ) -> ListColumns:
     """Return the list in columns; parameters as in `encode_list`."""
-    items = generation.items
     rows = ranked.rows.tolist()
     terms = _terms(ranked, generation)
     rules, boosts, pins, cold = _rules(ranked, rows)
     counts, codes, shares, used = select_reasons(
         (terms.factors, terms.behaviour, terms.content, terms.popularity), boosts, pins, cold
     )
-    names = [items[row] for row in terms.columns[used].tolist()]
+    names = generation.items.names([*rows, *terms.columns[used].tolist()])
+    listed, names = tuple(names[: len(rows)]), names[len(rows) :]
     entries = [history.find(name) for name in names]
     was = {item: at for at, item in enumerate(before, start=1)}
-    listed = tuple([items[row] for row in rows])
     columns = ListColumns(
         LIST_FORMAT,
         history.user,
@@ -190,8 +189,7 @@ def _rules(
 
 def item_ids(ranked: Ranked, generation: Generation) -> tuple[str, ...]:
     """Return the item ids of a list in order."""
-    items = generation.items
-    return tuple([items[at] for at in ranked.rows.tolist()])
+    return tuple(generation.items.names(ranked.rows.tolist()))
 
 
 def describe(

@@ -204,15 +204,25 @@ class BatchDelivery(Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
-        await self.wait_first(self._deliver(fetched, seeks), self.suspend_flow.wait())
+        delivering = self.loop.create_task(self._deliver(fetched, seeks))
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            delivering.cancel()
+            raise
+        if delivering.done():  # as a rule: Faust's own waiting makes four tasks
+            delivering.result()
+            return
+        await self.wait_first(delivering, self.suspend_flow.wait())
 
     async def _wait_for_change(self) -> None:
         # Faust has no signal for the end of a rebalance.
         timeout_s = _REBALANCE_LOOK_S if self.app.rebalancing else self.poll_timeout_s
+        timer = self.loop.call_later(timeout_s, self.changed.set)
         try:
-            await asyncio.wait_for(self.changed.wait(), timeout_s)
-        except TimeoutError:
-            return
+            await self.changed.wait()
+        finally:
+            timer.cancel()
 
     def _is_open(self, tp: TP) -> bool:
         """Whether what is delivered now reaches a stream.

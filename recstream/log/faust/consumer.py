@@ -115,10 +115,12 @@ class Driver(base.Consumer):
             self._waiter.listen({GROUPS, *(tp.topic for tp in tps)})
         found = {} if self._at_end.issuperset(tps) else self._read(tps)
         if not found:
+            # A writer may have died before it notified anybody.
+            look_again = self.loop.call_later(min(timeout, _LOOK_AGAIN_S), self._look_again)
             try:
-                await asyncio.wait_for(self.changed.wait(), min(timeout, _LOOK_AGAIN_S))
-            except TimeoutError:
-                self._at_end = frozenset()  # a writer may have died before it notified anybody
+                await self.changed.wait()
+            finally:
+                look_again.cancel()
         return found
 
     def _read(self, tps: Iterable[TP]) -> dict[TP, list[Record]]:
