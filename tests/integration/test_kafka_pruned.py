@@ -134,7 +134,8 @@ def test_every_role_starts_from_checkpoints_when_events_and_control_records_were
         )
 
     worker, trainer = start("worker1"), start("trainer1")
-    until(lambda: "model published generation=1" in trainer.said(), "a training", roles)
+    # A first start compiles every kernel before it trains.
+    until(lambda: "model published generation=1" in trainer.said(), "a training", roles, 300)
     until(is_worked_off, "the first events", roles)
     created = command("checkpoint", "create")
     assert created.returncode == 0, created.stderr
