@@ -284,7 +284,7 @@ def shuffled_histories(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return owners[order], items[order], rng.permutation(len(owners))
 
 
-@pytest.mark.parametrize(("version", "ties"), [(1, 1), (1, 8), (2, 1), (2, 8), (2, 10**6)])
+@pytest.mark.parametrize(("version", "ties"), [(1, 8), (2, 1), (2, 10**6)])
 def test_what_is_near_in_histories_follows_the_formula(version: int, ties: int):
     owners, items, times = shuffled_histories(seed=5)
     times //= ties
