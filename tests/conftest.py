@@ -31,7 +31,10 @@ CHROMIUM_FLAGS = [
 ]
 
 LONGEST = (
+    "tests/integration/test_api_conformance.py",
+    "tests/integration/test_spark.py",
     "tests/crash/test_kills.py",
+    "tests/integration/test_kafka_pruned.py",
     "tests/integration/test_kafka_system.py",
     "tests/integration/test_kafka_log.py",
     "tests/integration/test_kafka_stopping.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,10 +89,11 @@ def recstream(*arguments: str) -> str:
 
 
 def test_nothing_names_a_forgotten_user_on_the_brokers_and_the_rest_verifies(
-    kafka_server: Server, tmp_path: Path, roles: list[Role]
+    start_server: Callable[..., Server], tmp_path: Path, roles: list[Role]
 ) -> None:
+    server = start_server("kafka")
     options = (
-        *("--broker", kafka_server.kafka_url, "--models", f"file://{tmp_path / 'models'}"),
+        *("--broker", server.kafka_url, "--models", f"file://{tmp_path / 'models'}"),
         *("--set", "partitions=2", "--set", f"forget_after_s={FORGET_AFTER_S}"),
         *("--set", "train_min_events=50", "--set", "train_every_s=1"),
         *("--set", "keep_generations=100"),
@@ -102,7 +103,7 @@ def test_nothing_names_a_forgotten_user_on_the_brokers_and_the_rest_verifies(
     roles += [worker, trainer]
     until(lambda: "worker ready" in worker.said(), "the worker's start", roles)
     until(lambda: "trainer active" in trainer.said(), "the trainer's start", roles)
-    log = KafkaLog(kafka_server.kafka_url)
+    log = KafkaLog(server.kafka_url)
     log.append([each for n in range(20) for each in views(f"u{n}", n * 100, 8)])
     log.append(
         [
@@ -112,7 +113,7 @@ def test_nothing_names_a_forgotten_user_on_the_brokers_and_the_rest_verifies(
     )
     changelog = histories_changelog("recstream-worker")
     until(
-        lambda: {INTERACTIONS, RECOMMENDATIONS, changelog} <= naming(kafka_server, log, WHO),
+        lambda: {INTERACTIONS, RECOMMENDATIONS, changelog} <= naming(server, log, WHO),
         "the user's list",
         roles,
     )
@@ -121,7 +122,7 @@ def test_nothing_names_a_forgotten_user_on_the_brokers_and_the_rest_verifies(
     recstream("forget", WHO, "--yes", "--now", *place)
     until(lambda: forgetting(log).finished, "the proof", roles, 240)
 
-    assert naming(kafka_server, log, WHO) == set()
+    assert naming(server, log, WHO) == set()
     assert any(log.earliest(INTERACTIONS, partition) for partition in (0, 1))
     ends = [log.visible_end(RECOMMENDATIONS, partition) for partition in (0, 1)]
     log.append([each for n in range(20) for each in views(f"u{n}", 9_000 + n * 10, 2)])
