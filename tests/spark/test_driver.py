@@ -52,6 +52,7 @@ def test_the_driver_does_small_stages_itself(
     assert spark.stages == 4  # the half-steps
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["mixed", "exact"]))
 def test_any_number_of_blocks_gives_the_same_bits(

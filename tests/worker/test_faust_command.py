@@ -47,6 +47,7 @@ def test_importing_the_app_has_no_effect(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_fausts_own_command_folds_events_and_stops_at_a_signal(world: World, tmp_path):
     record = event(1, "u1", "p0")
     world.log.append([NewRecord(INTERACTIONS, b"u1", encode_event(record))])

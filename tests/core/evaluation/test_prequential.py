@@ -76,6 +76,7 @@ def slow_popularity_ranks(stream, begin: int, *, repeat: bool) -> list[int]:
     return ranks[begin:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeat", [False, True])
 def test_popularity_alone_ranks_as_the_protocol_written_out(repeat: bool) -> None:
     stream = made_up(300, again=True)

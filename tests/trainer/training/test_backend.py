@@ -97,6 +97,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_paused", [False, True])
 def test_it_ends_with_a_trainer_that_is_killed(is_paused, tmp_path):
     source = ORPHANS.format(is_paused=is_paused)
@@ -230,6 +231,7 @@ def mortal(n_lives, process=backend._Process):
     return made
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_is_begun_once_more(place, apart, monkeypatch, caplog):
     monkeypatch.setattr(backend, "_Process", mortal(1))
 
