@@ -31,11 +31,7 @@ from recstream.log import (
     read_records,
 )
 from recstream.settings import Settings, with_secrets
-from recstream.spark import (
-    cut,
-    read_file,
-    write_file,
-)
+from recstream.spark import cut, read_file, write_file
 from recstream.trainer.changelog import ChangelogFollower
 from recstream.trainer.checkpoint import restore_histories
 from recstream.trainer.histories import RUN, HistoryColumns
