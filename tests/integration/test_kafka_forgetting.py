@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +25,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 WHO = "zoe-who-will-be-forgotten"
 FORGET_AFTER_S = 2
-
-
-@pytest.fixture
-def roles() -> Iterator[list[Role]]:
-    started: list[Role] = []
-    yield started
-    for role in started:
-        role.end(signal.SIGKILL)
 
 
 def views(user: str, start: int, count: int) -> list[NewRecord]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,15 +39,6 @@ PARTITIONS = 2
 GROUP = "recstream-worker"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 YEARS_LATER_MS = 4_000_000_000_000
-
-
-@pytest.fixture
-def roles() -> Iterator[list[Role]]:
-    started: list[Role] = []
-    yield started
-    for role in started:
-        if role.process.poll() is None:
-            role.end(signal.SIGKILL)
 
 
 def likes(start: int, count: int) -> list[NewRecord]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 EVENT = b'{"id": "e1", "type": "view", "user": "u1", "item": "p1", "ts": "2026-01-01T00:00:00Z"}'
-
-
-@pytest.fixture
-def roles() -> Iterator[list[Role]]:
-    started: list[Role] = []
-    yield started
-    for role in started:
-        role.end(signal.SIGKILL)
 
 
 def test_a_worker_works_over_tls_with_a_password_and_says_why_it_is_refused(

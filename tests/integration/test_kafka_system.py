@@ -61,14 +61,6 @@ PLACE = "[data-part=shelf-list] > .place"
 
 
 @pytest.fixture
-def roles() -> Iterator[list[Role]]:
-    started: list[Role] = []
-    yield started
-    for role in started:
-        role.end(signal.SIGKILL)
-
-
-@pytest.fixture
 def heard() -> list[str]:
     """Return what pages logged as errors."""
     return []

@@ -6,7 +6,7 @@ import itertools
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,14 +31,6 @@ BUFFERED_ROWS = 1_000
 """So many rows of a partition Faust may hold back before it writes them to a standby table."""
 TAKEOVER_S = 25.0
 STOPPED_TAKEOVER_S = 15.0
-
-
-@pytest.fixture
-def roles() -> Iterator[list[Role]]:
-    started: list[Role] = []
-    yield started
-    for role in started:
-        role.end(signal.SIGKILL)
 
 
 def views(start: int, count: int) -> list[NewRecord]:
