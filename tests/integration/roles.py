@@ -19,12 +19,12 @@ class Role:
     def __init__(self, role: str, folder: Path, *options: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._output = (folder / "output").open("ab")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "recstream", role, "--data-dir", str(folder), *options],
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-        )
+        with (folder / "output").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "recstream", role, "--data-dir", str(folder), *options],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def said(self) -> str:
         return (self.folder / "output").read_text(errors="replace")
@@ -35,7 +35,6 @@ class Role:
         return str(json.loads(address.read_text())["url"]) if address.exists() else ""
 
     def end(self, how: int = signal.SIGTERM) -> int:
-        self._output.close()
         self.process.send_signal(how)
         return self.process.wait(60)
 

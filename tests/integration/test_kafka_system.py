@@ -1,6 +1,6 @@
 """Everything on real servers: two workers, trainer, two bridges and a page; Kafka and MongoDB beneath.
 
-Not as long as it looks: the traffic takes a minute (`RECSTREAM_TEST_TRAFFIC_S`), the rest another.
+Not as long as it looks: the traffic takes half a minute (`RECSTREAM_TEST_TRAFFIC_S`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ pytestmark = [
 ]
 
 PARTITIONS = 4
-TRAFFIC_S = float(os.environ.get("RECSTREAM_TEST_TRAFFIC_S", "60"))
+TRAFFIC_S = float(os.environ.get("RECSTREAM_TEST_TRAFFIC_S", "30"))
 EVENTS_PER_S = 300
 STEP_S = 0.1
 TAKEOVER_S = 30.0

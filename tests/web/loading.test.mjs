@@ -54,3 +54,22 @@ test("a hundred ids and more are divided into requests", async () => {
 
   assert.deepEqual(asked.map(({ length }) => length), [100, 50]);
 });
+
+test("while a request runs, what is wanted waits, and is the next request", async () => {
+  /** @type {((items: any[]) => void)[]} */
+  const answers = [];
+  const { loading, asked } = world(() => new Promise((resolve) => answers.push(resolve)));
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+  const all = [loading.items(["a"])];
+  await turn();
+  all.push(loading.items(["b"]), loading.items(["c", "a"]));
+  await turn();
+  assert.deepEqual(asked, [["a"]]);
+  answers[0]([{ item: "a" }]);
+  await turn();
+  answers[1]([{ item: "b" }, { item: "c" }]);
+  await Promise.all(all);
+
+  assert.deepEqual(asked, [["a"], ["b", "c"]]);
+});

@@ -4,7 +4,7 @@ import test from "node:test";
 
 import { Store } from "../../web/app/store.js";
 import { match } from "../../web/app/router.js";
-import { debounce, pace } from "../../web/elements/timing.js";
+import { debounce, oneAtATime, pace } from "../../web/elements/timing.js";
 import { initialState } from "../../web/state/state.js";
 import { arrival, recs } from "./samples.mjs";
 
@@ -98,4 +98,25 @@ test("a path matches its pattern, with decoded parameters", () => {
   assert.equal(match("/users/:id", "/users"), null);
   assert.equal(match("/users/:id", "/users/%"), null);
   assert.equal(match("/log/:topic", "/users/x"), null);
+});
+
+test("calls that come while a run goes on cause one more run, after it", async () => {
+  /** @type {(() => void)[]} */
+  const ends = [];
+  const call = oneAtATime(() => new Promise((resolve) => ends.push(() => resolve(undefined))));
+  const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+  const first = call();
+  void call();
+  void call();
+  await turn();
+  assert.equal(ends.length, 1);
+  ends[0]();
+  await turn();
+  assert.equal(ends.length, 2);
+  ends[1]();
+  await first;
+  void call();
+
+  assert.equal(ends.length, 3);
 });

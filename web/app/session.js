@@ -7,7 +7,7 @@ import { Loading, words } from "../connection/loading.js";
 import { Outbox } from "../connection/outbox.js";
 import { LiveSocket } from "../connection/socket.js";
 import { newEventId, newVisitor } from "../elements/ids.js";
-import { TIMERS, debounce } from "../elements/timing.js";
+import { TIMERS, debounce, oneAtATime } from "../elements/timing.js";
 import { durableStore, recall, remember } from "../state/preferences.js";
 import { UNCHANGED_AFTER_MS, initialState } from "../state/state.js";
 import { TELLING_TYPES } from "../state/vocabulary.js";
@@ -168,9 +168,7 @@ async function explain(item) {
   }
 }
 
-const shelvesSoon = debounce(() => void loadShelves(), SHELVES_AFTER_MS, SHELVES_AT_LATEST_MS);
-
-async function loadShelves() {
+const loadShelves = oneAtATime(async () => {
   try {
     const shelves = await api.shelves(store.state.user, ABOVE);
     const mentions = shelves.shelves.flatMap(({ item, items }) => [item, ...items.map((one) => one.item)]);
@@ -179,7 +177,9 @@ async function loadShelves() {
   } catch {
     // The next list requests shelves again.
   }
-}
+});
+
+const shelvesSoon = debounce(() => void loadShelves(), SHELVES_AFTER_MS, SHELVES_AT_LATEST_MS);
 
 /** Shows the events that an earlier visit could not send. */
 function showQueue() {

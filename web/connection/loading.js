@@ -31,8 +31,9 @@ export class Loading {
   /** Ids of the next request. */
   /** @type {Set<string>} */
   #next = new Set();
-  /** @type {Promise<void> | null} */
+  /** @type {Promise<void> | null} the request that has not begun */
   #request = null;
+  #latest = Promise.resolve();
 
   /** @param {Options} options */
   constructor({ api, state, dispatch }) {
@@ -42,7 +43,8 @@ export class Loading {
   }
 
   /**
-   * Loads items into the state. Ids of one turn of the event loop share one request.
+   * Loads items into the state. One request runs at a time; ids that come meanwhile share the next. A
+   * browser has six connections to a server: a slow catalogue must leave some for events.
    *
    * @param {string[]} ids
    */
@@ -51,7 +53,7 @@ export class Loading {
     for (const id of ids) {
       if (!id || items[id] || this.#fetching.has(id)) continue;
       this.#next.add(id);
-      this.#request ??= Promise.resolve().then(() => this.#ask());
+      this.#request ??= this.#latest = this.#latest.then(() => this.#ask());
       this.#fetching.set(id, this.#request);
     }
     await Promise.all(ids.map((id) => this.#fetching.get(id)));

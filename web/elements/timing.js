@@ -38,6 +38,27 @@ export function debounce(run, waitMs, maxWaitMs, timers = TIMERS) {
 }
 
 /**
+ * Returns a function that calls `run`, but never twice at a time: calls that come while it runs cause
+ * one more run afterwards.
+ *
+ * @param {() => Promise<void>} run it must not throw
+ */
+export function oneAtATime(run) {
+  let isRunning = false;
+  let isWanted = false;
+  return async () => {
+    isWanted = true;
+    if (isRunning) return;
+    isRunning = true;
+    while (isWanted) {
+      isWanted = false;
+      await run();
+    }
+    isRunning = false;
+  };
+}
+
+/**
  * Returns a function that calls `run` with at least `gapMs` between two calls: at once if it can, else
  * when the gap is over.
  *
