@@ -68,7 +68,11 @@ def save(scenario: str, title: str, rows: list[Row]) -> Path:
         "title": title,
         "command": " ".join(
             [f"scripts/bench/{Path(sys.argv[0]).name}"]
-            + [each for each in sys.argv[1:] if each != "--save"]
+            + [
+                "PATH" if each.startswith("/") else each
+                for each in sys.argv[1:]
+                if each != "--save"
+            ]
         ),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
