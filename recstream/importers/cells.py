@@ -11,7 +11,9 @@ from recstream.core.events import timestamp_ms
 
 SECONDS_BELOW = 1e11
 MILLISECONDS_BELOW = 1e14
-"""A number below this counts milliseconds since 1970, one above microseconds."""
+"""A number below this counts milliseconds since 1970."""
+MICROSECONDS_BELOW = 1e17
+"""A number below this counts microseconds since 1970, one above nanoseconds."""
 LATEST_MS = 7_258_118_400_000
 """The year 2200: a later time was read in the wrong unit."""
 MAX_EXACT = 2.0**53
@@ -87,8 +89,7 @@ def parse_time(text: str, form: str = "") -> int:
     Parameters
     ----------
     text : str
-        A number since 1970 (seconds, milliseconds or microseconds by its size), a compact date like
-        20191001, or ISO 8601. Without a zone, UTC.
+        A number since 1970 (seconds to nanoseconds, by its size), a compact date like 20191001, or ISO 8601. Without a zone, UTC.
     form : str
         Read the text by this format of `datetime.strptime` instead.
 
@@ -131,6 +132,8 @@ def _number_ms(text: str, number: float) -> int:
             return _moment_ms(moment)
     if number < SECONDS_BELOW:
         number *= 1000.0
+    elif number >= MICROSECONDS_BELOW:
+        number /= 1e6
     elif number >= MILLISECONDS_BELOW:
         number /= 1000.0
     return int(number)

@@ -223,7 +223,8 @@ def read_events(
     reader = EventReader(mapping, source)
     table = EventTable()
     seen: set[tuple[int, int]] | None = set() if once else None
-    for line, row in source.rows():
+    n_rows = 0
+    for n_rows, (line, row) in enumerate(source.rows(), 1):  # noqa: B007 - counted
         try:
             _add(table, reader, mapping, line, row, at_ms, seen, now)
         except SkippedRow:
@@ -243,7 +244,8 @@ def read_events(
             f"{first.reason}{known}"
         )
     if not len(table):
-        report.notes.append("the file has a header and no rows")
+        without = f"none of its {n_rows:,} rows names an item or has a wanted type"
+        report.notes.append(without if n_rows else "the file has a header and no rows")
     elif mapping.time and 0 < table.newest_ms < SUSPICIOUS_BEFORE_MS:
         report.notes.append(
             "all times are in 1970 or 1971: if --time has another form than a number of seconds, name it "
@@ -310,7 +312,7 @@ def row_events(
     kind = reader.type(row)
     value = math.nan if reader.value is None else reader.value(row)
     if kind == "rate":
-        value *= MAX_RATING / mapping.rating_max
+        value = _scaled(value, mapping.rating_max)
     user_id = reader.user(row)
     ts_ms = None if reader.time is None else reader.time(row)
     events: list[Event] = []
@@ -330,6 +332,14 @@ def row_events(
             raise ValueError(f"{error}{found_in} ({error.pointer[1:]})") from error
         events.append(event)
     return events
+
+
+def _scaled(rating: float, best: float) -> float:
+    if rating < 0.0 or rating > best:
+        raise ValueError(
+            f"expected a rating from 0 to {best:g}, got {rating:.10g}; name the best with --rating-max"
+        )
+    return min(rating * (MAX_RATING / best), MAX_RATING)
 
 
 def write_events(

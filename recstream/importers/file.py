@@ -25,14 +25,13 @@ from typing import BinaryIO, NamedTuple, cast
 
 from recstream.errors import InvalidInput
 from recstream.importers.convert import feed_rows, parquet_rows, spooled
+from recstream.importers.formats import compression_of, is_feed, is_parquet, why_binary, why_no_text
 
 MAX_LINE_BYTES = 4 << 20
 """A longer line is skipped and reported; it is never held in memory."""
 PROGRESS_LINES = 2_000
 _CHUNK_BYTES = 1 << 18
 _SNIFF_BYTES = 4096
-_MIN_ZERO_SHARE = 16
-"""One zero byte in so many means that a file is binary or UTF-16."""
 _DAMAGED = (
     EOFError,
     OSError,
@@ -49,30 +48,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_BINARY = (
-    (b"\xd0\xcf\x11\xe0", "an Excel or other Office file", "save the table as CSV"),
-    (b"ORC", "an ORC file", "save it as CSV or JSON lines"),
-    (b"Obj\x01", "an Avro file", "save it as CSV or JSON lines"),
-    (b"ARROW1", "an Arrow file", "save it as CSV or JSON lines"),
-    (b"SQLite format 3\0", "an SQLite database", "export the table as CSV"),
-    (b"%PDF", "a PDF document", "save the table as CSV"),
-    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard", "unpack it: zstd -d FILE"),
-    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
-    (b"Rar!", "a RAR archive", "unpack it first"),
-    (b"\x89HDF", "an HDF5 file", "save the table as CSV"),
-    (b"\x93NUMPY", "a NumPy array", "save it as CSV"),
-)
-_COMPRESSIONS = (
-    (b"\x1f\x8b", "gzip"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"PK\3\4", "zip"),
-)
 _ZIP_ENCRYPTED = 1
-_FEED = re.compile(
-    rb"^(?:\xef\xbb\xbf)?\s*<(?:\?xml[^>]*>\s*(?:<!--[\s\S]*?-->\s*)?<)?(?:rss|feed)\b"
-)
-"""Start of a product feed."""
 _SUFFIXES = frozenset({".gz", ".bz2", ".xz", ".zip", ".lzma"})
 
 
@@ -88,10 +64,10 @@ class InputFile:
     Parameters
     ----------
     path : Path
-        A file or a pipe; plain, or compressed by gzip, bzip2 or xz, or a zip archive of one file. A
-        Parquet file or a product feed in XML is read as JSON lines.
+        A file or a pipe; plain, or compressed by gzip, bzip2, xz or lzma, or a zip archive of one
+        file. A Parquet file or a product feed in XML is read as JSON lines.
     encoding : str, optional
-        Default: by the byte order mark, else UTF-8.
+        Default: by the byte order mark, else UTF-8. A Parquet file and a feed have their own.
     on_progress : callable, optional
         Called with the bytes of the file read so far, every few thousand lines.
 
@@ -99,6 +75,8 @@ class InputFile:
     ----------
     encoding : str
         The one in use.
+    is_converted : bool
+        Whether it was no text, and is read as JSON lines.
     suffix : str
         The name's ending, without that of the compression.
 
@@ -123,22 +101,23 @@ class InputFile:
         self._is_ascii_superset = True
         self._has_only_carriage_returns = False
         self.encoding = ""
-        self._converted = self._convert()
         self._compression = self._sniff_compression()
         start = self._start()
+        self.is_converted = is_parquet(start) or is_feed(start)
+        if self.is_converted:
+            self._convert(start)
+            encoding, start = None, self._start()
         if not start:
             raise InvalidInput(f"{path} is empty; expected rows of text")
-        self._refuse_binary(start)
+        if why := why_binary(start):
+            raise InvalidInput(f"{path} {why}")
         self.encoding = self._checked_encoding(encoding, start)
         self._is_ascii_superset = _is_ascii_superset(self.encoding)
         self._has_only_carriage_returns = b"\r" in start[:-1] and b"\n" not in start
-        if self._is_ascii_superset and start.count(b"\0") * _MIN_ZERO_SHARE > len(start):
-            raise InvalidInput(
-                f"{path} is no text in {self.encoding}: it has many zero bytes; if it is UTF-16, use "
-                "--encoding utf-16-le or utf-16-be, else save it as CSV or JSON lines"
-            )
+        if self._is_ascii_superset and (why := why_no_text(start, self.encoding)):
+            raise InvalidInput(f"{path} {why}")
         name = path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
-        self.suffix = ".jsonl" if self._converted else name.suffix.lower()
+        self.suffix = ".jsonl" if self.is_converted else name.suffix.lower()
 
     @property
     def digest(self) -> str:
@@ -208,23 +187,24 @@ class InputFile:
         except OSError as error:
             raise self._unreadable(error) from error
 
-    def _convert(self) -> bool:
-        """Replace a Parquet file or an XML feed by JSON lines; return whether it was one."""
+    def _convert(self, start: bytes) -> None:
+        """Replace a Parquet file or an XML feed, which may be compressed, by JSON lines."""
+        if self._compression:
+            unpacked = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - read again later
+            with self._open() as (file, _):
+                shutil.copyfileobj(file, unpacked)
+            self._replace_by(unpacked)
+        rows = parquet_rows if is_parquet(start) else feed_rows
         with self._raw() as raw:
-            start = raw.read(_SNIFF_BYTES)
-            raw.seek(0)
-            if start.startswith(b"PAR1"):
-                rows = parquet_rows(raw, str(self.path))
-            elif _FEED.search(start):
-                rows = feed_rows(raw, str(self.path))
-            else:
-                return False
-            converted = spooled(rows)
+            converted = spooled(rows(raw, str(self.path)))
+        self._replace_by(converted)
+
+    def _replace_by(self, spooled: BinaryIO) -> None:
+        """Read a temporary file in place of what was read so far."""
         if self._spooled is not None:
             self._spooled.close()
-        self._spooled = converted
-        weakref.finalize(self, converted.close)
-        return True
+        self._spooled, self._compression = spooled, ""
+        weakref.finalize(self, spooled.close)
 
     def _raw(self) -> BinaryIO:
         if self._spooled is not None:
@@ -265,7 +245,7 @@ class InputFile:
             return cast("BinaryIO", gzip.GzipFile(fileobj=raw))
         if self._compression == "bzip2":
             return cast("BinaryIO", bz2.BZ2File(raw))
-        if self._compression == "xz":
+        if self._compression in {"xz", "lzma"}:
             return cast("BinaryIO", lzma.LZMAFile(raw))
         if self._compression == "zip":
             return self._zip_member(raw)
@@ -275,12 +255,14 @@ class InputFile:
         archive = zipfile.ZipFile(raw)
         members = [member for member in archive.infolist() if not member.is_dir()]
         names = [member.filename for member in members]
+        shown = [member for member in members if not _is_hidden(member.filename)]
+        members = shown or members
         if "[Content_Types].xml" in names:
             raise InvalidInput(f"{self.path} is an Excel or Office file; save the table as CSV")
         if len(members) != 1:
-            shown = ", ".join(names[:5]) or "none"
+            listed = ", ".join(member.filename for member in members[:5]) or "none"
             raise InvalidInput(
-                f"{self.path} must be an archive of one file, got {len(members)} ({shown}); unpack it "
+                f"{self.path} must be an archive of one file, got {len(members)} ({listed}); unpack it "
                 "and name the file"
             )
         if members[0].flag_bits & _ZIP_ENCRYPTED:
@@ -295,18 +277,11 @@ class InputFile:
                 start = raw.read(8)
             except OSError as error:
                 raise self._unreadable(error) from error
-        return next((name for magic, name in _COMPRESSIONS if start.startswith(magic)), "")
+        return compression_of(start)
 
     def _start(self) -> bytes:
         with self._open() as (file, _):
             return file.read(_SNIFF_BYTES)
-
-    def _refuse_binary(self, start: bytes) -> None:
-        for magic, what, advice in _BINARY:
-            if start.startswith(magic):
-                raise InvalidInput(f"{self.path} is {what}, expected text; {advice}")
-        if start[257:262] == b"ustar":
-            raise InvalidInput(f"{self.path} is a tar archive; unpack it and name the file")
 
     def _checked_encoding(self, encoding: str | None, start: bytes) -> str:
         if encoding is None:
@@ -330,6 +305,11 @@ def _at_carriage_returns(line: bytes) -> list[bytes]:
     if b"\r" not in line[:-2]:
         return [line]
     return [part for part in re.split(rb"(?<=\r)(?!\n)", line) if part]
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a member of an archive is a system's own, such as macOS's resource forks."""
+    return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
 
 
 class _CarriageReturns(io.RawIOBase):

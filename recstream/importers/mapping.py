@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -13,6 +15,7 @@ from recstream.errors import InvalidInput
 from recstream.importers.cells import MAX_EXACT, is_missing, parse_id, parse_number, parse_time
 from recstream.importers.source import Row, Source
 
+MAX_COLUMN_DIGITS = 6
 _ID_NAMES = frozenset(
     [
         "user",
@@ -104,11 +107,22 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
                 "--time-format can't have %Z: names of zones are ambiguous; use %z for an offset, or "
                 "write the name itself, like UTC"
             )
+        _check_time_format(self.time_format)
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that it names."""
         kind = "" if self.type in EVENT_TYPES else self.type
         return tuple(filter(None, (self.user, self.item, self.time, self.value, kind)))
+
+
+def _check_time_format(form: str) -> None:
+    try:
+        datetime.strptime("", form)  # noqa: DTZ007 - only the format counts
+    except (ValueError, re.error) as error:
+        if not str(error).startswith("time data"):  # else a format that an empty text does not have
+            raise InvalidInput(
+                f"--time-format must have each part once, like %d.%m.%Y %H:%M, got {form!r}: {error}"
+            ) from error
 
 
 class SkippedRow(ValueError):
@@ -149,8 +163,8 @@ class EventReader:
             )
         if n_named:
             at = self._source.columns.index(column)
-        elif column.isdecimal() and int(column) >= 1:
-            at = int(column) - 1
+        elif number := _column_number(column):
+            at = number - 1
         else:
             known = self._source.shown_columns or "none: name columns by number, from 1"
             hint = ""
@@ -172,10 +186,10 @@ class EventReader:
     def _items(self) -> Callable[[Any], list[str]]:
         column, split = self._mapping.item, self._mapping.split
         prefix = self._mapping.item_prefix
-        if column.endswith("+") and column[:-1].isdecimal() and int(column[:-1]) >= 1:
+        if column.endswith("+") and (number := _column_number(column[:-1])):
             if self._source.is_json:
                 raise InvalidInput(f"--item {column} needs columns; JSON rows have keys: name one")
-            start = int(column[:-1]) - 1
+            start = number - 1
             self._source.may_be_longer = True
             return lambda row: [
                 prefix + parse_id(text, "an item id")
@@ -230,6 +244,11 @@ class EventReader:
                 ) from None
 
         return kind
+
+
+def _column_number(column: str) -> int:
+    """Return a column's number from 1; 0 if it is named otherwise."""
+    return int(column) if column.isdecimal() and len(column) <= MAX_COLUMN_DIGITS else 0
 
 
 def is_header(row: Sequence[str], following: Sequence[str], reader: EventReader) -> bool:
@@ -314,7 +333,7 @@ def _values(row: Any, path: Sequence[str]) -> list[Any]:
 
 
 def _json_text(value: Any, column: str) -> str:
-    if isinstance(value, dict | list | bool):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"expected a text or number under {column!r}")  # noqa: TRY004 - as for cells
     if isinstance(value, float) and abs(value) >= MAX_EXACT and value.is_integer():
         raise ValueError(

@@ -94,7 +94,7 @@ def read_titles(path: Path) -> Iterator[Item]:
     source = Source(
         path,
         header=is_csv,
-        encoding=None if is_csv or InputFile(path, encoding="latin-1").is_utf8() else "latin-1",
+        encoding=None if InputFile(path, encoding="latin-1").is_utf8() else "latin-1",
         delimiter="|" if path.name.startswith("u.item") else None,
     )
     for _, row in source.rows():
@@ -104,7 +104,11 @@ def read_titles(path: Path) -> Iterator[Item]:
             genres = [g for g, flag in zip(U_ITEM_GENRES, row[5:], strict=False) if flag == "1"]
         else:
             genres = [genre for genre in row[2].split("|") if genre and genre != NO_GENRES]
-        yield movie(parse_id(row[0].strip()), row[1], genres)
+        try:
+            item_id = parse_id(row[0].strip())
+        except ValueError:
+            continue
+        yield movie(item_id, row[1], genres)
 
 
 def movie(item_id: str, title: str, genres: list[str]) -> Item:

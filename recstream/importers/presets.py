@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -10,6 +9,7 @@ import msgspec
 
 from recstream.errors import InvalidInput
 from recstream.importers.mapping import ColumnMapping
+from recstream.importers.source import Source
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -49,7 +49,7 @@ def preset(name: str) -> ColumnMapping:
     return found.mapping
 
 
-def recognise(columns: Sequence[str]) -> str:
+def recognise(source: Source) -> str:
     """Return the name of the preset whose columns a source has, the one with the most.
 
     Raises
@@ -57,16 +57,15 @@ def recognise(columns: Sequence[str]) -> str:
     InvalidInput
         No preset fits.
     """
-    names = set(columns)
+    names = set(source.columns)
     fitting = {
         name: len(each.recognise)
         for name, each in presets().items()
         if each.recognise and names.issuperset(each.recognise)
     }
     if not fitting:
-        shown = ", ".join(columns) or "none"
         raise InvalidInput(
-            f"no preset has these columns: {shown}; name the columns by --user, --item and --time, or "
+            f"no preset has these columns: {source.shown_columns or 'none'}; name the columns by --user, --item and --time, or "
             f"a preset by --preset: {', '.join(presets())}"
         )
     return max(fitting, key=fitting.__getitem__)

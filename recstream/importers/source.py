@@ -88,8 +88,8 @@ class Source:
         self._n_before = 0 if named is None else 1
         if named is not None:
             first = self._first_line(self._n_before)
-        self.is_json = not delimiter and (
-            self._file.suffix in JSON_SUFFIXES or first.startswith(("{", "[{"))
+        self.is_json = self._file.is_converted or (
+            not delimiter and (self._file.suffix in JSON_SUFFIXES or first.startswith(("{", "[{")))
         )
         if self.is_json:
             self._refuse_documents(first)
@@ -162,9 +162,13 @@ class Source:
             yield number, self._checked(row)
 
     def _checked(self, row: Row | BadLine) -> Row | BadLine:
-        """Return a row, or why it is none: values beyond the header's columns have been shifted."""
+        """Return a row, or why it is none: the header again, or values that have been shifted."""
         n_columns = len(self.columns)
-        if self.may_be_longer or not isinstance(row, list) or not any(row[n_columns:]):
+        if not isinstance(row, list):
+            return row
+        if tuple(cell.strip() for cell in row) == self.columns:
+            return BadLine("the header stands here again; the file was put together from several")
+        if self.may_be_longer or not any(row[n_columns:]):
             return row
         return BadLine(
             f"expected {n_columns} columns as in the header, got {len(row)}; quote values with "
@@ -318,7 +322,7 @@ def _lenient_row(line: str) -> dict[str, Any] | None:
         row = ast.literal_eval(line.strip()) if line.startswith("{'") else json.loads(line)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    return {str(key): value for key, value in row.items()} if isinstance(row, dict) else None
 
 
 def _guess(suffix: str, first: str) -> str:

@@ -13,6 +13,7 @@ import threading
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,6 +259,14 @@ def test_a_damaged_compressed_file_is_refused_and_nothing_is_appended(
         (b"%PDF-1.7\n", "PDF"),
         (b"\x28\xb5\x2f\xfd\x04", "zstd -d"),
         (b"\x7fELF\x02\x01\x01" + b"\0" * 60, "zero bytes"),
+        (b"PARE\x15\x04", "encrypted Parquet"),
+        (b"\x04\x22\x4d\x18", "lz4 -d"),
+        (b"\x1f\x9d\x90", "gunzip"),
+        (b"\x80\x04\x95\x03", "pickle"),
+        (b"\xff\xd8\xff\xe0", "an image"),
+        (bytes(range(4, 30)) * 4, "control characters"),
+        (b"<!DOCTYPE html>", "XML or HTML"),
+        (b"PK\5\6" + b"\0" * 18, "archive"),
     ],
 )
 @pytest.mark.parametrize("kind", ["events", "products"])
@@ -271,6 +280,44 @@ def test_a_file_that_is_no_text_is_refused_by_name(
     assert done.code == 1
     assert advice in done.error
     assert done.error.isprintable() or done.error.strip().isprintable()
+
+
+def mac_zip(content: bytes) -> bytes:
+    """Return an archive as macOS writes it, with resource forks beside the file."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("folder/f.csv", content)
+        file.writestr("__MACOSX/folder/._f.csv", b"\0\5\x16\7")
+        file.writestr("folder/.DS_Store", b"\0\0\0\1Bud1")
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize("pack", [partial(lzma.compress, format=lzma.FORMAT_ALONE), mac_zip])
+def test_archives_of_other_programs_are_read(
+    tmp_path: Path, events: Callable[..., Outcome], pack: Callable[[bytes], bytes]
+) -> None:
+    done = events(put(tmp_path, pack(b"user,item\nu1,p1\n")))
+
+    assert [event.item for event in done.events] == ["p1"]
+
+
+def test_a_file_that_is_compressed_twice_is_refused_by_that_name(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    done = events(put(tmp_path, gzip.compress(gzip.compress(ROWS.encode()))))
+
+    assert "compressed more than once (by gzip at last)" in done.error
+
+
+def test_a_header_in_the_middle_of_a_file_is_no_row(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    one, two = gzip.compress(b"user,item\nu1,p1\n"), gzip.compress(b"user,item\nu2,p2\n")
+
+    done = events(put(tmp_path, one + two))
+
+    assert [event.item for event in done.events] == ["p1", "p2"]
+    assert "the header" in done.report["problems"][0]["reason"]
 
 
 def test_an_excel_workbook_and_a_zip_of_several_files_are_refused(
@@ -800,3 +847,142 @@ def test_any_bytes_are_rows_or_refused(
                         read(row)
     with contextlib.suppress(InvalidInput):
         list(ProductReader(Source(path)).items())
+
+
+@pytest.mark.parametrize("form", ["%", "%Q", "%Y%Y", "%d.%m.%Y %d"])
+def test_a_format_of_times_that_is_none_is_refused_before_rows_are_read(
+    tmp_path: Path, events: Callable[..., Outcome], form: str
+) -> None:
+    done = events(put(tmp_path, ROWS), "--time", "1", "--time-format", form)
+
+    assert done.code == 1
+    assert (
+        f"--time-format must have each part once, like %d.%m.%Y %H:%M, got {form!r}" in done.error
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "truncated"),
+        (b"[1]", "Expected `object`"),
+        (b"[" * 100_000, "Expected `object`"),
+        (b'{"user":' * 2_000, "recursion"),
+        (b"\xff\xfe{", "malformed"),
+        (b'{"user":"\\ud800"}', "JSON object"),
+        (b'{"user":"' + b"9" * 5_000 + b'","item":"item"}', "must name a column"),
+        (b'{"user":"user","item":"' + b"9" * 5_000 + b'+"}', "must name a column"),
+        (b'{"user":"user","item":"item","rating_max":"5"}', "rating_max"),
+        (b'{"user":"user","item":"item","typ":"view"}', "got typ"),
+    ],
+)
+def test_a_mapping_file_that_is_wrong_is_refused(
+    tmp_path: Path, import_: Callable[..., Outcome], content: bytes, part: str
+) -> None:
+    mapping = put(tmp_path, content, "mapping.json")
+
+    done = import_("events", put(tmp_path, ROWS), "--mapping", str(mapping))
+
+    assert done.code == 1
+    assert part in done.error
+
+
+def test_a_mapping_file_may_have_a_byte_order_mark(
+    tmp_path: Path, import_: Callable[..., Outcome]
+) -> None:
+    mapping = put(tmp_path, '\ufeff{"user":"user","item":"item"}', "mapping.json")
+
+    done = import_("events", put(tmp_path, ROWS), "--mapping", str(mapping))
+
+    assert done.report["imported"] == 10
+
+
+@pytest.mark.parametrize("row", ["{'user': 'u', 1: 2}", '{"\\ud800": 1}'])
+@pytest.mark.parametrize("kind", ["events", "products"])
+def test_odd_keys_of_json_rows_are_named(
+    tmp_path: Path, import_: Callable[..., Outcome], kind: str, row: str
+) -> None:
+    done = import_(kind, put(tmp_path, row, "f.jsonl"))
+
+    assert done.code == 1
+    assert "columns" in done.error
+
+
+@pytest.mark.parametrize("value", ["{1, 2}", "(1, 2)", "b'x'", "1j"])
+def test_what_is_no_text_or_number_is_no_id(
+    tmp_path: Path, events: Callable[..., Outcome], value: str
+) -> None:
+    done = events(put(tmp_path, f"{{'user': {value}, 'item': 'p'}}", "f.jsonl"))
+
+    assert "expected a text or number under 'user'" in done.error
+
+
+def test_a_rating_above_the_best_names_the_option_and_what_came(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    file = put(tmp_path, "user,item,stars\nu1,p1,11\nu2,p2,10\n")
+
+    done = events(file, "--value", "stars", "--type", "rate", "--rating-max", "10")
+
+    assert [event.value for event in done.events] == [5.0]
+    assert done.report["problems"][0]["reason"] == (
+        "expected a rating from 0 to 10, got 11; name the best with --rating-max"
+    )
+
+
+def test_rows_without_an_item_are_no_empty_file(
+    tmp_path: Path, import_: Callable[..., Outcome]
+) -> None:
+    done = import_("events", put(tmp_path, ROWS), "--user", "1", "--item", "3+", "--header")
+
+    assert done.report["notes"] == ["none of its 10 rows names an item or has a wanted type"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"item": "p1", "title": "T", "image": "http://x/\udce9.jpg"},
+        {"item": "p1", "title": "T", "price": 10**400},
+        {"item": "p1", "title": "T\udce9"},
+        {"item": "p1", "title": "T", "description": ["\ud800"], "brand": "\udfff"},
+    ],
+)
+def test_a_product_with_an_odd_field_is_imported_without_it(
+    tmp_path: Path, import_: Callable[..., Outcome], row: dict[str, Any]
+) -> None:
+    done = import_("products", put(tmp_path, json.dumps(row), "f.jsonl"))
+
+    assert done.report["imported"] == 1, done.error
+
+
+@pytest.mark.parametrize("item", [["a"], {"a": 1}, True, 1e22, float("inf")])
+def test_what_is_no_text_or_exact_number_is_no_product_id(
+    tmp_path: Path, import_: Callable[..., Outcome], item: object
+) -> None:
+    done = import_("products", put(tmp_path, json.dumps({"item": item, "title": "T"}), "f.jsonl"))
+
+    assert "no id" in done.error
+
+
+def test_films_without_an_id_are_left_out_and_either_encoding_is_read(
+    tmp_path: Path, import_: Callable[..., Outcome], data: Path
+) -> None:
+    put(tmp_path, "userId,movieId,rating,timestamp\n1,2,3.5,1000000000\n", "ratings.csv")
+    put(tmp_path, b"movieId,title,genres\n,X,A\nnan,Y,B\n2,Am\xe9lie,C\n", "movies.csv")
+
+    done = import_("movielens", tmp_path / "ratings.csv")
+
+    assert done.report["products"] == 1, done.error
+    assert products_in(data) == [b"2"]
+
+
+def test_unreadable_titles_stop_an_import_before_its_ratings(
+    tmp_path: Path, import_: Callable[..., Outcome]
+) -> None:
+    put(tmp_path, "userId,movieId,rating,timestamp\n1,2,3.5,1000000000\n", "ratings.csv")
+    put(tmp_path, "", "movies.csv")
+
+    done = import_("movielens", tmp_path / "ratings.csv")
+
+    assert "movies.csv is empty" in done.error
+    assert done.events == []

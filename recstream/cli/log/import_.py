@@ -63,9 +63,9 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
     mapping, header = ratings_mapping(files.ratings)
     with Import(settings, files.ratings, as_json=as_json) as run:
         source = Source(files.ratings, header=header, on_progress=run.on_progress)
+        products = [] if files.titles is None else list(read_titles(files.titles))
         report = run.events(source, mapping, strict=strict)
-        if files.titles is not None:
-            products = list(read_titles(files.titles))
+        if products:
             report.products = import_items(run.log, products, _digest_of(products))
         run.finish(report)
 
@@ -189,7 +189,7 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
     Columns are named by header, key (a.b, a[].b, a|b) or number from 1. Without --user and --item the
     columns tell which preset fits; `recstream import presets` lists all. FILE is - for standard input,
     or kafka://host:port/topic: JSON records of another system, each imported once, also over restarts.
-    Times are numbers since 1970 (seconds, milliseconds or microseconds), compact dates (20191001) or
+    Times are numbers since 1970 (seconds to nanoseconds, by their size), compact dates (20191001) or
     ISO 8601; UTC without a zone. A value multiplies the weight of an event. Ratings are scaled so that
     --rating-max becomes 5; half of it is neutral.
 
@@ -309,6 +309,8 @@ def _stops(stopping: threading.Event) -> Iterator[None]:
 
 def _given(how: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a mapping that a mapping file and options name; options win."""
+    import codecs
+
     import msgspec
 
     from recstream.importers import ColumnMapping
@@ -316,12 +318,16 @@ def _given(how: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if how["mapping_file"] is not None:
         try:
-            found = msgspec.json.decode(how["mapping_file"].read_bytes(), type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeError) as error:
-            raise InvalidInput(f"--mapping must be a JSON object: {error}") from error
+            content = how["mapping_file"].read_bytes().removeprefix(codecs.BOM_UTF8)
+            found = msgspec.json.decode(content, type=dict[str, Any])
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise InvalidInput(
+                f"--mapping must name a file with a JSON object, got {how['mapping_file']}: {error}"
+            ) from error
         if unknown := sorted(found.keys() - {*ColumnMapping.__struct_fields__}):
             raise InvalidInput(
-                f"--mapping has {', '.join(ColumnMapping.__struct_fields__)}, got {', '.join(unknown)}"
+                f"{how['mapping_file']} may have {', '.join(ColumnMapping.__struct_fields__)}; got "
+                f"{', '.join(unknown)}"
             )
         given |= found
     given |= {name: how[name] for name in ColumnMapping.__struct_fields__ if how.get(name)}
@@ -355,7 +361,7 @@ def _mapping(
         return _mapped(None, given), []
     if not name:
         source = Source(path, **(opening | {"header": opening["header"] is not False}))
-        name = recognise(source.columns)
+        name = recognise(source)
     return _mapped(preset(name), given), [
         f"read as {name}; --preset chooses another, --user and the like change columns"
     ]

@@ -26,6 +26,9 @@ PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
 MAX_TITLE = 500
 MAX_DESCRIPTION = 2000
 MAX_PATH = 8
+MAX_PRICE = 1e15
+MAX_ADDRESS = 2000
+MAX_EXACT = 2.0**53
 _TAG = re.compile(
     r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE
 )
@@ -71,12 +74,12 @@ def clean_product(
     RejectedRow(reason='no title', shown='B1')
     """
     found = _fields(row, columns or {})
-    name = _plain(found.get("item"))
+    name = _id(found.get("item"))
     if not name:
         return RejectedRow("no id", _plain(found.get("title"))[:60])
     if len(name) > MAX_ID_CHARACTERS or not is_printable(name):
         return RejectedRow("id is too long or not printable", repr(name[:60]))
-    raw_title = _plain(found.get("title"))
+    raw_title = _joined(found.get("title"))
     if _SCRIPT.match(raw_title):
         return RejectedRow("title is a script", name)
     title = clean_text(raw_title)[:MAX_TITLE]
@@ -85,7 +88,9 @@ def clean_product(
     path = _path(found.get("category"), row)
     price, price_text = parse_price(found.get("price")), _plain(found.get("price"))
     repairs = {
-        "entities or tags in the title": title != " ".join(raw_title.split())[:MAX_TITLE],
+        "characters in the title that can't be read; is it --encoding?": _is_damaged(raw_title),
+        "entities or tags in the title": not _is_damaged(raw_title)
+        and title != " ".join(raw_title.split())[:MAX_TITLE],
         "price was text": price is not None and not isinstance(found.get("price"), int | float),
         "price could not be read": price is None and price_text.casefold() not in _NOTHING,
     }
@@ -129,7 +134,7 @@ def parse_price(value: object) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
-        number = float(value)
+        number = float(value) if abs(value) < MAX_PRICE else math.inf
     else:
         match = _NUMBER.search(_plain(value).split(" - ")[0])
         if match is None:
@@ -137,7 +142,7 @@ def parse_price(value: object) -> float | None:
         digits = re.sub(r"[^\d.,]", "", match.group())
         whole, separator, rest = _decimal(digits)
         number = float(re.sub(r"\D", "", whole) + ("." + rest if separator else ""))
-    return round(number, 2) if math.isfinite(number) and number > 0 else None
+    return round(number, 2) if 0 < number < MAX_PRICE else None
 
 
 def _decimal(digits: str) -> tuple[str, str, str]:
@@ -170,11 +175,25 @@ def _plain(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
+def _id(value: object) -> str:
+    """Return an id as text; empty where a value is no text or exact number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    if isinstance(value, float) and not abs(value) < MAX_EXACT:
+        return ""
+    return _plain(value)
+
+
 def _joined(value: object) -> str:
-    """Return a text, or several of a list in one."""
+    """Return a text, or several of a list in one; empty for other values."""
     if isinstance(value, list | tuple):
         return " ".join(_plain(each) for each in value if isinstance(each, str | int | float))
-    return _plain(value)
+    return _plain(value) if isinstance(value, str | int | float) else ""
+
+
+def _is_damaged(text: str) -> bool:
+    """Whether a text has bytes or halves of characters that no encoding gives."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _texts(value: object) -> Iterable[str]:
@@ -208,4 +227,5 @@ def _image(value: object) -> str:
     if isinstance(value, Mapping):
         value = value.get("hi_res") or value.get("large") or value.get("thumb")
     text = _plain(value)
-    return text if text.startswith(("https://", "http://")) and " " not in text else ""
+    is_address = text.startswith(("https://", "http://")) and " " not in text
+    return text if is_address and len(text) <= MAX_ADDRESS and text.isprintable() else ""
