@@ -32,7 +32,8 @@ from recstream.core.records import (
 )
 from recstream.log.port import Record
 from recstream.log.topics import INTERACTIONS
-from tests.bridge.bridge_world import NOW, eventually
+from tests.bridge.bridge_world import NOW
+from tests.waiting import wait_until
 
 SNAPSHOTS = Path(__file__).parents[2] / "snapshots"
 EPOCH = "01KAM8Q0V3M2Z0G7Y4D6C5B9XA"
@@ -273,7 +274,7 @@ def test_answers_follow_their_schemas(world):
     }
 
     world.beat()
-    eventually(lambda: world.get("/health/ready").status == 200, "a worker's heartbeat")
+    wait_until(lambda: world.get("/health/ready").status == 200, "a worker's heartbeat")
     for path, url in asked.items():
         success = document["paths"][path]["get"]["responses"]["200"]
         schema = success["content"]["application/json"]["schema"]

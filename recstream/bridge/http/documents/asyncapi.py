@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from recstream import __version__
+from recstream.bridge.http.documents.schemas import schemas_of
 from recstream.bridge.push.protocol import (
     SUBPROTOCOL,
     CloseCode,
@@ -41,9 +42,7 @@ def name_of(message: type[msgspec.Struct]) -> str:
 def asyncapi() -> bytes:
     """Return the document as JSON."""
     every = (*FROM_CLIENT, *FROM_BRIDGE)
-    schemas, components = msgspec.json.schema_components(
-        every, ref_template="#/components/schemas/{name}"
-    )
+    schemas, components = schemas_of(every)
     messages = {
         name_of(message): {
             "name": name_of(message),

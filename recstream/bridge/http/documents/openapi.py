@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from recstream import __version__
+from recstream.bridge.http.documents.schemas import schemas_of
 from recstream.bridge.http.problems import PROBLEM_JSON, Problem
 from recstream.bridge.http.routing import Endpoint
 
-REF = "#/components/schemas/{name}"
 _VARIABLE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 _ALWAYS = {
     400: "Invalid request",
@@ -37,7 +37,7 @@ loopback and has no secret needs no token."""
 def openapi(endpoints: Sequence[Endpoint]) -> bytes:
     """Return the document as JSON."""
     types = list(_types(endpoints))
-    schemas, components = msgspec.json.schema_components(types, ref_template=REF)
+    schemas, components = schemas_of(types)
     by_type = {_key(type_): schema for type_, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
