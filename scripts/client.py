@@ -2,7 +2,7 @@
 
 ::
 
-    python scripts/client.py           # writes recstream/client/types.py and methods.py
+    python scripts/client.py           # writes recstream/client/bodies.py, answers.py and methods.py
     python scripts/client.py --check   # exits with 1 if one is out of date
 """
 
@@ -98,14 +98,14 @@ def answer_of(operation: Json) -> str:
     return " | ".join(types)
 
 
-def used(document: Json) -> list[str]:
-    """Return the names of the schemas of the client's bodies and answers of success."""
+def schemas_of(document: Json, *, bodies: bool) -> list[str]:
+    """Return the names of the schemas of the client's bodies, or of its answers of success."""
     found: set[str] = set()
     waiting = []
     for *_, operation in operations(document):
         good = [each for code, each in operation["responses"].items() if code[0] == "2"]
-        bodies = [content_of(each) for each in (operation.get("requestBody", {}), *good)]
-        waiting += list(references(bodies))
+        described = [operation.get("requestBody", {})] if bodies else good
+        waiting += list(references([content_of(each) for each in described]))
     while waiting:
         name = waiting.pop()
         if name not in found:
@@ -114,16 +114,31 @@ def used(document: Json) -> list[str]:
     return sorted(found)
 
 
-def types_page(document: Json) -> str:
+def bodies_page(document: Json) -> str:
+    """Return a module of the types of request bodies."""
+    names = schemas_of(document, bodies=True)
+    return types_page(document, names, "Bodies of requests to the bridge.", [])
+
+
+def answers_page(document: Json) -> str:
+    """Return a module of the types of answers; what a body has too is imported."""
+    bodies, answers = (schemas_of(document, bodies=each) for each in (True, False))
+    shared = sorted({*bodies} & {*answers})
+    imported = [f"from recstream.client.bodies import {', '.join(shared)}"] if shared else []
+    names = [name for name in answers if name not in shared]
+    return types_page(document, names, "Answers of the bridge.", imported)
+
+
+def types_page(document: Json, names: list[str], title: str, imported: list[str]) -> str:
     """Return a module of one ``TypedDict`` a schema."""
     schemas = document["components"]["schemas"]
     lines = [
-        '"""Bodies and answers of the bridge. Written from the OpenAPI document by scripts/client.py."""',
+        f'"""{title} Written from the OpenAPI document by scripts/client.py."""',
         "from __future__ import annotations",
         "from typing import Any, Literal, NotRequired, TypedDict",
-        f"__all__ = {used(document)!r}",
+        *imported,
     ]
-    for name in used(document):
+    for name in names:
         schema = schemas[name]
         required = set(schema.get("required", ()))
         fields = {}
@@ -180,11 +195,14 @@ def optional(type_: str) -> str:
 
 def methods_page(document: Json) -> str:
     """Return a module of the client's methods, once plain and once as coroutines."""
+    bodies = schemas_of(document, bodies=True)
+    answers = [name for name in schemas_of(document, bodies=False) if name not in bodies]
     lines = [
         '"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""',
         "from __future__ import annotations",
         "from typing import Any, Literal, Unpack",
-        f"from recstream.client.types import ({', '.join(used(document))})",
+        f"from recstream.client.answers import ({', '.join(answers)})",
+        f"from recstream.client.bodies import ({', '.join(bodies)})",
     ]
     for name, define, wait in (("Methods", "def", ""), ("AsyncMethods", "async def", "await ")):
         lines.append(
@@ -214,12 +232,19 @@ def methods_page(document: Json) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+PAGES = (
+    ("bodies.py", bodies_page),
+    ("answers.py", answers_page),
+    ("methods.py", methods_page),
+)
+
+
 def formatted(text: str) -> str:
     """Return source as `ruff format` lays it out."""
     command = [sys.executable, "-m", "ruff"]
     for more in (["check", "--fix-only", "--quiet"], ["format", "--quiet"]):
         text = subprocess.run(  # noqa: S603 - our own source
-            [*command, *more, "--stdin-filename", str(FOLDER / "types.py"), "-"],
+            [*command, *more, "--stdin-filename", str(FOLDER / "bodies.py"), "-"],
             input=text,
             capture_output=True,
             text=True,
@@ -235,7 +260,7 @@ def main() -> None:
     is_checked = parser.parse_args().check
     document = json.loads(DOCUMENT.read_text())
     stale = []
-    for name, make in (("types.py", types_page), ("methods.py", methods_page)):
+    for name, make in PAGES:
         path, text = FOLDER / name, formatted(make(document))
         if not is_checked:
             path.write_text(text)

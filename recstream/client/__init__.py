@@ -1,7 +1,7 @@
 """Clients of the bridge, for a shop's server: `Client`, and `AsyncClient` for asyncio.
 
-Needs the extra ``client``. In: calls with the fields of the REST API. Out: its answers, as dicts whose
-types are in `recstream.client.types`.
+Needs the extra ``client``. In: calls with the fields of the REST API. Out: its answers, as dicts. The types of
+both are in `recstream.client.bodies` and `recstream.client.answers`.
 """
 
 from __future__ import annotations

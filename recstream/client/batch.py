@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 if TYPE_CHECKING:
+    from recstream.client.answers import RejectedEvent
+    from recstream.client.bodies import Event
     from recstream.client.connection import Client
-    from recstream.client.types import Event, RejectedEvent
 
 MOST_EVENTS = 1_000
 """Events of one request; the bridge takes no more."""

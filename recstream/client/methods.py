@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
-from recstream.client.types import (
-    Event,
+from recstream.client.answers import (
     EventsAnswer,
     Explanation,
     ForgetAccepted,
     Item,
-    ItemFields,
     ItemsAnswer,
     ItemsPage,
     ListAnswer,
-    ListBody,
     MergeAccepted,
-    MergeRequest,
     RankAnswer,
-    RankBody,
-    ShelfBody,
     Shelves,
     SimilarAnswer,
     UserAccepted,
+)
+from recstream.client.bodies import (
+    Event,
+    ItemFields,
+    ListBody,
+    MergeRequest,
+    RankBody,
+    ShelfBody,
     UserFields,
     VisitorRequest,
 )

@@ -1,54 +1,14 @@
-"""Bodies and answers of the bridge. Written from the OpenAPI document by scripts/client.py."""
+"""Answers of the bridge. Written from the OpenAPI document by scripts/client.py."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-__all__ = [
-    "AsOf",
-    "AttributeTest",
-    "Boosted",
-    "Condition",
-    "Contribution",
-    "Event",
-    "EventsAnswer",
-    "Explanation",
-    "ForgetAccepted",
-    "Item",
-    "ItemFields",
-    "ItemsAnswer",
-    "ItemsPage",
-    "Lineage",
-    "ListAnswer",
-    "ListBody",
-    "ListRequest",
-    "ListedItem",
-    "LogPosition",
-    "MergeAccepted",
-    "MergeRequest",
-    "Moments",
-    "Now",
-    "Range",
-    "RankAnswer",
-    "RankBody",
-    "Reason",
-    "RejectedEvent",
-    "RejectedItem",
-    "RequestBoost",
-    "Requested",
-    "Shelf",
-    "ShelfBody",
-    "ShelfItem",
-    "Shelves",
-    "SimilarAnswer",
-    "SimilarItem",
-    "Similarity",
-    "Sources",
-    "Unranked",
-    "UserAccepted",
-    "UserFields",
-    "VisitorRequest",
-]
+from recstream.client.bodies import (
+    Condition,
+    LogPosition,
+    RequestBoost,
+)
 
 
 class AsOf(TypedDict):
@@ -58,41 +18,11 @@ class AsOf(TypedDict):
     offset: int
 
 
-AttributeTest = TypedDict(
-    "AttributeTest",
-    {
-        "eq": "NotRequired[bool | int | float | str | None]",
-        "in": "NotRequired[list[bool | int | float | str] | None]",
-        "min": "NotRequired[int | float | str | Now | None]",
-        "max": "NotRequired[int | float | str | Now | None]",
-        "exists": "NotRequired[bool | None]",
-    },
-)
-
-
 class Boosted(TypedDict):
     """The addition of a rule to a score."""
 
     rule: str
     score: float
-
-
-Condition = TypedDict(
-    "Condition",
-    {
-        "category": "NotRequired[str | list[str] | None]",
-        "brand": "NotRequired[str | list[str] | None]",
-        "price": "NotRequired[Range | None]",
-        "attributes": "NotRequired[dict[str, AttributeTest] | None]",
-        "items": "NotRequired[list[str] | None]",
-        "users": "NotRequired[Range | None]",
-        "from": "NotRequired[Moments | None]",
-        "until": "NotRequired[Moments | None]",
-        "all": "NotRequired[list[Condition] | None]",
-        "any": "NotRequired[list[Condition] | None]",
-        "not": "NotRequired[Condition | None]",
-    },
-)
 
 
 class Contribution(TypedDict):
@@ -107,33 +37,6 @@ class Contribution(TypedDict):
     behaviour: NotRequired[float]
     content: NotRequired[float]
     shared: NotRequired[list[str]]
-
-
-class Event(TypedDict):
-    """An interaction of a user with an item, as clients send it and as the log keeps it."""
-
-    id: NotRequired[str]
-    type: Literal[
-        "cart",
-        "click",
-        "dislike",
-        "impression",
-        "like",
-        "profile",
-        "purchase",
-        "rate",
-        "remove",
-        "view",
-    ]
-    user: str
-    item: NotRequired[str | None]
-    items: NotRequired[list[str]]
-    ts: NotRequired[str | None]
-    value: NotRequired[float | None]
-    session: NotRequired[str | None]
-    rec_id: NotRequired[str | None]
-    context: NotRequired[dict[str, Any]]
-    properties: NotRequired[dict[str, bool | int | float | str | None]]
 
 
 class EventsAnswer(TypedDict):
@@ -203,24 +106,6 @@ Item = TypedDict(
     },
 )
 
-ItemFields = TypedDict(
-    "ItemFields",
-    {
-        "item": "NotRequired[str]",
-        "title": "NotRequired[str]",
-        "category": "NotRequired[str]",
-        "brand": "NotRequired[str]",
-        "price": "NotRequired[float | None]",
-        "description": "NotRequired[str]",
-        "image": "NotRequired[str]",
-        "attributes": "NotRequired[dict[str, str | int | float | bool | list[str] | None]]",
-        "available": "NotRequired[bool]",
-        "from": "NotRequired[str | None]",
-        "until": "NotRequired[str | None]",
-        "vector": "NotRequired[list[float]]",
-    },
-)
-
 
 class ItemsAnswer(TypedDict):
     """The result for the items of a request."""
@@ -269,24 +154,6 @@ class ListAnswer(TypedDict):
     next: NotRequired[str]
 
 
-class ListBody(TypedDict):
-    """A request of a list: what shapes it, what to wait for, and which fields to return."""
-
-    n: NotRequired[int | None]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
-    min_position: NotRequired[int | LogPosition | None]
-    timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
-
-
 class ListRequest(TypedDict):
     """What a request asks of a list; lists that are made for a request contain it."""
 
@@ -313,13 +180,6 @@ class ListedItem(TypedDict):
     details: NotRequired[Item | None]
 
 
-class LogPosition(TypedDict):
-    """Epoch of the log, and the newest offset of these records in each partition."""
-
-    epoch: str
-    offsets: dict[str, int]
-
-
 class MergeAccepted(TypedDict):
     """A session's events, stored durably in the log as the user's."""
 
@@ -327,29 +187,6 @@ class MergeAccepted(TypedDict):
     merged: int
     left: int
     position: LogPosition
-
-
-MergeRequest = TypedDict("MergeRequest", {"from": "str", "token": "NotRequired[str]"})
-
-
-class Moments(TypedDict):
-    """Times from ``min`` to ``max``, both included: RFC 3339 texts, or relative to now."""
-
-    min: NotRequired[str | Now | None]
-    max: NotRequired[str | Now | None]
-
-
-class Now(TypedDict):
-    """A time ``now`` seconds after the one a list is made at: ``{'now': -604800}`` is a week ago."""
-
-    now: float
-
-
-class Range(TypedDict):
-    """Numbers from ``min`` to ``max``, both included; either may be absent."""
-
-    min: NotRequired[float | None]
-    max: NotRequired[float | None]
 
 
 class RankAnswer(TypedDict):
@@ -373,28 +210,6 @@ class RankAnswer(TypedDict):
     requested: NotRequired[Requested | None]
     next: NotRequired[str]
     unranked: list[Unranked]
-
-
-class RankBody(TypedDict):
-    """Items to rank for a user, or for a visitor by what they viewed; items seen before stay in."""
-
-    n: NotRequired[int]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
-    min_position: NotRequired[int | LogPosition | None]
-    timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
-    user: NotRequired[str]
-    items: NotRequired[list[str]]
-    session: NotRequired[str]
-    candidates: list[str]
 
 
 class Reason(TypedDict):
@@ -429,13 +244,6 @@ class RejectedItem(TypedDict):
     detail: str
 
 
-class RequestBoost(TypedDict):
-    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
-
-    where: Condition
-    by: float
-
-
 class Requested(TypedDict):
     """What shaped a list made for a request, besides history and generation."""
 
@@ -450,26 +258,6 @@ class Shelf(TypedDict):
     item: str
     event: str
     items: list[ShelfItem]
-
-
-class ShelfBody(TypedDict):
-    """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
-
-    n: NotRequired[int]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
-    min_position: NotRequired[int | LogPosition | None]
-    timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
-    items: NotRequired[int]
-    skip: NotRequired[int]
 
 
 class ShelfItem(TypedDict):
@@ -546,29 +334,3 @@ class UserAccepted(TypedDict):
     user: str
     id: str
     position: LogPosition
-
-
-class UserFields(TypedDict):
-    """Properties of a user by name: texts, numbers, booleans; null removes one."""
-
-    properties: dict[str, bool | int | float | str | None]
-
-
-class VisitorRequest(TypedDict):
-    """A list for a visitor without a history, from the items that they viewed."""
-
-    n: NotRequired[int | None]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
-    min_position: NotRequired[int | LogPosition | None]
-    timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
-    items: NotRequired[list[str]]
-    session: NotRequired[str]

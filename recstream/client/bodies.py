@@ -1,0 +1,202 @@
+"""Bodies of requests to the bridge. Written from the OpenAPI document by scripts/client.py."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+AttributeTest = TypedDict(
+    "AttributeTest",
+    {
+        "eq": "NotRequired[bool | int | float | str | None]",
+        "in": "NotRequired[list[bool | int | float | str] | None]",
+        "min": "NotRequired[int | float | str | Now | None]",
+        "max": "NotRequired[int | float | str | Now | None]",
+        "exists": "NotRequired[bool | None]",
+    },
+)
+
+Condition = TypedDict(
+    "Condition",
+    {
+        "category": "NotRequired[str | list[str] | None]",
+        "brand": "NotRequired[str | list[str] | None]",
+        "price": "NotRequired[Range | None]",
+        "attributes": "NotRequired[dict[str, AttributeTest] | None]",
+        "items": "NotRequired[list[str] | None]",
+        "users": "NotRequired[Range | None]",
+        "from": "NotRequired[Moments | None]",
+        "until": "NotRequired[Moments | None]",
+        "all": "NotRequired[list[Condition] | None]",
+        "any": "NotRequired[list[Condition] | None]",
+        "not": "NotRequired[Condition | None]",
+    },
+)
+
+
+class Event(TypedDict):
+    """An interaction of a user with an item, as clients send it and as the log keeps it."""
+
+    id: NotRequired[str]
+    type: Literal[
+        "cart",
+        "click",
+        "dislike",
+        "impression",
+        "like",
+        "profile",
+        "purchase",
+        "rate",
+        "remove",
+        "view",
+    ]
+    user: str
+    item: NotRequired[str | None]
+    items: NotRequired[list[str]]
+    ts: NotRequired[str | None]
+    value: NotRequired[float | None]
+    session: NotRequired[str | None]
+    rec_id: NotRequired[str | None]
+    context: NotRequired[dict[str, Any]]
+    properties: NotRequired[dict[str, bool | int | float | str | None]]
+
+
+ItemFields = TypedDict(
+    "ItemFields",
+    {
+        "item": "NotRequired[str]",
+        "title": "NotRequired[str]",
+        "category": "NotRequired[str]",
+        "brand": "NotRequired[str]",
+        "price": "NotRequired[float | None]",
+        "description": "NotRequired[str]",
+        "image": "NotRequired[str]",
+        "attributes": "NotRequired[dict[str, str | int | float | bool | list[str] | None]]",
+        "available": "NotRequired[bool]",
+        "from": "NotRequired[str | None]",
+        "until": "NotRequired[str | None]",
+        "vector": "NotRequired[list[float]]",
+    },
+)
+
+
+class ListBody(TypedDict):
+    """A request of a list: what shapes it, what to wait for, and which fields to return."""
+
+    n: NotRequired[int | None]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+
+
+class LogPosition(TypedDict):
+    """Epoch of the log, and the newest offset of these records in each partition."""
+
+    epoch: str
+    offsets: dict[str, int]
+
+
+MergeRequest = TypedDict("MergeRequest", {"from": "str", "token": "NotRequired[str]"})
+
+
+class Moments(TypedDict):
+    """Times from ``min`` to ``max``, both included: RFC 3339 texts, or relative to now."""
+
+    min: NotRequired[str | Now | None]
+    max: NotRequired[str | Now | None]
+
+
+class Now(TypedDict):
+    """A time ``now`` seconds after the one a list is made at: ``{'now': -604800}`` is a week ago."""
+
+    now: float
+
+
+class Range(TypedDict):
+    """Numbers from ``min`` to ``max``, both included; either may be absent."""
+
+    min: NotRequired[float | None]
+    max: NotRequired[float | None]
+
+
+class RankBody(TypedDict):
+    """Items to rank for a user, or for a visitor by what they viewed; items seen before stay in."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    user: NotRequired[str]
+    items: NotRequired[list[str]]
+    session: NotRequired[str]
+    candidates: list[str]
+
+
+class RequestBoost(TypedDict):
+    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
+
+    where: Condition
+    by: float
+
+
+class ShelfBody(TypedDict):
+    """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    items: NotRequired[int]
+    skip: NotRequired[int]
+
+
+class UserFields(TypedDict):
+    """Properties of a user by name: texts, numbers, booleans; null removes one."""
+
+    properties: dict[str, bool | int | float | str | None]
+
+
+class VisitorRequest(TypedDict):
+    """A list for a visitor without a history, from the items that they viewed."""
+
+    n: NotRequired[int | None]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    items: NotRequired[list[str]]
+    session: NotRequired[str]
