@@ -14,8 +14,9 @@ from recstream.time_travel.checkpoints import (
 from recstream.time_travel.derive import derive
 from recstream.time_travel.fold import PartitionFold, Watch, state_digest
 from recstream.time_travel.generations import Generations
+from recstream.time_travel.list_diff import ListDiff, diff_lists
 from recstream.time_travel.moment import Moment, moment
-from recstream.time_travel.service import AsOfList, ListDiff, TimeTravel, UserEvent
+from recstream.time_travel.service import AsOfList, TimeTravel, UserEvent
 from recstream.time_travel.snapshots import ListPosition, Snapshots
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Watch",
     "compare",
     "derive",
+    "diff_lists",
     "moment",
     "nearest_fold",
     "state_digest",

@@ -1,23 +1,12 @@
-"""How two lists differ, and the events between them."""
+"""How two lists differ: items that entered, left and moved."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import msgspec
 
 from recstream.core.records import RecommendedItem
-
-
-class EventBetween(msgspec.Struct, frozen=True, kw_only=True):
-    """An event of the user between two lists."""
-
-    offset: int
-    id: str
-    type: str
-    item: str
-    ts: datetime | None
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):

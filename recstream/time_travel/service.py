@@ -1,4 +1,4 @@
-"""Lists of the past: derive a user's list at any moment, and compare two moments."""
+"""Lists of the past: derive and explain a user's list at any moment."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History, SettingsTimeline
 from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, decode_recommendations
-from recstream.core.steering import Steering
-from recstream.errors import InvalidInput, NotFound
+from recstream.errors import NotFound
 from recstream.log import (
     INTERACTIONS,
     MODELS,
@@ -26,13 +25,10 @@ from recstream.log import (
     read_batches,
 )
 from recstream.models import ReadableStore
-from recstream.time_travel.changes import Change, EventBetween, compare
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.moment import Moment
 from recstream.time_travel.snapshots import ListPosition, Snapshots, may_concern
-
-MAX_EVENTS_BETWEEN = 10_000
 
 
 class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,35 +44,6 @@ class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     list: Recommendations
     is_identical: bool | None
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A published list, and what changed since the previous one.
-
-    ``events`` are the user's events since the previous list. ``steering_changed``: another steering
-    document was in force, or none any more. If the source is ``refresh``, the model changed the list,
-    not the events.
-    """
-
-    rec_id: str
-    source: str
-    as_of: int
-    generation: int
-    delta: int
-    model_changed: bool
-    steering_changed: bool
-    events: tuple[EventBetween, ...]
-    change: Change
-
-
-class ListDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """The lists of a user at two moments, and each published list in between."""
-
-    user: str
-    before: Recommendations | None
-    after: Recommendations | None
-    change: Change
-    steps: tuple[Step, ...]
 
 
 class Published(NamedTuple):
@@ -178,7 +145,7 @@ class TimeTravel:
             No generation was announced by then, its artifact was pruned, or the settings are gone.
         """
         self.generations.refresh()
-        position = self._position(user, when)
+        position = self.list_position(user, when)
         if position is not None:
             return self.basis_of(user, position)
         offset = self._offset(user, when)
@@ -251,76 +218,6 @@ class TimeTravel:
             now_ms=self._now_ms(user, when),
         )
 
-    def diff(self, user: str, a: Moment, b: Moment) -> ListDiff:
-        """Compare a user's lists at moments ``a`` and ``b``.
-
-        Each published list in between is a step. It holds the user's events since the previous list,
-        and whether the model or the steering changed: nothing else can change a list.
-        """
-        first, last = self._position(user, a), self._position(user, b)
-        before = None if first is None else self.published(self.partition(user), first).body
-        after = None if last is None else self.published(self.partition(user), last).body
-        steps = [] if last is None else self._steps(user, first, last)
-        return ListDiff(
-            user=user,
-            before=before,
-            after=after,
-            change=compare(before.items if before else (), after.items if after else ()),
-            steps=tuple(steps),
-        )
-
-    def _steps(self, user: str, first: ListPosition | None, last: ListPosition) -> list[Step]:
-        start = -1 if first is None else first.as_of
-        found = self.snapshots.list_positions(user, max(start, 0), last.as_of + 1)
-        after_first = -1 if first is None else first.offset
-        chain = [each for each in found if after_first < each.offset <= last.offset]
-        events = self._events(user, start + 1, last.as_of + 1)
-        timeline = read_timeline(self.log)
-        previous = None if first is None else self.published(self.partition(user), first).body
-        steps = []
-        for position in chain:
-            body = self.published(self.partition(user), position).body
-            as_of = position.as_of
-            new = tuple(each for each in events if start < each.offset <= as_of)
-            start = max(start, as_of)
-            steps.append(
-                Step(
-                    rec_id=body.rec_id,
-                    source=body.source,
-                    as_of=as_of,
-                    generation=body.generation,
-                    delta=body.delta,
-                    model_changed=previous is None
-                    or (previous.generation, previous.delta) != (body.generation, body.delta),
-                    steering_changed=previous is not None
-                    and _steering_of(timeline, previous) != _steering_of(timeline, body),
-                    events=new,
-                    change=compare(previous.items if previous else (), body.items),
-                )
-            )
-            previous = body
-        return steps
-
-    def _events(self, user: str, start: int, stop: int) -> list[EventBetween]:
-        found: list[EventBetween] = []
-        for each in self.events(user, start, stop):
-            event = each.event
-            found.append(
-                EventBetween(
-                    offset=each.offset,
-                    id=event.id,
-                    type=event.type,
-                    item=event.item or "",
-                    ts=event.ts,
-                )
-            )
-            if len(found) > MAX_EVENTS_BETWEEN:
-                raise InvalidInput(
-                    f"more than {MAX_EVENTS_BETWEEN} events lie between the two moments; "
-                    "choose them closer together"
-                )
-        return found
-
     def _offset(self, user: str, when: Moment) -> int:
         """Return the newest offset of the user's partition at a moment, -1 before the first."""
         partition = self.partition(user)
@@ -331,7 +228,8 @@ class TimeTravel:
             return self.log.offset_at(INTERACTIONS, partition, when.timestamp_ms + 1) - 1
         return last
 
-    def _position(self, user: str, when: Moment) -> ListPosition | None:
+    def list_position(self, user: str, when: Moment) -> ListPosition | None:
+        """Return where the list that a user had at a moment is published; None if there was none."""
         return self.snapshots.list_position(
             user, offset=self._offset(user, when), timestamp_ms=when.timestamp_ms
         )
@@ -352,7 +250,7 @@ class TimeTravel:
         """Return the time of a moment: of the list then, else of the newest record."""
         if when.timestamp_ms is not None:
             return when.timestamp_ms
-        position = self._position(user, when)
+        position = self.list_position(user, when)
         partition, offset = self.partition(user), self._offset(user, when)
         if position is not None and (now := self.published(partition, position).body.now):
             return now
@@ -366,7 +264,7 @@ class TimeTravel:
         partition = self.partition(user)
         if when == Moment():
             return timeline.newest(partition)
-        position = self._position(user, when)
+        position = self.list_position(user, when)
         if position is not None:
             active = timeline.by_control(
                 self.published(self.partition(user), position).body.control
@@ -377,7 +275,7 @@ class TimeTravel:
 
     def _generation(self, user: str, when: Moment) -> Generation:
         """Return the generation of a user's list at a moment, or the newest generation then."""
-        position = self._position(user, when)
+        position = self.list_position(user, when)
         if position is not None and (when.offset is not None or when.timestamp_ms is not None):
             body = self.published(self.partition(user), position).body
             return self.generations.at(body.generation, body.delta, body.followed)
@@ -396,9 +294,3 @@ class TimeTravel:
         number = max(announced)
         delta = self.generations.newest_delta(number) if at_ms is None else 0
         return self.generations.at(number, delta)
-
-
-def _steering_of(timeline: SettingsTimeline, body: Recommendations) -> Steering | None:
-    """Return the steering document that a list was derived with."""
-    active = timeline.by_control(body.control)
-    return None if active is None else active.steering

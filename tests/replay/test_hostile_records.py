@@ -17,7 +17,7 @@ from recstream.log import (
     NewRecord,
 )
 from recstream.replay.run import ReplayPlan, replay
-from recstream.time_travel import Moment, Snapshots, TimeTravel
+from recstream.time_travel import Moment, Snapshots, TimeTravel, diff_lists
 from recstream.trainer.lease import EmbeddedLease
 from recstream.trainer.loop import Trainer
 from tests.replay.world import World
@@ -74,7 +74,7 @@ def test_lists_of_the_past_are_found_and_compared(hostile: World, tmp_path: Path
 
     for user in ("u1", "u2", "u3"):
         assert travel.list_at(user, Moment()).is_identical
-        assert travel.diff(user, Moment(offset=3), Moment()).steps
+        assert diff_lists(travel, user, Moment(offset=3), Moment()).steps
     snapshots.close()
 
 

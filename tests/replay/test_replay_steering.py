@@ -23,6 +23,7 @@ from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.evaluate import evaluate
 from recstream.replay.run import ReplayPlan, replay
+from recstream.time_travel.list_diff import diff_lists
 from recstream.time_travel.service import Moment, TimeTravel
 from recstream.time_travel.snapshots import Snapshots
 from tests.replay.world import World
@@ -164,7 +165,7 @@ def test_a_diff_says_that_the_steering_changed_and_the_past_is_explained_by_its_
     snapshots = Snapshots(eventful.log, tmp_path / "snapshots")
     travel = TimeTravel(eventful.log, eventful.store, snapshots)
 
-    found = travel.diff(user, Moment(timestamp_ms=before_ms), Moment())
+    found = diff_lists(travel, user, Moment(timestamp_ms=before_ms), Moment())
 
     assert [(step.steering_changed, step.events) for step in found.steps] == [(True, ())]
     assert "i02" in {moved.item for moved in found.change.left}

@@ -12,6 +12,7 @@ from recstream.core.records import Recommendations, RecommendedItem, decode_reco
 from recstream.errors import InvalidInput, NotFound
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.time_travel.changes import compare
+from recstream.time_travel.list_diff import diff_lists
 from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import TimeTravel
 from recstream.time_travel.snapshots import Snapshots
@@ -88,7 +89,7 @@ def test_the_steps_of_a_diff_lead_from_one_list_to_the_other(
     first = lists[0].as_of
     assert first is not None
 
-    diff = travel.diff(USER, Moment(offset=first.offset), Moment())
+    diff = diff_lists(travel, USER, Moment(offset=first.offset), Moment())
 
     assert diff.before is not None
     assert diff.after is not None
@@ -112,7 +113,7 @@ def test_every_event_between_two_lists_belongs_to_one_step(
         if record.key == USER.encode()
     ]
 
-    diff = travel.diff(USER, Moment(offset=0), Moment())
+    diff = diff_lists(travel, USER, Moment(offset=0), Moment())
 
     told = [event.id for step in diff.steps for event in step.events]
     assert told == mine[: len(told)]
@@ -132,7 +133,7 @@ def test_a_refreshed_list_is_a_step_that_the_model_made(
     assert refreshed
 
     for key, rec_id in refreshed.items():
-        diff = travel.diff(key.decode(), Moment(offset=0), Moment())
+        diff = diff_lists(travel, key.decode(), Moment(offset=0), Moment())
 
         (step,) = [each for each in diff.steps if each.rec_id == rec_id]
         assert step.source == "refresh"

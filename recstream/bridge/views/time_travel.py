@@ -12,7 +12,7 @@ from recstream.checkpoints import Checkpoints
 from recstream.errors import InvalidInput, Overloaded
 from recstream.log import ReadableLog
 from recstream.models import ReadableStore
-from recstream.time_travel import AsOfList, ListDiff, Snapshots, TimeTravel, moment
+from recstream.time_travel import AsOfList, ListDiff, Snapshots, TimeTravel, diff_lists, moment
 
 T = TypeVar("T")
 MAX_WAITING = 4
@@ -66,7 +66,7 @@ class TimeTravelService:
         if not a or not b:
             raise InvalidInput("a and b must each be an offset or a time with a zone")
         before, after = moment(a), moment(b)
-        return self.ask(lambda travel: travel.diff(user, before, after))
+        return self.ask(lambda travel: diff_lists(travel, user, before, after))
 
     def ask(self, question: Callable[[TimeTravel], T]) -> T:
         """Return the answer of a function that gets the `TimeTravel`, in its turn.

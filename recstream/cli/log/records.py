@@ -124,10 +124,10 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
       recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
     """
     from recstream.cli.open import time_travel
-    from recstream.time_travel import moment
+    from recstream.time_travel import diff_lists, moment
 
     with time_travel(settings) as travel:
-        found = travel.diff(user, moment(a), moment(b))
+        found = diff_lists(travel, user, moment(a), moment(b))
     lines = [f"{user}: {_change(found.change)}"]
     for step in found.steps:
         events = ", ".join(f"{event.type} {event.item} ({event.offset})" for event in step.events)
