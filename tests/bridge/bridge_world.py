@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import pytest
 from scipy import sparse
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -46,21 +43,12 @@ from recstream.log.topics import (
 )
 from recstream.models import artifact_name, open_store, pack
 from recstream.settings import Settings
+from tests.waiting import wait_until
 
 DEADLINE_S = 60.0
 SECRET = "correct horse battery staple, twice over"  # noqa: S105 - of tests
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 CHANGELOG = histories_changelog(Settings().app_id)
-
-
-def eventually(is_true: Callable[[], Any], what: str = "condition") -> Any:
-    """Return the first true value, or fail at the deadline."""
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        if value := is_true():
-            return value
-        threading.Event().wait(0.005)
-    pytest.fail(f"{what} did not come true within {DEADLINE_S} s")
 
 
 class Clock:
@@ -177,7 +165,7 @@ class World:
     def wait_for_views(self) -> None:
         """Wait until the bridge has read everything that the log holds."""
         views = self.bridge.deps.views
-        eventually(
+        wait_until(
             lambda: all(
                 offset >= self.log.high_watermark(*tp)
                 for tp, offset in views.positions(self.log).items()
@@ -232,7 +220,7 @@ class World:
     def serve_generation(self, generation: Generation) -> None:
         self.announce(generation)
         serving = self.bridge.deps.recommender
-        eventually(lambda: serving.current == (generation.number, 0), "adoption")
+        wait_until(lambda: serving.current == (generation.number, 0), "adoption")
 
     def put_items(self, **categories: str) -> None:
         for name, category in categories.items():
@@ -320,7 +308,7 @@ def running(
     try:
         with Bridge(Settings(**values), event_log=own_log, now=ticking) as bridge:
             world = World(bridge, own_log, ticking)
-            eventually(bridge.deps.follower.caught_up.is_set, "a bridge that is ready")
+            wait_until(bridge.deps.follower.caught_up.is_set, "a bridge that is ready")
             yield world
     finally:
         if log is None:

@@ -10,7 +10,8 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from recstream.bridge import http_server
-from tests.bridge.bridge_world import DEADLINE_S, World, eventually, running
+from tests.bridge.bridge_world import DEADLINE_S, World, running
+from tests.waiting import wait_until
 
 N_SLOW = 300
 """More than the server has threads."""
@@ -123,7 +124,7 @@ def test_a_request_that_drips_ends_at_its_deadline(strict, start):
                 return True
 
         client.sendall(STARTS[start])
-        eventually(is_ended, "the end of a slow connection")
+        wait_until(is_ended, "the end of a slow connection")
 
     assert time.monotonic() - started < 20
 
@@ -140,7 +141,7 @@ def test_clients_that_read_slowly_delay_nobody_and_end_at_their_deadline(strict)
 
         assert is_quick(strict)
         connections = strict.bridge._server._server.server_state.connections
-        eventually(lambda: len(connections) < 10, "slow readers that are gone")
+        wait_until(lambda: len(connections) < 10, "slow readers that are gone")
 
 
 def a_request(*lines: bytes, body: bytes = BODY, host: bytes = b"Host: 127.0.0.1") -> bytes:

@@ -17,7 +17,8 @@ from websockets.sync.client import connect
 from recstream.bridge.server import Bridge
 from recstream.errors import StartupError
 from recstream.settings import Settings
-from tests.bridge.bridge_world import DEADLINE_S, eventually, running
+from tests.bridge.bridge_world import DEADLINE_S, running
+from tests.waiting import wait_until
 
 RUN = """
 import sys
@@ -79,7 +80,7 @@ def test_a_signal_drains_clients_and_ends_the_process_cleanly(tmp_path, number):
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)])
     address: Path = tmp_path / "bridge.json"
     try:
-        eventually(address.exists, "an address")
+        wait_until(address.exists, "an address")
         url = json.loads(address.read_text())["url"]
         with urllib.request.urlopen(f"{url}/health/live") as answer:
             assert answer.status == 200

@@ -10,7 +10,8 @@ import pytest
 from recstream.bridge import recommender
 from recstream.core.records import DeltaAnnounced
 from recstream.log import MODELS, NewRecord
-from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, eventually, running
+from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, running
+from tests.waiting import wait_until
 
 PLACEMENTS = {"placements": [{"name": "cart", "size": 2}]}
 
@@ -64,4 +65,4 @@ def test_a_slow_explanation_delays_no_push_and_no_list(tmp_path, slow_explain):
         assert was_waiting
         assert pushed["requested"]["request"]["placement"] == "cart"
         assert (made.status, shelf.status, answers) == (200, 200, [200])
-        eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
+        wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")

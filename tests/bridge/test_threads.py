@@ -19,7 +19,8 @@ from recstream.core.records import DeltaAnnounced
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, MODELS
 from recstream.process import threads
-from tests.bridge.bridge_world import a_list, checker_board, event, eventually, items_of, running
+from tests.bridge.bridge_world import a_list, checker_board, event, items_of, running
+from tests.waiting import wait_until
 
 
 class Unlisted(Exception):
@@ -52,7 +53,7 @@ def test_lists_are_pushed_after_an_error_of_the_follower(tmp_path, fail_once):
         client.receive("recs")
         raised = fail_once(Follower, "take")
         world.publish("bob", "i1")
-        eventually(lambda: raised, "the error")
+        wait_until(lambda: raised, "the error")
         world.publish("ann", "i2")
 
         assert items_of(client.receive("recs")) == ["i2"]
@@ -64,7 +65,7 @@ def test_generations_are_activated_after_an_error(tmp_path, fail_once):
     with running(tmp_path) as world:
         raised = fail_once(ActiveGeneration, "_activate")
         world.announce(checker_board(1))
-        eventually(lambda: world.bridge.deps.recommender.current == (1, 0), "activation")
+        wait_until(lambda: world.bridge.deps.recommender.current == (1, 0), "activation")
 
     assert raised == ["activate"]
 
@@ -79,7 +80,7 @@ def test_a_generation_is_read_again_when_a_delta_was_applied_in_part(tmp_path, f
             created_ts=0, catalogue={"i1": None},
         )  # fmt: skip
         world.log.append([NewRecord(MODELS, b"delta", msgspec.json.encode(delta), 0)])
-        eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
+        wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
 
     assert raised == ["activate"]
     assert world.bridge.deps.recommender._active.generation is not before
@@ -89,7 +90,7 @@ def test_items_are_read_after_an_error_of_the_catalogues_thread(tmp_path, fail_o
     with running(tmp_path) as world:
         raised = fail_once(CatalogueView, "_changes")
         world.put_items(i1="Home")
-        eventually(lambda: world.get("/v1/items/i1").status == 200, "the item")
+        wait_until(lambda: world.get("/v1/items/i1").status == 200, "the item")
 
     assert raised == ["catalogue"]
 
@@ -98,7 +99,7 @@ def test_the_log_channel_misses_nothing_after_an_error(tmp_path, fail_once):
     with running(tmp_path) as world, world.socket() as client:
         client.hello(None, {"ch": "log", "topic": INTERACTIONS, "partition": 0})
         feed = world.bridge.deps.hub._feed
-        eventually(lambda: feed._tail is not None, "the tail")
+        wait_until(lambda: feed._tail is not None, "the tail")
         raised = fail_once(type(feed._tail), "poll")
         users = []
         for user in map(str, range(40)):
@@ -121,8 +122,8 @@ def test_samples_are_taken_after_an_error(tmp_path, fail_once, monkeypatch, owne
     with running(tmp_path) as world:
         raised = fail_once(owner, name)
         world.fold(event("ann", "i1"), publish=a_list("ann", "i2"))
-        eventually(lambda: raised, "the error")
-        eventually(
+        wait_until(lambda: raised, "the error")
+        wait_until(
             lambda: world.get("/v1/pipeline/history").json["points"][-1].get("events"), "a point"
         )
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.shop_client import get, wait_until
+from tests.browser.shop_client import get
 from tests.browser.tcp_proxy import TcpProxy
+from tests.waiting import wait_until
 
 START_DEADLINE_S = 180.0
 PATIENCE_MS = 15_000
@@ -64,8 +65,11 @@ def _served(process: subprocess.Popen[bytes], folder: Path, output: Path) -> str
     if not address.exists():
         return None
     url = str(json.loads(address.read_text())["url"])
-    is_trained = (get(f"{url}/v1/pipeline").get("generation") or 0) >= 1
-    return url if is_trained and get(f"{url}/health/ready")["status"] == "ready" else None
+    try:
+        is_trained = (get(f"{url}/v1/pipeline").get("generation") or 0) >= 1
+        return url if is_trained and get(f"{url}/health/ready")["status"] == "ready" else None
+    except OSError:
+        return None
 
 
 class Visit:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 
 def get(url: str) -> Any:
@@ -31,16 +27,3 @@ def expect(actual: Any) -> Any:
     from playwright.sync_api import expect  # noqa: PLC0415
 
     return expect(actual)
-
-
-def wait_until(ask: Callable[[], Any], what: Callable[[], str], *, deadline_s: float) -> Any:
-    """Return the first answer that is not None or False; fail when the deadline passes."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        try:
-            if answer := ask():
-                return answer
-        except OSError:
-            pass
-        time.sleep(0.05)
-    pytest.fail(f"{what()}: not within {deadline_s:g} s")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser.conftest import PATIENCE_MS
 from tests.browser.shop_client import get
-from tests.browser.shop_client import wait_until as wait_for
+from tests.waiting import wait_until
 
 SHOP = (Path(__file__).parents[2] / "docs" / "examples" / "shop.html").read_text()
 TEMPLATE = """
@@ -42,10 +42,6 @@ def foreign(chromium: Any, shop: str) -> Iterator[Any]:
     yield open_page
     context.close()
     assert troubles == []
-
-
-def wait_until(ask: Callable[[], Any], what: str) -> Any:
-    return wait_for(ask, lambda: what, deadline_s=PATIENCE_MS / 1000)
 
 
 def titles(page: Any) -> list[str]:

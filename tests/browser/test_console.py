@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.shop_client import expect, get, request, wait_until
+from tests.browser.shop_client import expect, get, request
+from tests.waiting import wait_until
 
 MOMENT_MS = 15_000
 _users = itertools.count()

@@ -11,7 +11,8 @@ import pytest
 
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord
-from tests.browser.shop_client import expect, get, request, wait_until
+from tests.browser.shop_client import expect, get, request
+from tests.waiting import wait_until
 
 SLOW_MS = 60_000
 """For derivations on a busy machine."""

@@ -6,7 +6,8 @@ import itertools
 import re
 from typing import Any
 
-from tests.browser.shop_client import expect, get, request, wait_until
+from tests.browser.shop_client import expect, get, request
+from tests.waiting import wait_until
 
 MOMENT_MS = 15_000
 LIST = "[data-part=shelf-list] > .place"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.shop_client import expect, get, request, wait_until
+from tests.browser.shop_client import expect, get, request
+from tests.waiting import wait_until
 
 MOMENT_MS = 5000
 LIST = "[data-part=shelf-list] > .place"
@@ -109,21 +110,25 @@ def test_a_click_on_a_row_names_the_row_it_came_from(visit, shop):
 
 def test_what_was_seen_is_told_once_in_a_few_requests(visit, shop):
     user = new_user()
-    page = visit(user)
+    context = visit.browser.new_context(viewport={"width": 1440, "height": 900})
+    visit.contexts.append(context)
+    context.clock.install()
+    page = visit.open(context, user)
     sent: list[str] = []
     page.on("request", lambda r: sent.append(r.post_data) if r.url.endswith("/v1/events") else None)
 
-    shown = wait_until(
-        lambda: page.wait_for_timeout(100) or events_of(shop, user, "impression"),
-        lambda: "impressions",
-        deadline_s=15,
-    )
-    page.wait_for_timeout(7000)
+    def shown_for_a_second() -> list[dict[str, Any]]:
+        page.clock.run_for(1000)
+        return events_of(shop, user, "impression")
 
-    assert len(events_of(shop, user, "impression")) == len(shown) == len(sent) == 1
+    shown = wait_until(shown_for_a_second, "impressions")
+    page.clock.run_for(10_000)
+
     assert set(shown[0]["items"]) <= set(order(page))
     assert shown[0]["rec_id"]
     expect(page.locator(".event")).to_have_count(0)
+    page.goto("about:blank")  # sends what still waits
+    assert len(events_of(shop, user, "impression")) == len(shown) == len(sent) == 1
 
 
 def test_sources_and_events_add_up_to_the_same_score(visit):

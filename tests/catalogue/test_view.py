@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from recstream.errors import CatalogueUnavailable
 from recstream.log import open_log
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import CATALOGUE, topic_specs
+from tests.waiting import wait_until
 
 TENT = Item(item="p1", title="Red tent", category="Outdoor")
 MUG = Item(item="p2", title="Blue mug", price=4.5)
@@ -38,15 +39,6 @@ def store(tmp_path: Path) -> Iterator[EmbeddedCatalogue]:
 
 def contents(store: EmbeddedCatalogue) -> dict[str, Item]:
     return {item.item: item for item in store.search(limit=1000).items}
-
-
-def until(condition: Callable[[], bool], signal: threading.Event) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        signal.wait(0.1)
-        signal.clear()
-    raise AssertionError("it did not happen within ten seconds")
 
 
 def test_records_become_items_and_tombstones_take_them_out(
@@ -127,19 +119,14 @@ def test_following_applies_what_comes_and_tells_of_it(
     log: EventLog, store: EmbeddedCatalogue
 ) -> None:
     told: list[dict[str, Item | None]] = []
-    changed = threading.Event()
 
-    def on_change(changes: dict[str, Item | None]) -> None:
-        told.append(changes)
-        changed.set()
-
-    view = CatalogueView(log, store, on_change=on_change)
+    view = CatalogueView(log, store, on_change=told.append)
     follower = threading.Thread(target=view.follow)
     follower.start()
     log.append([upsert_record(TENT)])
-    until(lambda: told == [{"p1": TENT}], changed)
+    wait_until(lambda: told == [{"p1": TENT}])
     log.append([delete_record("p1")])
-    until(lambda: told[1:] == [{"p1": None}], changed)
+    wait_until(lambda: told[1:] == [{"p1": None}])
     view.stop()
     follower.join(5)
 

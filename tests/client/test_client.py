@@ -16,14 +16,14 @@ from tests.bridge.bridge_world import World, running
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-class Time:
-    """A clock that only waiting moves on."""
+class FakeClock:
+    """A clock that only `sleep` moves on."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.waits: list[float] = []
 
-    def clock(self) -> float:
+    def read(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
@@ -50,21 +50,23 @@ class Scripted:
 def call(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Call a method of either client against a handler."""
 
-    def waiting(handler: Handler, time: Time, method: str, *args: Any, **more: Any) -> Any:
+    def waiting(handler: Handler, clock: FakeClock, method: str, *args: Any, **more: Any) -> Any:
         with Client(
             transport=httpx.MockTransport(handler),
-            clock=time.clock,
-            sleep=time.sleep,
+            clock=clock.read,
+            sleep=clock.sleep,
             draw=lambda: 1.0,
         ) as client:
             return getattr(client, method)(*args, **more)
 
-    async def coroutine(handler: Handler, time: Time, method: str, *args: Any, **more: Any) -> Any:
+    async def coroutine(
+        handler: Handler, clock: FakeClock, method: str, *args: Any, **more: Any
+    ) -> Any:
         async def sleep(seconds: float) -> None:
-            time.sleep(seconds)
+            clock.sleep(seconds)
 
         async with AsyncClient(
-            transport=httpx.MockTransport(handler), clock=time.clock, sleep=sleep, draw=lambda: 1.0
+            transport=httpx.MockTransport(handler), clock=clock.read, sleep=sleep, draw=lambda: 1.0
         ) as client:
             return await getattr(client, method)(*args, **more)
 
@@ -82,34 +84,37 @@ def busy(status: int = 503, **headers: str) -> httpx.Response:
 
 
 def test_repeats_what_a_busy_bridge_refused(call: Callable[..., Any]) -> None:
-    bridge, time = Scripted(busy(), busy(429), ok()), Time()
-    assert call(bridge, time, "get_item", "p1")["title"] == "Lute"
-    assert time.waits == [0.2, 0.4]
+    bridge, clock = Scripted(busy(), busy(429), ok()), FakeClock()
+    assert call(bridge, clock, "get_item", "p1")["title"] == "Lute"
+    assert clock.waits == [0.2, 0.4]
 
 
 def test_waits_as_long_as_the_bridge_asks(call: Callable[..., Any]) -> None:
-    bridge, time = Scripted(busy(**{"Retry-After": "7"}), ok()), Time()
-    call(bridge, time, "get_item", "p1")
-    assert time.waits == [7.0]
+    bridge, clock = Scripted(busy(**{"Retry-After": "7"}), ok()), FakeClock()
+    call(bridge, clock, "get_item", "p1")
+    assert clock.waits == [7.0]
 
 
 def test_repeats_what_found_no_bridge(call: Callable[..., Any]) -> None:
-    bridge, time = Scripted(httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), ok()), Time()
-    assert call(bridge, time, "get_item", "p1")["item"] == "p1"
+    bridge, clock = (
+        Scripted(httpx.ConnectError("refused"), httpx.ReadTimeout("slow"), ok()),
+        FakeClock(),
+    )
+    assert call(bridge, clock, "get_item", "p1")["item"] == "p1"
 
 
 def test_gives_up_after_its_patience(call: Callable[..., Any]) -> None:
-    bridge, time = Scripted(httpx.ConnectError("refused")), Time()
+    bridge, clock = Scripted(httpx.ConnectError("refused")), FakeClock()
     with pytest.raises(RequestFailed, match=r"GET /v1/items/p1: no answer.*refused.*is it running"):
-        call(bridge, time, "get_item", "p1")
-    assert time.now < 30
+        call(bridge, clock, "get_item", "p1")
+    assert clock.now < 30
 
 
 def test_does_not_repeat_what_was_wrong(call: Callable[..., Any]) -> None:
     wrong = httpx.Response(422, json={"detail": "n must be above 0", "errors": [{"pointer": "/n"}]})
     bridge = Scripted(wrong)
     with pytest.raises(RequestFailed, match=r"422 n must be above 0") as caught:
-        call(bridge, Time(), "recommend", "u1", n=0)
+        call(bridge, FakeClock(), "recommend", "u1", n=0)
     assert caught.value.status == 422
     assert caught.value.problem["errors"] == [{"pointer": "/n"}]
     assert len(bridge.requests) == 1
@@ -118,7 +123,7 @@ def test_does_not_repeat_what_was_wrong(call: Callable[..., Any]) -> None:
 def test_an_event_keeps_its_id_however_often_it_is_sent(call: Callable[..., Any]) -> None:
     answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
     bridge = Scripted(busy(), busy(), answer)
-    call(bridge, Time(), "send_events", {"type": "view", "user": "u1", "item": "p1"})
+    call(bridge, FakeClock(), "send_events", {"type": "view", "user": "u1", "item": "p1"})
     first, *others = [json.loads(each.content)["id"] for each in bridge.requests]
     assert first
     assert others == [first, first]
@@ -129,13 +134,13 @@ def test_ids_of_any_text_stand_in_the_path(
     item: str, path: bytes, call: Callable[..., Any]
 ) -> None:
     bridge = Scripted(ok())
-    call(bridge, Time(), "get_item", item)
+    call(bridge, FakeClock(), "get_item", item)
     assert bridge.requests[0].url.raw_path == b"/v1/items/" + path
 
 
 def test_an_answer_that_is_no_json_is_a_failure_with_its_status(call: Callable[..., Any]) -> None:
     with pytest.raises(RequestFailed, match="404 Not Found"):
-        call(Scripted(httpx.Response(404, text="<html>")), Time(), "get_item", "p1")
+        call(Scripted(httpx.Response(404, text="<html>")), FakeClock(), "get_item", "p1")
 
 
 def test_a_batch_sends_full_requests_and_the_rest_at_its_end() -> None:

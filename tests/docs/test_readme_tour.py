@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.integration.running import Up, get
+from tests.waiting import wait_until
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "integration"))
-
-from tests.integration.running import Up, get, wait_until  # noqa: E402 - its folder is on the path only now
-
 pytestmark = pytest.mark.slow
 
 

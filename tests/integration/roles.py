@@ -6,11 +6,10 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
+from tests.waiting import wait_until
 
 
 class Role:
@@ -43,9 +42,9 @@ def until(
     condition: Callable[[], object], what: str, roles: Sequence[Role], seconds: float = 90
 ) -> None:
     """Wait; when it takes too long, fail with the last words of the roles."""
-    deadline_s = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline_s:
-            tails = "\n".join(f"--- {role.folder.name}\n{role.said()[-1500:]}" for role in roles)
-            pytest.fail(f"{what} did not happen within {seconds} s\n{tails}")
-        time.sleep(0.05)
+
+    def tails() -> str:
+        outputs = (f"--- {role.folder.name}\n{role.said()[-1500:]}" for role in roles)
+        return "\n".join([what, *outputs])
+
+    wait_until(condition, tails, seconds)

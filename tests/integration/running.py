@@ -11,11 +11,9 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-T = TypeVar("T")
 START_DEADLINE_S = 180.0
 """Allows for a busy machine that has to compile every kernel first."""
 
@@ -104,12 +102,3 @@ def post(url: str, body: Any) -> Any:
     request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
-
-
-def wait_until(ask: Callable[[], T | None], what: str, deadline_s: float = 60.0) -> T:
-    """Return the first answer that is neither None nor False nor empty."""
-    end = time.monotonic() + deadline_s
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"{what}: not within {deadline_s:g} s"
-        time.sleep(0.05)
-    return answer

@@ -26,6 +26,7 @@ from recstream.log.kafka.client import MAX_RECORD_BYTES
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
 from recstream.settings import Settings
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -52,13 +53,6 @@ def topic(log: KafkaLog) -> str:
 @pytest.fixture
 def admin(kafka_server: Server) -> AdminClient:
     return AdminClient({"bootstrap.servers": f"127.0.0.1:{kafka_server.port}"})
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    deadline_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline_s, f"{what} did not happen within {seconds} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -107,7 +101,7 @@ def test_the_epoch_ends_when_a_topic_is_made_again(
     log: KafkaLog, topic: str, kafka_url: str, admin: AdminClient
 ) -> None:
     admin.delete_topics([topic])[topic].result(10)
-    until(lambda: topic not in log.topics(), "the end of the topic")
+    wait_until(lambda: topic not in log.topics(), "the end of the topic")
 
     again = KafkaLog(kafka_url)
     again.create_topics([TopicSpec(topic, 2)])
@@ -123,7 +117,7 @@ def test_partitions_that_somebody_added_are_refused(
     log: KafkaLog, topic: str, admin: AdminClient
 ) -> None:
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
-    until(lambda: log.topics()[topic] == 3, "the third partition")
+    wait_until(lambda: log.topics()[topic] == 3, "the third partition")
 
     with pytest.raises(PartitionCountMismatch, match=r"must have 2 partitions .*, has 3 on Kafka"):
         log.create_topics([TopicSpec(topic, 2)])
@@ -197,7 +191,7 @@ def test_only_members_commit_for_a_group_that_has_some(
         {"bootstrap.servers": f"127.0.0.1:{kafka_server.port}", "group.id": f"group-of-{topic}"}
     )
     member.subscribe([topic])
-    until(lambda: member.poll(0.05) is None and bool(member.assignment()), "the assignment")
+    wait_until(lambda: member.poll(0.05) is None and bool(member.assignment()), "the assignment")
 
     with pytest.raises(LogFenced, match="only they may commit"):
         log.append([], group=f"group-of-{topic}", offsets={TopicPartition(topic, 0): 1})
@@ -241,7 +235,7 @@ def test_tls_is_used_and_only_a_broker_that_the_authority_vouches_for_is_spoken_
     writers.own([TopicPartition("t", 0)])
     assert log.append([NewRecord("t", None, b"x")])[0].offset == 0
     assert writers.append([NewRecord("t", None, b"y")], TopicPartition("t", 0))[0].offset == 1
-    until(lambda: [r.value for r in log.read("t", 0, 0)] == [b"x", b"y"], "both to be read")
+    wait_until(lambda: [r.value for r in log.read("t", 0, 0)] == [b"x", b"y"], "both to be read")
     writers.close()
     log.close()
 
@@ -268,11 +262,11 @@ def test_nothing_acknowledged_is_lost_when_the_broker_restarts(broker: Server) -
 
     writer = threading.Thread(target=append)
     writer.start()
-    until(lambda: len(acknowledged) > 100, "the first hundred")
+    wait_until(lambda: len(acknowledged) > 100, "the first hundred")
     broker.stop()
     before = len(acknowledged)
     broker.start()
-    until(lambda: len(acknowledged) > before + 100, "a hundred after the restart", 60)
+    wait_until(lambda: len(acknowledged) > before + 100, "a hundred after the restart", 60)
     stopping.set()
     writer.join(60)
     seen: list[int] = []

@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 from recstream.cli import cli
 from recstream.core.events import decode_events
 from recstream.log import DEAD_LETTERS, INTERACTIONS, open_log, read_records
-from tests.integration.running import wait_until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.conftest import Server

@@ -17,6 +17,7 @@ from recstream.log.kafka import KafkaLease, KafkaLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import TopicSpec
 from tests.integration.relay import Relay
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -49,13 +50,6 @@ def values(log: KafkaLog, topic: str) -> list[bytes | None]:
     return found
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline_s, f"{what} did not happen within {seconds} s"
-        time.sleep(0.05)
-
-
 def test_positions_are_those_of_the_records(log: KafkaLog, owned: TopicPartition) -> None:
     writers = log.transactions("g")
     writers.own([owned])
@@ -81,7 +75,7 @@ def test_the_visible_end_is_behind_the_last_record_and_not_behind_the_transactio
     (position,) = writers.append([NewRecord(owned.topic, None, b"a")], owned)
 
     # The broker writes a transaction's marker a moment after it acknowledged the commit.
-    until(lambda: log.visible_end(*owned) > 0, "the record is visible")
+    wait_until(lambda: log.visible_end(*owned) > 0, "the record is visible")
     assert log.visible_end(*owned) == position.offset + 1
     assert log.high_watermark(*owned) == position.offset + 2
     writers.close()
@@ -146,11 +140,11 @@ def test_every_append_happens_once_and_whole_when_the_broker_is_killed(
 
     worker = threading.Thread(target=append)
     worker.start()
-    until(lambda: len(done) > 50, "the first fifty")
+    wait_until(lambda: len(done) > 50, "the first fifty")
     broker.kill()
     before = len(done)
     broker.start()
-    until(lambda: len(done) > before + 50, "fifty after the restart")
+    wait_until(lambda: len(done) > before + 50, "fifty after the restart")
     stopping.set()
     worker.join(30)
 
@@ -199,9 +193,9 @@ def test_an_owner_that_was_cut_off_writes_nothing_behind_its_successor(
     successor.own([owned])
     successor.append([NewRecord("a", None, b"b1")], owned)
     ended_s = time.monotonic() + cut_s
-    until(lambda: time.monotonic() >= ended_s, "the end of the cut")
+    wait_until(lambda: time.monotonic() >= ended_s, "the end of the cut")
     relay.restore()
-    until(lambda: bool(outcome), "the late append ends", 90)
+    wait_until(lambda: bool(outcome), "the late append ends", 90)
 
     assert isinstance(outcome[0], LogFenced)
     for number in range(3):
@@ -241,11 +235,11 @@ def test_an_owner_that_was_cut_off_for_a_moment_goes_on_without_a_second_copy(
     worker.start()
     for _ in range(3):
         before = len(done)
-        until(partial(lambda n: len(done) > n + 20, before), "twenty more")
+        wait_until(partial(lambda n: len(done) > n + 20, before), "twenty more")
         relay.cut_off()
         relay.restore()
     before = len(done)
-    until(lambda: len(done) > before + 20, "twenty more at the end")
+    wait_until(lambda: len(done) > before + 20, "twenty more at the end")
     stopping.set()
     worker.join(60)
 
@@ -259,20 +253,20 @@ def test_one_of_two_holds_the_lease_and_the_other_goes_on_when_it_is_released(
     log: KafkaLog, owned: TopicPartition
 ) -> None:
     first = KafkaLease(log, "trainers", owned)
-    until(first.hold, "the first lease")
+    wait_until(first.hold, "the first lease")
     second = KafkaLease(log, "trainers", owned)
 
     def is_settled() -> bool:
         held = [lease.hold() for lease in (first, second)]
         return sum(held) == 1
 
-    until(is_settled, "one lease of two")
+    wait_until(is_settled, "one lease of two")
     active, standing = (first, second) if first.hold() else (second, first)
     active.append([NewRecord(owned.topic, None, b"active")])
     with pytest.raises(LogFenced, match="another process's"):
         standing.append([NewRecord(owned.topic, None, b"standing by")])
     active.release()
-    until(standing.hold, "the lease going over")
+    wait_until(standing.hold, "the lease going over")
     standing.append([NewRecord(owned.topic, None, b"next")])
 
     assert values(log, owned.topic) == [b"active", b"next"]

@@ -16,7 +16,8 @@ import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from recstream.cli import run
-from tests.integration.running import START_DEADLINE_S, Up, get, post, wait_until
+from tests.integration.running import START_DEADLINE_S, Up, get, post
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("RECSTREAM_DATA", ROOT.parent / "shared" / "data"))

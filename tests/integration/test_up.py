@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from recstream.cli import run
-from tests.integration.running import Up, get, post, wait_until
+from tests.integration.running import Up, get, post
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

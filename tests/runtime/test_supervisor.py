@@ -9,13 +9,14 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from recstream.errors import StartupError
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
+from tests.waiting import wait_until
 
 DEADLINE_S = 60.0
 
@@ -36,13 +37,6 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 open({!r}, 'w').close()
 time.sleep(600)
 """
-
-
-def wait_until(is_true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_true():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {what}"
-        time.sleep(0.01)
 
 
 def state(process_id: int) -> str:

@@ -19,8 +19,8 @@ from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
 from recstream.trainer import loop
-from tests.bridge.bridge_world import eventually
 from tests.trainer.trainer_world import SETTINGS, likes, work
+from tests.waiting import wait_until
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
 
 
@@ -179,8 +179,8 @@ def test_idle_trainers_send_heartbeats_and_say_who_is_active(place, monkeypatch)
     for thread in threads:
         thread.start()
     try:
-        eventually(lambda: len([each for each in beats() if each.is_active]) > 3, "heartbeats")
-        eventually(lambda: {each.trainer for each in beats()} == {"a", "b"}, "both")
+        wait_until(lambda: len([each for each in beats() if each.is_active]) > 3, "heartbeats")
+        wait_until(lambda: {each.trainer for each in beats()} == {"a", "b"}, "both")
     finally:
         stopping.set()
         for thread in threads:

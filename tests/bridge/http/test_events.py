@@ -12,7 +12,8 @@ from recstream.core.events import decode_events
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.topics import INTERACTIONS
-from tests.bridge.bridge_world import NOW, SECRET, eventually, running
+from tests.bridge.bridge_world import NOW, SECRET, running
+from tests.waiting import wait_until
 
 
 def logged(world, user):
@@ -265,7 +266,7 @@ def test_single_events_that_wait_for_the_log_are_appended_together(broken):
     threads = [threading.Thread(target=send, args=(number,)) for number in range(30)]
     for thread in threads:
         thread.start()
-    eventually(lambda: broken.bridge.deps.log.n_appends > 0)
+    wait_until(lambda: broken.bridge.deps.log.n_appends > 0)
     slow.set()
     for thread in threads:
         thread.join()

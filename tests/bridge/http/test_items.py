@@ -6,7 +6,7 @@ import pytest
 
 from recstream.log.port import NewRecord
 from recstream.log.topics import CATALOGUE
-from tests.bridge.bridge_world import eventually
+from tests.waiting import wait_until
 
 
 def test_an_item_that_was_put_is_read_back_and_is_in_the_log(world):
@@ -98,7 +98,7 @@ def test_many_items_are_put_at_once_and_bad_ones_are_named(world):
         (4, "/4/item", "invalid-name"),
     ]
     assert world.records(CATALOGUE, "bulk2")[-1].offset == answer.json["position"]["offsets"]["0"]
-    found = eventually(lambda: world.get("/v1/items?ids=bulk2,none,bulk0,bulk2").json["items"][1:])
+    found = wait_until(lambda: world.get("/v1/items?ids=bulk2,none,bulk0,bulk2").json["items"][1:])
     assert [one["item"] for one in found] == ["bulk0"]
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from recstream.log.topics import INTERACTIONS
 from recstream.runtime.demo_shop import seed_shop
-from tests.bridge.bridge_world import DEADLINE_S, NOW, SECRET, eventually, running
+from tests.bridge.bridge_world import DEADLINE_S, NOW, SECRET, running
+from tests.waiting import wait_until
 
 LONG_AGO = "2020-01-01T00:00:00Z"
 
@@ -74,7 +75,7 @@ def test_traffic_of_the_demo_shop_is_switched_on_and_off(tmp_path):
         before = n_events(world)
 
         on = world.call("PUT", "/v1/traffic", {"rate": 100}).json
-        eventually(lambda: n_events(world) > before + 3, "events")
+        wait_until(lambda: n_events(world) > before + 3, "events")
         assert world.get("/v1/traffic").json["n_sent"] > 3
         off = world.call("PUT", "/v1/traffic", {"rate": 0}).json
         sent = n_events(world)

@@ -13,7 +13,8 @@ from recstream.core.records import DeltaAnnounced, Item
 from recstream.core.serving.similar import similar_requested
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
-from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, eventually, running
+from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, running
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +205,7 @@ def test_a_generation_stands_still_while_neighbours_are_searched(tmp_path, monke
 
         ((before, after),) = seen
         assert before == after
-        eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
+        wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
 
 
 @pytest.mark.parametrize("query", ["n=0", "n=1001", "n=x", "known=maybe", "shade=dark"])
@@ -230,7 +231,7 @@ def test_a_new_generation_is_adopted_and_a_corrupt_one_is_not(tmp_path):
         world.serve_generation(checker_board(1))
         world.announce(checker_board(2), digest="wrong")
         world.announce(checker_board(3))
-        eventually(lambda: serving.current == (3, 0), "adoption of generation 3")
+        wait_until(lambda: serving.current == (3, 0), "adoption of generation 3")
         world.announce(checker_board(4), digest="wrong")
         world.log.append([NewRecord(MODELS, None, b"not a model", 0)])
         world.wait_for_views()
@@ -250,7 +251,7 @@ def test_a_bridge_that_starts_serves_the_newest_generation_it_can_read(tmp_path)
         world.wait_for_views()
 
     with running(tmp_path) as again:
-        eventually(lambda: again.bridge.deps.recommender.current == (1, 0), "adoption")
+        wait_until(lambda: again.bridge.deps.recommender.current == (1, 0), "adoption")
 
 
 def test_a_bridge_that_falls_back_applies_the_older_generations_deltas(tmp_path):
@@ -261,7 +262,7 @@ def test_a_bridge_that_falls_back_applies_the_older_generations_deltas(tmp_path)
         world.wait_for_views()
 
     with running(tmp_path) as again:
-        eventually(lambda: again.bridge.deps.recommender.current == (1, 1), "activation")
+        wait_until(lambda: again.bridge.deps.recommender.current == (1, 1), "activation")
         assert "i0" not in items_of(again.get("/v1/popular?n=12"))
 
 
@@ -271,11 +272,11 @@ def test_a_product_withdrawn_in_a_generation_that_cannot_be_read_is_not_listed(t
         world.announce(checker_board(2), digest="wrong")
         newer = msgspec.structs.replace(withdrawal("i0"), generation=2)
         world.log.append([NewRecord(MODELS, None, msgspec.json.encode(newer), 0)])
-        eventually(lambda: "i0" not in items_of(world.get("/v1/popular?n=12")), "the withdrawal")
+        wait_until(lambda: "i0" not in items_of(world.get("/v1/popular?n=12")), "the withdrawal")
         world.wait_for_views()
 
     with running(tmp_path) as again:
-        eventually(lambda: again.bridge.deps.recommender.current == (1, 0), "activation")
+        wait_until(lambda: again.bridge.deps.recommender.current == (1, 0), "activation")
         assert "i0" not in items_of(again.get("/v1/popular?n=12"))
 
 
@@ -308,7 +309,7 @@ def test_an_item_that_the_catalogue_withdrew_leaves_lists_that_are_published_alr
         world.wait_for_views()
         assert items_of(world.get("/v1/users/gone/recommendations?n=3")) == ["i1", "i2", "i3"]
         world.log.append([NewRecord(MODELS, None, msgspec.json.encode(withdrawal("i2")), 0)])
-        eventually(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
+        wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
 
         assert items_of(world.get("/v1/users/gone/recommendations?n=2")) == ["i1", "i3"]
 

@@ -15,9 +15,9 @@ from tests.bridge.bridge_world import (
     a_list,
     checker_board,
     event,
-    eventually,
     running,
 )
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_the_history_counts_lists_by_their_freshness(trained):
 
 
 def test_the_pipelines_history_is_served(trained):
-    answer = eventually(
+    answer = wait_until(
         lambda: (got := trained.get("/v1/pipeline/history").json)["points"] and got, "a point"
     )
 

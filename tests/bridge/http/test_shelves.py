@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from recstream.core.records import Item
-from tests.bridge.bridge_world import NOW, checker_board, event, eventually, running
+from tests.bridge.bridge_world import NOW, checker_board, event, running
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def shop(tmp_path_factory):
             world.fold(event(f"b{at}", "i9", "purchase", ts=NOW - timedelta(days=20)))
         counts = world.bridge.deps.shelves._counts
         total = sum(world.log.high_watermark("recstream.interactions", p) for p in range(2))
-        eventually(lambda: sum(counts.counted().next.values()) == total, "events that are counted")
+        wait_until(lambda: sum(counts.counted().next.values()) == total, "events that are counted")
         world.wait_for_views()
         yield world
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from recstream.core.records import Item
-from tests.bridge.bridge_world import a_list, checker_board, event, eventually, running
+from tests.bridge.bridge_world import a_list, checker_board, event, running
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -96,4 +97,4 @@ def test_times_of_an_item_are_read_back(shop):
     put(shop, "x", **{"from": "2026-01-01T00:00:00Z"})
 
     assert shop.get("/v1/items/x").json["from"] == "2026-01-01T00:00:00Z"
-    eventually(lambda: shop.get("/v1/items?ids=x").json["items"], "the item")
+    wait_until(lambda: shop.get("/v1/items?ids=x").json["items"], "the item")

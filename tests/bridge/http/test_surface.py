@@ -10,7 +10,8 @@ import socket
 import pytest
 
 from recstream.bridge.http.routes.site import PAGES
-from tests.bridge.bridge_world import DEADLINE_S, eventually, running
+from tests.bridge.bridge_world import DEADLINE_S, running
+from tests.waiting import wait_until
 
 HARMFUL = ("/../pyproject.toml", "/%2e%2e/pyproject.toml", "/css/../../README.md", "/.git/config")
 
@@ -129,7 +130,7 @@ def test_the_pages_of_the_bridge_are_those_of_the_script(world):
 def test_health_says_whether_requests_can_be_served(world):
     assert world.get("/health/live").json == {"status": "live"}
     world.beat()
-    eventually(lambda: world.get("/health/ready").status == 200, "a worker's heartbeat")
+    wait_until(lambda: world.get("/health/ready").status == 200, "a worker's heartbeat")
 
     health = world.get("/health/ready").json
     assert world.get("/health/ready?role=bridge").status == 200
@@ -267,7 +268,7 @@ def test_the_event_stream_ends_when_the_client_goes(world):
     with stream(world, "/v1/stream?user=goes&ch=recs,pipeline") as read_event:
         assert {read_event()["event"], read_event()["event"]} == {"recs", "pipeline"}
 
-    eventually(lambda: not live.hub.wants("goes"), "a hub that has forgotten")
+    wait_until(lambda: not live.hub.wants("goes"), "a hub that has forgotten")
 
 
 @pytest.mark.parametrize("query", ["", "?user=u&ch=log", "?user=u&ch=", "?user=u&x=1"])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-import time
 
 import pytest
 
@@ -16,10 +16,10 @@ from tests.bridge.bridge_world import (
     a_list,
     closed,
     event,
-    eventually,
     items_of,
     running,
 )
+from tests.waiting import wait_until
 
 
 def test_the_snapshot_comes_first_and_then_every_newer_list(world):
@@ -133,7 +133,7 @@ def test_nothing_is_lost_between_snapshot_and_live(world):
     assert all(offsets == sorted(set(offsets)) for offsets in last)
     with world.socket() as client:
         client.hello("race", "recs")
-        eventually(lambda: client.receive("recs")["offset"] == published[-1], "the newest list")
+        wait_until(lambda: client.receive("recs")["offset"] == published[-1], "the newest list")
 
 
 def test_sub_adds_a_channel_and_unsub_ends_it(world):
@@ -281,10 +281,10 @@ def test_a_client_that_never_reads_is_dropped_and_the_others_are_served(tmp_path
                     world.publish("stalled", *items)
                 return ours.is_blocked or ours.close_code == 4008
 
-            eventually(is_blocked, "a client that never reads")
+            wait_until(is_blocked, "a client that never reads")
             world.publish("reader", "a")
             assert items_of(reader.receive("recs")) == ["a"]
-            eventually(lambda: ours.close_code == 4008, "its end")
+            wait_until(lambda: ours.close_code == 4008, "its end")
             assert closed(stalled) == 4008
 
 
@@ -306,7 +306,7 @@ def test_a_closed_connection_leaves_nothing_behind(world):
         client.receive("recs")
         assert connections.hub.wants("gone")
 
-    eventually(lambda: not connections.hub.wants("gone"), "a hub that has forgotten")
+    wait_until(lambda: not connections.hub.wants("gone"), "a hub that has forgotten")
 
 
 @pytest.mark.parametrize("beyond", [1, 1000, (1 << 63) - 1])
@@ -330,13 +330,25 @@ def test_a_position_beyond_the_end_is_not_recovered(world, channel, beyond):
 
 def test_messages_that_come_while_a_subscription_is_read_keep_their_order(world, monkeypatch):
     hub = world.bridge.deps.hub
-    prepare = hub.prepare
+    prepare, receive = hub.prepare, websocket.WebSocketConnection._message
+    second_came = threading.Event()
+    started: list[str] = []
 
-    def slowly(*arguments, **options):
-        time.sleep(0.2)
-        return prepare(*arguments, **options)
+    def late(subscription, **options):
+        started.append(subscription.ch)
+        if subscription.ch == "recs":
+            assert second_came.wait(DEADLINE_S)
+            assert started == ["recs"]
+        return prepare(subscription, **options)
 
-    monkeypatch.setattr(hub, "prepare", slowly)
+    def noted(connection, raw):
+        receive(connection, raw)
+        if b"pipeline" in raw:
+            # Behind what the message itself may have started in another thread.
+            asyncio.get_running_loop().run_in_executor(None, second_came.set)
+
+    monkeypatch.setattr(hub, "prepare", late)
+    monkeypatch.setattr(websocket.WebSocketConnection, "_message", noted)
     with world.socket() as client:
         client.send(type="hello", user="order", subs=[{"ch": "recs"}])
         client.send(type="sub", ch="pipeline")

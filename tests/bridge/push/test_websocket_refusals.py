@@ -10,7 +10,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.bridge.bridge_world import closed, eventually, items_of, running
+from tests.bridge.bridge_world import closed, items_of, running
+from tests.waiting import wait_until
 
 # Refusals
 
@@ -185,4 +186,4 @@ def test_a_token_that_runs_out_ends_the_connection_unless_refreshed(tmp_path):
 
             assert closed(lost) == 4001
             world.publish("ann", "still", "here")
-            eventually(lambda: items_of(kept.receive("recs")) == ["still", "here"])
+            wait_until(lambda: items_of(kept.receive("recs")) == ["still", "here"])

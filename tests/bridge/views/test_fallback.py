@@ -7,7 +7,8 @@ import msgspec
 from recstream.core.records import DeltaAnnounced
 from recstream.log import MODELS, NewRecord
 from recstream.models import open_store
-from tests.bridge.bridge_world import checker_board, eventually, running
+from tests.bridge.bridge_world import checker_board, running
+from tests.waiting import wait_until
 
 
 def test_a_withdrawn_item_stays_withdrawn_when_the_newest_artifact_is_lost(tmp_path):
@@ -24,6 +25,6 @@ def test_a_withdrawn_item_stays_withdrawn_when_the_newest_artifact_is_lost(tmp_p
 
     with running(tmp_path) as world:
         recommender = world.bridge.deps.recommender
-        eventually(lambda: recommender.current is not None, "a generation")
+        wait_until(lambda: recommender.current is not None, "a generation")
 
         assert recommender.current == (1, 1)

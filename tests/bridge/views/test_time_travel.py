@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from recstream.bridge.views.time_travel import MAX_WAITING
-from tests.bridge.bridge_world import DEADLINE_S, eventually
+from tests.bridge.bridge_world import DEADLINE_S
 from tests.bridge.conftest import USER
+from tests.waiting import wait_until
 
 
 def test_each_list_of_the_past_is_made_again_byte_for_byte(past):
@@ -83,7 +84,7 @@ def test_queries_about_the_past_that_wait_leave_threads_to_others(past, monkeypa
     threads = [threading.Thread(target=ask) for _ in range(40)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(answers) >= 40 - MAX_WAITING, "refused queries")
+    wait_until(lambda: len(answers) >= 40 - MAX_WAITING, "refused queries")
     quick = world.get("/v1/popular")
     released.set()
     for thread in threads:

@@ -18,7 +18,8 @@ from recstream.log.faust import BatchTopic
 from recstream.log.faust.consumer import Consumer
 from recstream.log.port import NewRecord, Record, TopicPartition
 from tests.log.faust.faust_apps import APP_ID, PARTITIONS, attach_batches, new_app, running
-from tests.log.faust.transport_world import DEADLINE_S, changelog_state, committed, put, until
+from tests.log.faust.transport_world import changelog_state, committed, put
+from tests.waiting import DEADLINE_S, until
 
 
 async def test_a_batch_topic_gives_all_records_of_a_fetch_as_one_message(

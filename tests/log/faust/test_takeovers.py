@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -20,7 +19,8 @@ from recstream.log.faust.consumer import Consumer
 from recstream.log.faust.rebalance import LOOK_S
 from recstream.log.port import NewRecord, TopicPartition
 from tests.log.faust.faust_apps import APP_ID, PARTITIONS, attach_ordinary, new_app, running
-from tests.log.faust.transport_world import DEADLINE_S, changelog_state, committed, put, until
+from tests.log.faust.transport_world import changelog_state, committed, put
+from tests.waiting import DEADLINE_S, until, wait_until
 
 
 async def test_a_worker_takes_partitions_over_before_it_gives_them_up_again(
@@ -156,13 +156,6 @@ def owning_processes(log: EmbeddedLog) -> set[int]:
                 "SELECT process FROM members JOIN owners ON owners.member = members.id"
             )
         }
-
-
-def wait_until(claim: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not claim():
-        assert time.monotonic() < deadline, "not within the deadline"
-        time.sleep(0.01)
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ from tests.log.faust.faust_apps import (
     new_app,
     running,
 )
-from tests.log.faust.transport_world import RAW, changelog_state, committed, put, until
+from tests.log.faust.transport_world import RAW, changelog_state, committed, put
+from tests.waiting import until
 
 
 async def test_an_agent_sees_each_record_of_its_topic_in_order(

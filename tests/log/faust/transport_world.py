@@ -1,23 +1,15 @@
-"""What the tests of Faust on the embedded log share: records, what became of them, and waiting for it."""
+"""What the tests of Faust on the embedded log share: records, what became of them."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord
-from tests.log.faust.faust_apps import APP_ID, CHANGELOG, DEADLINE_S, PARTITIONS
+from tests.log.faust.faust_apps import APP_ID, CHANGELOG, PARTITIONS
 
 RAW: Any = {"value_type": bytes, "value_serializer": "raw"}
-
-
-async def until(claim: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not claim():  # noqa: ASYNC110 - any condition will do
-            await asyncio.sleep(0.005)
 
 
 def put(log: EmbeddedLog, count: int, *, n_keys: int = 10) -> None:
