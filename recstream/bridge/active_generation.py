@@ -103,7 +103,7 @@ class ActiveGeneration:
 
     def _activate_newest(self) -> None:
         """Activate the newest readable generation that is newer than the active one."""
-        for announced in self._views.generations():
+        for announced in self._views.models.generations():
             current = self.generation
             if current is not None and announced.generation <= current.number:
                 return
@@ -113,8 +113,8 @@ class ActiveGeneration:
     def _activate(self, announced: GenerationAnnounced) -> bool:
         try:
             generation = self._early.fetch(announced)
-            apply_deltas(generation, self._views.deltas(announced.generation))
-            for newer in self._views.deltas_after(announced.generation):
+            apply_deltas(generation, self._views.models.deltas(announced.generation))
+            for newer in self._views.models.deltas_after(announced.generation):
                 generation.follow_withdrawals(newer)
             if generation.model is not None:
                 self._kernels.wait()

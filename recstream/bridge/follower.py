@@ -127,7 +127,7 @@ class Follower:
                 log.warning("views continue where the log begins reason=%s", error)
 
     def _follow_log(self) -> None:
-        positions = self._views.positions(self._log) | self._status.positions()
+        positions = self._views.positions() | self._status.positions()
         ends = {tp: self._log.high_watermark(*tp) for tp in positions}
         tail = self._tail = self._log.tail(positions)
         try:

@@ -125,7 +125,7 @@ class Bridge:
         checkpoints = open_checkpoints(event_log, settings)
         views = Views.in_data_dir(
             settings.path(),
-            epoch=event_log.epoch,
+            event_log,
             changelog=histories_changelog(settings.app_id),
             checkpoints=checkpoints,
         )
@@ -160,7 +160,7 @@ class Bridge:
             recommender, views, active, steering=steering, items=items, counts=counts, now=now
         )
         status = Status(event_log, now_ms=now_ms, connections=lambda: len(connections.connections))
-        status.take_models(reversed(views.generations()))
+        status.take_models(reversed(views.models.generations()))
         feed = LogFeed(event_log, connections.post)
         readiness = Readiness(
             event_log,

@@ -14,7 +14,14 @@ import msgspec
 
 from recstream.core.history import table_rows
 from recstream.errors import LogFenced
-from recstream.log import DEAD_LETTERS, INTERACTIONS, NewRecord, Position, TopicPartition
+from recstream.log import (
+    DEAD_LETTERS,
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    NewRecord,
+    Position,
+    TopicPartition,
+)
 from recstream.worker.fold import Folded
 from recstream.worker.lists import NewList
 from recstream.worker.rocksdb_rows import RowStore
@@ -111,6 +118,10 @@ def commit(
                 states.pop(number, None)
                 continue
             rows.write(number, table, positions[len(table) - 1].offset)
+            each.state.next_list = 1 + max(
+                (at.offset for at in positions[len(table) :] if at.topic == RECOMMENDATIONS),
+                default=each.state.next_list - 1,
+            )
             for user, state in each.users.items():
                 each.state.cache.put(user, state)
     except BaseException:

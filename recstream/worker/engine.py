@@ -244,6 +244,7 @@ class Engine:
         state = self._states.get(partition)
         if state is None:
             state = PartitionState(partition, self._rows, n_recent=self._settings.refresh_users)
+            state.next_list = self._log.high_watermark(RECOMMENDATIONS, partition)
             self._states[partition] = state
         return state
 
@@ -407,7 +408,7 @@ class Engine:
             users = {user: state.user(user) for user in names if user not in state.pending_lists}
             active = self._timeline.newest(partition)
             requests = [
-                ListRequest(partition, active, each, Trigger(each.history.offset))
+                ListRequest(partition, state.next_list, active, each, Trigger(each.history.offset))
                 for each in users.values()
             ]
             lists = self._rank(requests, is_refresh=True).get(partition)
@@ -427,7 +428,9 @@ class Engine:
             if user not in users:
                 users[user] = state.user(user)
             trigger = state.pending_lists.pop(user)
-            requests.append(ListRequest(state.number, active, users[user], trigger))
+            requests.append(
+                ListRequest(state.number, state.next_list, active, users[user], trigger)
+            )
         return requests
 
     def _rank(

@@ -15,9 +15,13 @@ from recstream.worker.state import Trigger, UserState
 
 
 class ListRequest(NamedTuple):
-    """A list to rank: for whom, by which settings, and the event that triggered it."""
+    """A list to rank: for whom, by which settings, and the event that triggered it.
+
+    ``next_list`` is the offset that the partition's next list gets, at least.
+    """
 
     partition: int
+    next_list: int
     active: ActiveSettings
     user: UserState
     trigger: Trigger
@@ -52,7 +56,7 @@ def rank_lists(
     ranked = _rank_by_settings(requests, generation, now_ms)
     folded_ts = clock_ms()
     changed: dict[int, list[NewList]] = {}
-    for (partition, active, user, trigger), found in zip(requests, ranked, strict=True):
+    for (partition, first, active, user, trigger), found in zip(requests, ranked, strict=True):
         items = item_ids(found, generation)
         before = () if user.listed is None else user.listed.items
         if items == before:
@@ -70,8 +74,11 @@ def rank_lists(
             source=source,
             lineage=_lineage(trigger, folded_ts, clock_ms()),
         )
-        listed = table_rows.ListRow(generation.number, generation.delta, items, source, found.arm)
-        changed.setdefault(partition, []).append(
+        new = changed.setdefault(partition, [])
+        listed = table_rows.ListRow(
+            generation.number, generation.delta, items, source, found.arm, first + len(new)
+        )
+        new.append(
             NewList(
                 UserState(history, listed),
                 NewRecord(RECOMMENDATIONS, key, value, partition),

@@ -73,6 +73,8 @@ class PartitionState:
     ----------
     next_offset : int
         Every record before it is in the rows.
+    next_list : int
+        Offset that the next record on the topic of lists gets, at least.
     pending_lists : dict of str to Trigger
         Users whose list is due, longest waiting first. After a crash they are found again in the
         rows (`AppliedRow.listed_offset`).
@@ -90,6 +92,7 @@ class PartitionState:
         raw = rows.get(number, table_rows.APPLIED_KEY)
         applied = table_rows.AppliedRow(0, 0) if raw is None else table_rows.decode_applied_row(raw)
         self.next_offset = applied.next_offset
+        self.next_list = 0
         if applied.listed_offset < applied.next_offset:
             due = sorted(self._users_since(applied.listed_offset))
             self.pending_lists = {user: Trigger(offset) for offset, user in due}

@@ -237,7 +237,7 @@ def measure_starts(log: EventLog, settings: Settings, folder: Path) -> dict[str,
         views = Views(
             folder / "views", epoch=log.epoch, changelog=changelog, checkpoints=checkpoints
         )
-        tail = log.tail(views.positions(log))
+        tail = log.tail(views.positions())
         ends = {tp: log.high_watermark(*tp) for tp in tail.positions()}
         while records := tail.poll(1.0, 2_000):
             views.apply(records)

@@ -157,6 +157,13 @@ class World:
     def list_record(self, body: Recommendations) -> NewRecord:
         return NewRecord(RECOMMENDATIONS, body.user.encode(), msgspec.json.encode(body))
 
+    def list_row(self, user: str, *items: str) -> NewRecord:
+        """Return the row of a user's list that is the next one on its partition."""
+        partition = partition_of(self, user)
+        offset = self.log.high_watermark(RECOMMENDATIONS, partition)
+        row = history_rows.encode_row(history_rows.ListRow(1, 0, items, offset=offset))
+        return NewRecord(CHANGELOG, history_rows.list_key(user.encode()), row, partition)
+
     def publish(self, user: str, *items: str, generation: int = 1) -> int:
         """Put a list into the log and return its offset."""
         (place,) = self.log.append([self.list_record(a_list(user, *items, generation=generation))])
@@ -167,8 +174,7 @@ class World:
         views = self.bridge.deps.views
         wait_until(
             lambda: all(
-                offset >= self.log.high_watermark(*tp)
-                for tp, offset in views.positions(self.log).items()
+                offset >= self.log.high_watermark(*tp) for tp, offset in views.positions().items()
             ),
             "views that have caught up",
         )

@@ -34,6 +34,11 @@ def make_checkpoint(
         if each.key == table_rows.APPLIED_KEY
         and table_rows.decode_applied_row(each.value).next_offset <= offset
     ]
+    rows |= {
+        each.key: each.value
+        for each in log.read(changelog, partition, 0, 10**6)
+        if table_rows.split_key(each.key)[1] == "l" and each.offset <= max(applied, default=-1)
+    }
     content, counts = write_rows(sorted(rows.items()))
     digest = checkpoints.digest(content)
     manifest = Manifest(

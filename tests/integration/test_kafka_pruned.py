@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from recstream.checkpoints import audit_horizon, open_checkpoints, retain
+from recstream.bridge.views import Views, start
+from recstream.checkpoints import Checkpoints, audit_horizon, open_checkpoints, retain
 from recstream.control import read_control, submit
 from recstream.core.records import SteeringSet
 from recstream.core.steering import Steering
 from recstream.log import (
     CONTROL,
     INTERACTIONS,
+    RECOMMENDATIONS,
     NewRecord,
     TopicPartition,
+    histories_changelog,
+    read_records,
     topic_specs,
 )
 from recstream.log.kafka import KafkaLog
@@ -72,6 +76,25 @@ def check_replays(command: Command) -> None:
     kept = command("replay", "--verify")
     assert kept.returncode == 0, kept.stdout + kept.stderr
     assert json.loads(kept.stdout)["is_identical"] is True
+
+
+def check_lists_of_new_views(log: KafkaLog, checkpoints: Checkpoints, folder: Path) -> None:
+    """Check that views which have read no list have everybody's newest list."""
+    newest = {
+        (record.key or b"").decode(): record.offset
+        for partition in range(PARTITIONS)
+        for record in read_records(log, RECOMMENDATIONS, partition)
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "NEWEST_LISTS", 0)
+        views = Views(
+            folder / "new", log, changelog=histories_changelog(GROUP), checkpoints=checkpoints
+        )
+        for tp, offset in views.positions().items():
+            views.apply(list(read_records(log, *tp, offset)))
+    assert len(newest) == 37
+    assert {user: views.latest(user).offset for user in newest} == newest  # type: ignore[union-attr]
+    views.close()
 
 
 def check_questions_beyond_the_horizon(url: str) -> None:
@@ -163,6 +186,7 @@ def test_every_role_starts_from_checkpoints_when_events_and_control_records_were
     until(lambda: history_of(url)["n_events"] == n_events, "a user's whole history", roles)
 
     check_replays(command)
+    check_lists_of_new_views(log, checkpoints, tmp_path)
     check_questions_beyond_the_horizon(url)
     assert [role.end() for role in (bridge, trainer, worker)] == [0, 0, 0]
     log.close()

@@ -91,9 +91,9 @@ def test_trainer_bridge_and_catalogue_read_to_the_end(tmp_path_factory, appended
         ModelFeed(log, DirectoryStore(path / "models")).newest()
         SteeringFeed(log, now_s=lambda: 0.0).document()
 
-        views = Views.in_data_dir(path, epoch=log.epoch, changelog=CHANGELOG)
+        views = Views.in_data_dir(path, log, changelog=CHANGELOG)
         status = Status(log, now_ms=lambda: 0, connections=lambda: 0)
-        for tp in views.positions(log) | {TopicPartition(topic, 0): 0 for topic in TOPICS}:
+        for tp in views.positions() | {TopicPartition(topic, 0): 0 for topic in TOPICS}:
             read = log.read(*tp, 0, 1000)
             status.take(read)
             status.take_models(views.apply(read))
@@ -102,7 +102,7 @@ def test_trainer_bridge_and_catalogue_read_to_the_end(tmp_path_factory, appended
         status.pipeline()
         views.latest("ann")
         views.history("ann")
-        views.generations()
+        views.models.generations()
         views.close()
 
         with contextlib.closing(EmbeddedCatalogue(path / "catalogue.db")) as catalogue:

@@ -7,11 +7,12 @@ import pytest
 
 from recstream.core.events import EventWeights
 from recstream.core.history.settings_timeline import SettingsTimeline
-from recstream.core.records import DeltaAnnounced, SettingsActivated
+from recstream.core.history.table_rows import decode_list_row, split_key
+from recstream.core.records import DeltaAnnounced, ForgetRequested, SettingsActivated
 from recstream.errors import LogFenced
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
-from recstream.log.topics import CONTROL, INTERACTIONS
+from recstream.log.topics import CONTROL, INTERACTIONS, RECOMMENDATIONS
 from recstream.worker.engine import LIVE_USERS
 from tests.worker.memory import one_by_one
 from tests.worker.worker_world import (
@@ -199,3 +200,31 @@ def test_settings_are_activated_by_the_partitions_owner_alone(world):
 
     assert world.log.high_watermark(CONTROL, 0) == 0
     assert world.timeline.newest(0).list_size == 2
+
+
+def test_the_row_of_a_list_says_where_the_list_is(world):
+    world.engine.activate(generation())
+    events = some_events(120)
+    world.feed([single(each) for each in events[:40]], step=7)
+    world.recover()
+    world.engine.activate(generation(2, bias=np.arange(12)))
+    world.feed(envelope(events[40:80]))
+    world.engine.forget(ForgetRequested(id="f1", user="u1", requested_ts=0))
+    world.feed([single(each) for each in events[80:]], step=5)
+    world.engine.activate(generation(3))
+    world.engine.refresh(100)
+
+    newest = {
+        record.key: (partition, record.offset)
+        for partition in range(PARTITIONS)
+        for record in world.read(RECOMMENDATIONS, partition)
+        if record.value is not None
+    }
+    rows = {
+        split_key(key)[0]: (partition, decode_list_row(value).offset)
+        for partition, table in world.rows.rows.items()
+        for key, value in table.items()
+        if split_key(key)[1] == "l"
+    }
+    assert len(rows) == 7
+    assert rows == newest

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import chain, islice
 
+from rocksdict import Rdict, WriteBatch
+
+from recstream.bridge.views.database import ROW, applied_key, keys_from, offset_key
 from recstream.checkpoints import Checkpoints, read_rows
 from recstream.core.history import table_rows
 from recstream.log import MODELS, RECOMMENDATIONS, EventLog, TopicPartition
@@ -12,17 +15,17 @@ from recstream.models import start_of_generations
 
 MAX_WITH_DELTAS = 5
 """Newest generations whose deltas are kept, as many as the model store keeps by default."""
-NEWEST_LISTS = 20_000
-"""Newest lists of each partition that new views read; a user with an older one gets it made again."""
+NEWEST_LISTS = 2_000
+"""Newest lists of each partition that new views read; an older one is read when it is asked for."""
 BATCH_USERS = 1_000
-
-Put = Callable[[Iterable[tuple[bytes, bytes]]], None]
 
 
 def start_views(
-    event_log: EventLog, changelog: str, checkpoints: Checkpoints | None, put: Put
-) -> tuple[dict[TopicPartition, int], dict[int, bytes]]:
-    """Store the rows of the newest checkpoints; return where reading goes on, and each applied row.
+    event_log: EventLog, changelog: str, checkpoints: Checkpoints | None, database: Rdict
+) -> None:
+    """Fill new views with the rows of the newest checkpoints, and store where reading goes on.
+
+    Rows of a start that failed in the middle are deleted first.
 
     Parameters
     ----------
@@ -30,14 +33,18 @@ def start_views(
     changelog : str
         Topic of the histories' rows. Without a checkpoint it is read from its earliest record.
     checkpoints : Checkpoints or None
-    put : callable
-        Stores rows.
+    database : Rdict
+        Of the views.
     """
+    left = WriteBatch(raw_mode=True)
+    for key in keys_from(database, ROW):
+        left.delete(key)
+    database.write(left)
     starts = {TopicPartition(MODELS, 0): start_of_generations(event_log, MAX_WITH_DELTAS)}
     for partition in range(event_log.partitions(RECOMMENDATIONS)):
         end = event_log.high_watermark(RECOMMENDATIONS, partition)
         starts[TopicPartition(RECOMMENDATIONS, partition)] = max(0, end - NEWEST_LISTS)
-    applied: dict[int, bytes] = {}
+    batch = WriteBatch(raw_mode=True)
     for partition in range(event_log.partitions(changelog)):
         found = None if checkpoints is None else checkpoints.newest_readable(partition)
         if found is None:
@@ -45,7 +52,16 @@ def start_views(
         manifest, content = found
         users = read_rows(content)
         while some := list(islice(users, BATCH_USERS)):
-            put(chain.from_iterable(rows for _, rows in some))
-        applied[partition] = table_rows.encode_row(manifest.applied_row)
+            _put_rows(database, chain.from_iterable(rows for _, rows in some))
+        batch.put(applied_key(partition), table_rows.encode_row(manifest.applied_row))
         starts[TopicPartition(changelog, partition)] = manifest.changelog_offset + 1
-    return starts, applied
+    for (topic, partition), offset in starts.items():
+        batch.put(offset_key(topic, partition), offset.to_bytes(8, "little"))
+    database.write(batch)
+
+
+def _put_rows(database: Rdict, rows: Iterable[tuple[bytes, bytes]]) -> None:
+    batch = WriteBatch(raw_mode=True)
+    for key, value in rows:
+        batch.put(ROW + key, value)
+    database.write(batch)

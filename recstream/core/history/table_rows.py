@@ -70,13 +70,18 @@ class ProfileHeader(RatedHeader, frozen=True, array_like=True, gc=False):
 
 
 class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The newest published list of a user; the next one is compared with it."""
+    """The newest published list of a user; the next one is compared with it.
+
+    ``offset`` is at or before the list's record on its topic, with no other list of the user in between;
+    -1 if a version without it wrote the row.
+    """
 
     generation: int
     delta: int
     items: tuple[str, ...]
     source: str = "popular"
     arm: str = ""
+    offset: int = -1
 
 
 class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

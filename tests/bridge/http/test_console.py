@@ -132,7 +132,8 @@ def test_without_a_text_the_users_with_the_newest_events_come(world):
 
 def test_the_users_whose_lists_hold_an_item_are_found_page_by_page(world):
     for user, items in (("h1", "qq"), ("h2", "zz"), ("h3", "qq")):
-        world.log.append([world.list_record(a_list(user, "first", items))])
+        body = a_list(user, "first", items)
+        world.log.append([world.list_row(user, "first", items), world.list_record(body)])
     world.wait_for_views()
 
     page = world.get("/v1/items/qq/lists?limit=1").json
@@ -154,7 +155,8 @@ def test_lists_in_columns_are_found_by_item_too(world):
         published_ts=1, now=0,
     )  # fmt: skip
     raw = msgspec.msgpack.encode(columns)
-    world.log.append([NewRecord(RECOMMENDATIONS, b"columnar", raw)])
+    row = world.list_row("columnar", *columns.items)
+    world.log.append([row, NewRecord(RECOMMENDATIONS, b"columnar", raw)])
     world.wait_for_views()
 
     for item in ("first", "quoted%22one"):

@@ -128,8 +128,8 @@ def test_views_that_come_too_late_are_built_anew(tmp_path, is_resumed):
             views = world.bridge.deps.views
             assert (views.latest(WHO), views.history(WHO)) == (None, None)
             assert views.latest("bob").items[0].item == "i3"
-            positions = views.positions(log)
-            assert views.positions(log) == positions
+            positions = views.positions()
+            assert views.positions() == positions
     log.close()
     assert left_in(tmp_path) == []
 
@@ -139,7 +139,7 @@ def stepping(world: World):
     views, log = world.bridge.deps.views, world.log
 
     def follow() -> None:
-        for tp, offset in views.positions(log).items():
+        for tp, offset in views.positions().items():
             views.apply(log.read(*tp, offset, 10_000))
 
     return follow

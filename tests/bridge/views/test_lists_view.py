@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 
 import pytest
 
 from recstream.bridge.views.lists import Views, without
 from recstream.core.history.fold import seen_items
+from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS, PIPELINE, RECOMMENDATIONS
 from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event, running
@@ -26,8 +28,8 @@ def state(world):
     return (
         [views.latest(user) for user in ("ann", "bob", "nobody")],
         [views.history(user) for user in ("ann", "bob", "nobody")],
-        views.generations(),
-        views.positions(world.log),
+        views.models.generations(),
+        views.positions(),
     )
 
 
@@ -45,10 +47,10 @@ def test_views_that_were_deleted_come_back_equal_from_the_log(tmp_path):
 def test_a_bridge_that_starts_again_reads_only_what_is_new(tmp_path):
     with running(tmp_path) as world:
         filled(world)
-        positions = world.bridge.deps.views.positions(world.log)
+        positions = world.bridge.deps.views.positions()
 
     with running(tmp_path) as world:
-        assert world.bridge.deps.views.positions(world.log) == positions
+        assert world.bridge.deps.views.positions() == positions
         world.publish("ann", "new")
         world.wait_for_views()
         assert world.bridge.deps.views.latest("ann").items[0].item == "new"
@@ -63,7 +65,7 @@ def test_views_of_another_log_are_rebuilt(tmp_path):
     with running(tmp_path) as world:
         assert world.bridge.deps.views.latest("ann") is None
         assert world.bridge.deps.views.history("ann") is None
-        assert world.bridge.deps.views.generations() == []
+        assert world.bridge.deps.views.models.generations() == []
 
 
 def test_two_bridges_on_one_data_directory_keep_out_of_each_others_way(tmp_path):
@@ -103,13 +105,14 @@ def test_records_that_can_not_be_read_stop_nothing(tmp_path):
 
 
 def test_a_folder_is_held_by_one_bridge(tmp_path):
-    views = Views(tmp_path / "bridge-0", epoch="e", changelog=CHANGELOG)
+    with closing(EmbeddedLog(tmp_path / "log.db", sync="normal")) as log:
+        views = Views(tmp_path / "bridge-0", log, changelog=CHANGELOG)
 
-    with pytest.raises(BlockingIOError):
-        Views(tmp_path / "bridge-0", epoch="e", changelog=CHANGELOG)
+        with pytest.raises(BlockingIOError):
+            Views(tmp_path / "bridge-0", log, changelog=CHANGELOG)
 
-    views.close()
-    Views(tmp_path / "bridge-0", epoch="e", changelog=CHANGELOG).close()
+        views.close()
+        Views(tmp_path / "bridge-0", log, changelog=CHANGELOG).close()
 
 
 def test_without_counts_the_places_anew():

@@ -121,7 +121,7 @@ class ModelRoutes:
         return ModelsAnswer(
             serving=None if current is None else current[0],
             delta=0 if current is None else current[1],
-            models=tuple(self._deps.views.generations()),
+            models=tuple(self._deps.views.models.generations()),
         )
 
     @route("GET", "/v1/models/<generation>", tag="models", problems={404: "No such generation"})
@@ -132,7 +132,7 @@ class ModelRoutes:
     def _announced(self, generation: str) -> GenerationAnnounced:
         if not (generation.isascii() and generation.isdecimal()):
             raise HttpProblem(400, f"expected a generation's number, got {generation!r}")
-        announced = self._deps.views.generation(int(generation))
+        announced = self._deps.views.models.generation(int(generation))
         if announced is None:
             raise NotFound(f"no generation {generation} was announced")
         return announced

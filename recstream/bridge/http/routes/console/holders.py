@@ -64,9 +64,7 @@ class HolderRoutes:
         deadline_s = time.monotonic() + MAX_SECONDS
         found: list[Holder] = []
         searched, last = 0, ""
-        # Lists are JSON or MessagePack, which keeps texts as they are.
-        forms = {item.encode(), msgspec.json.encode(item)[1:-1]}
-        for user, may_hold in self._views.listed_with(forms, query.after):
+        for user, may_hold in self._views.users_listed(item, query.after):
             searched, last = searched + 1, user
             if may_hold:
                 found += self._holder(user, item)
