@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from recstream.core.numeric.arrays import Float64s
-from recstream.core.numeric.jit import compiled, helper
+from recstream.core.numeric.jit import ZERO, compiled, helper
 
 __all__ = ["score_contributions"]
 
@@ -44,12 +44,9 @@ def score_contributions(
     _factor(lower)
     solved = target.T.copy()
     _solve(lower, solved)
-    across = history.T.copy()
     contributions = np.zeros((n, h))
+    _add_products(solved, history.T.copy(), contributions, False)
     for j in range(n):
-        for a in range(d):
-            for i in range(h):
-                contributions[j, i] += across[a, i] * solved[a, j]
         for i in range(h):
             contributions[j, i] *= weights[i]
     return contributions
@@ -61,6 +58,7 @@ def _dual_contributions(
 ) -> Float64s:
     """Return the same contributions as ``√w (I + BBᵀ)⁻¹ B D^-½ y_j`` with ``B = √w Y D^-½``."""
     h, d = history.shape
+    n = target.shape[0]
     across = np.empty((d, h))
     for k in range(d):
         for i in range(h):
@@ -68,46 +66,70 @@ def _dual_contributions(
     lower = np.zeros((h, h))
     _build(across, np.ones(d), np.ones(h), lower)
     _factor(lower)
-    contributions = np.zeros((target.shape[0], h))
-    for j in range(len(contributions)):
-        for k in range(d):
-            part = target[j, k] / np.sqrt(diagonal[k])
-            for i in range(h):
-                contributions[j, i] += across[k, i] * part
+    parts = np.empty((d, n))
+    for k in range(d):
+        for j in range(n):
+            parts[k, j] = target[j, k] / np.sqrt(diagonal[k])
+    contributions = np.zeros((n, h))
+    _add_products(parts, across, contributions, False)
     solved = contributions.T.copy()
     _solve(lower, solved)
     contributions = solved.T.copy()
-    for j in range(len(contributions)):
+    for j in range(n):
         for i in range(h):
             contributions[j, i] *= np.sqrt(weights[i])
     return contributions
 
 
 @helper
+def _add_products(left: Float64s, right: Float64s, sums: Float64s, is_triangle: bool) -> None:
+    """Add ``left[k, a] · right[k, b]`` to ``sums[a, b]``, k in order, four at a time.
+
+    Of a triangle, only b ≤ a.
+    """
+    k = ZERO
+    while k + 4 <= len(left):
+        r0, r1, r2, r3 = right[k], right[k + 1], right[k + 2], right[k + 3]
+        for a in range(len(sums)):
+            l0, l1, l2, l3 = left[k, a], left[k + 1, a], left[k + 2, a], left[k + 3, a]
+            out = sums[a, : a + 1 if is_triangle else sums.shape[1]]
+            for b in range(len(out)):
+                total = out[b] + l0 * r0[b]
+                total += l1 * r1[b]
+                total += l2 * r2[b]
+                out[b] = total + l3 * r3[b]
+        k += 4
+    while k < len(left):
+        for a in range(len(sums)):
+            for b in range(a + 1 if is_triangle else sums.shape[1]):
+                sums[a, b] += left[k, a] * right[k, b]
+        k += 1
+
+
+@helper
 def _build(history: Float64s, weights: Float64s, diagonal: Float64s, lower: Float64s) -> None:
     """Fill the lower triangle of A."""
-    for a in range(len(diagonal)):
-        lower[a, a] = diagonal[a]
+    scaled = np.empty_like(history)
     for i in range(len(weights)):
         for a in range(len(diagonal)):
-            part = weights[i] * history[i, a]
-            for b in range(a + 1):
-                lower[a, b] += part * history[i, b]
+            scaled[i, a] = weights[i] * history[i, a]
+    for a in range(len(diagonal)):
+        lower[a, a] = diagonal[a]
+    _add_products(scaled, history, lower, True)
 
 
 @helper
 def _factor(lower: Float64s) -> None:
     """Replace A by its Cholesky factor L, A = L Lᵀ."""
-    for a in range(len(lower)):
-        for b in range(a):
-            total = lower[a, b]
-            for c in range(b):
-                total -= lower[a, c] * lower[b, c]
-            lower[a, b] = total / lower[b, b]
-        total = lower[a, a]
-        for c in range(a):
-            total -= lower[a, c] * lower[a, c]
-        lower[a, a] = np.sqrt(total)
+    for c in range(len(lower)):
+        root = lower[c, c] = np.sqrt(lower[c, c])
+        column = lower[c + 1 :, c].copy()
+        for n in range(len(column)):
+            column[n] /= root
+            part = lower[c + 1 + n, c] = column[n]
+            rest = lower[c + 1 + n, c + 1 : c + 2 + n]
+            for b in range(len(rest)):
+                rest[b] -= part * column[b]
 
 
 @helper

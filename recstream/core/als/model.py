@@ -24,6 +24,7 @@ from recstream.core.numeric.array_codec import array_digest, read_arrays, write_
 from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
 from recstream.core.search import top_n
 from recstream.core.validation import (
+    CSRRows,
     as_counts,
     as_csr_rows,
     as_item_rows,
@@ -193,14 +194,16 @@ class ALSModel:
 
         Parameters
         ----------
-        interactions : scipy sparse, (b, n_items)
-            Weights of the histories; an empty row gives zeros.
+        interactions : scipy sparse or CSRRows, (b, n_items)
+            Weights of the histories; an empty row gives zeros. `CSRRows` are not checked again.
 
         Returns
         -------
         (b, n_factors) float32
         """
-        rows = as_csr_rows(interactions, "interactions", n_columns=self.n_items)
+        rows = interactions
+        if not isinstance(rows, CSRRows):
+            rows = as_csr_rows(rows, "interactions", n_columns=self.n_items)
         return self._items.fold_in(rows, threads=as_whole(threads, "threads", 1))
 
     def fold_in_items(

@@ -14,16 +14,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from recstream.core.generation import Generation
 from recstream.core.history import History, Row, history_rows
-from recstream.core.numeric.arrays import csr_of
 from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm
 from recstream.core.ranking.dislikes import pushes_of
 from recstream.core.ranking.rerank import rerank
 from recstream.core.records import Source
 from recstream.core.steering import Arm, Blend, ListRequest, Steering
+from recstream.core.validation import CSRRows
 
 DEFAULT_ARM = Arm(name="", share=1.0, blend=Blend(), min_relevance=0.0)
 """The arm without a steering document."""
@@ -180,11 +179,11 @@ def _rank(
     allowed = compiled.mask
     if mask is not None:
         allowed = mask if allowed is None else allowed & mask
-    matrix = csr_of(indptr, columns, weights, generation.n_items)
-    factors, personal = _fold_in(matrix, generation, arm, threads)
+    rows = CSRRows(indptr, columns, weights, generation.n_items)
+    factors, personal = _fold_in(rows, generation, arm, threads)
     reranked = rerank(
         histories,
-        matrix,
+        rows,
         factors,
         generation,
         compiled,
@@ -211,15 +210,15 @@ def _rank(
 
 
 def _fold_in(
-    matrix: sparse.csr_matrix, generation: Generation, arm: Arm, threads: int
+    rows: CSRRows, generation: Generation, arm: Arm, threads: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the users' factors times the arm's weight, and which of them are not zero."""
     gain = 1.0 if arm.blend is None else arm.blend.factors
     if generation.model is None or gain == 0.0:
         n_factors = generation.index.n_factors
-        nothing = np.zeros((matrix.shape[0], n_factors), np.float32)
-        return nothing, np.zeros(matrix.shape[0], np.bool_)
-    factors = generation.model.fold_in(matrix, threads=threads)
+        nothing = np.zeros((len(rows), n_factors), np.float32)
+        return nothing, np.zeros(len(rows), np.bool_)
+    factors = generation.model.fold_in(rows, threads=threads)
     if gain != 1.0:
         factors *= np.float32(gain)
     return factors, np.asarray(factors.any(axis=1))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from recstream.core.content import n_reserved
 from recstream.core.generation import Generation
@@ -25,6 +24,7 @@ from recstream.core.ranking.neighbour_scores import add_neighbour_scores
 from recstream.core.ranking.rerank_kernel import rerank_batch
 from recstream.core.search import EMPTY_KEY, SORTED, best_keys
 from recstream.core.steering import Arm
+from recstream.core.validation import CSRRows
 
 __all__ = ["POOL", "Reranked", "neighbour_tables_of", "rerank"]
 
@@ -60,7 +60,7 @@ class Reranked(NamedTuple):
 
 def rerank(
     histories: Sequence[History],
-    matrix: sparse.csr_matrix,
+    rows: CSRRows,
     factors: NDArray[np.float32],
     generation: Generation,
     compiled: CompiledArm,
@@ -75,7 +75,7 @@ def rerank(
     Parameters
     ----------
     histories : sequence of History
-    matrix : (b, m) CSR
+    rows : CSRRows, (b, m)
         Their rows of the interaction matrix.
     factors : (b, d) float32
     generation : Generation
@@ -95,12 +95,8 @@ def rerank(
     size = min((POOL if needs_pool else 1) * length + len(compiled.pins), generation.n_items)
     places = min(n_reserved(compiled.cold_share, n), length)
     n_users = len(histories)
-    entries = HistoryEntries(
-        matrix.indptr.astype(np.int64),
-        matrix.indices,
-        matrix.data,
-        max_seeds(generation.scoring.behaviour_version),
-    )
+    most = max_seeds(generation.scoring.behaviour_version)
+    entries = HistoryEntries(rows.indptr, rows.indices, rows.weights, most)
     seen = RowLists(entries.indptr, entries.columns)
     if known:
         seen = RowLists(np.zeros_like(entries.indptr), entries.columns[:0])
