@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from recstream.control import submit
@@ -56,6 +56,9 @@ HEARTBEAT_S = 5.0
 FIRST_RETRY_S = 10.0
 """Wait after a first generation that could not be trained."""
 BUSY_POLL_S = 0.05
+READ_SPACING = 0.2
+"""Least time from new records to the next read, as a fraction of ``delta_every_s``: a read per event would cost
+as much as the event's list."""
 ARTIFACT_EVERY_S = 10.0
 """Seconds between two looks whether the artifact of the serving generation is still stored."""
 STORE_AWAY = (ModelStoreUnavailable, OSError)
@@ -116,7 +119,7 @@ class Trainer:
         self._tried: dict[str, Any] | None = None
         self._beaten: tuple[bool, bool, str] | None = None
         self._next_lease = self._next_first = self._next_heartbeat = 0.0
-        self._next_artifact_check = 0.0
+        self._next_artifact_check = self._next_read = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -170,6 +173,7 @@ class Trainer:
         No turn takes long: what does not fit a delta waits for the next one.
         """
         if self._restoring is None:
+            sleep(max(0.0, self._next_read - monotonic()))
             self._apply(self._inputs.poll(self._poll_timeout()))
         if not self._holds_lease():
             return
@@ -218,6 +222,8 @@ class Trainer:
             return
         if changes.users or changes.products:
             self._schedule.note_activity()
+            if self._inputs.is_caught_up:
+                self._next_read = monotonic() + READ_SPACING * self._settings.delta_every_s
         for group in changes.users:
             if self._deltas is not None:
                 self._deltas.touch(group.users, group.touches)
