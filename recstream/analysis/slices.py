@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import msgspec
 
 from recstream.control import control_records, read_timeline
 from recstream.core.history import History, table_rows
-from recstream.core.records import decode_recommendations
+from recstream.core.records import list_origin
 from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange
 from recstream.log import (
     CONTROL,
@@ -28,14 +28,10 @@ from recstream.log import (
     Record,
     decode,
     decode_or_skip,
-    read_batches,
     read_records,
 )
 from recstream.models import ReadableStore
-from recstream.time_travel import (
-    Generations,
-    PartitionFold,
-)
+from recstream.time_travel import Generations, PartitionFold, Snapshots
 
 FORMAT = "recstream-slice-1"
 MAX_BYTES = 1 << 30
@@ -44,6 +40,7 @@ MAX_RATIO = 100
 MIN_LIMIT_BYTES = 16 << 20
 """Content larger than this may be at most `MAX_RATIO` times as large as the file."""
 MAX_OFFSET = 2**63 - 1
+READ_LISTS = 200
 Ranges = Mapping[int, tuple[int, int]]
 """Partition to [from, to) on the interactions topic."""
 
@@ -70,12 +67,11 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 def export(
     log: ReadableLog,
     store: ReadableStore,
+    snapshots: Snapshots,
     ranges: Ranges,
     path: Path,
     *,
     user: str | None = None,
-    fold_at: Callable[[int, int], PartitionFold] | None = None,
-    progress: Callable[[int], None] = lambda _: None,
 ) -> Manifest:
     """Write a slice of a log.
 
@@ -83,39 +79,33 @@ def export(
     ----------
     log : ReadableLog
     store : ReadableStore
+    snapshots : Snapshots
+        Of the log.
     ranges : mapping of int to (int, int)
     path : Path
         Replaced if it exists.
     user : str, optional
         Only this user's events and lists; other users' events are blanked out.
-    fold_at : callable, optional
-        Returns the fold of a partition at an offset. Default: it is folded from its first event.
-    progress : callable
-        Called with the number of interactions read since the last call.
     """
-    timeline = read_timeline(log)
     n_partitions = log.partitions(INTERACTIONS)
     topics: dict[tuple[str, int], list[_Stored]] = {}
     bases: dict[int, dict[bytes, bytes]] = {}
     needed: set[int] = set()
     followed: set[tuple[int, int]] = set()
     for partition, (start, stop) in ranges.items():
-        if fold_at is not None:
-            fold = fold_at(partition, start)
-        else:
-            fold = PartitionFold(partition, n_partitions, timeline)
-            for found in read_batches(log, INTERACTIONS, partition, 0, start):
-                fold.fold(found)
-                progress(len(found))
+        fold = snapshots.fold_at(partition, start)
         events = [
             _only(each, user) for each in read_records(log, INTERACTIONS, partition, start, stop)
         ]
-        progress(len(events))
         topics[INTERACTIONS, partition] = [_stored(each) for each in events]
         users = {event.user for each in events for _, event in decode(each).events}
-        lists = _lists(log, partition, (start, stop), user, needed, followed)
+        lists = list(_lists(log, snapshots, partition, (start, stop), users))
         topics[RECOMMENDATIONS, partition] = [_stored(each) for each in lists]
-        users.update((each.key or b"").decode() for each in lists)
+        for each in lists:
+            origin = decode_or_skip(each, list_origin)
+            if origin and origin.as_of and start <= origin.as_of.offset < stop:
+                needed.add(origin.generation)
+                followed.update([origin.followed] if origin.followed else [])
         bases[partition] = dict(
             row for name in sorted(users) for row in table_rows.changes(None, fold.history(name))
         )
@@ -182,47 +172,25 @@ def _only(record: Record, user: str | None) -> Record:
 
 
 def _lists(
-    log: ReadableLog,
-    partition: int,
-    as_of: tuple[int, int],
-    user: str | None,
-    needed: set[int],
-    followed: set[tuple[int, int]],
-) -> list[Record]:
-    """Return the lists as of a range and each user's list before it.
-
-    Parameters
-    ----------
-    log : ReadableLog
-    partition : int
-    as_of : (int, int)
-        The range [from, to) of event offsets.
-    user : str or None
-        Only this user's lists.
-    needed : set of int
-        Receives the lists' generations.
-    followed : set of (int, int)
-        Receives the deltas that the lists' generations followed.
-    """
-    before: dict[bytes, Record] = {}
-    chosen: dict[int, Record] = {}
-    for record in read_records(log, RECOMMENDATIONS, partition):
-        if record.value is None or record.key is None:
+    log: ReadableLog, snapshots: Snapshots, partition: int, as_of: tuple[int, int], users: set[str]
+) -> Iterator[Record]:
+    """Yield users' lists as of a range of event offsets, and each user's list before it."""
+    wanted: set[int] = set()
+    for user in users:
+        if snapshots.partition(user) != partition:
+            continue  # a misplaced event: a dead letter
+        found = snapshots.list_positions(user, *as_of)
+        wanted.update(each.offset for each in found)
+        if found and (before := snapshots.list_before(user, found[0])) is not None:
+            wanted.add(before.offset)
+    next_offset = 0
+    for offset in sorted(wanted):
+        if offset < next_offset:
             continue
-        if user is not None and record.key != user.encode():
-            continue
-        body = decode_or_skip(record, decode_recommendations)
-        if body is None:
-            continue
-        if body.as_of is not None and as_of[0] <= body.as_of.offset < as_of[1]:
-            if record.key in before:
-                chosen[before[record.key].offset] = before[record.key]
-            chosen[record.offset] = record
-            needed.add(body.generation)
-            if body.followed is not None:
-                followed.add(body.followed)
-        before[record.key] = record
-    return [chosen[offset] for offset in sorted(chosen)]
+        for record in log.read(RECOMMENDATIONS, partition, offset, READ_LISTS):
+            next_offset = record.offset + 1
+            if record.offset in wanted:
+                yield record
 
 
 class Slice:

@@ -34,7 +34,7 @@ import rocksdict
 from recstream.checkpoints import Checkpoints, read_rows
 from recstream.control import read_timeline
 from recstream.core.history import History, SettingsTimeline, table_rows
-from recstream.core.records import decode_recommendations
+from recstream.core.records import list_origin
 from recstream.erasure import forgetting
 from recstream.errors import BeyondHorizon, StartupError
 from recstream.log import (
@@ -99,7 +99,7 @@ class Snapshots:
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self._log = log
-        self._checkpoints = checkpoints
+        self.checkpoints = checkpoints
         self._block_events = block_events
         self._progress = progress
         self._folds: dict[int, PartitionFold] = {}
@@ -289,7 +289,7 @@ class Snapshots:
     # Catching up
 
     def catch_up(self, partition: int, offset: int | None = None) -> None:
-        """Fold what was appended to a partition since the last call.
+        """Fold a partition's events before an offset, and index what lists it got since the last call.
 
         After a user was forgotten, everything is read again: it is unknown who it was.
 
@@ -297,7 +297,7 @@ class Snapshots:
         ----------
         partition : int
         offset : int, optional
-            State as of this offset is asked for.
+            State as of this offset is asked for. None: of lists alone, nothing is folded.
 
         Raises
         ------
@@ -318,7 +318,9 @@ class Snapshots:
         fold = self._folds.get(partition)
         if fold is None:
             fold = self._new_fold(partition, next_offset)
-        for group in read_batches(self._log, INTERACTIONS, partition, fold.next_offset):
+        for group in read_batches(
+            self._log, INTERACTIONS, partition, fold.next_offset, offset or 0
+        ):
             before = fold.n_events
             fold.fold(group)
             self._progress(fold.n_events - before)
@@ -336,8 +338,8 @@ class Snapshots:
     def _start_at(self, partition: int, offset: int | None) -> None:
         """Start a partition anew from the newest checkpoint at or before an offset, if there is one."""
         found = None
-        if self._checkpoints is not None:
-            found = self._checkpoints.newest_readable(partition, offset)
+        if self.checkpoints is not None:
+            found = self.checkpoints.newest_readable(partition, offset)
         batch = rocksdict.WriteBatch(raw_mode=True)
         for kind in (b"h", b"b", b"l"):
             batch.delete_range(_key(kind, partition), _key(kind, partition + 1))
@@ -346,27 +348,19 @@ class Snapshots:
         self._folds.pop(partition, None)
         if found is not None:
             manifest, content = found
-            end = manifest.offset
+            end, lists = manifest.offset, 0
             for _, rows in read_rows(content):
                 for key, value in rows:
                     batch.put(_key(b"h", partition, key) + _END.pack(end), value)
+                    if table_rows.split_key(key)[1] == "l":  # every later list is behind it
+                        lists = max(lists, table_rows.decode_list_row(value).offset + 1)
                 if batch.len() > BATCH_ROWS:
                     self._db.write(batch)
                     batch = rocksdict.WriteBatch(raw_mode=True)
             batch.put(_key(b"b", partition) + _END.pack(end), b"")
-            lists = self._first_list(partition, end)
             batch.put(_key(b"s", partition), _NEXT.pack(end, lists))
             batch.put(_key(b"n", partition), _NEXT.pack(end, lists))
         self._db.write(batch)
-
-    def _first_list(self, partition: int, offset: int) -> int:
-        """Return an offset before which no list is as of the event at an offset or a later one."""
-        found = []
-        if offset < self._log.high_watermark(INTERACTIONS, partition):
-            found = self._log.read(INTERACTIONS, partition, offset, 1)
-        if not found:
-            return self._log.high_watermark(RECOMMENDATIONS, partition)
-        return self._log.offset_at(RECOMMENDATIONS, partition, found[0].timestamp_ms)
 
     def _index_older_lists(self, partition: int) -> bool:
         """Index the lists from before the checkpoint; False if that was done."""
@@ -419,7 +413,7 @@ class Snapshots:
         for record in read_records(self._log, RECOMMENDATIONS, partition, next_list, stop):
             next_list = record.offset + 1
             n_lists += 1
-            body = decode_or_skip(record, decode_recommendations)
+            body = decode_or_skip(record, list_origin)
             if body is not None and body.as_of is not None:
                 key = _key(b"l", partition, body.user.encode()) + _END.pack(body.as_of.offset)
                 # Several lists may be as of one event: they are ordered by their own offset.

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from recstream.analysis.slices import Slice, export
+from recstream.analysis.slices import Slice
 from recstream.control.reader import read_timeline
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.errors import ArtifactCorrupt, InvalidInput, OffsetOutOfRange
@@ -19,7 +19,7 @@ from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
 from recstream.replay.verify import Verified, verify_partition
 from recstream.time_travel.generations import Generations
-from tests.replay.world import World
+from tests.replay.world import World, export_slice
 
 
 def whole(world: World) -> dict[int, tuple[int, int]]:
@@ -43,7 +43,7 @@ def verify(part: Slice) -> list[Verified]:
 def test_the_lists_of_a_slice_are_derived_from_the_file_alone(
     eventful: World, tmp_path: Path, ranges
 ) -> None:
-    export(eventful.log, eventful.store, ranges(eventful), tmp_path / "bug.zip")
+    export_slice(eventful, ranges(eventful), tmp_path / "bug.zip")
     eventful.log.close()
     for name in eventful.store.list():
         eventful.store.delete(name)
@@ -55,8 +55,8 @@ def test_the_lists_of_a_slice_are_derived_from_the_file_alone(
 
 
 def test_a_slice_holds_less_than_the_whole(eventful: World, tmp_path: Path) -> None:
-    part = export(eventful.log, eventful.store, later_half(eventful), tmp_path / "part.zip")
-    whole_log = export(eventful.log, eventful.store, whole(eventful), tmp_path / "whole.zip")
+    part = export_slice(eventful, later_half(eventful), tmp_path / "part.zip")
+    whole_log = export_slice(eventful, whole(eventful), tmp_path / "whole.zip")
 
     assert 0 < part.n_records < whole_log.n_records
 
@@ -79,7 +79,7 @@ def test_one_users_slice_names_nobody_else_and_still_verifies(
         eventful.log.append([NewRecord(INTERACTIONS, None, value, partition)])
     eventful.work()
 
-    export(eventful.log, eventful.store, whole(eventful), tmp_path / "u3.zip", user="u3")
+    export_slice(eventful, whole(eventful), tmp_path / "u3.zip", user="u3")
     part = Slice(tmp_path / "u3.zip")
 
     assert [each.differences for each in verify(part)] == [(), ()]
@@ -89,7 +89,7 @@ def test_one_users_slice_names_nobody_else_and_still_verifies(
 
 
 def test_reading_before_a_slice_is_refused(eventful: World, tmp_path: Path) -> None:
-    export(eventful.log, eventful.store, later_half(eventful), tmp_path / "part.zip")
+    export_slice(eventful, later_half(eventful), tmp_path / "part.zip")
     part = Slice(tmp_path / "part.zip")
 
     with pytest.raises(OffsetOutOfRange, match="begins at"):
@@ -119,7 +119,7 @@ def rewrite(path: Path, change) -> None:
 
 @pytest.fixture
 def part(eventful: World, tmp_path: Path) -> Path:
-    export(eventful.log, eventful.store, later_half(eventful), tmp_path / "part.zip")
+    export_slice(eventful, later_half(eventful), tmp_path / "part.zip")
     return tmp_path / "part.zip"
 
 

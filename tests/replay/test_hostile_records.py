@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recstream.analysis import Slice, export
+from recstream.analysis import Slice
 from recstream.log import (
     CATALOGUE,
     CONTROL,
@@ -20,7 +20,7 @@ from recstream.replay.run import ReplayPlan, replay
 from recstream.time_travel import Moment, Snapshots, TimeTravel, diff_lists
 from recstream.trainer.lease import EmbeddedLease
 from recstream.trainer.loop import Trainer
-from tests.replay.world import World
+from tests.replay.world import World, export_slice
 
 DEEP = b"[" * 5000 + b"]" * 5000
 HOSTILE = {
@@ -81,7 +81,7 @@ def test_lists_of_the_past_are_found_and_compared(hostile: World, tmp_path: Path
 def test_a_slice_is_exported_and_read(hostile: World, tmp_path: Path) -> None:
     ranges = {at: (0, hostile.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
 
-    export(hostile.log, hostile.store, ranges, tmp_path / "x.zip", user="u1")
+    export_slice(hostile, ranges, tmp_path / "x.zip", user="u1")
 
     part = Slice(tmp_path / "x.zip")
     report = replay(part, part, ReplayPlan(ranges=ranges, verify=True), fold_at=part.fold)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from recstream.analysis.slices import Slice, export
+from recstream.analysis.slices import Slice
 from recstream.control.reader import read_timeline
 from recstream.core.records import DeltaAnnounced, decode_recommendations
 from recstream.log import MODELS, NewRecord
@@ -15,7 +15,7 @@ from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.models import ModelFeed
 from recstream.replay.verify import verify_partition
 from recstream.time_travel.generations import Generations
-from tests.replay.world import ITEMS, World
+from tests.replay.world import ITEMS, World, export_slice
 
 WITHDRAWN, LATER = ITEMS[4], ITEMS[6]
 
@@ -83,7 +83,7 @@ def test_what_was_withdrawn_since_stays_out_of_lists_and_they_verify(fallen_back
 def test_a_slice_of_such_lists_verifies(fallen_back: World, tmp_path: Path) -> None:
     path = tmp_path / "slice.zip"
     ends = {at: (0, fallen_back.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
-    export(fallen_back.log, fallen_back.store, ends, path)
+    export_slice(fallen_back, ends, path)
 
     assert differences(Slice(path), Slice(path), 2) == [(), ()]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from recstream.analysis.slices import Slice, export
+from recstream.analysis.slices import Slice
 from recstream.control.reader import read_control, read_timeline
 from recstream.core.evaluation.online import RankHistograms
 from recstream.core.ranking.explain import explain
@@ -26,7 +26,7 @@ from recstream.replay.run import ReplayPlan, replay
 from recstream.time_travel.list_diff import diff_lists
 from recstream.time_travel.service import Moment, TimeTravel
 from recstream.time_travel.snapshots import Snapshots
-from tests.replay.world import World
+from tests.replay.world import World, export_slice
 
 HIDE = {"action": "exclude", "name": "hide", "where": {"items": ["i00", "i02", "i04"]}}
 ARMS = [
@@ -114,7 +114,7 @@ def test_a_slice_carries_the_documents_that_its_lists_were_made_by(
 ) -> None:
     ends = {at: steered.log.high_watermark(INTERACTIONS, at) for at in range(2)}
     ranges = {at: (end // 2, end) for at, end in ends.items()}
-    export(steered.log, steered.store, ranges, tmp_path / "slice.zip")
+    export_slice(steered, ranges, tmp_path / "slice.zip")
     opened = Slice(tmp_path / "slice.zip")
 
     report = replay(opened, opened, ReplayPlan(ranges=ranges, verify=True), fold_at=opened.fold)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from recstream.analysis.slices import Manifest, export
 from recstream.catalogue import delete_record, upsert_record
 from recstream.control.reader import read_timeline
 from recstream.core.content.summary import summarise
@@ -40,6 +43,7 @@ from recstream.log.topics import (
 from recstream.models import DirectoryStore, artifact_name, fetch, find_announcement, pack
 from recstream.replay.retrain import CatalogueReplay, snapshot
 from recstream.settings import Settings
+from recstream.time_travel import Snapshots
 from recstream.time_travel.fold import PartitionFold
 from recstream.trainer.deltas.restore import copy_generation
 from recstream.trainer.training.train import hyperparameters, train
@@ -339,3 +343,14 @@ class World:
 
     def close(self) -> None:
         self.log.close()
+
+
+def export_slice(
+    world: World, ranges: Mapping[int, tuple[int, int]], path: Path, *, user: str | None = None
+) -> Manifest:
+    """Export a part of a world's log."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Snapshots(world.log, Path(folder) / "snapshots", block_events=7)) as snapshots,
+    ):
+        return export(world.log, world.store, snapshots, ranges, path, user=user)

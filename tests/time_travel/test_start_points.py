@@ -8,8 +8,9 @@ from recstream.analysis import parse_ranges
 from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.control import read_timeline
 from recstream.core.history import History
+from recstream.core.records import list_origin
 from recstream.errors import BeyondHorizon
-from recstream.log import INTERACTIONS, RECOMMENDATIONS, read_batches
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, read_batches, read_records
 from recstream.models import DirectoryStore
 from recstream.replay import ReplayPlan, replay
 from recstream.time_travel import Moment, Snapshots, TimeTravel, nearest_fold
@@ -82,6 +83,50 @@ def test_a_recent_history_reads_no_events_from_before_the_checkpoint(
 
     assert snapshots.history("u1", last) == folded(eventful, "u1", partition, last)
     assert min(first) >= newest.offset > 0
+
+
+def test_a_question_about_the_past_folds_no_event_after_it(eventful, snapshots, monkeypatch):
+    partition = snapshots.partition("u1")
+    read = []
+
+    def noted(log, topic, number, start=0, stop=None):
+        for found in read_batches(log, topic, number, start, stop):
+            read.extend(each.offset for each in found if topic == INTERACTIONS)
+            yield found
+
+    monkeypatch.setattr("recstream.time_travel.snapshots.read_batches", noted)
+    end = eventful.log.high_watermark(INTERACTIONS, partition)
+
+    for offset in (end // 2, end // 2 + 3, end // 4):
+        assert snapshots.history("u1", offset) == folded(eventful, "u1", partition, offset)
+        assert max(read) == offset
+        read.clear()
+    snapshots.list_positions("u1", 0, end)
+    assert read == []
+
+
+def test_lists_from_before_a_checkpoint_are_read_when_they_are_asked_for(
+    eventful, checkpoints, snapshots, monkeypatch
+):
+    partition = snapshots.partition("u1")
+    log, first = eventful.log, []
+
+    def noted(log, topic, number, start=0, stop=None):
+        first.append(start)
+        return read_records(log, topic, number, start, stop)
+
+    monkeypatch.setattr("recstream.time_travel.snapshots.read_records", noted)
+    last = log.high_watermark(INTERACTIONS, partition) - 1
+    newest = checkpoints.newest(partition)
+    lists = [each for each in log.read(RECOMMENDATIONS, partition, 0, 10**6) if each.value]
+    later = [each for each in lists if list_origin(each.value).as_of.offset >= newest.offset]
+
+    snapshots.history("u1", last)
+
+    assert 0 < min(first) <= later[0].offset
+    assert snapshots.list_positions("u1", 0, last + 1)[0].offset == next(
+        each.offset for each in lists if each.key == b"u1"
+    )
 
 
 def test_lists_at_any_offset_are_those_found_without_checkpoints(eventful, snapshots, tmp_path):

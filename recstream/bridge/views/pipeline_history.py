@@ -107,10 +107,11 @@ class PipelineHistory:
         newest = [one for one in records if one.topic == RECOMMENDATIONS and one.value is not None]
         for record in newest[-MAX_DECODED:]:
             try:
-                source, appended_ts = list_origin(record.value or b"")
+                origin = list_origin(record.value or b"")
             except Exception:  # noqa: BLE001, S112 - the views count unreadable records
                 continue
-            if source != "refresh" and appended_ts > 0:
+            appended_ts = origin.lineage.appended_ts
+            if origin.source != "refresh" and appended_ts > 0:
                 age_ms = now_ms - appended_ts
                 with self._mutex:
                     self._counts[bisect_left(FRESHNESS_BOUNDS_MS, age_ms)] += 1

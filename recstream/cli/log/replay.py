@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from recstream.cli.log.records import record_line
-from recstream.cli.open import open_existing
+from recstream.cli.open import open_existing, time_travel
 from recstream.cli.options import is_terminal, json_option, say, settings_options, table
 from recstream.errors import RecstreamError
 from recstream.settings import Settings
@@ -285,14 +285,14 @@ def export(
     from recstream.analysis import parse_ranges
     from recstream.models import open_store
 
-    with contextlib.closing(open_existing(settings)) as log, _progress() as progress:
+    with time_travel(settings) as travel:
         manifest = write_slice(
-            log,
+            travel.log,
             open_store(settings.models_url),
-            parse_ranges(log, start, stop),
+            travel.snapshots,
+            parse_ranges(travel.log, start, stop, checkpoints=travel.snapshots.checkpoints),
             file,
             user=user,
-            progress=lambda n_events: progress("events", n_events),
         )
     text = (
         f"{file}: {manifest.n_records:,} records, {len(manifest.models)} generations, "

@@ -28,6 +28,7 @@ __all__ = [
     "REASON_KINDS",
     "SHARE_DIGITS",
     "ListColumns",
+    "ListOrigin",
     "decode_recommendations",
     "list_json",
     "list_origin",
@@ -149,12 +150,19 @@ class FollowingColumns(ListColumns, frozen=True, array_like=True, gc=False):
     followed: tuple[int, int] | None = None
 
 
-class _Origin(msgspec.Struct, frozen=True):
+class ListOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """A list without its items; `Recommendations` documents the fields."""
+
+    rec_id: str
+    user: str
+    generation: int
+    followed: tuple[int, int] | None = None
+    as_of: AsOf | None = None
     source: Source
     lineage: Lineage = Lineage()
 
 
-_decode_origin = msgspec.json.Decoder(_Origin).decode
+_decode_origin = msgspec.json.Decoder(ListOrigin).decode
 _decode_json = msgspec.json.Decoder(Recommendations).decode
 _decode_columns = msgspec.msgpack.Decoder(FollowingColumns).decode
 
@@ -175,13 +183,29 @@ def list_json(raw: bytes) -> bytes:
     return raw if raw[:1] == b"{" else msgspec.json.encode(decode_recommendations(raw))
 
 
-def list_origin(raw: bytes) -> tuple[Source, int]:
-    """Return a list's source, and when the event that triggered it was appended (ms since 1970)."""
-    if raw[:1] == b"{":
-        found = _decode_origin(raw)
-        return found.source, found.lineage.appended_ts
-    columns = _decode_columns(raw)
-    return columns.source, columns.appended_ts
+def list_origin(raw: bytes) -> ListOrigin:
+    """Return a list of the log without its items, in a small part of the time; see `decode_recommendations`."""
+    return _decode_origin(raw) if raw[:1] == b"{" else _origin(_decode_columns(raw))
+
+
+def _origin(columns: FollowingColumns) -> ListOrigin:
+    position = columns.partition, columns.as_of
+    model = columns.generation, columns.delta
+    return ListOrigin(
+        rec_id=columns.list_id(columns.user, *position, *model, columns.control, columns.followed),
+        user=columns.user,
+        generation=columns.generation,
+        followed=columns.followed,
+        as_of=AsOf(partition=columns.partition, offset=columns.as_of),
+        source=columns.source,
+        lineage=Lineage(
+            event_id=columns.event_id,
+            event_ts=columns.event_ts,
+            appended_ts=columns.appended_ts,
+            folded_ts=columns.folded_ts,
+            published_ts=columns.published_ts,
+        ),
+    )
 
 
 def expand(columns: FollowingColumns) -> Recommendations:
@@ -213,10 +237,9 @@ def expand(columns: FollowingColumns) -> Recommendations:
                 item=item, rank=rank, score=round(score, SCORE_DIGITS), was=was, why=why
             )
         )
-    position = columns.partition, columns.as_of
-    model = columns.generation, columns.delta
+    origin = _origin(columns)
     return Recommendations(
-        rec_id=columns.list_id(columns.user, *position, *model, columns.control, columns.followed),
+        rec_id=origin.rec_id,
         user=columns.user,
         generation=columns.generation,
         delta=columns.delta,
@@ -224,16 +247,10 @@ def expand(columns: FollowingColumns) -> Recommendations:
         control=columns.control,
         arm=columns.arm,
         now=columns.now,
-        as_of=AsOf(partition=columns.partition, offset=columns.as_of),
+        as_of=origin.as_of,
         source=columns.source,
         items=tuple(items),
-        lineage=Lineage(
-            event_id=columns.event_id,
-            event_ts=columns.event_ts,
-            appended_ts=columns.appended_ts,
-            folded_ts=columns.folded_ts,
-            published_ts=columns.published_ts,
-        ),
+        lineage=origin.lineage,
     )
 
 

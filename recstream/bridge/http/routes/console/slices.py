@@ -103,10 +103,10 @@ class SliceRoutes:
                 lambda travel: export(
                     deps.log,
                     deps.models,
+                    travel.snapshots,
                     ranges,
                     path,
                     user=body.user or None,
-                    fold_at=travel.snapshots.fold_at,
                 )
             )
             manifests.append(manifest)
