@@ -261,29 +261,48 @@ def load(
         Names the setting, what was expected, and what came.
     """
     variables = os.environ if environ is None else environ
-    values = _from_file(file, variables)
-    values |= _from_environ(variables)
-    values |= {name: value for name, value in (flags or {}).items() if value is not None}
+    path, in_file = _from_file(file, variables)
+    in_environ = _from_environ(variables)
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    values = in_file | in_environ | given
+    origins = (
+        dict.fromkeys(in_file, str(path))
+        | {name: f"RECSTREAM_{name.upper()}" for name in in_environ}
+        | dict.fromkeys(given, "the command line")
+    )
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
+        for name, value in values.items():
+            _check_one(name, value, origins[name])
+        raise InvalidSetting(str(error)) from error
+
+
+def _check_one(name: str, value: Any, origin: str) -> None:
+    """Raise with the origin of a value that can't be a setting's."""
+    if name not in Settings.__struct_fields__:
+        known = ", ".join(Settings.__struct_fields__)
+        raise InvalidSetting(f"there is no setting {name} (from {origin}); known settings: {known}")
+    try:
+        msgspec.convert({name: value}, Settings, strict=False)
+    except msgspec.ValidationError as error:
         cause = error.__cause__
         if isinstance(cause, InvalidSetting):
-            raise cause from error
-        message = f"{error}; known settings: {', '.join(Settings.__struct_fields__)}"
-        raise InvalidSetting(message) from error
+            raise InvalidSetting(f"{cause} (from {origin})") from error
+        shown = "***" if name in SECRETS else repr(value)[:60]
+        raise InvalidSetting(f"setting {name} can't be {shown} (from {origin}): {error}") from error
 
 
-def _from_file(file: Path | None, variables: Mapping[str, str]) -> dict[str, Any]:
+def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
     named = file or (
         Path(variables["RECSTREAM_CONFIG"]) if "RECSTREAM_CONFIG" in variables else None
     )
     path = named or Path("recstream.toml")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         if named is None:
-            return {}
+            return path, {}
         raise InvalidSetting(f"settings file {path} does not exist") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSetting(f"settings file {path} can't be read: {error}") from error
@@ -301,7 +320,7 @@ def _from_environ(variables: Mapping[str, str]) -> dict[str, Any]:
             path = Path(variables[f"{variable}_FILE"])
             try:
                 values[name] = path.read_text(encoding="utf-8").strip()
-            except OSError as error:
+            except (OSError, UnicodeDecodeError) as error:
                 raise InvalidSetting(
                     f"{variable}_FILE names {path}, which can't be read: {error}"
                 ) from error

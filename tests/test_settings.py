@@ -81,6 +81,35 @@ def test_a_bad_setting_is_named(environ: dict[str, str], said: str) -> None:
         load(environ=environ)
 
 
+@pytest.mark.parametrize("value", ["many", "", "1.5", "0x10"])
+def test_a_bad_setting_names_what_came_and_where_it_was_given(value: str, tmp_path: Path) -> None:
+    path = tmp_path / "recstream.toml"
+    path.write_text(f'port = "{value}"')
+
+    with pytest.raises(InvalidSetting, match=rf"port can't be '{value}' \(from {path}\)"):
+        load(environ={}, file=path)
+    with pytest.raises(InvalidSetting, match=rf"port can't be '{value}' \(from RECSTREAM_PORT\)"):
+        load(environ={"RECSTREAM_PORT": value})
+    with pytest.raises(InvalidSetting, match=rf"port can't be '{value}' \(from the command line\)"):
+        load({"port": value}, environ={"RECSTREAM_PORT": "1"})
+
+
+def test_a_secret_that_is_none_is_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "recstream.toml"
+    path.write_text("secret = 12345")
+
+    with pytest.raises(InvalidSetting, match=r"secret can't be \*\*\*") as caught:
+        load(environ={}, file=path)
+    assert "12345" not in str(caught.value)
+
+
+def test_a_file_of_a_secret_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(InvalidSetting, match="RECSTREAM_SECRET_FILE names .*secret, which can't"):
+        load(environ={"RECSTREAM_SECRET_FILE": str(tmp_path / "secret")})
+
+
 def test_an_unknown_entry_of_the_file_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "recstream.toml"
     path.write_text("prot = 1\n")

@@ -139,9 +139,10 @@ def _check_sparse(matrix: Any, name: str) -> None:
     if not sp.issparse(matrix):
         kind = type(matrix).__name__
         if hasattr(matrix, "columns"):
+            names = list(getattr(matrix, "column_names", matrix.columns))
             raise InvalidInput(
                 f"{name} must be a scipy sparse matrix of one row a user and one column an item, got a "
-                f"{kind} with the columns {list(matrix.columns)[:10]}; number users and items from 0 "
+                f"{kind} with the columns {names[:10]}; number users and items from 0 "
                 "and build scipy.sparse.coo_matrix((weights, (user_rows, item_rows)))"
             )
         raise InvalidInput(

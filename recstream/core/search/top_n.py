@@ -25,6 +25,8 @@ from recstream.errors import InvalidInput
 
 __all__ = ["ItemIndex", "Ranking", "best_keys", "scores_of", "top_n"]
 
+MAX_N = 1 << 20
+"""A longer list than this has at most as many places as there are items."""
 _BATCH = 256
 
 
@@ -64,7 +66,7 @@ def top_n(
     items : ItemIndex, ShardedIndex or (m, d) float32
         A matrix is indexed first, at about 1 µs an item; serving keeps an index.
     n : int
-        At least 1. Missing items are -1 with score -inf.
+        From 1 to the number of items or `MAX_N`. Missing items are -1 with score -inf.
     exclude : (b, m) scipy sparse, any format, optional
         Stored entries, of any value, are excluded from that user's list.
     bias : (m,) float32, optional
@@ -82,6 +84,8 @@ def top_n(
     index = _index_of(items, bias)
     users = as_matrix(user_factors, "user_factors", n_columns=index.n_factors)
     n = as_whole(n, "n", 1)
+    if n > max(MAX_N, index.n_items):
+        raise InvalidInput(f"n must be at most {max(MAX_N, index.n_items):,}, got {n:,}")
     threads = 1 if threads is None else as_whole(threads, "threads", 1)
     excluded = np.zeros(1, np.int64), np.zeros(0, np.int32)
     if exclude is not None:

@@ -267,6 +267,7 @@ def test_an_index_states_its_memory() -> None:
         ({"users": [[np.nan, 1, 1]]}, "user_factors must be finite, got nan in row 0"),
         ({"items": [[1, 1, 1], [1, np.inf, 1]]}, "item_factors must be finite.* in row 1"),
         ({"n": 0}, "n must be a whole number of at least 1, got 0"),
+        ({"n": 10**9}, "n must be at most 1,048,576, got 1,000,000,000"),
         ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
         ({"bias": [1.0]}, r"bias must be 4 real numbers, got float64 of shape \(1,\)"),
         ({"bias": [1.0, np.nan, 0, 0]}, "bias must be finite"),
