@@ -106,7 +106,7 @@ def test_a_secret_that_is_none_is_not_shown(tmp_path: Path) -> None:
 def test_a_file_of_a_secret_that_is_no_text_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"\xff\xfe")
 
-    with pytest.raises(InvalidSetting, match="RECSTREAM_SECRET_FILE names .*secret, which can't"):
+    with pytest.raises(InvalidSetting, match=r"RECSTREAM_SECRET_FILE names .*secret, which can't"):
         load(environ={"RECSTREAM_SECRET_FILE": str(tmp_path / "secret")})
 
 

@@ -14,7 +14,6 @@ import io
 import logging
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ import msgspec
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from recstream.bridge.environ import environ_of
 from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON, SingleEvents
 from recstream.process import run_in_loop, start_thread, watch
 
@@ -42,7 +42,6 @@ SWEEP_S = 1.0
 SHUTDOWN_S = 5
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-_UNNAMED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
 class HttpServer:
@@ -156,7 +155,11 @@ class _WsgiAdapter:
 
     async def serve(self, protocol: _Protocol, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
-        environ = _environ(scope)
+        environ = environ_of(scope)
+        if {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"} <= environ.keys():
+            # A proxy may have taken the other one for the end of the body: nothing behind is read.
+            protocol.refuse("a request has Content-Length or Transfer-Encoding, not both")
+            return
         body = bytearray()
         has_more = True
         # The app refuses a larger body by its length; uvicorn discards the rest.
@@ -207,42 +210,6 @@ class _WsgiAdapter:
         return _Answer(int(status[:3]), encoded, body)
 
 
-def _environ(scope: Any) -> dict[str, Any]:
-    """Return the WSGI environment of a request without a body."""
-    path = scope["raw_path"].decode("ascii")
-    if not path.startswith("/"):  # absolute form, as proxies get it
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    query = scope["query_string"].decode("latin-1")
-    host, port = scope["server"] or ("", 0)
-    client = scope["client"]
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": scope["path"].encode().decode("latin-1"),
-        "REQUEST_URI": f"{path}?{query}" if query else path,
-        "QUERY_STRING": query,
-        "SERVER_NAME": host,
-        "SERVER_PORT": str(port),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": client[0] if client else "",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    }
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        if "_" in name:
-            continue  # it would look like the header with a dash
-        key = _UNNAMED.get(name) or f"HTTP_{name.upper().replace('-', '_')}"
-        environ[key] = f"{environ[key]},{value}" if key in environ else value
-    return environ
-
-
 class _Protocol(H11Protocol):
     """A connection of the HTTP server."""
 
@@ -254,6 +221,7 @@ class _Protocol(H11Protocol):
         self._single_events: SingleEvents = adapter.single_events
         self._is_appending = False
         self._has_answered = False
+        self._has_ended = False
         self._is_last = False
         self._unread = b""
         self._stage: tuple[str, Any] | None = None
@@ -298,17 +266,36 @@ class _Protocol(H11Protocol):
         if answer is None:
             self.transport.abort()
             return
+        unread, self._unread = self._unread, b""
+        is_last = self._is_last or (self._has_ended and not unread)
         line, _, rest = answer.partition(b"\r\n")
         head = [b"%b: %b" % each for each in self.server_state.default_headers]
-        if self._is_last:
+        if is_last:
             head.append(b"connection: close")
         self.transport.write(b"\r\n".join([line, *head, rest]))
-        if self._is_last:
+        if is_last:
             self.transport.close()
-        self.on_response_complete()
-        unread, self._unread = self._unread, b""
-        if unread:
+        super().on_response_complete()
+        if unread and not is_last:
             self.data_received(unread)
+        self._end_if_answered()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request."""
+        super().on_response_complete()
+        self._end_if_answered()
+
+    def _end_if_answered(self) -> None:
+        """End the connection with the last answer, if the client ended its stream."""
+        if not self._has_ended or self._is_appending or self.transport.is_closing():
+            return
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
+        elif cycle.more_body:
+            self.refuse("the body ended early")
+        elif not self.conn.trailing_data[0]:
+            cycle.keep_alive = False
 
     def shutdown(self) -> None:
         """End the connection once it has its answer."""
@@ -318,19 +305,15 @@ class _Protocol(H11Protocol):
             super().shutdown()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Let a client that ends its stream still get the answer to a whole request."""
-        if self._is_appending:
-            self._is_last = True
-            return True
-        cycle: Any = self.cycle
-        if cycle is None or cycle.response_started:
-            return None
-        if cycle.more_body:
-            cycle.disconnected = True
-            self.send_400_response("the body ended early")
-            return None
-        cycle.keep_alive = False
-        return True
+        """Let a client that ends its stream still get the answers to its whole requests."""
+        self._has_ended = True
+        self._end_if_answered()
+        return not self.transport.is_closing()
+
+    def refuse(self, why: str) -> None:
+        """Refuse the request that is answered now, and end the connection."""
+        self.cycle.disconnected = True
+        self.send_400_response(why)
 
     def send_400_response(self, msg: str) -> None:
         """Answer with a problem, and end the connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from contextlib import ExitStack, suppress
@@ -165,6 +166,7 @@ MALFORMED = {
     "a chunk size of 16 digits": a_request(CHUNKED, body=b"FFFFFFFFFFFFFFFF\r\nabc\r\n0\r\n\r\n"),
     "a chunk size that is no number": a_request(CHUNKED, body=b"xyz\r\nabc\r\n0\r\n\r\n"),
     "a negative chunk size": a_request(CHUNKED, body=b"-3\r\nabc\r\n0\r\n\r\n"),
+    "a length and chunks": a_request(LENGTH, CHUNKED, body=b"28\r\n%b\r\n0\r\n\r\n" % BODY),
     "a chunk longer than its size": a_request(CHUNKED, body=b"1\r\nabc\r\n0\r\n\r\n"),
     "an unknown transfer encoding": a_request(b"Transfer-Encoding: gzip, chunked"),
     "no request": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
@@ -215,3 +217,31 @@ def test_pipelined_requests_are_answered_in_order(world):
             answer += client.recv(1 << 16)
 
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"404", b"200"]
+
+
+HEALTH = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+EVENT = a_request(LENGTH)
+PIPELINES = {
+    "events in one packet": ([EVENT + EVENT + EVENT], [202, 202, 202]),
+    "events in packets": ([EVENT, EVENT, EVENT], [202, 202, 202]),
+    "other requests": ([HEALTH + HEALTH], [200, 200]),
+    "both": ([EVENT, HEALTH + EVENT, HEALTH], [202, 200, 202, 200]),
+    "cut": ([EVENT[:40], EVENT[40:] + EVENT[:70], EVENT[70:] + HEALTH], [202, 202, 200]),
+    "a half request last": ([EVENT + HEALTH + EVENT[:50]], [202, 200]),
+    "a half body last": ([HEALTH + EVENT[:-5]], [200, 400]),
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_a_client_that_ends_its_stream_gets_the_answers_to_all_whole_requests(world, name):
+    packets, statuses = PIPELINES[name]
+    with raw(world) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for packet in packets:
+            client.sendall(packet)
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := client.recv(1 << 16):
+            answer += chunk
+
+    assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)] == statuses

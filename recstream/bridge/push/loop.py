@@ -212,11 +212,18 @@ class SocketConnection(Connection, asyncio.Protocol):
         return float("inf") if expires_s is None else expires_s - self.loop.now()
 
     def pause_writing(self) -> None:
-        """Mark the connection as blocked: the client reads too slowly."""
+        """Mark the connection as blocked: the client reads too slowly. Nothing is read from it either.
+
+        Else it could have answers made without end, which wait in memory.
+        """
         self.is_blocked = True
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Send what waited: the client reads again."""
+        if self.transport is not None:
+            self.transport.resume_reading()
         self.unblock()
 
     def abort(self) -> None:

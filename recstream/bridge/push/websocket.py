@@ -156,7 +156,11 @@ class WebSocketConnection(SocketConnection):
         return False
 
     def _frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.PONG:
+        if self._protocol.state is not OPEN:
+            return
+        if not self._within_rate():
+            self.close(CloseCode.RATE, f"more than {MESSAGES_PER_S:g} messages/s")
+        elif frame.opcode is Opcode.PONG:
             self._awaits_pong = False
         elif frame.opcode is Opcode.BINARY:
             self.close(CloseCode.NOT_TEXT, "expected text")
@@ -168,11 +172,6 @@ class WebSocketConnection(SocketConnection):
                 self._message(raw)
 
     def _message(self, raw: bytes) -> None:
-        if self._protocol.state is not OPEN:
-            return
-        if not self._within_rate():
-            self.close(CloseCode.RATE, f"more than {MESSAGES_PER_S:g} messages/s")
-            return
         if self._is_preparing:
             self._backlog.append(raw)
         else:
@@ -200,7 +199,7 @@ class WebSocketConnection(SocketConnection):
             self.close(CloseCode.INVALID_MESSAGE, "invalid message")
 
     def _within_rate(self) -> bool:
-        """Return whether the client may send one more message (token bucket)."""
+        """Return whether the client may send one more frame of any kind (token bucket)."""
         at_s = asyncio.get_running_loop().time()
         self._allowance += (at_s - self._allowed_at_s) * MESSAGES_PER_S
         self._allowance = min(self._allowance, BURST_MESSAGES) - 1.0

@@ -282,6 +282,7 @@ def test_a_client_that_never_reads_is_dropped_and_the_others_are_served(tmp_path
                 return ours.is_blocked or ours.close_code == 4008
 
             wait_until(is_blocked, "a client that never reads")
+            assert not ours.transport.is_reading()
             world.publish("reader", "a")
             assert items_of(reader.receive("recs")) == ["a"]
             wait_until(lambda: ours.close_code == 4008, "its end")

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
 from tests.bridge.bridge_world import closed, items_of, running
@@ -82,6 +83,25 @@ def test_too_many_messages_close_the_connection(world):
         with contextlib.suppress(ConnectionClosed):
             for _ in range(200):
                 client.send(type="unsub", ch="log")
+
+        assert closed(client) == 4013
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [Frame(Opcode.PING, b"x")] * 200,
+        [Frame(Opcode.PONG, b"x")] * 200,
+        [Frame(Opcode.TEXT, b"{", fin=False), *[Frame(Opcode.CONT, b"", fin=False)] * 200],
+    ],
+    ids=["pings", "pongs", "fragments"],
+)
+def test_too_many_frames_of_any_kind_close_the_connection(world, frames):
+    with world.socket() as client:
+        client.hello("chatty")
+        sent = b"".join(frame.serialize(mask=True) for frame in frames)
+        with contextlib.suppress(OSError):
+            client.socket.socket.sendall(sent)
 
         assert closed(client) == 4013
 
