@@ -167,9 +167,14 @@ class SelfTuning:
         dataset = build_dataset(snapshot, (), self._settings.half_life_ms)
         users, items, at_ms = dataset.entries
         matrix = dataset.matrix.copy()
+        matrix.sort_indices()
         matrix.eliminate_zeros()
-        at = np.asarray(at_ms)[np.lexsort((items, users))]
-        n_users = matrix.shape[0]
+        n_users, n_items = matrix.shape
+        order = np.lexsort((items, users))
+        keys = users[order].astype(np.int64) * n_items + items[order]
+        kept = np.repeat(np.arange(n_users), np.diff(matrix.indptr)) * n_items + matrix.indices
+        # An entry that faded to zero is no entry of the matrix.
+        at = np.asarray(at_ms)[order][np.searchsorted(keys, kept)]
         if n_users > MAX_USERS:
             generator = np.random.Generator(np.random.PCG64(self._settings.seed))
             is_chosen = np.zeros(n_users, np.bool_)

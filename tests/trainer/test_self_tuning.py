@@ -6,11 +6,14 @@ import msgspec
 import pytest
 
 from recstream.control import read_control, read_timeline
+from recstream.core.history import Entry, History
 from recstream.core.records import HyperparametersChosen
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
 from recstream.trainer import self_tuning
+from recstream.trainer.histories import Histories, UserColumns
 from recstream.trainer.self_tuning import SelfTuning
+from recstream.trainer.training.dataset import TrainingSnapshot
 from tests.trainer.test_gate_and_rollback import tastes, train
 from tests.trainer.trainer_world import SETTINGS, work
 from tests.worker.worker_world import single
@@ -138,3 +141,24 @@ def test_a_search_pauses_while_events_arrive_and_ends_with_the_trainer(settings)
     assert not tuning._may_run.is_set()
     tuning.close()
     assert tuning.step(1000, 5.0, is_busy=False, snapshot=lambda: None) is None
+
+
+def test_events_that_faded_to_nothing_are_left_out_of_a_search(settings):
+    faded_ms = int(200 * settings.half_life_ms)  # float32 has no 2 ** -200
+    entries = [
+        Entry("a", 1.0, 5 * faded_ms, 0, 3, 1),
+        Entry("b", 1.0, 4 * faded_ms, 0, 1, 1),
+        Entry("c", 1.0, 5 * faded_ms - 1, 0, 2, 1),
+        Entry("d", 0.0, 5 * faded_ms - 2, 0, 0, 1),
+    ]
+    page = {each.item: each for each in entries}
+    live = Histories()
+    made = [History("u", clock_ms=5 * faded_ms, n_items=len(page), n_ids=1, pages=(page,))]
+    live.put(UserColumns.of(made, 0, live.items))
+    tuning = SelfTuning(settings)
+
+    matrix, at_ms = tuning._matrix(TrainingSnapshot(live, {}, 0))
+
+    tuning.close()
+    assert matrix.indices.tolist() == [0, 2]
+    assert at_ms.tolist() == [5 * faded_ms, 5 * faded_ms - 1]
