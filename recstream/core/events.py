@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -291,7 +291,9 @@ def decode_event(raw: bytes | memoryview | str) -> Event:
     ------
     InvalidEvent
     """
-    return decode_json(_decoder.decode, raw, InvalidEvent, max_bytes=MAX_EVENT_BYTES)
+    return decode_json(
+        _decoder.decode, raw, InvalidEvent, max_bytes=MAX_EVENT_BYTES, known=get_args(EventType)
+    )
 
 
 def decode_events(value: bytes) -> list[Event]:
@@ -309,7 +311,7 @@ def decode_events(value: bytes) -> list[Event]:
     except InvalidEvent:
         raise
     except Exception as error:
-        raise json_error(error, InvalidEvent) from error
+        raise json_error(error, InvalidEvent, known=get_args(EventType)) from error
     return [check_event(event) for event in events]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
@@ -25,6 +25,7 @@ def decode_json(
     *,
     max_bytes: int,
     names_field: bool = True,
+    known: Iterable[str] = (),
 ) -> T:
     """Decode JSON that anybody may have sent.
 
@@ -38,6 +39,8 @@ def decode_json(
     max_bytes : int
     names_field : bool
         Whether the pointer of a missing or unknown field ends in its name, or in its parent's.
+    known : iterable of str
+        The values of the type's only enumeration, for the error.
 
     Raises
     ------
@@ -49,11 +52,13 @@ def decode_json(
     try:
         return decode(raw)  # type: ignore[arg-type]  # msgspec takes any buffer
     except Exception as error:  # whatever untrusted bytes do to a decoder is a fault of theirs
-        raise json_error(error, raises, names_field=names_field) from error
+        raise json_error(error, raises, names_field=names_field, known=known) from error
 
 
-def json_error(error: Exception, raises: type[E], *, names_field: bool = True) -> E:
-    """Return a decoder's error with a code and a pointer to the offending value."""
+def json_error(
+    error: Exception, raises: type[E], *, names_field: bool = True, known: Iterable[str] = ()
+) -> E:
+    """Return a decoder's error with a code and a pointer to the offending value; see `decode_json`."""
     if isinstance(error, RecursionError):
         return raises(_too_deep(), code="too-deep")
     reason, found, path = str(error).partition(" - at `$")
@@ -62,11 +67,13 @@ def json_error(error: Exception, raises: type[E], *, names_field: bool = True) -
         code = "malformed-json"
     elif "enum" in reason:
         code = "invalid-enum"
+        reason += f"; known: {', '.join(known)}" if known else ""
     elif "missing required field" in reason or "unknown field" in reason:
         code = "missing" if "missing" in reason else "unknown-field"
         pointer += f"/{reason.rsplit('`', 2)[-2]}" if names_field else ""
     else:
         code = "invalid-type"
+        reason += "; expected a time like 2026-11-22T10:42:00Z" if "RFC3339" in reason else ""
     return raises(reason, code=code, pointer=pointer)
 
 

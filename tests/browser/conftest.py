@@ -83,11 +83,23 @@ class Visit:
         self.expected: tuple[str, ...] = ()
 
     def __call__(
-        self, user: str = "", *, url: str = "", width: int = 1440, height: int = 900, **more: Any
+        self,
+        user: str = "",
+        *,
+        url: str = "",
+        width: int = 1440,
+        height: int = 900,
+        has_clock: bool = False,
+        **more: Any,
     ) -> Any:
-        """Return a page of a fresh browser profile, with its list and products drawn."""
+        """Return a page of a fresh browser profile, with its list and products drawn.
+
+        With a clock of its own, `page.clock.fast_forward` passes time at once.
+        """
         size = {"width": width, "height": height}
         context = self.browser.new_context(viewport=size, **more)
+        if has_clock:
+            context.clock.install()
         context.set_default_timeout(PATIENCE_MS)
         self.contexts.append(context)
         return self.open(context, user, url)

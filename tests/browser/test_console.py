@@ -103,6 +103,7 @@ def test_an_engineer_finds_the_event_that_moved_a_product_and_sends_the_link(con
 def test_a_shop_owner_asks_why_not_this_product_for_this_user(console, shop):
     user = person(shop)
     page = console("/items")
+    expect(page.get_by_text(re.compile(r"^100 of \d+ items$"))).to_be_visible()
     page.get_by_label("Title, brand or category").fill("teapot")
     row = page.get_by_role("grid", name="Items").locator("a").first
     expect(row).to_have_text(re.compile("teapot", re.IGNORECASE))

@@ -267,9 +267,11 @@ def test_an_empty_shop_says_how_to_fill_it_and_not_what_to_click(visit):
 
 def test_what_was_shown_is_not_told_as_something_the_visitor_did(visit, shop):
     user = new_user()
-    visit(user)
+    first = visit(user, has_clock=True)
+    first.wait_for_timeout(1000)  # what is visible for a moment is seen
+    first.clock.fast_forward(6000)
     wait_until(
-        lambda: get(f"{shop}/v1/users/{user}/events")["events"],
+        lambda: first.wait_for_timeout(50) or get(f"{shop}/v1/users/{user}/events")["events"],
         lambda: "impressions in the log",
         deadline_s=MOMENT_MS / 1000,
     )

@@ -110,10 +110,7 @@ def test_a_click_on_a_row_names_the_row_it_came_from(visit, shop):
 
 def test_what_was_seen_is_told_once_in_a_few_requests(visit, shop):
     user = new_user()
-    context = visit.browser.new_context(viewport={"width": 1440, "height": 900})
-    visit.contexts.append(context)
-    context.clock.install()
-    page = visit.open(context, user)
+    page = visit(user, has_clock=True)
     sent: list[str] = []
     page.on("request", lambda r: sent.append(r.post_data) if r.url.endswith("/v1/events") else None)
 

@@ -300,8 +300,8 @@ async function pull() {
 /** @param {import("../connection/socket.js").Status} status */
 function connectionChanged(status) {
   dispatch({ type: "connection", status });
-  const isStuck = status.phase === "failed" || status.attempt === 2;
-  if (isStuck && store.state.recs === null) void pull();
+  const isLost = status.phase === "failed" || status.retryInMs > 0;
+  if (isLost && store.state.recs === null) void pull();
 }
 
 /**

@@ -75,7 +75,7 @@ function optionsOf(width, { series, isTime, isBars, height, xLabel, xFormat }) {
     cursor: { drag: { x: false, y: false } },
     scales: { x: { time: isTime }, y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
     axes: [
-      { ...axis, ...(isTime ? { values: TIMES } : {}), ...(xFormat ? { values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(xFormat) } : {}) },
+      { ...axis, ...(isTime ? { values: TIMES, space: 72 } : {}), ...(xFormat ? { values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(xFormat) } : {}) },
       { ...axis, size: 56 },
     ],
     series: [

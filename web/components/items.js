@@ -3,6 +3,7 @@
 
 import { html, useEffect } from "../vendor/preact.js";
 import { loading, shown } from "../app/session.js";
+import { Empty } from "./states.js";
 import { reasonText, titleOf } from "../elements/format.js";
 
 /**
@@ -40,6 +41,7 @@ export function UserLink({ id }) {
 export function RankedList({ label, places, others = null, noteOf, absent = "new" }) {
   const items = shown.items.value;
   useTitles(places.flatMap(({ item, why = [] }) => [item, ...(why[0]?.item ? [why[0].item] : [])]));
+  if (places.length === 0) return html`<${Empty}>The list was empty: no item could be listed yet.<//>`;
   return html`<ol class="ranked" role="list" aria-label=${label}>
     ${places.map(({ item, rank, why = [] }) => {
       const other = others?.get(item) ?? 0;

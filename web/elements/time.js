@@ -12,7 +12,7 @@ export function timeText(ms) {
 }
 
 /**
- * Returns a duration in its largest unit: "40 s", "3 min", "2 days".
+ * Returns a duration in its largest unit: "40 s", "3 min", "2 days", "10 years".
  *
  * @param {number} ms
  */
@@ -22,5 +22,6 @@ export function ageText(ms) {
   if (s < 90) return `${Math.round(s)} s`;
   if (s < 5400) return `${Math.round(s / 60)} min`;
   if (s < 129_600) return `${Math.round(s / 3600)} h`;
-  return `${Math.round(s / 86_400)} days`;
+  if (s < 63_072_000) return `${Math.round(s / 86_400)} days`;
+  return `${Math.round(s / 31_557_600)} years`;
 }

@@ -68,9 +68,10 @@ def read_json(wanted: Any) -> Any:
     except Exception as error:
         wrong = json_error(error, InvalidJson, names_field=False)
         pointed = Pointed(pointer=wrong.pointer, code=wrong.code, detail=wrong.reason)
+        detail = f"{wrong.reason} (at {wrong.pointer})" if wrong.pointer else wrong.reason
         is_malformed = wrong.code == "malformed-json"
         status, code = (400, "malformed-json") if is_malformed else (422, "invalid-body")
-        raise HttpProblem(status, str(error), code=code, errors=(pointed,)) from error
+        raise HttpProblem(status, detail, code=code, errors=(pointed,)) from error
 
 
 def read_entries(kinds: Collection[str], what: str) -> tuple[list[msgspec.Raw | bytes], bool]:

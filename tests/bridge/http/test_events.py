@@ -104,6 +104,9 @@ def test_a_bad_event_of_a_batch_is_named_and_the_others_are_taken(world):
         (4, "/4/ts", "in-the-future"),
         (5, "/5", "invalid-type"),
     ]
+    assert answer.json["rejected"][0]["detail"].endswith(
+        "known: impression, view, click, cart, purchase, rate, like, dislike, remove, profile"
+    )
 
 
 def test_a_batch_without_any_good_event_is_422_and_says_why(world):

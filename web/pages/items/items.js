@@ -8,7 +8,7 @@ import { api } from "../../app/session.js";
 import { Fetched, Page } from "../../components/states.js";
 import { VirtualTable } from "../../components/table.js";
 import { SearchField } from "../users/users.js";
-import { plural, priceOf } from "../../elements/format.js";
+import { count, plural, priceOf } from "../../elements/format.js";
 
 const PAGE = 100;
 
@@ -20,6 +20,15 @@ const COLUMNS = [
   { name: "Brand", isSpare: true, width: "minmax(6rem, 1fr)", cell: ({ brand = "" }) => brand },
   { name: "Price", width: "5rem", isNumber: true, cell: (item) => priceOf(item) },
 ];
+const ALWAYS = 2;
+
+/**
+ * Returns how many items are listed, of how many where that is known.
+ *
+ * @param {number} n
+ * @param {number | null} total
+ */
+const countText = (n, total) => (total === null ? `${plural(n, "item")} so far` : n < total ? `${count(n)} of ${plural(total, "item")}` : plural(n, "item"));
 
 /** @param {{title: string, about: string}} props */
 export function Items({ title, about }) {
@@ -29,17 +38,18 @@ export function Items({ title, about }) {
   return html`<${Page} title=${title} about=${about}>
     <div class="form-row">
       <${SearchField} label="Title, brand or category" value=${q} onSearch=${(/** @type {string} */ text) => setQuery({ q: text }, { isReplacing: true })} />
-      <label class="field">Category<select value=${category} onChange=${(/** @type {any} */ event) => setQuery({ category: event.currentTarget.value })}>
+      ${Object.keys(categories.data?.categories ?? {}).length > 0 && html`<label class="field">Category<select value=${category} onChange=${(/** @type {any} */ event) => setQuery({ category: event.currentTarget.value })}>
         <option value="">All</option>
         ${Object.entries(categories.data?.categories ?? {}).map(([name, n]) => html`<option value=${name} key=${name} selected=${name === category}>${name} (${n})</option>`)}
-      </select></label>
+      </select></label>`}
     </div>
-    <${Fetched} of=${first} what="The catalogue">${(/** @type {any} */ data) => html`<${Rows} key=${`${q} ${category}`} first=${data} q=${q} category=${category} />`}<//>
+    <${Fetched} of=${first} what="The catalogue">${(/** @type {any} */ data) => html`<${Rows} key=${`${q} ${category}`} first=${data} q=${q} category=${category}
+      total=${q ? null : category ? (categories.data?.categories[category] ?? null) : (categories.data?.n_items ?? null)} />`}<//>
   <//>`;
 }
 
-/** @param {{first: any, q: string, category: string}} props */
-function Rows({ first, q, category }) {
+/** @param {{first: any, q: string, category: string, total: number | null}} props `total` is null while it is unknown */
+function Rows({ first, q, category, total }) {
   const [more, setMore] = useState({ items: /** @type {any[]} */ ([]), next: first.next || null, isLoading: false });
   useEffect(() => setMore({ items: [], next: first.next || null, isLoading: false }), [first]);
   const load = async () => {
@@ -49,7 +59,8 @@ function Rows({ first, q, category }) {
     setMore({ items: [...more.items, ...page.items], next: page.next, isLoading: false });
   };
   const rows = [...first.items, ...more.items];
-  return html`<p class="muted" role="status">${plural(rows.length, more.next === null ? "item" : "item loaded", more.next === null ? "items" : "items loaded")}</p>
-    <${VirtualTable} label="Items" rows=${rows} columns=${COLUMNS} keyOf=${(/** @type {any} */ row) => row.item} least="44rem" most="70dvh"
+  const columns = COLUMNS.filter(({ cell }, at) => at < ALWAYS || rows.some((row) => cell(row) !== ""));
+  return html`<p class="muted" role="status">${countText(rows.length, more.next === null ? rows.length : total)}</p>
+    <${VirtualTable} label="Items" rows=${rows} columns=${columns} keyOf=${(/** @type {any} */ row) => row.item} least="44rem" most="70dvh"
       onEnd=${() => void load()} onChoose=${(/** @type {any} */ row) => go(`/items/${encodeURIComponent(row.item)}`)} empty=${q ? `Nothing is called “${q}”.` : "The catalogue is empty."} />`;
 }

@@ -120,10 +120,10 @@ function EventList({ listed, without, toggle }) {
 
 /** @param {{one: any, isGone: boolean, onToggle: () => void}} props */
 function Event({ one, isGone, onToggle }) {
-  const { offset, event, appended_ts: ts } = one;
+  const { offset, event, appended_ts: appended } = one;
   return html`<li class="lab-event" data-offset=${offset} data-gone=${isGone ? "" : null}>
     <label><input type="checkbox" checked=${!isGone} onChange=${onToggle} /> <span>${verb(event.type)}</span></label>
-    <${ItemLink} id=${event.item ?? ""} /><span class="muted mono">${offset}</span><span class="muted">${timeText(ts)}</span></li>`;
+    <${ItemLink} id=${event.item ?? ""} /><span class="muted mono" title="Offset in the log">${offset}</span><span class="muted">${timeText(Date.parse(event.ts) || appended)}</span></li>`;
 }
 
 /** @param {{onAdd: (text: string) => void}} props */

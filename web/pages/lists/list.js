@@ -31,7 +31,9 @@ export function List({ id, about }) {
 /** @param {{origin: any, again: () => void}} props */
 function Origin({ origin, again }) {
   const { list, before, after } = origin;
-  useTitles([...new Set(list.items.flatMap((/** @type {any} */ one) => (one.why ?? []).map((/** @type {any} */ reason) => reason.item)))].filter(Boolean));
+  const ofEvents = [...origin.events, ...origin.uses].map(({ event }) => event.item);
+  const ofReasons = list.items.flatMap((/** @type {any} */ one) => (one.why ?? []).map((/** @type {any} */ reason) => reason.item));
+  useTitles([...new Set([...ofEvents, ...ofReasons])].filter(Boolean));
   const others = new Map(list.items.filter((/** @type {any} */ one) => one.was > 0).map((/** @type {any} */ one) => [one.item, one.was]));
   return html`<${Derived} origin=${origin} again=${again} />
     <div class="boxes">

@@ -6,7 +6,8 @@ import { useFetch, useSend } from "../../app/fetch.js";
 import { address, go, href } from "../../app/router.js";
 import { api } from "../../app/session.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
-import { count } from "../../elements/format.js";
+import { isNarrow } from "../../components/table.js";
+import { count, plural } from "../../elements/format.js";
 import { fullTopic, shortTopic, sizeText, timeText } from "../../state/log-words.js";
 
 /** @param {{title: string, about: string}} props */
@@ -35,14 +36,20 @@ function byUse(topics) {
   return [...topics].sort((a, b) => rank(a) - rank(b) || a.topic.localeCompare(b.topic));
 }
 
+/** @param {any} topic @param {string} slice */
+const linkOf = ({ topic }, slice) => href(`/log/${encodeURIComponent(topic)}`, { slice });
+
 /** @param {{topics: any[], slice: string}} props */
 function Topics({ topics, slice }) {
   if (topics.length === 0) return html`<${Empty}>The log has no topics.<//>`;
-  return html`<div class="scroller" tabindex="0" role="region" aria-label="Topics"><table class="table table-wide">
+  if (isNarrow.value) return html`<ul class="topics" role="list">${byUse(topics).map((topic) => html`<li class="topic" key=${topic.topic} data-topic=${topic.topic}>
+      <a href=${linkOf(topic, slice)}>${shortTopic(topic.topic)}</a><span class="number">${plural(topic.n_offsets, "offset")}</span>
+      <span class="muted">${topic.purpose}${topic.last_ts === null ? "" : ` Last record: ${timeText(topic.last_ts).slice(0, -4)}.`}</span></li>`)}</ul>`;
+  return html`<div class="scroller" tabindex="0" role="region" aria-label="Topics"><table class="table">
     <thead><tr><th scope="col">Topic</th><th scope="col">What it holds</th><th scope="col" class="number">Offsets</th>
       <th scope="col" class="number">Partitions</th><th scope="col">First record</th><th scope="col">Last record</th></tr></thead>
     <tbody>${byUse(topics).map((topic) => html`<tr key=${topic.topic} data-topic=${topic.topic}>
-      <th scope="row"><a href=${href(`/log/${encodeURIComponent(topic.topic)}`, { slice })}>${shortTopic(topic.topic)}</a></th>
+      <th scope="row"><a href=${linkOf(topic, slice)}>${shortTopic(topic.topic)}</a></th>
       <td>${topic.purpose}</td>
       <td class="number">${count(topic.n_offsets)}</td>
       <td class="number">${topic.partitions.length}</td>

@@ -52,7 +52,7 @@ function State({ state, hour }) {
         <table class="table"><thead><tr><th scope="col">Role</th><th scope="col">State</th><th scope="col">Heart-beat</th></tr></thead>
           <tbody>${(state.roles ?? []).map((/** @type {any} */ role) => html`<tr key=${role.name}>
             <th scope="row">${role.name}</th>
-            <td><span class="tag" data-tone=${toneOf(role.state)}>${role.state}</span> ${role.reason && html`<span class="role-reason">${reasonOf(role.name, role.reason)}</span>`}</td>
+            <td><span class="tag" data-tone=${toneOf(role.state)}>${role.state}</span> ${role.reason && html`<span class=${role.state === "ready" ? "muted" : "role-reason"}>${reasonOf(role.name, role.reason)}</span>`}</td>
             <td>${role.heartbeat_age_ms === null ? (role.name === "bridge" ? "answers" : "none") : `${ageText(role.heartbeat_age_ms)} ago`}</td>
           </tr>`)}</tbody></table>
       <//>

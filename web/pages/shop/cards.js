@@ -57,7 +57,7 @@ export const Card = memo(
     return html`<li class="card" data-key=${id} data-reaction=${reaction} data-new=${isNew ? "" : null}>
       <div class="card-picture"><${Picture} item=${item} /></div>
       <div class="card-text">
-        <p class="card-category">${item.category ?? ""}</p>
+        <p class="card-category">${item.category || item.brand || ""}</p>
         <h3 class="card-title">
           <button type="button" class="card-open" data-part="open" onClick=${() => open(id, "grid")}>${title}</button>
         </h3>

@@ -76,7 +76,7 @@ function Timeline({ id, events, hasMore }) {
       <${Handle} name="A" last=${last} at=${from} text=${momentText(moments[from])} onMove=${(/** @type {number} */ at) => move("a", at)} />
       <${Handle} name="B" last=${last} at=${to} text=${momentText(moments[to])} onMove=${(/** @type {number} */ at) => move("b", at)} />
     <//>
-    ${from === to ? html`<${Card} title="One moment"><${Empty}>Both handles are at the same moment. Move A to an earlier one to compare.<//><${OneList} id=${id} offset=${moments[to].offset} /><//>` : html`<${Compared} id=${id} a=${moments[from].offset} b=${moments[to].offset} />`}`;
+    ${from === to ? html`<${Card} title="One moment"><${Empty}>${last === 0 ? "All events came in one record, so there is one list to show and none to compare it with." : "Both handles are at the same moment. Move A to an earlier one to compare."}<//><${OneList} id=${id} offset=${moments[to].offset} /><//>` : html`<${Compared} id=${id} a=${moments[from].offset} b=${moments[to].offset} />`}`;
 }
 
 /** @param {{name: string, last: number, at: number, text: string, onMove: (at: number) => void}} props */
