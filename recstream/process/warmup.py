@@ -61,7 +61,6 @@ def _rank_once() -> None:
     from recstream.core.neighbours import (  # noqa: PLC0415
         fit_behaviour,
         gather,
-        neighbour_contributions,
         seed_weights,
     )
     from recstream.core.ranking import describe, encode_list, rank  # noqa: PLC0415
@@ -75,7 +74,7 @@ def _rank_once() -> None:
     table.put(0, [1], [0.5])
     columns, weights = np.arange(2, dtype=np.int32), np.ones(2, np.float32)
     v = seed_weights(columns, weights)
-    neighbour_contributions(columns, v, table, 1.0, gather(columns, v, [(table, 1.0)]).rows)
+    gather(columns, v, [(table, 1.0)])
     generation = Generation(
         number=0,
         parent=None,

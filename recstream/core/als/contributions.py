@@ -9,10 +9,58 @@ from __future__ import annotations
 
 import numpy as np
 
-from recstream.core.numeric.arrays import Float64s
+from recstream.core.als.objective import row_terms
+from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
 from recstream.core.numeric.jit import ZERO, compiled, helper
 
-__all__ = ["score_contributions"]
+__all__ = ["history_contributions", "score_contributions"]
+
+
+@compiled
+def history_contributions(
+    columns: Int32s,
+    weights: Float32s,
+    items: Int32s,
+    factors: Float32s,
+    item_weight: Float32s,
+    spectrum: Float32s,
+    mean: float,
+    terms: Float64s,
+) -> Float64s:
+    """Return the contributions (n, h) of a history's entries to the scores of n items.
+
+    Parameters
+    ----------
+    columns, weights : (h,) int32, float32
+        The entries.
+    items : (n,) int32
+    factors : (m, ≥ d) float32
+        Of all items.
+    item_weight : (m,) float32
+    spectrum : (d,) float32
+        Of the missing entries.
+    mean, terms : float, (6,) float64
+        As in `row_terms`.
+    """
+    d = len(spectrum)
+    scale, ridge, missing = (
+        np.empty(1, np.float32),
+        np.empty(1, np.float32),
+        np.empty(1, np.float32),
+    )
+    bounds = np.array([0, len(columns)])
+    row_terms(bounds, columns, weights, item_weight, mean, terms, scale, ridge, missing)
+    entry_weights, history = np.empty(len(columns)), np.empty((len(columns), d))
+    for i in range(len(columns)):
+        entry_weights[i] = scale[0] * weights[i] * item_weight[columns[i]]
+        for k in range(d):
+            history[i, k] = factors[columns[i], k]
+    target, diagonal = np.empty((len(items), d)), np.empty(d)
+    for k in range(d):
+        diagonal[k] = spectrum[k] + ridge[0]
+        for j in range(len(items)):
+            target[j, k] = factors[items[j], k]
+    return score_contributions(history, entry_weights, target, diagonal)
 
 
 @compiled

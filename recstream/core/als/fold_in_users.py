@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from recstream.core.als.contributions import score_contributions
+from recstream.core.als.contributions import history_contributions
 from recstream.core.als.half_step import Axes, make_plan, padded, solve, width_of
-from recstream.core.als.objective import Objective, count_weights, row_terms
+from recstream.core.als.objective import Objective, count_weights
 from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
 from recstream.core.numeric.pool import open_pool
 from recstream.core.validation import CSRRows
@@ -81,26 +81,16 @@ class UserFoldIn:
 
     def contributions(self, columns: Int32s, weights: Float32s, items: Int32s) -> Float64s:
         """Return the contributions (n, h) of h entries of a history to the scores of n items."""
-        rows = CSRRows(
-            np.array([0, len(columns)], np.int64), columns, weights, len(self.item_factors)
+        return history_contributions(
+            columns,
+            weights,
+            items,
+            self._axes.factors,
+            self._weight,
+            self._axes.spectrum[: self._n_factors],
+            self._mean_user_count,
+            self._objective.terms("users", self._missing_total),
         )
-        entry_weights, diagonal = self._system(rows)
-        return score_contributions(
-            self.item_factors[columns].astype(np.float64),
-            entry_weights,
-            self.item_factors[items].astype(np.float64),
-            diagonal,
-        )
-
-    def _system(self, rows: CSRRows) -> tuple[Float64s, Float64s]:
-        """Return one row's weights (h,) and the diagonal (d,) of its prior."""
-        scale, ridge, missing = np.empty((3, 1), np.float32)
-        terms = self._objective.terms("users", self._missing_total)
-        entries = rows.indptr, rows.indices, rows.weights
-        row_terms(*entries, self._weight, self._mean_user_count, terms, scale, ridge, missing)
-        weights = scale[0] * rows.weights * self._weight[rows.indices]
-        spectrum = self._axes.spectrum[: self._n_factors]
-        return weights.astype(np.float64), (spectrum + ridge[0]).astype(np.float64)
 
     @property
     def arrays(self) -> tuple[Float32s, Int64s, Float32s]:

@@ -16,7 +16,6 @@ from recstream.core.neighbours.behaviour import (
     fit_behaviour,
     gather,
     gather_all,
-    neighbour_contributions,
     seed_weights,
 )
 
@@ -31,6 +30,5 @@ __all__ = [
     "fit_behaviour",
     "gather",
     "gather_all",
-    "neighbour_contributions",
     "seed_weights",
 ]

@@ -3,7 +3,7 @@
 Each item has at most `WIDTH` neighbours with a weight from 0 to 1. A history adds
 ``gain · Σ_j v_j B[j, i]`` to the score of item i, over its strongest entries j (`seed_weights`): at most
 `RECENT` · `WIDTH` additions, without a pass over all items (`gather`). Each summand belongs to one entry
-(`neighbour_contributions`). Content and behaviour neighbours use the same table.
+(`recstream.core.ranking.score_terms`). Content and behaviour neighbours use the same table.
 
 `fit_behaviour` makes the table of items that occur close to each other in histories.
 """
@@ -31,7 +31,6 @@ from recstream.core.numeric.neighbour_tables import (
     max_seeds,
     replace_lists,
     sum_by_row,
-    write_contributions,
     write_seed_weights,
 )
 from recstream.core.numeric.pool import open_pool
@@ -49,7 +48,6 @@ __all__ = [
     "fit_behaviour",
     "gather",
     "gather_all",
-    "neighbour_contributions",
     "seed_weights",
 ]
 
@@ -268,19 +266,6 @@ def gather_all(
         n_rows = sum_by_row(keys, values, n_edges)
         gathered.append(NeighbourScores(keys[:n_rows], values[:n_rows]))
     return gathered
-
-
-def neighbour_contributions(
-    columns: Int32s, v: Float32s, table: Neighbours, weight: float, item_rows: object
-) -> Float64s:
-    """Return the contribution of each entry to each item through one table, (n, h) float64.
-
-    Row sums equal `gather` of the table.
-    """
-    items = np.ascontiguousarray(item_rows, np.int32)
-    out = np.zeros((len(items), len(columns)))
-    write_contributions(columns, v, table.rows, table.weights, weight, items, out)
-    return out
 
 
 def fit_behaviour(

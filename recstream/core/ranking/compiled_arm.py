@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from recstream.core.content import AttributeColumns, ColdStart, is_within
 from recstream.core.generation import Generation
-from recstream.core.neighbours import Neighbours
-from recstream.core.numeric.arrays import Float32s
 from recstream.core.ranking.batch import ListRules, NeighbourTable
 from recstream.core.ranking.dislikes import Push, pushed
 from recstream.core.steering import (
@@ -136,16 +134,11 @@ class CompiledArm:
                 bias += self._added
             pushed(bias, self.pushes)
             self.index = generation.index.with_bias(bias.astype(np.float32))
-        multiplier, content_gain = (
-            generation.content_multiplier,
-            neighbour_gain(generation, self.arm, "content"),
-        )
-        self.near = _near(generation.content, content_gain, multiplier)
-        self.more = _near(generation.behaviour, neighbour_gain(generation, self.arm, "behaviour"))
+        self.near, self.more = neighbour_tables(generation, self.arm)
         kept = ColdStart.of(generation.hyperparameters)
         share = kept.share if self.arm.cold_start_share is None else self.arm.cold_start_share
         # Without content neighbours or event counts, no item is known to be cold.
-        self.cold_share = share if content_gain > 0.0 and len(multiplier) else 0.0
+        self.cold_share = share if self.near.gain > 0.0 and len(self.near.multiplier) else 0.0
         self.shape = self._list_rules(kept.threshold)
         self.delta = generation.delta
 
@@ -297,8 +290,14 @@ def neighbour_gain(
     return part * generation.scoring.gain(name)
 
 
-def _near(table: Neighbours, gain: float, multiplier: Float32s = _NO_MULTIPLIER) -> NeighbourTable:
-    return NeighbourTable(table.rows, table.weights, gain, multiplier)
+def neighbour_tables(generation: Generation, arm: Arm) -> tuple[NeighbourTable, NeighbourTable]:
+    """Return the tables of content and behaviour neighbours of an arm."""
+    content, behaviour = generation.content, generation.behaviour
+    multiplier = generation.content_multiplier
+    gain = neighbour_gain(generation, arm, "content")
+    near = NeighbourTable(content.rows, content.weights, gain, multiplier)
+    gain = neighbour_gain(generation, arm, "behaviour")
+    return near, NeighbourTable(behaviour.rows, behaviour.weights, gain, _NO_MULTIPLIER)
 
 
 def _in_time(columns: AttributeColumns, now_ms: int | None) -> Bools:

@@ -14,19 +14,17 @@ from numpy.typing import NDArray
 from recstream.core.content import n_reserved
 from recstream.core.generation import Generation
 from recstream.core.history import History
-from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Int64s
 from recstream.core.numeric.neighbour_tables import max_seeds
 from recstream.core.ranking.batch import BaseScoring, HistoryEntries, ListBuffers, RowLists
-from recstream.core.ranking.compiled_arm import CompiledArm, neighbour_gain
+from recstream.core.ranking.compiled_arm import CompiledArm
 from recstream.core.ranking.fatigue import cooling_rows, excluded_rows
 from recstream.core.ranking.neighbour_scores import add_neighbour_scores
 from recstream.core.ranking.rerank_kernel import rerank_batch
 from recstream.core.search import EMPTY_KEY, SORTED, best_keys
-from recstream.core.steering import Arm
 from recstream.core.validation import CSRRows
 
-__all__ = ["POOL", "Reranked", "neighbour_tables_of", "rerank"]
+__all__ = ["POOL", "Reranked", "rerank"]
 
 POOL = 3
 """Size of the pool for minimum score and diversity, as a multiple of the list length."""
@@ -141,12 +139,3 @@ def _sort_long(keys: Int64s) -> None:
     """Sort each user's keys, ascending, if they are so many that `keep` holds them as a heap."""
     if keys.shape[1] > SORTED:
         keys.sort(axis=1)
-
-
-def neighbour_tables_of(generation: Generation, arm: Arm) -> dict[str, tuple[Neighbours, float]]:
-    """Return the neighbour tables with a gain above 0 in an arm, and their gains, by name."""
-    found = {
-        "content": (generation.content, neighbour_gain(generation, arm, "content")),
-        "behaviour": (generation.behaviour, neighbour_gain(generation, arm, "behaviour")),
-    }
-    return {name: (table, gain) for name, (table, gain) in found.items() if gain > 0.0}

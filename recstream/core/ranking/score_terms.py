@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 
 from recstream.core.generation import Generation
 from recstream.core.history import Row
-from recstream.core.neighbours import neighbour_contributions, seed_weights
 from recstream.core.numeric.arrays import Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, interpretable
+from recstream.core.numeric.neighbour_tables import (
+    max_seeds,
+    write_contributions,
+    write_seed_weights,
+)
+from recstream.core.ranking.batch import NeighbourTable
+from recstream.core.ranking.compiled_arm import neighbour_tables
 from recstream.core.ranking.rank import DEFAULT_ARM
-from recstream.core.ranking.rerank import neighbour_tables_of
 from recstream.core.steering import Arm, Blend
 
 MAX_REASONS = 3
@@ -54,21 +59,50 @@ def score_terms(
     columns, weights = seen
     arm = arm or DEFAULT_ARM
     blend = arm.blend or Blend()
-    by_table = {name: np.zeros((len(rows), len(columns))) for name in ("content", "behaviour")}
-    factors = np.zeros((len(rows), len(columns)))
-    if len(columns):
-        tables = neighbour_tables_of(generation, arm)
-        version = generation.scoring.behaviour_version
-        seeds = seed_weights(columns, weights, version) if tables else weights
-        for name, (table, gain) in tables.items():
-            by_table[name] = neighbour_contributions(columns, seeds, table, gain, rows)
-        if len(multiplier := generation.content_multiplier):
-            by_table["content"] *= multiplier[rows].astype(np.float64)[:, None]
-        if generation.model is not None and blend.factors > 0.0:
-            shares = generation.model.contributions(columns, weights, rows)
-            factors = blend.factors * shares
+    most = max_seeds(generation.scoring.behaviour_version)
+    behaviour, content = neighbour_terms(
+        columns, weights, most, *neighbour_tables(generation, arm), rows
+    )
+    if generation.model is None or blend.factors <= 0.0 or not len(columns):
+        factors = np.zeros(behaviour.shape)
+    else:
+        factors = blend.factors * generation.model.contributions(columns, weights, rows)
     prior = blend.popularity * generation.bias[rows].astype(np.float64)
-    return ScoreTerms(columns, factors, by_table["behaviour"], by_table["content"], prior)
+    return ScoreTerms(columns, factors, behaviour, content, prior)
+
+
+@interpretable
+@compiled
+def neighbour_terms(
+    columns: Int32s,
+    weights: NDArray[np.float32],
+    max_seeds: int,
+    near: NeighbourTable,
+    more: NeighbourTable,
+    rows: Int32s,
+) -> tuple[Float64s, Float64s]:
+    """Return behaviour and content of `ScoreTerms`, (n, h) each.
+
+    Parameters
+    ----------
+    columns, weights : (h,) int32, float32
+        The user's row.
+    max_seeds : int
+    near, more : NeighbourTable
+        Content and behaviour neighbours; a table with gain 0 adds nothing.
+    rows : (n,) int32
+    """
+    seeds = np.zeros(len(columns), np.float32)
+    write_seed_weights(weights, max_seeds, seeds)
+    content, behaviour = np.zeros((len(rows), len(seeds))), np.zeros((len(rows), len(seeds)))
+    if near.gain > 0.0:
+        write_contributions(columns, seeds, near.rows, near.weights, near.gain, rows, content)
+        if len(near.multiplier):
+            for at in range(len(rows)):
+                content[at] *= np.float64(near.multiplier[rows[at]])
+    if more.gain > 0.0:
+        write_contributions(columns, seeds, more.rows, more.weights, more.gain, rows, behaviour)
+    return behaviour, content
 
 
 @interpretable

@@ -90,9 +90,8 @@ KERNELS = {
     "recstream.core.ranking.rerank": ("add_neighbour_scores", "rerank_batch", "excluded_rows"),
     "recstream.core.ranking.neighbour_scores": ("write_seed_weights",),
     "recstream.core.ranking.recommendations": ("largest_indices",),
-    "recstream.core.neighbours.behaviour": (
-        "append_contributions",
-        "sum_by_row",
+    "recstream.core.ranking.score_terms": (
+        "neighbour_terms",
         "write_contributions",
         "write_seed_weights",
     ),
