@@ -46,8 +46,8 @@ class Checkpoints:
     def all(self, partition: int | None = None) -> list[Manifest]:
         """Return the checkpoints that fit the log, oldest first.
 
-        Those of another epoch or partition count are left out, and those from before the erasure of one
-        of the partition's users.
+        Those of another epoch or partition count are left out, those ahead of the events, and those from
+        before the erasure of one of the partition's users.
         """
         if CHECKPOINTS not in self.log.topics():
             return []
@@ -58,6 +58,7 @@ class Checkpoints:
         found = []
         erased = self.erased()
         n_partitions = self.log.partitions(INTERACTIONS)
+        ends = [self.log.high_watermark(INTERACTIONS, number) for number in range(n_partitions)]
         for value in raw.values():
             try:
                 manifest = None if value is None else decode_manifest(value)
@@ -68,6 +69,8 @@ class Checkpoints:
                 manifest is not None
                 and manifest.epoch == self.log.epoch
                 and manifest.partitions == n_partitions
+                and manifest.partition < n_partitions
+                and manifest.offset <= ends[manifest.partition]
                 and manifest.offset > erased.get(manifest.partition, -1)
                 and partition in {None, manifest.partition}
             ):
@@ -106,20 +109,43 @@ class Checkpoints:
         return content
 
     def newest_readable(
-        self, partition: int, at_most: int | None = None
+        self, partition: int, at_most: int | None = None, *, changelog: str | None = None
     ) -> tuple[Manifest, bytes] | None:
         """Return the newest checkpoint whose file can be read, with the file; None if there is none.
 
         One that is gone or damaged is logged, and the one before it is used. Without the store, none is.
+
+        Parameters
+        ----------
+        partition : int
+        at_most : int, optional
+            Only checkpoints at or before this offset.
+        changelog : str, optional
+            Reading goes on with this changelog. One of another, which workers with another ``app_id``
+            write, or ahead of it can't be used.
         """
         for manifest in reversed(self.all(partition)):
             if at_most is not None and manifest.offset > at_most:
                 continue
             try:
+                if changelog is not None:
+                    self._require_of(manifest, changelog)
                 return manifest, self.read(manifest)
             except (NotFound, CheckpointError, ModelStoreUnavailable, OSError) as error:
                 log.warning("checkpoint not used, trying the one before: %s", error)
         return None
+
+    def _require_of(self, manifest: Manifest, changelog: str) -> None:
+        """Raise `CheckpointError` if reading can't go on with a changelog behind a checkpoint."""
+        if manifest.changelog != changelog:
+            raise CheckpointError(
+                f"{manifest.name} has rows of {manifest.changelog}, not of {changelog}"
+            )
+        end = self.log.high_watermark(changelog, manifest.partition)
+        if manifest.changelog_offset >= end:
+            raise CheckpointError(
+                f"{manifest.name} is ahead of {changelog}[{manifest.partition}], which ends at {end}"
+            )
 
     def put(self, manifest: Manifest, content: bytes) -> None:
         """Store a checkpoint's file and manifest, then announce it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from recstream.core.history import table_rows
@@ -9,6 +11,7 @@ from recstream.errors import CheckpointCorrupt, SchemaUnsupported
 
 FORMAT = 1
 """Version of the Parquet file's columns."""
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,17 +50,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: int = table_rows.SCHEMA
     epoch: str
     topic: str
-    partition: int
-    partitions: int
-    offset: int
+    partition: Count
+    partitions: Count
+    offset: Count
     listed_offset: int
     changelog: str
     changelog_offset: int
     digest: str
-    size: int
-    n_users: int
-    n_entries: int
-    n_events: int
+    size: Count
+    n_users: Count
+    n_entries: Count
+    n_events: Count
     made_ts: int
     is_verified: bool = False
 
@@ -94,9 +97,16 @@ def decode_manifest(raw: bytes) -> Manifest:
                 f"{table_rows.SCHEMA}, got format {found.format} and schema {found.schema}; "
                 "`recstream upgrade` says what to do"
             )
-        return _decode(raw)
+        manifest = _decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise CheckpointCorrupt(f"not the manifest of a checkpoint: {error}") from error
+    name = file_name(manifest.partition, manifest.offset, manifest.digest)
+    if manifest.name != name:
+        raise CheckpointCorrupt(
+            f"the manifest of partition {manifest.partition} at offset {manifest.offset} must name the "
+            f"file {name}, got {manifest.name!r}"
+        )
+    return manifest
 
 
 def file_name(partition: int, offset: int, digest: str) -> str:

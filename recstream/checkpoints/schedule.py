@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 
@@ -20,9 +21,14 @@ from recstream.settings import Settings, child_environ
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 60
+"""Seconds after which a process that failed is started again."""
+
 
 class CheckpointSchedule:
     """Starts a process that makes the checkpoints that are due; at most one at a time.
+
+    Times are counted from the newest checkpoints at the start, and then by a clock that never jumps.
 
     Parameters
     ----------
@@ -31,6 +37,9 @@ class CheckpointSchedule:
     table_of : callable
         Returns the folder of a partition's database.
     clock_ms : callable
+        Milliseconds since 1970.
+    now_s : callable
+        Seconds of a monotonic clock.
     """
 
     def __init__(
@@ -39,15 +48,20 @@ class CheckpointSchedule:
         settings: Settings,
         table_of: Callable[[int], Path],
         clock_ms: Callable[[], int],
+        now_s: Callable[[], float] = monotonic,
     ) -> None:
         self._checkpoints = checkpoints
         self._settings = settings
         self._table_of = table_of
         self._clock_ms = clock_ms
+        self._now_s = now_s
         self._started_ms = clock_ms()
+        self._due_s: dict[int, float] = {}
         self._made_ms: dict[int, int] | None = None
-        self._requested_ms = -1
+        self._request = -1
+        self._answered: dict[int, int] = {}
         self._next_control = 0
+        self._retry_s = 0.0
         self._running: asyncio.Task[None] | None = None
 
     async def look(self, owned: Collection[int]) -> None:
@@ -71,25 +85,54 @@ class CheckpointSchedule:
 
     def _due(self, owned: frozenset[int]) -> tuple[list[int], bool]:
         """Return the partitions whose checkpoint is due, and whether somebody asked for it."""
+        self._follow_requests()
+        now_s, every_s = self._now_s(), self._settings.checkpoint_every_s
+        if now_s < self._retry_s:
+            return [], False
+        asked = {p for p in owned if self._answered.get(p, -1) < self._request}
+        late = {p for p in owned if every_s and now_s >= self._first_due_s(p, now_s, every_s)}
+        return sorted(p for p in asked | late if self._table_of(p).is_dir()), bool(asked)
+
+    def _follow_requests(self) -> None:
+        """Read new requests. At the start, those with a newer checkpoint count as answered."""
+        event_log, is_start = self._checkpoints.log, self._made_ms is None
         if self._made_ms is None:
             self._made_ms = {each.partition: each.made_ts for each in self._checkpoints.all()}
-        event_log = self._checkpoints.log
         for offset, record in read_control(event_log, self._next_control):
             self._next_control = offset + 1
             if isinstance(record, CheckpointRequested):
-                self._requested_ms = max(self._requested_ms, record.requested_ts)
-        asked = {p for p in owned if self._made_ms.get(p, -1) < self._requested_ms}
-        every_ms, now_ms = self._settings.checkpoint_every_s * 1000, self._clock_ms()
-        late = {
-            p
-            for p in owned
-            if every_ms and now_ms - self._made_ms.get(p, self._started_ms) >= every_ms
-        }
-        due = sorted(p for p in asked | late if self._table_of(p).is_dir())
-        self._made_ms |= dict.fromkeys(due, now_ms)
-        return due, bool(asked)
+                self._request = offset
+                if is_start:
+                    newer = [p for p, ts in self._made_ms.items() if ts >= record.requested_ts]
+                    self._answered |= dict.fromkeys(newer, offset)
+
+    def _first_due_s(self, partition: int, now_s: float, every_s: float) -> float:
+        """Return when a partition is due; the first time by the age of its newest checkpoint."""
+        if partition not in self._due_s:
+            made_ms = (self._made_ms or {}).get(partition, self._started_ms)
+            age_s = (self._clock_ms() - made_ms) / 1000
+            self._due_s[partition] = now_s + every_s - min(max(age_s, 0.0), every_s)
+        return self._due_s[partition]
 
     async def _make(self, partitions: Collection[int], *, is_requested: bool) -> None:
+        request = self._request
+        exit_code = await self._run(partitions, is_requested=is_requested)
+        now_s = self._now_s()
+        if exit_code:
+            self._retry_s = now_s + RETRY_S
+            log.warning(
+                "checkpoints not made partitions=%s exit=%d; the lines before say why, and it is tried "
+                "again in %d s",
+                sorted(partitions),
+                exit_code,
+                RETRY_S,
+            )
+            return
+        self._answered |= dict.fromkeys(partitions, request)
+        self._due_s |= dict.fromkeys(partitions, now_s + self._settings.checkpoint_every_s)
+
+    async def _run(self, partitions: Collection[int], *, is_requested: bool) -> int:
+        """Run the process, and return its exit code."""
         job = Job(
             settings=self._settings,
             tables={partition: str(self._table_of(partition)) for partition in partitions},
@@ -107,10 +150,4 @@ class CheckpointSchedule:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if process.returncode:
-            log.warning(
-                "checkpoints not made partitions=%s exit=%d; the lines before say why, and it is "
-                "tried again",
-                sorted(partitions),
-                process.returncode,
-            )
+        return process.returncode or 0

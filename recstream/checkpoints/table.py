@@ -16,7 +16,7 @@ from recstream.checkpoints.index import Checkpoints
 from recstream.checkpoints.manifest import Manifest, file_name
 from recstream.core.history import table_rows
 from recstream.errors import CheckpointCorrupt, CheckpointError, NotFound, RecstreamError
-from recstream.log import INTERACTIONS, EventLog
+from recstream.log import INTERACTIONS
 
 log = logging.getLogger(__name__)
 
@@ -186,26 +186,19 @@ def rows_by_key(
         shutil.rmtree(table, ignore_errors=True)
 
 
-def restore_table(
-    checkpoints: Checkpoints, partition: int, table: Path, changelog: str | None = None
-) -> bool:
+def restore_table(checkpoints: Checkpoints, partition: int, table: Path, changelog: str) -> bool:
     """Write a lost table from the newest checkpoint that can be used; Faust recovers the rest.
 
     Returns False where there is a table, or no checkpoint: then the whole changelog is read. A fault is
-    logged and does the same. A checkpoint of another changelog than the one given can't be used: it has
-    the rows of workers with another ``app_id``.
+    logged and does the same. Only a checkpoint of the changelog that is given can be used.
     """
     if table.exists():
         return False
     try:
-        found = checkpoints.newest_readable(partition)
+        found = checkpoints.newest_readable(partition, changelog=changelog)
         if found is None:
             return False
         manifest, content = found
-        fault = _fault(manifest, checkpoints.log, changelog or manifest.changelog)
-        if fault:
-            log.warning("checkpoint not used: %s %s", manifest.name, fault)
-            return False
         write_table(content, manifest, table)
     except (RecstreamError, OSError) as error:
         log.warning("table not restored, its changelog is read instead: %s", error)
@@ -221,15 +214,3 @@ def restore_table(
         manifest.name,
     )
     return True
-
-
-def _fault(manifest: Manifest, event_log: EventLog, changelog: str) -> str:
-    """Return why a checkpoint can't be one of the changelog's, "" if it can."""
-    partition = manifest.partition
-    if manifest.changelog != changelog:
-        return f"has rows of {manifest.changelog}, not of {changelog}"
-    if manifest.changelog_offset >= event_log.high_watermark(manifest.changelog, partition):
-        return "is ahead of the changelog"
-    if manifest.offset > event_log.high_watermark(INTERACTIONS, partition):
-        return "is ahead of the events"
-    return ""

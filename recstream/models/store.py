@@ -67,8 +67,10 @@ class DirectoryStore:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).replace(target)
-        except BaseException:
+        except BaseException as error:
             Path(temporary).unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = str(target)
             raise
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:

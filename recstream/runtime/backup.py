@@ -8,7 +8,9 @@ catalogue's index are derived from the log and are not in it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,8 +86,15 @@ def create(event_log: EventLog, settings: Settings, folder: Path, *, now_ms: int
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidInput(f"a backup needs a new or empty folder, {folder} has files")
     partial = folder.with_name(f".{folder.name}-partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with _locked(partial):
+        return _create(event_log, settings, folder, partial, now_ms)
+
+
+def _create(
+    event_log: EmbeddedLog, settings: Settings, folder: Path, partial: Path, now_ms: int
+) -> Backup:
+    for left in partial.iterdir():  # of a process that was killed
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     try:
         event_log.storage.copy_to(partial / LOG)
         with contextlib.closing(EmbeddedLog(partial / LOG, sync="full")) as copy:
@@ -95,6 +104,8 @@ def create(event_log: EventLog, settings: Settings, folder: Path, *, now_ms: int
             pruned = _copy_artifacts(copy, settings, partial)
             _copy_checkpoints(copy, settings, partial)
             epoch = copy.epoch
+        for path in partial.glob(f"{LOG}-wake*"):
+            path.unlink()
         names = sorted(path for path in partial.rglob("*") if path.is_file())
         backup = Backup(
             epoch=epoch,
@@ -159,6 +170,12 @@ def verify(folder: Path) -> Backup:
             f"{folder} has format {backup.format}, this version reads format {FORMAT}; restore it "
             "with the version that made it, then run `recstream upgrade`"
         )
+    foreign = [name for name in backup.files if not _is_name(name)]
+    if LOG not in backup.files or foreign:
+        raise BackupCorrupt(
+            f"{folder / CONTENTS} must name {LOG}, and files of {MODELS_FOLDER}/ and "
+            f"{CHECKPOINTS_FOLDER}/, got {', '.join(foreign) or 'no ' + LOG}; use another backup"
+        )
     for name, expected in backup.files.items():
         path = folder / name
         found = _stored(path) if path.is_file() else None
@@ -191,16 +208,33 @@ def restore(folder: Path, settings: Settings) -> tuple[Backup, str]:
     target = Path(rest.partition("?")[0])
     if scheme != "embedded":
         raise NotPossible(f"a backup is restored to an embedded log, not to {scheme}")
-    if target.exists():
-        raise InvalidInput(f"there is a log at {target}; name a new --data-dir, or move it away")
-    for part, url in (
-        (MODELS_FOLDER, settings.models_url),
-        (CHECKPOINTS_FOLDER, settings.checkpoints_url),
-    ):
-        store = open_store(url, part)
-        for path in sorted((folder / part).iterdir()):
-            store.put(path.name, path.read_bytes())
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target.parent):
+        _require_no_log(target)
+        _restore_files(folder, backup, settings)
+        return backup, _restore_log(folder, target, settings)
+
+
+def _require_no_log(target: Path) -> None:
+    for path in (target, target.with_name(f"{target.name}-wal")):
+        if path.exists():  # SQLite would write what another log left there into this one
+            raise InvalidInput(
+                f"there is a log, or a part of one, at {path}; name a new --data-dir, or move all of "
+                f"{target.name}* away"
+            )
+
+
+def _restore_files(folder: Path, backup: Backup, settings: Settings) -> None:
+    """Store a backup's artifacts and checkpoints."""
+    urls = {MODELS_FOLDER: settings.models_url, CHECKPOINTS_FOLDER: settings.checkpoints_url}
+    stores = {part: open_store(url, part) for part, url in urls.items()}
+    for name in sorted(backup.files):
+        part, _, file = name.rpartition("/")
+        if part:
+            stores[part].put(file, (folder / name).read_bytes())
+
+
+def _restore_log(folder: Path, target: Path, settings: Settings) -> str:
+    """Copy a backup's log to its place, with a new epoch, and return that."""
     partial = target.with_name(f".{target.name}-restoring")
     _remove(partial)
     try:
@@ -216,7 +250,29 @@ def restore(folder: Path, settings: Settings) -> tuple[Backup, str]:
         partial.rename(target)
     finally:
         _remove(partial)
-    return backup, epoch
+    return epoch
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make a folder, and hold it alone.
+
+    Raises
+    ------
+    InvalidInput
+        Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InvalidInput(
+            f"another process writes a backup to {folder}, or restores one; wait until it has ended"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _manifests(checkpoints: Checkpoints) -> Iterator[Manifest]:
@@ -224,6 +280,14 @@ def _manifests(checkpoints: Checkpoints) -> Iterator[Manifest]:
     if CHECKPOINTS in checkpoints.log.topics():
         names = set(checkpoints.store.list())
         yield from (each for each in checkpoints.all() if each.name in names)
+
+
+def _is_name(name: str) -> bool:
+    """Return whether a backup has a file of this name."""
+    part, _, file = name.rpartition("/")
+    if not part:  # older backups have files beside the log that only wake its readers
+        return name == LOG or name.startswith(f"{LOG}-wake")
+    return part in {MODELS_FOLDER, CHECKPOINTS_FOLDER} and file not in {"", ".", ".."}
 
 
 def _remove(path: Path) -> None:

@@ -44,25 +44,22 @@ def verify_checkpoints(
         The log gives other rows.
     """
     done: dict[str, str] = {}
+    event_log = checkpoints.log
     # On Kafka the events of forgotten users are there until they are deleted.
     erased = {} if isinstance(checkpoints.log, EmbeddedLog) else checkpoints.erased()
-    before: dict[int, Manifest] = {}
     for manifest in checkpoints.all(partition):
-        start = before.get(manifest.partition)
-        before[manifest.partition] = manifest
         if only_new and manifest.is_verified:
             continue
-        earliest = max(
-            checkpoints.log.earliest(INTERACTIONS, manifest.partition),
-            erased.get(manifest.partition, 0),
-        )
-        if (0 if start is None else start.offset) < earliest:
+        number = manifest.partition
+        earliest = max(event_log.earliest(INTERACTIONS, number), erased.get(number, 0))
+        start = checkpoints.newest_readable(number, manifest.offset - 1)
+        if (0 if start is None else start[0].offset) < earliest:
             n_rows = compare_with_changelog(checkpoints, manifest)
             done[manifest.name] = f"{n_rows:,} rows compared with the changelog"
         else:
             n_users = verify_checkpoint(checkpoints, manifest, start)
             done[manifest.name] = f"{n_users:,} users folded again from " + (
-                "the log's start" if start is None else f"offset {start.offset}"
+                "the log's start" if start is None else f"offset {start[0].offset}"
             )
         if not manifest.is_verified:
             checkpoints.announce(msgspec.structs.replace(manifest, is_verified=True))
@@ -101,7 +98,9 @@ def compare_with_changelog(checkpoints: Checkpoints, manifest: Manifest) -> int:
     return len(rows)
 
 
-def verify_checkpoint(checkpoints: Checkpoints, manifest: Manifest, start: Manifest | None) -> int:
+def verify_checkpoint(
+    checkpoints: Checkpoints, manifest: Manifest, start: tuple[Manifest, bytes] | None
+) -> int:
     """Fold the log from a checkpoint, or from its first record, to another checkpoint; compare rows.
 
     Returns
@@ -123,9 +122,9 @@ def verify_checkpoint(checkpoints: Checkpoints, manifest: Manifest, start: Manif
         return _compare(checkpoints.log, content, manifest, 0, lambda _: None)
     with (
         tempfile.TemporaryDirectory(prefix="recstream-verify-") as folder,
-        rows_by_key(checkpoints.read(start), start, Path(folder)) as load,
+        rows_by_key(start[1], start[0], Path(folder)) as load,
     ):
-        return _compare(checkpoints.log, content, manifest, start.offset, load)
+        return _compare(checkpoints.log, content, manifest, start[0].offset, load)
 
 
 def _compare(

@@ -48,8 +48,8 @@ def restore_histories(
     """
     starts = {}
     for tp in rows:
-        found = checkpoints.newest_readable(tp.partition, at_most)
-        if found is None or found[0].changelog != tp.topic:
+        found = checkpoints.newest_readable(tp.partition, at_most, changelog=tp.topic)
+        if found is None:
             continue
         manifest, content = found
         for group in read_groups(content, entries_alone=True):

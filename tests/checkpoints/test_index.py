@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 
 import msgspec
 import pytest
@@ -47,18 +48,39 @@ def test_the_nearest_checkpoint_before_an_offset_is_found(tables):
     assert newest(1) is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+def swap(path, content):
+    path.unlink()
+    path.write_bytes(content)
+
+
+def link(path, target):
+    path.unlink()
+    path.symlink_to(target)
+
+
+DAMAGE = {
+    "cut": (CheckpointCorrupt, lambda path, _: swap(path, path.read_bytes()[:-100])),
+    "empty": (CheckpointCorrupt, lambda path, _: swap(path, b"")),
+    "other bytes": (CheckpointCorrupt, lambda path, _: swap(path, path.read_bytes()[:-1] + b"?")),
+    "another partition's file": (CheckpointCorrupt, swap),
+    "gone": (NotFound, lambda path, _: path.unlink()),
+    "a folder": (OSError, lambda path, _: (path.unlink(), path.mkdir())),
+    "a link to nothing": (NotFound, lambda path, _: link(path, "nothing")),
+    "a link to itself": (OSError, lambda path, _: link(path, path)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_the_checkpoint_before_a_damaged_one_is_used(tables, damage, caplog):
     tables.feed(100)
     first = tables.checkpoint()
+    other = tables.checkpoint(1)
     tables.feed(100, seed=1)
     second = tables.checkpoint()
-    content = tables.store.get(second.name)
-    tables.store.delete(second.name)
-    if damage == "cut":
-        tables.store.put(second.name, content[:-100])
+    error, do = DAMAGE[damage]
+    do(tables.store.folder / second.name, tables.checkpoints.read(other))
 
-    with pytest.raises(CheckpointCorrupt if damage == "cut" else NotFound):
+    with pytest.raises(error):
         tables.checkpoints.read(second)
 
     found = tables.checkpoints.newest_readable(0)
@@ -85,13 +107,47 @@ def test_an_unknown_schema_is_an_error_that_names_the_command(tables):
         decode_manifest(encode_manifest(msgspec.structs.replace(made, format=2)))
 
 
-def test_hostile_announcements_stop_nobody(tables):
+def test_a_file_that_may_not_be_read_is_not_used(tables, monkeypatch):
+    tables.feed(100)
+    tables.checkpoint()
+
+    def refuse(name):
+        raise PermissionError(errno.EACCES, "Permission denied", name)
+
+    monkeypatch.setattr(tables.store, "get", refuse)
+    assert tables.checkpoints.newest_readable(0) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"partition": -1},
+        {"partition": 10**9},
+        {"partition": 1},
+        {"offset": -1},
+        {"offset": 2**62},
+        {"offset": 10**30},
+        {"size": -5},
+        {"n_users": -1},
+        {"digest": "0" * 32},
+        {"name": "../../log.db"},
+        {"name": ""},
+        {"offset": 1.5},
+        {"partitions": None},
+    ],
+)
+def test_announcements_that_can_not_be_stop_nobody(tables, changes):
     tables.feed(100)
     made = tables.checkpoint()
+    raw = json.dumps(msgspec.to_builtins(made) | changes).encode()
 
-    tables.log.append([NewRecord(CHECKPOINTS, b"x", raw, 0) for raw in (b"", b"{}", b"[" * 9999)])
+    tables.log.append(
+        [NewRecord(CHECKPOINTS, b"x%d" % n, each, 0) for n, each in enumerate((raw, b"", b"{}"))]
+    )
 
     assert tables.checkpoints.all() == [made]
+    assert tables.checkpoints.newest_readable(0)[0] == made
+    assert tables.checkpoints.prune(0, Settings(keep_checkpoints=1)) == []
 
 
 def test_a_log_from_before_checkpoints_has_none(tmp_path, tables):

@@ -9,7 +9,9 @@ import pytest
 import rocksdict
 
 from recstream.checkpoints import restore_table, rows_by_key, table, write_table
+from recstream.checkpoints.manifest import file_name
 from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound
+from tests.worker.worker_world import CHANGELOG
 
 
 def rows(path):
@@ -23,7 +25,7 @@ def test_a_lost_table_comes_back_byte_for_byte(tables, tmp_path):
     tables.feed(500)
     tables.checkpoint()
 
-    assert restore_table(tables.checkpoints, 0, tmp_path / "new.db")
+    assert restore_table(tables.checkpoints, 0, tmp_path / "new.db", CHANGELOG)
 
     assert rows(tmp_path / "new.db") == rows(tables.table(0))
 
@@ -45,7 +47,7 @@ def test_a_table_that_is_there_is_left_alone(tables):
     tables.feed(50)
     tables.checkpoint()
 
-    assert not restore_table(tables.checkpoints, 0, tables.table(0))
+    assert not restore_table(tables.checkpoints, 0, tables.table(0), CHANGELOG)
 
 
 @pytest.mark.parametrize("error", [ModelStoreUnavailable("away"), OSError(errno.ENOSPC, "full")])
@@ -61,7 +63,7 @@ def test_without_store_or_space_the_changelog_is_read_instead(tables, tmp_path, 
     else:
         monkeypatch.setattr(tables.store, "get", fail)
 
-    assert not restore_table(tables.checkpoints, 0, tmp_path / "new.db")
+    assert not restore_table(tables.checkpoints, 0, tmp_path / "new.db", CHANGELOG)
     assert not list(tmp_path.glob("new.db*"))
 
 
@@ -77,12 +79,22 @@ def test_a_file_with_too_few_users_is_refused(tables, tmp_path):
 
 
 @pytest.mark.parametrize("ahead", [{"changelog_offset": 10**6}, {"offset": 10**6}])
-def test_a_checkpoint_ahead_of_the_log_is_not_used(tables, tmp_path, ahead):
+def test_the_checkpoint_before_one_that_is_ahead_of_the_log_is_used(tables, tmp_path, ahead):
     tables.feed(100)
+    before = tables.checkpoint()
+    expected = rows(tables.table(0))
+    tables.feed(100, seed=1)
     made = tables.checkpoint()
-    tables.checkpoints.announce(msgspec.structs.replace(made, **ahead))
+    content = tables.checkpoints.read(made)
+    tables.checkpoints.remove(made)
+    changed = msgspec.structs.replace(made, **ahead)
+    name = file_name(changed.partition, changed.offset, changed.digest)
+    tables.checkpoints.put(msgspec.structs.replace(changed, name=name), content)
 
-    assert not restore_table(tables.checkpoints, 0, tmp_path / "new.db")
+    assert restore_table(tables.checkpoints, 0, tmp_path / "new.db", CHANGELOG)
+
+    assert rows(tmp_path / "new.db") == expected
+    assert tables.checkpoints.newest_readable(0, changelog=CHANGELOG)[0] == before
 
 
 def test_what_is_no_table_is_a_named_error(tables):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 
 import pytest
 
 from recstream.checkpoints import open_checkpoints
 from recstream.cli import run
 from recstream.errors import BackupCorrupt, InvalidInput, NotFound, NotPossible, SchemaUnsupported
-from recstream.log import CHECKPOINTS, INTERACTIONS, NewRecord, TopicSpec
+from recstream.log import CHECKPOINTS, INTERACTIONS, NewRecord, TopicSpec, topic_specs
 from recstream.log.embedded import EmbeddedLog
+from recstream.runtime import backup
 from recstream.runtime.backup import create, restore, verify
 from recstream.settings import Settings
 from tests.checkpoints.made import make_checkpoint
@@ -43,6 +45,7 @@ def test_a_restored_log_verifies_and_has_a_new_epoch(eventful, settings, tmp_pat
     made = create(eventful.log, settings, tmp_path / "backup", now_ms=1)
     before = replayed(tmp_path, capsys)
     assert verify(tmp_path / "backup") == made
+    assert {name for name in made.files if "/" not in name} == {"log.db"}
 
     there = Settings(data_dir=str(tmp_path / "there"), partitions=2)
     _, epoch = restore(tmp_path / "backup", there)
@@ -118,6 +121,99 @@ def test_what_is_no_backup_is_a_named_error(tmp_path):
     (tmp_path / "backup.json").write_text(json.dumps(later))
     with pytest.raises(SchemaUnsupported, match="recstream upgrade"):
         verify(tmp_path)
+
+
+def test_a_log_is_not_restored_beside_the_rest_of_another(eventful, settings, tmp_path):
+    create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "log.db-wal").write_bytes(b"of a log that was killed and moved away")
+
+    with pytest.raises(InvalidInput, match=r"log.db\* away"):
+        restore(tmp_path / "backup", Settings(data_dir=str(there), partitions=2))
+
+    assert [path.name for path in there.iterdir()] == ["log.db-wal"]
+
+
+def test_two_at_once_keep_out_of_each_others_way(eventful, settings, tmp_path, monkeypatch):
+    there = Settings(data_dir=str(tmp_path / "there"), partitions=2)
+    copy, refused = backup._copy_checkpoints, []
+
+    def copy_while_another_begins(*arguments):
+        with pytest.raises(InvalidInput, match="wait until it has ended") as error:
+            create(eventful.log, settings, tmp_path / "backup", now_ms=2)
+        refused.append(error)
+        copy(*arguments)
+
+    monkeypatch.setattr(backup, "_copy_checkpoints", copy_while_another_begins)
+    made = create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+    assert verify(tmp_path / "backup") == made
+    restore_files = backup._restore_files
+
+    def restore_while_another_begins(*arguments):
+        with pytest.raises(InvalidInput, match="wait until it has ended") as error:
+            restore(tmp_path / "backup", there)
+        refused.append(error)
+        restore_files(*arguments)
+
+    monkeypatch.setattr(backup, "_restore_files", restore_while_another_begins)
+    restore(tmp_path / "backup", there)
+    assert len(refused) == 2
+
+
+def test_what_a_killed_process_left_is_not_in_the_next_backup(eventful, settings, tmp_path):
+    left = tmp_path / ".backup-partial"
+    (left / "models").mkdir(parents=True)
+    (left / "models" / "half.npz").write_bytes(b"?")
+    (left / "log.db").write_bytes(b"?")
+
+    made = create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+
+    assert verify(tmp_path / "backup") == made
+    assert "models/half.npz" not in made.files
+    assert not left.exists()
+
+
+def test_only_the_files_that_a_backup_names_are_restored(eventful, settings, tmp_path):
+    create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+    (tmp_path / "backup" / "models" / "stranger.npz").write_bytes(b"?")
+
+    restore(tmp_path / "backup", Settings(data_dir=str(tmp_path / "there"), partitions=2))
+
+    assert not (tmp_path / "there" / "models" / "stranger.npz").exists()
+    assert list((tmp_path / "there" / "models").iterdir())
+
+
+def test_a_backup_of_a_log_without_models_is_restored_without_its_empty_folders(tmp_path):
+    data, there = (Settings(data_dir=str(tmp_path / name), partitions=2) for name in "ab")
+    data.path().mkdir()
+    with closing(EmbeddedLog(data.path("log.db"))) as log:
+        log.create_topics(topic_specs(2))
+        create(log, data, tmp_path / "backup", now_ms=1)
+    for folder in ("models", "checkpoints"):
+        (tmp_path / "backup" / folder).rmdir()
+
+    restore(tmp_path / "backup", there)
+
+    assert there.path("log.db").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "models/../../x", "models/..", "tables/x", "/etc/passwd", ""]
+)
+def test_contents_that_name_other_files_are_refused(eventful, settings, tmp_path, name):
+    create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+    path = tmp_path / "backup" / "backup.json"
+    contents = json.loads(path.read_text())
+    contents["files"][name] = {"size": 0, "digest": ""}
+    path.write_text(json.dumps(contents))
+
+    with pytest.raises(BackupCorrupt, match=r"must name log\.db"):
+        verify(tmp_path / "backup")
+    contents["files"] = {}
+    path.write_text(json.dumps(contents))
+    with pytest.raises(BackupCorrupt, match=r"no log.db"):
+        verify(tmp_path / "backup")
 
 
 def test_a_failure_in_the_middle_leaves_no_backup(eventful, settings, tmp_path, monkeypatch):

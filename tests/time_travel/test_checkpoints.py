@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from recstream.errors import CheckpointMismatch
+from recstream.errors import CheckpointMismatch, NotFound
 from recstream.time_travel import verify_checkpoint, verify_checkpoints
 from tests.checkpoints.conftest import tables
 
@@ -69,3 +69,21 @@ def test_a_checkpoint_that_lacks_users_is_found(tables):
 
     with pytest.raises(CheckpointMismatch, match="lacks 1 users"):
         verify_checkpoint(tables.checkpoints, other, None)
+
+
+def test_a_lost_checkpoint_does_not_stop_the_verification_of_newer_ones(tables):
+    tables.feed(100)
+    first = tables.checkpoint()
+    tables.feed(100, seed=1)
+    lost = tables.checkpoint()
+    verify_checkpoints(tables.checkpoints, 0)
+    tables.store.delete(lost.name)
+    tables.feed(100, seed=2)
+    newest = tables.checkpoint()
+
+    done = verify_checkpoints(tables.checkpoints, 0, only_new=True)
+
+    assert list(done) == [newest.name]
+    assert f"offset {first.offset}" in done[newest.name]
+    with pytest.raises(NotFound, match=lost.name):
+        verify_checkpoints(tables.checkpoints, 0)

@@ -46,7 +46,11 @@ def start_views(
         starts[TopicPartition(RECOMMENDATIONS, partition)] = max(0, end - NEWEST_LISTS)
     batch = WriteBatch(raw_mode=True)
     for partition in range(event_log.partitions(changelog)):
-        found = None if checkpoints is None else checkpoints.newest_readable(partition)
+        found = (
+            None
+            if checkpoints is None
+            else checkpoints.newest_readable(partition, changelog=changelog)
+        )
         if found is None:
             continue
         manifest, content = found

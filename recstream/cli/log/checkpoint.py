@@ -47,7 +47,7 @@ def create(settings: Settings, wait: bool, timeout_s: float, as_json: bool) -> N
     from recstream.checkpoints import open_checkpoints
     from recstream.control import submit, wait_for
     from recstream.core.records import CheckpointRequested
-    from recstream.log import INTERACTIONS
+    from recstream.log import CHECKPOINTS, INTERACTIONS, TopicSpec, read_records
 
     with closing(open_existing(settings)) as event_log:
         checkpoints = open_checkpoints(event_log, settings)
@@ -57,16 +57,17 @@ def create(settings: Settings, wait: bool, timeout_s: float, as_json: bool) -> N
             for partition in range(event_log.partitions(INTERACTIONS))
             if event_log.high_watermark(INTERACTIONS, partition)
         }
+        event_log.create_topics([TopicSpec(CHECKPOINTS, 1, compacted=True)])
+        start = event_log.high_watermark(CHECKPOINTS, 0)
         submit(event_log, request)
         if not wait:
             say(request, f"request {request.id} for checkpoints is in the log", as_json=as_json)
             return
 
         def answer() -> list[Manifest] | None:
+            names = {each.key for each in read_records(event_log, CHECKPOINTS, 0, start)}
             found = {
-                each.partition: each
-                for each in checkpoints.all()
-                if each.made_ts >= request.requested_ts
+                each.partition: each for each in checkpoints.all() if each.name.encode() in names
             }
             return list(found.values()) if awaited <= found.keys() else None
 

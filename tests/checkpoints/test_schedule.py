@@ -1,0 +1,115 @@
+"""When a worker makes checkpoints: by time, on request, and again after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from recstream.checkpoints import CheckpointSchedule
+from recstream.checkpoints.schedule import RETRY_S
+from recstream.control import submit
+from recstream.core.records import CheckpointRequested
+from recstream.settings import Settings
+from tests.checkpoints.conftest import MADE_MS
+
+EVERY_S = 100
+
+
+class Schedule(CheckpointSchedule):
+    """A schedule that notes what it would make; its clocks are set by a test."""
+
+    def __init__(self, tables, every_s: int, clock_ms: int) -> None:
+        self.time_s = 0.0
+        self.exit_code = 0
+        self.made: list[tuple[list[int], bool]] = []
+        settings = Settings(checkpoint_every_s=every_s)
+        super().__init__(
+            tables.checkpoints, settings, lambda _: Path(), lambda: clock_ms, lambda: self.time_s
+        )
+
+    async def _run(self, partitions, *, is_requested):
+        self.made.append((sorted(partitions), is_requested))
+        return self.exit_code
+
+    async def at(self, time_s: float, owned=(0,)) -> list[tuple[list[int], bool]]:
+        """Look at a time; return what was made."""
+        self.time_s = time_s
+        self.made = []
+        await self.look(owned)
+        if self._running is not None:
+            await asyncio.wait({self._running})
+        return self.made
+
+
+def request(log, requested_ts: int) -> None:
+    submit(log, CheckpointRequested(id=f"r{requested_ts}", requested_ts=requested_ts))
+
+
+@pytest.fixture
+def schedule_of(tables):
+    """Return a schedule of a log with a checkpoint of partition 0, made at `MADE_MS`."""
+    tables.feed(100)
+    tables.checkpoint()
+
+    def make(*, every_s: int = EVERY_S, age_s: float = 0) -> Schedule:
+        return Schedule(tables, every_s, MADE_MS + round(age_s * 1000))
+
+    return make
+
+
+async def test_a_checkpoint_is_made_when_the_newest_one_is_old_enough(schedule_of):
+    schedule = schedule_of(age_s=70)
+
+    assert await schedule.at(0) == []
+    assert await schedule.at(29) == []
+    assert await schedule.at(30) == [([0], False)]
+    assert await schedule.at(129) == []
+    assert await schedule.at(130) == [([0], False)]
+    assert await schedule_of(every_s=0, age_s=10**6).at(10**6) == []
+
+
+@pytest.mark.parametrize("age_s", [-(10**9), 0])
+async def test_a_clock_that_was_set_back_delays_a_checkpoint_by_one_period(schedule_of, age_s):
+    schedule = schedule_of(age_s=age_s)
+
+    assert await schedule.at(0) == []
+    assert await schedule.at(EVERY_S - 1) == []
+    assert await schedule.at(EVERY_S) == [([0], False)]
+
+
+@pytest.mark.parametrize("ahead_s", [-(10**6), 10**6])
+async def test_a_request_is_answered_once_whatever_the_clock_of_who_asks(
+    schedule_of, tables, ahead_s
+):
+    schedule = schedule_of()
+    assert await schedule.at(0) == []
+
+    request(tables.log, MADE_MS + ahead_s * 1000)
+
+    assert await schedule.at(1) == [([0], True)]
+    assert await schedule.at(2) == []
+
+
+async def test_a_request_from_before_the_start_is_answered_if_no_newer_checkpoint_is(
+    schedule_of, tables
+):
+    request(tables.log, MADE_MS - 1)
+    assert await schedule_of().at(0) == []
+    request(tables.log, MADE_MS + 1)
+
+    assert await schedule_of().at(0, owned=(0, 1)) == [([0, 1], True)]
+
+
+async def test_after_a_failure_it_is_tried_again_later(schedule_of, tables, caplog):
+    schedule = schedule_of(every_s=0)
+    request(tables.log, MADE_MS + 1)
+    schedule.exit_code = 1
+
+    assert await schedule.at(0) == [([0], True)]
+    assert "again in" in caplog.text
+    assert await schedule.at(RETRY_S - 1) == []
+    schedule.exit_code = 0
+    assert await schedule.at(RETRY_S) == [([0], True)]
+    assert await schedule.at(2 * RETRY_S) == []
