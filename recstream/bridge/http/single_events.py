@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 PATH = "/v1/events"
 MAX_BYTES = 16 * 1024
 MAX_TOGETHER = 256
+SPACING_S = 0.003
+"""Least time between two appends: each one wakes worker and bridge, which costs more than an event."""
 MAX_WAITING = 1024
 """If more requests wait, the next ones go through Flask, which refuses what is too much."""
 _HEAD = re.compile(
@@ -97,9 +99,11 @@ class SingleEvents:
         self._waiting.put((connection, request))
 
     def _run(self, answered: Answered) -> None:
-        is_ended = False
+        is_ended, next_s = False, 0.0
         while not is_ended:
             found = [self._waiting.get()]
+            time.sleep(max(0.0, next_s - time.monotonic()))
+            next_s = time.monotonic() + SPACING_S
             with contextlib.suppress(Empty):
                 while len(found) < MAX_TOGETHER:
                     found.append(self._waiting.get_nowait())
