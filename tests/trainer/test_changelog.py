@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import msgspec
 import pytest
 
+from recstream.core.history.table_rows import page_key
 from recstream.log.partitioner import partition_for
 from recstream.log.topics import INTERACTIONS
 from recstream.trainer.changelog import ChangelogFollower, Touch
@@ -77,3 +81,31 @@ def test_the_follower_reads_a_compacted_changelog(fed):
 
     assert everything(compacted) == everything(whole)
     assert compacted.n_events == whole.n_events
+
+
+@pytest.mark.parametrize(
+    ("row", "at", "value"),
+    [
+        (b"u1", 3, 2**63),  # clock_ms
+        (b"u1", 5, 2**64 - 1),  # n_ids
+        (page_key(b"u1", 0), 1, math.nan),  # weight
+        (page_key(b"u1", 0), 1, math.inf),
+        (page_key(b"u1", 0), 1, -1.0),
+        (page_key(b"u1", 0), 2, 2**63),  # at_ms
+        (page_key(b"u1", 0), 5, 2**64 - 1),  # n_events
+    ],
+)
+def test_a_row_with_a_number_that_no_array_holds_costs_its_user_alone(world, row, at, value):
+    world.feed([single(event(0, "u1", "p1")), single(event(1, "u2", "p2"))])
+    follower = ChangelogFollower()
+    for partition in range(PARTITIONS):
+        records = []
+        for record in world.read(CHANGELOG, partition):
+            if record.key == row:
+                fields = msgspec.msgpack.decode(record.value)
+                (fields if row == b"u1" else fields[0])[at] = value
+                record = record._replace(value=msgspec.msgpack.encode(fields))  # noqa: PLW2901
+            records.append(record)
+        follower.apply(records)
+
+    assert list(follower.histories.users) == ["u2"]

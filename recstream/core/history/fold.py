@@ -19,6 +19,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -43,6 +44,9 @@ the user's usual one has no weight.
 MIN_RATINGS = 3
 """Ratings of a user before their mean is the user's usual rating."""
 _KINDS = {name: code for code, name in enumerate(EVENT_TYPES)}
+Int64 = Annotated[int, msgspec.Meta(le=2**63 - 1)]
+"""A number of a row; the arrays of trainer and checkpoints hold no larger ones."""
+Weight = Annotated[float, msgspec.Meta(ge=0.0, le=1e30)]
 
 
 class FoldSettings(msgspec.Struct, frozen=True):
@@ -77,11 +81,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     item: str
-    weight: float
-    at_ms: int
-    kind: int
-    offset: int
-    n_events: int
+    weight: Weight
+    at_ms: Int64
+    kind: Int64
+    offset: Int64
+    n_events: Int64
 
 
 class RatedEntry(Entry, frozen=True, array_like=True, gc=False):
@@ -95,8 +99,8 @@ class RatedEntry(Entry, frozen=True, array_like=True, gc=False):
         Time of the rating.
     """
 
-    rating_weight: float = 0.0
-    rated_at_ms: int = -1
+    rating_weight: Weight = 0.0
+    rated_at_ms: Int64 = -1
 
 
 Page = dict[str, Entry]

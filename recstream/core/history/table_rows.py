@@ -28,7 +28,9 @@ from recstream.core.history.fold import (
     ID_BYTES,
     Entry,
     History,
+    Int64,
     RatedEntry,
+    Weight,
 )
 from recstream.core.history.fold import (
     page_of as page_of,  # noqa: PLC0414 - the pages of rows
@@ -44,13 +46,13 @@ APPLIED_KEY = b"\0applied"
 class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The row under the user's own key; `History` documents the fields."""
 
-    schema: int
-    offset: int
-    index: int
-    clock_ms: int
-    n_items: int
-    n_ids: int
-    n_pages: int
+    schema: Int64
+    offset: Int64
+    index: Int64
+    clock_ms: Int64
+    n_items: Int64
+    n_ids: Int64
+    n_pages: Int64
     newest_ids: bytes
     impressions: tuple[tuple[str, int], ...] = ()
 
@@ -58,8 +60,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class RatedHeader(Header, frozen=True, array_like=True, gc=False):
     """The header of a user with ratings; a header without them is written as before there were any."""
 
-    n_ratings: int = 0
-    rating_sum: float = 0.0
+    n_ratings: Int64 = 0
+    rating_sum: Weight = 0.0
 
 
 class ProfileHeader(RatedHeader, frozen=True, array_like=True, gc=False):
@@ -76,12 +78,12 @@ class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     -1 if a version without it wrote the row.
     """
 
-    generation: int
-    delta: int
+    generation: Int64
+    delta: Int64
     items: tuple[str, ...]
     source: str = "popular"
     arm: str = ""
-    offset: int = -1
+    offset: Int64 = -1
 
 
 class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -95,8 +97,8 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Users whose header has a lower offset have a list made of it.
     """
 
-    next_offset: int
-    listed_offset: int
+    next_offset: Int64
+    listed_offset: Int64
 
 
 _encode = msgspec.msgpack.Encoder().encode
