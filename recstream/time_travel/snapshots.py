@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -54,9 +55,9 @@ BATCH_ROWS = 20_000
 SCHEMA = 2
 """Of the table above; a folder of another one is rebuilt."""
 _END = struct.Struct(">Q")
-_LIST = struct.Struct(">QQ")
+_LIST = struct.Struct(">Qq")
 _NEXT = struct.Struct(">QQ")
-_BY_ID = struct.Struct(">IQQQ")
+_BY_ID = struct.Struct(">IQQq")
 _AFTER = b"\xff"
 """Separates a name from a number; not in UTF-8, so that no name is a prefix of another."""
 
@@ -413,14 +414,8 @@ class Snapshots:
         for record in read_records(self._log, RECOMMENDATIONS, partition, next_list, stop):
             next_list = record.offset + 1
             n_lists += 1
-            body = decode_or_skip(record, list_origin)
-            if body is not None and body.as_of is not None:
-                key = _key(b"l", partition, body.user.encode()) + _END.pack(body.as_of.offset)
-                # Several lists may be as of one event: they are ordered by their own offset.
-                place = record.offset, record.timestamp_ms
-                batch.put(key + _END.pack(record.offset), _LIST.pack(*place))
-                by_id = _BY_ID.pack(partition, body.as_of.offset, *place)
-                batch.put(b"i" + body.rec_id.encode(), by_id)
+            for key, value in decode_or_skip(record, partial(_index_rows, record)) or ():
+                batch.put(key, value)
         if n_lists:
             if next_offset is not None:
                 batch.put(_key(b"n", partition), _NEXT.pack(next_offset, next_list))
@@ -453,6 +448,23 @@ _MOST = 2**63
 def _key(kind: bytes, partition: int, name: bytes | None = None) -> bytes:
     head = b"%b%b" % (kind, partition.to_bytes(4, "big"))
     return head if name is None else head + name + _AFTER
+
+
+def _index_rows(record: Record, raw: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the rows that index a list: by its user and event, and by its id."""
+    body = list_origin(raw)
+    if body.as_of is None:
+        return []
+    key = _key(b"l", record.partition, body.user.encode()) + _END.pack(body.as_of.offset)
+    # Several lists may be as of one event: they are ordered by their own offset.
+    place = record.offset, record.timestamp_ms
+    return [
+        (key + _END.pack(record.offset), _LIST.pack(*place)),
+        (
+            b"i" + body.rec_id.encode(),
+            _BY_ID.pack(record.partition, body.as_of.offset, *place),
+        ),
+    ]
 
 
 def may_concern(record: Record, key: bytes, mine: bytes) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recstream.control.reader import read_timeline
 from recstream.core.history.fold import History
 from recstream.core.records import decode_recommendations
 from recstream.errors import StartupError
-from recstream.log.port import Record
+from recstream.log.port import NewRecord, Record
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.time_travel.fold import PartitionFold
 from recstream.time_travel.snapshots import Snapshots
@@ -117,6 +118,39 @@ def test_the_list_at_a_time_is_the_last_one_published_by_then(
     by_then = [each for each in mine if each.timestamp_ms <= middle.timestamp_ms]
     assert found.offset == by_then[-1].offset
     assert snapshots.list_position("u3", timestamp_ms=0) is None
+
+
+@pytest.mark.parametrize(
+    ("as_of", "timestamp_ms"), [(-1, 0), (2**64, 0), (10**30, 0), (0, -1), (0, -(2**63))]
+)
+def test_a_list_with_a_number_that_no_index_holds_hides_no_other(
+    eventful: World, tmp_path: Path, as_of: int, timestamp_ms: int
+) -> None:
+    odd = {
+        "rec_id": "odd",
+        "user": "u3",
+        "generation": 1,
+        "as_of": {"partition": 0, "offset": as_of},
+        "source": "popular",
+        "items": [],
+    }
+    value = msgspec.json.encode(
+        odd | {"as_of": msgspec.Raw(b'{"partition":0,"offset":%d}' % as_of)}
+    )
+    eventful.log.append([NewRecord(RECOMMENDATIONS, b"u3", value, timestamp_ms=timestamp_ms)])
+    snapshots = Snapshots(eventful.log, tmp_path / "odd")
+    try:
+        (record, *_) = [
+            each
+            for each in eventful.records(RECOMMENDATIONS, snapshots.partition("u3"))
+            if each.key == b"u3"
+        ]
+        found = snapshots.find_list(decode_recommendations(record.value or b"").rec_id)
+    finally:
+        snapshots.close()
+
+    assert found is not None
+    assert found[1].offset == record.offset
 
 
 def as_of_offset(record: Record) -> int:
