@@ -105,9 +105,9 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _print_error(kind: str, text: str, *, as_json: bool) -> None:
-    text = "".join(
-        each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text
-    )
+    from recstream.core.events import escaped
+
+    text = escaped(text)
     if as_json:
         import msgspec
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from recstream.core.events import MAX_ID_CHARACTERS, escaped
 from recstream.errors import InvalidSetting
 from recstream.settings import SECRETS, Settings, load
 
@@ -19,6 +21,34 @@ F = TypeVar("F", bound=Callable[..., Any])
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes besides 0."""
 PLACES = ("data_dir", "broker", "catalogue", "models")
+
+
+class Number(click.FloatRange):
+    """A range of numbers; NaN is in none."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number of a text."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+def user_argument(function: F) -> F:
+    """Add the argument ``USER``."""
+    argument: Callable[[F], F] = click.argument("user", callback=_checked_user)
+    return argument(function)
+
+
+def _checked_user(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    del ctx, param
+    if not 0 < len(value) <= MAX_ID_CHARACTERS:
+        raise click.BadParameter(
+            f"expected a user id of 1 to {MAX_ID_CHARACTERS} characters, got {len(value)}"
+        )
+    return value
 
 
 def json_option(function: F) -> F:
@@ -37,7 +67,7 @@ def wait_options(until: str, *, seconds: float) -> Callable[[F], F]:
             click.option(
                 "--timeout",
                 "timeout_s",
-                type=click.FloatRange(min=0.1),
+                type=Number(min=0.1),
                 default=seconds,
                 show_default=True,
                 help="Seconds to wait.",
@@ -146,8 +176,8 @@ def as_flags(settings: Settings) -> list[str]:
 
 
 def say(answer: Any, text: str, *, as_json: bool) -> None:
-    """Print a result: as JSON, or as text."""
-    click.echo(msgspec.json.encode(answer).decode() if as_json else text)
+    """Print a result: as JSON, or as text; what a log's records hold can't steer the terminal."""
+    click.echo(msgspec.json.encode(answer).decode() if as_json else escaped(text))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -160,6 +160,19 @@ def is_printable(text: str) -> bool:
     return text.isprintable() or text.translate(_JOINERS).isprintable()
 
 
+def escaped(text: str) -> str:
+    r"""Return a text whose characters that can't be printed are escaped, line ends excepted.
+
+    >>> print(escaped("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    if is_printable(text.replace("\n", "")):
+        return text
+    return "".join(
+        each if each == "\n" or is_printable(each) else ascii(each)[1:-1] for each in text
+    )
+
+
 def encode_event(event: Event) -> bytes:
     """Return the event as JSON for the log."""
     return _encoder.encode(event)

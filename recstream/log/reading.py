@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from recstream.core.events import escaped
 from recstream.core.records import DeadLetter
 from recstream.errors import BeyondHorizon, LogCorrupt
 from recstream.log.decode import decode_record
@@ -96,7 +97,7 @@ def decode_or_skip(record: Record, decode: Callable[[bytes], _T]) -> _T | None:
             record.topic,
             record.partition,
             record.offset,
-            found.detail,
+            escaped(found.detail),
         )
         return None
     return found

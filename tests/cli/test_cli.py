@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from recstream.cli import COMMANDS, cli, run
 from recstream.cli.options import as_flags, table
-from recstream.log.port import EventLog
+from recstream.log.port import EventLog, NewRecord
+from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS
 from recstream.settings import child_environ, load
 
 
@@ -113,6 +115,49 @@ def test_what_fails_says_so_in_one_message_without_a_traceback(
     assert said.out == ""
     assert "Error: " in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.usefixtures("event_log")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["simulate", "--rate", "nan"], "'nan' is not a number"),
+        (["train", "--timeout", "nan"], "'nan' is not a number"),
+        (["forget", "", "--yes"], "a user id of 1 to 256 characters, got 0"),
+        (["recommend", "x" * 300], "a user id of 1 to 256 characters, got 300"),
+        (["export", "{data}/no/where.zip"], "expected a file in a folder that exists"),
+        (["export", ""], "expected a file in a folder that exists"),
+    ],
+)
+def test_arguments_that_can_not_be_are_refused_as_wrong_usage(
+    arguments: list[str], said: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [each.replace("{data}", str(data)) for each in arguments]
+
+    assert run([*words, "--data-dir", str(data), "--set", "partitions=2"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_records_hold_can_not_steer_the_terminal(
+    event_log: EventLog, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b[2J\x07\x00\x9b"
+    for value in (b"\xff", msgspec.json.encode({"type": evil, "reason": evil, "user": evil})):
+        for topic in (INTERACTIONS, CONTROL, MODELS, DEAD_LETTERS):
+            event_log.append([NewRecord(topic, evil.encode(), value, 0)])
+    capsys.readouterr()
+
+    for command in (
+        *(["log", "tail", topic] for topic in (INTERACTIONS, CONTROL, MODELS, DEAD_LETTERS)),
+        ["dead-letters", "list"],
+        ["models", "list"],
+        ["steering", "show"],
+        ["recommend", evil],
+    ):
+        run([*command, "--data-dir", str(data), "--set", "partitions=2"])
+        said = capsys.readouterr()
+        shown = f"{said.out}{said.err}".replace("\n", "").replace("\t", "")
+        assert shown.isprintable(), command
 
 
 def test_an_error_is_json_too_where_json_was_asked_for(

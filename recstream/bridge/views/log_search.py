@@ -87,8 +87,8 @@ class RecordFilter(NamedTuple):
         ids = {str(fields.get(name, "")) for name in ("id", "rec_id")}
         ids.add(str(lineage.get("event_id", "")) if isinstance(lineage, dict) else "")
         return (
-            (not self.user or self.user in {key, fields.get("user")})
-            and (not self.item or self.item in {key, fields.get("item")} or self._lists(fields))
+            (not self.user or self.user in (key, fields.get("user")))
+            and (not self.item or self.item in (key, fields.get("item")) or self._lists(fields))
             and (not self.type or fields.get("type") == self.type)
             and (not self.id or self.id in ids)
         )

@@ -8,12 +8,12 @@ from contextlib import closing
 import click
 
 from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options, wait_options
+from recstream.cli.options import json_option, say, settings_options, user_argument, wait_options
 from recstream.settings import Settings
 
 
 @click.command(short_help="Erase a user's data.")
-@click.argument("user")
+@user_argument
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--now",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options
+from recstream.cli.options import json_option, say, settings_options, user_argument
 from recstream.errors import InvalidInput
 from recstream.settings import Settings
 
@@ -107,7 +107,7 @@ def tail(
 
 
 @log.command(short_help="Show how a user's list changed between two moments.")
-@click.argument("user")
+@user_argument
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @settings_options()
@@ -184,7 +184,7 @@ def record_line(record: Record, *, as_json: bool) -> str:
     """Return a record as one line of text, or as JSON."""
     import msgspec
 
-    from recstream.core.events import from_timestamp_ms
+    from recstream.core.events import escaped, from_timestamp_ms
     from recstream.log import json_value
 
     key = None if record.key is None else record.key.decode(errors="replace")
@@ -209,7 +209,7 @@ def record_line(record: Record, *, as_json: bool) -> str:
         at = from_timestamp_ms(record.timestamp_ms).strftime("%Y-%m-%d %H:%M:%S")
     except OverflowError:
         at = f"{record.timestamp_ms} ms"
-    return f"{at}  {record.partition}:{record.offset}  {key or '-'}  {value_text}"
+    return f"{at}  {record.partition}:{record.offset}  {escaped(key or '-')}  {value_text}"
 
 
 def _text(value: bytes) -> str:

@@ -285,6 +285,8 @@ def export(
     from recstream.analysis import parse_ranges
     from recstream.models import open_store
 
+    if file.is_dir() or not file.parent.is_dir():
+        raise click.BadParameter(f"expected a file in a folder that exists, got {str(file)!r}")
     with time_travel(settings) as travel:
         manifest = write_slice(
             travel.log,

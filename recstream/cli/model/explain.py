@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.options import json_option, say, settings_options, table
+from recstream.cli.options import json_option, say, settings_options, table, user_argument
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ MAX_SHOWN = 10
 
 
 @click.command(short_help="Show which events of a user an item's score comes from.")
-@click.argument("user")
+@user_argument
 @click.argument("item")
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="At a past moment.")
 @settings_options()
@@ -63,7 +63,7 @@ def explain(settings: Settings, user: str, item: str, as_of: str | None, as_json
 
 
 @click.command("why-not", short_help="Say why an item is not in a user's list.")
-@click.argument("user")
+@user_argument
 @click.argument("item")
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="At a past moment.")
 @settings_options()

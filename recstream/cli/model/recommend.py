@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options, table
+from recstream.cli.options import json_option, say, settings_options, table, user_argument
 from recstream.errors import NotFound, RecstreamError
 from recstream.settings import Settings
 
@@ -22,7 +22,7 @@ NOTHING_LEFT = "no item is left to list: this user has seen all of them, or they
 
 
 @click.command(short_help="Show a user's newest list.")
-@click.argument("user")
+@user_argument
 @click.option("-n", type=click.IntRange(min=1, max=1000), default=10, show_default=True)
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="Show the list at a past moment.")
 @settings_options()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.options import json_option, say, settings_options, table
+from recstream.cli.options import Number, json_option, say, settings_options, table, user_argument
 from recstream.errors import InvalidInput
 from recstream.settings import Settings
 
@@ -33,7 +33,7 @@ def what_if() -> None:
 
 
 @what_if.command("list", short_help="A user's list with other events, rules or another model.")
-@click.argument("user")
+@user_argument
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="At a past moment.")
 @click.option(
     "--without",
@@ -47,7 +47,7 @@ def what_if() -> None:
 @click.option("-n", "n_items", type=click.IntRange(1, 500), help="Length of the list.")
 @click.option(
     "--half-life-days",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="Half-life of event weights.",
 )
 @_steering

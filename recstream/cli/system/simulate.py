@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recstream.cli.options import is_terminal, json_option, say, settings_options
+from recstream.cli.options import Number, is_terminal, json_option, say, settings_options
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @settings_options("host", "port")
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0.01, max=100_000),
+    type=Number(min=0.01, max=100_000),
     default=50.0,
     show_default=True,
     help="Events a second.",

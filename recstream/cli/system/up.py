@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from recstream.cli.options import INTERRUPTED, as_flags, is_terminal, json_option, settings_options
+from recstream.cli.options import (
+    INTERRUPTED,
+    Number,
+    as_flags,
+    is_terminal,
+    json_option,
+    settings_options,
+)
 from recstream.settings import Settings, has_desktop
 
 if TYPE_CHECKING:
@@ -30,7 +37,7 @@ STATUS_AFTER = {"live": "running", "generation": "running", "stopping": "stoppin
 )
 @click.option(
     "--traffic",
-    type=click.FloatRange(min=0.0, max=1000.0),
+    type=Number(min=0.0, max=1000.0),
     default=1.0,
     show_default=True,
     help="Events a second of the demo shop's customers; 0: none.",

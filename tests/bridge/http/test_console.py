@@ -80,6 +80,17 @@ def test_events_are_found_by_user_item_type_and_id_also_inside_batches(batch, qu
     assert answer["has_more"] is False
 
 
+@pytest.mark.parametrize("odd", [["oddly"], {"a": 1}, [{"item": ["oddly"]}], 1e300, None])
+@pytest.mark.parametrize("name", ["user", "item", "items", "type", "id", "rec_id", "lineage"])
+def test_a_record_with_a_field_of_another_type_stops_no_search(world, name, odd):
+    value = msgspec.json.encode({"type": "view", "user": "oddly", "item": "oddly", name: odd})
+    partition = partition_of(world, "oddly")
+    world.log.append([NewRecord(INTERACTIONS, b"other", value, partition)])
+
+    for query in ("user=oddly", "item=oddly", "type=oddly", "id=oddly"):
+        assert world.get(f"/v1/events?{query}").status == 200
+
+
 def test_a_large_record_is_cut_and_says_so(world):
     world.log.append([NewRecord(PIPELINE, b"k", b'{"type":"big","x":"%s"}' % (b"a" * 20_000), 0)])
 
