@@ -17,7 +17,8 @@ from recstream.time_travel.generations import Generations
 from recstream.time_travel.list_diff import ListDiff, diff_lists
 from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import AsOfList, TimeTravel, UserEvent
-from recstream.time_travel.snapshots import ListPosition, Snapshots
+from recstream.time_travel.snapshot_table import ListPosition
+from recstream.time_travel.snapshots import Snapshots
 
 __all__ = [
     "AsOfList",

@@ -14,7 +14,7 @@ from recstream.errors import InvalidInput
 from recstream.time_travel.changes import Change, compare
 from recstream.time_travel.moment import Moment
 from recstream.time_travel.service import TimeTravel
-from recstream.time_travel.snapshots import ListPosition
+from recstream.time_travel.snapshot_table import ListPosition
 
 MAX_EVENTS_BETWEEN = 10_000
 

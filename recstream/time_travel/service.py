@@ -28,7 +28,8 @@ from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.moment import Moment
-from recstream.time_travel.snapshots import ListPosition, Snapshots, may_concern
+from recstream.time_travel.snapshot_table import ListPosition
+from recstream.time_travel.snapshots import Snapshots, may_concern
 
 
 class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
