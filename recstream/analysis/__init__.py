@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from recstream.analysis.causes import Causes, causes
 from recstream.analysis.list_what_if import Alternative, WhatIf, what_if
-from recstream.analysis.log_what_if import LogWhatIf, evaluate_what_if, sample_events
+from recstream.analysis.log_samples import sample_events
+from recstream.analysis.log_what_if import LogWhatIf, evaluate_what_if
 from recstream.analysis.origin import ListOrigin, find_origin
 from recstream.analysis.overlap import Overlap, compare_generations
 from recstream.analysis.ranges import parse_ranges

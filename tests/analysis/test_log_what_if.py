@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from recstream.analysis.log_what_if import Sampler, evaluate_what_if, sample_events
+from recstream.analysis.log_samples import Sampler, sample_events
+from recstream.analysis.log_what_if import evaluate_what_if
 from recstream.analysis.ranges import parse_ranges
 from recstream.control import read_timeline
 from recstream.core.evaluation import RankHistograms

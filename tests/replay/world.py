@@ -17,7 +17,7 @@ from recstream.core.content.summary import summarise
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.generation.generation import Generation
 from recstream.core.history.settings_timeline import SettingsTimeline
-from recstream.core.neighbours.behaviour import WIDTH
+from recstream.core.neighbours import WIDTH
 from recstream.core.records import (
     DeltaAnnounced,
     ForgetRequested,

@@ -337,3 +337,11 @@ def solve(
         )
     squares = np.einsum("ij,ij->i", out, out)
     return Solved(total, float(squares @ (plan.ridge * plan.missing)), sum(skipped))
+
+
+def rotated(factors: Float32s, rotation: Float64s) -> Float32s:
+    """Return a rotated copy of factors."""
+    out = padded(factors)
+    out = out.copy() if out is factors else out
+    rotate(out, rotation, np.arange(len(out)))
+    return np.ascontiguousarray(out[:, : factors.shape[1]])

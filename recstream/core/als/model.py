@@ -7,20 +7,19 @@ enough to fold users in from their histories.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from recstream.core.als.fold_in_items import ItemFoldIn
 from recstream.core.als.fold_in_users import UserFoldIn
-from recstream.core.als.half_step import padded, principal_axes, rotate
+from recstream.core.als.half_step import padded, principal_axes, rotated
 from recstream.core.als.objective import Objective, count_weights, mean_count
 from recstream.core.als.serialize import decode_model, encode_model
-from recstream.core.numeric.array_codec import array_digest, read_arrays, write_arrays
+from recstream.core.numeric.array_codec import array_digest, opened, read_arrays, write_arrays
 from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
 from recstream.core.search import top_n
 from recstream.core.validation import (
@@ -34,8 +33,6 @@ from recstream.core.validation import (
     kernel_array,
 )
 from recstream.errors import ArtifactCorrupt, InvalidInput
-
-__all__ = ["ALSModel", "Contributions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +117,8 @@ class ALSModel:
             )
             spectrum = spectrum[:n_factors]
             missing_total = objective.unobserved_weight * float(missing.sum(dtype=np.float64))
-            item_factors = _rotated(item_factors, rotation)
-            user_factors = None if user_factors is None else _rotated(user_factors, rotation)
+            item_factors = rotated(item_factors, rotation)
+            user_factors = None if user_factors is None else rotated(user_factors, rotation)
         spectrum = kernel_array(spectrum, np.float32)
         if spectrum.shape != (n_factors,) or not np.all(np.isfinite(spectrum) & (spectrum >= 0)):
             raise InvalidInput(f"spectrum must be {n_factors} finite numbers of at least 0")
@@ -162,11 +159,6 @@ class ALSModel:
     def n_items(self) -> int:
         """Rows of `item_factors`."""
         return int(self.item_factors.shape[0])
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """Hyper-parameters of the objective and `n_factors`, as JSON values."""
-        return {"n_factors": self.n_factors, **self.objective.as_dict()}
 
     def replaced(self, **arguments: Any) -> ALSModel:
         """Return a copy made with other values of some arguments."""
@@ -328,15 +320,8 @@ class ALSModel:
         threads: int | None = None,
     ) -> tuple[Int32s, Float32s]:
         """Return the `n` best items of each row of factors and their scores; see `top_n`."""
-        return top_n(
-            user_factors,
-            self.item_factors,
-            n,
-            exclude=exclude,
-            bias=bias,
-            mask=mask,
-            threads=threads,
-        )
+        options = {"exclude": exclude, "bias": bias, "mask": mask, "threads": threads}
+        return top_n(user_factors, self.item_factors, n, **options)
 
     def similar_items(self, items: Any, n: int = 10) -> tuple[Int32s, Float32s]:
         """Return the `n` items of largest cosine with each given item, itself excluded."""
@@ -401,7 +386,7 @@ class ALSModel:
 
     def save(self, file: Any) -> str:
         """Write the model as ``.npz`` to a `pathlib.Path` or a binary stream; return its digest."""
-        with _opened(file, "wb") as stream:
+        with opened(file, "wb") as stream:
             return write_arrays(stream, self.arrays())
 
     @classmethod
@@ -413,22 +398,5 @@ class ALSModel:
         ArtifactCorrupt
             Not a model, or its digest is not the stored one.
         """
-        with _opened(file, "rb") as stream:
+        with opened(file, "rb") as stream:
             return cls.from_arrays(read_arrays(stream, str(file))[1])
-
-
-def _opened(file: Any, mode: str) -> AbstractContextManager[IO[bytes]]:
-    """Open a path by its own method; lend an open stream without closing it."""
-    if isinstance(file, str):
-        raise InvalidInput(f"file must be a pathlib.Path or a binary stream, got {file!r}")
-    opened: AbstractContextManager[IO[bytes]]
-    opened = file.open(mode) if hasattr(file, "open") else nullcontext(file)
-    return opened
-
-
-def _rotated(factors: Float32s, rotation: Float64s) -> Float32s:
-    """Return a rotated copy of factors."""
-    out = padded(factors)
-    out = out.copy() if out is factors else out
-    rotate(out, rotation, np.arange(len(out)))
-    return np.ascontiguousarray(out[:, : factors.shape[1]])

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from recstream.core.columns.id_index import add_rows, fill_index, find_rows
 from recstream.core.numeric.arrays import GrowableArray, Int32s, Int64s, UInt8s, UInt32s
-from recstream.core.numeric.jit import compiled, helper, interpretable_below
 from recstream.errors import InvalidInput
 
 _MIN_SLOTS = 64
@@ -123,7 +123,7 @@ class IdTable(Sequence[str]):
             while len(self) > _MAX_LOAD * n_slots:
                 n_slots *= 2
             slots = np.zeros(n_slots, np.uint32)
-            _fill(self.block, self.ends, slots)
+            fill_index(self.block, self.ends, slots)
             self._index = slots
         return self._index
 
@@ -205,7 +205,7 @@ class IdTable(Sequence[str]):
         content, bounds = _joined(ids)
         # Slots are read first: what another thread adds meanwhile is in the others, or is passed over.
         slots, ends, block = self._slots, self.ends, self.block
-        _find(block, ends, slots, content, bounds, out)
+        find_rows(block, ends, slots, content, bounds, out)
         return out
 
     def add(self, ids: Sequence[str] | JoinedIds) -> Int32s:
@@ -225,10 +225,10 @@ class IdTable(Sequence[str]):
             while n_before + n_ids > _MAX_LOAD * n_slots:
                 n_slots *= 2
             slots = np.zeros(n_slots, np.uint32)
-            _fill(self._block.rows, self._ends.rows[:n_before], slots)
+            fill_index(self._block.rows, self._ends.rows[:n_before], slots)
             self._index = slots
         out = np.empty(n_ids, np.int32)
-        n = _add(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
+        n = add_rows(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
         self._ends.truncate(n)
         self._block.truncate(int(self._ends.rows[-1]) if n else 0)
         self._views = None
@@ -298,108 +298,3 @@ def _joined(ids: Sequence[str]) -> tuple[UInt8s, Int64s]:
         content, lengths = b"".join(encoded), map(len, encoded)
     ends = np.fromiter(itertools.accumulate(lengths), np.int64, len(ids))
     return np.frombuffer(content, np.uint8), ends
-
-
-@helper
-def _slot_of(content: UInt8s, start: int, end: int, n_slots: int) -> np.int64:
-    """Return the first slot to look at: FNV-1a, mixed once more for its low bits."""
-    value = np.uint64(0xCBF29CE484222325)
-    for at in range(start, end):
-        value = (value ^ np.uint64(content[at])) * np.uint64(0x100000001B3)
-    value ^= value >> np.uint64(32)
-    return np.int64(value & np.uint64(n_slots - 1))
-
-
-@helper
-def _look_up(
-    block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, start: int, end: int
-) -> np.int64:
-    """Return the slot that holds an id, or the empty one where it belongs."""
-    slot = _slot_of(content, start, end, len(slots))
-    while slots[slot]:
-        row = np.int64(slots[slot]) - 1
-        if row >= len(ends):
-            slot = (slot + 1) & (len(slots) - 1)
-            continue
-        first = ends[row - 1] if row else 0
-        if ends[row] - first == end - start and ends[row] <= len(block):
-            is_equal = True
-            for at in range(end - start):
-                if block[first + at] != content[start + at]:
-                    is_equal = False
-                    break
-            if is_equal:
-                return slot
-        slot = (slot + 1) & (len(slots) - 1)
-    return slot
-
-
-def _n_bytes(_block: UInt8s, _ends: Int64s, _slots: UInt32s, content: UInt8s, *_: Any) -> int:
-    """Return the steps of `_find`."""
-    return 2 * len(content)
-
-
-@interpretable_below(_n_bytes)
-@compiled
-def _find(
-    block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, bounds: Int64s, out: Int32s
-) -> None:
-    """Write the row of each id of `content`; -1 for unknown ids."""
-    start = 0
-    for n in range(len(bounds)):
-        out[n] = np.int64(slots[_look_up(block, ends, slots, content, start, bounds[n])]) - 1
-        start = bounds[n]
-
-
-@interpretable_below(lambda _block, _ends, _n, _slots, content, *_: 3 * len(content))
-@compiled
-def _add(
-    block: UInt8s,
-    ends: Int64s,
-    n_rows: int,
-    slots: UInt32s,
-    content: UInt8s,
-    bounds: Int64s,
-    out: Int32s,
-) -> int:
-    """Write the row of each id, add the unknown ones, and return the number of rows.
-
-    Parameters
-    ----------
-    block, ends : (≥ bytes,) uint8 and (≥ rows,) int64
-        With room for all ids.
-    n_rows : int
-        Rows before.
-    slots : (2^k,) uint32
-        Row + 1, or 0; with room for all ids.
-    content, bounds : uint8 and int64
-        The ids, and the end of each.
-    out : (n,) int32
-    """
-    start = 0
-    for n in range(len(bounds)):
-        end = bounds[n]
-        slot = _look_up(block, ends, slots, content, start, end)
-        if not slots[slot]:
-            first = ends[n_rows - 1] if n_rows else 0
-            for at in range(end - start):
-                block[first + at] = content[start + at]
-            ends[n_rows] = first + end - start
-            n_rows += 1
-            slots[slot] = n_rows
-        out[n] = np.int64(slots[slot]) - 1
-        start = end
-    return n_rows
-
-
-@interpretable_below(lambda block, *_: len(block))
-@compiled
-def _fill(block: UInt8s, ends: Int64s, slots: UInt32s) -> None:
-    """Enter all rows into empty slots."""
-    start = 0
-    for row in range(len(ends)):
-        slot = _slot_of(block, start, ends[row], len(slots))
-        while slots[slot]:
-            slot = (slot + 1) & (len(slots) - 1)
-        slots[slot] = row + 1
-        start = ends[row]

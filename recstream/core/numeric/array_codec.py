@@ -7,15 +7,16 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import UInt8s
-from recstream.errors import ArtifactCorrupt
+from recstream.errors import ArtifactCorrupt, InvalidInput
 
-__all__ = ["array_digest", "decode_json", "encode_json", "read_arrays", "write_arrays"]
+__all__ = ["array_digest", "decode_json", "encode_json", "opened", "read_arrays", "write_arrays"]
 
 Arrays = Mapping[str, NDArray[Any]]
 _DIGEST = "digest"
@@ -138,3 +139,12 @@ def decode_json(array: NDArray[Any]) -> Any:
         Not JSON.
     """
     return json.loads(bytes(array))
+
+
+def opened(file: Any, mode: str) -> AbstractContextManager[IO[bytes]]:
+    """Open a path by its own method; lend an open stream without closing it."""
+    if isinstance(file, str):
+        raise InvalidInput(f"file must be a pathlib.Path or a binary stream, got {file!r}")
+    stream: AbstractContextManager[IO[bytes]]
+    stream = file.open(mode) if hasattr(file, "open") else nullcontext(file)
+    return stream

@@ -91,13 +91,13 @@ def test_an_erased_id_is_gone_and_others_keep_their_rows():
 
 
 def test_ids_are_found_by_a_thread_that_looks_while_the_index_grows(monkeypatch):
-    table, fill, found = IdTable(f"i{n}" for n in range(30)), id_table._fill, []
+    table, fill, found = IdTable(f"i{n}" for n in range(30)), id_table.fill_index, []
 
     def look_and_fill(*arrays):
         found.append(table.rows_of(["i0", "i29", "j0"]).tolist())
         fill(*arrays)
 
-    monkeypatch.setattr(id_table, "_fill", look_and_fill)
+    monkeypatch.setattr(id_table, "fill_index", look_and_fill)
     table.add([f"j{n}" for n in range(100)])
 
     assert found == [[0, 29, -1]]

@@ -9,7 +9,7 @@ from scipy import sparse
 from recstream.core.als.trainer import ALS
 from recstream.core.content.score_scale import cold_start_multiplier, content_scale
 from recstream.core.generation.generation import Generation
-from recstream.core.neighbours.behaviour import Neighbours, seed_weights
+from recstream.core.neighbours import Neighbours, seed_weights
 from recstream.core.ranking.explain import explain
 from recstream.core.ranking.rank import rank
 from recstream.core.records import DeltaAnnounced

@@ -22,11 +22,11 @@ from recstream.core.ranking.recommendations import largest_indices
 from recstream.core.validation import as_csr_rows
 
 KERNELS = {
-    "recstream.core.columns.id_table": ("_find", "_add", "_fill"),
+    "recstream.core.columns.id_table": ("find_rows", "add_rows", "fill_index"),
     "recstream.core.content.nearest": ("block_scale", "fill_block", "top_k_cosines"),
     "recstream.core.history.matrix": ("_arrange",),
     "recstream.core.neighbours.behaviour": ("fill_behaviour",),
-    "recstream.core.validation": ("_find_fault",),
+    "recstream.core.validation.csr": ("_find_fault",),
 }
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numbers wrap, as in a kernel

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import recstream.core
+from recstream.core.numeric.cholesky import cholesky_solve, clear_systems
 from recstream.core.numeric.conjugate_gradients import cg_steps
 from recstream.core.numeric.jit import bind_cache, compiled, sources_digest
 from recstream.core.numeric.neighbour_tables import replace_lists
 from recstream.core.numeric.pool import Pool, open_pool
-from recstream.core.numeric.row_solver import cholesky_solve, clear_systems, solve_dual
+from recstream.core.numeric.row_solver import solve_dual
 from recstream.core.numeric.simd import LANES
 from recstream.errors import InvalidInput
 from tests.core.als import reference

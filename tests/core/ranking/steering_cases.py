@@ -13,7 +13,7 @@ from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import Entry, History
 from recstream.core.history.matrix import matrix_row, stack
-from recstream.core.neighbours.behaviour import WIDTH, Neighbours, seed_weights
+from recstream.core.neighbours import WIDTH, Neighbours, seed_weights
 from recstream.core.ranking.rerank import POOL
 from recstream.core.records import Item
 from recstream.core.search.top_n import scores_of

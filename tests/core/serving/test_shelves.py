@@ -9,7 +9,7 @@ from scipy import sparse
 from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import Entry, History
-from recstream.core.neighbours.behaviour import Neighbours
+from recstream.core.neighbours import Neighbours
 from recstream.core.ranking.rank import rank
 from recstream.core.ranking.score_terms import score_terms
 from recstream.core.records import Item

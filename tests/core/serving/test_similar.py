@@ -8,7 +8,7 @@ from scipy import sparse
 
 from recstream.core.als.trainer import ALS
 from recstream.core.generation.generation import Generation
-from recstream.core.neighbours.behaviour import Neighbours
+from recstream.core.neighbours import Neighbours
 from recstream.core.records import Item
 from recstream.core.serving.similar import KNOWN_EVENTS, similar
 

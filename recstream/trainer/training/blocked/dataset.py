@@ -293,9 +293,8 @@ class BlockedDataset:
             for name in names[:-1]
         ]
         self._user_counts, *self._pairs = joined[0], joined[1], joined[2]
-        weights = np.concatenate(
-            [np.empty(0, np.float32), *(each["some_weights"] for each in rest)]
-        )
+        some = (each["some_weights"] for each in rest)
+        weights = np.concatenate([np.empty(0, np.float32), *some])
         indptr = np.searchsorted(joined[3], np.arange(self.matrix.shape[0] + 1))
         self._some = sparse.csr_matrix((weights, joined[4], indptr), shape=self.matrix.shape)
         self.popularity = self._popularity()

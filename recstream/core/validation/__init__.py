@@ -1,0 +1,35 @@
+"""Validate and normalise input matrices and vectors before a kernel sees them.
+
+Kernels do not check indices: a wrong one would corrupt memory. Every error names the argument, what
+was expected and what came.
+"""
+
+from __future__ import annotations
+
+from recstream.core.validation.csr import CSRRows, as_csr_rows, as_excluded
+from recstream.core.validation.dense import (
+    as_counts,
+    as_finite,
+    as_item_rows,
+    as_matrix,
+    as_positive,
+    as_vector,
+    as_whole,
+    is_integer,
+    kernel_array,
+)
+
+__all__ = [
+    "CSRRows",
+    "as_counts",
+    "as_csr_rows",
+    "as_excluded",
+    "as_finite",
+    "as_item_rows",
+    "as_matrix",
+    "as_positive",
+    "as_vector",
+    "as_whole",
+    "is_integer",
+    "kernel_array",
+]

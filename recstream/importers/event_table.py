@@ -1,0 +1,75 @@
+"""Events of a file as columns: 37 bytes of memory an event, and the order of their times."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from array import array
+from collections.abc import Iterator
+
+import numpy as np
+
+from recstream.core.events import EVENT_TYPES, Event, from_timestamp_ms
+
+
+class EventTable:
+    """The events of a file as columns, in the order of its lines."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, int] = {}
+        self.items: dict[str, int] = {}
+        self._user = array("i")
+        self._item = array("i")
+        self._ts = array("q")
+        self._value = array("d")
+        self._type = array("b")
+        self._line = array("q")
+
+    def __len__(self) -> int:
+        return len(self._user)
+
+    def append(
+        self, line: int, user: int, item: int, ts_ms: int, value: float, type_code: int
+    ) -> None:
+        """Add one event.
+
+        Parameters
+        ----------
+        line : int
+        user, item : int
+            Indices into ``users`` and ``items``.
+        ts_ms : int
+        value : float
+            NaN stands for none.
+        type_code : int
+            Index into ``EVENT_TYPES``.
+        """
+        self._user.append(user)
+        self._item.append(item)
+        self._ts.append(ts_ms)
+        self._value.append(value)
+        self._type.append(type_code)
+        self._line.append(line)
+
+    @property
+    def newest_ms(self) -> int:
+        """The newest event's time."""
+        return max(self._ts, default=0)
+
+    def in_time_order(self, start: int = 0) -> Iterator[Event]:
+        """Yield the events from the ``start``-th on, by time; at the same time by line."""
+        order = np.argsort(np.frombuffer(self._ts, dtype=np.int64), kind="stable")
+        users, items = list(self.users), list(self.items)
+        for at in order[start:].tolist():
+            user, item = users[self._user[at]], items[self._item[at]]
+            ts_ms, value = self._ts[at], self._value[at]
+            kind = EVENT_TYPES[self._type[at]]
+            body = f"{self._line[at]}\x1f{user}\x1f{item}\x1f{ts_ms}\x1f{value}\x1f{kind}"
+            yield Event(
+                id=hashlib.blake2b(body.encode(), digest_size=10).hexdigest(),
+                type=kind,
+                user=user,
+                item=item,
+                ts=from_timestamp_ms(ts_ms),
+                value=None if math.isnan(value) else value,
+            )
