@@ -250,9 +250,7 @@ class ALSModel:
         """Return the solver of `fold_in_items`, made on the first call from all user factors."""
         if self._users is None:
             if self.user_factors is None or self.user_counts is None:
-                raise InvalidInput(
-                    "fold_in_items needs a model with user_factors; this one has none"
-                )
+                raise InvalidInput("fold_in_items needs a model with user_factors")
             self._users = ItemFoldIn(
                 self.user_factors, self.user_counts, self.mean_user_count, self.objective
             )
