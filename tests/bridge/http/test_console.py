@@ -91,6 +91,20 @@ def test_a_record_with_a_field_of_another_type_stops_no_search(world, name, odd)
         assert world.get(f"/v1/events?{query}").status == 200
 
 
+def test_all_of_a_users_events_are_found_in_large_batches(world):
+    partition = partition_of(world, "gil")
+    others = [event(f"other{nth}", "x" * 200) for nth in range(200)]
+    for at in range(8):
+        several = [*others, event("gil", "x", id=f"g{at}")]
+        value = b"[" + b",".join(encode_event(one) for one in several) + b"]"
+        world.log.append([NewRecord(INTERACTIONS, None, value, partition)])
+
+    answer = world.get("/v1/events?user=gil").json
+
+    assert [one["event"]["id"] for one in answer["events"]] == [f"g{at}" for at in range(8)][::-1]
+    assert answer["has_more"] is False
+
+
 def test_a_large_record_is_cut_and_says_so(world):
     world.log.append([NewRecord(PIPELINE, b"k", b'{"type":"big","x":"%s"}' % (b"a" * 20_000), 0)])
 

@@ -22,7 +22,7 @@ export function User({ id }) {
   const tools = html`<${CopyLink} /><a class="button button-small" href=${`/?user=${encodeURIComponent(id)}`}>Shop as this user</a><${Erase} id=${id} />`;
   return html`<${Page} title=${html`User ${id}`} tools=${tools}
       about="What this user did, and what each event did to the list: move the two handles, and compare the lists at both moments.">
-    <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more && data.events.length >= EVENTS} />`}<//>
+    <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more} />`}<//>
     <div class="boxes">
       <div class="stack"><${History} history=${history} /><${Taste} id=${id} nEvents=${history.data?.n_events ?? 0} /></div>
       <${Shelves} id=${id} />

@@ -31,6 +31,8 @@ from recstream.time_travel import moment
 PREVIEW_BYTES = 8 * 1024
 MAX_EVENT_BYTES = 256 * 1024
 """Of records in one answer of decoded events: a record may hold a thousand."""
+MAX_BATCH_BYTES = 1 << 25
+"""The same where one user or id is asked for, whose events are few of a record."""
 PURPOSES = {
     INTERACTIONS: "Events of users: all other state is derived from them.",
     RECOMMENDATIONS: "Published lists, one record each.",
@@ -202,7 +204,8 @@ class SearchRoutes:
             wanted.matcher(),
             limit=query.limit,
             backwards=True,
-            max_bytes=MAX_EVENT_BYTES,
+            # One user's events are a small part of their batches.
+            max_bytes=MAX_BATCH_BYTES if query.user or query.id else MAX_EVENT_BYTES,
         )
         events = [
             FoundEvent(
