@@ -15,7 +15,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from recstream.bridge.active_generation import ActiveGeneration
-from recstream.bridge.views import Items, Views, without
+from recstream.bridge.views import CountsFeed, Items, Views, without
 from recstream.control import SteeringFeed
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
@@ -39,7 +39,13 @@ from recstream.core.serving import (
     user_taste,
     visitor_history,
 )
-from recstream.core.steering import ListRequest, Steering
+from recstream.core.steering import (
+    MAX_REQUEST_BOOSTS,
+    Condition,
+    ListRequest,
+    RequestBoost,
+    Steering,
+)
 from recstream.errors import NotFound
 from recstream.log import partition_for
 
@@ -80,6 +86,8 @@ class Recommender:
         Lists made here follow the newest document.
     items : Items
         Items that left the catalogue or are not available, before a delta contains that.
+    counts : CountsFeed
+        What is popular among users with the same properties.
     now : callable
         The bridge's clock.
     """
@@ -93,6 +101,7 @@ class Recommender:
         partitions: int,
         steering: SteeringFeed,
         items: Items,
+        counts: CountsFeed,
         now: Callable[[], datetime],
     ) -> None:
         self._views = views
@@ -101,6 +110,7 @@ class Recommender:
         self._partitions = partitions
         self._steering = steering
         self._items = items
+        self._counts = counts
         self._now = now
 
     @property
@@ -208,8 +218,11 @@ class Recommender:
         is_fresh : bool
             The list must contain the newest event that this bridge knows.
         """
+        stored = self._in_force(user) if request.is_plain else None
+        if stored is None or stored.source == "popular":
+            history = self._views.history(user) or History(user)
+            request = self._by_segment(history, request)
         if request.is_plain:
-            stored = self._in_force(user)
             if stored is not None and is_fresh and stored.as_of is not None:
                 is_newest = stored.as_of.offset == self._views.newest_offset(user)
                 stored = stored if is_newest else None
@@ -218,6 +231,19 @@ class Recommender:
                 page = stored.items[: request.n]
                 return replace(stored, items=page, next=_next(request, page))
         return self._list(self._views.history(user) or History(user), request)[0]
+
+    def _by_segment(self, history: History, request: ListRequest) -> ListRequest:
+        """Return a request with the boosts of the user's segments; for a user without events alone."""
+        generation, n = self._active.generation, MAX_REQUEST_BOOSTS - len(request.boost)
+        if not history.properties or history.n_items or generation is None or n <= 0:
+            return request
+        weight = float(generation.hyperparameters.get("popularity_weight", 0.0))
+        with self._counts.mutex:
+            boosts = self._counts.counts.segments.boosts(
+                history.properties, weight, n, self._now_ms()
+            )
+        added = [RequestBoost(where=Condition(items=(item,)), by=by) for item, by in boosts]
+        return replace(request, boost=(*request.boost, *added))
 
     def rank_for_items(
         self, items: Iterable[str], request: ListRequest, *, session: str = ""

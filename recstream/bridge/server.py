@@ -146,6 +146,7 @@ class Bridge:
         except CatalogueUnavailable as error:
             raise StartupError(str(error)) from error
         items = Items(event_log, catalogue, now=now)
+        counts = CountsFeed(event_log, now_ms=now_ms)
         recommender = Recommender(
             views,
             active,
@@ -153,9 +154,9 @@ class Bridge:
             partitions=settings.partitions,
             steering=steering,
             items=items,
+            counts=counts,
             now=now,
         )
-        counts = CountsFeed(event_log, now_ms=now_ms)
         shelves = ShelfMaker(
             recommender, views, active, steering=steering, items=items, counts=counts, now=now
         )

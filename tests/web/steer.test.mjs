@@ -73,6 +73,7 @@ test("each kind of reason has words of its own", () => {
   assert.equal(text({ kind: "popular" }), "popular now");
   assert.equal(text({ kind: "pinned", rule: "x" }), "pinned by the shop");
   assert.equal(text({ kind: "boosted", rule: "x" }), "boosted by the shop");
+  assert.equal(text({ kind: "boosted", rule: "request: boost 1" }), "popular with people like you");
   assert.equal(reasonText([], ITEMS, "Tea"), "Tea");
 });
 

@@ -93,7 +93,8 @@ export function reasonText(why, items, category, who = "you") {
     case "pinned":
       return "pinned by the shop";
     case "boosted":
-      return "boosted by the shop";
+      // The page sends no boosts: those of a request are the bridge's, for users without events.
+      return reason.rule?.startsWith("request:") ? "popular with people like you" : "boosted by the shop";
     case "newcomer":
       return "new item";
     default:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from recstream.core.events import Event, timestamp_ms
 from recstream.core.numeric.arrays import GrowableArray
+from recstream.core.serving.segments import SegmentCounts
 
 DAY_MS = 86_400_000.0
 FAST_MS, SLOW_MS = 0.25 * DAY_MS, 7 * DAY_MS
@@ -57,6 +58,7 @@ class EventCounts:
         Baskets with the item.
     together : dict of str to dict of str to int
         Baskets with both items.
+    segments : SegmentCounts
     """
 
     def __init__(self) -> None:
@@ -69,12 +71,16 @@ class EventCounts:
         self._baskets: OrderedDict[bytes, _Basket] = OrderedDict()
         self._last: OrderedDict[bytes, int] = OrderedDict()
         self._repeats: dict[str, tuple[int, float]] = {}
+        self.segments = SegmentCounts()
 
     def observe(self, event: Event) -> None:
         """Count an event."""
+        if event.type == "profile":
+            self.segments.learn(event.user, event.properties)
         if event.type in _NOT_COUNTED or event.item is None or event.ts is None:
             return
         at_ms = timestamp_ms(event.ts)
+        self.segments.count(event.user, event.item, at_ms)
         self._count(event.item, at_ms)
         if event.type == "purchase":
             self._put_into_basket(event.user, event.session, event.item, at_ms)

@@ -11,7 +11,7 @@ from recstream.core.steering.describe import describe_steering
 from recstream.core.steering.document import MAX_BYTES, Steering
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
 from recstream.core.steering.placements import Placement
-from recstream.core.steering.request import ListRequest, RequestBoost
+from recstream.core.steering.request import MAX_REQUEST_BOOSTS, ListRequest, RequestBoost
 from recstream.core.steering.rules import (
     AttributeTest,
     Audience,
@@ -32,6 +32,7 @@ from recstream.core.steering.validate import check_request, decode_steering
 
 __all__ = [
     "MAX_BYTES",
+    "MAX_REQUEST_BOOSTS",
     "Arm",
     "AttributeTest",
     "Audience",

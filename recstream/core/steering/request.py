@@ -29,6 +29,7 @@ MAX_LIST = 1_000
 MAX_OFFSET = 500
 MAX_PROPERTIES = 32
 MAX_CURSOR = 4_096
+MAX_REQUEST_BOOSTS = 20
 
 
 class RequestBoost(Strict, frozen=True):
@@ -84,7 +85,9 @@ class ListRequest(Strict, frozen=True, kw_only=True):
     ] = None
     boost: Annotated[
         tuple[RequestBoost, ...],
-        msgspec.Meta(max_length=20, description="Additions to scores, as rules make them"),
+        msgspec.Meta(
+            max_length=MAX_REQUEST_BOOSTS, description="Additions to scores, as rules make them"
+        ),
     ] = ()
     category: Annotated[
         str, msgspec.Meta(description="Only items of this category and those below it")

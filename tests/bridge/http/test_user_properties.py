@@ -7,7 +7,8 @@ import pytest
 
 from recstream.core.events import Event, decode_event
 from recstream.log.partitioner import partition_for
-from tests.bridge.bridge_world import NOW, checker_board, running
+from tests.bridge.bridge_world import NOW, checker_board, event, running
+from tests.waiting import wait_until
 
 DOCUMENT = {
     "rules": [
@@ -115,3 +116,34 @@ def test_audiences_are_described_in_words(shop):
         in words
     )
     assert msgspec.json.encode(words)
+
+
+def test_a_new_user_of_a_segment_gets_what_is_popular_in_it(tmp_path):
+    board = checker_board()
+    board.hyperparameters["popularity_weight"] = 1.0
+    profiles = [
+        Event(id=user, type="profile", user=user, ts=NOW, properties={"segment": "cook"})
+        for user in ("cook", "newcook")
+    ]
+    with running(tmp_path) as world:
+        world.serve_generation(board)
+        world.fold(*profiles)
+        for user, item in (("cook", "i7"), ("other", "i0")):
+            world.fold(*[event(user, item, id=f"{user}{nth}") for nth in range(30)])
+
+        def list_of_the_segment():
+            answer = world.get("/v1/users/newcook/recommendations?n=3")
+            return answer if items_of(answer)[0] == "i7" else None
+
+        answer = wait_until(list_of_the_segment, "a list of the segment").json
+        anybody = world.post("/v1/users/nobody/recommendations", answer["requested"]["request"])
+
+        assert answer["source"] == "popular"
+        assert items_of(anybody) == [each["item"] for each in answer["items"]]
+        assert items_of(world.get("/v1/users/nobody/recommendations?n=1")) == ["i0"]
+        # What the user does counts more than what others do.
+        world.fold(event("newcook", "i2"))
+        world.wait_for_views()
+        own = world.get("/v1/users/newcook/recommendations?n=3")
+        assert own.json["source"] == "fold-in"
+        assert "boost" not in own.json["requested"]["request"]

@@ -1,0 +1,101 @@
+"""Popularity by segment: what users with the same properties do, for users without a history.
+
+The result is boosts of a request, which the list names: it can be derived again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from recstream.core.history import Pairs, merged
+
+HALF_LIFE_MS = 7 * 86_400_000.0
+SHRINKAGE = 20.0
+"""Events by which a segment's shares are shrunk towards those of all users."""
+MAX_USERS = 1_000_000
+MAX_SEGMENTS = 10_000
+MAX_BY = 10.0
+_MAX_EXPONENT = 900.0
+
+
+class _Counts:
+    """Weights of items, and their sum."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, float] = defaultdict(float)
+        self.total = 0.0
+
+    def add(self, item: str, weight: float) -> None:
+        self.of[item] += weight
+        self.total += weight
+
+    def first(self, n: int) -> list[str]:
+        return heapq.nlargest(n, self.of, key=lambda item: (self.of[item], item))
+
+
+class SegmentCounts:
+    """Counts of items, of all users and by each value of a property; not thread-safe.
+
+    An event weighs the more the later it is, instead of fading: shares are the same, and need no update.
+    """
+
+    def __init__(self) -> None:
+        self._first_ms: int | None = None
+        self._all = _Counts()
+        self._properties: OrderedDict[str, Pairs] = OrderedDict()
+        self._segments: OrderedDict[tuple[str, Any], _Counts] = OrderedDict()
+
+    def learn(self, user: str, changes: Mapping[str, Any]) -> None:
+        """Take the new properties of a user; None removes one."""
+        self._properties[user] = merged(self._properties.pop(user, ()), changes)
+        if len(self._properties) > MAX_USERS:
+            self._properties.popitem(last=False)
+
+    def count(self, user: str, item: str, at_ms: int) -> None:
+        """Count an event of a user on an item."""
+        weight = self._weight(at_ms)
+        self._all.add(item, weight)
+        for pair in self._properties.get(user, ()):
+            segment = self._segments.pop(pair, None) or _Counts()
+            segment.add(item, weight)
+            self._segments[pair] = segment
+            if len(self._segments) > MAX_SEGMENTS:
+                self._segments.popitem(last=False)
+
+    def _weight(self, at_ms: int) -> float:
+        if self._first_ms is None:
+            self._first_ms = at_ms
+        return math.exp2(min(_MAX_EXPONENT, (at_ms - self._first_ms) / HALF_LIFE_MS))
+
+    def boosts(
+        self, properties: Pairs, popularity_weight: float, n: int, now_ms: int
+    ) -> list[tuple[str, float]]:
+        """Return boosts that turn the popularity of all users into that of a segment.
+
+        Popularity adds ``w log share`` to a score, so a boost is ``w log(share in the segment / share)``.
+        Several properties are combined as if they were independent. The items are those whose share
+        changes most; none if the properties have no event.
+
+        Parameters
+        ----------
+        properties : tuple of (name, value)
+        popularity_weight : float
+            w, in typical scores.
+        n : int
+            Most items.
+        now_ms : int
+        """
+        segments = [found for pair in properties if (found := self._segments.get(pair))]
+        prior = SHRINKAGE * self._weight(now_ms)
+        changes = []
+        for item in {item for each in (*segments, self._all) for item in each.first(4 * n)}:
+            share = self._all.of[item] / self._all.total
+            ratio = math.prod(
+                (each.of.get(item, 0.0) / share + prior) / (each.total + prior) for each in segments
+            )
+            changes.append((-abs(share * (ratio - 1.0)), item, popularity_weight * math.log(ratio)))
+        return [(item, max(-MAX_BY, min(MAX_BY, by))) for _, item, by in sorted(changes)[:n] if by]

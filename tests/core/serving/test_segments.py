@@ -1,0 +1,71 @@
+"""Popularity by segment: boosts by which the popularity of all users becomes that of a segment."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from recstream.core.serving.segments import HALF_LIFE_MS, SHRINKAGE, SegmentCounts
+
+NOW = 1_700_000_000_000
+COOK = (("segment", "cook"),)
+
+
+def counts_of(**events: list[str]) -> SegmentCounts:
+    """Count events at one time; users whose name starts with ``cook`` are cooks."""
+    counts = SegmentCounts()
+    for user, items in events.items():
+        if user.startswith("cook"):
+            counts.learn(user, {"segment": "cook"})
+        for item in items:
+            counts.count(user, item, NOW)
+    return counts
+
+
+def test_a_boost_is_the_logarithm_of_the_segments_share_over_that_of_all():
+    counts = counts_of(cook1=["pan"] * 6, cook2=["pan"] * 3 + ["bike"], other=["bike"] * 10)
+
+    found = dict(counts.boosts(COOK, 0.2, 5, NOW))
+
+    # Pans: 9 of 10 events of cooks, 9 of 20 of all. Bikes: 1 of 10, and 11 of 20.
+    pan = (9 / (9 / 20) + SHRINKAGE) / (10 + SHRINKAGE)
+    bike = (1 / (11 / 20) + SHRINKAGE) / (10 + SHRINKAGE)
+    assert found == pytest.approx({"pan": 0.2 * math.log(pan), "bike": 0.2 * math.log(bike)})
+    assert found["pan"] > 0 > found["bike"]
+
+
+def test_events_before_the_property_was_set_or_after_it_was_removed_are_of_no_segment():
+    counts = counts_of(late=["pan"] * 5)
+    counts.learn("late", {"segment": "cook"})
+    counts.learn("late", {"segment": None})
+    counts.count("late", "pan", NOW)
+
+    assert counts.boosts(COOK, 0.2, 5, NOW) == []
+
+
+def test_the_items_whose_share_changes_most_come_first():
+    counts = counts_of(cook=["pan"] * 20 + ["pot"] * 10, other=["bike"] * 60)
+
+    assert [item for item, _ in counts.boosts(COOK, 0.2, 2, NOW)] == ["bike", "pan"]
+
+
+def test_later_events_weigh_more():
+    counts = SegmentCounts()
+    counts.learn("u", {"segment": "cook"})
+    counts.count("u", "old", NOW)
+    counts.count("u", "new", int(NOW + 3 * HALF_LIFE_MS))
+    counts.count("other", "old", int(NOW + 3 * HALF_LIFE_MS))
+
+    found = dict(counts.boosts(COOK, 1.0, 5, int(NOW + 3 * HALF_LIFE_MS)))
+
+    assert found["new"] > 0 > found["old"]
+
+
+def test_years_between_events_overflow_nothing():
+    counts = SegmentCounts()
+    counts.learn("u", {"segment": "cook"})
+    counts.count("u", "old", 0)
+    counts.count("u", "new", NOW)
+
+    assert all(math.isfinite(by) for _, by in counts.boosts(COOK, 1.0, 5, NOW))
