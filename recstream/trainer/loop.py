@@ -7,13 +7,11 @@ background. Meanwhile the loop goes on reading, and publishes deltas of the serv
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from time import monotonic, sleep
-from typing import Any
 
 from recstream.control import submit
 from recstream.core.generation import Generation
@@ -43,6 +41,7 @@ from recstream.trainer.deltas import (
 )
 from recstream.trainer.executor import Candidate, TrainingExecutor
 from recstream.trainer.inputs import Changes, Inputs
+from recstream.trainer.leadership import LEASE_EVERY_S, Leadership
 from recstream.trainer.lease import Lease
 from recstream.trainer.schedule import Schedule
 from recstream.trainer.self_tuning import SelfTuning
@@ -50,19 +49,12 @@ from recstream.trainer.training import Trained
 
 log = logging.getLogger(__name__)
 
-LEASE_EVERY_S = 1.0
-HEARTBEAT_S = 5.0
-"""Time between two heartbeats; readers take a trainer that is silent longer for gone."""
 FIRST_RETRY_S = 10.0
 """Wait after a first generation that could not be trained."""
 BUSY_POLL_S = 0.05
 READ_SPACING = 0.2
 """Least time from new records to the next read, as a fraction of ``delta_every_s``: a read per event would cost
 as much as the event's list."""
-ARTIFACT_EVERY_S = 10.0
-"""Seconds between two looks whether the artifact of the serving generation is still stored."""
-STORE_AWAY = (ModelStoreUnavailable, OSError)
-"""Errors of a store that is away or full: wait."""
 
 
 class Trainer:
@@ -94,10 +86,9 @@ class Trainer:
         is_compiling: Callable[[], bool] = lambda: False,
     ) -> None:
         self._settings = settings
-        self._name, self._is_compiling = name, is_compiling
+        self._is_compiling = is_compiling
         self._log = event_log
         self._store = store
-        self._lease = lease
         self._clock_ms = clock_ms
         self._publisher = Publisher(
             event_log, store, lease, clock_ms=clock_ms, keep=settings.keep_generations
@@ -105,6 +96,7 @@ class Trainer:
         self._executor = TrainingExecutor(settings, self._publisher)
         self._pacer = DeltaPacer(self._publisher, settings.delta_every_s)
         self._inputs = Inputs(settings, event_log)
+        self._leadership = Leadership(lease, self._publisher, self._inputs, name, is_compiling)
         self._changes_since_snapshot: list[UserChanges] = []
         self._deltas: Deltas | None = None
         self._catch_up: CatchUp | None = None
@@ -112,14 +104,9 @@ class Trainer:
         self._restoring: Future[Restored] | None = None
         self._newest_number = -1
         self._has_lost_newest = False
-        self._is_active = False
         self._schedule = Schedule(settings)
         self._tuning = SelfTuning(settings)
-        self._tuned: dict[str, Any] = {}
-        self._tried: dict[str, Any] | None = None
-        self._beaten: tuple[bool, bool, str] | None = None
-        self._next_lease = self._next_first = self._next_heartbeat = 0.0
-        self._next_artifact_check = self._next_read = 0.0
+        self._next_first = self._next_read = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -135,47 +122,29 @@ class Trainer:
             except LogFenced as error:
                 log.warning("trainer stands by: %s", error)
                 self._stand_by()
-            except (LogUnavailable, *STORE_AWAY) as error:
+            except (LogUnavailable, ModelStoreUnavailable, OSError) as error:
                 log.warning("log or model store unavailable, trying again: %s", error)
                 is_log = isinstance(error, LogUnavailable)
                 waits_for = "the log is away" if is_log else "the model store is away or full"
                 stopping.wait(1.0)
-            self._beat(waits_for)
-
-    def _beat(self, waits_for: str) -> None:
-        """Publish a heartbeat when it is due, or when it says something new."""
-        is_compiling = self._is_compiling()
-        state = (self._is_active, is_compiling, waits_for)
-        if state == self._beaten and monotonic() < self._next_heartbeat:
-            return
-        self._beaten = state
-        self._next_heartbeat = monotonic() + HEARTBEAT_S
-        with contextlib.suppress(LogError):
-            self._publisher.publish_heartbeat(
-                self._name,
-                is_active=self._is_active,
-                lag=self._inputs.lag(),
-                waits_for=waits_for,
-                is_compiling=is_compiling,
-            )
+            self._leadership.beat(waits_for)
 
     def close(self) -> None:
         """Stop, and cancel a training in progress."""
         self._inputs.close()
         self._tuning.close()
         self._executor.close()
-        with contextlib.suppress(LogError):
-            self._lease.release()
+        self._leadership.release()
 
     def step(self) -> None:
         """Apply new records, then do what is due: train, announce, publish a delta.
 
         No turn takes long: what does not fit a delta waits for the next one.
         """
-        if self._restoring is None:
+        if self._restoring is None:  # else the histories must stay as they are
             sleep(max(0.0, self._next_read - monotonic()))
             self._apply(self._inputs.poll(self._poll_timeout()))
-        if not self._holds_lease():
+        if not self._is_leader():
             return
         if self._restoring is None or self._finish_restoring():
             self._act()
@@ -187,8 +156,7 @@ class Trainer:
         if self._restoring is not None or (self._serving is None and not self._executor.is_busy):
             return
         self._inputs.publish_dead_letters()
-        if self._serving is not None and monotonic() >= self._next_artifact_check:
-            self._next_artifact_check = monotonic() + ARTIFACT_EVERY_S
+        if self._serving is not None:
             self._publisher.restore_artifact(self._serving)
         command = self._inputs.commands.newest
         if self._executor.is_busy:
@@ -218,7 +186,7 @@ class Trainer:
     def _apply(self, changes: Changes | None) -> None:
         if changes is None:
             self._stand_by()
-            self._next_lease = 0.0
+            self._leadership.next_lease = 0.0
             return
         if changes.users or changes.products:
             self._schedule.note_activity()
@@ -236,21 +204,16 @@ class Trainer:
 
     # Leadership
 
-    def _holds_lease(self) -> bool:
-        if monotonic() >= self._next_lease:
-            self._next_lease = monotonic() + LEASE_EVERY_S
-            is_active = self._lease.hold()
-            if self._is_active and not is_active:
-                self._stand_by()
-            self._is_active = is_active
-        return self._is_active
+    def _is_leader(self) -> bool:
+        was_active = self._leadership.is_active
+        if not self._leadership.hold() and was_active:
+            self._stand_by()
+        return self._leadership.is_active
 
     def _stand_by(self) -> None:
         """Leave the models to another trainer; cancel a training in progress."""
-        self._is_active = False
-        self._deltas = None
-        self._serving = None
-        self._restoring = None
+        self._leadership.lose()
+        self._deltas = self._serving = self._restoring = None
         self._pacer.clear()
         self._discard_training()
 
@@ -279,16 +242,7 @@ class Trainer:
             self._schedule.note_training(0, len(snapshot.catalogue))
             self._executor.start_first(snapshot, self._newest_number + 1)
             return
-        self._restore(moved, stored, None)
-
-    def _restore(
-        self, generation: Generation, stored: Generation | None, copies: int | None
-    ) -> None:
-        """Start to restore the state of a generation in a thread.
-
-        Nothing is read meanwhile, so that the histories stay as they are; the lease is kept.
-        """
-        self._restoring = start_restoring(generation, self._inputs.histories, stored, copies)
+        self._restoring = start_restoring(moved, inputs.histories, stored, None)
 
     def _finish_restoring(self) -> bool:
         """Wait a moment for the state; return whether it was taken over."""
@@ -304,18 +258,12 @@ class Trainer:
         return True
 
     def _finish_take_over(self, restored: Restored, stored: Generation) -> None:
-        inputs, moved = self._inputs, restored.trained.generation
+        inputs = self._inputs
         self._serving, self._deltas = stored, restored.deltas
-        self._tuned = self._tuning.restore(self._log, stored)
-        self._executor.use(self._tuned)
-        inputs.drop_dead_letters(moved.catalogue_offset)
+        self._executor.use(self._tuning.restore(self._log, stored))
+        inputs.drop_dead_letters(restored.trained.generation.catalogue_offset)
         self._schedule.note_training(0, len(stored.details))
-        self._deltas.touch(restored.unknown.users, restored.unknown.touches)
-        published, unpublished = inputs.catalogue.split_by_published(
-            stored.catalogue_offset, moved.catalogue_offset
-        )
-        self._deltas.mark_published(published)
-        self._deltas.change(unpublished, inputs.catalogue.items, republish=True)
+        restored.note_unpublished(inputs.catalogue)
         offsets = {str(p): offset for p, offset in sorted(inputs.histories.offsets.items())}
         if stored.offsets == offsets:
             self._schedule.note_training(inputs.histories.n_events, len(stored.details))
@@ -348,19 +296,10 @@ class Trainer:
             is_busy=self._executor.is_busy or self._inputs.commands.is_held,
             snapshot=lambda: self._inputs.snapshot(serving.catalogue_offset),
         )
-        if found is not None and found.hyperparameters != self._tuned:
+        if found is not None:
             submit(self._log, found)
-            self._tried = found.hyperparameters
             self._executor.use(found.hyperparameters)
             self._start_training()
-
-    def _settle_tried(self, *, is_accepted: bool) -> None:
-        """Keep the hyper-parameters that a candidate was trained with, if the gate accepts it."""
-        if self._tried is not None:
-            if is_accepted:
-                self._tuned = self._tried
-            self._executor.use(self._tuned)
-            self._tried = None
 
     def _start_training(self) -> None:
         if self._serving is None:
@@ -389,7 +328,7 @@ class Trainer:
                 if not self._catch_up.advance(catalogue, now_ms=self._clock_ms()):
                     return
                 self._activate(candidate, self._catch_up)
-                self._settle_tried(is_accepted=True)
+                self._executor.use(self._tuning.settle(is_accepted=True))
             elif candidate.gate_result is not None:
                 number = candidate.trained.generation.number
                 self._publisher.publish_rejection(number, candidate.gate_result, candidate.seconds)
@@ -399,7 +338,7 @@ class Trainer:
             log.exception("training failed")
             self._next_first = monotonic() + FIRST_RETRY_S
             self._publisher.publish_progress("failed", 0, detail=str(error))
-        self._settle_tried(is_accepted=False)
+        self._executor.use(self._tuning.settle(is_accepted=False))
         self._discard_training()
 
     def _activate(self, candidate: Candidate, catch_up: CatchUp) -> None:
@@ -450,14 +389,11 @@ class Trainer:
                 "rejected", command.generation, detail=f"no rollback: {error}"
             )
             return
-        self._restore(copy_generation(old, self._newest_number + 1), None, command.generation)
+        copied = copy_generation(old, self._newest_number + 1)
+        self._restoring = start_restoring(copied, self._inputs.histories, None, command.generation)
 
     def _finish_roll_back(self, restored: Restored) -> None:
         """Announce the copy of an older generation."""
-        commands, catalogue = self._inputs.commands, self._inputs.catalogue
-        trained, deltas = restored.trained, restored.deltas
-        self._publish(trained, deltas, 0.0, copies=restored.copies)
-        commands.newest = None
-        deltas.touch(restored.unknown.users, restored.unknown.touches)
-        offset = trained.generation.catalogue_offset
-        deltas.change(catalogue.changed_since(offset), catalogue.items)
+        self._publish(restored.trained, restored.deltas, 0.0, copies=restored.copies)
+        self._inputs.commands.newest = None
+        restored.note_unpublished(self._inputs.catalogue)

@@ -66,9 +66,15 @@ class SelfTuning:
         self._is_stopped = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-tuning")
         self._running: Future[HyperparametersChosen] | None = None
+        self._accepted: dict[str, Any] = {}
+        self.tried: dict[str, Any] | None = None
 
     def restore(self, event_log: ReadableLog, serving: Generation) -> dict[str, Any]:
         """Return the newest choice on the control topic if the serving generation follows it."""
+        self._accepted = self._followed(event_log, serving)
+        return self._accepted
+
+    def _followed(self, event_log: ReadableLog, serving: Generation) -> dict[str, Any]:
         newest: HyperparametersChosen | None = None
         for _, record in read_control(event_log):
             if isinstance(record, HyperparametersChosen):
@@ -88,7 +94,7 @@ class SelfTuning:
         is_busy: bool,
         snapshot: Callable[[], TrainingSnapshot],
     ) -> HyperparametersChosen | None:
-        """Start, pause or continue a search; return its choice once.
+        """Start, pause or continue a search; return its choice once, to be tried, if it is a new one.
 
         Parameters
         ----------
@@ -115,12 +121,22 @@ class SelfTuning:
             return None
         running, self._running = self._running, None
         try:
-            return running.result()
+            found = running.result()
+            if found.hyperparameters != self._accepted:
+                self.tried = found.hyperparameters
+                return found
         except SearchStopped:
             log.info("hyper-parameters not searched to the end")
         except Exception:
             log.exception("hyper-parameters not searched")
         return None
+
+    def settle(self, *, is_accepted: bool) -> dict[str, Any]:
+        """Return what to train by from now on: what was tried if the gate accepted it, else as before."""
+        if self.tried is not None and is_accepted:
+            self._accepted = self.tried
+        self.tried = None
+        return self._accepted
 
     def _search(self, snapshot: TrainingSnapshot, n_events: int) -> HyperparametersChosen:
         started_s = self._clock()

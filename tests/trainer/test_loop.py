@@ -18,7 +18,7 @@ from recstream.errors import LogFenced, LogUnavailable, ModelStoreUnavailable
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
-from recstream.trainer import loop
+from recstream.trainer import leadership
 from tests.trainer.trainer_world import SETTINGS, likes, work
 from tests.waiting import wait_until
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
@@ -117,13 +117,13 @@ def test_a_second_trainer_stands_by_until_the_first_is_gone(place):
     work(first, place.announced)
     for _ in range(4):
         for each in (second, first):
-            each._next_lease = 0.0
+            each._leadership.next_lease = 0.0
             each.step()
     assert first.generation is not None
     assert second.generation is None
 
     first.close()
-    second._next_lease = 0.0
+    second._leadership.next_lease = 0.0
     work(second, lambda: second.generation is not None)
     second.close()
 
@@ -133,10 +133,10 @@ def test_a_second_trainer_stands_by_until_the_first_is_gone(place):
 def test_a_trainer_taken_for_dead_can_not_announce(place):
     first = place.trainer("a")
     work(first, place.announced)
-    first._lease.release()
+    first._leadership._lease.release()
 
     with pytest.raises(LogFenced):
-        first._lease.append([NewRecord(MODELS, b"delta", b"{}")])
+        first._leadership._lease.append([NewRecord(MODELS, b"delta", b"{}")])
     first.close()
 
 
@@ -165,7 +165,7 @@ def test_a_trainer_stops_when_it_is_told_to(place):
 
 
 def test_idle_trainers_send_heartbeats_and_say_who_is_active(place, monkeypatch):
-    monkeypatch.setattr(loop, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(leadership, "HEARTBEAT_S", 0.05)
     stopping = threading.Event()
     trainers = [place.trainer("a"), place.trainer("b")]
     threads = [threading.Thread(target=each.serve, args=(stopping,)) for each in trainers]

@@ -117,7 +117,7 @@ def test_an_artifact_that_is_lost_while_it_is_served_is_stored_again(place, capl
     content = place.store.get(lost)
     place.store.delete(lost)
 
-    trainer._next_artifact_check = 0.0
+    trainer._publisher.next_artifact_check = 0.0
     work(trainer, lambda: lost in place.store.list())
     trainer.close()
 

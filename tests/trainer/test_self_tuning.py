@@ -109,7 +109,7 @@ def test_a_choice_that_the_gate_rejects_is_not_used(place, settings, monkeypatch
     trainer = place.trainer(settings=settings)
     try:
         work(trainer, lambda: trainer._tuning._n_events and chosen(place))
-        work(trainer, lambda: trainer._tried is None)
+        work(trainer, lambda: trainer._tuning.tried is None)
 
         assert "regularization" not in trainer._executor._chosen
         assert len(place.announced()) == 2

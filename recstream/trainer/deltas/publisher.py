@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -35,6 +36,9 @@ from recstream.trainer.lease import Lease
 from recstream.trainer.training import Trained
 
 log = logging.getLogger(__name__)
+
+ARTIFACT_EVERY_S = 10.0
+"""Seconds between two looks whether the artifact of the serving generation is still stored."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -74,6 +78,7 @@ class Publisher:
         self._log = event_log
         self._store, self._opened = store, OpenedArtifacts(store)
         self._lease = lease
+        self.next_artifact_check = 0.0
         self._clock_ms = clock_ms
         self._keep = keep
         self._announced: deque[str] = deque(maxlen=keep)
@@ -89,7 +94,13 @@ class Publisher:
         return StoredArtifact(name, digest, len(content))
 
     def restore_artifact(self, generation: Generation) -> None:
-        """Store the artifact of the serving generation, without deltas, again if it is gone."""
+        """Store the artifact of the serving generation, without deltas, again if it is gone.
+
+        It looks every `ARTIFACT_EVERY_S` seconds.
+        """
+        if monotonic() < self.next_artifact_check:
+            return
+        self.next_artifact_check = monotonic() + ARTIFACT_EVERY_S
         announced = find_announcement(self._log, generation.number)
         if announced.artifact in self._store.list():
             return

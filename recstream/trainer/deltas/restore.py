@@ -12,6 +12,7 @@ from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import csr_of
 from recstream.process import run_in_thread
+from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.changelog import Touch, UserChanges
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.histories import HistoryColumns
@@ -59,6 +60,19 @@ class Restored(NamedTuple):
     unknown: UserChanges
     stored: Generation | None
     copies: int | None
+
+    def note_unpublished(self, catalogue: CatalogueState) -> None:
+        """Tell the deltas which users and products changed since the generation and its deltas."""
+        moved = self.trained.generation
+        self.deltas.touch(self.unknown.users, self.unknown.touches)
+        if self.stored is None:
+            self.deltas.change(catalogue.changed_since(moved.catalogue_offset), catalogue.items)
+            return
+        published, unpublished = catalogue.split_by_published(
+            self.stored.catalogue_offset, moved.catalogue_offset
+        )
+        self.deltas.mark_published(published)
+        self.deltas.change(unpublished, catalogue.items, republish=True)
 
 
 def start_restoring(
