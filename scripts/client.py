@@ -1,8 +1,9 @@
-"""Write the typed methods of `recstream.client` from the OpenAPI document.
+"""Write the typed methods of `recstream.client`, and the types of the page, from the documents of the API.
 
 ::
 
-    python scripts/client.py           # writes recstream/client/bodies.py, answers.py and methods.py
+    python scripts/client.py           # writes recstream/client/bodies.py, answers.py, methods.py
+                                       # and web/connection/messages.d.ts
     python scripts/client.py --check   # exits with 1 if one is out of date
 """
 
@@ -21,7 +22,9 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "tests" / "snapshots" / "openapi.json"
 """Held equal to the bridge's by tests/bridge/http/test_documents.py."""
+MESSAGES = ROOT / "tests" / "snapshots" / "asyncapi.json"
 FOLDER = ROOT / "recstream" / "client"
+PAGE_TYPES = ROOT / "web" / "connection" / "messages.d.ts"
 METHODS = {
     "post_events": "send_events",
     "post_user_recommendations": "recommend",
@@ -41,6 +44,12 @@ METHODS = {
     "delete_item": "delete_item",
 }
 """Operations that a shop calls, and their methods; what operators call is in the command line."""
+OF_THE_PAGE = ("Explanation", "Item", "Shelves", "Steering")
+"""Schemas of REST that the page's own types are made of, besides all WebSocket messages."""
+PAGE_TYPES_HEAD = """/**
+ * Messages of the WebSocket and answers of REST. Written from the AsyncAPI and OpenAPI documents by
+ * scripts/client.py. A field with `?` is left out where it has its default.
+ */"""
 SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 Json = dict[str, Any]
@@ -232,6 +241,47 @@ def methods_page(document: Json) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def page_types(messages: Json, document: Json) -> str:
+    """Return the types of messages and answers as TypeScript declarations, for the page's JSDoc."""
+    schemas = dict(messages["components"]["schemas"])
+    waiting = list(OF_THE_PAGE)
+    while waiting:
+        name = waiting.pop()
+        if name not in schemas:
+            schemas[name] = document["components"]["schemas"][name]
+            waiting += references(schemas[name])
+    lines = [PAGE_TYPES_HEAD]
+    for name, schema in sorted(schemas.items()):
+        required = schema.get("required", ())
+        fields = [
+            f"  {json.dumps(field) if not field.isidentifier() else field}"
+            f"{'' if field in required else '?'}: {declaration_of(each)};"
+            for field, each in schema.get("properties", {}).items()
+        ]
+        lines.append("\n".join([f"export interface {name} {{", *fields, "}"]))
+    return "\n\n".join(lines) + "\n"
+
+
+def declaration_of(schema: Json) -> str:
+    """Return a schema as a type of TypeScript."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(declaration_of(each) for each in schema["anyOf"]))
+    if "enum" in schema:
+        return " | ".join(json.dumps(each) for each in schema["enum"])
+    kind = schema.get("type")
+    if kind == "array":
+        of = declaration_of(schema.get("items") or {})
+        return f"({of})[]" if " | " in of else f"{of}[]"
+    if kind == "object":
+        more = schema.get("additionalProperties")
+        return (
+            f"Record<string, {declaration_of(more) if isinstance(more, dict) and more else 'any'}>"
+        )
+    return {"integer": "number"}.get(kind or "", kind or "any")
+
+
 PAGES = (
     ("bodies.py", bodies_page),
     ("answers.py", answers_page),
@@ -260,12 +310,13 @@ def main() -> None:
     is_checked = parser.parse_args().check
     document = json.loads(DOCUMENT.read_text())
     stale = []
-    for name, make in PAGES:
-        path, text = FOLDER / name, formatted(make(document))
+    pages = {FOLDER / name: formatted(make(document)) for name, make in PAGES}
+    pages[PAGE_TYPES] = page_types(json.loads(MESSAGES.read_text()), document)
+    for path, text in pages.items():
         if not is_checked:
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
-            stale.append(name)
+            stale.append(path.name)
     if stale:
         sys.exit(f"out of date: {', '.join(stale)}; run python scripts/client.py")
 

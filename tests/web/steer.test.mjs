@@ -46,6 +46,9 @@ test("a document that others wrote is told too", () => {
       ],
       min_relevance: 0.2,
       blend: { content: 2 },
+      dislikes: { strength: 0.5 },
+      placements: [{ name: "cart" }, { name: "mail" }],
+      rotation: null,
     },
     ITEMS,
   ).map(({ text }) => text);
@@ -54,6 +57,8 @@ test("a document that others wrote is told too", () => {
     "Lowered: (category A or B or not (Steel strings)), price 0 to 5 (-1)",
     "Nothing but everything",
     "Nothing below 20 % of the best match",
+    "What is similar to something disliked loses score",
+    "Own rules for “cart”, “mail”",
     "Blend: content × 2",
   ]);
 });

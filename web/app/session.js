@@ -324,7 +324,7 @@ export function openSocket({ subs, onMessage, onStatus }) {
 function connect(user) {
   /** @type {LiveSocket} */
   const made = openSocket({
-    subs: [{ ch: "recs" }, { ch: "pipeline" }, ...(token ? [] : [{ ch: "log", user }])],
+    subs: [{ ch: "recs" }, { ch: "pipeline" }, ...(token ? [] : [/** @type {const} */ ({ ch: "log", user })])],
     onMessage: (message) => made === socket && receive(message),
     onStatus: (status) => made === socket && connectionChanged(status),
   });

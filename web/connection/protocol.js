@@ -8,23 +8,23 @@ import { CLOSE_CODES } from "./close-codes.js";
 export const SUBPROTOCOL = "recstream.v1";
 
 /**
- * @typedef {{kind: string, item?: string, event?: string, share?: number, shared?: string[],
- *   rule?: string}} Reason
- * @typedef {{item: string, event: string, items: {item: string, share: number,
- *   shared: string[]}[]}} ShelfOf
- * @typedef {{rec_id: string, user: string, generation: number, shelves: ShelfOf[]}} Shelves
- * @typedef {{item: string, rank: number, was: number, score: number, why: Reason[]}} Place
- * @typedef {{event_id: string, event_ts: number, appended_ts: number, folded_ts: number,
- *   published_ts: number}} Lineage
- * @typedef {{type: "recs", rec_id: string, user: string, epoch: string, partition: number,
- *   offset: number, generation: number, delta: number,
- *   as_of: {partition: number, offset: number} | null, source: string, items: Place[],
- *   lineage: Lineage}} Recs
- * @typedef {{ch: string, epoch?: string, offset?: number, recovered?: boolean}} Subscribed
- * @typedef {{type: "welcome", ping_s: number, epoch: string, user: string | null,
- *   subs: Subscribed[]}} Welcome
- * @typedef {{state: string, generation: number, iteration: number, iterations: number,
- *   seconds: number, detail: string}} Training
+ * Types are those of AsyncAPI and OpenAPI (messages.d.ts), with all fields that the page reads.
+ *
+ * @import * as wire from "./messages.d.ts"
+ * @typedef {wire.Reason} Reason
+ * @typedef {wire.Subscription} Subscription
+ * @typedef {wire.Gap} Gap
+ * @typedef {Required<wire.Lineage>} Lineage
+ * @typedef {Required<wire.RecommendedItem>} Place
+ * @typedef {Required<Omit<wire.Welcome, "subs">> & {subs: Pick<wire.SubscriptionState, "ch">[]}} Welcome
+ * @typedef {Required<wire.ErrorMessage>} ErrorMessage
+ * @typedef {Required<Omit<wire.LogMessage, "text">>} LogMessage
+ * @typedef {Required<Omit<wire.TrainingProgress, "type" | "ts">>} Training
+ * @typedef {Required<Pick<wire.RecsMessage, "type" | "rec_id" | "user" | "epoch" | "partition" | "offset" |
+ *   "generation" | "delta" | "as_of" | "source">> & {items: Place[], lineage: Lineage}} Recs
+ * @typedef {Required<Pick<wire.ShelfItem, "item" | "share" | "shared">>} ShelfPlace
+ * @typedef {Pick<wire.Shelf, "item" | "event"> & {items: ShelfPlace[]}} ShelfOf
+ * @typedef {Pick<wire.Shelves, "rec_id" | "user" | "generation"> & {shelves: ShelfOf[]}} Shelves
  * @typedef {{generation: number, nUsers: number, nItems: number, nInteractions: number,
  *   trainSeconds: number, createdMs: number}} Model
  * @typedef {{events: number, hit10: number, mrr: number}} Score
@@ -34,13 +34,7 @@ export const SUBPROTOCOL = "recstream.v1";
  * @typedef {{type: "pipeline", epoch: string, offset: number, generation: number | null, delta: number,
  *   model: Model | null, training: Training | null, predicted: Score | null, arms: ArmResult[],
  *   roles: Role[], nWorkers: number, nEvents: number, lag: number, nConnections: number}} Pipeline
- * @typedef {{type: "log", topic: string, partition: number, offset: number, ts: number,
- *   key: string | null, value: any}} LogMessage
- * @typedef {{type: "gap", ch: string, topic: string, partition: number, from: number, to: number}} Gap
- * @typedef {{type: "error", code: string, temporary: boolean, detail: string, ch: string | null}}
- *   ErrorMessage
  * @typedef {Recs | Welcome | Pipeline | LogMessage | Gap | ErrorMessage} Message
- * @typedef {{ch: string, user?: string, since?: {epoch: string, offset: number}}} Subscription
  */
 
 /** A frame that does not follow the protocol. */
@@ -330,10 +324,7 @@ export function decode(text) {
 /**
  * Returns the frame of a message to the bridge.
  *
- * @param {{type: "hello", user?: string, token?: string, subs: Subscription[]}
- *   | {type: "refresh", token: string}
- *   | {type: "sub", ch: string}
- *   | {type: "unsub", ch: string}} message
+ * @param {wire.Hello | wire.Refresh | wire.Sub | wire.Unsub} message
  */
 export function encode(message) {
   switch (message.type) {

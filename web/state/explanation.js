@@ -5,11 +5,8 @@ import { likenessText, shortTitleOf, did } from "../elements/format.js";
 
 /**
  * @typedef {import("./state.js").Item} Item
- * @typedef {{item: string, event: string, score: number, factors?: number, behaviour?: number,
- *   content?: number, shared?: string[]}} Contribution
- * @typedef {{score: number, prior: number, because: Contribution[],
- *   boosts?: {rule: string, score: number}[], sources?: Record<string, number>,
- *   verdict: string}} Explanation
+ * @typedef {import("../connection/messages.d.ts").Contribution} Contribution
+ * @typedef {import("../connection/messages.d.ts").Explanation} Explanation
  * @typedef {{key: string, text: string, value: number}} Line
  */
 
@@ -63,8 +60,8 @@ export function linesOf({ because, prior, boosts = [] }, items, who = "you") {
  * @param {Explanation} explanation
  * @returns {Line[]}
  */
-export function sourcesOf({ sources = {}, score }) {
-  const lines = Object.entries(sources)
+export function sourcesOf({ sources, score }) {
+  const lines = Object.entries(sources ?? {})
     .filter(([, value]) => value !== 0)
     .map(([key, value]) => ({ key, text: SOURCES[key] ?? key, value }));
   const rest = score - lines.reduce((sum, { value }) => sum + value, 0);

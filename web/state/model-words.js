@@ -16,7 +16,7 @@ export function ndcg({ judgement }, of) {
 const NAMES = {
   n_factors: ["Factors", "Numbers that describe a user or an item. Their product is the taste part of a score."],
   iterations: ["Iterations", "Passes of the training over all users and items. A training that starts from the one before needs fewer."],
-  threads: ["Threads", "Of the training; 0 stands for all cores."],
+  threads: ["Threads", "Of the training."],
   half_life_ms: ["Half-life", "After this time an event counts half."],
   popularity_weight: ["Weight of popularity", "In units of a typical score."],
   popularity_unit: ["A typical score", "Measured in the training; the weights are multiples of it."],
@@ -43,6 +43,7 @@ const DAY_MS = 86_400_000;
 export function hyperparameter(name, value) {
   const [label, about] = NAMES[name] ?? [name, ""];
   const isDays = name === "half_life_ms" && typeof value === "number";
+  if (name === "threads" && value === 0) return { label, about, text: "all cores" };
   return { label, about, text: isDays ? `${+(value / DAY_MS).toPrecision(3)} days` : valueText(value) };
 }
 

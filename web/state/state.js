@@ -17,8 +17,7 @@ import { NO_STEERING, reduceSteering } from "./steering.js";
  * @typedef {import("./latency.js").Click} Click
  * @typedef {import("./latency.js").Trace} Trace
  * @typedef {import("../connection/socket.js").Status} SocketStatus
- * @typedef {{item: string, title?: string, category?: string, brand?: string, price?: number | null,
- *   description?: string, image?: string, attributes?: Record<string, any>, isMissing?: boolean}} Item
+ * @typedef {import("../connection/messages.d.ts").Item & {isMissing?: boolean}} Item
  * @typedef {"idle" | "loading" | "ready" | "failed"} LoadStatus
  * @typedef {{status: LoadStatus, items: string[], error: string}} Loaded
  * @typedef {Loaded & {query: string, category: string, next: string | null}} Catalogue

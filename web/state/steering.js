@@ -6,14 +6,15 @@
 /**
  * @typedef {import("./state.js").State} State
  * @typedef {import("./state.js").Item} Item
- * @typedef {{category?: string | string[], brand?: string | string[], items?: string[],
- *   price?: {min?: number, max?: number}, [more: string]: any}} Condition
- * @typedef {{action: "exclude" | "only" | "boost" | "pin", name: string, where?: Condition,
- *   by?: number, items?: string[], at?: number}} Rule
- * @typedef {{factors?: number, popularity?: number, content?: number, behaviour?: number}} Blend
- * @typedef {{name: string, share: number, blend?: Blend, [more: string]: any}} Arm
- * @typedef {{rules?: Rule[], blend?: Blend, diversity?: {strength: number, by?: string[]},
- *   rotation?: {after?: number}, min_relevance?: number, newcomers?: number, arms?: Arm[], salt?: string}} Document
+ * @typedef {import("../connection/messages.d.ts").Condition} Condition
+ * @typedef {import("../connection/messages.d.ts").Arm} Arm
+ * @typedef {import("../connection/messages.d.ts").Blend} Blend
+ * @typedef {import("../connection/messages.d.ts").Boost} Boost
+ * @typedef {import("../connection/messages.d.ts").Pin} Pin
+ * @typedef {import("../connection/messages.d.ts").Steering} Steering
+ * @typedef {{action: "exclude" | "only" | "boost" | "pin", name: string} &
+ *   Partial<Pick<Boost, "where" | "by"> & Pick<Pin, "items" | "at">>} Rule
+ * @typedef {Omit<Steering, "rules"> & {rules?: Rule[]}} Document
  * @typedef {{item: string, title: string, startedMs: number, tookMs: number | null,
  *   error: string}} Added
  * @typedef {{status: "unknown" | "loading" | "ready" | "saving" | "failed", document: Document,
@@ -103,7 +104,7 @@ export const PRESETS = {
  * @returns {{key: string, text: string, without: Document}[]}
  */
 export function sentences(document, items) {
-  const { rules = [], diversity, rotation, arms = [], blend } = document;
+  const { rules = [], diversity, rotation, arms = [], placements = [], blend } = document;
   const found = rules.map((rule) => ({
     key: `rule ${rule.name}`,
     text: ruleText(rule, items),
@@ -114,22 +115,24 @@ export function sentences(document, items) {
     const { [name]: _, ...without } = document;
     found.push({ key: name, text, without });
   };
-  if (diversity !== undefined) {
+  if (diversity != null) {
     const { strength } = diversity;
     const shares = `difference counts ${percent(strength)}, the score ${percent(1 - strength)}`;
     add("diversity", `Lists are mixed: ${shares}`);
   }
-  if (rotation !== undefined) {
+  if (rotation != null) {
     const after = rotation.after ?? IGNORED_AFTER;
     add("rotation", `What was shown ${after} times and ignored makes room`);
   }
   if ((document.min_relevance ?? 0) > 0) {
     add("min_relevance", `Nothing below ${percent(document.min_relevance ?? 0)} of the best match`);
   }
-  if (document.newcomers !== undefined) {
+  if (document.newcomers != null) {
     add("newcomers", `${percent(document.newcomers)} of the places for what nobody has touched yet`);
   }
-  if (blend !== undefined) add("blend", `Blend: ${blendText(blend)}`);
+  if (document.dislikes != null) add("dislikes", "What is similar to something disliked loses score");
+  if (placements.length > 0) add("placements", `Own rules for ${placements.map(({ name }) => `“${name}”`).join(", ")}`);
+  if (blend != null) add("blend", `Blend: ${blendText(blend)}`);
   if (arms.length > 0) {
     const parts = arms.map(({ name, share }) => `${percent(share)} “${name}”`);
     add("arms", `A/B test: ${parts.join(", ")}`);

@@ -49,7 +49,7 @@ export function SteeringPage({ title, about }) {
     setVersion((before) => before + 1);
   };
   return html`<${Page} title=${title} about=${about}>
-    <${Fetched} of=${now} what="The rules in force">${(/** @type {any} */ state) => html`<${Editor} state=${state} onSet=${reload}><${Experiment} /><${Past} version=${version} onSet=${reload} /><//>`}<//>
+    <${Fetched} of=${now} what="The rules in force">${(/** @type {any} */ state) => html`<${Editor} state=${state} onSet=${reload}><${Experiment} isRunning=${(state.steering.arms ?? []).length > 0} /><${Past} version=${version} onSet=${reload} /><//>`}<//>
   <//>`;
 }
 
@@ -150,10 +150,11 @@ function Preview({ preview }) {
   <//>`;
 }
 
-function Experiment() {
+/** @param {{isRunning: boolean}} props */
+function Experiment({ isRunning }) {
   const arms = shown.pipeline.value?.arms ?? [];
   return html`<${Card} title="A/B test" about="Each arm's measures with their 95 % intervals. An arm is better when its interval lies above all others.">
-    ${arms.length === 0 ? html`<${Empty}>No test runs, or nobody has done anything in it. Add “arms” to the document.<//>` : html`<${Arms} arms=${arms} />`}
+    ${arms.length === 0 ? html`<${Empty}>${isRunning ? "Nobody has done anything in the test yet." : "No test runs. Add “arms” to the document to start one."}<//>` : html`<${Arms} arms=${arms} />`}
   <//>`;
 }
 
