@@ -52,7 +52,7 @@ def write_checkpoint(
     Returns
     -------
     Manifest or None
-        None if there is nothing new since the newest checkpoint.
+        None if there is nothing new since the newest checkpoint, and its file is there.
 
     Raises
     ------
@@ -67,7 +67,8 @@ def write_checkpoint(
             return None
         applied = table_rows.decode_applied_row(raw_applied)
         newest = checkpoints.newest(partition)
-        if newest is not None and newest.changelog_offset >= int(raw_offset):
+        is_new = newest is None or newest.changelog_offset < int(raw_offset)
+        if not is_new and newest is not None and newest.name in checkpoints.store.list():
             return None
         content, counts = write_rows(_rows(database))
     digest = checkpoints.digest(content)

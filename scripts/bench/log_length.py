@@ -234,9 +234,7 @@ def measure_starts(log: EventLog, settings: Settings, folder: Path) -> dict[str,
 
     def start_bridge() -> None:
         changelog = histories_changelog(settings.app_id)
-        views = Views(
-            folder / "views", epoch=log.epoch, changelog=changelog, checkpoints=checkpoints
-        )
+        views = Views(folder / "views", log, changelog=changelog, checkpoints=checkpoints)
         tail = log.tail(views.positions())
         ends = {tp: log.high_watermark(*tp) for tp in tail.positions()}
         while records := tail.poll(1.0, 2_000):

@@ -218,6 +218,17 @@ def test_without_space_or_store_the_checkpoint_before_stays(tables, monkeypatch,
     assert tables.checkpoint().offset > first.offset
 
 
+def test_a_lost_file_is_written_again_without_new_events(tables):
+    tables.feed(100)
+    made = tables.checkpoint()
+    content = tables.checkpoints.read(made)
+    tables.store.delete(made.name)
+
+    assert tables.checkpoint() == made
+    assert tables.checkpoints.read(made) == content
+    assert tables.checkpoint() is None
+
+
 def test_two_workers_may_write_the_same_checkpoint(tables):
     tables.feed(100)
     made = tables.checkpoint()
