@@ -94,6 +94,11 @@ class GridFsStore:
         """Delete all contents of a name."""
         self._trying("deleting", lambda: self._delete(checked_name(name)))
 
+    def stamp(self, name: str) -> str | None:
+        """Return the ids and sizes of the files of a name."""
+        files = self._trying("listing", lambda: self._files({"filename": checked_name(name)}))
+        return " ".join(sorted(f"{file._id} {file.length}" for file in files)) or None  # noqa: SLF001
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

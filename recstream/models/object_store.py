@@ -14,6 +14,8 @@ from recstream.models.store import checked_name, host_folder
 
 T = TypeVar("T")
 
+_STAMP_KEYS = ("size", "mtime", "LastModified", "ETag", "etag", "created", "updated")
+
 
 class ObjectStore:
     """A `recstream.models.store.ModelStore` under one prefix of an object store.
@@ -78,6 +80,20 @@ class ObjectStore:
         checked_name(name)
         with contextlib.suppress(FileNotFoundError):
             self._trying("deleting", lambda files, root: files.rm_file(f"{root}/{name}"))
+
+    def stamp(self, name: str) -> str | None:
+        """Return what the store says of an object: its size, time and tag."""
+        checked_name(name)
+
+        def info(files: Any, root: str) -> str:
+            files.invalidate_cache()
+            found = files.info(f"{root}/{name}")
+            return " ".join(f"{found.get(key)}" for key in _STAMP_KEYS)
+
+        try:
+            return self._trying("listing", info)
+        except FileNotFoundError:
+            return None
 
     def _trying(self, doing: str, operation: Callable[[Any, str], T]) -> T:
         """Call an operation with the files and the prefix; other errors mean that the store is away."""

@@ -36,6 +36,9 @@ class ModelStore(ReadableStore, Protocol):
     def delete(self, name: str) -> None:
         """Delete a name; nothing happens if it is not there."""
 
+    def stamp(self, name: str) -> str | None:
+        """Return a text that changes when the content of a name does; None if there is none."""
+
 
 class DirectoryStore:
     """A `ModelStore` in a folder, one file per name.
@@ -93,6 +96,14 @@ class DirectoryStore:
         """Remove the file."""
         with contextlib.suppress(FileNotFoundError):
             (self.folder / checked_name(name)).unlink()
+
+    def stamp(self, name: str) -> str | None:
+        """Return the file's identity, size and time of modification."""
+        try:
+            found = (self.folder / checked_name(name)).stat()
+        except FileNotFoundError:
+            return None
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
 
 def host_folder() -> Path:

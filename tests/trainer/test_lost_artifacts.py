@@ -63,7 +63,7 @@ def test_a_store_that_is_away_is_waited_for(place, monkeypatch, error):
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
     calls: list[str] = []
-    put, get = type(place.store).put, type(place.store).get
+    put, get, stamp = type(place.store).put, type(place.store).get, type(place.store).stamp
     stopping = threading.Event()
     monkeypatch.setattr("recstream.trainer.executor.STORE_RETRY_S", 0.01)
     monkeypatch.setattr(stopping, "wait", lambda _: None)
@@ -74,7 +74,7 @@ def test_a_store_that_is_away_is_waited_for(place, monkeypatch, error):
 
     def away(refused: int) -> None:
         calls.clear()
-        for name in ("put", "get", "list", "delete"):
+        for name in ("put", "get", "list", "delete", "stamp"):
             monkeypatch.setattr(type(place.store), name, refuse)
         thread = threading.Thread(target=trainer.serve, args=(stopping,))
         thread.start()
@@ -85,6 +85,7 @@ def test_a_store_that_is_away_is_waited_for(place, monkeypatch, error):
         stopping.clear()
         monkeypatch.setattr(type(place.store), "put", put)
         monkeypatch.setattr(type(place.store), "get", get)
+        monkeypatch.setattr(type(place.store), "stamp", stamp)
 
     away(3)
     work(trainer, lambda: len(place.announced()) == 1)
@@ -107,7 +108,10 @@ def test_an_artifact_is_kept_though_its_announcement_is_not_visible_yet(place, m
     assert sorted(place.store.list()) == sorted(each.artifact for each in place.announced())
 
 
-def test_an_artifact_that_is_lost_while_it_is_served_is_stored_again(place, caplog):
+@pytest.mark.parametrize("harm", [lose, damage])
+def test_an_artifact_that_is_lost_or_damaged_while_it_is_served_is_stored_again(
+    place, caplog, harm
+):
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
     work(trainer, lambda: len(place.announced()) == 2)
@@ -115,10 +119,11 @@ def test_an_artifact_that_is_lost_while_it_is_served_is_stored_again(place, capl
     work(trainer, lambda: place.announced(DeltaAnnounced))
     lost = place.announced()[-1].artifact
     content = place.store.get(lost)
-    place.store.delete(lost)
+    trainer.step()
+    harm(place, lost)
 
     trainer._publisher.next_artifact_check = 0.0
-    work(trainer, lambda: lost in place.store.list())
+    work(trainer, lambda: lost in place.store.list() and place.store.get(lost) == content)
     trainer.close()
 
     assert place.store.get(lost) == content

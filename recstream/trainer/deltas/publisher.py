@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.core.generation import Generation
+from recstream.core.numeric.array_codec import read_arrays
 from recstream.core.records import (
     DeltaAnnounced,
     GateResult,
@@ -20,7 +22,7 @@ from recstream.core.records import (
     TrainerStatus,
     TrainingProgress,
 )
-from recstream.errors import LogError, ModelStoreUnavailable
+from recstream.errors import ArtifactCorrupt, LogError, ModelStoreUnavailable, NotFound
 from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
 from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
 from recstream.models import (
@@ -82,6 +84,7 @@ class Publisher:
         self._clock_ms = clock_ms
         self._keep = keep
         self._announced: deque[str] = deque(maxlen=keep)
+        self._stamps: dict[str, str | None] = {}
 
     def store_artifact(
         self, generation: Generation, packed: tuple[str, bytes] | None = None
@@ -90,29 +93,44 @@ class Publisher:
         digest, content = packed or pack(generation)
         name = artifact_name(generation.number, digest)
         self._store.put(name, content)
+        self._stamps[name] = self._store.stamp(name)
         self._opened.add(name, digest, generation, len(content))
         return StoredArtifact(name, digest, len(content))
 
     def restore_artifact(self, generation: Generation) -> None:
-        """Store the artifact of the serving generation, without deltas, again if it is gone.
+        """Store the artifact of the serving generation, without deltas, again if it is gone or damaged.
 
-        It looks every `ARTIFACT_EVERY_S` seconds.
+        It looks every `ARTIFACT_EVERY_S` seconds, and reads the content only if it has changed since.
         """
         if monotonic() < self.next_artifact_check:
             return
         self.next_artifact_check = monotonic() + ARTIFACT_EVERY_S
         announced = find_announcement(self._log, generation.number)
-        if announced.artifact in self._store.list():
+        name = announced.artifact
+        stamp = self._store.stamp(name)
+        is_known = self._stamps.setdefault(name, stamp) == stamp
+        if stamp is not None and (is_known or self._is_whole(announced)):
+            self._stamps = {name: stamp}
             return
+        harm = "gone" if stamp is None else "damaged"
         digest, content = pack(generation)
         if digest == announced.digest:
-            self._store.put(announced.artifact, content)
-            log.warning("artifact stored again, it was gone name=%s", announced.artifact)
+            self._store.put(name, content)
+            self._stamps = {name: self._store.stamp(name)}
+            log.warning("artifact stored again, it was %s name=%s", harm, name)
         else:
             log.error(
-                "artifact is gone name=%s; `recstream train` makes a new generation",
-                announced.artifact,
+                "artifact is %s name=%s; `recstream train` makes a new generation", harm, name
             )
+
+    def _is_whole(self, announced: GenerationAnnounced) -> bool:
+        """Whether the content of an artifact is what was announced."""
+        try:
+            content = self._store.get(announced.artifact)
+            read_arrays(io.BytesIO(content), announced.artifact, announced.digest)
+        except (ArtifactCorrupt, NotFound):
+            return False
+        return True
 
     def publish_generation(
         self,
