@@ -10,10 +10,14 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, NamedTuple
 
+import msgspec
+
+from recstream.core.records import TrainerStatus, WorkerStatus, decode_pipeline
 from recstream.errors import NotFound, OutOfSpace, RecstreamError, StartupError
 from recstream.settings import Settings
 
@@ -21,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 64 * 1024 * 1024
 MIN_PYTHON = (3, 11)
+HEARTBEAT_LATE_S = 12.0
+HEARTBEAT_RECORDS = 500
 RETRY_S = 1.0
 WARN_EVERY = 30
 
@@ -146,6 +152,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
         ("data directory", _data_dir),
         ("event log", _event_log),
+        ("roles", _roles),
         ("catalogue", _catalogue),
         ("port", _port),
         ("access", _access),
@@ -210,6 +217,63 @@ def _event_log(settings: Settings) -> Finding:
         "ok",
         f"epoch {event_log.epoch}, {partitions} partitions, {n_records:,} records of events",
     )
+
+
+def _roles(settings: Settings) -> Finding:
+    """Return which workers and trainers run, by their newest heartbeats."""
+    from recstream.log import PIPELINE, open_log, read_records  # noqa: PLC0415 - as above
+
+    if settings.broker_url.startswith("embedded:") and not settings.path("log.db").exists():
+        return Finding("roles", "ok", "none runs; `recstream up` starts them")
+    with closing(open_log(settings.broker_url, settings)) as event_log:
+        try:
+            end = event_log.high_watermark(PIPELINE, 0)
+        except NotFound:
+            end = 0
+        start = max(event_log.earliest(PIPELINE, 0), end - HEARTBEAT_RECORDS) if end else 0
+        records = list(read_records(event_log, PIPELINE, 0, start)) if end else []
+    values = [record.value for record in records if record.value is not None]
+    running, silent = _heartbeats(values, time.time_ns() // 1_000_000)
+    text = ", ".join(running) or "none runs; `recstream up` starts them"
+    if not silent:
+        return Finding("roles", "ok", text)
+    advice = "a process that is stopped goes on with `kill -CONT`; else end it and start it again"
+    return Finding("roles", "warning", "; ".join([text, *silent]), advice)
+
+
+def _heartbeats(values: Iterable[bytes], now_ms: float) -> tuple[list[str], list[str]]:
+    """Return the roles whose heartbeats come, and those of this host that run without one."""
+    newest: dict[str, WorkerStatus | TrainerStatus] = {}
+    for value in values:
+        try:
+            found = decode_pipeline(value)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            continue
+        if isinstance(found, WorkerStatus):
+            newest[f"worker {found.worker}"] = found
+        elif isinstance(found, TrainerStatus):
+            newest[f"trainer {found.trainer}"] = found
+    running, silent = [], []
+    for name, beat in sorted(newest.items()):
+        age_s = (now_ms - beat.ts) / 1000
+        if age_s <= HEARTBEAT_LATE_S:
+            waits = getattr(beat, "waits_for", "")
+            running.append(f"{name} (waits for {waits})" if waits else name)
+        elif _runs_here(name.partition(" ")[2]):
+            silent.append(f"{name} runs, but its last heartbeat is {age_s:.0f} s old")
+    return running, silent
+
+
+def _runs_here(process: str) -> bool:
+    """Return whether a process, named by host and id, runs on this host."""
+    host, _, pid = process.rpartition("-")
+    if host != socket.gethostname() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _catalogue(settings: Settings) -> Finding:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
+from recstream.core.records import TrainerStatus, WorkerStatus
 from recstream.errors import OutOfSpace, StartupError
+from recstream.log import PIPELINE, NewRecord, open_log, topic_specs
 from recstream.runtime import doctor
-from recstream.runtime.doctor import MIN_FREE_BYTES, prepare_data_dir, wait_for_space
+from recstream.runtime.doctor import MIN_FREE_BYTES, examine, prepare_data_dir, wait_for_space
 from recstream.settings import Settings
 
 
@@ -46,3 +52,47 @@ def test_a_folder_that_can_not_be_used_is_not_waited_for(tmp_path: Path) -> None
 
     with pytest.raises(StartupError, match="can't be used"):
         wait_for_space(Settings(data_dir=str(tmp_path / "file")))
+
+
+def beat(name: str, age_s: float, *, is_worker: bool = True) -> bytes:
+    ts = int((time.time() - age_s) * 1000)
+    return msgspec.json.encode(
+        WorkerStatus(
+            worker=name, events=0, published=0, dead_letters=0, lag={}, generation=1, ts=ts
+        )
+        if is_worker
+        else TrainerStatus(trainer=name, is_active=True, ts=ts)
+    )
+
+
+def test_the_roles_that_run_are_named_and_those_that_are_silent_too(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path))
+    mine = f"{socket.gethostname()}-{os.getpid()}"
+    gone = f"{socket.gethostname()}-{2**22 + 1}"
+    log = open_log(settings.broker_url)
+    log.create_topics(topic_specs(settings.partitions))
+    values = [
+        b"[",
+        beat(mine, 60.0),
+        beat(gone, 60.0),
+        beat("elsewhere-7", 1.0),
+        beat("elsewhere-8", 2.0, is_worker=False),
+    ]
+    log.append([NewRecord(PIPELINE, b"worker", value) for value in values])
+    log.close()
+
+    found = next(each for each in examine(settings) if each.check == "roles")
+
+    assert found.state == "warning"
+    assert found.detail == (
+        f"trainer elsewhere-8, worker elsewhere-7; worker {mine} runs, but its last heartbeat is 60 s "
+        "old"
+    )
+
+
+def test_without_heartbeats_no_role_runs(tmp_path: Path) -> None:
+    found = next(
+        each for each in examine(Settings(data_dir=str(tmp_path))) if each.check == "roles"
+    )
+
+    assert (found.state, found.detail) == ("ok", "none runs; `recstream up` starts them")

@@ -82,9 +82,15 @@ def bridge(settings: Settings, as_json: bool, supervised: bool) -> None:
 class _JsonLines(logging.Formatter):
     """A log line as one JSON object."""
 
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "ts": int(record.created * 1000),
+            "role": self._role,
+            "pid": record.process,
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -98,9 +104,11 @@ def _start(role: str, settings: Settings, *, as_json: bool, supervised: bool) ->
     """Set up logging, the data directory, and the end with the supervisor."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        _JsonLines()
+        _JsonLines(role)
         if as_json
-        else logging.Formatter(f"%(asctime)s {role} %(levelname)s %(name)s: %(message)s")
+        else logging.Formatter(
+            f"%(asctime)s {role}[%(process)d] %(levelname)s %(name)s: %(message)s"
+        )
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     from recstream.runtime.doctor import prepare_data_dir, wait_for_space
