@@ -16,10 +16,12 @@ import numpy as np
 
 from recstream.analysis.log_samples import Sample
 from recstream.core.evaluation import RankHistograms
+from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
 from recstream.core.ranking import item_ids, rank
 from recstream.core.records import PrequentialScore
 from recstream.core.steering import Steering
+from recstream.errors import NotFound
 from recstream.time_travel import Generations
 
 MAX_EVENTS = 20_000
@@ -75,6 +77,8 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
         Published lists whose history is older than the stretch: the lists beside them know more.
     n_seen_by_model : int
         Events that the other generation was trained on: its score is too high by what it knows of them.
+    n_pruned : int
+        Events that are left out, since the artifact of their list's generation was pruned.
     curve : tuple of CurvePoint
     """
 
@@ -90,6 +94,7 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     n_changed: int
     n_stale: int
     n_seen_by_model: int
+    n_pruned: int
     curve: tuple[CurvePoint, ...]
 
 
@@ -129,12 +134,11 @@ def evaluate_what_if(
     Raises
     ------
     NotFound
-        A generation was not announced, or its artifact was pruned.
+        The generation was not announced, its artifact was pruned, or those of all lists were.
     """
-    if generation is not None:
-        generations.offsets_of({generation})  # raises if it was never announced
     newest: _Model | None = None
     if generation is not None:
+        generations.offsets_of({generation})  # raises if it was never announced
         newest = generation, generations.newest_delta(generation), ()
 
     def model_of(sample: Sample) -> _Model:
@@ -145,17 +149,19 @@ def evaluate_what_if(
         return model_of(sample), sample.listed.control
 
     compared: list[_Compared] = []
-    n_items = 0
+    n_items = n_pruned = 0
     is_complete = True
     for (model, control), group in groupby(sorted(samples, key=key), key=key):
         active = timeline.by_control(control)
         if active is None:
             continue
-        number, delta, followed = model
-        serving = generations.at(number, delta, followed or None)
+        chosen = list(group)
+        serving = _generation_at(generations, model, may_lack=newest is None)
+        if serving is None:
+            n_pruned += len(chosen)
+            continue
         n_items = max(n_items, serving.n_items)
         document = active.steering if steering is None else steering
-        chosen = list(group)
         for at in range(0, len(chosen), RANK_USERS):
             if is_late():
                 is_complete = False
@@ -172,7 +178,26 @@ def evaluate_what_if(
                 items = item_ids(found, serving)
                 was = _rank_of([each.item for each in sample.listed.items], sample.event.item)
                 compared.append(_Compared(sample, was, _rank_of(items, sample.event.item), items))
-    return _summary(compared, n_found, n_items, generations, generation, is_complete=is_complete)
+    return _summary(
+        compared,
+        n_found,
+        n_items,
+        generations,
+        generation,
+        is_complete=is_complete,
+        n_pruned=n_pruned,
+    )
+
+
+def _generation_at(generations: Generations, model: _Model, *, may_lack: bool) -> Generation | None:
+    """Return a generation as of a delta; None if it may lack and does."""
+    number, delta, followed = model
+    try:
+        return generations.at(number, delta, followed or None)
+    except NotFound:
+        if not may_lack:
+            raise
+        return None
 
 
 class _Listed(NamedTuple):
@@ -194,11 +219,18 @@ def _summary(
     generation: int | None,
     *,
     is_complete: bool,
+    n_pruned: int,
 ) -> LogWhatIf:
     was, would = RankHistograms(), RankHistograms()
     items_was: set[str] = set()
     items_would: set[str] = set()
     offsets = {} if generation is None else generations.announced[generation].offsets
+    if n_pruned and not compared and is_complete:
+        message = (
+            "the generations of this stretch's lists were pruned; choose a later stretch, or one "
+            "generation for all lists"
+        )
+        raise NotFound(message)
     n_changed = n_stale = n_seen = 0
     for each in compared:
         sample, listed = each.sample, each.sample.listed
@@ -232,6 +264,7 @@ def _summary(
         n_changed=n_changed,
         n_stale=n_stale,
         n_seen_by_model=n_seen,
+        n_pruned=n_pruned,
         curve=_curve(compared),
     )
 

@@ -13,7 +13,7 @@ from recstream.control import read_timeline
 from recstream.core.evaluation import RankHistograms
 from recstream.core.steering import Exclude, Steering
 from recstream.core.steering.rules import Condition
-from recstream.errors import InvalidInput
+from recstream.errors import InvalidInput, NotFound
 from recstream.log import INTERACTIONS
 from recstream.replay.evaluate import evaluate
 from recstream.time_travel import Generations, Snapshots
@@ -39,10 +39,22 @@ def stretch(tmp_path_factory):
     snapshots.close()
 
 
-def compare(world, snapshots, limit=1000, ranges=None, **alternative):
+class Pruned:
+    """A store without the artifacts of some generations."""
+
+    def __init__(self, store, names):
+        self.store, self.names = store, names
+
+    def get(self, name):
+        if name in self.names:
+            raise NotFound(f"no artifact {name!r}")
+        return self.store.get(name)
+
+
+def compare(world, snapshots, limit=1000, ranges=None, store=None, **alternative):
     ranges = ranges or parse_ranges(world.log)
     samples, n_found = sample_events(world.log, snapshots, ranges, limit=limit)
-    generations = Generations(world.log, world.store)
+    generations = Generations(world.log, store or world.store)
     return evaluate_what_if(samples, n_found, generations, read_timeline(world.log), **alternative)
 
 
@@ -83,6 +95,24 @@ def test_a_generation_that_was_trained_on_the_events_is_said_to_know_them(stretc
 
     assert found.n_seen_by_model == found.n_events
     assert set(found.would) >= {"all", f"generation {newest}"}
+
+
+def test_events_whose_generation_was_pruned_are_left_out_and_counted(stretch):
+    world, snapshots = stretch
+    announced = Generations(world.log, world.store).announced
+    names = {number: each.artifact for number, each in announced.items()}
+    every = compare(world, snapshots)
+    first = min(int(name.split()[1]) for name in every.was if name.startswith("generation"))
+    n_first = every.was[f"generation {first}"].events
+
+    found = compare(world, snapshots, store=Pruned(world.store, {names[first]}))
+
+    assert 0 < n_first < every.n_events
+    assert (found.n_pruned, found.n_events) == (n_first, every.n_events - n_first)
+    with pytest.raises(NotFound, match="choose a later stretch, or one generation"):
+        compare(world, snapshots, store=Pruned(world.store, set(names.values())))
+    with pytest.raises(NotFound, match="no artifact"):
+        compare(world, snapshots, generation=first, store=Pruned(world.store, set(names.values())))
 
 
 def test_a_part_of_the_stretch_is_compared_from_the_state_then(stretch):

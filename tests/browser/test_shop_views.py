@@ -103,6 +103,10 @@ def test_many_lists_a_second_are_drawn_four_times_and_always_consistent(visit, s
     assert len(shelves) >= 2, "shelves follow during the burst, not only after it"
 
 
+SOAK_S = int(os.environ.get("RECSTREAM_SOAK_S", "60"))
+"""300 for five minutes, as in `RECSTREAM_SOAK_S=300 pytest -m slow -k minute tests/browser`."""
+
+
 @pytest.mark.slow
 def test_a_minute_of_twenty_lists_a_second_leaves_nothing_behind(visit, shop):
     user = new_user()
@@ -129,7 +133,7 @@ def test_a_minute_of_twenty_lists_a_second_leaves_nothing_behind(visit, shop):
             page.wait_for_timeout(max(0.0, 1000 - 1000 * (time.monotonic() - begun)))
 
     browse(0)
-    for at in (20, 40):
+    for at in range(20, SOAK_S, 20):
         used.append(sizes())
         browse(at)
     used.append(sizes())

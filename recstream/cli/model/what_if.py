@@ -241,6 +241,10 @@ def _report(found: LogWhatIf) -> str:
             f"the other generation was trained on {found.n_seen_by_model:,} of these events, so its "
             "score is too high"
         )
+    if found.n_pruned:
+        notes.append(
+            f"{found.n_pruned:,} events are left out: the generations of their lists were pruned"
+        )
     if found.n_stale:
         notes.append(f"{found.n_stale:,} published lists are older than the stretch")
     most = max(max(point.was, point.would) for point in found.curve) or 1.0

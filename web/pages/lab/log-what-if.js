@@ -62,6 +62,7 @@ function Result({ answer }) {
     answer.n_events < answer.n_found && `An even sample of ${count(answer.n_found)} events.`,
     !answer.is_complete && "The time was up before the whole sample was compared.",
     answer.n_seen_by_model > 0 && `This generation was trained on ${count(answer.n_seen_by_model)} of these events, so its score is too high.`,
+    answer.n_pruned > 0 && `${count(answer.n_pruned)} events are left out: the model of their lists is no longer kept.`,
     answer.n_stale > 0 && `${count(answer.n_stale)} published lists are older than the stretch.`,
   ].filter(Boolean);
   const isSame = answer.n_changed === 0;
