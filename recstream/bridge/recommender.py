@@ -283,7 +283,8 @@ class Recommender:
         request = ListRequest(n=place.size or self._list_size, placement=placement)
         found = self.recommend(user, request)
         partition = partition_for(user.encode(), self._partitions)
-        return replace(found, partition=partition, offset=self._views.list_offset(user))
+        stored = self._views.latest(user)
+        return replace(found, partition=partition, offset=-1 if stored is None else stored.offset)
 
     def wait_for(self, user: str, offset: int, timeout_s: float) -> bool:
         """Wait until this bridge's histories contain an offset of the user's partition."""

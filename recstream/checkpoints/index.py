@@ -58,7 +58,7 @@ class Checkpoints:
         found = []
         erased = self.erased()
         n_partitions = self.log.partitions(INTERACTIONS)
-        ends = [self.log.high_watermark(INTERACTIONS, number) for number in range(n_partitions)]
+        ends: dict[int, int] = {}
         for value in raw.values():
             try:
                 manifest = None if value is None else decode_manifest(value)
@@ -67,14 +67,17 @@ class Checkpoints:
                 continue
             if (
                 manifest is not None
+                and partition in {None, manifest.partition}
                 and manifest.epoch == self.log.epoch
                 and manifest.partitions == n_partitions
                 and manifest.partition < n_partitions
-                and manifest.offset <= ends[manifest.partition]
                 and manifest.offset > erased.get(manifest.partition, -1)
-                and partition in {None, manifest.partition}
             ):
-                found.append(manifest)
+                number = manifest.partition
+                if number not in ends:
+                    ends[number] = self.log.high_watermark(INTERACTIONS, number)
+                if manifest.offset <= ends[number]:
+                    found.append(manifest)
         return sorted(found, key=lambda each: (each.partition, each.changelog_offset))
 
     def erased(self) -> dict[int, int]:

@@ -153,6 +153,17 @@ def append_lists(log: EventLog, first: int, count: int, n_users: int) -> None:
         )  # fmt: skip
 
 
+def append_list_rows(log: EventLog, settings: Settings) -> None:
+    """Append the row of the newest list of each partition, which a worker appends with it."""
+    for partition in range(PARTITIONS):
+        end = log.high_watermark(RECOMMENDATIONS, partition)
+        if end:
+            (newest,) = log.read(RECOMMENDATIONS, partition, end - 1, 1)
+            row = table_rows.encode_row(table_rows.ListRow(1, 0, (), offset=newest.offset))
+            key = table_rows.list_key(newest.key or b"")
+            log.append([NewRecord(histories_changelog(settings.app_id), key, row, partition)])
+
+
 def has_folded(log: EventLog, settings: Settings) -> bool:
     """Return whether the workers have committed all events."""
     committed = log.committed(settings.app_id)
@@ -274,6 +285,7 @@ def measure(n_events: int, n_users: int, broker: str, *, without: bool) -> dict[
         append_unfolded(log, first - n_folded, settings)
         append_events(log, 0, n_folded, n_users)
         append_lists(log, 0, first // 10, n_users)
+        append_list_rows(log, settings)
         asyncio.run(run_worker(log, settings, checkpoint=True))
         append_events(log, n_folded, n_events - first, n_users)
         append_lists(log, first // 10, (n_events - first) // 10, n_users)

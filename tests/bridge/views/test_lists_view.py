@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from recstream.bridge.views import start
 from recstream.bridge.views.lists import Views, without
 from recstream.core.history.fold import seen_items
 from recstream.log.embedded import EmbeddedLog
@@ -138,3 +139,39 @@ def test_no_record_stops_the_views(tmp_path):
             world.publish("bob", "y")
 
             assert client.receive("recs")["items"][0]["item"] == "y"
+
+
+def test_a_new_bridge_answers_an_idle_user_as_the_others_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "NEWEST_LISTS", 0)
+    with running(tmp_path) as one:
+        row, body = one.list_row("idle", "i1", "i2"), a_list("idle", "i1", "i2")
+        one.log.append([row, one.list_record(body)])
+        one.wait_for_views()
+        expected = one.get("/v1/users/idle/recommendations").json
+        assert (expected["rec_id"], expected["offset"]) == (body.rec_id, 0)
+        with running(tmp_path, log=one.log) as new:
+            since = {"epoch": new.log.epoch, "offset": 0}
+            assert new.bridge.deps.views.list_offset("idle") == -1
+            with new.socket() as client:
+                welcome = client.hello("idle", {"ch": "recs", "since": since})
+
+            assert welcome["subs"] == [{"ch": "recs", "offset": 0, "recovered": True}]
+            assert new.get("/v1/users/idle/recommendations").json == expected
+            assert [each["rec_id"] for each in new.get("/v1/items/i2/lists").json["lists"]] == [
+                body.rec_id
+            ]
+
+
+def test_a_list_of_a_placement_has_the_position_of_an_idle_users_list(tmp_path, monkeypatch):
+    monkeypatch.setattr(start, "NEWEST_LISTS", 0)
+    with running(tmp_path) as one:
+        one.log.append(
+            [one.list_row("idle", "i1"), one.list_record(a_list("idle", "i1"))],
+        )
+        with running(tmp_path, log=one.log) as new:
+            steering = {"placements": [{"name": "home", "size": 3}]}
+            assert new.call("PUT", "/v1/steering", steering).status == 202
+            with new.socket() as client:
+                welcome = client.hello("idle", {"ch": "recs", "placement": "home"})
+
+            assert welcome["subs"][0]["offset"] == 0
