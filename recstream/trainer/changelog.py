@@ -6,14 +6,18 @@ as a whole. So the state of each partition is always that between two records: `
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from recstream.core.history import Entry, table_rows
+from recstream.core.numeric.arrays import GrowableArray, Int32s, Int64s
 from recstream.erasure import BLANK_KEY, marked
 from recstream.log import Record
-from recstream.trainer.histories import Histories, UserColumns
+from recstream.trainer.histories import Entries, Histories, UserColumns
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class ChangelogFollower:
         # Users of closed groups, by partition: set together at the end of `apply`.
         self._closed: dict[int, dict[str, _Pending]] = {}
         self._with_touches = True
+        self._hashes = GrowableArray(np.empty(0, np.int64))
 
     @property
     def offsets(self) -> dict[int, int]:
@@ -176,42 +181,58 @@ class ChangelogFollower:
 
     def _put(self, partition: int, closed: Mapping[str, _Pending]) -> None:
         """Set the histories of users; pages that are not given keep their entries."""
-        entries: list[Entry] = []
-        counts: list[int] = []
-        for user, rows in closed.items():
-            n_before = len(entries)
-            for page in rows.entries.values():
-                entries += page
-            if len(rows.entries) < rows.n_pages:
-                entries += self._kept(user, rows)
-            counts.append(len(entries) - n_before)
-        headers = closed.values()
+        headers = list(closed.values())
+        given = [[e for page in each.entries.values() for e in page] for each in headers]
+        new = list(itertools.chain.from_iterable(given))
+        kept, kept_of = self._kept(list(closed), headers)
+        owners = np.concatenate([np.repeat(np.arange(len(given)), [*map(len, given)]), kept_of])
+        order = np.argsort(owners, kind="stable")
+        columns: list[Any] = [
+            np.concatenate([np.array(first, dtype), second])[order]
+            for first, second, dtype in (
+                (self.histories.items.add([e.item for e in new]), kept.items, np.int32),
+                ([e.weight for e in new], kept.weights, np.float64),
+                ([e.at_ms for e in new], kept.at_ms, np.int64),
+                ([e.offset for e in new], kept.offsets, np.int64),
+                ([e.n_events for e in new], 2 - kept.is_single, np.int64),
+            )
+        ]
         self.histories.put(
             UserColumns(
                 list(closed),
                 partition,
                 [each.clock_ms for each in headers],
                 [each.n_ids for each in headers],
-                counts,
-                self.histories.items.add([each.item for each in entries]),
-                [each.weight for each in entries],
-                [each.at_ms for each in entries],
-                [each.offset for each in entries],
-                [each.n_events for each in entries],
+                np.bincount(owners, minlength=len(given)),
+                *columns,
             )
         )
 
-    def _kept(self, user: str, rows: _Pending) -> list[Entry]:
-        """Return the entries of a user that belong to none of the pages given."""
-        row = int(self.histories.rows_of([user])[0])
-        if row < 0:
-            return []
-        (history,) = self.histories.histories([row])
-        return [
-            entry
-            for entry in history.entries()
-            if table_rows.page_of(entry.item, rows.n_pages) not in rows.entries
+    def _kept(self, users: Sequence[str], headers: Sequence[_Pending]) -> tuple[Entries, Int64s]:
+        """Return the entries that belong to none of the pages given, and the place of each one's user."""
+        rows = self.histories.rows_of(users)
+        places = np.flatnonzero(
+            [row >= 0 and len(h.entries) < h.n_pages for row, h in zip(rows, headers, strict=True)]
+        )
+        found = self.histories.entries_of(rows[places])
+        owners = np.repeat(np.arange(len(places)), np.diff(found.indptr))
+        n_pages = np.array([headers[at].n_pages for at in places.tolist()], np.int64)
+        pages = table_rows.pages_of(self._hashes_of(found.items), n_pages[owners])
+        given = [
+            n << 32 | page for n, at in enumerate(places.tolist()) for page in headers[at].entries
         ]
+        kept = ~np.isin(owners << 32 | pages, np.array(given, np.int64))
+        arrays: Any = [each[kept] for each in found[1:]]
+        return Entries(found.indptr, *arrays), places[owners[kept]]
+
+    def _hashes_of(self, items: Int32s) -> Int64s:
+        """Return the hashes of items, by which they belong to pages."""
+        self._hashes.grow(len(self.histories.items), -1)
+        hashes = self._hashes.rows
+        unknown = np.unique(items[hashes[items] < 0])
+        names = self.histories.items.names(unknown.tolist())
+        hashes[unknown] = [table_rows.item_hash(name) for name in names]
+        return hashes[items]
 
 
 class _Pending:

@@ -22,9 +22,11 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import msgspec
+import numpy as np
 
 from recstream.core.events import EVENT_TYPES, Event, EventWeights, event_weight, timestamp_ms
 from recstream.core.history.profile import Pairs, kept_context, merged
+from recstream.core.numeric.arrays import Int64s
 
 PAGE_ENTRIES = 32
 CHUNK_IDS = 32
@@ -352,8 +354,21 @@ def page_of(item: str, n_pages: int) -> int:
     if n_pages == 1:
         return 0
     half = 1 << (n_pages.bit_length() - 1)
-    number = zlib.crc32(item.encode()) & (2 * half - 1)
+    number = item_hash(item) & (2 * half - 1)
     return number if number < n_pages else number - half
+
+
+def item_hash(item: str) -> int:
+    """Return the hash of an item from which its page follows."""
+    return zlib.crc32(item.encode())
+
+
+def pages_of(hashes: Int64s, n_pages: Int64s) -> Int64s:
+    """Return the page of each item, by its hash and the number of pages of its history."""
+    half = np.left_shift(1, np.frexp(n_pages)[1] - 1)
+    numbers = hashes & (2 * half - 1)
+    pages: Int64s = np.where(numbers < n_pages, numbers, numbers - half)
+    return pages
 
 
 def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:

@@ -33,7 +33,10 @@ from recstream.core.history.fold import (
     Weight,
 )
 from recstream.core.history.fold import (
-    page_of as page_of,  # noqa: PLC0414 - the pages of rows
+    item_hash as item_hash,  # noqa: PLC0414 - the pages of rows, here and below
+)
+from recstream.core.history.fold import (
+    pages_of as pages_of,  # noqa: PLC0414
 )
 from recstream.core.history.profile import Pairs
 from recstream.errors import SchemaUnsupported
