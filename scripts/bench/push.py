@@ -5,6 +5,7 @@ server that does nothing but send: both hold the same number of connections from
 
     python scripts/bench/push.py                     # 2,000 connections
     python scripts/bench/push.py --connections 8000 --json
+    python scripts/bench/push.py --save              # writes docs/benchmarks/push.json
 
 *Broadcast*: one record on the pipeline topic → every client has its message. *Personal*: lists for
 random users on the recommendations topic at a steady rate → that user's client has it. Both are
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from results import Row, save
 from websockets.asyncio.client import connect
 
 from recstream.core.records import Recommendations, RecommendedItem, TrainingProgress
@@ -260,6 +262,23 @@ async def the_bare_server(options: argparse.Namespace) -> dict[str, Any]:
         } | result
 
 
+def save_results(results: dict[str, dict[str, Any]], n_connections: int) -> None:
+    """Write docs/benchmarks/push.json."""
+    rows = []
+    for name, who in (("bridge", "The bridge"), ("bare", "Peer: a bare `websockets` server")):
+        found = results[name]
+        rows += [
+            Row(found[f"{what}_ms"][part], "ms", f"{who}: {text}, {part}.")
+            for what, text in (
+                ("broadcast", "a message to every connection"),
+                ("personal", "a list to its user"),
+            )
+            for part in ("p50", "p99")
+        ]
+        rows.append(Row(found["bytes_each"], "bytes", f"{who}: memory per connection."))
+    save("push", f"Push to {n_connections:,} connections", rows)
+
+
 def main() -> None:
     """Run the scenario."""
     parser = argparse.ArgumentParser(
@@ -270,6 +289,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0, help="personal lists a second")
     parser.add_argument("--seconds", type=float, default=10.0, help="of personal lists")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the result file")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -277,6 +297,8 @@ def main() -> None:
         "bridge": asyncio.run(the_bridge(options)),
         "bare": asyncio.run(the_bare_server(options)),
     }
+    if options.save:
+        save_results(results, options.connections)
     if options.json:
         print(json.dumps({"connections": options.connections} | results, indent=2))
         return
