@@ -326,14 +326,20 @@ class Snapshots:
         """
         batch = self._table.write(partition)
         n_lists = 0
+
+        def commit() -> None:
+            if next_offset is not None:
+                batch.set_next(next_offset, next_list)
+            batch.commit()
+
         for record in read_records(self._log, RECOMMENDATIONS, partition, next_list, stop):
             next_list = record.offset + 1
             n_lists += 1
             batch.put_all(decode_or_skip(record, partial(list_rows, record)) or ())
+            if len(batch) > BATCH_ROWS:
+                commit()
         if n_lists:
-            if next_offset is not None:
-                batch.set_next(next_offset, next_list)
-            batch.commit()
+            commit()
 
 
 def may_concern(record: Record, key: bytes, mine: bytes) -> bool:

@@ -129,7 +129,10 @@ def test_lists_from_before_a_checkpoint_are_read_when_they_are_asked_for(
     )
 
 
-def test_lists_at_any_offset_are_those_found_without_checkpoints(eventful, snapshots, tmp_path):
+def test_lists_at_any_offset_are_those_found_without_checkpoints(
+    eventful, snapshots, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("recstream.time_travel.snapshots.BATCH_ROWS", 3)
     plain = Snapshots(eventful.log, tmp_path / "plain", block_events=7)
     for user in USERS:
         end = eventful.log.high_watermark(INTERACTIONS, plain.partition(user))

@@ -296,7 +296,7 @@ class Views:
             start = history_rows.decode_list_row(raw).offset
             near = self._log.read(RECOMMENDATIONS, partition, start, NEARBY_RECORDS)
         except (LogError, msgspec.MsgspecError) as error:
-            log.info("an older list can't be read, another is made: %s", error)
+            log.debug("an older list can't be read, another is made: %s", error)
             return None
         found = next((_placed(each) for each in near if each.key == key), None)
         with self._mutex:
