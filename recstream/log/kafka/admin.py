@@ -28,11 +28,11 @@ from recstream.errors import LogError, LogFenced, LogUnavailable, NotFound
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
-    ClientErrors,
     consumer_options,
     with_client_id,
 )
 from recstream.log.kafka.identity import TopicIdentity
+from recstream.log.kafka.outage import ClientErrors
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DAY_MS, TopicSpec
 
@@ -250,7 +250,7 @@ class KafkaAdmin:
         """Return a request's result; librdkafka's errors become `LogError`.
 
         A client that got no answer is replaced: it may never find a broker again
-        (`recstream.log.kafka.client.has_lost_brokers`).
+        (`recstream.log.kafka.outage.has_lost_brokers`).
         """
         try:
             return request()

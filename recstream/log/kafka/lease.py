@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from confluent_kafka import Consumer, KafkaException
 
 from recstream.errors import LogFenced
-from recstream.log.kafka.client import SILENT_S, ClientErrors, consumer_options, has_lost_brokers
+from recstream.log.kafka.client import consumer_options
 from recstream.log.kafka.log import KafkaLog
+from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.process import run_in_thread
 

@@ -27,7 +27,6 @@ from recstream.log.kafka.admin import KafkaAdmin
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
-    ClientErrors,
     bootstrap_servers,
     common_options,
 )
@@ -41,6 +40,7 @@ from recstream.log.kafka.identity import (
     topic_record,
 )
 from recstream.log.kafka.offset_query import OffsetQuery
+from recstream.log.kafka.outage import ClientErrors
 from recstream.log.kafka.producer import KafkaProducer
 from recstream.log.kafka.readers import ReaderPool
 from recstream.log.kafka.tail import KafkaTail

@@ -14,12 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from recstream.errors import LogUnavailable
-from recstream.log.kafka.client import (
-    REQUEST_TIMEOUT_S,
-    TRANSIENT_CODES,
-    ClientErrors,
-    consumer_options,
-)
+from recstream.log.kafka.client import REQUEST_TIMEOUT_S, consumer_options
+from recstream.log.kafka.outage import TRANSIENT_CODES, ClientErrors
 from recstream.log.port import TopicPartition
 
 T = TypeVar("T")
@@ -79,7 +75,7 @@ class OffsetQuery:
         """Return a request's result, retried on transient errors.
 
         A client that got no answer is replaced: it may never find a broker again
-        (`recstream.log.kafka.client.has_lost_brokers`).
+        (`recstream.log.kafka.outage.has_lost_brokers`).
         """
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
         while True:

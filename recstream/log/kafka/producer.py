@@ -12,14 +12,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from recstream.errors import LogUnavailable
-from recstream.log.kafka.client import (
-    DELIVERY_TIMEOUT_S,
-    REQUEST_TIMEOUT_S,
-    SILENT_S,
-    ClientErrors,
-    has_lost_brokers,
-    producer_options,
-)
+from recstream.log.kafka.client import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, producer_options
+from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.process import start_thread
 
@@ -32,7 +26,7 @@ class KafkaProducer:
     """Appends records and waits until they are acknowledged. Safe to share between threads.
 
     The producer is replaced after a fatal error, after a record that was not delivered in time, and
-    when it has lost its brokers (`recstream.log.kafka.client.has_lost_brokers`).
+    when it has lost its brokers (`recstream.log.kafka.outage.has_lost_brokers`).
 
     Parameters
     ----------

@@ -10,12 +10,8 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from recstream.errors import InvalidSetting, LogUnavailable, NotFound
-from recstream.log.kafka.client import (
-    REQUEST_TIMEOUT_S,
-    ClientErrors,
-    common_options,
-    consumer_options,
-)
+from recstream.log.kafka.client import REQUEST_TIMEOUT_S, common_options, consumer_options
+from recstream.log.kafka.outage import ClientErrors
 from recstream.log.kafka.tail import KafkaTail
 from recstream.log.port import Tail, TopicPartition
 from recstream.settings import Settings

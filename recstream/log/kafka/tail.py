@@ -14,14 +14,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log.kafka.client import (
-    REQUEST_TIMEOUT_S,
-    SILENT_S,
-    ClientErrors,
-    consumer_options,
-    has_lost_brokers,
-    translated,
-)
+from recstream.log.kafka.client import REQUEST_TIMEOUT_S, consumer_options
+from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers, translated
 from recstream.log.port import Record, TopicPartition
 from recstream.process import run_in_thread
 

@@ -28,13 +28,8 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from recstream.errors import LogFenced, LogUnavailable
-from recstream.log.kafka.client import (
-    REQUEST_TIMEOUT_S,
-    SILENT_S,
-    ClientErrors,
-    has_lost_brokers,
-    producer_options,
-)
+from recstream.log.kafka.client import REQUEST_TIMEOUT_S, producer_options
+from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
 from recstream.log.port import NewRecord, Position, TopicPartition
 
 log = logging.getLogger(__name__)

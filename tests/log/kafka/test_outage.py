@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from recstream.errors import LogUnavailable
-from recstream.log.kafka.client import ClientErrors
+from recstream.log.kafka.outage import ClientErrors
 
 LOST = KafkaError(KafkaError._TRANSPORT, "Broker transport failure")
 REASONS = [

@@ -1,0 +1,160 @@
+"""What happens while Kafka is away: errors that pass, and clients that never find a broker again.
+
+librdkafka repeats requests by itself. What it gives up becomes a `LogError` (`ClientErrors.translate`):
+
+* `LogUnavailable`, if the same request can succeed later. The bridge answers 503; worker and trainer
+  wait and try again.
+* `LogRefused`, if Kafka refuses the user. It needs an operator.
+
+A client can end in a state without any broker, although brokers are back. Clients that have received
+nothing for `SILENT_S` are checked by `has_lost_brokers`; their owners (`producer`, `tail`, `lease`,
+`transactions`) then replace them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from recstream.errors import (
+    InvalidInput,
+    LogError,
+    LogRefused,
+    LogUnavailable,
+    NotFound,
+    RecstreamError,
+)
+from recstream.log.kafka.client import MAX_RECORD_BYTES, with_client_id
+
+log = logging.getLogger(__name__)
+
+SILENT_S = 4.0
+"""A client that has received nothing for this long is checked for lost brokers."""
+_SELF_TIMEOUT_S = 1.0
+_PROBE_TIMEOUT_S = 2.0
+_WARN_EVERY_S = 10.0
+
+_PASSWORD_CODES = {
+    KafkaError._AUTHENTICATION,  # noqa: SLF001 - how the library spells its own codes
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+_REASONS = _PASSWORD_CODES | {KafkaError._SSL}  # noqa: SLF001
+
+TRANSIENT_CODES = {
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.CONCURRENT_TRANSACTIONS,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.UNSTABLE_OFFSET_COMMIT,
+}
+"""Transient errors of a broker that starts, elects or moves; the same request succeeds later."""
+
+PURGED_CODES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - their public spelling
+"""Errors of records that were purged from a producer's queue."""
+
+
+class Client(Protocol):
+    """Any client of librdkafka."""
+
+    def list_topics(self, topic: str = ..., timeout: float = ...) -> Any:
+        """Return the cluster's brokers and topics."""
+
+
+def has_lost_brokers(client: Client, shared: dict[str, Any]) -> bool:
+    """Return whether a client finds no broker while a new client does: it must be replaced.
+
+    A starting or stopping broker may answer that the cluster has no brokers. A client that got this
+    answer timed out in every call from then on; librdkafka's issue 5301 describes a client that
+    forgets its brokers and does not return to the bootstrap servers.
+    """
+    return not _finds_brokers(client, _SELF_TIMEOUT_S) and _finds_brokers(
+        AdminClient(with_client_id(shared)), _PROBE_TIMEOUT_S
+    )
+
+
+def _finds_brokers(client: Client, timeout_s: float) -> bool:
+    try:
+        return bool(client.list_topics(timeout=timeout_s).brokers)
+    except KafkaException:
+        return False
+
+
+class ClientErrors:
+    """Keeps a client's last error, the reason behind later time-outs; an ``error_cb``."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: KafkaError | None = None
+        self._warned_s = -_WARN_EVERY_S
+
+    def __call__(self, error: KafkaError) -> None:
+        """Take an error that belongs to no call; logged at most every ten seconds."""
+        now_s = time.monotonic()
+        with self._lock:
+            # A refused connection is then reported as lost too; the refusal says more.
+            if self._last is None or self._last.code() not in _REASONS or error.code() in _REASONS:
+                self._last = error
+            if now_s - self._warned_s < _WARN_EVERY_S:
+                return
+            self._warned_s = now_s
+        log.warning("kafka client error reason=%s", error.str())
+
+    def translate(self, error: Exception, doing: str) -> RecstreamError:
+        """Return the `LogError` for an error of librdkafka, with the reason behind a time-out."""
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        if not isinstance(cause, KafkaError):
+            return LogUnavailable(f"Kafka, {doing}: {error}")
+        return translated(cause, doing, self._last)
+
+
+def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) -> RecstreamError:
+    """Return the `RecstreamError` for an error of librdkafka.
+
+    Parameters
+    ----------
+    error : KafkaError
+    doing : str
+        The operation, for the message: ``"appending"``.
+    behind : KafkaError, optional
+        The client's last error, the reason behind a time-out.
+    """
+    code = error.code()
+    text = error.str()
+    if code in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}:
+        return InvalidInput(
+            f"Kafka, {doing}: {text}; a record has at most {MAX_RECORD_BYTES} bytes"
+        )
+    if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
+        return NotFound(f"Kafka, {doing}: {text}; create the topics first")
+    if code in PURGED_CODES:
+        text = "the client lost its brokers and was replaced; try again"
+    if behind is not None and behind.code() in _REASONS:
+        code, text = behind.code(), behind.str()
+    elif behind is not None and error.code() != behind.code():
+        text = f"{text} ({behind.str()})"
+    if code in _PASSWORD_CODES:
+        return LogRefused(
+            f"Kafka, {doing}: {text}; check the settings kafka_security_protocol, kafka_sasl_mechanism,"
+            " kafka_sasl_username and kafka_sasl_password, and the permissions of this user"
+        )
+    if error.fatal() or error.retriable() or code < 0 or code in TRANSIENT_CODES:
+        return LogUnavailable(
+            f"Kafka, {doing}: {text}; check that the broker runs and that the broker setting names it"
+        )
+    return LogError(f"Kafka, {doing}: {text}")
