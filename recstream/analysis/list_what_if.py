@@ -121,7 +121,7 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def what_if(travel: TimeTravel, user: str, when: Moment, alternative: Alternative) -> WhatIf:
-    """Return a user's list at a moment beside the list that an alternative would have given.
+    """Compare a user's list at a moment with the list that an alternative would have given.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def refold(
     alternative : Alternative, optional
         Changes the settings of every event.
     without : collection of EventPosition
-        Events that are left out.
+        Events to leave out of the history.
     """
     for each in events:
         if (each.offset, each.place) in without or (each.offset, None) in without:

@@ -54,7 +54,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
-    """The accuracy of published lists beside that of lists under other rules or another model.
+    """The accuracy of published lists, and of lists under other rules or another model.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     n_changed : int
         Lists with other items or another order.
     n_stale : int
-        Published lists whose history is older than the stretch: the lists beside them know more.
+        Published lists whose history is older than the stretch: the lists they are compared with know more.
     n_seen_by_model : int
         Events that the other generation was trained on: its score is too high by what it knows of them.
     n_pruned : int

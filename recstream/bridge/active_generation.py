@@ -145,7 +145,7 @@ class ActiveGeneration:
                 raise
 
     def half_life_of(self, generation: Generation) -> float:
-        """Return the half-life that a generation was trained with: its lists must decay alike."""
+        """Return the half-life that a generation was trained with: its lists must decay by the same."""
         return float(generation.hyperparameters.get("half_life_ms", self.half_life_ms))
 
     @property

@@ -311,7 +311,7 @@ def _write_address(path: Path, url: str) -> None:
 
 
 def web_folder() -> Path:
-    """Return the page's folder: inside the package in a wheel, beside it in a checkout."""
+    """Return the page's folder: inside the package in a wheel, next to it in a checkout."""
     package = Path(recstream.__file__).parent
     packed = package / "_web"
     return packed if packed.is_dir() else package.parent / "web"

@@ -6,7 +6,7 @@ again, byte for byte. Start at `Checkpoints`; docs/explanation/checkpoints.md ha
 
 from __future__ import annotations
 
-from recstream.checkpoints.columns import read_groups, read_rows, read_user, rows_of_group
+from recstream.checkpoints.columns import read_groups, read_rows, rows_of_group
 from recstream.checkpoints.horizon import audit_horizon, require_within_horizon
 from recstream.checkpoints.index import Checkpoints, open_checkpoints
 from recstream.checkpoints.job import Job, run_job
@@ -26,7 +26,6 @@ __all__ = [
     "open_checkpoints",
     "read_groups",
     "read_rows",
-    "read_user",
     "require_within_horizon",
     "restore_table",
     "retain",

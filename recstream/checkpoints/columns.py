@@ -189,17 +189,6 @@ def read_groups(content: bytes, *, entries_alone: bool = False) -> Iterator[pa.T
         raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
 
 
-def read_user(content: bytes, user: str) -> list[Row]:
-    """Return one user's table rows; ``[]`` for an unknown user. Other row groups are not decoded."""
-    try:
-        table = pq.read_table(io.BytesIO(content), filters=[("user", "==", user)], schema=COLUMNS)
-        for _, rows in _users(table.combine_chunks()):
-            return rows
-    except (pa.ArrowException, msgspec.MsgspecError, ValueError, KeyError, OSError) as error:
-        raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
-    return []
-
-
 def rows_of_group(group: pa.Table) -> Iterator[tuple[bytes, list[Row]]]:
     """Yield the users of a row group and their table rows.
 

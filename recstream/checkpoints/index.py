@@ -156,7 +156,7 @@ class Checkpoints:
         self.announce(manifest)
 
     def announce(self, manifest: Manifest) -> None:
-        """Store a manifest beside its file, and announce it; a newer announcement replaces an older."""
+        """Store a manifest next to its file, and announce it; a newer announcement replaces an older."""
         raw = encode_manifest(manifest)
         self.store.put(manifest_name(manifest.name), raw)
         self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), raw, 0)])

@@ -15,7 +15,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A checkpoint of one partition, announced on the checkpoints topic and stored beside its file.
+    """A checkpoint of one partition, announced on the checkpoints topic and stored next to its file.
 
     Attributes
     ----------
@@ -119,5 +119,5 @@ def file_name(partition: int, offset: int, digest: str) -> str:
 
 
 def manifest_name(name: str) -> str:
-    """Return the name of the manifest that lies beside a file."""
+    """Return the name of the manifest of a file."""
     return name.removesuffix(".parquet") + ".json"

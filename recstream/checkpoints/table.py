@@ -1,4 +1,4 @@
-"""Read a worker's table beside the worker, and write a table from a checkpoint."""
+"""Read a worker's table while the worker runs, and write a table from a checkpoint."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class EventBatch:
     """Collects events and sends them: when there are enough, and at the latest after some time.
 
     Use it as a context: the end sends the rest. `add` blocks while a full batch is sent, and raises what
-    the sending raised, so nothing is lost in silence.
+    the sending raised, so that no loss goes unnoticed.
 
     Parameters
     ----------

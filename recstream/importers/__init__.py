@@ -1,7 +1,7 @@
 """Importers: files of other systems become events and products in the log.
 
-In: CSV, TSV or JSON lines, MovieLens and Amazon files, topics of other systems. Out: envelopes of events in time order and catalogue
-records, each import once; a report of what was left out and why.
+In: CSV, TSV or JSON lines, MovieLens and Amazon files, topics of other systems. Out: envelopes of
+events in time order and catalogue records, each import once; a report of what was rejected and why.
 """
 
 from recstream.importers.amazon import reviews_mapping

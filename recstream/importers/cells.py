@@ -54,7 +54,7 @@ def parse_id(text: str, what: str = "an id") -> str:
                 f"(0x{ord(undecodable) - 0xDC00:02x}); name the encoding with --encoding"
             )
     if is_missing(text):
-        got = f"{text!r}, which stands for no value" if text else "an empty one"
+        got = f"{text!r}, which means no value" if text else "an empty one"
         raise ValueError(f"expected {what}, got {got}")
     whole = _WHOLE_FLOAT.fullmatch(text)
     return whole[1] if whole else text

@@ -40,7 +40,7 @@ class EventTable:
             Indices into ``users`` and ``items``.
         ts_ms : int
         value : float
-            NaN stands for none.
+            NaN for none.
         type_code : int
             Index into ``EVENT_TYPES``.
         """

@@ -57,7 +57,7 @@ class ImportReport(msgspec.Struct):
     already: int = 0
     """Events that an earlier run had appended."""
     rejected: int = 0
-    """Lines left out."""
+    """Lines that are no events."""
     skipped: int = 0
     """Rows of other kinds, which the mapping does not name."""
     problems: list[RejectedLine] = []

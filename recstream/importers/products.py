@@ -1,7 +1,7 @@
 """`import_products`: put a file of product metadata into the catalogue.
 
 Reads Amazon's metadata (JSON lines of 2014, 2018 and 2023) and any CSV, TSV or JSON lines whose columns
-have usual names or are named by the caller. Rows that are left out are counted by reason.
+have usual names or are named by the caller. Rejected rows are counted by reason.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _EXCEL_SEPARATOR = re.compile(r"\s*sep=([,;|\t])\s*", re.IGNORECASE)
 
 
 class RejectedLine(msgspec.Struct, frozen=True):
-    """A line that was left out: its number, the reason, and for products what it holds."""
+    """A rejected line: its number, the reason, and for products what it holds."""
 
     line: int
     reason: str

@@ -40,7 +40,7 @@ def histories_changelog(app_id: str) -> str:
 
 
 def full_name(topic: str, known: Collection[str]) -> str:
-    """Return the whole name of a topic, whose prefix ``recstream.`` may be left out.
+    """Return the whole name of a topic, whose prefix ``recstream.`` may be omitted.
 
     Raises
     ------

@@ -37,7 +37,7 @@ KEEP = 3
 MIN_BYTES = 8 << 20
 """A smaller artifact is read by each process: there is little to share."""
 _INDEX = "arrays.json"
-_MIN_TWIN_BYTES = 1 << 20
+_MIN_SHARED_BYTES = 1 << 20
 
 
 class OpenedArtifacts:
@@ -159,7 +159,7 @@ def _read(content: bytes, name: str, digest: str | None) -> tuple[str, Generatio
 
 
 def _host_version() -> str:
-    """Return what an opened folder depends on beside the artifact: the form, and this boot."""
+    """Return what an opened folder depends on, besides the artifact: the form, and this boot."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -174,17 +174,17 @@ def _save(folder: Path, arrays: OpenedArrays) -> None:
     for name, array in {**arrays.growable, **arrays.fixed}.items():
         grows = name in arrays.growable
         room = max(len(array) * 3 // 2, 64) if grows else len(array)
-        twin = next((each for each, known in written.items() if _is_equal(known, array)), None)
-        path = folder / f"{twin or name}.npy"
-        if twin is None:
+        same = next((each for each, known in written.items() if _is_equal(known, array)), None)
+        path = folder / f"{same or name}.npy"
+        if same is None:
             written[name] = array
             np.save(path, np.ascontiguousarray(array), allow_pickle=False)
-        offset = path.stat().st_size - array.nbytes if twin is None else index[twin]["offset"]
+        offset = path.stat().st_size - array.nbytes if same is None else index[same]["offset"]
         index[name] = {
             "file": path.name, "dtype": array.dtype.str, "shape": array.shape, "offset": offset,
             "room": room, "grows": grows,
         }  # fmt: skip
-        if twin is None and array.size:
+        if same is None and array.size:
             os.truncate(path, offset + room * (array.nbytes // len(array)))
     (folder / _INDEX).write_text(json.dumps(index), "utf-8")
 
@@ -192,7 +192,7 @@ def _save(folder: Path, arrays: OpenedArrays) -> None:
 def _is_equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
     """Return whether one file can hold both: factors of many lengths are the same in two arrays."""
     return (
-        one.nbytes > _MIN_TWIN_BYTES
+        one.nbytes > _MIN_SHARED_BYTES
         and (one.shape, one.dtype) == (other.shape, other.dtype)
         and np.array_equal(one, other)
     )

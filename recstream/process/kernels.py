@@ -1,4 +1,4 @@
-"""Compile kernels beside the flow: a process of its own fills numba's cache, lists are made meanwhile.
+"""Compile kernels in a process of its own, which fills numba's cache while lists are made.
 
 Numba holds the interpreter's lock while it compiles, so a thread would stop everything else.
 """

@@ -290,7 +290,7 @@ def stored_histories(
 ) -> tuple[dict[str, History], int]:
     """Return the histories in a table's changelog, and the interactions offset that they are as of.
 
-    A history whose rows can't be read is left out, and so differs.
+    A history whose rows can't be read is skipped, and so differs.
     """
     rows: dict[bytes, bytes] = {}
     for record in read_records(log, changelog, partition):

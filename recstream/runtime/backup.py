@@ -137,7 +137,7 @@ def _copy_artifacts(copy: EmbeddedLog, settings: Settings, folder: Path) -> list
 
 
 def _copy_checkpoints(copy: EmbeddedLog, settings: Settings, folder: Path) -> None:
-    """Copy announced checkpoints; one that was removed meanwhile is left out."""
+    """Copy announced checkpoints; one that was removed meanwhile is skipped."""
     found = open_checkpoints(copy, settings)
     target = DirectoryStore(folder / CHECKPOINTS_FOLDER)
     for manifest in found.all():

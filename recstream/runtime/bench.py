@@ -70,7 +70,7 @@ def _compare(
     reference: str,
     theirs: Callable[[], object],
 ) -> Measurement:
-    """Run both in turns, so that other load on the machine affects them alike.
+    """Run both in turns, so that other load on the machine affects both.
 
     Parameters
     ----------

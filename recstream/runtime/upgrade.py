@@ -84,7 +84,7 @@ def _check_rows(event_log: EventLog, settings: Settings) -> Checked:
         is_readable=not unknown,
         found=f"schema {', '.join(map(str, sorted(schemas))) or 'none'}",
         todo=f"this version reads schema {table_rows.SCHEMA}: start the workers with another app_id; "
-        "they build a table beside the old one from the log, and serve from it when they have caught up"
+        "they build a second table from the log, and serve from it when they have caught up"
         + (
             ". Events were pruned: histories would begin there. Go back to the version that wrote the rows"
             if pruned

@@ -39,7 +39,7 @@ class Make(Protocol):
 def derive(
     histories: Sequence[History],
     generation: Generation,
-    adopted: ActiveSettings,
+    active: ActiveSettings,
     partition: int,
     now_ms: int,
 ) -> Iterator[Make]:
@@ -50,9 +50,9 @@ def derive(
     ranked = rank(
         histories,
         generation,
-        adopted.list_size,
-        adopted.fold_settings.half_life_ms,
-        steering=adopted.steering,
+        active.list_size,
+        active.fold_settings.half_life_ms,
+        steering=active.steering,
         now_ms=now_ms,
     )
     for history, found in zip(histories, ranked, strict=True):
@@ -72,7 +72,7 @@ def derive(
                 found,
                 history,
                 generation,
-                adopted,
+                active,
                 partition,
                 before,
                 source=source,

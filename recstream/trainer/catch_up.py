@@ -2,7 +2,7 @@
 
 A new generation knows the catalogue as of the start of its training. The serving generation's deltas
 have published later changes. The candidate must publish them too, or it would serve older facts. Its
-first deltas are therefore made a few at a time beside the serving generation, and are announced
+first deltas are therefore made a few at a time while the old generation serves, and are announced
 together with the candidate. They reuse the serving generation's content neighbours.
 """
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.checkpoints import columns, read_rows, read_user
+from recstream.checkpoints import columns, read_rows
 from recstream.checkpoints.columns import write_rows
 from recstream.core.events import EPOCH, Event, EventWeights
 from recstream.core.history import FoldSettings, History, apply, table_rows
@@ -52,9 +52,6 @@ def test_any_histories_come_back_byte_for_byte(users):
 
     assert dict(row for _, found in read_rows(content) for row in found) == rows
     assert counts.users == len({key.partition(b"\0")[0] for key in rows})
-    for user in {key.partition(b"\0")[0] for key in rows}:
-        mine = {key: value for key, value in rows.items() if key.partition(b"\0")[0] == user}
-        assert dict(read_user(content, user.decode())) == mine
 
 
 def test_one_row_is_an_entry_that_any_reader_of_parquet_sees():
@@ -140,5 +137,3 @@ def test_a_damaged_file_is_a_named_error(damage):
 
     with pytest.raises(CheckpointCorrupt, match="can't be read"):
         list(read_rows(damage(content)))
-    with pytest.raises(CheckpointCorrupt, match="can't be read"):
-        read_user(damage(content), "u1")

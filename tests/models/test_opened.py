@@ -24,7 +24,7 @@ USERS = [history("a", 0, 2), history("b", 1, 3), History("c")]
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.setattr(opened, "MIN_BYTES", 0)
-    monkeypatch.setattr(opened, "_MIN_TWIN_BYTES", 0)
+    monkeypatch.setattr(opened, "_MIN_SHARED_BYTES", 0)
     return DirectoryStore(tmp_path)
 
 

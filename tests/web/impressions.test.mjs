@@ -34,7 +34,7 @@ test("what is seen in one pause is one event for each list", () => {
   ]);
 });
 
-test("an item that stays on the screen is told once, whatever list it is in", () => {
+test("an item that stays on the screen is reported once, whatever list it is in", () => {
   const { impressions, sent, pass } = world();
   impressions.seen("r-1", "p1");
   pass();
@@ -45,7 +45,7 @@ test("an item that stays on the screen is told once, whatever list it is in", ()
   assert.equal(sent.length, 1);
 });
 
-test("once the visitor did something, what is shown then is told anew", () => {
+test("once the visitor did something, what is shown then is reported again", () => {
   const { impressions, sent, pass } = world();
   impressions.seen("r-1", "p1");
   pass();

@@ -73,7 +73,7 @@ export const PAGES = [
   },
   {
     ...{ path: "/lab", title: "Lab", nav: "Lab" },
-    about: "What if? Lists under other rules, events or models, beside what was published.",
+    about: "What if? Lists under other rules, events or models, compared with what was published.",
     load: () => import("../pages/lab/lab.js").then((page) => page.Lab),
   },
 ];

@@ -115,7 +115,7 @@ function storage() {
   }
 }
 
-/** Opens the connection that tells when the visitor's list has changed. */
+/** Opens the connection that announces when the visitor's list has changed. */
 function follow() {
   socket ??= new LiveSocket({
     open: (protocol) => new WebSocket(`${place.bridge.replace(/^http/, "ws")}/v1/ws`, protocol),

@@ -15,7 +15,7 @@ const SEEN_AFTER_MS = 800;
 export class Impressions {
   /** Items reported since the user's last action. */
   /** @type {Set<string>} */
-  #told = new Set();
+  #reported = new Set();
   /** @type {Map<string, string[]>} items by list */
   #waiting = new Map();
   /** @type {any} */
@@ -34,15 +34,15 @@ export class Impressions {
    * @param {string} item
    */
   seen(recId, item) {
-    if (!recId || !item || this.#told.has(item)) return;
-    this.#told.add(item);
+    if (!recId || !item || this.#reported.has(item)) return;
+    this.#reported.add(item);
     this.#waiting.set(recId, [...(this.#waiting.get(recId) ?? []), item]);
     this.#timer ??= this.options.timers.setTimeout(() => this.flush(), PAUSE_MS);
   }
 
   /** Starts a new period after an action of the user. */
   renew() {
-    this.#told.clear();
+    this.#reported.clear();
   }
 
   /** Sends waiting impressions; also called when the page is left or the user changes. */

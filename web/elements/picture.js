@@ -8,10 +8,10 @@ import { html } from "../vendor/preact.js";
 import { hash } from "./ids.js";
 import { FILM, findShape } from "./shapes.js";
 
-/** Hues that sit well beside each other; a category gets one by its name. */
+/** Hues that go well together; a category gets one by its name. */
 const HUES = [22, 48, 78, 110, 145, 172, 200, 228, 255, 282, 312, 345];
 
-/** @type {Record<string, number>} the shop's own aisles, told apart by hand */
+/** @type {Record<string, number>} colours of the demo shop's departments, chosen by hand */
 const OWN_HUES = {
   ...{ kitchen: 32, "coffee & tea": 58, outdoor: 150, cycling: 205, audio: 285, desk: 85 },
   ...{ books: 15, garden: 128, home: 345, photo: 245, games: 310, running: 180 },

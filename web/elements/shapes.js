@@ -17,7 +17,7 @@ import { PLAY } from "./shapes/play.js";
 /** @type {Record<string, Part[]>} */
 const SHAPES = { ...KITCHEN, ...OUTDOORS, ...DESK, ...HOME, ...PLAY };
 
-/** What stands for any film: a catalogue of them needs more variety than one picture has. */
+/** Pictures of films; one picture would not be enough for a catalogue of them. */
 export const FILM = SHAPES.film;
 
 /** The first expression that a title fits decides; the more special come first. */

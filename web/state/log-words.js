@@ -123,7 +123,7 @@ export function joined(before, more, most) {
 }
 
 /**
- * Returns what stands for a time in the query: an RFC 3339 time for a local time, else the text itself.
+ * Returns a time as the query has it: an RFC 3339 time for a local time, else the text itself.
  *
  * @param {string} text as "2026-11-22T10:42", "2026-11-22T10:42:00Z" or an offset
  */

@@ -128,7 +128,7 @@ export function sentences(document, items) {
     add("min_relevance", `Nothing below ${percent(document.min_relevance ?? 0)} of the best match`);
   }
   if (document.newcomers != null) {
-    add("newcomers", `${percent(document.newcomers)} of the places for what nobody has touched yet`);
+    add("newcomers", `${percent(document.newcomers)} of the places for items without events`);
   }
   if (document.dislikes != null) add("dislikes", "What is similar to something disliked loses score");
   if (placements.length > 0) add("placements", `Own rules for ${placements.map(({ name }) => `“${name}”`).join(", ")}`);

@@ -51,7 +51,7 @@ const COMMON = new Set(
 );
 
 /**
- * Returns whether a shared word tells anything about an item.
+ * Returns whether a shared word says anything about an item.
  *
  * @param {string} word
  */

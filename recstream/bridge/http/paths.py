@@ -1,6 +1,6 @@
 """Percent-decode the segments of a URL's path one by one, so that an id may contain a slash.
 
-WSGI decodes the whole path: ``/v1/users/a%2Fb`` and ``/v1/users/a/b`` look alike. The middleware
+WSGI decodes the whole path: ``/v1/users/a%2Fb`` and ``/v1/users/a/b`` look the same. The middleware
 takes the path from the request line and keeps ``/`` and ``%`` inside a segment escaped for routing.
 """
 

@@ -121,7 +121,7 @@ def respond(problem: HttpProblem) -> Response:
 
 
 def as_problem(error: RecstreamError) -> HttpProblem:
-    """Return the problem that stands for an error of recstream."""
+    """Return the problem document of an error."""
     if isinstance(error, HttpProblem):
         return error
     if isinstance(error, TokenRefused):

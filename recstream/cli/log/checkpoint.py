@@ -34,7 +34,7 @@ def checkpoint() -> None:
 def create(settings: Settings, wait: bool, timeout_s: float, as_json: bool) -> None:
     """Request a checkpoint of every partition, by a record on the control topic.
 
-    Running workers make them beside the flow. A partition without new records announces its newest
+    Running workers make them without a pause. A partition without new records announces its newest
     checkpoint again.
 
     \b

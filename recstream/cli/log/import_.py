@@ -114,7 +114,7 @@ def products(
 
     The fields are item, title, category, brand, price, description and image; columns with usual
     names are found. Entities, tags and prices as text are corrected. Rows without id or title, and
-    repeated ids, are left out; the report says how many and why.
+    repeated ids, are rejected; the report says how many and why.
 
     \b
     Examples:
@@ -132,11 +132,10 @@ def products(
             encoding=encoding,
             on_progress=opened.on_progress,
         )
-        opened.close_bars()
     lines = [f"{report.imported:,} of {report.rows:,} rows put into the catalogue"]
     if report.already:
         lines.append(f"{report.already:,} had been imported before")
-    lines += [f"{count:,} left out: {reason}" for reason, count in report.dropped.items()]
+    lines += [f"{count:,} rejected: {reason}" for reason, count in report.dropped.items()]
     lines += [f"  line {each.line}: {each.reason}: {each.shown}" for each in report.examples]
     lines += [f"{count:,} corrected: {what}" for what, count in report.mended.items()]
     say(report, "\n".join(lines), as_json=as_json)

@@ -64,11 +64,6 @@ class Import:
         """Shows how much of the file was read; None without a terminal."""
         return None if self._bars is None else self._bars.read
 
-    def close_bars(self) -> None:
-        """Remove the progress bars."""
-        if self._bars is not None:
-            self._bars.close()
-
     def finish(self, report: ImportReport) -> None:
         """Print the report."""
         if self._bars is not None:
@@ -86,7 +81,7 @@ class Import:
         if report.skipped:
             lines.append(f"{report.skipped:,} rows of other kinds skipped")
         if report.rejected:
-            lines.append(f"{report.rejected:,} lines left out; the first:")
+            lines.append(f"{report.rejected:,} lines rejected; the first:")
             lines += [f"  line {problem.line}: {problem.reason}" for problem in report.problems]
         lines += [f"note: {note}" for note in report.notes]
         say(report, "\n".join(lines), as_json=self._as_json)

@@ -75,7 +75,7 @@ def tail(
 ) -> None:
     """Show the newest records of TOPIC, one partition after the other; with -f follow new ones.
 
-    The prefix recstream. of a topic's name may be left out.
+    The prefix recstream. of a topic's name may be omitted.
 
     \b
     Examples:

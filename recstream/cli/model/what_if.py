@@ -66,7 +66,7 @@ def list_(
     generation: int | None,
     as_json: bool,
 ) -> None:
-    """Show the list of USER as it was beside the list as it would have been.
+    """Compare the list of USER as it was with the list as it would have been.
 
     \b
     Examples:

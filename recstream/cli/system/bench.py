@@ -11,7 +11,7 @@ from recstream.cli.options import is_terminal, json_option, say, table
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the workloads.")
 @json_option
 def bench(seed: int, as_json: bool) -> None:
-    """Measure append, import, training, fold-in and top-N on this machine, each beside a reference.
+    """Measure append, import, training, fold-in and top-N on this machine, each with a reference.
 
     recstream and the reference run in turns; the median is reported. The benchmarks of the
     documentation are in scripts/bench.

@@ -27,7 +27,6 @@ __all__ = [
     "ndcg_at",
     "quality",
     "recall_at",
-    "reciprocal_rank",
 ]
 
 
@@ -66,7 +65,7 @@ def hits(ids: Int32s, test: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.
     n_columns = test.shape[1] + 1
     owners = np.repeat(np.arange(test.shape[0], dtype=np.int64), np.diff(indptr))
     wanted = owners * n_columns + indices
-    # Column m stands for the unused places; no test item has it.
+    # Column m is for unused places; no test item has it.
     columns = np.where(ids < 0, test.shape[1], ids).astype(np.int64)
     return np.isin(columns + np.arange(len(ids), dtype=np.int64)[:, None] * n_columns, wanted)
 
@@ -130,11 +129,6 @@ def gini(ids: Int32s, n_items: int) -> float:
         return 0.0
     order = np.arange(1, n_items + 1)
     return float(((2 * order - n_items - 1) * counts).sum() / (n_items * total))
-
-
-def reciprocal_rank(rank: int) -> float:
-    """Return one over a place counted from 1; 0 for place 0, which means "not ranked"."""
-    return 1.0 / rank if rank > 0 else 0.0
 
 
 def quality(

@@ -1,7 +1,7 @@
 """Parse table rows of many users into columns, without a Python object an entry.
 
 A page is parsed only if its bytes are the ones that its entries encode to; any other page is kept as bytes
-beside the user's other rows, so that all rows come back byte for byte.
+with the user's other rows, so that all rows come back byte for byte.
 """
 # ruff: noqa: C901, PLR0911, PLR0912, PLR0915, PLR2004  (a parser; its numbers are codes of MessagePack)
 
@@ -76,7 +76,7 @@ def parse_rows(keys: Sequence[bytes], values: Sequence[bytes]) -> RowColumns:
     Parameters
     ----------
     keys, values : sequence of bytes
-        In key order, all rows of each user. Rows without a user are left out.
+        In key order, all rows of each user. Rows without a user are excluded.
 
     Raises
     ------

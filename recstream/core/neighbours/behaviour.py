@@ -143,9 +143,9 @@ class Neighbours:
         """
         # Copies: an array that may not be written has a type of its own, to be compiled for again.
         at, near = np.array(items, np.int32), np.array(rows, np.int32, order="C")
-        nearness = np.array(weights, np.float32, order="C")
-        if near.shape != nearness.shape or near.ndim != 2 or len(near) != len(at):  # noqa: PLR2004
-            msg = f"rows and weights must be {len(at)} lists of one length, got {near.shape} and {nearness.shape}"
+        strengths = np.array(weights, np.float32, order="C")
+        if near.shape != strengths.shape or near.ndim != 2 or len(near) != len(at):  # noqa: PLR2004
+            msg = f"rows and weights must be {len(at)} lists of one length, got {near.shape} and {strengths.shape}"
             raise InvalidInput(msg)
         if near.shape[1] > WIDTH:
             msg = f"an item has at most {WIDTH} neighbours, got {near.shape[1]}"
@@ -153,10 +153,10 @@ class Neighbours:
         if at.min(initial=0) < 0 or max(at.max(initial=-1), near.max(initial=-1)) >= self._size:
             msg = f"items and rows must be among {self._size} items, got {at!r} and {near!r}"
             raise InvalidInput(msg)
-        if not np.isfinite(nearness).all():
-            msg = f"weights must be finite, got {nearness!r}"
+        if not np.isfinite(strengths).all():
+            msg = f"weights must be finite, got {strengths!r}"
             raise InvalidInput(msg)
-        replace_lists(self._rows, self._weights, at, near, nearness)
+        replace_lists(self._rows, self._weights, at, near, strengths)
 
     def of(self, row: int) -> tuple[Int32s, Float32s]:
         """Return an item's neighbours by descending weight, and their weights."""

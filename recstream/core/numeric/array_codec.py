@@ -142,7 +142,7 @@ def decode_json(array: NDArray[Any]) -> Any:
 
 
 def opened(file: Any, mode: str) -> AbstractContextManager[IO[bytes]]:
-    """Open a path by its own method; lend an open stream without closing it."""
+    """Open a path by its own method; an open stream stays open at the end."""
     if isinstance(file, str):
         raise InvalidInput(f"file must be a pathlib.Path or a binary stream, got {file!r}")
     stream: AbstractContextManager[IO[bytes]]

@@ -36,7 +36,7 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wra
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a kernel on its first call; cache the machine code where a cache is writable.
 
-    Numba caches in ``NUMBA_CACHE_DIR``, else in ``__pycache__`` beside the source, else in the
+    Numba caches in ``NUMBA_CACHE_DIR``, else in ``__pycache__`` next to the source, else in the
     user's cache directory. Without a writable one, every process compiles the kernel again.
 
     Numba invalidates cached code only when the kernel's own file changes. Kernels of other files

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
+from recstream.core.numeric.arrays import Float64s, Int64s
 from recstream.core.numeric.jit import compiled, helper
 
-__all__ = ["REPEAT_BINS", "RepeatTable", "count_repeats", "repeat_bonus", "repeat_probability"]
+__all__ = ["REPEAT_BINS", "RepeatTable", "count_repeats", "repeat_probability"]
 
 REPEAT_BINS = (4, 12)
 """Shape of `RepeatTable`."""
@@ -57,22 +57,6 @@ class RepeatTable:
         for place in range(len(counts)):
             out[place] = repeat_probability(self.hits, self.chances, counts[place], ages[place])
         return out
-
-
-def repeat_bonus(prior: Float64s, probability: Float64s, beta: float) -> Float32s:
-    """Return the bonus of items of a history: ``β log(1 + h_i / prior_i)``.
-
-    This is the bias of popularity and repeats together, minus the bias of popularity.
-
-    Parameters
-    ----------
-    prior : (n,) float64
-        Of the history's items; see `Popularity.prior`.
-    probability : (n,) float64
-        h; see `RepeatTable.probability`.
-    beta : float
-    """
-    return (beta * np.log1p(probability / prior)).astype(np.float32)
 
 
 @helper

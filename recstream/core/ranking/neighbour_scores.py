@@ -85,14 +85,14 @@ def _gather(
     # Neighbour rows lie apart in memory: copied first, their loads overlap.
     n_seeds = _n_seeds(seed_weights)
     near = np.empty((n_seeds, width), np.int32)
-    nearness = np.empty((n_seeds, width), np.float32)
+    similarity = np.empty((n_seeds, width), np.float32)
     seeds = np.empty(n_seeds)
     n_seeds = 0
     for e in range(len(columns)):
         if seed_weights[e] > 0.0 and columns[e] < len(rows):
             for place in range(width):
                 near[n_seeds, place] = rows[columns[e], place]
-                nearness[n_seeds, place] = weights[columns[e], place]
+                similarity[n_seeds, place] = weights[columns[e], place]
             seeds[n_seeds] = np.float64(seed_weights[e])
             n_seeds += 1
     for e in range(n_seeds):
@@ -105,7 +105,7 @@ def _gather(
             used[n_used] = at
             n_used += keys[at] < 0
             keys[at] = row
-            totals[at] += gain * (seeds[e] * np.float64(nearness[e, place]))
+            totals[at] += gain * (seeds[e] * np.float64(similarity[e, place]))
     return n_used
 
 

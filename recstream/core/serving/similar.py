@@ -97,7 +97,7 @@ def similar(
     item : str
     n : int
     compiled : CompiledArm, optional
-        Items that its rules exclude are left out; its boosts count.
+        Its rules exclude items; its boosts count.
 
     Raises
     ------

@@ -89,7 +89,7 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         user : str
         placement : str
         properties, context : iterable of (name, value)
-            Rules and arms whose audience they do not meet are left out.
+            Rules and arms whose audience they do not meet are removed.
         """
         if any(arm.when is not None for arm in self.arms):
             held = dict(properties), dict(context)

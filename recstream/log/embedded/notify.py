@@ -1,6 +1,6 @@
 """Notifications between processes: wait for the next append without polling.
 
-Each topic has a small notification file beside the log. Writers touch it after each commit to the
+Each topic has a small notification file next to the log. Writers touch it after each commit to the
 topic, and readers watch it by inotify: an idle reader costs nothing, a waiting one wakes within a
 fraction of a millisecond. Without inotify (not Linux, or no instance or watch left) the reader
 polls the topics' next offsets every few milliseconds.
@@ -21,7 +21,7 @@ from urllib.parse import quote
 from recstream.errors import LogUnavailable
 
 GROUPS = ""
-"""Stands for what is no topic: changes of groups and members, and created topics."""
+"""In place of a topic: changes of groups and members, and created topics."""
 _IN_MODIFY = 0x2
 _POLL_S = 0.003
 _BUFFER = 64 * 1024
@@ -34,7 +34,7 @@ class Notifier:
     Parameters
     ----------
     path : Path
-        The log; the notification files lie beside it.
+        The log; the notification files are in the same folder.
     """
 
     def __init__(self, path: Path) -> None:

@@ -176,7 +176,7 @@ class Storage:
         if wal.exists() and wal.stat().st_size:
             raise LogCorrupt(
                 f"the log {self.path} is missing, but its write-ahead log {wal.name} has records; "
-                f"restore the log beside it, or move {wal.name} away to start a new log"
+                f"restore the log next to it, or move {wal.name} away to start a new log"
             )
         new = self.path.with_name(f"{self.path.name}-new-{os.getpid()}-{threading.get_ident()}")
         new.unlink(missing_ok=True)

@@ -314,7 +314,7 @@ class Consumer(BatchDelivery, driver.Consumer):
 
 
 class Transport(driver.Transport):
-    """Faust's Kafka transport, with an `EventLog` beside it.
+    """Faust's Kafka transport, and an `EventLog` of the same brokers.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """Group membership of a Faust worker on the embedded log.
 
-Faust's assignor decides who reads what (sticky, tables beside their sources). The group in the log
+Faust's assignor decides who reads what (sticky; tables follow their sources). The group in the log
 (`recstream.log.embedded.groups`) stands in for the broker's coordinator. A rebalance has the order
 that Faust expects: it begins, partitions are revoked and their offsets committed, every member
 reports, the leader assigns, partitions are taken.

@@ -1,7 +1,7 @@
 """Current rows and factors of users, against which items are folded in between trainings.
 
 Users without new events keep their rows of the training matrix and their factors, which are never
-copied. Changed and new users are kept beside them, by user and by item. So a delta costs only as much as
+copied. Changed and new users are kept separately, by user and by item. So a delta costs only as much as
 it has users and items.
 """
 

@@ -86,10 +86,6 @@ def test_nothing_to_average_is_not_a_number_rather_than_zero() -> None:
     assert math.isnan(metrics.quality(np.zeros((1, 2), np.int32), rows([])).recall)
 
 
-def test_reciprocal_rank_of_an_unranked_item_is_zero() -> None:
-    assert [metrics.reciprocal_rank(r) for r in (0, 1, 4)] == [0.0, 1.0, 0.25]
-
-
 def test_rankings_and_test_rows_must_fit_together() -> None:
     with pytest.raises(InvalidInput, match=r"ids must be \(3, n\)"):
         metrics.hits(IDS[:2], TEST)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from recstream.core.history.fading import fading_weights
 from recstream.core.popularity.popularity import Popularity, changed_rows, fit_popularity
-from recstream.core.popularity.repeats import RepeatTable, repeat_bonus
+from recstream.core.popularity.repeats import RepeatTable
 from recstream.errors import InvalidInput
 
 
@@ -147,14 +147,6 @@ def test_weights_fade_by_newer_entries_not_by_hours() -> None:
     assert fading_weights([5, 5, 1], 1.0).tolist() == [1.0, 1.0, 0.25]
     assert fading_weights([5, 1], math.inf).tolist() == [1.0, 1.0]
     assert fading_weights([], 3.0).tolist() == []
-
-
-def test_own_bonus_turns_popularity_into_popularity_and_habit() -> None:
-    prior, chance = np.array([0.1, 0.2]), np.array([0.75, 0.25])
-
-    bonus = repeat_bonus(prior, chance, 2.0)
-
-    assert 2.0 * np.log(prior) + bonus == pytest.approx(2.0 * np.log(prior + chance), rel=1e-5)
 
 
 def test_returns_are_told_apart_by_how_often_and_how_long_ago() -> None:

@@ -1,5 +1,5 @@
 // @ts-check
-/** One list with other events, rules, weights or another model, beside the list as it was. */
+/** One list with other events, rules, weights or another model, compared with the list as it was. */
 
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { useFetch, useSend } from "../../app/fetch.js";
@@ -58,7 +58,7 @@ export function ListWhatIf() {
   return html`<${Form} query=${full} />
     <div class="boxes">
       <${Events} query=${full} />
-      <section class="box"><header class="box-head"><h2 class="box-title">List beside list</h2>${isBusy && html`<span class="muted" role="status">Deriving …</span>`}</header>
+      <section class="box"><header class="box-head"><h2 class="box-title">The two lists</h2>${isBusy && html`<span class="muted" role="status">Deriving …</span>`}</header>
         ${error && html`<p class="field-error" role="alert" data-part="what-if-error">${error}</p>`}
         ${answer && !error && html`<${Lists} answer=${answer} />`}
       </section>

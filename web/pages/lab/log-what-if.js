@@ -1,5 +1,5 @@
 // @ts-check
-/** A stretch of the log under other rules or another model: accuracy beside what was published. */
+/** A stretch of the log under other rules or another model: accuracy compared with what was published. */
 
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { useSend } from "../../app/fetch.js";

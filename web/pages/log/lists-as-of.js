@@ -17,7 +17,7 @@ const SCRUB_AT_LATEST_MS = 600;
 export function ListsAsOf({ user }) {
   const path = `/v1/users/${encodeURIComponent(user)}`;
   const events = useFetch(`${path}/events`, { limit: 300 });
-  return html`<${Card} title=${`Lists of ${user} as of here`} about="Move the handle over the user's events. Beside it is the list that the user had then, derived again from the log, and what the event changed.">
+  return html`<${Card} title=${`Lists of ${user} as of here`} about="Move the handle over the user's events. Next to it is the list that the user had then, derived again from the log, and what the event changed.">
     <${Fetched} of=${events} what="The user's events">${(/** @type {any} */ data) => {
       const steps = data.events.filter((/** @type {any} */ one) => one.event.type !== "impression").reverse();
       return steps.length === 0 ? html`<${Empty}>The newest records have no event of ${user}.<//>` : html`<${Scrubber} path=${path} steps=${steps} />`;

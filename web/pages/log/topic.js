@@ -92,7 +92,7 @@ const COLUMNS = [
   { name: "Size", isSpare: true, width: "4.5rem", isNumber: true, cell: (record) => (record.n_bytes === undefined ? "" : sizeText(record.n_bytes)) },
 ];
 
-/** Beside a user's lists: all records are the user's. */
+/** On a user's page: all records are the user's. */
 const NARROW = COLUMNS.filter(({ name }) => name !== "Key" && name !== "Size");
 
 /** @param {{found: ReturnType<typeof useRecords>, open: string, isFollowing: boolean, hasLists: boolean}} props */

@@ -24,7 +24,7 @@ export function Changes({ causes, isLate }) {
   const note = (/** @type {string} */ item) => causeText(causeOf.get(item), byPosition, names);
   const summary = `${change.entered.length} entered, ${change.left.length} left, ${change.moved.length} moved`;
   const idle = events.filter(isIdle);
-  const told = idle.length > MOST_IDLE ? events.filter((/** @type {any} */ event) => !isIdle(event)) : events;
+  const listed = idle.length > MOST_IDLE ? events.filter((/** @type {any} */ event) => !isIdle(event)) : events;
   return html`<${Card} title="What changed" about=${`Between A and B: ${summary}. ${plural(causes.n_events, "event")} came in between.`}>
       <div class="side-by-side" aria-busy=${String(isLate)}>
         <section aria-label="List A"><h3 class="row-title">List A <a class="mono" href=${`/lists/${encodeURIComponent(before.rec_id)}`}>${before.rec_id}</a></h3>
@@ -38,14 +38,14 @@ export function Changes({ causes, isLate }) {
       <ul class="effects" role="list">
         ${causes.model !== null && html`<li class="effect"><strong>New model</strong> <${ChangeText} change=${causes.model} /></li>`}
         ${causes.rules !== null && html`<li class="effect"><strong>New rules or settings</strong> <${ChangeText} change=${causes.rules} /></li>`}
-        ${told.map((/** @type {any} */ event) => html`<li class="effect" key=${`${event.offset}.${event.place}`} data-event=${event.id}>
+        ${listed.map((/** @type {any} */ event) => html`<li class="effect" key=${`${event.offset}.${event.place}`} data-event=${event.id}>
           <strong>${did(event.type, titleOf(names, event.item))}</strong>
           <a class="mono" href=${`/log/interactions?partition=${after.as_of?.partition ?? 0}&at=${event.offset}`}>${after.as_of?.partition ?? 0} : ${event.offset}</a>
           ${event.brought.length > 0 && html`<span>brought <${Names} ids=${event.brought} /></span>`}
           ${event.kept_out.length > 0 && html`<span>pushed out <${Names} ids=${event.kept_out} /></span>`}
           <span class="muted">${event.n_moved > 0 ? `moved ${event.n_moved}` : isIdle(event) ? "changed nothing by itself" : ""}</span>
         </li>`)}
-        ${told.length < events.length && html`<li class="effect muted" data-part="idle-events">${plural(events.length - told.length, "event")} changed nothing by themselves.</li>`}
+        ${listed.length < events.length && html`<li class="effect muted" data-part="idle-events">${plural(events.length - listed.length, "event")} changed nothing by themselves.</li>`}
       </ul>
     <//>`;
 }

@@ -47,7 +47,7 @@ class LogWhatIfRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 
 class TrafficAnswer(TrafficState, frozen=True, kw_only=True):
-    """Synthetic traffic of this bridge; ``why_not`` tells why it can't be switched on."""
+    """Synthetic traffic of this bridge; ``why_not`` says why it can't be switched on."""
 
     why_not: str = ""
 
@@ -75,7 +75,7 @@ class LabRoutes:
         },
     )
     def post_log_what_if(self, body: LogWhatIfRequest) -> LogWhatIf:
-        """Replay a stretch of the log with other rules or another model, beside what was published."""
+        """Replay a stretch of the log with other rules or another model, and compare with what was published."""
         check_steering(body.steering)
         deps = self._deps
         deadline_s = time.monotonic() + MAX_SECONDS
