@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from recstream.bridge.active_generation import ActiveGeneration
-from recstream.bridge.views import CountsFeed, Items, Views, without
+from recstream.bridge.published import PublishedLists
+from recstream.bridge.views import CountsFeed, Items, Views
 from recstream.control import SteeringFeed
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
-from recstream.core.history import History, seen_items
+from recstream.core.history import History
 from recstream.core.ranking import (
     Explanation,
     describe,
@@ -112,6 +112,7 @@ class Recommender:
         self._items = items
         self._counts = counts
         self._now = now
+        self._published = PublishedLists(views, active, steering, items, self._now_ms)
 
     @property
     def current(self) -> tuple[int, int] | None:
@@ -143,66 +144,11 @@ class Recommender:
 
     def published(self, user: str) -> Recommendations | None:
         """Return a user's published list without items seen or withdrawn since."""
-        stored = self._views.latest(user)
-        if stored is None:
-            return None
-        unwanted = self._withdrawn(stored)
-        # The list excludes what its history contained; without newer events there is nothing to add.
-        if stored.as_of is None or stored.as_of.offset != self._views.newest_offset(user):
-            history = self._views.history(user)
-            unwanted |= set() if history is None else seen_items(history)
-        found = without(stored, unwanted)
-        generation = self._active.generation
-        return found if generation is None else generation.columns.with_common_features(found)
-
-    def _in_force(self, user: str) -> Recommendations | None:
-        """Return the published list, None if it does not follow the newest steering document.
-
-        Pushed lists are not checked: this bridge may not know the newest rules yet, and the next
-        list follows.
-        """
-        stored = self.published(user)
-        if stored is None or not self._steering.is_current(stored.control):
-            return None
-        return None if self._is_outdated(stored) else stored
-
-    def _is_outdated(self, stored: Recommendations) -> bool:
-        """Return whether a list depends on the time, and would be another one now."""
-        generation = self._active.generation
-        if not stored.now or generation is None:
-            return False
-        _, steering = self._steering.document()
-        if steering is not None and steering.arm_of(stored.user).uses_now:
-            return True
-        boundaries = generation.columns.boundaries
-        passed = np.searchsorted(boundaries, [stored.now, self._now_ms()], side="right")
-        return bool(passed[0] != passed[1])
+        return self._published.of(user)
 
     def _now_ms(self) -> int:
         """Return the time of a request, in whole seconds."""
         return timestamp_ms(self._now()) // 1000 * 1000
-
-    def _withdrawn(self, body: Recommendations) -> set[str]:
-        """Return the items of a list that lists may no longer hold: withdrawn, not available, or over."""
-        generation = self._active.generation
-        listed = [entry.item for entry in body.items]
-        gone = self._items.unlisted(listed)
-        if generation is None:
-            return gone
-        listable, columns = generation.listable, generation.columns
-        has_times = len(columns.boundaries) > 0
-        if listable is None and not has_times:
-            return gone
-        now_ms = self._now_ms()
-        for item, row in zip(listed, generation.items.rows_of(listed).tolist(), strict=True):
-            if row < 0:
-                continue
-            is_gone = has_times and not columns.is_in_time(row, now_ms)
-            # A delta may add items meanwhile.
-            is_known = listable is not None and row < len(listable)
-            if is_gone or (is_known and not listable[row]):  # type: ignore[index]
-                gone.add(item)
-        return gone
 
     def list_of(self, user: str) -> Recommendations:
         """Return a user's list: the published one, or one made now."""
@@ -218,7 +164,7 @@ class Recommender:
         is_fresh : bool
             The list must contain the newest event that this bridge knows.
         """
-        stored = self._in_force(user) if request.is_plain else None
+        stored = self._published.in_force(user) if request.is_plain else None
         if stored is None or stored.source == "popular":
             history = self._views.history(user) or History(user)
             request = self._by_segment(history, request)

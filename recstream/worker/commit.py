@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from recstream.control import new_control_record
 from recstream.core.history import table_rows
+from recstream.core.records import Forgotten
+from recstream.erasure import mark
 from recstream.errors import LogFenced
 from recstream.log import (
     DEAD_LETTERS,
@@ -81,6 +84,18 @@ def list_effects(
         records=[*(each.record for each in lists), *letters],
         users=users | {each.user.history.user: each.user for each in lists},
     )
+
+
+def forget_effects(
+    state: PartitionState, key: bytes, keys: Sequence[bytes], forgotten: Forgotten
+) -> Effects:
+    """Return the effects of forgetting a user: tombstones of the rows and the list, and the record."""
+    headers = mark(forgotten.id)
+    records = [
+        NewRecord(RECOMMENDATIONS, key, None, state.number, None, headers),
+        new_control_record(forgotten),
+    ]
+    return Effects(state, rows=[(each, None) for each in keys], records=records, headers=headers)
 
 
 def commit(

@@ -15,9 +15,9 @@ recovers RocksDB from the changelog before the partition is read. Records that a
 are skipped by the applied offset, repeated events by the history's own position and ids. If a step
 fails, the partition's memory is discarded and read again from the rows.
 
-On the embedded log, groups of several partitions share one append and one wait for the disk; on Kafka each
-partition has a transaction. Each partition is committed or refused on its own. While few users wait, lists share the append of their events. In
-a backlog records are folded first, and each user then gets one list (`list_pending`).
+On the embedded log, groups of several partitions share one append and one wait for the disk; on Kafka
+each partition has a transaction. Each partition is committed or refused on its own. While few users
+wait, lists share the append of their events. In a backlog each user then gets one (`list_pending`).
 """
 
 from __future__ import annotations
@@ -25,25 +25,19 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from time import perf_counter
 
-import numpy as np
-
-from recstream.control import new_control_record, read_control
+from recstream.control import read_control
 from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
 from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
-from recstream.erasure import mark
-from recstream.errors import BeyondHorizon, LogFenced
+from recstream.errors import LogFenced
 from recstream.log import (
     INTERACTIONS,
     RECOMMENDATIONS,
     EventLog,
-    NewRecord,
     Record,
     TopicPartition,
-    decode,
     histories_changelog,
     partition_for,
 )
@@ -54,14 +48,21 @@ from recstream.worker.commit import (
     Effects,
     commit,
     folded_effects,
+    forget_effects,
     list_effects,
     raise_fenced,
 )
-from recstream.worker.fold import Folded, fold
-from recstream.worker.fold_settings import activate
-from recstream.worker.lists import ListRequest, NewList, rank_lists
+from recstream.worker.fold import Folded, fold, missing_records, touch_recent_users
+from recstream.worker.fold_settings import activate, activate_everywhere
+from recstream.worker.lists import (
+    ListRequest,
+    NewList,
+    pending_requests,
+    rank_lists,
+    refresh_requests,
+)
 from recstream.worker.rocksdb_rows import RowStore
-from recstream.worker.state import PartitionState, Trigger, UserState
+from recstream.worker.state import PartitionState, RefreshQueue, UserState
 from recstream.worker.status import Status
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,6 @@ LIVE_USERS = 64
 """If more users wait for a list, lists are ranked apart from the folds."""
 LIVE_LAG = 2_000
 """If more records wait behind a group, likewise."""
-READ_RECORDS = 1_000
 
 
 class Engine:
@@ -110,8 +110,7 @@ class Engine:
         self._changelog = histories_changelog(settings.app_id)
         self._n_partitions = event_log.partitions(INTERACTIONS)
         self._states: dict[int, PartitionState] = {}
-        self._to_refresh: dict[tuple[int, str], None] = {}
-        self._times_ms = clock_ms() // 1000 * 1000
+        self._to_refresh = RefreshQueue(clock_ms())
         self.generation: Generation | None = None
         self.status = Status()
 
@@ -192,47 +191,8 @@ class Engine:
         return commit(effects, self._append, self._rows, self._changelog, self._states)
 
     def _read_missing(self, state: PartitionState, until: int, *, is_rebuild: bool = False) -> None:
-        """Fold the records that the log holds between the rows and an offset.
-
-        Parameters
-        ----------
-        state : PartitionState
-        until : int
-        is_rebuild : bool
-            The partition was folded before, so the first events must be there. Else a log that has
-            lost its first events is folded from its earliest.
-
-        Raises
-        ------
-        BeyondHorizon
-            The log lacks events in between.
-        """
-        while state.next_offset < until:
-            start = max(state.next_offset, self._log.earliest(INTERACTIONS, state.number))
-            if start > state.next_offset and (state.next_offset or is_rebuild):
-                raise BeyondHorizon(
-                    f"the table of partition {state.number} has the events before offset "
-                    f"{state.next_offset}, the log keeps those from offset {start} on: the events in "
-                    "between were pruned, and neither changelog nor checkpoint has them; restore a "
-                    "backup, or start over with another app_id and lose the histories from before"
-                )
-            if start > state.next_offset:
-                log.warning(
-                    "histories of partition %d begin at offset %d: the events before were pruned, and "
-                    "these workers never had them",
-                    state.number,
-                    start,
-                )
-            found = self._log.read(INTERACTIONS, state.number, start, READ_RECORDS)
-            missing = [record for record in found if record.offset < until]
-            if not missing:
-                return
-            log.info(
-                "records folded again partition=%d from=%d to=%d",
-                state.number,
-                missing[0].offset,
-                missing[-1].offset,
-            )
+        """Fold the records that the log holds between the rows and an offset; see `missing_records`."""
+        for missing in missing_records(self._log, state, until, is_rebuild=is_rebuild):
             with self._discarded_on_error(state.number):
                 folded = fold(state, missing, self._timeline, self._n_partitions)
                 raise_fenced(self._finish([folded]))
@@ -264,11 +224,7 @@ class Engine:
         state = self.state(partition)
         committed_offset = committed.get(TopicPartition(INTERACTIONS, partition), 0)
         self._read_missing(state, committed_offset, is_rebuild=state.next_offset == 0)
-        start = max(self._log.earliest(INTERACTIONS, partition), state.next_offset - READ_RECORDS)
-        if start < state.next_offset:
-            for record in self._log.read(INTERACTIONS, partition, start, READ_RECORDS):
-                for _, event in decode(record).events:
-                    state.touch(event.user)
+        touch_recent_users(self._log, state)
         activate(self._append, self._timeline, self._settings, state, self._clock_ms())
 
     def revoke(self, partitions: Sequence[int]) -> None:
@@ -276,7 +232,7 @@ class Engine:
         for partition in partitions:
             self._states.pop(partition, None)
             self.status.lag.pop(partition, None)
-        self._to_refresh = {key: None for key in self._to_refresh if key[0] not in partitions}
+        self._to_refresh.revoke(partitions)
 
     # Models and settings
 
@@ -285,7 +241,7 @@ class Engine:
         self.generation = generation
         MODEL_GENERATION.set(generation.number)
         for state in self._states.values():
-            self._queue_refresh(state)
+            self._to_refresh.add(state)
         log.info(
             "model activated generation=%d delta=%d items=%d factors=%d",
             generation.number,
@@ -310,48 +266,22 @@ class Engine:
 
         Recent users of those partitions are queued for a refresh.
         """
-        timeline = self._timeline
-        timeline.extend(read_control(self._log, timeline.next_offset))
-        n_activated = 0
-        for state in list(self._states.values()):
-            try:
-                is_new = activate(self._append, timeline, self._settings, state, self._clock_ms())
-            except LogFenced as error:
-                log.info("steering not activated, another worker owns the partition: %s", error)
-                continue
-            if is_new:
-                n_activated += 1
-                self._queue_refresh(state)
-        if n_activated:
-            log.info(
-                "steering activated control=%d partitions=%d",
-                timeline.newest_document[0],
-                n_activated,
-            )
-        return n_activated
+        self._timeline.extend(read_control(self._log, self._timeline.next_offset))
+        states = list(self._states.values())
+        activated = activate_everywhere(
+            self._append, self._timeline, self._settings, states, self._clock_ms()
+        )
+        for state in activated:
+            self._to_refresh.add(state)
+        return len(activated)
 
     def follow_times(self) -> int:
-        """Queue recent users for a refresh if an item's `from` or `until` has passed since the last call.
-
-        Returns
-        -------
-        int
-            Number of such times.
-        """
-        before_ms, self._times_ms = self._times_ms, self._clock_ms() // 1000 * 1000
-        if self.generation is None:
-            return 0
-        times = self.generation.columns.boundaries
-        n_passed = int(np.count_nonzero((times > before_ms) & (times <= self._times_ms)))
+        """Queue recent users for a refresh if a `from` or `until` passed; return how many passed."""
+        n_passed = self._to_refresh.n_passed(self.generation, self._clock_ms())
         if n_passed:
             for state in self._states.values():
-                self._queue_refresh(state)
+                self._to_refresh.add(state)
         return n_passed
-
-    def _queue_refresh(self, state: PartitionState) -> None:
-        """Queue recent users for a refresh, newest first."""
-        for user in reversed(state.recent_users):
-            self._to_refresh[state.number, user] = None
 
     # Lists apart from records
 
@@ -396,42 +326,25 @@ class Engine:
         """Rank and publish the lists of users queued for a refresh; return the number handled."""
         if self.generation is None:
             return 0
-        by_partition: dict[int, list[str]] = {}
-        chosen = list(islice(self._to_refresh, limit))
-        for partition, user in chosen:
-            del self._to_refresh[partition, user]
-            by_partition.setdefault(partition, []).append(user)
+        by_partition = self._to_refresh.take(limit)
         for partition, names in by_partition.items():
             state = self._states.get(partition)
             if state is None:
                 continue
             users = {user: state.user(user) for user in names if user not in state.pending_lists}
-            active = self._timeline.newest(partition)
-            requests = [
-                ListRequest(partition, state.next_list, active, each, Trigger(each.history.offset))
-                for each in users.values()
-            ]
+            requests = refresh_requests(state, users, self._timeline.newest(partition))
             lists = self._rank(requests, is_refresh=True).get(partition)
             if lists:
                 self._publish(state, users, lists)
-        return len(chosen)
+        return sum(map(len, by_partition.values()))
 
     def _take_pending(
         self, state: PartitionState, users: dict[str, UserState], limit: int
     ) -> list[ListRequest]:
-        """Remove the users who wait longest from the queue; ``users`` gains their states."""
+        """Do `pending_requests`, once there is a generation."""
         if self.generation is None:
             return []
-        active = self._timeline.newest(state.number)
-        requests = []
-        for user in list(islice(state.pending_lists, limit)):
-            if user not in users:
-                users[user] = state.user(user)
-            trigger = state.pending_lists.pop(user)
-            requests.append(
-                ListRequest(state.number, state.next_list, active, users[user], trigger)
-            )
-        return requests
+        return pending_requests(state, users, self._timeline.newest(state.number), limit)
 
     def _rank(
         self, requests: Sequence[ListRequest], *, is_refresh: bool
@@ -470,22 +383,14 @@ class Engine:
         state = self.state(number)
         self._read_missing(state, self._log.high_watermark(INTERACTIONS, number))
         state.drop(user)
-        self._to_refresh.pop((number, user), None)
+        self._to_refresh.drop(number, user)
         forgotten = Forgotten(
             id=request.id,
             partition=number,
             at_offset=state.next_offset,
             forgotten_ts=self._clock_ms(),
         )
-        headers = mark(request.id)
-        effects = Effects(
-            state,
-            rows=[(each, None) for each in sorted({key, *self._rows.keys_of(number, key)})],
-            records=[
-                NewRecord(RECOMMENDATIONS, key, None, number, None, headers),
-                new_control_record(forgotten),
-            ],
-            headers=headers,
-        )
+        keys = sorted({key, *self._rows.keys_of(number, key)})
+        effects = forget_effects(state, key, keys, forgotten)
         raise_fenced(self._commit([effects]))
         return forgotten

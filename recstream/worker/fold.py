@@ -1,12 +1,13 @@
-"""Fold records of one partition into histories in memory.
+"""Fold records of one partition into histories in memory; read those that the rows lack.
 
 Nothing here is durable: `recstream.worker.commit` writes the changed rows.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from recstream.core import events as core_events
@@ -14,9 +15,13 @@ from recstream.core.evaluation import is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import History, SettingsTimeline, apply, table_rows
 from recstream.core.records import DeadLetter
-from recstream.errors import InvalidEvent
-from recstream.log import Record, dead_letter, decode, partition_for
+from recstream.errors import BeyondHorizon, InvalidEvent
+from recstream.log import INTERACTIONS, EventLog, Record, dead_letter, decode, partition_for
 from recstream.worker.state import PartitionState, Trigger, UserState
+
+log = logging.getLogger(__name__)
+
+READ_RECORDS = 1_000
 
 
 @dataclass(frozen=True)
@@ -110,3 +115,62 @@ def _misplaced(record: Record, event: Event, n_partitions: int) -> DeadLetter:
     message = f"expected partition {expected} for this user, got {record.partition}"
     error = InvalidEvent(message, code="wrong-partition", pointer="/user")
     return dead_letter(record, core_events.encode_event(event), error)
+
+
+def missing_records(
+    event_log: EventLog, state: PartitionState, until: int, *, is_rebuild: bool
+) -> Iterator[list[Record]]:
+    """Yield the records that the log holds between the rows and an offset; fold each group at once.
+
+    Parameters
+    ----------
+    event_log : EventLog
+    state : PartitionState
+        Its next offset advances while a group is folded.
+    until : int
+    is_rebuild : bool
+        The partition was folded before, so the first events must be there. Else a log that has
+        lost its first events is folded from its earliest.
+
+    Raises
+    ------
+    BeyondHorizon
+        The log lacks events in between.
+    """
+    while state.next_offset < until:
+        start = max(state.next_offset, event_log.earliest(INTERACTIONS, state.number))
+        if start > state.next_offset and (state.next_offset or is_rebuild):
+            raise BeyondHorizon(
+                f"the table of partition {state.number} has the events before offset "
+                f"{state.next_offset}, the log keeps those from offset {start} on: the events in "
+                "between were pruned, and neither changelog nor checkpoint has them; restore a "
+                "backup, or start over with another app_id and lose the histories from before"
+            )
+        if start > state.next_offset:
+            log.warning(
+                "histories of partition %d begin at offset %d: the events before were pruned, and "
+                "these workers never had them",
+                state.number,
+                start,
+            )
+        found = event_log.read(INTERACTIONS, state.number, start, READ_RECORDS)
+        missing = [record for record in found if record.offset < until]
+        if not missing:
+            return
+        log.info(
+            "records folded again partition=%d from=%d to=%d",
+            state.number,
+            missing[0].offset,
+            missing[-1].offset,
+        )
+        yield missing
+
+
+def touch_recent_users(event_log: EventLog, state: PartitionState) -> None:
+    """Note the users of the newest records that are in the rows as recent ones."""
+    earliest = event_log.earliest(INTERACTIONS, state.number)
+    start = max(earliest, state.next_offset - READ_RECORDS)
+    if start < state.next_offset:
+        for record in event_log.read(INTERACTIONS, state.number, start, READ_RECORDS):
+            for _, event in decode(record).events:
+                state.touch(event.user)

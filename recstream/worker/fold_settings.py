@@ -6,12 +6,18 @@ a replay uses the same ones. The append is refused if another worker owns the pa
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 from recstream.control import new_control_record
 from recstream.core.history import SEMANTICS, FoldSettings, SettingsTimeline
 from recstream.core.records import LIST_FORMAT, SettingsActivated
+from recstream.errors import LogFenced
 from recstream.settings import Settings
 from recstream.worker.commit import Append, append_fenced
 from recstream.worker.state import PartitionState
+
+log = logging.getLogger(__name__)
 
 
 def activate(
@@ -59,3 +65,27 @@ def activate(
     position = append_fenced(append, state, new_control_record(activated))
     timeline.add(position.offset, activated)
     return True
+
+
+def activate_everywhere(
+    append: Append,
+    timeline: SettingsTimeline,
+    settings: Settings,
+    states: Sequence[PartitionState],
+    now_ms: int,
+) -> list[PartitionState]:
+    """Do `activate` for partitions; return those on which something is new.
+
+    Partitions that another worker owns are left out.
+    """
+    activated = []
+    for state in states:
+        try:
+            if activate(append, timeline, settings, state, now_ms):
+                activated.append(state)
+        except LogFenced as error:
+            log.info("steering not activated, another worker owns the partition: %s", error)
+    if activated:
+        offset, _ = timeline.newest_document
+        log.info("steering activated control=%d partitions=%d", offset, len(activated))
+    return activated

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from recstream.core.events import timestamp_ms
@@ -11,7 +12,7 @@ from recstream.core.history import ActiveSettings, table_rows
 from recstream.core.ranking import Ranked, encode_list, item_ids, rank
 from recstream.core.records import Lineage
 from recstream.log import RECOMMENDATIONS, NewRecord
-from recstream.worker.state import Trigger, UserState
+from recstream.worker.state import PartitionState, Trigger, UserState
 
 
 class ListRequest(NamedTuple):
@@ -34,6 +35,29 @@ class NewList(NamedTuple):
     record: NewRecord
     row: tuple[bytes, bytes]
     appended_ts: int
+
+
+def pending_requests(
+    state: PartitionState, users: dict[str, UserState], active: ActiveSettings, limit: int
+) -> list[ListRequest]:
+    """Remove the users who wait longest from the queue; ``users`` gains their states."""
+    requests = []
+    for user in list(islice(state.pending_lists, limit)):
+        if user not in users:
+            users[user] = state.user(user)
+        trigger = state.pending_lists.pop(user)
+        requests.append(ListRequest(state.number, state.next_list, active, users[user], trigger))
+    return requests
+
+
+def refresh_requests(
+    state: PartitionState, users: Mapping[str, UserState], active: ActiveSettings
+) -> list[ListRequest]:
+    """Return requests that no event triggered."""
+    return [
+        ListRequest(state.number, state.next_list, active, each, Trigger(each.history.offset))
+        for each in users.values()
+    ]
 
 
 def rank_lists(

@@ -1,11 +1,15 @@
-"""State of one partition in memory: applied offset, cached users, users who wait for a list."""
+"""State in memory: of a partition, and the users who wait for a refresh."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from recstream.core.events import Event
+from recstream.core.generation import Generation
 from recstream.core.history import History, table_rows
 from recstream.worker.rocksdb_rows import RowStore
 
@@ -146,3 +150,49 @@ class PartitionState:
     def applied_row(self) -> tuple[bytes, table_rows.AppliedRow]:
         """Return the row that is written last in every commit."""
         return table_rows.APPLIED_KEY, table_rows.AppliedRow(self.next_offset, self.listed_offset)
+
+
+class RefreshQueue:
+    """Users in the order in which their lists are made again, each once.
+
+    Parameters
+    ----------
+    now_ms : int
+        Times of items before it do not count.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        self._users: dict[tuple[int, str], None] = {}
+        self._times_ms = now_ms // 1000 * 1000
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def add(self, state: PartitionState) -> None:
+        """Add a partition's recent users, newest first."""
+        for user in reversed(state.recent_users):
+            self._users[state.number, user] = None
+
+    def n_passed(self, generation: Generation | None, now_ms: int) -> int:
+        """Return how many `from` and `until` of items have passed since the last call."""
+        before_ms, self._times_ms = self._times_ms, now_ms // 1000 * 1000
+        if generation is None:
+            return 0
+        times = generation.columns.boundaries
+        return int(np.count_nonzero((times > before_ms) & (times <= self._times_ms)))
+
+    def take(self, limit: int) -> dict[int, list[str]]:
+        """Remove the next users; return them by partition."""
+        by_partition: dict[int, list[str]] = {}
+        for partition, user in list(islice(self._users, limit)):
+            del self._users[partition, user]
+            by_partition.setdefault(partition, []).append(user)
+        return by_partition
+
+    def drop(self, partition: int, user: str) -> None:
+        """Remove a user."""
+        self._users.pop((partition, user), None)
+
+    def revoke(self, partitions: Collection[int]) -> None:
+        """Remove the users of partitions that go to another worker."""
+        self._users = {key: None for key in self._users if key[0] not in partitions}

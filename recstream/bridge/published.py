@@ -1,0 +1,101 @@
+"""Published lists as a bridge answers and sends them: without what was seen or withdrawn since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from recstream.bridge.active_generation import ActiveGeneration
+from recstream.bridge.views import Items, Views, without
+from recstream.control import SteeringFeed
+from recstream.core.history import seen_items
+from recstream.core.records import Recommendations
+
+
+class PublishedLists:
+    """The newest published list of each user.
+
+    Parameters
+    ----------
+    views : Views
+    active : ActiveGeneration
+    steering : SteeringFeed
+    items : Items
+        Items that left the catalogue or are not available, before a delta contains that.
+    now_ms : callable
+        Time of a request, in whole seconds.
+    """
+
+    def __init__(
+        self,
+        views: Views,
+        active: ActiveGeneration,
+        steering: SteeringFeed,
+        items: Items,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._views = views
+        self._active = active
+        self._steering = steering
+        self._items = items
+        self._now_ms = now_ms
+
+    def of(self, user: str) -> Recommendations | None:
+        """Return a user's published list without items seen or withdrawn since."""
+        stored = self._views.latest(user)
+        if stored is None:
+            return None
+        unwanted = self._withdrawn(stored)
+        # The list excludes what its history contained; without newer events there is nothing to add.
+        if stored.as_of is None or stored.as_of.offset != self._views.newest_offset(user):
+            history = self._views.history(user)
+            unwanted |= set() if history is None else seen_items(history)
+        found = without(stored, unwanted)
+        generation = self._active.generation
+        return found if generation is None else generation.columns.with_common_features(found)
+
+    def in_force(self, user: str) -> Recommendations | None:
+        """Return the published list, None if it does not follow the newest steering document.
+
+        Pushed lists are not checked: this bridge may not know the newest rules yet, and the next
+        list follows.
+        """
+        stored = self.of(user)
+        if stored is None or not self._steering.is_current(stored.control):
+            return None
+        return None if self._is_outdated(stored) else stored
+
+    def _is_outdated(self, stored: Recommendations) -> bool:
+        """Return whether a list depends on the time, and would be another one now."""
+        generation = self._active.generation
+        if not stored.now or generation is None:
+            return False
+        _, steering = self._steering.document()
+        if steering is not None and steering.arm_of(stored.user).uses_now:
+            return True
+        boundaries = generation.columns.boundaries
+        passed = np.searchsorted(boundaries, [stored.now, self._now_ms()], side="right")
+        return bool(passed[0] != passed[1])
+
+    def _withdrawn(self, body: Recommendations) -> set[str]:
+        """Return the items of a list that lists may no longer hold: withdrawn, not available, or over."""
+        generation = self._active.generation
+        listed = [entry.item for entry in body.items]
+        gone = self._items.unlisted(listed)
+        if generation is None:
+            return gone
+        listable, columns = generation.listable, generation.columns
+        has_times = len(columns.boundaries) > 0
+        if listable is None and not has_times:
+            return gone
+        now_ms = self._now_ms()
+        for item, row in zip(listed, generation.items.rows_of(listed).tolist(), strict=True):
+            if row < 0:
+                continue
+            is_gone = has_times and not columns.is_in_time(row, now_ms)
+            # A delta may add items meanwhile.
+            is_known = listable is not None and row < len(listable)
+            if is_gone or (is_known and not listable[row]):  # type: ignore[index]
+                gone.add(item)
+        return gone
