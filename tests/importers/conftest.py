@@ -1,0 +1,40 @@
+"""Run imports into a log of the test's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recstream.cli import run
+from tests.importers.imports import Outcome, logged
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def import_(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Return a function that runs `recstream import` and reads the log."""
+
+    def do(kind: str, file: Path | str, *options: str) -> Outcome:
+        capsys.readouterr()
+        arguments = ["import", kind, str(file), *options, "--data-dir", str(data), "--json"]
+        code = run(arguments)
+        said = capsys.readouterr()
+        report = json.loads(said.out) if said.out else {}
+        return Outcome(code, report, said.err, sorted(logged(data), key=lambda e: e.item or ""))
+
+    return do
+
+
+@pytest.fixture
+def events(import_: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """Return a function that imports events with columns ``user`` and ``item``."""
+    return lambda file, *options: import_(
+        "events", file, "--user", "user", "--item", "item", *options
+    )
