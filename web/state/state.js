@@ -6,6 +6,7 @@
  * actions; an unknown type throws.
  */
 
+import { ACTIVITY_KEPT, withHistory, withLogged, withReaction } from "./activity.js";
 import { NOTHING, reduceCatalogue } from "./catalogue.js";
 import { UNKNOWN_CLOCK, narrow, trace } from "./latency.js";
 import { effectOf } from "./shelf-words.js";
@@ -33,7 +34,6 @@ import { NO_STEERING, reduceSteering } from "./steering.js";
  *   reasons: import("../connection/protocol.js").Reason[] | null, explanation: import("./explanation.js").Explanation | null}} Opened
  * @typedef {{kind: string, share: number, shared?: string[]}} Likeness
  * @typedef {import("../connection/protocol.js").Pipeline} Pipeline
- * @typedef {import("../connection/protocol.js").LogMessage} LogMessage
  * @typedef {{
  *   user: string,
  *   connection: SocketStatus,
@@ -66,7 +66,6 @@ import { NO_STEERING, reduceSteering } from "./steering.js";
 
 /** How many clicks the page's median is taken over. */
 const TOTALS_KEPT = 200;
-const ACTIVITY_KEPT = 40;
 const PENDING_KEPT = 50;
 /** Entries of a list on the screen. */
 const SHOWN = 10;
@@ -342,66 +341,9 @@ function isOlder(message, shown) {
 }
 
 /**
- * Returns the state after a record of the user's events was read from the log. It may come from this
- * page, another tab or another program.
- *
- * @param {State} state
- * @param {LogMessage} message
- */
-function withLogged(state, { key, partition, offset, ts, value }) {
-  if (key !== state.user || typeof value?.id !== "string") return state;
-  if (value.type === "impression") return state;
-  const { id, type, item } = value;
-  const entry = state.activity.find((known) => known.id === id);
-  if (entry !== undefined) {
-    if (entry.status === "logged") return state;
-    const logged = { ...entry, partition, offset, status: /** @type {const} */ ("logged") };
-    return {
-      ...state,
-      activity: state.activity.map((known) => (known.id === id ? logged : known)),
-    };
-  }
-  const reactions = withReaction(state.reactions, { type, item: item ?? "" });
-  return withHistory({ ...state, reactions }, [
-    {
-      ...{ id, type, item: item ?? "", tsMs: Date.parse(value.ts) || ts, partition, offset },
-      ...{ status: /** @type {const} */ ("logged"), detail: "" },
-    },
-  ]);
-}
-
-/**
  * @param {State} state
  * @param {string} text
  */
 function notify(state, text) {
   return { ...state, notice: { text, serial: state.notice.serial + 1 } };
-}
-
-/**
- * @param {Record<string, string>} reactions what the visitor said last about an item
- * @param {{type: string, item: string}} event
- */
-function withReaction(reactions, { type, item }) {
-  if (type === "click" || type === "view") return reactions;
-  if (type === "remove") {
-    const { [item]: _, ...rest } = reactions;
-    return rest;
-  }
-  return { ...reactions, [item]: type };
-}
-
-/**
- * @param {State} state
- * @param {Activity[]} events newest first
- */
-function withHistory(state, events) {
-  const here = new Set(state.activity.map(({ id }) => id));
-  const before = events.filter(({ id, type }) => type !== "impression" && !here.has(id));
-  const logged = new Map(events.filter(({ status }) => status === "logged").map((e) => [e.id, e]));
-  const activity = [...state.activity.map((entry) => logged.get(entry.id) ?? entry), ...before]
-    .sort((a, b) => b.tsMs - a.tsMs)
-    .slice(0, ACTIVITY_KEPT);
-  const reactions = [...before].reverse().reduce(withReaction, {});
-  return { ...state, activity, reactions: { ...reactions, ...state.reactions } };
 }
