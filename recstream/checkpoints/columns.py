@@ -189,6 +189,26 @@ def read_groups(content: bytes, *, entries_alone: bool = False) -> Iterator[pa.T
         raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
 
 
+def count_rows(content: bytes) -> int:
+    """Return the number of rows of a checkpoint's file, by its footer.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        Not a checkpoint's file.
+    """
+    try:
+        metadata = pq.read_metadata(io.BytesIO(content))
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
+    if metadata.schema.names != COLUMNS.names:
+        raise CheckpointCorrupt(
+            f"the file of a checkpoint must have the columns {', '.join(COLUMNS.names)}, got "
+            f"{', '.join(metadata.schema.names)}"
+        )
+    return int(metadata.num_rows)
+
+
 def rows_of_group(group: pa.Table) -> Iterator[tuple[bytes, list[Row]]]:
     """Yield the users of a row group and their table rows.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 
+from recstream.checkpoints.columns import count_rows
 from recstream.checkpoints.manifest import (
     Manifest,
     decode_manifest,
@@ -59,7 +60,7 @@ class Checkpoints:
         erased = self.erased()
         n_partitions = self.log.partitions(INTERACTIONS)
         ends: dict[int, int] = {}
-        for value in raw.values():
+        for key, value in raw.items():
             try:
                 manifest = None if value is None else decode_manifest(value)
             except (CheckpointError, SchemaUnsupported) as error:
@@ -67,6 +68,7 @@ class Checkpoints:
                 continue
             if (
                 manifest is not None
+                and manifest.name.encode() == key
                 and partition in {None, manifest.partition}
                 and manifest.epoch == self.log.epoch
                 and manifest.partitions == n_partitions
@@ -101,13 +103,18 @@ class Checkpoints:
         NotFound
             The file is gone.
         CheckpointCorrupt
-            It is cut or damaged.
+            It is cut or damaged, or has not the rows that the manifest says.
         """
         content = self.store.get(manifest.name)
         if len(content) != manifest.size or self.digest(content) != manifest.digest:
             raise CheckpointCorrupt(
                 f"{manifest.name} must have {manifest.size:,} bytes with digest {manifest.digest}, "
                 f"got {len(content):,} bytes; it is cut or damaged, restore it or delete it"
+            )
+        n_rows, wanted = count_rows(content), manifest.n_users + manifest.n_entries
+        if n_rows != wanted:
+            raise CheckpointCorrupt(
+                f"{manifest.name} must have {wanted:,} rows, got {n_rows:,}; delete the checkpoint"
             )
         return content
 

@@ -9,7 +9,12 @@ import msgspec
 import pytest
 
 from recstream.checkpoints import Checkpoints, read_rows
-from recstream.checkpoints.manifest import decode_manifest, encode_manifest, manifest_name
+from recstream.checkpoints.manifest import (
+    decode_manifest,
+    encode_manifest,
+    file_name,
+    manifest_name,
+)
 from recstream.control import submit
 from recstream.core.records import Forgotten
 from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound, SchemaUnsupported
@@ -87,6 +92,23 @@ def test_the_checkpoint_before_a_damaged_one_is_used(tables, damage, caplog):
     assert found is not None
     assert found[0] == first
     assert second.name in caplog.text
+
+
+@pytest.mark.parametrize("content", ["of other rows", "of no checkpoint"])
+def test_a_file_whose_digest_is_right_and_rows_are_not_is_passed_over(tables, content):
+    tables.feed(100)
+    first = tables.checkpoint()
+    tables.feed(100, seed=1)
+    second = tables.checkpoint()
+    tables.checkpoints.remove(second)
+    raw = tables.checkpoints.read(first) if content == "of other rows" else b"PAR1 is no file"
+    digest = tables.checkpoints.digest(raw)
+    name = file_name(0, second.offset, digest)
+    wrong = msgspec.structs.replace(second, name=name, digest=digest, size=len(raw))
+    tables.checkpoints.put(wrong, raw)
+
+    assert tables.checkpoints.newest(0) == wrong
+    assert tables.checkpoints.newest_readable(0)[0] == first
 
 
 @pytest.mark.parametrize("changes", [{"epoch": "another"}, {"partitions": 3}, {"schema": 99}])

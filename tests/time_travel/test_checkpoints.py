@@ -57,12 +57,15 @@ def test_a_checkpoint_that_lacks_users_is_found(tables):
     table = pq.read_table(io.BytesIO(tables.checkpoints.read(made)))
     first_user = table["user"].cast(pa.string())[0]
     sink = pa.BufferOutputStream()
-    pq.write_table(table.filter(pc.not_equal(table["user"].cast(pa.string()), first_user)), sink)
+    rest = table.filter(pc.not_equal(table["user"].cast(pa.string()), first_user))
+    pq.write_table(rest, sink)
     content = sink.getvalue().to_pybytes()
     other = msgspec.structs.replace(
         made,
         name="checkpoint-x.parquet",
         size=len(content),
+        n_users=made.n_users - 1,
+        n_entries=rest.num_rows - made.n_users + 1,
         digest=tables.checkpoints.digest(content),
     )
     tables.checkpoints.put(other, content)
