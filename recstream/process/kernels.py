@@ -21,7 +21,13 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 """Pause between two looks into the cache, and for the end."""
-_PROGRAM = "import os; os.nice(10); from recstream.process import fill_cache; fill_cache()"
+_PROGRAM = """
+import os
+from recstream.process import fill_cache, follow_parent
+os.nice(10)
+follow_parent(0.0)
+fill_cache()
+"""
 
 
 class Kernels:
@@ -79,17 +85,16 @@ class Kernels:
         from recstream.core.numeric.jit import INTERPRETER  # noqa: PLC0415 - see `start`
 
         try:
-            process = subprocess.Popen(  # noqa: S603 - our own module
+            with subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-P", "-c", _PROGRAM],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # the end of this process closes it, and ends that one
                 stdout=subprocess.DEVNULL,
-            )
-            while process.poll() is None:
-                if self._stopping.wait(LOOK_S):
-                    process.terminate()
-                    process.wait()
-                    return
-                INTERPRETER.attempt += 1
+            ) as process:
+                while process.poll() is None:
+                    if self._stopping.wait(LOOK_S):
+                        process.terminate()
+                        return
+                    INTERPRETER.attempt += 1
         except OSError as error:
             log.warning("kernels are compiled in this process: %s", error)
         INTERPRETER.is_on = False

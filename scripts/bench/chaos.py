@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -65,6 +66,9 @@ READY_S = 180.0
 CATCH_UP_S = 240.0
 MOST_PAUSE_S = 2.0
 DISK_BYTES = 512 << 20
+PREFIX = "recstream-chaos-"
+"""Of the folder of a world; the id of its process follows."""
+PR_SET_PDEATHSIG = 1
 SETTINGS = {
     "partitions": PARTITIONS,
     "list_size": 10,
@@ -173,6 +177,33 @@ def ports_of(pid: int) -> set[int]:
     return ports
 
 
+def end_with_parent() -> None:
+    """Have the system kill this process when the one that started it has ended (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Stop brokers, unmount disks and delete folders of earlier runs that were killed."""
+    for folder in parent.glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if not pid.isdecimal() or Path(f"/proc/{pid}").exists():
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            broker = int((folder / "kafka" / "pid").read_text())
+            if b"kafka" in Path(f"/proc/{broker}/cmdline").read_bytes():
+                os.kill(broker, signal.SIGKILL)
+        if (folder / "disk").is_mount():
+            unmount(folder / "disk")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def unmount(folder: Path) -> None:
+    """Unmount a file system, also while files in it are open."""
+    command = ["umount", "--lazy", str(folder)]
+    subprocess.run(command, check=False)  # noqa: S603 - fixed words
+
+
 class SmallDisk:
     """A file system in memory that can be filled.
 
@@ -204,10 +235,7 @@ class SmallDisk:
     def close(self) -> None:
         """Unmount."""
         if self.is_mounted:
-            subprocess.run(  # noqa: S603 - fixed words
-                ["umount", "--lazy", str(self.folder)],  # noqa: S607 - of the system
-                check=False,
-            )
+            unmount(self.folder)
 
 
 class Broker:
@@ -338,6 +366,7 @@ class World:
             stdout=self._output,
             stderr=self._output,
             cwd=self.folder,
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - it calls one function of the system
         )
 
     def revive(self) -> None:
@@ -524,7 +553,7 @@ def run_world(
         faults += ["cut", "cut", "kill_broker", "restart_broker"]
     counts: Counter[str] = Counter()
     longest_s = 0.0
-    with tempfile.TemporaryDirectory(prefix="recstream-chaos-") as name:
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name:
         world = World(kind, Path(name), seed)
         try:
             world.start()
@@ -582,6 +611,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write the counts here as JSON")
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks/chaos.json")
     options = parser.parse_args()
+    remove_leftovers(Path(tempfile.gettempdir()))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     worlds: list[dict[str, Any]] = []
     for kind in ("embedded", "kafka") if options.log == "both" else (options.log,):

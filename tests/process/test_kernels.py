@@ -62,11 +62,14 @@ def test_kernels_that_are_not_cached_are_interpreted_until_another_process_has_c
     loads: list[bool], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str
 ) -> None:
     monkeypatch.setattr(kernels, "_marker", lambda: tmp_path / "missing")
-    monkeypatch.setattr(kernels, "_PROGRAM", f"import sys; sys.stdin.read(); {program}")
+    gate = tmp_path / "gate"
+    waits = f"import os\nwhile not os.path.exists({str(gate)!r}): pass\n"
+    monkeypatch.setattr(kernels, "_PROGRAM", waits + program)
     tried = Kernels(threading.Event())
 
     tried.start()
     was_on = INTERPRETER.is_on and tried.is_compiling
+    gate.touch()
     tried.wait()
 
     assert was_on
@@ -123,3 +126,25 @@ def test_a_filled_cache_has_the_kernels_that_a_trainer_calls(tmp_path: Path) -> 
 
     assert "data loaded from" in found
     assert [line for line in found.splitlines() if "data saved to" in line] == []
+
+
+def test_compiling_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """A role that is killed leaves no process that compiles, or waits for another to do so."""
+    program = f"""
+import threading, time
+from pathlib import Path
+from recstream.process import Kernels, kernels
+kernels._PROGRAM = {kernels._PROGRAM.replace("fill_cache()", "print(flush=True); import time; time.sleep(600)")!r}
+kernels._marker = lambda: Path({str(tmp_path / "none")!r})
+kernels.subprocess.DEVNULL = None
+Kernels(threading.Event()).start()
+time.sleep(600)
+"""
+    role = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert role.stdout is not None
+    assert role.stdout.readline() == b"\n"  # it compiles
+    role.kill()
+    role.wait()
+
+    assert role.stdout.read() == b""  # the last process that could write has ended
+    role.stdout.close()
