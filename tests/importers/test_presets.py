@@ -96,8 +96,12 @@ FILES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {
         ],
     ),
     "segment": (
-        json.dumps(
+        json.dumps({"type": "page", "messageId": "m0", "userId": "u7", "properties": {}})
+        + "\n"
+        + json.dumps(
             {
+                "type": "track",
+                "messageId": "m1",
                 "anonymousId": "anon",
                 "event": "Product Added",
                 "properties": {"product_id": "p1"},
@@ -107,8 +111,9 @@ FILES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {
         + "\n"
         + json.dumps(
             {
+                "type": "track",
+                "messageId": "m2",
                 "userId": "u7",
-                "anonymousId": "anon",
                 "event": "Order Completed",
                 "properties": {"products": [{"product_id": "p1"}, {"product_id": "p2"}]},
                 "timestamp": "2024-01-02T03:05:00Z",
