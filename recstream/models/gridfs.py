@@ -15,7 +15,7 @@ from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from recstream.errors import InvalidSetting, ModelStoreUnavailable, NotFound
-from recstream.models.store import checked_name, host_folder
+from recstream.models.store import GONE, checked_name, host_folder
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class GridFsStore:
         try:
             return self._trying("reading", get)
         except NoFile:
-            message = f"no artifact {name!r} in MongoDB at {self._where}"
+            message = f"no artifact {name!r} in MongoDB at {self._where}{GONE}"
             raise NotFound(message) from None
 
     def list(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from recstream.errors import ModelStoreUnavailable, NotFound
-from recstream.models.store import checked_name, host_folder
+from recstream.models.store import GONE, checked_name, host_folder
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class ObjectStore:
                 "reading", lambda files, root: bytes(files.cat_file(f"{root}/{name}"))
             )
         except FileNotFoundError:
-            raise NotFound(f"no artifact {name!r} in {self._where}") from None
+            raise NotFound(f"no artifact {name!r} in {self._where}{GONE}") from None
 
     def list(self) -> list[str]:
         """Return all names, sorted."""

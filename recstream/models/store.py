@@ -12,6 +12,7 @@ from typing import Protocol
 from recstream.errors import NotFound, StartupError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+GONE = ": it was pruned (setting keep_generations) or deleted; name a newer generation or moment"
 
 
 class ReadableStore(Protocol):
@@ -86,7 +87,7 @@ class DirectoryStore:
         try:
             return (self.folder / checked_name(name)).read_bytes()
         except FileNotFoundError:
-            raise NotFound(f"no artifact {name!r} in {self.folder}") from None
+            raise NotFound(f"no artifact {name!r} in {self.folder}{GONE}") from None
 
     def list(self) -> list[str]:
         """Return the names of complete files."""

@@ -194,3 +194,19 @@ def test_only_artifacts_of_the_newest_announcements_are_kept(store):
         "generation-000004-abcdef01.npz",
         "other",
     ]
+
+
+def test_a_stamp_changes_with_the_content_alone(store):
+    assert store.stamp("a") is None
+
+    store.put("a", b"whole")
+    store.put("b", b"other")
+    first = store.stamp("a")
+    store.put("b", b"changed")
+
+    assert first is not None
+    assert store.stamp("a") == first
+    store.put("a", b"w")
+    assert store.stamp("a") not in {None, first}
+    store.delete("a")
+    assert store.stamp("a") is None
