@@ -23,7 +23,6 @@ from recstream.core.history.matrix import (
     matrix_rows,
     stack,
 )
-from recstream.core.history.profile import Pairs, merged
 from recstream.core.history.row_columns import parse_rows
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
 
@@ -33,7 +32,6 @@ __all__ = [
     "Entry",
     "FoldSettings",
     "History",
-    "Pairs",
     "RatedEntry",
     "Row",
     "SettingsTimeline",
@@ -42,7 +40,6 @@ __all__ = [
     "history_rows",
     "matrix_row",
     "matrix_rows",
-    "merged",
     "parse_rows",
     "seen_items",
     "stack",

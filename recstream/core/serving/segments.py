@@ -8,10 +8,8 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from recstream.core.history import Pairs, merged
 
 HALF_LIFE_MS = 7 * 86_400_000.0
 SHRINKAGE = 20.0
@@ -46,12 +44,13 @@ class SegmentCounts:
     def __init__(self) -> None:
         self._first_ms: int | None = None
         self._all = _Counts()
-        self._properties: OrderedDict[str, Pairs] = OrderedDict()
+        self._properties: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._segments: OrderedDict[tuple[str, Any], _Counts] = OrderedDict()
 
     def learn(self, user: str, changes: Mapping[str, Any]) -> None:
         """Take the new properties of a user; None removes one."""
-        self._properties[user] = merged(self._properties.pop(user, ()), changes)
+        held = self._properties.pop(user, {}) | dict(changes)
+        self._properties[user] = {name: each for name, each in held.items() if each is not None}
         if len(self._properties) > MAX_USERS:
             self._properties.popitem(last=False)
 
@@ -59,7 +58,7 @@ class SegmentCounts:
         """Count an event of a user on an item."""
         weight = self._weight(at_ms)
         self._all.add(item, weight)
-        for pair in self._properties.get(user, ()):
+        for pair in self._properties.get(user, {}).items():
             segment = self._segments.pop(pair, None) or _Counts()
             segment.add(item, weight)
             self._segments[pair] = segment
@@ -72,7 +71,11 @@ class SegmentCounts:
         return math.exp2(min(_MAX_EXPONENT, (at_ms - self._first_ms) / HALF_LIFE_MS))
 
     def boosts(
-        self, properties: Pairs, popularity_weight: float, n: int, now_ms: int
+        self,
+        properties: Iterable[tuple[str, Any]],
+        popularity_weight: float,
+        n: int,
+        now_ms: int,
     ) -> list[tuple[str, float]]:
         """Return boosts that turn the popularity of all users into that of a segment.
 
@@ -82,7 +85,7 @@ class SegmentCounts:
 
         Parameters
         ----------
-        properties : tuple of (name, value)
+        properties : iterable of (name, value)
         popularity_weight : float
             w, in typical scores.
         n : int
