@@ -7,11 +7,11 @@ events in time order and catalogue records, each import once; a report of what w
 from recstream.importers.amazon import reviews_mapping
 from recstream.importers.envelopes import envelopes
 from recstream.importers.events import ImportReport, import_events, open_source
+from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping
 from recstream.importers.movielens import find_files, ratings_mapping, read_titles
 from recstream.importers.presets import preset, presets, recognise
 from recstream.importers.products import import_items, import_products
-from recstream.importers.source import Source
 from recstream.importers.topic import import_topic
 
 __all__ = [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from recstream.errors import InvalidInput
-from recstream.importers.file import BadLine
+from recstream.importers.files.file import BadLine
+from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping
-from recstream.importers.source import Source
 
 REVIEWS_2014 = ColumnMapping(
     user="reviewerID", item="asin", value="overall", time="unixReviewTime", type="rate"

@@ -30,12 +30,12 @@ from recstream.core.events import (
     timestamp_ms,
 )
 from recstream.errors import InvalidEvent, InvalidInput
-from recstream.importers.cells import describe_unprintable
 from recstream.importers.envelopes import envelopes
 from recstream.importers.event_table import EventTable
-from recstream.importers.file import BadLine
+from recstream.importers.files.cells import describe_unprintable
+from recstream.importers.files.file import BadLine
+from recstream.importers.files.source import RejectedLine, Row, Source
 from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow, is_header
-from recstream.importers.source import RejectedLine, Row, Source
 from recstream.log import INTERACTIONS, EventLog, TopicPartition
 
 APPEND_EVENTS = 20_000

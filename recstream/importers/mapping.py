@@ -12,8 +12,14 @@ import msgspec
 
 from recstream.core.events import EVENT_TYPES, MAX_RATING, EventType
 from recstream.errors import InvalidInput
-from recstream.importers.cells import MAX_EXACT, is_missing, parse_id, parse_number, parse_time
-from recstream.importers.source import Row, Source
+from recstream.importers.files.cells import (
+    MAX_EXACT,
+    is_missing,
+    parse_id,
+    parse_number,
+    parse_time,
+)
+from recstream.importers.files.source import Row, Source
 
 MAX_COLUMN_DIGITS = 6
 _ID_NAMES = frozenset(
@@ -73,7 +79,7 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     item_suffix : str
         Only items with this ending count; it is cut off.
     time_format : str
-        As in `datetime.strptime`; empty: see `recstream.importers.cells.parse_time`.
+        As in `datetime.strptime`; empty: see `recstream.importers.files.cells.parse_time`.
     split : str
         What separates several items in the item column.
     user_prefix, item_prefix : str

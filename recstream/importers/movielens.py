@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
-from recstream.importers.cells import parse_id
-from recstream.importers.file import BadLine, InputFile
+from recstream.importers.files.cells import parse_id
+from recstream.importers.files.file import BadLine, InputFile
+from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping
-from recstream.importers.source import Source
 
 _YEAR = re.compile(r"^(?P<title>.*\S)\s*\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*$")
 _ARTICLE = re.compile(r"^(?P<rest>.+), (?P<article>The|A|An|Les?|La|Il|Der|Die|Das|El)$")

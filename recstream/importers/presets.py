@@ -8,8 +8,8 @@ from importlib.resources import files
 import msgspec
 
 from recstream.errors import InvalidInput
+from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping
-from recstream.importers.source import Source
 
 
 class Preset(msgspec.Struct, frozen=True):

@@ -18,10 +18,10 @@ import msgspec
 from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
-from recstream.importers.cells import parse_id
 from recstream.importers.events import import_group
-from recstream.importers.file import BadLine
-from recstream.importers.source import RejectedLine, Row, Source
+from recstream.importers.files.cells import parse_id
+from recstream.importers.files.file import BadLine
+from recstream.importers.files.source import RejectedLine, Row, Source
 from recstream.log import CATALOGUE, EventLog, NewRecord, TopicPartition
 
 EXAMPLES = 5

@@ -20,8 +20,8 @@ from recstream.core.events import Event, from_timestamp_ms
 from recstream.errors import InvalidEvent
 from recstream.importers.envelopes import envelopes
 from recstream.importers.events import PROGRESS, SHOWN_PROBLEMS, ImportReport, row_events
+from recstream.importers.files.source import RejectedLine, Source
 from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow
-from recstream.importers.source import RejectedLine, Source
 from recstream.log import (
     DEAD_LETTERS,
     INTERACTIONS,

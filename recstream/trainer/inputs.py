@@ -25,10 +25,10 @@ from recstream.log import (
 from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.settings import Settings
 from recstream.trainer.catalogue import CatalogueState
-from recstream.trainer.changelog import ChangelogFollower, UserChanges
-from recstream.trainer.checkpoint import restore_histories
 from recstream.trainer.commands import Commands
 from recstream.trainer.histories import Histories
+from recstream.trainer.histories.changelog import ChangelogFollower, UserChanges
+from recstream.trainer.histories.checkpoint import restore_histories
 from recstream.trainer.training import TrainingSnapshot
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,6 @@ from recstream.log import EventLog
 from recstream.models import ModelFeed, ModelStore, fetch, find_announcement
 from recstream.settings import Settings
 from recstream.trainer.catch_up import CatchUp
-from recstream.trainer.changelog import UserChanges
 from recstream.trainer.deltas import (
     MAX_PRODUCTS,
     DeltaPacer,
@@ -40,6 +39,7 @@ from recstream.trainer.deltas import (
     start_restoring,
 )
 from recstream.trainer.executor import Candidate, TrainingExecutor
+from recstream.trainer.histories.changelog import UserChanges
 from recstream.trainer.inputs import Changes, Inputs
 from recstream.trainer.leadership import LEASE_EVERY_S, Leadership
 from recstream.trainer.lease import Lease

@@ -47,11 +47,11 @@ from recstream.log import INTERACTIONS, TopicPartition, histories_changelog, top
 from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore, OpenedArtifacts, artifact_name, pack
 from recstream.settings import Settings
-from recstream.trainer.changelog import ChangelogFollower, Touch
-from recstream.trainer.checkpoint import restore_histories
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.deltas.restore import restore
 from recstream.trainer.histories import UserColumns
+from recstream.trainer.histories.changelog import ChangelogFollower, Touch
+from recstream.trainer.histories.checkpoint import restore_histories
 from recstream.trainer.training import TrainingSnapshot, hyperparameters
 from recstream.trainer.training.files import save_job
 from recstream.trainer.training.job import Job

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from recstream.core.events import Event, decode_events, timestamp_ms
 from recstream.errors import InvalidInput, LogUnavailable
-from recstream.importers.cells import parse_time
 from recstream.importers.envelopes import ENVELOPE_BYTES, ENVELOPE_EVENTS, envelopes
 from recstream.importers.events import (
     APPEND_EVENTS,
@@ -25,8 +24,9 @@ from recstream.importers.events import (
     import_events,
     write_events,
 )
+from recstream.importers.files.cells import parse_time
+from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping
-from recstream.importers.source import Source
 from recstream.log import open_log
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog

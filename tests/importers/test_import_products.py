@@ -13,9 +13,9 @@ import pytest
 
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
+from recstream.importers.files.source import RejectedLine, Source
 from recstream.importers.products import ProductReader
 from recstream.importers.products import import_products as run
-from recstream.importers.source import RejectedLine, Source
 from recstream.log import open_log
 from recstream.log.port import EventLog
 from recstream.log.topics import CATALOGUE, topic_specs

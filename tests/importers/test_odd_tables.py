@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recstream.errors import InvalidInput
-from recstream.importers.file import MAX_LINE_BYTES, BadLine
+from recstream.importers.files.file import MAX_LINE_BYTES, BadLine
+from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping, EventReader
 from recstream.importers.products import ProductReader
-from recstream.importers.source import Source
 from tests.importers.imports import Outcome, products_in, put
 
 ROWS = "user,item\n" + "".join(f"u{n},p{n}\n" for n in range(10))

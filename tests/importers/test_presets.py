@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from recstream.cli import cli
 from recstream.errors import InvalidInput
 from recstream.importers import presets
-from recstream.importers.file import InputFile
+from recstream.importers.files.file import InputFile
 from recstream.log import CATALOGUE, INTERACTIONS, open_log, read_records
 
 FILES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {

@@ -27,7 +27,7 @@ from recstream.log.topics import (
 from recstream.replay.retrain import FORGOTTEN_SINCE
 from recstream.replay.run import ReplayPlan, Report, replay
 from recstream.time_travel.snapshots import Snapshots
-from recstream.trainer.changelog import ChangelogFollower
+from recstream.trainer.histories.changelog import ChangelogFollower
 from tests.replay.world import World
 
 WHO = "zoe-who-will-be-forgotten"

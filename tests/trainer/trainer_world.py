@@ -11,7 +11,7 @@ from recstream.core.records import GenerationAnnounced, ModelRecord
 from recstream.log.topics import MODELS
 from recstream.models import DirectoryStore
 from recstream.settings import Settings
-from recstream.trainer.changelog import ChangelogFollower
+from recstream.trainer.histories.changelog import ChangelogFollower
 from recstream.trainer.lease import EmbeddedLease
 from recstream.trainer.loop import Trainer
 from recstream.trainer.training.dataset import TrainingSnapshot

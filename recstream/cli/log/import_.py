@@ -249,7 +249,7 @@ def _table(file: str, query: str | None) -> Iterator[Path]:
     """Give the path of a file, of standard input, or of the rows of a query."""
     with ExitStack() as stack:
         if query is not None:
-            from recstream.importers.convert import query_rows, spooled
+            from recstream.importers.files.convert import query_rows, spooled
 
             found = stack.enter_context(spooled(query_rows(file, query)))
             found.seek(0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recstream.core.als.gramian import add_gramian
 from recstream.core.als.half_step import (
     Axes,
     Side,
@@ -23,7 +24,6 @@ from recstream.core.als.half_step import (
 )
 from recstream.core.als.objective import Objective, count_weights, mean_count
 from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
-from recstream.core.numeric.gramian import add_gramian
 from recstream.core.validation import CSRRows
 
 __all__ = ["BlockSolver"]

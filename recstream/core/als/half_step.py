@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
+from recstream.core.als.gramian import add_gramian, panels, rotate_rows
 from recstream.core.als.objective import Objective, row_terms
 from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
 from recstream.core.numeric.conjugate_gradients import cg_steps
-from recstream.core.numeric.gramian import add_gramian, panels, rotate_rows
 from recstream.core.numeric.pool import SERIAL, Pool
 from recstream.core.numeric.row_solver import solve_dual, solve_primal
 from recstream.core.numeric.simd import LANES

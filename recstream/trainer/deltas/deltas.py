@@ -23,10 +23,10 @@ from recstream.core.numeric.arrays import GrowableArray, Int32s
 from recstream.core.popularity import UserLimit, changed_rows
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.trainer.catalogue import CatalogueState
-from recstream.trainer.changelog import Touch
 from recstream.trainer.deltas.similar_items import SimilarItems
 from recstream.trainer.deltas.users import LiveUsers
 from recstream.trainer.histories import HistoryColumns
+from recstream.trainer.histories.changelog import Touch
 from recstream.trainer.training import LiveItemFeatures, Trained, popularity_weight
 
 MAX_ITEMS = 1_000

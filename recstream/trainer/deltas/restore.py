@@ -13,9 +13,9 @@ from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import csr_of
 from recstream.process import run_in_thread
 from recstream.trainer.catalogue import CatalogueState
-from recstream.trainer.changelog import Touch, UserChanges
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.histories import HistoryColumns
+from recstream.trainer.histories.changelog import Touch, UserChanges
 from recstream.trainer.training import (
     ItemFeatures,
     MatrixRows,

@@ -30,8 +30,8 @@ from recstream.core.popularity import HALF_LIVES, Popularity
 from recstream.core.records import GateResult, Item
 from recstream.errors import TrainingFailed
 from recstream.models import pack, unpack
-from recstream.trainer.changelog import Touch
 from recstream.trainer.histories import RUN, WORDS, FrozenHistories, HistoryColumns
+from recstream.trainer.histories.changelog import Touch
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.item_features import ItemFeatures
 from recstream.trainer.training.job import HeldOutTouches, Job, TrainingResult

@@ -11,8 +11,8 @@ from recstream.core.evaluation import HeldOut, evaluate_candidate
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.records import GateResult
-from recstream.trainer.changelog import Touch, UserChanges
 from recstream.trainer.histories import HistoryColumns
+from recstream.trainer.histories.changelog import Touch, UserChanges
 from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
 from recstream.trainer.training.train import Build, Trained, train
 

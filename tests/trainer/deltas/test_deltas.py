@@ -9,10 +9,10 @@ from scipy import sparse
 from recstream.core.generation.generation import Generation
 from recstream.core.history import matrix_row
 from recstream.core.history.matrix import stack
-from recstream.trainer.changelog import Touch
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.deltas.restore import restore
 from recstream.trainer.deltas.users import LiveUsers
+from recstream.trainer.histories.changelog import Touch
 from recstream.trainer.training.dataset import columns_of
 from recstream.trainer.training.train import hyperparameters, train
 from tests.trainer.trainer_world import (

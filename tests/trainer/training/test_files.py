@@ -20,8 +20,8 @@ from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.core.popularity.popularity import fit_popularity
 from recstream.core.records import GateResult, Item
 from recstream.errors import ArtifactCorrupt, TrainingFailed
-from recstream.trainer.changelog import Touch
 from recstream.trainer.histories import Histories, UserColumns
+from recstream.trainer.histories.changelog import Touch
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.files import load_job, load_result, save_job, save_result
 from recstream.trainer.training.job import HeldOutTouches, Job, TrainingResult

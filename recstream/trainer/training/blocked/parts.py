@@ -32,9 +32,9 @@ from recstream.log import (
 )
 from recstream.settings import Settings, with_secrets
 from recstream.spark import cut, read_file, write_file
-from recstream.trainer.changelog import ChangelogFollower
-from recstream.trainer.checkpoint import restore_histories
 from recstream.trainer.histories import RUN, HistoryColumns
+from recstream.trainer.histories.changelog import ChangelogFollower
+from recstream.trainer.histories.checkpoint import restore_histories
 from recstream.trainer.training.dataset import is_newest
 
 PART_ENTRIES = 1 << 22

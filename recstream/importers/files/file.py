@@ -24,8 +24,14 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from recstream.errors import InvalidInput
-from recstream.importers.convert import feed_rows, parquet_rows, spooled
-from recstream.importers.formats import compression_of, is_feed, is_parquet, why_binary, why_no_text
+from recstream.importers.files.convert import feed_rows, parquet_rows, spooled
+from recstream.importers.files.formats import (
+    compression_of,
+    is_feed,
+    is_parquet,
+    why_binary,
+    why_no_text,
+)
 
 MAX_LINE_BYTES = 4 << 20
 """A longer line is skipped and reported; it is never held in memory."""

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from recstream.errors import InvalidInput
-from recstream.importers.file import MAX_LINE_BYTES, BadLine, InputFile
+from recstream.importers.files.file import MAX_LINE_BYTES, BadLine, InputFile
 
 Row = Sequence[str] | dict[str, Any]
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})

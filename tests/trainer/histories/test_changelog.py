@@ -10,7 +10,7 @@ import pytest
 from recstream.core.history.table_rows import page_key
 from recstream.log.partitioner import partition_for
 from recstream.log.topics import INTERACTIONS
-from recstream.trainer.changelog import ChangelogFollower, Touch
+from recstream.trainer.histories.changelog import ChangelogFollower, Touch
 from tests.trainer.trainer_world import follow, history_of, likes
 from tests.worker.worker_world import CHANGELOG, PARTITIONS, event, single
 

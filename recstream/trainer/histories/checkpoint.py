@@ -13,8 +13,8 @@ from recstream.checkpoints import Checkpoints, read_groups, rows_of_group
 from recstream.core.columns import JoinedIds
 from recstream.core.history import table_rows
 from recstream.log import Record, TopicPartition
-from recstream.trainer.changelog import ChangelogFollower
 from recstream.trainer.histories import UserColumns
+from recstream.trainer.histories.changelog import ChangelogFollower
 
 log = logging.getLogger(__name__)
 
