@@ -7,10 +7,10 @@ import pytest
 
 from recstream.checkpoints import columns, open_checkpoints
 from recstream.log import TopicPartition
-from recstream.trainer import checkpoint
+from recstream.trainer.histories import checkpoint
 from recstream.trainer.inputs import Inputs
 from tests.checkpoints.made import make_checkpoint
-from tests.trainer.test_changelog import everything
+from tests.trainer.histories.test_changelog import everything
 from tests.trainer.trainer_world import SETTINGS, follow
 from tests.worker.worker_world import CHANGELOG, event, single
 
