@@ -29,6 +29,7 @@ from recstream.log import (
     FORGET_REQUESTS,
     INTERACTIONS,
     EventLog,
+    NewRecord,
     histories_changelog,
     partition_for,
 )
@@ -176,6 +177,10 @@ class Forgetter:
             erase(cast(EmbeddedLog, self._log), self._changelog, user, forgotten)
             if self._checkpoints is not None:
                 self._checkpoints.remove_erased(due.partition, forgotten.at_offset)
+        last = max((each.forgotten.at_offset for each in due.requests), default=-1)
+        if self._log.high_watermark(INTERACTIONS, due.partition) <= last:
+            # An empty record: checkpoints behind it have nothing of the users, those before can't be used.
+            self._log.append([NewRecord(INTERACTIONS, None, None, due.partition)])
         return due
 
     def finish(self, due: DueErasure) -> None:

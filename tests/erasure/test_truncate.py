@@ -14,7 +14,14 @@ from recstream.checkpoints.table import OFFSET_KEY
 from recstream.control import read_control, read_timeline
 from recstream.core.records import CheckpointRequested, Erased, ForgetRequested
 from recstream.erasure import forgetting, request_erasure
-from recstream.log import FORGET_REQUESTS, INTERACTIONS, RECOMMENDATIONS, NewRecord, TopicSpec
+from recstream.log import (
+    FORGET_REQUESTS,
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    NewRecord,
+    TopicSpec,
+    partition_for,
+)
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import DirectoryStore
 from recstream.replay.run import ReplayPlan, replay
@@ -214,3 +221,21 @@ def test_garbage_among_the_requests_stops_nobody(lived):
     request = lived.ask(is_urgent=True)
     lived.advance(lived.forgetter())
     assert request.id in forgetting(lived.log).begun
+
+
+def test_on_the_embedded_log_a_checkpoint_can_be_made_right_after_forgetting(lived):
+    lived.log = lived.world.log
+    lived.checkpoints = Checkpoints(lived.log, DirectoryStore(lived.path / "checkpoints"))
+    home = partition_for(WHO.encode(), 2)
+    lived.ask()
+    forgetter = lived.forgetter()
+    lived.advance(forgetter)
+    lived.advance(forgetter, GRACE_MS)
+    assert lived.checkpoints.newest(home) is None
+
+    lived.checkpoint()
+
+    newest = lived.checkpoints.newest(home)
+    assert newest is not None
+    assert newest.is_verified
+    assert WHO.encode() not in lived.checkpoints.read(newest)
