@@ -319,7 +319,7 @@ def test_a_killed_worker_and_a_restarted_broker_lose_nothing_and_count_nothing_t
     logger.info("takeover within %.1f s; posts refused: %d", takeover_s, traffic.refused)
     assert takeover_s < TAKEOVER_S
     until(lambda: "model published generation=2" in trainer.said(), "two generations", roles)
-    assert connection.inner_text() == "Live"
+    until(lambda: connection.inner_text() == "Live", "a page that is live again", roles)
     assert heard == []
     until(lambda: shows_what_both_bridges_say(page, urls), "one list in three places", roles)
     wait_for_one_list_of_everybody(urls, roles)
