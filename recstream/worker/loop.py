@@ -34,8 +34,6 @@ REFRESH_USERS = 16
 """Users refreshed between two groups of records, which then wait about 10 ms."""
 FOLDING_SHARE = 4.0
 """While records wait, folding gets this many times the time that lists get."""
-SPACING_S = 0.005
-"""Least time between the starts of two ingests: what one costs beside its lists is shared by all its events."""
 KERNELS_S = 5.0
 """Longest wait for kernels to be loaded before records are read."""
 POLL_S = 1.0
@@ -96,7 +94,6 @@ class WorkerLoop:
         self._prepared: set[int] = set()
         self._waiting: list[_Waiting] = []
         self._ingesting: asyncio.Task[None] | None = None
-        self._next_ingest_s = 0.0
         self._has_kernels = asyncio.Event()
         self._has_lists_to_make = asyncio.Event()
         self._stopping = threading.Event()
@@ -202,8 +199,6 @@ class WorkerLoop:
     async def _ingest_waiting(self) -> None:
         """Ingest all that waits, one group per partition at a time."""
         while self._waiting:
-            await asyncio.sleep(max(0.0, self._next_ingest_s - monotonic()))
-            self._next_ingest_s = monotonic() + SPACING_S
             taken: dict[int, _Waiting] = {}
             for each in self._waiting:
                 if not each.done.cancelled():
