@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -270,7 +270,9 @@ def _draw(found: LogWhatIf, path: Path) -> None:
         raise InvalidInput(f"--plot must name a .png or .svg file, got {path.name}")
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    times = [from_timestamp_ms(point.from_ts) for point in found.curve]
+    times: Any = [
+        from_timestamp_ms(point.from_ts) for point in found.curve
+    ]  # matplotlib takes them
     axes.plot(times, [point.was for point in found.curve], marker="o", label="was")
     axes.plot(times, [point.would for point in found.curve], marker="o", label="would be")
     axes.set_ylabel("hit@10")
