@@ -53,8 +53,8 @@ FIRST_RETRY_S = 10.0
 """Wait after a first generation that could not be trained."""
 BUSY_POLL_S = 0.05
 READ_SPACING = 0.2
-"""Least time from new records to the next read, as a fraction of ``delta_every_s``: a read per event would cost
-as much as the event's list."""
+"""Least time from new records to the next read, as a fraction of the longest wait for records: a read for each
+event would cost as much as the event's list."""
 
 
 class Trainer:
@@ -95,6 +95,7 @@ class Trainer:
         )
         self._executor = TrainingExecutor(settings, self._publisher)
         self._pacer = DeltaPacer(self._publisher, settings.delta_every_s)
+        self._longest_wait_s = min(LEASE_EVERY_S, settings.delta_every_s)
         self._inputs = Inputs(settings, event_log)
         self._leadership = Leadership(lease, self._publisher, self._inputs, name, is_compiling)
         self._changes_since_snapshot: list[UserChanges] = []
@@ -180,7 +181,7 @@ class Trainer:
         if self._executor.is_busy or not self._inputs.is_caught_up:
             longest = BUSY_POLL_S
         else:
-            longest = min(LEASE_EVERY_S, self._settings.delta_every_s)
+            longest = self._longest_wait_s
         return self._pacer.due_in_s(self._deltas, longest)
 
     def _apply(self, changes: Changes | None) -> None:
@@ -191,7 +192,7 @@ class Trainer:
         if changes.users or changes.products:
             self._schedule.note_activity()
             if self._inputs.is_caught_up:
-                self._next_read = monotonic() + READ_SPACING * self._settings.delta_every_s
+                self._next_read = monotonic() + READ_SPACING * self._longest_wait_s
         for group in changes.users:
             if self._deltas is not None:
                 self._deltas.touch(group.users, group.touches)

@@ -5,8 +5,9 @@ For each `ForgetRequested` whose user is in a partition of this worker:
 1. append tombstones of the user's rows and list, and `Forgotten` (`Engine.forget`);
 2. wait `GRACE_MS`, so that readers delete the user by the tombstones;
 3. on the embedded log, blank the user's records, the tombstones' keys too (`recstream.erasure.erase`),
-   and delete the partition's checkpoints from before; on Kafka, delete the partition's records from
-   before (`recstream.erasure.Truncation`);
+   delete the partition's checkpoints from before, and append an empty event if none came since, which
+   parts these checkpoints from new ones; on Kafka, delete the partition's records from before
+   (`recstream.erasure.Truncation`);
 4. rewrite the table's files without the rows;
 5. erase the request.
 
@@ -179,7 +180,7 @@ class Forgetter:
                 self._checkpoints.remove_erased(due.partition, forgotten.at_offset)
         last = max((each.forgotten.at_offset for each in due.requests), default=-1)
         if self._log.high_watermark(INTERACTIONS, due.partition) <= last:
-            # An empty record: checkpoints behind it have nothing of the users, those before can't be used.
+            # A checkpoint at the offset of the erasure could be from before it: none is used.
             self._log.append([NewRecord(INTERACTIONS, None, None, due.partition)])
         return due
 

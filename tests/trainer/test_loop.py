@@ -18,7 +18,7 @@ from recstream.errors import LogFenced, LogUnavailable, ModelStoreUnavailable
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
-from recstream.trainer import leadership
+from recstream.trainer import leadership, loop
 from tests.trainer.trainer_world import SETTINGS, likes, work
 from tests.waiting import wait_until
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
@@ -210,3 +210,16 @@ def test_a_heartbeat_says_that_the_store_is_away(place, monkeypatch):
     assert msgspec.json.decode(record.value, type=PipelineRecord) == TrainerStatus(
         trainer="a", is_active=False, waits_for="the model store is away or full", ts=NOW_MS
     )
+
+
+def test_a_pause_between_reads_never_costs_the_lease_however_rare_deltas_are(place, monkeypatch):
+    paused_s = []
+    monkeypatch.setattr(loop, "sleep", paused_s.append)
+    trainer = place.trainer(settings=msgspec.structs.replace(SETTINGS, delta_every_s=600.0))
+    work(trainer, place.announced)
+
+    place.world.feed([single(each) for each in likes()])
+    work(trainer, lambda: len(place.announced()) == 2)
+    trainer.close()
+
+    assert 0.0 < max(paused_s) < leadership.LEASE_EVERY_S

@@ -270,9 +270,7 @@ def _draw(found: LogWhatIf, path: Path) -> None:
         raise InvalidInput(f"--plot must name a .png or .svg file, got {path.name}")
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    times: Any = [
-        from_timestamp_ms(point.from_ts) for point in found.curve
-    ]  # matplotlib takes them
+    times: Any = [from_timestamp_ms(point.from_ts) for point in found.curve]
     axes.plot(times, [point.was for point in found.curve], marker="o", label="was")
     axes.plot(times, [point.would for point in found.curve], marker="o", label="would be")
     axes.set_ylabel("hit@10")

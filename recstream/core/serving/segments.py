@@ -18,6 +18,7 @@ MAX_USERS = 1_000_000
 MAX_SEGMENTS = 10_000
 MAX_BY = 10.0
 _MAX_EXPONENT = 900.0
+"""Weights stay between 2⁻⁹⁰⁰ and 2⁹⁰⁰: neither 0 nor infinite, whatever time an event claims."""
 
 
 class _Counts:
@@ -68,7 +69,8 @@ class SegmentCounts:
     def _weight(self, at_ms: int) -> float:
         if self._first_ms is None:
             self._first_ms = at_ms
-        return math.exp2(min(_MAX_EXPONENT, (at_ms - self._first_ms) / HALF_LIFE_MS))
+        exponent = (at_ms - self._first_ms) / HALF_LIFE_MS
+        return math.exp2(max(-_MAX_EXPONENT, min(_MAX_EXPONENT, exponent)))
 
     def boosts(
         self,

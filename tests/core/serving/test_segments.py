@@ -62,10 +62,11 @@ def test_later_events_weigh_more():
     assert found["new"] > 0 > found["old"]
 
 
-def test_years_between_events_overflow_nothing():
+@pytest.mark.parametrize("times_ms", [(0, NOW), (7_000_000_000_000, NOW)])
+def test_boosts_are_finite_whatever_time_the_first_event_claims(times_ms):
     counts = SegmentCounts()
     counts.learn("u", {"segment": "cook"})
-    counts.count("u", "old", 0)
-    counts.count("u", "new", NOW)
+    for item, at_ms in zip(("first", "second"), times_ms, strict=True):
+        counts.count("u", item, at_ms)
 
     assert all(math.isfinite(by) for _, by in counts.boosts(COOK, 1.0, 5, NOW))
