@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -33,13 +34,13 @@ from pathlib import Path
 from typing import Any
 
 from datasets import data_folder
-from plot import Series, write_plot
-from results import FOLDER, Row, save
+from freshness_result import ROLES, save_sweep
 from websockets.asyncio.client import connect
 
 READY_S = 300.0
 SWEEP_RATES = (50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 650.0, 800.0)
-ROLES = ("worker", "bridge", "trainer")
+NUMBERS = itertools.count()
+"""Of events. An id that is posted again, at another rate, would be a repetition or be refused."""
 TYPES = ("view", "view", "view", "click", "cart", "purchase", "like")
 
 
@@ -193,7 +194,7 @@ class Run:
             due = started + number / rate
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             event = {
-                "id": f"bench-{os.getpid()}-{len(self.due)}",
+                "id": f"bench-{os.getpid()}-{next(NUMBERS)}",
                 "type": chance.choice(TYPES),
                 "user": users[number % len(users)],
                 "item": chance.choice(items),
@@ -297,46 +298,6 @@ async def measure(
             name: round((after[name] - before[name]) / seconds, 3) for name in after
         },
     }
-
-
-def save_sweep(found: list[dict[str, Any]], n_users: int, n_items: int) -> None:
-    """Write docs/benchmarks/freshness_sweep.json and the plot beside it."""
-    rows = []
-    for each in found:
-        at = f"{each['rate']:g} events/s"
-        waits = each["due_to_received_ms"]
-        if not waits:
-            continue
-        rows += [
-            Row(waits["p50"], "ms", f"{at}: event due → list received, median."),
-            Row(waits["p99"], "ms", f"{at}: 99th percentile."),
-        ]
-        rows += [
-            Row(spent, "ms", f"{at}: processor time of the {name} per event.")
-            for name, spent in each["processor_ms_an_event"].items()
-            if name in ROLES
-        ]
-    save("freshness_sweep", f"Freshness by rate, {n_users} sockets, {n_items:,} items", rows)
-    found = [each for each in found if each["due_to_received_ms"]]
-    rates = [each["rate"] for each in found]
-    write_plot(
-        FOLDER / "freshness_sweep.svg",
-        "events a second",
-        "milliseconds",
-        [
-            Series(name, rates, [each["due_to_received_ms"][name] for each in found])
-            for name in ("p50", "p99")
-        ]
-        + [
-            Series(
-                f"{name}, per event",
-                rates,
-                [each["processor_ms_an_event"][name] for each in found],
-                is_dashed=True,
-            )
-            for name in ("worker", "bridge")
-        ],
-    )
 
 
 ECHO = """
