@@ -4,13 +4,12 @@ In: CSV, TSV or JSON lines, MovieLens and Amazon files, topics of other systems.
 events in time order and catalogue records, each import once; a report of what was rejected and why.
 """
 
-from recstream.importers.amazon import reviews_mapping
 from recstream.importers.envelopes import envelopes
-from recstream.importers.events import ImportReport, import_events, open_source
+from recstream.importers.events import ImportReport, import_events
 from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping
 from recstream.importers.movielens import find_files, ratings_mapping, read_titles
-from recstream.importers.presets import preset, presets, recognise
+from recstream.importers.presets import prepare_source, preset, presets, recognise
 from recstream.importers.products import import_items, import_products
 from recstream.importers.topic import import_topic
 
@@ -24,11 +23,10 @@ __all__ = [
     "import_items",
     "import_products",
     "import_topic",
-    "open_source",
+    "prepare_source",
     "preset",
     "presets",
     "ratings_mapping",
     "read_titles",
     "recognise",
-    "reviews_mapping",
 ]

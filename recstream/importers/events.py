@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 
 import msgspec
 
@@ -35,7 +34,7 @@ from recstream.importers.event_table import EventTable
 from recstream.importers.files.cells import describe_unprintable
 from recstream.importers.files.file import BadLine
 from recstream.importers.files.source import RejectedLine, Row, Source
-from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow, is_header
+from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow
 from recstream.log import INTERACTIONS, EventLog, TopicPartition
 
 APPEND_EVENTS = 20_000
@@ -69,55 +68,6 @@ class ImportReport(msgspec.Struct):
     seconds: float = 0.0
     notes: list[str] = []
     """What was decided about the file, e.g. that its first line is no header."""
-
-
-def open_source(
-    path: Path,
-    mapping: ColumnMapping,
-    *,
-    header: bool | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    on_progress: Callable[[int], None] | None = None,
-) -> tuple[Source, list[str]]:
-    """Open a file of events; return it with notes about what was decided.
-
-    Parameters
-    ----------
-    path : Path
-    mapping : ColumnMapping
-    header : bool, optional
-        Whether the first line names the columns. Default: it does if the mapping names columns; if
-        the mapping has numbers alone, the first line decides.
-    delimiter, encoding : str, optional
-        See `Source`.
-    on_progress : callable, optional
-        Called with the bytes of the file read so far.
-
-    Raises
-    ------
-    InvalidInput
-        As `Source`.
-    """
-    source = Source(
-        path,
-        delimiter=delimiter,
-        header=header is not False,
-        encoding=encoding,
-        on_progress=on_progress,
-    )
-    by_number = all(column.removesuffix("+").isdecimal() for column in mapping.columns())
-    if header is not None or source.is_json or not by_number:
-        return source, []
-    plain = source.without_header()
-    first = [row for _, row in islice(plain.rows(), 2) if not isinstance(row, BadLine | dict)]
-    if first and is_header(
-        first[0], first[1] if len(first) > 1 else (), EventReader(mapping, plain)
-    ):
-        return source, []
-    return plain, [
-        "the first line was read as data: no header was found; if it is one, use --header"
-    ]
 
 
 def read_events(
@@ -170,7 +120,28 @@ def read_events(
             report.rejected += 1
             if len(report.problems) < SHOWN_PROBLEMS:
                 report.problems.append(RejectedLine(line, str(error)))
+    if mapping.order:
+        table.set_times(at_ms)
     report.read, report.users, report.items = len(table), len(table.users), len(table.items)
+    _check_result(table, mapping, report, source, n_rows)
+    return table
+
+
+def _check_result(
+    table: EventTable, mapping: ColumnMapping, report: ImportReport, source: Source, n_rows: int
+) -> None:
+    """Refuse a file of which no line was read; note what is odd about the others.
+
+    Parameters
+    ----------
+    table : EventTable
+    mapping : ColumnMapping
+    report : ImportReport
+        Notes are added.
+    source : Source
+    n_rows : int
+        Rows that were read.
+    """
     if not len(table) and report.problems:
         first = report.problems[0]
         known = f"; its columns: {source.shown_columns}" if source.columns else ""
@@ -186,7 +157,6 @@ def read_events(
             "all times are in 1970 or 1971: if --time has another form than a number of seconds, name it "
             "with --time-format"
         )
-    return table
 
 
 def _add(
@@ -226,6 +196,8 @@ def _add(
             seen.add((user, item))
         value = math.nan if event.value is None else event.value
         ts_ms = 0 if event.ts is None else timestamp_ms(event.ts)
+        if reader.order is not None:
+            ts_ms = reader.order(row)
         table.append(line, user, item, ts_ms, value, EVENT_TYPES.index(event.type))
 
 
@@ -310,8 +282,8 @@ def write_events(
             on_progress(done)
 
 
-_NEWER_OPTIONS = ("others", "item_suffix")
-"""Options that imports of version 0.1 lack: without them, an import keeps its name."""
+_NEWER_OPTIONS = ("others", "item_suffix", "order", "fill", "on")
+"""Options that imports of earlier versions lack: without them, an import keeps its name."""
 _DEFAULTS = ColumnMapping.__struct_fields__[-len(ColumnMapping.__struct_defaults__) :]
 
 
@@ -337,6 +309,7 @@ def import_digest(
     if at_ms is not None and not mapping.time:
         options = (*options, at_ms)
     columns = msgspec.to_builtins(mapping)
+    del columns["join"]  # its content counts, see `Source.reading`
     for name in _NEWER_OPTIONS:
         if columns[name] == ColumnMapping.__struct_defaults__[_DEFAULTS.index(name)]:
             del columns[name]

@@ -59,8 +59,8 @@ _ID_NAMES = frozenset(
 class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     """Which columns make an event. A column is named by its header, JSON key or number from 1.
 
-    In JSON rows, ``a.b`` is a key within an object, ``a[].b`` that key of each object of a list, and
-    ``a|b`` the first of two that the row has.
+    ``a|b`` is the first of two columns that the row has a value in. In JSON rows, ``a.b`` is a key within
+    an object, and ``a[].b`` that key of each object of a list.
 
     Attributes
     ----------
@@ -84,6 +84,13 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
         What separates several items in the item column.
     user_prefix, item_prefix : str
         Put before the ids, to tell sources apart.
+    order : str
+        Column with a number that orders rows without a time.
+    fill : tuple of str
+        A column that groups rows, and columns that may be empty below the first row of a group.
+    join, on : str
+        A file whose columns are added to the rows that have the same value in the column ``on``. Its path,
+        or its name if it is beside the file.
     """
 
     user: str
@@ -99,6 +106,10 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     item_suffix: str = ""
     user_prefix: str = ""
     item_prefix: str = ""
+    order: str = ""
+    fill: tuple[str, ...] = ()
+    join: str = ""
+    on: str = ""
 
     def __post_init__(self) -> None:
         unknown = sorted({*self.types.values()} - {*EVENT_TYPES})
@@ -114,11 +125,16 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
                 "write the name itself, like UTC"
             )
         _check_time_format(self.time_format)
+        if bool(self.join) != bool(self.on):
+            raise InvalidInput(
+                "--join names a file, --on the column that both have: give both or none"
+            )
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns that it names."""
         kind = "" if self.type in EVENT_TYPES else self.type
-        return tuple(filter(None, (self.user, self.item, self.time, self.value, kind)))
+        named = (self.user, self.item, self.time, self.value, kind, self.order)
+        return tuple(filter(None, named))
 
 
 def _check_time_format(form: str) -> None:
@@ -155,12 +171,21 @@ class EventReader:
         self.time = self._time()
         self.value = self._value()
         self.type = self._type()
+        self.order: Callable[[Row], int] | None = None
+        if mapping.order:
+            number = self._cell(mapping.order, "--order")
+            self.order = lambda row: _whole(number(row))
 
     def _cell(self, column: str, option: str) -> Callable[[Any], str]:
         if self._source.is_json:
             return _json_cell(column)
         if "|" in column and column not in self._source.columns:
-            column = next((x for x in column.split("|") if x in self._source.columns), column)
+            named = [each for each in column.split("|") if each in self._source.columns]
+            cells = [self._cell(each, option) for each in named]
+            if cells:
+                return lambda row: next(
+                    (text for cell in cells if not is_missing(text := cell(row))), ""
+                )
         n_named = self._source.columns.count(column)
         if n_named > 1:
             raise InvalidInput(
@@ -250,6 +275,13 @@ class EventReader:
                 ) from None
 
         return kind
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text.removesuffix(".0"))
+    except ValueError:
+        raise ValueError(f"expected a whole number as order, got {text[:40]!r}") from None
 
 
 def _column_number(column: str) -> int:

@@ -1,15 +1,19 @@
-"""Presets: the column mappings of well-known sources, which are recognised by their columns."""
+"""Presets: mappings of well-known sources, recognised by their columns; prepare a source for a mapping."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from itertools import islice
+from pathlib import Path
 
 import msgspec
 
 from recstream.errors import InvalidInput
+from recstream.importers.files.combine import fill_down, join
+from recstream.importers.files.file import BadLine
 from recstream.importers.files.source import Source
-from recstream.importers.mapping import ColumnMapping
+from recstream.importers.mapping import ColumnMapping, EventReader, is_header
 
 
 class Preset(msgspec.Struct, frozen=True):
@@ -49,8 +53,14 @@ def preset(name: str) -> ColumnMapping:
     return found.mapping
 
 
-def recognise(source: Source) -> str:
+def recognise(source: Source, prefix: str = "") -> str:
     """Return the name of the preset whose columns a source has, the one with the most.
+
+    Parameters
+    ----------
+    source : Source
+    prefix : str
+        Only presets whose names begin with it count.
 
     Raises
     ------
@@ -61,7 +71,7 @@ def recognise(source: Source) -> str:
     fitting = {
         name: len(each.recognise)
         for name, each in presets().items()
-        if each.recognise and names.issuperset(each.recognise)
+        if name.startswith(prefix) and each.recognise and names.issuperset(each.recognise)
     }
     if not fitting:
         raise InvalidInput(
@@ -69,3 +79,51 @@ def recognise(source: Source) -> str:
             f"a preset by --preset: {', '.join(presets())}"
         )
     return max(fitting, key=fitting.__getitem__)
+
+
+def prepare_source(
+    source: Source, mapping: ColumnMapping, *, header: bool | None = None
+) -> tuple[Source, list[str]]:
+    """Return a source as a mapping needs it, with notes about what was decided.
+
+    Parameters
+    ----------
+    source : Source
+        Opened with a header unless ``header`` is false.
+    mapping : ColumnMapping
+    header : bool, optional
+        Whether the first line names the columns. Default: it does if the mapping names columns; if
+        the mapping has numbers alone, the first line decides.
+
+    Raises
+    ------
+    InvalidInput
+        The file to join is missing or does not fit.
+    """
+    if mapping.fill:
+        fill_down(source, mapping.fill)
+    if mapping.join:
+        other = Source(_beside(source.path, mapping.join))
+        names = {part for column in mapping.columns() for part in column.split("|")}
+        names -= {*source.columns}
+        join(source, other, mapping.on, [each for each in other.columns if each in names])
+    by_number = all(column.removesuffix("+").isdecimal() for column in mapping.columns())
+    if header is not None or source.is_json or not by_number:
+        return source, []
+    plain = source.without_header()
+    first = [row for _, row in islice(plain.rows(), 2) if not isinstance(row, BadLine | dict)]
+    if first and is_header(
+        first[0], first[1] if len(first) > 1 else (), EventReader(mapping, plain)
+    ):
+        return source, []
+    return plain, [
+        "the first line was read as data: no header was found; if it is one, use --header"
+    ]
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Return the path of a file that is named by its path, or by its name if it is beside another."""
+    for candidate in (Path(name), path.parent / name, path.parent / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    raise InvalidInput(f"{path} needs {name}, which is not beside it; name its path with --join")

@@ -15,17 +15,20 @@ from time import perf_counter
 
 import msgspec
 
-from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product
+from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.events import import_group
 from recstream.importers.files.cells import parse_id
+from recstream.importers.files.combine import fill_down
 from recstream.importers.files.file import BadLine
 from recstream.importers.files.source import RejectedLine, Row, Source
 from recstream.log import CATALOGUE, EventLog, NewRecord, TopicPartition
 
 EXAMPLES = 5
 APPEND_ITEMS = 5_000
+FILLED = ("Handle", "Title", "Body (HTML)", "Vendor", "Product Category", "Type", "Image Src")
+"""Columns that Shopify's products_export.csv fills in the first row of a product alone."""
 PROGRESS = TopicPartition(CATALOGUE, 0)
 """Where a group's offset counts the products an import has written."""
 
@@ -87,9 +90,9 @@ class ProductReader:
         if source.has_header:
             for field in ("item", "title"):
                 self._require(field)
-        used = {name.casefold() for name in self._columns.values()}
+        used = {column_name(name) for name in self._columns.values()}
         used.update(name for names in PRODUCT_COLUMNS.values() for name in names)
-        names = Counter(name.casefold() for name in source.columns)
+        names = Counter(map(column_name, source.columns))
         if twice := sorted(name for name in used if names[name] > 1):
             raise InvalidInput(
                 f"{source.path} has several columns called {', '.join(twice)}; give each its own name"
@@ -127,7 +130,7 @@ class ProductReader:
         """Check that the file has a column for a field."""
         if field in self._columns:
             return
-        known = {name.casefold() for name in self._source.columns}
+        known = {column_name(name) for name in self._source.columns}
         if known.isdisjoint(PRODUCT_COLUMNS[field]):
             raise InvalidInput(
                 f"{self._source.path} needs a column for the {field}: one of "
@@ -177,6 +180,8 @@ def import_products(
     """
     begun = perf_counter()
     source = Source(path, delimiter=delimiter, encoding=encoding, on_progress=on_progress)
+    if {"Handle", "Variant SKU"} <= {*source.columns}:
+        fill_down(source, FILLED)
     reader = ProductReader(source, columns)
     options = repr((sorted((columns or {}).items()), source.delimiter, source.encoding))
     digest = hashlib.blake2b(f"{source.digest} {options}".encode(), digest_size=12).hexdigest()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from recstream.cli import run
+from recstream.cli import cli
+from recstream.cli import run as run_command
 from tests.importers.imports import Outcome, logged
 
 
@@ -24,7 +27,7 @@ def import_(data: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Out
     def do(kind: str, file: Path | str, *options: str) -> Outcome:
         capsys.readouterr()
         arguments = ["import", kind, str(file), *options, "--data-dir", str(data), "--json"]
-        code = run(arguments)
+        code = run_command(arguments)
         said = capsys.readouterr()
         report = json.loads(said.out) if said.out else {}
         return Outcome(code, report, said.err, sorted(logged(data), key=lambda e: e.item or ""))
@@ -38,3 +41,13 @@ def events(import_: Callable[..., Outcome]) -> Callable[..., Outcome]:
     return lambda file, *options: import_(
         "events", file, "--user", "user", "--item", "item", *options
     )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Any]:
+    def invoke(*arguments: str, data: str | None = None) -> Any:
+        return CliRunner().invoke(
+            cli, [*arguments, "--data-dir", str(tmp_path / "data"), "--json"], input=data
+        )
+
+    return invoke

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import re
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing, suppress
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from random import Random
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 
-from recstream.cli import cli
-from recstream.errors import InvalidInput
 from recstream.importers import presets
-from recstream.importers.files.file import InputFile
-from recstream.log import CATALOGUE, INTERACTIONS, open_log, read_records
+from tests.importers.imports import imported
 
+BESIDE = {
+    "instacart-two-files": {
+        "orders.csv": (
+            "order_id,user_id,eval_set,order_number,order_dow,order_hour_of_day,days_since_prior_order\n"
+            "2,202279,prior,3,5,09,8.0\n3,205970,prior,16,5,17,12.0\n4,202279,prior,2,1,10,\n"
+        )
+    }
+}
+"""Files that a source has beside the imported one."""
 FILES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {
     "retailrocket": (
         (
@@ -57,6 +53,48 @@ FILES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {
             "2018-09-20,000058a12d,0663713001,0.0508,2\n"
         ),
         [("000058a12d", "0663713001", "purchase", "2018-09-20T00:00:00Z")],
+    ),
+    "amazon-2014": (
+        json.dumps(
+            {
+                "reviewerID": "A2",
+                "asin": "0000013714",
+                "helpful": [0, 0],
+                "overall": 5.0,
+                "unixReviewTime": 1370995200,
+            }
+        ),
+        [("A2", "0000013714", "rate", "2013-06-12T00:00:00Z")],
+    ),
+    "instacart-two-files": (
+        (
+            "order_id,product_id,add_to_cart_order,reordered\n"
+            "2,33120,1,1\n2,28985,2,1\n3,33754,1,1\n4,46842,1,0\n"
+        ),
+        [
+            ("202279", "46842", "purchase", ""),  # order 2 of the user, before order 3
+            ("202279", "33120", "purchase", ""),
+            ("202279", "28985", "purchase", ""),
+            ("205970", "33754", "purchase", ""),
+        ],
+    ),
+    "shopify-csv": (
+        (
+            "Name,Email,Financial Status,Paid at,Currency,Total,Created at,Lineitem quantity,"
+            "Lineitem name,Lineitem price,Lineitem sku,Vendor,Id,Phone\n"
+            "#1002,a@shop.example,paid,2024-06-16 10:35:27 -0400,EUR,53.91,2024-06-16 10:35:27 -0400,3,"
+            "Mask - Gold,34.90,M-1,Leaf,7410991464714,\n"
+            "#1002,a@shop.example,,,,,2024-06-16 10:35:27 -0400,1,Gift card,10.00,,Leaf,,\n"
+            "#1001,,paid,2024-06-15 09:00:00 -0400,EUR,9.00,2024-06-15 09:00:00 -0400,1,"
+            '"Soap, small",9.00,S-1,Leaf,7410991464713,+33610826417\n'
+            "#1001,,,,,,,2,Mask - Gold,34.90,M-1,Leaf,,\n"
+        ),
+        [
+            ("a@shop.example", "M-1", "purchase", "2024-06-16T14:35:27Z"),
+            ("a@shop.example", "Gift card", "purchase", "2024-06-16T14:35:27Z"),
+            ("+33610826417", "S-1", "purchase", "2024-06-15T13:00:00Z"),
+            ("+33610826417", "M-1", "purchase", "2024-06-15T13:00:00Z"),
+        ],
     ),
     "amazon-2023": (
         "user_id,parent_asin,rating,timestamp\nAGKH,B00YQ6X8EO,5.0,1588687728923\n",
@@ -154,32 +192,13 @@ FILES: dict[str, tuple[str, list[tuple[str, str, str, str]]]] = {
         ],
     ),
 }
-SUFFIX = {"ga4": "jsonl", "segment": "jsonl", "shopify": "jsonl", "mind": "tsv"}
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Callable[..., Any]:
-    def invoke(*arguments: str, data: str | None = None) -> Any:
-        return CliRunner().invoke(
-            cli, [*arguments, "--data-dir", str(tmp_path / "data"), "--json"], input=data
-        )
-
-    return invoke
-
-
-def imported(folder: Path) -> list[tuple[str, str, str, str]]:
-    """Return the events in the log."""
-    with closing(open_log(f"embedded://{folder}/data/log.db")) as event_log:
-        values = [
-            record.value
-            for partition in range(event_log.partitions(INTERACTIONS))
-            for record in read_records(event_log, INTERACTIONS, partition)
-        ]
-    events = [event for value in values if value is not None for event in json.loads(value)]
-    return sorted(
-        (each["user"], each["item"], each["type"], re.sub(r"(\.\d{3})000Z", r"\1Z", each["ts"]))
-        for each in events
-    )
+SUFFIX = {
+    "amazon-2014": "jsonl",
+    "ga4": "jsonl",
+    "segment": "jsonl",
+    "shopify": "jsonl",
+    "mind": "tsv",
+}
 
 
 def test_every_preset_has_a_file_of_its_shape() -> None:
@@ -191,6 +210,8 @@ def test_a_file_is_read_by_its_preset(name: str, run: Callable[..., Any], tmp_pa
     content, expected = FILES[name]
     path = tmp_path / f"export.{SUFFIX.get(name, 'csv')}"
     path.write_text(content)
+    for beside, text in BESIDE.get(name, {}).items():
+        (tmp_path / beside).write_text(text)
     options = ["--preset", name] if not presets()[name].recognise else []
 
     result = run("import", "events", str(path), *options)
@@ -202,152 +223,9 @@ def test_a_file_is_read_by_its_preset(name: str, run: Callable[..., Any], tmp_pa
     found = imported(tmp_path)
     if expected[0][3]:
         assert found == sorted(expected)
-    else:
-        assert [each[:3] for each in found] == sorted(each[:3] for each in expected)
-
-
-def rows_of(path: Path) -> None:
-    """Write a Parquet file of two events."""
-    at = [datetime(2024, 1, 1, 12, tzinfo=UTC), datetime(2024, 1, 2, 12, tzinfo=UTC)]
-    columns = {"who": ["u1", "u2"], "what": ["p1", None], "at": at, "n": [1.5, 2.0]}
-    pq.write_table(pa.table(columns), path)
-
-
-BY_NAME = ("--user", "who", "--item", "what", "--time", "at", "--value", "n")
-
-
-def test_a_parquet_file_is_a_table(run: Callable[..., Any], tmp_path: Path) -> None:
-    rows_of(tmp_path / "events.parquet")
-    result = run("import", "events", str(tmp_path / "events.parquet"), *BY_NAME)
-    assert result.exit_code == 0, result.output
-    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
-    assert json.loads(result.stdout)["rejected"] == 1
-
-
-def test_a_cut_parquet_file_is_a_named_error(run: Callable[..., Any], tmp_path: Path) -> None:
-    path = tmp_path / "events.parquet"
-    rows_of(path)
-    path.write_bytes(path.read_bytes()[:-20])
-    result = run("import", "events", str(path), *BY_NAME)
-    assert "damaged Parquet file" in str(result.exception)
-
-
-def test_a_query_is_a_table(run: Callable[..., Any], tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / "shop.db")) as database:
-        database.execute("create table orders (who text, what integer, at text)")
-        database.execute("insert into orders values ('u1', 7, '2024-01-01T12:00:00Z')")
-        database.commit()
-    url = f"sqlite:///{tmp_path}/shop.db"
-    select = ("--query", "select who, what, at from orders", *BY_NAME[:6], "--type", "purchase")
-    result = run("import", "events", url, *select)
-    assert result.exit_code == 0, result.output
-    assert imported(tmp_path) == [("u1", "7", "purchase", "2024-01-01T12:00:00Z")]
-
-
-@pytest.mark.parametrize(
-    ("url", "query", "why"),
-    [
-        ("sqlite://", "select", "the database refuses the query: incomplete input"),
-        ("sqlite://", "select 1 as a, 2 as a", "several columns called a"),
-        ("sqlite://", "select 1 as a where 0", "the query gives no rows"),
-        ("nothing", "select 1", "must be the SQLAlchemy URL of a database"),
-        ("postgresql://u:secret@host:port/shop", "select 1", "must be the SQLAlchemy URL"),
-        ("nothing://host", "select 1", "no such kind of database"),
-        ("oracle://host", "select 1", "the driver of the database is missing"),
-    ],
-)
-def test_a_query_that_fails_says_why(
-    url: str, query: str, why: str, run: Callable[..., Any]
-) -> None:
-    result = run("import", "events", url, "--query", query, *BY_NAME)
-    assert why in str(result.exception)
-    assert "secret" not in str(result.exception)
-
-
-@pytest.mark.parametrize(
-    ("who", "names"),
-    [
-        (pa.array([b"u1", b"\xffu2"]), ["u1", "/3Uy"]),  # base64 of what is no UTF-8
-        (pa.array([Decimal("1.00"), Decimal("2.50")]), ["1", "2.5"]),
-        (pa.array(["u1", "u2"]).dictionary_encode(), ["u1", "u2"]),
-        (pa.array([2**64 - 1, 7], pa.uint64()), ["18446744073709551615", "7"]),
-    ],
-)
-def test_parquet_columns_of_every_type_give_ids(
-    who: pa.Array, names: list[str], run: Callable[..., Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "events.parquet"
-    pq.write_table(pa.table({"who": who, "what": ["p1", "p2"]}), path)
-    result = run("import", "events", str(path), *BY_NAME[:4])
-    assert result.exit_code == 0, result.output
-    assert sorted(user for user, *_ in imported(tmp_path)) == sorted(names)
-
-
-def test_a_time_that_python_can_not_hold_costs_its_row_alone(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "events.parquet"
-    times = pa.array([2**62, 1_704_110_400_000], pa.timestamp("ms"))
-    lasting = pa.array([2**62, 1], pa.duration("s"))
-    columns = {"who": ["u1", "u2"], "what": ["p1", "p2"], "at": times, "unused": lasting}
-    pq.write_table(pa.table(columns), path)
-    result = run("import", "events", str(path), *BY_NAME[:6])
-    assert result.exit_code == 0, result.output
-    assert imported(tmp_path) == [("u2", "p2", "view", "2024-01-01T12:00:00Z")]
-
-
-def test_a_zone_that_nobody_knows_does_not_matter(run: Callable[..., Any], tmp_path: Path) -> None:
-    path = tmp_path / "events.parquet"
-    times = pa.array([1_704_110_400_000], pa.timestamp("ms", "Mars/Base"))
-    pq.write_table(pa.table({"who": ["u1"], "what": ["p1"], "at": times}), path)
-    result = run("import", "events", str(path), *BY_NAME[:6])
-    assert result.exit_code == 0, result.output
-    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
-
-
-def test_columns_of_one_name_in_a_parquet_file_are_refused(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "events.parquet"
-    two = pa.array(["u1"])
-    pq.write_table(pa.Table.from_arrays([two, two, two], names=["who", "who", "what"]), path)
-    result = run("import", "events", str(path), *BY_NAME[:4])
-    assert "several columns called who" in str(result.exception)
-
-
-def test_bytes_changed_in_a_parquet_file_are_a_named_error(tmp_path: Path) -> None:
-    path = tmp_path / "events.parquet"
-    rows_of(path)
-    content, random = path.read_bytes(), Random(0)
-    for _ in range(200):
-        changed = bytearray(content)
-        for _ in range(3):
-            changed[random.randrange(4, len(changed) - 8)] = random.randrange(256)
-        path.write_bytes(changed)
-        with suppress(InvalidInput):
-            InputFile(path)
-
-
-def test_tables_that_are_compressed_again_are_read(run: Callable[..., Any], tmp_path: Path) -> None:
-    rows_of(tmp_path / "events.parquet")
-    (tmp_path / "events.gz").write_bytes(gzip.compress((tmp_path / "events.parquet").read_bytes()))
-    (tmp_path / "feed.xml.gz").write_bytes(gzip.compress(FEEDS["rss"].encode()))
-    result = run("import", "events", str(tmp_path / "events.gz"), *BY_NAME)
-    assert result.exit_code == 0, result.output
-    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
-    result = run("import", "products", str(tmp_path / "feed.xml.gz"))
-    assert json.loads(result.stdout)["imported"] == 1
-
-
-def test_options_of_text_do_not_matter_to_a_parquet_file(
-    run: Callable[..., Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "events.parquet"
-    rows_of(path)
-    options = ("--encoding", "utf-16", "--delimiter", ";", "--no-header")
-    result = run("import", "events", str(path), *BY_NAME, *options)
-    assert result.exit_code == 0, result.output
-    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
+    else:  # made times, in the order of the expected events
+        in_time = sorted(found, key=lambda event: (event[0], event[3]))
+        assert [each[:3] for each in in_time] == [each[:3] for each in expected]
 
 
 def test_standard_input_is_a_file(tmp_path: Path) -> None:
@@ -377,58 +255,72 @@ def test_an_option_replaces_a_column_of_a_preset(run: Callable[..., Any], tmp_pa
     assert imported(tmp_path)[0][2] == "cart"
 
 
-FEEDS = {
-    "rss": """<?xml version="1.0"?>
-<rss xmlns:g="http://base.google.com/ns/1.0" version="2.0"><channel><title>Shop</title>
-<item><g:id>TV_1</g:id><g:title>LG 22" TV</g:title><g:price>159.00 USD</g:price>
-<g:product_type>Electronics &gt; TVs</g:product_type><g:brand>LG</g:brand></item>
-</channel></rss>""",
-    "atom": """<?xml version="1.0" encoding="UTF-8"?>
-<feed xmlns="http://www.w3.org/2005/Atom" xmlns:g="http://base.google.com/ns/1.0">
-<entry><g:id>TV_1</g:id><title>LG 22" TV</title><g:price>159.00 USD</g:price>
-<g:product_type>Electronics &gt; TVs</g:product_type><g:brand>LG</g:brand></entry></feed>""",
-}
-
-
-FEEDS["utf-16"] = "\ufeff" + FEEDS["rss"].replace("?>", ' encoding="utf-16"?>')
-FEEDS["with a doctype"] = FEEDS["rss"].replace("<rss ", '<!DOCTYPE rss [<!ENTITY a "b">]>\n<rss ')
-
-
-@pytest.mark.parametrize("kind", FEEDS)
-def test_a_product_feed_becomes_products(
-    kind: str, run: Callable[..., Any], tmp_path: Path
-) -> None:
-    encoding = "utf-16-le" if kind == "utf-16" else "utf-8"
-    (tmp_path / "feed.xml").write_text(FEEDS[kind], encoding=encoding)
-    result = run("import", "products", str(tmp_path / "feed.xml"))
-    assert result.exit_code == 0, result.output
-    with closing(open_log(f"embedded://{tmp_path}/data/log.db")) as event_log:
-        (record,) = [
-            each for each in read_records(event_log, CATALOGUE, 0) if each.value is not None
-        ]
-    item = json.loads(record.value or b"")
-    assert (item["item"], item["title"], item["price"], item["brand"]) == (
-        "TV_1",
-        'LG 22" TV',
-        159.0,
-        "LG",
-    )
-    assert item["category"] == "Electronics"
+ORDERS, PRODUCTS = BESIDE["instacart-two-files"]["orders.csv"], FILES["instacart-two-files"][0]
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("orders", "options", "said"),
     [
-        "<rss><channel></channel></rss>",
-        "<rss><item>",
-        '<?xml version="1.0" encoding="klingon"?><rss><item></item></rss>',
-        "<!DOCTYPE html><html></html>",
-        "<?xml version='1.0'?><products><product/></products>",
+        (None, (), "order_products.csv needs orders.csv, which is not beside it; name its path"),
+        (ORDERS.replace("order_id", "id"), (), "it has no order_id; its columns: id, user_id"),
+        (ORDERS + "2,5,prior,1,1,1,\n", (), "line 5: order_id must be another one in each row"),
+        (ORDERS.replace("prior,2,", "prior,x,"), ("--strict",), "expected a whole number as order"),
+        (ORDERS.replace("2,202279", "7,202279", 1), ("--strict",), "has '2' as order_id"),
+        (ORDERS, ("--on", "nothing"), "it has no nothing; its columns: order_id, product_id"),
     ],
 )
-def test_a_feed_without_products_or_cut_off_is_a_named_error(
-    content: str, run: Callable[..., Any], tmp_path: Path
+def test_a_file_to_join_that_does_not_fit_is_a_named_error(
+    orders: str | None, options: tuple[str, ...], said: str, run: Callable[..., Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "feed.xml").write_text(content)
-    result = run("import", "products", str(tmp_path / "feed.xml"))
-    assert re.search("product feed|valid XML", str(result.exception))
+    path = tmp_path / "order_products.csv"
+    path.write_text(PRODUCTS)
+    if orders is not None:
+        (tmp_path / "orders.csv").write_text(orders)
+    result = run("import", "events", str(path), *options)
+    assert said in str(result.exception)
+
+
+def test_another_file_to_join_makes_another_import(run: Callable[..., Any], tmp_path: Path) -> None:
+    path, other = tmp_path / "order_products.csv", tmp_path / "others.csv"
+    path.write_text(PRODUCTS)
+    (tmp_path / "orders.csv").write_text(ORDERS)
+    other.write_text(ORDERS.replace("202279", "7"))
+    counts = []
+    for options in ((), (), ("--join", str(other))):
+        report = json.loads(run("import", "events", str(path), *options).stdout)
+        counts.append((report["imported"], report["already"]))
+    assert counts == [(4, 0), (0, 4), (4, 0)]
+
+
+def test_items_that_ga4_could_not_name_are_none(run: Callable[..., Any], tmp_path: Path) -> None:
+    row = {
+        "event_date": "20210131",
+        "event_timestamp": "1612069510766593",  # BigQuery writes whole numbers as texts
+        "event_name": "view_item",
+        "user_id": None,
+        "user_pseudo_id": "1026454.4271112504",
+        "items": [{"item_id": "(not set)", "item_name": "(not set)"}],
+    }
+    named = row | {"items": [{"item_id": "9195893"}]}
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(named) + "\n" + json.dumps(row))
+    result = run("import", "events", str(path))
+    assert json.loads(result.stdout)["rejected"] == 1
+    at = "2021-01-31T05:05:10.766Z"
+    assert imported(tmp_path) == [("1026454.4271112504", "9195893", "view", at)]
+
+
+def test_an_error_in_standard_input_names_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recstream", "import", "events", "-"]
+    for content, said in (
+        ("", "/dev/stdin is empty"),
+        ("a,b\n1,2\n", "name a column of /dev/stdin"),
+    ):
+        done = subprocess.run(
+            [*command, "--data-dir", str(tmp_path / "data"), "--user", "a", "--item", "c"],
+            input=content,
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert said in done.stderr, done.stderr

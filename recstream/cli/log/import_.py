@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +17,10 @@ from recstream.settings import Settings
 if TYPE_CHECKING:
     import threading
 
-    from recstream.importers import ColumnMapping
+    from recstream.importers import ColumnMapping, Source
 
 PATH = click.Path(path_type=Path, exists=True)
-FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=False)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
 
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first bad line.")
 delimiter_option = click.option("--delimiter", help="Separates columns.  [default: guessed]")
@@ -85,11 +83,11 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
       recstream import amazon reviews_Musical_Instruments_5.json.gz
       recstream import amazon Appliances.jsonl.gz
     """
-    from recstream.importers import Source, reviews_mapping
+    from recstream.importers import Source, preset, recognise
 
     with Import(settings, reviews, as_json=as_json) as run:
         source = Source(reviews, on_progress=run.on_progress)
-        report = run.events(source, reviews_mapping(source), strict=strict)
+        report = run.events(source, preset(recognise(source, "amazon")), strict=strict)
         run.finish(report)
 
 
@@ -157,6 +155,9 @@ def products(
 @click.option("--user", metavar="COLUMN", help="User id.")
 @click.option("--item", metavar="COLUMN", help="Item; 2+: column 2 and all after; a[].b in JSON.")
 @click.option("--time", metavar="COLUMN", help="Time; else --at.")
+@click.option("--order", metavar="COLUMN", help="A number that orders rows without a time.")
+@click.option("--join", metavar="FILE", help="Add its columns to the rows; see --on.")
+@click.option("--on", metavar="COLUMN", help="The column that both files have.")
 @click.option("--value", metavar="COLUMN", help="The rating, or the quantity.")
 @click.option(
     "--type", metavar="TYPE|COLUMN", help="The type of every row, or its column.  [default: view]"
@@ -201,15 +202,27 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
           --user user_id --item sku --time at --type purchase
       recstream import events kafka://localhost:9092/clicks --mapping clicks.json --follow
     """
-    from recstream.importers import open_source
+    from recstream.importers import Source, prepare_source
+    from recstream.importers.files.convert import query_rows, spooled
 
     if file.startswith("kafka://"):
         _topic(settings, file, how, as_json=as_json)
         return
-    with _table(file, query) as path, Import(settings, path, as_json=as_json) as run:
-        opening = {name: how[name] for name in ("header", "delimiter", "encoding")}
-        mapping, found = _mapping(path, opening, how)
-        source, notes = open_source(path, mapping, **opening, on_progress=run.on_progress)
+    path = Path(file if query is None else "the query")
+    if query is None and file != "-" and (not path.exists() or path.is_dir()):
+        raise click.BadParameter(f"there is no file {file}", param_hint="FILE")
+    rows = None if query is None else spooled(query_rows(file, query))
+    with Import(settings, path, as_json=as_json) as run:
+        source = Source(
+            path,
+            delimiter=how["delimiter"],
+            header=how["header"] is not False,
+            encoding=how["encoding"],
+            on_progress=run.on_progress,
+            content=rows,
+        )
+        mapping, found = _mapping(source, how)
+        source, notes = prepare_source(source, mapping, header=how["header"])
         report = run.events(
             source,
             mapping,
@@ -242,31 +255,6 @@ def presets_(as_json: bool) -> None:
         for name, each in found.items()
     ]
     say(found, table(rows), as_json=as_json)
-
-
-@contextmanager
-def _table(file: str, query: str | None) -> Iterator[Path]:
-    """Give the path of a file, of standard input, or of the rows of a query."""
-    with ExitStack() as stack:
-        if query is not None:
-            from recstream.importers.files.convert import query_rows, spooled
-
-            found = stack.enter_context(spooled(query_rows(file, query)))
-            found.seek(0)
-            suffix = ".jsonl"
-        else:
-            path = Path("/dev/stdin" if file == "-" else file)
-            if not path.exists() or path.is_dir():
-                raise click.BadParameter(f"there is no file {file}", param_hint="FILE")
-            if path.is_file() and file != "-":
-                yield path
-                return
-            found, suffix = stack.enter_context(path.open("rb")), ""
-        # A pipe can be read once, and a file is read twice.
-        rows = stack.enter_context(tempfile.NamedTemporaryFile(prefix="rows-", suffix=suffix))
-        shutil.copyfileobj(found, rows)
-        rows.flush()
-        yield Path(rows.name)
 
 
 def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) -> None:
@@ -348,19 +336,15 @@ def _mapped(chosen: ColumnMapping | None, given: dict[str, Any]) -> ColumnMappin
         raise InvalidInput(f"the mapping can't be used: {error}") from error
 
 
-def _mapping(
-    path: Path, opening: dict[str, Any], how: dict[str, Any]
-) -> tuple[ColumnMapping, list[str]]:
+def _mapping(source: Source, how: dict[str, Any]) -> tuple[ColumnMapping, list[str]]:
     """Return the mapping that options and presets choose, and notes about what was recognised."""
-    from recstream.importers import Source, preset, recognise
+    from recstream.importers import preset, recognise
 
     given = _given(how)
     name = how["preset"]
     if not name and "user" in given and "item" in given:
         return _mapped(None, given), []
-    if not name:
-        source = Source(path, **(opening | {"header": opening["header"] is not False}))
-        name = recognise(source)
+    name = name or recognise(source)
     return _mapped(preset(name), given), [
         f"read as {name}; --preset chooses another, --user and the like change columns"
     ]

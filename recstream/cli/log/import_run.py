@@ -19,7 +19,8 @@ class Import:
     def __init__(self, settings: Settings, file: Path | None, *, as_json: bool) -> None:
         self._settings = settings
         self._as_json = as_json
-        self._bars = _Bars(file) if file is not None and is_terminal() and not as_json else None
+        shows = file is not None and file.is_file() and is_terminal() and not as_json
+        self._bars = _Bars(file) if file is not None and shows else None
 
     def __enter__(self) -> Self:
         from recstream.log import open_log, topic_specs

@@ -6,7 +6,7 @@ In: catalogue items. Out: features, content neighbours, predicted factors, colum
 from __future__ import annotations
 
 from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels, is_within
-from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product
+from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.content.columns import AttributeColumns
 from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel, FeatureIndex
 from recstream.core.content.score_scale import (
@@ -37,6 +37,7 @@ __all__ = [
     "category_levels",
     "clean_product",
     "cold_start_multiplier",
+    "column_name",
     "common_features",
     "content_scale",
     "is_within",

@@ -13,15 +13,49 @@ from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item
 
 PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "item": ("parent_asin", "asin", "item", "item_id", "product_id", "productid", "sku", "id"),
-    "title": ("title", "name", "product_name", "product_type"),
-    "category": ("main_category", "main_cat", "category", "categories", "department", "genres"),
-    "brand": ("brand", "store", "manufacturer"),
-    "price": ("price", "list_price"),
-    "description": ("description", "feature", "features"),
-    "image": ("image", "imurl", "image_url", "imageurlhighres", "imageurl", "images"),
+    "item": (
+        "parent_asin",
+        "asin",
+        "item",
+        "item_id",
+        "product_id",
+        "productid",
+        "article_id",
+        "variant_sku",
+        "sku",
+        "id",
+    ),
+    "title": ("title", "name", "product_name", "prod_name", "product_type"),
+    "category": (
+        "main_category",
+        "main_cat",
+        "category",
+        "categories",
+        "department",
+        "genres",
+        "product_type",
+        "google_product_category",
+        "product_category",
+        "type",
+        "product_group_name",
+    ),
+    "brand": ("brand", "store", "manufacturer", "vendor"),
+    "price": ("price", "list_price", "variant_price"),
+    "description": ("description", "feature", "features", "body_(html)", "detail_desc"),
+    "image": (
+        "image",
+        "imurl",
+        "image_url",
+        "imageurlhighres",
+        "imageurl",
+        "images",
+        "image_link",
+        "image_src",
+    ),
+    "available": ("available", "availability"),
 }
-"""By field of an item: columns to take it from; the first with a value wins."""
+"""By field of an item: columns to take it from; the first with a value wins. See `column_name`."""
+_NOT_AVAILABLE = frozenset({"false", "0", "no", "out_of_stock", "out of stock", "outofstock"})
 
 MAX_TITLE = 500
 MAX_DESCRIPTION = 2000
@@ -103,6 +137,7 @@ def clean_product(
         description=clean_text(_joined(found.get("description")))[:MAX_DESCRIPTION],
         image=_image(found.get("image")),
         attributes={"categories": path[:MAX_PATH]} if len(path) > 1 else {},
+        available=_plain(found.get("available")).casefold() not in _NOT_AVAILABLE,
     )
     return CleanProduct(item, tuple(what for what, is_so in repairs.items() if is_so))
 
@@ -154,12 +189,21 @@ def _decimal(digits: str) -> tuple[str, str, str]:
     return digits[:at], digits[at], digits[at + 1 :]
 
 
+def column_name(name: object) -> str:
+    """Return a column's name in the form of `PRODUCT_COLUMNS`.
+
+    >>> column_name("Image Link"), column_name("g:id")
+    ('image_link', 'id')
+    """
+    return str(name).strip().casefold().replace(" ", "_").removeprefix("g:")
+
+
 def _fields(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """Return the row's values by field of an item."""
-    by_name = {str(name).strip().casefold(): value for name, value in row.items()}
+    by_name = {column_name(name): value for name, value in row.items()}
     found: dict[str, Any] = {}
     for field, names in PRODUCT_COLUMNS.items():
-        wanted = (columns[field].casefold(),) if field in columns else names
+        wanted = (column_name(columns[field]),) if field in columns else names
         for name in wanted:
             value = by_name.get(name)
             if value not in (None, "", [], {}):

@@ -19,7 +19,20 @@ LATEST_MS = 7_258_118_400_000
 MAX_EXACT = 2.0**53
 
 _MISSING = frozenset(
-    {"", "nan", "null", "none", "n/a", "<na>", "#n/a", "nat", "undefined", "nil", "\\n"}
+    {
+        "",
+        "nan",
+        "null",
+        "none",
+        "n/a",
+        "<na>",
+        "#n/a",
+        "nat",
+        "undefined",
+        "nil",
+        "\\n",
+        "(not set)",
+    }
 )
 """How programs write that there is no value, in lower case."""
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")

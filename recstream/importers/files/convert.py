@@ -17,17 +17,6 @@ from recstream.errors import InvalidInput
 _ROWS = 10_000
 _GOOGLE = "{http://base.google.com/ns/1.0}"
 _ATOM = "{http://www.w3.org/2005/Atom}"
-_FEED_NAMES = {
-    "g:id": "item",
-    "g:title": "title",
-    "g:description": "description",
-    "g:brand": "brand",
-    "g:product_type": "category",
-    "g:google_product_category": "category",
-    "g:price": "price",
-    "g:image_link": "image",
-}
-"""Fields of Google Merchant feeds as fields of an item; the first that a product has counts."""
 
 
 def spooled(rows: Iterable[dict[str, Any]]) -> BinaryIO:
@@ -203,8 +192,6 @@ def _product(element: ET.Element) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for child in element:
         text = (child.text or "").strip()
-        tag = child.tag.replace(_GOOGLE, "g:").replace(_ATOM, "")
-        field = _FEED_NAMES.get(tag) or _FEED_NAMES.get(f"g:{tag}")
-        if text and field is not None:
-            row.setdefault(field, text)
+        if text:
+            row.setdefault(child.tag.removeprefix(_GOOGLE).removeprefix(_ATOM), text)
     return row

@@ -33,6 +33,7 @@ from recstream.importers.files.formats import (
     why_no_text,
 )
 
+STANDARD_INPUT = Path("/dev/stdin")
 MAX_LINE_BYTES = 4 << 20
 """A longer line is skipped and reported; it is never held in memory."""
 PROGRESS_LINES = 2_000
@@ -70,12 +71,14 @@ class InputFile:
     Parameters
     ----------
     path : Path
-        A file or a pipe; plain, or compressed by gzip, bzip2, xz or lzma, or a zip archive of one
+        A file or a pipe, ``-`` being standard input; plain, or compressed by gzip, bzip2, xz or lzma, or a zip archive of one
         file. A Parquet file or a product feed in XML is read as JSON lines.
     encoding : str, optional
         Default: by the byte order mark, else UTF-8. A Parquet file and a feed have their own.
     on_progress : callable, optional
         Called with the bytes of the file read so far, every few thousand lines.
+    content : binary file, optional
+        JSON lines to read instead; the path is only their name.
 
     Attributes
     ----------
@@ -98,10 +101,13 @@ class InputFile:
         *,
         encoding: str | None = None,
         on_progress: Callable[[int], None] | None = None,
+        content: BinaryIO | None = None,
     ) -> None:
-        self.path = path
+        self.path = STANDARD_INPUT if str(path) == "-" else path
         self._on_progress = on_progress
-        self._spooled = self._spool()
+        self._spooled = self._spool() if content is None else content
+        if content is not None:
+            weakref.finalize(self, content.close)
         self._digest = ""
         self._compression = ""
         self._is_ascii_superset = True
@@ -109,19 +115,19 @@ class InputFile:
         self.encoding = ""
         self._compression = self._sniff_compression()
         start = self._start()
-        self.is_converted = is_parquet(start) or is_feed(start)
-        if self.is_converted:
+        self.is_converted = content is not None or is_parquet(start) or is_feed(start)
+        if self.is_converted and content is None:
             self._convert(start)
             encoding, start = None, self._start()
         if not start:
-            raise InvalidInput(f"{path} is empty; expected rows of text")
+            raise InvalidInput(f"{self.path} is empty; expected rows of text")
         if why := why_binary(start):
-            raise InvalidInput(f"{path} {why}")
+            raise InvalidInput(f"{self.path} {why}")
         self.encoding = self._checked_encoding(encoding, start)
         self._is_ascii_superset = _is_ascii_superset(self.encoding)
         self._has_only_carriage_returns = b"\r" in start[:-1] and b"\n" not in start
         if self._is_ascii_superset and (why := why_no_text(start, self.encoding)):
-            raise InvalidInput(f"{path} {why}")
+            raise InvalidInput(f"{self.path} {why}")
         name = path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
         self.suffix = ".jsonl" if self.is_converted else name.suffix.lower()
 
@@ -183,7 +189,7 @@ class InputFile:
     def _spool(self) -> BinaryIO | None:
         """Copy a pipe to a temporary file; None for a regular file."""
         try:
-            if self.path.is_file():
+            if self.path.is_file() and self.path != STANDARD_INPUT:
                 return None
             with self.path.open("rb") as pipe:
                 spooled = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - read again later

@@ -7,11 +7,12 @@ import copy
 import csv
 import json
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -51,6 +52,8 @@ class Source:
         Default: by the byte order mark, else UTF-8.
     on_progress : callable, optional
         Called with the bytes of the file read so far, every few thousand lines.
+    content : binary file, optional
+        JSON lines to read instead; the path is only their name.
 
     Attributes
     ----------
@@ -75,10 +78,13 @@ class Source:
         header: bool = True,
         encoding: str | None = None,
         on_progress: Callable[[int], None] | None = None,
+        content: BinaryIO | None = None,
     ) -> None:
-        self.path = path
         self.may_be_longer = False
-        self._file = InputFile(path, encoding=encoding, on_progress=on_progress)
+        self._steps: list[Callable[[Row], Row | BadLine]] = []
+        self._joined: list[Source] = []
+        self._file = InputFile(path, encoding=encoding, on_progress=on_progress, content=content)
+        self.path = self._file.path
         if delimiter:
             delimiter = delimiter.replace("\\t", "\t")
             if len(delimiter) == 1 and delimiter in '"\r\n\0':
@@ -122,8 +128,22 @@ class Source:
 
     @property
     def modified_ms(self) -> int:
-        """The file's time of modification, in milliseconds since 1970."""
+        """The file's time of modification, in milliseconds since 1970; now if it is no file."""
+        if not self.path.exists():
+            return time.time_ns() // 1_000_000
         return int(self.path.stat().st_mtime * 1000)
+
+    def add_step(
+        self,
+        step: Callable[[Row], Row | BadLine],
+        adds: Sequence[str] = (),
+        of: Source | None = None,
+    ) -> None:
+        """Change each row by a function, which may add columns of another file."""
+        self._steps.append(step)
+        self.columns += tuple(adds)
+        if of is not None:
+            self._joined.append(of)
 
     def without_header(self) -> Source:
         """Return the same file with its first line read as data."""
@@ -142,10 +162,18 @@ class Source:
             parts.append(f"delimiter={self.delimiter}")
         if not self.has_header and not self.is_json:
             parts.append("no-header")
+        parts += [f"join={each.digest}" for each in self._joined]
         return tuple(parts)
 
     def rows(self) -> Iterator[tuple[int, Row | BadLine]]:
         """Yield each row with the number of its first line; empty lines are skipped."""
+        for number, row in self._rows():
+            for step in self._steps:
+                if not isinstance(row, BadLine):
+                    row = step(row)  # noqa: PLW2901 - changed by each step
+            yield number, row
+
+    def _rows(self) -> Iterator[tuple[int, Row | BadLine]]:
         lines = self._lines(self._n_before)
         if self.is_json:
             yield from _json_rows(lines)

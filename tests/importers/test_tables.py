@@ -1,0 +1,163 @@
+"""Parquet files and queries are read as tables."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recstream.errors import InvalidInput
+from recstream.importers.files.file import InputFile
+from tests.importers.imports import imported
+
+
+def rows_of(path: Path) -> None:
+    """Write a Parquet file of two events."""
+    at = [datetime(2024, 1, 1, 12, tzinfo=UTC), datetime(2024, 1, 2, 12, tzinfo=UTC)]
+    columns = {"who": ["u1", "u2"], "what": ["p1", None], "at": at, "n": [1.5, 2.0]}
+    pq.write_table(pa.table(columns), path)
+
+
+BY_NAME = ("--user", "who", "--item", "what", "--time", "at", "--value", "n")
+
+
+def test_a_parquet_file_is_a_table(run: Callable[..., Any], tmp_path: Path) -> None:
+    rows_of(tmp_path / "events.parquet")
+    result = run("import", "events", str(tmp_path / "events.parquet"), *BY_NAME)
+    assert result.exit_code == 0, result.output
+    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
+    assert json.loads(result.stdout)["rejected"] == 1
+
+
+def test_a_cut_parquet_file_is_a_named_error(run: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    rows_of(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    result = run("import", "events", str(path), *BY_NAME)
+    assert "damaged Parquet file" in str(result.exception)
+
+
+def test_a_query_is_a_table(run: Callable[..., Any], tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database:
+        database.execute("create table orders (who text, what integer, at text)")
+        database.execute("insert into orders values ('u1', 7, '2024-01-01T12:00:00Z')")
+        database.commit()
+    url = f"sqlite:///{tmp_path}/shop.db"
+    select = ("--query", "select who, what, at from orders", *BY_NAME[:6], "--type", "purchase")
+    result = run("import", "events", url, *select)
+    assert result.exit_code == 0, result.output
+    assert imported(tmp_path) == [("u1", "7", "purchase", "2024-01-01T12:00:00Z")]
+
+
+@pytest.mark.parametrize(
+    ("url", "query", "why"),
+    [
+        ("sqlite://", "select", "the database refuses the query: incomplete input"),
+        ("sqlite://", "select 1 as a, 2 as a", "several columns called a"),
+        ("sqlite://", "select 1 as a where 0", "the query gives no rows"),
+        ("nothing", "select 1", "must be the SQLAlchemy URL of a database"),
+        ("postgresql://u:secret@host:port/shop", "select 1", "must be the SQLAlchemy URL"),
+        ("nothing://host", "select 1", "no such kind of database"),
+        ("oracle://host", "select 1", "the driver of the database is missing"),
+    ],
+)
+def test_a_query_that_fails_says_why(
+    url: str, query: str, why: str, run: Callable[..., Any]
+) -> None:
+    result = run("import", "events", url, "--query", query, *BY_NAME)
+    assert why in str(result.exception)
+    assert "secret" not in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("who", "names"),
+    [
+        (pa.array([b"u1", b"\xffu2"]), ["u1", "/3Uy"]),  # base64 of what is no UTF-8
+        (pa.array([Decimal("1.00"), Decimal("2.50")]), ["1", "2.5"]),
+        (pa.array(["u1", "u2"]).dictionary_encode(), ["u1", "u2"]),
+        (pa.array([2**64 - 1, 7], pa.uint64()), ["18446744073709551615", "7"]),
+    ],
+)
+def test_parquet_columns_of_every_type_give_ids(
+    who: pa.Array, names: list[str], run: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "events.parquet"
+    pq.write_table(pa.table({"who": who, "what": ["p1", "p2"]}), path)
+    result = run("import", "events", str(path), *BY_NAME[:4])
+    assert result.exit_code == 0, result.output
+    assert sorted(user for user, *_ in imported(tmp_path)) == sorted(names)
+
+
+def test_a_time_that_python_can_not_hold_costs_its_row_alone(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "events.parquet"
+    times = pa.array([2**62, 1_704_110_400_000], pa.timestamp("ms"))
+    lasting = pa.array([2**62, 1], pa.duration("s"))
+    columns = {"who": ["u1", "u2"], "what": ["p1", "p2"], "at": times, "unused": lasting}
+    pq.write_table(pa.table(columns), path)
+    result = run("import", "events", str(path), *BY_NAME[:6])
+    assert result.exit_code == 0, result.output
+    assert imported(tmp_path) == [("u2", "p2", "view", "2024-01-01T12:00:00Z")]
+
+
+def test_a_zone_that_nobody_knows_does_not_matter(run: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    times = pa.array([1_704_110_400_000], pa.timestamp("ms", "Mars/Base"))
+    pq.write_table(pa.table({"who": ["u1"], "what": ["p1"], "at": times}), path)
+    result = run("import", "events", str(path), *BY_NAME[:6])
+    assert result.exit_code == 0, result.output
+    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
+
+
+def test_columns_of_one_name_in_a_parquet_file_are_refused(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "events.parquet"
+    two = pa.array(["u1"])
+    pq.write_table(pa.Table.from_arrays([two, two, two], names=["who", "who", "what"]), path)
+    result = run("import", "events", str(path), *BY_NAME[:4])
+    assert "several columns called who" in str(result.exception)
+
+
+def test_bytes_changed_in_a_parquet_file_are_a_named_error(tmp_path: Path) -> None:
+    path = tmp_path / "events.parquet"
+    rows_of(path)
+    content, random = path.read_bytes(), Random(0)
+    for _ in range(200):
+        changed = bytearray(content)
+        for _ in range(3):
+            changed[random.randrange(4, len(changed) - 8)] = random.randrange(256)
+        path.write_bytes(changed)
+        with suppress(InvalidInput):
+            InputFile(path)
+
+
+def test_tables_that_are_compressed_again_are_read(run: Callable[..., Any], tmp_path: Path) -> None:
+    rows_of(tmp_path / "events.parquet")
+    (tmp_path / "events.gz").write_bytes(gzip.compress((tmp_path / "events.parquet").read_bytes()))
+    result = run("import", "events", str(tmp_path / "events.gz"), *BY_NAME)
+    assert result.exit_code == 0, result.output
+    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
+
+
+def test_options_of_text_do_not_matter_to_a_parquet_file(
+    run: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "events.parquet"
+    rows_of(path)
+    options = ("--encoding", "utf-16", "--delimiter", ";", "--no-header")
+    result = run("import", "events", str(path), *BY_NAME, *options)
+    assert result.exit_code == 0, result.output
+    assert imported(tmp_path) == [("u1", "p1", "view", "2024-01-01T12:00:00Z")]
