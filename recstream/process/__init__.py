@@ -10,15 +10,24 @@ from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import Kernels, fill_cache
 from recstream.process.shared_lock import SharedLock
 from recstream.process.shutdown import end_in_time, follow_parent
-from recstream.process.threads import SupervisedThread, run_in_thread, start_thread, watch
+from recstream.process.threads import (
+    BACKGROUND_NICE,
+    SupervisedThread,
+    lower_priority,
+    run_in_thread,
+    start_thread,
+    watch,
+)
 
 __all__ = [
+    "BACKGROUND_NICE",
     "Kernels",
     "SharedLock",
     "SupervisedThread",
     "end_in_time",
     "fill_cache",
     "follow_parent",
+    "lower_priority",
     "new_event_loop",
     "run_in_loop",
     "run_in_thread",

@@ -23,8 +23,8 @@ LOOK_S = 0.5
 """Pause between two looks into the cache, and for the end."""
 _PROGRAM = """
 import os
-from recstream.process import fill_cache, follow_parent
-os.nice(10)
+from recstream.process import BACKGROUND_NICE, fill_cache, follow_parent
+os.nice(BACKGROUND_NICE)
 follow_parent(0.0)
 fill_cache()
 """

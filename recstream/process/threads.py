@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 STEADY_S = 10.0
 """A thread that has run for this long since its last error is healthy again."""
+
+BACKGROUND_NICE = 10
+"""Niceness of work that nobody waits for."""
 
 Fail = Callable[[BaseException], object]
 
@@ -126,6 +131,12 @@ def run_in_thread(name: str, job: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def lower_priority() -> None:
+    """Let the scheduler prefer all others to the calling thread. Only Linux has priorities of threads."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICE)
 
 
 def watch(future: asyncio.Future[Any] | Future[Any], name: str, fail: Fail | None = None) -> None:

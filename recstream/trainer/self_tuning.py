@@ -1,7 +1,7 @@
 """Self-tuning: search hyper-parameters on the log's own events while nothing else is to be done.
 
-The search (`recstream.core.evaluation.tune`) runs in one thread on one core, and pauses between trials
-while events arrive or a training runs. Its choice is a record on the control topic. The trainer then
+The search (`recstream.core.evaluation.tune`) runs in one thread of low priority on one core, and pauses
+between trials while events arrive or a training runs. Its choice is a record on the control topic. The trainer then
 trains a candidate by it, and the gate decides. Announcements contain the hyper-parameters that they were
 trained with, so a replay that trains again agrees.
 """
@@ -24,6 +24,7 @@ from recstream.core.evaluation import tune
 from recstream.core.generation import Generation
 from recstream.core.records import HyperparametersChosen
 from recstream.log import ReadableLog
+from recstream.process import lower_priority
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
 
@@ -64,7 +65,9 @@ class SelfTuning:
         self._n_events = 0
         self._may_run = threading.Event()
         self._is_stopped = threading.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recstream-tuning")
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="recstream-tuning", initializer=lower_priority
+        )
         self._running: Future[HyperparametersChosen] | None = None
         self._accepted: dict[str, Any] = {}
         self.tried: dict[str, Any] | None = None

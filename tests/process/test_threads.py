@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from recstream.errors import LogUnavailable
-from recstream.process import run_in_thread, start_thread, threads, watch
+from recstream.process import (
+    BACKGROUND_NICE,
+    lower_priority,
+    run_in_thread,
+    start_thread,
+    threads,
+    watch,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +163,14 @@ def test_the_error_of_a_watched_future_is_logged_and_handed_on(caplog):
     asyncio.run(cancel())
     assert [type(each) for each in failed] == [ZeroDivisionError]
     assert "a job failed" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_a_thread_of_low_priority_changes_no_other_thread():
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+
+    with ThreadPoolExecutor(1, initializer=lower_priority) as pool:
+        there = pool.submit(os.getpriority, os.PRIO_PROCESS, 0).result(10)
+
+    assert there == BACKGROUND_NICE
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -16,8 +16,6 @@ from recstream.settings import Settings
 if TYPE_CHECKING:
     from recstream.checkpoints import Manifest
 
-NICE = 10
-
 
 @click.group(short_help="Checkpoints of the histories: create, list, verify.")
 def checkpoint() -> None:
@@ -151,10 +149,11 @@ def make(as_json: bool) -> None:
 
     from recstream.checkpoints import Job, open_checkpoints, run_job
     from recstream.erasure import forgetting
+    from recstream.process import BACKGROUND_NICE
     from recstream.time_travel import verify_checkpoints
 
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    os.nice(NICE)
+    os.nice(BACKGROUND_NICE)
     logging.basicConfig(level=job.settings.log_level.upper(), stream=sys.stderr)
     made = run_job(job, clock_ms=lambda: time.time_ns() // 1_000_000)
     with closing(open_existing(job.settings)) as event_log:

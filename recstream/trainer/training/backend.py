@@ -27,13 +27,12 @@ import msgspec
 
 from recstream.core.als import Iteration
 from recstream.errors import TrainingDied, TrainingFailed
-from recstream.process import run_in_thread
+from recstream.process import BACKGROUND_NICE, run_in_thread
 from recstream.trainer.training.files import load_job, load_result, save_job, save_result
 from recstream.trainer.training.job import Job, OnIteration, TrainingResult, run_job
 
 log = logging.getLogger(__name__)
 
-NICE = 10
 MAX_PAUSE_S = 3.0
 MIN_RUN_S = 1.0
 """While the trainer is behind, the process is paused for at most MAX_PAUSE_S at a time, and then runs
@@ -94,7 +93,7 @@ class SubprocessBackend:
         The process's niceness.
     """
 
-    def __init__(self, folder: Path, *, nice: int = NICE) -> None:
+    def __init__(self, folder: Path, *, nice: int = BACKGROUND_NICE) -> None:
         self._folder, self._nice = folder, nice
         self._lock = threading.Lock()
         self._process: _Process | None = None
