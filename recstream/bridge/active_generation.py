@@ -144,8 +144,10 @@ class ActiveGeneration:
                 self._is_damaged = True  # a part of the delta may be applied: read it again
                 raise
 
-    def half_life_of(self, generation: Generation) -> float:
+    def half_life_of(self, generation: Generation | None) -> float:
         """Return the half-life that a generation was trained with: its lists must decay by the same."""
+        if generation is None:
+            return self.half_life_ms
         return float(generation.hyperparameters.get("half_life_ms", self.half_life_ms))
 
     @property

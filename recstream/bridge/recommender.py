@@ -35,6 +35,7 @@ from recstream.core.serving import (
     next_cursor,
     rank_requested,
     read_cursor,
+    request_warnings,
     unranked,
     user_taste,
     visitor_history,
@@ -122,12 +123,7 @@ class Recommender:
     @property
     def half_life_ms(self) -> float:
         """Half-life of an event's weight in lists made now."""
-        generation = self._active.generation
-        return (
-            self._active.half_life_ms
-            if generation is None
-            else self._active.half_life_of(generation)
-        )
+        return self._active.half_life_of(self._active.generation)
 
     def taste(self, user: str, n: int) -> Taste:
         """Return what a user's factors point to; empty before the first generation."""
@@ -188,7 +184,11 @@ class Recommender:
             boosts = self._counts.counts.segments.boosts(
                 history.properties, weight, n, self._now_ms()
             )
-        added = [RequestBoost(where=Condition(items=(item,)), by=by) for item, by in boosts]
+        added = [
+            RequestBoost(where=Condition(items=(item,)), by=by)
+            for item, by in boosts
+            if item in generation.rows
+        ]
         return replace(request, boost=(*request.boost, *added))
 
     def rank_for_items(
@@ -215,9 +215,7 @@ class Recommender:
         history = visitor_history(items, session)
         if user:
             history = self._views.history(user) or History(user)
-        found, rest = self._list(
-            history, among(request, candidates), items=items, candidates=candidates
-        )
+        found, rest = self._list(history, request, items=items, candidates=candidates)
         return replace(found, user=user or session), rest
 
     def placed(self, user: str, placement: str) -> Recommendations | None:
@@ -282,10 +280,11 @@ class Recommender:
                 )
                 return nothing, tuple(Unranked(item=each, reason="unknown") for each in candidates)
             offset, steering = self._steering.document()
+            asked = among(request, candidates) if candidates else request
             ranked = rank_requested(
                 history,
                 generation,
-                request,
+                asked,
                 self._active.half_life_of(generation),
                 steering,
                 self._now_ms(),
@@ -303,7 +302,12 @@ class Recommender:
                 source=ranked.source,
                 items=page,
                 epoch=self._views.epoch,
-                requested=Requested(request=request, steering=offset, items=items),
+                requested=Requested(
+                    request=asked,
+                    steering=offset,
+                    items=items,
+                    warnings=request_warnings(request, ranked.compiled, generation, items),
+                ),
                 next=_next(request, page),
             )
             return found, unranked(candidates, ranked, generation)
@@ -347,11 +351,8 @@ class Recommender:
     def steering_warnings(self, steering: Steering) -> tuple[str, ...]:
         """Return probably unintended effects of a document on the active generation."""
         with self._active.lock.read():
-            return (
-                ()
-                if self._active.generation is None
-                else steering_warnings(steering, self._active.generation)
-            )
+            generation = self._active.generation
+            return () if generation is None else steering_warnings(steering, generation)
 
     def preview(
         self, users: Iterable[str], steering: Steering, n: int

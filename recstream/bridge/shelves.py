@@ -29,10 +29,11 @@ from recstream.core.serving import (
     Neighbour,
     Shelf,
     TopItem,
+    compile_for_everybody,
     newest_scores,
     next_cursor,
-    popular_scores,
     rank_requested,
+    request_warnings,
     shelves,
     similar_requested,
     top_items,
@@ -200,6 +201,16 @@ class ShelfMaker:
                 )
             return self._similar[key]
 
+    def warnings(self, request: ListRequest) -> tuple[str, ...]:
+        """Return what a request names that the active generation does not have."""
+        _, steering = self._steering.document()
+        with self._active.lock.read():
+            generation = self._active.generation
+            if generation is None or not request.rules:
+                return ()
+            compiled = compile_for_everybody(generation, request, steering, self._now_ms())
+            return request_warnings(request, compiled, generation)
+
     def because(
         self, user: str, request: ListRequest, *, n_shelves: int, n_items: int, skip: int
     ) -> Shelves:
@@ -238,7 +249,11 @@ class ShelfMaker:
                 delta=generation.delta,
                 as_of=self._recommender.as_of(history),
                 shelves=found,
-                requested=Requested(request=request, steering=offset),
+                requested=Requested(
+                    request=request,
+                    steering=offset,
+                    warnings=request_warnings(request, ranked.compiled, generation),
+                ),
             )
 
     def of_kind(
@@ -262,7 +277,7 @@ class ShelfMaker:
 
             def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
                 del now_ms
-                return popular_scores(generation)
+                return np.exp(generation.bias.astype(np.float64))
 
         return self._answer(kind, scores, request, n_shelves if by_category else 0)
 
@@ -304,7 +319,6 @@ class ShelfMaker:
         self, kind: Kind, scores: Scores, request: ListRequest, n_categories: int
     ) -> ShelfAnswer:
         offset, steering = self._steering.document()
-        requested = Requested(request=request, steering=offset)
         now_ms = self._now_ms()
         counted = None if kind in {"newest", "popular"} else self._counts.counted()
         with self._active.lock.read():
@@ -321,7 +335,7 @@ class ShelfMaker:
             now=now_ms,
             counted=counted,
             shelves=grouped,
-            requested=requested,
+            requested=Requested(request=request, steering=offset, warnings=self.warnings(request)),
             next="" if n_categories else next_cursor(request, [each.item for each in found]),
         )
 

@@ -250,6 +250,7 @@ class Requested(TypedDict):
     request: ListRequest
     steering: NotRequired[int]
     items: NotRequired[list[str]]
+    warnings: NotRequired[list[str]]
 
 
 class Shelf(TypedDict):
@@ -290,6 +291,7 @@ class SimilarAnswer(TypedDict):
     known: bool
     items: list[SimilarItem]
     next: NotRequired[str]
+    warnings: NotRequired[list[str]]
 
 
 class SimilarItem(TypedDict):

@@ -349,6 +349,7 @@ export interface Requested {
   request: ListRequest;
   steering?: number;
   items?: string[];
+  warnings?: string[];
 }
 
 export interface RoleState {

@@ -252,14 +252,18 @@ def compile_arm(
 def steering_warnings(steering: Steering, generation: Generation) -> tuple[str, ...]:
     """Return warnings about a document on a generation.
 
-    Rules that match no item or every item, pinned items that are unknown or excluded, arms that exclude
-    all items. The generation and its cache of compiled arms stay as they are.
+    Rules that match no item or every item, pinned items that are unknown or excluded, arms and placements
+    that exclude all items. The generation and its cache of compiled arms stay as they are.
     """
     found: dict[str, None] = {}
     columns = generation.columns.scratch()
-    for arm in steering.resolved:
+    held = [(arm, "") for arm in steering.resolved]
+    placements = [each.name for each in steering.placements]
+    held += [(steering.placed(arm, name), name) for name in placements for arm, _ in held]
+    for arm, place in held:
         compiled = CompiledArm(generation, arm, columns)
-        whose = f" for arm {arm.name!r}" if arm.name else ""
+        whose = f" in placement {place!r}" if place else ""
+        whose += f" for arm {arm.name!r}" if arm.name else ""
         for match, what in [
             *((each, "excludes") for each in compiled.excludes),
             *((each, "keeps only") for each in compiled.onlys),

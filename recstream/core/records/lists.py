@@ -92,11 +92,14 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Offset of the steering document on the control topic; -1 for none.
     items : tuple of str
         Items that a visitor viewed, in place of a history.
+    warnings : tuple of str
+        What the request names and the generation does not have: ids, conditions that no item meets.
     """
 
     request: ListRequest
     steering: int = -1
     items: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,13 +12,19 @@ from recstream.core.serving.requested import (
     next_cursor,
     rank_requested,
     read_cursor,
+    request_warnings,
     unranked,
     visitor_history,
 )
 from recstream.core.serving.shelves import POOL, Shelf, shelves
 from recstream.core.serving.similar import Neighbour, similar_requested
 from recstream.core.serving.taste import Taste, user_taste
-from recstream.core.serving.top_items import TopItem, newest_scores, popular_scores, top_items
+from recstream.core.serving.top_items import (
+    TopItem,
+    compile_for_everybody,
+    newest_scores,
+    top_items,
+)
 
 __all__ = [
     "POOL",
@@ -29,11 +35,12 @@ __all__ = [
     "TopItem",
     "Unranked",
     "among",
+    "compile_for_everybody",
     "newest_scores",
     "next_cursor",
-    "popular_scores",
     "rank_requested",
     "read_cursor",
+    "request_warnings",
     "shelves",
     "similar_requested",
     "top_items",

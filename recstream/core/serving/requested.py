@@ -16,10 +16,11 @@ import numpy as np
 
 from recstream.core.generation import Generation
 from recstream.core.history import Entry, History
-from recstream.core.ranking import Ranked, rank
+from recstream.core.ranking import CompiledArm, Ranked, rank
 from recstream.core.steering import Condition, ListRequest, Steering
 from recstream.errors import InvalidSteering
 
+MAX_WARNED = 5
 MAX_PAGED = 500
 """Items that a client can page through."""
 _BYTES = 5
@@ -125,6 +126,44 @@ def unranked(
             found.append(Unranked(item=item, reason="withdrawn"))
         else:
             found.append(Unranked(item=item, reason="excluded" if rule else "cut", rule=rule))
+    return tuple(found)
+
+
+def request_warnings(
+    request: ListRequest,
+    compiled: CompiledArm | None,
+    generation: Generation,
+    items: Iterable[str] = (),
+) -> tuple[str, ...]:
+    """Return what a request names that the generation does not have.
+
+    Parameters
+    ----------
+    request : ListRequest
+    compiled : CompiledArm or None
+        The rules that held for the list, with the request's.
+    generation : Generation
+    items : iterable of str
+        Other ids that the request names, such as those that a visitor viewed.
+    """
+    unknown = [each for each in (*items, *request.exclude) if each not in generation.rows]
+    found = [f"no item has the id {each!r}" for each in unknown[:MAX_WARNED]]
+    if len(unknown) > MAX_WARNED:
+        found.append(f"{len(unknown) - MAX_WARNED} more ids are not known")
+    if compiled is None:
+        return tuple(found)
+    own = {rule.name for rule in request.rules}
+    onlys = [
+        each for each in compiled.onlys if each.name in own or not each.name.startswith("request: ")
+    ]
+    boosts = [each for each, _ in compiled.boosts if each.name in own]
+    found += [
+        f"no item meets the condition of {match.name!r}"
+        for match in (*onlys, *boosts)
+        if not match.items.any()
+    ]
+    if compiled.mask is not None and not compiled.mask.any():
+        found.append("no item is left to list")
     return tuple(found)
 
 

@@ -78,11 +78,6 @@ def top_items(
     return tuple(page)
 
 
-def popular_scores(generation: Generation) -> NDArray[np.float64]:
-    """Return the items' popularity, (m,) above 0: the exponential of their bias."""
-    return np.exp(generation.bias.astype(np.float64))
-
-
 def newest_scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
     """Return scores by which the newest items come first, (m,) from 0 to 1.
 

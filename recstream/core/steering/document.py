@@ -99,7 +99,7 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
             arm = assign_arm(arms, self.salt, user, total)
         else:
             arm = assign_arm(self.resolved, self.salt, user)
-        arm = self._placed(arm, placement) if placement else arm
+        arm = self.placed(arm, placement) if placement else arm
         return arm.applying_to(properties, context)
 
     @cached_property
@@ -117,13 +117,14 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
     def everybody(self, placement: str = "") -> Arm:
         """Return the document's rules and options without those of arms, as an arm."""
         arm = self._resolve(_EVERYBODY)
-        return self._placed(arm, placement) if placement else arm
+        return self.placed(arm, placement) if placement else arm
 
     def placement(self, name: str) -> Placement | None:
         """Return a placement, or None."""
         return next((each for each in self.placements if each.name == name), None)
 
-    def _placed(self, arm: Arm, name: str) -> Arm:
+    def placed(self, arm: Arm, name: str) -> Arm:
+        """Return an arm as it is in a placement."""
         key = arm.name, name
         placed: Arm | None = self._placed_arms.get(key)
         if placed is None:

@@ -62,6 +62,53 @@ def test_excluded_items_and_other_categories_are_not_listed(shop):
     assert items_of(got) == ["i2", "i3"]
 
 
+@pytest.mark.parametrize(
+    ("body", "warnings"),
+    [
+        ({"filter": {"brand": "acme"}}, None),
+        (
+            {"filter": {"category": "gone"}},
+            ["no item meets the condition of 'request: filter'", "no item is left to list"],
+        ),
+        (
+            {"category": "gone"},
+            ["no item meets the condition of 'request: category'", "no item is left to list"],
+        ),
+        ({"category": "low", "filter": {"category": "high"}}, ["no item is left to list"]),
+        (
+            {"boost": [{"where": {"brand": "Akme"}, "by": 1}]},
+            ["no item meets the condition of 'request: boost 1'"],
+        ),
+        ({"exclude": ["i1", "gone"]}, ["no item has the id 'gone'"]),
+    ],
+)
+def test_what_the_catalogue_does_not_have_is_a_warning(shop, body, warnings):
+    requested = ask(shop, **body).json["requested"]
+
+    assert requested.get("warnings") == warnings
+    popular = shop.post("/v1/recommendations", body).json["requested"]
+    assert popular.get("warnings") == warnings
+    shelf = shop.post("/v1/shelves/newest", body)
+    assert shelf.json["requested"].get("warnings") == warnings
+    similar = shop.post("/v1/items/i0/similar", body).json
+    assert similar["warnings"] == (warnings or [])
+
+
+def test_unknown_items_of_a_visitor_are_a_warning(shop):
+    answer = shop.post("/v1/recommendations", {"items": ["i1", *(f"gone{n}" for n in range(7))]})
+
+    *named, rest = answer.json["requested"]["warnings"]
+    assert named == [f"no item has the id 'gone{n}'" for n in range(5)]
+    assert rest == "2 more ids are not known"
+
+
+def test_unknown_candidates_are_named_once(shop):
+    answer = shop.post("/v1/rank", {"candidates": ["gone"]})
+
+    assert answer.json["unranked"] == [{"item": "gone", "reason": "unknown"}]
+    assert "request: filter" not in str(answer.json["requested"].get("warnings"))
+
+
 def test_a_boost_moves_items_up_and_is_a_reason(shop):
     answer = ask(shop, n=2, boost=[{"where": {"items": ["i11"]}, "by": 1.0}])
 

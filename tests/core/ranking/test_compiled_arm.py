@@ -55,6 +55,17 @@ def test_a_check_finds_the_same_as_lists_will_do() -> None:
     )
 
 
+def test_a_placement_without_items_is_a_warning() -> None:
+    rule = {"action": "only", "name": "r", "where": {"attributes": {"size": {"eq": 9}}}}
+
+    found = steering_warnings(document({"placements": [{"name": "cart", "rules": [rule]}]}), shop())
+
+    assert found == (
+        "rule 'r' keeps only no item of 60",
+        "no item is left to list in placement 'cart'",
+    )
+
+
 def test_the_cache_of_compiled_arms_keeps_those_in_use() -> None:
     generation = shop()
     live = document(by_attribute("size")).arm_of("u")

@@ -81,6 +81,8 @@ class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
         Whether the active generation contains the item; if not, there are no similar items.
     next : str
         Cursor of the next page; empty on the last one.
+    warnings : tuple of str
+        What the request names and the active generation does not have.
     """
 
     item: str
@@ -88,6 +90,7 @@ class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
     known: bool
     items: tuple[SimilarItem, ...]
     next: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class ItemFields(
@@ -320,6 +323,7 @@ class ItemRoutes:
             generation=None if current is None else current[0],
             known=found is not None,
             next=next_cursor(request, [one.item for one in neighbours]),
+            warnings=self._shelves.warnings(request),
             items=tuple(
                 SimilarItem(
                     item=one.item, score=one.score, why=one.why, details=details.get(one.item)
