@@ -204,10 +204,11 @@ def _add_table_and_agent(
         async for event in stream.events():
             try:
                 await app.worker_loop.ingest(event.value)
-            except Exception as error:
-                # Faust would restart the agent behind this batch, and its events would be lost.
+            except Exception as error:  # noqa: BLE001 - the app ends with it
                 app.fail(error)
-                raise
+                # Faust would restart an agent that ends here behind this batch, and the process would
+                # end after 100 restarts: wait to be cancelled.
+                await asyncio.get_running_loop().create_future()
 
     @histories.on_recover
     async def assign_recovered() -> None:

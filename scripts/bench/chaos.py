@@ -317,7 +317,7 @@ class World:
             "underivable": sum(part["underivable"] for part in parts),
             "histories": sum(max(0, part["histories"]) for part in parts),
             "different": differences if done.returncode == 0 else max(1, differences),
-            "died": len(self.died),
+            "died": self.died,
             "error": done.stderr.strip()[-2000:] if done.returncode else "",
         }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import shutil
 import time
 
@@ -12,10 +13,12 @@ import rocksdict
 
 from recstream.control import read_timeline
 from recstream.errors import LogCorrupt
+from recstream.log.faust import consumer
 from recstream.process.warmup import warm_up
 from recstream.replay.verify import verify_partition
 from recstream.time_travel import Generations
 from recstream.worker import process as worker
+from recstream.worker.loop import WorkerLoop
 from recstream.worker.rocksdb_rows import RocksDBRows
 from tests.worker.installation import Installation, calm_table, eventually
 from tests.worker.worker_world import PARTITIONS, event, single, some_events
@@ -140,6 +143,41 @@ async def test_a_full_disk_is_waited_out(installation, monkeypatch, caplog):
         await eventually(installation.is_worked_off)
         assert not task.done()
 
+    assert installation.table() == installation.changelog() == calm_table(installation.path, events)
+
+
+async def test_a_worker_whose_end_takes_long_on_a_full_disk_starts_no_agent_again(
+    installation, monkeypatch, caplog
+):
+    """Faust ends the process after 100 restarts of agents in a second."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(worker, "RESTART_S", 0.1)
+    monkeypatch.setattr(consumer, "MAX_BATCH_RECORDS", 1)
+    events = some_events(400)
+    is_full = True
+    write, settle = RocksDBRows.write, WorkerLoop.settle
+
+    def full(rows, *arguments):
+        if is_full:
+            raise Exception("IO error: No space left on device: While appending to file")  # noqa: TRY002
+        write(rows, *arguments)
+
+    async def settle_late(loop):
+        await asyncio.sleep(2.0)
+        await settle(loop)
+
+    monkeypatch.setattr(RocksDBRows, "write", full)
+    monkeypatch.setattr(WorkerLoop, "settle", settle_late)
+
+    installation.world.log.append([single(each) for each in events])
+    async with installation.serving() as task:
+        await eventually(lambda: "worker starts again" in caplog.text)
+        is_full = False
+        monkeypatch.setattr(WorkerLoop, "settle", settle)
+        await eventually(installation.is_worked_off)
+        assert not task.done()
+
+    assert "Restarting dead" not in caplog.text
     assert installation.table() == installation.changelog() == calm_table(installation.path, events)
 
 
