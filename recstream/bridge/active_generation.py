@@ -12,12 +12,15 @@ from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.ranking import rank
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRecord
-from recstream.errors import ArtifactCorrupt, ModelMismatch, NotFound
+from recstream.errors import ArtifactCorrupt, ModelMismatch, ModelStoreUnavailable, NotFound
 from recstream.metrics import MODEL_GENERATION
 from recstream.models import ArtifactPrefetch, ModelStore, apply_deltas
 from recstream.process import Kernels, SharedLock, SupervisedThread, start_thread
 
 log = logging.getLogger(__name__)
+
+RETRY_S = 2.0
+"""Seconds between two attempts to read the newest generation while the store is away."""
 
 
 class ActiveGeneration:
@@ -50,7 +53,7 @@ class ActiveGeneration:
         self.on_change: Callable[[], None] = lambda: None
         self._stopping = threading.Event()
         self._kernels = Kernels(self._stopping)
-        self._is_damaged = False
+        self._is_damaged = self._is_store_away = False
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread: SupervisedThread | None = None
 
@@ -65,8 +68,8 @@ class ActiveGeneration:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the thread runs without errors."""
-        return self._thread is not None and self._thread.is_healthy
+        """Whether the thread runs without errors, and the newest generation could be read."""
+        return self._thread is not None and self._thread.is_healthy and not self._is_store_away
 
     @property
     def is_compiling(self) -> bool:
@@ -86,7 +89,15 @@ class ActiveGeneration:
             self.generation, self._is_damaged = None, False
         self._kernels.start()
         self._activate_newest()
-        while (model := self._inbox.get()) is not None:
+        while True:
+            try:
+                model = self._inbox.get(timeout=RETRY_S if self._is_store_away else None)
+            except queue.Empty:
+                self._activate_newest()
+                self.on_change()
+                continue
+            if model is None:
+                return
             waiting = [model]
             while not self._inbox.empty():
                 more = self._inbox.get()
@@ -103,6 +114,7 @@ class ActiveGeneration:
 
     def _activate_newest(self) -> None:
         """Activate the newest readable generation that is newer than the active one."""
+        self._is_store_away = False
         for announced in self._views.models.generations():
             current = self.generation
             if current is not None and announced.generation <= current.number:
@@ -120,7 +132,11 @@ class ActiveGeneration:
                 self._kernels.wait()
             # The first list loads the kernels: no request should wait for that.
             rank([History("")], generation, 1, self.half_life_of(generation))
-        except (ArtifactCorrupt, ModelMismatch, NotFound, OSError) as error:
+        except (ModelStoreUnavailable, OSError) as error:
+            self._is_store_away = True
+            log.warning("model not read generation=%d reason=%s", announced.generation, error)
+            return False
+        except (ArtifactCorrupt, ModelMismatch, NotFound) as error:
             log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason is enough
             return False
         self.generation = generation

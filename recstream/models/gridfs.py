@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import logging
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,12 +10,10 @@ import pymongo
 from gridfs import GridFSBucket
 from gridfs.errors import NoFile
 from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 
 from recstream.errors import InvalidSetting, ModelStoreUnavailable, NotFound
 from recstream.models.store import GONE, checked_name, host_folder
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -27,14 +23,14 @@ _OPTIONS: dict[str, Any] = {
     "serverSelectionTimeoutMS": 3_000,
     "appname": "recstream",
 }
-_PATIENCE_S = 30.0
-_WAIT_S = 0.5
+LOOK_S = 3.0
+"""Longest wait for what is not an artifact's content: a trainer that looks must keep its lease."""
 
 
 class GridFsStore:
     """A `recstream.models.store.ModelStore` in MongoDB: one GridFS file per name.
 
-    A file is visible once it is complete. While the server is away, calls retry for up to 30 seconds.
+    A file is visible once it is complete. While the server is away, calls fail within seconds.
 
     Parameters
     ----------
@@ -88,7 +84,7 @@ class GridFsStore:
 
     def list(self) -> list[str]:
         """Return the names of complete files."""
-        return self._trying("listing", lambda: sorted({file.filename for file in self._files({})}))
+        return sorted({file.filename for file in self._look({})})
 
     def delete(self, name: str) -> None:
         """Delete all contents of a name."""
@@ -96,37 +92,31 @@ class GridFsStore:
 
     def stamp(self, name: str) -> str | None:
         """Return the ids and sizes of the files of a name."""
-        files = self._trying("listing", lambda: self._files({"filename": checked_name(name)}))
+        files = self._look({"filename": checked_name(name)})
         return " ".join(sorted(f"{file._id} {file.length}" for file in files)) or None  # noqa: SLF001
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _files(self, query: dict[str, Any]) -> builtins.list[Any]:
-        return list(self._bucket.find(query))
+    def _look(self, query: dict[str, Any]) -> builtins.list[Any]:
+        with pymongo.timeout(LOOK_S):
+            return self._trying("listing", lambda: list(self._bucket.find(query)))
 
     def _delete(self, name: str, but: object = None) -> None:
-        for file in self._files({"filename": name}):
+        for file in self._bucket.find({"filename": name}):
             if file._id != but:  # noqa: SLF001 - GridFS's own spelling of the id
                 self._bucket.delete(file._id)  # noqa: SLF001
 
     def _trying(self, doing: str, operation: Callable[[], T]) -> T:
-        """Call an operation, and retry it while the server is away."""
-        deadline_s = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                return operation()
-            except NoFile:
-                raise
-            except PyMongoError as error:
-                is_refused = isinstance(error, OperationFailure)
-                text = str(error).partition("\n")[0].partition(", full error:")[0][:300]
-                if is_refused or time.monotonic() > deadline_s:
-                    message = (
-                        f"the models in MongoDB at {self._where}, {doing}: {text}; check that it runs"
-                        " and what user and password of the models setting may do"
-                    )
-                    raise ModelStoreUnavailable(message) from error
-                log.warning("model store away, trying again doing=%s reason=%s", doing, text)
-                time.sleep(_WAIT_S)
+        """Call an operation; its errors mean that the store is away."""
+        try:
+            return operation()
+        except NoFile:
+            raise
+        except PyMongoError as error:
+            text = str(error).partition("\n")[0].partition(", full error:")[0][:300]
+            raise ModelStoreUnavailable(
+                f"the models in MongoDB at {self._where}, {doing}: {text}; check that it runs"
+                " and what user and password of the models setting may do"
+            ) from error

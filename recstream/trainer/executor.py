@@ -41,6 +41,7 @@ MAX_PRODUCTS_IN_THREAD = 10_000
 MAX_EVENTS_IN_THREAD = 200_000
 """With more products or events, a training runs in a process, which takes about 2 s to start."""
 STORE_RETRY_S = 1.0
+STORE_IS_AWAY = "the model store is away or full"
 
 
 class Candidate(NamedTuple):
@@ -77,6 +78,11 @@ class TrainingExecutor:
     settings : Settings
     publisher : Publisher
         Publishes the progress.
+
+    Attributes
+    ----------
+    waits_for : str
+        What the training waits for, for heartbeats; empty: nothing.
     """
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
@@ -96,6 +102,7 @@ class TrainingExecutor:
             else None
         )
         self._is_cancelled = threading.Event()
+        self.waits_for = ""
 
     def use(self, tuned: dict[str, Any]) -> None:
         """Train with other hyper-parameters from now on; with none, those of the settings."""
@@ -209,14 +216,18 @@ class TrainingExecutor:
         packed: tuple[str, bytes] | None,
     ) -> StoredArtifact:
         """Store an artifact; in the background, retry while the store is away or full."""
-        while True:
-            try:
-                return self._publisher.store_artifact(generation, packed)
-            except (ModelStoreUnavailable, OSError) as error:
-                if is_cancelled is None or is_cancelled.is_set():
-                    raise
-                log.warning("artifact not stored, trying again: %s", error)
+        try:
+            while True:
+                try:
+                    return self._publisher.store_artifact(generation, packed)
+                except (ModelStoreUnavailable, OSError) as error:
+                    if is_cancelled is None or is_cancelled.is_set():
+                        raise
+                    log.warning("artifact not stored, trying again: %s", error)
+                self.waits_for = STORE_IS_AWAY
                 time.sleep(STORE_RETRY_S)
+        finally:
+            self.waits_for = ""
 
     def _progress(self, job: Job, begun: float) -> Callable[[Iteration], None]:
         total = int(self._chosen["iterations"])

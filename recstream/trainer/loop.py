@@ -38,7 +38,7 @@ from recstream.trainer.deltas import (
     copy_generation,
     start_restoring,
 )
-from recstream.trainer.executor import Candidate, TrainingExecutor
+from recstream.trainer.executor import STORE_IS_AWAY, Candidate, TrainingExecutor
 from recstream.trainer.histories.changelog import UserChanges
 from recstream.trainer.inputs import Changes, Inputs
 from recstream.trainer.leadership import LEASE_EVERY_S, Leadership
@@ -126,9 +126,9 @@ class Trainer:
             except (LogUnavailable, ModelStoreUnavailable, OSError) as error:
                 log.warning("log or model store unavailable, trying again: %s", error)
                 is_log = isinstance(error, LogUnavailable)
-                waits_for = "the log is away" if is_log else "the model store is away or full"
+                waits_for = "the log is away" if is_log else STORE_IS_AWAY
                 stopping.wait(1.0)
-            self._leadership.beat(waits_for)
+            self._leadership.beat(waits_for or self._executor.waits_for)
 
     def close(self) -> None:
         """Stop, and cancel a training in progress."""

@@ -7,6 +7,7 @@ import threading
 import msgspec
 import pytest
 
+from recstream.bridge import active_generation
 from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.follower import Follower
 from recstream.bridge.http_server import HttpServer
@@ -16,8 +17,10 @@ from recstream.catalogue import CatalogueView
 from recstream.core.events import encode_event
 from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced
+from recstream.errors import ModelStoreUnavailable
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, MODELS
+from recstream.models import ArtifactPrefetch
 from recstream.process import threads
 from tests.bridge.bridge_world import a_list, checker_board, event, items_of, running
 from tests.waiting import wait_until
@@ -68,6 +71,33 @@ def test_generations_are_activated_after_an_error(tmp_path, fail_once):
         wait_until(lambda: world.bridge.deps.recommender.current == (1, 0), "activation")
 
     assert raised == ["activate"]
+
+
+@pytest.mark.parametrize("error", [ModelStoreUnavailable("away"), PermissionError(13, "away")])
+def test_the_newest_generation_is_activated_when_a_store_that_was_away_is_back(
+    tmp_path, monkeypatch, error
+):
+    monkeypatch.setattr(active_generation, "RETRY_S", 0.05)
+    fetch = ArtifactPrefetch.fetch
+    calls = []
+
+    def away(*arguments):
+        calls.append(arguments)
+        raise error
+
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        monkeypatch.setattr(ArtifactPrefetch, "fetch", away)
+        world.announce(checker_board(2))
+        wait_until(lambda: len(calls) > 2, "attempts")
+        ready = world.get("/health/ready").json
+        monkeypatch.setattr(ArtifactPrefetch, "fetch", fetch)
+        wait_until(lambda: world.bridge.deps.recommender.current == (2, 0), "activation")
+        again = world.get("/health/ready").json
+
+    reason = "bridge: no generation is activated"
+    assert reason in ready["waits_for"]
+    assert reason not in again["waits_for"]
 
 
 def test_a_generation_is_read_again_when_a_delta_was_applied_in_part(tmp_path, fail_once):

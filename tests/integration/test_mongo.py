@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,8 +19,14 @@ from recstream.catalogue import open_catalogue
 from recstream.catalogue.mongo import MongoCatalogue
 from recstream.catalogue.port import ViewPosition
 from recstream.core.records import Item
-from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
+from recstream.errors import (
+    CatalogueUnavailable,
+    InvalidInput,
+    InvalidSetting,
+    ModelStoreUnavailable,
+)
 from recstream.models.gridfs import GridFsStore
+from recstream.trainer.lease import SESSION_TIMEOUT_S
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -85,13 +94,34 @@ def test_a_server_that_comes_back_is_used_again(start_server: Callable[..., Serv
     server.kill()
     with pytest.raises(CatalogueUnavailable):
         catalogue.search("mug")
-    back = threading.Timer(1.0, server.start)
-    back.start()
+    with pytest.raises(ModelStoreUnavailable):
+        models.get("generation-1.npz")
+    server.start()
 
     assert models.get("generation-1.npz") == b"content"
     assert [item.item for item in catalogue.search("mug").items] == ["p1"]
-    back.join()
     catalogue.close()
+    models.close()
+
+
+def test_a_look_into_a_store_that_hangs_ends_before_a_trainer_loses_its_lease(
+    start_server: Callable[..., Server],
+) -> None:
+    server = start_server("mongo")
+    models = GridFsStore(f"mongodb://127.0.0.1:{server.port}/x")
+    models.put("generation-1.npz", b"content")
+
+    pid = int((server.directory / "pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    begun_s = time.monotonic()
+    for look in (models.list, lambda: models.stamp("generation-1.npz")):
+        with pytest.raises(ModelStoreUnavailable):
+            look()
+    took_s = time.monotonic() - begun_s
+    os.kill(pid, signal.SIGCONT)
+
+    assert took_s < SESSION_TIMEOUT_S
+    assert models.list() == ["generation-1.npz"]
     models.close()
 
 

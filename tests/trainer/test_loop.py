@@ -18,7 +18,7 @@ from recstream.errors import LogFenced, LogUnavailable, ModelStoreUnavailable
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
-from recstream.trainer import leadership, loop
+from recstream.trainer import executor, leadership, loop
 from tests.trainer.trainer_world import SETTINGS, likes, work
 from tests.waiting import wait_until
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
@@ -210,6 +210,33 @@ def test_a_heartbeat_says_that_the_store_is_away(place, monkeypatch):
     assert msgspec.json.decode(record.value, type=PipelineRecord) == TrainerStatus(
         trainer="a", is_active=False, waits_for="the model store is away or full", ts=NOW_MS
     )
+
+
+def test_a_heartbeat_says_that_a_trained_artifact_waits_for_the_store(place, monkeypatch):
+    monkeypatch.setattr(executor, "STORE_RETRY_S", 0.01)
+    trainer = place.trainer()
+    work(trainer, place.announced)
+    put = type(place.store).put
+    stopping = threading.Event()
+
+    def away(*_):
+        raise ModelStoreUnavailable("away")
+
+    monkeypatch.setattr(type(place.store), "put", away)
+    place.world.feed([single(each) for each in likes()])
+    thread = threading.Thread(target=trainer.serve, args=(stopping,))
+    thread.start()
+
+    def waits_for():
+        beats = [r.value for r in place.world.read(PIPELINE, 0) if b'"trainer"' in r.value]
+        return msgspec.json.decode(beats[-1], type=PipelineRecord).waits_for if beats else ""
+
+    wait_until(lambda: waits_for() == "the model store is away or full", "the reason")
+    monkeypatch.setattr(type(place.store), "put", put)
+    wait_until(lambda: not waits_for() and len(place.announced()) == 2, "the announcement")
+    stopping.set()
+    thread.join()
+    trainer.close()
 
 
 def test_a_pause_between_reads_never_costs_the_lease_however_rare_deltas_are(place, monkeypatch):
