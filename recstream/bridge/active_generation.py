@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from recstream.bridge.views import Views
 from recstream.core.generation import Generation
@@ -42,6 +42,8 @@ class ActiveGeneration:
         As passed in.
     on_change : callable
         Called after announcements were processed.
+    preparing : str
+        What is done before the first generation is active, in words; empty afterwards.
     """
 
     def __init__(self, views: Views, store: ModelStore, *, half_life_ms: float) -> None:
@@ -51,14 +53,22 @@ class ActiveGeneration:
         self.generation: Generation | None = None
         self.lock = SharedLock()
         self.on_change: Callable[[], None] = lambda: None
+        self.preparing = ""
         self._stopping = threading.Event()
         self._kernels = Kernels(self._stopping)
         self._is_damaged = self._is_store_away = False
+        self._then: Callable[[], None] = lambda: None
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread: SupervisedThread | None = None
 
-    def start(self) -> None:
-        """Start the thread: it activates the newest readable generation, then every new one."""
+    def start(self, then: Callable[[], None] = lambda: None) -> None:
+        """Start the thread: it activates the newest readable generation, then every new one.
+
+        ``then`` is called once after the first.
+        """
+        if self._views.models.generations():
+            self.preparing = "reading the model"
+        self._then = then
         self._thread = start_thread("activate", self._follow, stopping=self._stopping)
 
     def take(self, models: Iterable[ModelRecord]) -> None:
@@ -89,6 +99,9 @@ class ActiveGeneration:
             self.generation, self._is_damaged = None, False
         self._kernels.start()
         self._activate_newest()
+        self.preparing, then, self._then = "", self._then, lambda: None
+        self.on_change()
+        then()
         while True:
             try:
                 model = self._inbox.get(timeout=RETRY_S if self._is_store_away else None)
@@ -125,7 +138,8 @@ class ActiveGeneration:
     def _activate(self, announced: GenerationAnnounced) -> bool:
         try:
             generation = self._early.fetch(announced)
-            apply_deltas(generation, self._views.models.deltas(announced.generation))
+            deltas = self._views.models.deltas(announced.generation)
+            apply_deltas(generation, self._noting_progress(deltas))
             for newer in self._views.models.deltas_after(announced.generation):
                 generation.follow_withdrawals(newer)
             if generation.model is not None:
@@ -143,6 +157,15 @@ class ActiveGeneration:
         MODEL_GENERATION.set(generation.number)
         log.info("model activated generation=%d items=%d", generation.number, generation.n_items)
         return True
+
+    def _noting_progress(self, deltas: Sequence[DeltaAnnounced]) -> Iterator[DeltaAnnounced]:
+        """Yield the deltas, and say how far they are while no generation is active."""
+        n_products = len({item for delta in deltas for item in delta.catalogue})
+        for n_done, delta in enumerate(deltas):
+            if self.generation is None:
+                share = 100 * n_done // len(deltas)
+                self.preparing = f"preparing {n_products:,} products, {share} %"
+            yield delta
 
     def _apply_delta(self, delta: DeltaAnnounced) -> None:
         with self.lock.write():

@@ -134,6 +134,9 @@ class Readiness:
     ----------
     parts : dict of str to callable
         Returns whether a part of the bridge works, by the reason to give if not.
+    preparing : callable
+        Returns what the bridge does before it can make lists, such as ``preparing 100,000 products, 40 %``;
+        empty once it can.
     is_compiling : callable
         Returns whether the bridge's kernels are being compiled.
     on_change : callable
@@ -154,6 +157,7 @@ class Readiness:
         self._horizon: dict[str, int] = {}
         self._horizon_seen: object = None
         self.parts: dict[str, Callable[[], bool]] = {}
+        self.preparing: Callable[[], str] = lambda: ""
         self.is_compiling: Callable[[], bool] = lambda: False
         self.on_change: Callable[[], object] = lambda: None
         self._log = event_log
@@ -209,7 +213,7 @@ class Readiness:
             ROLE_READY.labels(name).set(role.is_ready)
             if role.heartbeat_age_ms is not None:
                 HEARTBEAT_AGE.labels(name).set(role.heartbeat_age_ms / 1000)
-        reported = [(role.state, role.note, role.lag) for role in roles.values()]
+        reported = [(role.state, role.waits_for, role.note, role.lag) for role in roles.values()]
         if reported != self._reported:
             self._reported = reported
             self.on_change()
@@ -318,7 +322,9 @@ class Readiness:
                 down.append("disk")
         except OSError:
             down.append("disk")
-        return _health(down, [], None, None, is_compiling=self.is_compiling())
+        preparing = self.preparing()
+        degraded = [f"bridge: {preparing}"] if preparing else []
+        return _health(down, degraded, None, None, is_compiling=self.is_compiling())
 
 
 def _without_heartbeat(role: str, beat: Heartbeat) -> list[str]:

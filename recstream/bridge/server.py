@@ -200,11 +200,11 @@ class Bridge:
 
         self._stack.callback(stop)
         connections.start(hub, self.fail)
-        active.start()
+        active.start(then=counts.start)  # counting takes as long as activating: lists come first
         items.start()
-        counts.start()
         follower.start()
         readiness.is_compiling = lambda: active.is_compiling
+        readiness.preparing = lambda: active.preparing
         readiness.parts = {
             "views": follower.caught_up.is_set,
             "bridge: the log is not followed": lambda: follower.is_healthy,

@@ -12,6 +12,7 @@ from recstream.models.opened import OpenedArtifacts
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import DirectoryStore, ModelStore, ReadableStore
 from recstream.models.topic import (
+    DELTA_KEY,
     announcements,
     find_announcement,
     read_models,
@@ -19,6 +20,7 @@ from recstream.models.topic import (
 )
 
 __all__ = [
+    "DELTA_KEY",
     "ArtifactPrefetch",
     "DirectoryStore",
     "ModelFeed",

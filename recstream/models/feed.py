@@ -27,6 +27,7 @@ from recstream.log import (
 )
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import ModelStore
+from recstream.models.topic import DELTA_KEY
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ class ModelFeed:
         deltas: list[DeltaAnnounced] = []
         self._unusable = None
         for record in read_backwards(self._log, MODELS, 0, end):
+            if record.key == DELTA_KEY and not with_deltas:
+                continue
             announced = decode_or_skip(record, decode_model)
             if isinstance(announced, DeltaAnnounced):
                 deltas.append(announced)

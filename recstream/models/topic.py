@@ -11,6 +11,9 @@ from recstream.core.records import GenerationAnnounced, ModelRecord, decode_mode
 from recstream.errors import NotFound
 from recstream.log import MODELS, ReadableLog, Record, decode_or_skip, read_backwards, read_records
 
+DELTA_KEY = b"delta"
+"""Key of the records of deltas."""
+
 
 def read_models(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[Record, ModelRecord]]:
     """Yield the readable records of the models topic from an offset on, decoded."""
@@ -22,6 +25,8 @@ def read_models(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[Record
 def announcements(event_log: ReadableLog) -> Iterator[tuple[int, GenerationAnnounced]]:
     """Yield the offsets and announcements of generations, the newest first."""
     for record in read_backwards(event_log, MODELS, 0):
+        if record.key == DELTA_KEY:  # decoding those of a large catalogue takes seconds
+            continue
         found = decode_or_skip(record, decode_model)
         if isinstance(found, GenerationAnnounced):
             yield record.offset, found

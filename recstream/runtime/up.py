@@ -230,14 +230,16 @@ class _System:
     def _wait_until_live(self, progress: _ProgressFeed) -> None:
         url = ""
         is_served = False
-        while not (is_served and progress.is_live):
+        is_ready = False
+        while not (is_ready and progress.is_live):
             self.supervisor.check()
             progress.follow(CHECK_S)
             url = url or self._url()
-            if not is_served and url and _answers(f"{url}/health/ready?role=bridge"):
+            if not is_served and url and _answers(f"{url}/health/live"):
                 is_served = True
                 self.say("serving", f"the page is at {url}", url=url)
                 self.on_ready(url)
+            is_ready = is_served and _answers(f"{url}/health/ready?role=bridge")
         self.say("live", f"lists are live: {url}  (Ctrl-C stops everything)", url=url)
 
     def _url(self) -> str:

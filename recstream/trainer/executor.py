@@ -127,7 +127,7 @@ class TrainingExecutor:
     def discard(self) -> None:
         """Discard the training or its result."""
         self._cancel()
-        self._running = None
+        self._running, self.waits_for = None, ""
 
     def close(self) -> None:
         """Cancel the training; one that runs in a thread is finished first."""
@@ -170,6 +170,7 @@ class TrainingExecutor:
             self._running = Future()
             self._running.set_result(candidate)
         else:
+            self.waits_for = f"the first generation is made, of {n_products:,} products"
             self._submit(job, is_forced=False)
 
     def _submit(self, job: Job, *, is_forced: bool) -> None:

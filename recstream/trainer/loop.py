@@ -32,10 +32,12 @@ from recstream.trainer.deltas import (
     MAX_PRODUCTS,
     DeltaPacer,
     Deltas,
+    Found,
     Publisher,
     Restored,
     StoredArtifact,
     copy_generation,
+    find_newest,
     start_restoring,
 )
 from recstream.trainer.executor import STORE_IS_AWAY, Candidate, TrainingExecutor
@@ -102,7 +104,7 @@ class Trainer:
         self._deltas: Deltas | None = None
         self._catch_up: CatchUp | None = None
         self._serving: Generation | None = None
-        self._restoring: Future[Restored] | None = None
+        self._restoring: Future[tuple[Found, Restored | None]] | None = None
         self._newest_number = -1
         self._has_lost_newest = False
         self._schedule = Schedule(settings)
@@ -142,7 +144,7 @@ class Trainer:
 
         No turn takes long: what does not fit a delta waits for the next one.
         """
-        if self._restoring is None:  # else the histories must stay as they are
+        if self._restoring is None:  # else the inputs must stay as they are
             sleep(max(0.0, self._next_read - monotonic()))
             self._apply(self._inputs.poll(self._poll_timeout()))
         if not self._is_leader():
@@ -228,22 +230,9 @@ class Trainer:
         if not self._inputs.is_caught_up or monotonic() < self._next_first:
             return
         feed = ModelFeed(self._log, self._store, is_serving=False)
-        try:
-            moved, stored = feed.newest(), feed.newest(with_deltas=False)
-        finally:
-            feed.close()
-        log.info("trainer active generation=%s", None if stored is None else stored.number)
-        self._newest_number = -1 if feed.newest_announced is None else feed.newest_announced
-        self._has_lost_newest = (-1 if stored is None else stored.number) < self._newest_number
-        if self._has_lost_newest:
-            log.error("generation %d can't be used: a new one is trained", self._newest_number)
-        inputs = self._inputs
-        if moved is None or stored is None:
-            snapshot = inputs.snapshot(0)
-            self._schedule.note_training(0, len(snapshot.catalogue))
-            self._executor.start_first(snapshot, self._newest_number + 1)
-            return
-        self._restoring = start_restoring(moved, inputs.histories, stored, None)
+        # In a thread: many deltas take longer than the lease holds.
+        self._restoring = start_restoring(lambda: find_newest(feed), self._inputs)
+        self._finish_restoring()
 
     def _finish_restoring(self) -> bool:
         """Wait a moment for the state; return whether it was taken over."""
@@ -251,8 +240,15 @@ class Trainer:
             return True
         if not wait([self._restoring], LEASE_EVERY_S).done:
             return False
-        restored, self._restoring = self._restoring.result(), None
-        if restored.stored is None:
+        future, self._restoring = self._restoring, None
+        found, restored = future.result()
+        if found.copies is None:
+            self._newest_number, self._has_lost_newest = found.newest, found.is_newest_lost
+        if restored is None:
+            snapshot = self._inputs.snapshot(0)
+            self._schedule.note_training(0, len(snapshot.catalogue))
+            self._executor.start_first(snapshot, self._newest_number + 1)
+        elif restored.stored is None:
             self._finish_roll_back(restored)
         else:
             self._finish_take_over(restored, restored.stored)
@@ -264,7 +260,6 @@ class Trainer:
         self._executor.use(self._tuning.restore(self._log, stored))
         inputs.drop_dead_letters(restored.trained.generation.catalogue_offset)
         self._schedule.note_training(0, len(stored.details))
-        restored.note_unpublished(inputs.catalogue)
         offsets = {str(p): offset for p, offset in sorted(inputs.histories.offsets.items())}
         if stored.offsets == offsets:
             self._schedule.note_training(inputs.histories.n_events, len(stored.details))
@@ -391,10 +386,10 @@ class Trainer:
             )
             return
         copied = copy_generation(old, self._newest_number + 1)
-        self._restoring = start_restoring(copied, self._inputs.histories, None, command.generation)
+        found = Found(copied, None, command.generation)
+        self._restoring = start_restoring(lambda: found, self._inputs)
 
     def _finish_roll_back(self, restored: Restored) -> None:
         """Announce the copy of an older generation."""
         self._publish(restored.trained, restored.deltas, 0.0, copies=restored.copies)
         self._inputs.commands.newest = None
-        restored.note_unpublished(self._inputs.catalogue)

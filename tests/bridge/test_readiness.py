@@ -182,6 +182,21 @@ def test_a_trainer_that_does_not_catch_up_is_degraded(place):
     assert place.roles(WINDOW_S)["trainer"].state == "degraded"
 
 
+def test_a_bridge_that_can_make_no_lists_yet_says_how_far_it_is(place):
+    reported = []
+    place.readiness.on_change = lambda: reported.append(place.pipeline_of_roles()[-1].reason)
+    for said in ("preparing 100 products, 1 %", "preparing 100 products, 2 %", ""):
+        place.readiness.preparing = lambda said=said: said
+        bridge = place.roles()["bridge"]
+        assert bridge.state == ("degraded" if said else "ready")
+
+    assert reported == [
+        "bridge: preparing 100 products, 1 %",
+        "bridge: preparing 100 products, 2 %",
+        "",
+    ]
+
+
 @pytest.mark.parametrize("role", ["worker", "trainer", "bridge"])
 def test_a_role_whose_kernels_are_being_compiled_is_ready_with_a_note(place, role):
     place.compiling = role

@@ -130,6 +130,33 @@ def test_a_second_trainer_stands_by_until_the_first_is_gone(place):
     assert len(place.announced()) == 1
 
 
+def test_a_trainer_keeps_its_lease_while_it_reads_a_generation_with_many_deltas(place, monkeypatch):
+    first = place.trainer("a")
+    work(first, place.announced)
+    first.close()
+    goes_on = threading.Event()
+    find = loop.find_newest
+    monkeypatch.setattr(loop, "find_newest", lambda feed: goes_on.wait(30) and find(feed))
+    monkeypatch.setattr(loop, "LEASE_EVERY_S", 0.01)
+    again = place.trainer("b")
+    kept = []
+    hold = again._leadership._lease.hold
+    monkeypatch.setattr(again._leadership._lease, "hold", lambda: kept.append(hold()) or kept[-1])
+
+    def turn(until):
+        while not until():
+            again._leadership.next_lease = 0.0
+            again.step()
+
+    turn(lambda: kept[-3:] == [True] * 3)
+    assert again.generation is None
+    goes_on.set()
+    turn(lambda: again.generation is not None)
+    again.close()
+
+    assert len(place.announced()) == 1
+
+
 def test_a_trainer_taken_for_dead_can_not_announce(place):
     first = place.trainer("a")
     work(first, place.announced)

@@ -84,9 +84,10 @@ class CountsFeed:
         try:
             while not self._stopping.is_set():
                 records = tail.poll(1.0, BATCH_RECORDS)
-                with self.mutex:
-                    for record in records:
-                        for _, event in decode(record).events:
+                for record in records:
+                    events = decode(record).events
+                    with self.mutex:  # of one record: a request must not wait for the others
+                        for _, event in events:
                             self.counts.observe(event)
                         self._next[str(record.partition)] = record.offset + 1
                 if len(records) < BATCH_RECORDS:

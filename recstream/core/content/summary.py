@@ -108,14 +108,21 @@ class ItemDetails(MutableMapping[str, Item]):
         return found
 
     def __setitem__(self, item: str, details: Item) -> None:
-        self._n += item not in self
-        self._changed[item] = details
+        self.update_all({item: details})
 
     def __delitem__(self, item: str) -> None:
         if item not in self:
             raise KeyError(item)
-        self._n -= 1
-        self._changed[item] = None
+        self.update_all({item: None})
+
+    def update_all(self, changes: Mapping[str, Item | None]) -> None:
+        """Set the details of items; None removes them."""
+        rows = self._items.rows_of(list(changes)).tolist()
+        for row, (item, details) in zip(rows, changes.items(), strict=True):
+            before = self._changed[item] if item in self._changed else self._json(row)
+            self._n += (details is not None) - bool(before)
+            if details is not None or before:
+                self._changed[item] = details
 
     def __len__(self) -> int:
         return self._n

@@ -217,8 +217,13 @@ class Generation:
                 f"delta {delta.delta} of generation {self.number} names a neighbour that is not "
                 f"among {n_items} items"
             )
+        known = self.items.rows_of(list(delta.catalogue)) >= 0
         added = set(new)
-        unknown = [i for i in delta.catalogue if i not in self.rows and i not in added]
+        unknown = [
+            item
+            for item, is_known in zip(delta.catalogue, known.tolist(), strict=True)
+            if not is_known and item not in added
+        ]
         if unknown:
             raise ModelMismatch(
                 f"delta {delta.delta} of generation {self.number} has catalogue entries of items that it does not "
@@ -262,29 +267,29 @@ class Generation:
     def _update_catalogue(self, catalogue: Mapping[str, Item | None]) -> None:
         """Update the catalogue entries of some items; None withdraws an item."""
         self._set_listable(catalogue)
-        for item, facts in catalogue.items():
-            if facts is None:
-                self.details.pop(item, None)
-            else:
-                self.details[item] = facts
+        self.details.update_all(catalogue)
         if self._columns is not None:
             self._columns.update(self.rows, catalogue)
 
     def follow_withdrawals(self, delta: DeltaAnnounced) -> None:
         """Withdraw items, or list them again, by a newer generation's delta that can't be applied here."""
-        known = {item: facts for item, facts in delta.catalogue.items() if item in self.rows}
+        rows = self.items.rows_of(list(delta.catalogue)).tolist()
+        known = {
+            item: facts
+            for row, (item, facts) in zip(rows, delta.catalogue.items(), strict=True)
+            if row >= 0
+        }
         if known:
             self._set_listable(known)
             self.compiled_arms.clear()
             self.followed = delta.generation, delta.delta
 
     def _set_listable(self, catalogue: Mapping[str, Item | None]) -> None:
+        rows = self.items.rows_of(list(catalogue))
+        allowed = [facts is not None and facts.available for facts in catalogue.values()]
         listable = self._listable.rows
-        for item, facts in catalogue.items():
-            row = self.rows[item]
-            is_listable = facts is not None and facts.available
-            self._n_withdrawn += int(listable[row]) - int(is_listable)
-            listable[row] = is_listable
+        self._n_withdrawn += int(np.count_nonzero(listable[rows])) - sum(allowed)
+        listable[rows] = allowed
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the generation as named arrays, as its artifact holds them."""

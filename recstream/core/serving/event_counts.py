@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from array import array
 from collections import OrderedDict, defaultdict
 from typing import NamedTuple, Protocol
 
@@ -14,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.events import Event, timestamp_ms
-from recstream.core.numeric.arrays import GrowableArray
 from recstream.core.serving.segments import SegmentCounts
 
 DAY_MS = 86_400_000.0
@@ -63,8 +63,8 @@ class EventCounts:
 
     def __init__(self) -> None:
         self._row_of: dict[str, int] = {}
-        # Fast sum, slow sum, time up to which they have decayed.
-        self._rates = GrowableArray(np.zeros((0, 3)))
+        # Of each item: fast sum, slow sum, time up to which they have decayed.
+        self._rates = array("d")
         self.n_baskets = 0
         self.n_bought: dict[str, int] = defaultdict(int)
         self.together: dict[str, dict[str, int]] = defaultdict(dict)
@@ -87,14 +87,15 @@ class EventCounts:
             self._count_repeat(event.user, event.item, at_ms)
 
     def _count(self, item: str, at_ms: int) -> None:
-        row = self._row_of.setdefault(item, len(self._row_of))
-        self._rates.grow(len(self._row_of))
-        rate = self._rates.rows[row]
-        newest = max(rate[2], at_ms)
-        for column, half_life in ((0, FAST_MS), (1, SLOW_MS)):
-            rate[column] *= math.exp2((rate[2] - newest) / half_life)
-            rate[column] += math.exp2((at_ms - newest) / half_life)
-        rate[2] = newest
+        row, rates = self._row_of.setdefault(item, len(self._row_of)), self._rates
+        fast, slow, before = 3 * row, 3 * row + 1, 3 * row + 2
+        if fast == len(rates):
+            rates.extend((0.0, 0.0, 0.0))
+        newest = max(rates[before], at_ms)
+        aged_ms, late_ms = rates[before] - newest, at_ms - newest
+        for at, half_life in ((fast, FAST_MS), (slow, SLOW_MS)):
+            rates[at] = rates[at] * math.exp2(aged_ms / half_life) + math.exp2(late_ms / half_life)
+        rates[before] = newest
 
     def trends(self, items: RowsById, now_ms: int) -> NDArray[np.float64]:
         """Return how much faster each item is now than in its own past, (m,): log2 of the ratio.
@@ -110,7 +111,7 @@ class EventCounts:
         found = np.zeros(len(items))
         if known:
             rows, places = np.array(known).T
-            rates = self._rates.rows[rows]
+            rates = np.array(self._rates).reshape(-1, 3)[rows]
             age_ms = np.maximum(0.0, now_ms - rates[:, 2])
             fast = rates[:, 0] * np.exp2(-age_ms / FAST_MS) / FAST_MS
             slow = rates[:, 1] * np.exp2(-age_ms / SLOW_MS) / SLOW_MS

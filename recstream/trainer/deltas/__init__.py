@@ -8,15 +8,23 @@ from __future__ import annotations
 from recstream.trainer.deltas.deltas import MAX_PRODUCTS, Deltas
 from recstream.trainer.deltas.pace import DeltaPacer
 from recstream.trainer.deltas.publisher import Publisher, StoredArtifact
-from recstream.trainer.deltas.restore import Restored, copy_generation, start_restoring
+from recstream.trainer.deltas.restore import (
+    Found,
+    Restored,
+    copy_generation,
+    find_newest,
+    start_restoring,
+)
 
 __all__ = [
     "MAX_PRODUCTS",
     "DeltaPacer",
     "Deltas",
+    "Found",
     "Publisher",
     "Restored",
     "StoredArtifact",
     "copy_generation",
+    "find_newest",
     "start_restoring",
 ]

@@ -26,6 +26,7 @@ from recstream.errors import ArtifactCorrupt, LogError, ModelStoreUnavailable, N
 from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
 from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
 from recstream.models import (
+    DELTA_KEY,
     ModelStore,
     OpenedArtifacts,
     announcements,
@@ -205,7 +206,7 @@ class Publisher:
 
     def publish_deltas(self, deltas: Sequence[DeltaAnnounced]) -> None:
         """Append deltas: all or none."""
-        self._lease.append([NewRecord(MODELS, b"delta", _encode(delta)) for delta in deltas])
+        self._lease.append([NewRecord(MODELS, DELTA_KEY, _encode(delta)) for delta in deltas])
 
     def publish_heartbeat(
         self, name: str, *, is_active: bool, lag: int, waits_for: str, is_compiling: bool = False

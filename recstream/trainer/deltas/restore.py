@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -11,11 +13,13 @@ import numpy as np
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import csr_of
+from recstream.models import ModelFeed
 from recstream.process import run_in_thread
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.histories import HistoryColumns
 from recstream.trainer.histories.changelog import Touch, UserChanges
+from recstream.trainer.inputs import Inputs
 from recstream.trainer.training import (
     ItemFeatures,
     MatrixRows,
@@ -24,6 +28,8 @@ from recstream.trainer.training import (
     counts_of,
     popularity_of,
 )
+
+log = logging.getLogger(__name__)
 
 SLICE_USERS = 1 << 15
 """Users that are folded in together: it bounds the memory beyond the result's."""
@@ -49,22 +55,58 @@ def copy_generation(generation: Generation, number: int) -> Generation:
     )
 
 
-class Restored(NamedTuple):
-    """The state of an existing generation.
+class Found(NamedTuple):
+    """A generation to restore.
 
-    ``stored`` is that generation without deltas, or None for a rollback; then it ``copies`` an older one.
+    Attributes
+    ----------
+    moved : Generation or None
+        With its deltas; None if there is none.
+    stored : Generation or None
+        Without them; None for a rollback.
+    copies : int or None
+        Rollback: number of the older generation.
+    newest : int
+        Highest number that was announced, usable or not; -1 for none.
     """
+
+    moved: Generation | None
+    stored: Generation | None = None
+    copies: int | None = None
+    newest: int = -1
+
+    @property
+    def is_newest_lost(self) -> bool:
+        """Whether the generation announced last can't be used."""
+        return (-1 if self.stored is None else self.stored.number) < self.newest
+
+
+def find_newest(feed: ModelFeed) -> Found:
+    """Return the newest usable generation; closes the feed."""
+    try:
+        moved, stored = feed.newest(), feed.newest(with_deltas=False)
+    finally:
+        feed.close()
+    newest = -1 if feed.newest_announced is None else feed.newest_announced
+    found = Found(moved, stored, newest=newest)
+    log.info("trainer active generation=%s", None if stored is None else stored.number)
+    if found.is_newest_lost:
+        log.error("generation %d can't be used: a new one is trained", newest)
+    return found
+
+
+class Restored(NamedTuple):
+    """The state of an existing generation; ``stored`` and ``copies`` as in `Found`."""
 
     trained: Trained
     deltas: Deltas
-    unknown: UserChanges
     stored: Generation | None
     copies: int | None
 
-    def note_unpublished(self, catalogue: CatalogueState) -> None:
+    def note_unpublished(self, unknown: UserChanges, catalogue: CatalogueState) -> None:
         """Tell the deltas which users and products changed since the generation and its deltas."""
         moved = self.trained.generation
-        self.deltas.touch(self.unknown.users, self.unknown.touches)
+        self.deltas.touch(unknown.users, unknown.touches)
         if self.stored is None:
             self.deltas.change(catalogue.changed_since(moved.catalogue_offset), catalogue.items)
             return
@@ -76,27 +118,20 @@ class Restored(NamedTuple):
 
 
 def start_restoring(
-    generation: Generation,
-    histories: HistoryColumns,
-    stored: Generation | None,
-    copies: int | None,
-) -> Future[Restored]:
-    """Start `restore` in a thread; the histories must not change until it is done.
-
-    Parameters
-    ----------
-    generation : Generation
-        With its deltas.
-    histories : HistoryColumns
-    stored, copies
-        As in `Restored`.
-    """
-    done: Future[Restored] = Future()
+    find: Callable[[], Found], inputs: Inputs
+) -> Future[tuple[Found, Restored | None]]:
+    """Start `find` and `restore` in a thread; the inputs must not change until it is done."""
+    done: Future[tuple[Found, Restored | None]] = Future()
 
     def work() -> None:
         try:
-            trained, unknown = restore(generation, histories)
-            done.set_result(Restored(trained, Deltas(trained), unknown, stored, copies))
+            found = find()
+            restored = None
+            if found.moved is not None:
+                trained, unknown = restore(found.moved, inputs.histories)
+                restored = Restored(trained, Deltas(trained), found.stored, found.copies)
+                restored.note_unpublished(unknown, inputs.catalogue)
+            done.set_result((found, restored))
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
             done.set_exception(error)
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.core.serving.similar import similar_requested
 from recstream.log.port import NewRecord
@@ -252,6 +253,28 @@ def test_a_bridge_that_starts_serves_the_newest_generation_it_can_read(tmp_path)
 
     with running(tmp_path) as again:
         wait_until(lambda: again.bridge.deps.recommender.current == (1, 0), "adoption")
+
+
+def test_a_bridge_that_starts_is_not_ready_before_its_generation_is_active(tmp_path, monkeypatch):
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(withdrawal("i0")), 0)])
+        world.wait_for_views()
+
+    goes_on = threading.Event()
+    apply_delta = Generation.apply_delta
+    monkeypatch.setattr(
+        Generation, "apply_delta", lambda *each: goes_on.wait(30) and apply_delta(*each)
+    )
+    with running(tmp_path) as again:
+        said = "bridge: preparing 1 products, 0 %"
+        wait_until(
+            lambda: said in again.get("/health/ready?role=bridge").json["waits_for"], "the progress"
+        )
+        assert again.get("/").status == 200
+        goes_on.set()
+        wait_until(lambda: again.get("/health/ready?role=bridge").status == 200, "readiness")
+        assert again.bridge.deps.recommender.current == (1, 1)
 
 
 def test_a_bridge_that_falls_back_applies_the_older_generations_deltas(tmp_path):
