@@ -6,8 +6,11 @@ Precedence: flag > ``RECSTREAM_*`` variable (``RECSTREAM_*_FILE`` names a file t
 
 from __future__ import annotations
 
+import difflib
 import logging
+import math
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -23,6 +26,42 @@ SECRETS = frozenset({"secret", "kafka_sasl_password"})
 """Fields that are never printed, and that a file named by ``RECSTREAM_<NAME>_FILE`` may hold."""
 
 DAY_MS = 24 * 3600 * 1000
+
+YEARS_S = 1e9
+YEARS_DAYS = 1e5
+MANY = 1e15
+LIMITS: dict[str, tuple[float, float]] = {
+    "partitions": (1, 256),
+    "port": (0, 65_535),
+    "max_connections": (1, 1_000_000),
+    "rate_limit": (0, 1_000_000),
+    "list_size": (1, 1_000),
+    "half_life_days": (1e-6, YEARS_DAYS),
+    "popularity_weight": (0, 1_000),
+    "refresh_users": (0, 1_000_000),
+    "train_every_events": (1, MANY),
+    "train_every_s": (1, YEARS_S),
+    "train_min_events": (1, MANY),
+    "delta_every_s": (0.05, YEARS_S),
+    "n_factors": (1, 1_024),
+    "iterations": (1, 1_000),
+    "seed": (0, 2**63 - 1),
+    "threads": (0, 1_024),
+    "keep_generations": (1, 100_000),
+    "checkpoint_every_s": (0, YEARS_S),
+    "keep_checkpoints": (1, 100_000),
+    "keep_interactions_days": (0, YEARS_DAYS),
+    "keep_interactions_events": (0, MANY),
+    "keep_lists_days": (0, YEARS_DAYS),
+    "keep_models": (0, 100_000),
+    "forget_after_s": (0, YEARS_S),
+    "kafka_replication": (1, 100),
+}
+"""Smallest and largest value of each number: what is beyond is a mistake, or fits no machine."""
+
+_OTHER_VARIABLES = {"CONFIG", *(f"{name.upper()}_FILE" for name in SECRETS)}
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP))?")
+"""In names of variables that Kubernetes makes for services."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,42 +161,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log_level: str = "INFO"
 
     def __post_init__(self) -> None:
-        at_least: dict[str, float] = {
-            "partitions": 1,
-            "list_size": 1,
-            "refresh_users": 0,
-            "train_every_events": 1,
-            "train_every_s": 1,
-            "train_min_events": 1,
-            "delta_every_s": 0.05,
-            "n_factors": 1,
-            "iterations": 1,
-            "threads": 0,
-            "keep_generations": 1,
-            "checkpoint_every_s": 0,
-            "keep_checkpoints": 1,
-            "keep_interactions_days": 0,
-            "keep_interactions_events": 0,
-            "keep_lists_days": 0,
-            "keep_models": 0,
-            "max_connections": 1,
-            "forget_after_s": 0,
-            "kafka_replication": 1,
-        }
-        for name, least in at_least.items():
-            if not getattr(self, name) >= least:
-                message = f"setting {name} must be at least {least:g}, got {getattr(self, name)!r}"
+        given = {name: getattr(self, name) for name in LIMITS}
+        for name, value in [*given.items(), *self.hyperparameters.items()]:
+            least, most = LIMITS.get(name, (-math.inf, math.inf))
+            if isinstance(value, int | float) and not least <= value <= most:
+                message = f"setting {name} must be {least:,g} to {most:,g}, got {value!r}"
                 raise InvalidSetting(message)
-        if not self.half_life_days > 0.0:
-            message = f"setting half_life_days must be above 0 days, got {self.half_life_days!r}"
-            raise InvalidSetting(message)
         if self.log_level.upper() not in logging.getLevelNamesMapping():
             message = (
                 f"setting log_level must be DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}"
             )
-            raise InvalidSetting(message)
-        if not 0 <= self.port <= 65_535:  # noqa: PLR2004 - the range of TCP ports
-            message = f"setting port must be 0 (any free one) to 65535, got {self.port}"
             raise InvalidSetting(message)
 
     @property
@@ -217,6 +230,28 @@ def child_environ(settings: Settings) -> dict[str, str]:
         if getattr(settings, name)
     }
     return {**os.environ, **secrets, "PYTHONSAFEPATH": "1"}
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence for each ``RECSTREAM_*`` variable that is no setting, with the nearest name.
+
+    >>> unknown_variables({"RECSTREAM_PARTITION": "8", "RECSTREAM_PORT": "80"})
+    ['RECSTREAM_PARTITION is no setting; did you mean RECSTREAM_PARTITIONS?']
+    """
+    known = {name.upper() for name in Settings.__struct_fields__} | _OTHER_VARIABLES
+    found = []
+    for variable in sorted(os.environ if environ is None else environ):
+        prefix, _, name = variable.partition("_")
+        if prefix != "RECSTREAM" or name in known or _SERVICE_LINK.search(name):
+            continue
+        nearest = difflib.get_close_matches(name, known, 1)
+        hint = (
+            f"did you mean RECSTREAM_{nearest[0]}?"
+            if nearest
+            else "`recstream doctor --settings` lists all"
+        )
+        found.append(f"{variable} is no setting; {hint}")
+    return found
 
 
 def without_secrets(settings: Settings) -> Settings:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recstream.core.events import EventWeights
 from recstream.errors import InvalidSetting
-from recstream.settings import Settings, has_desktop, load
+from recstream.settings import Settings, has_desktop, load, unknown_variables
 
 
 @pytest.fixture
@@ -65,9 +66,11 @@ def test_the_config_variable_names_the_file(file: Path) -> None:
     [
         ({"RECSTREAM_PORT": "many"}, "port"),
         ({"RECSTREAM_PORT": "70000"}, "port must be 0"),
-        ({"RECSTREAM_PARTITIONS": "0"}, "partitions must be at least 1, got 0"),
-        ({"RECSTREAM_HALF_LIFE_DAYS": "0"}, "half_life_days must be above 0"),
+        ({"RECSTREAM_PARTITIONS": "0"}, "partitions must be 1 to 256, got 0"),
+        ({"RECSTREAM_HALF_LIFE_DAYS": "0"}, "half_life_days must be 1e-06 to 100,000"),
         ({"RECSTREAM_HALF_LIFE_DAYS": "nan"}, "half_life_days"),
+        ({"RECSTREAM_POPULARITY_WEIGHT": "inf"}, "popularity_weight must be 0 to 1,000"),
+        ({"RECSTREAM_HYPERPARAMETERS": '{"n_factors": 1000000}'}, "n_factors must be 1 to 1,024"),
         ({"RECSTREAM_LOG_LEVEL": "LOUD"}, "log_level"),
         ({"RECSTREAM_HYPERPARAMETERS": "alpha=2"}, "RECSTREAM_HYPERPARAMETERS must be JSON"),
         ({"RECSTREAM_WEIGHTS": '{"view": -1}'}, "view"),
@@ -79,6 +82,30 @@ def test_the_config_variable_names_the_file(file: Path) -> None:
 def test_a_bad_setting_is_named(environ: dict[str, str], said: str) -> None:
     with pytest.raises(InvalidSetting, match=said):
         load(environ=environ)
+
+
+def test_every_number_has_limits() -> None:
+    for field in msgspec.structs.fields(Settings):
+        if field.type in {int, float, float | None}:
+            for value in ("1000000000000000000000", "-1"):
+                with pytest.raises(InvalidSetting, match=f"{field.name} must be .* to .*, got"):
+                    load(environ={f"RECSTREAM_{field.name.upper()}": value})
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
+    environ = {
+        "RECSTREAM_PARTITION": "8",
+        "RECSTREAM_WHATEVER_THIS_IS": "",
+        "RECSTREAM_SECRET_FILE": "/run/secret",
+        "RECSTREAM_BRIDGE_SERVICE_HOST": "10.0.0.1",
+        "RECSTREAM_BRIDGE_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "PATH": "",
+    }
+
+    assert unknown_variables(environ) == [
+        "RECSTREAM_PARTITION is no setting; did you mean RECSTREAM_PARTITIONS?",
+        "RECSTREAM_WHATEVER_THIS_IS is no setting; `recstream doctor --settings` lists all",
+    ]
 
 
 @pytest.mark.parametrize("value", ["many", "", "1.5", "0x10"])

@@ -19,7 +19,7 @@ import msgspec
 
 from recstream.core.records import TrainerStatus, WorkerStatus, decode_pipeline
 from recstream.errors import NotFound, OutOfSpace, RecstreamError, StartupError
-from recstream.settings import Settings
+from recstream.settings import Settings, unknown_variables
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +150,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _python()
     yield from _packages(settings)
     checks: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
+        ("variables", _variables),
         ("data directory", _data_dir),
         ("event log", _event_log),
         ("roles", _roles),
@@ -183,6 +184,13 @@ def _packages(settings: Settings) -> Iterator[Finding]:
         except PackageNotFoundError:
             advice = f"install it: pip install {package}"
             yield Finding(package, "failed", "not installed", advice)
+
+
+def _variables(settings: Settings) -> Finding:
+    del settings
+    if unknown := unknown_variables():
+        return Finding("variables", "failed", "; ".join(unknown), "correct or unset them")
+    return Finding("variables", "ok", "every RECSTREAM_ variable is a setting")
 
 
 def _data_dir(settings: Settings) -> Finding:

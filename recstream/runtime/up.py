@@ -42,7 +42,7 @@ from recstream.models import announcements, start_of_generations
 from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
-from recstream.settings import Settings, child_environ
+from recstream.settings import Settings, child_environ, unknown_variables
 from recstream.simulate import DemoTraffic, is_seeded
 
 CHECK_S = 0.1
@@ -118,6 +118,8 @@ def run(
             )
         )
 
+    for sentence in unknown_variables():
+        say("settings", f"variable ignored: {sentence}")
     prepare_data_dir(settings)
     lock = DirectoryLock(settings.path())
     try:

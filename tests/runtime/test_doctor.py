@@ -96,3 +96,19 @@ def test_without_heartbeats_no_role_runs(tmp_path: Path) -> None:
     )
 
     assert (found.state, found.detail) == ("ok", "none runs; `recstream up` starts them")
+
+
+def test_a_variable_that_is_no_setting_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=str(tmp_path))
+
+    def finding() -> doctor.Finding:
+        return next(each for each in examine(settings) if each.check == "variables")
+
+    assert finding().state == "ok"
+    monkeypatch.setenv("RECSTREAM_N_FACTOR", "8")
+    assert finding()[1:3] == (
+        "failed",
+        "RECSTREAM_N_FACTOR is no setting; did you mean RECSTREAM_N_FACTORS?",
+    )

@@ -28,7 +28,7 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list", short_help="Count dead letters by reason, and show the newest.")
-@click.option("-n", "--lines", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("-n", "--lines", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
 @click.option("--reason", help="Only with this reason.")
 @settings_options()
 @json_option

@@ -55,7 +55,12 @@ def create(settings: Settings, as_json: bool) -> None:
 @log.command(short_help="Show a topic's newest records, and follow it.")
 @click.argument("topic", default="interactions")
 @click.option(
-    "-n", "--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Records."
+    "-n",
+    "--lines",
+    type=click.IntRange(0, 1_000_000),
+    default=10,
+    show_default=True,
+    help="Records.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Follow new records until Ctrl-C.")
 @click.option("--from", "start", type=click.IntRange(min=0), help="Start at this offset.")

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     help="Folder that driver and executors share; kept, and gone on from.  [default: a temporary one]",
 )
 @click.option(
-    "--blocks", type=(click.IntRange(min=1),) * 2, metavar="USERS ITEMS", help="Tasks a half-step."
+    "--blocks",
+    type=(click.IntRange(1, 10_000),) * 2,
+    metavar="USERS ITEMS",
+    help="Tasks a half-step.",
 )
 @click.option(
     "--set", "assignments", multiple=True, metavar="NAME=JSON", help="An argument of recstream.ALS."

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 @click.command(short_help="Choose hyper-parameters on the events of the log.")
 @click.option(
     "--candidates",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, 10_000),
     default=36,
     show_default=True,
     help="Candidates of the first round.",
 )
-@click.option("-k", type=click.IntRange(min=1), default=20, show_default=True, help="Of NDCG@k.")
+@click.option("-k", type=click.IntRange(1, 1000), default=20, show_default=True, help="Of NDCG@k.")
 @settings_options()
 @json_option
 def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:

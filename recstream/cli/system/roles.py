@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from recstream.cli.options import json_option, settings_options
-from recstream.settings import Settings
+from recstream.settings import Settings, unknown_variables
 
 supervised_option = click.option(
     "--supervised",
@@ -111,6 +111,8 @@ def _start(role: str, settings: Settings, *, as_json: bool, supervised: bool) ->
         )
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    for sentence in unknown_variables():
+        logging.getLogger(__name__).warning("variable ignored: %s", sentence)
     from recstream.runtime.doctor import prepare_data_dir, wait_for_space
 
     if supervised:

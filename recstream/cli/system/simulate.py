@@ -24,16 +24,22 @@ if TYPE_CHECKING:
     help="Events a second.",
 )
 @click.option(
-    "--users", type=click.IntRange(min=1), default=200, show_default=True, help="Customers."
+    "--users", type=click.IntRange(1, 1_000_000), default=200, show_default=True, help="Customers."
 )
 @click.option(
-    "--items", type=click.IntRange(min=12), default=480, show_default=True, help="Products."
+    "--items", type=click.IntRange(12, 100_000), default=480, show_default=True, help="Products."
 )
 @click.option("--events", type=click.IntRange(min=1), help="Stop after this many events.")
 @click.option("--url", help="Bridge to post to.  [default: from the settings]")
 @click.option("--token", help="Service token, if the bridge requires one.")
 @click.option("--direct", is_flag=True, help="Append straight to the log, without a bridge.")
-@click.option("--shop-seed", type=int, default=0, show_default=True, help="Seed of the shop.")
+@click.option(
+    "--shop-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the shop.",
+)
 @json_option
 def simulate(
     settings: Settings,

@@ -14,7 +14,12 @@ from recstream.settings import Settings
 @click.command(short_help="Issue an access token for a user or a service.")
 @click.option("--user", help="May act for this user only.  [default: a service, for all]")
 @click.option(
-    "--ttl", "ttl_s", type=click.IntRange(min=1), default=3600, show_default=True, help="Seconds."
+    "--ttl",
+    "ttl_s",
+    type=click.IntRange(1, 315_360_000),
+    default=3600,
+    show_default=True,
+    help="Seconds.",
 )
 @settings_options()
 @json_option

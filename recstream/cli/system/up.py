@@ -42,7 +42,7 @@ STATUS_AFTER = {"live": "running", "generation": "running", "stopping": "stoppin
     show_default=True,
     help="Events a second of the demo shop's customers; 0: none.",
 )
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--open/--no-open", "open_page", default=None, help="Open the page in a browser.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the roles' log lines here.")
 @json_option
