@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -19,6 +20,7 @@ from recstream.errors import (
     InvalidSetting,
     LogFenced,
     LogUnavailable,
+    OffsetOutOfRange,
     PartitionCountMismatch,
 )
 from recstream.log.kafka import KafkaLog
@@ -300,3 +302,23 @@ def test_an_append_while_the_broker_is_away_fails_and_later_ones_work(
     assert values[0] == b"first"
     assert values[-1] == b"again"
     log.close()
+
+
+def test_reads_of_records_that_are_gone_or_known_do_not_ask_the_broker_for_offsets(
+    log: KafkaLog, topic: str, kafka_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append([NewRecord(topic, None, b"%d" % n, 0) for n in range(20)])
+    asked: list[TopicPartition] = []
+    watermarks = log._offsets.watermarks
+    monkeypatch.setattr(log._offsets, "watermarks", lambda tp: asked.append(tp) or watermarks(tp))
+    assert log.read(topic, 0, 3, 1)[0].value == b"3"
+
+    with contextlib.closing(KafkaLog(kafka_url)) as other:
+        other.delete_before(topic, 0, 10)
+    for offset in (3, 3, 4, 9, 3):
+        with pytest.raises(OffsetOutOfRange):
+            log.read(topic, 0, offset)
+    for offset in (10, 19):
+        assert log.read(topic, 0, offset, 1)[0].value == b"%d" % offset
+
+    assert len(asked) == 2  # at first, and after the deletion was noticed

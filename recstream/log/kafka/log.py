@@ -87,6 +87,7 @@ class KafkaLog:
         replication = 1 if settings is None else settings.kafka_replication
         self._errors = ClientErrors()
         self._partitions: dict[str, int] = {}
+        self._seen: dict[TopicPartition, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._readers = ReaderPool(self.shared)
         self._is_closed = False
@@ -210,7 +211,9 @@ class KafkaLog:
 
     def _read(self, topic: str, partition: int, offset: int, max_records: int) -> list[Record]:
         tp = self._existing(topic, partition)
-        low, high = self._offsets.watermarks(tp)
+        low, high = self._seen.get(tp, (0, 0))
+        if offset >= high:  # both only grow: below, what was seen last answers
+            low, high = self._seen[tp] = self._offsets.watermarks(tp)
         if not low <= offset <= high:
             raise OffsetOutOfRange(
                 f"offset of {topic}[{partition}] must be {low} to {high}, got {offset}; start at the "
@@ -221,6 +224,10 @@ class KafkaLog:
         reader = self._readers.borrow(tp, offset)
         try:
             records = reader.read(max_records, REQUEST_TIMEOUT_S)
+        except OffsetOutOfRange:  # deleted since
+            del self._seen[tp]
+            reader.close()
+            raise
         except BaseException:
             reader.close()
             self._readers.close()  # pooled readers have lost the same connections
