@@ -55,6 +55,7 @@ MAX_PROPERTY_NAME = 64
 MAX_NUMBER = 1e15
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
 
@@ -138,8 +139,7 @@ def timestamp_ms(moment: datetime) -> int:
     >>> timestamp_ms(datetime(1970, 1, 1, 0, 0, 1, 999, tzinfo=UTC))
     1000
     """
-    since = moment - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
+    return (moment - EPOCH) // _MILLISECOND
 
 
 def from_timestamp_ms(milliseconds: int) -> datetime:
@@ -230,16 +230,9 @@ def _check_properties(event: Event) -> None:
 
 def _check_names(event: Event) -> None:
     kind, item = event.type, event.item
-    texts = event.id, event.user, item
-    for text in texts:
-        if text is not None and (
-            len(text) > MAX_ID_CHARACTERS or not (text.isprintable() or is_printable(text))
-        ):
-            message = (
-                f"expected at most {MAX_ID_CHARACTERS} printable characters, got {text[:40]!r}"
-            )
-            pointer = ("/id", "/user", "/item")[texts.index(text)]
-            raise InvalidEvent(message, code="invalid-name", pointer=pointer)
+    names = event.id + event.user + (item or "")
+    if len(names) > MAX_ID_CHARACTERS or not names.isprintable():
+        _check_printable(event)
     if not event.user:
         raise InvalidEvent("expected a user id, got an empty one", code="missing", pointer="/user")
     if kind == "impression":
@@ -258,6 +251,15 @@ def _check_names(event: Event) -> None:
     elif not item:
         message = f"an event of type {kind!r} needs an item"
         raise InvalidEvent(message, code="missing", pointer="/item")
+
+
+def _check_printable(event: Event) -> None:
+    for pointer, name in (("/id", event.id), ("/user", event.user), ("/item", event.item or "")):
+        if len(name) > MAX_ID_CHARACTERS or not is_printable(name):
+            message = (
+                f"expected at most {MAX_ID_CHARACTERS} printable characters, got {name[:40]!r}"
+            )
+            raise InvalidEvent(message, code="invalid-name", pointer=pointer)
 
 
 def _check_value(event: Event) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-class Decoded(NamedTuple):
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """Events with their place in the record, and dead letters for those that can't be read."""
 
     events: list[tuple[int, Event]]

@@ -71,9 +71,9 @@ def fold(
         offset = record.offset
         active = timeline.at(number, offset)
         rules, is_by_user = active.fold_settings, active.is_by_user
-        events, unreadable = decode(record)
-        letters += unreadable
-        for place, event in events:
+        decoded = decode(record)
+        letters += decoded.letters
+        for place, event in decoded.events:
             user = event.user
             old = after.get(user)
             if old is None:

@@ -26,6 +26,8 @@ def merged(properties: Pairs, changes: Mapping[str, Any]) -> Pairs:
 
 def kept_context(context: Mapping[str, Any]) -> Pairs:
     """Return the scalars of an event's context that rules can test, short ones alone."""
+    if not context:
+        return ()
     kept = (
         (name, value)
         for name, value in sorted(context.items())

@@ -157,17 +157,17 @@ def test_an_id_older_than_the_window_counts_again():
     assert apply(history, event(0), 10_000, 0, RULES) is not history
 
 
-def test_an_id_is_found_only_where_an_id_begins():
-    history = fold([event(1), event(2)])
-    across = history.window[4:12]
-
-    class Digest:
-        def digest(self):
-            return across
+@pytest.mark.parametrize("n_before", [0, WINDOW_IDS - 40])
+def test_an_id_is_found_only_where_an_id_begins(n_before):
+    filler = [event(number) for number in range(n_before + 2)]
+    history = fold(filler)
+    across = history.window[-12:-4]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recstream.core.history.fold.hashlib.blake2b", lambda *_, **__: Digest())
-        assert apply(history, event(3), 2, 0, RULES) is not history
+        patch.setattr("recstream.core.history.fold.id_digest", lambda _: across)
+        assert apply(history, event(9_999), 10_000, 0, RULES) is not history
+        patch.setattr("recstream.core.history.fold.id_digest", lambda _: history.window[-8:])
+        assert apply(history, event(9_999), 10_000, 0, RULES) is history
 
 
 def test_an_event_moves_a_bounded_number_of_rows_however_long_the_history():
