@@ -184,6 +184,14 @@ class Follower:
             self._connections.post(self._hub.resend_recs, again)
         self._push_placed({user.encode() for user in self._hub.users()})
 
+    def resend_all(self) -> None:
+        """Send subscribers their list again: one that could not be made before can be made now."""
+        lists = [
+            (user, recs_message(self._recommender.list_of(user))) for user in self._hub.users()
+        ]
+        if lists:
+            self._connections.post(self._hub.resend_recs, lists)
+
     def _push_placed(self, keys: Collection[bytes]) -> None:
         """Send the lists of placements to subscribers among the users of these records' keys."""
         users = [key.decode(errors="replace") for key in keys if b"\0" not in key]

@@ -22,6 +22,9 @@ export function recs(change = {}) {
   };
 }
 
+/** @param {string[]} ids */
+export const places = (ids) => ids.map((item, at) => ({ item, rank: at + 1, was: 0, score: 1, why: [] }));
+
 /**
  * @param {Record<string, any>} list
  * @param {number} [atMs]

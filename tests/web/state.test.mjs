@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { UNCHANGED_AFTER_MS, initialState, isNewer, reduce } from "../../web/state/state.js";
-import { arrival, clicked, play, recs } from "./samples.mjs";
+import { arrival, clicked, places, play, recs } from "./samples.mjs";
 
 /** @param {any} value */
 function freeze(value) {
@@ -50,6 +50,15 @@ test("lists in any order and any number end in the newest", () => {
 
 test("a list of another epoch replaces the one shown: the log was wiped", () => {
   assert.ok(isNewer(/** @type {any} */ (recs()), /** @type {any} */ (recs({ epoch: "B", offset: 0 }))));
+});
+
+test("a list that is sent again is shown if its items differ", () => {
+  const first = arrival(recs({ offset: -1, items: [] }));
+  const again = arrival(recs({ offset: -1, items: places(["a", "b"]) }), 5);
+  const shown = play([first, again]);
+
+  assert.deepEqual(shown.recs?.items.map(({ item }) => item), ["a", "b"]);
+  assert.equal(reduce(shown, again), shown);
 });
 
 test("a list of another user changes nothing", () => {

@@ -2,17 +2,15 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { likenessText, reasonText } from "../../web/elements/format.js";
+import { cut, likenessText, reasonText } from "../../web/elements/format.js";
 import { sourcesOf } from "../../web/state/explanation.js";
 import { freshnessOf } from "../../web/state/history.js";
 import { wilson, winner } from "../../web/state/intervals.js";
 import { hyperparameter, ndcg } from "../../web/state/model-words.js";
-import { effectText } from "../../web/state/shelf-words.js";
+import { predictedText, preparingText } from "../../web/state/pipeline-words.js";
+import { effectText, shelfWords } from "../../web/state/shelf-words.js";
 import { actionsOf, hasRatings } from "../../web/state/vocabulary.js";
-import { arrival, clicked, play, recs } from "./samples.mjs";
-
-/** @param {string[]} ids */
-const places = (ids) => ids.map((item, at) => ({ item, rank: at + 1, was: 0, score: 1, why: [] }));
+import { arrival, clicked, places, play, recs } from "./samples.mjs";
 
 test("one event of one says nothing: its interval is wide", () => {
   const { low, high } = wilson(1, 1);
@@ -69,6 +67,32 @@ test("a click is tied to what it did to the list", () => {
   assert.equal(after(["a", "x", "y"]), "You liked Z → 2 new, first: A");
   assert.equal(after(["b", "a", "c"]), "You liked Z → 2 moved, first: b");
   assert.match(after(["a", "b", "c"]), /^You liked Z → the same products in the same order/);
+});
+
+test("long titles are cut after a word in the line about a click", () => {
+  const title = "Printer Filament, Real Black PLA, Dimensional Accuracy of 0.03 mm, 1.1 LBS";
+  const items = { z: { item: "z", title } };
+  const unchanged = /** @type {any} */ ({ kind: "like", item: "z" });
+
+  assert.match(effectText(null, unchanged, items), /^You liked Printer Filament, Real Black PLA, Dimensional Accuracy of… →/);
+  assert.equal(cut("exactly", 7), "exactly");
+  assert.equal(cut("😀".repeat(9), 8), `${"😀".repeat(7)}…`);
+});
+
+test("a share of few events is not shown", () => {
+  const of = (/** @type {number} */ events) => predictedText(/** @type {any} */ ({ predicted: { events, hit10: 0.5 } }));
+
+  assert.deepEqual([1, 29, 30].map(of), ["too early (1 event)", "too early (29 events)", "50 % of 30"]);
+  assert.equal(predictedText(null), "–");
+});
+
+test("an empty list says what the bridge prepares", () => {
+  const pipeline = /** @type {any} */ ({ roles: [{ name: "bridge", state: "degraded", reason: "bridge: preparing 9 products, 4 %" }] });
+  const of = (/** @type {string} */ preparing) =>
+    shelfWords(/** @type {any} */ ({ recs: recs({ items: [] }), connection: {}, hasProducts: true, preparing })).note;
+
+  assert.match(of(preparingText(pipeline)), /preparing 9 products, 4 %/);
+  assert.match(of(preparingText(null)), /There is no model yet/);
 });
 
 test("a click that waited for the connection is not in the median", () => {

@@ -26,6 +26,19 @@ export function titleOf(items, id) {
 }
 
 /**
+ * Returns a text of at most so many characters, cut after a word if it is longer.
+ *
+ * @param {string} text
+ * @param {number} most
+ */
+export function cut(text, most) {
+  const letters = [...text];
+  if (letters.length <= most) return text;
+  const start = letters.slice(0, most - 1).join("");
+  return `${start.replace(/[\s,;:-]+\S*$/u, "") || start}…`;
+}
+
+/**
  * Returns an item's title without the brand that it begins with.
  *
  * @param {Record<string, Item>} items

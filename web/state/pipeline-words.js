@@ -1,10 +1,13 @@
 // @ts-check
 /** The state of the pipeline in words. */
 
-import { count } from "../elements/format.js";
+import { count, plural } from "../elements/format.js";
 import { formatMs } from "./latency.js";
 
 /** @typedef {import("../connection/protocol.js").Pipeline} Pipeline */
+
+/** Events below which a share says nothing. */
+const ENOUGH_EVENTS = 30;
 
 /**
  * Returns whether the model has learned from events. Generation 0 has not.
@@ -23,6 +26,7 @@ function hasLearned(pipeline) {
 export function predictedText(pipeline) {
   const score = pipeline?.predicted ?? null;
   if (score === null || score.events === 0) return "–";
+  if (score.events < ENOUGH_EVENTS) return `too early (${plural(score.events, "event")})`;
   return `${Math.round(100 * score.hit10)} % of ${count(score.events)}`;
 }
 
@@ -80,6 +84,16 @@ export function troubles(pipeline) {
  */
 export function troubleText({ name, state, reason }) {
   return `The ${name} is ${state}: ${reasonOf(name, reason)}.`;
+}
+
+/**
+ * Returns what the bridge does before it can make lists; empty once it can.
+ *
+ * @param {Pipeline | null} pipeline
+ */
+export function preparingText(pipeline) {
+  const bridge = pipeline?.roles.find(({ name }) => name === "bridge");
+  return bridge?.state === "degraded" ? reasonOf("bridge", bridge.reason) : "";
 }
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 /** The words above the list: what it is, and what the last click did to it. */
 
-import { movement, plural, titleOf, did } from "../elements/format.js";
+import { cut, did, movement, plural, titleOf } from "../elements/format.js";
 
 /**
  * @typedef {import("./state.js").State} State
@@ -11,14 +11,17 @@ import { movement, plural, titleOf, did } from "../elements/format.js";
 
 /** Entries compared: those on the screen. */
 const SHOWN = 10;
+/** Characters of a title in a sentence. */
+const MAX_TITLE = 60;
 
 /**
  * Returns the title of the list and the note below it.
  *
- * @param {{recs: State["recs"], connection: State["connection"], hasProducts: boolean}} shown
+ * @param {{recs: State["recs"], connection: State["connection"], hasProducts: boolean, preparing?: string}} shown
+ *   `preparing`: what the bridge does before it can make lists
  * @returns {{title: string, note: string}}
  */
-export function shelfWords({ recs, connection, hasProducts }) {
+export function shelfWords({ recs, connection, hasProducts, preparing = "" }) {
   if (recs === null) {
     const isWaiting = connection.phase === "connecting" || connection.phase === "live";
     const note = isWaiting
@@ -27,6 +30,7 @@ export function shelfWords({ recs, connection, hasProducts }) {
     return { title: "For you", note };
   }
   if (recs.items.length === 0) {
+    if (preparing !== "") return { title: "For you", note: `The list comes in a moment. The shop is still ${preparing}.` };
     const note = hasProducts
       ? "There is no model yet. The list appears after the first training."
       : "The shop has no products yet.";
@@ -68,14 +72,15 @@ export function effectOf({ id, kind, item, before }, list) {
  * @param {State["items"]} items
  */
 export function effectText(effect, unchanged, items) {
+  const shown = (/** @type {string} */ id) => cut(titleOf(items, id), MAX_TITLE);
   if (unchanged !== null) {
-    return `You ${did(unchanged.kind, titleOf(items, unchanged.item))} → your list is the same: this event has no weight, or the model does not know the product.`;
+    return `You ${did(unchanged.kind, shown(unchanged.item))} → your list is the same: this event has no weight, or the model does not know the product.`;
   }
   if (effect === null) return "";
-  const cause = `You ${did(effect.kind, titleOf(items, effect.item))}`;
+  const cause = `You ${did(effect.kind, shown(effect.item))}`;
   if (effect.isSame) return `${cause} → the same products in the same order: the change of their scores was too small.`;
-  if (effect.nNew === 0) return `${cause} → ${effect.nMoved} moved, first: ${titleOf(items, effect.first)}`;
-  return `${cause} → ${effect.nNew} new, first: ${titleOf(items, effect.first)}`;
+  if (effect.nNew === 0) return `${cause} → ${effect.nMoved} moved, first: ${shown(effect.first)}`;
+  return `${cause} → ${effect.nNew} new, first: ${shown(effect.first)}`;
 }
 
 /**

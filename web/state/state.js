@@ -120,7 +120,9 @@ export function initialState(user) {
 export function isNewer(shown, list) {
   if (shown === null || shown.epoch !== list.epoch) return true;
   if (list.generation !== shown.generation) return list.generation > shown.generation;
-  return list.offset > shown.offset;
+  if (list.offset !== shown.offset) return list.offset > shown.offset;
+  // Sent again: a product has left the list, or the bridge could not make one before.
+  return list.items.length !== shown.items.length || list.items.some(({ item }, at) => item !== shown.items[at].item);
 }
 
 /**

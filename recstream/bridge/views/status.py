@@ -81,6 +81,7 @@ class Status:
         self._training: TrainingProgress | None = None
         self._workers: dict[str, WorkerStatus] = {}
         self._trainers: dict[str, TrainerStatus] = {}
+        self._active_trainer = ""
         self._beats: dict[str, int] = {}
         self._offset = -1
         self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
@@ -109,9 +110,18 @@ class Status:
                 elif isinstance(status, WorkerStatus):
                     self._put(self._workers, status.worker, status)
                 else:
-                    self._put(self._trainers, status.trainer, status)
+                    self._take_trainer(status)
             changed = True
         return changed
+
+    def _take_trainer(self, status: TrainerStatus) -> None:
+        """Keep a trainer's status; a training of the active trainer before it was given up."""
+        if status.is_active:
+            active, self._active_trainer = self._active_trainer, status.trainer
+            training = self._training
+            if active not in {"", status.trainer} and training and training.state == "training":
+                self._training = None
+        self._put(self._trainers, status.trainer, status)
 
     def _put(self, statuses: dict[str, _Status], name: str, status: _Status) -> None:
         """Keep a process's newest status; a clock that is ahead makes no heartbeat younger."""

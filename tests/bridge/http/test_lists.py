@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import msgspec
 import numpy as np
@@ -266,13 +267,17 @@ def test_a_bridge_that_starts_is_not_ready_before_its_generation_is_active(tmp_p
     monkeypatch.setattr(
         Generation, "apply_delta", lambda *each: goes_on.wait(30) and apply_delta(*each)
     )
-    with running(tmp_path) as again:
+    with running(tmp_path) as again, ExitStack() as waiting:
         said = "bridge: preparing 1 products, 0 %"
         wait_until(
             lambda: said in again.get("/health/ready?role=bridge").json["waits_for"], "the progress"
         )
         assert again.get("/").status == 200
+        client = waiting.enter_context(again.socket())
+        client.hello("ann", "recs")
+        assert client.receive("recs")["items"] == []
         goes_on.set()
+        assert len(client.receive("recs")["items"]) > 0
         wait_until(lambda: again.get("/health/ready?role=bridge").status == 200, "readiness")
         assert again.bridge.deps.recommender.current == (1, 1)
 

@@ -48,8 +48,8 @@ function State({ state, hour }) {
       <${Stat} name="Connections" value=${count(state.connections ?? 0)} about="Browsers and programs that follow lists at this bridge." />
     </div>
     <div class="boxes">
-      <${Card} title="Roles" about="Each process sends a heart-beat every few seconds, also when it is idle.">
-        <table class="table"><thead><tr><th scope="col">Role</th><th scope="col">State</th><th scope="col">Heart-beat</th></tr></thead>
+      <${Card} title="Roles" about="Each process sends a heartbeat every few seconds, also when it is idle.">
+        <table class="table"><thead><tr><th scope="col">Role</th><th scope="col">State</th><th scope="col">Heartbeat</th></tr></thead>
           <tbody>${(state.roles ?? []).map((/** @type {any} */ role) => html`<tr key=${role.name}>
             <th scope="row">${role.name}</th>
             <td><span class="tag" data-tone=${toneOf(role.state)}>${role.state}</span> ${role.reason && html`<span class=${role.state === "ready" ? "muted" : "role-reason"}>${reasonOf(role.name, role.reason)}</span>`}</td>

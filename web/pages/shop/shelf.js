@@ -8,6 +8,7 @@ import { useGlide } from "../../components/motion.js";
 import { movement, reasonText, titleOf } from "../../elements/format.js";
 import { Icon } from "../../elements/icons.js";
 import { Picture } from "../../elements/picture.js";
+import { preparingText } from "../../state/pipeline-words.js";
 import { effectText, shelfWords } from "../../state/shelf-words.js";
 
 /** Entries shown. */
@@ -42,6 +43,7 @@ export function Shelf() {
   const connection = shown.connection.value;
   const { title, note } = shelfWords({
     ...{ recs, connection, hasProducts: shown.catalogue.value.items.length > 0 },
+    preparing: preparingText(shown.pipeline.value),
   });
   const list = useGlide(recs === null ? "" : recs.rec_id || `${recs.epoch} ${recs.offset}`);
   usePaint();
