@@ -57,14 +57,14 @@ class ActiveGeneration:
         self._stopping = threading.Event()
         self._kernels = Kernels(self._stopping)
         self._is_damaged = self._is_store_away = False
-        self._then: Callable[[], None] = lambda: None
+        self._then: Sequence[Callable[[], object]] = ()
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
         self._thread: SupervisedThread | None = None
 
-    def start(self, then: Callable[[], None] = lambda: None) -> None:
+    def start(self, *then: Callable[[], object]) -> None:
         """Start the thread: it activates the newest readable generation, then every new one.
 
-        ``then`` is called once after the first.
+        ``then`` are called once after the first.
         """
         if self._views.models.generations():
             self.preparing = "reading the model"
@@ -99,9 +99,7 @@ class ActiveGeneration:
             self.generation, self._is_damaged = None, False
         self._kernels.start()
         self._activate_newest()
-        self.preparing, then, self._then = "", self._then, lambda: None
-        self.on_change()
-        then()
+        self._end_preparing()
         while True:
             try:
                 model = self._inbox.get(timeout=RETRY_S if self._is_store_away else None)
@@ -124,6 +122,12 @@ class ActiveGeneration:
                     self._apply_delta(one)
             self._early.look(None if self.generation is None else self.generation.number)
             self.on_change()
+
+    def _end_preparing(self) -> None:
+        self.preparing, then, self._then = "", self._then, ()
+        for call in then:
+            call()
+        self.on_change()
 
     def _activate_newest(self) -> None:
         """Activate the newest readable generation that is newer than the active one."""

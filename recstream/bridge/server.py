@@ -198,13 +198,10 @@ class Bridge:
             history.stop()
             traffic.stop()
 
-        def lists_can_be_made() -> None:
-            follower.resend_all()
-            counts.start()  # takes as long as the generation: lists come first
-
         self._stack.callback(stop)
         connections.start(hub, self.fail)
-        active.start(then=lists_can_be_made)
+        # Counting takes as long as activating the generation: lists come first.
+        active.start(follower.resend_all, counts.start)
         items.start()
         follower.start()
         readiness.is_compiling = lambda: active.is_compiling

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.looks import violations
 from tests.browser.shop_client import expect, get, request
 from tests.waiting import wait_until
 
@@ -216,6 +217,10 @@ def test_a_test_of_two_blends_shows_results_by_arm(visit):
     )
     expect(measure.locator(".measure-verdict")).to_contain_text("Too early to say")
     expect(page.locator(".arm-name").first).to_have_text(re.compile("as it is|more content"))
+
+    page.goto(f"{visit.url}/steering")
+    expect(page.locator(".measure").first).to_contain_text("Hit@10")
+    assert violations(page) == []
 
 
 def test_an_added_product_is_new_at_once_and_can_be_recommended_within_two_seconds(visit):

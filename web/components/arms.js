@@ -43,7 +43,7 @@ function Measure({ arms, measure }) {
   const best = known.length === rows.length ? winner(rows) : null;
   const verdict = best === null ? "Too early to say: the intervals overlap." : `“${best}” is better.`;
   return html`<section class="measure">
-    <h4 class="measure-name"><${Term} about=${measure.about}>${measure.name}<//></h4>
+    <h3 class="measure-name"><${Term} about=${measure.about}>${measure.name}<//></h3>
     <ul role="list">
       ${rows.map(({ name, value, n, low, high }) => {
         const style = { "--low": (low / most).toFixed(4), "--high": (Math.min(1, high / most)).toFixed(4), "--at": (value / most).toFixed(4) };

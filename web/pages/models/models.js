@@ -82,7 +82,7 @@ function RollBack({ generation }) {
     const answer = await send(() => api.send("POST", `/v1/models/${generation}/rollback`, {}));
     if (answer !== undefined) dispatch({ type: "notice", text: `Requested: generation ${generation} serves again.` });
   };
-  return html`<button type="button" class="button button-small" disabled=${isBusy} title=${`Let the model of generation ${generation} serve again, as a new generation`} onClick=${() => void roll()}>Roll back to it</button>
+  return html`<button type="button" class="button button-small button-wraps" disabled=${isBusy} title=${`Let the model of generation ${generation} serve again, as a new generation`} onClick=${() => void roll()}>Roll back to it</button>
     ${error && html`<p class="error-text" role="alert">${error}</p>`}`;
 }
 
