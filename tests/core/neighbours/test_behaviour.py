@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 
 import numpy as np
@@ -261,13 +262,14 @@ def slow_behaviour(
         counts[[item for _, item in history]] += 1
         if version == 1:
             history = [(at, item) for at, (_, item) in enumerate(history)]  # noqa: PLW2901
+        moments = [at for at, _ in history]
         for at, item in history:
             for then, near in history:
-                between = sum(min(at, then) < each < max(at, then) for each, _ in history)
+                between = bisect_left(moments, max(at, then)) - bisect_right(moments, min(at, then))
                 if item != near and between < REACH:
                     gain = (1.0 if then > at else 0.75) * 2.0 ** (-between / 5)
                     if then == at:
-                        gain = sum(each == at for each, _ in history) ** -0.25
+                        gain = moments.count(at) ** -0.25
                     sums[item, near] += gain
     lists: dict[int, list[tuple[int, float]]] = {row: [] for row in range(n_items)}
     for (item, near), total in sums.items():
