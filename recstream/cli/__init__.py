@@ -99,7 +99,10 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr = sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return FAILED
     except (RecstreamError, OSError) as error:
-        _print_error(type(error).__name__, str(error), as_json=as_json)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename} can't be used: {error.strerror}"
+        _print_error(type(error).__name__, text, as_json=as_json)
         return USAGE if isinstance(error, InvalidSetting) else FAILED
     return code if isinstance(code, int) else 0
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from recstream.errors import InvalidJson
 
@@ -26,6 +29,7 @@ def decode_json(
     max_bytes: int,
     names_field: bool = True,
     known: Iterable[str] = (),
+    kind: Any = None,
 ) -> T:
     """Decode JSON that anybody may have sent.
 
@@ -41,6 +45,8 @@ def decode_json(
         Whether the pointer of a missing or unknown field ends in its name, or in its parent's.
     known : iterable of str
         The values of the type's only enumeration, for the error.
+    kind : type, optional
+        The decoder's: the error then names the fields or values that are possible where one is wrong.
 
     Raises
     ------
@@ -52,11 +58,16 @@ def decode_json(
     try:
         return decode(raw)  # type: ignore[arg-type]  # msgspec takes any buffer
     except Exception as error:  # whatever untrusted bytes do to a decoder is a fault of theirs
-        raise json_error(error, raises, names_field=names_field, known=known) from error
+        raise json_error(error, raises, names_field=names_field, known=known, kind=kind) from error
 
 
 def json_error(
-    error: Exception, raises: type[E], *, names_field: bool = True, known: Iterable[str] = ()
+    error: Exception,
+    raises: type[E],
+    *,
+    names_field: bool = True,
+    known: Iterable[str] = (),
+    kind: Any = None,
 ) -> E:
     """Return a decoder's error with a code and a pointer to the offending value; see `decode_json`."""
     if isinstance(error, RecursionError):
@@ -65,12 +76,15 @@ def json_error(
     pointer = path.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/") if found else ""
     if not isinstance(error, msgspec.ValidationError):
         code = "malformed-json"
-    elif "enum" in reason:
+    elif "enum" in reason or reason.startswith("Invalid value"):
         code = "invalid-enum"
+        known = known or _values(kind, path)
         reason += f"; known: {', '.join(known)}" if known else ""
     elif "missing required field" in reason or "unknown field" in reason:
         code = "missing" if "missing" in reason else "unknown-field"
         pointer += f"/{reason.rsplit('`', 2)[-2]}" if names_field else ""
+        if code == "unknown-field" and (fields := _fields(kind, path)):
+            reason += f"; known: {', '.join(fields)}"
     else:
         code = "invalid-type"
         reason += "; expected a time like 2026-11-22T10:42:00Z" if "RFC3339" in reason else ""
@@ -107,3 +121,67 @@ def check_depth(value: object, raises: type[E], *, pointer: str = "", depth: int
 
 def _too_deep() -> str:
     return f"expected arrays and objects at most {MAX_DEPTH} deep, got deeper ones"
+
+
+def _values(kind: Any, path: str) -> list[str]:
+    """Return the values that are possible at a path of a type: of an enumeration, or tags of structs."""
+    *parents, last = _steps(path) or [""]
+    found: list[str] = []
+    for node in _at(kind, [*parents, last] if last else []):
+        if isinstance(node, inspect.LiteralType):
+            found += map(str, node.values)
+    for node in _at(kind, parents):
+        if isinstance(node, inspect.StructType) and node.tag_field == last:
+            found.append(str(node.tag))
+    return list(dict.fromkeys(found))
+
+
+def _fields(kind: Any, path: str) -> list[str]:
+    """Return the fields of the structs at a path of a type."""
+    names = [
+        field.encode_name
+        for node in _at(kind, _steps(path))
+        if isinstance(node, inspect.StructType)
+        for field in node.fields
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _steps(path: str) -> list[str]:
+    """Return the steps of a path such as ``.rules[0].where``; those into lists and dicts are ``[]``."""
+    return [
+        "[]" if step.startswith("[") else step[1:] for step in re.findall(r"\.\w+|\[[^]]*]", path)
+    ]
+
+
+def _at(kind: Any, steps: Iterable[str]) -> list[inspect.Type]:
+    """Return what a type may be at a path, without unions."""
+    found = [] if kind is None else list(_members(_type_info(kind)))
+    for step in steps:
+        found = [each for node in found for below in _below(node, step) for each in _members(below)]
+    return found
+
+
+def _below(node: inspect.Type, step: str) -> Iterator[inspect.Type]:
+    if isinstance(node, inspect.StructType):
+        yield from (field.type for field in node.fields if field.encode_name == step)
+    elif isinstance(node, inspect.DictType):
+        yield node.value_type
+    elif isinstance(node, inspect.ListType | inspect.VarTupleType):
+        yield node.item_type
+
+
+def _members(node: inspect.Type) -> Iterator[inspect.Type]:
+    """Yield a type, or those of a union, without metadata."""
+    if isinstance(node, inspect.UnionType):
+        for each in node.types:
+            yield from _members(each)
+    elif isinstance(node, inspect.Metadata):
+        yield from _members(node.type)
+    else:
+        yield node
+
+
+@cache
+def _type_info(kind: Any) -> inspect.Type:
+    return inspect.type_info(kind)

@@ -250,3 +250,29 @@ def test_a_document_that_cannot_be_meant_is_not_set(
     assert run(["steering", "check", str(file), "--data-dir", str(data)]) == 0
     assert "there is no model yet" in capsys.readouterr().out
     assert event_log.high_watermark("recstream.control", 0) == 0
+
+
+def test_an_invalid_document_is_named_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"rules": [{"action": "bost"}]}')
+    said = f"Error: {rules}: Invalid value 'bost'; known: exclude, only, boost, pin (at /rules/0/"
+    for command in (
+        ["steering", "check", str(rules)],
+        ["steering", "set", str(rules)],
+        ["what-if", "list", "u1", "--steering", str(rules)],
+        ["what-if", "log", "--steering", str(rules)],
+    ):
+        assert run([*command, "--data-dir", str(tmp_path)]) == 1
+        assert capsys.readouterr().err.startswith(said), command
+
+
+def test_a_file_that_is_not_there_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["steering", "check", str(tmp_path / "gone.json")]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"Error: {tmp_path}/gone.json can't be used: No such file or directory\n"
+    )

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from recstream.core.events import Event, decode_events, timestamp_ms
 from recstream.errors import InvalidInput, LogUnavailable
-from recstream.importers.envelopes import ENVELOPE_BYTES, ENVELOPE_EVENTS, envelopes
 from recstream.importers.events import (
     APPEND_EVENTS,
     EventTable,
@@ -369,28 +368,6 @@ def test_an_import_that_was_broken_off_goes_on_where_it_was(event_log: EventLog)
     assert (report.already, report.imported) == (2 * APPEND_EVENTS, APPEND_EVENTS + 7)
     ids = [event.id for event in all_events(event_log)]
     assert len(ids) == len(set(ids)) == n_events
-
-
-def test_an_envelope_is_bounded_in_events_and_bytes() -> None:
-    small = (Event(id=str(n), type="view", user="u", item="p") for n in range(1_001))
-    large = (
-        Event(id=str(n), type="view", user="u", item="p", context={"x": "y" * 30_000})
-        for n in range(40)
-    )
-
-    counts = [len(decode(record.value)) for record in envelopes(small, 1)]
-    sizes = [len(record.value or b"") for record in envelopes(large, 1)]
-
-    assert counts == [ENVELOPE_EVENTS, ENVELOPE_EVENTS, 1]
-    assert max(sizes) < ENVELOPE_BYTES + 1_000
-    assert len(sizes) == 3
-
-
-def decode(value: bytes | None) -> list[Any]:
-    import msgspec  # noqa: PLC0415 - these events have no time, which `decode_events` asks for
-
-    decoded: list[Any] = msgspec.json.decode(value or b"[]")
-    return decoded
 
 
 def test_an_import_of_version_0_1_keeps_its_name(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def read_json(wanted: Any) -> Any:
     try:
         return msgspec.json.decode(body, type=wanted)
     except Exception as error:
-        wrong = json_error(error, InvalidJson, names_field=False)
+        wrong = json_error(error, InvalidJson, names_field=False, kind=wanted)
         pointed = Pointed(pointer=wrong.pointer, code=wrong.code, detail=wrong.reason)
         detail = f"{wrong.reason} (at {wrong.pointer})" if wrong.pointer else wrong.reason
         is_malformed = wrong.code == "malformed-json"

@@ -19,6 +19,8 @@ from recstream.bridge.http.bodies import JSON, json_response, read_json
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.rate_limit import RateLimiter, identity
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
+from recstream.core.json_input import json_error
+from recstream.errors import InvalidJson
 from recstream.metrics import HTTP_DURATION
 
 Access = Literal["public", "user", "service"]
@@ -194,8 +196,9 @@ def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
     try:
         return msgspec.convert(given, struct, strict=False)
     except msgspec.ValidationError as error:
-        _, _, name = str(error).rpartition("`$.")
-        raise _wrong_query(name.rstrip("`"), str(error)) from error
+        wrong = json_error(error, InvalidJson, names_field=False, kind=struct)
+        name = wrong.pointer.lstrip("/")
+        raise _wrong_query(name, f"{name}: {wrong.reason}") from error
 
 
 def _wrong_query(name: str, message: str) -> HttpProblem:

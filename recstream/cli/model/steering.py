@@ -52,10 +52,7 @@ def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: b
       recstream steering set docs/examples/campaign.json
       recstream steering set - < rules.json
     """
-    from recstream.core.steering import decode_steering
-
-    with click.open_file(file, "rb") as source:
-        document = decode_steering(source.read())
+    document = read_steering(file)
     with closing(open_existing(settings)) as event_log:
         found = _append(event_log, document)
         found = _wait(event_log, found, timeout_s) if wait else found
@@ -110,11 +107,10 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
       recstream steering check docs/examples/campaign.json
     """
     from recstream.core.ranking import steering_warnings
-    from recstream.core.steering import decode_steering, describe_steering
+    from recstream.core.steering import describe_steering
     from recstream.models import ModelFeed, open_store
 
-    with click.open_file(file, "rb") as source:
-        document = decode_steering(source.read())
+    document = read_steering(file)
     generation = None
     try:
         event_log = open_existing(settings)
@@ -135,6 +131,26 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
     if generation is None:
         lines.append("there is no model yet, so the rules could not be checked against items")
     say(found, "\n".join(lines), as_json=as_json)
+
+
+def read_steering(file: str) -> Steering:
+    """Return the document in a file, ``-`` for standard input.
+
+    Raises
+    ------
+    InvalidSteering
+        With the file's name.
+    """
+    from recstream.core.steering import decode_steering
+    from recstream.errors import InvalidSteering
+
+    with click.open_file(file, "rb") as source:
+        content = source.read()
+    try:
+        return decode_steering(content)
+    except InvalidSteering as error:
+        name = "standard input" if file == "-" else file
+        raise InvalidSteering(f"{name}: {error.reason}", pointer=error.pointer) from error
 
 
 def _append(event_log: EventLog, document: Steering) -> ActiveSteering:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from recstream.cli.model.steering import read_steering
 from recstream.cli.options import Number, json_option, say, settings_options, table, user_argument
 from recstream.errors import InvalidInput
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.analysis import LogWhatIf
-    from recstream.core.steering import Steering
 
 N_BARS = 40
 _steering = click.option(
@@ -92,7 +92,9 @@ def list_(
         alternative = msgspec.convert(fields, Alternative)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"{error}; events to add are TYPE:ITEM like like:p9") from error
-    alternative = msgspec.structs.replace(alternative, steering=_document(rules))
+    alternative = msgspec.structs.replace(
+        alternative, steering=None if rules is None else read_steering(str(rules))
+    )
     with time_travel(settings) as travel:
         when = Moment() if as_of is None else moment(as_of)
         found = derive(travel, user, when, alternative)
@@ -163,7 +165,7 @@ def log(
     from recstream.models import open_store
     from recstream.time_travel import Generations
 
-    document = _document(rules)
+    document = None if rules is None else read_steering(str(rules))
     with opened(settings) as travel, closing(open_existing(settings)) as event_log:
         ranges = parse_ranges(event_log, start, stop)
         samples, n_found = sample_events(event_log, travel.snapshots, ranges, limit=limit)
@@ -178,12 +180,6 @@ def log(
     if plot is not None:
         _draw(found, plot)
     say(found, _report(found), as_json=as_json)
-
-
-def _document(path: Path | None) -> Steering | None:
-    from recstream.core.steering import decode_steering
-
-    return None if path is None else decode_steering(path.read_bytes())
 
 
 def _added(text: str) -> dict[str, object]:

@@ -59,7 +59,14 @@ def decode_steering(raw: bytes | str) -> Steering:
     plain = decode_json(_plain_decoder.decode, raw, InvalidSteering, max_bytes=MAX_BYTES)
     check_depth(plain, InvalidSteering)
     return check_steering(
-        decode_json(_decoder.decode, raw, InvalidSteering, max_bytes=MAX_BYTES, names_field=False)
+        decode_json(
+            _decoder.decode,
+            raw,
+            InvalidSteering,
+            max_bytes=MAX_BYTES,
+            names_field=False,
+            kind=Steering,
+        )
     )
 
 

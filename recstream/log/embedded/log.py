@@ -134,9 +134,10 @@ class EmbeddedLog:
         """Return the partition count; raises `NotFound` for an unknown topic."""
         count = self._partitions.get(topic)
         if count is None:
-            count = self.topics().get(topic)
+            known = self.topics()
+            count = known.get(topic)
             if count is None:
-                raise NotFound(f"topic {topic!r} is not in the log {self.path}; create it first")
+                raise NotFound(f"topic {topic!r} is not in the log; it has: {', '.join(known)}")
             self._partitions[topic] = count
         return count
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -202,7 +202,7 @@ def _converted(given: Mapping[str, Any], kind: type[_Body]) -> _Body:
     try:
         return msgspec.convert(given, kind)
     except Exception as error:
-        wrong = json_error(error, InvalidJson, names_field=False, known=get_args(Field))
+        wrong = json_error(error, InvalidJson, names_field=False, kind=kind)
         raise _wrong(wrong.pointer.lstrip("/"), wrong) from error
 
 
