@@ -65,7 +65,7 @@ class Attempts:
         deadline: float,
         draw: Callable[[], float],
     ) -> None:
-        names = {name: quote(value, safe="") for name, value in values.items()}
+        names = {name: _segment(value) for name, value in values.items()}
         self.request: dict[str, Any] = {"method": method, "url": path.format(**names)}
         if asked := {name: _text(value) for name, value in query.items() if value is not None}:
             self.request["params"] = asked
@@ -111,6 +111,11 @@ class Attempts:
             f"{self.request['method']} {self.request['url']}: no answer from the bridge "
             f"({name}: {error}); is it running, and is the address right?"
         )
+
+
+def _segment(name: str) -> str:
+    """Return an id as a part of a path; ``.`` and ``..`` are not the folder of a path."""
+    return name.replace(".", "%2E") if name in {".", ".."} else quote(name, safe="")
 
 
 def _with_ids(body: Any) -> Any:

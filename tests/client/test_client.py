@@ -129,7 +129,16 @@ def test_an_event_keeps_its_id_however_often_it_is_sent(call: Callable[..., Any]
     assert others == [first, first]
 
 
-@pytest.mark.parametrize(("item", "path"), [("a/b", b"a%2Fb"), ("ü ?#%", b"%C3%BC%20%3F%23%25")])
+@pytest.mark.parametrize(
+    ("item", "path"),
+    [
+        ("a/b", b"a%2Fb"),
+        ("ü ?#%", b"%C3%BC%20%3F%23%25"),
+        ("..", b"%2E%2E"),
+        (".", b"%2E"),
+        ("a.b", b"a.b"),
+    ],
+)
 def test_ids_of_any_text_stand_in_the_path(
     item: str, path: bytes, call: Callable[..., Any]
 ) -> None:

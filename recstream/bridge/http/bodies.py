@@ -63,6 +63,9 @@ def read_json(wanted: Any) -> Any:
         400, 413, 415 or 422.
     """
     body = read_bytes()
+    if not body:
+        message = "expected a body of JSON, got an empty one; `{}` asks for the defaults"
+        raise HttpProblem(400, message, code="malformed-json")
     try:
         return msgspec.json.decode(body, type=wanted)
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from flask import Flask, Response, g, request
@@ -100,7 +101,7 @@ def encode_problem(problem: HttpProblem, path: str) -> tuple[bytes, dict[str, st
         title=status.phrase,
         status=problem.status,
         detail=problem.detail,
-        instance=path,
+        instance=quote(path, safe="/%:@!$&'()*+,;=~"),
         errors=problem.errors,
     )
     fields: dict[str, Any] = msgspec.to_builtins(body)

@@ -144,6 +144,17 @@ def test_the_same_event_again_is_a_duplicate_and_is_not_appended(world):
     assert len(logged(world, "dup")) == 1
 
 
+def test_a_retried_event_can_be_waited_for_as_the_first_time(world):
+    body = {"id": "retried", "type": "view", "user": "retry", "item": "p1"}
+    first = world.post("/v1/events", body).json["position"]
+
+    again = world.post("/v1/events", body).json["position"]
+
+    ((partition, offset),) = first["offsets"].items()
+    assert again["epoch"] == first["epoch"]
+    assert again["offsets"][partition] >= offset
+
+
 def test_an_event_twice_in_one_request_counts_once(world):
     body = {"id": "in-one", "type": "view", "user": "one", "item": "p1"}
 

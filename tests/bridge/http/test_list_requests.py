@@ -172,6 +172,37 @@ def test_a_list_contains_the_event_that_a_position_names(shop):
     assert items_of(answer) == ["i3", "i5", "i7"]
 
 
+@pytest.mark.parametrize(
+    ("position", "said"),
+    [
+        ({"epoch": "gone", "offsets": {}}, "got one of 'gone'; take `position` of a newer answer"),
+        ({"epoch": "", "offsets": {"2": 1}}, "partitions 0 to 1, got '2'"),
+        ({"epoch": "", "offsets": {"first": 1}}, "partitions 0 to 1, got 'first'"),
+    ],
+)
+def test_a_position_of_another_log_or_partition_says_what_is_possible(shop, position, said):
+    answer = ask(shop, min_position=position)
+
+    assert answer.status == 400
+    assert said in answer.json["detail"]
+
+
+def test_a_position_of_other_users_partitions_needs_no_waiting(shop):
+    other = str(1 - partition_for(b"somebody", 2))
+
+    assert ask(shop, min_position={"epoch": "", "offsets": {other: 10**9}}).status == 200
+
+
+def test_an_empty_body_says_what_to_send(shop):
+    answer = shop.post("/v1/recommendations", b"")
+
+    assert answer.status == 400
+    assert (
+        answer.json["detail"]
+        == "expected a body of JSON, got an empty one; `{}` asks for the defaults"
+    )
+
+
 def test_a_position_that_does_not_come_is_409_after_the_deadline(shop):
     late = ask(shop, "late", min_position=10**9, timeout_ms=10)
     other = ask(shop, "late", min_position={"epoch": "other", "offsets": {"0": 1, "1": 1}})

@@ -14,9 +14,9 @@ from recstream.errors import InvalidSteering
         ('{"rule": []}', "", "unknown field `rule`; known: rules, blend, diversity"),
         ('{"rules": [{"action": "bost"}]}', "/rules/0/action", "known: exclude, only, boost, pin"),
         (
-            '{"rules": [{"action": "exclude", "name": "r", "where": {"catgory": "a"}}]}',
+            '{"rules": [{"action": "exclude", "name": "r", "where": {"colour": "a"}}]}',
             "/rules/0/where",
-            "unknown field `catgory`; known: category, brand, price, attributes",
+            "unknown field `colour`; known: category, brand, price, attributes",
         ),
         (
             '{"rules": [{"action": "exclude", "name": "r", "where": {"price": {"mx": 1}}}]}',

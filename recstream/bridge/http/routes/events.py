@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from recstream.bridge.http.routing import route
 from recstream.core.events import Event, admit, decode_event, encode_event, event_digest
 from recstream.core.json_input import check_depth
 from recstream.errors import InvalidEvent
-from recstream.log import INTERACTIONS, NewRecord, Position
+from recstream.log import INTERACTIONS, NewRecord, Position, partition_for
 
 CLOUD_EVENT = "application/cloudevents+json"
 CLOUD_EVENTS = "application/cloudevents-batch+json"
@@ -140,6 +140,7 @@ class EventBatch:
         self.records: list[NewRecord] = []
         self.digests: dict[tuple[str, str], bytes] = {}
         self.duplicates = 0
+        self._repeating: set[str] = set()
         self.rejected: list[RejectedEvent] = []
 
     def add(self, index: int, raw: msgspec.Raw | bytes | InvalidEvent) -> None:
@@ -152,6 +153,7 @@ class EventBatch:
             self._check(event)
             if event.id and self._is_repeated(event):
                 self.duplicates += 1
+                self._repeating.add(event.user)
                 return
             admitted = admit(event, now=self._now, new_id=self._deps.new_id)
         except InvalidEvent as error:
@@ -178,8 +180,16 @@ class EventBatch:
             accepted=len(self.records),
             duplicates=self.duplicates,
             rejected=tuple(self.rejected),
-            position=positioned(self._deps.log.epoch, positions),
+            position=positioned(self._deps.log.epoch, [*positions, *self._ends()]),
         )
+
+    def _ends(self) -> Iterator[Position]:
+        """Yield positions at or behind the events that were repeated: the ends of their partitions."""
+        event_log = self._deps.log
+        n_partitions = event_log.partitions(INTERACTIONS)
+        for partition in {partition_for(user.encode(), n_partitions) for user in self._repeating}:
+            end = event_log.high_watermark(INTERACTIONS, partition)
+            yield Position(INTERACTIONS, partition, end - 1)
 
     def _check(self, event: Event) -> None:
         if not self._who.may_act_for(event.user):

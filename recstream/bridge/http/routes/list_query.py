@@ -156,8 +156,16 @@ class PositionWaiter:
         position = body.min_position
         if isinstance(position, LogPosition):
             if position.epoch not in {"", self._epoch}:
-                message = f"expected a position of the log {self._epoch!r}, got {position.epoch!r}"
+                message = (
+                    f"expected a position of the log {self._epoch!r}, got one of {position.epoch!r}; "
+                    "take `position` of a newer answer, or omit min_position"
+                )
                 raise InvalidInput(message)
+            known = {str(each) for each in range(self._n_partitions)}
+            if unknown := sorted(position.offsets.keys() - known):
+                raise InvalidInput(
+                    f"min_position must name partitions 0 to {self._n_partitions - 1}, got {unknown[0]!r}"
+                )
             position = position.offsets.get(str(partition_for(user.encode(), self._n_partitions)))
         if position is None:
             return False
