@@ -100,6 +100,24 @@ def test_an_engineer_finds_the_event_that_moved_a_product_and_sends_the_link(con
     assert theirs.get_attribute("data-event") == effect.get_attribute("data-event")
 
 
+def test_lists_of_a_deleted_model_are_compared_as_they_were_published(console, shop, visit):
+    visit.expected = ("404",)
+    user = person(shop)
+    page = console("/pipeline")
+    page.route(
+        "**/causes?*",
+        lambda route: route.fulfill(status=404, json={"detail": "generation 2 was deleted"}),
+    )
+    page.goto(f"{shop}/users/{user}")
+
+    steps = part(page, "steps").locator("li")
+    expect(steps.first).to_contain_text("Liked", ignore_case=True)
+    expect(steps.first).to_contain_text("brought")
+    expect(page.get_by_text("generation 2 was deleted")).to_be_visible()
+    moved = page.get_by_role("list", name="List B").locator("li", has_text="new")
+    expect(moved.first).to_be_visible()
+
+
 def test_a_shop_owner_asks_why_not_this_product_for_this_user(console, shop):
     user = person(shop)
     page = console("/items")

@@ -24,10 +24,11 @@ const MOST_RETRIES = 20;
  * @template T
  * @param {string | null} path null requests nothing
  * @param {Record<string, string | number | null>} [query]
- * @param {{everyMs?: number}} [how] `everyMs` requests it again and again
+ * @param {{everyMs?: number, pauseMs?: number}} [how] `everyMs` requests it again and again; `pauseMs` waits
+ *   until the address has not changed for so long, as while a handle moves
  * @returns {Fetched<T>}
  */
-export function useFetch(path, query = {}, { everyMs = 0 } = {}) {
+export function useFetch(path, query = {}, { everyMs = 0, pauseMs = 0 } = {}) {
   const [state, setState] = useState(
     /** @type {any} */ ({ status: "loading", data: null, error: "", code: 0, key: "", path: "" }),
   );
@@ -64,7 +65,8 @@ export function useFetch(path, query = {}, { everyMs = 0 } = {}) {
         },
       );
     };
-    void ask();
+    if (pauseMs > 0 && state.key !== "") waiting = setTimeout(() => void ask(), pauseMs);
+    else void ask();
     const timer = everyMs > 0 ? setInterval(() => !document.hidden && !isAsking && void ask(), everyMs) : null;
     return () => {
       clearTimeout(waiting);

@@ -63,9 +63,16 @@ function Scrubber({ path, steps }) {
 function Effect({ path, step, before }) {
   const isFirst = before === null || before.offset === step.offset;
   const list = useFetch(isFirst ? `${path}/recommendations` : null, { as_of: step.offset, n: 20 });
-  const causes = useFetch(isFirst ? null : `${path}/causes`, { a: before?.offset ?? 0, b: step.offset });
+  const moments = { a: before?.offset ?? 0, b: step.offset };
+  const causes = useFetch(isFirst ? null : `${path}/causes`, moments);
+  const isGone = !isFirst && causes.code === 404;
+  const published = useFetch(isGone ? `${path}/diff` : null, moments);
   if (isFirst) {
     return html`<${Fetched} of=${list} what="The list">${(/** @type {any} */ data) => html`<${RankedList} label="The list as of this event" places=${data.items} />`}<//>`;
+  }
+  if (isGone && published.data?.before && published.data.after) {
+    const known = { ...published.data, items: [], events: [], model: null, rules: null };
+    return html`<p class="muted">As it was published; what made it can't be derived: ${causes.error}.</p><${Changes} causes=${known} />`;
   }
   return html`<${Fetched} of=${causes} what="The list">${(/** @type {any} */ data) => html`<${Changes} causes=${data} />`}<//>`;
 }
@@ -86,7 +93,7 @@ function Changes({ causes }) {
     ${isSame && html`<p class="muted">Nothing changed.</p>`}
     ${!isSame && change.left.length === 0 && html`<p class="muted">Nothing left; places moved.</p>`}
     <ul role="list" class="left" aria-label="Items that left the list" data-part="left">${change.left.map((/** @type {any} */ one) => html`<li key=${one.item} data-key=${one.item}>
-      <${ItemLink} id=${one.item} /> <span class="muted">was place ${one.before}; ${whyOf(byItem.get(one.item))}</span></li>`)}</ul>
+      <${ItemLink} id=${one.item} /> <span class="muted">${[`was place ${one.before}`, whyOf(byItem.get(one.item))].filter(Boolean).join("; ")}</span></li>`)}</ul>
     <h3 class="scrub-title">The list as of this event</h3>
     <${RankedList} label="The list as of this event" places=${after.items} others=${ranks} noteOf=${noteOf} />`;
 }

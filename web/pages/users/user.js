@@ -11,9 +11,11 @@ import { ItemLink, RankedList, useTitles } from "../../components/items.js";
 import { Card, Empty, Failed, Fetched, Loading, Page } from "../../components/states.js";
 import { count, did, plural, titleOf, verb } from "../../elements/format.js";
 import { ageText, timeText } from "../../elements/time.js";
-import { Changes } from "./changes.js";
+import { Changes, Steps } from "./changes.js";
 
 const EVENTS = 200;
+/** The bridge derives few lists of the past at a time: while a handle moves, none is asked for. */
+const HANDLE_PAUSE_MS = 250;
 
 /** @param {{title: string, id: string}} props */
 export function User({ id }) {
@@ -98,20 +100,24 @@ function Track({ moments, from, to, onChoose }) {
 
 /** @param {{id: string, offset: number}} props */
 function OneList({ id, offset }) {
-  const list = useFetch(`/v1/users/${encodeURIComponent(id)}/recommendations`, { as_of: offset });
+  const list = useFetch(`/v1/users/${encodeURIComponent(id)}/recommendations`, { as_of: offset }, { pauseMs: HANDLE_PAUSE_MS });
   return html`<${Fetched} of=${list} what="The list">${(/** @type {any} */ data) => html`<${RankedList} label="List" places=${data.items} />`}<//>`;
 }
 
 /** @param {{id: string, a: number, b: number}} props */
 function Compared({ id, a, b }) {
-  const causes = useFetch(`/v1/users/${encodeURIComponent(id)}/causes`, { a, b });
-  if (causes.code === 404) {
-    return html`<${Card} title="What changed"><${Empty}>There is nothing to compare: ${causes.error}. Move A to a later moment.<//><${OneList} id=${id} offset=${b} /><//>`;
-  }
+  const causes = useFetch(`/v1/users/${encodeURIComponent(id)}/causes`, { a, b }, { pauseMs: HANDLE_PAUSE_MS });
+  if (causes.code === 404) return html`<${Published} id=${id} a=${a} b=${b} why=${causes.error} />`;
   if (causes.data === null) {
     return html`<${Card} title="What changed">${causes.status === "failed" ? html`<${Failed} what="The comparison" error=${causes.error} retry=${causes.reload} />` : html`<${Loading} what="both lists, and the later one without each event" />`}<//>`;
   }
   return html`<${Changes} causes=${causes.data} isLate=${causes.status === "loading"} />`;
+}
+
+/** @param {{id: string, a: number, b: number, why: string}} props */
+function Published({ id, a, b, why }) {
+  const diff = useFetch(`/v1/users/${encodeURIComponent(id)}/diff`, { a, b }, { pauseMs: HANDLE_PAUSE_MS });
+  return html`<${Fetched} of=${diff} what="The lists">${(/** @type {any} */ data) => html`<${Steps} diff=${data} why=${why} />`}<//>`;
 }
 
 /** @param {{history: import("../../app/fetch.js").Fetched<any>}} props */
@@ -165,7 +171,7 @@ function Shelves({ id }) {
     <${Fetched} of=${shelves} what="The shelves">${() =>
       found.length === 0
         ? html`<${Empty}>No list of this user's own yet.<//>`
-        : found.map((/** @type {any} */ shelf) => html`<section key=${shelf.item} class="shelf-of"><h3 class="row-title">because of: ${verb(shelf.event)} <${ItemLink} id=${shelf.item} /></h3>
+        : found.map((/** @type {any} */ shelf) => html`<section key=${shelf.item} class="shelf-of"><h3 class="row-title">Because the user ${verb(shelf.event)} <${ItemLink} id=${shelf.item} /></h3>
             <${RankedList} label="Shelf" places=${shelf.items.map((/** @type {any} */ { item }, /** @type {number} */ at) => ({ item, rank: at + 1 }))} /></section>`)}<//>
   <//>`;
 }
