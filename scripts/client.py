@@ -50,6 +50,35 @@ PAGE_TYPES_HEAD = """/**
  * Messages of the WebSocket and answers of REST. Written from the AsyncAPI and OpenAPI documents by
  * scripts/client.py. A field with `?` is left out where it has its default.
  */"""
+METHODS_HEAD = '''"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast
+
+from recstream.client.answers import ({answers})
+from recstream.client.bodies import ({bodies})
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _awaited(
+    method: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Return a method as that of a client whose ``call`` is a coroutine: it returns what ``call`` does."""
+    return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]", method)
+
+
+class Methods:
+    """A method for each operation; each raises `recstream.client.RequestFailed`."""
+
+    def call(
+        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+    ) -> Any:
+        """Send a request until it succeeds, and return its answer."""
+        raise NotImplementedError'''
 SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 
 Json = dict[str, Any]
@@ -203,41 +232,30 @@ def optional(type_: str) -> str:
 
 
 def methods_page(document: Json) -> str:
-    """Return a module of the client's methods, once plain and once as coroutines."""
+    """Return a module of the client's methods; those of asyncio are the same functions, typed to be awaited."""
     bodies = schemas_of(document, bodies=True)
     answers = [name for name in schemas_of(document, bodies=False) if name not in bodies]
-    lines = [
-        '"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""',
-        "from __future__ import annotations",
-        "from typing import Any, Literal, Unpack",
-        f"from recstream.client.answers import ({', '.join(answers)})",
-        f"from recstream.client.bodies import ({', '.join(bodies)})",
-    ]
-    for name, define, wait in (("Methods", "def", ""), ("AsyncMethods", "async def", "await ")):
+    lines = [METHODS_HEAD]
+    lines[0] = lines[0].format(answers=", ".join(answers), bodies=", ".join(bodies))
+    awaited = []
+    for method, path, operation in operations(document):
+        name = METHODS[operation["operationId"]]
+        arguments, query, body = arguments_of(document, operation)
+        signature = ", ".join(["self", *arguments])
+        parts = ", ".join(f"{each!r}: {each}" for each in re.findall(r"{(\w+)}", path))
+        answer = answer_of(operation)
         lines.append(
-            f"class {name}:\n"
-            f'    """A method for each operation; each raises `recstream.client.RequestFailed`."""\n\n'
-            f"    {define} call(self, method: str, path: str, values: dict[str, str], "
-            "query: dict[str, Any], body: Any) -> Any:\n"
-            '        """Send a request until it succeeds, and return its answer."""\n'
-            "        raise NotImplementedError"
+            f"    def {name}({signature}) -> {answer}:\n"
+            f'        """{operation["summary"].rstrip(".")}."""\n'
+            f"        answer: {answer} = self.call({method!r}, {path!r}, {{{parts}}}, {query}, {body})\n"
+            f"        return answer"
         )
-        for method, path, operation in operations(document):
-            arguments, query, body = arguments_of(document, operation)
-            signature = ", ".join(["self", *arguments])
-            parts = ", ".join(f"{each!r}: {each}" for each in re.findall(r"{(\w+)}", path))
-            answer = answer_of(operation)
-            text = operation["summary"].rstrip(".")
-            call = f"{wait}self.call({method!r}, {path!r}, {{{parts}}}, {query}, {body})"
-            lines.append(
-                f"    {define} {METHODS[operation['operationId']]}({signature}) -> {answer}:\n"
-                f'        """{text}."""\n'
-                + (
-                    f"        answer: {answer} = {call}\n        return answer"
-                    if answer != "None"
-                    else f"        {call}"
-                )
-            )
+        awaited.append(f"    {name} = _awaited(Methods.{name})")
+    lines.append(
+        "class AsyncMethods:\n"
+        '    """The methods of `Methods`, to be awaited: ``call`` of `AsyncClient` is a coroutine."""\n\n'
+        + "\n".join(awaited)
+    )
     return "\n\n".join(lines) + "\n"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
 
 from recstream.client.answers import (
     EventsAnswer,
@@ -28,6 +29,16 @@ from recstream.client.bodies import (
     UserFields,
     VisitorRequest,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _awaited(
+    method: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Return a method as that of a client whose ``call`` is a coroutine: it returns what ``call`` does."""
+    return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]", method)
 
 
 class Methods:
@@ -173,7 +184,8 @@ class Methods:
 
     def delete_item(self, item: str) -> None:
         """Remove an item from the catalogue."""
-        self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
+        answer: None = self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
+        return answer
 
     def similar_items(self, item: str, /, **body: Unpack[ListBody]) -> SimilarAnswer:
         """List the items most similar to one, shaped by the request."""
@@ -184,157 +196,21 @@ class Methods:
 
 
 class AsyncMethods:
-    """A method for each operation; each raises `recstream.client.RequestFailed`."""
+    """The methods of `Methods`, to be awaited: ``call`` of `AsyncClient` is a coroutine."""
 
-    async def call(
-        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
-    ) -> Any:
-        """Send a request until it succeeds, and return its answer."""
-        raise NotImplementedError
-
-    async def send_events(self, body: list[Event] | Event) -> EventsAnswer:
-        """Append events: one, an array, lines of JSON, or CloudEvents."""
-        answer: EventsAnswer = await self.call("POST", "/v1/events", {}, {}, body)
-        return answer
-
-    async def recommend(self, user: str, /, **body: Unpack[ListBody]) -> ListAnswer:
-        """Return a user's list, shaped by the request."""
-        answer: ListAnswer = await self.call(
-            "POST", "/v1/users/{user}/recommendations", {"user": user}, {}, body
-        )
-        return answer
-
-    async def explain(self, user: str, item: str, *, as_of: str | None = None) -> Explanation:
-        """Return the contribution of each entry of a user's history to an item's score."""
-        answer: Explanation = await self.call(
-            "GET",
-            "/v1/users/{user}/recommendations/{item}/explanation",
-            {"user": user, "item": item},
-            {"as_of": as_of},
-            None,
-        )
-        return answer
-
-    async def recommend_for_visitor(self, **body: Unpack[VisitorRequest]) -> ListAnswer:
-        """Compute a list for a visitor who viewed some items, by fold-in."""
-        answer: ListAnswer = await self.call("POST", "/v1/recommendations", {}, {}, body)
-        return answer
-
-    async def rank(self, **body: Unpack[RankBody]) -> RankAnswer:
-        """Order candidates, such as the results of a search, for a user or a visitor."""
-        answer: RankAnswer = await self.call("POST", "/v1/rank", {}, {}, body)
-        return answer
-
-    async def popular(
-        self,
-        *,
-        n: int | None = None,
-        offset: int | None = None,
-        cursor: str | None = None,
-        exclude: str | None = None,
-        filter: str | None = None,
-        boost: str | None = None,
-        category: str | None = None,
-        placement: str | None = None,
-        known: bool | None = None,
-        context: str | None = None,
-        min_position: str | None = None,
-        timeout_ms: int | None = None,
-        fields: str | None = None,
-        session: str | None = None,
-    ) -> ListAnswer:
-        """List items that are popular now."""
-        answer: ListAnswer = await self.call(
-            "GET",
-            "/v1/popular",
-            {},
-            {
-                "n": n,
-                "offset": offset,
-                "cursor": cursor,
-                "exclude": exclude,
-                "filter": filter,
-                "boost": boost,
-                "category": category,
-                "placement": placement,
-                "known": known,
-                "context": context,
-                "min_position": min_position,
-                "timeout_ms": timeout_ms,
-                "fields": fields,
-                "session": session,
-            },
-            None,
-        )
-        return answer
-
-    async def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
-        """Return a user's shelves, shaped by the request."""
-        answer: Shelves = await self.call(
-            "POST", "/v1/users/{user}/shelves", {"user": user}, {}, body
-        )
-        return answer
-
-    async def merge_session(self, user: str, body: MergeRequest) -> MergeAccepted:
-        """Copy a session's events to a user who logged in."""
-        answer: MergeAccepted = await self.call(
-            "POST", "/v1/users/{user}/merge", {"user": user}, {}, body
-        )
-        return answer
-
-    async def put_user(self, user: str, /, **body: Unpack[UserFields]) -> UserAccepted:
-        """Set properties of a user, for rules and arms; null removes one, others stay."""
-        answer: UserAccepted = await self.call("PUT", "/v1/users/{user}", {"user": user}, {}, body)
-        return answer
-
-    async def forget_user(self, user: str) -> ForgetAccepted:
-        """Erase a user: events, history, lists."""
-        answer: ForgetAccepted = await self.call(
-            "DELETE", "/v1/users/{user}", {"user": user}, {}, None
-        )
-        return answer
-
-    async def find_items(
-        self,
-        *,
-        ids: str | None = None,
-        q: str | None = None,
-        category: str | None = None,
-        cursor: str | None = None,
-        limit: int | None = None,
-    ) -> ItemsPage:
-        """Search items by text and category, page by page."""
-        answer: ItemsPage = await self.call(
-            "GET",
-            "/v1/items",
-            {},
-            {"ids": ids, "q": q, "category": category, "cursor": cursor, "limit": limit},
-            None,
-        )
-        return answer
-
-    async def put_items(self, body: list[ItemFields] | ItemFields) -> ItemsAnswer:
-        """Add or replace many items: an array, or lines of JSON."""
-        answer: ItemsAnswer = await self.call("POST", "/v1/items", {}, {}, body)
-        return answer
-
-    async def get_item(self, item: str) -> Item:
-        """Return an item."""
-        answer: Item = await self.call("GET", "/v1/items/{item}", {"item": item}, {}, None)
-        return answer
-
-    async def put_item(self, item: str, /, **body: Unpack[ItemFields]) -> Item:
-        """Add an item or replace it."""
-        answer: Item = await self.call("PUT", "/v1/items/{item}", {"item": item}, {}, body)
-        return answer
-
-    async def delete_item(self, item: str) -> None:
-        """Remove an item from the catalogue."""
-        await self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
-
-    async def similar_items(self, item: str, /, **body: Unpack[ListBody]) -> SimilarAnswer:
-        """List the items most similar to one, shaped by the request."""
-        answer: SimilarAnswer = await self.call(
-            "POST", "/v1/items/{item}/similar", {"item": item}, {}, body
-        )
-        return answer
+    send_events = _awaited(Methods.send_events)
+    recommend = _awaited(Methods.recommend)
+    explain = _awaited(Methods.explain)
+    recommend_for_visitor = _awaited(Methods.recommend_for_visitor)
+    rank = _awaited(Methods.rank)
+    popular = _awaited(Methods.popular)
+    shelves = _awaited(Methods.shelves)
+    merge_session = _awaited(Methods.merge_session)
+    put_user = _awaited(Methods.put_user)
+    forget_user = _awaited(Methods.forget_user)
+    find_items = _awaited(Methods.find_items)
+    put_items = _awaited(Methods.put_items)
+    get_item = _awaited(Methods.get_item)
+    put_item = _awaited(Methods.put_item)
+    delete_item = _awaited(Methods.delete_item)
+    similar_items = _awaited(Methods.similar_items)
