@@ -256,3 +256,14 @@ def test_up_refuses_an_empty_log_file_instead_of_making_a_demo_shop(
 
     assert "is empty (0 bytes)" in capsys.readouterr().err
     assert (tmp_path / "log.db").stat().st_size == 0
+
+
+def test_up_without_a_secret_for_other_machines_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+
+    assert run(["up", "--host", "::", "--port", "0", "--data-dir", str(data)]) == 1
+
+    assert "set RECSTREAM_SECRET or RECSTREAM_SECRET_FILE" in capsys.readouterr().err
+    assert not data.exists()

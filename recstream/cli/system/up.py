@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Self
 
 import click
@@ -69,8 +70,12 @@ def up(
       recstream up --shop none          # then: recstream import …
       recstream up --workers 2 --broker kafka://localhost:9092
     """
+    from recstream.bridge.auth import Authenticator
     from recstream.runtime.up import UpOptions, run
 
+    Authenticator.from_settings(
+        settings, now=time.monotonic
+    )  # a bridge that may not start is refused
     if open_page is None:
         open_page = has_desktop() and is_terminal() and not as_json
 
