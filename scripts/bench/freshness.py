@@ -33,6 +33,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from datasets import data_folder
 from freshness_result import ROLES, save_sweep
 from websockets.asyncio.client import connect
@@ -42,6 +43,15 @@ SWEEP_RATES = (50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 650.0, 800.0)
 NUMBERS = itertools.count()
 """Of events. An id that is posted again, at another rate, would be a repetition or be refused."""
 TYPES = ("view", "view", "view", "click", "cart", "purchase", "like")
+
+
+class ListMessage(msgspec.Struct):
+    """What is read of a message: when the steps to its list were."""
+
+    lineage: dict[str, Any]
+
+
+decode_message = msgspec.json.Decoder(ListMessage).decode
 
 
 def recstream(*arguments: str) -> list[str]:
@@ -174,10 +184,10 @@ class Run:
             ready.release()
             async for raw in socket:
                 at = time.perf_counter()
-                message = json.loads(raw)
-                told = message["lineage"].get("event_id", "")
+                lineage = decode_message(raw).lineage
+                told = lineage.get("event_id", "")
                 if told in self.due and told not in self.received:
-                    times = message["lineage"] | {"received_ts": time.time() * 1000}
+                    times = lineage | {"received_ts": time.time() * 1000}
                     self.received[told] = (at, times)
 
     async def drive(
