@@ -82,6 +82,8 @@ def is_temporary(error: BaseException | None) -> bool:
         is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
         if is_full or isinstance(error, LogUnavailable | ModelStoreUnavailable):
             return True
+        if getattr(error, "retriable", False):  # of aiokafka, an extra: no broker answers
+            return True
         if "No space left on device" in str(error):  # RocksDB's errors have no type of their own
             return True
         error = error.__cause__

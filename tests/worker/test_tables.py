@@ -10,6 +10,7 @@ import time
 
 import pytest
 import rocksdict
+from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, NodeNotReadyError
 
 from recstream.control import read_timeline
 from recstream.errors import LogCorrupt
@@ -220,4 +221,7 @@ def test_what_passes_by_itself_is_known_from_its_causes():
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
 
     assert worker.is_temporary(error)
+    assert worker.is_temporary(KafkaConnectionError("Unable to bootstrap"))
+    assert worker.is_temporary(NodeNotReadyError())
+    assert not worker.is_temporary(AuthenticationFailedError())
     assert not worker.is_temporary(ValueError("a bug"))
