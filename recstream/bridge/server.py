@@ -52,7 +52,7 @@ from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.models import open_store
-from recstream.process import end_in_time
+from recstream.process import end_in_time, retry_while_away
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,10 @@ class Bridge:
     event_log : EventLog, optional
         Default: opened from the settings and closed with the bridge.
     now : callable, optional
+    web : Path, optional
+        The page's folder.
+    ended : threading.Event, optional
+        Set when the bridge is to end.
 
     Raises
     ------
@@ -90,10 +94,11 @@ class Bridge:
         event_log: EventLog | None = None,
         now: Callable[[], datetime] = utc_now,
         web: Path | None = None,
+        ended: threading.Event | None = None,
     ) -> None:
         self.settings = settings
         self._stack = contextlib.ExitStack()
-        self.ended = threading.Event()
+        self.ended = ended or threading.Event()
         self.failure: BaseException | None = None
         auth = Authenticator.from_settings(settings, now=lambda: timestamp_ms(now()) / 1000)
         try:
@@ -285,19 +290,22 @@ def run(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    bridge = Bridge(settings)
+    ended = threading.Event()
 
     def stop(*_: object) -> None:
-        bridge.ended.set()
+        ended.set()
         end_in_time()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    bridge = retry_while_away("bridge", lambda: Bridge(settings, ended=ended), ended)
+    if bridge is None:
+        return
     address = settings.path(ADDRESS_FILE)
     _write_address(address, bridge.url)
     with bridge:
         log.info("bridge serves url=%s", bridge.url)
-        bridge.ended.wait()
+        ended.wait()
         log.info("bridge drains connections=%d", len(bridge.deps.connections.connections))
     with contextlib.suppress(OSError):
         address.unlink()

@@ -10,6 +10,7 @@ from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import Kernels, fill_cache
 from recstream.process.shared_lock import SharedLock
 from recstream.process.shutdown import end_in_time, follow_parent
+from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away
 from recstream.process.threads import (
     BACKGROUND_NICE,
     SupervisedThread,
@@ -21,14 +22,17 @@ from recstream.process.threads import (
 
 __all__ = [
     "BACKGROUND_NICE",
+    "RESTART_S",
     "Kernels",
     "SharedLock",
     "SupervisedThread",
     "end_in_time",
     "fill_cache",
     "follow_parent",
+    "is_temporary",
     "lower_priority",
     "new_event_loop",
+    "retry_while_away",
     "run_in_loop",
     "run_in_thread",
     "start_thread",

@@ -17,7 +17,13 @@ from recstream.errors import LogError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import open_store
-from recstream.process import Kernels, end_in_time, start_thread, system_clock_ms
+from recstream.process import (
+    Kernels,
+    end_in_time,
+    retry_while_away,
+    start_thread,
+    system_clock_ms,
+)
 from recstream.settings import Settings
 from recstream.trainer.lease import lease_for
 from recstream.trainer.loop import Trainer
@@ -39,25 +45,12 @@ def run(settings: Settings) -> None:
     """
     stopping = threading.Event()
     sys.setswitchinterval(SWITCH_S)
-    with (
-        contextlib.closing(open_log(settings.broker_url, settings)) as event_log,
-        _signals(stopping),
-    ):
-        changelog = TopicSpec(
-            histories_changelog(settings.app_id), settings.partitions, compacted=True
-        )
-        event_log.create_topics((*topic_specs(settings.partitions), changelog))
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        kernels = Kernels(stopping, ranks=False)
-        trainer = Trainer(
-            settings,
-            event_log,
-            open_store(settings.models_url),
-            lease_for(event_log, name),
-            clock_ms=system_clock_ms,
-            name=name,
-            is_compiling=lambda: kernels.is_compiling,
-        )
+    kernels = Kernels(stopping, ranks=False)
+    with _signals(stopping), contextlib.ExitStack() as held:
+        opened = retry_while_away("trainer", lambda: _open(settings, kernels, held), stopping)
+        if opened is None:
+            return
+        event_log, trainer = opened
         failures: list[BaseException] = []
 
         def fail(error: BaseException) -> None:
@@ -80,6 +73,32 @@ def run(settings: Settings) -> None:
             maintenance.join()
         if failures:
             raise failures[0]
+
+
+def _open(
+    settings: Settings, kernels: Kernels, held: contextlib.ExitStack
+) -> tuple[EventLog, Trainer]:
+    """Return the log, which ``held`` closes, and a trainer on it."""
+    with contextlib.ExitStack() as opened:
+        event_log = opened.enter_context(
+            contextlib.closing(open_log(settings.broker_url, settings))
+        )
+        changelog = TopicSpec(
+            histories_changelog(settings.app_id), settings.partitions, compacted=True
+        )
+        event_log.create_topics((*topic_specs(settings.partitions), changelog))
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        trainer = Trainer(
+            settings,
+            event_log,
+            open_store(settings.models_url),
+            lease_for(event_log, name),
+            clock_ms=system_clock_ms,
+            name=name,
+            is_compiling=lambda: kernels.is_compiling,
+        )
+        held.push(opened.pop_all())
+    return event_log, trainer
 
 
 def _maintain_log(event_log: EventLog, settings: Settings, stopping: threading.Event) -> None:

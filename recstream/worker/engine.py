@@ -34,7 +34,6 @@ from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
 from recstream.errors import LogFenced
 from recstream.log import (
     INTERACTIONS,
-    RECOMMENDATIONS,
     EventLog,
     Record,
     TopicPartition,
@@ -52,7 +51,7 @@ from recstream.worker.commit import (
     list_effects,
     raise_fenced,
 )
-from recstream.worker.fold import Folded, fold, missing_records, touch_recent_users
+from recstream.worker.fold import Folded, fold, missing_records, open_state, touch_recent_users
 from recstream.worker.fold_settings import activate, activate_everywhere
 from recstream.worker.lists import (
     ListRequest,
@@ -203,8 +202,8 @@ class Engine:
         """Return a partition's state, read from its rows when it is not in memory."""
         state = self._states.get(partition)
         if state is None:
-            state = PartitionState(partition, self._rows, n_recent=self._settings.refresh_users)
-            state.next_list = self._log.high_watermark(RECOMMENDATIONS, partition)
+            n_recent = self._settings.refresh_users
+            state = open_state(self._log, self._timeline, partition, self._rows, n_recent)
             self._states[partition] = state
         return state
 

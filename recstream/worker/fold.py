@@ -9,14 +9,28 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from recstream.core import events as core_events
 from recstream.core.evaluation import is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import History, SettingsTimeline, apply, table_rows
-from recstream.core.records import DeadLetter
+from recstream.core.records import DeadLetter, decode_recommendations
+from recstream.erasure import forgetting
 from recstream.errors import BeyondHorizon, InvalidEvent
-from recstream.log import INTERACTIONS, EventLog, Record, dead_letter, decode, partition_for
+from recstream.log import (
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    EventLog,
+    Record,
+    dead_letter,
+    decode,
+    decode_or_skip,
+    partition_for,
+    read_backwards,
+    read_records,
+)
+from recstream.worker.rocksdb_rows import RowStore
 from recstream.worker.state import PartitionState, Trigger, UserState
 
 log = logging.getLogger(__name__)
@@ -101,7 +115,9 @@ def fold(
     rows: list[tuple[bytes, bytes]] = []
     for user, trigger in triggers.items():
         old = users[user].history
-        rows += table_rows.changes(old if old.offset >= 0 else None, after[user])
+        is_known = old.offset >= 0 and user not in state.restored
+        rows += table_rows.changes(old if is_known else None, after[user])
+        state.restored.discard(user)
         users[user] = UserState(after[user], users[user].listed)
         state.request_list(user, trigger)
         state.touch(user)
@@ -164,6 +180,64 @@ def missing_records(
             missing[-1].offset,
         )
         yield missing
+
+
+def open_state(
+    event_log: EventLog, timeline: SettingsTimeline, partition: int, rows: RowStore, n_recent: int
+) -> PartitionState:
+    """Read a partition's state from its rows; users whose rows can't be read come from the log."""
+    restore = partial(_restore_user, event_log, timeline)
+    state = PartitionState(partition, rows, n_recent=n_recent, restore=restore)
+    state.next_list = event_log.high_watermark(RECOMMENDATIONS, partition)
+    return state
+
+
+def _restore_user(
+    event_log: EventLog, timeline: SettingsTimeline, state: PartitionState, user: str
+) -> UserState:
+    """Return a user's state at the partition's position, from the user's events and lists in the log.
+
+    Raises
+    ------
+    BeyondHorizon
+        The partition's first events were pruned.
+    """
+    number, key = state.number, user.encode()
+    if event_log.earliest(INTERACTIONS, number) > 0:
+        raise BeyondHorizon(
+            f"rows of a user of partition {number} can't be read, and the log lacks events that they "
+            "were made of; stop the worker and delete the partition's folder in data_dir/tables: it "
+            "is made again from a checkpoint"
+        )
+    requests = forgetting(event_log)
+    erased = [
+        requests.begun[name].at_offset
+        for name, (_, request) in requests.pending.items()
+        if request.user == user and name in requests.begun
+    ]
+    history = History(user)
+    start = max(erased, default=-1) + 1
+    for record in read_records(event_log, INTERACTIONS, number, start, state.next_offset):
+        active = timeline.at(number, record.offset)
+        for place, event in decode(record).events:
+            if event.user == user:
+                by_user = active.is_by_user
+                rules = active.fold_settings_of(history) if by_user else active.fold_settings
+                history = apply(history, event, record.offset, place, rules)
+    newest = (
+        each for each in read_backwards(event_log, RECOMMENDATIONS, number) if each.key == key
+    )
+    record = next(newest, None)
+    made = None if record is None else decode_or_skip(record, decode_recommendations)
+    if record is None or made is None:
+        return UserState(history, None)
+    items = tuple(each.item for each in made.items)
+    return UserState(
+        history,
+        table_rows.ListRow(
+            made.generation, made.delta, items, made.source, made.arm, record.offset
+        ),
+    )
 
 
 def touch_recent_users(event_log: EventLog, state: PartitionState) -> None:

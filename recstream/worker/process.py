@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import traceback
 from collections.abc import Iterator
 
-from recstream.errors import (
-    LogRefused,
-    LogUnavailable,
-    ModelStoreUnavailable,
-    RecstreamError,
-    StartupError,
-)
-from recstream.process import end_in_time, run_in_loop
+from recstream.errors import RecstreamError, StartupError
+from recstream.process import RESTART_S, end_in_time, is_temporary, run_in_loop
 from recstream.settings import Settings
 from recstream.worker.app import build_app
 
 log = logging.getLogger(__name__)
-
-RESTART_S = 2.0
 
 
 def run(settings: Settings) -> None:
@@ -72,22 +63,6 @@ async def _serve_once(settings: Settings, stopping: asyncio.Event) -> BaseExcept
     except Exception as error:  # noqa: BLE001 - the caller raises it, or tries again
         return error
     return app.crash_reason if app.crashed else None
-
-
-def is_temporary(error: BaseException | None) -> bool:
-    """Return whether an error or one of its causes is temporary: a full disk, or a log or store that is away."""
-    while error is not None:
-        if isinstance(error, LogRefused):
-            return False
-        is_full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-        if is_full or isinstance(error, LogUnavailable | ModelStoreUnavailable):
-            return True
-        if getattr(error, "retriable", False):  # of aiokafka, an extra: no broker answers
-            return True
-        if "No space left on device" in str(error):  # RocksDB's errors have no type of their own
-            return True
-        error = error.__cause__
-    return False
 
 
 def _clear_frames(error: BaseException | None) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import logging
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from recstream.core.events import Event
 from recstream.core.generation import Generation
 from recstream.core.history import History, table_rows
+from recstream.errors import SchemaUnsupported
 from recstream.worker.rocksdb_rows import RowStore
+
+log = logging.getLogger(__name__)
 
 CACHED_ENTRIES = 250_000
 """History entries cached per partition, about 300 bytes each."""
@@ -73,6 +78,15 @@ class UserCache:
 class PartitionState:
     """State of one partition, read from its rows; discarded when the partition is revoked.
 
+    Parameters
+    ----------
+    number : int
+    rows : RowStore
+    n_recent : int
+        Size of ``recent_users``.
+    restore : callable
+        Returns the state of a user whose rows can't be read, made from the log.
+
     Attributes
     ----------
     next_offset : int
@@ -84,17 +98,37 @@ class PartitionState:
         rows (`AppliedRow.listed_offset`).
     recent_users : dict of str to None
         Users with the newest events, newest last.
+    restored : set of str
+        Users whose rows can't be read; their next event writes all of them.
     """
 
-    def __init__(self, number: int, rows: RowStore, *, n_recent: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        rows: RowStore,
+        *,
+        n_recent: int,
+        restore: Callable[[PartitionState, str], UserState],
+    ) -> None:
         self.number = number
         self.rows = rows
         self.cache = UserCache()
         self.pending_lists: dict[str, Trigger] = {}
         self.recent_users: dict[str, None] = {}
+        self.restored: set[str] = set()
         self._n_recent = n_recent
+        self._restore = restore
         raw = rows.get(number, table_rows.APPLIED_KEY)
-        applied = table_rows.AppliedRow(0, 0) if raw is None else table_rows.decode_applied_row(raw)
+        try:
+            applied = (
+                table_rows.AppliedRow(0, 0) if raw is None else table_rows.decode_applied_row(raw)
+            )
+        except msgspec.DecodeError as error:
+            log.warning(
+                "position of partition %d can't be read, it is that of its rows: %s", number, error
+            )
+            newest = max((offset for offset, _ in self._users_since(0)), default=-1)
+            applied = table_rows.AppliedRow(newest + 1, 0)
         self.next_offset = applied.next_offset
         self.next_list = 0
         if applied.listed_offset < applied.next_offset:
@@ -102,12 +136,18 @@ class PartitionState:
             self.pending_lists = {user: Trigger(offset) for offset, user in due}
 
     def _users_since(self, offset: int) -> Iterator[tuple[int, str]]:
-        """Yield (offset of the newest event, user) of users with an event at or after ``offset``."""
+        """Yield (offset of the newest event, user) of users with an event at or after ``offset``.
+
+        A user whose header can't be read may have one.
+        """
         for key, value in self.rows.scan(self.number):
             if b"\0" not in key:
-                newest = table_rows.header_offset(value)
+                try:
+                    newest = table_rows.header_offset(value)
+                except msgspec.DecodeError:
+                    newest = offset
                 if newest >= offset:
-                    yield newest, key.decode()
+                    yield newest, key.decode(errors="replace")
 
     @property
     def listed_offset(self) -> int:
@@ -126,13 +166,27 @@ class PartitionState:
         """Return a user's history and last list, from the cache or the rows."""
         state = self.cache.get(user)
         if state is None:
-            number, rows = self.number, self.rows
-            history = table_rows.load(user, lambda key: rows.get(number, key))
-            raw = None if history is None else rows.get(number, table_rows.list_key(user.encode()))
-            listed = None if raw is None else table_rows.decode_list_row(raw)
-            state = UserState(history or History(user), listed)
+            try:
+                state = self._load(user)
+            except SchemaUnsupported:
+                raise
+            except (msgspec.DecodeError, ValueError) as error:
+                log.warning(
+                    "rows of a user can't be read, they are made again from the log: partition %d %s",
+                    self.number,
+                    error,
+                )
+                state = self._restore(self, user)
+                self.restored.add(user)
             self.cache.put(user, state)
         return state
+
+    def _load(self, user: str) -> UserState:
+        number, rows = self.number, self.rows
+        history = table_rows.load(user, lambda key: rows.get(number, key))
+        raw = None if history is None else rows.get(number, table_rows.list_key(user.encode()))
+        listed = None if raw is None else table_rows.decode_list_row(raw)
+        return UserState(history or History(user), listed)
 
     def touch(self, user: str) -> None:
         """Mark a user as the one with the newest event."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import shutil
 import time
 
 import pytest
 import rocksdict
-from aiokafka.errors import AuthenticationFailedError, KafkaConnectionError, NodeNotReadyError
 
 from recstream.control import read_timeline
 from recstream.errors import LogCorrupt
@@ -214,14 +212,3 @@ async def test_no_list_follows_from_rows_that_are_older_than_the_log(installatio
         for partition in range(PARTITIONS)
     ]
     assert [each.differences for each in found] == [()] * PARTITIONS
-
-
-def test_what_passes_by_itself_is_known_from_its_causes():
-    error = ValueError("can't write")
-    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-
-    assert worker.is_temporary(error)
-    assert worker.is_temporary(KafkaConnectionError("Unable to bootstrap"))
-    assert worker.is_temporary(NodeNotReadyError())
-    assert not worker.is_temporary(AuthenticationFailedError())
-    assert not worker.is_temporary(ValueError("a bug"))
