@@ -224,20 +224,21 @@ def _restore_user(
                 by_user = active.is_by_user
                 rules = active.fold_settings_of(history) if by_user else active.fold_settings
                 history = apply(history, event, record.offset, place, rules)
-    newest = (
-        each for each in read_backwards(event_log, RECOMMENDATIONS, number) if each.key == key
-    )
-    record = next(newest, None)
-    made = None if record is None else decode_or_skip(record, decode_recommendations)
-    if record is None or made is None:
-        return UserState(history, None)
-    items = tuple(each.item for each in made.items)
-    return UserState(
-        history,
-        table_rows.ListRow(
-            made.generation, made.delta, items, made.source, made.arm, record.offset
-        ),
-    )
+    return UserState(history, _newest_list(event_log, number, key))
+
+
+def _newest_list(event_log: EventLog, partition: int, key: bytes) -> table_rows.ListRow | None:
+    """Return the row of a user's newest list, None if there is none that can be read."""
+    for record in read_backwards(event_log, RECOMMENDATIONS, partition):
+        if record.key == key:
+            made = decode_or_skip(record, decode_recommendations)
+            if made is None:
+                return None
+            items = tuple(each.item for each in made.items)
+            return table_rows.ListRow(
+                made.generation, made.delta, items, made.source, made.arm, record.offset
+            )
+    return None
 
 
 def touch_recent_users(event_log: EventLog, state: PartitionState) -> None:
