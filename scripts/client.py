@@ -50,6 +50,8 @@ PAGE_TYPES_HEAD = """/**
  * Messages of the WebSocket and answers of REST. Written from the AsyncAPI and OpenAPI documents by
  * scripts/client.py. A field with `?` is left out where it has its default.
  */"""
+MIN_SHARED = 5
+"""Fields of a type that another must have, too, to extend it: fewer are shared by chance."""
 METHODS_HEAD = '''"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
 
 from __future__ import annotations
@@ -168,30 +170,40 @@ def answers_page(document: Json) -> str:
 
 
 def types_page(document: Json, names: list[str], title: str, imported: list[str]) -> str:
-    """Return a module of one ``TypedDict`` a schema."""
-    schemas = document["components"]["schemas"]
+    """Return a module of one ``TypedDict`` a schema; one with all fields of another extends it."""
     lines = [
         f'"""{title} Written from the OpenAPI document by scripts/client.py."""',
         "from __future__ import annotations",
         "from typing import Any, Literal, NotRequired, TypedDict",
         *imported,
     ]
-    for name in names:
-        schema = schemas[name]
-        required = set(schema.get("required", ()))
-        fields = {}
-        for field, each in schema.get("properties", {}).items():
-            type_ = type_of(each)
-            fields[field] = type_ if field in required else f"NotRequired[{type_}]"
-        if any(keyword.iskeyword(field) or not field.isidentifier() for field in fields):
+    written: dict[str, dict[str, str]] = {"TypedDict": {}}
+    fields_of = {name: fields_of_type(document["components"]["schemas"][name]) for name in names}
+    for name in sorted(names, key=lambda name: (len(fields_of[name]), name)):
+        fields = fields_of[name]
+        whole = [each for each in written if written[each].items() <= fields.items()]
+        base = max(whole, key=lambda each: len(written[each]))
+        base = base if len(written[base]) >= MIN_SHARED else "TypedDict"
+        written[name] = fields
+        own = {field: fields[field] for field in fields if field not in written[base]}
+        if any(keyword.iskeyword(field) or not field.isidentifier() for field in own):
             pairs = ", ".join(f"{field!r}: {type_!r}" for field, type_ in fields.items())
             lines.append(f"{name} = TypedDict({name!r}, {{{pairs}}})")
         else:
-            body = (
-                "\n".join(f"    {field}: {type_}" for field, type_ in fields.items()) or "    pass"
-            )
-            lines.append(f'class {name}(TypedDict):\n    """{summary(schema, name)}"""\n\n{body}')
+            body = "\n".join(f"    {field}: {type_}" for field, type_ in own.items())
+            text = summary(document["components"]["schemas"][name], name)
+            lines.append(f'class {name}({base}):\n    """{text}"""\n\n{body}')
     return "\n\n".join(lines) + "\n"
+
+
+def fields_of_type(schema: Json) -> dict[str, str]:
+    """Return the fields of a schema and their types."""
+    required = set(schema.get("required", ()))
+    types = {name: type_of(each) for name, each in schema.get("properties", {}).items()}
+    return {
+        name: type_ if name in required else f"NotRequired[{type_}]"
+        for name, type_ in types.items()
+    }
 
 
 def summary(schema: Json, name: str) -> str:

@@ -25,6 +25,194 @@ class Boosted(TypedDict):
     score: float
 
 
+class ItemsPage(TypedDict):
+    """A page of items, and the cursor of the next page; empty on the last one."""
+
+    items: list[Item]
+    next: str
+
+
+class ForgetAccepted(TypedDict):
+    """A request to erase a user, stored durably in the log."""
+
+    id: str
+    offset: int
+    follows: str
+
+
+class ItemsAnswer(TypedDict):
+    """The result for the items of a request."""
+
+    accepted: int
+    rejected: list[RejectedItem]
+    position: LogPosition
+
+
+class Shelf(TypedDict):
+    """Items recommended because of one history entry."""
+
+    item: str
+    event: str
+    items: list[ShelfItem]
+
+
+class Unranked(TypedDict):
+    """A candidate that has no place in the order, and why."""
+
+    item: str
+    reason: Literal["cut", "excluded", "unknown", "withdrawn"]
+    rule: NotRequired[str]
+
+
+class UserAccepted(TypedDict):
+    """Properties, stored durably in the log as an event of type ``profile``."""
+
+    user: str
+    id: str
+    position: LogPosition
+
+
+class EventsAnswer(TypedDict):
+    """The result for the events of a request."""
+
+    accepted: int
+    duplicates: int
+    rejected: list[RejectedEvent]
+    position: LogPosition
+
+
+class MergeAccepted(TypedDict):
+    """A session's events, stored durably in the log as the user's."""
+
+    user: str
+    merged: int
+    left: int
+    position: LogPosition
+
+
+class Requested(TypedDict):
+    """What shaped a list made for a request, besides history and generation."""
+
+    request: ListRequest
+    steering: NotRequired[int]
+    items: NotRequired[list[str]]
+    warnings: NotRequired[list[str]]
+
+
+class SimilarItem(TypedDict):
+    """A similar item: similarity, reasons, and its catalogue entry."""
+
+    item: str
+    score: float
+    why: list[Similarity]
+    details: Item | None
+
+
+class Similarity(TypedDict):
+    """A part of a similar item's score."""
+
+    kind: Literal["behaviour", "boosted", "content"]
+    share: float
+    shared: NotRequired[list[str]]
+    rule: NotRequired[str]
+
+
+class Lineage(TypedDict):
+    """Origin of a list, and when each step was done (milliseconds since 1970)."""
+
+    event_id: NotRequired[str]
+    event_ts: NotRequired[int]
+    appended_ts: NotRequired[int]
+    folded_ts: NotRequired[int]
+    published_ts: NotRequired[int]
+
+
+class RejectedEvent(TypedDict):
+    """An event that was not accepted: its place in the request, what is wrong, and where."""
+
+    index: int
+    id: NotRequired[str]
+    pointer: str
+    code: str
+    detail: str
+
+
+class RejectedItem(TypedDict):
+    """An item that was not accepted: its place in the request, what is wrong, and where."""
+
+    index: int
+    item: NotRequired[str]
+    pointer: str
+    code: str
+    detail: str
+
+
+class ShelfItem(TypedDict):
+    """An item of a shelf."""
+
+    item: str
+    rank: int
+    score: float
+    share: float
+    shared: NotRequired[list[str]]
+
+
+class Sources(TypedDict):
+    """A score by source; the five parts add up to it."""
+
+    factors: float
+    behaviour: float
+    content: float
+    popularity: float
+    boost: float
+
+
+class ListedItem(TypedDict):
+    """An item of a list, with the fields that were asked for."""
+
+    item: str
+    rank: NotRequired[int]
+    score: NotRequired[float | None]
+    was: NotRequired[int]
+    why: NotRequired[list[Reason]]
+    details: NotRequired[Item | None]
+
+
+class SimilarAnswer(TypedDict):
+    """The most similar items."""
+
+    item: str
+    generation: int | None
+    known: bool
+    items: list[SimilarItem]
+    next: NotRequired[str]
+    warnings: NotRequired[list[str]]
+
+
+class Reason(TypedDict):
+    """Why an item is in a list: the contribution of one source to its score."""
+
+    kind: Literal["because", "boosted", "content", "newcomer", "pinned", "popular"]
+    item: NotRequired[str]
+    event: NotRequired[str]
+    offset: NotRequired[int]
+    share: NotRequired[float]
+    shared: NotRequired[list[str]]
+    rule: NotRequired[str]
+
+
+class Shelves(TypedDict):
+    """A user's shelves, made on request from the newest history known to this bridge."""
+
+    rec_id: str
+    user: str
+    generation: int
+    delta: NotRequired[int]
+    as_of: NotRequired[AsOf | None]
+    shelves: list[Shelf]
+    requested: NotRequired[Requested | None]
+
+
 class Contribution(TypedDict):
     """The contribution of one history entry to a score."""
 
@@ -39,13 +227,38 @@ class Contribution(TypedDict):
     shared: NotRequired[list[str]]
 
 
-class EventsAnswer(TypedDict):
-    """The result for the events of a request."""
+class ListRequest(TypedDict):
+    """What a request asks of a list; lists that are made for a request contain it."""
 
-    accepted: int
-    duplicates: int
-    rejected: list[RejectedEvent]
-    position: LogPosition
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
+    known: NotRequired[bool]
+
+
+Item = TypedDict(
+    "Item",
+    {
+        "item": "str",
+        "title": "NotRequired[str]",
+        "category": "NotRequired[str]",
+        "brand": "NotRequired[str]",
+        "price": "NotRequired[float | None]",
+        "description": "NotRequired[str]",
+        "image": "NotRequired[str]",
+        "attributes": "NotRequired[dict[str, Any]]",
+        "available": "NotRequired[bool]",
+        "from": "NotRequired[str | None]",
+        "until": "NotRequired[str | None]",
+        "vector": "NotRequired[list[float]]",
+    },
+)
 
 
 class Explanation(TypedDict):
@@ -80,58 +293,6 @@ class Explanation(TypedDict):
     missing: float
 
 
-class ForgetAccepted(TypedDict):
-    """A request to erase a user, stored durably in the log."""
-
-    id: str
-    offset: int
-    follows: str
-
-
-Item = TypedDict(
-    "Item",
-    {
-        "item": "str",
-        "title": "NotRequired[str]",
-        "category": "NotRequired[str]",
-        "brand": "NotRequired[str]",
-        "price": "NotRequired[float | None]",
-        "description": "NotRequired[str]",
-        "image": "NotRequired[str]",
-        "attributes": "NotRequired[dict[str, Any]]",
-        "available": "NotRequired[bool]",
-        "from": "NotRequired[str | None]",
-        "until": "NotRequired[str | None]",
-        "vector": "NotRequired[list[float]]",
-    },
-)
-
-
-class ItemsAnswer(TypedDict):
-    """The result for the items of a request."""
-
-    accepted: int
-    rejected: list[RejectedItem]
-    position: LogPosition
-
-
-class ItemsPage(TypedDict):
-    """A page of items, and the cursor of the next page; empty on the last one."""
-
-    items: list[Item]
-    next: str
-
-
-class Lineage(TypedDict):
-    """Origin of a list, and when each step was done (milliseconds since 1970)."""
-
-    event_id: NotRequired[str]
-    event_ts: NotRequired[int]
-    appended_ts: NotRequired[int]
-    folded_ts: NotRequired[int]
-    published_ts: NotRequired[int]
-
-
 class ListAnswer(TypedDict):
     """A list, with the fields of its items that were asked for."""
 
@@ -154,185 +315,7 @@ class ListAnswer(TypedDict):
     next: NotRequired[str]
 
 
-class ListRequest(TypedDict):
-    """What a request asks of a list; lists that are made for a request contain it."""
-
-    n: NotRequired[int]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
-
-
-class ListedItem(TypedDict):
-    """An item of a list, with the fields that were asked for."""
-
-    item: str
-    rank: NotRequired[int]
-    score: NotRequired[float | None]
-    was: NotRequired[int]
-    why: NotRequired[list[Reason]]
-    details: NotRequired[Item | None]
-
-
-class MergeAccepted(TypedDict):
-    """A session's events, stored durably in the log as the user's."""
-
-    user: str
-    merged: int
-    left: int
-    position: LogPosition
-
-
-class RankAnswer(TypedDict):
+class RankAnswer(ListAnswer):
     """Candidates in order, and those that have no place in it, with the reason of each."""
 
-    rec_id: str
-    user: str
-    generation: int
-    delta: NotRequired[int]
-    followed: NotRequired[list[Any] | None]
-    control: NotRequired[int]
-    arm: NotRequired[str]
-    now: NotRequired[int]
-    as_of: NotRequired[AsOf | None]
-    source: Literal["content", "fold-in", "popular", "refresh"]
-    items: list[ListedItem]
-    lineage: NotRequired[Lineage]
-    epoch: NotRequired[str]
-    partition: NotRequired[int]
-    offset: NotRequired[int]
-    requested: NotRequired[Requested | None]
-    next: NotRequired[str]
     unranked: list[Unranked]
-
-
-class Reason(TypedDict):
-    """Why an item is in a list: the contribution of one source to its score."""
-
-    kind: Literal["because", "boosted", "content", "newcomer", "pinned", "popular"]
-    item: NotRequired[str]
-    event: NotRequired[str]
-    offset: NotRequired[int]
-    share: NotRequired[float]
-    shared: NotRequired[list[str]]
-    rule: NotRequired[str]
-
-
-class RejectedEvent(TypedDict):
-    """An event that was not accepted: its place in the request, what is wrong, and where."""
-
-    index: int
-    id: NotRequired[str]
-    pointer: str
-    code: str
-    detail: str
-
-
-class RejectedItem(TypedDict):
-    """An item that was not accepted: its place in the request, what is wrong, and where."""
-
-    index: int
-    item: NotRequired[str]
-    pointer: str
-    code: str
-    detail: str
-
-
-class Requested(TypedDict):
-    """What shaped a list made for a request, besides history and generation."""
-
-    request: ListRequest
-    steering: NotRequired[int]
-    items: NotRequired[list[str]]
-    warnings: NotRequired[list[str]]
-
-
-class Shelf(TypedDict):
-    """Items recommended because of one history entry."""
-
-    item: str
-    event: str
-    items: list[ShelfItem]
-
-
-class ShelfItem(TypedDict):
-    """An item of a shelf."""
-
-    item: str
-    rank: int
-    score: float
-    share: float
-    shared: NotRequired[list[str]]
-
-
-class Shelves(TypedDict):
-    """A user's shelves, made on request from the newest history known to this bridge."""
-
-    rec_id: str
-    user: str
-    generation: int
-    delta: NotRequired[int]
-    as_of: NotRequired[AsOf | None]
-    shelves: list[Shelf]
-    requested: NotRequired[Requested | None]
-
-
-class SimilarAnswer(TypedDict):
-    """The most similar items."""
-
-    item: str
-    generation: int | None
-    known: bool
-    items: list[SimilarItem]
-    next: NotRequired[str]
-    warnings: NotRequired[list[str]]
-
-
-class SimilarItem(TypedDict):
-    """A similar item: similarity, reasons, and its catalogue entry."""
-
-    item: str
-    score: float
-    why: list[Similarity]
-    details: Item | None
-
-
-class Similarity(TypedDict):
-    """A part of a similar item's score."""
-
-    kind: Literal["behaviour", "boosted", "content"]
-    share: float
-    shared: NotRequired[list[str]]
-    rule: NotRequired[str]
-
-
-class Sources(TypedDict):
-    """A score by source; the five parts add up to it."""
-
-    factors: float
-    behaviour: float
-    content: float
-    popularity: float
-    boost: float
-
-
-class Unranked(TypedDict):
-    """A candidate that has no place in the order, and why."""
-
-    item: str
-    reason: Literal["cut", "excluded", "unknown", "withdrawn"]
-    rule: NotRequired[str]
-
-
-class UserAccepted(TypedDict):
-    """Properties, stored durably in the log as an event of type ``profile``."""
-
-    user: str
-    id: str
-    position: LogPosition

@@ -4,6 +4,50 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
+
+class Now(TypedDict):
+    """A time ``now`` seconds after the one a list is made at: ``{'now': -604800}`` is a week ago."""
+
+    now: float
+
+
+class UserFields(TypedDict):
+    """Properties of a user by name: texts, numbers, booleans; null removes one."""
+
+    properties: dict[str, bool | int | float | str | None]
+
+
+class LogPosition(TypedDict):
+    """Epoch of the log, and the newest offset of these records in each partition."""
+
+    epoch: str
+    offsets: dict[str, int]
+
+
+MergeRequest = TypedDict("MergeRequest", {"from": "str", "token": "NotRequired[str]"})
+
+
+class Moments(TypedDict):
+    """Times from ``min`` to ``max``, both included: RFC 3339 texts, or relative to now."""
+
+    min: NotRequired[str | Now | None]
+    max: NotRequired[str | Now | None]
+
+
+class Range(TypedDict):
+    """Numbers from ``min`` to ``max``, both included; either may be absent."""
+
+    min: NotRequired[float | None]
+    max: NotRequired[float | None]
+
+
+class RequestBoost(TypedDict):
+    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
+
+    where: Condition
+    by: float
+
+
 AttributeTest = TypedDict(
     "AttributeTest",
     {
@@ -97,34 +141,31 @@ class ListBody(TypedDict):
     fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
 
 
-class LogPosition(TypedDict):
-    """Epoch of the log, and the newest offset of these records in each partition."""
+class ShelfBody(TypedDict):
+    """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
 
-    epoch: str
-    offsets: dict[str, int]
-
-
-MergeRequest = TypedDict("MergeRequest", {"from": "str", "token": "NotRequired[str]"})
-
-
-class Moments(TypedDict):
-    """Times from ``min`` to ``max``, both included: RFC 3339 texts, or relative to now."""
-
-    min: NotRequired[str | Now | None]
-    max: NotRequired[str | Now | None]
-
-
-class Now(TypedDict):
-    """A time ``now`` seconds after the one a list is made at: ``{'now': -604800}`` is a week ago."""
-
-    now: float
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
+    known: NotRequired[bool]
+    min_position: NotRequired[int | LogPosition | None]
+    timeout_ms: NotRequired[int]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    items: NotRequired[int]
+    skip: NotRequired[int]
 
 
-class Range(TypedDict):
-    """Numbers from ``min`` to ``max``, both included; either may be absent."""
+class VisitorRequest(ListBody):
+    """A list for a visitor without a history, from the items that they viewed."""
 
-    min: NotRequired[float | None]
-    max: NotRequired[float | None]
+    items: NotRequired[list[str]]
+    session: NotRequired[str]
 
 
 class RankBody(TypedDict):
@@ -147,56 +188,3 @@ class RankBody(TypedDict):
     items: NotRequired[list[str]]
     session: NotRequired[str]
     candidates: list[str]
-
-
-class RequestBoost(TypedDict):
-    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
-
-    where: Condition
-    by: float
-
-
-class ShelfBody(TypedDict):
-    """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
-
-    n: NotRequired[int]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
-    min_position: NotRequired[int | LogPosition | None]
-    timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
-    items: NotRequired[int]
-    skip: NotRequired[int]
-
-
-class UserFields(TypedDict):
-    """Properties of a user by name: texts, numbers, booleans; null removes one."""
-
-    properties: dict[str, bool | int | float | str | None]
-
-
-class VisitorRequest(TypedDict):
-    """A list for a visitor without a history, from the items that they viewed."""
-
-    n: NotRequired[int | None]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
-    min_position: NotRequired[int | LogPosition | None]
-    timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
-    items: NotRequired[list[str]]
-    session: NotRequired[str]

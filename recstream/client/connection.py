@@ -77,8 +77,13 @@ class Attempts:
         self._draw = draw
         self._wait = FIRST_WAIT_S
 
-    def answer(self, response: httpx.Response) -> Any:
+    def answer(self, response: httpx.Response | httpx.TransportError) -> Any:
         """Return the answer of a response; raises `RequestFailed` for one that is none."""
+        if isinstance(response, httpx.TransportError):
+            raise RequestFailed(
+                f"{self.request['method']} {self.request['url']}: no answer from the bridge "
+                f"({type(response).__name__}: {response}); is it running, and is the address right?"
+            ) from response
         if response.is_success:
             return response.json() if response.content else None
         try:
@@ -103,14 +108,6 @@ class Attempts:
             wait = max(wait, float(asked)) if asked.isdecimal() else wait
         self._wait = min(2 * self._wait, LONGEST_WAIT_S)
         return wait if now + wait < self._deadline else None
-
-    def unreachable(self, error: httpx.TransportError) -> RequestFailed:
-        """Return the error of a bridge that does not answer."""
-        name = type(error).__name__
-        return RequestFailed(
-            f"{self.request['method']} {self.request['url']}: no answer from the bridge "
-            f"({name}: {error}); is it running, and is the address right?"
-        )
 
 
 def _segment(name: str) -> str:
@@ -182,14 +179,13 @@ class Client(Methods):
         deadline = self._clock() + self._patience_s
         attempts = Attempts(method, path, values, query, body, deadline, self._draw)
         while True:
+            found: httpx.Response | httpx.TransportError
             try:
-                response = self._http.request(**attempts.request)
+                found = self._http.request(**attempts.request)
             except httpx.TransportError as error:
-                if (wait := attempts.next_wait(self._clock(), error)) is None:
-                    raise attempts.unreachable(error) from error
-            else:
-                if (wait := attempts.next_wait(self._clock(), response)) is None:
-                    return attempts.answer(response)
+                found = error
+            if (wait := attempts.next_wait(self._clock(), found)) is None:
+                return attempts.answer(found)
             self._sleep(wait)
 
     def close(self) -> None:
@@ -234,14 +230,13 @@ class AsyncClient(AsyncMethods):
         deadline = self._clock() + self._patience_s
         attempts = Attempts(method, path, values, query, body, deadline, self._draw)
         while True:
+            found: httpx.Response | httpx.TransportError
             try:
-                response = await self._http.request(**attempts.request)
+                found = await self._http.request(**attempts.request)
             except httpx.TransportError as error:
-                if (wait := attempts.next_wait(self._clock(), error)) is None:
-                    raise attempts.unreachable(error) from error
-            else:
-                if (wait := attempts.next_wait(self._clock(), response)) is None:
-                    return attempts.answer(response)
+                found = error
+            if (wait := attempts.next_wait(self._clock(), found)) is None:
+                return attempts.answer(found)
             await self._sleep(wait)
 
     async def close(self) -> None:

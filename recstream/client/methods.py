@@ -127,7 +127,7 @@ class Methods:
         return answer
 
     def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
-        """Return a user's shelves, shaped by the request."""
+        """Return shelves of items related to a user's strongest items: because you viewed X."""
         answer: Shelves = self.call("POST", "/v1/users/{user}/shelves", {"user": user}, {}, body)
         return answer
 
@@ -188,7 +188,7 @@ class Methods:
         return answer
 
     def similar_items(self, item: str, /, **body: Unpack[ListBody]) -> SimilarAnswer:
-        """List the items most similar to one, shaped by the request."""
+        """List the items most similar to one, by behaviour and by content."""
         answer: SimilarAnswer = self.call(
             "POST", "/v1/items/{item}/similar", {"item": item}, {}, body
         )

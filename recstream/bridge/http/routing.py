@@ -49,6 +49,9 @@ class Endpoint:
     access : Access
     query : struct type, optional
         Parameters of the query string.
+    as_body : callable, optional
+        Of a POST whose requests may also come as a GET with ``query``: returns the body, of the handler's
+        type, that asks for the same. The GET is called ``get_…`` where the handler is ``post_…``.
     body : type, optional
         Of a JSON request body, decoded before the handler runs.
     consumes : mapping, optional
@@ -77,6 +80,7 @@ class Endpoint:
     summary: str = ""
     handler: Callable[..., Any] = print
     query: type[msgspec.Struct] | None = None
+    as_body: Callable[[Any, Any], Any] | None = None
     body: Any = None
     consumes: Mapping[str, Any] = field(default_factory=dict)
     returns: Any = None
@@ -123,7 +127,7 @@ def endpoints_of(routes: object) -> Iterable[Endpoint]:
             continue
         types = typing.get_type_hints(function)
         returned = types.get("return")
-        yield replace(
+        found = replace(
             endpoint,
             handler=function.__get__(routes),
             query=types.get("query"),
@@ -132,6 +136,28 @@ def endpoints_of(routes: object) -> Iterable[Endpoint]:
             if endpoint.returns is None and returned is not Response
             else endpoint.returns,
         )
+        if endpoint.as_body is not None:
+            yield _with_parameters(endpoint, found, endpoint.as_body)
+        yield found
+
+
+def _with_parameters(
+    declared: Endpoint, post: Endpoint, as_body: Callable[[Any, Any], Any]
+) -> Endpoint:
+    """Return the GET that asks for the same as a POST."""
+
+    def handle(query: msgspec.Struct, **path: str) -> Any:
+        return post.handler(body=as_body(query, post.body), **path)
+
+    return replace(
+        post,
+        method="GET",
+        name=post.name.replace("post_", "get_"),
+        handler=handle,
+        query=declared.query,
+        body=None,
+        examples={},
+    )
 
 
 def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator, limiter: RateLimiter) -> None:

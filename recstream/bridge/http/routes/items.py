@@ -288,29 +288,17 @@ class ItemRoutes:
         return response
 
     @route(
-        "GET",
-        "/v1/items/<item>/similar",
-        tag="items",
-        access="public",
-        problems=_NO_ITEM | {422: "No placement has this name, or another field is wrong"},
-    )
-    def get_similar_items(self, item: str, query: SimilarQuery) -> SimilarAnswer:
-        """List the items most similar to one, by behaviour and by content."""
-        return self._similar(item, as_body(query, ListBody))
-
-    @route(
         "POST",
         "/v1/items/<item>/similar",
         tag="items",
         access="public",
+        query=SimilarQuery,
+        as_body=as_body,
         examples={"cheaper ones": {"n": 5, "filter": {"price": {"max": 10}}}},
-        problems=_NO_ITEM,
+        problems=_NO_ITEM | {422: "A condition is invalid, or no placement has this name"},
     )
     def post_similar_items(self, item: str, body: ListBody) -> SimilarAnswer:
-        """List the items most similar to one, shaped by the request."""
-        return self._similar(item, body)
-
-    def _similar(self, item: str, body: ListBody) -> SimilarAnswer:
+        """List the items most similar to one, by behaviour and by content."""
         request = body.request(self._steering.document()[1])
         found = self._shelves.similar(item, request)
         if found is None:

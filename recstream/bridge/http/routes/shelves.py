@@ -84,45 +84,36 @@ class ShelfRoutes:
     def _request(self, body: ListBody) -> ListRequest:
         return body.request(self._steering.document()[1])
 
-    @route("GET", "/v1/users/<user>/shelves", tag="shelves", access="user", problems=_PROBLEMS)
-    def get_shelves(self, user: str, query: ShelvesQuery) -> Shelves:
-        """Return shelves of items related to a user's strongest items: because you viewed X."""
-        return self._shelves(user, as_body(query, ShelfBody))
-
     @route(
         "POST",
         "/v1/users/<user>/shelves",
         tag="shelves",
         access="user",
+        query=ShelvesQuery,
+        as_body=as_body,
         examples={"two shelves of books": {"n": 2, "filter": {"category": "Books"}}},
         problems=_PROBLEMS,
     )
     def post_shelves(self, user: str, body: ShelfBody) -> Shelves:
-        """Return a user's shelves, shaped by the request."""
-        return self._shelves(user, body)
-
-    def _shelves(self, user: str, body: ShelfBody) -> Shelves:
+        """Return shelves of items related to a user's strongest items: because you viewed X."""
         request = self._request(body)
         self._waiter.wait(user, body)
         return self._maker.because(
             user, request, n_shelves=body.n, n_items=body.items, skip=body.skip
         )
 
-    @route("GET", "/v1/shelves/<kind>", tag="shelves", access="public", problems=_NO_SHELF)
-    def get_shelf(self, kind: str, query: KindQuery) -> ShelfAnswer:
-        """Return items that are trending, newest or popular, also by category."""
-        return self.post_shelf(kind, as_body(query, KindBody))
-
     @route(
         "POST",
         "/v1/shelves/<kind>",
         tag="shelves",
         access="public",
+        query=KindQuery,
+        as_body=as_body,
         examples={"the best of three categories": {"by": "category", "shelves": 3, "n": 4}},
         problems=_NO_SHELF,
     )
     def post_shelf(self, kind: str, body: KindBody) -> ShelfAnswer:
-        """Return the same, shaped by the request."""
+        """Return items that are trending, newest or popular, also by category."""
         try:
             found = msgspec.convert(kind, Kinds)
         except msgspec.ValidationError as error:
@@ -134,42 +125,30 @@ class ShelfRoutes:
         )
 
     @route(
-        "GET",
-        "/v1/items/<item>/bought-together",
-        tag="shelves",
-        access="public",
-        problems=_NO_SHELF,
-    )
-    def get_bought_together(self, item: str, query: ListParameters) -> ShelfAnswer:
-        """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
-        return self.post_bought_together(item, as_body(query, ListBody))
-
-    @route(
         "POST",
         "/v1/items/<item>/bought-together",
         tag="shelves",
         access="public",
+        query=ListParameters,
+        as_body=as_body,
         examples={"three": {"n": 3}},
         problems=_NO_SHELF,
     )
     def post_bought_together(self, item: str, body: ListBody) -> ShelfAnswer:
-        """Return the same, shaped by the request."""
+        """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
         return self._maker.bought_together(item, self._request(body))
-
-    @route("GET", "/v1/users/<user>/again", tag="shelves", access="user", problems=_NO_SHELF)
-    def get_again(self, user: str, query: ListParameters) -> ShelfAnswer:
-        """Return items that a user is due to buy again, where repeats are normal."""
-        return self.post_again(user, as_body(query, ListBody))
 
     @route(
         "POST",
         "/v1/users/<user>/again",
         tag="shelves",
         access="user",
+        query=ListParameters,
+        as_body=as_body,
         examples={"ten": {"n": 10}},
         problems=_NO_SHELF,
     )
     def post_again(self, user: str, body: ListBody) -> ShelfAnswer:
-        """Return the same, shaped by the request."""
+        """Return items that a user is due to buy again, where repeats are normal."""
         self._waiter.wait(user, body)
         return self._maker.again(user, self._request(body))
