@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from recstream.control import control_records, read_timeline
-from recstream.core.history import History, table_rows
+from recstream.core.history import table_rows
 from recstream.core.records import list_origin
 from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange
 from recstream.log import (
@@ -31,7 +31,7 @@ from recstream.log import (
     read_records,
 )
 from recstream.models import ReadableStore
-from recstream.time_travel import Generations, PartitionFold, Snapshots
+from recstream.time_travel import Generations, PartitionFold, Snapshots, fold_from
 
 FORMAT = "recstream-slice-1"
 MAX_BYTES = 1 << 30
@@ -334,18 +334,9 @@ class Slice:
 
     def fold(self, partition: int) -> PartitionFold:
         """Return the fold of a partition at the start of the slice."""
-        rows: Mapping[bytes, bytes] = self._rows.get(partition, {})
-
-        def history(user: str) -> History | None:
-            return table_rows.load(user, rows.get)
-
-        return PartitionFold(
-            partition,
-            self.manifest.partitions,
-            read_timeline(self),
-            load=history,
-            next_offset=self.earliest(INTERACTIONS, partition),
-        )
+        start = self.earliest(INTERACTIONS, partition)
+        rows = self._rows.get(partition, {})
+        return fold_from(self, partition, read_timeline(self), start, rows.get)
 
     def get(self, name: str) -> bytes:
         """Return an artifact's content; raises `NotFound`."""

@@ -12,7 +12,7 @@ from recstream.time_travel.checkpoints import (
     verify_checkpoints,
 )
 from recstream.time_travel.derive import derive
-from recstream.time_travel.fold import PartitionFold, Watch, state_digest
+from recstream.time_travel.fold import PartitionFold, Watch, fold_from, state_digest
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.list_diff import ListDiff, diff_lists
 from recstream.time_travel.moment import Moment, moment
@@ -35,6 +35,7 @@ __all__ = [
     "compare",
     "derive",
     "diff_lists",
+    "fold_from",
     "moment",
     "nearest_fold",
     "state_digest",

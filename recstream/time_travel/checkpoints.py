@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from recstream.checkpoints import Checkpoints, Manifest, read_rows, rows_by_key
 from recstream.control import read_timeline
-from recstream.core.history import History, SettingsTimeline, table_rows
+from recstream.core.history import SettingsTimeline, table_rows
 from recstream.errors import CheckpointMismatch
 from recstream.log import INTERACTIONS, ReadableLog, read_batches, read_records
 from recstream.log.embedded import EmbeddedLog
-from recstream.time_travel.fold import PartitionFold
-
-Load = Callable[[bytes], bytes | None]
+from recstream.time_travel.fold import Load, PartitionFold, fold_from
 
 
 def verify_checkpoints(
@@ -198,30 +195,3 @@ def nearest_fold(
         if history is not None:
             fold.histories[user] = history
     return fold
-
-
-def fold_from(
-    event_log: ReadableLog, partition: int, timeline: SettingsTimeline, start: int, load: Load
-) -> PartitionFold:
-    """Return a fold that starts at an offset with the rows of a checkpoint.
-
-    Parameters
-    ----------
-    event_log : ReadableLog
-    partition : int
-    timeline : SettingsTimeline
-    start : int
-    load : callable
-        Returns a row as of the start by key, or None.
-    """
-
-    def history(user: str) -> History | None:
-        return table_rows.load(user, load)
-
-    return PartitionFold(
-        partition,
-        event_log.partitions(INTERACTIONS),
-        timeline,
-        load=history,
-        next_offset=start,
-    )

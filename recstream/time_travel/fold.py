@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, table_rows
-from recstream.log import Record, decode, partition_for
+from recstream.log import INTERACTIONS, ReadableLog, Record, decode, partition_for
 
 WantedOffsets = Mapping[str, set[int]]
 """Users, and the event offsets at which their history is wanted."""
+
+Load = Callable[[bytes], bytes | None]
+"""Returns a row by its key, or None."""
 
 Watch = Callable[[History, History, Event, int, FoldSettings], None]
 """Called with the history before and after an event, the event, its offset, and the fold settings."""
@@ -120,6 +123,29 @@ class PartitionFold:
             return History(user)
         self.loaded[user] = known
         return known
+
+
+def fold_from(
+    event_log: ReadableLog, partition: int, timeline: SettingsTimeline, start: int, load: Load
+) -> PartitionFold:
+    """Return a fold that starts at an offset with stored rows.
+
+    Parameters
+    ----------
+    event_log : ReadableLog
+    partition : int
+    timeline : SettingsTimeline
+    start : int
+    load : callable
+        Returns a row as of the start by key, or None.
+    """
+    return PartitionFold(
+        partition,
+        event_log.partitions(INTERACTIONS),
+        timeline,
+        load=lambda user: table_rows.load(user, load),
+        next_offset=start,
+    )
 
 
 def state_digest(histories: Mapping[str, History]) -> str:

@@ -33,7 +33,7 @@ from recstream.log import (
     read_batches,
     read_records,
 )
-from recstream.time_travel.fold import PartitionFold
+from recstream.time_travel.fold import PartitionFold, fold_from
 from recstream.time_travel.snapshot_table import ListPosition, SnapshotTable, list_rows
 
 BLOCK_EVENTS = 25_000
@@ -106,35 +106,18 @@ class Snapshots:
         """
         partition = self.partition(user)
         self.catch_up(partition, offset + 1)
-        end = self._table.block_end(partition, offset + 1)
-        found = table_rows.load(user, lambda key: self._table.row(partition, key, end))
-        fold = PartitionFold(
-            partition,
-            self._n_partitions,
-            self._timeline,
-            load=lambda _: found,
-            next_offset=end,
-        )
+        fold = self._new_fold(partition, self._table.block_end(partition, offset + 1))
         mine = msgspec.json.encode(user)
         key = user.encode()
-        for group in read_batches(self._log, INTERACTIONS, partition, end, offset + 1):
+        for group in read_batches(self._log, INTERACTIONS, partition, fold.next_offset, offset + 1):
             fold.fold([each for each in group if may_concern(each, key, mine)], only=user)
         return fold.history(user)
 
     def fold_at(self, partition: int, offset: int) -> PartitionFold:
         """Return the fold of a partition as of an offset: the histories of all users before it."""
         self.catch_up(partition, offset)
-        end = self._table.block_end(partition, offset)
-        fold = PartitionFold(
-            partition,
-            self._n_partitions,
-            self._timeline,
-            load=lambda user: table_rows.load(
-                user, lambda key: self._table.row(partition, key, end)
-            ),
-            next_offset=end,
-        )
-        for group in read_batches(self._log, INTERACTIONS, partition, end, offset):
+        fold = self._new_fold(partition, self._table.block_end(partition, offset))
+        for group in read_batches(self._log, INTERACTIONS, partition, fold.next_offset, offset):
             fold.fold(group)
         return fold
 
@@ -239,9 +222,7 @@ class Snapshots:
             self._start_at(partition, offset)
             reached = self._table.next_offsets(partition)
         next_offset, next_list = reached or (0, 0)
-        fold = self._folds.get(partition)
-        if fold is None:
-            fold = self._new_fold(partition, next_offset)
+        fold = self._folds.setdefault(partition, self._new_fold(partition, next_offset))
         for group in read_batches(
             self._log, INTERACTIONS, partition, fold.next_offset, offset or 0
         ):
@@ -251,7 +232,7 @@ class Snapshots:
             if fold.n_events >= self._block_events:
                 next_offset = fold.next_offset
                 self._write_block(partition, fold, next_list)
-                fold = self._new_fold(partition, next_offset)
+                fold = self._folds[partition] = self._new_fold(partition, next_offset)
         self._index_lists(partition, next_offset, next_list)
 
     def _start_at(self, partition: int, offset: int | None) -> None:
@@ -289,16 +270,14 @@ class Snapshots:
         return True
 
     def _new_fold(self, partition: int, next_offset: int) -> PartitionFold:
-        fold = self._folds[partition] = PartitionFold(
+        """Return the fold of a partition as of the end of a block."""
+        return fold_from(
+            self._log,
             partition,
-            self._n_partitions,
             self._timeline,
-            load=lambda user: table_rows.load(
-                user, lambda key: self._table.row(partition, key, next_offset)
-            ),
-            next_offset=next_offset,
+            next_offset,
+            lambda key: self._table.row(partition, key, next_offset),
         )
-        return fold
 
     def _write_block(self, partition: int, fold: PartitionFold, next_list: int) -> None:
         end = fold.next_offset

@@ -11,7 +11,7 @@ import { html } from "../vendor/preact.js";
 export function Page({ title, about, tools, children }) {
   return html`<main class="page" id="main" tabindex="-1">
     <header class="page-head">
-      <div><h1 class="page-title">${title}</h1>${about && html`<p class="page-about">${about}</p>`}</div>
+      <div><h1 class="page-title" title=${typeof title === "string" ? title : null}>${title}</h1>${about && html`<p class="page-about">${about}</p>`}</div>
       ${tools && html`<div class="page-tools">${tools}</div>`}
     </header>
     ${children}

@@ -43,8 +43,9 @@ function Comparison({ models, serving }) {
     <select value=${String(model.generation)} onChange=${(/** @type {any} */ event) => setQuery({ a: first.generation, b: second.generation, [name]: event.currentTarget.value })}>
       ${models.map((each) => html`<option key=${each.generation} value=${String(each.generation)} selected=${each === model}>${each.generation}${each.generation === serving ? " (serving)" : ""}</option>`)}
     </select></label>`;
+  const compared = first === second ? [first] : [first, second];
   return html`<div class="form-row">${choice("a", first)}${choice("b", second)}</div>
-    <${Card} title=${`Generation ${first.generation} and generation ${second.generation}`}><${Table} first=${first} second=${second} serving=${serving} /><//>
+    <${Card} title=${compared.map(({ generation }) => `Generation ${generation}`).join(" and ")}><${Table} compared=${compared} serving=${serving} /><//>
     ${first !== second && html`<${Overlap} key=${`${first.generation} ${second.generation}`} a=${first.generation} b=${second.generation} />`}`;
 }
 
@@ -60,17 +61,20 @@ const ROWS = [
   ["Result", "Whether it was activated, and why.", (model) => (model.judgement ? `${model.judgement.is_adopted ? "activated" : "rejected"}: ${model.judgement.reason}` : "–")],
 ];
 
-/** @param {{first: any, second: any, serving: number | null}} props */
-function Table({ first, second, serving }) {
-  const names = [...new Set([...Object.keys(first.hyperparameters), ...Object.keys(second.hyperparameters)])];
+/** @param {{compared: any[], serving: number | null}} props */
+function Table({ compared, serving }) {
+  const names = [...new Set(compared.flatMap(({ hyperparameters }) => Object.keys(hyperparameters)))];
   return html`<div class="scroller scroller-long" tabindex="0" role="region" aria-label="Comparison"><table class="table compare">
-    <thead><tr><th scope="col">Generation</th>${[first, second].map((model) => html`<th scope="col">${model.generation} ${model.generation === serving ? html`<span class="tag" data-tone="good">serving</span>` : html`<${RollBack} generation=${model.generation} />`}</th>`)}</tr></thead>
+    <thead><tr><th scope="col">Generation</th>${compared.map((model) => html`<th scope="col">${model.generation} ${model.generation === serving ? html`<span class="tag" data-tone="good">serving</span>` : html`<${RollBack} generation=${model.generation} />`}</th>`)}</tr></thead>
     <tbody>
-      ${ROWS.map(([name, about, value]) => html`<tr key=${name}><th scope="row"><${Term} about=${about}>${name}<//></th><td>${value(first)}</td><td>${value(second)}</td></tr>`)}
+      ${ROWS.map(([name, about, value]) => html`<tr key=${name}><th scope="row"><${Term} about=${about}>${name}<//></th>${compared.map((model) => html`<td>${value(model)}</td>`)}</tr>`)}
       ${names.map((name) => {
-        const [left, right] = [first, second].map((model) => hyperparameter(name, model.hyperparameters[name]));
-        const label = left.about ? html`<${Term} about=${`${left.about} (${name})`}>${left.label}<//>` : html`<span class="mono">${name}</span>`;
-        return html`<tr key=${`h ${name}`} data-differs=${left.text === right.text ? null : ""}><th scope="row">${label}</th><td>${left.text}</td><td>${right.text}</td></tr>`;
+        const values = compared.map((model) => hyperparameter(name, model.hyperparameters[name]));
+        const [{ about, label, text }] = values;
+        const differs = values.some((each) => each.text !== text);
+        return html`<tr key=${`h ${name}`} data-differs=${differs ? "" : null}>
+          <th scope="row">${about ? html`<${Term} about=${`${about} (${name})`}>${label}<//>` : html`<span class="mono">${name}</span>`}</th>
+          ${values.map((each) => html`<td>${each.text}</td>`)}</tr>`;
       })}
     </tbody></table></div>`;
 }
