@@ -16,7 +16,6 @@ from recstream.core.numeric.jit import ZERO, compiled, helper
 __all__ = ["history_contributions", "score_contributions"]
 
 
-@compiled
 def history_contributions(
     columns: Int32s,
     weights: Float32s,
@@ -42,90 +41,74 @@ def history_contributions(
     mean, terms : float, (6,) float64
         As in `row_terms`.
     """
-    d = len(spectrum)
-    scale, ridge, missing = (
-        np.empty(1, np.float32),
-        np.empty(1, np.float32),
-        np.empty(1, np.float32),
-    )
+    scale, ridge, missing = np.empty((3, 1), np.float32)
     bounds = np.array([0, len(columns)])
     row_terms(bounds, columns, weights, item_weight, mean, terms, scale, ridge, missing)
-    entry_weights, history = np.empty(len(columns)), np.empty((len(columns), d))
-    for i in range(len(columns)):
-        entry_weights[i] = scale[0] * weights[i] * item_weight[columns[i]]
-        for k in range(d):
-            history[i, k] = factors[columns[i], k]
-    target, diagonal = np.empty((len(items), d)), np.empty(d)
-    for k in range(d):
-        diagonal[k] = spectrum[k] + ridge[0]
-        for j in range(len(items)):
-            target[j, k] = factors[items[j], k]
-    return score_contributions(history, entry_weights, target, diagonal)
+    entry_weights = (scale * weights * item_weight[columns]).astype(np.float64)
+    diagonal = (spectrum + ridge).astype(np.float64)
+    return score_contributions(factors, columns, entry_weights, items, diagonal)
 
 
 @compiled
-def score_contributions(
-    history: Float64s, weights: Float64s, target: Float64s, diagonal: Float64s
+def score_contributions(  # noqa: C901, PLR0912 - as two kernels, the same steps would compile twice
+    factors: Float32s, columns: Int32s, weights: Float64s, items: Int32s, diagonal: Float64s
 ) -> Float64s:
     """Return the contributions ``w_i y_iᵀ A⁻¹ y_j`` of h entries to the scores of n items, (n, h).
 
     ``A = diag(diagonal) + Σ_i w_i y_i y_iᵀ``, factored once. Cost: ``h d² / 2 + d³ / 6 + n d² + n h d``
-    multiply-adds in float64; for h < d the dual is used, with h and d swapped.
+    multiply-adds in float64. For h < d it is the dual, ``√w (I + BBᵀ)⁻¹ B D^-½ y_j`` with
+    ``B = √w Y D^-½``: h and d are swapped.
 
     Parameters
     ----------
-    history : (h, d) float64
-        The history's item factors y_i.
-    weights : (h,) float64
-        w_i ≥ 0.
-    target : (n, d) float64
-        The n items' factors y_j.
+    factors : (m, ≥ d) float32
+        Of all items.
+    columns, weights : (h,) int32, float64
+        The history's items i, and w_i ≥ 0.
+    items : (n,) int32
+        The items j.
     diagonal : (d,) float64
         Above 0.
     """
-    h, d = history.shape
-    n = target.shape[0]
-    if h < d:
-        return _dual_contributions(history, weights, target, diagonal)
-    lower = np.zeros((d, d))
-    _build(history, weights, diagonal, lower)
-    _factor(lower)
-    solved = target.T.copy()
-    _solve(lower, solved)
-    contributions = np.zeros((n, h))
-    _add_products(solved, history.T.copy(), contributions, False)
-    for j in range(n):
-        for i in range(h):
-            contributions[j, i] *= weights[i]
-    return contributions
-
-
-@helper
-def _dual_contributions(
-    history: Float64s, weights: Float64s, target: Float64s, diagonal: Float64s
-) -> Float64s:
-    """Return the same contributions as ``√w (I + BBᵀ)⁻¹ B D^-½ y_j`` with ``B = √w Y D^-½``."""
-    h, d = history.shape
-    n = target.shape[0]
-    across = np.empty((d, h))
+    h, n, d = len(columns), len(items), len(diagonal)
+    is_dual = h < d
+    history, across, target = np.empty((h, d)), np.empty((d, h)), np.empty((d, n))
+    for i in range(h):
+        for k in range(d):
+            history[i, k] = factors[columns[i], k]
+            root = np.sqrt(weights[i] / diagonal[k]) if is_dual else 1.0
+            across[k, i] = history[i, k] * root
     for k in range(d):
-        for i in range(h):
-            across[k, i] = history[i, k] * np.sqrt(weights[i] / diagonal[k])
-    lower = np.zeros((h, h))
-    _build(across, np.ones(d), np.ones(h), lower)
-    _factor(lower)
-    parts = np.empty((d, n))
-    for k in range(d):
+        root = np.sqrt(diagonal[k]) if is_dual else 1.0
         for j in range(n):
-            parts[k, j] = target[j, k] / np.sqrt(diagonal[k])
+            target[k, j] = factors[items[j], k] / root
+    lower = np.zeros((h, h) if is_dual else (d, d))
+    for c in range(len(lower)):
+        lower[c, c] = 1.0 if is_dual else diagonal[c]
+    left, right = across, across
+    if not is_dual:
+        left, right = np.empty((h, d)), history
+        for i in range(h):
+            for k in range(d):
+                left[i, k] = weights[i] * history[i, k]
+    _add_products(left, right, lower, True)
+    _factor(lower)
+    if not is_dual:
+        _solve(lower, target)
     contributions = np.zeros((n, h))
-    _add_products(parts, across, contributions, False)
-    solved = contributions.T.copy()
-    _solve(lower, solved)
-    contributions = solved.T.copy()
+    _add_products(target, across, contributions, False)
+    if is_dual:
+        solved = np.empty((h, n))
+        for i in range(h):
+            for j in range(n):
+                solved[i, j] = contributions[j, i]
+        _solve(lower, solved)
+        for j in range(n):
+            for i in range(h):
+                contributions[j, i] = solved[i, j]
     for j in range(n):
         for i in range(h):
-            contributions[j, i] *= np.sqrt(weights[i])
+            contributions[j, i] *= np.sqrt(weights[i]) if is_dual else weights[i]
     return contributions
 
 
@@ -152,18 +135,6 @@ def _add_products(left: Float64s, right: Float64s, sums: Float64s, is_triangle: 
             for b in range(a + 1 if is_triangle else sums.shape[1]):
                 sums[a, b] += left[k, a] * right[k, b]
         k += 1
-
-
-@helper
-def _build(history: Float64s, weights: Float64s, diagonal: Float64s, lower: Float64s) -> None:
-    """Fill the lower triangle of A."""
-    scaled = np.empty_like(history)
-    for i in range(len(weights)):
-        for a in range(len(diagonal)):
-            scaled[i, a] = weights[i] * history[i, a]
-    for a in range(len(diagonal)):
-        lower[a, a] = diagonal[a]
-    _add_products(scaled, history, lower, True)
 
 
 @helper

@@ -13,7 +13,7 @@ from recstream.core.columns import IdRows
 from recstream.core.history.fading import fading_weights
 from recstream.core.history.fold import FADE_ENTRIES, Entry, History
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, csr_of
-from recstream.core.numeric.jit import compiled, interpretable_below
+from recstream.core.numeric.jit import compiled, helper, interpretable_below
 
 Row = tuple[NDArray[np.int32], NDArray[np.float32]]
 """Columns, ascending and distinct, and their weights: a `matrix_row`."""
@@ -120,7 +120,7 @@ def _fading_by_age(n: int) -> Float32s:
     return fading_weights(np.arange(n), FADE_ENTRIES)[::-1]
 
 
-@interpretable_below(lambda indptr, columns, *_: 8 * len(indptr) + 4 * len(columns))
+@interpretable_below(lambda indptr, columns, *_: 8 * len(indptr) + 64 * len(columns))
 @compiled
 def _arrange(
     indptr: Int64s,
@@ -144,14 +144,47 @@ def _arrange(
     order : (m,) int64
         Gets the entries of each row by ascending column.
     """
-    oldest = 0
+    oldest = longest = 0
+    for row in range(len(indptr) - 1):
+        longest = max(longest, indptr[row + 1] - indptr[row])
+    room = np.empty(longest, np.int64)
     for row in range(len(indptr) - 1):
         first, end = indptr[row], indptr[row + 1]
-        elapsed_ms[first:end] = at_ms[first:end] - clock_ms[row]
-        times = np.sort(at_ms[first:end])
-        for at in range(first, end):
-            age = len(times) - np.searchsorted(times, at_ms[at], side="right")
-            ages[at] = age
-            oldest = max(oldest, age)
-        order[first:end] = first + np.argsort(columns[first:end])
+        keys = room[: end - first]
+        for at in range(len(keys)):
+            keys[at] = at_ms[first + at]
+            elapsed_ms[first + at] = keys[at] - clock_ms[row]
+        _sort(keys)
+        for entry in range(first, end):
+            # Newer entries are those after the last of this time.
+            age, older = len(keys), 0
+            while older < age:
+                middle = (older + age) >> 1
+                if keys[middle] > at_ms[entry]:
+                    age = middle
+                else:
+                    older = middle + 1
+            ages[entry] = len(keys) - age
+            oldest = max(oldest, len(keys) - age)
+        for at in range(len(keys)):
+            keys[at] = (np.int64(columns[first + at]) << 32) | at
+        _sort(keys)
+        for at in range(len(keys)):
+            order[first + at] = first + (keys[at] & 0xFFFFFFFF)
     return oldest
+
+
+@helper
+def _sort(keys: Int64s) -> None:
+    """Sort in place by Shell's method: numba would compile its own for ten times as long."""
+    gap = 1
+    while gap < len(keys) // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for place in range(gap, len(keys)):
+            key, at = keys[place], place
+            while at >= gap and keys[at - gap] > key:
+                keys[at] = keys[at - gap]
+                at -= gap
+            keys[at] = key
+        gap //= 3

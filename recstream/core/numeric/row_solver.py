@@ -188,7 +188,9 @@ def solve_primal(
     stride = wide + LANES
     scaled = np.zeros(CHUNK * stride, np.float32)
     roots = np.empty(CHUNK, np.float32)
-    offsets = np.arange(CHUNK) * stride
+    offsets = np.empty(CHUNK, np.int64)
+    for a in range(CHUNK):
+        offsets[a] = a * stride
     gramian = np.empty(wide * wide, np.float32)
     total = np.empty(wide, np.float32)
     for first in range(0, len(order), LANES):

@@ -99,7 +99,8 @@ def neighbour_terms(
         write_contributions(columns, seeds, near.rows, near.weights, near.gain, rows, content)
         if len(near.multiplier):
             for at in range(len(rows)):
-                content[at] *= np.float64(near.multiplier[rows[at]])
+                for entry in range(len(seeds)):
+                    content[at, entry] *= np.float64(near.multiplier[rows[at]])
     if more.gain > 0.0:
         write_contributions(columns, seeds, more.rows, more.weights, more.gain, rows, behaviour)
     return behaviour, content

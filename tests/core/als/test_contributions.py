@@ -10,14 +10,25 @@ import pytest
 from recstream.core.als.contributions import score_contributions
 
 
+def contributions(near, weights, target, diagonal):
+    rows = np.arange(len(near) + len(target), dtype=np.int32)
+    factors = np.concatenate([near, target])
+    return score_contributions(factors, rows[: len(near)], weights, rows[len(near) :], diagonal)
+
+
+def normal(rng, size):
+    return rng.standard_normal(size, np.float32)
+
+
 @pytest.mark.parametrize(("h", "d"), [(0, 3), (1, 1), (5, 8), (40, 6)])
 def test_shares_are_those_of_the_normal_equation(h, d):
     rng = np.random.Generator(np.random.PCG64(h + d))
-    near, weights = rng.normal(size=(h, d)), rng.random(h)
-    target, diagonal = rng.normal(size=(4, d)), 0.1 + rng.random(d)
+    near, weights = normal(rng, (h, d)), rng.random(h)
+    target, diagonal = normal(rng, (4, d)), 0.1 + rng.random(d)
 
-    shares = score_contributions(near, weights, target, diagonal)
+    shares = contributions(near, weights, target, diagonal)
 
+    near, target = near.astype(np.float64), target.astype(np.float64)
     system = np.diag(diagonal) + (near.T * weights) @ near
     expected = target @ np.linalg.inv(system) @ (near.T * weights)
     np.testing.assert_allclose(shares, expected, rtol=1e-9, atol=1e-12)
@@ -25,13 +36,13 @@ def test_shares_are_those_of_the_normal_equation(h, d):
 
 def test_shares_of_an_item_do_not_depend_on_the_list_it_is_in():
     rng = np.random.Generator(np.random.PCG64(0))
-    near, weights = rng.normal(size=(20, 5)), rng.random(20)
-    target, diagonal = rng.normal(size=(6, 5)), np.ones(5)
+    near, weights = normal(rng, (20, 5)), rng.random(20)
+    target, diagonal = normal(rng, (6, 5)), np.ones(5)
 
-    together = score_contributions(near, weights, target, diagonal)
+    together = contributions(near, weights, target, diagonal)
 
     for at in range(6):
-        alone = score_contributions(near, weights, target[at : at + 1], diagonal)
+        alone = contributions(near, weights, target[at : at + 1], diagonal)
         assert alone[0].tobytes() == together[at].tobytes()
 
 
@@ -51,9 +62,10 @@ def factored(near, weights, diagonal):
 
 def test_every_sum_of_shares_runs_in_the_order_of_its_index():
     rng = np.random.Generator(np.random.PCG64(3))
-    near, weights = rng.normal(size=(9, 4)), rng.random(9)
-    target, diagonal = rng.normal(size=4), 0.1 + rng.random(4)
-    lower, row = factored(near, weights, diagonal), target.copy()
+    near, weights = normal(rng, (9, 4)), rng.random(9)
+    target, diagonal = normal(rng, 4), 0.1 + rng.random(4)
+    exact = near.astype(np.float64)
+    lower, row = factored(exact, weights, diagonal), target.astype(np.float64)
     for a in range(4):
         for c in range(a):
             row[a] -= lower[a, c] * row[c]
@@ -64,9 +76,9 @@ def test_every_sum_of_shares_runs_in_the_order_of_its_index():
             row[c] -= lower[a, c] * row[a]
     expected = np.zeros(9)
     for i, a in itertools.product(range(9), range(4)):
-        expected[i] += near[i, a] * row[a]
+        expected[i] += exact[i, a] * row[a]
     expected *= weights
 
-    shares = score_contributions(near, weights, target[None], diagonal)
+    shares = contributions(near, weights, target[None], diagonal)
 
     assert shares[0].tobytes() == expected.tobytes()
