@@ -74,18 +74,18 @@ class OpenedArtifacts:
             return found
         content = self._store.get(name)
         if self._root is None or len(content) < MIN_BYTES:
-            return _read(content, name, digest)
+            return _owned(content, name, digest)
         try:
             with self._locked(self._root):
                 found = self._mapped(name, digest)  # another process may have been faster
                 if found is None:
-                    actual, generation = _read(content, name, digest)
+                    actual, generation = unpack_with_digest(content, name, digest)
                     self._write(name, actual, generation)
                     found = self._mapped(name, actual) or (actual, generation)
                 return found
         except OSError as error:  # a full disk, or no right to write
             log.warning("artifact not opened in %s, read instead: %s", self._root, error)
-            return _read(content, name, digest)
+            return _owned(content, name, digest)
 
     def add(self, name: str, digest: str, generation: Generation, size_bytes: int) -> None:
         """Open a generation that has just been stored, without deltas, so that others find it.
@@ -151,7 +151,8 @@ class OpenedArtifacts:
             raise
 
 
-def _read(content: bytes, name: str, digest: str | None) -> tuple[str, Generation]:
+def _owned(content: bytes, name: str, digest: str | None) -> tuple[str, Generation]:
+    """Return an artifact's digest and generation in memory of this process, with room for deltas."""
     actual, generation = unpack_with_digest(content, name, digest)
     generation.content_arrays.clear()
     generation.own()

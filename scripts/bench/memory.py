@@ -5,22 +5,28 @@
     python scripts/bench/memory.py                     # 500,000 users × 20 items, 100,000 items
     python scripts/bench/memory.py --users 5000000 --save
     python scripts/bench/memory.py --role serving --items 1000000 --save
+    python scripts/bench/memory.py --role mapped --items 10000000 --limit 4 --save
 
 The trainer's state is loaded from checkpoints, which another process writes before. Nothing is trained: the
-generation has random factors. `serving` opens an artifact as two workers on one machine do. Restarting after
-5 million users needs 4 GB of disk and some 6 GB of memory.
+generation has random factors. `serving` opens an artifact as two workers on one machine do. `mapped` makes
+lists from a folder that another process of the host has opened: ten million items need 25 GB of disk, and 15
+GB of memory for the process that writes them. Restarting after 5 million users needs 4 GB of disk and some
+6 GB of memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
+import os
 import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
@@ -38,14 +44,16 @@ from recstream.checkpoints import Checkpoints, Manifest
 from recstream.checkpoints.columns import COLUMNS, KEPT_PAGES
 from recstream.checkpoints.manifest import file_name
 from recstream.core.als import ALSModel, Objective
+from recstream.core.columns import IdTable
+from recstream.core.content import ItemDetails
 from recstream.core.generation import Generation
-from recstream.core.history import History, table_rows
+from recstream.core.history import Entry, History, table_rows
 from recstream.core.neighbours import WIDTH, Neighbours
 from recstream.core.ranking import rank
-from recstream.core.records import Item
 from recstream.log import INTERACTIONS, TopicPartition, histories_changelog, topic_specs
 from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore, OpenedArtifacts, artifact_name, pack
+from recstream.process.warmup import warm_up
 from recstream.settings import Settings
 from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.deltas.restore import restore
@@ -65,6 +73,10 @@ CHANGELOG = histories_changelog(Settings().app_id)
 CLOCK_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
 N_TOUCHED = 1_000
+N_TOGETHER = 64
+CONTROL_GROUPS = Path("/sys/fs/cgroup/memory")
+"""Version 1, where root may limit the memory of a process."""
+ARTIFACT, DIGEST = "generation-000001-00000000.npz", "0" * 32
 HIDDEN = "A product with a title of some length"
 
 
@@ -182,31 +194,33 @@ def generation(n_items: int, n_factors: int) -> Generation:
         objective=Objective(),
         mean_user_count=20.0,
     )
-    names = [f"item-{at}" for at in range(n_items)]
+    items = IdTable(f"item-{at}" for at in range(n_items))
     weights = -np.sort(-rng.random((n_items, WIDTH), np.float32), axis=1)
-    tables = [
-        Neighbours(rng.integers(0, n_items, (n_items, WIDTH)).astype(np.int32), weights)
-        for _ in range(2)
-    ]
-    details = {
-        name: Item(
-            item=name, title=f"{HIDDEN} {at}", category="a > b", brand=f"b{at % 99}", price=1.0
-        )
-        for at, name in enumerate(names)
-    }
+    near = rng.integers(0, n_items, (n_items, WIDTH), np.int32)
     return Generation(
         number=1,
         parent=None,
         offsets={str(each): 0 for each in range(PARTITIONS)},
         hyperparameters=hyperparameters(Settings()) | {"popularity_unit": 0.1, "content": False},
         seed=0,
-        items=names,
+        items=items,
         bias=rng.random(n_items, np.float32),
         model=model,
-        details=details,
-        content=tables[0],
-        behaviour=tables[1],
+        details=details_of(items),
+        content=Neighbours(near, weights),
+        behaviour=Neighbours(near[::-1].copy(), weights),
     )
+
+
+def details_of(items: IdTable) -> ItemDetails:
+    """Return details of every item, without an object for each."""
+    block, ends = bytearray(), np.empty(len(items), np.int64)
+    for at, name in enumerate(items):
+        block += b'{"item":"%b","title":"%b %d","category":"a > b","brand":"b%d","price":1.0}' % (
+            name.encode(), HIDDEN.encode(), at, at % 99
+        )  # fmt: skip
+        ends[at] = len(block)
+    return ItemDetails(items, np.frombuffer(block, np.uint8), ends)
 
 
 def trainer(options: argparse.Namespace) -> list[Row]:
@@ -316,6 +330,7 @@ def serving(options: argparse.Namespace) -> list[Row]:
             "s",
             "until the first process of a host serves it, checked and written",
         ),
+        Row(round(begun["peak"] / 1e6), "MB", "largest resident size of that process"),
         Row(max(each["seconds"] for each in answers), "s", "until another process serves it"),
         Row(
             round(max(held) / 1e6),
@@ -328,6 +343,91 @@ def serving(options: argparse.Namespace) -> list[Row]:
             "of that before it was opened",
         ),
     ]
+
+
+def mapped(options: argparse.Namespace) -> list[Row]:
+    """Measure a process that makes lists from a generation that another process of the host has opened."""
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        command = [sys.executable, __file__, "--folder", folder, "--items", str(options.items)]
+        command += ["--factors", str(options.factors)]
+        subprocess.run([*command, "--add"], check=True)  # noqa: S603 - this script
+        with limited(options.limit) as prefix:
+            done = subprocess.run(  # noqa: S603 - likewise
+                [*prefix, *command, "--rank"], check=True, capture_output=True, text=True
+            )
+    found = json.loads(done.stdout)
+    what = f"{options.items:,} items × {options.factors}"
+    return [
+        Row(round(found["open_s"], 2), "s", f"to open {what} that another process has opened"),
+        Row(round(found["first_s"], 1), "s", "for the first list: attributes are read once"),
+        Row(round(found["alone_ms"], 2), "ms", "of processor time for a list of one user"),
+        Row(round(found["batch_ms"], 2), "ms", f"for each list of {N_TOGETHER} users together"),
+        Row(round(found["anonymous"] / 1e9, 2), "GB", "that no file backs, after these lists"),
+        Row(
+            round(found["peak"] / 1e9, 2),
+            "GB",
+            "largest resident size, pages of files that it read included"
+            + (f", with a limit of {options.limit} GB" if options.limit else ""),
+        ),
+    ]
+
+
+@contextlib.contextmanager
+def limited(gigabytes: int) -> Iterator[list[str]]:
+    """Yield what starts a command with a limit of memory, pages of files included; 0 for no limit."""
+    if not gigabytes:
+        yield []
+        return
+    group = CONTROL_GROUPS / f"recstream-bench-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(gigabytes * 10**9))
+        yield ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+    finally:
+        group.rmdir()
+
+
+def add_opened(options: argparse.Namespace) -> None:
+    """Write the opened folder of a generation, as the trainer of a host does."""
+    made = generation(options.items, options.factors)
+    OpenedArtifacts(DirectoryStore(Path(options.folder))).add(ARTIFACT, DIGEST, made, 1 << 30)
+
+
+def rank_mapped(options: argparse.Namespace) -> None:
+    """Open the folder, make lists of users with a history, and print what that took."""
+    warm_up()
+    begun = perf_counter()
+    _, found = OpenedArtifacts(DirectoryStore(Path(options.folder))).open(ARTIFACT, DIGEST)
+    open_s = perf_counter() - begun
+    rng = np.random.default_rng(0)
+    users = []
+    for at in range(2 * N_TOGETHER):
+        bought = [found.items[row] for row in rng.integers(0, options.items, 20).tolist()]
+        page = {name: Entry(name, 3.0, CLOCK_MS, 3, n, 1) for n, name in enumerate(bought)}
+        users.append(History(f"u{at}", clock_ms=CLOCK_MS, n_items=len(page), pages=(page,)))
+    begun = perf_counter()
+    rank(users[:1], found, 20, 1e10)
+    first_s = perf_counter() - begun
+    rank(users[:N_TOGETHER], found, 20, 1e10)
+    begun = process_time()
+    for user in users[:N_TOGETHER]:
+        rank([user], found, 20, 1e10)
+    alone_ms = 1e3 * (process_time() - begun) / N_TOGETHER
+    begun = process_time()
+    rank(users[N_TOGETHER:], found, 20, 1e10)
+    batch_ms = 1e3 * (process_time() - begun) / N_TOGETHER
+    print(
+        json.dumps(
+            {
+                "open_s": open_s,
+                "first_s": first_s,
+                "alone_ms": alone_ms,
+                "batch_ms": batch_ms,
+                "anonymous": memory()["Anonymous"],
+                "peak": peak(),
+            }
+        )
+    )
 
 
 def private_of(pid: int) -> int:
@@ -343,11 +443,12 @@ def open_one(name: str, folder: str) -> None:
     _, found = OpenedArtifacts(DirectoryStore(Path(folder))).open(name)
     seconds = perf_counter() - begun
     rank([History("u")], found, 20, 1e10)
-    print(json.dumps({"seconds": round(seconds, 2), "before": before}), flush=True)
+    answer = {"seconds": round(seconds, 2), "before": before, "peak": peak()}
+    print(json.dumps(answer), flush=True)
     sys.stdin.read()
 
 
-ROLES = {"trainer": trainer, "serving": serving}
+ROLES = {"trainer": trainer, "serving": serving, "mapped": mapped}
 
 
 def main() -> None:
@@ -360,6 +461,9 @@ def main() -> None:
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--folder", help="where files are made; default: the system's")
     parser.add_argument("--save", action="store_true")
+    parser.add_argument("--limit", type=int, default=0, help="GB for the process of `mapped`")
+    parser.add_argument("--add", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--open", help=argparse.SUPPRESS)
     parser.add_argument("--write", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -369,11 +473,15 @@ def main() -> None:
     if options.open:
         open_one(options.open, options.folder)
         return
+    if options.add or options.rank:
+        (add_opened if options.add else rank_mapped)(options)
+        return
     rows = ROLES[options.role](options)
     for row in rows:
         print(f"{row.value:>10} {row.unit:12} {row.what}")
     if options.save:
-        print(save(f"memory-{options.role}", f"Memory: {options.role}", rows))
+        title = "many items" if options.role == "mapped" else options.role
+        print(save(f"memory-{options.role}", f"Memory: {title}", rows))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ _decode = msgspec.json.Decoder(Item).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NULL = b"null"
 _UNAVAILABLE = b'"available":false'
+_CHUNK = 1 << 24
+"""Bytes of the block that are searched at a time."""
 
 
 def summarise(item: Item) -> Item:
@@ -140,11 +142,13 @@ class ItemDetails(MutableMapping[str, Item]):
 
     def unavailable_rows(self) -> list[int]:
         """Return the rows of items that are not available."""
-        content = self.block.tobytes()
-        at, marks = content.find(_UNAVAILABLE), []
-        while at >= 0:
-            marks.append(at)
-            at = content.find(_UNAVAILABLE, at + 1)
+        marks = []
+        for first in range(0, len(self.block), _CHUNK):
+            content = self.block[first : first + _CHUNK + len(_UNAVAILABLE) - 1].tobytes()
+            at = content.find(_UNAVAILABLE)
+            while at >= 0:
+                marks.append(first + at)
+                at = content.find(_UNAVAILABLE, at + 1)
         rows = set(np.searchsorted(self.ends, marks, side="right").tolist())
         rows |= set(self._items.rows_of(list(self._changed)).tolist())
         names = {row: self._items[row] for row in sorted(rows)}

@@ -14,14 +14,12 @@ from recstream.core.search.keys import (
     row_of,
     score_of,
 )
-from recstream.core.search.shards import ShardedIndex
 from recstream.core.search.top_n import ItemIndex, best_keys, top_n
 
 __all__ = [
     "EMPTY_KEY",
     "SORTED",
     "ItemIndex",
-    "ShardedIndex",
     "best_keys",
     "exact_score",
     "keep",

@@ -18,7 +18,6 @@ from recstream.core.numeric.pool import Pool, open_pool
 from recstream.core.search.index import ItemIndex, user_code_limit, user_slack
 from recstream.core.search.keys import EMPTY_KEY, lists_of
 from recstream.core.search.scan import merge_best, quantise, scan, score_pairs
-from recstream.core.search.shards import ShardedIndex
 from recstream.core.search.tile import N_QUERIES
 from recstream.core.validation import as_excluded, as_item_rows, as_matrix, as_vector, as_whole
 from recstream.errors import InvalidInput
@@ -47,7 +46,7 @@ class _Queries(NamedTuple):
 
 def top_n(
     user_factors: object,
-    items: ItemIndex | ShardedIndex | object,
+    items: ItemIndex | object,
     n: int,
     *,
     exclude: object | None = None,
@@ -63,7 +62,7 @@ def top_n(
     Parameters
     ----------
     user_factors : (b, d) float32
-    items : ItemIndex, ShardedIndex or (m, d) float32
+    items : ItemIndex or (m, d) float32
         A matrix is indexed first, at about 1 µs an item; serving keeps an index.
     n : int
         From 1 to the number of items or `MAX_N`. Missing items are -1 with score -inf.
@@ -96,7 +95,7 @@ def top_n(
 
 def best_keys(
     users: Float32s,
-    index: ItemIndex | ShardedIndex,
+    index: ItemIndex,
     n: int,
     excluded: tuple[NDArray[np.int64], NDArray[np.int32]],
     allowed: NDArray[np.bool_],
@@ -108,7 +107,7 @@ def best_keys(
     ----------
     users : (b, d) float32
         C-ordered and finite.
-    index : ItemIndex or ShardedIndex
+    index : ItemIndex
     n : int
     excluded : indptr, indices
         Excluded rows of each user, ascending; an indptr of length 1 excludes none.
@@ -116,46 +115,13 @@ def best_keys(
         Empty allows every item.
     threads : int
     """
-    if isinstance(index, ShardedIndex):
-        return _merge_shards(users, index, n, excluded, allowed, threads)
-    keys = np.full((len(users), n), EMPTY_KEY)
-    _search(users, index, excluded, allowed, threads, keys)
-    return keys
-
-
-def _search(
-    users: Float32s,
-    index: ItemIndex,
-    excluded: tuple[NDArray[np.int64], NDArray[np.int32]],
-    allowed: NDArray[np.bool_],
-    threads: int,
-    keys: NDArray[np.int64],
-) -> None:
-    """Add the best keys of an index to those that are there, in place."""
     indptr, indices = excluded
+    keys = np.full((len(users), n), EMPTY_KEY)
     with open_pool(min(threads, max(1, index.n_groups))) as pool:
         for first in range(0, len(users), _BATCH):
             part = slice(first, min(first + _BATCH, len(users)))
             own = indptr[part.start : part.stop + 1] if len(indptr) > 1 else indptr
             _scan(index, users[part], (own, indices), allowed, pool, keys[part])
-
-
-def _merge_shards(
-    users: Float32s,
-    index: ShardedIndex,
-    n: int,
-    excluded: tuple[NDArray[np.int64], NDArray[np.int32]],
-    allowed: NDArray[np.bool_],
-    threads: int,
-) -> NDArray[np.int64]:
-    """Return `best_keys` of shards, searched one after another."""
-    keys = np.full((len(users), n), EMPTY_KEY)
-    for shard, first, own, mask in index.parts(excluded, allowed):
-        # The low half of a key falls with the row, and has a bit to spare: rows before the shard are
-        # negative in it.
-        keys[keys != EMPTY_KEY] += first
-        _search(users, shard, own, mask, threads, keys)
-        keys[keys != EMPTY_KEY] -= first
     return keys
 
 
@@ -188,9 +154,9 @@ def scores_of(
     return out
 
 
-def _index_of(items: object, bias: object | None) -> ItemIndex | ShardedIndex:
+def _index_of(items: object, bias: object | None) -> ItemIndex:
     """Return the index, or a new one of a matrix."""
-    if not isinstance(items, ItemIndex | ShardedIndex):
+    if not isinstance(items, ItemIndex):
         return ItemIndex(items, bias)
     if bias is not None:
         msg = "bias must be None with an ItemIndex, which has its own; use ItemIndex.set_bias"

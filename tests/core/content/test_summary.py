@@ -75,3 +75,12 @@ def test_details_are_those_of_a_dictionary(first, steps):
 def test_details_that_are_not_of_the_items_are_refused(encoded, said):
     with pytest.raises(ArtifactCorrupt, match=said):
         ItemDetails.from_encoded(np.frombuffer(encoded, np.uint8), IdTable(["a", "b"]))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1_000])
+def test_items_that_are_not_available_are_found_in_chunks_of_any_size(chunk, monkeypatch):
+    monkeypatch.setattr("recstream.core.content.summary._CHUNK", chunk)
+    ids = [f"p{number}" for number in range(20)]
+    away = {"p3", "p4", "p19"}
+    details = {name: Item(item=name, available=name not in away) for name in ids}
+    assert ItemDetails.of(details, IdTable(ids)).unavailable_rows() == [3, 4, 19]
