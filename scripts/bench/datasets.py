@@ -19,7 +19,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-__all__ = ["STREAMS", "Events", "StreamData", "data_folder", "gowalla", "read_lines"]
+__all__ = [
+    "STREAMS",
+    "Events",
+    "StreamData",
+    "data_folder",
+    "gowalla",
+    "read_lines",
+    "retailrocket",
+]
 
 
 class Events(NamedTuple):
@@ -94,6 +102,16 @@ def complete_journey() -> Events:
         np.array([int(row["product_id"]) for row in rows]),
         np.array([datetime.fromisoformat(r["transaction_timestamp"]).timestamp() for r in rows]),
     )
+
+
+def retailrocket() -> Events:
+    """Return the views of a shop, which have no order: visitors in random order, and their items too."""
+    rows = np.array([line.split()[:2] for line in read_lines("retailrocket/view.tsv.gz")][1:], int)
+    generator = np.random.Generator(np.random.PCG64(0))
+    generator.shuffle(rows)
+    users, items = rows.T
+    distinct, which = np.unique(users, return_inverse=True)
+    return Events(users, items, generator.permutation(len(distinct))[which].astype(np.float64))
 
 
 def yoochoose() -> Events:

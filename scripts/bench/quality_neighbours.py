@@ -18,6 +18,7 @@ from recstream.core.evaluation.search import TuningResult, split_entries
 from recstream.core.neighbours import (
     BEHAVIOUR_VERSION,
     BEHAVIOUR_WEIGHT,
+    SeedRule,
     fit_behaviour,
     gather_all,
     seed_weights,
@@ -74,7 +75,8 @@ def parts(train: sparse.csr_matrix, options: Mapping[str, Any], asked: np.ndarra
             version=version, threads=threads,
         )  # fmt: skip
         rows = np.split(known.indices.astype(np.int32), known.indptr[1:-1])
-        seeds = [seed_weights(row, np.ones(len(row), np.float32), version) for row in rows]
+        rule = SeedRule.of(version)
+        seeds = [seed_weights(row, np.ones(len(row), np.float32), rule) for row in rows]
         found = gather_all(rows, seeds, [(table, unit)])
         new = [~np.isin(each.rows, row) for each, row in zip(found, rows, strict=True)]
         columns = [each.rows[keep] for each, keep in zip(found, new, strict=True)]

@@ -1,6 +1,6 @@
 """Print how well the next click of an anonymous session is foreseen, beside session-based peers.
 
-    scripts/bench/sessions.py                     # yoochoose-100k
+    scripts/bench/sessions.py                     # yoochoose-100k and retailrocket
     scripts/bench/sessions.py --data ml-100k      # each user's ratings of five stars as a session
 
 Protocol: sessions in the order of their first click; the last fifth is the test, the last fifth of
@@ -9,36 +9,45 @@ is not test. Clicks of test sessions on items that nobody clicked before are lef
 4 clicks all known items are ranked, by what was learned from the training sessions alone, and the
 place of the next click is noted. Two countings: *every click*, where an item of the session
 may be clicked and recommended again, and *new items*, where neither is.
+
+retailrocket has no times and no order: visitors are split at random, a visitor's items come in a random
+order, and all of them have one time.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
+import random
 from collections.abc import Iterator
 from timeit import default_timer
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import STREAMS
+import results
+from datasets import STREAMS, StreamData, retailrocket
 from session_peers import (
     Method,
     Question,
     Scorer,
     Session,
+    SessionKNN,
     Training,
     item_knn,
     popularity,
+    sequential_rules,
     session_knn,
 )
 
 from recstream.core.als import ALS, typical_score
-from recstream.core.evaluation.replay_config import BEHAVIOUR_WEIGHTS, BETAS, ReplayConfig
+from recstream.core.evaluation.replay_config import BETAS, ReplayConfig
 from recstream.core.history import Row, fading_weights, stack
 from recstream.core.history.fold import FADE_ENTRIES
 from recstream.core.neighbours import (
     BEHAVIOUR_WEIGHT,
     NeighbourScores,
+    SeedRule,
     fit_behaviour,
     gather_all,
     seed_weights,
@@ -47,19 +56,28 @@ from recstream.core.popularity import REPEAT_BINS, Popularity, RepeatTable, coun
 from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)
+DATA = STREAMS | {"retailrocket": StreamData("retailrocket, views", retailrocket)}
+PEERS = ("S-KNN", "V-SKNN", "SR", "STAN", "VSTAN")
+"""Peers in the result file."""
+DECAYS = (SeedRule().decay, 0.6, 0.4)
+"""Grid of seed decays of ours."""
 K = 20
 
 
 class Figures(NamedTuple):
-    """Of one method after so many clicks."""
+    """Of one method after so many clicks: of each question, whether it was found, and 1 / its place."""
 
-    recall: float
-    mrr: float
+    recall: np.ndarray
+    mrr: np.ndarray
+
+    def means(self) -> tuple[float, float]:
+        """Return Recall@20 and MRR@20."""
+        return float(self.recall.mean()), float(self.mrr.mean())
 
 
 def sessions_of(name: str) -> tuple[list[Session], int]:
     """Return the sessions of a data set by first click, items numbered, and how many items."""
-    users, items, times = STREAMS[name].read()
+    users, items, times = DATA[name].read()
     order = np.lexsort((np.arange(len(users)), times, users))
     _, numbers = np.unique(items, return_inverse=True)
     cuts = np.flatnonzero(np.diff(np.unique(users[order], return_inverse=True)[1])) + 1
@@ -104,16 +122,16 @@ def figures(scorer: Scorer, asked: list[Question], known: np.ndarray, *, new: bo
         ahead = (scores > mine) | ((scores == mine) & (np.arange(len(scores)) < question.answer))
         places.append(1 + int((ahead & allowed).sum()) if np.isfinite(mine) else K + 1)
     found = np.array(places) <= K
-    return Figures(float(found.mean()), float((found / np.array(places)).mean()))
+    return Figures(found.astype(np.float64), found / np.array(places))
 
 
 class Known(NamedTuple):
-    """The parts of ours for one question; ``prior`` has the chance of a return in it."""
+    """The parts of ours for one question, whatever each part is worth."""
 
-    own: np.ndarray
     dots: np.ndarray
     log_prior: np.ndarray
-    near: NeighbourScores
+    returning: np.ndarray
+    near: dict[float, NeighbourScores]
 
 
 class Ours:
@@ -160,16 +178,15 @@ class Ours:
                     int(came[0]) if len(came) else -1,
                 )  # fmt: skip
 
-    def scorer(self, beta: float, weight: float, own_gain: float = 1.0) -> Scorer:
-        """Return the score of `recstream.core.evaluation.prequential` for these worths."""
+    def scorer(self, beta: float, weight: float, decay: float, repeat_weight: float) -> Scorer:
+        """Return the score of `recstream.core.evaluation.prequential`, in typical scores."""
 
         def score(asked: list[Question]) -> Iterator[np.ndarray]:
             for known in self._prepared(asked):
-                dots = known.dots.copy()
-                dots[known.own] *= own_gain
-                dots += beta * self.unit * known.log_prior
-                dots[known.near.rows] += weight * self.unit * known.near.total
-                yield dots
+                near = known.near[decay]
+                scores = known.dots + beta * known.log_prior + repeat_weight * known.returning
+                scores[near.rows] += weight * near.total
+                yield scores
 
         return score
 
@@ -178,15 +195,26 @@ class Ours:
         if id(asked) not in self._known:
             rows = [entries_of(each.clicks, each.times) for each in asked]
             factors = self.model.fold_in(stack(rows, self.n_items))
-            strong = [seed_weights(*each) for each in rows]
-            near = gather_all([columns for columns, _ in rows], strong, [(self.near, 1.0)])
+            columns = [each for each, _ in rows]
+            near = {
+                decay: gather_all(
+                    columns,
+                    [seed_weights(*each, SeedRule(decay=decay)) for each in rows],
+                    [(self.near, 1.0)],
+                )
+                for decay in DECAYS
+            }
             prepared = []
-            for question, user, added in zip(asked, factors, near, strict=True):
+            for at, (question, user) in enumerate(zip(asked, factors, strict=True)):
                 own, counts, ages = habits_of(question.clicks)
+                returning = np.zeros(self.n_items)
+                habits = self.returns.probability(counts, ages)
+                returning[own] = np.log1p(habits / self.prior[own])
                 prior = self.prior.copy()
-                prior[own] += self.returns.probability(counts, ages)
-                dots = (self.model.item_factors @ user).astype(np.float64)
-                prepared.append(Known(own, dots, np.log(prior), added))
+                prior[own] += habits
+                dots = (self.model.item_factors @ user).astype(np.float64) / self.unit
+                added = {decay: near[decay][at] for decay in DECAYS}
+                prepared.append(Known(dots, np.log(prior), returning, added))
             # The list is kept too, so that no other one can have its id.
             self._known[id(asked)] = asked, prepared
         return self._known[id(asked)][1]
@@ -218,35 +246,72 @@ def methods(*, new: bool) -> dict[str, tuple[Method, list[Any]]]:
     """Return every method with the options to choose from."""
     known: dict[tuple[int, bool], Ours] = {}
 
-    def ours(training: Training, options: tuple[bool, float, float, float]) -> Scorer:
+    def ours(training: Training, options: tuple[bool, float, float, float, float]) -> Scorer:
         proportions, *worths = options
         key = (id(training), proportions)
         if key not in known:
             known[key] = Ours(training, proportions)
         return known[key].scorer(*worths)
 
-    neighbours, samples = (50, 100, 200, 500, 1500), (500, 2000, 10**9)
-    falls = ("same", "linear", "div")
-    gains = (1.0,) if new else (0.0, 1.0, 4.0)
+    repeats = (0.0,) if new else (0.0, 0.3, 0.5, 1.0)
     both = (False, True)
     return {
         "popularity": (popularity, [None]),
         "item-kNN": (item_knn, [*itertools.product((0.0, 3.0, 10.0, 20.0), (0.0, 0.3, 0.6, 1.0))]),
+        "SR": (
+            sequential_rules,
+            [*itertools.product((1, 2, 3, 5, 10, 20), ("same", "linear", "div", "quadratic"))],
+        ),
+        **session_methods(),
+        "fold-in alone": (
+            ours,
+            [*itertools.product(both, (0.0,), (0.0,), DECAYS[:1], repeats)],
+        ),
+        "ours, defaults": (
+            ours,
+            [(False, DEFAULT_POPULARITY_WEIGHT, BEHAVIOUR_WEIGHT, DECAYS[0], repeats[0])],
+        ),
+        "ours": (
+            ours,
+            [*itertools.product(both, BETAS[:5], (5.0, 8.0, 12.0, 18.0), DECAYS, repeats)],
+        ),
+    }
+
+
+def session_methods() -> dict[str, tuple[Method, list[Any]]]:
+    """Return S-KNN, V-SKNN, STAN and VSTAN; of the options of the latter 150 combinations are drawn."""
+    neighbours, samples = (50, 100, 200, 500, 1500), (500, 2000, 10**9)
+    falls = "linear", "div"
+    idf = (0.0, 1.0), (1.0, 0.0)
+    scales = (1e-5, 0.4525, 0.905, 1.81, 3.62, 7.24, "same")
+    days = (2.5, 5.0, 10.0, 20.0, 40.0, 80.0, math.inf)
+    stan = neighbours, samples, scales, ("same",), (True,), days, scales
+    vstan = *stan[:3], scales, *stan[4:], (0.0, 1.0, 2.0, 5.0, 10.0)
+    generator = random.Random(0)
+    return {
         "S-KNN": (
             session_knn,
-            [*itertools.product(neighbours, samples, ("same",), ("same",), both)],
+            [
+                SessionKNN(*each, rare=rare, least=least)
+                for *each, (rare, least) in itertools.product(neighbours, samples, idf)
+            ],
         ),
         "V-SKNN": (
             session_knn,
-            [*itertools.product(neighbours, samples, falls[1:], falls, both)],
+            [
+                SessionKNN(*each, cosine=False, rare=rare, least=least)
+                for *each, (rare, least) in itertools.product(
+                    neighbours, samples, falls, ("same", *falls), idf
+                )
+            ],
         ),
-        "fold-in alone": (ours, [*itertools.product(both, (0.0,), (0.0,), gains)]),
-        "fold-in and popularity": (ours, [*itertools.product(both, BETAS[1:-1], (0.0,), gains)]),
-        "ours, defaults": (ours, [(False, DEFAULT_POPULARITY_WEIGHT, BEHAVIOUR_WEIGHT, 1.0)]),
-        "ours": (
-            ours,
-            [*itertools.product(both, BETAS[:-1], (*BEHAVIOUR_WEIGHTS, 40.0), gains)],
-        ),
+        **{
+            name: (
+                session_knn,
+                [SessionKNN(*map(generator.choice, options)) for _ in range(150)],  # type: ignore[arg-type]
+            )
+            for name, options in (("STAN", stan), ("VSTAN", vstan))
+        },
     }
 
 
@@ -261,39 +326,83 @@ def chosen(
 
     def worth(option: Any) -> float:
         scorer = method(training, option)
-        return sum(sum(figures(scorer, each, known, new=new)) for each in asked.values())
+        return sum(sum(figures(scorer, each, known, new=new).means()) for each in asked.values())
 
     return max(options, key=worth)
+
+
+def cells(of: list[Figures], minus: list[Figures] | None = None) -> str:
+    """Return a line's figures, or differences of two methods with half of a 95 % interval."""
+    if minus is None:
+        return "".join("   {:.3f} {:.3f}".format(*each.means()) for each in of)
+    out = ""
+    for ours, theirs in zip(of, minus, strict=True):
+        for mine, other in zip(ours, theirs, strict=True):
+            more = mine - other
+            out += f"  {more.mean():+.3f} ± {1.96 * more.std() / math.sqrt(len(more)):.3f}"
+    return out
+
+
+def compare(name: str, new: bool) -> tuple[str, dict[str, list[Figures]]]:
+    """Print a table of a data set; return what was asked, and the figures of each method."""
+    sessions, n_items = sessions_of(name)
+    early, test = split(sessions)
+    training = Training(early, n_items)
+    first, late = split(early)
+    part = Training(first, n_items)
+    known = training.counts > 0
+    asked = {n: questions(test, n, new=new) for n in CLICKS}
+    print(
+        f"\n{name}, {'new items' if new else 'every click'}: {len(early)} sessions learned "
+        f"from, {len(test)} of test, {known.sum()} items; asked after "
+        + ", ".join(f"{n}: {len(each)}" for n, each in asked.items())
+    )
+    print(f"{'Recall@20 / MRR@20 after':26}" + "".join(f"{n:>14}" for n in CLICKS))
+    found: dict[str, list[Figures]] = {}
+    for title, (method, choices) in methods(new=new).items():
+        begun = default_timer()
+        option = chosen(method, choices, part, late, new)
+        scorer = method(training, option)
+        found[title] = [figures(scorer, each, known, new=new) for each in asked.values()]
+        print(
+            f"{title:26}{cells(found[title])}   {option}  {default_timer() - begun:.0f} s",
+            flush=True,
+        )
+    for title, theirs in found.items():
+        if title != "ours":
+            print(f"{'ours − ' + title:26}{cells(found['ours'], theirs)}")
+    return f"{'new items' if new else 'every click'}, {name}", found
 
 
 def main() -> None:
     """Print a table for each data set and counting."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="*", choices=list(STREAMS), default=["yoochoose"])
+    parser.add_argument(
+        "--data", nargs="*", choices=list(DATA), default=["yoochoose", "retailrocket"]
+    )
     parser.add_argument("--counting", choices=["every", "new"], nargs="*", default=["every", "new"])
+    parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
+    rows = []
     for name in options.data:
-        sessions, n_items = sessions_of(name)
-        early, test = split(sessions)
-        training = Training(early, n_items)
-        first, late = split(early)
-        part = Training(first, n_items)
-        known = training.counts > 0
-        for new in [counting == "new" for counting in options.counting]:
-            asked = {n: questions(test, n, new=new) for n in CLICKS}
-            print(
-                f"\n{name}, {'new items' if new else 'every click'}: {len(early)} sessions learned "
-                f"from, {len(test)} of test, {known.sum()} items; asked after "
-                + ", ".join(f"{n}: {len(each)}" for n, each in asked.items())
-            )
-            print(f"{'Recall@20 / MRR@20 after':26}" + "".join(f"{n:>14}" for n in CLICKS))
-            for title, (method, choices) in methods(new=new).items():
-                begun = default_timer()
-                option = chosen(method, choices, part, late, new)
-                scorer = method(training, option)
-                found = [figures(scorer, each, known, new=new) for each in asked.values()]
-                cells = "".join(f"   {each.recall:.3f} {each.mrr:.3f}" for each in found)
-                print(f"{title:26}{cells}   {option}  {default_timer() - begun:.0f} s", flush=True)
+        # A visitor of retailrocket has each item once.
+        countings = options.counting if DATA[name].repeat else ["new"]
+        for counting in countings:
+            title, found = compare(name, counting == "new")
+            for at, n in enumerate(CLICKS):
+                for method, of in found.items():
+                    who = "recstream, tuned" if method == "ours" else f"Peer: {method}"
+                    if method == "ours" or method in PEERS:
+                        rows += [
+                            results.Row(
+                                round(value, 4), metric, f"{who}, after {n} clicks, {title}."
+                            )
+                            for value, metric in zip(
+                                of[at].means(), ("Recall@20", "MRR@20"), strict=True
+                            )
+                        ]
+    if options.save:
+        results.save("sessions", "Next click of a session", rows)
 
 
 if __name__ == "__main__":

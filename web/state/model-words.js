@@ -24,6 +24,7 @@ const NAMES = {
   content_unit: ["Scale of content", "Fitted in the training, so that content and taste are comparable."],
   behaviour_weight: ["Weight of behaviour", "Of items that the same people used."],
   behaviour_version: ["Form of behaviour", "Version of the rules by which items that the same people used are found."],
+  seed_decay: ["Decay of seeds", "Factor of an entry's weight in the behaviour score for each entry that counts more."],
   newcomer_content: ["Content of new items", "Factor of the content score of items without events."],
   newcomer_share: ["Places for new items", "Part of a list that is kept for items without events."],
   content: ["Content features", "Whether facts of the catalogue are used."],

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from recstream.core.als import ALSModel
 from recstream.core.content.item_factors import trust
-from recstream.core.neighbours import BEHAVIOUR_VERSION, Neighbours, gather, seed_weights
+from recstream.core.neighbours import Neighbours, SeedRule, gather, seed_weights
 from recstream.core.numeric.arrays import Float32s, Int64s
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
@@ -94,7 +94,7 @@ def content_scale(
     behaviour: Neighbours,
     behaviour_weight: float,
     unit: float,
-    version: int = BEHAVIOUR_VERSION,
+    seeds: SeedRule = SeedRule(),  # noqa: B008
 ) -> float:
     """Return σ: the slope of the collaborative score over the content score.
 
@@ -114,8 +114,7 @@ def content_scale(
         In typical scores.
     unit : float
         The typical score, the mean over the items of histories.
-    version : int
-        Of `recstream.core.neighbours.seed_weights`.
+    seeds : SeedRule
     """
     counts = model.item_counts
     checked = as_csr_rows(matrix, "matrix", n_columns=len(counts))
@@ -131,7 +130,7 @@ def content_scale(
     for user in range(0, matrix.shape[0], -(-matrix.shape[0] // SCALE_USERS)):
         own = slice(matrix.indptr[user], matrix.indptr[user + 1])
         columns = matrix.indices[own].astype(np.int32)
-        v = seed_weights(columns, matrix.data[own].astype(np.float32), version)
+        v = seed_weights(columns, matrix.data[own].astype(np.float32), seeds)
         rows, similarity = gather(columns, v, [(content, 1.0)])
         fresh = ~np.isin(rows, columns) & (trusted[rows] > 0.0)
         rows, similarity = rows[fresh], similarity[fresh]

@@ -3,16 +3,16 @@
 `evaluate` replays a stream in the order of time. Before an event is counted, its user is folded in from
 the history so far, and all known items are scored as in production::
 
-    score_ui = x_u · y_i + w near_ui + β log(prior_i)                 (items not seen)
-    score_ui = g x_u · y_i + w near_ui + β log(prior_i + h_ui)        (seen items, with `repeat`)
+    score_ui = x_u · y_i + w near_ui + β log(prior_i + h_ui) + ρ log(1 + h_ui / prior_i)
 
 ``near`` is the score of behaviour neighbours (`recstream.core.neighbours.behaviour.gather`),
 ``prior`` is `recstream.core.popularity.popularity.Popularity`, and ``h_ui`` the probability of a repeat,
-`recstream.core.popularity.repeats.RepeatTable`. The rank of the event's item is recorded. Then the event
+`recstream.core.popularity.repeats.RepeatTable`; 0 for items not seen. Seen items are ranked with
+`ReplayConfig.repeat` only. The rank of the event's item is recorded. Then the event
 is counted, and its user and item are folded in. At intervals the model is trained again from the present
 factors, and the neighbours are fitted again.
 
-β, g and w come from a grid. Every combination ranks every event; the one that was best *so far* is used.
+β, ρ and w come from a grid. Every combination ranks every event; the one that was best *so far* is used.
 A result therefore never depends on later events.
 
 Fold-in happens every `ReplayConfig.update_every` events, as deltas do in production. Histories,
@@ -33,7 +33,7 @@ from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.evaluation.interactions import EntryRows, InteractionStore
 from recstream.core.evaluation.replay_config import ReplayConfig
 from recstream.core.evaluation.target_ranks import replay_events
-from recstream.core.neighbours import Neighbours, fit_behaviour
+from recstream.core.neighbours import Neighbours, SeedRule, fit_behaviour
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
 from recstream.core.popularity import REPEAT_BINS
 from recstream.errors import InvalidInput
@@ -87,8 +87,8 @@ class Prequential:
         The same for each of `ReplayConfig.options`.
     beta : float
         β at the end.
-    own_gain : float
-        g at the end.
+    repeat_weight : float
+        ρ at the end.
     credit : (K + 1,) float64
         Weights of the popularity memories at the end.
     trainings : int
@@ -99,7 +99,7 @@ class Prequential:
     ranks: Int32s
     grid: Int32s
     beta: float
-    own_gain: float
+    repeat_weight: float
     credit: Float64s
     trainings: int
     behaviour_weight: float = 0.0
@@ -160,7 +160,7 @@ def evaluate(
         Parts of the stream.
     train_from : float
         Part of the warm-up before the first training. The rest of the warm-up is ranked to choose
-        β, g and w.
+        β, ρ and w.
     threads : int, optional
         For training; fold-in uses one.
     progress : callable, optional
@@ -193,12 +193,12 @@ def evaluate(
         grid[part] = run.step(part)
         ranks[part] = grid[part, best]
         gains += soft_hits(grid[part]).sum(axis=0)
-    beta, own_gain, behaviour_weight = options[int(np.argmax(gains))]
+    beta, repeat_weight, behaviour_weight = options[int(np.argmax(gains))]
     return Prequential(
         ranks[begin:],
         grid[begin:],
         beta,
-        own_gain,
+        repeat_weight,
         run.prior.credit,
         trainings,
         behaviour_weight,
@@ -227,7 +227,7 @@ class _Run:
             np.zeros(n_items, np.bool_),
         )
         self.user_factors = np.zeros((n_users, config.n_factors), np.float32)
-        pairs = [(beta, gain) for beta, gain, weight in config.options()]
+        pairs = [pair for *pair, _ in config.options()]
         self.options = np.array(pairs[:: len(config.behaviour_weights)], np.float64)
         self.behaviour_weights = np.array(config.behaviour_weights, np.float64)
         self.near = Neighbours.empty(n_items)
@@ -309,14 +309,19 @@ class _Run:
         else:
             scores = model.fold_in(rows.csr(n_items)) @ model.item_factors.T
         ranks = np.zeros((len(users), len(self.options), len(self.behaviour_weights)), np.int32)
-        grid = _Grid(self.options * [self.unit, 1.0], self.behaviour_weights * self.unit)
+        grid = _Grid(
+            SeedRule(decay=self.config.seed_decay),
+            self.options * self.unit,
+            self.behaviour_weights * self.unit,
+        )
         _replay(self.prior, items, rows, scores, self.near, grid, self.config.repeat, ranks)
         return ranks.reshape(len(users), -1)
 
 
 class _Grid(NamedTuple):
-    """Options scaled to this model's scores: pairs of β and g, and each w."""
+    """Seeds, and options scaled to this model's scores: pairs of β and ρ, and each w."""
 
+    seeds: SeedRule
     options: Float64s
     behaviour_weights: Float64s
 

@@ -9,6 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from recstream.core.als import Proportions
+from recstream.core.neighbours import SeedRule
 from recstream.core.popularity import HALF_LIVES
 
 __all__ = ["BEHAVIOUR_WEIGHTS", "BETAS", "ReplayConfig"]
@@ -38,8 +39,10 @@ class ReplayConfig:
         Whether seen items may be recommended.
     behaviour_weights : tuple of float
         Grid of w, the weight of behaviour neighbours.
-    own_gains : tuple of float
-        Grid of g, the weight of ``x·y`` for seen items, with `repeat`.
+    repeat_weights : tuple of float
+        Grid of ρ, the additional weight of repeats, with `repeat`.
+    seed_decay : float
+        Of `recstream.core.neighbours.SeedRule`.
     update_every : int
         Events between two deltas.
     grow : float
@@ -54,13 +57,14 @@ class ReplayConfig:
     half_lives: tuple[float, ...] = HALF_LIVES
     betas: tuple[float, ...] = BETAS
     behaviour_weights: tuple[float, ...] = BEHAVIOUR_WEIGHTS
+    seed_decay: float = SeedRule().decay
     repeat: bool = False
-    own_gains: tuple[float, ...] = (0.0, 1.0)
+    repeat_weights: tuple[float, ...] = (0.0, 0.3, 1.0)
     update_every: int = 32
     grow: float = 0.1
     seed: int = 0
 
     def options(self) -> list[tuple[float, float, float]]:
-        """Return the grid as triples of β, g and w."""
-        gains = self.own_gains if self.repeat else (1.0,)
-        return list(itertools.product(self.betas, gains, self.behaviour_weights))
+        """Return the grid as triples of β, ρ and w."""
+        repeats = self.repeat_weights if self.repeat else (0.0,)
+        return list(itertools.product(self.betas, repeats, self.behaviour_weights))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, helper
-from recstream.core.numeric.neighbour_tables import MAX_SEEDS, write_seed_weights
+from recstream.core.numeric.neighbour_tables import SeedRule, write_seed_weights
 from recstream.core.popularity import (
     TINY,
     count_in_place,
@@ -35,6 +35,7 @@ def replay_events(
     scores: Float32s,
     near_rows: Int32s,
     near_weights: Float32s,
+    rule: SeedRule,
     options: Float64s,
     behaviour_weights: Float64s,
     repeat: bool,
@@ -61,8 +62,9 @@ def replay_events(
         ``x · y`` of all known items; (e, 0) to count without ranking.
     near_rows, near_weights : (m, w)
         Behaviour neighbours.
+    rule : SeedRule
     options : (o, 2) float64
-        Pairs of β and g.
+        Pairs of β and ρ.
     behaviour_weights : (w,) float64
     repeat : bool
         Whether seen items may be recommended.
@@ -79,7 +81,7 @@ def replay_events(
     """
     prior = np.zeros(len(known))
     dots = np.zeros(len(known))
-    own_dots = np.zeros(len(known))
+    returning = np.zeros(len(known))
     near = np.zeros(len(known))
     allowed = np.zeros(len(known), np.bool_)
     unit_share = np.zeros(len(totals) + 1)
@@ -101,15 +103,16 @@ def replay_events(
             for i in range(scores.shape[1]):
                 allowed[i] = known[i]
                 dots[i] = scores[e, i]
-                own_dots[i] = 0.0
+                returning[i] = 0.0
                 prior[i] = _expected(sums, unit_share, i)
             for a in range(len(own)):
                 allowed[own[a]] = repeat
-                own_dots[own[a]] = dots[own[a]]
-                prior[own[a]] += repeat_probability(hits, chances, done[a], since[a])
-            add_neighbours(own, weights[row], near_rows, near_weights, near)
+                habit = repeat_probability(hits, chances, done[a], since[a])
+                returning[own[a]] = math.log1p(habit / prior[own[a]])
+                prior[own[a]] += habit
+            add_neighbours(own, weights[row], near_rows, near_weights, rule, near)
             target_rank(
-                item, scores.shape[1], dots, own_dots, near, prior, allowed,
+                item, scores.shape[1], dots, returning, near, prior, allowed,
                 options, behaviour_weights, ranks[e],
             )  # fmt: skip
             near[:] = 0.0
@@ -150,11 +153,16 @@ def _expected(sums: Float64s, unit_share: Float64s, item: int) -> float:
 
 @helper
 def add_neighbours(
-    own: Int32s, weights: Float32s, rows: Int32s, near_weights: Float32s, near: Float64s
+    own: Int32s,
+    weights: Float32s,
+    rows: Int32s,
+    near_weights: Float32s,
+    rule: SeedRule,
+    near: Float64s,
 ) -> None:
     """Add the neighbour scores of a history's entries."""
     seeds = np.zeros(len(own), np.float32)
-    write_seed_weights(weights, MAX_SEEDS, seeds)
+    write_seed_weights(weights, rule, seeds)
     for a in range(len(own)):
         if seeds[a] > 0.0:
             for place in range(rows.shape[1]):
@@ -168,7 +176,7 @@ def target_rank(
     item: int,
     n_items: int,
     dots: Float64s,
-    own_dots: Float64s,
+    returning: Float64s,
     near: Float64s,
     prior: Float64s,
     allowed: NDArray[np.bool_],
@@ -182,8 +190,10 @@ def target_rank(
     ----------
     item : int
     n_items : int
-    dots, own_dots : (m,) float64
-        ``x · y``, and the same for seen items alone.
+    dots : (m,) float64
+        ``x · y``.
+    returning : (m,) float64
+        ``log(1 + h / prior)`` of seen items, 0 for others.
     near, prior : (m,) float64
         Neighbour scores and popularity priors.
     allowed : (m,) bool
@@ -198,11 +208,11 @@ def target_rank(
     for i in range(n_items):
         if allowed[i] and i != item:
             ahead = dots[i] - dots[item]
-            own = own_dots[i] - own_dots[item]
+            again = returning[i] - returning[item]
             nearer = near[i] - near[item]
             more = math.log(prior[i]) - popular
             for b in range(len(options)):
-                gap = ahead - (1.0 - options[b, 1]) * own + options[b, 0] * more
+                gap = ahead + options[b, 0] * more + options[b, 1] * again
                 if nearer == 0.0:
                     ahead_in_all[b] += gap > 0.0 or (gap == 0.0 and i < item)
                 else:

@@ -8,5 +8,12 @@ from __future__ import annotations
 
 from recstream.core.generation.generation import Generation
 from recstream.core.generation.opened import OpenedArrays, open_generation, opened_arrays
+from recstream.core.generation.scoring import ScoringParameters
 
-__all__ = ["Generation", "OpenedArrays", "open_generation", "opened_arrays"]
+__all__ = [
+    "Generation",
+    "OpenedArrays",
+    "ScoringParameters",
+    "open_generation",
+    "opened_arrays",
+]

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from recstream.core.neighbours import SeedRule
+
 
 class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
     """Weights of a score's parts.
@@ -24,7 +26,9 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
     newcomer_share : float
         Share of a list's slots that is reserved for cold items.
     behaviour_version : int
-        Version of `recstream.core.neighbours.seed_weights`.
+        Version of `recstream.core.neighbours.fit_behaviour`.
+    seed_decay : float
+        Of `recstream.core.neighbours.SeedRule`.
     """
 
     popularity_unit: float = 1.0
@@ -35,6 +39,7 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
     newcomer_content: float = 0.0
     newcomer_share: float = 0.0
     behaviour_version: int = 1
+    seed_decay: float = SeedRule().decay
 
     @classmethod
     def of(cls, hyperparameters: Mapping[str, Any]) -> ScoringParameters:
@@ -46,6 +51,11 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
                 if name in hyperparameters
             }
         )
+
+    @property
+    def seeds(self) -> SeedRule:
+        """The rule for the seeds of neighbour scores."""
+        return SeedRule.of(self.behaviour_version, self.seed_decay)
 
     def gain(self, table: Literal["content", "behaviour"]) -> float:
         """Return the factor from a neighbour table's weights to scores.

@@ -25,11 +25,12 @@ from recstream.core.numeric.neighbour_tables import (
     TOGETHER,
     WIDTH,
     WINDOW,
+    SeedRule,
     append_contributions,
     count_tied,
     fill_behaviour,
-    max_seeds,
     replace_lists,
+    skew,
     sum_by_row,
     write_seed_weights,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "WINDOW",
     "NeighbourScores",
     "Neighbours",
+    "SeedRule",
     "behaviour_lists",
     "fit_behaviour",
     "gather",
@@ -51,10 +53,10 @@ __all__ = [
     "seed_weights",
 ]
 
-BEHAVIOUR_WEIGHT = 7.0
+BEHAVIOUR_WEIGHT = 10.0
 """Default weight of behaviour neighbours, in typical scores."""
-BEHAVIOUR_VERSION = 2
-"""Version of `fit_behaviour` and `seed_weights`; 1 for generations that record none."""
+BEHAVIOUR_VERSION = 3
+"""Version of `fit_behaviour` and `SeedRule`; 1 for generations that record none."""
 _NONE = -1
 
 
@@ -210,10 +212,10 @@ class NeighbourScores(NamedTuple):
     total: Float64s
 
 
-def seed_weights(columns: Int32s, weights: Float32s, version: int = BEHAVIOUR_VERSION) -> Float32s:
+def seed_weights(columns: Int32s, weights: Float32s, rule: SeedRule = SeedRule()) -> Float32s:  # noqa: B008
     """Return the weight of each entry of a user's row as a seed of neighbour scores.
 
-    Of the strongest `RECENT` entries, ``s = 0.8^k √(weight / largest weight)``, where k entries have a
+    Of the strongest `RECENT` entries, ``s = decay^k √(weight / largest weight)``, where k entries have a
     larger weight; of the others 0. From version 2 on, entries as strong as the last of these are seeds
     too, up to 256: a history without order is used as a whole. The seed weight is
     ``4 s / (3 + Σ s)``: 1 for a single entry, below 4 for many together, since factors are accurate by
@@ -224,7 +226,7 @@ def seed_weights(columns: Int32s, weights: Float32s, version: int = BEHAVIOUR_VE
     array([0.36363637, 0.90909094], dtype=float32)
     """
     out = np.zeros(len(columns), np.float32)
-    write_seed_weights(weights, max_seeds(version), out)
+    write_seed_weights(weights, rule, out)
     return out
 
 
@@ -281,7 +283,8 @@ def fit_behaviour(
 
     A pair of entries of one user counts half for every five entries between them. Earlier items of an
     item count more than later ones (4 : 3). t entries of the same time have no order: each of their
-    pairs counts ``t^-¼``. The weight of item i as a neighbour of j is ``Σ / √((n_j + 3)(n_i + 3))``,
+    pairs counts ``t^-¼``. The weight of item i as a neighbour of j is
+    ``Σ / ((n_j + 3)^0.7 (n_i + 3)^0.3)``: between the cosine and the conditional probability of i given j,
     shrunk towards 0 where few users had both. Sums are of integers, so the order of users changes nothing.
     docs/explanation/research/neighbours.md has the trials.
 
@@ -297,7 +300,7 @@ def fit_behaviour(
         Time of its newest event.
     n_items : int
     version : int
-        In version 1 equal times are ordered by item row.
+        Below 3 both exponents are 0.5; in version 1 equal times are ordered by item row.
     threads : int
     """
     users, items = np.asarray(owners, np.int64), np.asarray(columns, np.int32)
@@ -329,7 +332,7 @@ def fit_behaviour(
         first, last = part
         fill_behaviour(
             indptr[first : last + 1], places, items, user_of, bounds, tied, counts, PROXIMITY, TOGETHER,
-            first, last, table.rows[first:last], table.weights[first:last],
+            skew(version), first, last, table.rows[first:last], table.weights[first:last],
         )  # fmt: skip
 
     with open_pool(threads) as workers:
@@ -345,6 +348,7 @@ def behaviour_lists(
     counts: Int64s,
     first: int,
     last: int,
+    version: int = BEHAVIOUR_VERSION,
 ) -> tuple[Int32s, Float32s]:
     """Return the lists of items `first` to before `last` of the table of `fit_behaviour`.
 
@@ -360,7 +364,7 @@ def behaviour_lists(
         Number of entries of the same history and time before each; 0 in version 1.
     counts : (m,) int64
         Number of places of each item.
-    first, last : int
+    first, last, version : int
 
     Returns
     -------
@@ -380,7 +384,7 @@ def behaviour_lists(
     weights = np.zeros((last - first, WIDTH), np.float32)
     fill_behaviour(
         indptr, places[order], items, user_of, bounds, tied, counts, PROXIMITY, TOGETHER,
-        first, last, rows, weights,
+        skew(version), first, last, rows, weights,
     )  # fmt: skip
     return rows, weights
 

@@ -5,7 +5,7 @@ See `recstream.core.neighbours.behaviour` for the meaning of each.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,10 @@ _BACKWARD = 0.75
 """Weight of a pair in reverse order."""
 _SHRINKAGE = 3.0
 """Added to both counts, which lowers the weights of rare items."""
+_SKEW = 0.2
+"""From version 3 on: the counts' exponents are 0.5 + this for the item of the list and 0.5 - this for its neighbour."""
 _SEED_DECAY = 0.8
+"""Default factor of a seed's weight for each entry of larger weight."""
 _SEED_SHRINKAGE = 3.0
 # Weight of two adjacent entries. Whole numbers make sums independent of their order.
 _UNIT = 1 << 20
@@ -39,9 +42,29 @@ TOGETHER = np.round(_UNIT * np.maximum(np.arange(WINDOW + 1), 1) ** -0.25).astyp
 """Weight of a pair of entries of one time, by the number of entries of that time."""
 
 
-def max_seeds(version: int) -> int:
-    """Return the largest number of seeds of a history in a version."""
-    return RECENT if version < 2 else MAX_SEEDS  # noqa: PLR2004
+class SeedRule(NamedTuple):
+    """The rule for the seeds of a history.
+
+    Attributes
+    ----------
+    most : int
+        Largest number of seeds; above `RECENT`, entries as strong as the last of those are seeds too.
+    decay : float
+        Factor of a seed's weight for each entry of larger weight.
+    """
+
+    most: int = MAX_SEEDS
+    decay: float = _SEED_DECAY
+
+    @classmethod
+    def of(cls, version: int, decay: float = _SEED_DECAY) -> SeedRule:
+        """Return the rule of a version."""
+        return cls(RECENT if version < 2 else MAX_SEEDS, decay)  # noqa: PLR2004
+
+
+def skew(version: int) -> float:
+    """Return the skew of `fill_behaviour` in a version."""
+    return 0.0 if version < 3 else _SKEW  # noqa: PLR2004
 
 
 def count_tied(*columns: NDArray[Any]) -> Int32s:
@@ -132,14 +155,14 @@ def replace_lists(
 
 @interpretable
 @compiled
-def write_seed_weights(weights: Float32s, max_seeds: int, out: Float32s) -> None:
+def write_seed_weights(weights: Float32s, rule: SeedRule, out: Float32s) -> None:
     """Write each entry's seed weight; 0 for entries that are no seeds.
 
-    Seeds are the `RECENT` largest, ties by position, and with a larger ``max_seeds`` entries as large as
+    Seeds are the `RECENT` largest, ties by position, and with a larger ``rule.most`` entries as large as
     the last of them.
     """
-    chosen = np.empty(max_seeds, np.int64)
-    parts = np.empty(max_seeds)
+    chosen = np.empty(rule.most, np.int64)
+    parts = np.empty(rule.most)
     count, total = 0, 0.0
     for at in range(len(weights)):
         weight = weights[at]
@@ -150,10 +173,10 @@ def write_seed_weights(weights: Float32s, max_seeds: int, out: Float32s) -> None
                 place -= 1
             chosen[place] = at
             count = min(count + 1, RECENT)
-    if count == RECENT and max_seeds > RECENT:
+    if count == RECENT and rule.most > RECENT:
         last = chosen[RECENT - 1]
         for at in range(last + 1, len(weights)):
-            if weights[at] == weights[last] and count < max_seeds:
+            if weights[at] == weights[last] and count < rule.most:
                 chosen[count] = at
                 count += 1
     n_larger_at = 0
@@ -161,7 +184,7 @@ def write_seed_weights(weights: Float32s, max_seeds: int, out: Float32s) -> None
         if weights[chosen[place]] < weights[chosen[n_larger_at]]:
             n_larger_at = place
         part = np.float64(weights[chosen[place]]) / np.float64(weights[chosen[0]])
-        parts[place] = np.sqrt(part) * _SEED_DECAY**n_larger_at
+        parts[place] = np.sqrt(part) * rule.decay**n_larger_at
         total += parts[place]
     for place in range(count):
         out[chosen[place]] = (1.0 + _SEED_SHRINKAGE) * parts[place] / (_SEED_SHRINKAGE + total)
@@ -314,6 +337,7 @@ def fill_behaviour(  # noqa: C901 - an inner loop is one function
     counts: Int64s,
     nearness: Int64s,
     together: Int64s,
+    skew: float,
     first: int,
     last: int,
     rows: Int32s,
@@ -337,6 +361,8 @@ def fill_behaviour(  # noqa: C901 - an inner loop is one function
         `PROXIMITY`.
     together : (WINDOW + 1,) int64
         `TOGETHER`.
+    skew : float
+        0 for the cosine; 0.5 would be the conditional probability of the neighbour given the item.
     rows, weights : (last - first, WIDTH) int32, float32
         Their rows of the table, to fill.
     """
@@ -372,5 +398,7 @@ def fill_behaviour(  # noqa: C901 - an inner loop is one function
             near = touched[at]
             size = (counts[item] + _SHRINKAGE) * (counts[near] + _SHRINKAGE)
             share = np.float64(sums[near]) / (_UNIT * np.sqrt(size))
+            if skew > 0.0:
+                share *= ((counts[near] + _SHRINKAGE) / (counts[item] + _SHRINKAGE)) ** skew
             _insert(rows[item - first], weights[item - first], near, np.float32(share))
             sums[near] = 0

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import helper
+from recstream.core.numeric.neighbour_tables import SeedRule
 
 __all__ = [
     "BaseScoring",
@@ -33,12 +34,12 @@ class RowLists(NamedTuple):
 
 
 class HistoryEntries(NamedTuple):
-    """The users' rows of the interaction matrix in CSR form, and how many entries may be seeds."""
+    """The users' rows of the interaction matrix in CSR form, and the rule for seeds."""
 
     indptr: Int64s
     columns: Int32s
     weights: Float32s
-    max_seeds: int
+    seeds: SeedRule
 
 
 class NeighbourTable(NamedTuple):

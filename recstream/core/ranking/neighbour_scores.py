@@ -211,7 +211,7 @@ def add_neighbour_scores(
     n_most = 0
     for u in range(lists.shape[0]):
         own = slice(entries.indptr[u], entries.indptr[u + 1])
-        write_seed_weights(entries.weights[own], entries.max_seeds, seed_weights[own])
+        write_seed_weights(entries.weights[own], entries.seeds, seed_weights[own])
         n_most = max(n_most, _n_seeds(seed_weights[own]))
     room, shift = _MIN_ROOM, 20
     while room < 4 * n_most * (near.rows.shape[1] + more.rows.shape[1]):

@@ -15,7 +15,6 @@ from recstream.core.content import n_reserved
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.numeric.arrays import Int64s
-from recstream.core.numeric.neighbour_tables import max_seeds
 from recstream.core.ranking.batch import BaseScoring, HistoryEntries, ListBuffers, RowLists
 from recstream.core.ranking.compiled_arm import CompiledArm
 from recstream.core.ranking.fatigue import cooling_rows, excluded_rows
@@ -93,8 +92,7 @@ def rerank(
     size = min((POOL if needs_pool else 1) * length + len(compiled.pins), generation.n_items)
     places = min(n_reserved(compiled.cold_share, n), length)
     n_users = len(histories)
-    most = max_seeds(generation.scoring.behaviour_version)
-    entries = HistoryEntries(rows.indptr, rows.indices, rows.weights, most)
+    entries = HistoryEntries(rows.indptr, rows.indices, rows.weights, generation.scoring.seeds)
     seen = RowLists(entries.indptr, entries.columns)
     if known:
         seen = RowLists(np.zeros_like(entries.indptr), entries.columns[:0])

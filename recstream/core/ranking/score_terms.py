@@ -15,7 +15,7 @@ from recstream.core.history import Row
 from recstream.core.numeric.arrays import Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, interpretable
 from recstream.core.numeric.neighbour_tables import (
-    max_seeds,
+    SeedRule,
     write_contributions,
     write_seed_weights,
 )
@@ -59,9 +59,8 @@ def score_terms(
     columns, weights = seen
     arm = arm or DEFAULT_ARM
     blend = arm.blend or Blend()
-    most = max_seeds(generation.scoring.behaviour_version)
     behaviour, content = neighbour_terms(
-        columns, weights, most, *neighbour_tables(generation, arm), rows
+        columns, weights, generation.scoring.seeds, *neighbour_tables(generation, arm), rows
     )
     if generation.model is None or blend.factors <= 0.0 or not len(columns):
         factors = np.zeros(behaviour.shape)
@@ -76,7 +75,7 @@ def score_terms(
 def neighbour_terms(
     columns: Int32s,
     weights: NDArray[np.float32],
-    max_seeds: int,
+    rule: SeedRule,
     near: NeighbourTable,
     more: NeighbourTable,
     rows: Int32s,
@@ -87,13 +86,13 @@ def neighbour_terms(
     ----------
     columns, weights : (h,) int32, float32
         The user's row.
-    max_seeds : int
+    rule : SeedRule
     near, more : NeighbourTable
         Content and behaviour neighbours; a table with gain 0 adds nothing.
     rows : (n,) int32
     """
     seeds = np.zeros(len(columns), np.float32)
-    write_seed_weights(weights, max_seeds, seeds)
+    write_seed_weights(weights, rule, seeds)
     content, behaviour = np.zeros((len(rows), len(seeds))), np.zeros((len(rows), len(seeds)))
     if near.gain > 0.0:
         write_contributions(columns, seeds, near.rows, near.weights, near.gain, rows, content)

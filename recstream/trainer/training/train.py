@@ -24,8 +24,8 @@ from recstream.core.content import (
     content_scale,
 )
 from recstream.core.evaluation import HeldOut
-from recstream.core.generation import Generation
-from recstream.core.neighbours import BEHAVIOUR_VERSION, BEHAVIOUR_WEIGHT, Neighbours
+from recstream.core.generation import Generation, ScoringParameters
+from recstream.core.neighbours import BEHAVIOUR_VERSION, BEHAVIOUR_WEIGHT, Neighbours, SeedRule
 from recstream.core.numeric.arrays import Int32s
 from recstream.core.popularity import Popularity
 from recstream.errors import InvalidSetting
@@ -57,6 +57,7 @@ _NOT_ALS_OPTIONS = frozenset(
         "newcomer_share",
         "behaviour_weight",
         "behaviour_version",
+        "seed_decay",
         "popularity_weight",
         "popularity_unit",
         "half_life_ms",
@@ -126,6 +127,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "newcomer_share": COLD_START_SHARE,
         "behaviour_weight": BEHAVIOUR_WEIGHT,
         "behaviour_version": BEHAVIOUR_VERSION,
+        "seed_decay": SeedRule().decay,
         "content": True,
         "category_grammar": CATEGORY_GRAMMAR,
         "hold_out": True,
@@ -214,13 +216,18 @@ def train(
     if model is not None and contents is not None:
         model = _pull_rare_items(model, found, contents, threads)
     used["popularity_unit"] = 1.0 if model is None else found.typical_score(model)
-    version = int(used.get("behaviour_version", 1))
-    behaviour = found.behaviour(threads, version)
+    scoring = ScoringParameters.of(used)
+    behaviour = found.behaviour(threads, scoring.behaviour_version)
     used["content_unit"] = 1.0
     if model is not None and near is not None:
-        weight = float(used["behaviour_weight"])
         used["content_unit"] = content_scale(
-            model, found.sampled(), near, behaviour, weight, used["popularity_unit"], version
+            model,
+            found.sampled(),
+            near,
+            behaviour,
+            scoring.behaviour_weight,
+            scoring.popularity_unit,
+            scoring.seeds,
         )
     generation = Generation(
         number=number,

@@ -216,7 +216,7 @@ def test_a_weight_of_none_is_a_score_without_neighbours() -> None:
     with_them = evaluate(stream, both, threads=1)
     without = evaluate(stream, replace(both, behaviour_weights=(0.0,)), threads=1)
 
-    assert both.options() == [(0.1, 1.0, 0.0), (0.1, 1.0, 3.0), (0.2, 1.0, 0.0), (0.2, 1.0, 3.0)]
+    assert both.options() == [(0.1, 0.0, 0.0), (0.1, 0.0, 3.0), (0.2, 0.0, 0.0), (0.2, 0.0, 3.0)]
     np.testing.assert_array_equal(with_them.grid[:, [0, 2]], without.grid)
     assert (with_them.grid[:, 1] != with_them.grid[:, 0]).any()
 
@@ -225,18 +225,18 @@ def test_places_are_those_of_sorting_the_score_written_out() -> None:
     rng = np.random.default_rng(7)
     n = 30
     dots, prior = rng.integers(0, 4, n) / 4, rng.random(n)
-    own_dots = np.where(rng.random(n) < 0.3, dots, 0.0)
+    returning = np.where(rng.random(n) < 0.3, rng.random(n), 0.0)
     near = np.where(rng.random(n) < 0.5, rng.integers(0, 4, n) / 4, 0.0)
     allowed = rng.random(n) < 0.8
-    options = np.array([[0.0, 1.0], [0.5, 0.0], [1e12, 1.0]])
+    options = np.array([[0.0, 1.0], [0.5, 0.0], [1e12, 2.0]])
     weights = np.array([0.0, 0.5, 8.0])
 
     for item in np.flatnonzero(allowed).tolist():
         ranks = np.zeros((3, 3), np.int32)
-        target_rank(item, n, dots, own_dots, near, prior, allowed, options, weights, ranks)
+        target_rank(item, n, dots, returning, near, prior, allowed, options, weights, ranks)
 
-        for b, (beta, gain) in enumerate(options):
+        for b, (beta, rho) in enumerate(options):
             for w, weight in enumerate(weights):
-                score = dots - (1 - gain) * own_dots + beta * np.log(prior) + weight * near
+                score = dots + beta * np.log(prior) + weight * near + rho * returning
                 order = sorted(np.flatnonzero(allowed).tolist(), key=lambda i: (-score[i], i))
                 assert ranks[b, w] == 1 + order.index(item)

@@ -15,6 +15,7 @@ from recstream.core.neighbours.behaviour import (
     RECENT,
     WIDTH,
     Neighbours,
+    SeedRule,
     fit_behaviour,
     gather,
     gather_all,
@@ -212,14 +213,15 @@ def test_the_strongest_entries_speak_and_entries_without_weight_do_not():
     assert seed_weights(columns[:2], np.zeros(2, np.float32)).tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize(("version", "n_seeds"), [(1, RECENT), (2, 40)])
+@pytest.mark.parametrize(("version", "n_seeds"), [(1, RECENT), (2, 40), (3, 40)])
 def test_one_entry_speaks_with_one_and_many_with_no_more_than_four(version: int, n_seeds: int):
     equal = np.full(40, 0.1, np.float32)
     columns = np.arange(40, dtype=np.int32)
 
-    assert seed_weights(columns[:1], equal[:1], version).tolist() == [1.0]
-    np.testing.assert_allclose(seed_weights(columns[:2], equal[:2], version), [0.8, 0.8])
-    many = seed_weights(columns, equal, version)
+    rule = SeedRule.of(version)
+    assert seed_weights(columns[:1], equal[:1], rule).tolist() == [1.0]
+    np.testing.assert_allclose(seed_weights(columns[:2], equal[:2], rule), [0.8, 0.8])
+    many = seed_weights(columns, equal, rule)
     np.testing.assert_allclose(many[:n_seeds], 4 / (3 + n_seeds), rtol=1e-6)
     assert np.count_nonzero(many) == n_seeds
 
@@ -239,13 +241,16 @@ def test_entries_as_strong_as_the_last_seed_are_seeds_up_to_a_limit():
     assert not equal[MAX_SEEDS - len(strong) :].any()
 
 
-def test_strength_falls_with_each_stronger_entry_and_the_root_of_the_weight():
+@pytest.mark.parametrize(("rule", "decay"), [(SeedRule(), 0.8), (SeedRule(decay=0.5), 0.5)])
+def test_strength_falls_with_each_stronger_entry_and_the_root_of_the_weight(
+    rule: SeedRule, decay: float
+):
     weights = np.array([0.25, 1.0, 0.25], np.float32)
-    total = 1.0 + 0.8 * 0.5 + 0.8 * 0.5
+    parts = np.array([0.5 * decay, 1.0, 0.5 * decay])
 
-    v = seed_weights(np.arange(3, dtype=np.int32), weights)
+    v = seed_weights(np.arange(3, dtype=np.int32), weights, rule)
 
-    np.testing.assert_allclose(v, np.array([0.4, 1.0, 0.4]) * 4 / (3 + total), rtol=1e-6)
+    np.testing.assert_allclose(v, parts * 4 / (3 + parts.sum()), rtol=1e-6)
 
 
 def slow_behaviour(
@@ -273,7 +278,9 @@ def slow_behaviour(
                     sums[item, near] += gain
     lists: dict[int, list[tuple[int, float]]] = {row: [] for row in range(n_items)}
     for (item, near), total in sums.items():
-        lists[item].append((near, total / math.sqrt((counts[item] + 3) * (counts[near] + 3))))
+        own, other = counts[item] + 3, counts[near] + 3
+        size = math.sqrt(own * other) if version < 3 else own**0.7 * other**0.3
+        lists[item].append((near, total / size))
     return {
         row: sorted(near, key=lambda pair: (-round(pair[1], 5), pair[0]))[:WIDTH]
         for row, near in lists.items()
@@ -290,7 +297,7 @@ def shuffled_histories(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return owners[order], items[order], rng.permutation(len(owners))
 
 
-@pytest.mark.parametrize(("version", "ties"), [(1, 8), (2, 1), (2, 10**6)])
+@pytest.mark.parametrize(("version", "ties"), [(1, 8), (2, 1), (2, 10**6), (3, 1), (3, 3)])
 def test_what_is_near_in_histories_follows_the_formula(version: int, ties: int):
     owners, items, times = shuffled_histories(seed=5)
     times //= ties

@@ -378,7 +378,7 @@ class BlockedDataset:
         parallelism = self._spark.sparkContext.defaultParallelism
         ranges = cut(counts, default_blocks(int(bounds[-1]), parallelism)) if n_items else []
         tasks = [
-            FillNeighbours(str(folder), items, users, rest[0], tied, rest[1], *each)
+            FillNeighbours(str(folder), items, users, rest[0], tied, rest[1], *each, version)
             for each in ranges
         ]
         digests = run_tasks(self._spark, tasks, str, "while it found neighbours")

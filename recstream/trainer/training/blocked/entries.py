@@ -319,6 +319,7 @@ class FillNeighbours(msgspec.Struct, frozen=True, tag=True):
     counts: ArrayFile
     start: int
     stop: int
+    version: int
 
     def run(self) -> str:
         """Return the file of the lists."""
@@ -331,5 +332,6 @@ class FillNeighbours(msgspec.Struct, frozen=True, tag=True):
             map_vector(folder, self.counts),
             self.start,
             self.stop,
+            self.version,
         )
         return write_file(folder, {"rows": rows, "weights": weights})
