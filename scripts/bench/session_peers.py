@@ -140,9 +140,11 @@ def session_knn(training: Training, options: SessionKNN) -> Scorer:
         for kind in (options.by_age, options.by_match, options.by_distance)
     )
 
+    # The weight by a session's age, but for a factor that all sessions share.
+    recent = np.exp((training.ends - training.ends.max()) / (86_400 * options.days))
+
     def score(asked: list[Question]) -> Iterator[np.ndarray]:
         for question in asked:
-            recent = np.exp((training.ends - question.times[-1]) / (86_400 * options.days))
             total = _session_scores(
                 question.clicks[::-1].astype(np.int64), by_age, by_match, by_distance, recent,
                 options.cosine, *training.of_item, training.indptr, training.items, training.places,

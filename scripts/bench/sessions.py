@@ -17,10 +17,11 @@ order, and all of them have one time.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from timeit import default_timer
 from typing import Any, NamedTuple
 
@@ -57,8 +58,8 @@ from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)
 DATA = STREAMS | {"retailrocket": StreamData("retailrocket, views", retailrocket)}
-PEERS = ("S-KNN", "V-SKNN", "SR", "STAN", "VSTAN")
-"""Peers in the result file."""
+PEERS = ("item-kNN", "SR", "S-KNN", "V-SKNN", "STAN", "VSTAN")
+"""Peers among which the result file names the best."""
 DECAYS = (SeedRule().decay, 0.6, 0.4)
 """Grid of seed decays of ours."""
 K = 20
@@ -123,6 +124,22 @@ def figures(scorer: Scorer, asked: list[Question], known: np.ndarray, *, new: bo
         places.append(1 + int((ahead & allowed).sum()) if np.isfinite(mine) else K + 1)
     found = np.array(places) <= K
     return Figures(found.astype(np.float64), found / np.array(places))
+
+
+class Axes(NamedTuple):
+    """Values of each option, varied one option at a time until none gets better."""
+
+    values: tuple[tuple[Any, ...], ...]
+
+    def best(self, worth: Callable[[tuple[Any, ...]], float]) -> tuple[Any, ...]:
+        """Return the options that were best."""
+        at = tuple(values[len(values) // 2] for values in self.values)
+        while True:
+            before = at
+            for place, values in enumerate(self.values):
+                at = max(((*at[:place], each, *at[place + 1 :]) for each in values), key=worth)
+            if at == before:
+                return at
 
 
 class Known(NamedTuple):
@@ -242,7 +259,7 @@ def habits_of(items: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return own, counts.astype(np.int64), (len(items) - 1 - last).astype(np.int64)
 
 
-def methods(*, new: bool) -> dict[str, tuple[Method, list[Any]]]:
+def methods(*, new: bool) -> dict[str, tuple[Method, list[Any] | Axes]]:
     """Return every method with the options to choose from."""
     known: dict[tuple[int, bool], Ours] = {}
 
@@ -273,13 +290,13 @@ def methods(*, new: bool) -> dict[str, tuple[Method, list[Any]]]:
         ),
         "ours": (
             ours,
-            [*itertools.product(both, BETAS[:5], (5.0, 8.0, 12.0, 18.0), DECAYS, repeats)],
+            Axes((both, BETAS[:5], (5.0, 8.0, 12.0, 18.0), DECAYS, repeats)),
         ),
     }
 
 
 def session_methods() -> dict[str, tuple[Method, list[Any]]]:
-    """Return S-KNN, V-SKNN, STAN and VSTAN; of the options of the latter 150 combinations are drawn."""
+    """Return S-KNN, V-SKNN, STAN and VSTAN; of the options of the last two, 100 combinations are drawn."""
     neighbours, samples = (50, 100, 200, 500, 1500), (500, 2000, 10**9)
     falls = "linear", "div"
     idf = (0.0, 1.0), (1.0, 0.0)
@@ -301,14 +318,14 @@ def session_methods() -> dict[str, tuple[Method, list[Any]]]:
             [
                 SessionKNN(*each, cosine=False, rare=rare, least=least)
                 for *each, (rare, least) in itertools.product(
-                    neighbours, samples, falls, ("same", *falls), idf
+                    neighbours, samples, falls, falls, idf
                 )
             ],
         ),
         **{
             name: (
                 session_knn,
-                [SessionKNN(*map(generator.choice, options)) for _ in range(150)],  # type: ignore[arg-type]
+                [SessionKNN(*map(generator.choice, options)) for _ in range(100)],  # type: ignore[arg-type]
             )
             for name, options in (("STAN", stan), ("VSTAN", vstan))
         },
@@ -316,19 +333,20 @@ def session_methods() -> dict[str, tuple[Method, list[Any]]]:
 
 
 def chosen(
-    method: Method, options: list[Any], training: Training, late: list[Session], new: bool
+    method: Method, options: list[Any] | Axes, training: Training, late: list[Session], new: bool
 ) -> Any:
     """Return the options that do best on the validation part."""
-    if len(options) == 1:
+    if isinstance(options, list) and len(options) == 1:
         return options[0]
     asked = {n: questions(late, n, new=new)[:600] for n in CLICKS}
     known = training.counts > 0
 
+    @functools.cache
     def worth(option: Any) -> float:
         scorer = method(training, option)
         return sum(sum(figures(scorer, each, known, new=new).means()) for each in asked.values())
 
-    return max(options, key=worth)
+    return options.best(worth) if isinstance(options, Axes) else max(options, key=worth)
 
 
 def cells(of: list[Figures], minus: list[Figures] | None = None) -> str:
@@ -343,8 +361,8 @@ def cells(of: list[Figures], minus: list[Figures] | None = None) -> str:
     return out
 
 
-def compare(name: str, new: bool) -> tuple[str, dict[str, list[Figures]]]:
-    """Print a table of a data set; return what was asked, and the figures of each method."""
+def compare(name: str, new: bool) -> list[results.Row]:
+    """Print a table of a data set; return its rows of the result file."""
     sessions, n_items = sessions_of(name)
     early, test = split(sessions)
     training = Training(early, n_items)
@@ -371,7 +389,24 @@ def compare(name: str, new: bool) -> tuple[str, dict[str, list[Figures]]]:
     for title, theirs in found.items():
         if title != "ours":
             print(f"{'ours − ' + title:26}{cells(found['ours'], theirs)}")
-    return f"{'new items' if new else 'every click'}, {name}", found
+    return [
+        row_of({title: of[at][unit] for title, of in found.items()}, n, new, unit)
+        for at, n in enumerate(CLICKS)
+        for unit in (0, 1)
+    ]
+
+
+def row_of(values: dict[str, np.ndarray], n: int, new: bool, unit: int) -> results.Row:
+    """Return ours beside the best peer; ``unit`` is 0 for recall and 1 for MRR."""
+    peer = max(PEERS, key=lambda title: float(values[title].mean()))
+    ours, more = values["ours"], values["ours"] - values[peer]
+    error = 1.96 * more.std() / math.sqrt(len(more))
+    what = f"recstream, tuned, after {n} clicks, {'new items' if new else 'every click'}"
+    return results.Row(
+        round(float(ours.mean()), 4),
+        ("Recall@20", "MRR@20")[unit],
+        f"{what}. Best peer: {peer}, {values[peer].mean():.3f} ({more.mean():+.3f} ± {error:.3f}).",
+    )
 
 
 def main() -> None:
@@ -380,29 +415,15 @@ def main() -> None:
     parser.add_argument(
         "--data", nargs="*", choices=list(DATA), default=["yoochoose", "retailrocket"]
     )
-    parser.add_argument("--counting", choices=["every", "new"], nargs="*", default=["every", "new"])
+    parser.add_argument("--counting", choices=["every", "new"], nargs="*", default=["new", "every"])
     parser.add_argument("--save", action="store_true")
     options = parser.parse_args()
-    rows = []
     for name in options.data:
         # A visitor of retailrocket has each item once.
         countings = options.counting if DATA[name].repeat else ["new"]
-        for counting in countings:
-            title, found = compare(name, counting == "new")
-            for at, n in enumerate(CLICKS):
-                for method, of in found.items():
-                    who = "recstream, tuned" if method == "ours" else f"Peer: {method}"
-                    if method == "ours" or method in PEERS:
-                        rows += [
-                            results.Row(
-                                round(value, 4), metric, f"{who}, after {n} clicks, {title}."
-                            )
-                            for value, metric in zip(
-                                of[at].means(), ("Recall@20", "MRR@20"), strict=True
-                            )
-                        ]
-    if options.save:
-        results.save("sessions", "Next click of a session", rows)
+        rows = [row for counting in countings for row in compare(name, counting == "new")]
+        if options.save:
+            results.save(f"sessions-{name}", f"Next click of a session, {name}", rows)
 
 
 if __name__ == "__main__":
