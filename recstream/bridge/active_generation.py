@@ -64,10 +64,11 @@ class ActiveGeneration:
     def start(self, *then: Callable[[], object]) -> None:
         """Start the thread: it activates the newest readable generation, then every new one.
 
-        ``then`` are called once after the first, if there is one already.
+        ``then`` are called once after the first.
         """
         if self._views.models.generations():
-            self.preparing, self._then = "reading the model", then
+            self.preparing = "reading the model"
+        self._then = then
         self._thread = start_thread("activate", self._follow, stopping=self._stopping)
 
     def take(self, models: Iterable[ModelRecord]) -> None:

@@ -186,6 +186,8 @@ class Follower:
 
     def resend_all(self) -> None:
         """Send subscribers their list again: one that could not be made before can be made now."""
+        if self._active.generation is None:
+            return
         lists = [
             (user, recs_message(self._recommender.list_of(user))) for user in self._hub.users()
         ]
