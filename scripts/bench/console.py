@@ -6,6 +6,7 @@ Chromium. Exits with 1 if the shop's first list takes longer than a second. ::
     python scripts/bench/console.py
     python scripts/bench/console.py --products 1000 --events 20000
     python scripts/bench/console.py --data-dir DIR          # keeps the imported log for the next run
+    python scripts/bench/console.py --data-dir DIR --save   # again: measures the restart too
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from freshness import fetch, recstream, roles, wait_for
+from results import Row, save
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.conftest import CHROMIUM, CHROMIUM_FLAGS
@@ -111,25 +113,45 @@ def main() -> None:
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/console.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.data_dir or Path(scratch)
         is_new = not (folder / "log.db").exists()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bridge.json").unlink(missing_ok=True)
+        started_s = time.perf_counter()
+        took: dict[str, float] = {}
         with roles(folder) as (url, _), sync_playwright() as playwright:
             if is_new:
                 fill(folder, options.products, options.events)
+            if not is_new:
+                wait_for(lambda: fetch(f"{url}/health/ready?role=bridge"))
+                took["lists after a restart"] = time.perf_counter() - started_s
             wait_for(lambda: fetch(f"{url}/v1/pipeline"), lambda found: not found.get("lag", 0))
             wait_for(lambda: fetch(f"{url}/v1/popular?n=1")["items"])
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.set_default_timeout(60_000)
-            took = {}
             for name, (path, selector) in PAGES.items():
                 took[name] = min(seconds_of(page, url + path, selector) for _ in range(3))
-                print(f"{took[name]:6.2f} s  {name}")
             browser.close()
+    for name, seconds in took.items():
+        print(f"{seconds:6.2f} s  {name}")
+    if options.save:
+        what = "Seconds until it is shown, the best of three loads: {}."
+        rows = [
+            Row(
+                round(seconds, 2),
+                "s",
+                "From `recstream up` until the bridge is ready and makes lists, without a trained generation."
+                if name == "lists after a restart"
+                else what.format(name),
+            )
+            for name, seconds in took.items()
+        ]
+        title = f"Console: {options.products:,} products, {options.events:,} events"
+        print(save("console", title, rows))
     if took["the shop's first list"] > FIRST_LIST_S:
         sys.exit(f"the first list took longer than {FIRST_LIST_S:g} s")
 
