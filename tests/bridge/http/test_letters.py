@@ -67,6 +67,18 @@ def test_a_corrected_event_is_sent_to_its_users_partition(faulty):
     assert (record.partition, msgspec.json.decode(record.value)["id"]) == (1, "mended")
 
 
+def test_a_corrected_event_gets_the_id_and_time_that_it_lacks_the_same_id_each_time(faulty):
+    value = '{"type":"view","user":"late","item":"p1"}'
+    for _ in range(2):
+        assert faulty.post("/v1/dead-letters/0:0/send", {"value": value}).status == 202
+
+    first, again = (msgspec.json.decode(one.value) for one in faulty.records(INTERACTIONS, "late"))
+
+    assert first == again
+    assert first["id"] == "dead-letter-0:0"
+    assert first["ts"] == "2026-11-22T10:00:00Z"
+
+
 def test_a_letter_is_sent_again_as_it_was(faulty):
     answer = faulty.post("/v1/dead-letters/0:2/send", {}).json
 

@@ -150,15 +150,32 @@ class LetterRoutes:
         },
     )
     def send_dead_letter(self, letter: str, body: SendBody) -> LetterSent:
-        """Append a dead letter's content again to its topic, as it was or corrected."""
+        """Append a dead letter's content again to its topic, as it was or corrected.
+
+        A corrected event without an id or a time gets both; however often it is sent, it counts once.
+        """
+        found = find_letter(self._log, letter)
         corrected = None if body.value is None else body.value.encode()
-        record = record_to_send(self._log, find_letter(self._log, letter), corrected)
+        if corrected is not None and found.topic == INTERACTIONS:
+            corrected = self._completed(letter, corrected)
+        record = record_to_send(self._log, found, corrected)
         if corrected is not None:
             self._check(record)
         (position,) = self._log.append([record])
         return LetterSent(
             topic=position.topic, partition=position.partition, offset=position.offset
         )
+
+    def _completed(self, letter: str, content: bytes) -> bytes:
+        """Return a corrected event with an id and a time."""
+        try:
+            event = msgspec.json.decode(content)
+        except msgspec.DecodeError:
+            return content  # `_check` says why
+        if not isinstance(event, dict):
+            return content
+        given = {"id": f"dead-letter-{letter}", "ts": self._now()}
+        return msgspec.json.encode(given | event)
 
     def _check(self, record: NewRecord) -> None:
         """Refuse corrected content that would become a dead letter again."""
