@@ -29,7 +29,7 @@ def is_temporary(error: BaseException | None) -> bool:
             return False
         if isinstance(error, LogUnavailable | ModelStoreUnavailable | CatalogueUnavailable):
             return True
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             return True
         if getattr(error, "retriable", False):  # of aiokafka, an extra: no broker answers
             return True

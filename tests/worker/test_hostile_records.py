@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import hypothesis.strategies as st
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from recstream.core.records import ForgetRequested, Forgotten
+from recstream.control import read_timeline
+from recstream.core.records import ForgetRequested, Forgotten, GenerationAnnounced
 from recstream.erasure import erase, forgetting, without
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS
 from recstream.models import DirectoryStore, ModelFeed, Unusable
+from tests.worker.memory import MemoryRows
 from tests.worker.worker_world import (
     CHANGELOG,
     NOW_MS,
@@ -97,6 +102,64 @@ def test_any_bytes_on_the_control_topic_leave_it_followed(tmp_path_factory, reco
     assert world.engine.follow_control() == 0
     assert forgetting(world.log).pending == {}
     world.close()
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        {"half_life_ms": 0},
+        {"half_life_ms": -5.0},
+        {"half_life_ms": 5e-324},
+        {"half_life_ms": 1e308},
+        {"list_size": 0},
+        {"list_size": -3},
+        {"list_size": 10**9},
+        {"from_offset": -5},
+        {"semantics": 99},
+        {"list_format": -1},
+        {"steering": 2**50},
+    ],
+    ids=str,
+)
+def test_absurd_settings_on_the_control_topic_stop_no_fold(world, absurd):
+    world.engine.activate(generation())
+    world.feed([single(event(n, "u1", f"p{n}")) for n in range(5)])
+    rules: dict[str, object] = {
+        "type": "rules", "from_offset": 0, "weights": {}, "half_life_ms": 1000.0, "list_size": 5,
+        "adopted_ts": 0,
+    }  # fmt: skip
+    for partition in range(PARTITIONS):
+        value = msgspec.json.encode({**rules, **absurd, "partition": partition})
+        world.log.append([NewRecord(CONTROL, None, value, 0)])
+
+    world.rows = MemoryRows()  # the events are folded again, by the settings of their offsets
+    world.timeline = read_timeline(world.log)
+    world.engine = world.new_engine()
+    world.engine.activate(generation())
+    for partition in range(PARTITIONS):
+        world.engine.assign(partition)
+    world.feed([single(event(7, "u1", "p7"))])
+
+    assert world.engine.state(partition_of("u1")).user("u1").history.n_items == 6
+    assert "p7" not in world.newest_lists()["u1"]
+
+
+@pytest.mark.parametrize("number", [-1, 2**53 + 1, 2**63, 10**30])
+def test_a_generation_with_a_number_that_no_row_can_hold_is_unusable(world, tmp_path, number):
+    announced = GenerationAnnounced(
+        generation=number, parent=None, artifact="a", digest="d", offsets={}, hyperparameters={},
+        seed=0, n_users=0, n_items=0, n_interactions=0, loss=None, train_seconds=0.0, created_ts=0,
+    )  # fmt: skip
+    feed = ModelFeed(world.log, DirectoryStore(tmp_path / "models"))
+    assert feed.newest() is None
+    value = json.dumps(msgspec.structs.asdict(announced) | {"type": "generation"}).encode()
+    world.log.append([NewRecord(MODELS, None, value, 0)])
+
+    (step,) = feed.poll(5)
+
+    assert isinstance(step, Unusable)
+    assert "generation" in str(step.error)
+    feed.close()
 
 
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))

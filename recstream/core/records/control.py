@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -67,8 +67,8 @@ class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules", 
     partition: int
     from_offset: int
     weights: EventWeights
-    half_life_ms: float
-    list_size: int
+    half_life_ms: Annotated[float, msgspec.Meta(ge=1.0)]
+    list_size: Annotated[int, msgspec.Meta(ge=1)]
     adopted_ts: int
     steering: int = -1
     semantics: int = 1

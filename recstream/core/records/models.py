@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,6 +37,10 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Of a generation or delta; JavaScript reads larger ones wrong, and rows have no room for them."""
+
+
 class GenerationAnnounced(
     msgspec.Struct, frozen=True, kw_only=True, tag="generation", tag_field="type"
 ):
@@ -61,7 +65,7 @@ class GenerationAnnounced(
         Next offset of the catalogue: the items' attributes include all before it.
     """
 
-    generation: int
+    generation: Number
     parent: int | None
     artifact: str
     digest: str
@@ -105,8 +109,8 @@ class DeltaAnnounced(
         Next offset of the catalogue: lists with this delta include all before it.
     """
 
-    generation: int
-    delta: int
+    generation: Number
+    delta: Number
     offsets: dict[str, int]
     items: tuple[str, ...]
     factors: bytes
