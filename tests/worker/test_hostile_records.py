@@ -158,7 +158,7 @@ def test_a_generation_with_a_number_that_no_row_can_hold_is_unusable(world, tmp_
     (step,) = feed.poll(5)
 
     assert isinstance(step, Unusable)
-    assert "generation" in str(step.error)
+    assert "Expected `int`" in str(step.error)
     feed.close()
 
 
