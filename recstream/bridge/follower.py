@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
 
+from msgspec.structs import replace
+
 from recstream.bridge.active_generation import ActiveGeneration
 from recstream.bridge.push import ConnectionLoop, Hub, Outgoing, encode, tagged
 from recstream.bridge.readiness import Readiness
@@ -210,6 +212,9 @@ class Follower:
         body = self._recommender.published(user)
         if body is None:
             return None
+        if body.source == "popular":  # of a user without events: what the user's segment likes
+            made = self._recommender.list_of(user)
+            body = replace(made, partition=body.partition, offset=body.offset, lineage=body.lineage)
         appended_ts = body.lineage.appended_ts
         if appended_ts > 0 and body.source == "fold-in":
             self._freshness.observe(max(0, self._now_ms() - appended_ts) / 1000)

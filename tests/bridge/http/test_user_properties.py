@@ -7,7 +7,7 @@ import pytest
 
 from recstream.core.events import Event, decode_event
 from recstream.log.partitioner import partition_for
-from tests.bridge.bridge_world import NOW, checker_board, event, running
+from tests.bridge.bridge_world import NOW, a_list, checker_board, event, running
 from tests.waiting import wait_until
 
 DOCUMENT = {
@@ -147,3 +147,31 @@ def test_a_new_user_of_a_segment_gets_what_is_popular_in_it(tmp_path):
         own = world.get("/v1/users/newcook/recommendations?n=3")
         assert own.json["source"] == "fold-in"
         assert "boost" not in own.json["requested"]["request"]
+
+
+def test_properties_change_the_pushed_list_of_a_user_without_events(tmp_path):
+    board = checker_board()
+    board.hyperparameters["popularity_weight"] = 1.0
+
+    def profile(user):
+        return Event(id=user, type="profile", user=user, ts=NOW, properties={"segment": "cook"})
+
+    with running(tmp_path) as world:
+        world.serve_generation(board)
+        world.fold(profile("cook"), profile("scout"))
+        for user, item in (("cook", "i7"), ("other", "i0")):
+            world.fold(*[event(user, item, id=f"{user}{nth}") for nth in range(30)])
+        wait_until(
+            lambda: items_of(world.get("/v1/users/scout/recommendations?n=1")) == ["i7"],
+            "a list of the segment",
+        )
+        with world.socket() as client:
+            client.hello("newcook", "recs")
+            assert client.receive("recs")["items"][0]["item"] == "i0"
+
+            popular = msgspec.structs.replace(a_list("newcook", "i0", "i1"), source="popular")
+            world.fold(profile("newcook"), publish=popular)
+            pushed = client.receive("recs")
+
+    assert pushed["items"][0]["item"] == "i7"
+    assert pushed["offset"] >= 0
