@@ -107,7 +107,9 @@ def choose_basis(
         if until is None or event_log.read(MODELS, 0, place, 1)[0].timestamp_ms <= until
     ]
     if not announced:
-        raise NotFound("no generation had been announced by then; run `recstream train`")
+        raise NotFound(
+            "no generation had been announced by then; run `recstream train`, or name a later moment"
+        )
     number = max(announced)
     return Basis(
         what=what,

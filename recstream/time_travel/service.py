@@ -291,7 +291,10 @@ class TimeTravel:
             if at_ms is None or self.log.read(MODELS, 0, place, 1)[0].timestamp_ms <= at_ms
         ]
         if not announced:
-            raise NotFound("no model had been announced by then, so nobody had a list")
+            raise NotFound(
+                "no model had been announced by then, so nobody had a list; a trainer makes one, or name "
+                "a later moment"
+            )
         number = max(announced)
         delta = self.generations.newest_delta(number) if at_ms is None else 0
         return self.generations.at(number, delta)

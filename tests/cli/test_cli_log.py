@@ -276,3 +276,23 @@ def test_a_file_that_is_not_there_is_named(
         capsys.readouterr().err
         == f"Error: {tmp_path}/gone.json can't be used: No such file or directory\n"
     )
+
+
+def test_what_is_not_there_yet_is_said_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = tmp_path / "events.csv"
+    events.write_text("user,item\na,b\n")
+    data = ["--data-dir", str(tmp_path / "data")]
+    named = [str(events), "--user", "user", "--item", "item"]
+    assert run(["import", "events", *named, *data]) == 0
+    for command, said in (
+        (["models", "list"], "no models; a trainer makes one"),
+        (["checkpoint", "verify"], "no checkpoints; `recstream checkpoint create` makes them"),
+        (["explain", "a", "b"], "no model had been announced by then"),
+        (["import", "events", *named, "--types", "x=y"], "Invalid enum value 'y'; known: cart"),
+    ):
+        capsys.readouterr()
+        run([*command, *data])
+        captured = capsys.readouterr()
+        assert said in captured.out + captured.err, command

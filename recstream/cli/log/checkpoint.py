@@ -16,6 +16,8 @@ from recstream.settings import Settings
 if TYPE_CHECKING:
     from recstream.checkpoints import Manifest
 
+NO_CHECKPOINTS = "no checkpoints; `recstream checkpoint create` makes them"
+
 
 @click.group(short_help="Checkpoints of the histories: create, list, verify.")
 def checkpoint() -> None:
@@ -102,7 +104,7 @@ def list_(settings: Settings, as_json: bool) -> None:
             for partition in range(event_log.partitions(INTERACTIONS))
         }
     pruned = [f"partition {p}: offset {at}" for p, at in horizon.items() if at]
-    text = _lines(found) or "no checkpoints; `recstream checkpoint create` makes them"
+    text = _lines(found) or NO_CHECKPOINTS
     text += "\naudit horizon: " + (", ".join(pruned) or "none, the log holds all events")
     say({"audit_horizon": horizon, "checkpoints": found}, text, as_json=as_json)
 
@@ -126,11 +128,8 @@ def verify(settings: Settings, as_json: bool) -> None:
 
     with closing(open_existing(settings)) as event_log:
         done = verify_checkpoints(open_checkpoints(event_log, settings))
-    say(
-        done,
-        table([{"checkpoint": name, "": text} for name, text in done.items()]),
-        as_json=as_json,
-    )
+    rows = [{"checkpoint": name, "": text} for name, text in done.items()]
+    say(done, table(rows) or NO_CHECKPOINTS, as_json=as_json)
 
 
 @checkpoint.command(hidden=True)

@@ -327,13 +327,17 @@ def _mapped(chosen: ColumnMapping | None, given: dict[str, Any]) -> ColumnMappin
     """Return a mapping with the given fields, checked."""
     import msgspec
 
+    from recstream.core.json_input import json_error
+    from recstream.errors import InvalidJson
     from recstream.importers import ColumnMapping
 
     fields = {} if chosen is None else msgspec.to_builtins(chosen)
     try:
         return msgspec.convert(fields | given, ColumnMapping)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"the mapping can't be used: {error}") from error
+        wrong = json_error(error, InvalidJson, kind=ColumnMapping)
+        where = f" (at {wrong.pointer})" if wrong.pointer else ""
+        raise InvalidInput(f"the mapping can't be used: {wrong.reason}{where}") from error
 
 
 def _mapping(source: Source, how: dict[str, Any]) -> tuple[ColumnMapping, list[str]]:

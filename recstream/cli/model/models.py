@@ -54,7 +54,8 @@ def list_(settings: Settings, as_json: bool) -> None:
         }
         for each in found
     ]
-    say(found, table(rows), as_json=as_json)
+    none = "no models; a trainer makes one after the first events, `recstream train` at once"
+    say(found, table(rows) or none, as_json=as_json)
 
 
 def _judged(announced: GenerationAnnounced) -> str:
