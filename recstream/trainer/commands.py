@@ -37,7 +37,8 @@ class Commands:
     newest : TrainingRequested or RollbackRequested or None
         The newest command that is not done yet.
     is_held : bool
-        After a rollback: no scheduled training until one is requested.
+        After a rollback: no scheduled training until one is requested. A rollback that is not possible
+        holds nothing.
     forgotten : list of Forgotten
         Users that the next training must exclude.
     awaited : dict of TopicPartition to int

@@ -263,8 +263,9 @@ class Trainer:
         offsets = {str(p): offset for p, offset in sorted(inputs.histories.offsets.items())}
         if stored.offsets == offsets:
             self._schedule.note_training(inputs.histories.n_events, len(stored.details))
-        n_users = find_announcement(self._log, stored.number).n_users
-        inputs.commands.drop_answered(stored.offsets, n_users, inputs.histories)
+        announced = find_announcement(self._log, stored.number)
+        inputs.commands.drop_answered(stored.offsets, announced.n_users, inputs.histories)
+        inputs.commands.is_held &= announced.copies is not None
 
     # Training
 
@@ -380,6 +381,8 @@ class Trainer:
             old = fetch(self._store, find_announcement(self._log, command.generation))
         except (NotFound, ArtifactCorrupt) as error:
             commands.newest = None
+            serving = find_announcement(self._log, self._serving.number)
+            commands.is_held = serving.copies is not None
             log.warning("rollback not done generation=%d error=%s", command.generation, error)
             self._publisher.publish_progress(
                 "rejected", command.generation, detail=f"no rollback: {error}"
@@ -392,4 +395,4 @@ class Trainer:
     def _finish_roll_back(self, restored: Restored) -> None:
         """Announce the copy of an older generation."""
         self._publish(restored.trained, restored.deltas, 0.0, copies=restored.copies)
-        self._inputs.commands.newest = None
+        self._inputs.commands.newest, self._inputs.commands.is_held = None, True

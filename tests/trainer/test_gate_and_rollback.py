@@ -165,6 +165,42 @@ def test_a_rollback_to_a_generation_that_never_was_is_told_and_changes_nothing(
     assert len(place.announced()) == 2
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_schedule_goes_on_after_a_rollback_that_was_not_possible(
+    place, trainer, settings, restarts
+) -> None:
+    ask(place, RollbackRequested(id="back", generation=77, requested_ts=NOW_MS))
+    work(trainer, lambda: told(place)[-1].state == "rejected")
+    if restarts:
+        trainer.close()
+        trainer = place.trainer("b", settings)
+    place.world.feed([single(each) for each in tastes(from_event=9_000, seed=1)])
+
+    work(trainer, lambda: len(place.announced()) == 3)
+    trainer.close()
+
+    assert place.announced()[-1].copies is None
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_schedule_still_rests_when_a_second_rollback_was_not_possible(
+    place, trainer, settings, restarts
+) -> None:
+    ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
+    work(trainer, lambda: len(place.announced()) == 3)
+    ask(place, RollbackRequested(id="again", generation=77, requested_ts=NOW_MS))
+    work(trainer, lambda: told(place)[-1].state == "rejected")
+    if restarts:
+        trainer.close()
+        trainer = place.trainer("b", settings)
+    place.world.feed([single(each) for each in tastes(from_event=9_000, seed=1)])
+    ends = {p: place.world.log.high_watermark(INTERACTIONS, p) for p in range(PARTITIONS)}
+    work(trainer, lambda: trainer.generation and trainer._inputs.histories.offsets == ends)
+
+    assert not trainer._is_due()
+    trainer.close()
+
+
 def test_judged_generations_and_rollbacks_are_trained_again_bit_for_bit(place, trainer) -> None:
     train(place, trainer)
     ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
