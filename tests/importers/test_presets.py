@@ -324,3 +324,8 @@ def test_an_error_in_standard_input_names_it(tmp_path: Path) -> None:
             text=True,
         )
         assert said in done.stderr, done.stderr
+
+
+def test_a_mapping_of_several_rows_is_refused_for_a_topic(run: Callable[..., Any]) -> None:
+    result = run("import", "events", "kafka://127.0.0.1:1/t", "--preset", "instacart-two-files")
+    assert "join, fill and order are for files" in str(result.exception)

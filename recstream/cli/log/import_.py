@@ -268,6 +268,8 @@ def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) 
     if not how["preset"] and not {"user", "item"} <= given.keys():
         raise InvalidInput("a topic needs --mapping, --preset, or --user and --item")
     mapping = _mapped(preset(how["preset"]) if how["preset"] else None, given)
+    if mapping.join or mapping.fill or mapping.order:
+        raise InvalidInput("join, fill and order are for files; records of a topic stand alone")
     stopping = threading.Event()
     source = open_topic(url, settings)
     with Import(settings, None, as_json=as_json) as run, _stops(stopping):

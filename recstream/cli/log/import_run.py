@@ -89,26 +89,13 @@ class Import:
 
 
 class _Bars:
-    """Progress on standard error: reading, then writing, with rates."""
+    """Progress on standard error: reading, then writing, with the time left."""
 
     def __init__(self, file: Path) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import Progress
 
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(show_speed=True),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        self._progress = Progress(console=Console(stderr=True), transient=True)
         self._reading = self._progress.add_task(f"reading {file.name}", total=file.stat().st_size)
         self._writing = self._progress.add_task("appending events", total=None, visible=False)
         self._progress.start()
