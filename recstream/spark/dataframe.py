@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from recstream import ALS
 from recstream.core.als import ALSModel, Iteration
 from recstream.core.numeric.arrays import Int64s
-from recstream.core.validation import CSRRows
+from recstream.core.validation import CSRRows, as_whole
 from recstream.errors import InvalidInput
 from recstream.spark.blocks import EntryBlock, cut, default_blocks, write_entries
 from recstream.spark.driver import SIDES, BlockedMatrix, fit_blocks
@@ -80,7 +80,8 @@ def fit(
     folder : str or Path
         For blocks and factors; driver and executors see it under the same name.
     user, item, weight : str
-        Names of columns: ids of any type that sorts, and a weight of at least 0.
+        Names of columns: ids that are texts, whole numbers, dates, times or bytes, and a weight, which
+        is a number of at least 0.
     n_blocks : (int, int), optional
         Of users and of items; by default by the number of entries and of processors.
     callback : callable, optional
@@ -94,21 +95,18 @@ def fit(
     Raises
     ------
     InvalidInput
-        A missing column, an id that is null, a pair that stands there twice, or a weight that is
-        negative, not a number or missing.
+        A missing column or one of another type, no rows, an id that is null, a pair that stands there
+        twice, or a weight that is negative, not a number or missing.
     """
     als = ALS(**als_arguments)
     names = (user, item, weight)
-    if missing := [name for name in names if name not in dataframe.columns]:
-        raise InvalidInput(
-            f"dataframe must have the columns {list(names)}, got {dataframe.columns}; "
-            f"name {missing} by user=, item= and weight="
-        )
+    _check_columns(dataframe, names)
+    if n_blocks is not None:
+        n_blocks = (as_whole(n_blocks[0], "n_blocks", 1), as_whole(n_blocks[1], "n_blocks", 1))
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    columns = dataframe.selectExpr(
-        *(f"`{name}` as {alias}" for name, alias in zip(names, ("uid", "iid", "w"), strict=True))
-    )
+    quoted = [name.replace("`", "``") for name in names]
+    columns = dataframe.select(*(f"`{name}`" for name in quoted)).toDF("uid", "iid", "w")
     ids = {
         side: _number(columns, column, folder / f"{side}-ids.parquet")
         for side, column in (("users", "uid"), ("items", "iid"))
@@ -133,13 +131,38 @@ def fit(
     return SparkModel(model, ids["users"], ids["items"])
 
 
+def _check_columns(dataframe: DataFrame, names: tuple[str, str, str]) -> None:
+    """Raise `InvalidInput` unless the columns exist and have types that can be used."""
+    from pyspark.sql import types  # noqa: PLC0415 - an extra
+
+    if missing := [name for name in names if name not in dataframe.columns]:
+        raise InvalidInput(
+            f"dataframe must have the columns {list(names)}, got {dataframe.columns}; "
+            f"name {missing} by user=, item= and weight="
+        )
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"user, item and weight must be three columns, got {list(names)}")
+    found = [dataframe.schema[name].dataType for name in names]
+    for name, kind in zip(names[:2], found, strict=False):
+        if not isinstance(kind, types.AtomicType) or isinstance(kind, types.FractionalType):
+            raise InvalidInput(
+                f"column {name!r} must hold texts, whole numbers, dates, times or bytes, "
+                f"got {kind.simpleString()}; cast it before"
+            )
+    if not isinstance(found[2], types.NumericType):
+        raise InvalidInput(
+            f"column {names[2]!r} must hold numbers, got {found[2].simpleString()}; cast it before"
+        )
+
+
 def _number(columns: DataFrame, column: str, path: Path) -> pa.Array:
     """Return the sorted ids of a column, and write them with their rows for the join."""
     ids = columns.select(column).distinct().sort(column).toArrow().column(0).combine_chunks()
     if ids.null_count:
-        raise InvalidInput(
-            f"every row must have a {'user' if column == 'uid' else 'item'}, got null"
-        )
+        side = "a user" if column == "uid" else "an item"
+        raise InvalidInput(f"every row must have {side}, got null")
+    if not len(ids):
+        raise InvalidInput("dataframe must have a row, got none")
     part = path.with_suffix(".part")
     pq.write_table(pa.table({column: ids, "row": pa.array(np.arange(len(ids)))}), part)
     part.replace(path)
@@ -201,7 +224,8 @@ def _rows(table: pa.Table, start: int, stop: int, n_columns: int) -> CSRRows:
     rows, columns, weights = rows[order], columns[order], weights[order]
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         bad = weights[~(np.isfinite(weights) & (weights >= 0))][0]
-        raise InvalidInput(f"weight must be a finite number of at least 0, got {bad}")
+        found = "NaN or null" if np.isnan(bad) else bad
+        raise InvalidInput(f"weight must be a finite number of at least 0, got {found}")
     if ((rows[1:] == rows[:-1]) & (columns[1:] == columns[:-1])).any():
         raise InvalidInput(
             "a pair of user and item stands there twice; sum or choose its weights before"

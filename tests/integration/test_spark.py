@@ -47,25 +47,26 @@ def spark(request: pytest.FixtureRequest) -> Iterator[Any]:
     session.stop()
 
 
-def executors() -> list[int]:
-    """Return the process ids of executors that run apart from the driver."""
+def executors(spark: Any) -> list[int]:
+    """Return the process ids of this driver's executors, which run apart from it."""
+    port = f":{spark.sparkContext.getConf().get('spark.driver.port')}\0".encode()
     found = []
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"CoarseGrainedExecutorBackend" in command:
+        if b"CoarseGrainedExecutorBackend" in command and port in command:
             found.append(int(entry.name))
     return found
 
 
-def table(spark: Any, folder: Path, weights: Any = None) -> Any:
+def table(spark: Any, folder: Path) -> Any:
     entries = MATRIX.tocoo()
     columns = {
         "who": [f"u{row}" for row in entries.row],
         "what": [f"ü/{column}" for column in entries.col],
-        "n": entries.data.astype(float) if weights is None else weights,
+        "n": entries.data.astype(float),
     }
     pq.write_table(pa.table(columns), folder / "weights.parquet")
     return spark.read.parquet(str(folder / "weights.parquet"))
@@ -103,7 +104,7 @@ def test_a_killed_executor_changes_nothing(spark: Any, tmp_path: Path) -> None:
 
     def kill(iteration: Iteration) -> None:
         if iteration.number == 1:
-            killed.extend(executors()[:1])
+            killed.extend(executors(spark)[:1])
             os.kill(killed[0], signal.SIGKILL)
 
     als = ALS(16, iterations=3)
@@ -112,10 +113,41 @@ def test_a_killed_executor_changes_nothing(spark: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.item_factors, als.fit(MATRIX).item_factors)
 
 
-def test_a_negative_weight_is_refused(spark: Any, tmp_path: Path) -> None:
-    frame = table(spark, tmp_path, -np.ones(MATRIX.nnz))
-    with pytest.raises(InvalidInput, match=r"finite number of at least 0, got -1"):
-        fit(spark, frame, folder=tmp_path / "work", user="who", item="what", weight="n")
+TEXTS = "user string, item string, weight double"
+
+
+@pytest.mark.parametrize(
+    ("rows", "schema", "message"),
+    [
+        ([("u", "i", -1.0)], TEXTS, "finite number of at least 0, got -1"),
+        ([("u", "i", None)], TEXTS, "finite number of at least 0, got NaN or null"),
+        ([("u", "i", 1e300)], TEXTS, "finite number of at least 0, got inf"),
+        ([("u", "i", 0.0)], TEXTS, "a weight above 0, got none in 1 × 1"),
+        ([("u", "i", "2")], "user string, item string, weight string", "numbers, got string"),
+        ([(None, "i", 1.0)], TEXTS, "must have a user, got null"),
+        ([("u", None, 1.0)], TEXTS, "must have an item, got null"),
+        ([(0.5, "i", 1.0)], "user double, item string, weight double", "dates, .* got double"),
+        ([([1], "i", 1.0)], "user array<int>, item string, weight double", "got array<int>"),
+        ([("u", "i", 1.0), ("u", "i", 2.0)], TEXTS, "stands there twice"),
+        ([], TEXTS, "must have a row, got none"),
+        ([("u", 1.0)], "user string, weight double", "name .'item'. by user=, item="),
+    ],
+)
+def test_a_table_that_is_no_matrix_is_refused(
+    rows: list[Any], schema: str, message: str, spark: Any, tmp_path: Path
+) -> None:
+    if spark.sparkContext.master.startswith("local-cluster"):
+        return  # the driver checks the table
+    with pytest.raises(InvalidInput, match=message):
+        fit(spark, spark.createDataFrame(rows, schema), folder=tmp_path)
+
+
+def test_ids_sort_by_their_own_type(spark: Any, tmp_path: Path) -> None:
+    rows = [(10, "2", 1), (2, "10", 3)]
+    frame = spark.createDataFrame(rows, "`a``b` long, item string, weight int")
+    found = fit(spark, frame, folder=tmp_path, user="a`b", n_factors=2, iterations=1)
+    assert found.user_ids.to_pylist() == [2, 10]
+    assert found.item_ids.to_pylist() == ["10", "2"]
 
 
 def test_the_command_writes_ids_and_factors(tmp_path: Path) -> None:
