@@ -73,7 +73,8 @@ def json_error(
     if isinstance(error, RecursionError):
         return raises(_too_deep(), code="too-deep")
     reason, found, path = str(error).partition(" - at `$")
-    pointer = path.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/") if found else ""
+    named, _, _ = path.rstrip("`").partition("[...]")  # below it, msgspec does not name the key
+    pointer = named.replace("[", "/").replace("]", "").replace(".", "/") if found else ""
     if not isinstance(error, msgspec.ValidationError):
         code = "malformed-json"
     elif "enum" in reason or reason.startswith("Invalid value"):

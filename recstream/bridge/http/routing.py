@@ -222,7 +222,7 @@ def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
     try:
         return msgspec.convert(given, struct, strict=False)
     except msgspec.ValidationError as error:
-        wrong = json_error(error, InvalidJson, names_field=False, kind=struct)
+        wrong = json_error(error, InvalidJson, kind=struct)
         name = wrong.pointer.lstrip("/")
         raise _wrong_query(name, f"{name}: {wrong.reason}") from error
 

@@ -375,3 +375,18 @@ def test_examples_of_the_document_are_requests_with_answers_of_their_schema(shop
                 jsonschema.validate(answer.json, {"components": document["components"]} | schema)
                 n_examples += 1
     assert n_examples >= 6
+
+
+def test_a_parameter_that_is_missing_is_named(shop):
+    answer = shop.get("/v1/users/somebody/diff?a=1")
+
+    assert answer.status == 400
+    assert answer.json["errors"][0]["pointer"] == "?b"
+    assert answer.json["detail"] == "b: Object missing required field `b`"
+
+
+def test_a_nested_property_is_refused_with_its_place(shop):
+    answer = shop.call("PUT", "/v1/users/nested", {"properties": {"address": {"city": "Ulm"}}})
+
+    assert answer.status == 422
+    assert answer.json["errors"][0]["pointer"] == "/properties"

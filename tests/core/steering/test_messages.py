@@ -29,6 +29,11 @@ from recstream.errors import InvalidSteering
             "Invalid enum value 'x'; known: brand, category, taste",
         ),
         (
+            '{"rules": [{"action": "exclude", "name": "r", "where": {"attributes": {"a": {"q": 1}}}}]}',
+            "/rules/0/where/attributes",
+            "unknown field `q`; known: eq, in, min, max, exists",
+        ),
+        (
             '{"rules": [{"action": "pin", "name": "p", "items": ["a"], "where": {}}]}',
             "/rules/0",
             "unknown field `where`",
