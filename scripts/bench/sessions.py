@@ -401,7 +401,9 @@ def row_of(values: dict[str, np.ndarray], n: int, new: bool, unit: int) -> resul
     peer = max(PEERS, key=lambda title: float(values[title].mean()))
     ours, more = values["ours"], values["ours"] - values[peer]
     error = 1.96 * more.std() / math.sqrt(len(more))
-    what = f"recstream, tuned, after {n} clicks, {'new items' if new else 'every click'}"
+    what = (
+        f"recstream, tuned, after {n} click{'s' * (n > 1)}, {'new items' if new else 'every click'}"
+    )
     return results.Row(
         round(float(ours.mean()), 4),
         ("Recall@20", "MRR@20")[unit],
