@@ -360,14 +360,22 @@ def mapped(options: argparse.Namespace) -> list[Row]:
     return [
         Row(round(found["open_s"], 2), "s", f"to open {what} that another process has opened"),
         Row(round(found["first_s"], 1), "s", "for the first list: attributes are read once"),
-        Row(round(found["alone_ms"], 2), "ms", "of processor time for a list of one user"),
+        Row(
+            round(found["alone_ms"], 2),
+            "ms",
+            "of processor time for a list of one user, reading of pages included; its neighbours are random items",
+        ),
         Row(round(found["batch_ms"], 2), "ms", f"for each list of {N_TOGETHER} users together"),
         Row(round(found["anonymous"] / 1e9, 2), "GB", "that no file backs, after these lists"),
         Row(
             round(found["peak"] / 1e9, 2),
             "GB",
             "largest resident size, pages of files that it read included"
-            + (f", with a limit of {options.limit} GB" if options.limit else ""),
+            + (
+                f", with a limit of {options.limit} GB on those that it read first"
+                if options.limit
+                else ""
+            ),
         ),
     ]
 

@@ -18,7 +18,6 @@ from recstream.core.content.nearest import FeatureIndex
 from recstream.core.evaluation.metrics import hits, quality
 from recstream.core.evaluation.search import split_entries
 from recstream.core.search import ItemIndex, top_n
-from recstream.core.search.top_n import scores_of
 from recstream.core.validation import as_csr_rows, as_excluded
 from recstream.errors import InvalidInput
 
@@ -191,7 +190,6 @@ class Frame:
         (lambda: MODEL.recommend(np.ones((3, 2)), True), "n must be a whole number"),
         (lambda: MODEL.recommend(np.ones((3, 2)), 2, exclude=Frame()), "exclude must be a scipy"),
         (lambda: MODEL.similar_items(["a"]), "items must be item rows"),
-        (lambda: scores_of(np.ones((1, 2)), np.ones((3, 2)), [0], [1.7]), "ids must be item rows"),
         (lambda: ItemIndex(np.ones((3, 2))).update([1.7], [[1, 1]]), "rows must name one item"),
         (
             lambda: ALSModel(np.ones((3, 2)), np.ones(3, int), objective={}, mean_user_count=1.0),

@@ -17,7 +17,7 @@ from recstream.core.numeric.simd import LINE, prefetch, trailing_zeros
 from recstream.core.search.keys import exact_score, keep, key_of, score_of
 from recstream.core.search.tile import N_LANES, N_QUERIES, tile_candidates
 
-__all__ = ["GROUP_TILES", "merge_best", "quantise", "scan", "score_pairs"]
+__all__ = ["GROUP_TILES", "merge_best", "quantise", "scan"]
 
 GROUP_TILES = 16
 """Tiles that share one bound on norm and bias, and are skipped together."""
@@ -26,17 +26,6 @@ _ROOM = 1.0 + 1e-5
 """Factor of a user's norm, for rounding."""
 _TOGETHER = 8
 """Items that are scored together."""
-
-
-@interpretable
-@compiled
-def score_pairs(
-    users: Float32s, items: Float32s, bias: Float32s, rows: Int64s, ids: Int64s, out: Float32s
-) -> None:
-    """Write the exact score of ``(rows[p], ids[p])`` to ``out[p]``."""
-    for p in range(rows.shape[0]):
-        i = ids[p]
-        out[p] = exact_score(users[rows[p]], items[i], bias[i])
 
 
 @interpretable

@@ -1,7 +1,7 @@
 """Exact top-N: the best items of each user, with the same bits for a user alone or in any batch.
 
 A score is ``user · item + bias``, summed in float64 in a fixed order and rounded once to float32
-(`scores_of`). A list is sorted by descending score, ties by item row. `top_n` does not score all
+(`recstream.core.search.keys.exact_score`). A list is sorted by descending score, ties by item row. `top_n` does not score all
 items: a pass over an 8-bit copy gives each item an upper bound, and only items whose bound reaches the
 user's n-th best score so far are scored exactly.
 """
@@ -17,12 +17,12 @@ from recstream.core.numeric.arrays import Float32s
 from recstream.core.numeric.pool import Pool, open_pool
 from recstream.core.search.index import ItemIndex, user_code_limit, user_slack
 from recstream.core.search.keys import EMPTY_KEY, lists_of
-from recstream.core.search.scan import merge_best, quantise, scan, score_pairs
+from recstream.core.search.scan import merge_best, quantise, scan
 from recstream.core.search.tile import N_QUERIES
-from recstream.core.validation import as_excluded, as_item_rows, as_matrix, as_vector, as_whole
+from recstream.core.validation import as_excluded, as_matrix, as_whole
 from recstream.errors import InvalidInput
 
-__all__ = ["ItemIndex", "Ranking", "best_keys", "scores_of", "top_n"]
+__all__ = ["ItemIndex", "Ranking", "best_keys", "top_n"]
 
 MAX_N = 1 << 20
 """A longer list than this has at most as many places as there are items."""
@@ -56,7 +56,7 @@ def top_n(
 ) -> Ranking:
     """Return each user's n best items, exactly.
 
-    The result equals scoring all items with `scores_of` and sorting by (-score, item row). It does
+    The result equals scoring all items and sorting by (-score, item row). It does
     not depend on the batch, the threads or earlier updates of the index.
 
     Parameters
@@ -123,35 +123,6 @@ def best_keys(
             own = indptr[part.start : part.stop + 1] if len(indptr) > 1 else indptr
             _scan(index, users[part], (own, indices), allowed, pool, keys[part])
     return keys
-
-
-def scores_of(
-    user_factors: object,
-    item_factors: object,
-    rows: object,
-    ids: object,
-    bias: object | None = None,
-) -> Float32s:
-    """Return the scores of pairs ``(rows[p], ids[p])``, the same bits as in `top_n`.
-
-    Parameters
-    ----------
-    user_factors, item_factors : (b, d), (m, d) float32
-    rows, ids : (p,) int
-        User row and item row of each pair.
-    bias : (m,) float32, optional
-    """
-    items = as_matrix(item_factors, "item_factors")
-    users = as_matrix(user_factors, "user_factors", n_columns=items.shape[1])
-    vector = as_vector(np.zeros(len(items)) if bias is None else bias, "bias", len(items))
-    user_rows = as_item_rows(rows, "rows", len(users)).astype(np.int64)
-    item_rows = as_item_rows(ids, "ids", len(items)).astype(np.int64)
-    if len(user_rows) != len(item_rows):
-        msg = f"rows and ids must have one length, got {len(user_rows)} and {len(item_rows)}"
-        raise InvalidInput(msg)
-    out = np.empty(len(user_rows), np.float32)
-    score_pairs(users, items, vector, user_rows, item_rows, out)
-    return out
 
 
 def _index_of(items: object, bias: object | None) -> ItemIndex:

@@ -16,7 +16,6 @@ from recstream.core.history.matrix import matrix_row, stack
 from recstream.core.neighbours import WIDTH, Neighbours, seed_weights
 from recstream.core.ranking.rerank import POOL
 from recstream.core.records import Item
-from recstream.core.search.top_n import scores_of
 from recstream.core.steering.arms import (
     Arm,
 )
@@ -33,6 +32,7 @@ from recstream.core.steering.rules import (
 from recstream.core.steering.validate import (
     decode_steering,
 )
+from tests.core.search.test_top_n import slow_scores
 
 HALF_LIFE_MS = 1e6
 N_ITEMS = 60
@@ -148,8 +148,7 @@ def expected(  # noqa: C901, PLR0912, PLR0915 - the documentation's words in one
             hit = [named(rule, facts(at)) for at in range(generation.n_items)]
             bias = bias + rule.by * UNIT * np.array(hit)
     bias = bias.astype(np.float32)
-    everything = np.arange(generation.n_items)
-    base = scores_of(user, items, np.zeros_like(everything), everything, bias)
+    base = slow_scores(user, items, bias)[0]
     more, told_of = np.zeros(generation.n_items), np.zeros(generation.n_items, np.bool_)
     speaking = seed_weights(columns, weights)
     worth = np.ones(generation.n_items)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from recstream.core.search.top_n import ItemIndex, scores_of, top_n
+from recstream.core.search.top_n import ItemIndex, top_n
 from recstream.errors import InvalidInput
 
 INFINITE = np.float32(-np.inf)
@@ -234,18 +232,6 @@ def test_new_biases_rank_as_if_they_had_always_been_there() -> None:
     )
 
 
-def test_pair_scores_have_the_bits_of_the_ranking() -> None:
-    rng = np.random.default_rng(3)
-    users, items, bias = rng.normal(size=(7, 11)), rng.normal(size=(400, 11)), rng.normal(size=400)
-
-    ids, scores = top_n(users, items, 6, bias=bias)
-
-    pairs = scores_of(users, items, np.repeat(np.arange(7), 6), ids.ravel(), bias)
-    np.testing.assert_array_equal(pairs.reshape(7, 6), scores)
-    for row in scores:
-        assert all(a >= b for a, b in pairwise(row))
-
-
 def test_no_users_and_no_items_are_empty_answers() -> None:
     assert top_n(np.zeros((0, 3)), np.ones((4, 3)), 2).ids.shape == (0, 2)
     assert top_n(np.ones((1, 3)), np.zeros((0, 3)), 2).ids.tolist() == [[-1, -1]]
@@ -294,7 +280,5 @@ def test_bad_updates_change_nothing_and_say_why() -> None:
         index.update([1, 2], [[1.0, 1.0]])
     with pytest.raises(InvalidInput, match="an ItemIndex, which has its own"):
         top_n(np.ones((1, 2)), index, 1, bias=np.ones(4))
-    with pytest.raises(InvalidInput, match="ids must be rows from 0 to 3, got 4 to 4"):
-        scores_of(np.ones((1, 2)), np.ones((4, 2)), [0], [4])
 
     assert index.n_items == 4
