@@ -13,14 +13,15 @@ import rocksdict
 from recstream.control import read_timeline
 from recstream.errors import LogCorrupt
 from recstream.log.faust import consumer
+from recstream.log.port import NewRecord
 from recstream.process.warmup import warm_up
 from recstream.replay.verify import verify_partition
 from recstream.time_travel import Generations
 from recstream.worker import process as worker
 from recstream.worker.loop import WorkerLoop
-from recstream.worker.rocksdb_rows import RocksDBRows
+from recstream.worker.rocksdb_rows import OFFSET_KEY, RocksDBRows
 from tests.worker.installation import Installation, calm_table, eventually
-from tests.worker.worker_world import PARTITIONS, event, single, some_events
+from tests.worker.worker_world import CHANGELOG, PARTITIONS, event, single, some_events
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -212,3 +213,29 @@ async def test_no_list_follows_from_rows_that_are_older_than_the_log(installatio
         for partition in range(PARTITIONS)
     ]
     assert [each.differences for each in found] == [()] * PARTITIONS
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, b"x"),
+        (OFFSET_KEY, b"garbage"),
+        (OFFSET_KEY, None),
+        (b"\xff\xfe", b"x"),
+        (b"\xff\0p0", b"x"),
+        (b"u1\0p99", b"x"),
+        (b"\0other", b"x"),
+    ],
+    ids=str,
+)
+async def test_a_changelog_record_that_no_worker_wrote_stops_no_recovery(installation, key, value):
+    events = some_events(30)
+    await work_off(installation, events[:20])
+    strays = [NewRecord(CHANGELOG, key, value, each) for each in range(PARTITIONS)]
+    installation.world.log.append(strays)
+    shutil.rmtree(installation.path / "tables")
+
+    await work_off(installation, events[20:])
+
+    calm = calm_table(installation.path, events)
+    assert {name: installation.table().get(name) for name in calm} == calm

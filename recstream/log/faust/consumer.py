@@ -17,6 +17,8 @@ from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
 MAX_FETCH_BYTES = 1 << 20
 """Size limit of one fetch of one partition."""
+NO_KEY = b"\0"
+"""Of a changelog record without one: no row has it, and its value of None deletes nothing."""
 _LOOK_AGAIN_S = 0.5
 
 
@@ -158,6 +160,9 @@ class Driver(base.Consumer):
         return found
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        if record.key is None and self._is_changelog_tp(tp):
+            # Kafka refuses such a record; Faust's recovery would end at it.
+            record = record._replace(key=NO_KEY, value=None)
         return ConsumerMessage(
             record.topic,
             record.partition,
