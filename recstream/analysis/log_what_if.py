@@ -141,12 +141,10 @@ def evaluate_what_if(
         generations.offsets_of({generation})  # raises if it was never announced
         newest = generation, generations.newest_delta(generation), ()
 
-    def model_of(sample: Sample) -> _Model:
-        listed = sample.listed
-        return newest or (listed.generation, listed.delta, listed.followed or ())
-
     def key(sample: Sample) -> tuple[_Model, int]:
-        return model_of(sample), sample.listed.control
+        listed = sample.listed
+        model = newest or (listed.generation, listed.delta, listed.followed or ())
+        return model, listed.control
 
     compared: list[_Compared] = []
     n_items = n_pruned = 0

@@ -19,17 +19,15 @@ from recstream.log import (
     MODELS,
     RECOMMENDATIONS,
     ReadableLog,
-    Record,
     decode,
     decode_value,
-    read_batches,
 )
 from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.moment import Moment
 from recstream.time_travel.snapshot_table import ListPosition
-from recstream.time_travel.snapshots import Snapshots, may_concern
+from recstream.time_travel.snapshots import Snapshots, records_of
 
 
 class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -178,18 +176,11 @@ class TimeTravel:
         """Yield a user's events from ``start`` to before ``stop``, with the settings in force."""
         partition = self.partition(user)
         timeline = read_timeline(self.log)
-        for record in self._records_of(user, start, stop):
+        for record in records_of(self.log, partition, user, start, stop):
             active = timeline.at(partition, record.offset)
             for place, event in decode(record).events:
                 if event.user == user:
                     yield UserEvent(record.offset, place, event, active)
-
-    def _records_of(self, user: str, start: int, stop: int) -> Iterator[Record]:
-        """Yield the records that may hold events of a user."""
-        partition = self.partition(user)
-        key, mine = user.encode(), msgspec.json.encode(user)
-        for group in read_batches(self.log, INTERACTIONS, partition, start, stop):
-            yield from (record for record in group if may_concern(record, key, mine))
 
     def history_at(self, user: str, when: Moment) -> History:
         """Return a user's history at a moment."""

@@ -12,7 +12,7 @@ question about an older offset starts the partition again from an older checkpoi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -107,10 +107,7 @@ class Snapshots:
         partition = self.partition(user)
         self.catch_up(partition, offset + 1)
         fold = self._new_fold(partition, self._table.block_end(partition, offset + 1))
-        mine = msgspec.json.encode(user)
-        key = user.encode()
-        for group in read_batches(self._log, INTERACTIONS, partition, fold.next_offset, offset + 1):
-            fold.fold([each for each in group if may_concern(each, key, mine)], only=user)
+        fold.fold(records_of(self._log, partition, user, fold.next_offset, offset + 1), only=user)
         return fold.history(user)
 
     def fold_at(self, partition: int, offset: int) -> PartitionFold:
@@ -321,8 +318,12 @@ class Snapshots:
             commit()
 
 
-def may_concern(record: Record, key: bytes, mine: bytes) -> bool:
-    """Return whether a record may hold an event of a user, by its key or text."""
-    if record.key is not None:
-        return record.key == key
-    return record.value is not None and mine in record.value
+def records_of(
+    log: ReadableLog, partition: int, user: str, start: int, stop: int
+) -> Iterator[Record]:
+    """Yield the records of a partition that may hold events of a user, by their key or text."""
+    key, mine = user.encode(), msgspec.json.encode(user)
+    for group in read_batches(log, INTERACTIONS, partition, start, stop):
+        for record in group:
+            if record.key == key if record.key is not None else mine in (record.value or b""):
+                yield record

@@ -32,6 +32,7 @@ class Story:
         world.work()
         world.do(USER, "i03")
         world.work()
+        world.browse(40, seed=2)
         world.train()
         world.work()
         self.travel = TimeTravel(world.log, world.store, Snapshots(world.log, folder / "s"))
