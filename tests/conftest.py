@@ -15,7 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A machine that is busy must not fail a property.
+hypothesis.settings.register_profile("recstream", deadline=None)
+hypothesis.settings.load_profile("recstream")
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium")

@@ -43,7 +43,7 @@ EVENTS = st.lists(st.tuples(KINDS, st.integers(0, 90), st.sampled_from([1, 3, 5]
 USERS = st.dictionaries(st.sampled_from(["a", "a!", "ab", "ü", "z" * 40]), EVENTS, max_size=5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(USERS)
 def test_any_histories_come_back_byte_for_byte(users):
     rows = rows_of(users)
@@ -108,7 +108,7 @@ RAW = st.one_of(
 SUFFIX = st.sampled_from(["p0", "p1", "p01", "p00", "p", "p-1", "px", "p2147483648", "r0", "l"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(SUFFIX, RAW, max_size=5))
 def test_whatever_bytes_rows_have_they_come_back(pages):
     rows = rows_of({"u1": [("view", 1, 1)], "u2": [("view", 1, 1)]})

@@ -271,7 +271,6 @@ item_values = st.none() | st.builds(
 )
 @settings(
     max_examples=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )

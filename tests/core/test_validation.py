@@ -120,7 +120,7 @@ def test_every_format_gives_the_same_lists(kind: str, array: bool) -> None:
     np.testing.assert_array_equal(MODEL.fold_in(made.asformat(kind)), MODEL.fold_in(MATRIX))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(-2, 5), max_size=8),
     st.lists(st.integers(-2, 10), min_size=4, max_size=4),

@@ -21,7 +21,7 @@ BYTES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     key=st.one_of(st.none(), st.just(b"ann"), st.binary(max_size=8)),
     value=BYTES,

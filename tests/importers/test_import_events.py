@@ -288,9 +288,7 @@ rows = st.lists(
 )
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(rows)
 def test_each_partition_gets_its_users_events_in_time_order(
     tmp_path_factory: pytest.TempPathFactory, made: list[tuple[int, int, int]]

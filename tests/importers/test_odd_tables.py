@@ -255,7 +255,7 @@ def test_json_that_nests_too_deep_is_left_out_by_that_name(
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".dat"])
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     content=st.one_of(
         st.binary(max_size=300),

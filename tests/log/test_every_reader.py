@@ -77,7 +77,7 @@ def a_log(path, appended):
         yield log
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(appended=records)
 def test_trainer_bridge_and_catalogue_read_to_the_end(tmp_path_factory, appended):
     path = tmp_path_factory.mktemp("log")

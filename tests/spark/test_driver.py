@@ -53,7 +53,7 @@ def test_the_driver_does_small_stages_itself(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 60), st.integers(1, 60), st.sampled_from(["mixed", "exact"]))
 def test_any_number_of_blocks_gives_the_same_bits(
     tmp_path_factory: pytest.TempPathFactory, users: int, items: int, solver: str

@@ -43,9 +43,7 @@ HOSTILE = [
 TIMES = [NOW_MS, NOW_MS * 1000, NOW_MS * 1_000_000, 2**63 - 1, -1, 0]
 values = st.one_of(st.binary(max_size=200), st.sampled_from(HOSTILE))
 times = st.one_of(st.integers(0, 2**63 - 1), st.sampled_from(TIMES))
-calm = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+calm = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def partition_of(user: str) -> int:

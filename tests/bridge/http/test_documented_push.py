@@ -86,9 +86,7 @@ def check(document, path, status, fields, body):
 @given(
     path=st.sampled_from(["/v1/ws", "/v1/stream", "/health/ready"]), query=QUERY, headers=HEADERS
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_request_gets_an_answer_that_is_documented(request, name, path, query, headers):
     world = request.getfixturevalue(name)
     pairs = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())

@@ -22,7 +22,7 @@ def test_a_message_that_nests_too_deep_is_refused(depth, field):
             decode_client(raw.encode())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.one_of(
         st.binary(max_size=200),

@@ -46,7 +46,7 @@ def test_folding_in_the_training_columns_minimises_the_training_loss_over_items(
     np.testing.assert_allclose(items, expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(histories)
 def test_a_folded_in_user_is_a_stationary_point_of_the_loss(history):
     row = _row(history)
@@ -72,7 +72,7 @@ def test_a_folded_in_user_is_a_stationary_point_of_the_loss(history):
     assert np.abs(pull / scale).max() < 1e-4
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(histories, st.randoms(use_true_random=False))
 def test_the_order_of_a_history_does_not_matter(history, random):
     names = list(history)
@@ -289,7 +289,7 @@ def test_a_bad_model_is_refused(changes, message):
     assert message in str(caught.value)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(histories)
 def test_contributions_add_up_to_the_scores(history):
     row = _row(history)

@@ -68,7 +68,7 @@ def test_the_more_events_an_item_has_the_less_its_prior_matters():
     assert distances[-1] < 0.002 * distances[0]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.permutations(range(41)), st.integers(1, 3))
 def test_an_item_with_a_prior_has_the_same_bits_alone_in_a_batch_and_on_threads(order, threads):
     columns = MATRIX.T.tocsr()

@@ -14,7 +14,7 @@ from recstream.errors import InvalidInput
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=300)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(IDS, max_size=4), IDS)
 def test_a_table_numbers_ids_as_a_dictionary_does(parts, asked):
     table, expected = IdTable(), {}

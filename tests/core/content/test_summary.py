@@ -20,7 +20,6 @@ ITEMS = st.sampled_from(NAMES).flatmap(
 STEPS = st.lists(st.tuples(st.sampled_from(NAMES), ITEMS | st.none()), max_size=12)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES[:3]), ITEMS, max_size=3), STEPS)
 def test_changes_of_many_items_at_once_are_those_of_one_after_another(first, steps):
     at_once, one_by_one = (ItemDetails.of(first, IdTable(NAMES)) for _ in range(2))
@@ -37,7 +36,7 @@ def test_changes_of_many_items_at_once_are_those_of_one_after_another(first, ste
     assert len(at_once) == len(one_by_one) == len(list(at_once))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(NAMES[:3]), ITEMS, max_size=3), STEPS)
 def test_details_are_those_of_a_dictionary(first, steps):
     items = IdTable(NAMES[:3])

@@ -42,7 +42,7 @@ KNOWN = [
 MODEL = ContentModel.fit(KNOWN, np.eye(3, 4, dtype=np.float32))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.lists(ITEMS, max_size=3))
 def test_whatever_an_item_holds_its_features_are_of_length_one_or_empty(items):
     features = MODEL.features(items)
@@ -56,7 +56,7 @@ def test_whatever_an_item_holds_its_features_are_of_length_one_or_empty(items):
     assert np.isfinite(MODEL.prior(features)).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(ITEMS, st.lists(ITEMS, max_size=3))
 def test_an_items_features_depend_on_it_alone(item, others):
     alone = MODEL.features([item])
@@ -65,7 +65,7 @@ def test_an_items_features_depend_on_it_alone(item, others):
     assert (alone != among).nnz == 0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(ITEMS, ITEMS)
 def test_what_two_items_share_is_the_same_both_ways_round_and_said_in_three(one, other):
     assert len(common_features(one, other)) <= 3
@@ -74,7 +74,7 @@ def test_what_two_items_share_is_the_same_both_ways_round_and_said_in_three(one,
     }
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.text(max_size=500) | MARKUP)
 def test_words_are_bounded_and_fold_to_themselves(text):
     found = words(text)

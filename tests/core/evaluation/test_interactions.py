@@ -28,7 +28,7 @@ def columns(events: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(events=EVENTS, half_life=st.sampled_from([0.5, 3.0, math.inf]))
 def test_a_users_row_holds_faded_sums_of_events(
     events: list[tuple[int, int]], half_life: float
@@ -44,7 +44,7 @@ def test_a_users_row_holds_faded_sums_of_events(
             assert matrix[user, item] == pytest.approx(row.get(item, 0.0), rel=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(events=EVENTS)
 def test_an_items_row_is_the_matrix_by_columns(events: list[tuple[int, int]]) -> None:
     counted = InteractionStore(4, 5, 40, 2.0)
@@ -58,7 +58,7 @@ def test_an_items_row_is_the_matrix_by_columns(events: list[tuple[int, int]]) ->
     np.testing.assert_array_equal(counted.item_counts, (by_user > 0).sum(axis=0))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(events=EVENTS, cut=st.integers(0, 40))
 def test_counting_returns_each_users_row_as_it_was_before_the_event(
     events: list[tuple[int, int]], cut: int

@@ -204,7 +204,7 @@ events = st.lists(
 ).map(lambda drawn: [event(n, kind, f"p{item}", days=days) for n, kind, item, days in drawn])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events, events)
 def test_folding_a_then_b_is_folding_a_plus_b_even_through_storage(a, b):
     whole = fold([*a, *b])
@@ -217,7 +217,7 @@ def test_folding_a_then_b_is_folding_a_plus_b_even_through_storage(a, b):
     assert rows_of.history_digest(resumed) == rows_of.history_digest(whole)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(events, st.integers(1, 9))
 def test_the_changed_rows_alone_bring_the_stored_rows_up_to_date(drawn, step):
     table = {}
@@ -233,7 +233,7 @@ def test_the_changed_rows_alone_bring_the_stored_rows_up_to_date(drawn, step):
         assert rows_of.load("u", table.get) == history
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(events)
 def test_delivering_everything_twice_changes_no_byte(drawn):
     once = fold(drawn)

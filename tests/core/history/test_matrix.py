@@ -38,7 +38,7 @@ def by_definition(history):
     return sorted(found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.lists(entries, max_size=9), max_size=4))
 def test_rows_of_a_batch_and_of_one_history_are_those_of_the_definition(given_entries):
     histories = [history_of(each) for each in given_entries]

@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recstream.core.neighbours.behaviour import (
@@ -91,7 +91,6 @@ def test_an_item_put_again_leaves_the_lists_of_neighbours_it_lost():
     }
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -55,7 +55,7 @@ def unit_rows(rng: np.random.Generator, size: int, n_features: int) -> sparse.cs
     return sparse.csr_matrix((dense / np.maximum(length, 1e-9)).astype(np.float32))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.sampled_from([1, 3, 40, 300]), st.sampled_from([1, 4, 30]), st.integers(0, 33))
 def test_nearest_features(seed: int, size: int, n_features: int, n: int) -> None:
     rng = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def test_nearest_features(seed: int, size: int, n_features: int, n: int) -> None
     assert_same_bits(lambda: list(run()))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=200))
 def test_ids(ids: list[str]) -> None:
     def run() -> list[Any]:
@@ -84,7 +84,7 @@ def test_ids(ids: list[str]) -> None:
     assert_same_bits(run)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.integers(0, 12))
 def test_histories(seed: int, n_users: int) -> None:
     rng = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ def test_histories(seed: int, n_users: int) -> None:
     assert_same_bits(run)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.integers(0, 30), st.integers(0, 5))
 def test_contributions_and_their_largest(seed: int, n_entries: int, n: int) -> None:
     rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ def test_contributions_and_their_largest(seed: int, n_entries: int, n: int) -> N
     assert largest.tolist() == largest_indices(values, n).tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.integers(-1, 6), min_size=1, max_size=5),
     st.lists(st.integers(-1, 5), max_size=5),

@@ -23,7 +23,7 @@ def slow_shares(items: list[int], n_items: int, half_life: float) -> np.ndarray:
     return counts / counts.sum()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     items=st.lists(st.integers(0, 5), min_size=1, max_size=60),
     half_life=st.sampled_from([0.5, 1.0, 7.0, math.inf]),
@@ -47,7 +47,7 @@ def test_shares_survive_more_half_lives_than_a_float_has_room_for() -> None:
         np.testing.assert_allclose(state.sums[:, k] / state.totals[k], expected, atol=1e-9)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(items=st.lists(st.integers(0, 9), max_size=80), cut=st.integers(0, 80))
 def test_events_at_once_or_in_parts_leave_the_same_bits(items: list[int], cut: int) -> None:
     whole = Popularity.empty(10).observe(items)
@@ -68,7 +68,7 @@ def test_observing_leaves_the_old_state_as_it_was() -> None:
     assert before.n_items == 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(items=st.lists(st.integers(0, 9), min_size=1, max_size=80))
 def test_priors_and_credits_add_up_to_one(items: list[int]) -> None:
     state = Popularity.empty(10).observe(items)

@@ -55,7 +55,7 @@ def history(*events: tuple[str, str], first_offset: int = 100) -> History:
 kinds = st.sampled_from(["view", "click", "cart", "purchase", "rate", "like", "dislike"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     events=st.lists(st.tuples(kinds, st.sampled_from(ITEMS)), max_size=40),
     item=st.sampled_from(ITEMS),

@@ -57,7 +57,7 @@ def without_numbers(body: Recommendations) -> tuple[Recommendations, list[float]
     return msgspec.structs.replace(body, items=items), shares
 
 
-@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.settings(max_examples=40)
 @given(
     seen=st.lists(st.integers(0, 39), max_size=20, unique=True),
     generation=st.sampled_from([*GENERATIONS.values(), FRESH]),

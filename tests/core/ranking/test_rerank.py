@@ -99,7 +99,7 @@ KERNELS = {
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers that wrap, as in a kernel
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     made=documents(),
     seen=st.lists(st.lists(items, max_size=24, unique=True), min_size=1, max_size=3),
@@ -138,7 +138,7 @@ def test_interpreted_kernels_make_the_lists_and_reasons_of_compiled_ones_bit_for
     assert interpreted == compiled
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     made=documents(),
     seen=st.lists(st.lists(items, max_size=8, unique=True), min_size=1, max_size=3),
@@ -169,7 +169,7 @@ def test_a_list_is_what_the_slow_reference_makes_and_the_same_alone_and_in_a_bat
         np.testing.assert_allclose(found.scores, [score for _, score in wanted], atol=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(made=documents(), seen=st.lists(items, max_size=8, unique=True), item=items)
 def test_the_parts_of_a_score_sum_to_it_by_source_and_by_entry(
     made: dict[str, Any], seen: list[int], item: int

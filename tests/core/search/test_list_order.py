@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recstream.core.search.keys import EMPTY_KEY, exact_score, keep, key_of, lists_of, row_of
@@ -14,7 +14,6 @@ scores = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 1.0]
 pairs = st.lists(st.tuples(scores, st.integers(0, 2**31 - 1)), min_size=2, max_size=60)
 
 
-@settings(deadline=None)
 @given(pairs)
 def test_keys_sort_by_falling_score_then_by_rising_row(made: list[tuple[float, int]]) -> None:
     by_key = sorted(made, key=lambda each: -key_of(np.float32(each[0]), each[1]))

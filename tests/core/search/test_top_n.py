@@ -60,7 +60,7 @@ def factors(rng: np.random.Generator, n_rows: int, n_factors: int, kind: str) ->
 KINDS = ["normal", "few values", "skewed norms", "tiny", "huge", "one factor rules", "all alike"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     kind=st.sampled_from(KINDS),
@@ -148,7 +148,7 @@ def test_unsorted_exclusions_are_honoured_and_left_as_they_were() -> None:
     assert exclude.indices.tolist() == [4, 0, 2]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), grown=st.integers(0, 20))
 def test_an_updated_index_answers_like_a_new_one(seed: int, grown: int) -> None:
     rng = np.random.default_rng(seed)
@@ -167,7 +167,7 @@ def test_an_updated_index_answers_like_a_new_one(seed: int, grown: int) -> None:
     np.testing.assert_array_equal(top_n(users, index, 15).ids, expected.ids)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 2**32 - 1),
     lots=st.lists(st.integers(1, 400), min_size=1, max_size=6),

@@ -44,7 +44,7 @@ def read(columns):
     return {each.user: each for each in columns.histories(rows)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.dictionaries(st.sampled_from("abcd"), PAGES | st.none(), max_size=4), max_size=8),
     st.integers(0, 8),
@@ -108,7 +108,7 @@ def test_times_of_69_years_and_offsets_of_8_million_records_are_exact():
     assert found.find("older").at_ms == CLOCK_MS - 2**41 + 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from([f"u{n}" for n in range(6)]), PAGES, max_size=6))
 def test_a_dataset_is_made_of_the_rows_of_the_histories(pages):
     live = Histories()

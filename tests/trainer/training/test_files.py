@@ -82,9 +82,7 @@ SNAPSHOTS = st.builds(
     changed=st.frozensets(st.text(), max_size=3),
 )
 CHOSEN = st.dictionaries(st.text(), st.none() | st.booleans() | INT64 | st.floats() | st.text())
-ANY = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+ANY = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
