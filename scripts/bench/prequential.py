@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
+import results
 from datasets import STREAMS
 
 from recstream.core.evaluation import Progress
@@ -212,6 +213,16 @@ def report(progress: Progress) -> None:
         print()
 
 
+def save(found: dict[str, list[Row]]) -> None:
+    """Write the result file: Recall@10 of each method on each data set."""
+    saved = []
+    for name, rows in found.items():
+        *peers, ours = rows
+        saved.append(results.Row(ours.recall_10, "Recall@10", f"recstream, {STREAMS[name].title}."))
+        saved += [results.Row(each.recall_10, "Recall@10", f"Peer: {each.name}.") for each in peers]
+    results.save("prequential", "Recommend, check, learn", saved)
+
+
 def main() -> None:
     """Print a table for each data set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -221,9 +232,11 @@ def main() -> None:
     parser.add_argument("--stop", type=float, default=1.0, help="use this part of the stream only")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the result file")
     options = parser.parse_args()
+    found = {}
     for name in options.data:
-        rows = table(
+        rows = found[name] = table(
             name, tune=options.tune, ties=options.ties, threads=options.threads, stop=options.stop
         )
         if options.json:
@@ -235,6 +248,8 @@ def main() -> None:
                 f"{row.name:34}{row.recall_10:9.3f} {row.recall_20:9.3f} {row.mrr:6.3f} {row.seconds:8.1f}",
                 flush=True,
             )
+    if options.save:
+        save(found)
 
 
 if __name__ == "__main__":
