@@ -59,7 +59,8 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """Smallest and largest value of each number: what is beyond is a mistake, or fits no machine."""
 
-_OTHER_VARIABLES = {"CONFIG", *(f"{name.upper()}_FILE" for name in SECRETS)}
+_OTHER_VARIABLES = {"CONFIG", "DATA", *(f"{name.upper()}_FILE" for name in SECRETS)}
+"""``RECSTREAM_DATA`` names the public data sets for tests and benchmarks."""
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP))?")
 """In names of variables that Kubernetes makes for services."""
 

@@ -94,6 +94,7 @@ def test_every_number_has_limits() -> None:
 
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one() -> None:
     environ = {
+        "RECSTREAM_DATA": "folder of the public data sets",
         "RECSTREAM_PARTITION": "8",
         "RECSTREAM_WHATEVER_THIS_IS": "",
         "RECSTREAM_SECRET_FILE": "/run/secret",
