@@ -1,4 +1,7 @@
-"""Read dead letters, and send their content again, as it was or corrected."""
+"""Read dead letters, and send their content again, as it was or corrected.
+
+`recstream.log.decode` makes dead letters; the worker appends them with the effects of their records.
+"""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ class Welcome(
 class RecsMessage(
     Recommendations, frozen=True, kw_only=True, tag="recs", tag_field="type", omit_defaults=True
 ):
-    """A user's newest list, with its own epoch, partition and offset."""
+    """A user's newest list, with its own epoch, partition and offset; made by `recs_message` of the follower."""
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
