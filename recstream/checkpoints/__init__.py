@@ -1,8 +1,8 @@
 """Checkpoints: a partition's table rows as of one offset, in a Parquet file with a manifest.
 
 In: a view of a worker's table. Out: a file in a store, its announcement on a topic, and the same rows
-again, byte for byte. Start at `Checkpoints`; `recstream.time_travel`
-verifies checkpoints by the log; docs/explanation/checkpoints.md has the format.
+again, byte for byte. Start at `Checkpoints`; `recstream.time_travel` verifies
+checkpoints by the log; docs/explanation/checkpoints.md has the format.
 """
 
 from __future__ import annotations

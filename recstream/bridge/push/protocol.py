@@ -228,10 +228,11 @@ class Welcome(
     subs: tuple[SubscriptionState, ...]
 
 
+# Made by `recs_message` of `recstream.bridge.follower`.
 class RecsMessage(
     Recommendations, frozen=True, kw_only=True, tag="recs", tag_field="type", omit_defaults=True
 ):
-    """A user's newest list, with its own epoch, partition and offset; made by `recs_message` of the follower."""
+    """A user's newest list, with its own epoch, partition and offset."""
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
