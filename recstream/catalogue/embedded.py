@@ -1,7 +1,7 @@
-"""`EmbeddedCatalogue`: the catalogue on one machine, an SQLite file with full-text search (FTS5).
+"""`EmbeddedCatalogue`: the catalogue on one machine, an SQLite file with an index of words (FTS5).
 
-``items`` holds each item with its sort key (`recstream.catalogue.text.terms`); ``words`` indexes the
-folded words of title and item. A batch of changes and the topic's position are one transaction.
+``items`` holds each item with its sort key, ``words`` indexes its folded words
+(`recstream.catalogue.text.terms`). A batch of changes and the topic's position are one transaction.
 """
 
 from __future__ import annotations

@@ -33,7 +33,10 @@ from recstream.worker.state import PartitionState, UserState
 _encode_json = msgspec.json.Encoder().encode
 
 Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]
-"""Records, and the consumer group's next offsets that are committed with them."""
+"""Records, and the consumer group's next offsets.
+
+The embedded log commits the offsets in the same transaction, Kafka afterwards.
+"""
 Append = Callable[[Sequence[Work]], list[list[Position] | LogFenced]]
 """Append each work wholly, or not at all if another worker owns its partition. Durable on return."""
 

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from recstream.cli import cli
+from recstream.core.evaluation import gate
 from recstream.log import topic_specs
 from recstream.settings import Settings
 
@@ -226,3 +227,12 @@ def test_every_example_in_a_docstring_is_true(name: str) -> None:
 
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_the_console_says_how_the_gate_evaluates() -> None:
+    page = (ROOT / "web/pages/models/models.js").read_text("utf-8")
+
+    assert f'["Recall@{gate.CUT}"' in page
+    assert f"the first {gate.CUT} of the list" in page
+    assert f"{100 * gate.HELD_OUT_SHARE:g} % of all" in page
+    assert f"at most {gate.MAX_HELD_OUT:,}" in page

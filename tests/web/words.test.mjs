@@ -6,7 +6,7 @@ import { cut, likenessText, reasonText } from "../../web/elements/format.js";
 import { sourcesOf } from "../../web/state/explanation.js";
 import { freshnessOf } from "../../web/state/history.js";
 import { wilson, winner } from "../../web/state/intervals.js";
-import { hyperparameter, ndcg } from "../../web/state/model-words.js";
+import { heldOutRecall, hyperparameter } from "../../web/state/model-words.js";
 import { predictedText, preparingText } from "../../web/state/pipeline-words.js";
 import { effectText, shelfWords } from "../../web/state/shelf-words.js";
 import { actionsOf, hasRatings } from "../../web/state/vocabulary.js";
@@ -115,9 +115,10 @@ test("freshness beyond the last bound is not called within it", () => {
 test("a generation without held-out events has no score, and its numbers have names", () => {
   const judged = (/** @type {number} */ items) => ({ judgement: { items, candidate: 0, popular: 0, serving: null } });
 
-  assert.equal(ndcg(judged(0), "candidate"), "–");
-  assert.equal(ndcg(judged(5), "candidate"), "0.000");
-  assert.equal(ndcg({ judgement: null }, "serving"), "–");
+  assert.equal(heldOutRecall(judged(0), "candidate"), "–");
+  assert.equal(heldOutRecall(judged(5), "candidate"), "0.000");
+  assert.equal(heldOutRecall({ judgement: { items: 5, candidate: 0.1234 } }, "candidate"), "0.123");
+  assert.equal(heldOutRecall({ judgement: null }, "serving"), "–");
   assert.deepEqual(hyperparameter("half_life_ms", 5_184_000_000).text, "60 days");
   assert.deepEqual(hyperparameter("unheard_of", 0.123456), { label: "unheard_of", about: "", text: "0.1235" });
 });

@@ -2,12 +2,12 @@
 /** Evaluations and hyper-parameters of a generation in words. */
 
 /**
- * Returns a measure of the gate, or a dash where nothing was held out.
+ * Returns the gate's mean recall@20 of held-out items, or a dash where nothing was held out.
  *
  * @param {any} model
  * @param {"candidate" | "popular" | "serving"} of
  */
-export function ndcg({ judgement }, of) {
+export function heldOutRecall({ judgement }, of) {
   const value = judgement?.items > 0 ? judgement[of] : null;
   return typeof value === "number" ? value.toFixed(3) : "–";
 }
@@ -25,8 +25,8 @@ const NAMES = {
   behaviour_weight: ["Weight of behaviour", "Of items that the same people used."],
   behaviour_version: ["Form of behaviour", "Version of the rules by which items that the same people used are found."],
   seed_decay: ["Decay of seeds", "Factor of an entry's weight in the behaviour score for each entry that counts more."],
-  newcomer_content: ["Content of new items", "Factor of the content score of items without events."],
-  newcomer_share: ["Places for new items", "Part of a list that is kept for items without events."],
+  newcomer_content: ["Content of cold items", "Factor of the content score of items without events."],
+  newcomer_share: ["Reserved slots", "Share of a list that is reserved for cold items: those without events, or with few."],
   content: ["Content features", "Whether facts of the catalogue are used."],
   category_grammar: ["Form of categories", "Version of the rules by which a category is split into its levels."],
   hold_out: ["Holds out events", "Whether the newest events are kept aside to evaluate the generation."],

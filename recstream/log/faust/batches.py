@@ -27,7 +27,10 @@ MAX_BATCH_RECORDS = 1_000
 MAX_OPEN_BATCHES = 2
 """Unacknowledged batches of a partition: one being processed, one ready."""
 Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]
-"""Records, and the consumer group's next offsets that are committed with them."""
+"""Records, and the consumer group's next offsets.
+
+The embedded log commits the offsets in the same transaction, Kafka afterwards.
+"""
 _YIELD_EVERY = 100
 _HAND_OVER_S = 0.01
 _REBALANCE_LOOK_S = 0.01
@@ -89,7 +92,7 @@ class BatchDelivery(Consumer):
         records: Sequence[NewRecord],
         offsets: Mapping[TopicPartition, int] | None = None,
     ) -> list[Position]:
-        """Append records and commit next offsets with them, durable on return.
+        """Append records, durable on return, and commit next offsets; see `Work`.
 
         Raises
         ------
@@ -111,7 +114,7 @@ class BatchDelivery(Consumer):
     async def _append(
         self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int]
     ) -> list[Position]:
-        """Append and commit, in one transaction if the log has them."""
+        """Append in one transaction; the embedded log commits the offsets in it."""
         raise NotImplementedError
 
     def _record(self, tp: TP, fetched: Any) -> Record:

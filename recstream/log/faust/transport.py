@@ -10,10 +10,11 @@ them too (`recstream.log.faust.kafka_transport`):
 * `BatchTopic.of(app, name)` describes a topic that is delivered in batches: each event's value is a
   list of up to 1,000 `Record`s of one partition, in offset order.
 * ``await app.consumer.append(records, {tp: next_offset})`` appends to any topics and commits the
-  group's offsets, in one transaction. It returns the positions once they are durable, waits while
-  the log is unavailable, and raises `LogFenced` if another worker owns the partition: nothing was
-  written, and the batch must be dropped without effects. ``app.consumer.append_all(works)`` does
-  the same for several partitions, from a thread that does not run the event loop.
+  group's offsets, in one transaction (on Kafka the offsets follow it). It returns the positions once
+  they are durable, waits while the log is unavailable, and raises `LogFenced` if another worker owns
+  the partition: nothing was written, and the batch must be dropped without effects.
+  ``app.consumer.append_all(works)`` does the same for several partitions, from a thread that does not
+  run the event loop.
 * ``app.transport.log`` is the `EventLog` itself, for reading.
 
 The order of effects that makes them exactly once::

@@ -11,7 +11,7 @@ import { ItemLink, UserLink, useTitles } from "../../components/items.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
 import { count, plural } from "../../elements/format.js";
 import { timeText } from "../../elements/time.js";
-import { hyperparameter, ndcg } from "../../state/model-words.js";
+import { heldOutRecall, hyperparameter } from "../../state/model-words.js";
 import { Accuracy } from "../pipeline/pipeline.js";
 
 /** @param {{title: string, about: string}} props */
@@ -55,9 +55,9 @@ const ROWS = [
   ["Events", "Events that it was trained on.", (model) => count(model.n_interactions)],
   ["Users × items", "Its size.", (model) => `${count(model.n_users)} × ${count(model.n_items)}`],
   ["Seconds", "Duration of the training.", (model) => model.train_seconds.toFixed(1)],
-  ["NDCG of held-out events", "Each user's newest item was held out; NDCG says how high the lists place it.", (model) => ndcg(model, "candidate")],
-  ["NDCG of popular items", "The same for lists of popular items: the least that a model has to beat.", (model) => ndcg(model, "popular")],
-  ["NDCG of the one before", "The same for the generation that served at that time.", (model) => ndcg(model, "serving")],
+  ["Recall@20", "The newest 2 % of all history entries, at most 2,000, were held out of the training. Recall@20 is the share of a user's held-out items among the first 20 of the list, averaged over users.", (model) => heldOutRecall(model, "candidate")],
+  ["Recall@20 of popular items", "The same for lists of popular items. A model that is clearly below is rejected.", (model) => heldOutRecall(model, "popular")],
+  ["Recall@20 of the one before", "The same for the generation that served at that time. A model that is clearly below is rejected.", (model) => heldOutRecall(model, "serving")],
   ["Result", "Whether it was activated, and why.", (model) => (model.judgement ? `${model.judgement.is_adopted ? "activated" : "rejected"}: ${model.judgement.reason}` : "–")],
 ];
 

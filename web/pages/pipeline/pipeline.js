@@ -10,7 +10,7 @@ import { Card, Empty, Fetched, Page } from "../../components/states.js";
 import { count } from "../../elements/format.js";
 import { ageText, timeText } from "../../elements/time.js";
 import { formatMs } from "../../state/latency.js";
-import { ndcg } from "../../state/model-words.js";
+import { heldOutRecall } from "../../state/model-words.js";
 import { predictedText, reasonOf, trainingText } from "../../state/pipeline-words.js";
 import { freshnessOf, rates } from "../../state/history.js";
 import { Flow } from "./flow.js";
@@ -125,13 +125,13 @@ function Generations() {
   return html`<${Card} title="The last generations" tools=${html`<a href="/models">Compare models</a>`}
       about="Each training makes a generation. It serves unless it predicts held-out events clearly worse than popular items or than the one before.">
     <${Fetched} of=${models} what="The generations">${(/** @type {any} */ data) => html`<div class="scroller" tabindex="0" role="region" aria-label="Generations"><table class="table">
-      <thead><tr><th scope="col">Generation</th><th scope="col">Trained</th><th scope="col" class="number">Events</th><th scope="col" class="number">Seconds</th><th scope="col" class="number"><${Term} about="How high the lists place events that were held out of the training; 1 is first place for each.">NDCG<//></th><th scope="col">State</th></tr></thead>
+      <thead><tr><th scope="col">Generation</th><th scope="col">Trained</th><th scope="col" class="number">Events</th><th scope="col" class="number">Seconds</th><th scope="col" class="number"><${Term} about="The share of a user's items held out of the training that are among the first 20 of the list, averaged over users.">Recall@20<//></th><th scope="col">State</th></tr></thead>
       <tbody>${data.models.slice(0, GENERATIONS).map((/** @type {any} */ model) => html`<tr key=${model.generation}>
         <th scope="row"><a href=${`/models?a=${model.generation}`}>${model.generation}</a></th>
         <td>${timeText(model.created_ts)}</td>
         <td class="number">${count(model.n_interactions)}</td>
         <td class="number">${model.train_seconds.toFixed(1)}</td>
-        <td class="number">${ndcg(model, "candidate")}</td>
+        <td class="number">${heldOutRecall(model, "candidate")}</td>
         <td>${model.generation === data.serving ? html`<span class="tag" data-tone="good">serving</span>` : model.judgement && !model.judgement.is_adopted ? html`<span class="tag" data-tone="bad">rejected</span>` : ""}</td>
       </tr>`)}</tbody></table></div>`}<//>
   <//>`;
