@@ -9,7 +9,7 @@ import msgspec
 from recstream.errors import NotFound
 
 INTERACTIONS = "recstream.interactions"
-"""Events, key = user. All other state is derived from them."""
+"""Events, key = user; none for imported records. All other state is derived from them."""
 RECOMMENDATIONS = "recstream.recommendations"
 """Published lists, key = user."""
 MODELS = "recstream.models"
