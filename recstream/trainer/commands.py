@@ -59,8 +59,8 @@ class Commands:
 
         True if that was requested, or if a user was forgotten: the serving generation contains them.
         """
-        is_evaluated = isinstance(self.newest, TrainingRequested) and self.newest.force
-        return is_evaluated or bool(self.forgotten)
+        is_requested = isinstance(self.newest, TrainingRequested) and self.newest.force
+        return is_requested or bool(self.forgotten)
 
     def apply(self, record: Record) -> None:
         """Apply a record of the control topic."""
@@ -87,9 +87,9 @@ class Commands:
         Parameters
         ----------
         offsets : mapping of str to int
-            Of the generation.
+            The generation's offsets.
         n_users : int
-            That it was trained on.
+            Number of users that it was trained on.
         now : HistoryColumns
             The current histories.
         """

@@ -225,8 +225,8 @@ def _add_timers(app: WorkerApp) -> None:
     """Add the work that is done beside the records."""
 
     @app.task  # type: ignore[untyped-decorator]
-    async def rerank_batch() -> None:
-        await app.worker_loop.rerank_batch()
+    async def rank_waiting_lists() -> None:
+        await app.worker_loop.rank_waiting_lists()
 
     @app.timer(interval=CONTROL_EVERY_S)  # type: ignore[untyped-decorator]
     async def follow_control() -> None:

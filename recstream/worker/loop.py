@@ -230,7 +230,7 @@ class WorkerLoop:
 
     # Lists apart from records
 
-    async def rerank_batch(self) -> None:
+    async def rank_waiting_lists(self) -> None:
         """Rank pending lists and refreshes whenever there are any, until cancelled."""
         while True:
             await self._has_lists_to_make.wait()

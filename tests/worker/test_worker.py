@@ -257,7 +257,7 @@ async def test_an_idle_worker_sends_heartbeats_with_its_lag(installation, monkey
 
 
 @pytest.mark.parametrize(
-    "method", ["_ingest_waiting", "_follow_models", "rerank_batch", "follow_control"]
+    "method", ["_ingest_waiting", "_follow_models", "rank_waiting_lists", "follow_control"]
 )
 async def test_an_unlisted_error_of_a_thread_or_task_ends_the_worker(
     installation, monkeypatch, method

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from recstream.core.content import AttributeColumns, ColdStart, is_within
 from recstream.core.generation import Generation
 from recstream.core.ranking.batch import ListRules, NeighbourTable
-from recstream.core.ranking.dislikes import Push, pushed
+from recstream.core.ranking.dislikes import Push, subtract_pushes
 from recstream.core.steering import (
     Arm,
     Boost,
@@ -29,9 +29,9 @@ from recstream.core.steering import (
     Range,
     Steering,
     as_texts,
+    attribute_predicate,
     inner_conditions,
     moment_ms,
-    passing,
 )
 
 Bools = NDArray[np.bool_]
@@ -132,7 +132,7 @@ class CompiledArm:
             bias = gain * generation.bias.astype(np.float64)
             if self._added is not None:
                 bias += self._added
-            pushed(bias, self.pushes)
+            subtract_pushes(bias, self.pushes)
             self.index = generation.index.with_bias(bias.astype(np.float32))
         self.near, self.more = neighbour_tables(generation, self.arm)
         kept = ColdStart.of(generation.hyperparameters)
@@ -343,7 +343,11 @@ def _tests(
         yield named
     for name, test in (condition.attributes or {}).items():
         column = columns.attribute(name)
-        yield column.codes == 0 if test.exists is False else column.where(passing(test, now_ms))
+        yield (
+            column.codes == 0
+            if test.exists is False
+            else column.where(attribute_predicate(test, now_ms))
+        )
     for at, moments in enumerate((condition.from_, condition.until)):
         if moments is not None:
             yield _inside(columns.times[:, at], _span_ms(moments, now_ms))

@@ -61,7 +61,7 @@ def pushes_of(history: History, generation: Generation, arm: Arm) -> tuple[Push,
     return tuple(found)
 
 
-def pushed(bias: Float64s, pushes: Sequence[Push]) -> None:
+def subtract_pushes(bias: Float64s, pushes: Sequence[Push]) -> None:
     """Subtract pushes from biases, in place."""
     for push in pushes:
         bias[push.rows] -= push.amounts

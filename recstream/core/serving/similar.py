@@ -105,12 +105,12 @@ def similar(
         The generation does not know the item.
     """
     at = generation.rows[item]
-    known = knowledge(generation)
+    confidence = behaviour_confidence(generation)
     behaviour = np.maximum(
-        _cosines(generation, at) * known, _scattered(generation, "behaviour", at)
+        _cosines(generation, at) * confidence, _scattered(generation, "behaviour", at)
     )
-    behaviour *= known[at]
-    content = (1.0 - (1.0 - CONTENT_FLOOR) * known[at]) * _scattered(generation, "content", at)
+    behaviour *= confidence[at]
+    content = (1.0 - (1.0 - CONTENT_FLOOR) * confidence[at]) * _scattered(generation, "content", at)
     score = behaviour + content
     score[at] = 0.0
     typical = float(score.sum()) / max(1, int((score > 0.0).sum()))
@@ -143,7 +143,7 @@ def similar(
     return tuple(found)
 
 
-def knowledge(generation: Generation) -> Float64s:
+def behaviour_confidence(generation: Generation) -> Float64s:
     """Return the weight of behaviour for each item, (m,) from 0 to 1."""
     if generation.model is None:
         return np.zeros(generation.n_items)

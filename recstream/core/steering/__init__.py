@@ -6,7 +6,7 @@ In: JSON. Out: a checked `Steering`, the arm of a user, and sentences that descr
 from __future__ import annotations
 
 from recstream.core.steering.arms import Arm
-from recstream.core.steering.audience import passing
+from recstream.core.steering.audience import attribute_predicate
 from recstream.core.steering.describe import describe_steering
 from recstream.core.steering.document import MAX_BYTES, Steering
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
@@ -53,10 +53,10 @@ __all__ = [
     "Scalar",
     "Steering",
     "as_texts",
+    "attribute_predicate",
     "check_request",
     "decode_steering",
     "describe_steering",
     "inner_conditions",
     "moment_ms",
-    "passing",
 ]

@@ -27,10 +27,10 @@ def is_for(
 
 
 def _holds(test: AttributeTest, value: Any) -> bool:
-    return value is None if test.exists is False else passing(test)(value)
+    return value is None if test.exists is False else attribute_predicate(test)(value)
 
 
-def passing(test: AttributeTest, now_ms: int = 0) -> Callable[[Any], bool]:
+def attribute_predicate(test: AttributeTest, now_ms: int = 0) -> Callable[[Any], bool]:
     """Return a predicate for attribute values; a list passes if one of its values passes."""
 
     def one(value: Any) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -34,13 +33,9 @@ from recstream.log.embedded.storage import Head, Storage, Sync
 from recstream.log.embedded.tail import EmbeddedTail
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.log.topics import TopicSpec
+from recstream.process import system_clock_ms
 
 SEGMENTS_PER_TRANSACTION = 32
-
-
-def system_clock_ms() -> int:
-    """Return the wall clock in milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class EmbeddedLog:
@@ -187,7 +182,7 @@ class EmbeddedLog:
         group: str | None = None,
         member: str | None = None,
     ) -> list[list[Position] | LogFenced]:
-        """Do several appends, each ``(records, offsets)``, in one transaction.
+        """Write several appends, each ``(records, offsets)``, in one transaction.
 
         An append whose offsets are refused is skipped: its result is the `LogFenced` error.
 

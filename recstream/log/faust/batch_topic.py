@@ -29,7 +29,7 @@ class BatchTopic(Topic):
         self.decode = decode  # type: ignore[method-assign]
 
 
-def together(tp: TP, records: list[Record], generation_id: int) -> ConsumerMessage:
+def batch_message(tp: TP, records: list[Record], generation_id: int) -> ConsumerMessage:
     """Return one message that carries all records of a fetch."""
     last = records[-1]
     return ConsumerMessage(

@@ -18,7 +18,7 @@ from faust.types.transports import TPorTopicSet
 from mode import ServiceT
 
 from recstream.errors import LogFenced
-from recstream.log.faust.batch_topic import BatchTopic, together
+from recstream.log.faust.batch_topic import BatchTopic, batch_message
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
 __all__ = ["BatchDelivery"]
@@ -230,9 +230,9 @@ class BatchDelivery(Consumer):
     def _is_open(self, tp: TP) -> bool:
         """Whether what is delivered now reaches a stream.
 
-        During a rebalance Faust empties its queues each time it lets the flow go on, without
+        During a rebalance Faust empties its queues each time it resumes the flow, without
         going back to what it threw away. Only what it waits for is safe to deliver then: the
-        changelogs being restored, once the flow goes on.
+        changelogs being restored, once the flow resumes.
         """
         if not self.app.rebalancing:
             return True
@@ -280,7 +280,7 @@ class BatchDelivery(Consumer):
                 single[tp] = list(found)
                 continue
             records = [self._record(tp, each) for each in found]
-            yield tp, together(tp, records, self.app.consumer_generation_id)
+            yield tp, batch_message(tp, records, self.app.consumer_generation_id)
         for tp, each in self.scheduler.iterate(single):
             yield tp, self._to_message(tp, each)
 
@@ -294,7 +294,7 @@ class BatchDelivery(Consumer):
         finally:
             self._in_hand = None
 
-    # Messages that Faust throws away with its queues, each time it lets the flow go on
+    # Messages that Faust throws away with its queues, each time it resumes the flow
 
     def _on_emptied(self) -> None:
         waiting = [m for delivered in self._delivered.values() for m in delivered if not m.tracked]
@@ -327,7 +327,7 @@ class BatchDelivery(Consumer):
         self.changed.set()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Fetch from what is resumed, as soon as the flow goes on."""
+        """Fetch from the resumed partitions, as soon as the flow resumes."""
         super().resume_partitions(tps)
         self._flow_is_due = True
 
