@@ -224,7 +224,21 @@ def _count(
     counts: Int64s,
     ages: Int64s,
 ) -> int:
-    """Write each event's user row, then count the event; return the number of entries written."""
+    """Write each event's user row, then count the event; return the number of entries written.
+
+    Parameters
+    ----------
+    of_users, of_items : (n,) int32
+        User and item of each event.
+    half_life : float
+        In events of the same user.
+    entries : (capacity,) of _ENTRY
+    n_entries : (1,) int64
+        Number of `entries` in use.
+    users, items : (n_users,) and (n_items,) of _SIDE
+    indptr, indices, weights, counts, ages : arrays of `EntryRows`
+        Receive the rows.
+    """
     for e in range(len(of_users)):
         user, item = of_users[e], of_items[e]
         indptr[e + 1] = _write_user(

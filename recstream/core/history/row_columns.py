@@ -37,11 +37,11 @@ class RowColumns(NamedTuple):
     users, user_ends : UInt8s, Int32s
         The users' ids in one block, and the end of each.
     user : (n,) int32
-        Of each entry and header.
+        User of each entry and header, as a place in ``users``.
     items, item_ends : UInt8s, Int32s
-        Likewise of the entries; a header has no bytes.
+        The entries' item ids, likewise; a header has no bytes.
     rest, rest_ends : UInt8s, Int32s
-        Likewise of the headers; an entry has no bytes.
+        The headers' other rows, likewise; an entry has no bytes.
     is_header, is_rated : (n,) bool
     weight, rating_weight : (n,) float64
     at_ms, kind, offset, n_events, rated_at_ms, page : (n,) int64
@@ -295,6 +295,25 @@ def _parse(
     """Fill the columns; return the numbers of users, rows and kept pages.
 
     Instead of the rows: -1 - the row of a header that can't be read.
+
+    Parameters
+    ----------
+    keys, key_ends : (bytes,) uint8 and (k,) int64
+        Keys of the table's rows in one block, and the end of each.
+    data, value_ends : (bytes,) uint8 and (k,) int64
+        Likewise the values.
+    users, items, rest : uint8
+        Receive the blocks of `RowColumns`.
+    ends : (3, n) int32
+        Receives the ends of `users`, `items` and `rest`.
+    of_user : (n,) int32
+        Receives the user of each row.
+    flags : (2, n) bool
+        Receives ``is_header`` and ``is_rated``.
+    floats : (2, n) int64
+        Receives the bits of ``weight`` and ``rating_weight``.
+    numbers : (6, n) int64
+        Receives ``at_ms``, ``kind``, ``offset``, ``n_events``, ``rated_at_ms`` and ``page``.
     """
     n_keys = len(key_ends)
     others = np.empty(n_keys, np.int64)

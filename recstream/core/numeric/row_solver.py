@@ -174,7 +174,14 @@ def solve_primal(
     out: Float32s,
     loss: Float64s,
 ) -> None:
-    """Solve the rows in `order` by their primals; the arguments are those of `solve_dual`.
+    """Solve the rows in `order` by their primals.
+
+    Parameters
+    ----------
+    n_factors : int
+        Number of factors d; the others up to `width` are padding.
+    z, width, spectrum, order, indptr, indices, weights : as in `solve_dual`
+    fixed_weight, scale, ridge, targets, out, loss : as in `solve_dual`
 
     Cost: ``n d² / 2 + d³ / 6`` multiply-adds a row.
     """

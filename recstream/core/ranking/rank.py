@@ -159,7 +159,18 @@ def _rank(
     now_ms: int | None,
     threads: int,
 ) -> list[Ranked]:
-    """Return the lists of users of one arm; arguments as in `rank`."""
+    """Return the lists of users of one arm.
+
+    Parameters
+    ----------
+    histories : sequence of History
+        Histories of the arm's users.
+    half_life_ms : float
+        Half-life of entries.
+    arm : Arm
+        The request's rules are part of it.
+    generation, n, mask, request, now_ms, threads : as in `rank`
+    """
     indptr, columns, weights = history_rows(histories, generation.rows, half_life_ms)
     seen_rows = [
         (columns[first:end], weights[first:end])

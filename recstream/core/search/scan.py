@@ -116,28 +116,56 @@ def _block_may_enter(
 @interpretable
 @compiled
 def scan(
-    codes: NDArray[np.int8],  # (n_tiles, n_pairs, 16, 2)
-    scale: Float32s,  # (n_tiles * 16,), as error, bound_bias and order
+    codes: NDArray[np.int8],
+    scale: Float32s,
     error: Float32s,
     bound_bias: Float32s,
-    order: Int32s,  # the item in each slot, -1 in padding
-    group_norm: Float32s,  # (n_groups,), as group_bias
+    order: Int32s,
+    group_norm: Float32s,
     group_bias: Float32s,
-    items: Float32s,  # (n_items, n_factors), exact
-    bias: Float32s,  # (n_items,)
-    users: Float32s,  # (b, n_factors)
-    queries: NDArray[np.int16],  # (n_blocks, n_pairs, 4, 2)
-    q_scale: Float32s,  # (n_blocks * 4,), as q_norm and threshold
+    items: Float32s,
+    bias: Float32s,
+    users: Float32s,
+    queries: NDArray[np.int16],
+    q_scale: Float32s,
     q_norm: Float32s,
     threshold: Float32s,
-    excluded_indptr: Int64s,  # CSR of excluded items, sorted; (1,) excludes none
+    excluded_indptr: Int64s,
     excluded_indices: Int32s,
-    mask: NDArray[np.bool_],  # (n_items,); (0,) allows everything
+    mask: NDArray[np.bool_],
     first_group: int,
     last_group: int,
-    keys: Int64s,  # (b, n), in the order of `keep`
+    keys: Int64s,
 ) -> None:
-    """Scan groups of items for all users and keep each user's best keys."""
+    """Scan groups of items for all users and keep each user's best keys.
+
+    Parameters
+    ----------
+    codes : (n_tiles, n_pairs, 16, 2) int8
+        Quantised factors of the items.
+    scale, error, bound_bias : (n_tiles * 16,) float32
+        Values of each slot, as in `tile_candidates`.
+    order : (n_tiles * 16,) int32
+        Item in each slot, -1 in padding.
+    group_norm, group_bias : (n_groups,) float32
+        Upper bounds of norm and bias in each group.
+    items, bias : (n_items, n_factors) and (n_items,) float32
+        Exact factors and biases.
+    users : (b, n_factors) float32
+        Exact factors of the users.
+    queries : (n_blocks, n_pairs, 4, 2) int16
+        Quantised factors of the users.
+    q_scale, q_norm, threshold : (n_blocks * 4,) float32
+        Scale and norm of each user, and the smallest score that may enter the list.
+    excluded_indptr, excluded_indices : (b + 1,) int64 and (nnz,) int32
+        CSR of each user's excluded items, sorted; an `excluded_indptr` of length 1 excludes none.
+    mask : (n_items,) bool
+        False for items to exclude; an empty one allows all.
+    first_group, last_group : int
+        Groups to scan, the last one excluded.
+    keys : (b, n) int64
+        Each user's best keys, in the order of `keep`; changed in place.
+    """
     n_users = users.shape[0]
     n_pairs = codes.shape[1]
     has_excluded = excluded_indptr.shape[0] > 1
