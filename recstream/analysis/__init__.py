@@ -1,6 +1,6 @@
 """Analysis of lists: their origin, what changed them, what they would have been; slices of the log.
 
-In: a log, a model store, snapshots of the past. Out: answers about a list, two lists or a stretch.
+In: a log, a model store, snapshots of the past. Out: answers about a list, two lists or a range.
 """
 
 from __future__ import annotations

@@ -54,9 +54,9 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     generation : int or None
         This generation, with all its deltas.
     weights : EventWeights or None
-        Of events, from the first one on.
+        Weights of events, from the first one on.
     half_life_days : float or None
-        Of event weights.
+        Half-life of event weights.
     n : int or None
         Length of the list.
     """

@@ -1,4 +1,4 @@
-"""Events of a stretch of the log that users' lists should have predicted, and what was known then."""
+"""Events of a range of the log that users' lists should have predicted, and what was known then."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Sample(NamedTuple):
     listed : Recommendations
         The user's newest published list before the event.
     history : History
-        The user's, as of that list; ``before`` if it is older than the stretch.
+        The user's history as of that list; ``before`` if it is older than the range.
     """
 
     partition: int
@@ -45,7 +45,7 @@ class Sample(NamedTuple):
 
 
 class Sampler:
-    """Keeps at most ``limit`` of a stream, evenly: every one, every second, every fourth."""
+    """Keeps every k-th event, at most ``limit``. k doubles when the sample is full."""
 
     def __init__(self, limit: int) -> None:
         self.n_seen = 0
@@ -54,7 +54,7 @@ class Sampler:
         self._every = 1
 
     def add(self, offset: int, timestamp_ms: int, event: Event, before: History) -> None:
-        """Keep an event if its turn has come."""
+        """Add the next event; keep it if it is a k-th one."""
         if self.n_seen % self._every == 0:
             self.kept.append((offset, timestamp_ms, event, before))
             if len(self.kept) > self._limit:
@@ -66,7 +66,7 @@ class Sampler:
 def sample_events(
     log: ReadableLog, snapshots: Snapshots, ranges: Ranges, *, limit: int
 ) -> tuple[list[Sample], int]:
-    """Return events of a stretch that users' lists should have predicted, and how many there are.
+    """Return events of a range that users' lists should have predicted, and how many there are.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ def sample_events(
     Raises
     ------
     InvalidInput
-        The stretch has more than `MAX_OFFSETS` offsets.
+        The range has more than `MAX_OFFSETS` offsets.
     """
     n_offsets = sum(stop - start for start, stop in ranges.values())
     if n_offsets > MAX_OFFSETS:
         raise InvalidInput(
-            f"the stretch may have {MAX_OFFSETS:,} offsets, got {n_offsets:,}; choose a shorter one"
+            f"the range may have {MAX_OFFSETS:,} offsets, got {n_offsets:,}; choose a shorter one"
         )
     samples: list[Sample] = []
     n_found = 0

@@ -1,4 +1,4 @@
-"""Replay a stretch of the log with other rules or another generation, and compare the accuracy.
+"""Replay a range of the log with other rules or another generation, and compare the accuracy.
 
 `recstream.analysis.log_samples` picks events that lists should have predicted. `evaluate_what_if` makes
 the list that each user would have had before such an event, and ranks the event's item in it.
@@ -36,7 +36,7 @@ Verdict = Literal["better", "worse", "too early to say"]
 
 
 class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
-    """Hit rates at 10 of a part of the stretch."""
+    """Hit rates at 10 of a part of the range."""
 
     from_ts: int
     events: int
@@ -61,7 +61,7 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     n_events : int
         Events that were compared.
     n_found : int
-        Events of the stretch that a list should have predicted. If they are many, an even sample of
+        Events of the range that a list should have predicted. If they are many, an even sample of
         them is compared.
     is_complete : bool
         False if the time was up before the whole sample was compared.
@@ -74,7 +74,7 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     n_changed : int
         Lists with other items or another order.
     n_stale : int
-        Published lists whose history is older than the stretch: the lists they are compared with know more.
+        Published lists whose history is older than the range: the lists they are compared with know more.
     n_seen_by_model : int
         Events that the other generation was trained on: its score is too high by what it knows of them.
     n_pruned : int
@@ -225,7 +225,7 @@ def _summary(
     offsets = {} if generation is None else generations.announced[generation].offsets
     if n_pruned and not compared and is_complete:
         message = (
-            "the generations of this stretch's lists were pruned; choose a later stretch, or one "
+            "the generations of this range's lists were pruned; choose a later range, or one "
             "generation for all lists"
         )
         raise NotFound(message)
@@ -290,7 +290,7 @@ def _difference(pairs: Sequence[tuple[float, float]]) -> Difference:
 
 
 def _curve(compared: Sequence[_Compared]) -> tuple[CurvePoint, ...]:
-    """Return hit rates over the stretch, in `N_CURVE` parts of equal length."""
+    """Return hit rates over the range, in `N_CURVE` parts of equal length."""
     if not compared:
         return ()
     times = [each.sample.timestamp_ms for each in compared]

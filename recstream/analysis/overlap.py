@@ -81,7 +81,7 @@ def compare_generations(
     half_life_ms : float
         For generations that do not name theirs.
     steering : Steering, optional
-        Of both.
+        Steering of both.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def export(
     log : ReadableLog
     store : ReadableStore
     snapshots : Snapshots
-        Of the log.
+        Snapshots of the log.
     ranges : mapping of int to (int, int)
     path : Path
         Replaced if it exists.

@@ -259,7 +259,7 @@ class _Protocol(H11Protocol):
         )
 
     def answer_event(self, answer: bytes | None) -> None:
-        """Write the answer to a single event, and go on with what was received meanwhile."""
+        """Write the answer to a single event, then handle what was received meanwhile."""
         self._is_appending, self._has_answered = False, True
         if self.transport.is_closing():
             return

@@ -82,7 +82,7 @@ class Recommender:
     list_size : int
         Items in a published list.
     partitions : int
-        Of the interactions topic, for `AsOf`.
+        Partition count of the interactions topic, for `AsOf`.
     steering : SteeringFeed
         Lists made here follow the newest document.
     items : Items

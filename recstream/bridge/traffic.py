@@ -38,7 +38,7 @@ class TrafficSwitch:
     ----------
     event_log : EventLog
     seed : int
-        Of the demo shop.
+        The demo shop's seed.
     now, new_id : callable
         Clock and source of event ids.
     """

@@ -103,7 +103,7 @@ class Checkpoints:
         NotFound
             The file is gone.
         CheckpointCorrupt
-            It is cut or damaged, or has not the rows that the manifest says.
+            It is cut or damaged, or has another number of rows than the manifest.
         """
         content = self.store.get(manifest.name)
         if len(content) != manifest.size or self.digest(content) != manifest.digest:
@@ -131,7 +131,7 @@ class Checkpoints:
         at_most : int, optional
             Only checkpoints at or before this offset.
         changelog : str, optional
-            Reading goes on with this changelog. One of another, which workers with another ``app_id``
+            Reading continues with this changelog. One of another, which workers with another ``app_id``
             write, or ahead of it can't be used.
         """
         for manifest in reversed(self.all(partition)):
@@ -146,7 +146,7 @@ class Checkpoints:
         return None
 
     def _require_of(self, manifest: Manifest, changelog: str) -> None:
-        """Raise `CheckpointError` if reading can't go on with a changelog behind a checkpoint."""
+        """Raise `CheckpointError` if reading can't continue with a changelog behind a checkpoint."""
         if manifest.changelog != changelog:
             raise CheckpointError(
                 f"{manifest.name} has rows of {manifest.changelog}, not of {changelog}"

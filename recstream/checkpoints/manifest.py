@@ -20,11 +20,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     name : str
-        Of the Parquet file in the store.
+        Name of the Parquet file in the store.
     format, schema : int
         Versions of the file's columns and of the table's rows.
     epoch : str
-        Of the log.
+        The log's epoch.
     topic, partition, partitions : str, int, int
         Whose events the rows are folded from.
     offset : int
@@ -36,7 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest : str
         BLAKE2b of the file.
     size : int
-        Of the file, in bytes.
+        Size of the file in bytes.
     n_users, n_entries, n_events : int
         Users, (user, item) entries, and events folded into them.
     made_ts : int

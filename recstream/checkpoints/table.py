@@ -37,7 +37,7 @@ def write_checkpoint(
 ) -> Manifest | None:
     """Write a checkpoint of a table's rows as they are now, and announce it.
 
-    The worker goes on: the rows are those of one moment, between two of its commits.
+    The worker continues: the rows are those of one moment, between two of its commits.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def write_checkpoint(
 
 @contextlib.contextmanager
 def _view(table: Path) -> Iterator[rocksdict.Rdict]:
-    """Open a database as it is at this moment, while its owner goes on writing."""
+    """Open a database as it is at this moment, while its owner continues to write."""
     if not table.is_dir():
         raise NotFound(
             f"there is no table at {table}; a worker makes it when it owns the partition"

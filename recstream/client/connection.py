@@ -27,7 +27,7 @@ class RequestFailed(RecstreamError):
     Attributes
     ----------
     status : int
-        Of HTTP; 0 if there was no answer.
+        HTTP status; 0 if there was no answer.
     problem : dict
         The answer's problem document (RFC 9457), with ``detail`` and ``errors``.
     """
@@ -78,7 +78,7 @@ class Attempts:
         self._wait = FIRST_WAIT_S
 
     def answer(self, response: httpx.Response | httpx.TransportError) -> Any:
-        """Return the answer of a response; raises `RequestFailed` for one that is none."""
+        """Return the answer of a response; raise `RequestFailed` for an error."""
         if isinstance(response, httpx.TransportError):
             raise RequestFailed(
                 f"{self.request['method']} {self.request['url']}: no answer from the bridge "
@@ -139,7 +139,7 @@ class Client(Methods):
     Parameters
     ----------
     base_url : str
-        Of the bridge.
+        The bridge's URL.
     token : str, optional
         A service token, or a user's.
     timeout_s : float

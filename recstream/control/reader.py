@@ -1,7 +1,7 @@
 """Read the control topic: the only place that decodes its records.
 
-Records whose meaning is gone may be deleted. Those in front of the earliest one that have a meaning still
-are in a `ControlSnapshot`; they are read as if they were on the topic, with their own offsets.
+Obsolete records may be deleted. A `ControlSnapshot` keeps the still-needed records from before the
+earliest offset; they are read as if they were on the topic, with their own offsets.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def check_depth(value: object, raises: type[E], *, pointer: str = "", depth: int
     Parameters
     ----------
     value : object
-        Of dicts, lists and scalars.
+        JSON value of dicts, lists and scalars.
     raises : type
         Error to raise, a subclass of `InvalidJson`.
     pointer : str

@@ -39,10 +39,13 @@ ASK_AGAIN_MS = 30_000
 
 
 class CompactingLog(EventLog, Protocol):
-    """A log whose broker frees its files when it likes."""
+    """A log whose broker deletes files asynchronously (Kafka)."""
 
     def erase_within(self, topic: str, lag_ms: int) -> None:
-        """Have what is deleted leave a topic's files within a time, and tombstones after the same time."""
+        """Bound how long a topic's files keep deleted records and tombstones.
+
+        Sets the times of segments, compaction and tombstones.
+        """
 
 
 class Truncation:
@@ -83,9 +86,9 @@ class Truncation:
         self.deleted: dict[str, dict[str, int]] = {}
 
     def advance(self, partition: int, users: Users) -> set[str]:
-        """Do what can be done now for users of a partition; return the requests that are done.
+        """Carry out the next step for users of a partition; return the completed requests.
 
-        Call it again until all are.
+        Call it again until all are completed.
         """
         new = [(user, each) for user, each in users if each.id not in self.deleted]
         if new and (earliest := self._delete(partition, new)) is not None:

@@ -297,7 +297,7 @@ def is_header(row: Sequence[str], following: Sequence[str], reader: EventReader)
     row, following : sequence of str
         The first and the second row; the second may be empty.
     reader : EventReader
-        Of a mapping that names its columns by number.
+        Reader of a mapping that names its columns by number.
     """
     for read in (reader.time, reader.value):
         if read is not None:
@@ -360,7 +360,7 @@ def _json_cells(column: str) -> Callable[[Any], list[str]]:
 
 
 def _values(row: Any, path: Sequence[str]) -> list[Any]:
-    """Return the values at a path of keys, of which ``key[]`` means each entry of a list."""
+    """Return the values at a path of keys; ``key[]`` means each entry of a list."""
     found = [row]
     for key in path:
         name = key.removesuffix("[]")

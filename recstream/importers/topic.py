@@ -2,7 +2,7 @@
 
 A record goes through the same mapping as a file's row. Its events' ids are a hash of its place in the
 topic. The position in each partition of the source is the offset of a consumer group of our log,
-committed with each append: on the embedded log in the same transaction, so a restart goes on without
+committed with each append: on the embedded log in the same transaction, so a restart continues without
 loss or repetition. On Kafka an append before a crash may be repeated; its ids count once.
 """
 
@@ -137,7 +137,7 @@ def _append(
     ----------
     event_log : EventLog
     name : str
-        Of the source.
+        The source's name.
     records : sequence of Record
     reader : EventReader
     mapping : ColumnMapping

@@ -95,7 +95,7 @@ def decode_record(record: Record, decode_value: Callable[[bytes], T]) -> T | Dea
     -------
     T, DeadLetter or None
         None for a tombstone. A dead letter says what was wrong and where the record stands: append it
-        to `DEAD_LETTERS` if the reader owns the topic, else log it and go on.
+        to `DEAD_LETTERS` if the reader owns the topic, else log it and continue.
     """
     if record.value is None:
         return None

@@ -37,7 +37,7 @@ class GridFsStore:
     url : str
         ``mongodb://[user:password@]host[:port][/database]``; without a database, ``recstream``.
     bucket : str
-        Of GridFS.
+        The GridFS bucket.
 
     Raises
     ------

@@ -95,7 +95,7 @@ class OpenedArtifacts:
         name, digest : str
         generation : Generation
         size_bytes : int
-            Of the artifact.
+            Size of the artifact.
         """
         if self._root is not None and size_bytes >= MIN_BYTES:
             try:

@@ -1,4 +1,4 @@
-"""A lock that many threads read under, and one thread changes under."""
+"""Readers–writer lock with one writer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SharedLock:
     Parameters
     ----------
     patience_s : float
-        Time after which new readers wait until the writer has had its turn.
+        Time after which new readers wait until the writer has finished.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:

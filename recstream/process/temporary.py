@@ -1,4 +1,4 @@
-"""Errors that pass by themselves, and what a role does meanwhile: it starts again until they have passed."""
+"""Classify transient errors and retry until they are gone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Write everybody's lists, or every item's similar items, to files: as of one moment of the log.
 
 A folder holds ``basis.json``, which names what the files are derived from, and one file a part. A part
-that exists is whole. A run that was interrupted goes on where it stopped, as of the same moment.
+that exists is whole. A run that was interrupted continues where it stopped, as of the same moment.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     n : int
         Items of a list.
     epoch : str
-        Of the log.
+        The log's epoch.
     offsets : dict of int to int
         Next offset of interactions, by partition.
     generation, delta : int
@@ -140,7 +140,7 @@ def write_batch(
     checkpoints : Checkpoints or None
         To start the histories from.
     folder : Path
-        Created, or gone on with.
+        Created, or continued.
     basis : callable
         Called for a new folder.
     progress : callable
@@ -159,7 +159,7 @@ def write_batch(
     if path.exists():
         chosen = _read_basis(path, event_log.epoch)
     elif any(folder.iterdir()):
-        raise InvalidInput(f"{folder} must be empty, or hold a batch to go on with")
+        raise InvalidInput(f"{folder} must be empty, or hold a batch to continue")
     else:
         chosen = basis(generations)
         _write_whole(path, msgspec.json.encode(chosen))

@@ -85,7 +85,7 @@ def retrain(
     originals : ReadableStore
         Original artifacts, for generations that can't be derived because a user was forgotten.
     folds : list of PartitionFold, optional
-        Of all partitions, to start from; default: empty ones at offset 0. Generations of offsets before
+        Folds of all partitions, to start from; default: empty ones at offset 0. Generations of offsets before
         them are not derivable.
     progress : callable
         Called with the number of events folded since the last call.

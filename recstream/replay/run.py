@@ -46,7 +46,7 @@ class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
     events, users : int
         Events folded, and users seen.
     digest : str
-        Of all histories.
+        Digest of all histories.
     lists, underivable : int
         Lists compared, and those whose generation or history is gone.
     histories : int

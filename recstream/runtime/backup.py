@@ -46,7 +46,7 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     format : int
     epoch : str
-        Of the log that was backed up.
+        Epoch of the log that was backed up.
     made_ts : int
         Milliseconds since 1970.
     offsets : dict of str to list of int

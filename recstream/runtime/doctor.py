@@ -245,7 +245,7 @@ def _roles(settings: Settings) -> Finding:
     text = ", ".join(running) or "none runs; `recstream up` starts them"
     if not silent:
         return Finding("roles", "ok", text)
-    advice = "a process that is stopped goes on with `kill -CONT`; else end it and start it again"
+    advice = "`kill -CONT` resumes a stopped process; else end it and start it again"
     return Finding("roles", "warning", "; ".join([text, *silent]), advice)
 
 

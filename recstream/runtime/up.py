@@ -57,7 +57,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str = ""
     generation: int = 0
     done: bool = True
-    """False while the step goes on."""
+    """False while the step runs."""
 
 
 OnProgress = Callable[[Progress], None]

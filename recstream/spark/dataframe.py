@@ -83,7 +83,7 @@ def fit(
         Names of columns: ids that are texts, whole numbers, dates, times or bytes, and a weight, which
         is a number of at least 0.
     n_blocks : (int, int), optional
-        Of users and of items; by default by the number of entries and of processors.
+        Numbers of blocks of users and of items; by default by the number of entries and of processors.
     callback : callable, optional
         Receives an `Iteration` after each.
 

@@ -2,7 +2,7 @@
 
 A half-step is three stages: gramians of the fixed side, its rotation into principal axes, and the
 solution of the other side's blocks. After each half-step a manifest names the factor files. A driver
-that starts again with the same data and parameters goes on from the manifest.
+that starts again with the same data and parameters continues from the manifest.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class BlockedMatrix:
     folder : Path
         Seen by driver and executors under the same name.
     blocks : dict of str to list of EntryBlock
-        Of ``"users"`` and ``"items"``; each list covers all rows of its side.
+        Lists of ``"users"`` and ``"items"``; each list covers all rows of its side.
     counts : dict of str to (n,) int64
         Positive entries of each row.
     """
@@ -94,7 +94,7 @@ def block_matrix(matrix: object, folder: Path, n_blocks: tuple[int, int]) -> Blo
     matrix : scipy sparse, (n_users, n_items)
     folder : Path
     n_blocks : (int, int)
-        Of users and of items.
+        Numbers of blocks of users and of items.
     """
     users = as_csr_rows(matrix, "interactions")
     counts = dict(zip(SIDES, users.counts_by_side(), strict=True))
@@ -128,7 +128,7 @@ def fit_matrix(
     folder : str or Path
         Seen by driver and executors under the same name.
     n_blocks : (int, int), optional
-        Of users and of items; they change nothing but the size of the tasks. By default by the number
+        Numbers of blocks of users and of items; they change nothing but the size of the tasks. By default by the number
         of entries and of processors.
     init, callback
         As for `ALS.fit`. The sum of the loss may differ in its last digits.
@@ -140,7 +140,7 @@ def fit_matrix(
     ArtifactCorrupt
         A file of the folder is not the one that was written.
     TrainingFailed
-        Spark gave up. The next call with the same arguments goes on from the last half-step.
+        Spark gave up. The next call with the same arguments continues from the last half-step.
     """
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -361,7 +361,7 @@ def run_stage(
     except Exception as error:
         raise TrainingFailed(
             f"Spark gave up {when}: {_cause(error)}; a training with the same data and parameters "
-            "goes on from there"
+            "continues from there"
         ) from error
     return collected
 

@@ -37,7 +37,7 @@ class PartitionFold:
     watch : callable or None
         Called for each event, also if it changes nothing.
     histories : dict of str to History
-        Of the users seen so far.
+        Histories of the users seen so far.
     loaded : dict of str to History
         Histories that ``load`` returned, unchanged.
     n_events : int

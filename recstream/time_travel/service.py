@@ -67,7 +67,7 @@ class Basis(NamedTuple):
     Attributes
     ----------
     position : ListPosition or None
-        Of the published list; None if nothing was published by then.
+        Position of the published list; None if nothing was published by then.
     now_ms : int
         Time that times of items and rules are compared with.
     """

@@ -294,7 +294,7 @@ class Snapshots:
         ----------
         partition : int
         next_offset : int or None
-            Of interactions, stored with the position reached; None: store no position.
+            Offset of interactions, stored with the position reached; None: store no position.
         next_list : int
             Where to start on the recommendations topic.
         stop : int, optional

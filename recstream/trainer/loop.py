@@ -2,7 +2,7 @@
 
 It reads the histories' changelog and the catalogue, never the worker's tables. It writes artifacts,
 announcements, progress and dead letters only: ingest does not depend on it. Trainings run in the
-background. Meanwhile the loop goes on reading, and publishes deltas of the serving generation.
+background. Meanwhile the loop continues to read, and publishes deltas of the serving generation.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Trainer:
             self._act()
 
     def _act(self) -> None:
-        """Do what is due while this trainer is active."""
+        """Run the due steps while this trainer is active."""
         if self._serving is None and not self._executor.is_busy:
             self._take_over()
         if self._restoring is not None or (self._serving is None and not self._executor.is_busy):

@@ -340,7 +340,7 @@ class Engine:
     def _take_pending(
         self, state: PartitionState, users: dict[str, UserState], limit: int
     ) -> list[ListRequest]:
-        """Do `pending_requests`, once there is a generation."""
+        """Return `pending_requests`, once there is a generation."""
         if self.generation is None:
             return []
         return pending_requests(state, users, self._timeline.newest(state.number), limit)

@@ -74,7 +74,7 @@ def activate_everywhere(
     states: Sequence[PartitionState],
     now_ms: int,
 ) -> list[PartitionState]:
-    """Do `activate` for partitions; return those on which something is new.
+    """Call `activate` for partitions; return those on which something is new.
 
     Partitions that another worker owns are left out.
     """

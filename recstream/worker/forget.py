@@ -169,7 +169,7 @@ class Forgetter:
         )
 
     def erase(self, due: DueErasure) -> DueErasure:
-        """Erase the users' records; return the requests of which nothing is left. Any thread may call it."""
+        """Erase the users' records; return the completed requests. Any thread may call it."""
         if self._truncation is not None:
             users = [(user, forgotten) for _, user, forgotten in due.requests]
             done = self._truncation.advance(due.partition, users)

@@ -16,7 +16,7 @@ from recstream.worker.state import PartitionState, Trigger, UserState
 
 
 class ListRequest(NamedTuple):
-    """A list to rank: for whom, by which settings, and the event that triggered it.
+    """A list to rank: its user, the settings, and the event that triggered it.
 
     ``next_list`` is the offset that the partition's next list gets, at least.
     """
@@ -40,7 +40,7 @@ class NewList(NamedTuple):
 def pending_requests(
     state: PartitionState, users: dict[str, UserState], active: ActiveSettings, limit: int
 ) -> list[ListRequest]:
-    """Remove the users who wait longest from the queue; ``users`` gains their states."""
+    """Remove the longest-waiting users from the queue; ``users`` gains their states."""
     requests = []
     for user in list(islice(state.pending_lists, limit)):
         if user not in users:

@@ -73,7 +73,7 @@ class RocksDBRows:
     ----------
     table : faust.Table
     folder : Path
-        Of the databases.
+        Folder of the databases.
     deletes_others : bool
         Delete databases of partitions that this worker gave up; on Kafka it may stand by for them.
 
@@ -141,7 +141,7 @@ class RocksDBRows:
         """Write rows and Faust's changelog offset in one batch.
 
         The rows are in the log already. After an error every call raises: whoever read the table now
-        would go on from rows that are older than the log's.
+        would continue from rows that are older than the log's.
         """
         try:
             batch = rocksdict.WriteBatch(raw_mode=True)

@@ -1,4 +1,4 @@
-"""A stretch of the log under other rules or another model, beside what was published."""
+"""A range of the log under other rules or another model, beside what was published."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_events_whose_generation_was_pruned_are_left_out_and_counted(stretch):
 
     assert 0 < n_first < every.n_events
     assert (found.n_pruned, found.n_events) == (n_first, every.n_events - n_first)
-    with pytest.raises(NotFound, match="choose a later stretch, or one generation"):
+    with pytest.raises(NotFound, match="choose a later range, or one generation"):
         compare(world, snapshots, store=Pruned(world.store, set(names.values())))
     with pytest.raises(NotFound, match="no artifact"):
         compare(world, snapshots, generation=first, store=Pruned(world.store, set(names.values())))

@@ -1,4 +1,4 @@
-"""`recstream what-if`: list beside list, and a stretch of the log beside what was published."""
+"""`recstream what-if`: list beside list, and a range of the log beside what was published."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ export class Impressions {
 }
 
 /**
- * Reports elements with `data-rec` and `data-key` of which half was visible for `SEEN_AFTER_MS`. Returns
+ * Reports elements with `data-rec` and `data-key` that were half visible for `SEEN_AFTER_MS`. Returns
  * the function that ends it.
  *
  * @param {HTMLElement} root

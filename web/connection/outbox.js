@@ -101,7 +101,7 @@ export class Outbox {
     }
   }
 
-  /** Sends one batch; returns whether to go on with the next. */
+  /** Sends one batch; returns whether to continue with the next. */
   async #sendOne() {
     const batch = [...this.#events.values()].slice(0, this.#most);
     let answer;

@@ -30,7 +30,7 @@ const NAMES = {
   content: ["Content features", "Whether facts of the catalogue are used."],
   category_grammar: ["Form of categories", "Version of the rules by which a category is split into its levels."],
   hold_out: ["Holds out events", "Whether the newest events are kept aside to evaluate the generation."],
-  regularization: ["Regularization", "Pulls factors towards zero where few events speak."],
+  regularization: ["Regularization", "Shrinks factors towards zero where there are few events."],
   alpha: ["Confidence of events", "How much more an event counts than its absence."],
 };
 const DAY_MS = 86_400_000;

@@ -62,7 +62,7 @@ class Assets:
     Parameters
     ----------
     folder : Path
-        Of the page.
+        The page's folder.
     """
 
     def __init__(self, folder: Path) -> None:

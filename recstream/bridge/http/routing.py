@@ -50,16 +50,16 @@ class Endpoint:
     query : struct type, optional
         Parameters of the query string.
     as_body : callable, optional
-        Of a POST whose requests may also come as a GET with ``query``: returns the body, of the handler's
+        For a POST whose requests may also come as a GET with ``query``: returns the body, of the handler's
         type, that asks for the same. The GET is called ``get_…`` where the handler is ``post_…``.
     body : type, optional
-        Of a JSON request body, decoded before the handler runs.
+        Type of a JSON request body, decoded before the handler runs.
     consumes : mapping, optional
         Media type to type of a body that the handler reads itself.
     returns : type or None
-        Of a successful answer's JSON.
+        Type of a successful answer's JSON.
     status : int
-        Of a successful answer.
+        Status of a successful answer.
     produces : str
         Media type of a successful answer.
     also : mapping of int to str

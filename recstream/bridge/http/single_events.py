@@ -1,9 +1,8 @@
 """Accept the commonest request without Flask: ``POST /v1/events`` with one event.
 
-A request takes this way only if all is plain: one event in one packet, no header that changes how it is
-handled, an event that is new and valid, a client within its rate. Every other request goes through
-Flask, which answers it in the same way or says what is wrong. Requests that wait together share one
-append.
+The fast path accepts a request only if: it is one event in one packet; no header changes how it is handled;
+the event is new and valid; the client is within its rate. Flask answers every other request, in the same
+way or with an error. Requests that wait together share one append.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class PreparedSubscription:
     snapshot : Outgoing
         First message of `recs` and `pipeline`.
     offset : int
-        Of the snapshot's list, -1 for none.
+        Offset of the snapshot's list, -1 for none.
     list_offset : int
         Of the user's published list before the snapshot was read.
     tp, bounds, only_user

@@ -36,7 +36,7 @@ class ConnectionLoop:
     ----------
     auth : Authenticator
     epoch : str
-        Of the log, for `Welcome`.
+        The log's epoch, for `Welcome`.
     max_connections : int
     now : callable
         Seconds since 1970, for the expiry of tokens.

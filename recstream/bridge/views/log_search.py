@@ -39,7 +39,7 @@ class RecordFilter(NamedTuple):
     item : str
         Named by an event, a list, a product or a delta.
     type : str
-        Of an event or record.
+        Type of an event or record.
     id : str
         Of an event, a request, a list (``rec_id``), or of the event that caused a list.
     """

@@ -23,7 +23,7 @@ BATCH_USERS = 1_000
 def start_views(
     event_log: EventLog, changelog: str, checkpoints: Checkpoints | None, database: Rdict
 ) -> None:
-    """Fill new views with the rows of the newest checkpoints, and store where reading goes on.
+    """Fill new views with the rows of the newest checkpoints, and store where reading continues.
 
     Rows of a start that failed in the middle are deleted first.
 
@@ -34,7 +34,7 @@ def start_views(
         Topic of the histories' rows. Without a checkpoint it is read from its earliest record.
     checkpoints : Checkpoints or None
     database : Rdict
-        Of the views.
+        Database of the views.
     """
     left = WriteBatch(raw_mode=True)
     for key in keys_from(database, ROW):

@@ -27,7 +27,7 @@ class TimeTravelService:
     log : ReadableLog
     store : ReadableStore
     folder : Path
-        Of the snapshots; created by the first query.
+        Folder of the snapshots; created by the first query.
     checkpoints : Checkpoints, optional
         Where the snapshots start.
     """

@@ -29,7 +29,7 @@ def backup() -> None:
 @settings_options()
 @json_option
 def create(settings: Settings, folder: Path, as_json: bool) -> None:
-    """Copy the log as of one moment to FOLDER, with its models and checkpoints; the roles go on.
+    """Copy the log as of one moment to FOLDER, with its models and checkpoints; the roles continue.
 
     FOLDER must be new or empty. Not possible on Kafka.
 

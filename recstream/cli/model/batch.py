@@ -52,7 +52,7 @@ def batch(
 
     Each row of a Parquet file is an item of a list: key (user or item), rank, item, score. Each line
     of a JSONL file is a list. basis.json names what the files are derived from. Run it again with the
-    same folder to go on after an interruption.
+    same folder to continue after an interruption.
 
     \b
     Examples:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder that driver and executors share; kept, and gone on from.  [default: a temporary one]",
+    help="Folder that driver and executors share; kept, so that a later run can continue.  [default: a temporary one]",
 )
 @click.option(
     "--blocks",

@@ -1,4 +1,4 @@
-"""`recstream what-if`: a user's list, or a stretch of the log, under other rules or another model."""
+"""`recstream what-if`: a user's list, or a range of the log, under other rules or another model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _generation = click.option(
 )
 
 
-@click.group("what-if", short_help="A list, or a stretch of the log, under other rules or models.")
+@click.group("what-if", short_help="A list, or a range of the log, under other rules or models.")
 def what_if() -> None:
     """Derive what lists would have been; nothing is published."""
 
@@ -116,7 +116,7 @@ def list_(
     say(found, text, as_json=as_json)
 
 
-@what_if.command("log", short_help="Replay a stretch with other rules or another model.")
+@what_if.command("log", short_help="Replay a range with other rules or another model.")
 @click.option("--from", "start", metavar="OFFSET|TIME", help="First event.  [default: the first]")
 @click.option("--to", "stop", metavar="OFFSET|TIME", help="Stop before this event.")
 @click.option(
@@ -147,7 +147,7 @@ def log(
 ) -> None:
     """Compare published lists with those that other rules or another model would have given.
 
-    Each event of the stretch for an item that is new to its user is looked up in the list that the user
+    Each event of the range for an item that is new to its user is looked up in the list that the user
     had before it, and in the list that the user would have had.
 
     \b
@@ -208,7 +208,7 @@ def _moved(was: int, now: int) -> str:
 def _report(found: LogWhatIf) -> str:
     """Return the comparison as tables and bars of text."""
     if not found.n_events:
-        return "no event of this stretch was for a new item of a user who had a list"
+        return "no event of this range was for a new item of a user who had a list"
     rows = [
         {
             "": name,
@@ -242,7 +242,7 @@ def _report(found: LogWhatIf) -> str:
             f"{found.n_pruned:,} events are left out: the generations of their lists were pruned"
         )
     if found.n_stale:
-        notes.append(f"{found.n_stale:,} published lists are older than the stretch")
+        notes.append(f"{found.n_stale:,} published lists are older than the range")
     most = max(max(point.was, point.would) for point in found.curve) or 1.0
     bars = [
         f"{'would' if is_other else 'was':>5} {'█' * round(N_BARS * value / most)} {value:.3f}"

@@ -31,7 +31,7 @@ __all__ = ["BlockSolver"]
 
 @dataclass(frozen=True, slots=True)
 class BlockSolver:
-    """What every block of one side's half-step has in common; make it with `of`.
+    """State shared by all blocks of one half-step; make it with `of`.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ class BlockSolver:
             The whole fixed side, in its principal axes.
         fixed_counts : (m,) int64
         rotation, spectrum : (d, d) float64 and (width,) float32
-            Of these axes.
+            Rotation and spectrum of these axes.
         out : (k, width) float32
             The block's factors before the half-step, in the axes before; overwritten.
         """

@@ -34,10 +34,10 @@ def history_contributions(
         The entries.
     items : (n,) int32
     factors : (m, ≥ d) float32
-        Of all items.
+        Factors of all items.
     item_weight : (m,) float32
     spectrum : (d,) float32
-        Of the missing entries.
+        Spectrum of the missing entries.
     mean, terms : float, (6,) float64
         As in `row_terms`.
     """
@@ -62,9 +62,9 @@ def score_contributions(  # noqa: C901, PLR0912 - as two kernels, the same steps
     Parameters
     ----------
     factors : (m, ≥ d) float32
-        Of all items.
+        Factors of all items.
     columns, weights : (h,) int32, float64
-        The history's items i, and w_i ≥ 0.
+        The history's items i, and their weights w_i ≥ 0.
     items : (n,) int32
         The items j.
     diagonal : (d,) float64
@@ -116,7 +116,7 @@ def score_contributions(  # noqa: C901, PLR0912 - as two kernels, the same steps
 def _add_products(left: Float64s, right: Float64s, sums: Float64s, is_triangle: bool) -> None:
     """Add ``left[k, a] · right[k, b]`` to ``sums[a, b]``, k in order, four at a time.
 
-    Of a triangle, only b ≤ a.
+    Triangle: only b ≤ a.
     """
     k = ZERO
     while k + 4 <= len(left):

@@ -294,7 +294,7 @@ def solve(
         Overwritten. Conjugate gradients start from its rows, in the axes of `fixed`.
     pool : Pool
     steps, tolerance : int, float
-        Of conjugate gradients; see `cg_steps`.
+        Limits of conjugate gradients; see `cg_steps`.
     targets : (nnz,) float32, optional
         Target of each entry, for exact plans; one by default. See
         `recstream.core.als.fold_in_items.residual_targets`.

@@ -291,7 +291,7 @@ class ALSModel:
         return self._items.arrays
 
     def put_items(self, rows: Int32s, factors: Float32s, *, counts: Int64s | None = None) -> None:
-        """Do `with_items` in place, at the cost of these items alone.
+        """Change the model in place as `with_items` does, at the cost of these items alone.
 
         Raises
         ------

@@ -86,7 +86,7 @@ class ALS:
         "exact" solves every row by Cholesky. "mixed" solves long rows by a few warm-started steps
         of conjugate gradients.
     seed : int
-        Of the random start.
+        Seed of the random start.
     threads : int, optional
         Maximum number of threads; by default that of numba (``NUMBA_NUM_THREADS``, or the
         processors this process may use).

@@ -213,7 +213,7 @@ class IdTable(Sequence[str]):
         return self._add(*(ids if isinstance(ids, JoinedIds) else _joined(ids)))
 
     def _add(self, block: UInt8s, ends: Int64s) -> Int32s:
-        """Do `add` for ids in a block, given the end of each."""
+        """Add ids in a block as `add` does, given the end of each."""
         if self._is_shared:
             self._own()
         slots, n_ids = self._slots, len(ends)

@@ -59,7 +59,7 @@ class ColdStart(NamedTuple):
     Attributes
     ----------
     share : float
-        Of a list's slots, reserved for cold items.
+        Share of a list's slots that is reserved for cold items.
     threshold : float
         Cold-start multiplier of a cold item; all others have a lower one. Infinite if the multiplier
         is 1 for all: then no item is cold.

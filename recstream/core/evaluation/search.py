@@ -192,7 +192,7 @@ def tune(
         otherwise a random fifth.
     k : int
     n_factors, iterations : int
-        Of the last rung; lower rungs use a quarter and a half of the factors, and half the
+        Values of the last rung; lower rungs use a quarter and a half of the factors, and half the
         iterations.
     candidates : int
         Number of candidates on the lowest rung.

@@ -80,7 +80,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     kind : int
         Place in `EVENT_TYPES` of the event applied last.
     offset : int
-        Of the record of the event applied last.
+        Offset of the record of the event applied last.
     n_events : int
         Applied since the item entered the history.
     """
@@ -136,9 +136,9 @@ class History(msgspec.Struct, frozen=True, gc=False):
     n_ratings, rating_sum : int, float
         Number and sum of the user's ratings; counted from semantics 2 on.
     properties : tuple of (name, value)
-        Of the user, by ``profile`` events.
+        The user's properties, by ``profile`` events.
     context : tuple of (name, value)
-        Of the newest event; kept only while fold settings say so.
+        Context of the newest event; kept only while fold settings say so.
     """
 
     user: str
@@ -298,7 +298,7 @@ def _rate(
     old : Entry or None
         The item's entry before.
     event : Event
-        Of type ``rate``.
+        Event of type ``rate``.
     at_ms : int
         Its time. A rating that is older than the entry's changes no weight.
     offset : int

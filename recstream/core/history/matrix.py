@@ -88,7 +88,7 @@ def matrix_rows(
     indptr : (n + 1,) int64
         The first entry of each history.
     columns : (m,) int32
-        Of each entry, in any order; -1 for items without a column, which are skipped.
+        Column of each entry, in any order; -1 for items without a column, which are skipped.
     weights, at_ms : (m,) float64, int64
     clock_ms : (n,) int64
         Time of each history's newest event.

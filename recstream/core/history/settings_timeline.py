@@ -31,7 +31,7 @@ class ActiveSettings(NamedTuple):
     list_size : int
     steering : Steering or None
     steering_offset : int
-        Of the document on the control topic; -1 for none.
+        Offset of the document on the control topic; -1 for none.
     list_format : int
         Form of the lists on the log (`recstream.core.records.LIST_FORMAT`).
     """

@@ -194,7 +194,7 @@ def _modules(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
 
 @compiled
 def _nothing() -> None:
-    """Do nothing: the cache of this kernel is asked for its place."""
+    """Empty kernel, used only to find numba's cache folder."""
 
 
 def cache_place() -> tuple[str, str] | None:

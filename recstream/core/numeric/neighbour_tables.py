@@ -279,7 +279,7 @@ def _write_in_numpy(
     items: Int32s,
     out: Float64s,
 ) -> None:
-    """Do `write_contributions` with numpy, bit for bit."""
+    """Compute `write_contributions` with numpy, bit for bit."""
     for at in np.flatnonzero((v > 0.0) & (columns < len(rows))):
         n, place = np.nonzero(items[:, None] == rows[columns[at]])
         out[n, at] = gain * (np.float64(v[at]) * weights[columns[at], place].astype(np.float64))

@@ -44,7 +44,7 @@ def top_k_in_numpy(
     found: Int32s,
     cosines: Float32s,
 ) -> None:
-    """Do `top_k_cosines` with numpy, bit for bit, by the cosines of all rows."""
+    """Compute `top_k_cosines` with numpy, bit for bit, by the cosines of all rows."""
     count, n = found.shape
     place_of = np.repeat(np.arange(len(rows.owners)), np.diff(rows.indptr))
     values = rows.values.astype(np.float64)

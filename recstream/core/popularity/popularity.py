@@ -146,7 +146,7 @@ class Popularity:
         Parameters
         ----------
         rows : (n,) int, optional
-            Of these items only, which may lie past the known ones; default: all.
+            Only these items, which may lie past the known ones; default: all.
         n_items : int, optional
             m; default: the known ones.
         """

@@ -45,7 +45,7 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     event : str
         Type of the entry's newest event.
     offset : int
-        Of that event's record.
+        Offset of that event's record.
     n_events : int
         In the entry.
     score : float
@@ -90,7 +90,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     arm : str
-        The user's in an experiment, if there is one.
+        The user's arm in an experiment, if there is one.
     score : float
         The sum of ``prior``, boosts and contributions; equal to the listed score up to float32 rounding.
     prior : float

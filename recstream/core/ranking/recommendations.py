@@ -68,7 +68,7 @@ def encode_list(
     active : ActiveSettings
         The settings in force for the history's partition.
     partition : int
-        Of the interactions topic.
+        Partition of the interactions topic.
     before : sequence of str
         Items of the user's previous list, best first.
     source : Source
@@ -153,7 +153,7 @@ def list_columns(
 
 
 def _terms(ranked: Ranked, generation: Generation) -> ScoreTerms:
-    """Return the terms of the list's scores; none of entries if it is a list of popular items."""
+    """Return the score terms. A list of popular items has no terms by history entry."""
     arm = None if ranked.compiled is None else ranked.compiled.arm
     seen = ranked.seen
     if not (ranked.is_personal or ranked.is_near):
@@ -298,7 +298,7 @@ def _reasons(ranked: Ranked, history: History, generation: Generation) -> list[t
 
 
 def _largest_in_numpy(values: Float64s, n: int) -> Int64s:
-    """Do `largest_indices` with numpy."""
+    """Compute `largest_indices` with numpy."""
     return np.argsort(-values, axis=1, kind="stable")[:, :n].astype(np.int64)
 
 

@@ -118,7 +118,7 @@ class HyperparametersChosen(
     n_events : int
         In the histories that were searched.
     metric, score
-        Of the choice, on the newest fifth of users' items.
+        Result of the choice, on the newest fifth of users' items.
     """
 
     hyperparameters: dict[str, Any]
@@ -138,7 +138,7 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_
     Attributes
     ----------
     id : str
-        Of the request.
+        Id of the request.
     partition : int
     at_offset : int
         On the interactions topic; the user's later events are a new history.
@@ -156,7 +156,7 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True, tag="erased", tag_field=
     Attributes
     ----------
     id : str
-        Of the request.
+        Id of the request.
     partition : int
     earliest : dict of str to int
         Topic and partition, such as ``recstream.interactions/3``, to the offset before which all records

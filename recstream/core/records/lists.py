@@ -34,7 +34,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     item, event : str
         Item and newest event type of the history entry.
     offset : int
-        Of that event's record; -1 if the list does not keep it.
+        Offset of that event's record; -1 if the list does not keep it.
     share : float
         Part of all positive contributions to the score, 0 to 1.
     shared : tuple of str

@@ -63,7 +63,7 @@ def _type_dot(_typing: Any, one: Any, other: Any, n_fours: Any) -> Any:  # noqa:
 
 
 def _dot_in_numpy(one: Float32s, other: Float32s, n_fours: int) -> tuple[Any, ...]:
-    """Do `_dot` in numpy: `cumsum` adds in order; a product of two float32 is exact in float64."""
+    """Compute `_dot` with numpy: `cumsum` adds in order; a product of two float32 is exact in float64."""
     n = _FOUR * n_fours
     if not n:
         return (np.float64(0.0),) * _FOUR

@@ -149,7 +149,7 @@ def _in_numpy(
     block: int,
     n_pairs: int,
 ) -> int:
-    """Do `tile_candidates` in numpy; parameters as there, the result without a sign."""
+    """Compute `tile_candidates` with numpy; parameters as there, the result without a sign."""
     sums = np.einsum(
         "pic,pqc->qi",
         codes[tile, :n_pairs].astype(np.int32),

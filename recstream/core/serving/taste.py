@@ -50,7 +50,9 @@ class TasteFact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Taste(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user's factors say; empty without events that the model knows.
+    """Explanation of a user's factors: nearest items and their common attributes.
+
+    Empty without events that the model knows.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """The steering document: how a shop shapes its lists, as plain JSON.
 
 It holds named rules over items (exclude, only, boost, pin) and options of the list as a whole. It may
-divide users among A/B arms, each of which overrides parts of the document. Size, depth and number of
+divide users among A/B arms; each arm overrides parts of the document. Size, depth and number of
 conditions are bounded, so that every document is read and applied in bounded time.
 """
 

@@ -58,7 +58,7 @@ class ListRequest(Strict, frozen=True, kw_only=True):
     category : str
         Only items of this category and those below it; the same as ``filter: {"category": …}``.
     placement : str
-        Of the steering document; its rules and options hold.
+        Placement of the steering document; its rules and options hold.
     context : dict of str to scalar
     known : bool
         Whether items of the user's history may be listed.

@@ -72,7 +72,7 @@ class AttributeTest(Strict, frozen=True, rename={"one_of": "in"}):
 
 
 class Condition(Strict, frozen=True, rename={"not_": "not", "from_": "from"}):
-    """Which items: all fields given must hold.
+    """Item condition. All given fields must match.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Condition(Strict, frozen=True, rename={"not_": "not", "from_": "from"}):
 
 
 class Audience(Strict, frozen=True):
-    """For whom a rule or an arm holds: all tests must pass.
+    """Audience of a rule or arm. All tests must pass.
 
     Attributes
     ----------

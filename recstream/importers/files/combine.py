@@ -1,4 +1,4 @@
-"""Rows that need others: cells left empty below the first row of a group, columns of another file."""
+"""Fill down empty cells within a group; join columns from a second file."""
 
 from __future__ import annotations
 

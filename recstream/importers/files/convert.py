@@ -1,4 +1,4 @@
-"""Tables that are no text, as JSON lines: Parquet files, queries of a database, product feeds in XML."""
+"""Convert Parquet files, SQL queries and XML feeds to JSON lines."""
 
 from __future__ import annotations
 

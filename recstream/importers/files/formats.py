@@ -62,7 +62,7 @@ def is_feed(start: bytes) -> bool:
 
 
 def why_binary(start: bytes) -> str:
-    """Say what uncompressed content is that is no text, and what to do; empty if it may be text."""
+    """Return why content is binary, with advice; empty if it may be text."""
     if compression := compression_of(start):
         return f"is compressed more than once (by {compression} at last); unpack it first"
     for magic, what, advice in _BINARY:
@@ -76,7 +76,7 @@ def why_binary(start: bytes) -> str:
 
 
 def why_no_text(start: bytes, encoding: str) -> str:
-    """Say why content is no text in an encoding with ASCII's characters; empty if it may be."""
+    """Return why content isn't text in an encoding with ASCII's characters; empty if it may be."""
     if start.count(0) * _MIN_SHARE > len(start):
         return (
             f"is no text in {encoding}: it has many zero bytes; if it is UTF-16, use "

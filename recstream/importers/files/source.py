@@ -190,7 +190,7 @@ class Source:
             yield number, self._checked(row)
 
     def _checked(self, row: Row | BadLine) -> Row | BadLine:
-        """Return a row, or why it is none: the header again, or values that have been shifted."""
+        """Return a row, or the reason why it is rejected."""
         n_columns = len(self.columns)
         if not isinstance(row, list):
             return row

@@ -297,7 +297,7 @@ class Storage:
         return LogUnavailable(f"the log {self.path}: {error}")
 
     def copy_to(self, path: Path) -> None:
-        """Copy the file as of one moment to a new path, without free pages; writers go on."""
+        """Copy the file as of one moment to a new path, without free pages; writers continue."""
         with self.translate_errors():
             connection = self._connect(wait_s=self.busy_timeout_s)
             try:

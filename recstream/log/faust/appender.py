@@ -44,7 +44,7 @@ class Appender:
     group : str
         Consumer group whose offsets are committed.
     name : str
-        Of the thread.
+        The thread's name.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class Appender:
         self._thread.join()
 
     def _abort(self, error: BaseException) -> None:
-        """Refuse what is left after an error of the thread: who waits ends the worker."""
+        """Fail all pending appends after a thread error; their callers then stop the worker."""
         with self._changed:
             self._stopping.set()
             works, self._queue = list(self._queue), deque()

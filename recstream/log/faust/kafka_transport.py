@@ -49,7 +49,7 @@ FETCH_WAIT_MS = 100
 
 
 class Quieter(logging.Filter):
-    """Passes each message of aiokafka once in ten seconds; an absent broker logs ten a second."""
+    """Limits each aiokafka log message to one per 10 s; an absent broker logs ten a second."""
 
     def __init__(self) -> None:
         super().__init__()

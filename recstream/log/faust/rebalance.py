@@ -104,7 +104,7 @@ class Rebalancer(Service):
             self._changed.set()
 
     def ring(self) -> None:
-        """Look at the group: it may have changed."""
+        """Signal that group membership may have changed."""
         self._changed.set()
 
     async def leave(self) -> None:

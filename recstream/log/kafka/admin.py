@@ -155,7 +155,10 @@ class KafkaAdmin:
         return int(self._result(future, doing).low_watermark)
 
     def erase_within(self, topic: str, lag_ms: int) -> None:
-        """Have what is deleted leave a topic's files within a time, and tombstones after the same time."""
+        """Bound how long a topic's files keep deleted records and tombstones.
+
+        Sets the times of segments, compaction and tombstones.
+        """
         names = ("segment.ms", "max.compaction.lag.ms", "delete.retention.ms")
         change = ConfigResource(
             ConfigResource.Type.TOPIC,

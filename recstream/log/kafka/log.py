@@ -275,7 +275,10 @@ class KafkaLog:
         return self._admin.delete_before(topic, partition, min(offset, end))
 
     def erase_within(self, topic: str, lag_ms: int) -> None:
-        """Have what is deleted leave a topic's files within a time, and tombstones after the same time."""
+        """Bound how long a topic's files keep deleted records and tombstones.
+
+        Sets the times of segments, compaction and tombstones.
+        """
         self._admin.erase_within(topic, lag_ms)
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:

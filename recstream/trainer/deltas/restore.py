@@ -104,7 +104,7 @@ class Restored(NamedTuple):
     copies: int | None
 
     def note_unpublished(self, unknown: UserChanges, catalogue: CatalogueState) -> None:
-        """Tell the deltas which users and products changed since the generation and its deltas."""
+        """Mark users and products changed since the last delta as pending."""
         moved = self.trained.generation
         self.deltas.touch(unknown.users, unknown.touches)
         if self.stored is None:

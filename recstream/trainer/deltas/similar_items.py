@@ -21,7 +21,7 @@ class SimilarItems:
     Parameters
     ----------
     features : LiveItemFeatures
-        Of the generation; searched for neighbours that are not known yet.
+        Features of the generation; searched for neighbours that are not known yet.
 
     Attributes
     ----------

@@ -173,7 +173,7 @@ class HistoryColumns:
         }
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Return at once: there is nothing to release."""
 
     def known_rows(self) -> Int32s:
         """Return the rows of users that have a history."""

@@ -143,7 +143,7 @@ class Histories(HistoryColumns):
 
 
 class FrozenHistories:
-    """Histories as of one moment, while `Histories` goes on.
+    """Histories as of one moment, while `Histories` changes.
 
     A small one is copied at once. Of a large one, blocks are copied before they change.
     """

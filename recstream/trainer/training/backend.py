@@ -38,7 +38,7 @@ MIN_RUN_S = 1.0
 """While the trainer is behind, the process is paused for at most MAX_PAUSE_S at a time, and then runs
 for at least MIN_RUN_S."""
 MAX_ATTEMPTS = 2
-"""How often a training is started whose process dies."""
+"""Maximum number of starts of a training process."""
 EXIT_TIMEOUT_S = 10.0
 """Time for a process to exit after it closed its end of the socket."""
 PR_SET_PDEATHSIG = 1
@@ -65,7 +65,7 @@ class TrainingBackend(Protocol):
         """Make `run` in another thread end soon; may be called at any time."""
 
     def pause_while_behind(self, is_behind: bool) -> None:
-        """Leave the machine to the trainer's loop for a moment, if that is possible."""
+        """Pause the training while the trainer is behind, if the backend can."""
 
 
 class InProcessBackend:
@@ -76,10 +76,10 @@ class InProcessBackend:
         return run_job(job, progress)
 
     def cancel(self) -> None:
-        """Do nothing: the job is finished first."""
+        """Return at once: the job is finished first."""
 
     def pause_while_behind(self, is_behind: bool) -> None:
-        """Do nothing."""
+        """Return at once: this backend can't pause."""
 
 
 class SubprocessBackend:

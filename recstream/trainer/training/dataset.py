@@ -286,7 +286,7 @@ def hold_out_newest(histories: HistoryColumns, users: Int32s) -> HeldOut:
 
 
 def is_newest(at_ms: Int64s, offsets: Int64s, n: int) -> NDArray[np.bool_]:
-    """Return which entries are among the n newest; of one time and offset all are."""
+    """Return a mask of the n newest entries. Ties in time and offset are all included."""
     if len(at_ms) <= n:
         return np.ones(len(at_ms), np.bool_)
     limit = np.partition(at_ms, -n)[-n]

@@ -159,7 +159,7 @@ class LiveItemFeatures:
     Parameters
     ----------
     features : ItemFeatures
-        Of the generation.
+        Item features of the generation.
     threads : int
         For the search of neighbours.
     """

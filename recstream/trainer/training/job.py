@@ -30,7 +30,7 @@ class Job:
     parent : Generation or None
         None for a generation that starts from nothing.
     number : int
-        Of the generation to train.
+        Number of the generation to train.
     chosen : mapping
         Hyper-parameters; see `hyperparameters`.
     seed : int

@@ -157,7 +157,7 @@ def train(
     ----------
     snapshot : TrainingSnapshot
     number : int
-        Of the generation.
+        The generation's number.
     parent : Generation or None
         Without deltas. Its items keep their rows; factors of the same length are the start values.
     chosen : mapping

@@ -1,4 +1,4 @@
-"""The lab over REST: replay a stretch with other rules or another model; synthetic traffic."""
+"""The lab over REST: replay a range with other rules or another model; synthetic traffic."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ function Events({ id }) {
   return html`<${Card} title="Its newest events" wide=${true} about="What users did with it, newest first.">
     <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) =>
       data.events.length === 0
-        ? html`<${Empty}>Nobody has done anything with it, as far as the newest records tell.<//>`
+        ? html`<${Empty}>No events for this item in the newest records.<//>`
         : html`<div class="scroller" tabindex="0" role="region" aria-label="Events"><table class="table"><thead><tr><th scope="col">User</th><th scope="col">Event</th><th scope="col">Time</th><th scope="col">Partition : offset</th></tr></thead><tbody>
           ${data.events.map((/** @type {any} */ { partition, offset, index = 0, event, appended_ts: appended }) => html`<tr key=${`${partition} ${offset} ${index}`}><th scope="row"><${UserLink} id=${event.user} /></th><td>${verb(event.type)}${event.value === undefined || event.value === null ? "" : ` ${event.value}`}</td><td>${timeText(Date.parse(event.ts) || appended)}</td>
             <td class="mono"><a href=${`/log/interactions?partition=${partition}&at=${offset}`}>${partition} : ${offset}${index > 0 ? ` [${index}]` : ""}</a></td></tr>`)}

@@ -1,5 +1,5 @@
 // @ts-check
-/** What if: one list with other events, rules or another model; a stretch of the log; synthetic traffic. */
+/** What if: one list with other events, rules or another model; a range of the log; synthetic traffic. */
 
 import { html } from "../../vendor/preact.js";
 import { address, href } from "../../app/router.js";
@@ -11,7 +11,7 @@ import { Traffic } from "./traffic.js";
 
 const VIEWS = [
   { name: "list", label: "One list", View: ListWhatIf },
-  { name: "log", label: "A stretch of the log", View: LogWhatIf },
+  { name: "log", label: "A range of the log", View: LogWhatIf },
   { name: "traffic", label: "Synthetic traffic", View: Traffic },
 ];
 

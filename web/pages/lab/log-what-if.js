@@ -1,5 +1,5 @@
 // @ts-check
-/** A stretch of the log under other rules or another model: accuracy compared with what was published. */
+/** A range of the log under other rules or another model: accuracy compared with what was published. */
 
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { useSend } from "../../app/fetch.js";
@@ -34,8 +34,8 @@ export function LogWhatIf() {
     );
     if (found !== undefined) setAnswer(found);
   };
-  return html`<${Card} title="Replay a stretch" about="Each event for an item that is new to its user is looked up twice: in the list that the user had before it, and in the list that the user would have had. Nothing is published.">
-    <form class="form-row" aria-label="Replay a stretch" ref=${form} onSubmit=${run} onChange=${() => setQuery({ rules: read().rules })}>
+  return html`<${Card} title="Replay a range" about="Each event for an item that is new to its user is looked up twice: in the list that the user had before it, and in the list that the user would have had. Nothing is published.">
+    <form class="form-row" aria-label="Replay a range" ref=${form} onSubmit=${run} onChange=${() => setQuery({ rules: read().rules })}>
       <${Field} label="From" name="from" value=${query.from ?? ""} placeholder="the last 24 hours" />
       <${Field} label="To" name="to" value=${query.to ?? ""} placeholder="now" />
       <${GenerationField} value=${query.generation ?? ""} />
@@ -51,7 +51,7 @@ export function LogWhatIf() {
 /** @param {{answer: any}} props */
 function Result({ answer }) {
   const { was, would } = answer;
-  if (answer.n_events === 0) return html`<${Empty}>No event of this stretch was for a new item of a user who had a list.<//>`;
+  if (answer.n_events === 0) return html`<${Empty}>No event of this range was for a new item of a user who had a list.<//>`;
   /** @type {[string, string, number, number, any][]} */
   const rows = [
     ...[5, 10, 20].map((k) => /** @type {[string, string, number, number, any]} */ ([`Hit@${k}`, `Share of events whose item was among the first ${k}.`, was.all.hits[k], would.all.hits[k], k === 10 ? answer.hit_10 : null])),
@@ -63,7 +63,7 @@ function Result({ answer }) {
     !answer.is_complete && "The time was up before the whole sample was compared.",
     answer.n_seen_by_model > 0 && `This generation was trained on ${count(answer.n_seen_by_model)} of these events, so its score is too high.`,
     answer.n_pruned > 0 && `${count(answer.n_pruned)} events are left out: the model of their lists is no longer kept.`,
-    answer.n_stale > 0 && `${count(answer.n_stale)} published lists are older than the stretch.`,
+    answer.n_stale > 0 && `${count(answer.n_stale)} published lists are older than the range.`,
   ].filter(Boolean);
   const isSame = answer.n_changed === 0;
   return html`<${Card} title="What was, and what would have been" about=${`${count(answer.n_events)} events; ${isSame ? "all of their lists would have been the same" : `${count(answer.n_changed)} of their lists would have been different`}.`}>
@@ -73,7 +73,7 @@ function Result({ answer }) {
         <td>${difference && !isSame ? html`<span class="tag" data-tone=${difference.verdict === "better" ? "good" : difference.verdict === "worse" ? "bad" : null}>${difference.verdict}</span>
           <span class="muted">${percent(difference.low)} to ${percent(difference.high)}</span>` : ""}</td></tr>`)}</tbody></table>
     ${notes.map((note) => html`<p class="muted" key=${note}>${note}</p>`)}
-    ${answer.curve.length > 1 && html`<${Chart} label="Hit at ten over the stretch, as it was and as it would be" x=${answer.curve.map((/** @type {any} */ point) => point.from_ts / 1000)} series=${[
+    ${answer.curve.length > 1 && html`<${Chart} label="Hit at ten over the range, as it was and as it would be" x=${answer.curve.map((/** @type {any} */ point) => point.from_ts / 1000)} series=${[
       { label: "was", values: answer.curve.map((/** @type {any} */ point) => point.was), format: percent },
       { label: "would be", values: answer.curve.map((/** @type {any} */ point) => point.would), format: percent },
     ]} />`}

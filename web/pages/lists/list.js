@@ -103,6 +103,6 @@ function Settings({ settings, arm }) {
       ["Half-life", `${days.toFixed(0)} days`, "Time after which an event counts half."],
       ["Settings", settings.control < 0 ? "defaults" : `control offset ${settings.control}`, "Where the settings stand in the log."],
     ]} />
-    <ul role="list" class="left">${settings.words.length === 0 && html`<li class="muted">No rules: the list is what the model says.</li>`}
+    <ul role="list" class="left">${settings.words.length === 0 && html`<li class="muted">No rules: the list is ranked by the model alone.</li>`}
       ${settings.words.map((/** @type {string} */ words) => html`<li key=${words}>${words}</li>`)}</ul>`;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** Exports the stretch of the log that is shown as a slice. */
+/** Exports the range of the log that is shown as a slice. */
 
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { useSend } from "../../app/fetch.js";

@@ -1,5 +1,5 @@
 // @ts-check
-/** The way of an event as a diagram: each place with its state, each arrow with its rate. It moves while events come. */
+/** Pipeline diagram: stages with their state, arrows with their rates. It moves while events come. */
 
 import { html } from "../../vendor/preact.js";
 import { Term } from "../../components/facts.js";
@@ -15,7 +15,7 @@ export function Flow({ state, rates, nLists }) {
   const { events = null, lists = null } = rates ?? {};
   const training = state.training ?? {};
   const isTraining = training.state === "training";
-  return html`<section class="flow" aria-label="The way of an event">
+  return html`<section class="flow" aria-label="Pipeline diagram">
     <ol class="flow-row" role="list">
       <${Place} name="Browser" value=${count(state.connections ?? 0)} unit="connected" about="Clicks are sent as events. New lists come back over a WebSocket." />
       <${Arrow} rate=${events} unit="records" />

@@ -92,7 +92,7 @@ function Editor({ state, onSet, children }) {
     }
   };
   return html`<div class="boxes">
-    <${Card} title="The document" about="JSON. It is checked while you type, against the products and the model; nothing is set until you say so." tools=${html`<a href="/docs">Format</a>`}>
+    <${Card} title="The document" about="JSON. It is checked while you type, against the products and the model; Nothing is saved until you set the document." tools=${html`<a href="/docs">Format</a>`}>
       <div class="box-tools examples">${examplesOf(catalogue?.items[0] ?? {}).map(([label, part]) => html`<button type="button" class="button button-small" key=${label} onClick=${() => add(part)}>+ ${label}</button>`)}</div>
       <label class="field">Rules as JSON<textarea class="editor" spellcheck=${false} rows="16" aria-invalid=${String(check.status === "invalid")} aria-describedby="check" value=${text} onInput=${(/** @type {any} */ event) => setText(event.currentTarget.value)}></textarea></label>
       <div class="box-tools">
@@ -132,7 +132,7 @@ function Checked({ check }) {
   if (check.status === "invalid") {
     return html`<ul class="check-list" role="list">${check.errors.map(({ pointer, detail }) => html`<li class="error-text" key=${pointer + detail}>${pointer && html`<code>${pointer}</code> `}${detail}</li>`)}</ul>`;
   }
-  if (check.words.length === 0 && check.status === "valid") return html`<${Empty}>No rules: lists are what the model says.<//>`;
+  if (check.words.length === 0 && check.status === "valid") return html`<${Empty}>No rules: lists are ranked by the model alone.<//>`;
   return html`<ul class="check-list" role="list">${check.words.map((line) => html`<li key=${line}>${line}</li>`)}</ul>
     ${check.warnings.map((line) => html`<p class="warn-text" key=${line}>${line}</p>`)}`;
 }

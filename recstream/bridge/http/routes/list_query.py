@@ -35,7 +35,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
     timeout_ms : int
         How long to wait for it.
     fields : tuple of str
-        Of each item, besides its id; ``details`` is its catalogue entry.
+        Fields of each item, besides its id; ``details`` is its catalogue entry.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description=N)] | None = None  # type: ignore[assignment]

@@ -41,7 +41,7 @@ class ForgetAccepted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     offset : int
-        Of the request, which is erased last: on the control topic, or on Kafka on
+        Position of the request, which is erased last: on the control topic, or on Kafka on
         ``recstream.forget-requests``.
     follows : str
         The next steps.
@@ -79,7 +79,7 @@ class MergeAccepted(msgspec.Struct, frozen=True, kw_only=True):
     left : int
         Events that were not copied: older than the newest 1,000, or not found in the log.
     position : LogPosition
-        Of the newest copy.
+        Position of the newest copy.
     """
 
     user: str

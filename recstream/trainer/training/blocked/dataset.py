@@ -81,7 +81,7 @@ def read_dataset(
     folder : Path
         Seen by driver and executors under the same name.
     settings : Settings
-        Of the log and the checkpoints, which executors open.
+        Settings of the log and the checkpoints, which executors open.
     snapshot : TrainingSnapshot
         Its histories name the users.
     known, half_life_ms, products, with_held_out

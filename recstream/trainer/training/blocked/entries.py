@@ -51,7 +51,15 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):
-    """What is held out of a user's history: the user's row in the part, items, and the clock without them."""
+    """Held-out entries of a user, and the history's clock after their removal.
+
+    Attributes
+    ----------
+    user : int
+        The user's row in the part.
+    items : tuple of str
+    clock_ms : int
+    """
 
     user: int
     items: tuple[str, ...]

@@ -55,7 +55,7 @@ def run_tasks(spark: SparkSession, tasks: Sequence[Task], kind: type[_T], when: 
     spark : SparkSession
     tasks : sequence of Task
     kind : type
-        Of the values.
+        Type of the values.
     when : str
         What the stage does, for the error.
 

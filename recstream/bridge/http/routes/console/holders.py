@@ -1,4 +1,4 @@
-"""Whose published lists hold an item."""
+"""Find users whose newest published list contains an item."""
 
 from __future__ import annotations
 

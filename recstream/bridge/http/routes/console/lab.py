@@ -1,4 +1,4 @@
-"""The lab: replay a stretch of the log with other rules or another model; synthetic traffic."""
+"""The lab: replay a range of the log with other rules or another model; synthetic traffic."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_RATE = 200.0
 
 
 class LogWhatIfRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A stretch of the log, and what is different; absent fields stay as they were.
+    """A range of the log, and what is different; absent fields stay as they were.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class LabRoutes:
         },
     )
     def post_log_what_if(self, body: LogWhatIfRequest) -> LogWhatIf:
-        """Replay a stretch of the log with other rules or another model, and compare with what was published."""
+        """Replay a range of the log with other rules or another model, and compare with what was published."""
         check_steering(body.steering)
         deps = self._deps
         deadline_s = time.monotonic() + MAX_SECONDS

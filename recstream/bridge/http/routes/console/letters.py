@@ -47,7 +47,7 @@ class ListedLetter(msgspec.Struct, frozen=True, kw_only=True):
     id : str
         Its own partition and offset, as in ``0:17``.
     topic, partition, offset : str, int, int
-        Of the record that could not be read.
+        Position of the record that could not be read.
     pointer : str
         JSON pointer of the wrong part.
     value : str

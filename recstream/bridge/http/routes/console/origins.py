@@ -35,7 +35,7 @@ class CausesQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WhatIfRequest(Alternative, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whose list, at what moment (default: now), and what is different."""
+    """What-if request: user, moment (default: now), changed inputs."""
 
     user: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
     as_of: At = ""

@@ -40,7 +40,7 @@ class FoundUser(msgspec.Struct, frozen=True, kw_only=True):
     last_ts : int
         Time of the newest event, milliseconds since 1970.
     rec_id : str
-        Of the newest published list; empty without one.
+        Id of the newest published list; empty without one.
     """
 
     user: str
@@ -71,9 +71,9 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     type : str
-        Of the newest event.
+        Type of the newest event.
     offset : int
-        Of that event's record.
+        Offset of that event's record.
     at_ts : int
         Its time, milliseconds since 1970.
     weight : float
@@ -97,7 +97,7 @@ class UserHistory(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     offset : int
-        Of the newest event; -1 for an unknown user.
+        Offset of the newest event; -1 for an unknown user.
     impressions : dict of str to int
         Impressions since the last event on the item, if steering counts them.
     """
