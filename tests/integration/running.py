@@ -90,9 +90,9 @@ class Up:
             self.stop()
 
 
-def get(url: str) -> Any:
+def get(url: str, timeout_s: float = 10.0) -> Any:
     """Return what an address answers, as JSON."""
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=timeout_s) as answer:
         return json.load(answer)
 
 

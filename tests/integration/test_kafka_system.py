@@ -240,7 +240,8 @@ def wait_for_one_list_of_everybody(urls: list[str], roles: list[Role]) -> None:
 
 
 def n_items(url: str) -> int:
-    return int(get(f"{url}/v1/categories")["n_items"])
+    # The database counts while both bridges write thousands of products into it.
+    return int(get(f"{url}/v1/categories", timeout_s=60.0)["n_items"])
 
 
 def wait_until_ready(log: EventLog, roles: list[Role]) -> None:
