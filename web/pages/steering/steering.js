@@ -92,7 +92,7 @@ function Editor({ state, onSet, children }) {
     }
   };
   return html`<div class="boxes">
-    <${Card} title="The document" about="JSON. It is checked while you type, against the products and the model; Nothing is saved until you set the document." tools=${html`<a href="/docs">Format</a>`}>
+    <${Card} title="The document" about="JSON. It is checked while you type, against the products and the model. Nothing is saved until you set the document." tools=${html`<a href="/docs">Format</a>`}>
       <div class="box-tools examples">${examplesOf(catalogue?.items[0] ?? {}).map(([label, part]) => html`<button type="button" class="button button-small" key=${label} onClick=${() => add(part)}>+ ${label}</button>`)}</div>
       <label class="field">Rules as JSON<textarea class="editor" spellcheck=${false} rows="16" aria-invalid=${String(check.status === "invalid")} aria-describedby="check" value=${text} onInput=${(/** @type {any} */ event) => setText(event.currentTarget.value)}></textarea></label>
       <div class="box-tools">
