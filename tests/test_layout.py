@@ -113,6 +113,7 @@ def test_a_face_says_what_it_is_for_and_exports_its_names(package):
 def test_tests_lie_beside_their_subject():
     """Each folder of tests is a folder of the package, or one of the kinds that cross it."""
     crossing = {
+        "bench",
         "browser",
         "contracts",
         "crash",

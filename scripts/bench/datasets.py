@@ -1,7 +1,7 @@
 """Readers for the public data that benchmarks use, from the folder that RECSTREAM_DATA names.
 
 Nothing of the data is kept in the repository. Each reader returns plain arrays; a stream comes in
-the order of its file, `recstream.core.evaluation.prequential.stream_of` sorts it by time.
+the order of its file, `prequential_replay.stream_of` sorts it by time.
 """
 
 from __future__ import annotations

@@ -23,17 +23,17 @@ import numba
 import numpy as np
 import results
 from datasets import STREAMS
-
-from recstream.core.evaluation import Progress
-from recstream.core.evaluation.prequential import (
+from prequential_replay import (
     Prequential,
+    ReplayConfig,
     Stream,
     evaluate,
     soft_hits,
     stream_of,
+    tune_stream,
 )
-from recstream.core.evaluation.replay_config import ReplayConfig
-from recstream.core.evaluation.search import tune_stream
+
+from recstream.core.evaluation import Progress
 
 WARM_UP = 0.2
 DECAYS = (0.9999, 0.999, 0.99)
@@ -195,9 +195,7 @@ def table(name: str, *, tune: bool, ties: str, threads: int, stop: float) -> lis
     recipe = ReplayConfig(repeat=data.repeat)
     if tune:
         warm_up = Stream(stream.users[:begin], stream.items[:begin])
-        recipe = tune_stream(warm_up, recipe, threads=threads, progress=report).replay_config(
-            recipe
-        )
+        recipe = tune_stream(warm_up, recipe, threads=threads, progress=report).config
         recipe = replace(recipe, n_factors=max(recipe.n_factors, 64))
     ours = evaluate(stream, recipe, warm_up=WARM_UP, threads=threads)
     rows.append(line("recstream", ours.ranks, default_timer() - begun))

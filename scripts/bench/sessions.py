@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import results
 from datasets import STREAMS, StreamData, retailrocket
+from prequential_replay import BETAS, ReplayConfig
 from session_peers import (
     Method,
     Question,
@@ -42,7 +43,6 @@ from session_peers import (
 )
 
 from recstream.core.als import ALS, typical_score
-from recstream.core.evaluation.replay_config import BETAS, ReplayConfig
 from recstream.core.history import Row, fading_weights, stack
 from recstream.core.history.fold import FADE_ENTRIES
 from recstream.core.neighbours import (
@@ -196,7 +196,7 @@ class Ours:
                 )  # fmt: skip
 
     def scorer(self, beta: float, weight: float, decay: float, repeat_weight: float) -> Scorer:
-        """Return the score of `recstream.core.evaluation.prequential`, in typical scores."""
+        """Return the score of `prequential_replay.evaluate`, in typical scores."""
 
         def score(asked: list[Question]) -> Iterator[np.ndarray]:
             for known in self._prepared(asked):

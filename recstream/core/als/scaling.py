@@ -75,7 +75,7 @@ class Proportions:
 def typical_score(model: ALSModel, interactions: object) -> float:
     """Return the mean of ``x·y`` over the entries of a matrix: the scale of this model's scores.
 
-    The factor between relative weights, such as β of `recstream.core.evaluation.replay_config.ReplayConfig`, and scores.
+    The factor between relative weights, such as the weight of popularity, and scores.
     Reads fewer than 200,000 entries, evenly spaced.
 
     Parameters

@@ -1,7 +1,7 @@
 """Evaluation of lists and models. In: held-out or following events. Out: metrics and decisions.
 
-Offline: `metrics`, `prequential` replay, `search` of hyper-parameters. In the stream: `gate` (the gate
-for a new generation) and `online` (hit rates of published lists).
+Offline: `metrics`, `search` of hyper-parameters. In the stream: `gate` (the gate for a new generation)
+and `online` (hit rates of published lists). `scripts/bench/prequential_replay` replays data sets.
 """
 
 from __future__ import annotations

@@ -1,40 +1,37 @@
 """Hyper-parameter search on held-out events, by successive halving.
 
-Many candidates are tried at low cost: few factors, few iterations or a short part of the stream. The
-better third and variations of the best are tried again at higher cost, rung by rung. Candidates are
-proportions (`recstream.core.als.scaling`), which do not depend on the size of the data.
+Many candidates are tried at low cost: few factors, few iterations. The better third and variations of
+the best are tried again at higher cost, rung by rung. Candidates are proportions
+(`recstream.core.als.scaling`), which do not depend on the size of the data.
 
-`tune` holds out entries of a matrix, at random or by time. `tune_stream` replays a stream prequentially,
-which also evaluates recency. Pass the training part alone; keep the test part out.
+`tune` holds out entries of a matrix, at random or by time. Pass the training part alone; keep the test
+part out.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from recstream.core.als import ALS, Proportions
+from recstream.core.als import ALS
 from recstream.core.evaluation.metrics import quality
-from recstream.core.evaluation.prequential import Stream, evaluate, soft_hits
-from recstream.core.evaluation.replay_config import ReplayConfig
 from recstream.core.evaluation.successive_halving import (
     Choice,
     Progress,
     Rung,
     Trial,
-    as_pair,
     successive_halving,
 )
 from recstream.core.search import ItemIndex, top_n
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = ["Choice", "Progress", "Trial", "TuningResult", "split_entries", "tune", "tune_stream"]
+__all__ = ["Choice", "Progress", "Trial", "TuningResult", "split_entries", "tune"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,7 @@ class TuningResult:
     metric : str
         Name of the metric of `score`, on the held-out part.
     score : float
-    beta : float or None
-        Weight of popularity in units of `typical_score`; only `tune_stream` chooses it.
     trials : tuple of Trial
-    behaviour_weight : float or None
-        Weight of behaviour neighbours; only `tune_stream` chooses it.
     """
 
     choice: Choice
@@ -60,9 +53,7 @@ class TuningResult:
     iterations: int
     metric: str
     score: float
-    beta: float | None = None
     trials: tuple[Trial, ...] = field(default=(), repr=False)
-    behaviour_weight: float | None = None
 
     def als_arguments(self, interactions: Any) -> dict[str, Any]:
         """Return the arguments of `ALS` for a matrix of any size."""
@@ -78,20 +69,10 @@ class TuningResult:
             **{name: getattr(objective, name) for name in objective.as_dict()},
         }
 
-    def replay_config(self, base: ReplayConfig) -> ReplayConfig:
-        """Return the replay configuration that was found; other parameters as in `base`."""
-        return replace(
-            base,
-            n_factors=self.n_factors,
-            iterations=self.iterations,
-            proportions=self.choice.proportions,
-            history_half_life=self.choice.history_half_life,
-        )
-
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for TOML or JSON; an infinite half-life is 0."""
         half_life = self.choice.history_half_life
-        plain: dict[str, Any] = {
+        return {
             "n_factors": self.n_factors,
             "iterations": self.iterations,
             **{
@@ -102,32 +83,6 @@ class TuningResult:
             "metric": self.metric,
             "score": self.score,
         }
-        chosen = {"beta": self.beta, "behaviour_weight": self.behaviour_weight}
-        return plain | {name: weight for name, weight in chosen.items() if weight is not None}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TuningResult:
-        """Return the result that `as_dict` described, without its trials."""
-        names = set(cls(Choice(), 1, 1, "", 0.0).as_dict())
-        if wrong := (set(values) ^ names) - {"beta", "behaviour_weight"}:
-            msg = f"a tuning result must have the fields {sorted(names)}, got {sorted(wrong)} amiss"
-            raise InvalidInput(msg)
-        proportions = Proportions(
-            unobserved_mass=values["unobserved_mass"],
-            ridge=values["ridge"],
-            regularization_exponent=values["regularization_exponent"],
-            positive_exponents=as_pair(values["positive_exponents"]),
-            missing_exponents=as_pair(values["missing_exponents"]),
-        )
-        return cls(
-            Choice(proportions, values["history_half_life"] or math.inf),
-            values["n_factors"],
-            values["iterations"],
-            values["metric"],
-            values["score"],
-            values.get("beta"),
-            behaviour_weight=values.get("behaviour_weight"),
-        )
 
 
 def split_entries(
@@ -249,64 +204,5 @@ def tune(
     trials = successive_halving(rungs, score, generator, progress, moves_half_life=False)
     best = trials[-1]
     return TuningResult(
-        best.choice, best.n_factors, best.iterations, f"ndcg@{k}", best.score, None, tuple(trials)
-    )
-
-
-def tune_stream(
-    stream: Stream,
-    base: ReplayConfig,
-    *,
-    candidates: int = 27,
-    seed: int = 0,
-    threads: int | None = None,
-    progress: Callable[[Progress], object] | None = None,
-) -> TuningResult:
-    """Return the best candidate of prequential replays that evaluate the second half of a stream.
-
-    The score is the mean of `recstream.core.evaluation.prequential.soft_hits`. Lower rungs replay a
-    shorter part.
-
-    Parameters
-    ----------
-    stream : Stream
-        The training part alone, such as the warm-up.
-    base : ReplayConfig
-        Parameters that are not searched.
-    candidates : int
-        Number of candidates on the lowest rung.
-    seed, threads : int
-    progress : callable, optional
-        Called with a `Progress` after every trial.
-    """
-    generator = np.random.Generator(np.random.PCG64(seed))
-    weights: dict[Choice, tuple[float, float]] = {}
-
-    def score(choice: Choice, rung: Rung) -> tuple[float, int]:
-        config = replace(
-            base,
-            n_factors=rung.n_factors,
-            proportions=choice.proportions,
-            history_half_life=choice.history_half_life,
-        )
-        replay = evaluate(stream, config, warm_up=0.5, stop=rung.stop, threads=threads)
-        weights[choice] = replay.beta, replay.behaviour_weight
-        counted = replay.ranks[replay.ranks >= 0]
-        return (float(soft_hits(counted).mean()) if len(counted) else 0.0), rung.stages[-1]
-
-    rungs = [
-        Rung(0, base.n_factors, (base.iterations,), candidates, stop=0.7),
-        Rung(1, base.n_factors, (base.iterations,), max(3, candidates // 3)),
-    ]
-    trials = successive_halving(rungs, score, generator, progress, moves_half_life=True)
-    best = trials[-1]
-    return TuningResult(
-        best.choice,
-        best.n_factors,
-        best.iterations,
-        "soft hits",
-        best.score,
-        weights[best.choice][0],
-        tuple(trials),
-        weights[best.choice][1],
+        best.choice, best.n_factors, best.iterations, f"ndcg@{k}", best.score, tuple(trials)
     )

@@ -29,7 +29,7 @@ class Choice:
     ----------
     proportions : Proportions
     history_half_life : float
-        In events of the same user; varied by `tune_stream` only.
+        In events of the same user; varied only where streams are replayed (`scripts/bench/prequential_replay`).
     """
 
     proportions: Proportions = field(default_factory=Proportions)

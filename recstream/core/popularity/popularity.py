@@ -9,7 +9,7 @@ half-life is chosen by hand, and no weight is fitted to events before they happe
     score_ui = x_u · y_i + bias_i
 
 β, the weight of log-popularity in units of ``x·y``, is chosen by prequential validation
-(`recstream.core.evaluation.prequential`, `recstream.core.evaluation.search`). The clock is the number of
+(`scripts/bench/prequential_replay`). The clock is the number of
 events counted, not the time of day: a quiet night ages nothing.
 
 **Forward decay.** A memory stores ``S_k(i) = Σ 2^(c/h_k)`` over the item's events at clock c, and the same

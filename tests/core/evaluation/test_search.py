@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from recstream.core.als.trainer import ALS
-from recstream.core.evaluation.prequential import stream_of
-from recstream.core.evaluation.replay_config import ReplayConfig
-from recstream.core.evaluation.search import (
-    Progress,
-    TuningResult,
-    split_entries,
-    tune,
-    tune_stream,
-)
+from recstream.core.evaluation.search import Progress, split_entries, tune
 from recstream.errors import InvalidInput
 
 
@@ -70,32 +61,12 @@ def test_the_search_is_repeatable() -> None:
     assert one.as_dict() == two.as_dict()
 
 
-def test_a_result_survives_its_plain_form_and_trains_a_model() -> None:
+def test_a_result_has_a_plain_form_and_trains_a_model() -> None:
     found = tune(two_tastes(), n_factors=8, iterations=2, candidates=3, threads=1)
 
-    again = TuningResult.from_dict(json.loads(json.dumps(found.as_dict())))
-
-    assert again.as_dict() == found.as_dict()
-    model = ALS(**again.als_arguments(two_tastes()), threads=1).fit(two_tastes())
+    assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
+    model = ALS(**found.als_arguments(two_tastes()), threads=1).fit(two_tastes())
     assert model.n_factors == 8
-
-
-def test_a_stream_search_chooses_recency_too() -> None:
-    rng = np.random.default_rng(0)
-    users = rng.integers(0, 30, 500)
-    items = rng.integers(0, 20, 500) * 2 + users % 2
-    stream = stream_of(users, items, np.arange(500))
-    base = ReplayConfig(n_factors=4, iterations=2, repeat=True)
-
-    found = tune_stream(stream, base, candidates=3, threads=1)
-
-    assert found.beta in base.betas
-    assert found.behaviour_weight in base.behaviour_weights
-    assert TuningResult.from_dict(found.as_dict()).as_dict() == found.as_dict()
-    recipe = found.replay_config(base)
-    assert recipe.repeat
-    assert recipe.history_half_life == found.choice.history_half_life
-    assert math.isfinite(recipe.history_half_life)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +81,6 @@ def test_a_stream_search_chooses_recency_too() -> None:
             lambda: split_entries(two_tastes(), 0.5, np.random.default_rng(0), [1]),
             "at must have one time for each",
         ),
-        (lambda: TuningResult.from_dict({"ridge": 1.0}), "a tuning result must have the fields"),
     ],
 )
 def test_bad_input_says_what_was_expected(call: object, message: str) -> None:

@@ -1,6 +1,6 @@
 """Compiled replay of a stream: the rank of each event's item before the event is counted.
 
-The score is documented in `recstream.core.evaluation.prequential`.
+The score is documented in `prequential_replay.evaluate`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def replay_events(
     items : (e,) int32
         The events' items.
     indptr, indices, weights, counts, ages : CSR arrays
-        Each event's user row before the event (`recstream.core.evaluation.interactions.EntryRows`).
+        Each event's user row before the event (`EntryRows`).
     scores : (e, m) float32
         ``x · y`` of all known items; (e, 0) to count without ranking.
     near_rows, near_weights : (m, w)

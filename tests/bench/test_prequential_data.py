@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recstream.core.evaluation.prequential import evaluate, stream_of
-from recstream.core.evaluation.replay_config import ReplayConfig
+from scripts.bench.prequential_replay import ReplayConfig, evaluate, stream_of
 
 DATA = Path(os.environ.get("RECSTREAM_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recstream.core.evaluation.prequential import (
+from recstream.core.popularity.popularity import Popularity
+from recstream.core.popularity.repeats import RepeatTable
+from recstream.errors import InvalidInput
+from scripts.bench.prequential_replay.config import ReplayConfig
+from scripts.bench.prequential_replay.evaluate import (
     Prequential,
     evaluate,
     soft_hits,
     stream_of,
 )
-from recstream.core.evaluation.replay_config import ReplayConfig
-from recstream.core.evaluation.target_ranks import target_rank
-from recstream.core.popularity.popularity import Popularity
-from recstream.core.popularity.repeats import RepeatTable
-from recstream.errors import InvalidInput
+from scripts.bench.prequential_replay.target_ranks import target_rank
 
 SMALL = ReplayConfig(n_factors=4, iterations=3, update_every=8)
 POPULARITY_ONLY = replace(SMALL, betas=(1e12,))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.evaluation.interactions import InteractionStore
+from scripts.bench.prequential_replay.interactions import InteractionStore
 
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=40)
 

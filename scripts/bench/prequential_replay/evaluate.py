@@ -30,13 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.als import ALS, ALSModel, typical_score
-from recstream.core.evaluation.interactions import EntryRows, InteractionStore
-from recstream.core.evaluation.replay_config import ReplayConfig
-from recstream.core.evaluation.target_ranks import replay_events
 from recstream.core.neighbours import Neighbours, SeedRule, fit_behaviour
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
 from recstream.core.popularity import REPEAT_BINS
 from recstream.errors import InvalidInput
+
+from .config import ReplayConfig
+from .interactions import EntryRows, InteractionStore
+from .target_ranks import replay_events
 
 __all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of"]
 

@@ -1,6 +1,6 @@
 """Replay configuration: the parameters of a prequential replay, and the grid it chooses from.
 
-`recstream.core.evaluation.prequential` runs it, `recstream.core.evaluation.search` searches for a better one.
+`evaluate` runs it, `tune_stream` searches for a better one.
 """
 
 from __future__ import annotations
