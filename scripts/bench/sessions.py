@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import results
 from datasets import STREAMS, StreamData, retailrocket
-from prequential_replay import BETAS, ReplayConfig
+from prequential_replay import BETAS, REPEAT_BINS, RepeatTable, ReplayConfig, count_repeats
 from session_peers import (
     Method,
     Question,
@@ -53,7 +53,7 @@ from recstream.core.neighbours import (
     gather_all,
     seed_weights,
 )
-from recstream.core.popularity import REPEAT_BINS, Popularity, RepeatTable, count_repeats
+from recstream.core.popularity import Popularity
 from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)

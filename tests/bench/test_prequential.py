@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from recstream.core.popularity.popularity import Popularity
-from recstream.core.popularity.repeats import RepeatTable
 from recstream.errors import InvalidInput
 from scripts.bench.prequential_replay.config import ReplayConfig
 from scripts.bench.prequential_replay.evaluate import (
@@ -18,6 +17,7 @@ from scripts.bench.prequential_replay.evaluate import (
     soft_hits,
     stream_of,
 )
+from scripts.bench.prequential_replay.repeats import RepeatTable
 from scripts.bench.prequential_replay.target_ranks import target_rank
 
 SMALL = ReplayConfig(n_factors=4, iterations=3, update_every=8)

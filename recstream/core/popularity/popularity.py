@@ -24,8 +24,6 @@ Use in the trainer, all of it pure:
    end are new items.
 3. ``bias = state.bias(beta)`` for a generation or a delta; publish the values that moved by more than a
    tolerance: `changed_rows`.
-4. Where seen items may be listed again, `recstream.core.popularity.repeats` learns the probability of a
-   repeat by how often and how long ago the user had the item, and adds it to the bias.
 """
 
 from __future__ import annotations

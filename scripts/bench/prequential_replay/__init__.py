@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from .config import BETAS, ReplayConfig
 from .evaluate import Prequential, Stream, evaluate, soft_hits, stream_of
+from .repeats import REPEAT_BINS, RepeatTable, count_repeats
 from .search import StreamTuning, tune_stream
 
 __all__ = [
     "BETAS",
+    "REPEAT_BINS",
     "Prequential",
+    "RepeatTable",
     "ReplayConfig",
     "Stream",
     "StreamTuning",
+    "count_repeats",
     "evaluate",
     "soft_hits",
     "stream_of",

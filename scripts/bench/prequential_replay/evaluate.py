@@ -7,7 +7,7 @@ the history so far, and all known items are scored as in production::
 
 ``near`` is the score of behaviour neighbours (`recstream.core.neighbours.behaviour.gather`),
 ``prior`` is `recstream.core.popularity.popularity.Popularity`, and ``h_ui`` the probability of a repeat,
-`recstream.core.popularity.repeats.RepeatTable`; 0 for items not seen. Seen items are ranked with
+`RepeatTable`; 0 for items not seen. Seen items are ranked with
 `ReplayConfig.repeat` only. The rank of the event's item is recorded. Then the event
 is counted, and its user and item are folded in. At intervals the model is trained again from the present
 factors, and the neighbours are fitted again.
@@ -32,11 +32,11 @@ from numpy.typing import NDArray
 from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.neighbours import Neighbours, SeedRule, fit_behaviour
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
-from recstream.core.popularity import REPEAT_BINS
 from recstream.errors import InvalidInput
 
 from .config import ReplayConfig
 from .interactions import EntryRows, InteractionStore
+from .repeats import REPEAT_BINS
 from .target_ranks import replay_events
 
 __all__ = ["Prequential", "Stream", "evaluate", "soft_hits", "stream_of"]

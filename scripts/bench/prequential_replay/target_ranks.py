@@ -16,10 +16,10 @@ from recstream.core.numeric.neighbour_tables import SeedRule, write_seed_weights
 from recstream.core.popularity import (
     TINY,
     count_in_place,
-    count_repeats,
     credit_in_place,
-    repeat_probability,
 )
+
+from .repeats import count_repeats, repeat_probability
 
 __all__ = ["replay_events", "target_rank"]
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from recstream.core.history.fading import fading_weights
 from recstream.core.popularity.popularity import Popularity, changed_rows, fit_popularity
-from recstream.core.popularity.repeats import RepeatTable
 from recstream.errors import InvalidInput
 
 
@@ -147,22 +146,6 @@ def test_weights_fade_by_newer_entries_not_by_hours() -> None:
     assert fading_weights([5, 5, 1], 1.0).tolist() == [1.0, 1.0, 0.25]
     assert fading_weights([5, 1], math.inf).tolist() == [1.0, 1.0]
     assert fading_weights([], 3.0).tolist() == []
-
-
-def test_returns_are_told_apart_by_how_often_and_how_long_ago() -> None:
-    counts, ages = np.array([1, 5]), np.array([0, 9])
-    state = RepeatTable.empty()
-
-    for _ in range(2000):
-        state = state.observe(counts, ages, 1)
-
-    assert state.probability(counts, ages) == pytest.approx([0.01, 0.98], abs=0.02)
-
-
-def test_a_table_of_returns_starts_from_a_small_chance_for_all() -> None:
-    chance = RepeatTable.empty().probability(np.array([1, 2, 4, 9]), np.array([0, 1, 5, 5000]))
-
-    assert chance == pytest.approx(np.full(4, 0.001))
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class RepeatTable:
 @helper
 def _bin(count: int, age: int) -> tuple[int, int]:
     """Return the cell of an entry."""
-    row = 0 if count <= 1 else 1 if count == 2 else 2 if count <= 4 else 3  # noqa: PLR2004
+    row = 0 if count <= 1 else 1 if count == 2 else 2 if count <= 4 else 3
     column = 0
     while age > 0 and column < REPEAT_BINS[1] - 1:
         age >>= 1
