@@ -90,7 +90,7 @@ def test_goes_on_from_the_last_half_step_after_the_driver_died(stage: int, tmp_p
             raise RuntimeError("executors are gone")
 
     first = InProcess(die)
-    with pytest.raises(TrainingFailed, match="goes on from there"):
+    with pytest.raises(TrainingFailed, match="continues from there"):
         fit_matrix(first, als(), RANDOM, folder=tmp_path)
     second = InProcess()
     assert_same(fit_matrix(second, als(), RANDOM, folder=tmp_path), als().fit(RANDOM))
