@@ -170,7 +170,7 @@ def test_a_visitor_takes_along_what_they_did(visit, shop):
 def test_what_is_hidden_and_pinned_in_the_panel_changes_lists_at_once(visit, shop):
     page = known_user(visit)
     part(page, "steer-toggle").click()
-    expect(part(page, "steer-rules")).to_contain_text("Nothing")
+    expect(part(page, "steer-rules")).to_contain_text("No rules")
     pinned = page.locator("[data-part=pin-choices] option").nth(5).get_attribute("value")
 
     part(page, "pin-choices").select_option(pinned)
@@ -192,7 +192,7 @@ def test_what_is_hidden_and_pinned_in_the_panel_changes_lists_at_once(visit, sho
 
     page.get_by_title("Take it back").first.click()
     page.get_by_title("Take it back").first.click()
-    expect(part(page, "steer-rules")).to_contain_text("Nothing")
+    expect(part(page, "steer-rules")).to_contain_text("No rules")
     wait_until(lambda: hidden in order(page), lambda: "the brand back", deadline_s=FOLLOWS_S)
 
 

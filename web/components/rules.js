@@ -14,7 +14,7 @@ export function RulesInForce() {
   return html`${(hasFailed || warnings.length > 0) &&
     html`<p class="steer-error" role="alert" data-part="steer-error" data-kind=${hasFailed ? "error" : "warning"}>${hasFailed ? error : warnings.join(" ")}</p>`}
     <ul class="steer-rules" role="list" data-part="steer-rules">
-      ${found.length === 0 && html`<li class="steer-rule">None: lists are ranked by the model alone</li>`}
+      ${found.length === 0 && html`<li class="steer-rule">No rules: lists are ranked by the model alone</li>`}
       ${found.map(
         ({ key, text, without }) => html`<li class="steer-rule" key=${key}>
           <span>${text}</span>
