@@ -35,7 +35,7 @@ from typing import Any
 
 import msgspec
 from datasets import data_folder
-from freshness_result import ROLES, save_sweep
+from freshness_result import ROLES, save_rate, save_sweep
 from websockets.asyncio.client import connect
 
 READY_S = 300.0
@@ -356,7 +356,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="kept; default: a temporary one")
     parser.add_argument("--sweep", action="store_true", help=f"rates {SWEEP_RATES}")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--save", action="store_true", help="write the sweep's result file")
+    parser.add_argument("--save", action="store_true", help="write the result file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.data_dir or Path(temporary)
@@ -366,8 +366,10 @@ def main() -> None:
             rates = SWEEP_RATES if options.sweep else (options.rate,)
             found = [asyncio.run(measure(url, rate, options, supervisor)) for rate in rates]
             echo = asyncio.run(reference(min(rates), 3.0))
-    if options.save:
+    if options.save and options.sweep:
         save_sweep(found, options.users, n_items)
+    elif options.save:
+        save_rate(found[0], options.seconds)
     if options.json:
         print(json.dumps({"users": options.users, "items": n_items, "echo": echo, "rates": found}))
         return

@@ -1,4 +1,4 @@
-"""Write the result file and the plot of freshness.py --sweep."""
+"""Write the result files of freshness.py: of one rate, or of a sweep with its plot."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from plot import Series, write_plot
 from results import FOLDER, Row, save
 
 ROLES = ("worker", "bridge", "trainer")
+
+
+def save_rate(found: dict[str, Any], seconds: float) -> None:
+    """Write docs/benchmarks/freshness.json."""
+    waits, due = found["acknowledged_to_received_ms"], found["due_to_received_ms"]
+    about = f"at {found['rate']:g} events/s on ml-latest-small (one run of {seconds:g} s)"
+    rows = [
+        Row(
+            waits["p50"],
+            "ms",
+            f"Median time from an acknowledged event to its list on a WebSocket, {about}.",
+        ),
+        Row(waits["p99"], "ms", "The same, 99th percentile."),
+        Row(
+            due["p50"],
+            "ms",
+            "Median from the moment the event was due to be sent, with the work of the client.",
+        ),
+        Row(due["p99"], "ms", "The same, 99th percentile."),
+    ]
+    save("freshness", "From an event to the list in the browser", rows)
 
 
 def save_sweep(found: list[dict[str, Any]], n_users: int, n_items: int) -> None:
