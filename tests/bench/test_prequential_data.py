@@ -11,7 +11,7 @@ import pytest
 
 from scripts.bench.prequential_replay import ReplayConfig, evaluate, stream_of
 
-DATA = Path(os.environ.get("RECSTREAM_DATA", Path(__file__).parents[3] / ".." / "shared" / "data"))
+DATA = Path(os.environ.get("RECSTREAM_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 
 
 @pytest.mark.data

@@ -55,7 +55,7 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seeds(self) -> SeedRule:
         """The rule for the seeds of neighbour scores."""
-        return SeedRule.of(self.behaviour_version, self.seed_decay)
+        return SeedRule.of(self.behaviour_version)._replace(decay=self.seed_decay)
 
     def gain(self, table: Literal["content", "behaviour"]) -> float:
         """Return the factor from a neighbour table's weights to scores.

@@ -29,10 +29,6 @@ _BACKWARD = 0.75
 """Weight of a pair in reverse order."""
 _SHRINKAGE = 3.0
 """Added to both counts, which lowers the weights of rare items."""
-_SKEW = 0.2
-"""From version 3 on: the counts' exponents are 0.5 + this for the item of the list and 0.5 - this for its neighbour."""
-_SEED_DECAY = 0.8
-"""Default factor of a seed's weight for each entry of larger weight."""
 _SEED_SHRINKAGE = 3.0
 # Weight of two adjacent entries. Whole numbers make sums independent of their order.
 _UNIT = 1 << 20
@@ -54,17 +50,17 @@ class SeedRule(NamedTuple):
     """
 
     most: int = MAX_SEEDS
-    decay: float = _SEED_DECAY
+    decay: float = 0.8
 
     @classmethod
-    def of(cls, version: int, decay: float = _SEED_DECAY) -> SeedRule:
-        """Return the rule of a version."""
-        return cls(RECENT if version < 2 else MAX_SEEDS, decay)  # noqa: PLR2004
+    def of(cls, version: int) -> SeedRule:
+        """Return the rule of a version, with the default decay."""
+        return cls(RECENT if version < 2 else MAX_SEEDS)  # noqa: PLR2004
 
 
 def skew(version: int) -> float:
     """Return the skew of `fill_behaviour` in a version."""
-    return 0.0 if version < 3 else _SKEW  # noqa: PLR2004
+    return 0.0 if version < 3 else 0.2  # noqa: PLR2004
 
 
 def count_tied(*columns: NDArray[Any]) -> Int32s:
@@ -362,7 +358,7 @@ def fill_behaviour(  # noqa: C901 - an inner loop is one function
     together : (WINDOW + 1,) int64
         `TOGETHER`.
     skew : float
-        0 for the cosine; 0.5 would be the conditional probability of the neighbour given the item.
+        Exponents of the counts: 0.5 + skew for the item, 0.5 - skew for its neighbour; 0 is the cosine.
     rows, weights : (last - first, WIDTH) int32, float32
         Their rows of the table, to fill.
     """

@@ -27,10 +27,7 @@ MAX_BATCH_RECORDS = 1_000
 MAX_OPEN_BATCHES = 2
 """Unacknowledged batches of a partition: one being processed, one ready."""
 Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]
-"""Records, and the consumer group's next offsets.
-
-The embedded log commits the offsets in the same transaction, Kafka afterwards.
-"""
+"""Records, and next offsets of the group: the embedded log commits them with the records, Kafka afterwards."""
 _YIELD_EVERY = 100
 _HAND_OVER_S = 0.01
 _REBALANCE_LOOK_S = 0.01
