@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from recstream.process.clock import system_clock_ms
 from recstream.process.event_loops import new_event_loop, run_in_loop
-from recstream.process.kernels import Kernels, fill_cache
+from recstream.process.kernels import COMPILING, Kernels, fill_cache
 from recstream.process.shared_lock import SharedLock
 from recstream.process.shutdown import end_in_time, follow_parent
 from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away
@@ -22,6 +22,7 @@ from recstream.process.threads import (
 
 __all__ = [
     "BACKGROUND_NICE",
+    "COMPILING",
     "RESTART_S",
     "Kernels",
     "SharedLock",

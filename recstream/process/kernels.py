@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 """Pause between two looks into the cache, and for the end."""
+COMPILING = (
+    "kernels are being compiled, at the first start alone; until then lists are slower, and no model "
+    "is trained"
+)
 _PROGRAM = """
 import os
 from recstream.process import BACKGROUND_NICE, fill_cache, follow_parent
@@ -66,9 +70,7 @@ class Kernels:
         from recstream.core.numeric.jit import INTERPRETER  # noqa: PLC0415 - slow to import
 
         INTERPRETER.is_on = True
-        log.info(
-            "kernels are being compiled, at the first start alone; lists are slower until then"
-        )
+        log.info(COMPILING)
         run_in_thread("recstream-kernels", self._compile)
 
     @property

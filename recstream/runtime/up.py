@@ -39,6 +39,7 @@ from recstream.log import (
     topic_specs,
 )
 from recstream.models import announcements, start_of_generations
+from recstream.process import COMPILING
 from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
@@ -253,9 +254,6 @@ class _System:
             return str(msgspec.json.decode(self.url_file.read_bytes())["url"])
         except (FileNotFoundError, msgspec.DecodeError):
             return ""
-
-
-COMPILING = "kernels are being compiled, at the first start alone; lists are slower until then"
 
 
 class _ProgressFeed:
