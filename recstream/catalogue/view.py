@@ -23,8 +23,6 @@ from recstream.errors import (
 )
 from recstream.log import CATALOGUE, EventLog, NewRecord, Record, Tail, TopicPartition
 
-__all__ = ["CatalogueView", "delete_record", "read_change", "upsert_record"]
-
 log = logging.getLogger(__name__)
 
 _TP = TopicPartition(CATALOGUE, 0)

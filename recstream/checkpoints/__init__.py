@@ -12,7 +12,7 @@ from recstream.checkpoints.horizon import audit_horizon, require_within_horizon
 from recstream.checkpoints.index import Checkpoints, open_checkpoints
 from recstream.checkpoints.job import Job, run_job
 from recstream.checkpoints.manifest import Manifest, decode_manifest
-from recstream.checkpoints.retention import Pruned, retain
+from recstream.checkpoints.retention import retain
 from recstream.checkpoints.schedule import CheckpointSchedule
 from recstream.checkpoints.table import restore_table, rows_by_key, write_checkpoint, write_table
 
@@ -21,7 +21,6 @@ __all__ = [
     "Checkpoints",
     "Job",
     "Manifest",
-    "Pruned",
     "audit_horizon",
     "decode_manifest",
     "open_checkpoints",

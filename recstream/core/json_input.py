@@ -12,8 +12,6 @@ from msgspec import inspect
 
 from recstream.errors import InvalidJson
 
-__all__ = ["MAX_DEPTH", "check_depth", "decode_json", "json_error"]
-
 MAX_DEPTH = 64
 """Levels of arrays and objects that a body or record may have."""
 

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from recstream.log.port import EventLog
     from recstream.settings import Settings
 
-__all__ = ["open_log"]
-
 
 def open_log(url: str, settings: Settings | None = None) -> EventLog:
     """Open the log that a URL names: ``embedded:///path/to/log.db`` or ``kafka://host:port``.

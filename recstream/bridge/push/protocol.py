@@ -136,7 +136,6 @@ class Hello(
     frozen=True,
     kw_only=True,
     tag="hello",
-    tag_field="type",
     omit_defaults=True,
     forbid_unknown_fields=True,
 ):
@@ -150,14 +149,7 @@ class Hello(
     subs: Subscriptions = ()
 
 
-class Refresh(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    tag="refresh",
-    tag_field="type",
-    forbid_unknown_fields=True,
-):
+class Refresh(msgspec.Struct, frozen=True, kw_only=True, tag="refresh", forbid_unknown_fields=True):
     """A newer token for the same user, sent before the old one expires."""
 
     token: str
@@ -168,7 +160,6 @@ class Sub(
     frozen=True,
     kw_only=True,
     tag="sub",
-    tag_field="type",
     omit_defaults=True,
     forbid_unknown_fields=True,
 ):
@@ -180,7 +171,6 @@ class Unsub(
     frozen=True,
     kw_only=True,
     tag="unsub",
-    tag_field="type",
     omit_defaults=True,
     forbid_unknown_fields=True,
 ):
@@ -212,14 +202,7 @@ class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     partition: int | None = None
 
 
-class Welcome(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    tag="welcome",
-    tag_field="type",
-    omit_defaults=True,
-):
+class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome", omit_defaults=True):
     """The answer to `Hello` and to `Sub`. WebSocket pings come every ``ping_s`` seconds."""
 
     ping_s: int
@@ -229,9 +212,7 @@ class Welcome(
 
 
 # Made by `recs_message` of `recstream.bridge.follower`.
-class RecsMessage(
-    Recommendations, frozen=True, kw_only=True, tag="recs", tag_field="type", omit_defaults=True
-):
+class RecsMessage(Recommendations, frozen=True, kw_only=True, tag="recs", omit_defaults=True):
     """A user's newest list, with its own epoch, partition and offset."""
 
 
@@ -314,9 +295,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     push: Stage | None = None
 
 
-class PipelineMessage(
-    Pipeline, frozen=True, kw_only=True, tag="pipeline", tag_field="type", omit_defaults=True
-):
+class PipelineMessage(Pipeline, frozen=True, kw_only=True, tag="pipeline", omit_defaults=True):
     """The pipeline's state, sent after each change."""
 
 
@@ -335,15 +314,11 @@ class LogRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str | None = None
 
 
-class LogMessage(
-    LogRecord, frozen=True, kw_only=True, tag="log", tag_field="type", omit_defaults=True
-):
+class LogMessage(LogRecord, frozen=True, kw_only=True, tag="log", omit_defaults=True):
     """The next record of a partition."""
 
 
-class Gap(
-    msgspec.Struct, frozen=True, kw_only=True, tag="gap", tag_field="type", omit_defaults=True
-):
+class Gap(msgspec.Struct, frozen=True, kw_only=True, tag="gap", omit_defaults=True):
     """Offsets ``from`` to ``to`` (both included) of a partition were skipped."""
 
     ch: Channel
@@ -353,9 +328,7 @@ class Gap(
     to: int
 
 
-class ErrorMessage(
-    msgspec.Struct, frozen=True, kw_only=True, tag="error", tag_field="type", omit_defaults=True
-):
+class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True, tag="error", omit_defaults=True):
     """A request that failed; ``temporary``: trying again can help."""
 
     code: ErrorCode

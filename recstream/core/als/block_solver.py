@@ -26,8 +26,6 @@ from recstream.core.als.objective import Objective, count_weights, mean_count
 from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
 from recstream.core.validation import CSRRows
 
-__all__ = ["BlockSolver"]
-
 
 @dataclass(frozen=True, slots=True)
 class BlockSolver:

@@ -13,8 +13,6 @@ from recstream.core.als.objective import row_terms
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
 from recstream.core.numeric.jit import ZERO, compiled, helper
 
-__all__ = ["history_contributions", "score_contributions"]
-
 
 def history_contributions(
     columns: Int32s,

@@ -11,8 +11,6 @@ from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.pool import open_pool
 from recstream.core.validation import CSRRows, as_matrix
 
-__all__ = ["PRIOR_EVENTS", "ItemFoldIn", "residual_targets"]
-
 PRIOR_EVENTS = 5.0
 """Number of entries at which an item's own factors weigh as much as its prior."""
 

@@ -15,8 +15,6 @@ from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.simd import LANES, load, multiply, splat, store, zero
 from recstream.core.numeric.tiles import OUTER_COLUMNS, OUTER_ROWS, outer_tile
 
-__all__ = ["add_gramian", "panels", "rotate_rows"]
-
 CHUNK = 256
 """Rows whose products are summed in float32 before they join the float64 sum."""
 BLOCK = 64

@@ -30,20 +30,6 @@ from recstream.errors import ModelError
 Solver = Literal["mixed", "exact"]
 Side = Literal["users", "items"]
 
-__all__ = [
-    "Axes",
-    "Plan",
-    "Side",
-    "Solved",
-    "Solver",
-    "make_plan",
-    "padded",
-    "principal_axes",
-    "rotate",
-    "solve",
-    "width_of",
-]
-
 ROWS_PER_TASK = 2048
 """Rows that one task rotates."""
 _MAX_GRAMIAN_TASKS = 64

@@ -35,8 +35,6 @@ from recstream.core.numeric.jit import compiled
 from recstream.core.validation import as_finite, as_positive
 from recstream.errors import InvalidInput
 
-__all__ = ["Objective", "count_weights", "mean_count", "row_terms"]
-
 
 @dataclass(frozen=True, slots=True)
 class Objective:

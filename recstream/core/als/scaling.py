@@ -24,8 +24,6 @@ from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = ["Proportions", "mean_score", "sample_step", "typical_score"]
-
 
 @dataclass(frozen=True, slots=True)
 class Proportions:

@@ -33,8 +33,6 @@ from recstream.core.numeric.pool import Pool, open_pool
 from recstream.core.validation import CSRRows, as_csr_rows, as_finite, as_whole
 from recstream.errors import InvalidInput
 
-__all__ = ["ALS", "Iteration"]
-
 _DEFAULT = Objective()
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from recstream.core.numeric.arrays import Int32s, Int64s, UInt8s, UInt32s
 from recstream.core.numeric.jit import compiled, helper, interpretable_below
 
-__all__ = ["add_rows", "fill_index", "find_rows"]
-
 
 @helper
 def _slot_of(content: UInt8s, start: int, end: int, n_slots: int) -> np.int64:

@@ -5,10 +5,11 @@ In: catalogue items. Out: features, content neighbours, predicted factors, colum
 
 from __future__ import annotations
 
-from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels, is_within
+from recstream.core.content.categories import CATEGORY_GRAMMAR, is_within
 from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.content.columns import AttributeColumns
-from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel, FeatureIndex
+from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel
+from recstream.core.content.nearest import FeatureIndex
 from recstream.core.content.score_scale import (
     COLD_START_BOOST,
     COLD_START_SHARE,
@@ -34,7 +35,6 @@ __all__ = [
     "FeatureIndex",
     "ItemDetails",
     "RejectedRow",
-    "category_levels",
     "clean_product",
     "cold_start_multiplier",
     "column_name",

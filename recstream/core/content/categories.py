@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CATEGORY_GRAMMAR", "category_levels", "is_within"]
-
 CATEGORY_GRAMMAR = 2
 """Version. 1: rules take ``/`` as a separator anywhere, content tokens only between spaces."""
 _SEPARATORS = re.compile(r"\s*[>|/»›]\s*")

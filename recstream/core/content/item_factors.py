@@ -20,7 +20,7 @@ from scipy import sparse
 from recstream.core.content.categories import CATEGORY_GRAMMAR
 from recstream.core.content.nearest import FeatureIndex
 from recstream.core.content.ridge import multiply, ridge
-from recstream.core.content.tokens import BLOCKS, TokenBags, common_features, token_bags
+from recstream.core.content.tokens import BLOCKS, TokenBags, token_bags
 from recstream.core.neighbours import WIDTH
 from recstream.core.numeric.array_codec import decode_json, encode_json
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, csr_of
@@ -28,16 +28,6 @@ from recstream.core.numeric.pool import open_pool
 from recstream.core.records import Item
 from recstream.core.validation import as_csr_rows
 from recstream.errors import ArtifactCorrupt, InvalidInput
-
-__all__ = [
-    "CONTENT_WEIGHT",
-    "WIDTH",
-    "ContentModel",
-    "FeatureIndex",
-    "TokenBags",
-    "common_features",
-    "token_bags",
-]
 
 FORMAT = "recstream-content-1"
 CONTENT_WEIGHT = 3.0

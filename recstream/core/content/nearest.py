@@ -24,8 +24,6 @@ from recstream.core.numeric.sparse_topk import top_k_cosines
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = ["FeatureIndex"]
-
 IDLE_PART = 4
 """Unowned slots are dropped when they outnumber one for so many rows, and a block."""
 TOGETHER = 64

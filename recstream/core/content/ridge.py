@@ -18,8 +18,6 @@ from recstream.core.numeric.pool import SERIAL, Pool
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = ["Ridge", "multiply", "ridge"]
-
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Candidates for λ, in mean weights of an item."""
 HELD_OUT = 8

@@ -22,16 +22,6 @@ from recstream.core.numeric.arrays import Float32s, Int64s
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = [
-    "COLD_START_BOOST",
-    "COLD_START_SHARE",
-    "SCALE_USERS",
-    "ColdStart",
-    "cold_start_multiplier",
-    "content_scale",
-    "n_reserved",
-]
-
 COLD_START_BOOST = 1.7
 """Multiplier of content scores for an item without events, less 1; see docs/explanation/research/cold-items.md."""
 COLD_START_SHARE = 0.05

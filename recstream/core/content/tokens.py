@@ -19,17 +19,6 @@ from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels
 from recstream.core.content.vectors import vector_tokens
 from recstream.core.records import Item
 
-__all__ = [
-    "BLOCKS",
-    "Comparable",
-    "TokenBags",
-    "common_features",
-    "comparable",
-    "compare",
-    "token_bags",
-    "words",
-]
-
 BLOCKS = ("word", "category", "brand", "price", "attribute")
 """Kinds of tokens, in the order of `TokenBags`."""
 

@@ -13,7 +13,8 @@ from recstream.core.evaluation.online import (
     merged,
     merged_clicks,
 )
-from recstream.core.evaluation.search import Progress, tune
+from recstream.core.evaluation.search import tune
+from recstream.core.evaluation.successive_halving import Progress
 
 __all__ = [
     "HeldOut",

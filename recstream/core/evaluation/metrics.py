@@ -17,18 +17,6 @@ from recstream.core.numeric.arrays import Float64s, Int32s
 from recstream.core.validation import as_excluded
 from recstream.errors import InvalidInput
 
-__all__ = [
-    "RankingQuality",
-    "coverage",
-    "gini",
-    "hit_at",
-    "hits",
-    "mrr",
-    "ndcg_at",
-    "quality",
-    "recall_at",
-]
-
 
 @dataclass(frozen=True, slots=True)
 class RankingQuality:

@@ -31,8 +31,6 @@ from recstream.core.search import ItemIndex, top_n
 from recstream.core.validation import as_csr_rows
 from recstream.errors import InvalidInput
 
-__all__ = ["Choice", "Progress", "Trial", "TuningResult", "split_entries", "tune"]
-
 
 @dataclass(frozen=True)
 class TuningResult:

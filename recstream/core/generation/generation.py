@@ -25,8 +25,6 @@ from recstream.core.records import DeltaAnnounced, Item
 from recstream.core.search import ItemIndex
 from recstream.errors import ArtifactCorrupt, InvalidInput, ModelMismatch
 
-__all__ = ["Generation"]
-
 
 class Generation:
     """A model generation, as of its newest delta. Not thread-safe: its owner serialises `apply_delta`.

@@ -7,8 +7,6 @@ import numpy as np
 from recstream.core.numeric.arrays import Float32s
 from recstream.errors import InvalidInput
 
-__all__ = ["fading_weights"]
-
 
 def fading_weights(order: object, half_life: float) -> Float32s:
     """Return ``2^(-age / half_life)``, where age is the number of newer entries in the history.

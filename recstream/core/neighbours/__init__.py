@@ -8,17 +8,15 @@ from __future__ import annotations
 from recstream.core.neighbours.behaviour import (
     BEHAVIOUR_VERSION,
     BEHAVIOUR_WEIGHT,
-    WIDTH,
-    WINDOW,
     Neighbours,
     NeighbourScores,
-    SeedRule,
     behaviour_lists,
     fit_behaviour,
     gather,
     gather_all,
     seed_weights,
 )
+from recstream.core.numeric.neighbour_tables import WIDTH, WINDOW, SeedRule
 
 __all__ = [
     "BEHAVIOUR_VERSION",

@@ -21,7 +21,6 @@ from scipy import sparse
 from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
 from recstream.core.numeric.neighbour_tables import (
     PROXIMITY,
-    RECENT,
     TOGETHER,
     WIDTH,
     WINDOW,
@@ -36,22 +35,6 @@ from recstream.core.numeric.neighbour_tables import (
 )
 from recstream.core.numeric.pool import open_pool
 from recstream.errors import InvalidInput
-
-__all__ = [
-    "BEHAVIOUR_VERSION",
-    "BEHAVIOUR_WEIGHT",
-    "RECENT",
-    "WIDTH",
-    "WINDOW",
-    "NeighbourScores",
-    "Neighbours",
-    "SeedRule",
-    "behaviour_lists",
-    "fit_behaviour",
-    "gather",
-    "gather_all",
-    "seed_weights",
-]
 
 BEHAVIOUR_WEIGHT = 10.0
 """Default weight of behaviour neighbours, in typical scores."""

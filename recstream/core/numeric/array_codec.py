@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from recstream.core.numeric.arrays import UInt8s
 from recstream.errors import ArtifactCorrupt, InvalidInput
 
-__all__ = ["array_digest", "decode_json", "encode_json", "opened", "read_arrays", "write_arrays"]
-
 Arrays = Mapping[str, NDArray[Any]]
 _DIGEST = "digest"
 _SHA256_LENGTH = 64

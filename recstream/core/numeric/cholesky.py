@@ -17,8 +17,6 @@ from recstream.core.numeric.simd import (
     zero,
 )
 
-__all__ = ["cholesky_solve", "clear_systems"]
-
 ONE = 1.0
 
 

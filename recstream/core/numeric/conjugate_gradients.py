@@ -28,8 +28,6 @@ from recstream.core.numeric.simd import (
 )
 from recstream.core.numeric.tiles import GROUP, axpy_group, dot_group, prefetch_group
 
-__all__ = ["cg_steps"]
-
 AHEAD = 64
 """Entries of the next row to prefetch."""
 

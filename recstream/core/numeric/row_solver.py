@@ -43,8 +43,6 @@ from recstream.core.numeric.tiles import (
     outer_tile,
 )
 
-__all__ = ["solve_dual", "solve_primal"]
-
 ONE = 1.0
 ONE32 = np.float32(1.0)
 CHUNK = 64

@@ -25,33 +25,6 @@ from numba.extending import models, register_model
 
 from recstream.core.numeric.arrays import Float32s
 
-__all__ = [
-    "LANES",
-    "LINE",
-    "VECTOR",
-    "add",
-    "address",
-    "declare",
-    "divide",
-    "emit_fma",
-    "emit_load",
-    "emit_splat",
-    "emit_store",
-    "fma",
-    "intrinsic",
-    "lane_sum",
-    "load",
-    "multiply",
-    "negate",
-    "prefetch",
-    "splat",
-    "square_root",
-    "store",
-    "trailing_zeros",
-    "zero",
-]
-
-
 _config: Any = config
 
 

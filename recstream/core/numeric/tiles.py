@@ -27,18 +27,6 @@ from recstream.core.numeric.simd import (
     intrinsic,
 )
 
-__all__ = [
-    "DOT_ROWS",
-    "GROUP",
-    "OUTER_COLUMNS",
-    "OUTER_ROWS",
-    "axpy_group",
-    "dot_group",
-    "dot_tile",
-    "outer_tile",
-    "prefetch_group",
-]
-
 DOT_ROWS = LANES // 4
 """Rows of a `dot_tile`; it has 4 columns, so that one vector holds all its sums."""
 GROUP = 8

@@ -37,13 +37,6 @@ from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int
 from recstream.core.numeric.jit import compiled, helper
 from recstream.errors import InvalidInput
 
-__all__ = [
-    "HALF_LIVES",
-    "Popularity",
-    "changed_rows",
-    "fit_popularity",
-]
-
 HALF_LIVES = (1.0, 8.0, 64.0, 512.0, 4096.0, 32768.0, math.inf)
 """Half-lives of the memories, in events; infinity never decays."""
 

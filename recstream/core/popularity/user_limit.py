@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
-__all__ = ["UserLimit"]
-
 USER_SHARE = 0.125
 """Largest part of the newest counted events that are one user's."""
 _WINDOW = 32

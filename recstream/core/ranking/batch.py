@@ -11,18 +11,6 @@ from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import helper
 from recstream.core.numeric.neighbour_tables import SeedRule
 
-__all__ = [
-    "BaseScoring",
-    "HistoryEntries",
-    "ListBuffers",
-    "ListRules",
-    "NeighbourTable",
-    "RowLists",
-    "contains",
-    "is_eligible",
-    "user_rows",
-]
-
 Bools = NDArray[np.bool_]
 
 

@@ -13,8 +13,6 @@ from recstream.core.numeric.jit import helper
 from recstream.core.numeric.simd import LANES, add, load, multiply, splat, store, zero
 from recstream.core.ranking.batch import ListRules
 
-__all__ = ["diversify"]
-
 _BLOCK = 4 * LANES
 """Items whose similarity to another item is computed at once."""
 

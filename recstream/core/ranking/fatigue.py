@@ -15,8 +15,6 @@ from recstream.core.history import History
 from recstream.core.numeric.jit import compiled, helper, interpretable
 from recstream.core.ranking.batch import RowLists
 
-__all__ = ["cooling_rows", "excluded_rows"]
-
 
 def cooling_rows(histories: Sequence[History], rows: IdRows, after: int) -> RowLists:
     """Return each user's items with at least ``after`` impressions, in any order, -1 for unknown ones."""

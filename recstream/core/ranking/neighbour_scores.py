@@ -26,8 +26,6 @@ from recstream.core.ranking.batch import (
 )
 from recstream.core.search import EMPTY_KEY, exact_score, keep, key_of, row_of, score_of
 
-__all__ = ["add_neighbour_scores"]
-
 Bools = NDArray[np.bool_]
 _MIN_ROOM = 1 << 12
 """Least slots of the hash table: four times the items that 16 entries with two times 32 neighbours reach."""

@@ -23,8 +23,6 @@ from recstream.core.ranking.rerank_kernel import rerank_batch
 from recstream.core.search import EMPTY_KEY, SORTED, best_keys
 from recstream.core.validation import CSRRows
 
-__all__ = ["POOL", "Reranked", "rerank"]
-
 POOL = 3
 """Size of the pool for minimum score and diversity, as a multiple of the list length."""
 

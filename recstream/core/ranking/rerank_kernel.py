@@ -27,8 +27,6 @@ from recstream.core.ranking.batch import (
 from recstream.core.ranking.diversity import diversify
 from recstream.core.search import EMPTY_KEY, SORTED, exact_score, keep, key_of, row_of, score_of
 
-__all__ = ["rerank_batch"]
-
 Bools = NDArray[np.bool_]
 
 

@@ -10,9 +10,6 @@ import msgspec
 from recstream.core.json_input import check_depth
 from recstream.errors import InvalidJson
 
-__all__ = ["Item", "Time", "decode_item", "decode_stored_item"]
-
-
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 

@@ -9,25 +9,8 @@ import msgspec
 from recstream.core.events import EventWeights
 from recstream.core.steering import Steering
 
-__all__ = [
-    "CheckpointRequested",
-    "ControlRecord",
-    "ControlSnapshot",
-    "Erased",
-    "ForgetRequested",
-    "Forgotten",
-    "HyperparametersChosen",
-    "RollbackRequested",
-    "SettingsActivated",
-    "SteeringSet",
-    "TrainingRequested",
-    "decode_control",
-]
 
-
-class TrainingRequested(
-    msgspec.Struct, frozen=True, kw_only=True, tag="train", tag_field="type", omit_defaults=True
-):
+class TrainingRequested(msgspec.Struct, frozen=True, kw_only=True, tag="train", omit_defaults=True):
     """Request for a training run; the answer is a generation, or the reason why there is none.
 
     With ``force`` it is activated whatever the gate says.
@@ -40,7 +23,7 @@ class TrainingRequested(
 
 
 class RollbackRequested(
-    msgspec.Struct, frozen=True, kw_only=True, tag="rollback", tag_field="type", omit_defaults=True
+    msgspec.Struct, frozen=True, kw_only=True, tag="rollback", omit_defaults=True
 ):
     """Request to serve an older generation again; the answer is a generation that copies it.
 
@@ -53,7 +36,7 @@ class RollbackRequested(
     reason: str = ""
 
 
-class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules", tag_field="type"):
+class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules"):
     """Fold settings, list size and steering of a partition from an offset on.
 
     The worker that owns the partition appends it before it folds the first event by them, so that a
@@ -75,9 +58,7 @@ class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules", 
     list_format: int = 1
 
 
-class SteeringSet(
-    msgspec.Struct, frozen=True, kw_only=True, tag="steering", tag_field="type", omit_defaults=True
-):
+class SteeringSet(msgspec.Struct, frozen=True, kw_only=True, tag="steering", omit_defaults=True):
     """A new steering document; a partition follows it once its worker activates it.
 
     An empty document removes all rules. ``author`` is the subject of the token that sent it, if any.
@@ -89,9 +70,7 @@ class SteeringSet(
     author: str = ""
 
 
-class ForgetRequested(
-    msgspec.Struct, frozen=True, kw_only=True, tag="forget", tag_field="type", omit_defaults=True
-):
+class ForgetRequested(msgspec.Struct, frozen=True, kw_only=True, tag="forget", omit_defaults=True):
     """Request to erase a user's data. Once all is erased, this record is erased too.
 
     Attributes
@@ -107,7 +86,7 @@ class ForgetRequested(
 
 
 class HyperparametersChosen(
-    msgspec.Struct, frozen=True, kw_only=True, tag="tuned", tag_field="type", omit_defaults=True
+    msgspec.Struct, frozen=True, kw_only=True, tag="tuned", omit_defaults=True
 ):
     """Hyper-parameters that the trainer's search found; trainings use them while the gate accepts.
 
@@ -129,7 +108,7 @@ class HyperparametersChosen(
     seconds: float
 
 
-class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_field="type"):
+class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten"):
     """A user of a partition, not named here, was erased: their events before an offset do not count.
 
     Appended with the tombstones of the user's rows. Generations that knew those events can't be
@@ -150,7 +129,7 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten", tag_
     forgotten_ts: int
 
 
-class Erased(msgspec.Struct, frozen=True, kw_only=True, tag="erased", tag_field="type"):
+class Erased(msgspec.Struct, frozen=True, kw_only=True, tag="erased"):
     """Proof that nothing of a forgotten user is left on Kafka before the user's `Forgotten` record.
 
     Attributes
@@ -174,16 +153,14 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True, tag="erased", tag_field=
     erased_ts: int
 
 
-class CheckpointRequested(
-    msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint", tag_field="type"
-):
+class CheckpointRequested(msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint"):
     """Request for a checkpoint of every partition; the answer is its announcement."""
 
     id: str
     requested_ts: int
 
 
-class ControlSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="snapshot", tag_field="type"):
+class ControlSnapshot(msgspec.Struct, frozen=True, kw_only=True, tag="snapshot"):
     """Records of the control topic before an offset that still have a meaning.
 
     It is appended before the records in front of that offset are deleted, and replaces them.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["DeadLetter", "decode_dead_letter"]
-
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """(A part of) a record that could not be read: the reason, its origin, and its value to send again."""

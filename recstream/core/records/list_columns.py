@@ -23,17 +23,6 @@ from recstream.core.records.lists import (
     Source,
 )
 
-__all__ = [
-    "LIST_FORMAT",
-    "REASON_KINDS",
-    "SHARE_DIGITS",
-    "ListColumns",
-    "ListOrigin",
-    "decode_recommendations",
-    "list_json",
-    "list_origin",
-]
-
 LIST_FORMAT = 2
 """The newest form of lists on the log. 1: JSON with reasons as texts. 2: `ListColumns`."""
 REASON_KINDS: tuple[ReasonKind, ...] = (

@@ -8,16 +8,6 @@ import msgspec
 
 from recstream.core.steering import ListRequest
 
-__all__ = [
-    "AsOf",
-    "Lineage",
-    "Reason",
-    "Recommendations",
-    "RecommendedItem",
-    "Requested",
-    "Source",
-]
-
 Source = Literal["popular", "fold-in", "refresh", "content"]
 ReasonKind = Literal["because", "content", "popular", "pinned", "boosted", "newcomer"]
 

@@ -8,8 +8,6 @@ import msgspec
 
 from recstream.core.records.catalogue import Item
 
-__all__ = ["DeltaAnnounced", "GateResult", "GenerationAnnounced", "ModelRecord", "decode_model"]
-
 
 class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     """Result of the acceptance gate: a candidate generation evaluated on the newest events.
@@ -41,9 +39,7 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """Of a generation or delta; JavaScript reads larger ones wrong, and rows have no room for them."""
 
 
-class GenerationAnnounced(
-    msgspec.Struct, frozen=True, kw_only=True, tag="generation", tag_field="type"
-):
+class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="generation"):
     """A generation that workers and bridges may activate: a reference, never the model itself.
 
     Attributes
@@ -83,9 +79,7 @@ class GenerationAnnounced(
     catalogue_offset: int = 0
 
 
-class DeltaAnnounced(
-    msgspec.Struct, frozen=True, kw_only=True, tag="delta", tag_field="type", omit_defaults=True
-):
+class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", omit_defaults=True):
     """Items that changed since a generation. ``delta`` counts 1, 2, 3 … within the generation.
 
     Attributes

@@ -6,19 +6,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = [
-    "ClickCounts",
-    "PipelineRecord",
-    "PrequentialScore",
-    "TrainerStatus",
-    "TrainingProgress",
-    "WorkerStatus",
-    "decode_pipeline",
-]
-
 
 class TrainingProgress(
-    msgspec.Struct, frozen=True, kw_only=True, tag="training", tag_field="type", omit_defaults=True
+    msgspec.Struct, frozen=True, kw_only=True, tag="training", omit_defaults=True
 ):
     """What the trainer is doing now."""
 
@@ -55,9 +45,7 @@ class ClickCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     clicked: int = 0
 
 
-class WorkerStatus(
-    msgspec.Struct, frozen=True, kw_only=True, tag="worker", tag_field="type", omit_defaults=True
-):
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker", omit_defaults=True):
     """Counters and latencies of one worker, about once a second while it works."""
 
     worker: str
@@ -77,9 +65,7 @@ class WorkerStatus(
     ts: int = 0
 
 
-class TrainerStatus(
-    msgspec.Struct, frozen=True, kw_only=True, tag="trainer", tag_field="type", omit_defaults=True
-):
+class TrainerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="trainer", omit_defaults=True):
     """Heartbeat of one trainer, every five seconds.
 
     Attributes

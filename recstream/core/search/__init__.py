@@ -5,6 +5,7 @@ Kernels of `recstream.core.ranking` also use the exact score and the keys that o
 
 from __future__ import annotations
 
+from recstream.core.search.index import ItemIndex
 from recstream.core.search.keys import (
     EMPTY_KEY,
     SORTED,
@@ -14,7 +15,7 @@ from recstream.core.search.keys import (
     row_of,
     score_of,
 )
-from recstream.core.search.top_n import ItemIndex, best_keys, top_n
+from recstream.core.search.top_n import best_keys, top_n
 
 __all__ = [
     "EMPTY_KEY",

@@ -16,8 +16,6 @@ from recstream.core.search.tile import N_LANES
 from recstream.core.validation import as_matrix, as_vector
 from recstream.errors import InvalidInput
 
-__all__ = ["ItemIndex", "user_code_limit", "user_slack"]
-
 # Relative slack for float32 rounding between the integers and a bound, and for the rounding of an
 # exact score: at most ten roundings of 2**-24 each.
 _ROUNDING = np.float32(1e-6)

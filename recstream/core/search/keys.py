@@ -18,8 +18,6 @@ from recstream.core.numeric.arrays import Float32s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, helper, interpretable
 from recstream.core.numeric.simd import intrinsic
 
-__all__ = ["EMPTY_KEY", "SORTED", "exact_score", "keep", "key_of", "lists_of", "row_of", "score_of"]
-
 EMPTY_KEY = np.int64(np.iinfo(np.int64).min)
 """Key of an empty place: less than any item's."""
 SORTED = 256

@@ -17,8 +17,6 @@ from recstream.core.numeric.simd import LINE, prefetch, trailing_zeros
 from recstream.core.search.keys import exact_score, keep, key_of, score_of
 from recstream.core.search.tile import N_LANES, N_QUERIES, tile_candidates
 
-__all__ = ["GROUP_TILES", "merge_best", "quantise", "scan"]
-
 GROUP_TILES = 16
 """Tiles that share one bound on norm and bias, and are skipped together."""
 _SMALLEST = 1e-30

@@ -19,8 +19,6 @@ from numba.core import cgutils
 from recstream.core.numeric.arrays import Float32s
 from recstream.core.numeric.simd import intrinsic
 
-__all__ = ["N_LANES", "N_QUERIES", "tile_candidates"]
-
 N_LANES = 16
 """Items in one tile."""
 N_QUERIES = 4

@@ -22,8 +22,6 @@ from recstream.core.search.tile import N_QUERIES
 from recstream.core.validation import as_excluded, as_matrix, as_whole
 from recstream.errors import InvalidInput
 
-__all__ = ["ItemIndex", "Ranking", "best_keys", "top_n"]
-
 MAX_N = 1 << 20
 """A longer list than this has at most as many places as there are items."""
 _BATCH = 256

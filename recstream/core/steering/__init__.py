@@ -10,11 +10,8 @@ from recstream.core.steering.audience import attribute_predicate
 from recstream.core.steering.describe import describe_steering
 from recstream.core.steering.document import MAX_BYTES, Steering
 from recstream.core.steering.options import Blend, Diversity, ImpressionFatigue
-from recstream.core.steering.placements import Placement
 from recstream.core.steering.request import MAX_REQUEST_BOOSTS, ListRequest, RequestBoost
 from recstream.core.steering.rules import (
-    AttributeTest,
-    Audience,
     Boost,
     Condition,
     Exclude,
@@ -23,7 +20,6 @@ from recstream.core.steering.rules import (
     Pin,
     Range,
     Rule,
-    Scalar,
     as_texts,
     inner_conditions,
     moment_ms,
@@ -34,8 +30,6 @@ __all__ = [
     "MAX_BYTES",
     "MAX_REQUEST_BOOSTS",
     "Arm",
-    "AttributeTest",
-    "Audience",
     "Blend",
     "Boost",
     "Condition",
@@ -46,11 +40,9 @@ __all__ = [
     "Moments",
     "Now",
     "Pin",
-    "Placement",
     "Range",
     "RequestBoost",
     "Rule",
-    "Scalar",
     "Steering",
     "as_texts",
     "attribute_predicate",

@@ -15,7 +15,6 @@ from recstream.core.validation.dense import (
     as_positive,
     as_vector,
     as_whole,
-    is_integer,
     kernel_array,
 )
 
@@ -30,6 +29,5 @@ __all__ = [
     "as_positive",
     "as_vector",
     "as_whole",
-    "is_integer",
     "kernel_array",
 ]

@@ -21,8 +21,6 @@ from recstream.errors import LogFenced
 from recstream.log.faust.batch_topic import BatchTopic, batch_message
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
-__all__ = ["BatchDelivery"]
-
 MAX_BATCH_RECORDS = 1_000
 MAX_OPEN_BATCHES = 2
 """Unacknowledged batches of a partition: one being processed, one ready."""

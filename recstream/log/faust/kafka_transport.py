@@ -32,8 +32,6 @@ from recstream.log.kafka import KafkaLog, PartitionTransactions
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.settings import Settings
 
-__all__ = ["SCHEME", "Consumer", "Transport", "app_options"]
-
 SCHEME = "recstream-kafka"
 """URL scheme of this transport; ``kafka://`` is Faust's own driver, with one message per record."""
 SESSION_TIMEOUT_S = 6.0

@@ -42,8 +42,6 @@ from recstream.log.faust.connection import Connection
 from recstream.log.faust.consumer import Consumer
 from recstream.log.faust.producer import Producer
 
-__all__ = ["Transport"]
-
 
 class Transport(base.Transport):
     """The embedded log as Faust knows a broker; the producer closes the connection."""

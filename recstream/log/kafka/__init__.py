@@ -7,7 +7,7 @@ happens while Kafka is away.
 
 from recstream.log.kafka.lease import KafkaLease
 from recstream.log.kafka.log import KafkaLog
-from recstream.log.kafka.source import ForeignTopic, open_topic
+from recstream.log.kafka.source import open_topic
 from recstream.log.kafka.transactions import PartitionTransactions
 
-__all__ = ["ForeignTopic", "KafkaLease", "KafkaLog", "PartitionTransactions", "open_topic"]
+__all__ = ["KafkaLease", "KafkaLog", "PartitionTransactions", "open_topic"]
