@@ -30,7 +30,7 @@ from recstream.models.store import ReadableStore
 
 log = logging.getLogger(__name__)
 
-FORMAT = "1"
+FORMAT = "2"
 """Changes when the arrays or the code that makes them change: older folders are written again."""
 KEEP = 3
 """Opened generations that are kept: the serving one, the next one, and one more."""

@@ -232,8 +232,10 @@ class RefreshQueue:
         before_ms, self._times_ms = self._times_ms, now_ms // 1000 * 1000
         if generation is None:
             return 0
-        times = generation.columns.boundaries
-        return int(np.count_nonzero((times > before_ms) & (times <= self._times_ms)))
+        first, last = np.searchsorted(
+            generation.columns.boundaries, [before_ms, self._times_ms], side="right"
+        )
+        return int(last - first)
 
     def take(self, limit: int) -> dict[int, list[str]]:
         """Remove the next users; return them by partition."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -45,13 +45,16 @@ class Column:
         codes: NDArray[np.int32] = self._codes.rows
         return codes
 
-    def put(self, row: int, key: Hashable, value: Any) -> None:
-        """Set the value of an item; equal keys share a code."""
-        code = self._code_of.get(key)
-        if code is None:
-            code = self._code_of[key] = len(self.values)
-            self.values.append(value)
-        self._codes.rows[row] = code
+    def put(self, rows: Sequence[int], keys: Iterable[Hashable], values: Iterable[Any]) -> None:
+        """Set the values of items; equal keys share a code, and the value of the first of them."""
+        code_of, codes = self._code_of, []
+        for key, value in zip(keys, values, strict=True):
+            code = code_of.get(key)
+            if code is None:
+                code = code_of[key] = len(self.values)
+                self.values.append(value)
+            codes.append(code)
+        self._codes.rows[rows] = codes
 
     def grow(self, n_items: int) -> None:
         """Grow to a number of items; new ones have no value."""
@@ -63,15 +66,100 @@ class Column:
         return passed[self.codes]
 
 
+class _Facts(msgspec.Struct, gc=False):
+    """What every catalogue entry has a column for."""
+
+    category: str = ""
+    brand: str = ""
+    price: float | None = None
+
+
+class _Attributes(msgspec.Struct, gc=False):
+    """The attributes of a catalogue entry alone."""
+
+    attributes: dict[str, Any] = {}
+
+
+class _FactColumns:
+    """Columns of category, brand and price."""
+
+    def __init__(self, n_items: int) -> None:
+        self.category, self.brand = Column(n_items), Column(n_items)
+        self.price = GrowableArray(np.full(n_items, math.nan))
+
+    def grow(self, n_items: int) -> None:
+        self.category.grow(n_items)
+        self.brand.grow(n_items)
+        self.price.grow(n_items, fill=math.nan)
+
+    def put(self, rows: Sequence[int], facts: Sequence[_Facts | Item]) -> None:
+        categories = [each.category for each in facts]
+        self.category.put(rows, (each or None for each in categories), categories)
+        brands = [each.brand for each in facts]
+        self.brand.put(rows, (each.casefold() or None for each in brands), brands)
+        self.price.rows[rows] = [math.nan if each.price is None else each.price for each in facts]
+
+
+class _Times:
+    """``from`` and ``until`` of the items that have any."""
+
+    def __init__(self) -> None:
+        self.limits: dict[int, tuple[float, float]] = {}
+        self._boundaries: NDArray[np.float64] | None = None
+        self._in_time: tuple[int, Bools] | None = None
+
+    def put(self, row: int, item: Item) -> None:
+        limits = [
+            math.nan if at is None else float(timestamp_ms(at)) for at in (item.from_, item.until)
+        ]
+        had_limits = self.limits.pop(row, None) is not None
+        has_limits = item.from_ is not None or item.until is not None
+        if has_limits:
+            self.limits[row] = (limits[0], limits[1])
+        if had_limits or has_limits:
+            self._boundaries = self._in_time = None
+
+    @property
+    def boundaries(self) -> NDArray[np.float64]:
+        if self._boundaries is None:
+            found = np.array(list(self.limits.values()), np.float64).ravel()
+            self._boundaries = np.sort(found[~np.isnan(found)])
+        return self._boundaries
+
+    def table(self, n_items: int) -> NDArray[np.float64]:
+        times = np.full((n_items, 2), math.nan)
+        if self.limits:
+            times[list(self.limits)] = list(self.limits.values())
+        return times
+
+    def in_time(self, n_items: int, now_ms: float) -> Bools:
+        # Nothing changes between two boundaries.
+        at = int(np.searchsorted(self.boundaries, now_ms, side="right"))
+        if self._in_time is None or self._in_time[0] != at or len(self._in_time[1]) != n_items:
+            start, end = self.table(n_items).T
+            self._in_time = at, ~((start > now_ms) | (end <= now_ms))
+        return self._in_time[1]
+
+
+class _Built:
+    """Columns made so far, shared by an `AttributeColumns` and its `scratch` copies."""
+
+    facts: _FactColumns | None = None
+    times: _Times | None = None
+
+
 class AttributeColumns:
-    """Columns of category, brand and price, and of other attributes once a rule asks for them.
+    """Columns of the catalogue, each made when it is first asked for.
+
+    Category, brand and price are made together, in one pass over all items; so is each further attribute.
+    Times are read from the items that have any.
 
     Parameters
     ----------
     items : sequence of str
         Item ids of the generation, in the order of their rows.
-    details : mapping of str to Item
-        By item id. Both are kept, and read again for a new attribute.
+    details : ItemDetails
+        Of the same items. Both are kept.
     grammar : int, optional
         Version of the grammar of categories.
 
@@ -82,26 +170,17 @@ class AttributeColumns:
     """
 
     def __init__(
-        self,
-        items: Sequence[str],
-        details: Mapping[str, Item],
-        grammar: int = CATEGORY_GRAMMAR,
+        self, items: Sequence[str], details: ItemDetails, grammar: int = CATEGORY_GRAMMAR
     ) -> None:
-        self.category = Column(len(items))
-        self.brand = Column(len(items))
-        self._price = GrowableArray(np.full(len(items), math.nan))
-        self._limits: dict[int, tuple[float, float]] = {}
-        self._boundaries: NDArray[np.float64] | None = None
+        self._built = _Built()
         self._attributes: dict[str, Column] = {}
         self._names: set[str] | None = None
         self.version = 0
         self.grammar = grammar
         self._details = details
-        self._items = items
+        self._items, self._n_items = items, len(items)
         self._common: dict[tuple[str, str], tuple[str, ...]] = {}
         self._comparables: dict[str, Comparable] = {}
-        for row, attributes in _by_row(details, items):
-            self._put(row, attributes)
 
     def scratch(self) -> AttributeColumns:
         """Return columns for a trial: new attributes are added to the copy alone; the rest is shared."""
@@ -110,67 +189,80 @@ class AttributeColumns:
         return other
 
     @property
-    def columns(self) -> dict[str, Column]:
-        """The columns that diversity compares, by name."""
-        return {"category": self.category, "brand": self.brand}
+    def _facts(self) -> _FactColumns:
+        if self._built.facts is None:
+            facts = _FactColumns(len(self._items))
+            for rows, found in self._details.decoded(_Facts):
+                facts.put(rows, found)
+            self._built.facts = facts
+        return self._built.facts
+
+    @property
+    def _times(self) -> _Times:
+        if self._built.times is None:
+            times = _Times()
+            for row, item in self._details.timed_rows():
+                times.put(row, item)
+            self._built.times = times
+        return self._built.times
+
+    @property
+    def category(self) -> Column:
+        """Every item's category."""
+        return self._facts.category
+
+    @property
+    def brand(self) -> Column:
+        """Every item's brand; equal if they differ in case alone."""
+        return self._facts.brand
 
     @property
     def price(self) -> NDArray[np.float64]:
         """Every item's price; NaN for none."""
-        price: NDArray[np.float64] = self._price.rows
+        price: NDArray[np.float64] = self._facts.price.rows
         return price
 
     @property
     def times(self) -> NDArray[np.float64]:
         """``from`` and ``until`` of every item, (m, 2) in ms since 1970; NaN for none."""
-        times = np.full((len(self.price), 2), math.nan)
-        for row, limits in self._limits.items():
-            times[row] = limits
-        return times
+        return self._times.table(len(self._items))
 
     def is_in_time(self, row: int, now_ms: float) -> bool:
         """Return whether an item's times allow it in a list made now."""
-        start, end = self._limits.get(row, (math.nan, math.nan))
+        start, end = self._times.limits.get(row, (math.nan, math.nan))
         return not (start > now_ms or end <= now_ms)
+
+    def in_time(self, now_ms: float) -> Bools:
+        """Return the items whose times allow them in a list made now, (m,) bool."""
+        return self._times.in_time(len(self._items), now_ms)
 
     @property
     def boundaries(self) -> NDArray[np.float64]:
         """All times at which an item enters or leaves lists, ascending."""
-        if self._boundaries is None:
-            found = np.array(list(self._limits.values()), np.float64).ravel()
-            self._boundaries = np.sort(found[~np.isnan(found)])
-        return self._boundaries
+        return self._times.boundaries
 
     def update(self, rows: Mapping[str, int], changed: Mapping[str, Item | None]) -> None:
-        """Replace the attributes of some items; ``rows`` holds all items."""
-        if len(rows) > len(self.price) or changed:
+        """Replace the attributes of some items; ``rows`` holds all items, and the details their new state."""
+        if len(rows) > self._n_items or changed:
             self.version += 1
+        self._n_items = len(rows)
         if changed:
             self._common.clear()
-        self._price.grow(len(rows), fill=math.nan)
-        for column in (self.category, self.brand, *self._attributes.values()):
-            column.grow(len(rows))
+        facts, times = self._built.facts, self._built.times
+        for each in (facts, *self._attributes.values()):
+            if each is not None:
+                each.grow(len(rows))
         for item, attributes in changed.items():
             self._comparables.pop(item, None)
-            self._put(rows[item], attributes or Item(item=item))
-
-    def _put(self, row: int, attributes: Item) -> None:
-        self.category.put(row, attributes.category or None, attributes.category)
-        self.brand.put(row, attributes.brand.casefold() or None, attributes.brand)
-        self._price.rows[row] = math.nan if attributes.price is None else attributes.price
-        had_limits = self._limits.pop(row, None) is not None
-        if attributes.from_ is not None or attributes.until is not None:
-            start, end = (
-                math.nan if at is None else float(timestamp_ms(at))
-                for at in (attributes.from_, attributes.until)
-            )
-            self._limits[row] = (start, end)
-        if had_limits or row in self._limits:
-            self._boundaries = None
-        for name, column in self._attributes.items():
-            _put_attribute(column, row, attributes, name)
-        if self._names is not None:
-            self._names.update(attributes.attributes)
+            row, found = rows[item], attributes or Item(item=item)
+            if facts is not None:
+                facts.put([row], [found])
+            if times is not None:
+                times.put(row, found)
+            for name, column in self._attributes.items():
+                _put_attribute(column, [row], [found], name)
+            if self._names is not None:
+                self._names.update(found.attributes)
 
     def common_features(self, item: str, other: str) -> tuple[str, ...]:
         """Return what two items have in common (see `recstream.core.content.tokens.common_features`), cached."""
@@ -222,10 +314,9 @@ class AttributeColumns:
             if self._names is not None and name not in self._names:
                 return column
             names: set[str] = set()
-            for row, attributes in _by_row(self._details, self._items):
-                names.update(attributes.attributes)
-                if name in attributes.attributes:
-                    _put_attribute(column, row, attributes, name)
+            for rows, found in self._details.decoded(_Attributes):
+                names.update(*(each.attributes for each in found))
+                _put_attribute(column, rows, found, name)
             self._names = names
             if name not in names:
                 return column
@@ -236,18 +327,10 @@ class AttributeColumns:
         return column
 
 
-def _by_row(details: Mapping[str, Item], items: Sequence[str]) -> Iterator[tuple[int, Item]]:
-    """Yield the row and the details of each item that has any."""
-    if isinstance(details, ItemDetails):
-        yield from details.by_row()
-        return
-    for row, item in enumerate(items):
-        found = details.get(item)
-        if found is not None:
-            yield row, found
-
-
-def _put_attribute(column: Column, row: int, attributes: Item, name: str) -> None:
-    value = attributes.attributes.get(name)
+def _put_attribute(
+    column: Column, rows: Sequence[int], found: Sequence[_Attributes | Item], name: str
+) -> None:
+    values = [each.attributes.get(name) for each in found]
     # True == 1 == 1.0 in Python, so the key says the type too.
-    column.put(row, None if value is None else (type(value).__name__, repr(value)), value)
+    keys = (None if value is None else (type(value).__name__, repr(value)) for value in values)
+    column.put(rows, keys, values)

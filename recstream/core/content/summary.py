@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,9 +24,12 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 _decode = msgspec.json.Decoder(Item).decode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _NULL = b"null"
-_UNAVAILABLE = b'"available":false'
+_UNAVAILABLE = (b'"available":false',)
+_TIMED = (b'"from":', b'"until":')
 _CHUNK = 1 << 24
 """Bytes of the block that are searched at a time."""
+_ROWS = 1 << 13
+"""Rows of the block that are decoded at a time."""
 
 
 def summarise(item: Item) -> Item:
@@ -69,10 +72,20 @@ class ItemDetails(MutableMapping[str, Item]):
     block : (n,) uint8
     ends : (m,) int64
         The end of each item's JSON; an item without details has none.
+    unavailable, timed : (k,) int64, optional
+        Rows of the block whose items may be unavailable, or have times; searched if not given.
     """
 
-    def __init__(self, items: IdTable, block: UInt8s, ends: Int64s) -> None:
+    def __init__(
+        self,
+        items: IdTable,
+        block: UInt8s,
+        ends: Int64s,
+        unavailable: Int64s | None = None,
+        timed: Int64s | None = None,
+    ) -> None:
         self._items, self.block, self.ends = items, block, ends
+        self._unavailable, self._timed = unavailable, timed
         self._changed: dict[str, Item | None] = {}
         self._n = int(np.count_nonzero(np.diff(ends, prepend=0)))
 
@@ -134,35 +147,92 @@ class ItemDetails(MutableMapping[str, Item]):
 
     def by_row(self) -> Iterator[tuple[int, Item]]:
         """Yield each item's row and details, in the order of the rows."""
-        for row, (content, changed) in enumerate(self._parts()):
-            if changed is not None:
-                yield row, changed
-            elif content:
-                yield row, _decode(content)
+        for rows, found in self.decoded(Item):
+            yield from zip(rows, found, strict=True)
+
+    def decoded(self, kind: type[Any]) -> Iterator[tuple[list[int], list[Any]]]:
+        """Yield rows and their details, in the order of the rows, some thousand at a time.
+
+        Parameters
+        ----------
+        kind : type
+            `Item`, or a struct with some of its fields: the others are not decoded. Details that changed
+            are an `Item` in any case.
+        """
+        decode = msgspec.json.Decoder(list[kind]).decode  # type: ignore[valid-type]
+        changed = self._changed_by_row()
+        for first in range(0, len(self._items), _ROWS):
+            ends = self.ends[first : first + _ROWS].tolist()
+            start = at = int(self.ends[first - 1]) if first and ends else 0
+            content = self.block[start : ends[-1] if ends else 0].tobytes()
+            rows, parts = [], []
+            for row, end in enumerate(ends, first):
+                if end > at and row not in changed:
+                    rows.append(row)
+                    parts.append(content[at - start : end - start])
+                at = end
+            found = decode(b"[%b]" % b",".join(parts))
+            if changed:
+                last = min(first + _ROWS, len(self._items))
+                of_row = dict(zip(rows, found, strict=True))
+                of_row |= {
+                    row: each for row, each in changed.items() if first <= row < last and each
+                }
+                rows = sorted(of_row)
+                found = [of_row[row] for row in rows]
+            yield rows, found
+
+    @property
+    def unavailable(self) -> Int64s:
+        """Rows of the block whose items may be unavailable."""
+        if self._unavailable is None:
+            self._unavailable = self._rows_with(_UNAVAILABLE)
+        return self._unavailable
+
+    @property
+    def timed(self) -> Int64s:
+        """Rows of the block whose items may have ``from`` or ``until``."""
+        if self._timed is None:
+            self._timed = self._rows_with(_TIMED)
+        return self._timed
 
     def unavailable_rows(self) -> list[int]:
         """Return the rows of items that are not available."""
-        marks = []
+        return [row for row, item in self._among(self.unavailable) if not item.available]
+
+    def timed_rows(self) -> Iterator[tuple[int, Item]]:
+        """Return rows and details of items that have ``from`` or ``until``."""
+        found = self._among(self.timed)
+        return ((row, item) for row, item in found if item.from_ or item.until)
+
+    def _rows_with(self, marks: Sequence[bytes]) -> Int64s:
+        """Return the rows of the block that contain one of some texts, ascending."""
+        places = []
         for first in range(0, len(self.block), _CHUNK):
-            content = self.block[first : first + _CHUNK + len(_UNAVAILABLE) - 1].tobytes()
-            at = content.find(_UNAVAILABLE)
-            while at >= 0:
-                marks.append(first + at)
-                at = content.find(_UNAVAILABLE, at + 1)
-        rows = set(np.searchsorted(self.ends, marks, side="right").tolist())
-        rows |= set(self._items.rows_of(list(self._changed)).tolist())
-        names = {row: self._items[row] for row in sorted(rows)}
-        return [row for row, name in names.items() if name in self and not self[name].available]
+            content = self.block[first : first + _CHUNK + max(map(len, marks)) - 1].tobytes()
+            for mark in marks:
+                at = content.find(mark)
+                while at >= 0:
+                    places.append(first + at)
+                    at = content.find(mark, at + 1)
+        return np.unique(np.searchsorted(self.ends, places, side="right")).astype(np.int64)
+
+    def _among(self, rows: Int64s) -> Iterator[tuple[int, Item]]:
+        """Yield rows and details of some rows of the block, and of all items that changed."""
+        changed = self._changed_by_row()
+        for row in sorted({*rows.tolist(), *changed}):
+            found = changed[row] if row in changed else _decode(self._json(row))
+            if found is not None:
+                yield row, found
+
+    def _changed_by_row(self) -> dict[int, Item | None]:
+        rows = self._items.rows_of(list(self._changed)).tolist()
+        changed = zip(rows, self._changed.values(), strict=True)
+        return {row: item for row, item in changed if row >= 0}
 
     def _parts(self) -> Iterator[tuple[bytes, Item | None]]:
         """Yield each row's JSON, and the details that replace it."""
-        changed = dict(
-            zip(
-                self._items.rows_of(list(self._changed)).tolist(),
-                self._changed.values(),
-                strict=True,
-            )
-        )
+        changed = self._changed_by_row()
         for row in range(len(self._items)):
             if row in changed:
                 yield b"", changed[row]

@@ -47,6 +47,8 @@ def opened_arrays(generation: Generation) -> OpenedArrays:
         "withdrawn": generation.withdrawn,
         "details.block": generation.details.block,
         "details.ends": generation.details.ends,
+        "details.unavailable": generation.details.unavailable,
+        "details.timed": generation.details.timed,
         **{f"items.{name}": array for name, array in generation.items.arrays().items()},
     }
     growable = {f"index.{name}": array for name, array in generation.index.arrays().items()}
@@ -55,6 +57,8 @@ def opened_arrays(generation: Generation) -> OpenedArrays:
         growable |= {f"{name}.{part}": array for part, array in table.arrays().items()}
     if generation.model is not None:
         fixed |= {f"model.{name}": each for name, each in generation.model.arrays().items()}
+        # Those of items are among the growable ones.
+        fixed |= {name: fixed[name][:0] for name in ("model.item_factors", "model.item_counts")}
         growable |= dict(zip(_GROWABLE, generation.model.growable_arrays, strict=True))
     return OpenedArrays(fixed, growable)
 
@@ -85,7 +89,9 @@ def open_generation(
         items=items,
         bias=index.bias,
         model=model,
-        details=ItemDetails(items, fixed["details.block"], fixed["details.ends"]),
+        details=ItemDetails(
+            items, *(fixed[f"details.{name}"] for name in ("block", "ends", "unavailable", "timed"))
+        ),
         withdrawn=np.array(fixed["withdrawn"]),
         content=content,
         behaviour=behaviour,

@@ -122,7 +122,7 @@ class CompiledArm:
             self._match(generation, columns)
             self._columns_version = columns.version
         self.mask = self._rules_mask
-        for listable in (generation.listable, _in_time(columns, time) if has_times else None):
+        for listable in (generation.listable, columns.in_time(time or 0) if has_times else None):
             if listable is not None:
                 self.mask = listable.copy() if self.mask is None else self.mask & listable
         gain = self.arm.blend.popularity if self.arm.blend is not None else 1.0
@@ -186,7 +186,7 @@ class CompiledArm:
                 self.onlys.append(match)
         self.pins.sort()
         by = () if self.arm.diversity is None else self.arm.diversity.by
-        codes = [column.codes for name, column in columns.columns.items() if name in by]
+        codes = [getattr(columns, name).codes for name in ("category", "brand") if name in by]
         self._aspects = np.array(codes, np.int32) if codes else np.empty((0, 0), np.int32)
         self._added = None
         if self.boosts:
@@ -302,13 +302,6 @@ def neighbour_tables(generation: Generation, arm: Arm) -> tuple[NeighbourTable, 
     near = NeighbourTable(content.rows, content.weights, gain, multiplier)
     gain = neighbour_gain(generation, arm, "behaviour")
     return near, NeighbourTable(behaviour.rows, behaviour.weights, gain, _NO_MULTIPLIER)
-
-
-def _in_time(columns: AttributeColumns, now_ms: int | None) -> Bools:
-    """Return the items whose times allow them in a list made now; NaN is no limit."""
-    start, end = columns.times.T
-    late: Bools = (start > (now_ms or 0)) | (end <= (now_ms or 0))
-    return ~late
 
 
 def matches(

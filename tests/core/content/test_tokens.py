@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recstream.core.columns import IdTable
+from recstream.core.content import ItemDetails
 from recstream.core.content.columns import AttributeColumns
 from recstream.core.content.item_factors import ContentModel
 from recstream.core.content.tokens import (
@@ -173,11 +175,15 @@ def test_a_path_of_categories_counts_by_its_levels():
 
 
 def test_what_items_have_in_common_follows_the_catalogue():
-    details = {
-        "a": Item(item="a", title="Oak stand", brand="Acme"),
-        "b": Item(item="b", title="Oak guitar", brand="Bolt"),
-    }
-    facts = AttributeColumns(["a", "b", "c"], details)
+    items = IdTable("abc")
+    details = ItemDetails.of(
+        {
+            "a": Item(item="a", title="Oak stand", brand="Acme"),
+            "b": Item(item="b", title="Oak guitar", brand="Bolt"),
+        },
+        items,
+    )
+    facts = AttributeColumns(items, details)
     assert facts.common_features("a", "b") == ("word: oak",)
     assert facts.common_features("a", "c") == ()
 
