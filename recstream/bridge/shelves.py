@@ -269,7 +269,7 @@ class ShelfMaker:
 
             def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
                 with self._counts.mutex:
-                    return np.maximum(self._counts.counts.trends(generation.rows, now_ms), 0.0)
+                    return np.maximum(self._counts.counts.trends(generation.items, now_ms), 0.0)
 
         elif kind == "newest":
             scores = newest_scores

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import math
+import weakref
 from array import array
 from collections import OrderedDict, defaultdict
-from typing import NamedTuple, Protocol
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.columns import IdTable
 from recstream.core.events import Event, timestamp_ms
+from recstream.core.numeric.arrays import Int32s
 from recstream.core.serving.segments import SegmentCounts
 
 DAY_MS = 86_400_000.0
@@ -31,16 +35,6 @@ MAX_BASKETS = 100_000
 MAX_PARTNERS = 500
 MAX_LAST = 1_000_000
 _NOT_COUNTED = {"impression", "dislike", "remove", "profile"}
-
-
-class RowsById(Protocol):
-    """Rows of items by id, as a generation or a dict has them."""
-
-    def get(self, item: str, /) -> int | None:
-        """Return the row of an item, or None."""
-
-    def __len__(self) -> int:
-        """Return the number of items."""
 
 
 class _Basket(NamedTuple):
@@ -65,6 +59,8 @@ class EventCounts:
         self._row_of: dict[str, int] = {}
         # Of each item: fast sum, slow sum, time up to which they have decayed.
         self._rates = array("d")
+        # A table of ids, its length, and the row in it of each counted item.
+        self._placed: tuple[weakref.ref[IdTable], int, Int32s] | None = None
         self.n_baskets = 0
         self.n_bought: dict[str, int] = defaultdict(int)
         self.together: dict[str, dict[str, int]] = defaultdict(dict)
@@ -97,27 +93,37 @@ class EventCounts:
             rates[at] = rates[at] * math.exp2(aged_ms / half_life) + math.exp2(late_ms / half_life)
         rates[before] = newest
 
-    def trends(self, items: RowsById, now_ms: int) -> NDArray[np.float64]:
+    def trends(self, items: IdTable, now_ms: int) -> NDArray[np.float64]:
         """Return how much faster each item is now than in its own past, (m,): log2 of the ratio.
 
         Parameters
         ----------
-        items : RowsById
-            Item id to row of the result; items without events have 0.
+        items : IdTable
+            In the order of the result; items without events have 0.
         now_ms : int
         """
-        pairs = ((row, items.get(item)) for item, row in self._row_of.items())
-        known = [(row, place) for row, place in pairs if place is not None]
+        places = self._places(items)
+        known = np.flatnonzero(places >= 0)
+        rates = np.frombuffer(self._rates).reshape(-1, 3)[known]
+        age_ms = np.maximum(0.0, now_ms - rates[:, 2])
+        fast = rates[:, 0] * np.exp2(-age_ms / FAST_MS) / FAST_MS
+        slow = rates[:, 1] * np.exp2(-age_ms / SLOW_MS) / SLOW_MS
+        prior = PRIOR_EVENTS / FAST_MS
         found = np.zeros(len(items))
-        if known:
-            rows, places = np.array(known).T
-            rates = np.array(self._rates).reshape(-1, 3)[rows]
-            age_ms = np.maximum(0.0, now_ms - rates[:, 2])
-            fast = rates[:, 0] * np.exp2(-age_ms / FAST_MS) / FAST_MS
-            slow = rates[:, 1] * np.exp2(-age_ms / SLOW_MS) / SLOW_MS
-            prior = PRIOR_EVENTS / FAST_MS
-            found[places] = np.log2((fast + prior) / (slow + prior))
+        found[places[known]] = np.log2((fast + prior) / (slow + prior))
         return found
+
+    def _places(self, items: IdTable) -> Int32s:
+        """Return the row of each counted item in a table, -1 for others; only new items are looked up."""
+        n_items, places = len(items), np.empty(0, np.int32)
+        placed = self._placed
+        if placed is not None and placed[0]() is items and placed[1] == n_items:
+            places = placed[2]
+        if len(places) < len(self._row_of):
+            names = list(islice(self._row_of, len(places), None))
+            places = np.append(places, items.rows_of(names))
+            self._placed = weakref.ref(items), n_items, places
+        return places
 
     def _put_into_basket(self, user: str, session: str | None, item: str, at_ms: int) -> None:
         key = _digest(user, session or "")

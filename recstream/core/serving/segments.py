@@ -22,18 +22,32 @@ _MAX_EXPONENT = 900.0
 
 
 class _Counts:
-    """Weights of items, and their sum."""
+    """Weights of items, and their sum.
+
+    Weights only grow. So the first n items are among those of the last call, and those that have reached
+    the least weight of these since.
+    """
 
     def __init__(self) -> None:
         self.of: dict[str, float] = defaultdict(float)
         self.total = 0.0
+        self._n = 0
+        self._leading: set[str] = set()
+        self._least = math.inf
 
     def add(self, item: str, weight: float) -> None:
-        self.of[item] += weight
+        held = self.of[item] = self.of[item] + weight
         self.total += weight
+        if held >= self._least:
+            self._leading.add(item)
 
     def first(self, n: int) -> list[str]:
-        return heapq.nlargest(n, self.of, key=lambda item: (self.of[item], item))
+        if n > self._n:
+            self._n, self._leading = n, set(self.of)
+        found = heapq.nlargest(self._n, self._leading, key=lambda item: (self.of[item], item))
+        self._leading = set(found)
+        self._least = self.of[found[-1]] if len(found) == self._n else 0.0
+        return found[:n]
 
 
 class SegmentCounts:

@@ -27,7 +27,8 @@ def compile_for_everybody(
 ) -> CompiledArm:
     """Return the rules that hold for everybody, with a placement's and a request's."""
     arm = DEFAULT_ARM if steering is None else steering.everybody(request.placement)
-    return compile_arm(generation, request.applied_to(arm), now_ms=now_ms, keep=False)
+    keep = not request.rules
+    return compile_arm(generation, request.applied_to(arm), now_ms=now_ms, keep=keep)
 
 
 def boosted(
@@ -66,6 +67,11 @@ def top_items(
     found = boosted(scores, compiled, generation)
     listed = read_cursor(request.cursor)
     candidates = np.flatnonzero(found > 0.0)
+    n_read = request.offset + len(listed or ()) + request.n
+    if n_read < len(candidates):
+        values = found[candidates]
+        least = np.partition(values, len(values) - n_read)[len(values) - n_read]
+        candidates = candidates[values >= least]
     order = candidates[np.argsort(-found[candidates], kind="stable")]
     page = []
     for rank, row in enumerate(order.tolist(), start=1):

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from recstream.core.columns import IdTable
 from recstream.core.events import Event, from_timestamp_ms
 from recstream.core.serving.event_counts import (
     DAY_MS,
@@ -36,7 +37,7 @@ def test_an_item_trends_by_its_rate_now_against_its_own_past():
     burst = [event("u", "burst", NOW - 1000 * at) for at in range(20, 0, -1)]
     counts = counted(*steady, *burst)
 
-    steady_trend, burst_trend, none = counts.trends({"steady": 0, "burst": 1, "none": 2}, NOW)
+    steady_trend, burst_trend, none = counts.trends(IdTable(["steady", "burst", "none"]), NOW)
 
     fast = sum(2 ** (-1000 * at / FAST_MS) for at in range(1, 21)) / FAST_MS
     slow = sum(2 ** (-1000 * at / SLOW_MS) for at in range(1, 21)) / SLOW_MS
@@ -51,7 +52,7 @@ def test_the_order_of_events_that_come_late_does_not_matter():
     events = [event("u", "a", NOW - at * DAY_MS) for at in (3, 1, 2)]
 
     late, sorted_ = (
-        counted(*each).trends({"a": 0}, NOW)
+        counted(*each).trends(IdTable(["a"]), NOW)
         for each in (events, sorted(events, key=lambda e: e.ts))
     )
 
@@ -94,3 +95,20 @@ def test_what_is_bought_again_is_due_after_its_usual_time():
     assert counts.due("milk", int(week)) == pytest.approx(share)
     assert counts.due("milk", int(week / 2)) == pytest.approx(share / 2)
     assert counts.due("piano", int(week)) == 0.0
+
+
+def test_trends_follow_new_items_and_another_table_of_ids():
+    events = [event("u", item, NOW - at) for at, item in enumerate("abca")]
+    counts = counted(*events[:2])
+    table = IdTable(["b", "c"])
+    counts.trends(table, NOW)
+
+    for each in events[2:]:
+        counts.observe(each)
+    grown = counts.trends(table, NOW)
+    table.add(["a"])
+    longer, other = counts.trends(table, NOW), counts.trends(IdTable("abc"), NOW)
+
+    assert grown.tolist() == counted(*events).trends(IdTable("bc"), NOW).tolist()
+    assert longer.tolist() == other[[1, 2, 0]].tolist()
+    assert (other > 0.0).all()

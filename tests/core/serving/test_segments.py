@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from recstream.core.serving.segments import HALF_LIFE_MS, SHRINKAGE, SegmentCounts
+from recstream.core.serving.segments import HALF_LIFE_MS, SHRINKAGE, SegmentCounts, _Counts
 
 NOW = 1_700_000_000_000
 COOK = (("segment", "cook"),)
@@ -70,3 +73,19 @@ def test_boosts_are_finite_whatever_time_the_first_event_claims(times_ms):
         counts.count("u", item, at_ms)
 
     assert all(math.isfinite(by) for _, by in counts.boosts(COOK, 1.0, 5, NOW))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcdef"), st.sampled_from([0.5, 1.0, 2.0])) | st.integers(1, 4)
+    )
+)
+def test_the_first_items_are_those_of_a_sort_at_any_time(steps):
+    counts, weights = _Counts(), Counter()
+    for step in steps:
+        if isinstance(step, int):
+            expected = sorted(weights, key=lambda item: (weights[item], item), reverse=True)
+            assert counts.first(step) == expected[:step]
+        else:
+            counts.add(*step)
+            weights[step[0]] += step[1]
