@@ -1,7 +1,7 @@
 """Faust consumer of the embedded log."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from faust.transport import base
@@ -35,7 +35,7 @@ class Driver(base.Consumer):
         self._assignment: set[TP] = set()
         self._highwater: dict[TP, int] = {}
         self._at_end: frozenset[TP] = frozenset()
-        self._waiter: Waiter | None = None
+        self._waiters: tuple[Waiter, ...] = ()
         self._rebalancer: Rebalancer | None = None
 
     @property
@@ -44,11 +44,12 @@ class Driver(base.Consumer):
         return self.connection.log
 
     async def on_start(self) -> None:
-        """Listen for appends of all processes."""
-        self._waiter = self.event_log.waiter()
-        self._waiter.listen({GROUPS})
-        for descriptor in self._waiter.descriptors:
-            self.loop.add_reader(descriptor, self._on_ring)
+        """Listen for appends of all processes, and for changes of groups."""
+        records, groups = self._waiters = self.event_log.waiter(), self.event_log.waiter()
+        groups.listen({GROUPS})
+        for waiter, react in ((records, self._look_again), (groups, self._look_at_group)):
+            for descriptor in waiter.descriptors:
+                self.loop.add_reader(descriptor, self._on_ring, waiter, react)
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -60,16 +61,18 @@ class Driver(base.Consumer):
 
     def close(self) -> None:
         """Stop listening."""
-        if self._waiter is not None:
-            for descriptor in self._waiter.descriptors:
+        waiters, self._waiters = self._waiters, ()
+        for waiter in waiters:
+            for descriptor in waiter.descriptors:
                 self.loop.remove_reader(descriptor)
-            self._waiter.close()
-            self._waiter = None
+            waiter.close()
 
-    def _on_ring(self) -> None:
-        if self._waiter is not None:
-            self._waiter.clear()
-        self._look_again()
+    def _on_ring(self, waiter: Waiter, react: Callable[[], None]) -> None:
+        if self._waiters:
+            waiter.clear()
+        react()
+
+    def _look_at_group(self) -> None:
         if self._rebalancer is not None:
             self._rebalancer.ring()
 
@@ -113,8 +116,8 @@ class Driver(base.Consumer):
         timeout: float,  # noqa: ASYNC109 - the driver interface's own
     ) -> dict[TP, list[Record]]:
         tps = self._assignment if active_partitions is None else active_partitions
-        if self._waiter is not None:
-            self._waiter.listen({GROUPS, *(tp.topic for tp in tps)})
+        if self._waiters:
+            self._waiters[0].listen({tp.topic for tp in tps})
         found = {} if self._at_end.issuperset(tps) else self._read(tps)
         if not found:
             # A writer may have died before it notified anybody.

@@ -35,3 +35,28 @@ def test_events_that_come_soon_after_an_append_share_the_next_one(
         assert answered.get(timeout=WAIT_S) == ["second", "third"]
     finally:
         events.stop()
+
+
+def test_the_pause_after_an_append_grows_with_its_events_up_to_eight_milliseconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deps: Any = SimpleNamespace(settings=SimpleNamespace(allowed_origins=()))
+    events, request = SingleEvents(deps), cast(Any, None)
+    pauses_ms: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses_ms.append(round(1000 * seconds, 3))
+        for _ in pauses_ms[1:]:  # one more event in each pause than in the one before
+            events.submit("during the pause", request)
+
+    monkeypatch.setattr(single_events, "time", SimpleNamespace(monotonic=lambda: 7.0, sleep=sleep))
+    monkeypatch.setattr(events, "append", lambda requests: [b""] * len(requests))
+    n_answered: queue.SimpleQueue[int] = queue.SimpleQueue()
+    events.start(lambda answers: n_answered.put(len(answers)))
+    try:
+        for n in (1, 2, 3, 4):
+            events.submit("before the pause", request)
+            assert n_answered.get(timeout=WAIT_S) == n
+    finally:
+        events.stop()
+    assert pauses_ms[:4] == [0.0, 3.0, 6.0, 8.0]

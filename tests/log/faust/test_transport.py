@@ -81,14 +81,17 @@ async def test_a_worker_sleeps_through_appends_to_what_it_does_not_read(
 
     async with running(app):
         await until(lambda: sum(counts.values()) == 10)
-        waiter = cast(Any, app.consumer)._waiter
-        await until(lambda: waiter._watches.keys() == {GROUPS, "events"})
+        records, groups = cast(Any, app.consumer)._waiters
+        await until(lambda: records._watches.keys() == {"events"})
+        assert groups._watches.keys() == {GROUPS}
 
-        waiter.clear()
+        records.clear()
+        groups.clear()
         log.append([NewRecord("out", None, b"x"), NewRecord(CHANGELOG, b'"k"', b"1")])
-        assert not waiter.wait(0)
+        assert not records.wait(0)
         put(log, 1)
-        assert waiter.wait(0)
+        assert records.wait(0)
+        assert not groups.wait(0)
         await until(lambda: sum(counts.values()) == 11)
 
 
