@@ -33,25 +33,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from datasets import data_folder
+from freshness_clients import Listener, Posters, Received
 from freshness_result import ROLES, save_rate, save_sweep
-from websockets.asyncio.client import connect
+
+from recstream.process import new_event_loop
 
 READY_S = 300.0
 SWEEP_RATES = (50.0, 100.0, 200.0, 300.0, 400.0, 500.0, 650.0, 800.0)
 NUMBERS = itertools.count()
 """Of events. An id that is posted again, at another rate, would be a repetition or be refused."""
 TYPES = ("view", "view", "view", "click", "cart", "purchase", "like")
-
-
-class ListMessage(msgspec.Struct):
-    """What is read of a message: when the steps to its list were."""
-
-    lineage: dict[str, Any]
-
-
-decode_message = msgspec.json.Decoder(ListMessage).decode
 
 
 def recstream(*arguments: str) -> list[str]:
@@ -144,84 +136,42 @@ def fetch(url: str) -> Any:
         return json.load(answer)
 
 
-class Poster:
-    """One kept-alive HTTP connection that posts events one after the other."""
+async def drive(
+    found: Received, host: str, users: list[str], items: list[str], rate: float, seconds: float
+) -> None:
+    """Post events at a rate, whether or not the answers keep up.
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def post(self, host: str, event: dict[str, Any]) -> int:
-        """Post an event and return the status."""
-        body = json.dumps(event).encode()
-        self._writer.write(
-            b"POST /v1/events HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\n"
-            b"Content-Length: %d\r\n\r\n%b" % (host.encode(), len(body), body)
-        )
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-        await self._reader.readexactly(length)
-        return int(head.split(b" ", 2)[1])
-
-
-class Run:
-    """What is known of each event: when it was due, posted, acknowledged, and its list received."""
-
-    def __init__(self) -> None:
-        self.due: dict[str, float] = {}
-        self.acknowledged: dict[str, float] = {}
-        self.received: dict[str, tuple[float, dict[str, Any]]] = {}
-        self.failed = 0
-
-    async def listen(self, url: str, user: str, ready: asyncio.Semaphore) -> None:
-        """Hold a user's WebSocket and note when each event's list arrives."""
-        async with connect(
-            f"{url}/v1/ws", subprotocols=["recstream.v1"], compression=None, max_size=None
-        ) as socket:
-            subs = [{"ch": "recs"}]
-            await socket.send(json.dumps({"type": "hello", "user": user, "subs": subs}))
-            await socket.recv()
-            ready.release()
-            async for raw in socket:
-                at = time.perf_counter()
-                lineage = decode_message(raw).lineage
-                told = lineage.get("event_id", "")
-                if told in self.due and told not in self.received:
-                    times = lineage | {"received_ts": time.time() * 1000}
-                    self.received[told] = (at, times)
-
-    async def drive(
-        self, host: str, users: list[str], items: list[str], rate: float, seconds: float
-    ) -> None:
-        """Post events at a rate, whether or not the answers keep up."""
-        free: asyncio.Queue[Poster] = asyncio.Queue()
-        for _ in range(24):
-            free.put_nowait(Poster(*await asyncio.open_connection(*host.split(":"))))
-        chance = random.Random(0)
-        started = time.perf_counter()
-        tasks = []
-        for number in range(int(rate * seconds)):
-            due = started + number / rate
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            event = {
-                "id": f"bench-{os.getpid()}-{next(NUMBERS)}",
-                "type": chance.choice(TYPES),
-                "user": users[number % len(users)],
-                "item": chance.choice(items),
-            }
-            self.due[event["id"]] = due
-            tasks.append(asyncio.create_task(self._post(free, host, event)))
-        await asyncio.gather(*tasks)
-        await asyncio.sleep(1.0)
-
-    async def _post(self, free: asyncio.Queue[Poster], host: str, event: dict[str, Any]) -> None:
-        poster = await free.get()
-        status = await poster.post(host, event)
-        if status == 202:
-            self.acknowledged[event["id"]] = time.perf_counter()
-        else:
-            self.failed += 1
-        free.put_nowait(poster)
+    Parameters
+    ----------
+    found : Received
+        Gets the times.
+    host : str
+        Of the bridge.
+    users, items : list of str
+        They take turns, or are drawn.
+    rate : float
+        Events a second.
+    seconds : float
+    """
+    posters = Posters(host, found)
+    await posters.open(24)
+    chance = random.Random(0)
+    started = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        due = started + number / rate
+        if (left := due - time.perf_counter()) > 0.0:
+            await asyncio.sleep(left)
+        event = {
+            "id": f"bench-{os.getpid()}-{next(NUMBERS)}",
+            "type": chance.choice(TYPES),
+            "user": users[number % len(users)],
+            "item": chance.choice(items),
+        }
+        found.due[event["id"]] = due
+        posters.post(event)
+    await posters.finish()
+    await asyncio.sleep(1.0)
+    posters.close()
 
 
 def percentiles(values: list[float]) -> dict[str, float]:
@@ -259,25 +209,24 @@ async def measure(
     host = url.removeprefix("http://")
     users = [str(number) for number in range(1, options.users + 1)]
     items = [f"{number}" for number in range(1, 3000)]
-    run = Run()
+    run = Received()
     ready = asyncio.Semaphore(0)
-    listeners = [
-        asyncio.create_task(run.listen(url.replace("http", "ws"), user, ready)) for user in users
-    ]
-    for _ in users:
-        await ready.acquire()
-    await run.drive(host, users, items, rate, options.warm_up)
+    listeners = [await Listener.open(host, user, run, ready) for user in users]
+    async with asyncio.timeout(READY_S):
+        for _ in users:
+            await ready.acquire()
+    await drive(run, host, users, items, rate, options.warm_up)
     warm = set(run.due)
     note()
     before, begun = processor_seconds(supervisor), time.perf_counter()
-    await run.drive(host, users, items, rate, options.seconds)
+    await drive(run, host, users, items, rate, options.seconds)
     note()
     seconds, after = time.perf_counter() - begun, processor_seconds(supervisor)
     n_events = len(run.due) - len(warm)
-    for listener in listeners:
-        listener.cancel()
+    for each in listeners:
+        each.close()
     measured = [name for name in run.received if name not in warm and name in run.acknowledged]
-    lineages = [run.received[name][1] for name in measured]
+    lineages = [run.times(name) for name in measured]
     return {
         "rate": rate,
         "events": n_events,
@@ -287,10 +236,10 @@ async def measure(
             [1000 * (run.acknowledged[name] - run.due[name]) for name in measured]
         ),
         "acknowledged_to_received_ms": percentiles(
-            [max(0.0, 1000 * (run.received[n][0] - run.acknowledged[n])) for n in measured]
+            [max(0.0, 1000 * (run.received[n] - run.acknowledged[n])) for n in measured]
         ),
         "due_to_received_ms": percentiles(
-            [1000 * (run.received[name][0] - run.due[name]) for name in measured]
+            [1000 * (run.received[name] - run.due[name]) for name in measured]
         ),
         "appended_to_folded_ms": percentiles(
             [float(t["folded_ts"] - t["appended_ts"]) for t in lineages]
@@ -364,8 +313,9 @@ def main() -> None:
         with roles(directory) as (url, supervisor):
             n_items = wait_until_live(url)
             rates = SWEEP_RATES if options.sweep else (options.rate,)
-            found = [asyncio.run(measure(url, rate, options, supervisor)) for rate in rates]
-            echo = asyncio.run(reference(min(rates), 3.0))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                found = [runner.run(measure(url, rate, options, supervisor)) for rate in rates]
+                echo = runner.run(reference(min(rates), 3.0))
     if options.save and options.sweep:
         save_sweep(found, options.users, n_items)
     elif options.save:

@@ -166,6 +166,8 @@ def main() -> None:
         return
     import freshness  # noqa: PLC0415 - not in the roles
 
+    from recstream.process import new_event_loop  # noqa: PLC0415 - likewise
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rate", type=float, default=100.0)
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -181,15 +183,16 @@ def main() -> None:
         with freshness.roles(directory, sys.executable, __file__) as (url, up):
             freshness.wait_until_live(url)
             noted: list[dict[str, Any]] = []
-            found = asyncio.run(
-                freshness.measure(
-                    url,
-                    options.rate,
-                    options,
-                    up,
-                    lambda: noted.append({role: read(temporary, role) for role in STEPS}),
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                found = runner.run(
+                    freshness.measure(
+                        url,
+                        options.rate,
+                        options,
+                        up,
+                        lambda: noted.append({role: read(temporary, role) for role in STEPS}),
+                    )
                 )
-            )
     fixed_ms = fixed_loop_ms()
     n_events, (before, after) = found["events"], noted
     tables = {role: account(before[role], after[role], n_events) for role in STEPS}
