@@ -55,7 +55,7 @@ def described(command: click.Command) -> Iterator[str]:
 
 def option_rows(command: click.Command) -> Iterator[str]:
     """Yield one table row for each option of its own."""
-    context = click.Context(command)
+    context = click.Context(command, show_default=True)
     for parameter in command.params:
         if not isinstance(parameter, click.Option) or COMMON & set(parameter.opts):
             continue

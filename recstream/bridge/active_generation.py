@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from recstream.bridge.views import Views
@@ -15,7 +14,7 @@ from recstream.core.records import DeltaAnnounced, GenerationAnnounced, ModelRec
 from recstream.errors import ArtifactCorrupt, ModelMismatch, ModelStoreUnavailable, NotFound
 from recstream.metrics import MODEL_GENERATION
 from recstream.models import ArtifactPrefetch, ModelStore, apply_deltas
-from recstream.process import Kernels, SharedLock, SupervisedThread, start_thread
+from recstream.process import Background, Kernels, SharedLock
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ RETRY_S = 2.0
 """Seconds between two attempts to read the newest generation while the store is away."""
 
 
-class ActiveGeneration:
+class ActiveGeneration(Background):
     """Activates announced generations and applies their deltas.
 
     Parameters
@@ -42,11 +41,14 @@ class ActiveGeneration:
         As passed in.
     on_change : callable
         Called after announcements were processed.
+    then : sequence of callable
+        Called once, after the first generation was activated.
     preparing : str
         What is done before the first generation is active, in words; empty afterwards.
     """
 
     def __init__(self, views: Views, store: ModelStore, *, half_life_ms: float) -> None:
+        super().__init__("activate")
         self._views = views
         self._early = ArtifactPrefetch(store, is_serving=True)
         self.half_life_ms = half_life_ms
@@ -54,22 +56,16 @@ class ActiveGeneration:
         self.lock = SharedLock()
         self.on_change: Callable[[], None] = lambda: None
         self.preparing = ""
-        self._stopping = threading.Event()
         self._kernels = Kernels(self._stopping)
         self._is_damaged = self._is_store_away = False
-        self._then: Sequence[Callable[[], object]] = ()
+        self.then: Sequence[Callable[[], object]] = ()
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
-        self._thread: SupervisedThread | None = None
 
-    def start(self, *then: Callable[[], object]) -> None:
-        """Start the thread: it activates the newest readable generation, then every new one.
-
-        ``then`` are called once after the first.
-        """
+    def start(self, fail: Callable[[BaseException], object] | None = None) -> None:
+        """Start the thread: it activates the newest readable generation, then every new one."""
         if self._views.models.generations():
             self.preparing = "reading the model"
-        self._then = then
-        self._thread = start_thread("activate", self._follow, stopping=self._stopping)
+        super().start(fail)
 
     def take(self, models: Iterable[ModelRecord]) -> None:
         """Queue announcements for the thread."""
@@ -79,7 +75,7 @@ class ActiveGeneration:
     @property
     def is_healthy(self) -> bool:
         """Whether the thread runs without errors, and the newest generation could be read."""
-        return self._thread is not None and self._thread.is_healthy and not self._is_store_away
+        return super().is_healthy and not self._is_store_away
 
     @property
     def is_compiling(self) -> bool:
@@ -88,13 +84,13 @@ class ActiveGeneration:
 
     def stop(self) -> None:
         """End the thread."""
-        self._stopping.set()
-        self._inbox.put(None)
-        if self._thread is not None:
-            self._thread.join()
+        super().stop()
         self._early.close()
 
-    def _follow(self) -> None:
+    def _wake(self) -> None:
+        self._inbox.put(None)
+
+    def _run(self) -> None:
         if self._is_damaged:
             self.generation, self._is_damaged = None, False
         self._kernels.start()
@@ -124,7 +120,7 @@ class ActiveGeneration:
             self.on_change()
 
     def _end_preparing(self) -> None:
-        self.preparing, then, self._then = "", self._then, ()
+        self.preparing, then, self.then = "", self.then, ()
         for call in then:
             call()
         self.on_change()

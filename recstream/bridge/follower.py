@@ -17,7 +17,7 @@ from recstream.core.records import Recommendations
 from recstream.errors import OffsetOutOfRange
 from recstream.log import PIPELINE, RECOMMENDATIONS, EventLog, Record, Tail
 from recstream.metrics import FRESHNESS
-from recstream.process import SupervisedThread, start_thread
+from recstream.process import Background
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class CurrentState:
         return Outgoing("pipeline", tagged("pipeline", encode(self._readiness.pipeline())))
 
 
-class Follower:
+class Follower(Background):
     """The thread that follows the log.
 
     Parameters
@@ -87,6 +87,7 @@ class Follower:
         now_ms: Callable[[], int],
         observe: Callable[[Sequence[Record]], object] = lambda _: None,
     ) -> None:
+        super().__init__("follow")
         self._log = event_log
         self._views = views
         self._active = active
@@ -97,31 +98,15 @@ class Follower:
         self._now_ms = now_ms
         self._observe = observe
         self._freshness = FRESHNESS.labels("sent")
-        self._stopping = threading.Event()
         self._tail: Tail | None = None
-        self._thread: SupervisedThread | None = None
         self.caught_up = threading.Event()
         active.on_change = self._status_changed
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = start_thread("follow", self._follow, stopping=self._stopping)
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether the thread runs without errors."""
-        return self._thread is not None and self._thread.is_healthy
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping.set()
-        tail = self._tail
-        if tail is not None:
+    def _wake(self) -> None:
+        if (tail := self._tail) is not None:
             tail.wake()
-        if self._thread is not None:
-            self._thread.join()
 
-    def _follow(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._follow_log()

@@ -14,7 +14,6 @@ import io
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recstream.bridge.environ import environ_of
 from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON, SingleEvents
-from recstream.process import run_in_loop, start_thread, watch
+from recstream.process import Background, run_in_loop, watch
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ SHUTDOWN_S = 5
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class HttpServer:
+class HttpServer(Background):
     """uvicorn on a socket that is bound already, in a thread of its own.
 
     Parameters
@@ -55,6 +54,7 @@ class HttpServer:
     """
 
     def __init__(self, bound: socket.socket, app: WsgiApp, single_events: SingleEvents) -> None:
+        super().__init__("http")
         self._bound = bound
         self._single_events = single_events
         self._adapter = _WsgiAdapter(app, single_events)
@@ -75,8 +75,6 @@ class HttpServer:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )
         self._server = uvicorn.Server(config)
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def _run(self) -> None:
         run_in_loop(self._serve())
@@ -91,7 +89,8 @@ class HttpServer:
                 for protocol, answer in answers:
                     loop.call_soon_threadsafe(protocol.answer_event, answer)
 
-        self._single_events.start(answered)
+        self._single_events.answered = answered
+        self._single_events.start()
         try:
             await self._server.serve(sockets=[self._bound])
         finally:
@@ -108,16 +107,12 @@ class HttpServer:
                 if isinstance(protocol, _Protocol):
                     _check_deadline(protocol, now_s)
 
-    def start(self, fail: Callable[[BaseException], object]) -> None:
-        """Start to serve; ``fail`` is called with an error that ends it."""
-        self._thread = start_thread("http", self._run, stopping=self._stopping, fail=fail)
+    def _wake(self) -> None:
+        self._server.should_exit = True
 
     def stop(self) -> None:
         """Finish the requests that run, then end."""
-        self._stopping.set()
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join()
+        super().stop()
         self._adapter.close()
 
 

@@ -22,7 +22,7 @@ from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.errors import LogError
 from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, TopicPartition
 from recstream.metrics import CONSUMER_LAG, HEARTBEAT_AGE, ROLE_READY
-from recstream.process import start_thread
+from recstream.process import Background
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class _Trend:
         return last_s - first_s < WINDOW_S or last < first
 
 
-class Readiness:
+class Readiness(Background):
     """Readiness of the roles, and the pipeline's state with it.
 
     Parameters
@@ -153,6 +153,7 @@ class Readiness:
         now_s: Callable[[], float],
         checkpoints: Checkpoints | None = None,
     ) -> None:
+        super().__init__("readiness")
         self._checkpoints = checkpoints
         self._horizon: dict[str, int] = {}
         self._horizon_seen: object = None
@@ -172,19 +173,6 @@ class Readiness:
         self._lag: int | None = None
         self._sampled_s = now_s()
         self._reported: object = None
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Sample the log now, and every second in a thread."""
-        self.sample()
-        self._thread = start_thread("readiness", self._run, stopping=self._stopping)
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.wait(SAMPLE_S):

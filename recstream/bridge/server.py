@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -19,7 +18,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -52,7 +50,7 @@ from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
 from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
 from recstream.models import open_store
-from recstream.process import end_in_time, retry_while_away
+from recstream.process import retry_while_away, stopped_by_signals
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -195,7 +193,7 @@ class Bridge:
         def stop() -> None:
             readiness.stop()
             connections.stop()
-            feed.close()
+            feed.stop()
             follower.stop()
             active.stop()
             items.stop()
@@ -206,7 +204,8 @@ class Bridge:
         self._stack.callback(stop)
         connections.start(hub, self.fail)
         # Counting takes as long as activating the generation: lists come first.
-        active.start(follower.resend_all, counts.start)
+        active.then = (follower.resend_all, counts.start)
+        active.start()
         items.start()
         follower.start()
         readiness.is_compiling = lambda: active.is_compiling
@@ -219,6 +218,7 @@ class Bridge:
             "restart": lambda: not connections.is_draining,
         }
         readiness.on_change = lambda: connections.post(hub.status_changed)
+        readiness.sample()
         readiness.start()
         history.start()
         return Deps(
@@ -268,12 +268,7 @@ class Bridge:
         self._server.start(self.fail)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop."""
         self.stop()
 
@@ -292,21 +287,16 @@ def run(settings: Settings) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     ended = threading.Event()
 
-    def stop(*_: object) -> None:
-        ended.set()
-        end_in_time()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    bridge = retry_while_away("bridge", lambda: Bridge(settings, ended=ended), ended)
-    if bridge is None:
-        return
-    address = settings.path(ADDRESS_FILE)
-    _write_address(address, bridge.url)
-    with bridge:
-        log.info("bridge serves url=%s", bridge.url)
-        ended.wait()
-        log.info("bridge drains connections=%d", len(bridge.deps.connections.connections))
+    with stopped_by_signals(ended):
+        bridge = retry_while_away("bridge", lambda: Bridge(settings, ended=ended), ended)
+        if bridge is None:
+            return
+        address = settings.path(ADDRESS_FILE)
+        _write_address(address, bridge.url)
+        with bridge:
+            log.info("bridge serves url=%s", bridge.url)
+            ended.wait()
+            log.info("bridge drains connections=%d", len(bridge.deps.connections.connections))
     with contextlib.suppress(OSError):
         address.unlink()
     if bridge.failure is not None:

@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 _TP = TopicPartition(CATALOGUE, 0)
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
-_STALL_S = 10
-_STALLS = 20
 _encode = msgspec.json.Encoder().encode
 
 
@@ -83,8 +81,6 @@ class CatalogueView:
     ----------
     unreadable : int
         Records that were skipped because they are no items.
-    stopping : Event
-        Set by `stop`.
     """
 
     def __init__(
@@ -100,7 +96,6 @@ class CatalogueView:
         self._batch_size = batch_size
         self._on_change = on_change
         self._tail: Tail | None = None
-        self.stopping = threading.Event()
         self.unreadable = 0
 
     def poll(self, timeout_s: float = 0.0) -> int:
@@ -132,44 +127,26 @@ class CatalogueView:
                 self._on_change(changes)
         return len(records)
 
-    def catch_up(self) -> int:
-        """Apply all records that the topic has now; return their number."""
-        end = self._log.high_watermark(*_TP)
-        applied = self.poll()
-        stalled = 0
-        while self._tail is None or self._tail.positions()[_TP] < end:
-            count = self.poll(_STALL_S / _STALLS)
-            applied += count
-            stalled = 0 if count else stalled + 1
-            if stalled == _STALLS:
-                message = (
-                    f"{CATALOGUE} returned no record for {_STALL_S} s, expected up to offset {end}"
-                )
-                raise LogUnavailable(message)
-        return applied
-
-    def follow(self) -> None:
-        """Apply new records until `stop`; retries while the log or the store is unavailable."""
+    def follow(self, stopping: threading.Event) -> None:
+        """Apply new records until it is stopped; retries while the log or the store is unavailable."""
         wait_s = _FIRST_WAIT_S
-        while not self.stopping.is_set():
+        while not stopping.is_set():
             try:
                 self.poll(1.0)
                 wait_s = _FIRST_WAIT_S
             except (CatalogueUnavailable, LogUnavailable) as error:
                 log.warning("catalogue waits retry_in_s=%.1f reason=%s", wait_s, error)
-                self.stopping.wait(wait_s)
+                stopping.wait(wait_s)
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         self._close_tail()
 
-    def stop(self) -> None:
-        """Make `follow` return; may be called from another thread."""
-        self.stopping.set()
+    def wake(self) -> None:
+        """Make `follow` look at ``stopping``; may be called from another thread."""
         if (tail := self._tail) is not None:
             tail.wake()
 
     def close(self) -> None:
         """Release the tail; the log and the catalogue stay open."""
-        self.stopping.set()
         self._close_tail()
 
     def _start(self) -> int:

@@ -1,6 +1,6 @@
 """The command line: click commands in `system`, `log` and `model`, each imported when it is used.
 
-A command's module imports nothing heavy at its top, so that ``recstream --help`` answers at once.
+The help and the completion of ``recstream`` itself import no command, so that they answer at once.
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from recstream import __version__
 from recstream.cli.options import FAILED, INTERRUPTED, USAGE
@@ -18,36 +19,51 @@ from recstream.errors import InvalidSetting, RecstreamError
 
 __all__ = ["main"]
 
-COMMANDS: dict[str, str] = {
-    "up": "system.up:up",
-    "worker": "system.roles:worker",
-    "trainer": "system.roles:trainer",
-    "bridge": "system.roles:bridge",
-    "import": "log.import_:import_",
-    "simulate": "system.simulate:simulate",
-    "train": "model.train:train",
-    "models": "model.models:models",
-    "recommend": "model.recommend:recommend",
-    "batch": "model.batch:batch",
-    "explain": "model.explain:explain",
-    "why-not": "model.explain:why_not",
-    "what-if": "model.what_if:what_if",
-    "steering": "model.steering:steering",
-    "log": "log.records:log",
-    "checkpoint": "log.checkpoint:checkpoint",
-    "backup": "log.backup:backup",
-    "replay": "log.replay:replay",
-    "export": "log.replay:export",
-    "forget": "log.forget:forget",
-    "dead-letters": "log.dead_letters:dead_letters",
-    "tune": "model.tune:tune",
-    "fit": "model.fit:fit",
-    "doctor": "system.doctor:doctor",
-    "upgrade": "system.upgrade:upgrade",
-    "token": "system.token:token",
-    "bench": "system.bench:bench",
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("system.up:up", "Run everything here: log, worker, trainer, bridge, a demo shop."),
+    "worker": ("system.roles:worker", "Fold events into histories and publish lists."),
+    "trainer": ("system.roles:trainer", "Train on the histories and announce generations."),
+    "bridge": ("system.roles:bridge", "Serve REST, WebSocket and the page."),
+    "import": ("log.import_:import_", "Import files of events or products into the log."),
+    "simulate": ("system.simulate:simulate", "Send events of synthetic customers at a rate."),
+    "train": ("model.train:train", "Ask the trainer for a new generation."),
+    "models": ("model.models:models", "Generations: list, show, roll back."),
+    "recommend": ("model.recommend:recommend", "Show a user's newest list."),
+    "batch": ("model.batch:batch", "Write everybody's lists, or similar items, to files."),
+    "explain": ("model.explain:explain", "Show which events of a user an item's score comes from."),
+    "why-not": ("model.explain:why_not", "Say why an item is not in a user's list."),
+    "what-if": (
+        "model.what_if:what_if",
+        "A list, or a range of the log, under other rules or models.",
+    ),
+    "steering": ("model.steering:steering", "Rules that shape lists: set, show, check, clear."),
+    "log": ("log.records:log", "Show the log's records; create topics; compare lists."),
+    "checkpoint": (
+        "log.checkpoint:checkpoint",
+        "Checkpoints of the histories: create, list, verify.",
+    ),
+    "backup": ("log.backup:backup", "Backups of the log and its models: create, verify, restore."),
+    "replay": (
+        "log.replay:replay",
+        "Derive state, lists and models again from the log, and compare.",
+    ),
+    "export": (
+        "log.replay:export",
+        "Write a part of the log to a file that can be verified anywhere.",
+    ),
+    "forget": ("log.forget:forget", "Erase a user's data."),
+    "dead-letters": (
+        "log.dead_letters:dead_letters",
+        "Records that could not be read: list, show, resend.",
+    ),
+    "tune": ("model.tune:tune", "Choose hyper-parameters on the events of the log."),
+    "fit": ("model.fit:fit", "Train ALS on a Parquet table, on Spark."),
+    "doctor": ("system.doctor:doctor", "Check this machine and the installation."),
+    "upgrade": ("system.upgrade:upgrade", "Check that this version reads what is there."),
+    "token": ("system.token:token", "Issue an access token for a user or a service."),
+    "bench": ("system.bench:bench", "Measure this machine for half a minute."),
 }
-"""Command name to ``module:function`` in this package, in the order of the help."""
+"""Command to its ``module:function`` in this package and its line of the help, in this order."""
 
 
 class LazyGroup(click.Group):
@@ -59,12 +75,26 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(f"recstream.cli.{module}"), name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [
+            CompletionItem(name, help=about)
+            for name, (_, about) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(__version__, prog_name="recstream")
 def cli() -> None:
     """Run a recommender that derives all its state from a log of events.

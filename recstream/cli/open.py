@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from recstream.cli.options import is_terminal
 from recstream.errors import NotFound
+from recstream.log import EventLog, open_log
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.log import EventLog
     from recstream.time_travel import TimeTravel
 
 
@@ -23,10 +27,6 @@ def open_existing(settings: Settings) -> EventLog:
     NotFound
         There is no log.
     """
-    from pathlib import Path
-
-    from recstream.log import open_log
-
     scheme, _, rest = settings.broker_url.partition("://")
     path = Path(rest.partition("?")[0])
     if scheme == "embedded" and not path.exists():
@@ -60,8 +60,6 @@ def _counting() -> Iterator[Callable[[int], None]]:
     if not is_terminal():
         yield lambda _: None
         return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
 
     bars = Progress(
         SpinnerColumn(),

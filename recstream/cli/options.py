@@ -69,12 +69,9 @@ def wait_options(until: str, *, seconds: float) -> Callable[[F], F]:
                 "timeout_s",
                 type=Number(min=0.1),
                 default=seconds,
-                show_default=True,
                 help="Seconds to wait.",
             ),
-            click.option(
-                "--wait/--no-wait", default=True, show_default=True, help=f"Wait {until}."
-            ),
+            click.option("--wait/--no-wait", default=True, help=f"Wait {until}."),
         ):
             function = option(function)
         return function

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
 if TYPE_CHECKING:
@@ -88,10 +87,5 @@ class EventBatch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.flush()

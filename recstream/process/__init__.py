@@ -9,11 +9,11 @@ from recstream.process.clock import system_clock_ms
 from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import COMPILING, Kernels, fill_cache
 from recstream.process.shared_lock import SharedLock
-from recstream.process.shutdown import end_in_time, follow_parent
+from recstream.process.shutdown import end_in_time, follow_parent, stopped_by_signals
 from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away
 from recstream.process.threads import (
     BACKGROUND_NICE,
-    SupervisedThread,
+    Background,
     lower_priority,
     run_in_thread,
     start_thread,
@@ -24,9 +24,9 @@ __all__ = [
     "BACKGROUND_NICE",
     "COMPILING",
     "RESTART_S",
+    "Background",
     "Kernels",
     "SharedLock",
-    "SupervisedThread",
     "end_in_time",
     "fill_cache",
     "follow_parent",
@@ -37,6 +37,7 @@ __all__ = [
     "run_in_loop",
     "run_in_thread",
     "start_thread",
+    "stopped_by_signals",
     "system_clock_ms",
     "watch",
 ]

@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import signal
+import threading
 import time
+from collections.abc import Iterator
 
 from recstream.process.threads import run_in_thread
 
@@ -32,6 +34,26 @@ def end_in_time(seconds: float = END_S) -> None:
         os._exit(0)
 
     run_in_thread("end-in-time", watch)
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stopping: threading.Event, *, is_bounded: bool = True) -> Iterator[None]:
+    """Set an event on SIGTERM and SIGINT; if bounded, also `end_in_time`. Only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(*_: object) -> None:
+        stopping.set()
+        if is_bounded:
+            end_in_time()
+
+    before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def follow_parent(drain_s: float = DRAIN_S) -> None:

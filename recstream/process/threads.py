@@ -118,6 +118,41 @@ def start_thread(
     return thread
 
 
+class Background:
+    """A part of a role with a thread of its own: it runs `_run` from `start` to `stop`.
+
+    Subclasses define `_run`, which returns once ``_stopping`` is set, and `_wake` if it may wait for
+    anything else.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._stopping = threading.Event()
+        self._thread: SupervisedThread | None = None
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def _wake(self) -> None:
+        """Make `_run` look at ``_stopping``."""
+
+    def start(self, fail: Fail | None = None) -> None:
+        """Start the thread; see `start_thread`."""
+        self._thread = start_thread(self._name, self._run, stopping=self._stopping, fail=fail)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the thread runs without errors."""
+        return self._thread is not None and self._thread.is_healthy
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._wake()
+        if self._thread is not None:
+            self._thread.join()
+
+
 def run_in_thread(name: str, job: Callable[[], object]) -> threading.Thread:
     """Run one short job in a daemon thread; an error is logged with the thread's name."""
 

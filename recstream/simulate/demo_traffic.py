@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 
 from recstream.core.events import Event, admit, encode_event
 from recstream.errors import LogUnavailable
 from recstream.log import INTERACTIONS, EventLog, NewRecord
-from recstream.process import start_thread
+from recstream.process import Background
 from recstream.simulate.customers import Customers, traffic
 from recstream.simulate.shop import make_shop
 
@@ -28,7 +27,7 @@ def is_seeded(event_log: EventLog) -> bool:
     return bool(event_log.committed(SHOP_GROUP))
 
 
-class DemoTraffic:
+class DemoTraffic(Background):
     """A thread that appends events of the demo shop's customers to the log.
 
     Parameters
@@ -56,6 +55,7 @@ class DemoTraffic:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
+        super().__init__("traffic")
         self._log = event_log
         self._interval_s = 1.0 / rate
         self._now = now
@@ -65,21 +65,9 @@ class DemoTraffic:
         customers = Customers(make_shop(seed, N_ITEMS), N_USERS, seed)
         self._events = traffic(customers, seed + n_before + 1, N_EVENTS + n_before)
         self.n_sent = 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = start_thread("traffic", self._run, stopping=self._stop)
-
-    def stop(self) -> None:
-        """Stop the thread and wait for its end."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
+        while not self._stopping.wait(self._interval_s):
             event = admit(next(self._events), now=self._now(), new_id=self._new_id)
             self._append(event)
 
@@ -89,4 +77,4 @@ class DemoTraffic:
             self.n_sent += 1
         except LogUnavailable as error:
             log.warning("traffic pauses error=%s", error)
-            self._stop.wait(5.0)
+            self._stopping.wait(5.0)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from types import FrameType
 
 from recstream.checkpoints import open_checkpoints, retain
 from recstream.errors import LogError
@@ -19,9 +16,9 @@ from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import open_store
 from recstream.process import (
     Kernels,
-    end_in_time,
     retry_while_away,
     start_thread,
+    stopped_by_signals,
     system_clock_ms,
 )
 from recstream.settings import Settings
@@ -46,7 +43,7 @@ def run(settings: Settings) -> None:
     stopping = threading.Event()
     sys.setswitchinterval(SWITCH_S)
     kernels = Kernels(stopping, ranks=False)
-    with _signals(stopping), contextlib.ExitStack() as held:
+    with stopped_by_signals(stopping), contextlib.ExitStack() as held:
         opened = retry_while_away("trainer", lambda: _open(settings, kernels, held), stopping)
         if opened is None:
             return
@@ -118,22 +115,3 @@ def _maintain_log(event_log: EventLog, settings: Settings, stopping: threading.E
                 done.compacted,
                 done.expired,
             )
-
-
-@contextlib.contextmanager
-def _signals(stopping: threading.Event) -> Iterator[None]:
-    """Set an event on SIGTERM and SIGINT, and force the exit in time; in the main thread only."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-        end_in_time()
-
-    before = {each: signal.signal(each, handle) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

@@ -37,6 +37,11 @@ def store(tmp_path: Path) -> Iterator[EmbeddedCatalogue]:
     opened.close()
 
 
+def catch_up(view: CatalogueView) -> int:
+    """Apply all records that the topic has now; return their number."""
+    return sum(iter(view.poll, 0))
+
+
 def contents(store: EmbeddedCatalogue) -> dict[str, Item]:
     return {item.item: item for item in store.search(limit=1000).items}
 
@@ -46,7 +51,7 @@ def test_records_become_items_and_tombstones_take_them_out(
 ) -> None:
     log.append([upsert_record(TENT), upsert_record(MUG), delete_record("p1")])
 
-    applied = CatalogueView(log, store).catch_up()
+    applied = catch_up(CatalogueView(log, store))
 
     assert applied == 3
     assert contents(store) == {"p2": MUG}
@@ -55,10 +60,10 @@ def test_records_become_items_and_tombstones_take_them_out(
 
 def test_a_view_opened_again_goes_on_where_it_was(log: EventLog, store: EmbeddedCatalogue) -> None:
     log.append([upsert_record(TENT)])
-    CatalogueView(log, store).catch_up()
+    catch_up(CatalogueView(log, store))
     log.append([upsert_record(MUG)])
 
-    assert CatalogueView(log, store).catch_up() == 1
+    assert catch_up(CatalogueView(log, store)) == 1
     assert contents(store) == {"p1": TENT, "p2": MUG}
 
 
@@ -66,8 +71,8 @@ def test_a_deleted_store_is_built_again_equal(log: EventLog, tmp_path: Path) -> 
     log.append([upsert_record(TENT), upsert_record(MUG)])
     first, second = EmbeddedCatalogue(tmp_path / "a"), EmbeddedCatalogue(tmp_path / "b")
 
-    CatalogueView(log, first).catch_up()
-    CatalogueView(log, second, batch_size=1).catch_up()
+    catch_up(CatalogueView(log, first))
+    catch_up(CatalogueView(log, second, batch_size=1))
 
     assert contents(first) == contents(second) == {"p1": TENT, "p2": MUG}
     first.close()
@@ -78,7 +83,7 @@ def test_a_store_of_another_log_is_emptied_first(log: EventLog, store: EmbeddedC
     store.apply({"old": Item(item="old", title="Of another log")}, ViewPosition("OTHER", 1))
     log.append([upsert_record(TENT)])
 
-    CatalogueView(log, store).catch_up()
+    catch_up(CatalogueView(log, store))
 
     assert contents(store) == {"p1": TENT}
 
@@ -87,7 +92,7 @@ def test_a_store_ahead_of_its_log_is_built_again(log: EventLog, store: EmbeddedC
     log.append([upsert_record(TENT)])
     store.apply({"lost": Item(item="lost")}, ViewPosition(log.epoch, 99))
 
-    CatalogueView(log, store).catch_up()
+    catch_up(CatalogueView(log, store))
 
     assert contents(store) == {"p1": TENT}
 
@@ -109,7 +114,7 @@ def test_a_record_that_is_no_item_is_counted_and_passed_over(
     log.append([NewRecord(CATALOGUE, key, value, 0), upsert_record(MUG)])
     view = CatalogueView(log, store)
 
-    view.catch_up()
+    catch_up(view)
 
     assert view.unreadable == 1
     assert contents(store) == {"p2": MUG}
@@ -121,13 +126,15 @@ def test_following_applies_what_comes_and_tells_of_it(
     told: list[dict[str, Item | None]] = []
 
     view = CatalogueView(log, store, on_change=told.append)
-    follower = threading.Thread(target=view.follow)
+    stopping = threading.Event()
+    follower = threading.Thread(target=view.follow, args=(stopping,))
     follower.start()
     log.append([upsert_record(TENT)])
     wait_until(lambda: told == [{"p1": TENT}])
     log.append([delete_record("p1")])
     wait_until(lambda: told[1:] == [{"p1": None}])
-    view.stop()
+    stopping.set()
+    view.wake()
     follower.join(5)
 
     assert not follower.is_alive()
@@ -155,9 +162,9 @@ def test_nothing_is_lost_while_the_store_is_away(log: EventLog, store: EmbeddedC
     view = CatalogueView(log, Away(store, 2), batch_size=1)  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(CatalogueUnavailable):
-            view.catch_up()
+            catch_up(view)
 
-    view.catch_up()
+    catch_up(view)
 
     assert contents(store) == {"p1": TENT, "p2": MUG}
 
@@ -181,7 +188,7 @@ def test_a_damaged_file_is_set_aside_and_built_again(
 
     opened = EmbeddedCatalogue(folder)
     view = CatalogueView(log, opened)
-    view.catch_up()
+    catch_up(view)
 
     assert contents(opened) == {"p1": Item(item="p1", title="One")}
     assert (folder / "items.db.damaged").read_bytes() == content

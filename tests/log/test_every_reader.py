@@ -106,7 +106,9 @@ def test_trainer_bridge_and_catalogue_read_to_the_end(tmp_path_factory, appended
         views.close()
 
         with contextlib.closing(EmbeddedCatalogue(path / "catalogue.db")) as catalogue:
-            CatalogueView(log, catalogue).catch_up()
+            view = CatalogueView(log, catalogue)
+            while view.poll():
+                pass
 
 
 def test_every_command_answers_or_says_what_is_wrong(tmp_path):

@@ -47,6 +47,8 @@ class Endpoint:
         Gets the path's variables, then ``query`` and ``body`` where it has these parameters. Returns
         a struct, a list, or a `Response`.
     access : Access
+    tag : str
+        Its section in the documents; by default the ``tag`` of the handler's class.
     query : struct type, optional
         Parameters of the query string.
     as_body : callable, optional
@@ -74,8 +76,8 @@ class Endpoint:
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     rule: str
-    tag: str
-    access: Access = "service"
+    access: Access
+    tag: str = ""
     name: str = ""
     summary: str = ""
     handler: Callable[..., Any] = print
@@ -98,13 +100,15 @@ def route(
     """Mark a method as the handler of a route.
 
     The types of ``query``, ``body`` and the answer come from the handler's annotations; the
-    operation's id and summary come from its name and its docstring.
+    operation's id and summary come from its name and its docstring. By default a route with a user in its
+    path is open to that user, any other to services alone.
 
     Parameters
     ----------
     described
         Other attributes of `Endpoint`; ``returns`` where the handler returns a `Response`.
     """
+    described.setdefault("access", "user" if "<user>" in rule else "service")
 
     def mark(handler: _Handler) -> _Handler:
         handler.__endpoint__ = Endpoint(  # type: ignore[attr-defined]
@@ -129,6 +133,7 @@ def endpoints_of(routes: object) -> Iterable[Endpoint]:
         returned = types.get("return")
         found = replace(
             endpoint,
+            tag=endpoint.tag or getattr(routes, "tag", ""),
             handler=function.__get__(routes),
             query=types.get("query"),
             body=types.get("body"),

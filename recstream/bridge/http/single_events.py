@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -28,7 +27,7 @@ from recstream.bridge.http.security import HEADERS, is_host, is_own_name
 from recstream.errors import LogError, TokenRefused
 from recstream.log import Position
 from recstream.metrics import HTTP_DURATION, HTTP_REQUESTS
-from recstream.process import start_thread
+from recstream.process import Background
 
 log = logging.getLogger(__name__)
 
@@ -65,41 +64,37 @@ Answered = Callable[[Sequence[tuple[Any, bytes | None]]], object]
 """Gets the connections of requests with their answers, without status line and date; None for no answer."""
 
 
-class SingleEvents:
+class SingleEvents(Background):
     """The requests with one event each, and the thread that appends the events.
 
     Parameters
     ----------
     deps : Deps
+
+    Attributes
+    ----------
+    answered : callable
+        Called after each append.
     """
 
     def __init__(self, deps: Deps) -> None:
+        super().__init__("append-events")
         self._deps = deps
+        self.answered: Answered = lambda _: None
         self._waiting: SimpleQueue[tuple[Any, Accepted] | None] = SimpleQueue()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
         self._duration = HTTP_DURATION.labels(PATH)
         more = {"Vary": "Origin"} if deps.settings.allowed_origins else {}
         self._headers = HEADERS | more
 
-    def start(self, answered: Answered) -> None:
-        """Start the thread; it calls ``answered`` after each append."""
-        self._thread = start_thread(
-            "append-events", lambda: self._run(answered), stopping=self._stopping
-        )
-
-    def stop(self) -> None:
-        """Append what waits, then end the thread."""
-        self._stopping.set()
+    def _wake(self) -> None:
+        """End the thread after what waits."""
         self._waiting.put(None)
-        if self._thread is not None:
-            self._thread.join()
 
     def submit(self, connection: object, request: Accepted) -> None:
         """Have a request's event appended, and the connection answered."""
         self._waiting.put((connection, request))
 
-    def _run(self, answered: Answered) -> None:
+    def _run(self) -> None:
         is_ended, next_s = False, 0.0
         while not is_ended:
             found = [self._waiting.get()]
@@ -120,7 +115,7 @@ class SingleEvents:
                 log.exception("requests failed")
                 answers = [None] * len(taken)
             connections = [connection for connection, _ in taken]
-            answered(list(zip(connections, answers, strict=True)))
+            self.answered(list(zip(connections, answers, strict=True)))
 
     def read(self, data: bytes, address: str) -> Accepted | None:
         """Return the request in these bytes; None if it must go another way.

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import queue
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
@@ -29,7 +28,7 @@ from recstream.bridge.push.protocol import (
 )
 from recstream.errors import LogError, OffsetOutOfRange
 from recstream.log import EventLog, Record, Tail, TopicPartition, json_value
-from recstream.process import start_thread, watch
+from recstream.process import Background, watch
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +161,7 @@ class LogCursor:
             self._catch_up()
 
 
-class LogFeed:
+class LogFeed(Background):
     """The shared tail behind the `log` channel.
 
     Parameters
@@ -173,12 +172,11 @@ class LogFeed:
     """
 
     def __init__(self, event_log: EventLog, post: Callable[..., None]) -> None:
+        super().__init__("log-feed")
         self._log = event_log
         self._post = post
         self._by_partition: dict[TopicPartition, set[LogCursor]] = defaultdict(set)
         self._tail: Tail | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
         self._added: queue.SimpleQueue[tuple[TopicPartition, int]] = queue.SimpleQueue()
         self._watched: set[TopicPartition] = set()
         self._positions: dict[TopicPartition, int] = {}
@@ -269,11 +267,11 @@ class LogFeed:
         self._watched.add(tp)
         self._added.put((tp, end))
         if self._thread is None:
-            self._thread = start_thread("log-feed", self._follow, stopping=self._stopping)
+            self.start()
         elif (tail := self._tail) is not None:
             tail.wake()
 
-    def _follow(self) -> None:
+    def _run(self) -> None:
         """Follow the watched partitions; after an error from where it was, or where the log begins."""
         self._positions.update(self._new_positions())
         tail = self._tail = self._log.tail(
@@ -304,10 +302,6 @@ class LogFeed:
             for cursor in tuple(cursors):
                 cursor.resume()
 
-    def close(self) -> None:
-        """Stop the tail's thread."""
-        self._stopping.set()
-        if self._tail is not None:
-            self._tail.wake()
-        if self._thread is not None:
-            self._thread.join()
+    def _wake(self) -> None:
+        if (tail := self._tail) is not None:
+            tail.wake()

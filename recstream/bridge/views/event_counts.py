@@ -9,7 +9,7 @@ import msgspec
 
 from recstream.core.serving import EventCounts
 from recstream.log import INTERACTIONS, EventLog, Tail, TopicPartition, decode
-from recstream.process import SupervisedThread, start_thread
+from recstream.process import Background
 
 WINDOW_MS = 30 * 86_400_000
 BATCH_RECORDS = 5_000
@@ -24,7 +24,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
     next: dict[str, int]
 
 
-class CountsFeed:
+class CountsFeed(Background):
     """Counts events that were appended since `WINDOW_MS` before the start.
 
     Parameters
@@ -39,34 +39,25 @@ class CountsFeed:
     """
 
     def __init__(self, event_log: EventLog, *, now_ms: Callable[[], int]) -> None:
+        super().__init__("counts")
         self._log = event_log
         self._now_ms = now_ms
         self.counts = EventCounts()
         self.mutex = threading.Lock()
         self._first: dict[str, int] = {}
         self._next: dict[str, int] = {}
-        self._stopping = threading.Event()
         self._tail: Tail | None = None
-        self._thread: SupervisedThread | None = None
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = start_thread("counts", self._count, stopping=self._stopping)
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping.set()
+    def _wake(self) -> None:
         if (tail := self._tail) is not None:
             tail.wake()
-        if self._thread is not None:
-            self._thread.join()
 
     def counted(self) -> Counted:
         """Return which events are in the counts."""
         with self.mutex:
             return Counted(first=dict(self._first), next=dict(self._next))
 
-    def _count(self) -> None:
+    def _run(self) -> None:
         """Count from the start of the window, or anew after an error."""
         since_ms = self._now_ms() - WINDOW_MS
         positions = {

@@ -9,13 +9,13 @@ from datetime import datetime
 from recstream.catalogue import Catalogue, CatalogueView, delete_record, upsert_record
 from recstream.core.records import Item
 from recstream.log import EventLog, Position
-from recstream.process import SupervisedThread, start_thread
+from recstream.process import Background
 
 MAX_LIMITED = 100_000
 """Newest changed items with limits that are held; a delta contains older changes long since."""
 
 
-class Items:
+class Items(Background):
     """Reads items, and changes them through the log.
 
     Parameters
@@ -34,29 +34,24 @@ class Items:
     def __init__(
         self, event_log: EventLog, catalogue: Catalogue, *, now: Callable[[], datetime]
     ) -> None:
+        super().__init__("catalogue")
         self._now = now
         self._log = event_log
         self.catalogue = catalogue
         self._view = CatalogueView(event_log, catalogue, on_change=self._changed)
-        self._thread: SupervisedThread | None = None
         self._condition = threading.Condition()
         self._limited: dict[str, Item | None] = {}
         self.on_unlisted: Callable[[set[str]], None] = lambda _: None
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = start_thread("catalogue", self._view.follow, stopping=self._view.stopping)
+    def _run(self) -> None:
+        self._view.follow(self._stopping)
 
-    @property
-    def is_healthy(self) -> bool:
-        """Whether the thread runs without errors."""
-        return self._thread is not None and self._thread.is_healthy
+    def _wake(self) -> None:
+        self._view.wake()
 
     def stop(self) -> None:
         """End the thread and close the store."""
-        self._view.stop()
-        if self._thread is not None:
-            self._thread.join()
+        super().stop()
         self._view.close()
         self.catalogue.close()
 

@@ -14,7 +14,7 @@ from recstream.bridge.push import Pipeline
 from recstream.core.records import list_origin
 from recstream.errors import LogError
 from recstream.log import DEAD_LETTERS, RECOMMENDATIONS, EventLog, Record
-from recstream.process import start_thread
+from recstream.process import Background
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class PipelinePoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     freshness: tuple[int, ...] = ()
 
 
-class PipelineHistory:
+class PipelineHistory(Background):
     """Samples the pipeline every `SAMPLE_S`, and keeps the last `KEPT` points. Thread-safe.
 
     Parameters
@@ -73,24 +73,13 @@ class PipelineHistory:
     def __init__(
         self, event_log: EventLog, pipeline: Callable[[], Pipeline], *, now_ms: Callable[[], int]
     ) -> None:
+        super().__init__("pipeline-history")
         self._log = event_log
         self._pipeline = pipeline
         self._now_ms = now_ms
         self._mutex = threading.Lock()
         self._points: deque[PipelinePoint] = deque(maxlen=KEPT)
         self._counts = [0] * (len(FRESHNESS_BOUNDS_MS) + 1)
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = start_thread("pipeline-history", self._run, stopping=self._stopping)
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def _run(self) -> None:
         while True:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options
+from recstream.runtime.backup import StoredFile
+from recstream.runtime.backup import create as create_backup
+from recstream.runtime.backup import restore as restore_backup
+from recstream.runtime.backup import verify as verify_backup
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.runtime.backup import StoredFile
 
 FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 
 
-@click.group(short_help="Backups of the log and its models: create, verify, restore.")
+@click.group()
 def backup() -> None:
     """Create, verify and restore backups of the log and of what it refers to."""
 
@@ -37,8 +37,6 @@ def create(settings: Settings, folder: Path, as_json: bool) -> None:
     Example:
       recstream backup create /backups/2026-11-29
     """
-    from recstream.runtime.backup import create as create_backup
-
     with closing(open_existing(settings)) as event_log:
         made = create_backup(event_log, settings, folder, now_ms=time.time_ns() // 1_000_000)
     say(made, f"{folder}: {_described(made.files)}", as_json=as_json)
@@ -54,8 +52,6 @@ def verify(folder: Path, as_json: bool) -> None:
     Example:
       recstream backup verify /backups/2026-11-29
     """
-    from recstream.runtime.backup import verify as verify_backup
-
     found = verify_backup(folder)
     say(found, f"{folder}: {_described(found.files)}, all as they were written", as_json=as_json)
 
@@ -73,8 +69,6 @@ def restore(settings: Settings, folder: Path, as_json: bool) -> None:
     Example:
       recstream backup restore /backups/2026-11-29 --data-dir restored
     """
-    from recstream.runtime.backup import restore as restore_backup
-
     found, epoch = restore_backup(folder, settings)
     answer = {"epoch": epoch, "from": found.epoch, "offsets": found.offsets}
     say(answer, f"{_described(found.files)} restored; the log's epoch is {epoch}", as_json=as_json)

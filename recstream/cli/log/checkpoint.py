@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import click
+import msgspec
+from ulid import ULID
 
+from recstream.checkpoints import Job, Manifest, audit_horizon, open_checkpoints, run_job
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, table, wait_options
+from recstream.control import submit, wait_for
+from recstream.core.events import from_timestamp_ms
+from recstream.core.records import CheckpointRequested
+from recstream.erasure import forgetting
+from recstream.log import CHECKPOINTS, INTERACTIONS, TopicSpec, read_records
+from recstream.process import BACKGROUND_NICE
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.checkpoints import Manifest
 
 NO_CHECKPOINTS = "no checkpoints; `recstream checkpoint create` makes them"
 
 
-@click.group(short_help="Checkpoints of the histories: create, list, verify.")
+@click.group()
 def checkpoint() -> None:
     """Create, list and verify checkpoints: the histories of a partition as of one offset.
 
@@ -42,13 +49,6 @@ def create(settings: Settings, wait: bool, timeout_s: float, as_json: bool) -> N
       recstream checkpoint create
       recstream checkpoint create --no-wait
     """
-    from ulid import ULID
-
-    from recstream.checkpoints import open_checkpoints
-    from recstream.control import submit, wait_for
-    from recstream.core.records import CheckpointRequested
-    from recstream.log import CHECKPOINTS, INTERACTIONS, TopicSpec, read_records
-
     with closing(open_existing(settings)) as event_log:
         checkpoints = open_checkpoints(event_log, settings)
         request = CheckpointRequested(id=str(ULID()), requested_ts=time.time_ns() // 1_000_000)
@@ -93,9 +93,6 @@ def list_(settings: Settings, as_json: bool) -> None:
       recstream checkpoint list
       recstream checkpoint list --json
     """
-    from recstream.checkpoints import audit_horizon, open_checkpoints
-    from recstream.log import INTERACTIONS
-
     with closing(open_existing(settings)) as event_log:
         checkpoints = open_checkpoints(event_log, settings)
         found = checkpoints.all()
@@ -123,7 +120,6 @@ def verify(settings: Settings, as_json: bool) -> None:
     Example:
       recstream checkpoint verify
     """
-    from recstream.checkpoints import open_checkpoints
     from recstream.time_travel import verify_checkpoints
 
     with closing(open_existing(settings)) as event_log:
@@ -141,14 +137,6 @@ def make(as_json: bool) -> None:
     Example:
       recstream checkpoint make < job.json
     """
-    import logging
-    import os
-
-    import msgspec
-
-    from recstream.checkpoints import Job, open_checkpoints, run_job
-    from recstream.erasure import forgetting
-    from recstream.process import BACKGROUND_NICE
     from recstream.time_travel import verify_checkpoints
 
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
@@ -173,8 +161,6 @@ def make(as_json: bool) -> None:
 
 
 def _lines(found: list[Manifest]) -> str:
-    from recstream.core.events import from_timestamp_ms
-
     return table(
         [
             {

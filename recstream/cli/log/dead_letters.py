@@ -6,20 +6,26 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, table
+from recstream.core.records import DeadLetter
+from recstream.log import (
+    DEAD_LETTERS,
+    EventLog,
+    find_letter,
+    original_content,
+    read_letter,
+    read_records,
+    record_to_send,
+)
 from recstream.settings import Settings
 
-if TYPE_CHECKING:
-    from recstream.core.records import DeadLetter
-    from recstream.log import EventLog
 
-
-@click.group("dead-letters", short_help="Records that could not be read: list, show, resend.")
+@click.group("dead-letters")
 def dead_letters() -> None:
     """List, show and resend records that could not be read.
 
@@ -28,7 +34,7 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list", short_help="Count dead letters by reason, and show the newest.")
-@click.option("-n", "--lines", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
+@click.option("-n", "--lines", type=click.IntRange(1, 1_000_000), default=20, help="Newest.")
 @click.option("--reason", help="Only with this reason.")
 @settings_options()
 @json_option
@@ -72,10 +78,6 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     Example:
       recstream dead-letters show 0:17
     """
-    import msgspec
-
-    from recstream.log import find_letter, original_content
-
     with closing(open_existing(settings)) as event_log:
         letter = find_letter(event_log, name)
         value = (original_content(event_log, letter)[1] or b"").decode(errors="replace")
@@ -115,8 +117,6 @@ def send(
       recstream dead-letters send 0:17 --with mended.json
       recstream dead-letters send --reason too-large
     """
-    from recstream.log import find_letter, record_to_send
-
     if not (names or everything or reason):
         raise click.UsageError("name dead letters by id, or use --all or --reason")
     if replacement is not None and len(names) != 1:
@@ -135,8 +135,6 @@ def send(
 
 
 def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
-    from recstream.log import DEAD_LETTERS, read_letter, read_records
-
     for partition in range(event_log.partitions(DEAD_LETTERS)):
         for record in read_records(event_log, DEAD_LETTERS, partition):
             if (found := read_letter(record)) is not None:

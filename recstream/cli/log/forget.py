@@ -6,13 +6,17 @@ import time
 from contextlib import closing
 
 import click
+from ulid import ULID
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, user_argument, wait_options
+from recstream.control import wait_for
+from recstream.core.records import ForgetRequested, Forgotten
+from recstream.erasure import forgetting, request_erasure
 from recstream.settings import Settings
 
 
-@click.command(short_help="Erase a user's data.")
+@click.command()
 @user_argument
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
@@ -44,12 +48,6 @@ def forget(
       recstream forget u42
       recstream forget u42 --yes --no-wait --json
     """
-    from ulid import ULID
-
-    from recstream.control import wait_for
-    from recstream.core.records import ForgetRequested, Forgotten
-    from recstream.erasure import forgetting, request_erasure
-
     if not yes:
         click.confirm(f"Erase all data of {user!r}? This can't be undone", abort=True, err=True)
     is_kafka = settings.broker_url.startswith("kafka://")

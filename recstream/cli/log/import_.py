@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import codecs
+import threading
+from datetime import UTC
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import msgspec
 
 from recstream.cli.log.import_run import Import
 from recstream.cli.options import json_option, say, settings_options, table
-from recstream.errors import InvalidInput
+from recstream.core.events import timestamp_ms
+from recstream.core.json_input import json_error
+from recstream.errors import InvalidInput, InvalidJson
+from recstream.importers import (
+    ColumnMapping,
+    Source,
+    find_files,
+    import_items,
+    import_products,
+    import_topic,
+    prepare_source,
+    preset,
+    presets,
+    ratings_mapping,
+    read_titles,
+    recognise,
+)
+from recstream.process import stopped_by_signals
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    import threading
-
-    from recstream.importers import ColumnMapping, Source
 
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
@@ -29,7 +44,7 @@ encoding_option = click.option(
 )
 
 
-@click.group("import", short_help="Import files of events or products into the log.")
+@click.group("import")
 def import_() -> None:
     """Import files of events or products into the log.
 
@@ -55,8 +70,6 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
       recstream import movielens ml-latest-small
       recstream import movielens ml-100k/u.data
     """
-    from recstream.importers import Source, find_files, import_items, ratings_mapping, read_titles
-
     files = find_files(path)
     mapping, header = ratings_mapping(files.ratings)
     with Import(settings, files.ratings, as_json=as_json) as run:
@@ -83,8 +96,6 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
       recstream import amazon reviews_Musical_Instruments_5.json.gz
       recstream import amazon Appliances.jsonl.gz
     """
-    from recstream.importers import Source, preset, recognise
-
     with Import(settings, reviews, as_json=as_json) as run:
         source = Source(reviews, on_progress=run.on_progress)
         report = run.events(source, preset(recognise(source, "amazon")), strict=strict)
@@ -119,8 +130,6 @@ def products(
       recstream import products meta_Musical_Instruments.json.gz
       recstream import products products.csv --column item=article_no --column title=label
     """
-    from recstream.importers import import_products
-
     with Import(settings, file, as_json=as_json) as opened:
         report = import_products(
             opened.log,
@@ -202,7 +211,6 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
           --user user_id --item sku --time at --type purchase
       recstream import events kafka://localhost:9092/clicks --mapping clicks.json --follow
     """
-    from recstream.importers import Source, prepare_source
     from recstream.importers.files.convert import query_rows, spooled
 
     if file.startswith("kafka://"):
@@ -243,8 +251,6 @@ def presets_(as_json: bool) -> None:
     Examples:
       recstream import presets
     """
-    from recstream.importers import presets
-
     found = presets()
     rows = [
         {
@@ -259,9 +265,6 @@ def presets_(as_json: bool) -> None:
 
 def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) -> None:
     """Import another system's topic."""
-    import threading
-
-    from recstream.importers import import_topic, preset
     from recstream.log.kafka import open_topic
 
     given = _given(how)
@@ -272,7 +275,10 @@ def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) 
         raise InvalidInput("join, fill and order are for files; records of a topic stand alone")
     stopping = threading.Event()
     source = open_topic(url, settings)
-    with Import(settings, None, as_json=as_json) as run, _stops(stopping):
+    with (
+        Import(settings, None, as_json=as_json) as run,
+        stopped_by_signals(stopping, is_bounded=False),
+    ):
         report = import_topic(
             run.log,
             source,
@@ -282,28 +288,8 @@ def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) 
         run.finish(report)
 
 
-@contextmanager
-def _stops(stopping: threading.Event) -> Iterator[None]:
-    """Set an event on SIGINT and SIGTERM, so that what was read is appended before the end."""
-    import signal
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(each, lambda *_: stopping.set()) for each in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def _given(how: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a mapping that a mapping file and options name; options win."""
-    import codecs
-
-    import msgspec
-
-    from recstream.importers import ColumnMapping
-
     given: dict[str, Any] = {}
     if how["mapping_file"] is not None:
         try:
@@ -327,12 +313,6 @@ def _given(how: dict[str, Any]) -> dict[str, Any]:
 
 def _mapped(chosen: ColumnMapping | None, given: dict[str, Any]) -> ColumnMapping:
     """Return a mapping with the given fields, checked."""
-    import msgspec
-
-    from recstream.core.json_input import json_error
-    from recstream.errors import InvalidJson
-    from recstream.importers import ColumnMapping
-
     fields = {} if chosen is None else msgspec.to_builtins(chosen)
     try:
         return msgspec.convert(fields | given, ColumnMapping)
@@ -344,8 +324,6 @@ def _mapped(chosen: ColumnMapping | None, given: dict[str, Any]) -> ColumnMappin
 
 def _mapping(source: Source, how: dict[str, Any]) -> tuple[ColumnMapping, list[str]]:
     """Return the mapping that options and presets choose, and notes about what was recognised."""
-    from recstream.importers import preset, recognise
-
     given = _given(how)
     name = how["preset"]
     if not name and "user" in given and "item" in given:
@@ -364,16 +342,8 @@ def _pair(text: str, option: str) -> tuple[str, Any]:
 
 
 def _milliseconds(moment: Any) -> int:
-    from datetime import UTC
-
-    from recstream.core.events import timestamp_ms
-
     return timestamp_ms(moment.replace(tzinfo=UTC))
 
 
 def _digest_of(products: list[Any]) -> str:
-    from hashlib import blake2b
-
-    import msgspec
-
     return blake2b(msgspec.json.encode(products), digest_size=12).hexdigest()

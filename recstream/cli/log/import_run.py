@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress
 
 from recstream.cli.options import is_terminal, say
+from recstream.importers import ColumnMapping, ImportReport, Source, import_events
+from recstream.log import open_log, topic_specs
+from recstream.runtime.doctor import prepare_data_dir
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.importers import ColumnMapping, ImportReport, Source
 
 
 class Import:
@@ -23,9 +26,6 @@ class Import:
         self._bars = _Bars(file) if file is not None and shows else None
 
     def __enter__(self) -> Self:
-        from recstream.log import open_log, topic_specs
-        from recstream.runtime.doctor import prepare_data_dir
-
         prepare_data_dir(self._settings)
         self.log = open_log(self._settings.broker_url, self._settings)
         self.log.create_topics(topic_specs(self._settings.partitions))
@@ -47,8 +47,6 @@ class Import:
         notes: Sequence[str] = (),
     ) -> ImportReport:
         """Import the events of a source."""
-        from recstream.importers import import_events
-
         return import_events(
             self.log,
             source,
@@ -92,9 +90,6 @@ class _Bars:
     """Progress on standard error: reading, then writing, with the time left."""
 
     def __init__(self, file: Path) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
         self._progress = Progress(console=Console(stderr=True), transient=True)
         self._reading = self._progress.add_task(f"reading {file.name}", total=file.stat().st_size)
         self._writing = self._progress.add_task("appending events", total=None, visible=False)

@@ -9,20 +9,32 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from recstream.cli.open import open_existing
+from recstream.cli.open import open_existing, time_travel
 from recstream.cli.options import json_option, say, settings_options, user_argument
+from recstream.core.events import escaped, from_timestamp_ms
 from recstream.errors import InvalidInput
+from recstream.log import (
+    EventLog,
+    Record,
+    TopicPartition,
+    TopicSpec,
+    full_name,
+    histories_changelog,
+    json_value,
+    open_log,
+    topic_specs,
+)
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.log import EventLog, Record, TopicPartition
     from recstream.time_travel import Change
 
 WIDTH = 160
 
 
-@click.group("log", short_help="Show the log's records; create topics; compare lists.")
+@click.group("log")
 def log() -> None:
     """Show the log's records, create topics, and compare a user's lists."""
 
@@ -39,8 +51,6 @@ def create(settings: Settings, as_json: bool) -> None:
     Example:
       recstream log create --broker kafka://127.0.0.1:9092
     """
-    from recstream.log import TopicSpec, histories_changelog, open_log, topic_specs
-
     changelog = TopicSpec(histories_changelog(settings.app_id), settings.partitions, compacted=True)
     event_log = open_log(settings.broker_url, settings)
     try:
@@ -54,14 +64,7 @@ def create(settings: Settings, as_json: bool) -> None:
 
 @log.command(short_help="Show a topic's newest records, and follow it.")
 @click.argument("topic", default="interactions")
-@click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(0, 1_000_000),
-    default=10,
-    show_default=True,
-    help="Records.",
-)
+@click.option("-n", "--lines", type=click.IntRange(0, 1_000_000), default=10, help="Records.")
 @click.option("-f", "--follow", is_flag=True, help="Follow new records until Ctrl-C.")
 @click.option("--from", "start", type=click.IntRange(min=0), help="Start at this offset.")
 @click.option("--partition", type=click.IntRange(min=0), help="Only this partition.")
@@ -128,7 +131,6 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
       recstream log diff u42 0 1200
       recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
     """
-    from recstream.cli.open import time_travel
     from recstream.time_travel import diff_lists, moment
 
     with time_travel(settings) as travel:
@@ -153,8 +155,6 @@ def _change(change: Change) -> str:
 def _positions(
     event_log: EventLog, topic: str, back: int | None, start: int | None, partition: int | None
 ) -> dict[TopicPartition, int]:
-    from recstream.log import TopicPartition, full_name
-
     known = event_log.topics()
     name = full_name(topic, known)
     if partition is not None and partition >= known[name]:
@@ -187,11 +187,6 @@ def _between(
 
 def record_line(record: Record, *, as_json: bool) -> str:
     """Return a record as one line of text, or as JSON."""
-    import msgspec
-
-    from recstream.core.events import escaped, from_timestamp_ms
-    from recstream.log import json_value
-
     key = None if record.key is None else record.key.decode(errors="replace")
     found = json_value(record)
     if as_json:

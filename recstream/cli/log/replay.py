@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from recstream.analysis import Slice, parse_ranges
+from recstream.analysis import export as write_slice
+from recstream.checkpoints import Checkpoints, audit_horizon, open_checkpoints
 from recstream.cli.log.records import record_line
 from recstream.cli.open import open_existing, time_travel
 from recstream.cli.options import is_terminal, json_option, say, settings_options, table
+from recstream.control import read_timeline
 from recstream.errors import RecstreamError
+from recstream.log import ReadableLog, histories_changelog
+from recstream.models import ReadableStore, open_store
+from recstream.replay import Progress, ReplayPlan, Report, play
+from recstream.replay import replay as run_replay
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.checkpoints import Checkpoints
-    from recstream.log import ReadableLog
-    from recstream.models import ReadableStore
-    from recstream.replay import Progress, Report
-    from recstream.time_travel import PartitionFold
+from recstream.time_travel import PartitionFold, nearest_fold
 
 SPEEDS = {"1x": 1.0, "10x": 10.0, "100x": 100.0}
 
@@ -29,7 +34,7 @@ class DifferencesFoundError(RecstreamError):
     """A replay derived other bytes than were published."""
 
 
-@click.command(short_help="Derive state, lists and models again from the log, and compare.")
+@click.command()
 @click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--from", "start", metavar="OFFSET|TIME", help="First event whose lists are compared."
@@ -40,7 +45,6 @@ class DifferencesFoundError(RecstreamError):
     "--speed",
     type=click.Choice(["max", *SPEEDS]),
     default="max",
-    show_default=True,
     help="max: without pauses; else show events and lists at their original pace, times this.",
 )
 @click.option(
@@ -51,13 +55,7 @@ class DifferencesFoundError(RecstreamError):
 @click.option("--verify", is_flag=True, help="Compare every list and history, byte for byte.")
 @click.option("--retrain", is_flag=True, help="Train every generation again and compare digests.")
 @click.option("--evaluate", is_flag=True, help="Score the lists by the events after them.")
-@click.option(
-    "--every",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Compare one list of so many.",
-)
+@click.option("--every", type=click.IntRange(min=1), default=1, help="Compare one list of so many.")
 @settings_options()
 @json_option
 def replay(
@@ -86,17 +84,6 @@ def replay(
       recstream replay --from 2026-11-22T10:00:00Z --to 2026-11-22T11:00:00Z --speed 10x
       recstream replay bug.zip --verify
     """
-    import time
-
-    from recstream.analysis import Slice, parse_ranges
-    from recstream.checkpoints import audit_horizon, open_checkpoints
-    from recstream.control import read_timeline
-    from recstream.log import histories_changelog
-    from recstream.models import open_store
-    from recstream.replay import ReplayPlan, play
-    from recstream.replay import replay as run_replay
-    from recstream.time_travel import nearest_fold
-
     with contextlib.ExitStack() as stack:
         if file is None:
             store: ReadableStore = open_store(settings.models_url)
@@ -237,9 +224,6 @@ def _progress() -> Iterator[Progress]:
     if not is_terminal():
         yield lambda *_: None
         return
-    from rich.console import Console
-    from rich.progress import Progress as Bars
-    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
     bars = Bars(
         SpinnerColumn(),
@@ -257,7 +241,7 @@ def _progress() -> Iterator[Progress]:
         yield lambda what, n: bars.advance(tasks[what], n)
 
 
-@click.command(short_help="Write a part of the log to a file that can be verified anywhere.")
+@click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--from", "start", metavar="OFFSET|TIME", help="First event.")
 @click.option("--to", "stop", metavar="OFFSET|TIME", help="Stop before this event.")
@@ -281,10 +265,6 @@ def export(
       recstream export bug.zip --user u42
       recstream export morning.zip --from 2026-11-22T06:00:00Z --to 2026-11-22T12:00:00Z
     """
-    from recstream.analysis import export as write_slice
-    from recstream.analysis import parse_ranges
-    from recstream.models import open_store
-
     if file.is_dir() or not file.parent.is_dir():
         raise click.BadParameter(f"expected a file in a folder that exists, got {str(file)!r}")
     with time_travel(settings) as travel:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
+from recstream.checkpoints import open_checkpoints
 from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, say, settings_options
+from recstream.models import open_store
+from recstream.replay.batch import Format, choose_basis, write_batch
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.replay.batch import Format
+from recstream.time_travel import Moment, moment
 
 
-@click.command(short_help="Write everybody's lists, or similar items, to files.")
+@click.command()
 @click.argument("what", type=click.Choice(["lists", "similar"]))
 @click.option(
     "--out",
@@ -25,15 +26,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of files.",
 )
-@click.option(
-    "-n", type=click.IntRange(1, 1000), default=20, show_default=True, help="Items a list."
-)
+@click.option("-n", type=click.IntRange(1, 1000), default=20, help="Items a list.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["parquet", "jsonl"]),
     default="parquet",
-    show_default=True,
     help="Of the files.",
 )
 @click.option("--as-of", metavar="WHEN", help="Offset (of every partition) or time with a zone.")
@@ -60,11 +58,6 @@ def batch(
       recstream batch similar --out similar -n 10 --format jsonl
       recstream batch lists --out then --as-of 2026-11-01T00:00:00Z
     """
-    from recstream.checkpoints import open_checkpoints
-    from recstream.models import open_store
-    from recstream.replay.batch import choose_basis, write_batch
-    from recstream.time_travel import Moment, moment
-
     when = Moment() if as_of is None else moment(as_of)
 
     def report(done: int, of: int) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from recstream.cli.open import time_travel
 from recstream.cli.options import json_option, say, settings_options, table, user_argument
+from recstream.core.ranking import Explanation
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.core.ranking import Explanation
+from recstream.time_travel import Moment, moment
 
 MAX_SHOWN = 10
 
 
-@click.command(short_help="Show which events of a user an item's score comes from.")
+@click.command()
 @user_argument
 @click.argument("item")
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="At a past moment.")
@@ -62,7 +60,7 @@ def explain(settings: Settings, user: str, item: str, as_of: str | None, as_json
     say(explanation, f"{_verdict(explanation)}\n{table(rows)}", as_json=as_json)
 
 
-@click.command("why-not", short_help="Say why an item is not in a user's list.")
+@click.command("why-not")
 @user_argument
 @click.argument("item")
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="At a past moment.")
@@ -81,9 +79,6 @@ def why_not(settings: Settings, user: str, item: str, as_of: str | None, as_json
 
 
 def _explain(settings: Settings, user: str, item: str, as_of: str | None) -> Explanation:
-    from recstream.cli.open import time_travel
-    from recstream.time_travel import Moment, moment
-
     with time_travel(settings) as travel:
         return travel.explain(user, item, Moment() if as_of is None else moment(as_of))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from recstream.core.als import Iteration
 
 
-@click.command(short_help="Train ALS on a Parquet table, on Spark.")
+@click.command()
 @click.option(
     "--from", "source", required=True, metavar="PARQUET", help="Table, anywhere Spark reads."
 )
@@ -26,14 +26,10 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for users.parquet, items.parquet and model.npz.",
 )
-@click.option("--user", default="user", show_default=True, help="Column of user ids.")
-@click.option("--item", default="item", show_default=True, help="Column of item ids.")
-@click.option(
-    "--weight", default="weight", show_default=True, help="Column of weights of at least 0."
-)
-@click.option(
-    "--spark-master", default="local[*]", show_default=True, metavar="URL", help="Of Spark."
-)
+@click.option("--user", default="user", help="Column of user ids.")
+@click.option("--item", default="item", help="Column of item ids.")
+@click.option("--weight", default="weight", help="Column of weights of at least 0.")
+@click.option("--spark-master", default="local[*]", metavar="URL", help="Of Spark.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),

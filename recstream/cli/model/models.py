@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import click
+import msgspec
+from ulid import ULID
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, table, wait_options
+from recstream.control import expect_generation, submit
+from recstream.core.records import GenerationAnnounced, RollbackRequested
+from recstream.models import fetch, find_announcement, open_store
 from recstream.settings import Settings
 
-if TYPE_CHECKING:
-    from recstream.core.records import GenerationAnnounced
 
-
-@click.group(short_help="Generations: list, show, roll back.")
+@click.group()
 def models() -> None:
     """List and show generations of the model, and roll back to one."""
 
@@ -32,7 +33,6 @@ def list_(settings: Settings, as_json: bool) -> None:
       recstream models list
       recstream models list --json
     """
-    from recstream.models import open_store
     from recstream.time_travel import Generations
 
     with closing(open_existing(settings)) as event_log:
@@ -77,10 +77,6 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
       recstream models show 3
       recstream models show 3 --json
     """
-    import msgspec
-
-    from recstream.models import find_announcement
-
     with closing(open_existing(settings)) as event_log:
         found = find_announcement(event_log, generation)
     rows = [
@@ -96,7 +92,7 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
 
 @models.command(short_help="Serve an older generation again.")
 @click.argument("generation", type=click.IntRange(min=0))
-@click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
+@click.option("--reason", default="asked for by hand", help="Kept in the log.")
 @wait_options("until it serves", seconds=60.0)
 @settings_options()
 @json_option
@@ -118,12 +114,6 @@ def rollback(
       recstream models rollback 3
       recstream models rollback 3 --reason "lists full of socks"
     """
-    from ulid import ULID
-
-    from recstream.control import expect_generation, submit
-    from recstream.core.records import RollbackRequested
-    from recstream.models import fetch, find_announcement, open_store
-
     with closing(open_existing(settings)) as event_log:
         fetch(open_store(settings.models_url), find_announcement(event_log, generation))
         request = RollbackRequested(

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import msgspec
 
-from recstream.cli.open import open_existing
+from recstream.cli.open import open_existing, time_travel
 from recstream.cli.options import json_option, say, settings_options, table, user_argument
-from recstream.errors import NotFound, RecstreamError
+from recstream.core.events import decode_events
+from recstream.core.records import Item, Recommendations, decode_item, decode_recommendations
+from recstream.errors import InvalidEvent, NotFound, RecstreamError
+from recstream.log import (
+    CATALOGUE,
+    INTERACTIONS,
+    RECOMMENDATIONS,
+    EventLog,
+    TopicPartition,
+    decode_or_skip,
+    partition_for,
+    read_backwards,
+    read_records,
+)
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.core.records import Item, Recommendations
-    from recstream.log import EventLog
-
 
 NOTHING_LEFT = "no item is left to list: this user has seen all of them, or they are withdrawn or excluded by rules"
 
 
-@click.command(short_help="Show a user's newest list.")
+@click.command()
 @user_argument
-@click.option("-n", type=click.IntRange(min=1, max=1000), default=10, show_default=True)
+@click.option("-n", type=click.IntRange(min=1, max=1000), default=10, help="Items.")
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="Show the list at a past moment.")
 @settings_options()
 @json_option
@@ -62,7 +71,6 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
 
 
 def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:
-    from recstream.cli.open import time_travel
     from recstream.time_travel import moment
 
     with time_travel(settings) as travel:
@@ -78,11 +86,6 @@ def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendati
 
 
 def _newest_list(event_log: EventLog, user: str, app_id: str) -> Recommendations:
-    import msgspec
-
-    from recstream.core.records import decode_recommendations
-    from recstream.log import RECOMMENDATIONS, decode_or_skip, partition_for, read_backwards
-
     key = user.encode()
     partition = partition_for(key, event_log.partitions(RECOMMENDATIONS))
     for record in read_backwards(event_log, RECOMMENDATIONS, partition):
@@ -95,10 +98,6 @@ def _newest_list(event_log: EventLog, user: str, app_id: str) -> Recommendations
 
 def _reason(event_log: EventLog, user: str, app_id: str) -> str:
     """Say why a user has no published list."""
-    from recstream.core.events import decode_events
-    from recstream.errors import InvalidEvent
-    from recstream.log import INTERACTIONS, TopicPartition, partition_for, read_backwards
-
     partition = partition_for(user.encode(), event_log.partitions(INTERACTIONS))
     last = -1
     for record in read_backwards(event_log, INTERACTIONS, partition):
@@ -120,9 +119,6 @@ def _items_of(made: Recommendations) -> set[str]:
 
 
 def _titles(event_log: EventLog, wanted: set[str]) -> dict[str, Item]:
-    from recstream.core.records import decode_item
-    from recstream.log import CATALOGUE, decode_or_skip, read_records
-
     keys = {item.encode() for item in wanted}
     found: dict[str, Item] = {}
     for record in read_records(event_log, CATALOGUE, 0):

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import click
 import msgspec
+from ulid import ULID
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, wait_options
-from recstream.errors import NotFound
+from recstream.control import ActiveSteering, SteeringFeed, submit, wait_for
+from recstream.core.ranking import steering_warnings
+from recstream.core.records import SteeringSet
+from recstream.core.steering import Steering, decode_steering, describe_steering
+from recstream.errors import InvalidSteering, NotFound
+from recstream.log import INTERACTIONS, EventLog, ReadableLog
 from recstream.settings import Settings
 
-if TYPE_CHECKING:
-    from recstream.control import ActiveSteering
-    from recstream.core.steering import Steering
-    from recstream.log import EventLog, ReadableLog
 
-
-@click.group(short_help="Rules that shape lists: set, show, check, clear.")
+@click.group()
 def steering() -> None:
     """Shape all lists by a document of rules: exclude, boost, pin, diversify, rotate, A/B.
 
@@ -69,8 +69,6 @@ def clear(settings: Settings, as_json: bool) -> None:
     Examples:
       recstream steering clear
     """
-    from recstream.core.steering import Steering
-
     with closing(open_existing(settings)) as event_log:
         found = _append(event_log, Steering())
     say(found, "all rules are removed", as_json=as_json)
@@ -106,8 +104,6 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
     Examples:
       recstream steering check docs/examples/campaign.json
     """
-    from recstream.core.ranking import steering_warnings
-    from recstream.core.steering import describe_steering
     from recstream.models import ModelFeed, open_store
 
     document = read_steering(file)
@@ -141,9 +137,6 @@ def read_steering(file: str) -> Steering:
     InvalidSteering
         With the file's name.
     """
-    from recstream.core.steering import decode_steering
-    from recstream.errors import InvalidSteering
-
     with click.open_file(file, "rb") as source:
         content = source.read()
     try:
@@ -154,11 +147,6 @@ def read_steering(file: str) -> Steering:
 
 
 def _append(event_log: EventLog, document: Steering) -> ActiveSteering:
-    from ulid import ULID
-
-    from recstream.control import submit
-    from recstream.core.records import SteeringSet
-
     record = SteeringSet(
         id=str(ULID()), steering=document, requested_ts=time.time_ns() // 1_000_000
     )
@@ -167,16 +155,11 @@ def _append(event_log: EventLog, document: Steering) -> ActiveSteering:
 
 
 def _newest(event_log: ReadableLog) -> ActiveSteering:
-    from recstream.control import SteeringFeed
-
     return SteeringFeed(event_log, now_s=time.monotonic).newest()
 
 
 def _wait(event_log: EventLog, found: ActiveSteering, timeout_s: float) -> ActiveSteering:
     """Return the document once the workers of all partitions apply it."""
-    from recstream.control import wait_for
-    from recstream.log import INTERACTIONS
-
     n_partitions = event_log.partitions(INTERACTIONS)
     newest = found
 
@@ -198,8 +181,6 @@ def _wait(event_log: EventLog, found: ActiveSteering, timeout_s: float) -> Activ
 
 
 def _describe(found: ActiveSteering) -> str:
-    from recstream.core.steering import describe_steering
-
     lines = list(describe_steering(found.steering)) or ["lists are ordered by scores alone"]
     if found.offset >= 0:
         lines.append(f"control offset {found.offset}, applied for {found.adopted} partitions")

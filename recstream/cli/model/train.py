@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 import click
+from ulid import ULID
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import json_option, say, settings_options, wait_options
+from recstream.control import expect_generation, submit
+from recstream.core.records import TrainingRequested
 from recstream.settings import Settings
 
-if TYPE_CHECKING:
-    pass
 
-
-@click.command(short_help="Ask the trainer for a new generation.")
-@click.option("--reason", default="asked for by hand", show_default=True, help="Kept in the log.")
+@click.command()
+@click.option("--reason", default="asked for by hand", help="Kept in the log.")
 @click.option("--force", is_flag=True, help="Activate it even if it is clearly worse.")
 @wait_options("for the announcement", seconds=600.0)
 @settings_options()
@@ -36,11 +35,6 @@ def train(
       recstream train
       recstream train --no-wait --json
     """
-    from ulid import ULID
-
-    from recstream.control import expect_generation, submit
-    from recstream.core.records import TrainingRequested
-
     with closing(open_existing(settings)) as event_log:
         request = TrainingRequested(
             id=str(ULID()),

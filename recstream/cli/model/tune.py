@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, settings_options
+from recstream.control import read_timeline
+from recstream.core.evaluation import Progress
+from recstream.core.evaluation import tune as search
+from recstream.core.history import History, history_rows
+from recstream.core.numeric.arrays import csr_of
 from recstream.errors import InvalidInput
+from recstream.log import INTERACTIONS, EventLog
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from scipy import sparse
-
-    from recstream.core.evaluation import Progress
-    from recstream.core.history import History
-    from recstream.log import EventLog
+from recstream.time_travel import PartitionFold
 
 
-@click.command(short_help="Choose hyper-parameters on the events of the log.")
+@click.command()
 @click.option(
     "--candidates",
     type=click.IntRange(2, 10_000),
     default=36,
-    show_default=True,
     help="Candidates of the first round.",
 )
-@click.option("-k", type=click.IntRange(1, 1000), default=20, show_default=True, help="Of NDCG@k.")
+@click.option("-k", type=click.IntRange(1, 1000), default=20, help="Of NDCG@k.")
 @settings_options()
 @json_option
 def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
@@ -45,10 +46,6 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
       recstream tune > recstream.toml
       recstream tune --set n_factors=128 --candidates 60 --json
     """
-    import msgspec
-
-    from recstream.core.evaluation import tune as search
-
     with closing(open_existing(settings)) as event_log:
         histories = _histories(event_log)
     matrix, at = _matrix(histories, settings.half_life_ms)
@@ -87,10 +84,6 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
 
 def _histories(event_log: EventLog) -> list[History]:
     """Return every user's history, folded from the log as the workers do."""
-    from recstream.control import read_timeline
-    from recstream.log import INTERACTIONS
-    from recstream.time_travel import PartitionFold
-
     timeline = read_timeline(event_log)
     partitions = event_log.partitions(INTERACTIONS)
     histories: list[History] = []
@@ -108,11 +101,6 @@ def _matrix(
     histories: list[History], half_life_ms: float
 ) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
     """Return the matrix that a training would see, and the time of each of its entries."""
-    import numpy as np
-
-    from recstream.core.history import history_rows
-    from recstream.core.numeric.arrays import csr_of
-
     items = sorted({entry.item for history in histories for entry in history.entries()})
     index = {item: column for column, item in enumerate(items)}
     matrix = csr_of(*history_rows(histories, index, half_life_ms), len(items))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+import msgspec
 
+from recstream.analysis import Alternative, LogWhatIf, evaluate_what_if, parse_ranges, sample_events
+from recstream.analysis import what_if as derive
 from recstream.cli.model.steering import read_steering
+from recstream.cli.open import open_existing, time_travel
+from recstream.cli.open import time_travel as opened
 from recstream.cli.options import Number, json_option, say, settings_options, table, user_argument
+from recstream.control import read_timeline
+from recstream.core.events import from_timestamp_ms
 from recstream.errors import InvalidInput
+from recstream.models import open_store
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.analysis import LogWhatIf
+from recstream.time_travel import Generations, Moment, moment
 
 N_BARS = 40
 _steering = click.option(
@@ -27,7 +34,7 @@ _generation = click.option(
 )
 
 
-@click.group("what-if", short_help="A list, or a range of the log, under other rules or models.")
+@click.group("what-if")
 def what_if() -> None:
     """Derive what lists would have been; nothing is published."""
 
@@ -74,13 +81,6 @@ def list_(
       recstream what-if list u42 --as-of 1200 --add like:p9 --generation 3
       recstream what-if list u42 --steering docs/examples/campaign.json --json
     """
-    import msgspec
-
-    from recstream.analysis import Alternative
-    from recstream.analysis import what_if as derive
-    from recstream.cli.open import time_travel
-    from recstream.time_travel import Moment, moment
-
     fields = {
         "without": without,
         "add": [_added(text) for text in add],
@@ -123,7 +123,6 @@ def list_(
     "--limit",
     type=click.IntRange(1, 100_000),
     default=5_000,
-    show_default=True,
     help="Most events to compare; of more, an even sample.",
 )
 @click.option(
@@ -156,15 +155,6 @@ def log(
       recstream what-if log --steering docs/examples/campaign.json --plot hits.svg
       recstream what-if log --generation 2 --json
     """
-    from contextlib import closing
-
-    from recstream.analysis import evaluate_what_if, parse_ranges, sample_events
-    from recstream.cli.open import open_existing
-    from recstream.cli.open import time_travel as opened
-    from recstream.control import read_timeline
-    from recstream.models import open_store
-    from recstream.time_travel import Generations
-
     document = None if rules is None else read_steering(str(rules))
     with opened(settings) as travel, closing(open_existing(settings)) as event_log:
         ranges = parse_ranges(event_log, start, stop)
@@ -254,8 +244,6 @@ def _report(found: LogWhatIf) -> str:
 
 def _draw(found: LogWhatIf, path: Path) -> None:
     """Draw hit rates over time."""
-    from recstream.core.events import from_timestamp_ms
-
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

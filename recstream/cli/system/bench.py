@@ -7,10 +7,8 @@ import click
 from recstream.cli.options import is_terminal, json_option, say, table
 
 
-@click.command(short_help="Measure this machine for half a minute.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the workloads."
-)
+@click.command()
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the workloads.")
 @json_option
 def bench(seed: int, as_json: bool) -> None:
     """Measure append, import, training, fold-in and top-N on this machine, each with a reference.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from recstream.cli.options import json_option, settings_options
+from recstream.runtime.doctor import examine, warm_up_kernels
 from recstream.settings import Settings
 
 MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 
 
-@click.command(short_help="Check this machine and the installation.")
+@click.command()
 @click.option("--settings", "show_settings", is_flag=True, help="Show every setting in force.")
 @click.option("--warm-up", is_flag=True, help="Compile the numeric kernels now and cache them.")
 @settings_options("host", "port")
@@ -31,10 +33,6 @@ def doctor(
       recstream doctor --settings --json
       recstream doctor --warm-up       # then the first `recstream up` need not compile
     """
-    import msgspec
-
-    from recstream.runtime.doctor import examine, warm_up_kernels
-
     findings = list(examine(settings))
     if warm_up:
         findings.append(warm_up_kernels(settings))

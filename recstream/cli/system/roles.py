@@ -19,7 +19,7 @@ supervised_option = click.option(
 )
 
 
-@click.command(short_help="Fold events into histories and publish lists.")
+@click.command()
 @settings_options()
 @json_option
 @supervised_option
@@ -39,7 +39,7 @@ def worker(settings: Settings, as_json: bool, supervised: bool) -> None:
     run(settings)
 
 
-@click.command(short_help="Train on the histories and announce generations.")
+@click.command()
 @settings_options()
 @json_option
 @supervised_option
@@ -59,7 +59,7 @@ def trainer(settings: Settings, as_json: bool, supervised: bool) -> None:
     run(settings)
 
 
-@click.command(short_help="Serve REST, WebSocket and the page.")
+@click.command()
 @settings_options("host", "port")
 @json_option
 @supervised_option

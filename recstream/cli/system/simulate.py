@@ -3,43 +3,26 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from recstream.cli.options import Number, is_terminal, json_option, say, settings_options
 from recstream.settings import Settings
-
-if TYPE_CHECKING:
-    from recstream.simulate import Report, Sink
+from recstream.simulate import Report, RestSink, Sink, direct_sink, send_traffic
 
 
-@click.command(short_help="Send events of synthetic customers at a rate.")
+@click.command()
 @settings_options("host", "port")
-@click.option(
-    "--rate",
-    type=Number(min=0.01, max=100_000),
-    default=50.0,
-    show_default=True,
-    help="Events a second.",
-)
-@click.option(
-    "--users", type=click.IntRange(1, 1_000_000), default=200, show_default=True, help="Customers."
-)
-@click.option(
-    "--items", type=click.IntRange(12, 100_000), default=480, show_default=True, help="Products."
-)
+@click.option("--rate", type=Number(min=0.01, max=100_000), default=50.0, help="Events a second.")
+@click.option("--users", type=click.IntRange(1, 1_000_000), default=200, help="Customers.")
+@click.option("--items", type=click.IntRange(12, 100_000), default=480, help="Products.")
 @click.option("--events", type=click.IntRange(min=1), help="Stop after this many events.")
 @click.option("--url", help="Bridge to post to.  [default: from the settings]")
 @click.option("--token", help="Service token, if the bridge requires one.")
 @click.option("--direct", is_flag=True, help="Append straight to the log, without a bridge.")
-@click.option(
-    "--shop-seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the shop.",
-)
+@click.option("--shop-seed", type=click.IntRange(min=0), default=0, help="Seed of the shop.")
 @json_option
 def simulate(
     settings: Settings,
@@ -63,8 +46,6 @@ def simulate(
       recstream simulate --rate 50 --users 200
       recstream simulate --events 10000 --rate 100000 --direct
     """
-    from recstream.simulate import RestSink, direct_sink, send_traffic
-
     sink: Sink
     if direct:
         sink = direct_sink(settings)
@@ -99,9 +80,6 @@ class _Progress:
     """A progress bar with the rate, on standard error."""
 
     def __init__(self, total: int | None) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
         self._progress = Progress(
             TextColumn("events"),
             BarColumn(),

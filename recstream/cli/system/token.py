@@ -6,21 +6,15 @@ import time
 
 import click
 
+from recstream.bridge.auth import Authenticator
 from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 
 
-@click.command(short_help="Issue an access token for a user or a service.")
+@click.command()
 @click.option("--user", help="May act for this user only.  [default: a service, for all]")
-@click.option(
-    "--ttl",
-    "ttl_s",
-    type=click.IntRange(1, 315_360_000),
-    default=3600,
-    show_default=True,
-    help="Seconds.",
-)
+@click.option("--ttl", "ttl_s", type=click.IntRange(1, 315_360_000), default=3600, help="Seconds.")
 @settings_options()
 @json_option
 def token(settings: Settings, user: str | None, ttl_s: int, as_json: bool) -> None:
@@ -33,8 +27,6 @@ def token(settings: Settings, user: str | None, ttl_s: int, as_json: bool) -> No
       RECSTREAM_SECRET_FILE=/run/secrets/recstream recstream token --user u42
       recstream token --ttl 86400 --json
     """
-    from recstream.bridge.auth import Authenticator
-
     if not settings.secret:
         raise InvalidSetting(
             "a token needs the bridge's secret: set RECSTREAM_SECRET, or RECSTREAM_SECRET_FILE to "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import click
 
+from recstream.bridge.auth import Authenticator
 from recstream.cli.options import (
     INTERRUPTED,
     Number,
@@ -17,33 +18,28 @@ from recstream.cli.options import (
     json_option,
     settings_options,
 )
+from recstream.runtime.up import Progress, UpOptions, run
 from recstream.settings import Settings, has_desktop
-
-if TYPE_CHECKING:
-    from recstream.runtime.up import Progress
-
 
 STATUS_AFTER = {"live": "running", "generation": "running", "stopping": "stopping …"}
 """The terminal's status line after an event; other events leave it as it is."""
 
 
-@click.command(short_help="Run everything here: log, worker, trainer, bridge, a demo shop.")
+@click.command()
 @settings_options("host", "port")
 @click.option(
     "--shop",
     type=click.Choice(["synthetic", "none"]),
     default="synthetic",
-    show_default=True,
     help="What to put into an empty log.",
 )
 @click.option(
     "--traffic",
     type=Number(min=0.0, max=1000.0),
     default=1.0,
-    show_default=True,
     help="Events a second of the demo shop's customers; 0: none.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="Worker processes.")
 @click.option("--open/--no-open", "open_page", default=None, help="Open the page in a browser.")
 @click.option("-v", "--verbose", is_flag=True, help="Show the roles' log lines here.")
 @json_option
@@ -70,9 +66,6 @@ def up(
       recstream up --shop none          # then: recstream import …
       recstream up --workers 2 --broker kafka://localhost:9092
     """
-    from recstream.bridge.auth import Authenticator
-    from recstream.runtime.up import UpOptions, run
-
     Authenticator.from_settings(
         settings, now=time.monotonic
     )  # a bridge that may not start is refused

@@ -8,10 +8,11 @@ import click
 
 from recstream.cli.open import open_existing
 from recstream.cli.options import FAILED, json_option, say, settings_options, table
+from recstream.runtime.upgrade import upgrade as check
 from recstream.settings import Settings
 
 
-@click.command(short_help="Check that this version reads what is there.")
+@click.command()
 @click.option("--apply", is_flag=True, help="Withdraw checkpoints that can't be read.")
 @settings_options()
 @json_option
@@ -26,8 +27,6 @@ def upgrade(settings: Settings, apply: bool, as_json: bool) -> int:
       recstream upgrade
       recstream upgrade --apply
     """
-    from recstream.runtime.upgrade import upgrade as check
-
     with closing(open_existing(settings)) as event_log:
         found = check(event_log, settings, apply=apply)
     rows = [

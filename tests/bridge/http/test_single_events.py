@@ -27,7 +27,8 @@ def test_events_that_come_soon_after_an_append_share_the_next_one(
     monkeypatch.setattr(single_events, "time", SimpleNamespace(monotonic=lambda: 7.0, sleep=sleep))
     monkeypatch.setattr(events, "append", lambda requests: [b""] * len(requests))
     answered: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
-    events.start(lambda answers: answered.put([connection for connection, _ in answers]))
+    events.answered = lambda answers: answered.put([connection for connection, _ in answers])
+    events.start()
     try:
         events.submit("first", request)
         assert answered.get(timeout=WAIT_S) == ["first"]

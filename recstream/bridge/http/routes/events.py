@@ -81,13 +81,14 @@ _cloud_event = msgspec.json.Decoder(CloudEvent)
 class EventRoutes:
     """``POST /v1/events``."""
 
+    tag = "events"
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
     @route(
         "POST",
         "/v1/events",
-        tag="events",
         access="user",
         consumes={
             JSON: Event | list[Event],

@@ -166,6 +166,8 @@ _NO_ITEM = {404: "No such item"} | _UNAVAILABLE
 class ItemRoutes:
     """Items."""
 
+    tag = "items"
+
     def __init__(self, deps: Deps) -> None:
         self._items = deps.items
         self._limiter = deps.limiter
@@ -174,7 +176,7 @@ class ItemRoutes:
         self._steering = deps.steering
         self._epoch = deps.log.epoch
 
-    @route("GET", "/v1/items", tag="items", access="public", problems=_UNAVAILABLE)
+    @route("GET", "/v1/items", access="public", problems=_UNAVAILABLE)
     def list_items(self, query: ItemsQuery) -> ItemsPage:
         """Search items by text and category, page by page."""
         if query.ids:
@@ -197,7 +199,6 @@ class ItemRoutes:
     @route(
         "POST",
         "/v1/items",
-        tag="items",
         consumes={JSON: ItemFields | list[ItemFields], NDJSON: str},
         returns=ItemsAnswer,
         status=202,
@@ -227,13 +228,13 @@ class ItemRoutes:
         )
         return answer_batch(answer, rejected, is_accepted=bool(items), what="item")
 
-    @route("GET", "/v1/categories", tag="items", access="public", problems=_UNAVAILABLE)
+    @route("GET", "/v1/categories", access="public", problems=_UNAVAILABLE)
     def list_categories(self) -> CategoriesAnswer:
         """List categories with the number of their items."""
         catalogue = self._items.catalogue
         return CategoriesAnswer(categories=catalogue.categories(), n_items=catalogue.count())
 
-    @route("GET", "/v1/items/<item>", tag="items", access="public", problems=_NO_ITEM)
+    @route("GET", "/v1/items/<item>", access="public", problems=_NO_ITEM)
     def get_item(self, item: str) -> Item:
         """Return an item."""
         found = self._items.catalogue.get_many([item]).get(item)
@@ -244,7 +245,6 @@ class ItemRoutes:
     @route(
         "PUT",
         "/v1/items/<item>",
-        tag="items",
         returns=Item,
         also={202: "Appended to the log; reads will return it later"},
         examples={
@@ -274,7 +274,6 @@ class ItemRoutes:
     @route(
         "DELETE",
         "/v1/items/<item>",
-        tag="items",
         status=204,
         also={202: "Appended to the log; reads will omit it later"},
         problems=_NO_ITEM,
@@ -290,7 +289,6 @@ class ItemRoutes:
     @route(
         "POST",
         "/v1/items/<item>/similar",
-        tag="items",
         access="public",
         query=SimilarQuery,
         as_body=as_body,

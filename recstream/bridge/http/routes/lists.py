@@ -116,6 +116,8 @@ class RankAnswer(ListAnswer, frozen=True, kw_only=True, omit_defaults=True):
 class ListRoutes:
     """Lists."""
 
+    tag = "recommendations"
+
     def __init__(self, deps: Deps) -> None:
         self._recommender = deps.recommender
         self._steering = deps.steering
@@ -126,8 +128,6 @@ class ListRoutes:
     @route(
         "GET",
         "/v1/users/<user>/recommendations",
-        tag="recommendations",
-        access="user",
         returns=ListAnswer,
         problems={404: "No model had been announced by then", **_PROBLEMS},
     )
@@ -140,8 +140,6 @@ class ListRoutes:
     @route(
         "POST",
         "/v1/users/<user>/recommendations",
-        tag="recommendations",
-        access="user",
         returns=ListAnswer,
         examples={
             "the first page": {"n": 12},
@@ -196,13 +194,7 @@ class ListRoutes:
             response.headers["Recstream-Identical"] = str(found.is_identical).lower()
         return response
 
-    @route(
-        "GET",
-        "/v1/users/<user>/diff",
-        tag="recommendations",
-        access="user",
-        problems={422: "a or b is not a moment"},
-    )
+    @route("GET", "/v1/users/<user>/diff", problems={422: "a or b is not a moment"})
     def get_diff(self, user: str, query: DiffQuery) -> ListDiff:
         """Compare a user's lists at two moments: items that entered, left and moved, and why."""
         return self._time_travel.diff(user, query.a, query.b)
@@ -210,8 +202,6 @@ class ListRoutes:
     @route(
         "GET",
         "/v1/users/<user>/recommendations/<item>/explanation",
-        tag="recommendations",
-        access="user",
         problems={404: "The generation does not contain the item"},
     )
     def get_explanation(self, user: str, item: str, query: ExplanationQuery) -> Explanation:
@@ -224,7 +214,6 @@ class ListRoutes:
     @route(
         "POST",
         "/v1/recommendations",
-        tag="recommendations",
         access="public",
         returns=ListAnswer,
         examples={
@@ -244,7 +233,6 @@ class ListRoutes:
     @route(
         "POST",
         "/v1/rank",
-        tag="recommendations",
         access="public",
         returns=RankAnswer,
         examples={
@@ -267,14 +255,7 @@ class ListRoutes:
         )
         return self._answer(found, body.fields, unranked=rest)
 
-    @route(
-        "GET",
-        "/v1/popular",
-        tag="recommendations",
-        access="public",
-        returns=ListAnswer,
-        problems=_PROBLEMS,
-    )
+    @route("GET", "/v1/popular", access="public", returns=ListAnswer, problems=_PROBLEMS)
     def get_popular(self, query: PopularQuery) -> Response:
         """List items that are popular now."""
         return self.post_recommendations(as_body(query, VisitorRequest))

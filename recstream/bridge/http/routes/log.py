@@ -100,10 +100,12 @@ _UNAVAILABLE = {503: "The log can't be reached"}
 class LogRoutes:
     """The log."""
 
+    tag = "events"
+
     def __init__(self, deps: Deps) -> None:
         self._log = deps.log
 
-    @route("GET", "/v1/users/<user>/events", tag="events", access="user", problems=_UNAVAILABLE)
+    @route("GET", "/v1/users/<user>/events", problems=_UNAVAILABLE)
     def get_user_events(self, user: str, query: UserEventsQuery) -> UserEvents:
         """List a user's events, newest first."""
         # The log is read backwards, at most MAX_SCANNED records.

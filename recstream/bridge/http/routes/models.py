@@ -89,16 +89,12 @@ class PipelineHistoryAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class ModelRoutes:
     """Models, training, pipeline."""
 
+    tag = "models"
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
-    @route(
-        "POST",
-        "/v1/training-runs",
-        tag="models",
-        status=202,
-        problems={503: "The log can't be reached"},
-    )
+    @route("POST", "/v1/training-runs", status=202, problems={503: "The log can't be reached"})
     def post_training_run(self, body: TrainingBody) -> TrainingAccepted:
         """Request a training run."""
         requested = TrainingRequested(
@@ -114,7 +110,7 @@ class ModelRoutes:
             generation=None if current is None else current[0],
         )
 
-    @route("GET", "/v1/models", tag="models")
+    @route("GET", "/v1/models")
     def list_models(self) -> ModelsAnswer:
         """List announced generations, newest first."""
         current = self._deps.recommender.current
@@ -124,7 +120,7 @@ class ModelRoutes:
             models=tuple(self._deps.views.models.generations()),
         )
 
-    @route("GET", "/v1/models/<generation>", tag="models", problems={404: "No such generation"})
+    @route("GET", "/v1/models/<generation>", problems={404: "No such generation"})
     def get_model(self, generation: str) -> GenerationAnnounced:
         """Return a generation."""
         return self._announced(generation)
@@ -140,7 +136,6 @@ class ModelRoutes:
     @route(
         "POST",
         "/v1/models/<generation>/rollback",
-        tag="models",
         status=202,
         problems={
             404: "No such generation",
@@ -166,7 +161,6 @@ class ModelRoutes:
     @route(
         "GET",
         "/v1/models/<generation>/overlap",
-        tag="models",
         max_in_flight=1,
         problems={
             404: "No such generation, or its artifact was pruned",
@@ -188,7 +182,7 @@ class ModelRoutes:
             steering=deps.steering.steering(),
         )
 
-    @route("GET", "/v1/pipeline/history", tag="models", access="public")
+    @route("GET", "/v1/pipeline/history", access="public")
     def get_pipeline_history(self, query: PointsQuery) -> PipelineHistoryAnswer:
         """Return the pipeline's last hour: rates, lag, freshness, accuracy."""
         return PipelineHistoryAnswer(
@@ -197,7 +191,7 @@ class ModelRoutes:
             points=self._deps.history.points(query.since),
         )
 
-    @route("GET", "/v1/pipeline", tag="models", access="public")
+    @route("GET", "/v1/pipeline", access="public")
     def get_pipeline(self) -> Pipeline:
         """Return the state of worker, trainer and bridge."""
         return self._deps.readiness.pipeline()

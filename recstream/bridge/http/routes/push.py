@@ -58,6 +58,8 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
 class PushRoutes:
     """WebSocket and server-sent events."""
 
+    tag = "push"
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._connections = deps.connections
@@ -66,7 +68,6 @@ class PushRoutes:
     @route(
         "GET",
         "/v1/ws",
-        tag="push",
         access="public",
         status=101,
         produces="",
@@ -97,7 +98,6 @@ class PushRoutes:
     @route(
         "GET",
         "/v1/stream",
-        tag="push",
         access="user",
         produces="text/event-stream",
         problems={404: "No such placement"},

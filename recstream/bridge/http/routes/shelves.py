@@ -76,6 +76,8 @@ class KindQuery(ListParameters, frozen=True, kw_only=True):
 class ShelfRoutes:
     """Shelves."""
 
+    tag = "shelves"
+
     def __init__(self, deps: Deps) -> None:
         self._maker = deps.shelves
         self._steering = deps.steering
@@ -87,8 +89,6 @@ class ShelfRoutes:
     @route(
         "POST",
         "/v1/users/<user>/shelves",
-        tag="shelves",
-        access="user",
         query=ShelvesQuery,
         as_body=as_body,
         examples={"two shelves of books": {"n": 2, "filter": {"category": "Books"}}},
@@ -105,7 +105,6 @@ class ShelfRoutes:
     @route(
         "POST",
         "/v1/shelves/<kind>",
-        tag="shelves",
         access="public",
         query=KindQuery,
         as_body=as_body,
@@ -127,7 +126,6 @@ class ShelfRoutes:
     @route(
         "POST",
         "/v1/items/<item>/bought-together",
-        tag="shelves",
         access="public",
         query=ListParameters,
         as_body=as_body,
@@ -141,8 +139,6 @@ class ShelfRoutes:
     @route(
         "POST",
         "/v1/users/<user>/again",
-        tag="shelves",
-        access="user",
         query=ListParameters,
         as_body=as_body,
         examples={"ten": {"n": 10}},

@@ -96,10 +96,12 @@ class SteeringHistory(msgspec.Struct, frozen=True, kw_only=True):
 class SteeringRoutes:
     """The steering document."""
 
+    tag = "steering"
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
-    @route("GET", "/v1/steering", tag="steering")
+    @route("GET", "/v1/steering")
     def get_steering(self) -> SteeringState:
         """Return the rules of all lists, as JSON and in words."""
         return self._state(self._deps.steering.newest(at_once=True))
@@ -107,7 +109,6 @@ class SteeringRoutes:
     @route(
         "PUT",
         "/v1/steering",
-        tag="steering",
         consumes={JSON: Steering},
         status=202,
         problems={
@@ -120,7 +121,7 @@ class SteeringRoutes:
         """Replace the rules of all lists by a document."""
         return self._set(_read_document())
 
-    @route("DELETE", "/v1/steering", tag="steering", status=202, problems=_PROBLEMS)
+    @route("DELETE", "/v1/steering", status=202, problems=_PROBLEMS)
     def delete_steering(self) -> SteeringState:
         """Remove all rules."""
         return self._set(Steering())
@@ -128,7 +129,6 @@ class SteeringRoutes:
     @route(
         "POST",
         "/v1/steering/check",
-        tag="steering",
         consumes={JSON: Steering},
         problems={422: "The document is invalid"},
     )
@@ -139,7 +139,6 @@ class SteeringRoutes:
     @route(
         "POST",
         "/v1/steering/preview",
-        tag="steering",
         consumes={JSON: Steering},
         max_in_flight=2,
         problems={422: "The document is invalid"},
@@ -160,7 +159,7 @@ class SteeringRoutes:
             users=effects,
         )
 
-    @route("GET", "/v1/steering/history", tag="steering", problems=_PROBLEMS)
+    @route("GET", "/v1/steering/history", problems=_PROBLEMS)
     def get_steering_history(self) -> SteeringHistory:
         """List the documents that were set, newest first, with author and time."""
         documents = deque(

@@ -30,10 +30,12 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class TokenRoutes:
     """Tokens."""
 
+    tag = "tokens"
+
     def __init__(self, deps: Deps) -> None:
         self._auth: Authenticator = deps.auth
 
-    @route("POST", "/v1/tokens", tag="tokens", status=201)
+    @route("POST", "/v1/tokens", status=201)
     def post_token(self, body: TokenRequest) -> TokenAnswer:
         """Issue a short-lived token for a user."""
         token, expires_s = self._auth.issue(body.user, ttl_s=body.ttl_s)

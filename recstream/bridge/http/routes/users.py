@@ -108,14 +108,14 @@ class UserAccepted(msgspec.Struct, frozen=True, kw_only=True):
 class UserRoutes:
     """Users."""
 
+    tag = "users"
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
     @route(
         "POST",
         "/v1/users/<user>/merge",
-        tag="users",
-        access="user",
         status=202,
         problems={
             422: "The session is the user, or not a valid id",
@@ -159,8 +159,6 @@ class UserRoutes:
     @route(
         "PUT",
         "/v1/users/<user>",
-        tag="users",
-        access="user",
         status=202,
         examples={
             "a segment and a country": {"properties": {"segment": "vip", "country": "DE"}},
@@ -182,14 +180,7 @@ class UserRoutes:
             user=user, id=admitted.id, position=positioned(self._deps.log.epoch, positions)
         )
 
-    @route(
-        "DELETE",
-        "/v1/users/<user>",
-        tag="users",
-        access="user",
-        status=202,
-        problems={503: "The log can't be reached"},
-    )
+    @route("DELETE", "/v1/users/<user>", status=202, problems={503: "The log can't be reached"})
     def delete_user(self, user: str) -> ForgetAccepted:
         """Erase a user: events, history, lists."""
         requested = ForgetRequested(

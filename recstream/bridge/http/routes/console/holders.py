@@ -55,10 +55,12 @@ class HoldersAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class HolderRoutes:
     """Lists by item."""
 
+    tag = "items"
+
     def __init__(self, deps: Deps) -> None:
         self._views = deps.views
 
-    @route("GET", "/v1/items/<item>/lists", tag="items", max_in_flight=2)
+    @route("GET", "/v1/items/<item>/lists", max_in_flight=2)
     def get_item_lists(self, item: str, query: HoldersQuery) -> HoldersAnswer:
         """List the users whose newest published list holds an item, page by page."""
         deadline_s = time.monotonic() + MAX_SECONDS

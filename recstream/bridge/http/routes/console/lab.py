@@ -61,6 +61,8 @@ class TrafficBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class LabRoutes:
     """What-if over the log, and traffic control."""
 
+    tag = "log"
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
@@ -94,7 +96,7 @@ class LabRoutes:
             is_late=lambda: time.monotonic() > deadline_s,
         )
 
-    @route("GET", "/v1/traffic", tag="log")
+    @route("GET", "/v1/traffic")
     def get_traffic(self) -> TrafficAnswer:
         """Return whether this bridge sends synthetic traffic, and how much."""
         state = msgspec.structs.asdict(self._deps.traffic.state())
@@ -103,7 +105,6 @@ class LabRoutes:
     @route(
         "PUT",
         "/v1/traffic",
-        tag="log",
         problems={
             403: "The bridge has a secret, and setting allow_traffic is off",
             409: "The log does not have the demo shop",

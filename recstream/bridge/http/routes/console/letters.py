@@ -100,17 +100,13 @@ class LetterSent(msgspec.Struct, frozen=True, kw_only=True):
 class LetterRoutes:
     """Dead letters."""
 
+    tag = "log"
+
     def __init__(self, deps: Deps) -> None:
         self._log = deps.log
         self._now = deps.now
 
-    @route(
-        "GET",
-        "/v1/dead-letters",
-        tag="log",
-        max_in_flight=4,
-        problems={503: "The log can't be reached"},
-    )
+    @route("GET", "/v1/dead-letters", max_in_flight=4, problems={503: "The log can't be reached"})
     def list_dead_letters(self, query: LettersQuery) -> LettersAnswer:
         """Count the records that could not be read by reason, and list them, newest first."""
         search = LogSearch(self._log)
@@ -141,7 +137,6 @@ class LetterRoutes:
     @route(
         "POST",
         "/v1/dead-letters/<letter>/send",
-        tag="log",
         status=202,
         problems={
             404: "No such dead letter, or the original record is gone",

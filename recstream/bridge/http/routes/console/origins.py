@@ -44,13 +44,14 @@ class WhatIfRequest(Alternative, frozen=True, kw_only=True, forbid_unknown_field
 class OriginRoutes:
     """The origin of lists."""
 
+    tag = "recommendations"
+
     def __init__(self, deps: Deps) -> None:
         self._time_travel = deps.time_travel
 
     @route(
         "GET",
         "/v1/lists/<rec_id>",
-        tag="recommendations",
         access="user",
         problems={404: "No such list was published, or it is another user's"},
     )
@@ -64,8 +65,6 @@ class OriginRoutes:
     @route(
         "GET",
         "/v1/users/<user>/causes",
-        tag="recommendations",
-        access="user",
         problems={404: "There was no list yet, or its generation is gone"},
     )
     def get_causes(self, user: str, query: CausesQuery) -> Causes:
@@ -76,7 +75,6 @@ class OriginRoutes:
     @route(
         "POST",
         "/v1/what-if",
-        tag="recommendations",
         access="user",
         problems={404: "No generation was announced by then, or its artifact was pruned"},
     )

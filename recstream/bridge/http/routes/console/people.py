@@ -120,13 +120,15 @@ class TasteQuery(msgspec.Struct, frozen=True, kw_only=True):
 class PeopleRoutes:
     """Users and their histories."""
 
+    tag = "users"
+
     def __init__(self, deps: Deps) -> None:
         self._log = deps.log
         self._views = deps.views
         self._recommender = deps.recommender
         self._time_travel = deps.time_travel
 
-    @route("GET", "/v1/users", tag="users", max_in_flight=4)
+    @route("GET", "/v1/users", max_in_flight=4)
     def search_users(self, query: UsersQuery) -> UsersAnswer:
         """Search users by a part of their id; without one, list those with the newest events."""
         names = self._containing(query.q) if query.q else iter(LogSearch(self._log).recent_users())
@@ -154,7 +156,7 @@ class PeopleRoutes:
             rec_id="" if body is None else body.rec_id,
         )
 
-    @route("GET", "/v1/users/<user>/history", tag="users", access="user")
+    @route("GET", "/v1/users/<user>/history")
     def get_history(self, user: str, query: HistoryQuery) -> UserHistory:
         """Return a user's history, with the weight of each entry, now or as of a moment."""
         if query.as_of:
@@ -188,7 +190,7 @@ class PeopleRoutes:
             impressions=dict(history.impressions),
         )
 
-    @route("GET", "/v1/users/<user>/taste", tag="users", access="user", max_in_flight=4)
+    @route("GET", "/v1/users/<user>/taste", max_in_flight=4)
     def get_taste(self, user: str, query: TasteQuery) -> Taste:
         """Return a user's factors in words: items they point to, and what those have in common."""
         return self._recommender.taste(user, query.n)

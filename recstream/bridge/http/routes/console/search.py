@@ -172,10 +172,12 @@ class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
 class SearchRoutes:
     """Search of the log."""
 
+    tag = "log"
+
     def __init__(self, deps: Deps) -> None:
         self._log = deps.log
 
-    @route("GET", "/v1/log", tag="log", problems=_UNAVAILABLE)
+    @route("GET", "/v1/log", problems=_UNAVAILABLE)
     def list_topics(self) -> TopicsAnswer:
         """List the topics with their offsets and times."""
         topics = tuple(summary(self._log, name) for name in sorted(self._log.topics()))
@@ -184,7 +186,6 @@ class SearchRoutes:
     @route(
         "GET",
         "/v1/log/<topic>/records",
-        tag="log",
         max_in_flight=8,
         problems={404: "No such topic"} | _UNAVAILABLE,
     )

@@ -65,6 +65,8 @@ class SlicesAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class SliceRoutes:
     """Slices."""
 
+    tag = "log"
+
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._slices = deps.slices
@@ -72,7 +74,6 @@ class SliceRoutes:
     @route(
         "POST",
         "/v1/slices",
-        tag="log",
         status=201,
         max_in_flight=1,
         problems={
@@ -117,7 +118,6 @@ class SliceRoutes:
     @route(
         "PUT",
         "/v1/slices/<name>",
-        tag="log",
         status=201,
         max_in_flight=1,
         consumes={ZIP: bytes},
@@ -139,26 +139,19 @@ class SliceRoutes:
         path = self._slices.write(name, receive)
         return SliceAnswer(**msgspec.structs.asdict(_summary(path)), manifest=manifests[0])
 
-    @route("GET", "/v1/slices", tag="log")
+    @route("GET", "/v1/slices")
     def list_slices(self) -> SlicesAnswer:
         """List the exported slices, and those copied into the folder, newest first."""
         return SlicesAnswer(slices=tuple(_summary(path) for path in self._slices.list()))
 
-    @route("GET", "/v1/slices/<name>", tag="log", produces=ZIP, returns=bytes, problems=_NO_SLICE)
+    @route("GET", "/v1/slices/<name>", produces=ZIP, returns=bytes, problems=_NO_SLICE)
     def get_slice(self, name: str) -> Response:
         """Download a slice; `recstream replay FILE --verify` verifies it anywhere."""
         response = Response(self._slices.existing(name).read_bytes(), content_type=ZIP)
         response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
         return response
 
-    @route(
-        "DELETE",
-        "/v1/slices/<name>",
-        tag="log",
-        status=204,
-        produces="",
-        problems=_NO_SLICE,
-    )
+    @route("DELETE", "/v1/slices/<name>", status=204, produces="", problems=_NO_SLICE)
     def delete_slice(self, name: str) -> Response:
         """Delete a slice."""
         self._slices.delete(name)
@@ -166,20 +159,14 @@ class SliceRoutes:
         response.set_data(b"")
         return response
 
-    @route("GET", "/v1/slices/<name>/topics", tag="log", max_in_flight=4, problems=_NO_SLICE)
+    @route("GET", "/v1/slices/<name>/topics", max_in_flight=4, problems=_NO_SLICE)
     def list_slice_topics(self, name: str) -> TopicsAnswer:
         """List the topics of a slice with their offsets and times."""
         opened = self._slices.open(name)
         topics = tuple(summary(opened, topic) for topic in TOPICS)
         return TopicsAnswer(epoch=opened.epoch, topics=topics)
 
-    @route(
-        "GET",
-        "/v1/slices/<name>/topics/<topic>/records",
-        tag="log",
-        max_in_flight=4,
-        problems=_NO_SLICE,
-    )
+    @route("GET", "/v1/slices/<name>/topics/<topic>/records", max_in_flight=4, problems=_NO_SLICE)
     def search_slice(self, name: str, topic: str, query: SearchQuery) -> RecordsAnswer:
         """Search the records of a slice's topic, as `GET /v1/log/{topic}/records` does the log's."""
         if topic not in TOPICS:
