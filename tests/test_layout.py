@@ -28,7 +28,7 @@ MANY_NAMES = {
 }
 """Packages of the core with more names, which stay to be cut."""
 LOOSE = {"__init__", "__main__", "settings", "errors", "metrics"}
-TOOLBOXES = {"recstream", "recstream.core", "recstream.core.numeric"}
+TOOLBOXES = {"recstream", "recstream.core", "recstream.core.numeric", "recstream.runtime"}
 """Packages whose modules are imported one by one."""
 FUTURES = ("create_task", "ensure_future", "run_in_executor")
 AWAITED_LATER = {"recstream.log.faust.batches": 1, "recstream.worker.loop": 1}
@@ -45,15 +45,19 @@ MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
 PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
-def offered(package: str) -> set[str]:
-    """Return the names that a face exports."""
-    for node in ast.parse(MODULES[package].read_text("utf-8")).body:
+def offered(module: str) -> set[str]:
+    """Return the names in ``__all__`` of a module; without it, those that the module imports."""
+    imported: set[str] = set()
+    for node in ast.parse(MODULES[module].read_text("utf-8")).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
-    return set()
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            imported |= {alias.asname or alias.name for alias in node.names}
+    return imported
 
 
 OFFERED = {package: offered(package) for package in PACKAGES}
+IMPORTED = {module: offered(module) for module in MODULES.keys() - PACKAGES}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -99,6 +103,19 @@ def test_a_module_imports_other_folders_by_their_face(module):
         and target.rpartition(".")[0] not in TOOLBOXES
     ]
     assert inside == []
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_name_is_imported_from_the_module_that_defines_it_or_from_a_face(module):
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    borrowed = [
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in MODULES.keys() - PACKAGES
+        for alias in node.names
+        if alias.name in IMPORTED[str(node.module)]
+    ]
+    assert borrowed == []
 
 
 @pytest.mark.parametrize("package", sorted(each for each in PACKAGES if each not in TOOLBOXES))

@@ -13,22 +13,3 @@ from recstream.analysis.origin import ListOrigin, find_origin
 from recstream.analysis.overlap import Overlap, compare_generations
 from recstream.analysis.ranges import parse_ranges
 from recstream.analysis.slices import Manifest, Slice, export
-
-__all__ = [
-    "Alternative",
-    "Causes",
-    "ListOrigin",
-    "LogWhatIf",
-    "Manifest",
-    "Overlap",
-    "Slice",
-    "WhatIf",
-    "causes",
-    "compare_generations",
-    "evaluate_what_if",
-    "export",
-    "find_origin",
-    "parse_ranges",
-    "sample_events",
-    "what_if",
-]

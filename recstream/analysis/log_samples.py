@@ -141,8 +141,7 @@ def _with_histories(
         kept |= {
             (user, history.offset): history for user in users for history in [fold.history(user)]
         }
-        for group in read_batches(log, INTERACTIONS, partition, start, stop):
-            kept |= fold.fold(group, users)
+        kept |= fold.advance(log, stop, users)
     return [
         sample._replace(history=kept.get((sample.event.user, as_of.offset), sample.history))
         if (as_of := sample.listed.as_of) is not None

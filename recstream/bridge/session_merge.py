@@ -11,6 +11,7 @@ events, the offset of the newest one, and the offset of the newest one of each i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,7 +21,15 @@ import msgspec
 from recstream.core.events import Event, encode_event
 from recstream.core.history import History
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log import INTERACTIONS, EventLog, NewRecord, Record, decode, partition_for
+from recstream.log import (
+    INTERACTIONS,
+    EventLog,
+    NewRecord,
+    Record,
+    decode,
+    partition_for,
+    read_records,
+)
 
 MAX_MERGED = 1_000
 """Most events a merge copies, the newest: fewer than the ids that a history remembers, so that a
@@ -111,19 +120,9 @@ class _Reader:
                     self.ids.add(event.id)
 
     def _records(self, first: int, end: int) -> Iterator[Record]:
-        at = max(first, self.earliest)
-        while at < end:
-            try:
-                records = self._log.read(INTERACTIONS, self._partition, at, min(CHUNK, end - at))
-            except OffsetOutOfRange:
-                return  # pruned meanwhile
-            if not records:
-                return
-            for record in records:
-                if record.offset >= end:
-                    return
-                yield record
-            at = records[-1].offset + 1
+        with contextlib.suppress(OffsetOutOfRange):  # pruned meanwhile
+            at = max(first, self.earliest)
+            yield from read_records(self._log, INTERACTIONS, self._partition, at, end)
 
     def in_order(self) -> list[Event]:
         """Return the events in the order of the log; of repeated ids the first, which counted."""

@@ -15,23 +15,3 @@ from recstream.checkpoints.manifest import Manifest, decode_manifest
 from recstream.checkpoints.retention import retain
 from recstream.checkpoints.schedule import CheckpointSchedule
 from recstream.checkpoints.table import restore_table, rows_by_key, write_checkpoint, write_table
-
-__all__ = [
-    "CheckpointSchedule",
-    "Checkpoints",
-    "Job",
-    "Manifest",
-    "audit_horizon",
-    "decode_manifest",
-    "open_checkpoints",
-    "read_groups",
-    "read_rows",
-    "require_within_horizon",
-    "restore_table",
-    "retain",
-    "rows_by_key",
-    "rows_of_group",
-    "run_job",
-    "write_checkpoint",
-    "write_table",
-]

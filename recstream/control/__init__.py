@@ -14,18 +14,3 @@ from recstream.control.reader import (
 )
 from recstream.control.steering_feed import NEVER_SET, ActiveSteering, SteeringFeed
 from recstream.control.submit import expect_generation, new_control_record, submit, wait_for
-
-__all__ = [
-    "NEVER_SET",
-    "ActiveSteering",
-    "SteeringFeed",
-    "control_record",
-    "control_records",
-    "expect_generation",
-    "new_control_record",
-    "read_control",
-    "read_timeline",
-    "replace_before",
-    "submit",
-    "wait_for",
-]

@@ -10,17 +10,3 @@ from recstream.erasure.redact import erase, finish, without
 from recstream.erasure.requests import BLANK_KEY, forgetting, mark, marked, request_erasure
 from recstream.erasure.scrub import scrub
 from recstream.erasure.truncate import CompactingLog, Truncation
-
-__all__ = [
-    "BLANK_KEY",
-    "CompactingLog",
-    "Truncation",
-    "erase",
-    "finish",
-    "forgetting",
-    "mark",
-    "marked",
-    "request_erasure",
-    "scrub",
-    "without",
-]

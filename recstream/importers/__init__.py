@@ -12,21 +12,3 @@ from recstream.importers.movielens import find_files, ratings_mapping, read_titl
 from recstream.importers.presets import prepare_source, preset, presets, recognise
 from recstream.importers.products import import_items, import_products
 from recstream.importers.topic import import_topic
-
-__all__ = [
-    "ColumnMapping",
-    "ImportReport",
-    "Source",
-    "envelopes",
-    "find_files",
-    "import_events",
-    "import_items",
-    "import_products",
-    "import_topic",
-    "prepare_source",
-    "preset",
-    "presets",
-    "ratings_mapping",
-    "read_titles",
-    "recognise",
-]

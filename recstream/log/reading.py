@@ -20,8 +20,7 @@ log = logging.getLogger(__name__)
 
 READ_RECORDS = 2_000
 BACKWARDS_RECORDS = 256
-"""Records that `read_backwards` reads first; each further chunk is twice as large, up to `MAX_BACKWARDS`."""
-MAX_BACKWARDS = 8_192
+"""Records that `read_backwards` reads first; each further chunk is twice as large, up to `READ_RECORDS`."""
 
 _T = TypeVar("_T")
 
@@ -85,7 +84,7 @@ def read_backwards(
         start = max(earliest, end - size)
         chunk = list(read_records(event_log, topic, partition, start, end))
         yield from reversed(chunk)
-        end, size = start, min(2 * size, MAX_BACKWARDS)
+        end, size = start, min(2 * size, READ_RECORDS)
 
 
 def decode_or_skip(record: Record, decode: Callable[[bytes], _T]) -> _T | None:

@@ -18,25 +18,3 @@ from recstream.models.topic import (
     read_models,
     start_of_generations,
 )
-
-__all__ = [
-    "DELTA_KEY",
-    "ArtifactPrefetch",
-    "DirectoryStore",
-    "ModelFeed",
-    "ModelStore",
-    "OpenedArtifacts",
-    "ReadableStore",
-    "Unusable",
-    "announcements",
-    "apply_deltas",
-    "artifact_name",
-    "fetch",
-    "find_announcement",
-    "open_store",
-    "pack",
-    "prune",
-    "read_models",
-    "start_of_generations",
-    "unpack",
-]

@@ -19,25 +19,3 @@ from recstream.process.threads import (
     start_thread,
     watch,
 )
-
-__all__ = [
-    "BACKGROUND_NICE",
-    "COMPILING",
-    "RESTART_S",
-    "Background",
-    "Kernels",
-    "SharedLock",
-    "end_in_time",
-    "fill_cache",
-    "follow_parent",
-    "is_temporary",
-    "lower_priority",
-    "new_event_loop",
-    "retry_while_away",
-    "run_in_loop",
-    "run_in_thread",
-    "start_thread",
-    "stopped_by_signals",
-    "system_clock_ms",
-    "watch",
-]

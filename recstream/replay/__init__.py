@@ -5,6 +5,6 @@ In: a log or an exported slice, a model store, a plan. Out: a report of what dif
 
 from __future__ import annotations
 
-from recstream.replay.run import Progress, ReplayPlan, Report, play, replay
-
-__all__ = ["Progress", "ReplayPlan", "Report", "play", "replay"]
+from recstream.replay.batch import Format, choose_basis, write_batch
+from recstream.replay.run import ReplayPlan, Report, play, replay
+from recstream.replay.verify import Progress

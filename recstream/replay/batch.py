@@ -22,7 +22,7 @@ from recstream.core.ranking import rank
 from recstream.core.serving import similar_requested
 from recstream.core.steering import ListRequest, Steering
 from recstream.errors import InvalidInput, NotFound
-from recstream.log import INTERACTIONS, MODELS, EventLog, read_batches
+from recstream.log import INTERACTIONS, MODELS, EventLog
 from recstream.models import ModelStore
 from recstream.time_travel import Generations, Moment, PartitionFold, nearest_fold
 
@@ -173,8 +173,7 @@ def write_batch(
         return chosen
     for partition, end in chosen.offsets.items():
         fold = nearest_fold(checkpoints, event_log, partition, timeline, end)
-        for group in read_batches(event_log, INTERACTIONS, partition, fold.next_offset, end):
-            fold.fold(group)
+        fold.advance(event_log, end)
         active = timeline.at(partition, max(end - 1, 0))
         users = sorted(fold.histories)
         ranked = _ranked(fold, generation, active, chosen)

@@ -14,7 +14,6 @@ from recstream.log import (
     RECOMMENDATIONS,
     ReadableLog,
     decode_or_skip,
-    read_batches,
     read_records,
 )
 from recstream.time_travel import (
@@ -75,5 +74,4 @@ def evaluate(
     """Evaluate the lists of a partition by its events, from the first on."""
     fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
     fold.watch = evaluation_watch(PublishedLists(log, partition), scores)
-    for group in read_batches(log, INTERACTIONS, partition):
-        fold.fold(group)
+    fold.advance(log)

@@ -106,11 +106,7 @@ def retrain(
     for number in sorted(announced):
         record = announced[number]
         for fold in folds:
-            stop = record.offsets.get(str(fold.partition), 0)
-            for group in read_batches(log, INTERACTIONS, fold.partition, fold.next_offset, stop):
-                before = fold.n_events
-                fold.fold(group)
-                progress(fold.n_events - before)
+            fold.advance(log, record.offsets.get(str(fold.partition), 0), progress=progress)
         source = record.parent if record.copies is None else record.copies
         parent = None if source is None else known.get(source)
         state = snapshot(folds, record.offsets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from heapq import merge
 from pathlib import Path
 
@@ -21,21 +22,17 @@ from recstream.log import (
     RECOMMENDATIONS,
     ReadableLog,
     Record,
-    read_batches,
     read_records,
 )
 from recstream.models import ReadableStore
 from recstream.replay.evaluate import PublishedLists, evaluation_watch
 from recstream.replay.retrain import DerivedStore, Retrained, may_know_forgotten, retrain
-from recstream.replay.verify import Difference, Verified, verify_partition
+from recstream.replay.verify import Difference, Progress, Verified, verify_partition
 from recstream.time_travel import (
     Generations,
     PartitionFold,
     state_digest,
 )
-
-Progress = Callable[[str, int], None]
-"""Called with a kind (``events``, ``lists``, ``generations``) and the number since the last call."""
 
 
 class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +146,7 @@ def replay(
             derived,
             store,
             folds=None if fold_at is None else [fold_at(p) for p in sorted(plan.ranges)],
-            progress=lambda n_events: progress("events", n_events),
+            progress=partial(progress, "events"),
         ):
             retrained.append(found)
             progress("generations", 1)
@@ -228,20 +225,10 @@ def _replay_partition(
     """
     start, stop = plan.ranges[fold.partition]
 
-    def advance(end: int) -> None:
-        for group in read_batches(log, INTERACTIONS, fold.partition, fold.next_offset, end):
-            before = fold.n_events
-            fold.fold(group)
-            progress("events", fold.n_events - before)
-
-    advance(start)
+    count_events = partial(progress, "events")
+    fold.advance(log, start, progress=count_events)
     verified = Verified(0, 0, ())
     if plan.verify:
-
-        def tell(n_events: int, n_lists: int) -> None:
-            progress("events", n_events)
-            progress("lists", n_lists)
-
         verified = verify_partition(
             log,
             generations,
@@ -252,9 +239,9 @@ def _replay_partition(
             user=plan.user,
             every=plan.every,
             lost=lost,
-            progress=tell,
+            progress=progress,
         )
-    advance(stop)
+    fold.advance(log, stop, progress=count_events)
     differences = list(verified.differences)
     n_compared = -1
     if plan.verify and plan.changelog is not None:
@@ -262,10 +249,7 @@ def _replay_partition(
         as_of = fold
         if fold.next_offset > applied:
             as_of = start_fold(fold.partition)
-            for group in read_batches(
-                log, INTERACTIONS, fold.partition, as_of.next_offset, applied
-            ):
-                as_of.fold(group)
+            as_of.advance(log, applied)
         if fold.next_offset >= applied >= as_of.next_offset:
             n_compared, found = compare_histories(as_of, stored)
             differences += found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from recstream.log import (
     RECOMMENDATIONS,
     ReadableLog,
     decode_value,
-    read_batches,
     read_records,
 )
 from recstream.time_travel import (
@@ -28,6 +28,8 @@ from recstream.time_travel import (
 WINDOW_LISTS = 20_000
 RANK_USERS = 256
 
+Progress = Callable[[str, int], None]
+"""Called with a kind (``events``, ``lists``, ``generations``) and the number since the last call."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -69,7 +71,7 @@ def verify_partition(
     every: int = 1,
     lost: Collection[int] = (),
     most_differences: int = 5,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> Verified:
     """Derive the lists of a partition from its interactions and compare them.
 
@@ -93,7 +95,7 @@ def verify_partition(
     most_differences : int
         Maximum number of differences returned.
     progress : callable
-        Called with (events folded, lists compared) since the last call.
+        Called with ``events`` or ``lists``, and their number since the last call.
 
     Notes
     -----
@@ -107,7 +109,7 @@ def verify_partition(
     n_lists = n_underivable = 0
     sample = (found for number, found in enumerate(lists) if number % every == 0)
     while window := list(islice(sample, WINDOW_LISTS)):
-        kept = _histories(log, fold, partition, window, progress)
+        kept = _histories(log, fold, window, progress)
         window.sort(key=lambda found: _model_of(found.body))
         at = 0
         while at < len(window):
@@ -126,12 +128,9 @@ def verify_partition(
                     difference = _difference(found, derived, partition)
                 if len(differences) < most_differences:
                     differences.append(difference)
-            progress(0, len(group))
+            progress("lists", len(group))
     end = log.high_watermark(INTERACTIONS, partition) if stop is None else stop
-    for found_records in read_batches(log, INTERACTIONS, partition, fold.next_offset, end):
-        before = fold.n_events
-        fold.fold(found_records)
-        progress(fold.n_events - before, 0)
+    fold.advance(log, end, progress=partial(progress, "events"))
     differences = (unreadable + differences)[:most_differences]
     return Verified(n_lists, n_underivable, tuple(differences))
 
@@ -186,9 +185,8 @@ def _published(
 def _histories(
     log: ReadableLog,
     fold: PartitionFold,
-    partition: int,
     window: Iterable[_Published],
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> dict[tuple[str, int], History]:
     """Fold as far as a window of lists reaches, and return the histories that they are as of."""
     wanted: dict[str, set[int]] = {}
@@ -203,11 +201,7 @@ def _histories(
         history = fold.history(user)
         if history.offset == offset:
             kept[user, offset] = history
-    for found_records in read_batches(log, INTERACTIONS, partition, fold.next_offset, last + 1):
-        before = fold.n_events
-        kept |= fold.fold(found_records, wanted)
-        progress(fold.n_events - before, 0)
-    return kept
+    return kept | fold.advance(log, last + 1, wanted, progress=partial(progress, "events"))
 
 
 def _same_model(window: Sequence[_Published], at: int) -> Iterator[_Published]:

@@ -14,22 +14,3 @@ from recstream.simulate.demo_traffic import (
 )
 from recstream.simulate.send import Report, RestSink, Sink, direct_sink, send_traffic
 from recstream.simulate.shop import Shop, make_shop
-
-__all__ = [
-    "N_EVENTS",
-    "N_ITEMS",
-    "N_USERS",
-    "SHOP_GROUP",
-    "Customers",
-    "DemoTraffic",
-    "Report",
-    "RestSink",
-    "Shop",
-    "Sink",
-    "direct_sink",
-    "history",
-    "is_seeded",
-    "make_shop",
-    "send_traffic",
-    "traffic",
-]

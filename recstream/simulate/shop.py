@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.records import Item
-from recstream.simulate.vocabulary import AISLES, COLOURS, Aisle
 
 N_STYLES = 6
 """Dimensions of taste inside a category."""
 ZIPF_EXPONENT = 0.8
+
+
+class Aisle(msgspec.Struct, frozen=True):
+    """A category of the shop: the words of its products, nouns with their usual prices.
+
+    ``use`` is the end of its descriptions.
+    """
+
+    category: str
+    brands: tuple[str, ...]
+    adjectives: tuple[str, ...]
+    nouns: tuple[tuple[str, float], ...]
+    use: str
+
+
+class _Vocabulary(msgspec.Struct, frozen=True):
+    colours: tuple[str, ...]
+    aisles: tuple[Aisle, ...]
+
+
+_WORDS = msgspec.json.decode(
+    files("recstream.simulate").joinpath("vocabulary.json").read_bytes(), type=_Vocabulary
+)
+AISLES, COLOURS = _WORDS.aisles, _WORDS.colours
 
 
 class Shop(NamedTuple):

@@ -19,26 +19,3 @@ from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import AsOfList, TimeTravel, UserEvent
 from recstream.time_travel.snapshot_table import ListPosition
 from recstream.time_travel.snapshots import Snapshots
-
-__all__ = [
-    "AsOfList",
-    "Change",
-    "Generations",
-    "ListDiff",
-    "ListPosition",
-    "Moment",
-    "PartitionFold",
-    "Snapshots",
-    "TimeTravel",
-    "UserEvent",
-    "Watch",
-    "compare",
-    "derive",
-    "diff_lists",
-    "fold_from",
-    "moment",
-    "nearest_fold",
-    "state_digest",
-    "verify_checkpoint",
-    "verify_checkpoints",
-]

@@ -11,7 +11,7 @@ from recstream.checkpoints import Checkpoints, Manifest, read_rows, rows_by_key
 from recstream.control import read_timeline
 from recstream.core.history import SettingsTimeline, table_rows
 from recstream.errors import CheckpointMismatch
-from recstream.log import INTERACTIONS, ReadableLog, read_batches, read_records
+from recstream.log import INTERACTIONS, ReadableLog, read_records
 from recstream.log.embedded import EmbeddedLog
 from recstream.time_travel.fold import Load, PartitionFold, fold_from
 
@@ -141,8 +141,7 @@ def _compare(
         Returns a row as of the start by key, or None.
     """
     fold = fold_from(event_log, manifest.partition, read_timeline(event_log), start, load)
-    for group in read_batches(event_log, INTERACTIONS, manifest.partition, start, manifest.offset):
-        fold.fold(group)
+    fold.advance(event_log, manifest.offset)
     folded = {user: each for user, each in fold.histories.items() if each.offset >= 0}
     n_users = 0
     for key, rows in read_rows(content):

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, table_rows
-from recstream.log import INTERACTIONS, ReadableLog, Record, decode, partition_for
+from recstream.log import (
+    INTERACTIONS,
+    ReadableLog,
+    Record,
+    decode,
+    partition_for,
+    read_batches,
+)
 
 WantedOffsets = Mapping[str, set[int]]
 """Users, and the event offsets at which their history is wanted."""
@@ -114,6 +121,31 @@ class PartitionFold:
                 if wanted is not None and user in wanted and new.offset in wanted[user]:
                     kept[user, new.offset] = new
             self.next_offset = offset + 1
+        return kept
+
+    def advance(
+        self,
+        event_log: ReadableLog,
+        stop: int | None = None,
+        wanted: WantedOffsets | None = None,
+        *,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> dict[tuple[str, int], History]:
+        """Fold the partition's records before an offset, by default all; see `fold`.
+
+        Parameters
+        ----------
+        event_log : ReadableLog
+        stop : int, optional
+        wanted : mapping, optional
+        progress : callable
+            Called with the number of events folded since the last call.
+        """
+        kept: dict[tuple[str, int], History] = {}
+        for group in read_batches(event_log, INTERACTIONS, self.partition, self.next_offset, stop):
+            before = self.n_events
+            kept |= self.fold(group, wanted)
+            progress(self.n_events - before)
         return kept
 
     def _first(self, user: str) -> History:

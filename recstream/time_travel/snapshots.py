@@ -114,8 +114,7 @@ class Snapshots:
         """Return the fold of a partition as of an offset: the histories of all users before it."""
         self.catch_up(partition, offset)
         fold = self._new_fold(partition, self._table.block_end(partition, offset))
-        for group in read_batches(self._log, INTERACTIONS, partition, fold.next_offset, offset):
-            fold.fold(group)
+        fold.advance(self._log, offset)
         return fold
 
     def list_position(

@@ -8,5 +8,3 @@ from __future__ import annotations
 
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.histories import Histories, UserColumns
-
-__all__ = ["CatalogueState", "Histories", "UserColumns"]

@@ -18,5 +18,3 @@ changelog. An event passes these files in this order::
 from __future__ import annotations
 
 from recstream.worker.process import run
-
-__all__ = ["run"]

@@ -11,13 +11,3 @@ from recstream.bridge.http.problems import PROBLEM_JSON
 from recstream.bridge.http.rate_limit import RateLimiter
 from recstream.bridge.http.routes import DETACH
 from recstream.bridge.http.single_events import SingleEvents
-
-__all__ = [
-    "DETACH",
-    "MAX_REQUEST_BYTES",
-    "PROBLEM_JSON",
-    "Deps",
-    "RateLimiter",
-    "SingleEvents",
-    "create_app",
-]

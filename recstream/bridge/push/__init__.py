@@ -24,26 +24,3 @@ from recstream.bridge.push.protocol import (
 )
 from recstream.bridge.push.sse import EventStreamConnection
 from recstream.bridge.push.websocket import WebSocketConnection
-
-__all__ = [
-    "SUBPROTOCOL",
-    "Channel",
-    "ConnectionLoop",
-    "EventStreamConnection",
-    "Hub",
-    "LogFeed",
-    "LogRecord",
-    "Outgoing",
-    "Pipeline",
-    "Refused",
-    "RoleName",
-    "RoleState",
-    "Since",
-    "SocketConnection",
-    "Stage",
-    "Subscription",
-    "WebSocketConnection",
-    "encode",
-    "log_record",
-    "tagged",
-]

@@ -25,25 +25,3 @@ from recstream.bridge.views.pipeline_history import (
 from recstream.bridge.views.slice_folder import SliceFolder
 from recstream.bridge.views.status import Heartbeat, Status
 from recstream.bridge.views.time_travel import TimeTravelService
-
-__all__ = [
-    "FRESHNESS_BOUNDS_MS",
-    "SAMPLE_S",
-    "Counted",
-    "CountsFeed",
-    "DedupWindow",
-    "Found",
-    "Heartbeat",
-    "Items",
-    "LogSearch",
-    "PipelineHistory",
-    "PipelinePoint",
-    "RecordFilter",
-    "SliceFolder",
-    "Status",
-    "TimeTravelService",
-    "Views",
-    "decode_places",
-    "encode_places",
-    "without",
-]

@@ -24,6 +24,7 @@ from recstream.log import (
     histories_changelog,
     json_value,
     open_log,
+    read_records,
     topic_specs,
 )
 from recstream.settings import Settings
@@ -179,10 +180,7 @@ def _between(
 ) -> Iterator[Record]:
     """Yield the records from the positions up to the ends, one partition after the other."""
     for tp, start in positions.items():
-        offset = start
-        while offset < ends[tp] and (records := event_log.read(*tp, offset)):
-            yield from (record for record in records if record.offset < ends[tp])
-            offset = records[-1].offset + 1
+        yield from read_records(event_log, *tp, start, ends[tp])
 
 
 def record_line(record: Record, *, as_json: bool) -> str:

@@ -13,7 +13,7 @@ from recstream.checkpoints import open_checkpoints
 from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, say, settings_options
 from recstream.models import open_store
-from recstream.replay.batch import Format, choose_basis, write_batch
+from recstream.replay import Format, choose_basis, write_batch
 from recstream.settings import Settings
 from recstream.time_travel import Moment, moment
 

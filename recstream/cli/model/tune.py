@@ -88,11 +88,9 @@ def _histories(event_log: EventLog) -> list[History]:
     partitions = event_log.partitions(INTERACTIONS)
     histories: list[History] = []
     for partition in range(partitions):
-        fold = PartitionFold(partition, partitions, timeline)
-        offset = event_log.earliest(INTERACTIONS, partition)
-        while records := event_log.read(INTERACTIONS, partition, offset):
-            fold.fold(records)
-            offset = records[-1].offset + 1
+        earliest = event_log.earliest(INTERACTIONS, partition)
+        fold = PartitionFold(partition, partitions, timeline, next_offset=earliest)
+        fold.advance(event_log)
         histories += [fold.histories[user] for user in sorted(fold.histories)]
     return histories
 

@@ -6,7 +6,6 @@ import time
 
 import click
 
-from recstream.bridge.auth import Authenticator
 from recstream.cli.options import json_option, say, settings_options
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
@@ -27,6 +26,8 @@ def token(settings: Settings, user: str | None, ttl_s: int, as_json: bool) -> No
       RECSTREAM_SECRET_FILE=/run/secrets/recstream recstream token --user u42
       recstream token --ttl 86400 --json
     """
+    from recstream.bridge.auth import Authenticator
+
     if not settings.secret:
         raise InvalidSetting(
             "a token needs the bridge's secret: set RECSTREAM_SECRET, or RECSTREAM_SECRET_FILE to "

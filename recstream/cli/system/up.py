@@ -9,7 +9,6 @@ from typing import Self
 
 import click
 
-from recstream.bridge.auth import Authenticator
 from recstream.cli.options import (
     INTERRUPTED,
     Number,
@@ -66,6 +65,8 @@ def up(
       recstream up --shop none          # then: recstream import …
       recstream up --workers 2 --broker kafka://localhost:9092
     """
+    from recstream.bridge.auth import Authenticator
+
     Authenticator.from_settings(
         settings, now=time.monotonic
     )  # a bridge that may not start is refused

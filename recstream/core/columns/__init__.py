@@ -6,5 +6,3 @@
 from __future__ import annotations
 
 from recstream.core.columns.id_table import IdRows, IdTable, JoinedIds
-
-__all__ = ["IdRows", "IdTable", "JoinedIds"]

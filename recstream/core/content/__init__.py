@@ -21,26 +21,3 @@ from recstream.core.content.score_scale import (
 )
 from recstream.core.content.summary import ItemDetails, summarise
 from recstream.core.content.tokens import common_features
-
-__all__ = [
-    "CATEGORY_GRAMMAR",
-    "COLD_START_BOOST",
-    "COLD_START_SHARE",
-    "CONTENT_WEIGHT",
-    "PRODUCT_COLUMNS",
-    "SCALE_USERS",
-    "AttributeColumns",
-    "ColdStart",
-    "ContentModel",
-    "FeatureIndex",
-    "ItemDetails",
-    "RejectedRow",
-    "clean_product",
-    "cold_start_multiplier",
-    "column_name",
-    "common_features",
-    "content_scale",
-    "is_within",
-    "n_reserved",
-    "summarise",
-]

@@ -15,16 +15,3 @@ from recstream.core.evaluation.online import (
 )
 from recstream.core.evaluation.search import tune
 from recstream.core.evaluation.successive_halving import Progress
-
-__all__ = [
-    "HeldOut",
-    "Progress",
-    "RankHistograms",
-    "evaluate_candidate",
-    "hold_out",
-    "is_evaluated",
-    "merged",
-    "merged_clicks",
-    "n_held_out",
-    "tune",
-]

@@ -9,11 +9,3 @@ from __future__ import annotations
 from recstream.core.generation.generation import Generation
 from recstream.core.generation.opened import OpenedArrays, open_generation, opened_arrays
 from recstream.core.generation.scoring import ScoringParameters
-
-__all__ = [
-    "Generation",
-    "OpenedArrays",
-    "ScoringParameters",
-    "open_generation",
-    "opened_arrays",
-]

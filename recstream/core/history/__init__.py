@@ -25,23 +25,3 @@ from recstream.core.history.matrix import (
 )
 from recstream.core.history.row_columns import parse_rows
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline
-
-__all__ = [
-    "SEMANTICS",
-    "ActiveSettings",
-    "Entry",
-    "FoldSettings",
-    "History",
-    "RatedEntry",
-    "Row",
-    "SettingsTimeline",
-    "apply",
-    "fading_weights",
-    "history_rows",
-    "matrix_row",
-    "matrix_rows",
-    "parse_rows",
-    "seen_items",
-    "stack",
-    "table_rows",
-]

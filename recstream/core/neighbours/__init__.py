@@ -17,18 +17,3 @@ from recstream.core.neighbours.behaviour import (
     seed_weights,
 )
 from recstream.core.numeric.neighbour_tables import WIDTH, WINDOW, SeedRule
-
-__all__ = [
-    "BEHAVIOUR_VERSION",
-    "BEHAVIOUR_WEIGHT",
-    "WIDTH",
-    "WINDOW",
-    "NeighbourScores",
-    "Neighbours",
-    "SeedRule",
-    "behaviour_lists",
-    "fit_behaviour",
-    "gather",
-    "gather_all",
-    "seed_weights",
-]

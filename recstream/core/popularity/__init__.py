@@ -15,14 +15,3 @@ from recstream.core.popularity.popularity import (
     fit_popularity,
 )
 from recstream.core.popularity.user_limit import UserLimit
-
-__all__ = [
-    "HALF_LIVES",
-    "TINY",
-    "Popularity",
-    "UserLimit",
-    "changed_rows",
-    "count_in_place",
-    "credit_in_place",
-    "fit_popularity",
-]

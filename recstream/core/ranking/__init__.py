@@ -15,18 +15,3 @@ from recstream.core.ranking.recommendations import (
     item_ids,
 )
 from recstream.core.ranking.score_terms import score_terms
-
-__all__ = [
-    "DEFAULT_ARM",
-    "CompiledArm",
-    "Explanation",
-    "Ranked",
-    "compile_arm",
-    "describe",
-    "encode_list",
-    "explain",
-    "item_ids",
-    "rank",
-    "score_terms",
-    "steering_warnings",
-]

@@ -25,26 +25,3 @@ from recstream.core.serving.top_items import (
     newest_scores,
     top_items,
 )
-
-__all__ = [
-    "POOL",
-    "EventCounts",
-    "Neighbour",
-    "Shelf",
-    "Taste",
-    "TopItem",
-    "Unranked",
-    "among",
-    "compile_for_everybody",
-    "newest_scores",
-    "next_cursor",
-    "rank_requested",
-    "read_cursor",
-    "request_warnings",
-    "shelves",
-    "similar_requested",
-    "top_items",
-    "unranked",
-    "user_taste",
-    "visitor_history",
-]

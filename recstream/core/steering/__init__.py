@@ -25,30 +25,3 @@ from recstream.core.steering.rules import (
     moment_ms,
 )
 from recstream.core.steering.validate import check_request, decode_steering
-
-__all__ = [
-    "MAX_BYTES",
-    "MAX_REQUEST_BOOSTS",
-    "Arm",
-    "Blend",
-    "Boost",
-    "Condition",
-    "Diversity",
-    "Exclude",
-    "ImpressionFatigue",
-    "ListRequest",
-    "Moments",
-    "Now",
-    "Pin",
-    "Range",
-    "RequestBoost",
-    "Rule",
-    "Steering",
-    "as_texts",
-    "attribute_predicate",
-    "check_request",
-    "decode_steering",
-    "describe_steering",
-    "inner_conditions",
-    "moment_ms",
-]

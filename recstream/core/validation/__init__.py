@@ -17,17 +17,3 @@ from recstream.core.validation.dense import (
     as_whole,
     kernel_array,
 )
-
-__all__ = [
-    "CSRRows",
-    "as_counts",
-    "as_csr_rows",
-    "as_excluded",
-    "as_finite",
-    "as_item_rows",
-    "as_matrix",
-    "as_positive",
-    "as_vector",
-    "as_whole",
-    "kernel_array",
-]

@@ -5,5 +5,3 @@ reads numbers and times.
 """
 
 from recstream.importers.files.source import Source
-
-__all__ = ["Source"]

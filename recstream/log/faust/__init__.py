@@ -5,5 +5,3 @@ In: a Faust app whose broker is ``embedded:///path``, or Kafka with the options 
 """
 
 from recstream.log.faust.batch_topic import BatchTopic
-
-__all__ = ["BatchTopic"]

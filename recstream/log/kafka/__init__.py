@@ -9,5 +9,3 @@ from recstream.log.kafka.lease import KafkaLease
 from recstream.log.kafka.log import KafkaLog
 from recstream.log.kafka.source import open_topic
 from recstream.log.kafka.transactions import PartitionTransactions
-
-__all__ = ["KafkaLease", "KafkaLog", "PartitionTransactions", "open_topic"]

@@ -15,16 +15,3 @@ from recstream.trainer.deltas.restore import (
     find_newest,
     start_restoring,
 )
-
-__all__ = [
-    "MAX_PRODUCTS",
-    "DeltaPacer",
-    "Deltas",
-    "Found",
-    "Publisher",
-    "Restored",
-    "StoredArtifact",
-    "copy_generation",
-    "find_newest",
-    "start_restoring",
-]

@@ -14,13 +14,3 @@ from recstream.trainer.histories.columns import (
     UserColumns,
 )
 from recstream.trainer.histories.live import FrozenHistories, Histories
-
-__all__ = [
-    "RUN",
-    "WORDS",
-    "Entries",
-    "FrozenHistories",
-    "Histories",
-    "HistoryColumns",
-    "UserColumns",
-]

@@ -20,18 +20,3 @@ from recstream.trainer.training.train import (
     popularity_weight,
     train,
 )
-
-__all__ = [
-    "DEFAULT_POPULARITY_WEIGHT",
-    "ItemFeatures",
-    "LiveItemFeatures",
-    "MatrixRows",
-    "Trained",
-    "TrainingSnapshot",
-    "columns_of",
-    "counts_of",
-    "hyperparameters",
-    "popularity_of",
-    "popularity_weight",
-    "train",
-]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ Fit = Callable[..., ALSModel]
 
 
 class Dataset(NamedTuple):
-    """Users, items and interactions of a training, by rows: `Interactions` in memory.
+    """Users, items and interactions of a training, by rows, in memory.
 
     Attributes
     ----------
@@ -152,49 +152,6 @@ class Dataset(NamedTuple):
     def behaviour(self, threads: int, version: int) -> Neighbours:
         """Return the behaviour neighbours of the items, by a version of `fit_behaviour`."""
         return fit_behaviour(*self.entries, len(self.items), version=version, threads=threads)
-
-
-class Interactions(Protocol):
-    """What a training reads of users, items and interactions: a `Dataset`, or what gives the same."""
-
-    @property
-    def users(self) -> Int32s:
-        """Row of each user in the histories."""
-
-    @property
-    def items(self) -> list[str]:
-        """Item ids, by column."""
-
-    @property
-    def matrix(self) -> sparse.csr_matrix:
-        """Weights, which deltas need."""
-
-    @property
-    def popularity(self) -> Popularity:
-        """State after all positive entries."""
-
-    @property
-    def held(self) -> HeldOut:
-        """What is held out."""
-
-    @property
-    def item_counts(self) -> Int64s:
-        """Number of positive entries of each item."""
-
-    def fit(self, als: ALS, touched: Int64s, **options: Any) -> ALSModel:
-        """Train factors on the columns of some items."""
-
-    def typical_score(self, model: ALSModel) -> float:
-        """Return the model's typical score."""
-
-    def sampled(self) -> sparse.csr_matrix:
-        """Return at least the rows that `content_scale` reads."""
-
-    def columns(self, items: Int64s) -> sparse.csr_matrix:
-        """Return the positive entries of some items."""
-
-    def behaviour(self, threads: int, version: int) -> Neighbours:
-        """Return the behaviour neighbours of the items."""
 
 
 def build_dataset(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,18 @@ from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import (
     CatalogueFacts,
-    Interactions,
+    Dataset,
     TrainingSnapshot,
     build_dataset,
     catalogue_facts,
 )
 from recstream.trainer.training.item_features import ItemFeatures
 
+if TYPE_CHECKING:
+    from recstream.trainer.training.blocked import BlockedDataset
+
+Interactions: TypeAlias = "Dataset | BlockedDataset"
+"""Users, items and interactions of a training, in memory or in files."""
 Build = Callable[..., Interactions]
 """Makes the interactions of a training; see `build_dataset`."""
 DEFAULT_POPULARITY_WEIGHT = 0.2

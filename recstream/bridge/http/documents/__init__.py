@@ -8,5 +8,3 @@ from __future__ import annotations
 from recstream.bridge.http.documents.asyncapi import asyncapi
 from recstream.bridge.http.documents.docs_page import STYLE, docs_page
 from recstream.bridge.http.documents.openapi import openapi
-
-__all__ = ["STYLE", "asyncapi", "docs_page", "openapi"]

@@ -16,18 +16,3 @@ from recstream.bridge.http.routes.site import SiteRoutes
 from recstream.bridge.http.routes.steering import SteeringRoutes
 from recstream.bridge.http.routes.tokens import TokenRoutes
 from recstream.bridge.http.routes.users import UserRoutes
-
-__all__ = [
-    "DETACH",
-    "EventRoutes",
-    "ItemRoutes",
-    "ListRoutes",
-    "LogRoutes",
-    "ModelRoutes",
-    "PushRoutes",
-    "ShelfRoutes",
-    "SiteRoutes",
-    "SteeringRoutes",
-    "TokenRoutes",
-    "UserRoutes",
-]

@@ -12,7 +12,7 @@ from recstream.bridge.http.routing import route
 from recstream.bridge.push import LogRecord, log_record
 from recstream.core.events import Event
 from recstream.errors import NotFound
-from recstream.log import INTERACTIONS, Record, decode, full_name, partition_for
+from recstream.log import INTERACTIONS, Record, decode, full_name, partition_for, read_backwards
 
 MAX_SCANNED = 20_000
 CHUNK = 2_000
@@ -115,16 +115,13 @@ class LogRoutes:
         end = end if query.before is None else min(end, query.before)
         lowest = max(earliest, end - MAX_SCANNED)
         found: list[UserEvent] = []
-        while end > lowest and len(found) < query.limit:
-            start = max(lowest, end - CHUNK)
-            records = self._log.read(INTERACTIONS, partition, start, end - start)
-            for record in reversed([one for one in records if one.offset < end]):
-                found += reversed(_events_of(record, user))
-                end = record.offset
-                if len(found) >= query.limit:
-                    break
-            else:
-                end = start
+        for record in read_backwards(self._log, INTERACTIONS, partition, end):
+            if record.offset < lowest or len(found) >= query.limit:
+                break
+            found += reversed(_events_of(record, user))
+            end = record.offset
+        if len(found) < query.limit:
+            end = lowest
         return UserEvents(
             user=user,
             epoch=self._log.epoch,

@@ -7,5 +7,3 @@ In: checkpoints of the histories and their changelog. Out: `BlockedDataset`, whi
 from __future__ import annotations
 
 from recstream.trainer.training.blocked.dataset import BlockedDataset, read_dataset
-
-__all__ = ["BlockedDataset", "read_dataset"]
