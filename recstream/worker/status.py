@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from recstream.core.evaluation import RankHistograms
 from recstream.core.generation import Generation
-from recstream.core.records import WorkerStatus
+from recstream.core.records import ClickCounts, PrequentialScore, WorkerStatus
 from recstream.metrics import (
     ARM_ITEMS,
     ARM_RECALL,
@@ -34,6 +34,7 @@ class Status:
         self.fold_in_s: deque[float] = deque(maxlen=1000)
         self.freshness_ms: deque[int] = deque(maxlen=1000)
         self.scores = RankHistograms()
+        self._freshness = FRESHNESS.labels("published")
 
     def count_folded(self, folded: Folded) -> None:
         """Count events and dead letters of a committed group, and evaluate the users' lists."""
@@ -45,8 +46,6 @@ class Status:
             DEAD_LETTERS.labels(letter.reason).inc()
         for before, event in folded.evaluated:
             self.scores.evaluate(folded.listed.get(before.user), before, event)
-        if folded.evaluated:
-            self._set_gauges()
 
     def count_lists(self, lists: Sequence[NewList], now_ms: int) -> None:
         """Count published lists, and the age of the events that triggered them."""
@@ -55,7 +54,7 @@ class Status:
             if each.appended_ts:
                 age_ms = max(0, now_ms - each.appended_ts)
                 self.freshness_ms.append(age_ms)
-                FRESHNESS.labels("published").observe(age_ms / 1000.0)
+                self._freshness.observe(age_ms / 1000.0)
 
     def record(
         self,
@@ -65,7 +64,9 @@ class Status:
         *,
         is_compiling: bool = False,
     ) -> WorkerStatus:
-        """Return the status record of the pipeline topic."""
+        """Return the status record of the pipeline topic, and set the gauges."""
+        scores, clicks = self.scores.recent(), self.scores.clicks()
+        _set_gauges(scores, clicks)
         for partition, lag in self.lag.items():
             CONSUMER_LAG.labels("ingest", partition).set(lag)
         fold_in_ms = _percentiles([1000.0 * each for each in self.fold_in_s])
@@ -82,24 +83,25 @@ class Status:
             fold_in_ms_p99=fold_in_ms[1],
             freshness_ms_p50=freshness_ms[0],
             freshness_ms_p99=freshness_ms[1],
-            prequential=self.scores.recent(),
-            clicks=self.scores.clicks(),
+            prequential=scores,
+            clicks=clicks,
             is_compiling=is_compiling,
             ts=now_ms,
         )
 
-    def _set_gauges(self) -> None:
-        for name, score in self.scores.recent().items():
-            arm = name.removeprefix("arm:")
-            for cut, share in score.hits.items():
-                if name == "all":
-                    PREQUENTIAL_RECALL.labels(cut).set(share)
-                elif arm != name:
-                    ARM_RECALL.labels(arm, cut).set(share)
-        for name, clicks in self.scores.clicks().items():
-            if (arm := name.removeprefix("arm:")) != name:
-                ARM_ITEMS.labels(arm, "shown").set(clicks.shown)
-                ARM_ITEMS.labels(arm, "taken").set(clicks.clicked)
+
+def _set_gauges(scores: Mapping[str, PrequentialScore], clicks: Mapping[str, ClickCounts]) -> None:
+    for name, score in scores.items():
+        arm = name.removeprefix("arm:")
+        for cut, share in score.hits.items():
+            if name == "all":
+                PREQUENTIAL_RECALL.labels(cut).set(share)
+            elif arm != name:
+                ARM_RECALL.labels(arm, cut).set(share)
+    for name, counts in clicks.items():
+        if (arm := name.removeprefix("arm:")) != name:
+            ARM_ITEMS.labels(arm, "shown").set(counts.shown)
+            ARM_ITEMS.labels(arm, "taken").set(counts.clicked)
 
 
 def _percentiles(values: Sequence[float]) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -55,7 +56,7 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def seeds(self) -> SeedRule:
         """The rule for the seeds of neighbour scores."""
-        return SeedRule.of(self.behaviour_version)._replace(decay=self.seed_decay)
+        return _seed_rule(self.behaviour_version, self.seed_decay)
 
     def gain(self, table: Literal["content", "behaviour"]) -> float:
         """Return the factor from a neighbour table's weights to scores.
@@ -68,3 +69,8 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
             else (self.behaviour_weight, self.behaviour_unit)
         )
         return weight * unit * self.popularity_unit
+
+
+@functools.cache
+def _seed_rule(version: int, decay: float) -> SeedRule:
+    return SeedRule.of(version)._replace(decay=decay)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import msgspec
@@ -163,6 +163,13 @@ class History(msgspec.Struct, frozen=True, gc=False):
     def find(self, item: str) -> Entry | None:
         """Return the entry of an item, or None."""
         return self.pages[page_of(item, len(self.pages))].get(item)
+
+    def find_each(self, items: Iterable[str]) -> list[Entry | None]:
+        """Return `find` of each item, with less work."""
+        pages, n_pages = self.pages, len(self.pages)
+        half = 1 << (n_pages.bit_length() - 1)
+        places = [(zlib.crc32(item.encode()) & (2 * half - 1), item) for item in items]
+        return [pages[at if at < n_pages else at - half].get(item) for at, item in places]
 
 
 def apply(

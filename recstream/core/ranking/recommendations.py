@@ -120,7 +120,7 @@ def list_columns(
     )
     names = generation.items.names([*rows, *terms.columns[used].tolist()])
     listed, names = tuple(names[: len(rows)]), names[len(rows) :]
-    entries = [history.find(name) for name in names]
+    entries = history.find_each(names)
     was = {item: at for at, item in enumerate(before, start=1)}
     columns = ListColumns(
         LIST_FORMAT,
@@ -154,11 +154,14 @@ def list_columns(
 
 def _terms(ranked: Ranked, generation: Generation) -> ScoreTerms:
     """Return the score terms. A list of popular items has no terms by history entry."""
-    arm = None if ranked.compiled is None else ranked.compiled.arm
+    compiled = ranked.compiled
+    arm, tables = (
+        (None, None) if compiled is None else (compiled.arm, (compiled.near, compiled.more))
+    )
     seen = ranked.seen
     if not (ranked.is_personal or ranked.is_near):
         seen = seen[0][:0], seen[1][:0]
-    return score_terms(seen, generation, arm, ranked.rows)
+    return score_terms(seen, generation, arm, ranked.rows, tables)
 
 
 def _rules(

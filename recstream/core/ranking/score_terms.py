@@ -53,14 +53,33 @@ class ScoreTerms(NamedTuple):
 
 
 def score_terms(
-    seen: Row, generation: Generation, arm: Arm | None, rows: NDArray[np.int32]
+    seen: Row,
+    generation: Generation,
+    arm: Arm | None,
+    rows: NDArray[np.int32],
+    tables: tuple[NeighbourTable, NeighbourTable] | None = None,
 ) -> ScoreTerms:
-    """Return the terms of the scores of some items, without boosts."""
+    """Return the terms of the scores of some items, without boosts.
+
+    Parameters
+    ----------
+    seen : Row
+    generation : Generation
+    arm : Arm or None
+    rows : (n,) int32
+        The items.
+    tables : tuple, optional
+        The arm's `neighbour_tables`, where they are known.
+    """
     columns, weights = seen
     arm = arm or DEFAULT_ARM
     blend = arm.blend or Blend()
     behaviour, content = neighbour_terms(
-        columns, weights, generation.scoring.seeds, *neighbour_tables(generation, arm), rows
+        columns,
+        weights,
+        generation.scoring.seeds,
+        *(tables or neighbour_tables(generation, arm)),
+        rows,
     )
     if generation.model is None or blend.factors <= 0.0 or not len(columns):
         factors = np.zeros(behaviour.shape)

@@ -193,6 +193,15 @@ def test_pages_stay_near_their_bound():
     assert all(history.find(f"item-{number}") for number in range(2000))
 
 
+@pytest.mark.parametrize("n_items", [0, 1, 30, 100, 777])
+def test_many_entries_are_found_as_each_one(n_items):
+    history = fold([event(number, item=f"item-{number}") for number in range(n_items)])
+    items = [f"item-{number}" for number in range(n_items + 3)]
+
+    assert history.find_each(items) == [history.find(item) for item in items]
+    assert sum(entry is not None for entry in history.find_each(items)) == n_items
+
+
 events = st.lists(
     st.tuples(
         st.integers(0, 40),

@@ -7,7 +7,8 @@ import pytest
 
 from recstream.core.generation import Generation
 from recstream.core.history.fold import Entry, History
-from recstream.core.neighbours.behaviour import RECENT, WIDTH, Neighbours
+from recstream.core.neighbours.behaviour import WIDTH, Neighbours
+from recstream.core.numeric.neighbour_tables import RECENT
 from recstream.core.ranking import describe, item_ids, rank
 from recstream.core.ranking.score_terms import score_terms
 from tests.core.generation.generation_cases import (
