@@ -22,6 +22,8 @@ const SHELVES_AT_LATEST_MS = 1500;
 /** Delays after which a list is requested over REST when no WebSocket is open. */
 const PULL_AFTER_MS = [250, 1500, 5000];
 const VISITOR = "visitor-";
+const TYPES_KEY = "recstream:event-types";
+const TYPES_KEPT_MS = 10 * 60_000;
 
 let token = takeToken();
 const session = newEventId();
@@ -367,10 +369,14 @@ function mentioned({ recs }) {
   ]);
 }
 
-/** Loads which event types the log has: they decide which actions are offered. */
+/** Loads which event types the log has: they decide which actions are offered. A search of the log, so a tab keeps it. */
 async function loadVocabulary() {
   try {
-    dispatch({ type: "event-types", types: await api.typesOf(TELLING_TYPES) });
+    const kept = JSON.parse(sessionStorage.getItem(TYPES_KEY) ?? "null");
+    const isKept = kept !== null && Date.now() - kept.atMs < TYPES_KEPT_MS;
+    const types = isKept ? kept.types : await api.typesOf(TELLING_TYPES);
+    dispatch({ type: "event-types", types });
+    if (!isKept && types !== null) sessionStorage.setItem(TYPES_KEY, JSON.stringify({ types, atMs: Date.now() }));
   } catch {
     // Without the right to read the log: the actions of a shop.
   }

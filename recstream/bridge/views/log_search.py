@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,11 +20,14 @@ from recstream.log import (
     decode,
     json_value,
     partition_for,
+    read_backwards,
 )
 
 MAX_SCANNED = 100_000
 MAX_SECONDS = 2.0
 CHUNK = 500
+FIRST_CHUNK = 8
+"""Records of a first read; the next ones are larger. Most answers need few, and a record may hold thousands."""
 RECENT_RECORDS = 2_000
 _BY_USER = {INTERACTIONS, RECOMMENDATIONS, DEAD_LETTERS}
 _decode = msgspec.json.Decoder().decode
@@ -213,32 +217,27 @@ class LogSearch:
             places = {each: self._log.earliest(topic, each) for each in places}
         return Found(found[::-1], places, dict(start), n_scanned, has_more)
 
-    def recent_users(self) -> list[str]:
+    def recent_users(self, limit: int) -> list[str]:
         """Return the users of the newest events, the newest first."""
         start = self.places(INTERACTIONS, self.partitions(INTERACTIONS))
-        newest = self.search(
-            INTERACTIONS, start, lambda _: True, limit=RECENT_RECORDS, backwards=True
-        ).records
-        events = (event for one in reversed(newest) for _, event in decode(one).events[::-1])
-        return list(dict.fromkeys(event.user for event in events))
+        streams = [self._older(INTERACTIONS, each, end) for each, end in start.items()]
+        records = heapq.merge(*streams, key=lambda one: one.timestamp_ms, reverse=True)
+        found: dict[str, None] = {}
+        for record in islice(records, RECENT_RECORDS):
+            found |= dict.fromkeys(event.user for _, event in decode(record).events[::-1])
+            if len(found) >= limit:
+                break
+        return list(found)[:limit]
 
     def _newer(self, topic: str, partition: int, start: int) -> Iterator[Record]:
         at = max(start, self._log.earliest(topic, partition))
-        end = self._log.high_watermark(topic, partition)
-        while at < end and (records := self._log.read(topic, partition, at, CHUNK)):
+        end, size = self._log.high_watermark(topic, partition), FIRST_CHUNK
+        while at < end and (records := self._log.read(topic, partition, at, size)):
             yield from (record for record in records if record.offset < end)
-            at = records[-1].offset + 1
+            at, size = records[-1].offset + 1, min(CHUNK, 2 * size)
 
     def _older(self, topic: str, partition: int, end: int) -> Iterator[Record]:
-        earliest = self._log.earliest(topic, partition)
-        while end > earliest:
-            at = start = max(earliest, end - CHUNK)
-            found: list[Record] = []
-            while at < end and (records := self._log.read(topic, partition, at, end - at)):
-                found += [record for record in records if record.offset < end]
-                at = records[-1].offset + 1
-            yield from reversed(found)
-            end = start
+        return read_backwards(self._log, topic, partition, end)
 
 
 def encode_places(places: Mapping[int, int]) -> str:

@@ -171,7 +171,7 @@ class ModelRoutes:
         """Compare the lists that two generations make for recent users now."""
         deps = self._deps
         announced = self._announced(generation)
-        users = LogSearch(deps.log).recent_users()[: query.users]
+        users = LogSearch(deps.log).recent_users(query.users)
         return compare_generations(
             Generations(deps.log, deps.models),
             announced.generation,

@@ -149,7 +149,7 @@ class SteeringRoutes:
         users = [name for name in query.users.split(",") if name]
         if len(users) > MAX_PREVIEWED:
             raise InvalidInput(f"expected at most {MAX_PREVIEWED} users, got {len(users)}")
-        users = users or LogSearch(self._deps.log).recent_users()[: query.n_users]
+        users = users or LogSearch(self._deps.log).recent_users(query.n_users)
         effects = self._deps.recommender.preview(users, steering, query.n)
         overlaps = [effect.overlap for effect in effects]
         return SteeringPreview(

@@ -131,8 +131,11 @@ class PeopleRoutes:
     @route("GET", "/v1/users", max_in_flight=4)
     def search_users(self, query: UsersQuery) -> UsersAnswer:
         """Search users by a part of their id; without one, list those with the newest events."""
-        names = self._containing(query.q) if query.q else iter(LogSearch(self._log).recent_users())
-        chosen = list(islice(names, query.limit + 1))
+        limit = query.limit + 1
+        if query.q:
+            chosen = list(islice(self._containing(query.q), limit))
+        else:
+            chosen = LogSearch(self._log).recent_users(limit)
         users = tuple(self._found(name) for name in chosen[: query.limit])
         return UsersAnswer(users=users, has_more=len(chosen) > query.limit)
 
