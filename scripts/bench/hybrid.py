@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 from hybrid_shops import SHOPS, Shop
+from results import Row, save
 
 from recstream.core.content import COLD_START_BOOST, ContentModel
 from recstream.core.events import Event
@@ -267,6 +268,20 @@ def show(found: Mapping[str, list[Hits]], users: list[tuple[np.ndarray, np.ndarr
             print(f"| {system} less {other} | {' | '.join(cells)} |", flush=True)
 
 
+def rows_of(named: str, found: Mapping[str, list[Hits]]) -> list[Row]:
+    """Return the rows of a result file: cold items among all, then warm ones, beside peers."""
+    rows = []
+    for kind, column in (("cold items among all", "cold"), ("warm items among all", "warm")):
+        for system in ("hybrid", "content", "ALS"):
+            value = round(
+                float(np.mean([getattr(hits, column).mean() for hits in found[system]])), 3
+            )
+            peer = {"content": "content alone", "ALS": "ALS alone"}.get(system)
+            what = f"Peer: {peer}." if peer else f"recstream, {kind}, {named}."
+            rows.append(Row(value, "Recall@20", what))
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -284,7 +299,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=[COLD_START_BOOST],
         help="with --weights: what content is worth more to items without events",
     )
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/hybrid.json")
     options = parser.parse_args(arguments)
+    saved: list[Row] = []
     systems = SYSTEMS
     if options.weights:
         systems = {
@@ -312,6 +329,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"items, {len(cold)} cold and {len(warm)} warm cases\n"
         )
         show(found, users)
+        if options.save and (name, protocol) in PLAN[:2]:
+            which = {"industrial": "amazon-industrial", "movielens": "ml-latest-small"}[name]
+            saved += rows_of(f"{which}, {protocol}, {len(seeds)} splits", found)
+    if options.save:
+        save("hybrid", "Items without events", saved)
 
 
 if __name__ == "__main__":
