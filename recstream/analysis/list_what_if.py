@@ -66,7 +66,7 @@ class Alternative(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     steering: Steering | None = None
     generation: Annotated[int, msgspec.Meta(ge=0)] | None = None
     weights: EventWeights | None = None
-    half_life_days: Annotated[float, msgspec.Meta(gt=0, le=100_000)] | None = None
+    half_life_days: Annotated[float, msgspec.Meta(ge=1e-6, le=100_000)] | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=500)] | None = None
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from recstream.control import read_timeline
@@ -141,5 +143,7 @@ def find_origin(travel: TimeTravel, rec_id: str) -> ListOrigin:
 
 
 def _rec_id(travel: TimeTravel, partition: int, lists: list[ListPosition]) -> str:
-    """Return the id of the list at the first of some positions; empty without one."""
-    return travel.published(partition, lists[0]).body.rec_id if lists else ""
+    """Return the id of the list at the first of some positions; empty without one that can be read."""
+    with contextlib.suppress(NotFound):
+        return travel.published(partition, lists[0]).body.rec_id if lists else ""
+    return ""

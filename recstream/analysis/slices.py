@@ -196,14 +196,20 @@ def _lists(
 class Slice:
     """An open slice: a `ReadableLog` and a `ReadableStore`.
 
+    Parameters
+    ----------
+    path : Path
+    name : str
+        What errors call it; default: the path.
+
     Raises
     ------
     InvalidInput
         The file is not a slice, or is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, name: str = "") -> None:
+        self._name = name or str(path)
         self._records: dict[tuple[str, int], list[Record]] = {}
         self._rows: dict[int, dict[bytes, bytes]] = {}
         self._models: dict[str, bytes] = {}
@@ -214,7 +220,7 @@ class Slice:
             raise
         except Exception as error:
             raise InvalidInput(
-                f"{path} must be a file that `recstream export` wrote, and complete: {error}"
+                f"{self._name} must be a file that `recstream export` wrote, and complete: {error}"
             ) from error
 
     def _read(self, file: zipfile.ZipFile) -> None:
@@ -223,10 +229,10 @@ class Slice:
         sizes = sum(member.file_size for member in file.infolist())
         stored = sum(member.compress_size for member in file.infolist())
         if len(members) < len(file.infolist()):
-            raise InvalidInput(f"{self._path} holds two members of one name; export it again")
+            raise InvalidInput(f"{self._name} holds two members of one name; export it again")
         if sizes > min(MAX_BYTES, MIN_LIMIT_BYTES + MAX_RATIO * stored):
             raise InvalidInput(
-                f"{self._path} must hold at most {MAX_BYTES} bytes, {MAX_RATIO} times its size, got "
+                f"{self._name} must hold at most {MAX_BYTES} bytes, {MAX_RATIO} times its size, got "
                 f"{sizes}; export a shorter range"
             )
         self.manifest = msgspec.json.decode(file.read("manifest.json"), type=Manifest)
@@ -243,19 +249,19 @@ class Slice:
             elif kind == "models" and rest in self.manifest.models:
                 self._models[rest] = file.read(member)
             else:
-                raise InvalidInput(f"{self._path} holds a member {name!r}, which no slice has")
+                raise InvalidInput(f"{self._name} holds a member {name!r}, which no slice has")
         missing = set(self.manifest.models) - self._models.keys()
         if missing:
-            raise InvalidInput(f"{self._path} must hold the artifacts {sorted(missing)}")
+            raise InvalidInput(f"{self._name} must hold the artifacts {sorted(missing)}")
 
     def _check_manifest(self) -> None:
         manifest = self.manifest
         if manifest.format != FORMAT:
-            raise InvalidInput(f"{self._path} must be of format {FORMAT}, got {manifest.format}")
+            raise InvalidInput(f"{self._name} must be of format {FORMAT}, got {manifest.format}")
         for partition, (start, stop) in manifest.ranges.items():
             if not (0 <= partition < manifest.partitions and 0 <= start <= stop <= MAX_OFFSET):
                 raise InvalidInput(
-                    f"{self._path}: partition {partition} of {manifest.partitions} must have a "
+                    f"{self._name}: partition {partition} of {manifest.partitions} must have a "
                     f"range of offsets, got {start} to {stop}"
                 )
 
@@ -269,7 +275,7 @@ class Slice:
         found = [Record(topic, int(number), *each) for each in _decode_records(content)]
         offsets = [-1, *(record.offset for record in found), MAX_OFFSET]
         if any(after <= before for before, after in pairwise(offsets)):
-            raise InvalidInput(f"{self._path}: offsets of {topic}[{number}] must be ascending")
+            raise InvalidInput(f"{self._name}: offsets of {topic}[{number}] must be ascending")
         start, stop = (
             self.earliest(topic, int(number)),
             self.manifest.ranges.get(int(number), (0, 0))[1],
@@ -279,7 +285,7 @@ class Slice:
             and found
             and not start <= found[0].offset <= found[-1].offset < stop
         ):
-            raise InvalidInput(f"{self._path}: {topic}[{number}] must lie within {start} to {stop}")
+            raise InvalidInput(f"{self._name}: {topic}[{number}] must lie within {start} to {stop}")
         return found
 
     @staticmethod

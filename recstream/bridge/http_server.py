@@ -14,8 +14,10 @@ import io
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import h11
@@ -154,6 +156,12 @@ class _WsgiAdapter:
         if {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"} <= environ.keys():
             # A proxy may have taken the other one for the end of the body: nothing behind is read.
             protocol.refuse("a request has Content-Length or Transfer-Encoding, not both")
+            return
+        target = scope["raw_path"]
+        if target[:1] != b"/" and b"://" not in target and target != b"*":
+            protocol.refuse(
+                f"a request's target begins with /, got {target[:40].decode('latin-1')!r}"
+            )
             return
         body = bytearray()
         has_more = True
@@ -315,18 +323,28 @@ class _Protocol(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
             return
+        error = sys.exception()
+        status, detail = HTTPStatus.BAD_REQUEST, f"expected an HTTP/1.1 request, got another: {msg}"
+        if isinstance(error, h11.RemoteProtocolError):  # uvicorn calls this while it is handled
+            if error.error_status_hint < HTTPStatus.INTERNAL_SERVER_ERROR:
+                status = HTTPStatus(error.error_status_hint)
+            detail = f"expected an HTTP/1.1 request, got another: {error}"
+        if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            detail = f"expected a request's head, and each line of its body's chunks, in at most {MAX_HEAD_BYTES} bytes"
         body = msgspec.json.encode(
             {
                 "type": "urn:recstream:problem:malformed-request",
-                "title": "Bad Request",
-                "status": 400,
-                "detail": "expected an HTTP/1.1 request, got something else: " + msg,
+                "title": status.phrase,
+                "status": status,
+                "detail": detail,
                 "instance": "",
             }
         )
         headers = [("content-type", PROBLEM_JSON), ("content-length", str(len(body)))]
         response = h11.Response(
-            status_code=400, headers=[*headers, ("connection", "close")], reason=b"Bad Request"
+            status_code=status,
+            headers=[*headers, ("connection", "close")],
+            reason=status.phrase.encode(),
         )
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))

@@ -14,6 +14,7 @@ import msgspec
 from recstream.checkpoints.index import open_checkpoints
 from recstream.checkpoints.manifest import Manifest
 from recstream.checkpoints.table import write_checkpoint
+from recstream.errors import CheckpointError
 from recstream.log import histories_changelog, open_log
 from recstream.settings import Settings
 
@@ -40,23 +41,32 @@ def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
 
     Raises
     ------
+    CheckpointError
+        Tables can't be read. The checkpoints of the other partitions are made.
     RecstreamError
-        A table can't be read, or log or store can't be written.
+        Log or store can't be written.
     OSError
         The disk is full.
     """
     settings = job.settings
-    made = []
+    made: list[Manifest] = []
+    unreadable: list[str] = []
     with contextlib.closing(open_log(settings.broker_url, settings)) as event_log:
         checkpoints = open_checkpoints(event_log, settings)
         changelog = histories_changelog(settings.app_id)
         for partition, table in sorted(job.tables.items()):
-            manifest = write_checkpoint(
-                checkpoints, Path(table), partition, changelog, clock_ms=clock_ms
-            )
+            try:
+                manifest = write_checkpoint(
+                    checkpoints, Path(table), partition, changelog, clock_ms=clock_ms
+                )
+            except CheckpointError as error:
+                unreadable.append(f"partition {partition}: {error}")
+                continue
             if manifest is not None:
                 made.append(manifest)
             elif job.is_requested and (newest := checkpoints.newest(partition)) is not None:
                 checkpoints.announce(msgspec.structs.replace(newest, made_ts=clock_ms()))
             checkpoints.prune(partition, settings)
+    if unreadable:
+        raise CheckpointError("; ".join(unreadable))
     return made

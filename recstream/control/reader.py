@@ -18,7 +18,6 @@ from recstream.log import (
     ReadableLog,
     Record,
     decode_or_skip,
-    decode_value,
     read_backwards,
 )
 from recstream.settings import Settings
@@ -58,8 +57,11 @@ def _replaced(event_log: ReadableLog, earliest: int) -> list[Record]:
     """Return the records that the newest snapshot has; it must replace all before the earliest."""
     for record in read_backwards(event_log, CONTROL, 0):
         if record.key == SNAPSHOT_KEY:
-            snapshot = decode_value(record, decode_control)
-            if isinstance(snapshot, ControlSnapshot) and snapshot.before >= earliest:
+            snapshot = control_record(record)
+            if (
+                isinstance(snapshot, ControlSnapshot)
+                and earliest <= snapshot.before <= record.offset
+            ):
                 return [
                     Record(CONTROL, 0, offset, timestamp_ms, None, bytes(raw))
                     for offset, timestamp_ms, raw in snapshot.records

@@ -117,6 +117,8 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(
                 f"--types must map to one of {', '.join(EVENT_TYPES)}, got {', '.join(unknown)}"
             )
+        if self.user and self.user == self.item:
+            raise InvalidInput(f"--user and --item must name two columns, got {self.user!r} twice")
         if not (self.rating_max > 0.0 and math.isfinite(self.rating_max)):
             raise InvalidInput(f"--rating-max must be a number above 0, got {self.rating_max}")
         if "%Z" in self.time_format.replace("%%", ""):

@@ -106,12 +106,13 @@ def prune(store: ModelStore, announced: Iterable[str], keep: int) -> list[str]:
     ----------
     store : ModelStore
     announced : iterable of str
-        Names of artifacts that the log announces, the newest first.
+        Names of artifacts that the log announces, the newest first. Those that are not stored don't count.
     keep : int
         How many of them stay.
     """
-    kept = set(islice(dict.fromkeys(announced), keep))
-    old = [name for name in store.list() if name.startswith("generation-") and name not in kept]
+    stored = {name: None for name in store.list() if name.startswith("generation-")}
+    kept = set(islice((name for name in dict.fromkeys(announced) if name in stored), keep))
+    old = [name for name in stored if name not in kept]
     for name in old:
         store.delete(name)
     return old

@@ -84,7 +84,8 @@ class ModelFeed:
     Attributes
     ----------
     newest_announced : int or None
-        Highest number that was announced, usable or not; set by `newest`.
+        Highest number that was announced, usable or not; set by `newest`. A number larger than its
+        record's offset is no generation's.
     """
 
     def __init__(self, event_log: EventLog, store: ModelStore, *, is_serving: bool = True) -> None:
@@ -115,7 +116,8 @@ class ModelFeed:
             if isinstance(announced, DeltaAnnounced):
                 deltas.append(announced)
             elif isinstance(announced, GenerationAnnounced):
-                self.newest_announced = max(self.newest_announced or 0, announced.generation)
+                if announced.generation <= record.offset:  # each number takes a record at least
+                    self.newest_announced = max(self.newest_announced or 0, announced.generation)
                 found = self._fetch(record, announced)
                 if isinstance(found, Generation):
                     generation = found

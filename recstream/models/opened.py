@@ -13,6 +13,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,9 +25,9 @@ from numpy.typing import NDArray
 
 from recstream.core.generation import Generation, OpenedArrays, open_generation, opened_arrays
 from recstream.core.numeric.arrays import GrowableArray
-from recstream.errors import RecstreamError
+from recstream.errors import ArtifactCorrupt, RecstreamError
 from recstream.models.artifact import unpack_with_digest
-from recstream.models.store import ReadableStore
+from recstream.models.store import ReadableStore, checked_name
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ KEEP = 3
 MIN_BYTES = 8 << 20
 """A smaller artifact is read by each process: there is little to share."""
 _INDEX = "arrays.json"
+_DIGEST = re.compile(r"[0-9a-f]{1,128}")
 _MIN_SHARED_BYTES = 1 << 20
 
 
@@ -69,7 +71,9 @@ class OpenedArtifacts:
         ArtifactCorrupt
             It does not match its digest.
         """
-        found = self._mapped(name, digest)
+        if digest is not None and not _DIGEST.fullmatch(digest):
+            raise ArtifactCorrupt(f"{name}: a digest is hexadecimal digits, got {digest!r}")
+        found = self._mapped(checked_name(name), digest)
         if found is not None:
             return found
         content = self._store.get(name)

@@ -87,7 +87,7 @@ class DirectoryStore:
         try:
             return (self.folder / checked_name(name)).read_bytes()
         except FileNotFoundError:
-            raise NotFound(f"no artifact {name!r} in {self.folder}{GONE}") from None
+            raise NotFound(f"no artifact {name!r} in the models folder{GONE}") from None
 
     def list(self) -> list[str]:
         """Return the names of complete files."""

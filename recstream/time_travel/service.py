@@ -13,7 +13,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import ActiveSettings, History, SettingsTimeline
 from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, decode_recommendations
-from recstream.errors import NotFound
+from recstream.errors import LogCorrupt, NotFound
 from recstream.log import (
     INTERACTIONS,
     MODELS,
@@ -231,7 +231,10 @@ class TimeTravel:
         found = self.log.read(RECOMMENDATIONS, partition, position.offset, 1)
         if not found or found[0].offset != position.offset or found[0].value is None:
             raise NotFound(f"{RECOMMENDATIONS}[{partition}] offset {position.offset} is gone")
-        return Published(found[0].value, decode_value(found[0], decode_recommendations))
+        try:
+            return Published(found[0].value, decode_value(found[0], decode_recommendations))
+        except LogCorrupt as error:
+            raise NotFound(str(error)) from error
 
     def _before(self, user: str, position: ListPosition) -> Published | None:
         """Return the list published before another to the same user."""

@@ -26,7 +26,7 @@ import rocksdict
 
 from recstream.core.records import list_origin
 from recstream.errors import StartupError
-from recstream.log import Record
+from recstream.log import Record, partition_for
 
 SCHEMA = 2
 """Of the table above; a folder of another one is rebuilt."""
@@ -206,10 +206,13 @@ class SnapshotBatch:
             self._batch.put(key, value)
 
 
-def list_rows(record: Record, raw: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the rows that index a list: by its user and event, and by its id."""
+def list_rows(record: Record, n_partitions: int, raw: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the rows that index a list: by its user and event, and by its id.
+
+    A list in a partition that is not its user's is none of recstream's.
+    """
     body = list_origin(raw)
-    if body.as_of is None:
+    if body.as_of is None or record.partition != partition_for(body.user.encode(), n_partitions):
         return []
     key = _key(b"l", record.partition, body.user.encode()) + _END.pack(body.as_of.offset)
     # Several lists may be as of one event: they are ordered by their own offset.

@@ -310,7 +310,9 @@ class Snapshots:
         for record in read_records(self._log, RECOMMENDATIONS, partition, next_list, stop):
             next_list = record.offset + 1
             n_lists += 1
-            batch.put_all(decode_or_skip(record, partial(list_rows, record)) or ())
+            batch.put_all(
+                decode_or_skip(record, partial(list_rows, record, self._n_partitions)) or ()
+            )
             if len(batch) > BATCH_ROWS:
                 commit()
         if n_lists:

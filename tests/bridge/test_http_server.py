@@ -175,6 +175,10 @@ MALFORMED = {
     "a host with a space": a_request(LENGTH, host=b"Host: a b"),
     "an empty host": a_request(LENGTH, host=b"Host:"),
     "an origin that is none": a_request(LENGTH, b"Origin: http://["),
+    "a target without a slash": b"GET health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a target of a tunnel": b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a long head": b"GET / HTTP/1.1\r\nX-A: " + b"a" * 66_000,
+    "a long line before a chunk": a_request(CHUNKED, body=b"28;" + b"a" * 66_000),
 }
 
 
@@ -185,6 +189,29 @@ def test_a_malformed_request_is_refused(world, name):
     assert 400 <= status < 500, body
     assert json.loads(body)["status"] == status
     assert is_quick(world)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a header without a colon", (400, "illegal header line")),
+        ("a chunk size that is no number", (400, "illegal chunk header")),
+        ("a long head", (431, "at most 65536 bytes")),
+        ("no host", (400, "Missing mandatory Host: header")),
+        ("a target without a slash", (400, "a request's target begins with /")),
+    ],
+)
+def test_the_answer_to_a_malformed_request_says_what_is_wrong_with_it(world, name, expected):
+    status, body = send(world, MALFORMED[name])
+
+    assert status == expected[0]
+    assert expected[1] in json.loads(body)["detail"]
+
+
+def test_a_health_check_in_http_1_0_needs_no_host(world):
+    status, body = send(world, b"GET /health/live HTTP/1.0\r\n\r\n")
+
+    assert (status, json.loads(body)) == (200, {"status": "live"})
 
 
 def test_a_body_that_ends_early_appends_nothing(world):

@@ -123,7 +123,7 @@ def test_whatever_bytes_rows_have_they_come_back(pages):
 
 
 def test_a_header_that_can_not_be_read_is_a_named_error():
-    with pytest.raises(CheckpointError, match="the header of the history in row 1 of 2"):
+    with pytest.raises(CheckpointError, match="the header of the history of user 'u2'"):
         write_rows([(b"u1", table_rows.encode_row([2, 0, 0, 0, 0, 0, 1, b""])), (b"u2", b"x")])
 
 

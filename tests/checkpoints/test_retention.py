@@ -254,3 +254,18 @@ def test_control_records_that_somebody_else_deleted_are_missed(tables):
 
     with pytest.raises(BeyondHorizon, match="no snapshot replaces"):
         read_timeline(tables.log)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{}", b"[" * 5000, b'{"type":"snapshot","before":%d,"records":[]}' % 2**50]
+)
+def test_a_snapshot_that_can_not_be_one_hides_none_that_is(tables, value):
+    log = tables.log
+    put_requests(log, 150)
+    at = submit(log, activated(0, 7))
+    put_requests(log, 150)
+    retain(tables.checkpoints, settings_with(compact_control=True), now_ms=LATER_MS)
+
+    log.append([NewRecord(CONTROL, b"snapshot", value, 0)])
+
+    assert next(offset for offset, _ in read_control(log, at)) == at

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import msgspec
 import pytest
 import rocksdict
 
-from recstream.checkpoints import restore_table, rows_by_key, table, write_table
+from recstream.checkpoints import Job, job, restore_table, rows_by_key, run_job, table, write_table
 from recstream.checkpoints.manifest import file_name
-from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound
-from tests.worker.worker_world import CHANGELOG
+from recstream.errors import CheckpointCorrupt, CheckpointError, ModelStoreUnavailable, NotFound
+from recstream.settings import Settings
+from tests.checkpoints.conftest import MADE_MS
+from tests.worker.worker_world import CHANGELOG, GROUP, PARTITIONS
 
 
 def rows(path):
@@ -119,3 +122,26 @@ def test_a_checkpoint_of_workers_with_another_app_id_is_not_used(tables, tmp_pat
 
     assert not restore_table(tables.checkpoints, 0, tmp_path / "new.db", "another-changelog")
     assert "not of another-changelog" in caplog.text
+
+
+def test_a_row_that_can_not_be_read_stops_the_checkpoint_of_its_own_partition_alone(
+    tables, monkeypatch
+):
+    tables.feed(200)
+    database = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
+    user = next(key for key, _ in database.items() if b"\0" not in key)
+    database[user] = b"x"
+    database.close()
+    monkeypatch.setattr(job, "open_log", lambda *_: contextlib.nullcontext(tables.log))
+    monkeypatch.setattr(job, "open_checkpoints", lambda *_: tables.checkpoints)
+    monkeypatch.setattr(job.contextlib, "closing", lambda opened: opened)
+    work = Job(
+        settings=Settings(app_id=GROUP),
+        tables={partition: str(tables.table(partition)) for partition in range(PARTITIONS)},
+    )
+
+    with pytest.raises(CheckpointError, match=f"partition 0: .*of user '{user.decode()}' can't be"):
+        run_job(work, clock_ms=lambda: MADE_MS)
+
+    assert tables.checkpoints.newest(0) is None
+    assert all(tables.checkpoints.newest(partition) for partition in range(1, PARTITIONS))

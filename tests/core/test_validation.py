@@ -172,6 +172,7 @@ class Frame:
             r"got a Frame with the columns \['user', 'item', 'rating'\]; number users and items from 0",
         ),
         (lambda: ALS(2).fit([[1, 2]]), "must be a scipy sparse matrix, got list; wrap it in"),
+        (lambda: ALS(2).fit(MATRIX.astype(float) * 1e300), r"at most 3.4e\+38, got 1e\+300"),
         (lambda: ALS(2).fit(None), "must be a scipy sparse matrix, got NoneType"),
         (lambda: ALS(2).fit(MATRIX, init=3), "init must be an ALSModel, got int"),
         (lambda: ALS("2"), "n_factors must be a whole number of at least 1, got '2'"),

@@ -323,3 +323,40 @@ def test_movie_titles_are_read_in_either_encoding(tmp_path: Path, encoding: str)
     file = put(tmp_path, "1::Amélie (2001)::Comedy\n".encode(encoding), "movies.dat")
 
     assert [film.title for film in read_titles(file)] == ["Amélie"]
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda path: path.mkdir(), "is a folder, expected a file"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+        (lambda _: None, "No such file or directory"),
+    ],
+)
+def test_what_is_no_file_is_refused_with_the_reason(
+    tmp_path: Path,
+    events: Callable[..., Outcome],
+    make: Callable[[Path], object],
+    expected: str,
+) -> None:
+    path = tmp_path / "thing"
+    make(path)
+
+    outcome = events(path)
+
+    assert outcome.code == 2
+    assert expected in outcome.error
+
+
+def test_one_column_is_not_both_user_and_item(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    outcome = events(put(tmp_path, ROWS), "--item", "user")
+
+    assert "--user and --item must name two columns, got 'user' twice" in outcome.error
+
+
+def test_a_best_rating_of_zero_is_refused(tmp_path: Path, events: Callable[..., Outcome]) -> None:
+    outcome = events(put(tmp_path, ROWS), "--rating-max", "0")
+
+    assert "--rating-max must be a number above 0, got 0.0" in outcome.error

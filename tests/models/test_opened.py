@@ -16,6 +16,7 @@ from recstream.core.ranking import rank
 from recstream.core.records import DeltaAnnounced, Item
 from recstream.errors import ArtifactCorrupt, NotFound
 from recstream.models import DirectoryStore, OpenedArtifacts, artifact_name, opened, pack
+from recstream.models.artifact import prune
 from tests.core.generation.generation_cases import HALF_LIFE_MS, history, make_generation, trained
 
 USERS = [history("a", 0, 2), history("b", 1, 3), History("c")]
@@ -176,3 +177,15 @@ def test_arrays_that_are_not_of_a_generation_are_refused():
 
     with pytest.raises((ValueError, msgspec.DecodeError)):
         open_generation(fixed, growable)
+
+
+def test_announcements_of_artifacts_that_are_not_stored_delete_none_that_are(store):
+    names = [artifact_name(number, "a" * 8) for number in (1, 2, 3)]
+    for name in names:
+        store.put(name, b"x")
+    gone = [artifact_name(number, "b" * 8) for number in (9, 8, 7)]
+
+    deleted = prune(store, [*gone, *reversed(names)], keep=2)
+
+    assert deleted == names[:1]
+    assert store.list() == names[1:]

@@ -10,6 +10,7 @@ import pytest
 
 from recstream.core.records import Recommendations, RecommendedItem, decode_recommendations
 from recstream.errors import InvalidInput, NotFound
+from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.time_travel.changes import compare
 from recstream.time_travel.list_diff import diff_lists
@@ -138,6 +139,37 @@ def test_a_refreshed_list_is_a_step_that_the_model_made(
         (step,) = [each for each in diff.steps if each.rec_id == rec_id]
         assert step.source == "refresh"
         assert step.model_changed
+
+
+def test_a_list_in_a_partition_that_is_not_its_users_is_none_of_theirs(
+    eventful: World, travel: TimeTravel
+) -> None:
+    (mine, record) = next(
+        (partition, record)
+        for partition in range(2)
+        for record in eventful.records(RECOMMENDATIONS, partition)
+        if record.key == USER.encode()
+    )
+    rec_id = decode_recommendations(record.value or b"").rec_id
+    eventful.log.append([NewRecord(RECOMMENDATIONS, record.key, record.value, 1 - mine)])
+
+    found = travel.snapshots.find_list(rec_id)
+
+    assert found is not None
+    assert found[0] == mine
+
+
+def test_a_list_that_can_not_be_read_is_not_found(eventful: World, travel: TimeTravel) -> None:
+    bad = (
+        b'{"rec_id":"bad","user":"%b","generation":0,"source":"popular","items":5,' % USER.encode()
+    )
+    partition = travel.partition(USER)
+    last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
+    value = bad + b'"as_of":{"partition":%d,"offset":%d}}' % (partition, last)
+    eventful.log.append([NewRecord(RECOMMENDATIONS, USER.encode(), value, partition)])
+
+    with pytest.raises(NotFound, match="can't be read"):
+        travel.list_at(USER, Moment())
 
 
 def test_two_lists_differ_by_what_entered_left_and_moved() -> None:

@@ -160,6 +160,66 @@ def test_a_generation_with_a_number_that_no_row_can_hold_is_unusable(world, tmp_
     feed.close()
 
 
+@pytest.mark.parametrize(
+    ("artifact", "digest"),
+    [
+        ("../../../etc/passwd", "d"),
+        ("/etc/passwd", "d"),
+        ("", "d"),
+        ("a/../b", "d"),
+        ("**", "d"),
+        ("a", "*"),
+        ("a", "../../x"),
+        ("a", ""),
+    ],
+)
+def test_a_generation_that_names_a_file_elsewhere_is_unusable(world, tmp_path, artifact, digest):
+    announced = GenerationAnnounced(
+        generation=0, parent=None, artifact=artifact, digest=digest, offsets={}, hyperparameters={},
+        seed=0, n_users=0, n_items=0, n_interactions=0, loss=None, train_seconds=0.0, created_ts=0,
+    )  # fmt: skip
+    feed = ModelFeed(world.log, DirectoryStore(tmp_path / "models"))
+    assert feed.newest() is None
+    world.log.append([NewRecord(MODELS, None, msgspec.json.encode(announced), 0)])
+
+    (step,) = feed.poll(5)
+
+    assert isinstance(step, Unusable)
+    feed.close()
+
+
+def test_a_number_that_no_generation_can_have_yet_is_not_counted_on(world, tmp_path):
+    announced = GenerationAnnounced(
+        generation=2**53, parent=None, artifact="a", digest="d", offsets={}, hyperparameters={},
+        seed=0, n_users=0, n_items=0, n_interactions=0, loss=None, train_seconds=0.0, created_ts=0,
+    )  # fmt: skip
+    world.log.append([NewRecord(MODELS, None, msgspec.json.encode(announced), 0)])
+    feed = ModelFeed(world.log, DirectoryStore(tmp_path / "models"))
+
+    assert feed.newest() is None
+    assert feed.newest_announced is None
+    feed.close()
+
+
+@pytest.mark.parametrize("number", [10**20, 2**64, -(2**63) - 1, 10**400])
+def test_a_number_of_a_context_that_no_row_can_hold_is_not_kept_and_stops_nobody(world, number):
+    steering = {"rules": [{
+        "action": "pin", "name": "late", "items": ["p1"], "when": {"context": {"hour": {"min": 18}}},
+    }]}  # fmt: skip
+    document = {"type": "steering", "id": "s", "steering": steering, "requested_ts": 0}
+    world.engine.activate(generation())
+    world.feed([single(event(0, "u1", "p2"))])
+    world.log.append([NewRecord(CONTROL, None, json.dumps(document).encode(), 0)])
+    assert world.engine.follow_control() == 1
+    context = {"day": 5, "hour": number}
+    value = msgspec.json.encode(msgspec.structs.replace(event(1, "u1", "p0"), context=context))
+
+    world.feed([single(event(1, "u1", "p0"))._replace(value=value)])
+
+    assert world.engine.state(partition_of("u1")).user("u1").history.context == (("day", 5),)
+    assert "u1" in world.newest_lists()
+
+
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_record_of_the_models_topic_that_can_not_be_read_is_unusable(world, tmp_path, value):
     feed = ModelFeed(world.log, DirectoryStore(tmp_path / "models"))

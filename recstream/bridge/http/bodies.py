@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def read_json(wanted: Any) -> Any:
     HttpProblem
         400, 413, 415 or 422.
     """
-    body = read_bytes()
+    body = _utf8(read_bytes())
     if not body:
         message = "expected a body of JSON, got an empty one; `{}` asks for the defaults"
         raise HttpProblem(400, message, code="malformed-json")
@@ -94,20 +95,28 @@ def read_entries(kinds: Collection[str], what: str) -> tuple[list[msgspec.Raw | 
     HttpProblem
         400, 413, 415 or 422: nothing of the request is accepted.
     """
-    body = read_bytes(kinds).strip()
+    body = _utf8(read_bytes(kinds)).strip()
     kind = request.mimetype
     is_batch = kind == NDJSON or body[:1] == b"["
     entries: list[msgspec.Raw | bytes]
     if kind == NDJSON:
         entries = [line for line in body.split(b"\n") if line.strip() != b""]
     else:
-        entries = _array(body) if is_batch else [body]
+        entries = _array(body) if is_batch else [body] * bool(body)
     if not entries:
         raise HttpProblem(422, f"expected at least one of the {what}, got none", code="empty")
     if len(entries) > MAX_ENTRIES:
         message = f"expected at most {MAX_ENTRIES} {what} a request, got {len(entries)}"
         raise HttpProblem(413, message, code=f"too-many-{what}")
     return entries, is_batch
+
+
+def _utf8(body: bytes) -> bytes:
+    """Return a body of JSON without a byte order mark; refuse UTF-16 and UTF-32 by name."""
+    if b"\0" in body[:4]:
+        message = "expected JSON in UTF-8, got UTF-16, UTF-32 or no text"
+        raise HttpProblem(400, message, code="malformed-json")
+    return body.removeprefix(codecs.BOM_UTF8)
 
 
 def _array(body: bytes) -> list[msgspec.Raw | bytes]:

@@ -12,10 +12,12 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from recstream.errors import (
+    ArtifactCorrupt,
     CatalogueUnavailable,
     InvalidEvent,
     InvalidInput,
     LogUnavailable,
+    ModelStoreUnavailable,
     NotFound,
     OffsetOutOfRange,
     Overloaded,
@@ -35,6 +37,8 @@ _STATUS: tuple[tuple[type[RecstreamError], int, str], ...] = (
     (NotFound, 404, "not-found"),
     (LogUnavailable, 503, "log-unavailable"),
     (CatalogueUnavailable, 503, "catalogue-unavailable"),
+    (ModelStoreUnavailable, 503, "model-store-unavailable"),
+    (ArtifactCorrupt, 410, "artifact-damaged"),
     (Overloaded, 503, "overloaded"),
 )
 

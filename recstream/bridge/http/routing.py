@@ -219,6 +219,9 @@ def _check_access(access: Access, path: Mapping[str, str]) -> None:
 
 def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
     given = request.args.to_dict()
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            raise _wrong_query(name, f"{name}: expected one value, got {len(values)}")
     unknown = sorted(given.keys() - set(struct.__struct_encode_fields__))
     if unknown:
         known = ", ".join(struct.__struct_encode_fields__)
@@ -229,7 +232,9 @@ def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
     except msgspec.ValidationError as error:
         wrong = json_error(error, InvalidJson, kind=struct)
         name = wrong.pointer.lstrip("/")
-        raise _wrong_query(name, f"{name}: {wrong.reason}") from error
+        # A parameter is a text; its value says more.
+        reason = wrong.reason.replace("got `str`", f"got {given.get(name, '')[:40]!r}")
+        raise _wrong_query(name, f"{name}: {reason}") from error
 
 
 def _wrong_query(name: str, message: str) -> HttpProblem:

@@ -127,6 +127,10 @@ class Subscription(
     user: Name | None = None
     placement: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
+    def __post_init__(self) -> None:
+        if self.user is not None and self.ch != "log":
+            raise ValueError(f"`user` is of channel log; {self.ch} is that of the user in hello")
+
 
 Subscriptions = Annotated[tuple[Subscription, ...], msgspec.Meta(max_length=MAX_SUBSCRIPTIONS)]
 

@@ -90,7 +90,7 @@ class SliceFolder:
         key = name, path.stat().st_mtime_ns
         with self._mutex:
             if key not in self._open:
-                self._open[key] = Slice(path)
+                self._open[key] = Slice(path, name)
                 if len(self._open) > MAX_OPEN:
                     self._open.popitem(last=False)
             self._open.move_to_end(key)

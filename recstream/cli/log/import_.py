@@ -217,8 +217,8 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
         _topic(settings, file, how, as_json=as_json)
         return
     path = Path(file if query is None else "the query")
-    if query is None and file != "-" and (not path.exists() or path.is_dir()):
-        raise click.BadParameter(f"there is no file {file}", param_hint="FILE")
+    if query is None and file != "-":
+        _check_file(path)
     rows = None if query is None else spooled(query_rows(file, query))
     with Import(settings, path, as_json=as_json) as run:
         source = Source(
@@ -288,6 +288,18 @@ def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) 
         run.finish(report)
 
 
+def _check_file(path: Path) -> None:
+    """Raise unless a path names something that can be read as a file."""
+    try:
+        path.stat()
+    except OSError as error:
+        message = f"there is no file {path}: {error.strerror}"
+        raise click.BadParameter(message, param_hint="FILE") from error
+    if path.is_dir():
+        message = f"{path} is a folder, expected a file"
+        raise click.BadParameter(message, param_hint="FILE")
+
+
 def _given(how: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a mapping that a mapping file and options name; options win."""
     given: dict[str, Any] = {}
@@ -305,7 +317,8 @@ def _given(how: dict[str, Any]) -> dict[str, Any]:
                 f"{', '.join(unknown)}"
             )
         given |= found
-    given |= {name: how[name] for name in ColumnMapping.__struct_fields__ if how.get(name)}
+    named = {name: how.get(name) for name in ColumnMapping.__struct_fields__}
+    given |= {name: value for name, value in named.items() if value or type(value) is float}
     if how["types"]:
         given["types"] = dict(_pair(text, "--types TEXT=TYPE") for text in how["types"])
     return given

@@ -11,6 +11,8 @@ MAX_KEPT = 64
 """Properties of a user that are kept; more do not fit."""
 MAX_CONTEXT = 16
 MAX_TEXT = 64
+MIN_INT, MAX_INT = -(2**63), 2**64 - 1
+"""The integers that a row can hold (MessagePack)."""
 
 
 def merged(properties: Pairs, changes: Mapping[str, Any]) -> Pairs:
@@ -25,13 +27,14 @@ def merged(properties: Pairs, changes: Mapping[str, Any]) -> Pairs:
 
 
 def kept_context(context: Mapping[str, Any]) -> Pairs:
-    """Return the scalars of an event's context that rules can test, short ones alone."""
+    """Return the scalars of an event's context that rules can test: short texts, and integers of 64 bits."""
     if not context:
         return ()
     kept = (
         (name, value)
         for name, value in sorted(context.items())
-        if isinstance(value, bool | int | float)
+        if isinstance(value, float)
+        or (isinstance(value, bool | int) and MIN_INT <= value <= MAX_INT)
         or (isinstance(value, str) and len(value) <= MAX_TEXT)
     )
     return tuple(kept)[:MAX_CONTEXT]

@@ -101,8 +101,8 @@ def parse_rows(keys: Sequence[bytes], values: Sequence[bytes]) -> RowColumns:
         users, items, rest, ends, of_user, flags, floats, numbers,
     )  # fmt: skip
     if n < 0:
-        at = -1 - int(n)
-        raise ValueError(f"the header of the history in row {at} of {len(keys)} can't be read")
+        user = keys[-1 - int(n)].decode(errors="replace")
+        raise ValueError(f"the header of the history of user {user!r} can't be read")
     weight, rating_weight = floats.view(np.float64)[:, :n]
     at_ms, kind, offset, n_events, rated_at_ms, page = numbers[:, :n]
     return RowColumns(

@@ -188,9 +188,14 @@ def moment_ms(value: object) -> float | None:
 
     >>> moment_ms("1970-01-01T00:00:01Z"), moment_ms("1970-01-02"), moment_ms(5), moment_ms("soon")
     (1000.0, 86400000.0, 5.0, None)
+    >>> moment_ms(10**400) is None
+    True
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return None
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:

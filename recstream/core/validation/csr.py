@@ -170,7 +170,8 @@ def _refuse(csr: Any, name: str, fault: int, where: int) -> NoReturn:
             f"{int(csr.indices[where])} in row {row}; number columns from 0, or give a larger shape"
         )
     raise InvalidInput(
-        f"{name} must hold finite weights of at least 0, got {csr.data[where]} "
+        f"{name} must hold finite weights of at least 0 and at most {np.finfo(np.float32).max:.2g}, "
+        f"got {csr.data[where]} "
         f"at row {row}, column {csr.indices[where]}"
     )
 

@@ -126,6 +126,37 @@ def test_a_body_that_is_no_event_is_a_problem(world, body):
     assert answer.kind == "application/problem+json"
 
 
+def test_a_byte_order_mark_before_json_is_ignored(world):
+    event = b'{"type":"view","user":"bom","item":"p%d"}'
+    mark = b"\xef\xbb\xbf"
+
+    one = world.post("/v1/events", mark + event % 1)
+    lines = world.post(
+        "/v1/events", mark + event % 2 + b"\r\n" + event % 3, kind="application/x-ndjson"
+    )
+
+    assert (one.json["accepted"], lines.json["accepted"]) == (1, 2)
+    assert [each.item for each in logged(world, "bom")] == ["p1", "p2", "p3"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_in_another_encoding_is_refused_by_name(world, encoding):
+    body = '{"type":"view","user":"u","item":"p"}'.encode(encoding)
+
+    answer = world.post("/v1/events", body)
+
+    assert answer.status == 400
+    assert answer.json["detail"] == "expected JSON in UTF-8, got UTF-16, UTF-32 or no text"
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"\xef\xbb\xbf"])
+def test_an_empty_body_is_called_empty(world, body):
+    answer = world.post("/v1/events", body)
+
+    assert answer.status == 422
+    assert answer.json["detail"] == "expected at least one of the events, got none"
+
+
 def test_a_truncated_array_is_malformed_json(world):
     answer = world.post("/v1/events", b'[{"type":"view","user":"u","item":"p"}')
 

@@ -135,3 +135,12 @@ def test_a_part_that_can_not_be_is_a_problem(exported, body, status):
     world, _ = exported
 
     assert world.post("/v1/slices", body).status == status
+
+
+def test_an_answer_about_a_damaged_slice_names_it_and_no_folder(past):
+    world, _ = past
+
+    answer = world.call("PUT", "/v1/slices/broken.zip", b"PK", kind="application/zip")
+
+    assert answer.status == 400
+    assert answer.json["detail"].startswith("broken.zip must be a file that")

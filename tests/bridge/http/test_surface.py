@@ -374,3 +374,18 @@ def test_a_plain_request_for_a_websocket_asks_for_the_upgrade(world):
     answer = world.get("/v1/ws")
 
     assert (answer.status, answer.kind) == (426, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("n=5&n=6", "n: expected one value, got 2"),
+        ("n=1.5", "n: Expected `int | null`, got '1.5'"),
+        ("known=maybe", "known: Expected `bool`, got 'maybe'"),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_what_was_sent(world, query, expected):
+    answer = world.get(f"/v1/users/u1/recommendations?{query}")
+
+    assert answer.status == 400
+    assert answer.json["detail"] == expected

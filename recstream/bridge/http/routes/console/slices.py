@@ -134,7 +134,7 @@ class SliceRoutes:
             with path.open("wb") as file:
                 while chunk := request.stream.read(_CHUNK_BYTES):
                     file.write(chunk)
-            manifests.append(Slice(path).manifest)
+            manifests.append(Slice(path, name).manifest)
 
         path = self._slices.write(name, receive)
         return SliceAnswer(**msgspec.structs.asdict(_summary(path)), manifest=manifests[0])
