@@ -19,7 +19,7 @@ from recstream.log.topics import INTERACTIONS
 log = logging.getLogger(__name__)
 
 READ_RECORDS = 2_000
-BACKWARDS_RECORDS = 256
+BACKWARDS_RECORDS = 8
 """Records that `read_backwards` reads first; each further chunk is twice as large, up to `READ_RECORDS`."""
 
 _T = TypeVar("_T")
