@@ -56,7 +56,7 @@ def read_batches(
         )
     offset = max(start, earliest)
     while offset < end:
-        found = event_log.read(topic, partition, offset, READ_RECORDS)
+        found = event_log.read(topic, partition, offset, min(READ_RECORDS, end - offset))
         if not found:
             return
         offset = found[-1].offset + 1
