@@ -42,6 +42,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
     "remove",
 )
 """Every type of an event on an item (``profile`` is of a user); histories store a type as its index here, so only ever append."""
+_KNOWN_TYPES = get_args(EventType)
 
 MAX_EVENT_BYTES = 32 * 1024
 MAX_ID_CHARACTERS = 256
@@ -307,7 +308,7 @@ def decode_event(raw: bytes | memoryview | str) -> Event:
     InvalidEvent
     """
     return decode_json(
-        _decoder.decode, raw, InvalidEvent, max_bytes=MAX_EVENT_BYTES, known=get_args(EventType)
+        _decoder.decode, raw, InvalidEvent, max_bytes=MAX_EVENT_BYTES, known=_KNOWN_TYPES
     )
 
 
@@ -326,7 +327,7 @@ def decode_events(value: bytes) -> list[Event]:
     except InvalidEvent:
         raise
     except Exception as error:
-        raise json_error(error, InvalidEvent, known=get_args(EventType)) from error
+        raise json_error(error, InvalidEvent, known=_KNOWN_TYPES) from error
     return [check_event(event) for event in events]
 
 

@@ -6,7 +6,7 @@ from recstream.metrics import REGISTRY
 from recstream.worker.status import Status
 
 
-def test_a_status_record_sets_the_gauges_of_online_evaluation():
+def test_a_status_record_sets_the_gauges_of_online_evaluation() -> None:
     status = Status()
     for rank in (1, 7, 0, 0):
         status.scores.add(rank, generation=1, source="fold-in", is_cold=False, arm="b")

@@ -6,9 +6,9 @@ A client or a proxy may send its own in ``X-Request-Id``.
 from __future__ import annotations
 
 import re
+import secrets
 
 from flask import Flask, Response, g, request
-from ulid import ULID
 
 HEADER = "X-Request-Id"
 _VALID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
@@ -16,7 +16,7 @@ _VALID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 
 def choose(sent: str) -> str:
     """Return the id that a client sent, or a new one if it is missing or not valid."""
-    return sent if _VALID.fullmatch(sent) else str(ULID())
+    return sent if _VALID.fullmatch(sent) else secrets.token_hex(12)
 
 
 def install(app: Flask) -> None:

@@ -85,6 +85,8 @@ class SingleEvents(Background):
         self._duration = HTTP_DURATION.labels(PATH)
         more = {"Vary": "Origin"} if deps.settings.allowed_origins else {}
         self._headers = HEADERS | more
+        named = {"Content-Type": JSON, "Cache-Control": "no-store"}
+        self._accepted = self._head(HTTPStatus.ACCEPTED, named)
 
     def _wake(self) -> None:
         """End the thread after what waits."""
@@ -171,32 +173,31 @@ class SingleEvents(Background):
         for at, each in enumerate(requests):
             if error is None:
                 body = msgspec.json.encode(each.batch.appended(positions[at : at + 1]))
-                named = {"Content-Type": JSON, "Cache-Control": "no-store"}
-                status = HTTPStatus.ACCEPTED
+                status, head = HTTPStatus.ACCEPTED, self._accepted
             else:
                 problem = as_problem(error)
                 body, named = encode_problem(problem, PATH)
                 status = HTTPStatus(problem.status)
+                head = self._head(status, named)
                 log.warning(
                     "request failed request=%s status=%d reason=%s", each.request_id, status, error
                 )
             HTTP_REQUESTS.labels(PATH, str(int(status))).inc()
             self._duration.observe(time.perf_counter() - each.begun_s)
-            answers.append(self._answer(status, named, each.request_id, body))
+            answers.append(head % (len(body), each.request_id.encode()) + body)
         return answers
 
-    def _answer(
-        self, status: HTTPStatus, named: dict[str, str], request: str, body: bytes
-    ) -> bytes:
+    def _head(self, status: HTTPStatus, named: dict[str, str]) -> bytes:
+        """Return the head of an answer, with places for the body's length and the request's id."""
         headers = {
             **named,
-            "Content-Length": str(len(body)),
+            "Content-Length": "%d",
             **self._headers,
-            request_id.HEADER: request,
+            request_id.HEADER: "%b",
         }
         lines = [f"HTTP/1.1 {int(status)} {status.phrase}"]
         lines += [f"{name.lower()}: {value}" for name, value in headers.items()]
-        return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 def _parsed(data: bytes) -> tuple[dict[str, str], bytes] | None:

@@ -53,7 +53,8 @@ def test_the_pause_after_an_append_grows_with_its_events_up_to_eight_millisecond
     monkeypatch.setattr(single_events, "time", SimpleNamespace(monotonic=lambda: 7.0, sleep=sleep))
     monkeypatch.setattr(events, "append", lambda requests: [b""] * len(requests))
     n_answered: queue.SimpleQueue[int] = queue.SimpleQueue()
-    events.start(lambda answers: n_answered.put(len(answers)))
+    events.answered = lambda answers: n_answered.put(len(answers))
+    events.start()
     try:
         for n in (1, 2, 3, 4):
             events.submit("before the pause", request)

@@ -186,6 +186,8 @@ class EventBatch:
 
     def _ends(self) -> Iterator[Position]:
         """Yield positions at or behind the events that were repeated: the ends of their partitions."""
+        if not self._repeating:
+            return
         event_log = self._deps.log
         n_partitions = event_log.partitions(INTERACTIONS)
         for partition in {partition_for(user.encode(), n_partitions) for user in self._repeating}:
