@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zipfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,13 @@ Arrays = Mapping[str, NDArray[Any]]
 _DIGEST = "digest"
 _SHA256_LENGTH = 64
 """Hex digits of the digest in ALS models of version 0.1; newer files have a BLAKE2b."""
+_HEADER = re.compile(
+    r"\{'descr': (?:'(?P<type>[^']+)'|\[(?P<fields>\('\w*', '[^']+'\)(?:, \('\w*', '[^']+'\))*)\]), "
+    r"'fortran_order': (?P<order>False|True), 'shape': \((?P<shape>[\d, ]*)\), \} *\n"
+)
+_MAX_HEADER_BYTES = 10_000
+_PART_BYTES = 1 << 20
+_FIELD = re.compile(r"\('(\w*)', '([^']+)'\)")
 
 
 def array_digest(named: Arrays) -> str:
@@ -63,9 +71,7 @@ def read_arrays(
         Not such a file, or its digest is not the stored or the expected one.
     """
     try:
-        _check_members(stream)
-        with np.load(stream, allow_pickle=False) as stored:
-            named = {key: stored[key] for key in stored.files}
+        named = _read_members(stream)
     except Exception as error:
         raise ArtifactCorrupt(
             f"artifact {name} can't be read ({error}); train again or restore the file"
@@ -82,13 +88,43 @@ def read_arrays(
     return actual, named
 
 
-def _check_members(stream: IO[bytes]) -> None:
-    """Check names, sizes and shapes of all arrays before memory is allocated for them.
+class NpyHeader(NamedTuple):
+    """Header of an ``.npy`` file: what its bytes are."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    is_fortran: bool
+
+
+def read_npy_header(stream: IO[bytes]) -> NpyHeader:
+    """Read the header of an ``.npy`` file, of a plain type or of named fields of plain types.
+
+    NumPy's own reader uses `ast`, which fails now and then when several threads use it (Python 3.11).
+
+    Raises
+    ------
+    ValueError
+        It is not such a header.
+    """
+    major, _ = np.lib.format.read_magic(stream)
+    length = int.from_bytes(stream.read(2 if major == 1 else 4), "little")
+    found = _HEADER.fullmatch(stream.read(min(length, _MAX_HEADER_BYTES)).decode("latin-1"))
+    if found is None:
+        raise ValueError("expected the header of an array of numbers or texts")
+    fields = _FIELD.findall(found["fields"] or "")
+    shape = tuple(int(each) for each in found["shape"].split(",") if each.strip())
+    dtype = np.lib.format.descr_to_dtype(fields) if fields else np.dtype(found["type"])
+    return NpyHeader(dtype, shape, found["order"] == "True")
+
+
+def _read_members(stream: IO[bytes]) -> dict[str, NDArray[Any]]:
+    """Return all arrays; names, sizes and shapes are checked before memory is allocated for them.
 
     `write_arrays` does not compress. So an array has as many bytes in the file as in memory.
     """
     n_bytes = stream.seek(0, 2)
     stream.seek(0)
+    named: dict[str, NDArray[Any]] = {}
     with zipfile.ZipFile(stream) as file:
         members = file.infolist()
         names = [member.filename for member in members]
@@ -102,21 +138,28 @@ def _check_members(stream: IO[bytes]) -> None:
             raise ValueError(message)
         for member in members:
             with file.open(member) as content:
-                version = np.lib.format.read_magic(content)
-                read_header = _HEADERS[version]
-                shape, _, dtype = read_header(content)
+                dtype, shape, is_fortran = read_npy_header(content)
                 size = math.prod(shape) * dtype.itemsize
                 expected = member.file_size - content.tell()
-            if dtype.hasobject or any(length < 0 for length in shape) or size != expected:
-                message = f"{member.filename}: {dtype} of shape {shape} in {expected} bytes"
-                raise ValueError(message)
-    stream.seek(0)
+                if dtype.hasobject or size != expected:
+                    message = f"{member.filename}: {dtype} of shape {shape} in {expected} bytes"
+                    raise ValueError(message)
+                array: NDArray[Any] = np.empty(shape[::-1] if is_fortran else shape, dtype)
+                if size:
+                    _fill(array.reshape(-1).view(np.uint8).data, content)
+                named[member.filename.removesuffix(".npy")] = array.T if is_fortran else array
+    return named
 
 
-_HEADERS: Mapping[tuple[int, int], Any] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+def _fill(buffer: memoryview, stream: IO[bytes]) -> None:
+    """Read a whole buffer, a part at a time."""
+    at = 0
+    while part := stream.read(min(_PART_BYTES, len(buffer) - at)):
+        buffer[at : at + len(part)] = part
+        at += len(part)
+    if at < len(buffer):
+        message = f"expected {len(buffer)} bytes of an array, got {at}"
+        raise ValueError(message)
 
 
 def encode_json(value: Any) -> UInt8s:

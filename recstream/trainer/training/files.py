@@ -16,7 +16,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -26,6 +26,7 @@ from scipy import sparse
 from recstream.core.columns import IdTable
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
+from recstream.core.numeric.array_codec import read_npy_header
 from recstream.core.popularity import HALF_LIVES, Popularity
 from recstream.core.records import GateResult, Item
 from recstream.errors import TrainingFailed
@@ -58,11 +59,15 @@ def load_arrays(folder: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a folder, memory-mapped; changes stay in this process."""
     found = {}
     for path in sorted(folder.glob("*.npy")):
-        try:
-            array = np.load(path, mmap_mode="c", allow_pickle=False)
-        except ValueError:  # of no bytes
-            array = np.load(path, allow_pickle=False)
-        found[path.name.removesuffix(".npy")] = np.asarray(array)
+        with path.open("rb") as file:
+            dtype, shape, is_fortran = read_npy_header(file)
+            order: Literal["C", "F"] = "F" if is_fortran else "C"
+            array: NDArray[Any] = (
+                np.empty(shape, dtype)
+                if 0 in shape  # nothing to map
+                else np.asarray(np.memmap(path, dtype, "c", file.tell(), shape, order))
+            )
+        found[path.name.removesuffix(".npy")] = array
     return found
 
 

@@ -8,6 +8,7 @@ import io
 import numpy as np
 import pytest
 
+from recstream.core.numeric import array_codec
 from recstream.core.numeric.array_codec import array_digest, read_arrays, write_arrays
 from recstream.errors import ArtifactCorrupt
 
@@ -56,3 +57,39 @@ def test_arrays_other_than_those_announced_are_refused():
 
     with pytest.raises(ArtifactCorrupt, match="its announcement states"):
         read_arrays(stream, "x", "0" * 32)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.asfortranarray(np.arange(6, dtype=np.int64).reshape(2, 3)),
+        np.arange(6, dtype=">i2"),
+        np.array(5.0),
+        np.zeros((0, 4), np.uint8),
+        np.array([True, False]),
+        np.array(["a", "bcd"]),
+        np.array([(1, 2.5)], [("n", "<i4"), ("weight", "<f8")]),
+        np.zeros(2, np.dtype([("n", "<i4"), ("weight", "<f8"), ("flag", "?")], align=True)),
+    ],
+    ids=str,
+)
+def test_an_array_comes_back_as_numpy_reads_it(array):
+    stream = io.BytesIO()
+    np.savez(stream, x=array)
+
+    (made,) = array_codec._read_members(stream).values()
+
+    assert (made.dtype, made.shape, made.flags.f_contiguous) == (
+        array.dtype, array.shape, array.flags.f_contiguous,
+    )  # fmt: skip
+    assert made.tobytes() == array.tobytes()
+    assert made.flags.writeable
+
+
+def test_a_header_is_read_without_parsing_python(monkeypatch):
+    monkeypatch.setattr("ast.literal_eval", lambda _: pytest.fail("ast is not safe in threads"))
+    stream = io.BytesIO()
+    digest = write_arrays(stream, {"a": np.ones(3)})
+
+    assert read_arrays(stream, "x")[0] == digest
