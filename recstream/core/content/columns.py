@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from recstream.core.columns import IdRows
 from recstream.core.content.categories import CATEGORY_GRAMMAR
 from recstream.core.content.summary import ItemDetails
 from recstream.core.content.tokens import Comparable, comparable, compare
@@ -109,15 +110,16 @@ class _Times:
         self._in_time: tuple[int, Bools] | None = None
 
     def put(self, row: int, item: Item) -> None:
-        limits = [
-            math.nan if at is None else float(timestamp_ms(at)) for at in (item.from_, item.until)
-        ]
         had_limits = self.limits.pop(row, None) is not None
-        has_limits = item.from_ is not None or item.until is not None
-        if has_limits:
-            self.limits[row] = (limits[0], limits[1])
-        if had_limits or has_limits:
-            self._boundaries = self._in_time = None
+        if item.from_ is not None or item.until is not None:
+            start, end = (
+                math.nan if at is None else float(timestamp_ms(at))
+                for at in (item.from_, item.until)
+            )
+            self.limits[row] = (start, end)
+        elif not had_limits:
+            return
+        self._boundaries = self._in_time = None
 
     @property
     def boundaries(self) -> NDArray[np.float64]:
@@ -241,28 +243,28 @@ class AttributeColumns:
         """All times at which an item enters or leaves lists, ascending."""
         return self._times.boundaries
 
-    def update(self, rows: Mapping[str, int], changed: Mapping[str, Item | None]) -> None:
+    def update(self, rows: IdRows, changed: Mapping[str, Item | None]) -> None:
         """Replace the attributes of some items; ``rows`` holds all items, and the details their new state."""
         if len(rows) > self._n_items or changed:
             self.version += 1
         self._n_items = len(rows)
         if changed:
             self._common.clear()
-        facts, times = self._built.facts, self._built.times
-        for each in (facts, *self._attributes.values()):
-            if each is not None:
-                each.grow(len(rows))
-        for item, attributes in changed.items():
+        for item in changed:
             self._comparables.pop(item, None)
-            row, found = rows[item], attributes or Item(item=item)
-            if facts is not None:
-                facts.put([row], [found])
-            if times is not None:
-                times.put(row, found)
-            for name, column in self._attributes.items():
-                _put_attribute(column, [row], [found], name)
-            if self._names is not None:
-                self._names.update(found.attributes)
+        found = [attributes or Item(item=item) for item, attributes in changed.items()]
+        if self._names is not None:
+            self._names.update(*(each.attributes for each in found))
+        at = rows.rows_of(list(changed)).tolist()
+        if (facts := self._built.facts) is not None:
+            facts.grow(len(rows))
+            facts.put(at, found)
+        if (times := self._built.times) is not None:
+            for row, each in zip(at, found, strict=True):
+                times.put(row, each)
+        for name, column in self._attributes.items():
+            column.grow(len(rows))
+            _put_attribute(column, at, found, name)
 
     def common_features(self, item: str, other: str) -> tuple[str, ...]:
         """Return what two items have in common (see `recstream.core.content.tokens.common_features`), cached."""

@@ -189,7 +189,7 @@ def test_what_items_have_in_common_follows_the_catalogue():
 
     details["b"] = Item(item="b", title="Guitar", brand="Acme")
     details["c"] = Item(item="c", title="Stand")
-    facts.update({"a": 0, "b": 1, "c": 2}, {"b": details["b"], "c": details["c"]})
+    facts.update(items.rows, {"b": details["b"], "c": details["c"]})
 
     assert facts.common_features("a", "b") == ("brand: Acme",)
     assert facts.common_features("a", "c") == ("word: stand",)
