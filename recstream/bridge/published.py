@@ -3,56 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
 from recstream.bridge.active_generation import ActiveGeneration
-from recstream.bridge.views import Items, Views, without
+from recstream.bridge.views import CountsFeed, Items, Views, without
 from recstream.control import SteeringFeed
-from recstream.core.history import seen_items
+from recstream.core.events import timestamp_ms
+from recstream.core.history import History, seen_items
 from recstream.core.records import Recommendations
 
 
-class PublishedLists:
-    """The newest published list of each user.
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What lists are made from when they are asked for.
 
-    Parameters
+    Attributes
     ----------
     views : Views
+        Published lists and histories.
     active : ActiveGeneration
     steering : SteeringFeed
+        Lists follow the newest document.
     items : Items
         Items that left the catalogue or are not available, before a delta contains that.
-    now_ms : callable
-        Time of a request, in whole seconds.
+    counts : CountsFeed
+        Counts of recent events.
+    now : callable
+        The bridge's clock.
     """
 
-    def __init__(
-        self,
-        views: Views,
-        active: ActiveGeneration,
-        steering: SteeringFeed,
-        items: Items,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._views = views
-        self._active = active
-        self._steering = steering
-        self._items = items
-        self._now_ms = now_ms
+    views: Views
+    active: ActiveGeneration
+    steering: SteeringFeed
+    items: Items
+    counts: CountsFeed
+    now: Callable[[], datetime]
+
+    def now_ms(self) -> int:
+        """Return the time of a request, in whole seconds."""
+        return timestamp_ms(self.now()) // 1000 * 1000
+
+    def history(self, user: str) -> History:
+        """Return a user's history; empty for an unknown user."""
+        return self.views.history(user) or History(user)
+
+
+class PublishedLists:
+    """The newest published list of each user."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
     def of(self, user: str) -> Recommendations | None:
         """Return a user's published list without items seen or withdrawn since."""
-        stored = self._views.latest(user)
+        stored = self._sources.views.latest(user)
         if stored is None:
             return None
         unwanted = self._withdrawn(stored)
         # The list excludes what its history contained; without newer events there is nothing to add.
-        if stored.as_of is None or stored.as_of.offset != self._views.newest_offset(user):
-            history = self._views.history(user)
+        if stored.as_of is None or stored.as_of.offset != self._sources.views.newest_offset(user):
+            history = self._sources.views.history(user)
             unwanted |= set() if history is None else seen_items(history)
         found = without(stored, unwanted)
-        generation = self._active.generation
+        generation = self._sources.active.generation
         return found if generation is None else generation.columns.with_common_features(found)
 
     def in_force(self, user: str) -> Recommendations | None:
@@ -62,34 +78,34 @@ class PublishedLists:
         list follows.
         """
         stored = self.of(user)
-        if stored is None or not self._steering.is_current(stored.control):
+        if stored is None or not self._sources.steering.is_current(stored.control):
             return None
         return None if self._is_outdated(stored) else stored
 
     def _is_outdated(self, stored: Recommendations) -> bool:
         """Return whether a list depends on the time, and would be another one now."""
-        generation = self._active.generation
+        generation = self._sources.active.generation
         if not stored.now or generation is None:
             return False
-        _, steering = self._steering.document()
+        _, steering = self._sources.steering.document()
         if steering is not None and steering.arm_of(stored.user).uses_now:
             return True
         boundaries = generation.columns.boundaries
-        passed = np.searchsorted(boundaries, [stored.now, self._now_ms()], side="right")
+        passed = np.searchsorted(boundaries, [stored.now, self._sources.now_ms()], side="right")
         return bool(passed[0] != passed[1])
 
     def _withdrawn(self, body: Recommendations) -> set[str]:
         """Return the items of a list that lists may no longer hold: withdrawn, not available, or over."""
-        generation = self._active.generation
+        generation = self._sources.active.generation
         listed = [entry.item for entry in body.items]
-        gone = self._items.unlisted(listed)
+        gone = self._sources.items.unlisted(listed)
         if generation is None:
             return gone
         listable, columns = generation.listable, generation.columns
         has_times = len(columns.boundaries) > 0
         if listable is None and not has_times:
             return gone
-        now_ms = self._now_ms()
+        now_ms = self._sources.now_ms()
         for item, row in zip(listed, generation.items.rows_of(listed).tolist(), strict=True):
             if row < 0:
                 continue

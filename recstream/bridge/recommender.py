@@ -7,17 +7,12 @@ category, of another length) are made here, by the same functions and from the s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
-from recstream.bridge.active_generation import ActiveGeneration
-from recstream.bridge.published import PublishedLists
-from recstream.bridge.views import CountsFeed, Items, Views
-from recstream.control import SteeringFeed
-from recstream.core.events import timestamp_ms
+from recstream.bridge.published import PublishedLists, Sources
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.ranking import (
@@ -76,75 +71,45 @@ class Recommender:
 
     Parameters
     ----------
-    views : Views
-        Published lists and histories.
-    active : ActiveGeneration
+    sources : Sources
     list_size : int
         Items in a published list.
     partitions : int
         Partition count of the interactions topic, for `AsOf`.
-    steering : SteeringFeed
-        Lists made here follow the newest document.
-    items : Items
-        Items that left the catalogue or are not available, before a delta contains that.
-    counts : CountsFeed
-        What is popular among users with the same properties.
-    now : callable
-        The bridge's clock.
     """
 
-    def __init__(
-        self,
-        views: Views,
-        active: ActiveGeneration,
-        *,
-        list_size: int,
-        partitions: int,
-        steering: SteeringFeed,
-        items: Items,
-        counts: CountsFeed,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._views = views
-        self._active = active
+    def __init__(self, sources: Sources, *, list_size: int, partitions: int) -> None:
+        self._sources = sources
         self._list_size = list_size
         self._partitions = partitions
-        self._steering = steering
-        self._items = items
-        self._counts = counts
-        self._now = now
-        self._published = PublishedLists(views, active, steering, items, self._now_ms)
+        self._published = PublishedLists(sources)
 
     @property
     def current(self) -> tuple[int, int] | None:
         """Number of the active generation and of its delta; None before the first."""
-        return self._active.current
+        return self._sources.active.current
 
     @property
     def half_life_ms(self) -> float:
         """Half-life of an event's weight in lists made now."""
-        return self._active.half_life_of(self._active.generation)
+        return self._sources.active.half_life_of(self._sources.active.generation)
 
     def taste(self, user: str, n: int) -> Taste:
         """Return what a user's factors point to; empty before the first generation."""
-        history = self._views.history(user) or History(user)
-        with self._active.lock.read():
-            generation = self._active.generation
+        history = self._sources.history(user)
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
             if generation is None:
                 return Taste(user=user, generation=0, delta=0)
-            return user_taste(history, generation, self._active.half_life_of(generation), n)
+            return user_taste(history, generation, self._sources.active.half_life_of(generation), n)
 
     def list_offset(self, user: str) -> int:
         """Return the offset of a user's published list, -1 for none."""
-        return self._views.list_offset(user)
+        return self._sources.views.list_offset(user)
 
     def published(self, user: str) -> Recommendations | None:
         """Return a user's published list without items seen or withdrawn since."""
         return self._published.of(user)
-
-    def _now_ms(self) -> int:
-        """Return the time of a request, in whole seconds."""
-        return timestamp_ms(self._now()) // 1000 * 1000
 
     def list_of(self, user: str) -> Recommendations:
         """Return a user's list: the published one, or one made now."""
@@ -162,27 +127,27 @@ class Recommender:
         """
         stored = self._published.in_force(user) if request.is_plain else None
         if stored is None or stored.source == "popular":
-            history = self._views.history(user) or History(user)
+            history = self._sources.history(user)
             request = self._by_segment(history, request)
         if request.is_plain:
             if stored is not None and is_fresh and stored.as_of is not None:
-                is_newest = stored.as_of.offset == self._views.newest_offset(user)
+                is_newest = stored.as_of.offset == self._sources.views.newest_offset(user)
                 stored = stored if is_newest else None
             has_all = stored is not None and request.n <= len(stored.items)
-            if stored is not None and (has_all or self._active.generation is None):
+            if stored is not None and (has_all or self._sources.active.generation is None):
                 page = stored.items[: request.n]
                 return replace(stored, items=page, next=_next(request, page))
-        return self._list(self._views.history(user) or History(user), request)[0]
+        return self._list(self._sources.history(user), request)[0]
 
     def _by_segment(self, history: History, request: ListRequest) -> ListRequest:
         """Return a request with the boosts of the user's segments; for a user without events alone."""
-        generation, n = self._active.generation, MAX_REQUEST_BOOSTS - len(request.boost)
+        generation, n = self._sources.active.generation, MAX_REQUEST_BOOSTS - len(request.boost)
         if not history.properties or history.n_items or generation is None or n <= 0:
             return request
         weight = float(generation.hyperparameters.get("popularity_weight", 0.0))
-        with self._counts.mutex:
-            boosts = self._counts.counts.segments.boosts(
-                history.properties, weight, n, self._now_ms()
+        with self._sources.counts.mutex:
+            boosts = self._sources.counts.counts.segments.boosts(
+                history.properties, weight, n, self._sources.now_ms()
             )
         added = [
             RequestBoost(where=Condition(items=(item,)), by=by)
@@ -214,26 +179,26 @@ class Recommender:
         """Rank some items for a user, or for a visitor; return those without a place, too."""
         history = visitor_history(items, session)
         if user:
-            history = self._views.history(user) or History(user)
+            history = self._sources.history(user)
         found, rest = self._list(history, request, items=items, candidates=candidates)
         return replace(found, user=user or session), rest
 
     def placed(self, user: str, placement: str) -> Recommendations | None:
         """Return a user's list of a placement, at the position of the published list; None without it."""
-        _, steering = self._steering.document()
+        _, steering = self._sources.steering.document()
         place = None if steering is None else steering.placement(placement)
         if place is None:
             return None
         request = ListRequest(n=place.size or self._list_size, placement=placement)
         found = self.recommend(user, request)
         partition = partition_for(user.encode(), self._partitions)
-        stored = self._views.latest(user)
+        stored = self._sources.views.latest(user)
         return replace(found, partition=partition, offset=-1 if stored is None else stored.offset)
 
     def wait_for(self, user: str, offset: int, timeout_s: float) -> bool:
         """Wait until this bridge's histories contain an offset of the user's partition."""
         partition = partition_for(user.encode(), self._partitions)
-        return self._views.wait_folded(partition, offset, timeout_s)
+        return self._sources.views.wait_folded(partition, offset, timeout_s)
 
     def _list(
         self,
@@ -255,7 +220,7 @@ class Recommender:
         """
         found, rest = self._made(history, request, items, candidates)
         # A delta will exclude these items within a second; until then the request does.
-        if gone := self._items.unlisted([entry.item for entry in found.items]):
+        if gone := self._sources.items.unlisted([entry.item for entry in found.items]):
             found, rest = self._made(history, request.excluding(gone), items, candidates)
         return found, rest
 
@@ -267,8 +232,8 @@ class Recommender:
         candidates: tuple[str, ...],
     ) -> tuple[Recommendations, tuple[Unranked, ...]]:
         """Return what `_list` does, from the generation as it is."""
-        with self._active.lock.read():
-            generation = self._active.generation
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
             if generation is None:
                 nothing = Recommendations(
                     rec_id="none",
@@ -276,18 +241,18 @@ class Recommender:
                     generation=0,
                     source="popular",
                     items=(),
-                    epoch=self._views.epoch,
+                    epoch=self._sources.views.epoch,
                 )
                 return nothing, tuple(Unranked(item=each, reason="unknown") for each in candidates)
-            offset, steering = self._steering.document()
+            offset, steering = self._sources.steering.document()
             asked = among(request, candidates) if candidates else request
             ranked = rank_requested(
                 history,
                 generation,
                 asked,
-                self._active.half_life_of(generation),
+                self._sources.active.half_life_of(generation),
                 steering,
-                self._now_ms(),
+                self._sources.now_ms(),
             )
             first = 1 + request.offset + len(read_cursor(request.cursor))
             page = describe(ranked, history, generation, first=first)
@@ -301,7 +266,7 @@ class Recommender:
                 as_of=self.as_of(history),
                 source=ranked.source,
                 items=page,
-                epoch=self._views.epoch,
+                epoch=self._sources.views.epoch,
                 requested=Requested(
                     request=asked,
                     steering=offset,
@@ -333,9 +298,9 @@ class Recommender:
         NotFound
             The generation does not contain the item, or there is none yet.
         """
-        history = self._views.history(user) or History(user)
-        with self._active.lock.read():
-            generation = self._active.generation
+        history = self._sources.history(user)
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
             if generation is None:
                 raise NotFound("there is no generation yet; try again after the first training")
             return explain(
@@ -343,32 +308,32 @@ class Recommender:
                 generation,
                 item,
                 list_size=self._list_size,
-                half_life_ms=self._active.half_life_of(generation),
-                steering=self._steering.steering(),
-                now_ms=self._now_ms(),
+                half_life_ms=self._sources.active.half_life_of(generation),
+                steering=self._sources.steering.steering(),
+                now_ms=self._sources.now_ms(),
             )
 
     def steering_warnings(self, steering: Steering) -> tuple[str, ...]:
         """Return probably unintended effects of a document on the active generation."""
-        with self._active.lock.read():
-            generation = self._active.generation
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
             return () if generation is None else steering_warnings(steering, generation)
 
     def preview(
         self, users: Iterable[str], steering: Steering, n: int
     ) -> tuple[SteeringEffect, ...]:
         """Return users' lists of ``n`` items now, and as they would be under a document."""
-        histories = [self._views.history(user) or History(user) for user in users]
+        histories = [self._sources.history(user) for user in users]
         effects = []
         for history in histories:
-            with self._active.lock.read():
-                generation = self._active.generation
+            with self._sources.active.lock.read():
+                generation = self._sources.active.generation
                 if generation is None:
                     return ()
-                half_life_ms = self._active.half_life_of(generation)
+                half_life_ms = self._sources.active.half_life_of(generation)
                 old, ranked = (
                     rank([history], generation, n, half_life_ms, steering=each)[0]
-                    for each in (self._steering.steering(), steering)
+                    for each in (self._sources.steering.steering(), steering)
                 )
                 before = describe(old, history, generation)
                 names = [entry.item for entry in before]

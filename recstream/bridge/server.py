@@ -29,6 +29,7 @@ from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import CurrentState, Follower
 from recstream.bridge.http import Deps, RateLimiter, SingleEvents, create_app
 from recstream.bridge.http_server import BACKLOG, HttpServer
+from recstream.bridge.published import Sources
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
@@ -48,7 +49,7 @@ from recstream.checkpoints import open_checkpoints
 from recstream.control import SteeringFeed
 from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
-from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
+from recstream.log import EventLog, histories_changelog, open_log, topic_specs
 from recstream.models import open_store
 from recstream.process import retry_while_away, stopped_by_signals
 from recstream.settings import Settings
@@ -104,11 +105,9 @@ class Bridge:
             if event_log is None:
                 event_log = _opened_log(settings)
                 self._stack.callback(event_log.close)
-            changelog = TopicSpec(
-                histories_changelog(settings.app_id), settings.partitions, compacted=True
-            )
-            event_log.create_topics((*topic_specs(settings.partitions), changelog))
+            event_log.create_topics(topic_specs(settings.partitions, settings.app_id))
             self.deps = self._assemble(settings, event_log, auth, now, web or web_folder())
+            self._start(self.deps)
             self._server = HttpServer(self._socket, create_app(self.deps), SingleEvents(self.deps))
         except BaseException:
             self._stack.close()
@@ -150,19 +149,13 @@ class Bridge:
             raise StartupError(str(error)) from error
         items = Items(event_log, catalogue, now=now)
         counts = CountsFeed(event_log, now_ms=now_ms)
+        sources = Sources(
+            views=views, active=active, steering=steering, items=items, counts=counts, now=now
+        )
         recommender = Recommender(
-            views,
-            active,
-            list_size=settings.list_size,
-            partitions=settings.partitions,
-            steering=steering,
-            items=items,
-            counts=counts,
-            now=now,
+            sources, list_size=settings.list_size, partitions=settings.partitions
         )
-        shelves = ShelfMaker(
-            recommender, views, active, steering=steering, items=items, counts=counts, now=now
-        )
+        shelves = ShelfMaker(sources, recommender)
         status = Status(event_log, now_ms=now_ms, connections=lambda: len(connections.connections))
         status.take_models(reversed(views.models.generations()))
         feed = LogFeed(event_log, connections.post)
@@ -188,41 +181,21 @@ class Bridge:
             now_ms=now_ms,
             observe=history.observe,
         )
-        items.on_unlisted = follower.resend_without
-
-        def stop() -> None:
-            readiness.stop()
-            connections.stop()
-            feed.stop()
-            follower.stop()
-            active.stop()
-            items.stop()
-            counts.stop()
-            history.stop()
-            traffic.stop()
-
-        self._stack.callback(stop)
-        connections.start(hub, self.fail)
-        # Counting takes as long as activating the generation: lists come first.
-        active.then = (follower.resend_all, counts.start)
-        active.start()
-        items.start()
-        follower.start()
-        readiness.is_compiling = lambda: active.is_compiling
-        readiness.preparing = lambda: active.preparing
-        readiness.parts = {
-            "views": follower.caught_up.is_set,
-            "bridge: the log is not followed": lambda: follower.is_healthy,
-            "bridge: no generation is activated": lambda: active.is_healthy,
-            "bridge: the catalogue is not followed": lambda: items.is_healthy,
-            "restart": lambda: not connections.is_draining,
-        }
-        readiness.on_change = lambda: connections.post(hub.status_changed)
-        readiness.sample()
-        readiness.start()
-        history.start()
+        for part in (
+            traffic,
+            history,
+            counts,
+            items,
+            active,
+            follower,
+            feed,
+            connections,
+            readiness,
+        ):
+            self._stack.callback(part.stop)  # the last one is stopped first
         return Deps(
             readiness=readiness,
+            sources=sources,
             settings=settings,
             log=event_log,
             auth=auth,
@@ -245,6 +218,31 @@ class Bridge:
             new_id=_new_id,
             web=web,
         )
+
+    def _start(self, deps: Deps) -> None:
+        """Start the threads of all parts, each once what it calls is there."""
+        readiness, follower, connections = deps.readiness, deps.follower, deps.connections
+        active, items = deps.sources.active, deps.items
+        items.on_unlisted = follower.resend_without
+        connections.start(deps.hub, self.fail)
+        # Counting takes as long as activating the generation: lists come first.
+        active.then = (follower.resend_all, deps.sources.counts.start)
+        active.start()
+        items.start()
+        follower.start()
+        readiness.is_compiling = lambda: active.is_compiling
+        readiness.preparing = lambda: active.preparing
+        readiness.parts = {
+            "views": follower.caught_up.is_set,
+            "bridge: the log is not followed": lambda: follower.is_healthy,
+            "bridge: no generation is activated": lambda: active.is_healthy,
+            "bridge: the catalogue is not followed": lambda: items.is_healthy,
+            "restart": lambda: not connections.is_draining,
+        }
+        readiness.on_change = lambda: connections.post(deps.hub.status_changed)
+        readiness.sample()
+        readiness.start()
+        deps.history.start()
 
     @property
     def url(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -16,13 +15,10 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from recstream.bridge.active_generation import ActiveGeneration
+from recstream.bridge.published import Sources
 from recstream.bridge.recommender import Recommender
-from recstream.bridge.views import Counted, CountsFeed, Items, Views
-from recstream.control import SteeringFeed
-from recstream.core.events import timestamp_ms
+from recstream.bridge.views import Counted
 from recstream.core.generation import Generation
-from recstream.core.history import History
 from recstream.core.records import AsOf, Requested
 from recstream.core.serving import (
     POOL,
@@ -118,45 +114,21 @@ class ShelfMaker:
 
     Parameters
     ----------
+    sources : Sources
     recommender : Recommender
-    views : Views
-    active : ActiveGeneration
-    steering : SteeringFeed
-    items : Items
-    counts : CountsFeed
-    now : callable
-        The bridge's clock.
     """
 
-    def __init__(
-        self,
-        recommender: Recommender,
-        views: Views,
-        active: ActiveGeneration,
-        *,
-        steering: SteeringFeed,
-        items: Items,
-        counts: CountsFeed,
-        now: Callable[[], datetime],
-    ) -> None:
+    def __init__(self, sources: Sources, recommender: Recommender) -> None:
+        self._sources = sources
         self._recommender = recommender
-        self._views = views
-        self._active = active
-        self._steering = steering
-        self._items = items
-        self._counts = counts
-        self._now = now
         self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
         self._similar_of = (-1, -1)
         self._searching = threading.Lock()
 
-    def _now_ms(self) -> int:
-        return timestamp_ms(self._now()) // 1000 * 1000
-
     def similar(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
         """Return the items most similar to one; None if the active generation lacks it."""
         found = self._similar_to(item, request)
-        if gone := self._items.unlisted([each.item for each in found or ()]):
+        if gone := self._sources.items.unlisted([each.item for each in found or ()]):
             found = self._similar_to(item, request.excluding(gone))
         return found
 
@@ -166,10 +138,10 @@ class ShelfMaker:
         Cached until the generation's catalogue changes: the search scans every item, and events
         between trainings change its result little. Other searches for the cache wait meanwhile.
         """
-        generation = self._active.generation
+        generation = self._sources.active.generation
         if generation is None:
             return None
-        _, steering = self._steering.document()
+        _, steering = self._sources.steering.document()
         # What depends on the time is not cached.
         has_times = len(generation.columns.boundaries) > 0
         if (
@@ -178,17 +150,17 @@ class ShelfMaker:
             or has_times
             or (steering and steering.everybody(request.placement).uses_now)
         ):
-            with self._active.lock.read():
+            with self._sources.active.lock.read():
                 is_known = item in generation.rows
                 return (
-                    similar_requested(generation, item, request, steering, self._now_ms())
+                    similar_requested(generation, item, request, steering, self._sources.now_ms())
                     if is_known
                     else None
                 )
         found = self._similar.get(_key(generation, item, request, steering))
         if found is not None:
             return found
-        with self._searching, self._active.lock.read():
+        with self._searching, self._sources.active.lock.read():
             if item not in generation.rows:
                 return None
             key = _key(generation, item, request, steering)
@@ -197,18 +169,18 @@ class ShelfMaker:
                     self._similar.clear()
                     self._similar_of = key[:2]
                 self._similar[key] = similar_requested(
-                    generation, item, request, steering, self._now_ms()
+                    generation, item, request, steering, self._sources.now_ms()
                 )
             return self._similar[key]
 
     def warnings(self, request: ListRequest) -> tuple[str, ...]:
         """Return what a request names that the active generation does not have."""
-        _, steering = self._steering.document()
-        with self._active.lock.read():
-            generation = self._active.generation
+        _, steering = self._sources.steering.document()
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
             if generation is None or not request.rules:
                 return ()
-            compiled = compile_for_everybody(generation, request, steering, self._now_ms())
+            compiled = compile_for_everybody(generation, request, steering, self._sources.now_ms())
             return request_warnings(request, compiled, generation)
 
     def because(
@@ -217,7 +189,7 @@ class ShelfMaker:
         """Return shelves of items related to a user's strongest items."""
         found = self._shelves(user, request, n_shelves, n_items, skip)
         listed = [entry.item for shelf in found.shelves for entry in shelf.items]
-        if gone := self._items.unlisted(listed):
+        if gone := self._sources.items.unlisted(listed):
             found = self._shelves(user, request.excluding(gone), n_shelves, n_items, skip)
         return found
 
@@ -225,19 +197,19 @@ class ShelfMaker:
         self, user: str, request: ListRequest, n_shelves: int, n_items: int, skip: int
     ) -> Shelves:
         """Return what `because` does, from the generation as it is."""
-        history = self._views.history(user) or History(user)
-        with self._active.lock.read():
-            generation = self._active.generation
+        history = self._sources.history(user)
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
             if generation is None:
                 return Shelves(rec_id="none", user=user, generation=0, delta=0, shelves=())
-            offset, steering = self._steering.document()
+            offset, steering = self._sources.steering.document()
             ranked = rank_requested(
                 history,
                 generation,
                 replace(request, n=POOL + skip),
-                self._active.half_life_of(generation),
+                self._sources.active.half_life_of(generation),
                 steering,
-                self._now_ms(),
+                self._sources.now_ms(),
             )
             found = shelves(
                 ranked, history, generation, n_shelves=n_shelves, n_items=n_items, skip=skip
@@ -268,8 +240,10 @@ class ShelfMaker:
         if kind == "trending":
 
             def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
-                with self._counts.mutex:
-                    return np.maximum(self._counts.counts.trends(generation.items, now_ms), 0.0)
+                with self._sources.counts.mutex:
+                    return np.maximum(
+                        self._sources.counts.counts.trends(generation.items, now_ms), 0.0
+                    )
 
         elif kind == "newest":
             scores = newest_scores
@@ -286,19 +260,19 @@ class ShelfMaker:
 
         def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
             del now_ms
-            with self._counts.mutex:
-                lifts = self._counts.counts.lifts(item)
+            with self._sources.counts.mutex:
+                lifts = self._sources.counts.counts.lifts(item)
             return _dense(lifts, generation)
 
         return self._answer("bought-together", scores, request)
 
     def again(self, user: str, request: ListRequest) -> ShelfAnswer:
         """Return the items that a user is due to buy again, where repeats are normal."""
-        history = self._views.history(user) or History(user)
+        history = self._sources.history(user)
 
         def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
-            with self._counts.mutex:
-                due = self._counts.counts.due
+            with self._sources.counts.mutex:
+                due = self._sources.counts.counts.due
                 found = {
                     each.item: due(each.item, now_ms - each.at_ms) for each in history.entries()
                 }
@@ -311,18 +285,18 @@ class ShelfMaker:
     ) -> ShelfAnswer:
         found = self._made(kind, scores, request, n_categories)
         listed = [entry.item for shelf in found.shelves for entry in shelf.items]
-        if gone := self._items.unlisted(listed):
+        if gone := self._sources.items.unlisted(listed):
             found = self._made(kind, scores, request.excluding(gone), n_categories)
         return found
 
     def _made(
         self, kind: Kind, scores: Scores, request: ListRequest, n_categories: int
     ) -> ShelfAnswer:
-        offset, steering = self._steering.document()
-        now_ms = self._now_ms()
-        counted = None if kind in {"newest", "popular"} else self._counts.counted()
-        with self._active.lock.read():
-            generation = self._active.generation
+        offset, steering = self._sources.steering.document()
+        now_ms = self._sources.now_ms()
+        counted = None if kind in {"newest", "popular"} else self._sources.counts.counted()
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
             if generation is None:
                 raise NotFound("there is no generation yet; try again after the first training")
             pool = replace(request, n=_MAX_CANDIDATES) if n_categories else request

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from recstream.cli.options import is_terminal
+from recstream.cli.options import is_terminal, json_option, say, settings_options
 from recstream.errors import NotFound
 from recstream.log import EventLog, open_log
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
     from recstream.time_travel import TimeTravel
+
+
+Result = tuple[Any, str]
+"""Answer of a command, and the same as text."""
 
 
 def open_existing(settings: Settings) -> EventLog:
@@ -35,6 +40,26 @@ def open_existing(settings: Settings) -> EventLog:
             "directory with --data-dir"
         )
     return open_log(settings.broker_url, settings)
+
+
+def on_log(function: Callable[..., Result]) -> Callable[..., Any]:
+    """Add the options of settings and ``--json``; call a command with the open log, and print its result.
+
+    The command gets ``event_log``, and ``settings`` if it takes them. It returns its answer, and the same as
+    text.
+    """
+
+    @settings_options()
+    @json_option
+    @wraps(function)
+    def command(settings: Settings, as_json: bool, **arguments: Any) -> None:
+        if "settings" in function.__annotations__:
+            arguments["settings"] = settings
+        with contextlib.closing(open_existing(settings)) as event_log:
+            answer, text = function(event_log=event_log, **arguments)
+        say(answer, text, as_json=as_json)
+
+    return command
 
 
 @contextlib.contextmanager

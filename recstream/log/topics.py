@@ -76,8 +76,12 @@ class TopicSpec(msgspec.Struct, frozen=True):
 DAY_MS = 24 * 3600 * 1000
 
 
-def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
-    """Return the topics of an installation whose user-keyed topics have ``partitions``."""
+def topic_specs(partitions: int, app_id: str = "") -> tuple[TopicSpec, ...]:
+    """Return the topics of an installation whose user-keyed topics have ``partitions``.
+
+    With an ``app_id`` also the changelog of its histories.
+    """
+    changelog = TopicSpec(histories_changelog(app_id), partitions, compacted=True)
     return (
         TopicSpec(INTERACTIONS, partitions),
         TopicSpec(RECOMMENDATIONS, partitions),
@@ -87,4 +91,5 @@ def topic_specs(partitions: int) -> tuple[TopicSpec, ...]:
         TopicSpec(CHECKPOINTS, 1, compacted=True),
         TopicSpec(DEAD_LETTERS, partitions),
         TopicSpec(PIPELINE, 1, retention_ms=DAY_MS),
+        *([changelog] if app_id else []),
     )

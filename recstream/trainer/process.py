@@ -11,7 +11,7 @@ import threading
 
 from recstream.checkpoints import open_checkpoints, retain
 from recstream.errors import LogError
-from recstream.log import EventLog, TopicSpec, histories_changelog, open_log, topic_specs
+from recstream.log import EventLog, open_log, topic_specs
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import open_store
 from recstream.process import (
@@ -80,10 +80,7 @@ def _open(
         event_log = opened.enter_context(
             contextlib.closing(open_log(settings.broker_url, settings))
         )
-        changelog = TopicSpec(
-            histories_changelog(settings.app_id), settings.partitions, compacted=True
-        )
-        event_log.create_topics((*topic_specs(settings.partitions), changelog))
+        event_log.create_topics(topic_specs(settings.partitions, settings.app_id))
         name = f"{socket.gethostname()}-{os.getpid()}"
         trainer = Trainer(
             settings,

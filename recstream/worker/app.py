@@ -100,10 +100,7 @@ def build_app(settings: Settings, clock_ms: Callable[[], int] = system_clock_ms)
     """
     with contextlib.ExitStack() as held:
         event_log = held.enter_context(contextlib.closing(open_log(settings.broker_url, settings)))
-        changelog = TopicSpec(
-            histories_changelog(settings.app_id), settings.partitions, compacted=True
-        )
-        specs = (*topic_specs(settings.partitions), changelog)
+        specs = topic_specs(settings.partitions, settings.app_id)
         if settings.broker_url.startswith("kafka://"):
             specs += (TopicSpec(FORGET_REQUESTS, 1),)
         event_log.create_topics(specs)

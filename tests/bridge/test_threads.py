@@ -103,7 +103,7 @@ def test_the_newest_generation_is_activated_when_a_store_that_was_away_is_back(
 def test_a_generation_is_read_again_when_a_delta_was_applied_in_part(tmp_path, fail_once):
     with running(tmp_path) as world:
         world.serve_generation(checker_board(1))
-        before = world.bridge.deps.recommender._active.generation
+        before = world.bridge.deps.recommender._sources.active.generation
         raised = fail_once(Generation, "own")
         delta = DeltaAnnounced(
             generation=1, delta=1, offsets={}, items=(), factors=b"", bias=b"", counts=b"",
@@ -113,7 +113,7 @@ def test_a_generation_is_read_again_when_a_delta_was_applied_in_part(tmp_path, f
         wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
 
     assert raised == ["activate"]
-    assert world.bridge.deps.recommender._active.generation is not before
+    assert world.bridge.deps.recommender._sources.active.generation is not before
 
 
 def test_items_are_read_after_an_error_of_the_catalogues_thread(tmp_path, fail_once):

@@ -10,6 +10,7 @@ from pathlib import Path
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import Follower
 from recstream.bridge.http.rate_limit import RateLimiter
+from recstream.bridge.published import Sources
 from recstream.bridge.push import ConnectionLoop, Hub
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
@@ -48,6 +49,7 @@ class Deps:
     log: EventLog
     auth: Authenticator
     views: Views
+    sources: Sources
     recommender: Recommender
     shelves: ShelfMaker
     steering: SteeringFeed

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 
 import click
 
-from recstream.cli.open import open_existing
+from recstream.cli.open import Result, on_log
 from recstream.cli.options import json_option, say, settings_options
+from recstream.log import EventLog
 from recstream.runtime.backup import StoredFile
 from recstream.runtime.backup import create as create_backup
 from recstream.runtime.backup import restore as restore_backup
@@ -26,9 +26,8 @@ def backup() -> None:
 
 @backup.command(short_help="Copy the log, models and checkpoints to a folder.")
 @FOLDER
-@settings_options()
-@json_option
-def create(settings: Settings, folder: Path, as_json: bool) -> None:
+@on_log
+def create(event_log: EventLog, settings: Settings, folder: Path) -> Result:
     """Copy the log as of one moment to FOLDER, with its models and checkpoints; the roles continue.
 
     FOLDER must be new or empty. Not possible on Kafka.
@@ -37,9 +36,8 @@ def create(settings: Settings, folder: Path, as_json: bool) -> None:
     Example:
       recstream backup create /backups/2026-11-29
     """
-    with closing(open_existing(settings)) as event_log:
-        made = create_backup(event_log, settings, folder, now_ms=time.time_ns() // 1_000_000)
-    say(made, f"{folder}: {_described(made.files)}", as_json=as_json)
+    made = create_backup(event_log, settings, folder, now_ms=time.time_ns() // 1_000_000)
+    return made, f"{folder}: {_described(made.files)}"
 
 
 @backup.command(short_help="Check every file of a backup.")

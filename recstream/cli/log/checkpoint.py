@@ -13,13 +13,13 @@ import msgspec
 from ulid import ULID
 
 from recstream.checkpoints import Job, Manifest, audit_horizon, open_checkpoints, run_job
-from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options, table, wait_options
+from recstream.cli.open import Result, on_log, open_existing
+from recstream.cli.options import json_option, say, table, wait_options
 from recstream.control import submit, wait_for
 from recstream.core.events import from_timestamp_ms
 from recstream.core.records import CheckpointRequested
 from recstream.erasure import forgetting
-from recstream.log import CHECKPOINTS, INTERACTIONS, TopicSpec, read_records
+from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, TopicSpec, read_records
 from recstream.process import BACKGROUND_NICE
 from recstream.settings import Settings
 
@@ -36,9 +36,8 @@ def checkpoint() -> None:
 
 @checkpoint.command(short_help="Have the workers make checkpoints now.")
 @wait_options("until they are announced", seconds=300)
-@settings_options()
-@json_option
-def create(settings: Settings, wait: bool, timeout_s: float, as_json: bool) -> None:
+@on_log
+def create(event_log: EventLog, settings: Settings, wait: bool, timeout_s: float) -> Result:
     """Request a checkpoint of every partition, by a record on the control topic.
 
     Running workers make them without a pause. A partition without new records announces its newest
@@ -49,43 +48,38 @@ def create(settings: Settings, wait: bool, timeout_s: float, as_json: bool) -> N
       recstream checkpoint create
       recstream checkpoint create --no-wait
     """
-    with closing(open_existing(settings)) as event_log:
-        checkpoints = open_checkpoints(event_log, settings)
-        request = CheckpointRequested(id=str(ULID()), requested_ts=time.time_ns() // 1_000_000)
-        awaited = {
-            partition
-            for partition in range(event_log.partitions(INTERACTIONS))
-            if event_log.high_watermark(INTERACTIONS, partition)
-        }
-        event_log.create_topics([TopicSpec(CHECKPOINTS, 1, compacted=True)])
-        start = event_log.high_watermark(CHECKPOINTS, 0)
-        submit(event_log, request)
-        if not wait:
-            say(request, f"request {request.id} for checkpoints is in the log", as_json=as_json)
-            return
+    checkpoints = open_checkpoints(event_log, settings)
+    request = CheckpointRequested(id=str(ULID()), requested_ts=time.time_ns() // 1_000_000)
+    awaited = {
+        partition
+        for partition in range(event_log.partitions(INTERACTIONS))
+        if event_log.high_watermark(INTERACTIONS, partition)
+    }
+    event_log.create_topics([TopicSpec(CHECKPOINTS, 1, compacted=True)])
+    start = event_log.high_watermark(CHECKPOINTS, 0)
+    submit(event_log, request)
+    if not wait:
+        return request, f"request {request.id} for checkpoints is in the log"
 
-        def answer() -> list[Manifest] | None:
-            names = {each.key for each in read_records(event_log, CHECKPOINTS, 0, start)}
-            found = {
-                each.partition: each for each in checkpoints.all() if each.name.encode() in names
-            }
-            return list(found.values()) if awaited <= found.keys() else None
+    def answer() -> list[Manifest] | None:
+        names = {each.key for each in read_records(event_log, CHECKPOINTS, 0, start)}
+        found = {each.partition: each for each in checkpoints.all() if each.name.encode() in names}
+        return list(found.values()) if awaited <= found.keys() else None
 
-        made = wait_for(
-            answer,
-            timeout_s,
-            lambda: (
-                f"request {request.id} is in the log but not every partition has a checkpoint after "
-                f"{timeout_s:g} s; is a worker running? Its log says what went wrong"
-            ),
-        )
-    say(made, _lines(made), as_json=as_json)
+    made = wait_for(
+        answer,
+        timeout_s,
+        lambda: (
+            f"request {request.id} is in the log but not every partition has a checkpoint after "
+            f"{timeout_s:g} s; is a worker running? Its log says what went wrong"
+        ),
+    )
+    return made, _lines(made)
 
 
 @checkpoint.command("list", short_help="List the checkpoints that fit the log.")
-@settings_options()
-@json_option
-def list_(settings: Settings, as_json: bool) -> None:
+@on_log
+def list_(event_log: EventLog, settings: Settings) -> Result:
     """List the checkpoints that fit the log, by partition, the newest last.
 
     \b
@@ -93,23 +87,21 @@ def list_(settings: Settings, as_json: bool) -> None:
       recstream checkpoint list
       recstream checkpoint list --json
     """
-    with closing(open_existing(settings)) as event_log:
-        checkpoints = open_checkpoints(event_log, settings)
-        found = checkpoints.all()
-        horizon = {
-            partition: audit_horizon(checkpoints, partition)
-            for partition in range(event_log.partitions(INTERACTIONS))
-        }
+    checkpoints = open_checkpoints(event_log, settings)
+    found = checkpoints.all()
+    horizon = {
+        partition: audit_horizon(checkpoints, partition)
+        for partition in range(event_log.partitions(INTERACTIONS))
+    }
     pruned = [f"partition {p}: offset {at}" for p, at in horizon.items() if at]
     text = _lines(found) or NO_CHECKPOINTS
     text += "\naudit horizon: " + (", ".join(pruned) or "none, the log holds all events")
-    say({"audit_horizon": horizon, "checkpoints": found}, text, as_json=as_json)
+    return {"audit_horizon": horizon, "checkpoints": found}, text
 
 
 @checkpoint.command(short_help="Fold the log between checkpoints, and compare bytes.")
-@settings_options()
-@json_option
-def verify(settings: Settings, as_json: bool) -> None:
+@on_log
+def verify(event_log: EventLog, settings: Settings) -> Result:
     """Verify each partition's checkpoints: file digests, then rows.
 
     The log is folded from each checkpoint to the next one, and from its first record to the first one.
@@ -122,10 +114,9 @@ def verify(settings: Settings, as_json: bool) -> None:
     """
     from recstream.time_travel import verify_checkpoints
 
-    with closing(open_existing(settings)) as event_log:
-        done = verify_checkpoints(open_checkpoints(event_log, settings))
+    done = verify_checkpoints(open_checkpoints(event_log, settings))
     rows = [{"checkpoint": name, "": text} for name, text in done.items()]
-    say(done, table(rows) or NO_CHECKPOINTS, as_json=as_json)
+    return done, table(rows) or NO_CHECKPOINTS
 
 
 @checkpoint.command(hidden=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import click
 import msgspec
 
-from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options, table
+from recstream.cli.open import Result, on_log
+from recstream.cli.options import table
 from recstream.core.records import DeadLetter
 from recstream.log import (
     DEAD_LETTERS,
@@ -22,7 +21,6 @@ from recstream.log import (
     read_records,
     record_to_send,
 )
-from recstream.settings import Settings
 
 
 @click.group("dead-letters")
@@ -36,9 +34,8 @@ def dead_letters() -> None:
 @dead_letters.command("list", short_help="Count dead letters by reason, and show the newest.")
 @click.option("-n", "--lines", type=click.IntRange(1, 1_000_000), default=20, help="Newest.")
 @click.option("--reason", help="Only with this reason.")
-@settings_options()
-@json_option
-def list_(settings: Settings, lines: int, reason: str | None, as_json: bool) -> None:
+@on_log
+def list_(event_log: EventLog, lines: int, reason: str | None) -> Result:
     """Count dead letters by reason, and show the newest.
 
     \b
@@ -46,12 +43,11 @@ def list_(settings: Settings, lines: int, reason: str | None, as_json: bool) -> 
       recstream dead-letters list
       recstream dead-letters list --reason malformed-json --json
     """
-    with closing(open_existing(settings)) as event_log:
-        found = [
-            (name, letter)
-            for name, letter in _letters(event_log)
-            if reason is None or letter.reason == reason
-        ]
+    found = [
+        (name, letter)
+        for name, letter in _letters(event_log)
+        if reason is None or letter.reason == reason
+    ]
     counts = dict(Counter(letter.reason for _, letter in found).most_common())
     rows = [
         {
@@ -64,27 +60,25 @@ def list_(settings: Settings, lines: int, reason: str | None, as_json: bool) -> 
     ]
     summary = ", ".join(f"{count:,} {why}" for why, count in counts.items())
     text = f"{len(found):,} dead letters ({summary})\n{table(rows)}" if found else "no dead letters"
-    say({"counts": counts, "newest": rows}, text, as_json=as_json)
+    return {"counts": counts, "newest": rows}, text
 
 
 @dead_letters.command(short_help="Show everything about one dead letter.")
 @click.argument("name", metavar="ID")
-@settings_options()
-@json_option
-def show(settings: Settings, name: str, as_json: bool) -> None:
+@on_log
+def show(event_log: EventLog, name: str) -> Result:
     """Show one dead letter with its value.
 
     \b
     Example:
       recstream dead-letters show 0:17
     """
-    with closing(open_existing(settings)) as event_log:
-        letter = find_letter(event_log, name)
-        value = (original_content(event_log, letter)[1] or b"").decode(errors="replace")
+    letter = find_letter(event_log, name)
+    value = (original_content(event_log, letter)[1] or b"").decode(errors="replace")
     answer = {"id": name, **msgspec.to_builtins(letter), "value": value}
     where = f"{letter.topic} {letter.partition}:{letter.offset}"
     text = f"{letter.reason}: {letter.detail}\nfrom {where} at {letter.pointer or '/'}\n\n{value}"
-    say(answer, text, as_json=as_json)
+    return answer, text
 
 
 @dead_letters.command(short_help="Append the value again to its original topic.")
@@ -97,16 +91,14 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Send this file's content instead.",
 )
-@settings_options()
-@json_option
+@on_log
 def send(
-    settings: Settings,
+    event_log: EventLog,
     names: tuple[str, ...],
     everything: bool,
     reason: str | None,
     replacement: Path | None,
-    as_json: bool,
-) -> None:
+) -> Result:
     """Resend dead letters, as they were or corrected.
 
     Resending one twice is harmless: an event's id counts once. A product is sent with its own id as
@@ -121,17 +113,16 @@ def send(
         raise click.UsageError("name dead letters by id, or use --all or --reason")
     if replacement is not None and len(names) != 1:
         raise click.UsageError("--with replaces one dead letter: name exactly one")
-    with closing(open_existing(settings)) as event_log:
-        if names:
-            chosen = [find_letter(event_log, name) for name in names]
-        else:
-            chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
-        corrected = None if replacement is None else replacement.read_bytes()
-        records = [record_to_send(event_log, letter, corrected) for letter in chosen]
-        positions = event_log.append(records) if records else []
+    if names:
+        chosen = [find_letter(event_log, name) for name in names]
+    else:
+        chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
+    corrected = None if replacement is None else replacement.read_bytes()
+    records = [record_to_send(event_log, letter, corrected) for letter in chosen]
+    positions = event_log.append(records) if records else []
     sent = [f"{p.topic} {p.partition}:{p.offset}" for p in positions]
     text = "\n".join([f"{len(sent)} sent again", *(f"  {where}" for where in sent)])
-    say({"sent": sent}, text, as_json=as_json)
+    return {"sent": sent}, text
 
 
 def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:

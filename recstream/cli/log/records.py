@@ -19,9 +19,7 @@ from recstream.log import (
     EventLog,
     Record,
     TopicPartition,
-    TopicSpec,
     full_name,
-    histories_changelog,
     json_value,
     open_log,
     read_records,
@@ -52,13 +50,9 @@ def create(settings: Settings, as_json: bool) -> None:
     Example:
       recstream log create --broker kafka://127.0.0.1:9092
     """
-    changelog = TopicSpec(histories_changelog(settings.app_id), settings.partitions, compacted=True)
-    event_log = open_log(settings.broker_url, settings)
-    try:
-        event_log.create_topics((*topic_specs(settings.partitions), changelog))
+    with closing(open_log(settings.broker_url, settings)) as event_log:
+        event_log.create_topics(topic_specs(settings.partitions, settings.app_id))
         topics = event_log.topics()
-    finally:
-        event_log.close()
     lines = [f"{count:>4} {name}" for name, count in topics.items()]
     say(topics, "partitions of each topic:\n" + "\n".join(lines), as_json=as_json)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -10,8 +9,9 @@ from typing import Literal
 import click
 
 from recstream.checkpoints import open_checkpoints
-from recstream.cli.open import open_existing
-from recstream.cli.options import is_terminal, json_option, say, settings_options
+from recstream.cli.open import Result, on_log
+from recstream.cli.options import is_terminal
+from recstream.log import EventLog
 from recstream.models import open_store
 from recstream.replay import Format, choose_basis, write_batch
 from recstream.settings import Settings
@@ -35,17 +35,16 @@ from recstream.time_travel import Moment, moment
     help="Of the files.",
 )
 @click.option("--as-of", metavar="WHEN", help="Offset (of every partition) or time with a zone.")
-@settings_options()
-@json_option
+@on_log
 def batch(
+    event_log: EventLog,
     settings: Settings,
     what: Literal["lists", "similar"],
     out: Path,
     n: int,
     form: Format,
     as_of: str | None,
-    as_json: bool,
-) -> None:
+) -> Result:
     """Write everybody's lists, or the similar items of every item, as of now or of a moment.
 
     Each row of a Parquet file is an item of a list: key (user or item), rank, item, score. Each line
@@ -64,16 +63,15 @@ def batch(
         if is_terminal():
             click.echo(f"\r{done:,} of {of:,} rows of this part of the log", nl=False, err=True)
 
-    with closing(open_existing(settings)) as event_log:
-        chosen = write_batch(
-            event_log,
-            open_store(settings.models_url),
-            open_checkpoints(event_log, settings),
-            out,
-            partial(choose_basis, event_log, when=when, what=what, form=form, n=n),
-            report,
-        )
+    chosen = write_batch(
+        event_log,
+        open_store(settings.models_url),
+        open_checkpoints(event_log, settings),
+        out,
+        partial(choose_basis, event_log, when=when, what=what, form=form, n=n),
+        report,
+    )
     if is_terminal():
         click.echo(err=True)
     text = f"{chosen.what} of generation {chosen.generation} delta {chosen.delta}: {out}"
-    say(chosen, text, as_json=as_json)
+    return chosen, text

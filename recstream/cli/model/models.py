@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 
 import click
 import msgspec
 from ulid import ULID
 
-from recstream.cli.open import open_existing
-from recstream.cli.options import json_option, say, settings_options, table, wait_options
+from recstream.cli.open import Result, on_log
+from recstream.cli.options import table, wait_options
 from recstream.control import expect_generation, submit
 from recstream.core.records import GenerationAnnounced, RollbackRequested
+from recstream.log import EventLog
 from recstream.models import fetch, find_announcement, open_store
 from recstream.settings import Settings
 
@@ -23,9 +23,8 @@ def models() -> None:
 
 
 @models.command("list", short_help="List all announced generations.")
-@settings_options()
-@json_option
-def list_(settings: Settings, as_json: bool) -> None:
+@on_log
+def list_(event_log: EventLog, settings: Settings) -> Result:
     """List the generations on the models topic, the newest last, and whether each artifact is kept.
 
     \b
@@ -35,9 +34,8 @@ def list_(settings: Settings, as_json: bool) -> None:
     """
     from recstream.time_travel import Generations
 
-    with closing(open_existing(settings)) as event_log:
-        store = open_store(settings.models_url)
-        announced = Generations(event_log, store).announced
+    store = open_store(settings.models_url)
+    announced = Generations(event_log, store).announced
     present = set(store.list())
     found = [announced[number] for number in sorted(announced)]
     rows = [
@@ -55,7 +53,7 @@ def list_(settings: Settings, as_json: bool) -> None:
         for each in found
     ]
     none = "no models; a trainer makes one after the first events, `recstream train` at once"
-    say(found, table(rows) or none, as_json=as_json)
+    return found, table(rows) or none
 
 
 def _judged(announced: GenerationAnnounced) -> str:
@@ -65,9 +63,8 @@ def _judged(announced: GenerationAnnounced) -> str:
 
 @models.command(short_help="Show everything about a generation.")
 @click.argument("generation", type=click.IntRange(min=0))
-@settings_options()
-@json_option
-def show(settings: Settings, generation: int, as_json: bool) -> None:
+@on_log
+def show(event_log: EventLog, generation: int) -> Result:
     """Show a generation: parent, offsets, hyper-parameters, seed, loss, gate result and digest.
 
     `recstream replay --retrain` trains it again from these.
@@ -77,8 +74,7 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
       recstream models show 3
       recstream models show 3 --json
     """
-    with closing(open_existing(settings)) as event_log:
-        found = find_announcement(event_log, generation)
+    found = find_announcement(event_log, generation)
     rows = [
         {
             "": name,
@@ -87,23 +83,22 @@ def show(settings: Settings, generation: int, as_json: bool) -> None:
         for name, value in msgspec.to_builtins(found).items()
         if name != "type"
     ]
-    say(found, table(rows), as_json=as_json)
+    return found, table(rows)
 
 
 @models.command(short_help="Serve an older generation again.")
 @click.argument("generation", type=click.IntRange(min=0))
 @click.option("--reason", default="asked for by hand", help="Kept in the log.")
 @wait_options("until it serves", seconds=60.0)
-@settings_options()
-@json_option
+@on_log
 def rollback(
+    event_log: EventLog,
     settings: Settings,
     generation: int,
     reason: str,
     wait: bool,
     timeout_s: float,
-    as_json: bool,
-) -> None:
+) -> Result:
     """Serve GENERATION again, as a new generation that copies it.
 
     The request is a record on the control topic; a running trainer carries it out. Scheduled
@@ -114,22 +109,20 @@ def rollback(
       recstream models rollback 3
       recstream models rollback 3 --reason "lists full of socks"
     """
-    with closing(open_existing(settings)) as event_log:
-        fetch(open_store(settings.models_url), find_announcement(event_log, generation))
-        request = RollbackRequested(
-            id=str(ULID()),
-            generation=generation,
-            requested_ts=time.time_ns() // 1_000_000,
-            reason=reason,
-        )
-        answer = None if not wait else expect_generation(event_log)
-        submit(event_log, request)
-        if answer is None:
-            say(request, f"rollback to generation {generation} requested", as_json=as_json)
-            return
-        made = answer(timeout_s)
+    fetch(open_store(settings.models_url), find_announcement(event_log, generation))
+    request = RollbackRequested(
+        id=str(ULID()),
+        generation=generation,
+        requested_ts=time.time_ns() // 1_000_000,
+        reason=reason,
+    )
+    answer = None if not wait else expect_generation(event_log)
+    submit(event_log, request)
+    if answer is None:
+        return request, f"rollback to generation {generation} requested"
+    made = answer(timeout_s)
     text = (
         f"generation {made.generation} serves: a copy of generation {generation}; scheduled "
         "trainings pause until `recstream train`"
     )
-    say(made, text, as_json=as_json)
+    return made, text

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from contextlib import closing
 from typing import Any
 
 import click
 import msgspec
 
-from recstream.cli.open import open_existing, time_travel
-from recstream.cli.options import json_option, say, settings_options, table, user_argument
+from recstream.cli.open import Result, on_log, time_travel
+from recstream.cli.options import table, user_argument
 from recstream.core.events import decode_events
 from recstream.core.records import Item, Recommendations, decode_item, decode_recommendations
 from recstream.errors import InvalidEvent, NotFound, RecstreamError
@@ -34,9 +33,10 @@ NOTHING_LEFT = "no item is left to list: this user has seen all of them, or they
 @user_argument
 @click.option("-n", type=click.IntRange(min=1, max=1000), default=10, help="Items.")
 @click.option("--as-of", "as_of", metavar="OFFSET|TIME", help="Show the list at a past moment.")
-@settings_options()
-@json_option
-def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json: bool) -> None:
+@on_log
+def recommend(
+    event_log: EventLog, settings: Settings, user: str, n: int, as_of: str | None
+) -> Result:
     """Show the newest list that was published for USER, read from the log.
 
     Needs no bridge. A user without events has no published list. With --as-of the list is derived
@@ -53,9 +53,8 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
         made, note = _list_as_of(settings, user, as_of)
     else:
         made, note = None, ""
-    with closing(open_existing(settings)) as event_log:
-        made = made or _newest_list(event_log, user, settings.app_id)
-        titles = _titles(event_log, _items_of(made))
+    made = made or _newest_list(event_log, user, settings.app_id)
+    titles = _titles(event_log, _items_of(made))
     rows = [
         {
             "rank": entry.rank,
@@ -67,7 +66,7 @@ def recommend(settings: Settings, user: str, n: int, as_of: str | None, as_json:
         for entry in made.items[:n]
     ]
     head = f"{user}: {made.source}, generation {made.generation}, list {made.rec_id}{note}"
-    say(made, f"{head}\n{table(rows) or NOTHING_LEFT}", as_json=as_json)
+    return made, f"{head}\n{table(rows) or NOTHING_LEFT}"
 
 
 def _list_as_of(settings: Settings, user: str, as_of: str) -> tuple[Recommendations, str]:

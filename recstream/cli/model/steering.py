@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 
 import click
 import msgspec
 from ulid import ULID
 
-from recstream.cli.open import open_existing
+from recstream.cli.open import Result, on_log, open_existing
 from recstream.cli.options import json_option, say, settings_options, wait_options
 from recstream.control import ActiveSteering, SteeringFeed, submit, wait_for
 from recstream.core.ranking import steering_warnings
@@ -39,9 +38,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 @steering.command("set", short_help="Shape all lists by a document from now on.")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @wait_options("for the workers", seconds=10.0)
-@settings_options()
-@json_option
-def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: bool) -> None:
+@on_log
+def set_(event_log: EventLog, file: str, wait: bool, timeout_s: float) -> Result:
     """Shape all lists by the document in FILE (- for standard input).
 
     It replaces the document before. Workers apply it within a second: recently active users get new
@@ -53,31 +51,27 @@ def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: b
       recstream steering set - < rules.json
     """
     document = read_steering(file)
-    with closing(open_existing(settings)) as event_log:
-        found = _append(event_log, document)
-        found = _wait(event_log, found, timeout_s) if wait else found
-    say(found, _describe(found), as_json=as_json)
+    found = _append(event_log, document)
+    found = _wait(event_log, found, timeout_s) if wait else found
+    return found, _describe(found)
 
 
 @steering.command(short_help="Remove all rules.")
-@settings_options()
-@json_option
-def clear(settings: Settings, as_json: bool) -> None:
+@on_log
+def clear(event_log: EventLog) -> Result:
     """Remove all rules: lists are ordered by scores alone again.
 
     \b
     Examples:
       recstream steering clear
     """
-    with closing(open_existing(settings)) as event_log:
-        found = _append(event_log, Steering())
-    say(found, "all rules are removed", as_json=as_json)
+    found = _append(event_log, Steering())
+    return found, "all rules are removed"
 
 
 @steering.command(short_help="Show the rules in force, in words.")
-@settings_options()
-@json_option
-def show(settings: Settings, as_json: bool) -> None:
+@on_log
+def show(event_log: EventLog) -> Result:
     """Show the newest document in words, and its JSON with --json.
 
     \b
@@ -85,9 +79,8 @@ def show(settings: Settings, as_json: bool) -> None:
       recstream steering show
       recstream steering show --json
     """
-    with closing(open_existing(settings)) as event_log:
-        found = _newest(event_log)
-    say(found, _describe(found), as_json=as_json)
+    found = _newest(event_log)
+    return found, _describe(found)
 
 
 @steering.command(short_help="Check a document, and show its rules in words.")
