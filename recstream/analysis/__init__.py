@@ -12,4 +12,4 @@ from recstream.analysis.log_what_if import LogWhatIf, evaluate_what_if
 from recstream.analysis.origin import ListOrigin, find_origin
 from recstream.analysis.overlap import Overlap, compare_generations
 from recstream.analysis.ranges import parse_ranges
-from recstream.analysis.slices import Manifest, Slice, export
+from recstream.analysis.slices import Slice, SliceManifest, export

@@ -11,7 +11,7 @@ from recstream.analysis.list_what_if import refold
 from recstream.core.history import History
 from recstream.core.records import Recommendations, RecommendedItem
 from recstream.errors import InvalidInput
-from recstream.time_travel import Change, Moment, TimeTravel, UserEvent, compare, derive
+from recstream.time_travel import Change, HistoryEvent, Moment, TimeTravel, compare, derive
 
 MAX_TRIED = 100
 
@@ -167,7 +167,7 @@ def _item_causes(
     )
 
 
-def _effect(each: UserEvent, change: Change) -> EventEffect:
+def _effect(each: HistoryEvent, change: Change) -> EventEffect:
     event = each.event
     return EventEffect(
         offset=each.offset,

@@ -21,7 +21,7 @@ from recstream.core.history import ActiveSettings, FoldSettings, History, apply
 from recstream.core.records import Recommendations
 from recstream.core.steering import Steering
 from recstream.errors import InvalidInput
-from recstream.time_travel import Change, Moment, TimeTravel, UserEvent, compare, derive
+from recstream.time_travel import Change, HistoryEvent, Moment, TimeTravel, compare, derive
 
 MAX_CHANGED = 200
 DAY_MS = 24 * 3600 * 1000
@@ -150,7 +150,7 @@ def what_if(travel: TimeTravel, user: str, when: Moment, alternative: Alternativ
 
 def refold(
     history: History,
-    events: Iterable[UserEvent],
+    events: Iterable[HistoryEvent],
     *,
     alternative: Alternative | None = None,
     without: Collection[EventPosition] = (),
@@ -161,7 +161,7 @@ def refold(
     ----------
     history : History
         Before them.
-    events : iterable of UserEvent
+    events : iterable of HistoryEvent
     alternative : Alternative, optional
         Changes the settings of every event.
     without : collection of EventPosition

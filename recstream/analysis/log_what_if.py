@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from recstream.analysis.log_samples import Sample
-from recstream.core.evaluation import RankHistograms
+from recstream.core.evaluation import EvaluatedList, RankHistograms, rank_of
 from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
 from recstream.core.ranking import item_ids, rank
@@ -44,7 +44,7 @@ class CurvePoint(msgspec.Struct, frozen=True, kw_only=True):
     would: float
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
+class MetricDifference(msgspec.Struct, frozen=True, kw_only=True):
     """Mean difference of a metric over the same events, with a 95 % confidence interval."""
 
     mean: float
@@ -69,7 +69,7 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
         Over all events, by generation, source and arm, and for cold users.
     coverage_was, coverage_would : float
         Share of the generation's items that appear in any of the lists.
-    hit_10, mrr : Difference
+    hit_10, mrr : MetricDifference
         ``would`` minus ``was``.
     n_changed : int
         Lists with other items or another order.
@@ -89,8 +89,8 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     would: dict[str, PrequentialScore]
     coverage_was: float
     coverage_would: float
-    hit_10: Difference
-    mrr: Difference
+    hit_10: MetricDifference
+    mrr: MetricDifference
     n_changed: int
     n_stale: int
     n_seen_by_model: int
@@ -174,8 +174,8 @@ def evaluate_what_if(
             )
             for sample, found in zip(part, ranked, strict=True):
                 items = item_ids(found, serving)
-                was = _rank_of([each.item for each in sample.listed.items], sample.event.item)
-                compared.append(_Compared(sample, was, _rank_of(items, sample.event.item), items))
+                was = rank_of([each.item for each in sample.listed.items], sample.event.item)
+                compared.append(_Compared(sample, was, rank_of(items, sample.event.item), items))
     return _summary(
         compared,
         n_found,
@@ -196,17 +196,6 @@ def _generation_at(generations: Generations, model: _Model, *, may_lack: bool) -
         if not may_lack:
             raise
         return None
-
-
-class _Listed(NamedTuple):
-    generation: int
-    source: str
-    items: tuple[str, ...]
-    arm: str
-
-
-def _rank_of(items: Sequence[str], item: str | None) -> int:
-    return items.index(item) + 1 if item in items else 0
 
 
 def _summary(
@@ -234,13 +223,15 @@ def _summary(
         sample, listed = each.sample, each.sample.listed
         before = tuple(one.item for one in listed.items)
         was.evaluate(
-            _Listed(listed.generation, listed.source, before, listed.arm),
+            EvaluatedList(listed.generation, listed.source, before, listed.arm),
             sample.before,
             sample.event,
         )
         number = listed.generation if generation is None else generation
         would.evaluate(
-            _Listed(number, listed.source, each.items, listed.arm), sample.before, sample.event
+            EvaluatedList(number, listed.source, each.items, listed.arm),
+            sample.before,
+            sample.event,
         )
         items_was.update(before)
         items_would.update(each.items)
@@ -271,14 +262,14 @@ def _reciprocal(place: int) -> float:
     return 1.0 / place if place else 0.0
 
 
-def _difference(pairs: Sequence[tuple[float, float]]) -> Difference:
+def _difference(pairs: Sequence[tuple[float, float]]) -> MetricDifference:
     """Return the mean of the paired differences with its normal 95 % interval.
 
     >>> _difference([(0.0, 1.0)] * 4).verdict, _difference([(0.0, 1.0), (1.0, 0.0)]).verdict
     ('better', 'too early to say')
     """
     if not pairs:
-        return Difference(mean=0.0, low=0.0, high=0.0, verdict="too early to say")
+        return MetricDifference(mean=0.0, low=0.0, high=0.0, verdict="too early to say")
     values = np.array([float(would) - float(was) for was, would in pairs])
     mean = float(values.mean())
     half = (
@@ -286,7 +277,7 @@ def _difference(pairs: Sequence[tuple[float, float]]) -> Difference:
     )
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "too early to say"
-    return Difference(mean=mean, low=low, high=high, verdict=verdict)
+    return MetricDifference(mean=mean, low=low, high=high, verdict=verdict)
 
 
 def _curve(compared: Sequence[_Compared]) -> tuple[CurvePoint, ...]:

@@ -17,7 +17,7 @@ import msgspec
 
 from recstream.control import control_records, read_timeline
 from recstream.core.history import table_rows
-from recstream.core.records import list_origin
+from recstream.core.records import list_header
 from recstream.errors import InvalidInput, NotFound, OffsetOutOfRange
 from recstream.log import (
     CONTROL,
@@ -45,7 +45,7 @@ Ranges = Mapping[int, tuple[int, int]]
 """Partition to [from, to) on the interactions topic."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class SliceManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Description of a slice."""
 
     format: str
@@ -72,7 +72,7 @@ def export(
     path: Path,
     *,
     user: str | None = None,
-) -> Manifest:
+) -> SliceManifest:
     """Write a slice of a log.
 
     Parameters
@@ -102,7 +102,7 @@ def export(
         lists = list(_lists(log, snapshots, partition, (start, stop), users))
         topics[RECOMMENDATIONS, partition] = [_stored(each) for each in lists]
         for each in lists:
-            origin = decode_or_skip(each, list_origin)
+            origin = decode_or_skip(each, list_header)
             if origin and origin.as_of and start <= origin.as_of.offset < stop:
                 needed.add(origin.generation)
                 followed.update([origin.followed] if origin.followed else [])
@@ -117,7 +117,7 @@ def export(
     ]
     present = set(store.list())
     artifacts = [generations.announced[number].artifact for number in sorted(needed)]
-    manifest = Manifest(
+    manifest = SliceManifest(
         format=FORMAT,
         epoch=log.epoch,
         partitions=n_partitions,
@@ -235,7 +235,7 @@ class Slice:
                 f"{self._name} must hold at most {MAX_BYTES} bytes, {MAX_RATIO} times its size, got "
                 f"{sizes}; export a shorter range"
             )
-        self.manifest = msgspec.json.decode(file.read("manifest.json"), type=Manifest)
+        self.manifest = msgspec.json.decode(file.read("manifest.json"), type=SliceManifest)
         self._check_manifest()
         for name, member in members.items():
             if name == "manifest.json":

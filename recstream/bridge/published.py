@@ -17,7 +17,7 @@ from recstream.core.records import Recommendations
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class ListInputs:
     """What lists are made from when they are asked for.
 
     Attributes
@@ -54,7 +54,7 @@ class Sources:
 class PublishedLists:
     """The newest published list of each user."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: ListInputs) -> None:
         self._sources = sources
 
     def of(self, user: str) -> Recommendations | None:

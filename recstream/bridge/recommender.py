@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from recstream.bridge.published import PublishedLists, Sources
+from recstream.bridge.published import ListInputs, PublishedLists
 from recstream.core.generation import Generation
 from recstream.core.history import History
 from recstream.core.ranking import (
@@ -71,14 +71,14 @@ class Recommender:
 
     Parameters
     ----------
-    sources : Sources
+    sources : ListInputs
     list_size : int
         Items in a published list.
     partitions : int
         Partition count of the interactions topic, for `AsOf`.
     """
 
-    def __init__(self, sources: Sources, *, list_size: int, partitions: int) -> None:
+    def __init__(self, sources: ListInputs, *, list_size: int, partitions: int) -> None:
         self._sources = sources
         self._list_size = list_size
         self._partitions = partitions

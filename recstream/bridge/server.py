@@ -29,7 +29,7 @@ from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import CurrentState, Follower
 from recstream.bridge.http import Deps, RateLimiter, SingleEvents, create_app
 from recstream.bridge.http_server import BACKLOG, HttpServer
-from recstream.bridge.published import Sources
+from recstream.bridge.published import ListInputs
 from recstream.bridge.push import ConnectionLoop, Hub, LogFeed
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
@@ -38,10 +38,10 @@ from recstream.bridge.traffic import TrafficSwitch
 from recstream.bridge.views import (
     CountsFeed,
     Items,
+    PastQueries,
     PipelineHistory,
     SliceFolder,
     Status,
-    TimeTravelService,
     Views,
 )
 from recstream.catalogue import open_catalogue
@@ -133,7 +133,7 @@ class Bridge:
         )
         self._stack.callback(views.close)
         store = open_store(settings.models_url)
-        time_travel = TimeTravelService(event_log, store, views.folder / "time-travel", checkpoints)
+        time_travel = PastQueries(event_log, store, views.folder / "time-travel", checkpoints)
         self._stack.callback(time_travel.close)
         connections = ConnectionLoop(
             auth,
@@ -149,7 +149,7 @@ class Bridge:
             raise StartupError(str(error)) from error
         items = Items(event_log, catalogue, now=now)
         counts = CountsFeed(event_log, now_ms=now_ms)
-        sources = Sources(
+        sources = ListInputs(
             views=views, active=active, steering=steering, items=items, counts=counts, now=now
         )
         recommender = Recommender(

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from recstream.bridge.published import Sources
+from recstream.bridge.published import ListInputs
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Counted
 from recstream.core.generation import Generation
@@ -114,11 +114,11 @@ class ShelfMaker:
 
     Parameters
     ----------
-    sources : Sources
+    sources : ListInputs
     recommender : Recommender
     """
 
-    def __init__(self, sources: Sources, recommender: Recommender) -> None:
+    def __init__(self, sources: ListInputs, recommender: Recommender) -> None:
         self._sources = sources
         self._recommender = recommender
         self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}

@@ -20,7 +20,7 @@ import msgspec
 
 from recstream.catalogue import text as words_of
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, Cursor
+from recstream.catalogue.text import TIERS, PageCursor
 from recstream.core.records import Item, decode_stored_item
 from recstream.errors import CatalogueUnavailable
 
@@ -119,13 +119,13 @@ class EmbeddedCatalogue:
         start = words_of.decode_cursor(cursor)
         phrase = words_of.phrase(text)
         words = words_of.query_words(text)
-        found: list[tuple[Cursor, Item]] = []
+        found: list[tuple[PageCursor, Item]] = []
         with self._reading() as connection:
             for tier in range(start.tier, TIERS if words else 1):
                 after = start.after if tier == start.tier else ""
                 query, values = _query(tier, words, phrase, category, after)
                 rows = connection.execute(query, values | {"limit": limit + 1 - len(found)})
-                found += [(Cursor(tier, sort), decode_stored_item(json)) for sort, json in rows]
+                found += [(PageCursor(tier, sort), decode_stored_item(json)) for sort, json in rows]
                 if len(found) > limit:
                     break
         shown = found[:limit]

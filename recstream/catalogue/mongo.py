@@ -32,7 +32,7 @@ from pymongo.errors import (
 
 from recstream.catalogue import text as words_of
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, Cursor
+from recstream.catalogue.text import TIERS, PageCursor
 from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
 
@@ -121,13 +121,13 @@ class MongoCatalogue:
         words_of.check_limit(limit)
         start = words_of.decode_cursor(cursor)
         words = words_of.query_words(text)
-        places: list[tuple[Cursor, Item]] = []
+        places: list[tuple[PageCursor, Item]] = []
         for tier in range(start.tier, TIERS if words else 1):
             after = start.after if tier == start.tier else ""
             wanted = limit + 1 - len(places)
             with self._translated_errors():
                 found = self._find(tier, words, words_of.phrase(text), category, after, wanted)
-            places += [(Cursor(tier, document["sort"]), _item(document)) for document in found]
+            places += [(PageCursor(tier, document["sort"]), _item(document)) for document in found]
             if len(places) > limit:
                 break
         shown = places[:limit]

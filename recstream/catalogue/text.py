@@ -34,7 +34,7 @@ class Terms(NamedTuple):
     words: tuple[str, ...]
 
 
-class Cursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+class PageCursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """The item before a page: its tier in the ranking and its sort key."""
 
     tier: int = 0
@@ -81,12 +81,12 @@ def item_id(sort: str) -> str:
     return sort.partition(SEPARATOR)[2]
 
 
-def encode_cursor(cursor: Cursor) -> str:
+def encode_cursor(cursor: PageCursor) -> str:
     """Return a cursor as text of letters, digits, ``-`` and ``_``."""
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).rstrip(b"=").decode()
 
 
-def decode_cursor(text: str) -> Cursor:
+def decode_cursor(text: str) -> PageCursor:
     """Return the cursor that a client sent back; the empty string means the first page.
 
     Raises
@@ -94,10 +94,10 @@ def decode_cursor(text: str) -> Cursor:
     InvalidInput
     """
     if not text:
-        return Cursor()
+        return PageCursor()
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        cursor = msgspec.msgpack.decode(raw, type=Cursor)
+        cursor = msgspec.msgpack.decode(raw, type=PageCursor)
     except (binascii.Error, ValueError, RecursionError, msgspec.DecodeError) as error:
         message = f"cursor must be the next of an earlier page, got {text[:40]!r}"
         raise InvalidInput(message) from error

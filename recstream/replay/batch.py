@@ -34,7 +34,7 @@ _SCHEMA = pa.schema(
 )
 
 
-class Basis(msgspec.Struct, frozen=True, kw_only=True):
+class BatchBasis(msgspec.Struct, frozen=True, kw_only=True):
     """What the files are derived from: anybody with the log can derive them again.
 
     Attributes
@@ -63,14 +63,14 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True):
     now: int
 
 
-class Entry(msgspec.Struct, frozen=True):
+class BatchItem(msgspec.Struct, frozen=True):
     """One item of a list."""
 
     item: str
     score: float
 
 
-Row = tuple[str, list[Entry]]
+Row = tuple[str, list[BatchItem]]
 
 
 def choose_basis(
@@ -81,7 +81,7 @@ def choose_basis(
     what: Literal["lists", "similar"],
     form: Format,
     n: int,
-) -> Basis:
+) -> BatchBasis:
     """Return the basis as of a moment: an offset (of every partition), a time, or the end of the log.
 
     Raises
@@ -111,7 +111,7 @@ def choose_basis(
             "no generation had been announced by then; run `recstream train`, or name a later moment"
         )
     number = max(announced)
-    return Basis(
+    return BatchBasis(
         what=what,
         format=form,
         n=n,
@@ -128,9 +128,9 @@ def write_batch(
     store: ModelStore,
     checkpoints: Checkpoints | None,
     folder: Path,
-    basis: Callable[[Generations], Basis],
+    basis: Callable[[Generations], BatchBasis],
     progress: Callable[[int, int], object] = lambda *_: None,
-) -> Basis:
+) -> BatchBasis:
     """Write all parts that the folder lacks; return what they are derived from.
 
     Parameters
@@ -181,9 +181,9 @@ def write_batch(
     return chosen
 
 
-def _read_basis(path: Path, epoch: str) -> Basis:
+def _read_basis(path: Path, epoch: str) -> BatchBasis:
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Basis)
+        found = msgspec.json.decode(path.read_bytes(), type=BatchBasis)
     except msgspec.DecodeError as error:
         raise InvalidInput(f"{path} can't be read ({error}); choose another folder") from error
     if found.epoch != epoch:
@@ -196,7 +196,7 @@ def _write_parts(
     name: str,
     keys: Iterable[str],
     make: Callable[[list[str]], Iterator[Row]],
-    basis: Basis,
+    basis: BatchBasis,
     progress: Callable[[int, int], object],
 ) -> None:
     everything = list(keys)
@@ -230,7 +230,7 @@ def _write_whole(path: Path, content: bytes) -> None:
 
 
 def _ranked(
-    fold: PartitionFold, generation: Generation, active: ActiveSettings, basis: Basis
+    fold: PartitionFold, generation: Generation, active: ActiveSettings, basis: BatchBasis
 ) -> Callable[[list[str]], Iterator[Row]]:
     """Return a function that ranks users, some hundred at a time."""
 
@@ -249,13 +249,16 @@ def _ranked(
             )
             for history, found in zip(histories, ranked, strict=True):
                 pairs = zip(found.rows.tolist(), found.scores.tolist(), strict=True)
-                yield history.user, [Entry(generation.items[row], score) for row, score in pairs]
+                yield (
+                    history.user,
+                    [BatchItem(generation.items[row], score) for row, score in pairs],
+                )
 
     return make
 
 
 def _similar(
-    generation: Generation, steering: Steering | None, basis: Basis
+    generation: Generation, steering: Steering | None, basis: BatchBasis
 ) -> Callable[[list[str]], Iterator[Row]]:
     """Return a function that finds the similar items of items."""
     request = ListRequest(n=basis.n)
@@ -263,6 +266,6 @@ def _similar(
     def make(items: list[str]) -> Iterator[Row]:
         for item in items:
             found = similar_requested(generation, item, request, steering, basis.now)
-            yield item, [Entry(each.item, each.score) for each in found]
+            yield item, [BatchItem(each.item, each.score) for each in found]
 
     return make

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import NamedTuple
 
-from recstream.core.evaluation import RankHistograms, is_evaluated
+from recstream.core.evaluation import EvaluatedList, RankHistograms, is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.records import decode_recommendations
@@ -22,19 +21,12 @@ from recstream.time_travel import (
 )
 
 
-class _Listed(NamedTuple):
-    generation: int
-    source: str
-    items: tuple[str, ...]
-    arm: str
-
-
-class PublishedLists:
+class ListsByOffset:
     """All published lists of a partition, searchable by user and event offset."""
 
     def __init__(self, log: ReadableLog, partition: int) -> None:
         self._as_of: dict[str, list[int]] = {}
-        self._lists: dict[str, list[_Listed]] = {}
+        self._lists: dict[str, list[EvaluatedList]] = {}
         names: dict[str, str] = {}
         for record in read_records(log, RECOMMENDATIONS, partition):
             body = decode_or_skip(record, decode_recommendations)
@@ -42,16 +34,16 @@ class PublishedLists:
                 items = tuple([names.setdefault(item.item, item.item) for item in body.items])
                 self._as_of.setdefault(body.user, []).append(body.as_of.offset)
                 self._lists.setdefault(body.user, []).append(
-                    _Listed(body.generation, body.source, items, body.arm)
+                    EvaluatedList(body.generation, body.source, items, body.arm)
                 )
 
-    def before(self, user: str, offset: int) -> _Listed | None:
+    def before(self, user: str, offset: int) -> EvaluatedList | None:
         """Return the newest list as of an earlier event of the user."""
         at = bisect_left(self._as_of.get(user, []), offset)
         return self._lists[user][at - 1] if at else None
 
 
-def evaluation_watch(lists: PublishedLists, scores: RankHistograms) -> Watch:
+def evaluation_watch(lists: ListsByOffset, scores: RankHistograms) -> Watch:
     """Return a watcher for `PartitionFold` that counts in ``scores`` how each event was predicted."""
 
     def watch(
@@ -73,5 +65,5 @@ def evaluate(
 ) -> None:
     """Evaluate the lists of a partition by its events, from the first on."""
     fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
-    fold.watch = evaluation_watch(PublishedLists(log, partition), scores)
+    fold.watch = evaluation_watch(ListsByOffset(log, partition), scores)
     fold.advance(log)

@@ -25,7 +25,7 @@ from recstream.log import (
     read_records,
 )
 from recstream.models import ReadableStore
-from recstream.replay.evaluate import PublishedLists, evaluation_watch
+from recstream.replay.evaluate import ListsByOffset, evaluation_watch
 from recstream.replay.retrain import DerivedStore, Retrained, may_know_forgotten, retrain
 from recstream.replay.verify import Difference, Progress, Verified, verify_partition
 from recstream.time_travel import (
@@ -156,7 +156,7 @@ def replay(
     partitions = []
     scores = RankHistograms()
     for partition in sorted(plan.ranges):
-        watch = evaluation_watch(PublishedLists(log, partition), scores) if plan.evaluate else None
+        watch = evaluation_watch(ListsByOffset(log, partition), scores) if plan.evaluate else None
         start_fold = fold_at or (lambda p: PartitionFold(p, n_partitions, timeline))
         fold = start_fold(partition)
         fold.watch = watch

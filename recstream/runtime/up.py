@@ -49,7 +49,7 @@ from recstream.simulate import DemoTraffic, is_seeded
 CHECK_S = 0.1
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step of the start, the run or the stop; a line of text, or an object in JSON."""
 
     event: str
@@ -61,7 +61,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """False while the step runs."""
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[Step], None]
 
 
 class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,7 @@ def run(
     settings : Settings
     options : UpOptions
     on_progress : callable
-        Called with each `Progress`.
+        Called with each `Step`.
     on_ready : callable
         Called with the page's address once it can be opened.
 
@@ -114,9 +114,7 @@ def run(
     ) -> None:
         seconds = round(time.perf_counter() - started_s, 3)
         on_progress(
-            Progress(
-                event=event, text=text, seconds=seconds, url=url, generation=generation, done=done
-            )
+            Step(event=event, text=text, seconds=seconds, url=url, generation=generation, done=done)
         )
 
     for sentence in unknown_variables():

@@ -12,5 +12,5 @@ from recstream.simulate.demo_traffic import (
     DemoTraffic,
     is_seeded,
 )
-from recstream.simulate.send import Report, RestSink, Sink, direct_sink, send_traffic
+from recstream.simulate.send import RestSink, SendCounts, Sink, direct_sink, send_traffic
 from recstream.simulate.shop import Shop, make_shop

@@ -29,7 +29,7 @@ REQUEST_TIMEOUT_S = 10.0
 BUSY = 429
 
 
-class Report(msgspec.Struct):
+class SendCounts(msgspec.Struct):
     """Counts of the events sent so far."""
 
     accepted: int = 0
@@ -56,8 +56,8 @@ def send_traffic(
     shop_seed: int,
     seed: int,
     n_events: int | None = None,
-    on_progress: Callable[[Report], None] | None = None,
-) -> Report:
+    on_progress: Callable[[SendCounts], None] | None = None,
+) -> SendCounts:
     """Send the traffic of a shop to a sink at a rate.
 
     A slow sink lowers the rate; missed events are not sent later.
@@ -73,12 +73,12 @@ def send_traffic(
     n_events : int, optional
         Stop after this many; by default it runs until it is interrupted.
     on_progress : callable, optional
-        Called with the `Report` after each batch.
+        Called with the `SendCounts` after each batch.
     """
     customers = Customers(make_shop(shop_seed, n_items), n_users, shop_seed)
     stream: Iterable[Event] = traffic(customers, seed % (1 << 63))
     events = iter(stream if n_events is None else islice(stream, n_events))
-    report = Report()
+    report = SendCounts()
     started_s = time.perf_counter()
     due_s = started_s
     interval_s = 1.0 / rate

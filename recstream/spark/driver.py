@@ -78,7 +78,7 @@ class BlockedMatrix:
             raise InvalidInput(f"interactions must have a weight above 0, got none in {shape}")
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class TrainingState(msgspec.Struct, frozen=True):
     """State of a training after a number of half-steps."""
 
     half_steps: int
@@ -202,9 +202,11 @@ class _Training:
         }
         self._state = self._resume() or self._begin(start)
 
-    def _resume(self) -> Manifest | None:
+    def _resume(self) -> TrainingState | None:
         try:
-            return msgspec.json.decode((self._folder / "manifest.json").read_bytes(), type=Manifest)
+            return msgspec.json.decode(
+                (self._folder / "manifest.json").read_bytes(), type=TrainingState
+            )
         except FileNotFoundError:
             return None
         except msgspec.DecodeError as error:
@@ -212,7 +214,7 @@ class _Training:
                 f"{self._folder / 'manifest.json'} can't be read ({error}); delete the folder"
             ) from error
 
-    def _begin(self, start: dict[str, Float32s]) -> Manifest:
+    def _begin(self, start: dict[str, Float32s]) -> TrainingState:
         width = width_of(self._als.n_factors)
         files = {}
         for side in SIDES:
@@ -224,9 +226,9 @@ class _Training:
                 for block in self._matrix.blocks[side]
             )
             files[side] = FactorFile(name, width, parts)
-        return self._keep(Manifest(0, files))
+        return self._keep(TrainingState(0, files))
 
-    def _keep(self, state: Manifest) -> Manifest:
+    def _keep(self, state: TrainingState) -> TrainingState:
         """Write the manifest, then delete the factor files that it no longer names."""
         part = self._folder / ".manifest.part"
         part.write_bytes(msgspec.json.encode(state))
@@ -320,7 +322,7 @@ class _Training:
         solved = FactorFile(target, source.width, tuple(each.part for each in done if each.part))
         loss = sum(each.loss for each in done) + self._state.penalty
         penalty = sum(each.penalty for each in done) if side == "users" else 0.0
-        self._state = self._keep(Manifest(step, {side: solved, other: fixed}, penalty))
+        self._state = self._keep(TrainingState(step, {side: solved, other: fixed}, penalty))
         (self._folder / axes).unlink(missing_ok=True)
         return loss, sum(each.skipped for each in done)
 

@@ -16,6 +16,6 @@ from recstream.time_travel.fold import PartitionFold, Watch, fold_from, state_di
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.list_diff import ListDiff, diff_lists
 from recstream.time_travel.moment import Moment, moment
-from recstream.time_travel.service import AsOfList, TimeTravel, UserEvent
+from recstream.time_travel.service import AsOfList, HistoryEvent, TimeTravel
 from recstream.time_travel.snapshot_table import ListPosition
 from recstream.time_travel.snapshots import Snapshots

@@ -52,7 +52,7 @@ class Published(NamedTuple):
     body: Recommendations
 
 
-class UserEvent(NamedTuple):
+class HistoryEvent(NamedTuple):
     """An event, its offset and place in the record, and the settings in force for it."""
 
     offset: int
@@ -172,7 +172,7 @@ class TimeTravel:
         self.generations.refresh()
         return self.generations.at(number, self.generations.newest_delta(number))
 
-    def events(self, user: str, start: int, stop: int) -> Iterator[UserEvent]:
+    def events(self, user: str, start: int, stop: int) -> Iterator[HistoryEvent]:
         """Yield a user's events from ``start`` to before ``stop``, with the settings in force."""
         partition = self.partition(user)
         timeline = read_timeline(self.log)
@@ -180,7 +180,7 @@ class TimeTravel:
             active = timeline.at(partition, record.offset)
             for place, event in decode(record).events:
                 if event.user == user:
-                    yield UserEvent(record.offset, place, event, active)
+                    yield HistoryEvent(record.offset, place, event, active)
 
     def history_at(self, user: str, when: Moment) -> History:
         """Return a user's history at a moment."""

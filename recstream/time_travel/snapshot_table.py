@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 import rocksdict
 
-from recstream.core.records import list_origin
+from recstream.core.records import list_header
 from recstream.errors import StartupError
 from recstream.log import Record, partition_for
 
@@ -211,7 +211,7 @@ def list_rows(record: Record, n_partitions: int, raw: bytes) -> list[tuple[bytes
 
     A list in a partition that is not its user's is none of recstream's.
     """
-    body = list_origin(raw)
+    body = list_header(raw)
     if body.as_of is None or record.partition != partition_for(body.user.encode(), n_partitions):
         return []
     key = _key(b"l", record.partition, body.user.encode()) + _END.pack(body.as_of.offset)

@@ -27,7 +27,7 @@ from recstream.trainer.training.backend import (
     TrainingBackend,
 )
 from recstream.trainer.training.dataset import TrainingSnapshot
-from recstream.trainer.training.job import HeldOutTouches, Job
+from recstream.trainer.training.job import HeldOutTouches, TrainingJob
 from recstream.trainer.training.spark import SparkBackend
 from recstream.trainer.training.train import Trained, hyperparameters
 
@@ -149,7 +149,7 @@ class TrainingExecutor:
         chosen = self._chosen
         if snapshot.n_events < self._settings.train_min_events:
             chosen = {**chosen, "n_factors": 0}
-        job = Job(snapshot, parent, number, chosen, self._settings.seed)
+        job = TrainingJob(snapshot, parent, number, chosen, self._settings.seed)
         self._publisher.publish_progress(
             "training", job.number, detail=f"{snapshot.histories.n_users} users"
         )
@@ -163,7 +163,7 @@ class TrainingExecutor:
         n_products = len(snapshot.catalogue)
         is_small = n_products <= MAX_FIRST_PRODUCTS
         chosen = {**self._chosen, "n_factors": 0, "content": is_small}
-        job = Job(snapshot, None, number, chosen, self._settings.seed)
+        job = TrainingJob(snapshot, None, number, chosen, self._settings.seed)
         if is_small and snapshot.n_events <= MAX_FIRST_EVENTS:
             self._backend = InProcessBackend()
             candidate = self._candidate(self._backend, None, job, is_forced=False)
@@ -173,14 +173,14 @@ class TrainingExecutor:
             self.waits_for = f"the first generation is made, of {n_products:,} products"
             self._submit(job, is_forced=False)
 
-    def _submit(self, job: Job, *, is_forced: bool) -> None:
+    def _submit(self, job: TrainingJob, *, is_forced: bool) -> None:
         self._is_cancelled = threading.Event()
         self._backend = self._chosen_backend(job)
         self._running = self._thread.submit(
             self._candidate, self._backend, self._is_cancelled, job, is_forced=is_forced
         )
 
-    def _chosen_backend(self, job: Job) -> TrainingBackend:
+    def _chosen_backend(self, job: TrainingJob) -> TrainingBackend:
         if self._spark is not None and job.chosen["n_factors"]:
             return self._spark
         if _needs_process(job.snapshot):
@@ -191,7 +191,7 @@ class TrainingExecutor:
         self,
         backend: TrainingBackend,
         is_cancelled: threading.Event | None,
-        job: Job,
+        job: TrainingJob,
         *,
         is_forced: bool,
     ) -> Candidate:
@@ -230,7 +230,7 @@ class TrainingExecutor:
         finally:
             self.waits_for = ""
 
-    def _progress(self, job: Job, begun: float) -> Callable[[Iteration], None]:
+    def _progress(self, job: TrainingJob, begun: float) -> Callable[[Iteration], None]:
         total = int(self._chosen["iterations"])
 
         def publish(iteration: Iteration) -> None:

@@ -54,7 +54,7 @@ from recstream.worker.commit import (
 from recstream.worker.fold import Folded, fold, missing_records, open_state, touch_recent_users
 from recstream.worker.fold_settings import activate, activate_everywhere
 from recstream.worker.lists import (
-    ListRequest,
+    ListToRank,
     NewList,
     pending_requests,
     rank_lists,
@@ -62,7 +62,7 @@ from recstream.worker.lists import (
 )
 from recstream.worker.rocksdb_rows import RowStore
 from recstream.worker.state import PartitionState, RefreshQueue, UserState
-from recstream.worker.status import Status
+from recstream.worker.status import WorkerTotals
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Engine:
         self._states: dict[int, PartitionState] = {}
         self._to_refresh = RefreshQueue(clock_ms())
         self.generation: Generation | None = None
-        self.status = Status()
+        self.status = WorkerTotals()
 
     # Records
 
@@ -339,14 +339,14 @@ class Engine:
 
     def _take_pending(
         self, state: PartitionState, users: dict[str, UserState], limit: int
-    ) -> list[ListRequest]:
+    ) -> list[ListToRank]:
         """Return `pending_requests`, once there is a generation."""
         if self.generation is None:
             return []
         return pending_requests(state, users, self._timeline.newest(state.number), limit)
 
     def _rank(
-        self, requests: Sequence[ListRequest], *, is_refresh: bool
+        self, requests: Sequence[ListToRank], *, is_refresh: bool
     ) -> dict[int, list[NewList]]:
         """Rank lists; return the changed ones by partition."""
         if self.generation is None or not requests:

@@ -15,7 +15,7 @@ from recstream.log import RECOMMENDATIONS, NewRecord
 from recstream.worker.state import PartitionState, Trigger, UserState
 
 
-class ListRequest(NamedTuple):
+class ListToRank(NamedTuple):
     """A list to rank: its user, the settings, and the event that triggered it.
 
     ``next_list`` is the offset that the partition's next list gets, at least.
@@ -39,29 +39,29 @@ class NewList(NamedTuple):
 
 def pending_requests(
     state: PartitionState, users: dict[str, UserState], active: ActiveSettings, limit: int
-) -> list[ListRequest]:
+) -> list[ListToRank]:
     """Remove the longest-waiting users from the queue; ``users`` gains their states."""
     requests = []
     for user in list(islice(state.pending_lists, limit)):
         if user not in users:
             users[user] = state.user(user)
         trigger = state.pending_lists.pop(user)
-        requests.append(ListRequest(state.number, state.next_list, active, users[user], trigger))
+        requests.append(ListToRank(state.number, state.next_list, active, users[user], trigger))
     return requests
 
 
 def refresh_requests(
     state: PartitionState, users: Mapping[str, UserState], active: ActiveSettings
-) -> list[ListRequest]:
+) -> list[ListToRank]:
     """Return requests that no event triggered."""
     return [
-        ListRequest(state.number, state.next_list, active, each, Trigger(each.history.offset))
+        ListToRank(state.number, state.next_list, active, each, Trigger(each.history.offset))
         for each in users.values()
     ]
 
 
 def rank_lists(
-    requests: Sequence[ListRequest],
+    requests: Sequence[ListToRank],
     generation: Generation,
     clock_ms: Callable[[], int],
     *,
@@ -114,7 +114,7 @@ def rank_lists(
 
 
 def _rank_by_settings(
-    requests: Sequence[ListRequest], generation: Generation, now_ms: int
+    requests: Sequence[ListToRank], generation: Generation, now_ms: int
 ) -> list[Ranked]:
     """Rank users with the same settings in one batch; return the lists in the requests' order."""
     batches: dict[tuple[int, float, int], list[int]] = {}

@@ -23,7 +23,7 @@ from recstream.worker.fold import Folded
 from recstream.worker.lists import NewList
 
 
-class Status:
+class WorkerTotals:
     """Totals since the start; latencies are those of the newest 1,000 lists."""
 
     def __init__(self) -> None:

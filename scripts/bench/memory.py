@@ -62,7 +62,7 @@ from recstream.trainer.histories.changelog import ChangelogFollower, Touch
 from recstream.trainer.histories.checkpoint import restore_histories
 from recstream.trainer.training import TrainingSnapshot, hyperparameters
 from recstream.trainer.training.files import save_job
-from recstream.trainer.training.job import Job
+from recstream.trainer.training.job import TrainingJob
 
 PARTITIONS = 4
 PART_USERS = 12_000
@@ -285,7 +285,7 @@ def trainer(options: argparse.Namespace) -> list[Row]:
     try:
         snapshot = TrainingSnapshot(histories.freeze(), {}, histories.n_events)
         freeze_s = clock.lap("frozen")
-        save_job(folder, Job(snapshot, None, 1, {}, 0))
+        save_job(folder, TrainingJob(snapshot, None, 1, {}, 0))
         save_s = clock.lap("job written")
     finally:
         shutil.rmtree(folder)

@@ -33,7 +33,7 @@ from prequential_replay import (
     tune_stream,
 )
 
-from recstream.core.evaluation import Progress
+from recstream.core.evaluation import SearchProgress
 
 WARM_UP = 0.2
 DECAYS = (0.9999, 0.999, 0.99)
@@ -202,7 +202,7 @@ def table(name: str, *, tune: bool, ties: str, threads: int, stop: float) -> lis
     return rows
 
 
-def report(progress: Progress) -> None:
+def report(progress: SearchProgress) -> None:
     """Show the search."""
     print(
         f"\r  {progress.done}/{progress.total} best {progress.best.score:.4f}", end="", flush=True

@@ -23,7 +23,7 @@ import quality_neighbours
 from datasets import gowalla
 
 from recstream.core.als import ALS, Proportions
-from recstream.core.evaluation import Progress, tune
+from recstream.core.evaluation import SearchProgress, tune
 from recstream.core.evaluation.metrics import quality
 from recstream.core.evaluation.search import Choice, TuningResult
 from recstream.core.search import top_n
@@ -33,7 +33,7 @@ FOUND = Proportions(200.0, 3.0, 1.0, (0.5, 0.5), (0.3, 0.3))
 """What a search found on gowalla: docs/explanation/research/tuning.md."""
 
 
-def report(progress: Progress) -> None:
+def report(progress: SearchProgress) -> None:
     """Show a trial."""
     trial = progress.trial
     proportions = trial.choice.proportions

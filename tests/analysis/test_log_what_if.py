@@ -115,7 +115,7 @@ def test_events_whose_generation_was_pruned_are_left_out_and_counted(stretch):
         compare(world, snapshots, generation=first, store=Pruned(world.store, set(names.values())))
 
 
-def test_a_part_of_the_stretch_is_compared_from_the_state_then(stretch):
+def test_a_part_of_the_range_is_compared_from_the_state_at_its_start(stretch):
     world, snapshots = stretch
     ends = {p: world.log.high_watermark(INTERACTIONS, p) for p in range(2)}
     late = {p: (end - 5, end) for p, end in ends.items()}
@@ -147,7 +147,7 @@ def test_when_time_is_up_what_was_compared_comes_with_a_mark(stretch):
     assert (found.n_events, found.is_complete, found.curve) == (0, False, ())
 
 
-def test_a_stretch_that_is_too_long_is_refused(stretch):
+def test_a_range_that_is_too_long_is_refused(stretch):
     world, snapshots = stretch
 
     with pytest.raises(InvalidInput, match="shorter"):

@@ -140,7 +140,7 @@ def test_repeats_count_only_where_they_may_be_recommended() -> None:
     assert (with_them.ranks >= 0).all()
 
 
-def test_progress_is_told_at_each_training() -> None:
+def test_progress_is_reported_at_each_training() -> None:
     told: list[float] = []
 
     replay = evaluate(made_up(), SMALL, threads=1, progress=told.append)

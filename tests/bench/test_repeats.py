@@ -8,7 +8,7 @@ import pytest
 from scripts.bench.prequential_replay import RepeatTable
 
 
-def test_returns_are_told_apart_by_how_often_and_how_long_ago() -> None:
+def test_returns_are_predicted_by_count_and_age() -> None:
     counts, ages = np.array([1, 5]), np.array([0, 9])
     state = RepeatTable.empty()
 

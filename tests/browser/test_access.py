@@ -81,7 +81,7 @@ def test_nothing_sticks_out_sideways(visit):
     assert sticking_out() == []
 
 
-def test_what_a_first_visitor_is_told_is_told_whole(visit):
+def test_texts_for_a_first_visitor_are_not_cut_off(visit):
     page = visit()
     expect(part(page, "latency-caption")).to_contain_text("is measured.")
 

@@ -145,7 +145,7 @@ def test_new_records_are_followed_live(visit, shop):
     expect(page.locator(".grid-row")).to_contain_text("cart p9")
 
 
-def test_a_lists_page_tells_its_whole_origin(visit, shop, moved):
+def test_a_lists_page_shows_its_whole_origin(visit, shop, moved):
     user, _, before, after = moved
     send(shop, user, after["items"][1]["item"], "click", rec_id=after["rec_id"])
     page = goto(visit, f"/lists/{after['rec_id']}")
@@ -229,7 +229,7 @@ def test_an_added_event_and_other_weights_are_tried(visit, moved):
 
 
 @pytest.mark.usefixtures("moved")
-def test_a_stretch_is_replayed_without_the_factors(visit):
+def test_a_range_is_replayed_without_the_factors(visit):
     page = goto(visit, "/lab?view=log")
     page.get_by_label("Rules").select_option("blend")
     page.get_by_label("Factors").fill("0")

@@ -265,7 +265,7 @@ def test_an_empty_shop_says_how_to_fill_it_and_not_what_to_click(visit):
     expect(part(page, "hint")).to_be_hidden()
 
 
-def test_what_was_shown_is_not_told_as_something_the_visitor_did(visit, shop):
+def test_shown_items_are_not_reported_as_actions_of_the_visitor(visit, shop):
     user = new_user()
     first = visit(user, has_clock=True)
     first.wait_for_timeout(1000)  # what is visible for a moment is seen

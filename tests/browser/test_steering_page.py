@@ -109,7 +109,7 @@ def test_a_click_on_a_row_names_the_row_it_came_from(visit, shop):
     assert click["rec_id"].startswith("shelves-")
 
 
-def test_what_was_seen_is_told_once_in_a_few_requests(visit, shop):
+def test_seen_items_are_reported_once_in_a_few_requests(visit, shop):
     user = new_user()
     page = visit(user, has_clock=True)
     sent: list[str] = []

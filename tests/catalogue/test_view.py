@@ -58,7 +58,9 @@ def test_records_become_items_and_tombstones_take_them_out(
     assert store.position() == ViewPosition(log.epoch, 3)
 
 
-def test_a_view_opened_again_goes_on_where_it_was(log: EventLog, store: EmbeddedCatalogue) -> None:
+def test_a_reopened_view_continues_at_its_last_offset(
+    log: EventLog, store: EmbeddedCatalogue
+) -> None:
     log.append([upsert_record(TENT)])
     catch_up(CatalogueView(log, store))
     log.append([upsert_record(MUG)])
@@ -120,7 +122,7 @@ def test_a_record_that_is_no_item_is_counted_and_passed_over(
     assert contents(store) == {"p2": MUG}
 
 
-def test_following_applies_what_comes_and_tells_of_it(
+def test_a_follower_applies_new_records_and_notifies_listeners(
     log: EventLog, store: EmbeddedCatalogue
 ) -> None:
     told: list[dict[str, Item | None]] = []

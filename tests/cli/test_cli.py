@@ -243,7 +243,7 @@ def test_every_command_is_where_the_table_says() -> None:
     assert {path[0] for path in commands()} == set(COMMANDS)
 
 
-def test_a_table_of_nothing_is_empty() -> None:
+def test_a_table_without_rows_is_empty() -> None:
     assert table([]) == ""
 
 

@@ -40,7 +40,7 @@ def test_a_list_is_shown_beside_the_one_with_another_event(data, capsys):
     assert "identical to the published list" in capsys.readouterr().out
 
 
-def test_a_stretch_is_compared_in_numbers_words_and_bars(data, capsys, tmp_path):
+def test_a_range_is_compared_in_numbers_words_and_bars(data, capsys, tmp_path):
     rules = tmp_path / "rules.json"
     rules.write_text(
         '{"rules":[{"action":"exclude","name":"half","where":{"items":["i01","i02"]}}]}'
@@ -54,7 +54,7 @@ def test_a_stretch_is_compared_in_numbers_words_and_bars(data, capsys, tmp_path)
     assert "█" in out
 
 
-def test_another_generation_that_knows_the_events_is_said_to(data, capsys):
+def test_another_generation_that_contains_the_events_is_reported(data, capsys):
     assert run(["what-if", "log", "--generation", "1", *data]) == 0
 
     assert "was trained on" in capsys.readouterr().out

@@ -41,7 +41,7 @@ def test_log_create_refuses_another_partition_count(
     assert "partitions" in capsys.readouterr().err
 
 
-def test_import_products_fills_the_catalogue_once_and_tells_what_it_left_out(
+def test_import_products_fills_the_catalogue_once_and_reports_what_it_left_out(
     given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "goods.tsv"

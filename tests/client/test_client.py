@@ -187,7 +187,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield world
 
 
-def test_speaks_to_a_real_bridge(world: World) -> None:
+def test_the_client_works_with_a_real_bridge(world: World) -> None:
     with Client(world.bridge.url) as shop:
         shop.put_item("a/b", title="Lute", category="Music")
         assert shop.get_item("a/b")["title"] == "Lute"

@@ -222,7 +222,9 @@ def test_the_position_is_kept_with_the_changes(catalogue: Catalogue) -> None:
     assert catalogue.position() == ViewPosition("E1", 7)
 
 
-def test_a_stretch_applied_again_by_somebody_behind_changes_nothing(catalogue: Catalogue) -> None:
+def test_a_range_applied_again_by_a_reader_that_is_behind_changes_nothing(
+    catalogue: Catalogue,
+) -> None:
     catalogue.apply(shop(of("p1", "Old"), of("p2", "Gone soon")), ViewPosition("E1", 5))
     catalogue.apply({"p1": of("p1", "New"), "p2": None}, ViewPosition("E1", 9))
 

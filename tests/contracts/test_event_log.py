@@ -92,7 +92,7 @@ def test_positions_come_in_the_order_of_the_records(log: EventLog, topic: str) -
     assert positions == [Position(topic, n % 3, n // 3) for n in range(10)]
 
 
-def test_offsets_go_on_where_the_last_append_ended(log: EventLog, topic: str) -> None:
+def test_offsets_continue_where_the_last_append_ended(log: EventLog, topic: str) -> None:
     log.create_topics([TopicSpec(topic, 1)])
     log.append(numbered(topic, 5))
 
@@ -117,7 +117,7 @@ def test_reading_begins_at_the_offset_and_ends_at_the_limit(log: EventLog, topic
     assert values(log.read(topic, 0, 3, max_records=4)) == [b"3", b"4", b"5", b"6"]
 
 
-def test_a_reader_that_goes_on_behind_the_last_record_meets_each_record_once(
+def test_a_reader_that_continues_after_the_last_record_reads_each_record_once(
     log: EventLog, topic: str
 ) -> None:
     log.create_topics([TopicSpec(topic, 1)])
@@ -268,7 +268,7 @@ def test_threads_that_append_at_once_all_get_offsets_of_their_own(
         assert mine == [b"%d/%d" % (number, n) for n in range(20)]
 
 
-def test_a_tail_gives_what_is_there_and_then_what_comes(open_client: Opener, topic: str) -> None:
+def test_a_tail_returns_existing_records_and_then_new_ones(open_client: Opener, topic: str) -> None:
     writer, reader = open_client(), open_client()
     writer.create_topics([TopicSpec(topic, 2)])
     writer.append(numbered(topic, 3))

@@ -127,7 +127,7 @@ def test_an_envelope_decodes_to_its_events_in_order(several: list[Event]) -> Non
     assert decode_events(msgspec.json.encode(several)) == several
 
 
-def test_one_bad_event_spoils_its_envelope() -> None:
+def test_a_record_with_one_invalid_event_is_invalid() -> None:
     good, bad = event(id="1", ts="2026-11-22T10:00:00Z"), event(id="2", user="")
 
     with pytest.raises(InvalidEvent, match="user"):

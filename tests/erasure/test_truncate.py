@@ -201,7 +201,7 @@ def test_an_urgent_request_does_not_wait_and_later_ones_wait_again(lived):
     assert later.id not in forgetting(lived.log).begun
 
 
-def test_another_worker_goes_on_where_the_first_ended(lived):
+def test_another_worker_continues_where_the_first_ended(lived):
     request = lived.ask(is_urgent=True)
     lived.advance(lived.forgetter())
     lived.world.now_ms += GRACE_MS

@@ -349,7 +349,7 @@ class FailsOnce:
         return self._log.append(*records, **how)
 
 
-def test_an_import_that_was_broken_off_goes_on_where_it_was(event_log: EventLog) -> None:
+def test_an_interrupted_import_continues_where_it_stopped(event_log: EventLog) -> None:
     n_events = 3 * APPEND_EVENTS + 7
     table = EventTable()
     for n in range(n_events):

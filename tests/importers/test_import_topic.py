@@ -131,7 +131,7 @@ def test_garbage_becomes_dead_letters_with_reason_and_place_and_stops_nobody(for
     assert (report.rejected, report.skipped) == (5, 1)
 
 
-def test_a_restart_goes_on_and_a_second_run_adds_nothing(foreign, ours):
+def test_a_restart_continues_and_a_second_run_adds_nothing(foreign, ours):
     foreign.put(0, click("ann", "p1"))
     import_topic(ours, foreign, MAPPING)
     foreign.put(0, click("ann", "p2"), b"?")

@@ -73,7 +73,7 @@ def test_naming_what_is_guessed_anyway_is_the_same_import(
 # Quotes
 
 
-def test_a_quote_that_is_never_closed_costs_its_own_line_alone(
+def test_a_quote_that_is_never_closed_loses_only_its_own_line(
     tmp_path: Path, events: Callable[..., Outcome]
 ) -> None:
     lines = [f"u{n},p{n}" for n in range(2_000)]
@@ -87,7 +87,7 @@ def test_a_quote_that_is_never_closed_costs_its_own_line_alone(
 
 
 @pytest.mark.parametrize("later", ['u5,"p5"', '"u5",p5', 'u5,"p""5"', 'u5,p5,""'])
-def test_a_quote_that_a_later_row_closes_costs_its_own_line_alone(
+def test_a_quote_closed_by_a_later_row_loses_only_its_own_line(
     tmp_path: Path, events: Callable[..., Outcome], later: str
 ) -> None:
     lines = ["user,item,note", "u1,p1,a", 'u2,"p2,b', "u3,p3,c", "u4,p4,d"]
@@ -268,7 +268,7 @@ def test_an_excel_workbook_and_a_zip_of_several_files_are_refused(
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
-def test_a_byte_order_mark_tells_the_encoding(
+def test_a_byte_order_mark_determines_the_encoding(
     tmp_path: Path, events: Callable[..., Outcome], encoding: str
 ) -> None:
     done = events(put(tmp_path, "user,item\r\nu1,Amélie ☃\r\nu2,čaj\r\n".encode(encoding)))

@@ -125,7 +125,7 @@ def test_a_header_without_rows_is_said(tmp_path: Path, events: Callable[..., Out
 
 
 @pytest.mark.parametrize("name", ["f.csv", "f.jsonl", "f.tsv", "f.dat"])
-def test_an_endless_line_takes_no_memory_and_costs_itself_alone(
+def test_an_endless_line_takes_no_memory_and_loses_only_itself(
     tmp_path: Path, events: Callable[..., Outcome], name: str
 ) -> None:
     join = {"f.csv": ",", "f.tsv": "\t", "f.dat": "::"}.get(name, "")

@@ -99,7 +99,7 @@ def test_parquet_columns_of_every_type_give_ids(
     assert sorted(user for user, *_ in imported(tmp_path)) == sorted(names)
 
 
-def test_a_time_that_python_can_not_hold_costs_its_row_alone(
+def test_a_time_that_python_can_not_hold_loses_only_its_row(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:
     path = tmp_path / "events.parquet"

@@ -74,7 +74,7 @@ def offsets_in(said: str, title: str) -> dict[int, int]:
     return {int(partition): int(offset) for partition, offset in found}
 
 
-def test_a_survivor_reads_next_to_nothing_before_it_goes_on(
+def test_a_surviving_worker_reads_few_records_before_it_continues(
     start_server: Callable[..., Server], tmp_path: Path, roles: list[Role]
 ) -> None:
     broker = start_server("kafka")

@@ -209,7 +209,7 @@ def test_an_owner_that_was_cut_off_writes_nothing_behind_its_successor(
 
 
 @pytest.mark.slow
-def test_an_owner_that_was_cut_off_for_a_moment_goes_on_without_a_second_copy(
+def test_an_owner_that_was_disconnected_briefly_continues_without_a_second_copy(
     relayed: tuple[Relay, KafkaLog],
 ) -> None:
     relay, log = relayed

@@ -57,7 +57,7 @@ def test_a_server_that_is_away_is_named() -> None:
             open_catalogue(f"mongodb://127.0.0.1:{port}/x?serverSelectionTimeoutMS=200")
 
 
-def test_a_wrong_password_is_told_and_not_shown(mongo_server: Server) -> None:
+def test_a_wrong_password_is_reported_and_not_shown(mongo_server: Server) -> None:
     url = f"mongodb://shop:guessed@127.0.0.1:{mongo_server.port}/x"
 
     with pytest.raises(CatalogueUnavailable, match="rejects user or password") as refused:

@@ -100,7 +100,7 @@ def test_sigterm_is_a_clean_end(up: Up) -> None:
 
 
 @pytest.mark.parametrize("role", ["bridge", "worker", "trainer"])
-def test_a_role_that_is_killed_comes_back_and_lists_go_on(up: Up, role: str) -> None:
+def test_a_killed_role_is_restarted_and_lists_are_published_again(up: Up, role: str) -> None:
     live = up.wait_for("live")
 
     os.kill(up.role(role), signal.SIGKILL)
@@ -116,7 +116,7 @@ def test_a_role_that_is_killed_comes_back_and_lists_go_on(up: Up, role: str) -> 
 
 
 @pytest.mark.parametrize("role", ["worker", "trainer"])
-def test_a_stopped_role_is_red_everywhere_and_green_again_when_it_goes_on(
+def test_a_stopped_role_is_red_everywhere_and_green_again_when_it_continues(
     up: Up, role: str
 ) -> None:
     url = up.wait_for("live")["url"]

@@ -59,7 +59,7 @@ def test_a_delta_that_does_not_fit_leaves_the_generation_as_it_was_until_the_nex
     trainer.close()
 
 
-def test_a_corrupt_artifact_is_told_and_the_generation_before_is_used(place):
+def test_a_corrupt_artifact_is_reported_and_the_generation_before_is_used(place):
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()
     work(trainer, place.announced)
@@ -122,7 +122,7 @@ def test_an_artifact_is_read_before_it_is_announced(place, monkeypatch):
     early.close()
 
 
-def test_a_record_that_is_no_model_is_told(place):
+def test_a_record_that_is_no_model_is_reported(place):
     feed = ModelFeed(place.world.log, place.store)
     assert feed.newest() is None
     place.world.log.append([NewRecord(MODELS, b"generation", b"{}")])

@@ -16,12 +16,12 @@ from recstream.core.steering import ListRequest
 from recstream.errors import InvalidInput, NotFound
 from recstream.log import INTERACTIONS, MODELS
 from recstream.replay import batch
-from recstream.replay.batch import Basis, choose_basis, write_batch
+from recstream.replay.batch import BatchBasis, choose_basis, write_batch
 from recstream.time_travel import Generations, Moment, Snapshots, TimeTravel
 from tests.replay.world import World
 
 
-def run(world: World, folder: Path, when: Moment | None = None, **more: Any) -> Basis:
+def run(world: World, folder: Path, when: Moment | None = None, **more: Any) -> BatchBasis:
     options = {"what": "lists", "form": "jsonl", "n": 5} | more
     choose = partial(choose_basis, world.log, when=when or Moment(), **options)
     return write_batch(world.log, world.store, None, folder, choose)
@@ -94,7 +94,7 @@ def test_parquet_holds_the_same_rows(eventful: World, tmp_path: Path) -> None:
     assert found == {key: items for key, items in lines(tmp_path / "lines").items() if items}
 
 
-def test_goes_on_where_it_stopped_as_of_the_same_moment(
+def test_a_batch_continues_where_it_stopped_as_of_the_same_moment(
     eventful: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "ROWS_PER_PART", 3)

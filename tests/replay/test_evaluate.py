@@ -8,7 +8,7 @@ from recstream.control.reader import read_timeline
 from recstream.core.evaluation.online import RankHistograms, rank_of
 from recstream.core.records import decode_recommendations
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.evaluate import PublishedLists, evaluate
+from recstream.replay.evaluate import ListsByOffset, evaluate
 from tests.replay.world import World
 
 
@@ -38,7 +38,7 @@ def test_events_are_counted_by_generation_by_source_and_for_cold_users(eventful:
 
 def test_the_list_before_an_event_is_the_last_one_of_an_earlier_event(eventful: World) -> None:
     for partition in range(2):
-        lists = PublishedLists(eventful.log, partition)
+        lists = ListsByOffset(eventful.log, partition)
         bodies = [
             decode_recommendations(each.value or b"")
             for each in eventful.records(RECOMMENDATIONS, partition)

@@ -115,7 +115,7 @@ def test_what_remains_verifies_and_is_what_it_was(lived: World) -> None:
     assert [each.underivable for each in report.partitions] == [0, 0]
 
 
-def test_generations_that_knew_the_user_are_told_apart_from_differences(lived: World) -> None:
+def test_generations_trained_on_a_forgotten_user_do_not_count_as_differences(lived: World) -> None:
     lived.forget(WHO)
     lived.browse(10, seed=9)
     lived.work()
@@ -300,7 +300,7 @@ def test_the_trainer_drops_the_user_by_the_tombstones(lived: World) -> None:
     assert not follower.is_stale
 
 
-def test_a_trainer_that_reads_too_late_knows_it(lived: World) -> None:
+def test_a_trainer_that_reads_too_late_detects_it(lived: World) -> None:
     lived.forget(WHO)
 
     assert followed(lived, ChangelogFollower()).is_stale

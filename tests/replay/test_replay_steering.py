@@ -177,7 +177,7 @@ def test_a_diff_says_that_the_steering_changed_and_the_past_is_explained_by_its_
     snapshots.close()
 
 
-def test_an_arms_events_weigh_what_it_says_from_then_on(eventful: World) -> None:
+def test_events_of_an_arm_have_its_weights_from_then_on(eventful: World) -> None:
     eventful.steer({"arms": ARMS})
     steering = eventful.timeline.newest_document[1]
     assert steering is not None

@@ -66,7 +66,7 @@ def test_histories_are_compared_as_of_where_the_table_stands(eventful: World) ->
     assert [each.histories for each in short.partitions] == [-1]
 
 
-def test_progress_tells_events_and_lists(eventful: World) -> None:
+def test_progress_reports_events_and_lists(eventful: World) -> None:
     told: dict[str, int] = {}
     plan = ReplayPlan(ranges=ranges(eventful), verify=True)
 

@@ -102,7 +102,7 @@ def test_lists_name_no_time_where_nothing_depends_on_it(world: World) -> None:
     assert {each.now for each in lists(world)} == {0}
 
 
-def test_a_rule_says_now_and_a_replay_agrees(world: World) -> None:
+def test_a_rule_refers_to_the_current_time_and_a_replay_agrees(world: World) -> None:
     world.browse(40)
     for at, item in enumerate(ITEMS):
         day = from_timestamp_ms(START_MS - at * 86_400_000).isoformat()

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from recstream.analysis.slices import Manifest, export
+from recstream.analysis.slices import SliceManifest, export
 from recstream.catalogue import delete_record, upsert_record
 from recstream.control.reader import read_timeline
 from recstream.core.content.summary import summarise
@@ -347,7 +347,7 @@ class World:
 
 def export_slice(
     world: World, ranges: Mapping[int, tuple[int, int]], path: Path, *, user: str | None = None
-) -> Manifest:
+) -> SliceManifest:
     """Export a part of a world's log."""
     with (
         tempfile.TemporaryDirectory() as folder,

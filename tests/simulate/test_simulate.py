@@ -120,7 +120,7 @@ class Till:
         pass
 
 
-def test_traffic_is_sent_at_the_rate_and_ends_when_told() -> None:
+def test_traffic_is_sent_at_the_rate_and_ends_on_request() -> None:
     till = Till()
 
     report = send_traffic(

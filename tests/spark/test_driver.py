@@ -84,7 +84,9 @@ def test_reports_every_iteration_with_the_loss_of_one_machine(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 5, 8, 12, 13])
-def test_goes_on_from_the_last_half_step_after_the_driver_died(stage: int, tmp_path: Path) -> None:
+def test_a_training_continues_from_the_last_half_step_after_the_driver_died(
+    stage: int, tmp_path: Path
+) -> None:
     def die(number: int, _tasks: list[bytes]) -> None:
         if number == stage:
             raise RuntimeError("executors are gone")

@@ -8,7 +8,7 @@ from recstream.analysis import parse_ranges
 from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.control import read_timeline
 from recstream.core.history import History
-from recstream.core.records import list_origin
+from recstream.core.records import list_header
 from recstream.errors import BeyondHorizon
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, read_batches, read_records
 from recstream.models import DirectoryStore
@@ -119,7 +119,7 @@ def test_lists_from_before_a_checkpoint_are_read_when_they_are_asked_for(
     last = log.high_watermark(INTERACTIONS, partition) - 1
     newest = checkpoints.newest(partition)
     lists = [each for each in log.read(RECOMMENDATIONS, partition, 0, 10**6) if each.value]
-    later = [each for each in lists if list_origin(each.value).as_of.offset >= newest.offset]
+    later = [each for each in lists if list_header(each.value).as_of.offset >= newest.offset]
 
     snapshots.history("u1", last)
 

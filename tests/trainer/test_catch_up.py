@@ -34,7 +34,7 @@ class Parts:
 
 
 @pytest.mark.parametrize(("waiting", "parts"), [(MAX_PRODUCTS, PARTS), (MAX_PRODUCTS + 1, 1)])
-def test_a_generation_catches_up_by_a_part_a_turn_while_products_wait_to_be_told(
+def test_a_generation_catches_up_in_parts_while_products_wait_to_be_announced(
     monkeypatch, waiting, parts
 ):
     monkeypatch.setattr(catch_up, "CATCH_UP_STEP_S", 600.0)

@@ -93,7 +93,7 @@ def test_what_was_held_out_reaches_the_items_as_the_first_delta(place, trainer) 
     assert gained == announced.gate_result.items == int(N_USERS * N_EACH * 0.02)
 
 
-def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_told(
+def test_a_candidate_that_learned_nothing_is_not_adopted_and_the_reason_is_given(
     place, trainer
 ) -> None:
     trainer._executor._chosen |= USELESS
@@ -155,7 +155,7 @@ def test_a_rest_survives_a_restart(place, trainer, settings) -> None:
     again.close()
 
 
-def test_a_rollback_to_a_generation_that_never_was_is_told_and_changes_nothing(
+def test_a_rollback_to_a_generation_that_never_existed_is_reported_and_changes_nothing(
     place, trainer
 ) -> None:
     ask(place, RollbackRequested(id="back", generation=77, requested_ts=NOW_MS))
@@ -166,7 +166,7 @@ def test_a_rollback_to_a_generation_that_never_was_is_told_and_changes_nothing(
 
 
 @pytest.mark.parametrize("restarts", [False, True])
-def test_the_schedule_goes_on_after_a_rollback_that_was_not_possible(
+def test_the_schedule_continues_after_a_rollback_that_was_not_possible(
     place, trainer, settings, restarts
 ) -> None:
     ask(place, RollbackRequested(id="back", generation=77, requested_ts=NOW_MS))

@@ -179,7 +179,7 @@ def test_old_artifacts_are_pruned(place):
     assert len(place.store.list()) == 2
 
 
-def test_a_trainer_stops_when_it_is_told_to(place):
+def test_a_trainer_stops_on_request(place):
     trainer = place.trainer()
     stopping = threading.Event()
     thread = threading.Thread(target=trainer.serve, args=(stopping,))

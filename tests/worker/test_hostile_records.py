@@ -65,7 +65,7 @@ def test_a_record_that_can_not_be_read_is_a_dead_letter_with_its_origin(world, v
 
 
 @pytest.mark.parametrize("timestamp_ms", [NOW_MS * 1000, NOW_MS * 1_000_000, 2**63 - 1])
-def test_a_good_event_with_a_time_no_calendar_has_stops_nobody(world, timestamp_ms):
+def test_a_valid_event_with_a_time_beyond_the_calendar_stops_no_reader(world, timestamp_ms):
     world.engine.activate(generation())
 
     world.feed([

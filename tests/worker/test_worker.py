@@ -83,7 +83,7 @@ async def test_an_event_becomes_a_list_while_generations_come_and_go(installatio
     assert (status.generation, status.dead_letters) == (1, 1)
 
 
-async def test_a_worker_goes_on_where_it_stopped(installation):
+async def test_a_worker_continues_where_it_stopped(installation):
     events = some_events(60)
     installation.world.log.append([single(each) for each in events[:30]])
     async with installation.serving():
@@ -97,7 +97,7 @@ async def test_a_worker_goes_on_where_it_stopped(installation):
     assert installation.table() == installation.changelog() == expected
 
 
-async def test_other_rules_are_told_to_the_log_before_they_are_used(installation):
+async def test_other_rules_are_logged_before_they_are_used(installation):
     installation.world.log.append([single(event(1, "u1", "p0"))])
     async with installation.serving():
         await eventually(installation.is_worked_off)

@@ -10,7 +10,7 @@ from pathlib import Path
 from recstream.bridge.auth import Authenticator
 from recstream.bridge.follower import Follower
 from recstream.bridge.http.rate_limit import RateLimiter
-from recstream.bridge.published import Sources
+from recstream.bridge.published import ListInputs
 from recstream.bridge.push import ConnectionLoop, Hub
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
@@ -19,10 +19,10 @@ from recstream.bridge.traffic import TrafficSwitch
 from recstream.bridge.views import (
     DedupWindow,
     Items,
+    PastQueries,
     PipelineHistory,
     SliceFolder,
     Status,
-    TimeTravelService,
     Views,
 )
 from recstream.control import SteeringFeed
@@ -49,7 +49,7 @@ class Deps:
     log: EventLog
     auth: Authenticator
     views: Views
-    sources: Sources
+    sources: ListInputs
     recommender: Recommender
     shelves: ShelfMaker
     steering: SteeringFeed
@@ -59,7 +59,7 @@ class Deps:
     traffic: TrafficSwitch
     models: ReadableStore
     items: Items
-    time_travel: TimeTravelService
+    time_travel: PastQueries
     connections: ConnectionLoop
     hub: Hub
     follower: Follower

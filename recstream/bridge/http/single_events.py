@@ -22,7 +22,7 @@ from recstream.bridge.http import request_id
 from recstream.bridge.http.bodies import JSON
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import as_problem, encode_problem
-from recstream.bridge.http.routes.events import EventBatch
+from recstream.bridge.http.routes.events import ReceivedEvents
 from recstream.bridge.http.security import HEADERS, is_host, is_own_name
 from recstream.errors import LogError, TokenRefused
 from recstream.log import Position
@@ -55,7 +55,7 @@ _OTHER_WAYS = frozenset(
 class Accepted(NamedTuple):
     """A request whose event may be appended."""
 
-    batch: EventBatch
+    batch: ReceivedEvents
     request_id: str
     begun_s: float
 
@@ -138,7 +138,7 @@ class SingleEvents(Background):
             who = self._deps.auth.identify(headers.get("authorization"))
         except TokenRefused:
             return None
-        batch = EventBatch(self._deps, who, is_batch=False)
+        batch = ReceivedEvents(self._deps, who, is_batch=False)
         batch.add(0, body)
         is_allowed = who.is_service or who.user is not None
         if not is_allowed or not batch.records or self._deps.limiter.take(who, address, 2) > 0:

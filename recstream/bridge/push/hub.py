@@ -24,7 +24,7 @@ STATUS_EVERY_S = 0.1
 SLICE_CONNECTIONS = 250
 
 
-class Snapshots(Protocol):
+class FirstMessages(Protocol):
     """Source of the first message of a subscription."""
 
     def recs(self, user: str) -> tuple[int, Outgoing]:
@@ -74,12 +74,12 @@ class Hub:
     Parameters
     ----------
     event_log : EventLog
-    snapshots : Snapshots
+    snapshots : FirstMessages
     feed : LogFeed
         Serves the `log` channel.
     """
 
-    def __init__(self, event_log: EventLog, snapshots: Snapshots, feed: LogFeed) -> None:
+    def __init__(self, event_log: EventLog, snapshots: FirstMessages, feed: LogFeed) -> None:
         self._log = event_log
         self._snapshots = snapshots
         self._feed = feed

@@ -10,7 +10,7 @@ from recstream.bridge.views.event_counts import Counted, CountsFeed
 from recstream.bridge.views.items import Items
 from recstream.bridge.views.lists import Views, without
 from recstream.bridge.views.log_search import (
-    Found,
+    FoundRecords,
     LogSearch,
     RecordFilter,
     decode_places,
@@ -24,4 +24,4 @@ from recstream.bridge.views.pipeline_history import (
 )
 from recstream.bridge.views.slice_folder import SliceFolder
 from recstream.bridge.views.status import Heartbeat, Status
-from recstream.bridge.views.time_travel import TimeTravelService
+from recstream.bridge.views.time_travel import PastQueries

@@ -111,7 +111,7 @@ def _quoted(text: str) -> bytes:
     return msgspec.json.encode(text)
 
 
-class Found(NamedTuple):
+class FoundRecords(NamedTuple):
     """Records in the order of time, and where to continue on either side.
 
     Attributes
@@ -175,7 +175,7 @@ class LogSearch:
         limit: int,
         backwards: bool,
         max_bytes: int = 1 << 22,
-    ) -> Found:
+    ) -> FoundRecords:
         """Return the next records on one side of a place.
 
         Parameters
@@ -212,10 +212,10 @@ class LogSearch:
                 found.append(record)
                 n_bytes += len(record.value or b"")
         if not backwards:
-            return Found(found, dict(start), places, n_scanned, has_more)
+            return FoundRecords(found, dict(start), places, n_scanned, has_more)
         if not has_more:
             places = {each: self._log.earliest(topic, each) for each in places}
-        return Found(found[::-1], places, dict(start), n_scanned, has_more)
+        return FoundRecords(found[::-1], places, dict(start), n_scanned, has_more)
 
     def recent_users(self, limit: int) -> list[str]:
         """Return the users of the newest events, the newest first."""

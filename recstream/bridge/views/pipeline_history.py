@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from recstream.bridge.push import Pipeline
-from recstream.core.records import list_origin
+from recstream.core.records import list_header
 from recstream.errors import LogError
 from recstream.log import DEAD_LETTERS, RECOMMENDATIONS, EventLog, Record
 from recstream.process import Background
@@ -96,7 +96,7 @@ class PipelineHistory(Background):
         newest = [one for one in records if one.topic == RECOMMENDATIONS and one.value is not None]
         for record in newest[-MAX_DECODED:]:
             try:
-                origin = list_origin(record.value or b"")
+                origin = list_header(record.value or b"")
             except Exception:  # noqa: BLE001, S112 - the views count unreadable records
                 continue
             appended_ts = origin.lineage.appended_ts

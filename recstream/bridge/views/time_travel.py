@@ -19,7 +19,7 @@ MAX_WAITING = 4
 """Queries that run or wait at the same time: each holds a thread of the HTTP server."""
 
 
-class TimeTravelService:
+class PastQueries:
     """Answers queries about the past, one at a time; the first query reads the log.
 
     Parameters

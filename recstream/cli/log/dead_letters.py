@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
 import msgspec
 
-from recstream.cli.open import Result, on_log
-from recstream.cli.options import table
+from recstream.cli.open import Result, on_log, open_existing
+from recstream.cli.options import json_option, say, settings_options, table
 from recstream.core.records import DeadLetter
 from recstream.log import (
     DEAD_LETTERS,
@@ -21,6 +22,7 @@ from recstream.log import (
     read_records,
     record_to_send,
 )
+from recstream.settings import Settings
 
 
 @click.group("dead-letters")
@@ -91,14 +93,16 @@ def show(event_log: EventLog, name: str) -> Result:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Send this file's content instead.",
 )
-@on_log
+@settings_options()
+@json_option
 def send(
-    event_log: EventLog,
+    settings: Settings,
     names: tuple[str, ...],
     everything: bool,
     reason: str | None,
     replacement: Path | None,
-) -> Result:
+    as_json: bool,
+) -> None:
     """Resend dead letters, as they were or corrected.
 
     Resending one twice is harmless: an event's id counts once. A product is sent with its own id as
@@ -113,16 +117,17 @@ def send(
         raise click.UsageError("name dead letters by id, or use --all or --reason")
     if replacement is not None and len(names) != 1:
         raise click.UsageError("--with replaces one dead letter: name exactly one")
-    if names:
-        chosen = [find_letter(event_log, name) for name in names]
-    else:
-        chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
-    corrected = None if replacement is None else replacement.read_bytes()
-    records = [record_to_send(event_log, letter, corrected) for letter in chosen]
-    positions = event_log.append(records) if records else []
+    with closing(open_existing(settings)) as event_log:
+        if names:
+            chosen = [find_letter(event_log, name) for name in names]
+        else:
+            chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
+        corrected = None if replacement is None else replacement.read_bytes()
+        records = [record_to_send(event_log, letter, corrected) for letter in chosen]
+        positions = event_log.append(records) if records else []
     sent = [f"{p.topic} {p.partition}:{p.offset}" for p in positions]
     text = "\n".join([f"{len(sent)} sent again", *(f"  {where}" for where in sent)])
-    return {"sent": sent}, text
+    say({"sent": sent}, text, as_json=as_json)
 
 
 def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 import click
 import msgspec
@@ -27,7 +28,7 @@ def steering() -> None:
     """
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True):
+class CheckedDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A checked document: its rules in words, and warnings."""
 
     words: tuple[str, ...]
@@ -38,8 +39,9 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 @steering.command("set", short_help="Shape all lists by a document from now on.")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
 @wait_options("for the workers", seconds=10.0)
-@on_log
-def set_(event_log: EventLog, file: str, wait: bool, timeout_s: float) -> Result:
+@settings_options()
+@json_option
+def set_(settings: Settings, file: str, wait: bool, timeout_s: float, as_json: bool) -> None:
     """Shape all lists by the document in FILE (- for standard input).
 
     It replaces the document before. Workers apply it within a second: recently active users get new
@@ -51,9 +53,10 @@ def set_(event_log: EventLog, file: str, wait: bool, timeout_s: float) -> Result
       recstream steering set - < rules.json
     """
     document = read_steering(file)
-    found = _append(event_log, document)
-    found = _wait(event_log, found, timeout_s) if wait else found
-    return found, _describe(found)
+    with closing(open_existing(settings)) as event_log:
+        found = _append(event_log, document)
+        found = _wait(event_log, found, timeout_s) if wait else found
+    say(found, _describe(found), as_json=as_json)
 
 
 @steering.command(short_help="Remove all rules.")
@@ -110,7 +113,7 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
             generation = ModelFeed(event_log, open_store(settings.models_url)).newest()
         finally:
             event_log.close()
-    found = Checked(
+    found = CheckedDocument(
         words=describe_steering(document),
         warnings=() if generation is None else steering_warnings(document, generation),
         generation=None if generation is None else generation.number,

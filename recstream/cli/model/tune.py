@@ -14,7 +14,7 @@ from scipy import sparse
 from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, settings_options
 from recstream.control import read_timeline
-from recstream.core.evaluation import Progress
+from recstream.core.evaluation import SearchProgress
 from recstream.core.evaluation import tune as search
 from recstream.core.history import History, history_rows
 from recstream.core.numeric.arrays import csr_of
@@ -113,7 +113,7 @@ def _matrix(
     return matrix, at
 
 
-def _show_progress(progress: Progress) -> None:
+def _show_progress(progress: SearchProgress) -> None:
     click.echo(
         f"\r{progress.done} of {progress.total} trials, best {progress.best.score:.4f} ",
         err=True,

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from recstream.cli.options import Number, is_terminal, json_option, say, settings_options
 from recstream.settings import Settings
-from recstream.simulate import Report, RestSink, Sink, direct_sink, send_traffic
+from recstream.simulate import RestSink, SendCounts, Sink, direct_sink, send_traffic
 
 
 @click.command()
@@ -91,7 +91,7 @@ class _Progress:
         self._task = self._progress.add_task("events", total=total, rate="")
         self._progress.start()
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: SendCounts) -> None:
         rate = f"{report.accepted / max(report.seconds, 1e-9):,.0f}/s"
         done = report.accepted + report.rejected
         self._progress.update(self._task, completed=done, rate=rate)

@@ -17,7 +17,7 @@ from recstream.cli.options import (
     json_option,
     settings_options,
 )
-from recstream.runtime.up import Progress, UpOptions, run
+from recstream.runtime.up import Step, UpOptions, run
 from recstream.settings import Settings, has_desktop
 
 STATUS_AFTER = {"live": "running", "generation": "running", "stopping": "stopping …"}
@@ -110,7 +110,7 @@ class _Display:
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: Step) -> None:
         if self._as_json:
             import msgspec
 

@@ -22,8 +22,8 @@ from recstream.core.als import ALS
 from recstream.core.evaluation.metrics import quality
 from recstream.core.evaluation.successive_halving import (
     Choice,
-    Progress,
     Rung,
+    SearchProgress,
     Trial,
     successive_halving,
 )
@@ -132,7 +132,7 @@ def tune(
     seed: int = 0,
     threads: int | None = None,
     max_users: int = 10_000,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[SearchProgress], object] | None = None,
 ) -> TuningResult:
     """Return the proportions with the best NDCG@k of held-out entries.
 
@@ -153,7 +153,7 @@ def tune(
     max_users : int
         Largest number of test users.
     progress : callable, optional
-        Called with a `Progress` after every trial.
+        Called with a `SearchProgress` after every trial.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     train, test = split_entries(interactions, 0.2, generator, at)

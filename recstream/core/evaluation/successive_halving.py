@@ -48,7 +48,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SearchProgress:
     """Progress of the search after a trial, and the best trial so far."""
 
     done: int
@@ -87,7 +87,7 @@ def successive_halving(
     rungs: list[Rung],
     score: Callable[[Choice, Rung], tuple[float, int]],
     generator: np.random.Generator,
-    progress: Callable[[Progress], object] | None,
+    progress: Callable[[SearchProgress], object] | None,
     *,
     moves_half_life: bool,
 ) -> list[Trial]:
@@ -122,7 +122,7 @@ def successive_halving(
             here.append(trial)
             if progress is not None:
                 leader = max(here, key=lambda t: t.score)
-                progress(Progress(len(trials) + len(here), total, trial, leader))
+                progress(SearchProgress(len(trials) + len(here), total, trial, leader))
         # A stable sort: of equal scores the earlier candidate stays first.
         here.sort(key=lambda t: t.score)
         trials += here

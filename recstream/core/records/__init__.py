@@ -33,8 +33,8 @@ from recstream.core.records.list_columns import (
     LIST_FORMAT,
     ListColumns,
     decode_recommendations,
+    list_header,
     list_json,
-    list_origin,
 )
 from recstream.core.records.lists import (
     AsOf,

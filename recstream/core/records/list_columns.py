@@ -139,7 +139,7 @@ class FollowingColumns(ListColumns, frozen=True, array_like=True, gc=False):
     followed: tuple[int, int] | None = None
 
 
-class ListOrigin(msgspec.Struct, frozen=True, kw_only=True):
+class ListHeader(msgspec.Struct, frozen=True, kw_only=True):
     """A list without its items; `Recommendations` documents the fields."""
 
     rec_id: str
@@ -151,7 +151,7 @@ class ListOrigin(msgspec.Struct, frozen=True, kw_only=True):
     lineage: Lineage = Lineage()
 
 
-_decode_origin = msgspec.json.Decoder(ListOrigin).decode
+_decode_origin = msgspec.json.Decoder(ListHeader).decode
 _decode_json = msgspec.json.Decoder(Recommendations).decode
 _decode_columns = msgspec.msgpack.Decoder(FollowingColumns).decode
 
@@ -172,15 +172,15 @@ def list_json(raw: bytes) -> bytes:
     return raw if raw[:1] == b"{" else msgspec.json.encode(decode_recommendations(raw))
 
 
-def list_origin(raw: bytes) -> ListOrigin:
+def list_header(raw: bytes) -> ListHeader:
     """Return a list of the log without its items, in a small part of the time; see `decode_recommendations`."""
     return _decode_origin(raw) if raw[:1] == b"{" else _origin(_decode_columns(raw))
 
 
-def _origin(columns: FollowingColumns) -> ListOrigin:
+def _origin(columns: FollowingColumns) -> ListHeader:
     position = columns.partition, columns.as_of
     model = columns.generation, columns.delta
-    return ListOrigin(
+    return ListHeader(
         rec_id=columns.list_id(columns.user, *position, *model, columns.control, columns.followed),
         user=columns.user,
         generation=columns.generation,

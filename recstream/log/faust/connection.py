@@ -12,7 +12,7 @@ from recstream.log.faust.appender import Appender
 from recstream.log.topics import TopicSpec
 
 
-class Connection:
+class LogConnection:
     """Opens the log when it is first needed, once: after `close` every use is refused.
 
     A thread of a worker that has stopped may still want to append what it made of old state.

@@ -10,7 +10,7 @@ from faust.types import TP, ConsumerMessage
 from recstream.errors import LogFenced, LogUnavailable, NotFound
 from recstream.log.embedded import GROUPS, EmbeddedLog, Head, Waiter, find_head, scan
 from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery, Work
-from recstream.log.faust.connection import Connection
+from recstream.log.faust.connection import LogConnection
 from recstream.log.faust.rebalance import Rebalancer
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
@@ -30,7 +30,7 @@ class Driver(base.Consumer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.connection: Connection = cast(Any, self.transport).connection
+        self.connection: LogConnection = cast(Any, self.transport).connection
         self._positions: dict[TP, int] = {}
         self._assignment: set[TP] = set()
         self._highwater: dict[TP, int] = {}

@@ -9,7 +9,7 @@ from faust.transport.producer import ProducerBuffer
 from faust.types import TP, FutureMessage, HeadersArg, RecordMetadata
 
 from recstream.errors import LogUnavailable
-from recstream.log.faust.connection import Connection
+from recstream.log.faust.connection import LogConnection
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Position
 
@@ -53,7 +53,7 @@ class Producer(base.Producer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.connection: Connection = cast(Any, self.transport).connection
+        self.connection: LogConnection = cast(Any, self.transport).connection
         self.n_unsent = 0
         self._gathered: list[_Unsent] = []
         self._sent = asyncio.Event()

@@ -20,7 +20,7 @@ from ulid import ULID
 
 from recstream.errors import LogFenced, NotFound
 from recstream.log.embedded import EmbeddedLog, GroupState, MemberAssignment, Membership
-from recstream.log.faust.connection import Connection
+from recstream.log.faust.connection import LogConnection
 from recstream.log.faust.partition_handoff import finish_takeover
 from recstream.log.port import TopicPartition
 
@@ -33,7 +33,7 @@ class AssignedConsumer(Protocol):
     """The consumer whose partitions a `Rebalancer` assigns and revokes."""
 
     app: Any
-    connection: Connection
+    connection: LogConnection
 
     def assignment(self) -> set[TP]:
         """Return the partitions of this worker."""

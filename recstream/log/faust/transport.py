@@ -38,7 +38,7 @@ from faust.transport import base
 from faust.types.transports import ConsumerT, ProducerT
 
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.faust.connection import Connection
+from recstream.log.faust.connection import LogConnection
 from recstream.log.faust.consumer import Consumer
 from recstream.log.faust.producer import Producer
 
@@ -54,7 +54,7 @@ class Transport(base.Transport):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connection = Connection(self.app, str(self.url[0]))
+        self.connection = LogConnection(self.app, str(self.url[0]))
 
     @property
     def log(self) -> EmbeddedLog:

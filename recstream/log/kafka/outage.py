@@ -69,14 +69,14 @@ PURGED_CODES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SL
 """Errors of records that were purged from a producer's queue."""
 
 
-class Client(Protocol):
+class KafkaClient(Protocol):
     """Any client of librdkafka."""
 
     def list_topics(self, topic: str = ..., timeout: float = ...) -> Any:
         """Return the cluster's brokers and topics."""
 
 
-def has_lost_brokers(client: Client, shared: dict[str, Any]) -> bool:
+def has_lost_brokers(client: KafkaClient, shared: dict[str, Any]) -> bool:
     """Return whether a client finds no broker while a new client does: it must be replaced.
 
     A starting or stopping broker may answer that the cluster has no brokers. A client that got this
@@ -88,7 +88,7 @@ def has_lost_brokers(client: Client, shared: dict[str, Any]) -> bool:
     )
 
 
-def _finds_brokers(client: Client, timeout_s: float) -> bool:
+def _finds_brokers(client: KafkaClient, timeout_s: float) -> bool:
     try:
         return bool(client.list_topics(timeout=timeout_s).brokers)
     except KafkaException:

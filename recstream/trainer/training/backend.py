@@ -29,7 +29,7 @@ from recstream.core.als import Iteration
 from recstream.errors import TrainingDied, TrainingFailed
 from recstream.process import BACKGROUND_NICE, run_in_thread
 from recstream.trainer.training.files import load_job, load_result, save_job, save_result
-from recstream.trainer.training.job import Job, OnIteration, TrainingResult, run_job
+from recstream.trainer.training.job import OnIteration, TrainingJob, TrainingResult, run_job
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ _PREFIX = "training-"
 class TrainingBackend(Protocol):
     """Runs one training."""
 
-    def run(self, job: Job, progress: OnIteration) -> TrainingResult:
+    def run(self, job: TrainingJob, progress: OnIteration) -> TrainingResult:
         """Return the result of a job; blocks, and calls ``progress`` after every ALS iteration.
 
         Raises
@@ -71,7 +71,7 @@ class TrainingBackend(Protocol):
 class InProcessBackend:
     """Runs a job in the calling thread."""
 
-    def run(self, job: Job, progress: OnIteration) -> TrainingResult:
+    def run(self, job: TrainingJob, progress: OnIteration) -> TrainingResult:
         """Return the result of a job."""
         return run_job(job, progress)
 
@@ -100,7 +100,7 @@ class SubprocessBackend:
         self._is_cancelled = self._is_paused = False
         self._turns_at = 0.0
 
-    def run(self, job: Job, progress: OnIteration) -> TrainingResult:
+    def run(self, job: TrainingJob, progress: OnIteration) -> TrainingResult:
         """Return the result of a job; a process that dies is started once more."""
         self._folder.mkdir(parents=True, exist_ok=True)
         _delete_stale(self._folder)

@@ -35,7 +35,7 @@ from recstream.trainer.histories import RUN, WORDS, FrozenHistories, HistoryColu
 from recstream.trainer.histories.changelog import Touch
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.item_features import ItemFeatures
-from recstream.trainer.training.job import HeldOutTouches, Job, TrainingResult
+from recstream.trainer.training.job import HeldOutTouches, TrainingJob, TrainingResult
 from recstream.trainer.training.train import Trained
 
 FORMAT = "recstream-job-1"
@@ -74,7 +74,7 @@ def load_arrays(folder: Path) -> dict[str, NDArray[Any]]:
 # A job
 
 
-def save_job(folder: Path, job: Job) -> None:
+def save_job(folder: Path, job: TrainingJob) -> None:
     """Write a job.
 
     Raises
@@ -124,7 +124,7 @@ def _chunks(values: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
-def load_job(folder: Path) -> Job:
+def load_job(folder: Path) -> TrainingJob:
     """Read a job.
 
     Raises
@@ -153,7 +153,7 @@ def load_job(folder: Path) -> Job:
         parent = None
         if spec["parent"] is not None:
             parent = unpack((folder / "parent.npz").read_bytes(), "of the parent", spec["parent"])
-        return Job(snapshot, parent, spec["number"], spec["chosen"], spec["seed"])
+        return TrainingJob(snapshot, parent, spec["number"], spec["chosen"], spec["seed"])
     except (OSError, KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
         raise TrainingFailed(
             f"{folder} must hold a training job, it does not: {error!r}"

@@ -21,7 +21,7 @@ OnIteration = Callable[[Iteration], object]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """A training to do.
 
     Attributes
@@ -77,7 +77,7 @@ class TrainingResult(NamedTuple):
 
 
 def run_job(
-    job: Job, on_iteration: OnIteration | None = None, build: Build = build_dataset
+    job: TrainingJob, on_iteration: OnIteration | None = None, build: Build = build_dataset
 ) -> TrainingResult:
     """Train and evaluate: a pure function of the job, except for the calls of ``on_iteration``."""
     histories = job.snapshot.histories.columns()
@@ -90,7 +90,7 @@ def run_job(
 
 
 def train_and_evaluate(
-    job: Job, on_iteration: OnIteration | None, build: Build
+    job: TrainingJob, on_iteration: OnIteration | None, build: Build
 ) -> tuple[Trained, GateResult | None]:
     """Train a generation, and compare it with its parent."""
     trained = train(

@@ -18,8 +18,8 @@ from recstream.spark import fit_matrix, start_session
 from recstream.trainer.training.blocked import BlockedDataset, read_dataset
 from recstream.trainer.training.dataset import build_dataset
 from recstream.trainer.training.job import (
-    Job,
     OnIteration,
+    TrainingJob,
     TrainingResult,
     held_out_of,
     run_job,
@@ -58,7 +58,7 @@ class SparkBackend:
         self._session = session
         self._is_cancelled = threading.Event()
 
-    def run(self, job: Job, progress: OnIteration) -> TrainingResult:
+    def run(self, job: TrainingJob, progress: OnIteration) -> TrainingResult:
         """Return the result of a job."""
         self._is_cancelled.clear()
         session = self._session = self._session or start_session(self._master, "recstream trainer")
@@ -71,7 +71,9 @@ class SparkBackend:
         shutil.rmtree(self._folder, ignore_errors=True)
         return result
 
-    def _run(self, session: SparkSession, job: Job, progress: OnIteration) -> TrainingResult:
+    def _run(
+        self, session: SparkSession, job: TrainingJob, progress: OnIteration
+    ) -> TrainingResult:
         if self._settings is None:
             fit = partial(fit_matrix, session, folder=self._folder)
             return run_job(job, progress, partial(build_dataset, estimate=fit))

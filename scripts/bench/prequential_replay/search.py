@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recstream.core.evaluation import Progress
+from recstream.core.evaluation import SearchProgress
 from recstream.core.evaluation.successive_halving import Choice, Rung, successive_halving
 
 from .config import ReplayConfig
@@ -40,7 +40,7 @@ def tune_stream(
     candidates: int = 27,
     seed: int = 0,
     threads: int | None = None,
-    progress: Callable[[Progress], object] | None = None,
+    progress: Callable[[SearchProgress], object] | None = None,
 ) -> StreamTuning:
     """Return the best candidate of prequential replays that evaluate the second half of a stream.
 
@@ -57,7 +57,7 @@ def tune_stream(
         Number of candidates on the lowest rung.
     seed, threads : int
     progress : callable, optional
-        Called with a `Progress` after every trial.
+        Called with a `SearchProgress` after every trial.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     weights: dict[Choice, tuple[float, float]] = {}

@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 LONG_AGO = "2020-01-01T00:00:00Z"
 
 
-def test_a_stretch_is_replayed_beside_what_was_published(past):
+def test_a_range_is_replayed_and_compared_with_published_lists(past):
     world, _ = past
 
     same = world.post("/v1/what-if/log", {"from": LONG_AGO})

@@ -77,7 +77,7 @@ def test_a_generation_compared_with_itself_is_the_same(trained):
     assert (answer["mean_overlap"], answer["n_identical"]) == (1.0, 2)
 
 
-def test_a_second_comparison_at_the_same_time_is_told_to_come_again(trained, monkeypatch):
+def test_a_second_comparison_at_the_same_time_is_refused_for_now(trained, monkeypatch):
     released, entered = threading.Event(), threading.Event()
     views = trained.bridge.deps.views
     history = views.history

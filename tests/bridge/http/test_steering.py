@@ -124,7 +124,7 @@ def test_only_a_service_may_set_rules(guarded):
     assert guarded.call("PUT", "/v1/steering", {}, token=service).status == 202
 
 
-def test_arms_are_told_in_the_list(shop):
+def test_a_list_contains_its_arm(shop):
     arms = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}]
     shop.call("PUT", "/v1/steering", {"arms": arms, "salt": "1"})
 

@@ -108,7 +108,7 @@ def test_who_is_up_to_date_in_this_log_gets_no_snapshot():
         assert (state.recovered, connection.sent) == expected
 
 
-def test_a_peer_that_left_hears_nothing():
+def test_a_peer_that_left_receives_no_notification():
     hub, connection = a_hub(), RecordingConnection()
     subscribed(hub, connection)
     hub.remove(connection)
@@ -208,7 +208,7 @@ def test_a_blocked_cursor_reads_on_from_where_it_was():
     assert offsets(connection) == [0, 1, 2]
 
 
-def test_a_stretch_that_compaction_emptied_is_passed_over():
+def test_a_range_that_compaction_emptied_is_skipped():
     cursor, connection, _ = a_cursor(offset=4)
 
     cursor.on_read([], earliest=0, end=9)

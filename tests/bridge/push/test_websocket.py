@@ -68,7 +68,7 @@ def test_who_is_up_to_date_gets_no_snapshot(world):
         assert client.receive("recs")["offset"] == newer
 
 
-def test_who_missed_lists_gets_the_newest_and_is_told_of_the_recovery(world):
+def test_a_client_that_missed_lists_gets_the_newest_and_a_notice_of_recovery(world):
     old = world.publish("missed", "a")
     newest = [world.publish("missed", "b"), world.publish("missed", "c")][-1]
     world.wait_for_views()
@@ -232,7 +232,7 @@ def test_a_log_position_of_another_epoch_cannot_be_recovered(world):
         ({"ch": "recs"}, "forbidden"),
     ],
 )
-def test_a_subscription_that_cannot_be_had_is_an_error_and_the_rest_goes_on(world, sub, code):
+def test_a_refused_subscription_is_an_error_and_the_others_continue(world, sub, code):
     with world.socket() as client:
         welcome = client.hello(None, sub, "pipeline")
         error = client.receive("error")

@@ -125,7 +125,7 @@ def test_a_plain_request_is_told_to_upgrade(world):
     assert (answer.status, answer.kind) == (426, "application/problem+json")
 
 
-def test_one_connection_too_many_is_told_to_come_back(tmp_path):
+def test_a_connection_above_the_limit_is_asked_to_retry(tmp_path):
     with running(tmp_path, max_connections=2) as small, ExitStack() as stack:
         clients = [stack.enter_context(small.socket()) for _ in range(2)]
         for client in clients:
@@ -138,7 +138,7 @@ def test_one_connection_too_many_is_told_to_come_back(tmp_path):
 # Tokens
 
 
-def test_a_token_says_who_it_is(guarded):
+def test_a_token_names_its_subject(guarded):
     token, _ = guarded.bridge.deps.auth.issue("ann")
 
     with guarded.socket() as client:

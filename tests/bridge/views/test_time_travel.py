@@ -24,7 +24,7 @@ def test_each_list_of_the_past_is_made_again_byte_for_byte(past):
         assert [one["item"] for one in answer.json["items"]] == [one.item for one in body.items]
 
 
-def test_a_diff_tells_what_changed_between_two_lists(past):
+def test_a_diff_lists_what_changed_between_two_lists(past):
     world, lists = past
     first, last = lists[0].as_of.offset, lists[-1].as_of.offset
 

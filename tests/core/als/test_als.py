@@ -74,7 +74,7 @@ def test_no_iteration_raises_the_loss(case, solver):
     assert (np.diff(losses) <= 1e-5 * losses[:-1]).all()
 
 
-def test_the_callback_hears_of_the_start_and_of_each_iteration():
+def test_the_callback_is_called_at_the_start_and_after_each_iteration():
     steps: list[Iteration] = []
 
     recstream.ALS(4, iterations=3).fit(CASES["random"], callback=steps.append)

@@ -133,7 +133,7 @@ def test_an_index_answers_the_same_whatever_is_asked_beside_it():
     np.testing.assert_array_equal(together[1][::10], np.vstack([weights for _, weights in alone]))
 
 
-def test_a_row_that_says_nothing_any_more_is_near_nothing():
+def test_a_row_replaced_by_an_empty_one_is_near_nothing():
     index = FeatureIndex(3)
     index.add(np.arange(3), sp.csr_matrix(np.eye(3, dtype=np.float32)[[0, 0, 1]]))
 
@@ -144,7 +144,7 @@ def test_a_row_that_says_nothing_any_more_is_near_nothing():
     assert index.features(np.array([1])).nnz == 0
 
 
-def test_items_that_too_many_are_equally_near_to_tell_little():
+def test_items_equally_near_to_too_many_others_have_little_weight():
     same = sp.csr_matrix(np.ones((50, 1), np.float32))
     index = FeatureIndex(1)
     index.add(np.arange(50), same)

@@ -158,7 +158,7 @@ def test_with_nothing_to_look_at_content_is_worth_its_weight() -> None:
     assert content_scale(model, matrix, nothing, nothing, 7.0, 0.5) == 1.0
 
 
-def test_worth_is_a_function_of_counts_alone() -> None:
+def test_the_cold_start_multiplier_depends_on_counts_alone() -> None:
     assert cold_start_multiplier(np.array([0, 1, 3]), 2.2).tolist() == pytest.approx(
         [3.2, 2.1, 1.55]
     )

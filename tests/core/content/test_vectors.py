@@ -29,7 +29,7 @@ def test_bands_are_shared_as_often_as_the_angle_says(degrees):
 
 
 @pytest.mark.parametrize("vector", [(), (1.0,), (0.0, 0.0), (1e308, -1e308), (1.0, float("inf"))])
-def test_odd_vectors_do_no_harm(vector):
+def test_any_vector_has_all_its_bands_or_none(vector):
     assert len(vector_tokens(vector)) in {0, BANDS}
 
 

@@ -83,9 +83,9 @@ def test_an_item_of_the_history_is_not_asked_for() -> None:
     ("kind", "fields"),
     [("dislike", {}), ("remove", {}), ("rate", {"value": 1.0}), ("impression", {})],
 )
-def test_what_says_nothing_good_of_an_item_is_not_asked_for(kind: str, fields: dict) -> None:
+def test_an_event_without_positive_weight_is_not_evaluated(kind: str, fields: dict) -> None:
     assert not is_evaluated(History("u"), event(kind, "a", **fields), EventWeights())
 
 
-def test_a_type_without_weight_is_not_asked_for() -> None:
+def test_a_type_without_weight_is_not_evaluated() -> None:
     assert not is_evaluated(History("u"), event("view", "a"), EventWeights(view=0.0))

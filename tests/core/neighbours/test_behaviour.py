@@ -213,7 +213,7 @@ def test_the_strongest_entries_speak_and_entries_without_weight_do_not():
 
 
 @pytest.mark.parametrize(("version", "n_seeds"), [(1, RECENT), (2, 40), (3, 40)])
-def test_one_entry_speaks_with_one_and_many_with_no_more_than_four(version: int, n_seeds: int):
+def test_one_seed_weighs_one_and_many_weigh_four_at_most(version: int, n_seeds: int):
     equal = np.full(40, 0.1, np.float32)
     columns = np.arange(40, dtype=np.int32)
 

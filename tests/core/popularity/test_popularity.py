@@ -76,7 +76,7 @@ def test_priors_and_credits_add_up_to_one(items: list[int]) -> None:
     assert state.credit.sum() == pytest.approx(1.0)
 
 
-def test_credit_goes_to_the_memory_that_expects_what_comes() -> None:
+def test_credit_goes_to_the_memory_that_predicted_the_event() -> None:
     runs = np.repeat(np.random.default_rng(1).integers(0, 50, 400), 10)
     mixed = np.random.default_rng(1).permutation(runs)
 

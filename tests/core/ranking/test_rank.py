@@ -121,7 +121,7 @@ def test_no_items_make_empty_lists():
     assert len(ranked.rows) == 0
 
 
-def test_each_place_tells_where_the_item_was_before(generation):
+def test_each_place_contains_the_items_rank_before(generation):
     known = history("u", 0, 2)
     (ranked,) = rank([known], generation, 3, HALF_LIFE_MS)
     first, second, third = item_ids(ranked, generation)

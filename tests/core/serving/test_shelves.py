@@ -65,7 +65,7 @@ def test_each_item_is_on_the_shelf_of_the_entry_that_adds_most_and_on_one_shelf_
             assert total[place, column] > 0
 
 
-def test_a_shelf_says_what_its_items_have_in_common_with_the_entry():
+def test_a_shelf_lists_what_its_items_have_in_common_with_the_entry():
     table = Neighbours.empty(16)
     table.put(0, [3, 5, 7], [0.9, 0.8, 0.7])
     _, (shelf,) = made(history(i0=VIEW), generation(factors=False, content=table))
@@ -92,5 +92,5 @@ def test_there_are_no_more_shelves_and_items_than_asked_for():
 
 
 @pytest.mark.parametrize("of", [history(), history(unknown=VIEW)])
-def test_a_history_that_says_nothing_has_no_shelves(of):
+def test_an_empty_history_or_one_of_unknown_items_has_no_shelves(of):
     assert made(of, generation())[1] == ()

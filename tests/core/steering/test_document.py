@@ -122,7 +122,7 @@ TIMES = Generation(
         ({"not": {"from": {"min": "1970-01-01"}}}, {"text", "none"}),
     ],
 )
-def test_a_condition_says_now(where: Any, items: set[str]) -> None:
+def test_a_condition_may_refer_to_the_current_time(where: Any, items: set[str]) -> None:
     condition = msgspec.convert(where, Condition)
 
     found = matches(condition, TIMES, TIMES.columns, NOW_MS)
@@ -245,7 +245,7 @@ def test_documents_are_only_so_long() -> None:
         decode_steering("{" + " " * MAX_BYTES + "}")
 
 
-def test_an_arm_overrides_what_it_says_and_keeps_the_rest() -> None:
+def test_an_arm_overrides_its_own_fields_and_keeps_the_rest() -> None:
     push = {"action": "boost", "name": "push", "where": {"brand": "a"}, "by": 1}
     hide = {"action": "exclude", "name": "hide", "where": {"brand": "b"}}
     steering = document(

@@ -151,7 +151,9 @@ def test_an_owner_may_still_commit_while_the_next_generation_gathers(log: Embedd
     assert log.committed("g") == {TP0: 5}
 
 
-def test_a_member_that_was_silent_too_long_is_out_and_can_commit_no_more(log: EmbeddedLog) -> None:
+def test_a_member_without_heartbeats_for_too_long_leaves_and_can_commit_no_more(
+    log: EmbeddedLog,
+) -> None:
     members = settled(log, a=(TP0,), b=(TP1,))
     impatient = Membership(log, "g", "b", session_timeout_s=30.0)
     with log.storage.write() as connection:

@@ -95,7 +95,7 @@ def test_processes_that_append_at_once_all_find_their_records_in_order(
 
 
 @pytest.mark.parametrize("sync", ["full", "normal"])
-def test_a_killed_process_loses_nothing_it_was_told_and_tears_nothing(
+def test_a_killed_process_loses_no_acknowledged_record_and_leaves_no_partial_one(
     log: EmbeddedLog, path: Path, sync: str
 ) -> None:
     worker = run(APPENDS_FOR_EVER, f"embedded://{path}?sync={sync}")

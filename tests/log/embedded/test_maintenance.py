@@ -174,7 +174,7 @@ def test_retention_goes_by_the_time_of_the_append_not_of_the_event(
     assert maintain(log).expired == 0
 
 
-def test_a_partition_whose_records_all_expired_goes_on_at_the_next_offset(
+def test_a_partition_whose_records_all_expired_continues_at_the_next_offset(
     log: EmbeddedLog, clock: Clock
 ) -> None:
     log.create_topics([TopicSpec(TOPIC, 1, retention_ms=10)])
@@ -188,7 +188,7 @@ def test_a_partition_whose_records_all_expired_goes_on_at_the_next_offset(
     assert [r.offset for r in everything(log)] == [2]
 
 
-def test_a_tail_that_fell_behind_the_retention_goes_on_at_the_earliest(
+def test_a_tail_that_fell_behind_the_retention_continues_at_the_earliest_offset(
     log: EmbeddedLog, clock: Clock
 ) -> None:
     log.create_topics([TopicSpec(TOPIC, 1, retention_ms=10)])

@@ -45,7 +45,7 @@ def put(log: EmbeddedLog, *topics: str) -> None:
     log.append([NewRecord(topic, None, b"v", 0) for topic in topics])
 
 
-def test_an_append_wakes_who_reads_its_topic_and_nobody_else(
+def test_an_append_wakes_only_readers_of_its_topic(
     reader: EmbeddedLog, writer: EmbeddedLog
 ) -> None:
     waiter = reader.waiter()
@@ -65,7 +65,7 @@ def test_an_append_wakes_who_reads_its_topic_and_nobody_else(
     waiter.close()
 
 
-def test_a_change_of_a_group_wakes_who_listens_to_groups(
+def test_a_change_of_a_group_notifies_listeners_of_groups(
     reader: EmbeddedLog, writer: EmbeddedLog
 ) -> None:
     waiter = reader.waiter()
@@ -80,9 +80,7 @@ def test_a_change_of_a_group_wakes_who_listens_to_groups(
     waiter.close()
 
 
-def test_what_is_not_listened_to_any_more_wakes_nobody(
-    reader: EmbeddedLog, writer: EmbeddedLog
-) -> None:
+def test_a_cancelled_listener_is_not_notified(reader: EmbeddedLog, writer: EmbeddedLog) -> None:
     waiter = reader.waiter()
     waiter.listen({"a", LONG_A, LONG_B})
     waiter.listen({"b", LONG_B})
@@ -97,7 +95,7 @@ def test_what_is_not_listened_to_any_more_wakes_nobody(
     waiter.close()
 
 
-def test_a_tail_hears_the_topics_it_was_sent_to_later(
+def test_a_tail_receives_topics_it_was_assigned_later(
     reader: EmbeddedLog, writer: EmbeddedLog
 ) -> None:
     tail = reader.tail({TopicPartition("a", 0): 0})
@@ -128,7 +126,9 @@ def test_bells_that_were_deleted_come_back(reader: EmbeddedLog, path: Path) -> N
     again.close()
 
 
-def test_nothing_is_appended_where_nobody_could_be_told(reader: EmbeddedLog, path: Path) -> None:
+def test_nothing_is_appended_to_a_topic_whose_readers_can_not_be_notified(
+    reader: EmbeddedLog, path: Path
+) -> None:
     notification_path(path, "b").mkdir()
 
     with pytest.raises(LogUnavailable, match="make its folder writable"):

@@ -35,7 +35,7 @@ def test_who_waits_gets_an_error_when_the_thread_fails(appender, monkeypatch):
         appender.call([NewRecord("t", b"k", b"v")])
 
 
-def test_offsets_are_refused_until_it_is_told_the_member(appender):
+def test_offsets_are_refused_until_the_member_is_known(appender):
     work = [NewRecord("t", b"k", b"v")], {TopicPartition("t", 0): 1}
 
     (refused,) = appender.append_all([work])

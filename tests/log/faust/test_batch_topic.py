@@ -142,7 +142,7 @@ async def holding(
     assert held.seen == list(range(count))
 
 
-async def test_what_faust_threw_away_comes_again_though_nothing_follows_it(
+async def test_records_that_faust_dropped_are_read_again_without_a_later_record(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
     async with holding(log, url, tmp_path, 2_000) as (app, _):

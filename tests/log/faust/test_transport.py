@@ -72,7 +72,7 @@ async def test_what_an_agent_sends_is_in_the_log_with_its_headers(
     assert (record.timestamp_ms, record.headers) == (12_500, (("seen", b"yes"),))
 
 
-async def test_a_worker_sleeps_through_appends_to_what_it_does_not_read(
+async def test_appends_to_other_topics_do_not_wake_a_worker(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
     app = new_app(url, tmp_path)
@@ -130,7 +130,7 @@ async def test_a_table_comes_back_from_a_compacted_changelog(
         assert dict(counts.items()) == {f"k{n}": 20 for n in range(10)}
 
 
-async def test_an_agent_of_a_compacted_topic_goes_on_over_the_gaps_and_commits_behind_them(
+async def test_an_agent_of_a_compacted_topic_reads_past_gaps_and_commits_after_them(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
     log.create_topics([TopicSpec("items", 1, compacted=True)])

@@ -179,7 +179,7 @@ def test_a_large_import_is_cut_into_small_records_and_users_items_go_between(
     assert serving(place).n_items == 72
 
 
-def test_a_product_is_told_while_what_users_did_still_waits(running, place):
+def test_a_product_is_announced_while_events_still_wait(running, place):
     running._pacer._next_item_delta = math.inf
     place.world.feed([single(event(1000, "u1", "p2"))])
     before = len(place.announced(DeltaAnnounced))
@@ -204,7 +204,7 @@ def test_a_huge_product_fits_a_record_that_kafka_takes(running, place):
     assert 0 < len(serving(place).details["p31"].attributes) < 300
 
 
-def test_a_trainer_that_starts_again_tells_what_is_untold_and_nothing_twice(running, place):
+def test_a_restarted_trainer_announces_what_was_not_announced_and_nothing_twice(running, place):
     shop(place, [40])
     work(running, lambda: told(place))
     running.close()

@@ -101,7 +101,7 @@ def test_a_deltas_factors_are_the_items_folded_in_against_all_its_users(fed):
     np.testing.assert_allclose(factors[delta.items.index("p1")], expected[0], rtol=1e-5)
 
 
-def test_deltas_are_numbered_and_silent_when_nothing_moved(fed):
+def test_deltas_are_numbered_and_none_is_sent_without_a_change(fed):
     trained = trained_on(fed)
 
     delta, generation, follower, deltas = moved(fed, trained, [event(1000, "u4", "p1")])

@@ -95,7 +95,7 @@ def test_the_follower_reads_a_compacted_changelog(fed):
         (page_key(b"u1", 0), 5, 2**64 - 1),  # n_events
     ],
 )
-def test_a_row_with_a_number_that_no_array_holds_costs_its_user_alone(world, row, at, value):
+def test_a_row_with_a_number_out_of_range_loses_only_its_user(world, row, at, value):
     world.feed([single(event(0, "u1", "p1")), single(event(1, "u2", "p2"))])
     follower = ChangelogFollower()
     for partition in range(PARTITIONS):

@@ -22,7 +22,7 @@ from recstream.trainer.deltas.deltas import Deltas
 from recstream.trainer.training import backend
 from recstream.trainer.training.backend import InProcessBackend, SubprocessBackend
 from recstream.trainer.training.dataset import TrainingSnapshot
-from recstream.trainer.training.job import Job, run_job
+from recstream.trainer.training.job import TrainingJob, run_job
 from recstream.trainer.training.train import hyperparameters
 from tests.trainer.deltas.test_catalogue_deltas import product, retrained, serving, shop
 from tests.trainer.deltas.test_catalogue_deltas import told as all_told
@@ -40,8 +40,10 @@ def job(world):
         known.histories, known.offsets, known.n_events, catalogue, frozenset({"gone"}), 20
     )
     chosen = hyperparameters(SETTINGS)
-    parent = run_job(Job(everything, None, 0, {**chosen, "n_factors": 0}, 0)).trained.generation
-    return Job(everything, parent, 1, chosen, 0)
+    parent = run_job(
+        TrainingJob(everything, None, 0, {**chosen, "n_factors": 0}, 0)
+    ).trained.generation
+    return TrainingJob(everything, parent, 1, chosen, 0)
 
 
 def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job, tmp_path):
@@ -81,7 +83,7 @@ def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job, tmp_p
 
 def test_a_job_that_can_not_be_done_says_why(job, tmp_path):
     with pytest.raises(TrainingFailed, match="KeyError: 'half_life_ms'"):
-        SubprocessBackend(tmp_path, nice=0).run(Job(job.snapshot, None, 1, {}, 0), print)
+        SubprocessBackend(tmp_path, nice=0).run(TrainingJob(job.snapshot, None, 1, {}, 0), print)
 
 
 ORPHANS = """
@@ -188,7 +190,7 @@ def test_a_process_killed_in_the_middle_of_an_answer_has_died(impostor):
 
 
 @pytest.mark.parametrize("said", [b"7\n", b"\n", b"not JSON\n"])
-def test_a_process_that_says_what_nobody_expects_is_ended(impostor, said):
+def test_a_process_with_an_unexpected_answer_is_ended(impostor, said):
     process = impostor(said, "os.read(end, 1); signal.pause()")
 
     with pytest.raises(TrainingFailed, match="must send JSON objects"):
@@ -198,7 +200,7 @@ def test_a_process_that_says_what_nobody_expects_is_ended(impostor, said):
         os.kill(process.pid, 0)
 
 
-def test_a_job_that_can_not_be_read_is_told_of_by_the_process(tmp_path):
+def test_a_process_reports_a_job_that_can_not_be_read(tmp_path):
     with pytest.raises(TrainingFailed, match="must hold a training job, it does not"):
         backend._Process(tmp_path, tmp_path, 0).run(print)
 
@@ -242,7 +244,9 @@ def test_a_training_that_was_killed_is_begun_once_more(place, apart, monkeypatch
     assert retrained(place) == {0: (True, ""), 1: (True, "")}
 
 
-def test_a_training_that_dies_again_is_told_of_and_what_serves_goes_on(place, apart, monkeypatch):
+def test_a_training_that_dies_again_is_reported_and_the_serving_generation_stays(
+    place, apart, monkeypatch
+):
     monkeypatch.setattr(backend, "_Process", mortal(2))
 
     work(apart, lambda: told(place) and told(place)[-1].state == "failed")
@@ -281,7 +285,9 @@ def test_generation_0_of_a_large_shop_is_made_beside_the_loop(place, monkeypatch
 # What comes meanwhile
 
 
-def test_a_generation_knows_what_came_while_it_was_trained_when_it_is_announced(place, monkeypatch):
+def test_an_announced_generation_contains_the_records_that_arrived_during_its_training(
+    place, monkeypatch
+):
     shop(place, range(12))
     place.world.feed([single(each) for each in likes()])
     trainer = place.trainer()

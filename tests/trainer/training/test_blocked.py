@@ -16,7 +16,7 @@ from recstream.errors import ArtifactCorrupt, TrainingFailed
 from recstream.settings import Settings, with_secrets, without_secrets
 from recstream.trainer.training.backend import InProcessBackend
 from recstream.trainer.training.dataset import TrainingSnapshot
-from recstream.trainer.training.job import Job, TrainingResult
+from recstream.trainer.training.job import TrainingJob, TrainingResult
 from recstream.trainer.training.spark import SparkBackend
 from recstream.trainer.training.train import hyperparameters
 from tests.checkpoints.conftest import Tables
@@ -43,13 +43,13 @@ class Shop:
         self.tables.world.feed([single(each) for each in events], step=50)
         self.tables.feed(0)
 
-    def job(self, **more: Any) -> Job:
+    def job(self, **more: Any) -> TrainingJob:
         known = snapshot_of(follow(self.tables.world))
         catalogue = {f"p{n}": product(n) for n in range(30)}
         snapshot = TrainingSnapshot(
             known.histories, known.offsets, known.n_events, catalogue, catalogue_offset=30
         )
-        return Job(snapshot, None, 1, {**hyperparameters(self.settings), **more}, 0)
+        return TrainingJob(snapshot, None, 1, {**hyperparameters(self.settings), **more}, 0)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recstream.trainer.training.blocked.dataset.CHUNK", 50)
 
 
-def trained(shop: Shop, job: Job, spark: Any = None) -> TrainingResult:
+def trained(shop: Shop, job: TrainingJob, spark: Any = None) -> TrainingResult:
     folder = Path(shop.settings.data_dir) / "spark"
     backend = SparkBackend("local", folder, spark or InProcess(), shop.settings)
     return backend.run(job, lambda _: None)

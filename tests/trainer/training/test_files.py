@@ -24,7 +24,7 @@ from recstream.trainer.histories import Histories, UserColumns
 from recstream.trainer.histories.changelog import Touch
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.files import load_job, load_result, save_job, save_result
-from recstream.trainer.training.job import HeldOutTouches, Job, TrainingResult
+from recstream.trainer.training.job import HeldOutTouches, TrainingJob, TrainingResult
 from recstream.trainer.training.train import Trained
 from tests.trainer.trainer_world import likes, trained_on
 from tests.worker.worker_world import generation, single
@@ -100,7 +100,7 @@ def objects(columns):
 def test_a_job_arrives_as_it_was(folder, snapshot, chosen, seed):
     path = folder()
 
-    save_job(path, Job(snapshot, generation(), 3, chosen, seed))
+    save_job(path, TrainingJob(snapshot, generation(), 3, chosen, seed))
     there = load_job(path)
 
     assert objects(there.snapshot.histories) == objects(snapshot.histories.columns())
@@ -116,7 +116,7 @@ def test_a_job_arrives_as_it_was(folder, snapshot, chosen, seed):
 
 
 def nothing():
-    return Job(TrainingSnapshot(Histories().freeze(), {}, 0), None, 0, {}, 0)
+    return TrainingJob(TrainingSnapshot(Histories().freeze(), {}, 0), None, 0, {}, 0)
 
 
 def test_a_job_of_the_first_generation_has_no_parent(folder):

@@ -109,19 +109,19 @@ class EventRoutes:
         entries, is_batch = read_entries((JSON, NDJSON, CLOUD_EVENT, CLOUD_EVENTS), "events")
         self._deps.limiter.charge(len(entries))
         is_wrapped = request.mimetype in {CLOUD_EVENT, CLOUD_EVENTS}
-        batch = EventBatch(self._deps, identity(), is_batch=is_batch)
+        batch = ReceivedEvents(self._deps, identity(), is_batch=is_batch)
         for index, raw in enumerate(entries):
             batch.add(index, _unwrapped(raw) if is_wrapped else raw)
         return self._append(batch)
 
-    def _append(self, batch: EventBatch) -> Response:
+    def _append(self, batch: ReceivedEvents) -> Response:
         positions = self._deps.log.append(batch.records) if batch.records else []
         answer = batch.appended(positions)
         is_accepted = bool(answer.accepted or answer.duplicates)
         return answer_batch(answer, batch.rejected, is_accepted=is_accepted, what="event")
 
 
-class EventBatch:
+class ReceivedEvents:
     """The events of one request: accepted, duplicate and rejected ones.
 
     Parameters

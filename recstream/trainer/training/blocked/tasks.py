@@ -26,7 +26,7 @@ Task = ReadPartition | SortPart | MergeItems | MergeUsers | FillNeighbours
 _T = TypeVar("_T")
 
 
-class Done(msgspec.Struct, frozen=True):
+class TaskResult(msgspec.Struct, frozen=True):
     """Result of a task: its value as JSON, or why it failed for good."""
 
     value: msgspec.Raw = msgspec.Raw(b"null")
@@ -36,15 +36,15 @@ class Done(msgspec.Struct, frozen=True):
 
 _decode = msgspec.json.Decoder(Task).decode
 _encode = msgspec.json.Encoder().encode
-_decode_done = msgspec.json.Decoder(Done).decode
+_decode_done = msgspec.json.Decoder(TaskResult).decode
 
 
 def run_task(content: bytes) -> bytes:
     """Run one task; an error of recstream is returned, since it would come again."""
     try:
-        return _encode(Done(msgspec.Raw(_encode(_decode(content).run()))))
+        return _encode(TaskResult(msgspec.Raw(_encode(_decode(content).run()))))
     except RecstreamError as error:
-        return _encode(Done(error=str(error), corrupt=isinstance(error, ArtifactCorrupt)))
+        return _encode(TaskResult(error=str(error), corrupt=isinstance(error, ArtifactCorrupt)))
 
 
 def run_tasks(spark: SparkSession, tasks: Sequence[Task], kind: type[_T], when: str) -> list[_T]:

@@ -9,7 +9,13 @@ import msgspec
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routing import route
 from recstream.bridge.push import LogRecord, log_record
-from recstream.bridge.views import Found, LogSearch, RecordFilter, decode_places, encode_places
+from recstream.bridge.views import (
+    FoundRecords,
+    LogSearch,
+    RecordFilter,
+    decode_places,
+    encode_places,
+)
 from recstream.core.events import Event
 from recstream.errors import InvalidInput
 from recstream.log import (
@@ -278,7 +284,7 @@ def _start(search: LogSearch, topic: str, partitions: list[int], place: str) -> 
     return {each: named[each] for each in partitions if each in named} | ends
 
 
-def _answer(event_log: ReadableLog, topic: str, found: Found) -> RecordsAnswer:
+def _answer(event_log: ReadableLog, topic: str, found: FoundRecords) -> RecordsAnswer:
     return RecordsAnswer(
         epoch=event_log.epoch,
         topic=topic,

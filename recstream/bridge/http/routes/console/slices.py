@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from flask import Response, request
 
-from recstream.analysis import Manifest, Slice, export, parse_ranges
+from recstream.analysis import Slice, SliceManifest, export, parse_ranges
 from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
@@ -53,7 +53,7 @@ class SliceSummary(msgspec.Struct, frozen=True, kw_only=True):
 class SliceAnswer(SliceSummary, frozen=True, kw_only=True):
     """An exported slice, and what is in it."""
 
-    manifest: Manifest
+    manifest: SliceManifest
 
 
 class SlicesAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +97,7 @@ class SliceRoutes:
                 f"a slice here may have 1 to {MAX_OFFSETS:,} offsets of events, got {n_offsets:,}; "
                 "`recstream export` writes longer ones"
             )
-        manifests: list[Manifest] = []
+        manifests: list[SliceManifest] = []
 
         def write(path: Path) -> None:
             manifest = deps.time_travel.ask(
@@ -128,7 +128,7 @@ class SliceRoutes:
         if request.mimetype != ZIP:
             raise HttpProblem(415, f"expected a body of {ZIP}, got {request.mimetype!r}")
         request.max_content_length = MAX_UPLOAD_BYTES
-        manifests: list[Manifest] = []
+        manifests: list[SliceManifest] = []
 
         def receive(path: Path) -> None:
             with path.open("wb") as file:
