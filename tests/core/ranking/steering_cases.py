@@ -14,6 +14,7 @@ from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import Entry, History
 from recstream.core.history.matrix import matrix_row, stack
 from recstream.core.neighbours import WIDTH, Neighbours, seed_weights
+from recstream.core.ranking import describe, rank
 from recstream.core.ranking.rerank import POOL
 from recstream.core.records import Item
 from recstream.core.steering.arms import (
@@ -258,3 +259,12 @@ def diversified(
         ]
         chosen.append(left.pop(worth.index(max(worth))))
     return chosen
+
+
+def list_of(
+    generation: Generation, made: Any, seen: list[int], n: int = 5, **more: Any
+) -> list[str]:
+    """Return the items of a user's list under a document."""
+    user = history(seen, **more)
+    (found,) = rank([user], generation, n, HALF_LIFE_MS, steering=document(made))
+    return [item.item for item in describe(found, user, generation)]

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.generation.generation import Generation
 from recstream.core.ranking import describe, rank
 from recstream.core.ranking.batch import RowLists, user_rows
 from recstream.core.ranking.explain import explain
@@ -23,15 +22,16 @@ from tests.core.ranking.steering_cases import (
     document,
     expected,
     history,
+    list_of,
     shop,
 )
 
 GENERATIONS = {True: shop(), False: shop(factors=False)}
-FIRST_UNTOUCHED = N_ITEMS - 20
-FRESH = shop(untouched=20)
-FAINT: dict[str, Any] = {"blend": {"content": 0.01, "behaviour": 0.0}}
-"""Being alike says so little that nobody untouched is listed for it."""
-SHOPS = {"factors": GENERATIONS[True], "no factors": GENERATIONS[False], "newcomers": FRESH}
+SHOPS = {
+    "factors": GENERATIONS[True],
+    "no factors": GENERATIONS[False],
+    "newcomers": shop(untouched=20),
+}
 
 items = st.integers(0, N_ITEMS - 1)
 wheres = st.one_of(
@@ -196,12 +196,6 @@ def test_the_parts_of_a_score_sum_to_it_by_source_and_by_entry(
     assert (told.verdict == "excluded") <= (told.rule != "")
 
 
-def one(generation: Generation, made: Any, seen: list[int], n: int = 5, **more: Any) -> list[str]:
-    user = history(seen, **more)
-    (found,) = rank([user], generation, n, HALF_LIFE_MS, steering=document(made))
-    return [item.item for item in describe(found, user, generation)]
-
-
 def verdict(made: Any, item: str, seen: list[int], **more: Any) -> tuple[str, str]:
     told = explain(
         history(seen, **more),
@@ -216,12 +210,12 @@ def verdict(made: Any, item: str, seen: list[int], **more: Any) -> tuple[str, st
 
 def test_what_is_ignored_makes_room_and_comes_back_only_to_fill_the_list() -> None:
     generation = GENERATIONS[True]
-    first, *others = one(generation, {}, [1, 2])
+    first, *others = list_of(generation, {}, [1, 2])
     ignored = [(int(first[1:]), 3)]
     few = {"action": "only", "name": "few", "where": {"items": [first, *others[:2]]}}
 
-    rotated = one(generation, {"rotation": {}}, [1, 2], shown=ignored)
-    filled = one(generation, {"rotation": {}, "rules": [few]}, [1, 2], shown=ignored)
+    rotated = list_of(generation, {"rotation": {}}, [1, 2], shown=ignored)
+    filled = list_of(generation, {"rotation": {}, "rules": [few]}, [1, 2], shown=ignored)
 
     assert rotated[:4] == others
     assert first not in rotated
@@ -238,15 +232,15 @@ def test_a_list_is_never_empty_while_something_may_be_listed() -> None:
         "diversity": {"strength": 1.0},
     }
 
-    assert one(GENERATIONS[True], hard, [1, 2], shown=[(9, 5)]) == ["i9"]
-    assert one(GENERATIONS[True], hard, [9]) == []
+    assert list_of(GENERATIONS[True], hard, [1, 2], shown=[(9, 5)]) == ["i9"]
+    assert list_of(GENERATIONS[True], hard, [9]) == []
 
 
 def test_why_not_says_which_rule_it_was() -> None:
     pins = {"rules": [{"action": "pin", "name": "p", "items": ["i40", "i2"], "at": 2}]}
     hide = {"rules": [{"action": "exclude", "name": "no acme", "where": {"brand": "ACME"}}]}
-    listed = one(GENERATIONS[True], {}, [1])
-    everything = one(GENERATIONS[True], {}, [1], n=N_ITEMS)
+    listed = list_of(GENERATIONS[True], {}, [1])
+    everything = list_of(GENERATIONS[True], {}, [1], n=N_ITEMS)
     strict = {"min_relevance": 0.9}
 
     assert verdict(pins, "i40", [1]) == ("pinned", "p")
@@ -256,61 +250,8 @@ def test_why_not_says_which_rule_it_was() -> None:
     assert verdict({}, everything[-1], [1]) == ("below-the-cut", "")
     assert verdict(strict, everything[-1], [1]) == ("below-min-relevance", "")
     diverse = {"diversity": {"strength": 0.9}}
-    moved = [item for item in listed if item not in one(GENERATIONS[True], diverse, [1])]
+    moved = [item for item in listed if item not in list_of(GENERATIONS[True], diverse, [1])]
     assert {verdict(diverse, item, [1]) for item in moved} == {("diversified", "")}
-
-
-def test_a_place_in_twenty_is_for_the_nearest_item_nobody_has_touched() -> None:
-    alone = one(FRESH, FAINT | {"newcomers": 0.0}, [1, 2], n=20)
-    near = [f"i{at}" for at in (1, 2) for at in FRESH.content.of(at)[0].tolist()]
-    untouched = [item for item in near if int(item[1:]) >= FIRST_UNTOUCHED]
-    assert untouched
-    assert not set(untouched) & set(alone)
-
-    *others, last = one(FRESH, FAINT, [1, 2], n=20)
-
-    assert others == alone[:-1]
-    assert last in untouched
-    user = history([1, 2])
-    (found,) = rank([user], FRESH, 20, HALF_LIFE_MS, steering=document(FAINT))
-    assert describe(found, user, FRESH)[-1].why[-1].kind == "newcomer"
-    assert one(FRESH, FAINT, [1, 2], n=19) == alone[:-1]
-
-
-def test_newcomers_take_no_place_from_pins_nor_one_that_rules_refuse_them() -> None:
-    hidden = {"items": [f"i{at}" for at in range(FIRST_UNTOUCHED, N_ITEMS)]}
-    hide = FAINT | {"rules": [{"action": "exclude", "name": "not yet", "where": hidden}]}
-    pin = {"action": "pin", "name": "front", "items": [f"i{FIRST_UNTOUCHED}"]}
-
-    without = one(FRESH, hide, [1, 2], n=20)
-    pinned = one(FRESH, FAINT | {"rules": [pin]}, [1, 2], n=20)
-    strict = one(FRESH, FAINT | {"min_relevance": 1.0, "newcomers": 1.0}, [1, 2], n=20)
-
-    assert without == one(FRESH, FAINT | {"newcomers": 0.0}, [1, 2], n=20)
-    # One pinned newcomer is one in twenty.
-    assert [item for item in pinned if int(item[1:]) >= FIRST_UNTOUCHED] == [pin["items"][0]]
-    assert len(strict) == 1
-
-
-def test_why_not_says_who_made_way_for_a_newcomer() -> None:
-    listed = one(FRESH, FAINT, [1, 2], n=20)
-    gone = one(FRESH, FAINT | {"newcomers": 0.0}, [1, 2], n=20)[-1]
-    steering = document(FAINT)
-
-    def said(item: str) -> tuple[str, int]:
-        told = explain(
-            history([1, 2]),
-            FRESH,
-            item,
-            list_size=20,
-            half_life_ms=HALF_LIFE_MS,
-            steering=steering,
-        )
-        return told.verdict, told.rank
-
-    assert said(gone) == ("made-way", 20)
-    assert said(listed[-1]) == ("newcomer", 20)
-    assert said(listed[0]) == ("listed", 1)
 
 
 def test_reasons_name_pins_boosts_and_what_items_have_in_common() -> None:
@@ -345,7 +286,7 @@ def test_reasons_name_pins_boosts_and_what_items_have_in_common() -> None:
 def test_a_delta_moves_what_rules_name() -> None:
     generation = shop()
     hide = {"rules": [{"action": "exclude", "name": "h", "where": {"brand": "Zeta"}}]}
-    before = one(generation, hide, [1])
+    before = list_of(generation, hide, [1])
     gone, hidden = int(before[0][1:]), int(before[1][1:])
     model = generation.model
     assert model is not None
@@ -367,7 +308,7 @@ def test_a_delta_moves_what_rules_name() -> None:
             },
         )
     )
-    after = one(generation, hide, [1])
+    after = list_of(generation, hide, [1])
 
     assert after[0] == "new"
     assert not {f"i{gone}", f"i{hidden}"} & set(after)
