@@ -176,7 +176,20 @@ class Recommender:
         items: tuple[str, ...] = (),
         session: str = "",
     ) -> tuple[Recommendations, tuple[Unranked, ...]]:
-        """Rank some items for a user, or for a visitor; return those without a place, too."""
+        """Rank some items for a user, or for a visitor; return those without a place, too.
+
+        Parameters
+        ----------
+        candidates : tuple of str
+            Items to rank.
+        request : ListRequest
+        user : str
+            Ranked by this user's history; empty for a visitor.
+        items : tuple of str
+            Items that the visitor viewed.
+        session : str
+            The visitor's session, for rules that divide users.
+        """
         history = visitor_history(items, session)
         if user:
             history = self._sources.history(user)

@@ -186,7 +186,17 @@ class ShelfMaker:
     def because(
         self, user: str, request: ListRequest, *, n_shelves: int, n_items: int, skip: int
     ) -> Shelves:
-        """Return shelves of items related to a user's strongest items."""
+        """Return shelves of items related to a user's strongest items.
+
+        Parameters
+        ----------
+        user : str
+        request : ListRequest
+        n_shelves, n_items : int
+            At most so many shelves, and so many items on each.
+        skip : int
+            Places of the list whose items are displayed elsewhere.
+        """
         found = self._shelves(user, request, n_shelves, n_items, skip)
         listed = [entry.item for shelf in found.shelves for entry in shelf.items]
         if gone := self._sources.items.unlisted(listed):

@@ -67,7 +67,15 @@ def json_error(
     known: Iterable[str] = (),
     kind: Any = None,
 ) -> E:
-    """Return a decoder's error with a code and a pointer to the offending value; see `decode_json`."""
+    """Return a decoder's error with a code and a pointer to the offending value; see `decode_json`.
+
+    Parameters
+    ----------
+    error : Exception
+        What the decoder raised.
+    raises, names_field, known, kind
+        As in `decode_json`.
+    """
     if isinstance(error, RecursionError):
         return raises(_too_deep(), code="too-deep")
     reason, found, path = str(error).partition(" - at `$")

@@ -84,6 +84,18 @@ def choose_basis(
 ) -> BatchBasis:
     """Return the basis as of a moment: an offset (of every partition), a time, or the end of the log.
 
+    Parameters
+    ----------
+    event_log : EventLog
+    generations : Generations
+    when : Moment
+    what : str
+        ``lists`` or ``similar``.
+    form : Format
+        Of the files.
+    n : int
+        Items of a list.
+
     Raises
     ------
     NotFound

@@ -45,7 +45,15 @@ def derive(
 ) -> Iterator[Make]:
     """Yield, for each history, a function that derives the list.
 
-    ``now_ms`` is the time that the published lists name.
+    Parameters
+    ----------
+    histories : sequence of History
+    generation : Generation
+    active : ActiveSettings
+        In force for the lists.
+    partition : int
+    now_ms : int
+        Time that the published lists name.
     """
     ranked = rank(
         histories,

@@ -322,7 +322,16 @@ class Snapshots:
 def records_of(
     log: ReadableLog, partition: int, user: str, start: int, stop: int
 ) -> Iterator[Record]:
-    """Yield the records of a partition that may hold events of a user, by their key or text."""
+    """Yield the records of a partition that may hold events of a user, by their key or text.
+
+    Parameters
+    ----------
+    log : ReadableLog
+    partition : int
+    user : str
+    start, stop : int
+        Offsets from ``start`` on, before ``stop``.
+    """
     key, mine = user.encode(), msgspec.json.encode(user)
     for group in read_batches(log, INTERACTIONS, partition, start, stop):
         for record in group:

@@ -77,6 +77,12 @@ def activate_everywhere(
     """Call `activate` for partitions; return those on which something is new.
 
     Partitions that another worker owns are left out.
+
+    Parameters
+    ----------
+    append, timeline, settings, now_ms
+        As in `activate`.
+    states : sequence of PartitionState
     """
     activated = []
     for state in states:

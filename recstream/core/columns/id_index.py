@@ -24,7 +24,16 @@ def _slot_of(content: UInt8s, start: int, end: int, n_slots: int) -> np.int64:
 def _look_up(
     block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, start: int, end: int
 ) -> np.int64:
-    """Return the slot that holds an id, or the empty one where it belongs."""
+    """Return the slot that holds an id, or the empty one where it belongs.
+
+    Parameters
+    ----------
+    block, ends, slots
+        As in `find_rows`.
+    content : uint8
+    start, end : int
+        Bounds of the id in it.
+    """
     slot = _slot_of(content, start, end, len(slots))
     while slots[slot]:
         row = np.int64(slots[slot]) - 1
@@ -54,7 +63,19 @@ def _n_bytes(_block: UInt8s, _ends: Int64s, _slots: UInt32s, content: UInt8s, *_
 def find_rows(
     block: UInt8s, ends: Int64s, slots: UInt32s, content: UInt8s, bounds: Int64s, out: Int32s
 ) -> None:
-    """Write the row of each id of `content`; -1 for unknown ids."""
+    """Write the row of each id of `content`; -1 for unknown ids.
+
+    Parameters
+    ----------
+    block, ends : uint8, int64
+        The known ids one after the other, and where each ends.
+    slots : uint32
+        Hash table of rows plus 1; 0 is an empty slot.
+    content, bounds : uint8, int64
+        The ids to find, and where each ends.
+    out : int32
+        Filled.
+    """
     start = 0
     for n in range(len(bounds)):
         out[n] = np.int64(slots[_look_up(block, ends, slots, content, start, bounds[n])]) - 1

@@ -105,7 +105,17 @@ class RankHistograms:
         self._clicks: dict[str, ClickCounts] = {}
 
     def add(self, rank: int, *, generation: int, source: str, is_cold: bool, arm: str = "") -> None:
-        """Count an event for all users, its generation, source, arm, and cold users."""
+        """Count an event for all users, its generation, source, arm, and cold users.
+
+        Parameters
+        ----------
+        rank : int
+            Rank of the event's item in the list, 0 if it was not listed.
+        generation, source, arm
+            Of the list.
+        is_cold : bool
+            The user had fewer than `COLD_EVENTS` events.
+        """
         names = ["all", f"generation {generation}", f"source {source}"]
         if is_cold:
             names.append("cold users")

@@ -221,29 +221,15 @@ def apply(
         message = f"event {event.id!r} must have an item and a time; check it before folding"
         raise ValueError(message)
     at_ms = timestamp_ms(ts)
-    pages = history.pages
-    n_pages = len(pages)
-    number = 0 if n_pages == 1 else page_of(item, n_pages)
-    page = pages[number]
-    old = page.get(item)
-    n_items = history.n_items
     replaces = kind == "rate" and settings.semantics >= SEMANTICS
+    old = history.find(item)
     if kind == "remove":
-        if old is not None:
-            page = {name: entry for name, entry in page.items() if name != item}
-            pages = (*pages[:number], page, *pages[number + 1 :])
-            n_items -= 1
+        entry = None
+    elif replaces:
+        entry = _rate(old, event, at_ms, offset, history, settings)
     else:
-        page = page.copy()
-        n_items += old is None
-        page[item] = (
-            _rate(old, event, at_ms, offset, history, settings)
-            if replaces
-            else _add(old, event, at_ms, offset, settings)
-        )
-        pages = (page,) if n_pages == 1 else (*pages[:number], page, *pages[number + 1 :])
-        if n_items > PAGE_ENTRIES * n_pages:
-            pages = _split(pages)
+        entry = _add(old, event, at_ms, offset, settings)
+    pages, n_items = _put(history, item, entry)
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
     impressions = history.impressions and _without(history.impressions, item)
     return History(
@@ -251,6 +237,20 @@ def apply(
         history.n_ratings + replaces, history.rating_sum + (event.value or 0.0) * replaces,
         history.properties, kept_context(event.context) if settings.keeps_context else (),
     )  # fmt: skip
+
+
+def _put(history: History, item: str, entry: Entry | None) -> tuple[tuple[Page, ...], int]:
+    """Return pages and number of entries with another entry of an item, or without it for None."""
+    pages, n_pages = history.pages, len(history.pages)
+    number = page_of(item, n_pages)
+    page = pages[number].copy()
+    if entry is None:
+        page.pop(item, None)
+    else:
+        page[item] = entry
+    n_items = history.n_items + len(page) - len(pages[number])
+    pages = (page,) if n_pages == 1 else (*pages[:number], page, *pages[number + 1 :])
+    return (_split(pages) if n_items > PAGE_ENTRIES * n_pages else pages), n_items
 
 
 def _without(impressions: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, int], ...]:

@@ -235,7 +235,18 @@ def _parse_page(
     data: UInt8s, at: int, end: int, n: int, n_bytes: int, items: UInt8s, item_ends: Int32s,
     flags: Any, floats: Any, numbers: Any,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """Add the entries of a page; return the new numbers of entries and of bytes, -1 for an odd page."""
+    """Add the entries of a page; return the new numbers of entries and of bytes, -1 for an odd page.
+
+    Parameters
+    ----------
+    data : uint8
+    at, end : int
+        Bounds of the page in it.
+    n, n_bytes : int
+        Entries, and bytes of item ids, so far.
+    items, item_ends, flags, floats, numbers
+        Columns of `_parse`; filled from ``n`` on.
+    """
     count, at = _length(data, at, end, 0x90, 4, 0xDC, 2)
     if at < 0:
         return -1, 0

@@ -155,6 +155,15 @@ def query_multiplier(
 
     With this factor no sum of a block overflows int32. Rounding up posting values makes a sum too
     large by at most the error.
+
+    Parameters
+    ----------
+    size : int
+        Terms of the query.
+    total, length : float
+        Sum of its weights, and their Euclidean length.
+    scale, norm : float
+        Of the block: its place in ``scales`` and ``norms`` of `IndexBlocks`.
     """
     # Bound on sums of rounded products, by Cauchy–Schwarz.
     fixed = scale * norm * np.sqrt(np.float64(size)) + (1 + CODES) * size

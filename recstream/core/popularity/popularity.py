@@ -294,7 +294,21 @@ def observe_in_place(
     clock: float,
     rows: Int64s,
 ) -> float:
-    """Update mixture weights with each event, then count it; return the clock after the last."""
+    """Update mixture weights with each event, then count it; return the clock after the last.
+
+    Parameters
+    ----------
+    sums, totals : float64
+        Counts of each item in each memory, and of each memory; changed.
+    credit : float64
+        Weights of the mixture; changed.
+    landmark, half_lives : float64
+        Event number at which a count is 1, and half-life in events, of each memory.
+    clock : float
+        Number of events so far.
+    rows : int64
+        Items of the new events.
+    """
     for e in range(len(rows)):
         credit_in_place(sums, totals, credit, clock, rows[e], 1.0)
         count_in_place(sums, totals, landmark, half_lives, clock, rows[e])
@@ -311,7 +325,14 @@ def count_in_place(
     clock: float,
     item: int,
 ) -> None:
-    """Count one event in every memory."""
+    """Count one event in every memory.
+
+    Parameters
+    ----------
+    sums, totals, landmark, half_lives, clock
+        As in `observe_in_place`.
+    item : int
+    """
     for k in range(len(half_lives)):
         power = (clock - landmark[k]) / half_lives[k]
         if power > _RANGE:
@@ -339,8 +360,15 @@ def credit_in_place(
 ) -> None:
     """Move the mixture weights towards the memories that predicted the item: one online EM step.
 
-    ``part`` of the event, from 0 to 1, is attributed to popularity, the rest to repeats. The first event
-    of an item changes nothing.
+    The first event of an item changes nothing.
+
+    Parameters
+    ----------
+    sums, totals, credit, clock
+        As in `observe_in_place`.
+    item : int
+    part : float
+        Part of the event, from 0 to 1, that is attributed to popularity; the rest belongs to repeats.
     """
     n_memories = len(totals)
     if sums[item, n_memories - 1] == 0.0:

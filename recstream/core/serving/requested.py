@@ -53,6 +53,16 @@ def rank_requested(
 ) -> Ranked:
     """Return the page of a user's list that a request asks for.
 
+    Parameters
+    ----------
+    history : History
+    generation : Generation
+    request : ListRequest
+    half_life_ms : float
+    steering : Steering or None
+    now_ms : int
+        Time that times of items and rules are compared with.
+
     Raises
     ------
     InvalidSteering

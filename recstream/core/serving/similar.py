@@ -70,6 +70,15 @@ def similar_requested(
 
     A boost adds ``by`` times the mean similarity. Pins, options and arms do not apply.
 
+    Parameters
+    ----------
+    generation : Generation
+    item : str
+    request : ListRequest
+    steering : Steering or None
+    now_ms : int
+        Time that times of items and rules are compared with.
+
     Raises
     ------
     InvalidSteering
