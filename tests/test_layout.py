@@ -28,7 +28,13 @@ MANY_NAMES = {
 }
 """Packages of the core with more names, which stay to be cut."""
 LOOSE = {"__init__", "__main__", "settings", "errors", "metrics"}
-TOOLBOXES = {"recstream", "recstream.core", "recstream.core.numeric", "recstream.runtime"}
+TOOLBOXES = {
+    "recstream",
+    "recstream.core",
+    "recstream.core.numeric",
+    "recstream.runtime",
+    "recstream.spark",
+}
 """Packages whose modules are imported one by one."""
 FUTURES = ("create_task", "ensure_future", "run_in_executor")
 AWAITED_LATER = {"recstream.log.faust.batches": 1, "recstream.worker.loop": 1}

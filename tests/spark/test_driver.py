@@ -14,7 +14,8 @@ from scipy import sparse
 
 from recstream.core.als import ALS, ALSModel
 from recstream.errors import ArtifactCorrupt, InvalidInput, TrainingFailed
-from recstream.spark import fit_matrix, read_file
+from recstream.spark import fit_matrix
+from recstream.spark.blocks import read_file
 from tests.core.als.als_cases import CASES
 from tests.spark.in_process import InProcess
 

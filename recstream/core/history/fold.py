@@ -223,11 +223,10 @@ def apply(
     at_ms = timestamp_ms(ts)
     replaces = kind == "rate" and settings.semantics >= SEMANTICS
     old = history.find(item)
-    if kind == "remove":
-        entry = None
-    elif replaces:
+    entry: Entry | None = None
+    if replaces:
         entry = _rate(old, event, at_ms, offset, history, settings)
-    else:
+    elif kind != "remove":
         entry = _add(old, event, at_ms, offset, settings)
     pages, n_items = _put(history, item, entry)
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)

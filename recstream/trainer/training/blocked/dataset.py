@@ -26,21 +26,20 @@ from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.popularity import Popularity
 from recstream.errors import TrainingFailed
 from recstream.settings import Settings, without_secrets
-from recstream.spark import (
-    BlockedMatrix,
+from recstream.spark.blocks import (
     EntryBlock,
     FactorFile,
     check_parts,
     create,
     cut,
     default_blocks,
-    fit_blocks,
     map_factors,
     map_vector,
     read_file,
     write_file,
     write_vector,
 )
+from recstream.spark.driver import BlockedMatrix, fit_blocks
 from recstream.trainer.training.blocked.entries import (
     FillNeighbours,
     MergedItems,

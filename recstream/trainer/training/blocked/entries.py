@@ -23,7 +23,7 @@ from recstream.core.numeric.array_codec import read_arrays, write_arrays
 from recstream.core.numeric.arrays import Int32s, Int64s
 from recstream.core.numeric.neighbour_tables import count_tied
 from recstream.core.validation import CSRRows
-from recstream.spark import (
+from recstream.spark.blocks import (
     ArrayFile,
     FactorPart,
     map_vector,

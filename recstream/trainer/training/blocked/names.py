@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from recstream.core.columns import IdTable
 from recstream.core.evaluation import HeldOut, hold_out, n_held_out
 from recstream.core.history import History
-from recstream.spark import read_file
+from recstream.spark.blocks import read_file
 from recstream.trainer.training.blocked.entries import Taken
 from recstream.trainer.training.blocked.parts import Part, read_part
 from recstream.trainer.training.dataset import is_newest

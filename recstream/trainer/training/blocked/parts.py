@@ -31,7 +31,7 @@ from recstream.log import (
     read_records,
 )
 from recstream.settings import Settings, with_secrets
-from recstream.spark import cut, read_file, write_file
+from recstream.spark.blocks import cut, read_file, write_file
 from recstream.trainer.histories import RUN, HistoryColumns
 from recstream.trainer.histories.changelog import ChangelogFollower
 from recstream.trainer.histories.checkpoint import restore_histories

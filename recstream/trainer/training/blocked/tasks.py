@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from recstream.errors import ArtifactCorrupt, RecstreamError, TrainingFailed
-from recstream.spark import (
-    run_stage,
-)
+from recstream.spark.driver import run_stage
 from recstream.trainer.training.blocked.entries import (
     FillNeighbours,
     MergeItems,
