@@ -254,7 +254,7 @@ def write_events(
     table: EventTable,
     digest: str,
     report: ImportReport,
-    on_progress: Callable[[int], None] | None = None,
+    on_written: Callable[[int, int], None] | None = None,
 ) -> None:
     """Append the events that an earlier run has not appended, in time order.
 
@@ -266,8 +266,8 @@ def write_events(
         The import's name.
     report : ImportReport
         Filled in.
-    on_progress : callable, optional
-        Called with the number of events written so far.
+    on_written : callable, optional
+        Called with the number of events written so far and in all.
     """
     group = import_group(digest)
     done = min(event_log.committed(group).get(PROGRESS, 0), len(table))
@@ -278,8 +278,8 @@ def write_events(
         done += len(batch)
         event_log.append(list(envelopes(batch, partitions)), group=group, offsets={PROGRESS: done})
         report.imported += len(batch)
-        if on_progress is not None:
-            on_progress(done)
+        if on_written is not None:
+            on_written(done, len(table))
 
 
 _NEWER_OPTIONS = ("others", "item_suffix", "order", "fill", "on")
@@ -358,11 +358,6 @@ def import_events(
     start_ms = source.modified_ms if at_ms is None else at_ms
     table = read_events(source, mapping, report, at_ms=start_ms, once=once, strict=strict)
     digest = import_digest(source, mapping, once=once, at_ms=at_ms)
-
-    def on_progress(done: int) -> None:
-        if on_written is not None:
-            on_written(done, len(table))
-
-    write_events(event_log, table, digest, report, on_progress)
+    write_events(event_log, table, digest, report, on_written)
     report.seconds = time.perf_counter() - started_s
     return report

@@ -21,6 +21,7 @@ from recstream.importers import (
     ColumnMapping,
     Source,
     find_files,
+    import_events,
     import_items,
     import_products,
     import_topic,
@@ -75,7 +76,7 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
     with Import(settings, files.ratings, as_json=as_json) as run:
         source = Source(files.ratings, header=header, on_progress=run.on_progress)
         products = [] if files.titles is None else list(read_titles(files.titles))
-        report = run.events(source, mapping, strict=strict)
+        report = import_events(run.log, source, mapping, strict=strict, on_written=run.on_written)
         if products:
             report.products = import_items(run.log, products, _digest_of(products))
         run.finish(report)
@@ -98,7 +99,8 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
     """
     with Import(settings, reviews, as_json=as_json) as run:
         source = Source(reviews, on_progress=run.on_progress)
-        report = run.events(source, preset(recognise(source, "amazon")), strict=strict)
+        mapping = preset(recognise(source, "amazon"))
+        report = import_events(run.log, source, mapping, strict=strict, on_written=run.on_written)
         run.finish(report)
 
 
@@ -231,13 +233,15 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
         )
         mapping, found = _mapping(source, how)
         source, notes = prepare_source(source, mapping, header=how["header"])
-        report = run.events(
+        report = import_events(
+            run.log,
             source,
             mapping,
             strict=how["strict"],
             once=how["once"],
             at_ms=None if how["at"] is None else _milliseconds(how["at"]),
             notes=[*found, *notes],
+            on_written=run.on_written,
         )
         run.finish(report)
 

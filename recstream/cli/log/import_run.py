@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from recstream.cli.options import is_terminal, say
-from recstream.importers import ColumnMapping, ImportReport, Source, import_events
+from recstream.importers import ImportReport
 from recstream.log import open_log, topic_specs
 from recstream.runtime.doctor import prepare_data_dir
 from recstream.settings import Settings
@@ -36,32 +36,15 @@ class Import:
             self._bars.close()
         self.log.close()
 
-    def events(
-        self,
-        source: Source,
-        mapping: ColumnMapping,
-        *,
-        strict: bool,
-        once: bool = False,
-        at_ms: int | None = None,
-        notes: Sequence[str] = (),
-    ) -> ImportReport:
-        """Import the events of a source."""
-        return import_events(
-            self.log,
-            source,
-            mapping,
-            at_ms=at_ms,
-            once=once,
-            strict=strict,
-            notes=notes,
-            on_written=None if self._bars is None else self._bars.written,
-        )
-
     @property
     def on_progress(self) -> Callable[[int], None] | None:
         """Shows how much of the file was read; None without a terminal."""
         return None if self._bars is None else self._bars.read
+
+    @property
+    def on_written(self) -> Callable[[int, int], None] | None:
+        """Shows how many events were appended; None without a terminal."""
+        return None if self._bars is None else self._bars.written
 
     def finish(self, report: ImportReport) -> None:
         """Print the report."""
