@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from recstream.analysis.log_samples import Sample
-from recstream.core.evaluation import EvaluatedList, RankHistograms, rank_of
+from recstream.core.evaluation import RankHistograms
 from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
 from recstream.core.ranking import item_ids, rank
@@ -74,9 +74,9 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
     n_changed : int
         Lists with other items or another order.
     n_stale : int
-        Published lists whose history is older than the range: the lists they are compared with know more.
+        Published lists whose history is older than the range; the compared lists use a newer history.
     n_seen_by_model : int
-        Events that the other generation was trained on: its score is too high by what it knows of them.
+        Events that the other generation was trained on, which makes its score too high.
     n_pruned : int
         Events that are left out, since the artifact of their list's generation was pruned.
     curve : tuple of CurvePoint
@@ -174,8 +174,8 @@ def evaluate_what_if(
             )
             for sample, found in zip(part, ranked, strict=True):
                 items = item_ids(found, serving)
-                was = rank_of([each.item for each in sample.listed.items], sample.event.item)
-                compared.append(_Compared(sample, was, rank_of(items, sample.event.item), items))
+                was = _rank_of([each.item for each in sample.listed.items], sample.event.item)
+                compared.append(_Compared(sample, was, _rank_of(items, sample.event.item), items))
     return _summary(
         compared,
         n_found,
@@ -196,6 +196,17 @@ def _generation_at(generations: Generations, model: _Model, *, may_lack: bool) -
         if not may_lack:
             raise
         return None
+
+
+class _Listed(NamedTuple):
+    generation: int
+    source: str
+    items: tuple[str, ...]
+    arm: str
+
+
+def _rank_of(items: Sequence[str], item: str | None) -> int:
+    return items.index(item) + 1 if item in items else 0
 
 
 def _summary(
@@ -223,13 +234,13 @@ def _summary(
         sample, listed = each.sample, each.sample.listed
         before = tuple(one.item for one in listed.items)
         was.evaluate(
-            EvaluatedList(listed.generation, listed.source, before, listed.arm),
+            _Listed(listed.generation, listed.source, before, listed.arm),
             sample.before,
             sample.event,
         )
         number = listed.generation if generation is None else generation
         would.evaluate(
-            EvaluatedList(number, listed.source, each.items, listed.arm),
+            _Listed(number, listed.source, each.items, listed.arm),
             sample.before,
             sample.event,
         )

@@ -284,7 +284,7 @@ class _Protocol(H11Protocol):
         self._end_if_answered()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request."""
+        """Continue with the next request."""
         super().on_response_complete()
         self._end_if_answered()
 

@@ -220,7 +220,7 @@ class Bridge:
         )
 
     def _start(self, deps: Deps) -> None:
-        """Start the threads of all parts, each once what it calls is there."""
+        """Start the threads of all parts, each after the parts that it calls."""
         readiness, follower, connections = deps.readiness, deps.follower, deps.connections
         active, items = deps.sources.active, deps.items
         items.on_unlisted = follower.resend_without

@@ -1,4 +1,4 @@
-"""Send requests and repeat them until they succeed, fail for good, or take too long."""
+"""Send requests and repeat them until they succeed, are refused, or take too long."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def read_events(
 def _check_result(
     table: EventTable, mapping: ColumnMapping, report: ImportReport, source: Source, n_rows: int
 ) -> None:
-    """Refuse a file without a readable line; note what is odd about the others.
+    """Refuse a file without a readable line; note unusual findings of the others.
 
     Parameters
     ----------

@@ -94,7 +94,7 @@ def decode_record(record: Record, decode_value: Callable[[bytes], T]) -> T | Dea
     Returns
     -------
     T, DeadLetter or None
-        None for a tombstone. A dead letter says what was wrong and where the record stands: append it
+        None for a tombstone. A dead letter says what was wrong and where the record is: append it
         to `DEAD_LETTERS` if the reader owns the topic, else log it and continue.
     """
     if record.value is None:
@@ -136,7 +136,7 @@ def _salvage(record: Record, value: bytes, latest: datetime) -> Decoded:
 
 
 def check_recorded(event: Event, latest: datetime) -> Event:
-    """Return an event if a worker will fold it, once it stands in the log.
+    """Return an event if a worker will fold it, once it is in the log.
 
     Importers apply the same rules before they append.
 
@@ -164,7 +164,7 @@ def _as_invalid(error: Exception) -> InvalidJson:
 
 
 def dead_letter(record: Record, raw: bytes, error: InvalidJson, *, prefix: str = "") -> DeadLetter:
-    """Return a dead letter: what is wrong with (a part of) a record, and where the record stands."""
+    """Return a dead letter: what is wrong with (a part of) a record, and where the record is."""
     text = raw[:MAX_EVENT_BYTES].decode(errors="replace")
     return DeadLetter(
         reason=error.code,

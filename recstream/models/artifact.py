@@ -99,7 +99,7 @@ def checked_number(generation: Generation, announced: GenerationAnnounced) -> Ge
 def prune(store: ModelStore, announced: Iterable[str], keep: int) -> list[str]:
     """Delete artifacts but those of the newest announcements, and return the names deleted.
 
-    A name alone says nothing: after a restore the store may hold generations with higher numbers that
+    A name alone is no proof: after a restore the store may hold generations with higher numbers that
     the log never announced.
 
     Parameters

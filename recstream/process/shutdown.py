@@ -24,7 +24,7 @@ def end_in_time(seconds: float = END_S) -> None:
     """End this process after a time, whatever it still waits for. Call it on SIGTERM.
 
     A role whose broker is away may wait in a call that nothing interrupts. Its unfinished work then
-    ends as by a crash: nothing acknowledged is lost, and unacknowledged records come again.
+    ends as by a crash: nothing acknowledged is lost, and unacknowledged records are read again.
     """
 
     def watch() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from typing import NamedTuple
 
-from recstream.core.evaluation import EvaluatedList, RankHistograms, is_evaluated
+from recstream.core.evaluation import RankHistograms, is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.records import decode_recommendations
@@ -21,12 +22,19 @@ from recstream.time_travel import (
 )
 
 
+class _Listed(NamedTuple):
+    generation: int
+    source: str
+    items: tuple[str, ...]
+    arm: str
+
+
 class ListsByOffset:
     """All published lists of a partition, searchable by user and event offset."""
 
     def __init__(self, log: ReadableLog, partition: int) -> None:
         self._as_of: dict[str, list[int]] = {}
-        self._lists: dict[str, list[EvaluatedList]] = {}
+        self._lists: dict[str, list[_Listed]] = {}
         names: dict[str, str] = {}
         for record in read_records(log, RECOMMENDATIONS, partition):
             body = decode_or_skip(record, decode_recommendations)
@@ -34,10 +42,10 @@ class ListsByOffset:
                 items = tuple([names.setdefault(item.item, item.item) for item in body.items])
                 self._as_of.setdefault(body.user, []).append(body.as_of.offset)
                 self._lists.setdefault(body.user, []).append(
-                    EvaluatedList(body.generation, body.source, items, body.arm)
+                    _Listed(body.generation, body.source, items, body.arm)
                 )
 
-    def before(self, user: str, offset: int) -> EvaluatedList | None:
+    def before(self, user: str, offset: int) -> _Listed | None:
         """Return the newest list as of an earlier event of the user."""
         at = bisect_left(self._as_of.get(user, []), offset)
         return self._lists[user][at - 1] if at else None

@@ -55,7 +55,7 @@ class Commands:
 
     @property
     def is_forced(self) -> bool:
-        """Whether the next generation serves whatever the gate's result.
+        """Whether the next generation is activated even if the gate rejects it.
 
         True if that was requested, or if a user was forgotten: the serving generation contains them.
         """

@@ -17,7 +17,7 @@ HEARTBEAT_S = 5.0
 
 
 class Leadership:
-    """Whether this trainer is the active one, as far as it knows.
+    """Whether this trainer is the active one, by the newest answer of the lease.
 
     Parameters
     ----------

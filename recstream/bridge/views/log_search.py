@@ -54,7 +54,7 @@ class RecordFilter(NamedTuple):
     id: str = ""
 
     def matcher(self) -> Callable[[Record], bool]:
-        """Return a function that tells whether a record holds what is searched."""
+        """Return a function that tests whether a record contains the searched text."""
         if not any(self):
             return lambda _: True
         # Searching bytes is fast, decoding is not.

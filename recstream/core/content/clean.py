@@ -1,4 +1,4 @@
-"""Clean a row of a product file (a shop's or Amazon's) into an `Item`, or say why there is none."""
+"""Clean a row of a product file (a shop's or Amazon's) into an `Item`, or return the reason why there is none."""
 
 from __future__ import annotations
 

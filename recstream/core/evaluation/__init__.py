@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out
 from recstream.core.evaluation.online import (
-    EvaluatedList,
     RankHistograms,
     is_evaluated,
     merged,
     merged_clicks,
-    rank_of,
 )
 from recstream.core.evaluation.search import tune
 from recstream.core.evaluation.successive_halving import SearchProgress

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from recstream.core.events import Event, EventWeights, event_weight
 from recstream.core.history import History
@@ -41,15 +41,6 @@ class PublishedList(Protocol):
     @property
     def arm(self) -> str:
         """Name of the A/B arm, empty without one."""
-
-
-class EvaluatedList(NamedTuple):
-    """A `PublishedList` with nothing else."""
-
-    generation: int
-    source: str
-    items: tuple[str, ...]
-    arm: str
 
 
 class RankHistogram:

@@ -8,8 +8,8 @@ Pages grow by linear hashing: one page is split at a time, when there are more t
 entries a page on average. An event rewrites the header, one page, rarely two more (a split), and every
 `CHUNK_IDS` events a chunk of ids.
 
-**Exactly once.** A record at or before the last applied position changes nothing. Nor does an event whose
-id is among the last `WINDOW_IDS` of the user's, whatever its body: a request of 1,000 events sent twice
+**Exactly once.** A record at or before the last applied position changes nothing. An event whose id
+is among the last `WINDOW_IDS` of the user's changes nothing either, even with another body: a request of 1,000 events sent twice
 counts once. An id that returns after more events than that of the same user counts again.
 """
 

@@ -13,7 +13,7 @@ from recstream.core.steering import Steering
 class TrainingRequested(msgspec.Struct, frozen=True, kw_only=True, tag="train", omit_defaults=True):
     """Request for a training run; the answer is a generation, or the reason why there is none.
 
-    With ``force`` it is activated whatever the gate says.
+    With ``force`` it is activated even if the gate rejects it.
     """
 
     id: str

@@ -49,7 +49,7 @@ class ListRequest(Strict, frozen=True, kw_only=True):
     offset : int
         Skip this many first items of the list.
     cursor : str
-        ``next`` of the page before: items of earlier pages do not come again.
+        ``next`` of the page before: items of earlier pages are not repeated.
     exclude : tuple of str
         Ids that must not be listed.
     filter : Condition or None

@@ -92,7 +92,7 @@ class BatchDelivery(Consumer):
         Raises
         ------
         LogFenced
-            Nothing was written, and the work must be dropped: its records come again, here or at
+            Nothing was written, and the work must be dropped: its records are read again, here or at
             the worker that has the partition now.
         """
         offsets = offsets or {}
@@ -327,7 +327,7 @@ class BatchDelivery(Consumer):
         self._flow_is_due = True
 
     def resume_flow(self) -> None:
-        """Go on fetching."""
+        """Continue to fetch."""
         super().resume_flow()
         self._flow_is_due = False
         self.changed.set()

@@ -141,10 +141,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
-    """Hears from Kafka's group which partitions come and go."""
+    """Is notified of partitions that Kafka's group assigns and revokes."""
 
     async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
-        """Finish with what comes before giving up what goes."""
+        """Finish taking new partitions before revoked ones are given up."""
         await finish_takeover(self._thread.app, within_s=TAKEOVER_S)
         await super().on_partitions_revoked(revoked)
 
@@ -170,7 +170,7 @@ class Consumer(BatchDelivery, driver.Consumer):
         await asyncio.to_thread(self.transport.close)
         self._pool.shutdown(wait=False)
 
-    # Partitions come and go
+    # Assigned and revoked partitions
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take partitions: their last owner is fenced before their tables are recovered."""

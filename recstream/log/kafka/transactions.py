@@ -11,7 +11,7 @@ producer is not used again: with its old epoch the broker may drop the next reco
 
 The consumer group's offset is not part of the transaction: librdkafka can wait for ever in
 ``send_offsets_to_transaction`` when the group's coordinator restarts (its issue 5456). The row that
-says how far the partition is applied is part of it, and that row counts: records that come again because
+says how far the partition is applied is part of it, and that row counts: records that are read again because
 the offset was not committed yet are skipped.
 """
 

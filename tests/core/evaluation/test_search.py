@@ -9,7 +9,8 @@ import pytest
 from scipy import sparse
 
 from recstream.core.als.trainer import ALS
-from recstream.core.evaluation.search import Progress, split_entries, tune
+from recstream.core.evaluation.search import split_entries, tune
+from recstream.core.evaluation.successive_halving import SearchProgress
 from recstream.errors import InvalidInput
 
 
@@ -40,7 +41,7 @@ def test_the_newest_entries_are_held_out_when_times_are_known() -> None:
 
 
 def test_the_search_reports_every_trial_and_returns_the_best_of_the_last_rung() -> None:
-    told: list[Progress] = []
+    told: list[SearchProgress] = []
 
     found = tune(
         two_tastes(), n_factors=8, iterations=3, candidates=4, threads=1, progress=told.append

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recstream.core.neighbours.behaviour import (
-    RECENT,
     WIDTH,
     Neighbours,
     SeedRule,
@@ -24,6 +23,7 @@ from recstream.core.neighbours.behaviour import (
 from recstream.core.numeric.neighbour_tables import (
     MAX_SEEDS,
     REACH,
+    RECENT,
     WINDOW,
     write_contributions,
 )
@@ -201,7 +201,7 @@ def test_gathering_in_a_batch_gives_the_bits_of_each_alone():
         assert told.total.tobytes() == alone.total.tobytes()
 
 
-def test_the_strongest_entries_speak_and_entries_without_weight_do_not():
+def test_seeds_are_the_strongest_entries_with_a_weight():
     weights = np.linspace(2.0, 0.0, RECENT + 5, dtype=np.float32)
     columns = np.arange(len(weights), dtype=np.int32)
 

@@ -1,4 +1,4 @@
-"""Run tasks on Spark and return their values, or raise what they raised for good."""
+"""Run tasks on Spark; return their values, or raise the error of one that failed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 class TaskResult(msgspec.Struct, frozen=True):
-    """Result of a task: its value as JSON, or why it failed for good."""
+    """Result of a task: its value as JSON, or the error it failed with."""
 
     value: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
@@ -38,7 +38,7 @@ _decode_done = msgspec.json.Decoder(TaskResult).decode
 
 
 def run_task(content: bytes) -> bytes:
-    """Run one task; an error of recstream is returned, since it would come again."""
+    """Run one task; an error of recstream is returned, since a repetition would raise it again."""
     try:
         return _encode(TaskResult(msgspec.Raw(_encode(_decode(content).run()))))
     except RecstreamError as error:
