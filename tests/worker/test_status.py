@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from recstream.metrics import REGISTRY
-from recstream.worker.status import Status
+from recstream.worker.status import WorkerTotals
 
 
 def test_a_status_record_sets_the_gauges_of_online_evaluation() -> None:
-    status = Status()
+    status = WorkerTotals()
     for rank in (1, 7, 0, 0):
         status.scores.add(rank, generation=1, source="fold-in", is_cold=False, arm="b")
 
