@@ -18,9 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from recstream.catalogue import text as words_of
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, PageCursor
+from recstream.catalogue.text import TIERS, TierQuery, search_page, terms
 from recstream.core.records import Item, decode_stored_item
 from recstream.errors import CatalogueUnavailable
 
@@ -115,24 +114,14 @@ class EmbeddedCatalogue:
         self, text: str = "", *, category: str = "", cursor: str = "", limit: int = 20
     ) -> Page:
         """Return items by title, or those that match a text, best first."""
-        words_of.check_limit(limit)
-        start = words_of.decode_cursor(cursor)
-        phrase = words_of.phrase(text)
-        words = words_of.query_words(text)
-        found: list[tuple[PageCursor, Item]] = []
         with self._reading() as connection:
-            for tier in range(start.tier, TIERS if words else 1):
-                after = start.after if tier == start.tier else ""
-                query, values = _query(tier, words, phrase, category, after)
-                rows = connection.execute(query, values | {"limit": limit + 1 - len(found)})
-                found += [(PageCursor(tier, sort), decode_stored_item(json)) for sort, json in rows]
-                if len(found) > limit:
-                    break
-        shown = found[:limit]
-        return Page(
-            tuple(item for _, item in shown),
-            words_of.encode_cursor(shown[-1][0]) if len(found) > limit else "",
-        )
+
+            def find(query: TierQuery, limit: int) -> list[tuple[str, Item]]:
+                statement, values = _statement(query)
+                rows = connection.execute(statement, values | {"limit": limit})
+                return [(sort, decode_stored_item(json)) for sort, json in rows]
+
+            return search_page(find, text, category=category, cursor=cursor, limit=limit)
 
     def categories(self) -> dict[str, int]:
         """Return the categories that have items, by name, with their number of items."""
@@ -268,7 +257,7 @@ def _replace(connection: sqlite3.Connection, name: str, item: Item | None) -> No
         )
         connection.execute("DELETE FROM items WHERE number=?", (number,))
     if item is not None:
-        sort = words_of.terms(item).sort
+        sort = terms(item).sort
         added = connection.execute(
             "INSERT INTO items(id, sort, category, json) VALUES (?, ?, ?, ?)",
             (name, sort, item.category, _encode(item)),
@@ -281,27 +270,13 @@ def _replace(connection: sqlite3.Connection, name: str, item: Item | None) -> No
 
 def _words(item: Item) -> tuple[str, str]:
     """Return the indexed words of the title, and of the whole item."""
-    terms = words_of.terms(item)
-    return " ".join(terms.title_words), " ".join(terms.words)
+    found = terms(item)
+    return " ".join(found.title_words), " ".join(found.words)
 
 
-def _query(
-    tier: int, words: tuple[str, ...], phrase: str, category: str, after: str
-) -> tuple[str, dict[str, str | int]]:
-    """Return the query for one tier of the ranking, and its values.
-
-    Parameters
-    ----------
-    tier : int
-        0: titles that begin with the phrase; 1: all words in the title; 2: all words anywhere.
-    words : tuple of str
-    phrase : str
-        The folded query.
-    category : str
-        Empty: any.
-    after : str
-        Sort key of the last item of the page before.
-    """
+def _statement(query: TierQuery) -> tuple[str, dict[str, str | int]]:
+    """Return the statement for one tier of the ranking, and its values."""
+    tier, words, phrase, category, after = query
     values: dict[str, str | int] = {"category": category, "end": phrase + _LAST_CHARACTER}
     source = "items"
     conditions = ["sort > :after"]
@@ -321,8 +296,8 @@ def _query(
         values["in_title"] = _match("title", words)
         conditions.append("number NOT IN (SELECT rowid FROM words WHERE words MATCH :in_title)")
     where = " AND ".join(conditions)
-    query = f"SELECT sort, json FROM {source} WHERE {where} ORDER BY sort LIMIT :limit"  # noqa: S608 - no value in it
-    return query, values
+    statement = f"SELECT sort, json FROM {source} WHERE {where} ORDER BY sort LIMIT :limit"  # noqa: S608 - no value in it
+    return statement, values
 
 
 def _match(column: str, words: tuple[str, ...]) -> str:

@@ -30,9 +30,8 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from recstream.catalogue import text as words_of
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, PageCursor
+from recstream.catalogue.text import TIERS, TierQuery, search_page, terms
 from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
 
@@ -118,23 +117,13 @@ class MongoCatalogue:
         self, text: str = "", *, category: str = "", cursor: str = "", limit: int = 20
     ) -> Page:
         """Return items by title, or those that match a text, best first."""
-        words_of.check_limit(limit)
-        start = words_of.decode_cursor(cursor)
-        words = words_of.query_words(text)
-        places: list[tuple[PageCursor, Item]] = []
-        for tier in range(start.tier, TIERS if words else 1):
-            after = start.after if tier == start.tier else ""
-            wanted = limit + 1 - len(places)
-            with self._translated_errors():
-                found = self._find(tier, words, words_of.phrase(text), category, after, wanted)
-            places += [(PageCursor(tier, document["sort"]), _item(document)) for document in found]
-            if len(places) > limit:
-                break
-        shown = places[:limit]
-        return Page(
-            tuple(item for _, item in shown),
-            words_of.encode_cursor(shown[-1][0]) if len(places) > limit else "",
-        )
+
+        def find(query: TierQuery, limit: int) -> list[tuple[str, Item]]:
+            found = self._items.find(_query(query)).sort("sort", 1).limit(limit)
+            return [(document["sort"], _item(document)) for document in found]
+
+        with self._translated_errors():
+            return search_page(find, text, category=category, cursor=cursor, limit=limit)
 
     def categories(self) -> dict[str, int]:
         """Return the categories that have items, by name, with their number of items."""
@@ -172,13 +161,6 @@ class MongoCatalogue:
         for start in range(0, len(names), _AT_ONCE):
             found += self._items.find({"_id": {"$in": names[start : start + _AT_ONCE]}}, fields)
         return found
-
-    def _find(
-        self, tier: int, words: tuple[str, ...], phrase: str, category: str, after: str, limit: int
-    ) -> list[Document]:
-        """Return a tier's first items after a sort key, in sort order."""
-        query = _query(tier, words, phrase, category, after)
-        return list(self._items.find(query).sort("sort", 1).limit(limit))
 
     def _create_indexes(self) -> None:
         """Create the missing indexes, one by one.
@@ -268,7 +250,7 @@ def _document(name: str, item: Item | None, at: int) -> Document:
     """Return the document of an item, or of a deleted one."""
     if item is None:
         return {"_id": name, "at": at}
-    terms = words_of.terms(item)
+    found = terms(item)
     plain = {field: getattr(item, field) for field in _PLAIN_FIELDS}
     attributes = msgspec.json.encode(item.attributes).decode()
     n_characters = len(attributes) + len(item.title) + len(item.description)
@@ -283,9 +265,9 @@ def _document(name: str, item: Item | None, at: int) -> Document:
         **plain,
         "attributes": attributes,
         **_rest(item),
-        "sort": terms.sort,
-        "title_words": list(terms.title_words),
-        "words": list(terms.words),
+        "sort": found.sort,
+        "title_words": list(found.title_words),
+        "words": list(found.words),
         "at": at,
     }
 
@@ -306,8 +288,9 @@ def _rest(item: Item) -> Document:
     return {} if rest == Item(item="") else {"rest": _encode_item(rest).decode()}
 
 
-def _query(tier: int, words: tuple[str, ...], phrase: str, category: str, after: str) -> Document:
+def _query(query: TierQuery) -> Document:
     """Return the query for the items of one tier of the ranking, after a sort key."""
+    tier, words, phrase, category, after = query
     begins = {"sort": {"$regex": f"^{phrase}"}}
     conditions: list[Document] = [{"sort": {"$gt": after}}]
     if category:

@@ -1,4 +1,4 @@
-"""Text of a catalogue search: folded words, sort keys and opaque cursors.
+"""Text search in a catalogue: folded words, sort keys, tiers of the ranking and opaque cursors.
 
 Both adapters index and page by these functions, so that they find the same items in the same order.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import unicodedata
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
+from recstream.catalogue.port import Page
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 
@@ -39,6 +41,29 @@ class PageCursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fi
 
     tier: int = 0
     after: str = ""
+
+
+class TierQuery(NamedTuple):
+    """A query for one tier of the ranking.
+
+    Attributes
+    ----------
+    tier : int
+        0: titles that begin with the phrase; 1: all words in the title; 2: all words anywhere.
+    words : tuple of str
+    phrase : str
+        The folded query: titles that begin with it have sort keys that begin with it.
+    category : str
+        Empty: any.
+    after : str
+        Sort key of the last item of the page before.
+    """
+
+    tier: int
+    words: tuple[str, ...]
+    phrase: str
+    category: str
+    after: str
 
 
 def folded(text: str) -> str:
@@ -71,16 +96,6 @@ def query_words(text: str) -> tuple[str, ...]:
     return _distinct(folded(text))[:MAX_QUERY_WORDS]
 
 
-def phrase(text: str) -> str:
-    """Return the prefix of the sort keys of titles that begin with a text."""
-    return folded(text)[:MAX_SORT_TITLE]
-
-
-def item_id(sort: str) -> str:
-    """Return the id in a sort key."""
-    return sort.partition(SEPARATOR)[2]
-
-
 def encode_cursor(cursor: PageCursor) -> str:
     """Return a cursor as text of letters, digits, ``-`` and ``_``."""
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).rstrip(b"=").decode()
@@ -107,17 +122,39 @@ def decode_cursor(text: str) -> PageCursor:
     return cursor
 
 
-def check_limit(limit: int) -> int:
-    """Return the limit if it is from 1 to `MAX_PAGE`.
+def search_page(
+    find: Callable[[TierQuery, int], list[tuple[str, Item]]],
+    text: str,
+    *,
+    category: str,
+    cursor: str,
+    limit: int,
+) -> Page:
+    """Return a page of a search, tier by tier until it is full.
 
-    Raises
-    ------
-    InvalidInput
+    Parameters
+    ----------
+    find : callable
+        Returns the first items of a `TierQuery`, at most so many, each with its sort key.
+    text, category, cursor, limit
+        As in `Catalogue.search`.
     """
     if not 1 <= limit <= MAX_PAGE:
         message = f"limit must be from 1 to {MAX_PAGE} items a page, got {limit}"
         raise InvalidInput(message)
-    return limit
+    start = decode_cursor(cursor)
+    words = query_words(text)
+    found: list[tuple[PageCursor, Item]] = []
+    for tier in range(start.tier, TIERS if words else 1):
+        after = start.after if tier == start.tier else ""
+        query = TierQuery(tier, words, folded(text)[:MAX_SORT_TITLE], category, after)
+        some = find(query, limit + 1 - len(found))
+        found += [(PageCursor(tier, sort), item) for sort, item in some]
+        if len(found) > limit:
+            break
+    shown = found[:limit]
+    next_ = encode_cursor(shown[-1][0]) if len(found) > limit else ""
+    return Page(tuple(item for _, item in shown), next_)
 
 
 def _distinct(text: str) -> tuple[str, ...]:

@@ -230,7 +230,7 @@ def apply(
         entry = _add(old, event, at_ms, offset, settings)
     pages, n_items = _put(history, item, entry)
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
-    impressions = history.impressions and _without(history.impressions, item)
+    impressions = tuple([each for each in history.impressions if each[0] != item])
     return History(
         history.user, offset, index, clock_ms, n_items, n_ids, window, pages, impressions,
         history.n_ratings + replaces, history.rating_sum + (event.value or 0.0) * replaces,
@@ -250,11 +250,6 @@ def _put(history: History, item: str, entry: Entry | None) -> tuple[tuple[Page, 
     n_items = history.n_items + len(page) - len(pages[number])
     pages = (page,) if n_pages == 1 else (*pages[:number], page, *pages[number + 1 :])
     return (_split(pages) if n_items > PAGE_ENTRIES * n_pages else pages), n_items
-
-
-def _without(impressions: tuple[tuple[str, int], ...], item: str) -> tuple[tuple[str, int], ...]:
-    """Return impression counts without those of an item."""
-    return tuple([each for each in impressions if each[0] != item])
 
 
 def _count_impressions(history: History, event: Event, offset: int, index: int) -> History:
