@@ -20,6 +20,7 @@ const NAMES = {
   half_life_ms: ["Half-life", "After this time an event counts half."],
   popularity_weight: ["Weight of popularity", "In units of a typical score."],
   popularity_unit: ["A typical score", "Measured in the training; the weights are multiples of it."],
+  popularity_version: ["Form of popularity", "Version of the rules by which events of one time are ordered."],
   content_weight: ["Weight of content", "Of items that share a brand, a category, words or attributes with the history."],
   content_unit: ["Scale of content", "Fitted in the training, so that content and taste are comparable."],
   behaviour_weight: ["Weight of behaviour", "Of items that the same people used."],

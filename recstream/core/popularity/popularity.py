@@ -35,6 +35,7 @@ import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int64s
 from recstream.core.numeric.jit import compiled, helper
+from recstream.core.popularity.order import POPULARITY_VERSION, in_order
 from recstream.errors import InvalidInput
 
 HALF_LIVES = (1.0, 8.0, 64.0, 512.0, 4096.0, 32768.0, math.inf)
@@ -226,10 +227,11 @@ def fit_popularity(
     half_lives: tuple[float, ...] = HALF_LIVES,
     *,
     earlier: Int64s | None = None,
+    version: int = POPULARITY_VERSION,
 ) -> Popularity:
     """Return the state after (item, event time) entries, in any order.
 
-    Equal times are ordered by item row, so the state is a function of the set of entries.
+    The order is that of `in_order`, so the state is a function of the set of entries.
 
     Parameters
     ----------
@@ -240,6 +242,7 @@ def fit_popularity(
     half_lives : tuple of float
     earlier : (n_items,) int, optional
         Number of events of each item so long before that only memories without a half-life know them.
+    version : int
     """
     rows, times = np.asarray(items), np.asarray(at_ms)
     if rows.shape != times.shape:
@@ -253,24 +256,7 @@ def fit_popularity(
         state.sums[:, lasting] = np.asarray(earlier, np.float64)[:, None]
         state.totals[lasting] = state.sums[:, lasting].sum(axis=0)
         state = replace(state, clock=float(np.sum(earlier)))
-    return state.observe(_in_order(rows, times))
-
-
-def _in_order(rows: Int64s, times: np.ndarray) -> Int64s:
-    """Return the rows by time, then row; in one sort of numbers where both fit in 63 bits."""
-    n_bits = int(rows.max(initial=0)).bit_length()
-    if not len(rows) or rows.dtype.kind + times.dtype.kind != "ii" or rows.min() < 0:
-        return np.asarray(rows[np.lexsort((rows, times))])
-    first = int(times.min())
-    if (int(times.max()) - first).bit_length() + n_bits > 63:  # noqa: PLR2004 - without the sign
-        return np.asarray(rows[np.lexsort((rows, times))])
-    keys = times.astype(np.int64)
-    keys -= first
-    keys <<= n_bits
-    keys |= rows
-    keys.sort()
-    keys &= (1 << n_bits) - 1
-    return np.asarray(keys)
+    return state.observe(in_order(rows, times, version))
 
 
 def changed_rows(old: Float32s, new: Float32s, tolerance: float) -> Int64s:

@@ -150,7 +150,8 @@ def restore(generation: Generation, histories: HistoryColumns) -> tuple[Trained,
     threads = int(generation.hyperparameters.get("threads", 0)) or os.cpu_count() or 1
     users, model = histories.known_rows(), generation.model
     columns = columns_of(list(histories.items), generation.rows)
-    popularity = popularity_of(histories, users, columns, generation.n_items)
+    version = int(generation.hyperparameters.get("popularity_version", 1))
+    popularity = popularity_of(histories, users, columns, generation.n_items, version)
     rows = MatrixRows(len(users), int(histories.runs["n"][users].sum(dtype=np.int64)))
     factors = np.empty((len(users), generation.n_factors), np.float32)
     touches: list[Touch] = []

@@ -18,7 +18,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import matrix_rows
 from recstream.core.neighbours import Neighbours, fit_behaviour
 from recstream.core.numeric.arrays import Int32s, Int64s, csr_of
-from recstream.core.popularity import Popularity, fit_popularity
+from recstream.core.popularity import POPULARITY_VERSION, Popularity, fit_popularity
 from recstream.core.records import Item
 from recstream.errors import ModelMismatch
 from recstream.trainer.histories import Entries, FrozenHistories, HistoryColumns
@@ -108,7 +108,6 @@ class Dataset(NamedTuple):
     items : list of str
         By column.
     matrix : (n_users, n_items) CSR
-    popularity : Popularity
     held : HeldOut
         With the histories of users with held-out entries alone.
     entries : tuple of arrays
@@ -120,7 +119,6 @@ class Dataset(NamedTuple):
     users: Int32s
     items: list[str]
     matrix: sparse.csr_matrix
-    popularity: Popularity
     held: HeldOut
     entries: tuple[Int32s, Int32s, Int64s]
     estimate: Fit = ALS.fit
@@ -148,6 +146,10 @@ class Dataset(NamedTuple):
         found = self.matrix.tocsc()[:, items].T.tocsr()
         found.eliminate_zeros()
         return found
+
+    def popularity(self, version: int) -> Popularity:
+        """Return the popularity of the items, by a version of `fit_popularity`."""
+        return fit_popularity(*self.entries[1:], len(self.items), version=version)
 
     def behaviour(self, threads: int, version: int) -> Neighbours:
         """Return the behaviour neighbours of the items, by a version of `fit_behaviour`."""
@@ -214,8 +216,7 @@ def build_dataset(
         at_ms[where], n_seen = entries.at_ms[seen], where.stop
         first += len(part)
     found = owners[:n_seen], touched[:n_seen], at_ms[:n_seen]
-    popularity = fit_popularity(*found[1:], len(items))
-    return Dataset(users, items, rows.matrix(len(items)), popularity, held, found, estimate)
+    return Dataset(users, items, rows.matrix(len(items)), held, found, estimate)
 
 
 def columns_of(names: Sequence[str], rows: Mapping[str, int]) -> Int32s:
@@ -291,7 +292,11 @@ class MatrixRows:
 
 
 def popularity_of(
-    histories: HistoryColumns, users: Int32s, columns: Int32s, n_items: int
+    histories: HistoryColumns,
+    users: Int32s,
+    columns: Int32s,
+    n_items: int,
+    version: int = POPULARITY_VERSION,
 ) -> Popularity:
     """Return `fit_popularity` of the positive entries of users, at the cost of the newest ones.
 
@@ -303,7 +308,7 @@ def popularity_of(
     users : (n,) int32
     columns : (m,) int32
         Item row of each of the histories' items; -1 for items that do not count.
-    n_items : int
+    n_items, version : int
     """
     counts = np.zeros(n_items, np.int64)
     newest: NDArray[np.int64] = np.empty((2, 0), np.int64)
@@ -316,4 +321,4 @@ def popularity_of(
             newest = newest[:, is_newest(newest[0], newest[1], N_RECENT)]
     newest = newest[:, is_newest(newest[0], newest[1], N_RECENT)]
     counts -= np.bincount(newest[1], minlength=n_items)
-    return fit_popularity(newest[1], newest[0], n_items, earlier=counts)
+    return fit_popularity(newest[1], newest[0], n_items, earlier=counts, version=version)

@@ -27,7 +27,7 @@ from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation, ScoringParameters
 from recstream.core.neighbours import BEHAVIOUR_VERSION, BEHAVIOUR_WEIGHT, Neighbours, SeedRule
 from recstream.core.numeric.arrays import Int32s
-from recstream.core.popularity import Popularity
+from recstream.core.popularity import POPULARITY_VERSION, Popularity
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import (
@@ -65,6 +65,7 @@ _NOT_ALS_OPTIONS = frozenset(
         "seed_decay",
         "popularity_weight",
         "popularity_unit",
+        "popularity_version",
         "half_life_ms",
         "iterations",
         "n_factors",
@@ -127,6 +128,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "popularity_weight": settings.popularity_weight
         if settings.popularity_weight is not None
         else DEFAULT_POPULARITY_WEIGHT,
+        "popularity_version": POPULARITY_VERSION,
         "content_weight": CONTENT_WEIGHT,
         "newcomer_content": COLD_START_BOOST,
         "newcomer_share": COLD_START_SHARE,
@@ -234,6 +236,7 @@ def train(
             scoring.popularity_unit,
             scoring.seeds,
         )
+    popularity = found.popularity(int(chosen.get("popularity_version", 1)))
     generation = Generation(
         number=number,
         parent=None if parent is None else parent.number,
@@ -241,7 +244,7 @@ def train(
         hyperparameters=used,
         seed=seed,
         items=items,
-        bias=found.popularity.bias(popularity_weight(used)),
+        bias=popularity.bias(popularity_weight(used)),
         model=None if model is None else model.replaced(user_factors=None, user_counts=None),
         details=facts.details,
         withdrawn=facts.withdrawn,
@@ -251,7 +254,7 @@ def train(
         catalogue_offset=snapshot.catalogue_offset,
     )
     return Trained(
-        generation, model, found.users, found.matrix, found.popularity, loss, found.held, contents
+        generation, model, found.users, found.matrix, popularity, loss, found.held, contents
     )
 
 

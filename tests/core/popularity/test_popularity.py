@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recstream.core.history.fading import fading_weights
+from recstream.core.popularity.order import in_order
 from recstream.core.popularity.popularity import Popularity, changed_rows, fit_popularity
 from recstream.errors import InvalidInput
 
@@ -104,6 +105,39 @@ def test_a_state_from_entries_depends_on_their_times_not_on_their_order() -> Non
 
     np.testing.assert_array_equal(one.sums, other.sums)
     np.testing.assert_array_equal(one.sums, Popularity.empty(4).observe([1, 1, 2, 3]).sums)
+
+
+def test_entries_of_one_time_give_no_credit_to_short_memories() -> None:
+    """Items by row would follow each other, as if each event foretold the next one."""
+    generator = np.random.default_rng(0)
+    items = generator.zipf(1.4, 4_000) % 50
+    at_ms = np.repeat([7, 9], 2_000)
+
+    by_row, spread = (fit_popularity(items, at_ms, 50, version=version) for version in (1, 2))
+    shuffled = fit_popularity(items[::-1], at_ms[::-1], 50)
+
+    assert by_row.credit[0] > 0.9
+    assert spread.credit[:3].sum() < 0.01
+    np.testing.assert_array_equal(shuffled.sums, spread.sums)
+    # The last memory never forgets: its counts do not depend on the order.
+    np.testing.assert_array_equal(spread.sums[:, -1], by_row.sums[:, -1])
+
+
+@pytest.mark.parametrize("times", [[5, 3, 3, 3, 8], [5.5, 3.5, 3.5, 3.5, 8.5]])
+def test_only_times_with_an_item_twice_are_spread(times: list[float]) -> None:
+    at = np.array(times)
+    once, twice = np.array([4, 2, 1, 0, 4]), np.array([4, 1, 1, 0, 4])
+
+    assert in_order(once, at).tolist() == [0, 1, 2, 4, 4]
+    assert in_order(twice, at, 1).tolist() == [0, 1, 1, 4, 4]
+    # 0 at 0 / 1, 1 at .618 / 2 and 1.618 / 2.
+    assert in_order(twice, at).tolist() == [0, 1, 1, 4, 4]
+    assert in_order(np.array([4, 1, 1, 2, 4]), at).tolist() == [2, 1, 1, 4, 4]
+    assert in_order(np.array([4, 1, 1, 5, 4]), at).tolist() == [5, 1, 1, 4, 4]
+
+
+def test_no_entries_have_an_order() -> None:
+    assert in_order(np.array([], np.int64), np.array([], np.int64)).tolist() == []
 
 
 def test_a_state_from_entries_can_start_with_earlier_credit() -> None:

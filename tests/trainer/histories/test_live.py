@@ -134,7 +134,7 @@ def test_a_dataset_is_made_of_the_rows_of_the_histories(pages):
     items, at_ms = np.array(seen, np.int64).reshape(-1, 2).T
     expected = fit_popularity(items, at_ms, len(rows))
     columns = columns_of(list(live.items), rows)
-    for popularity in (found.popularity, popularity_of(live, found.users, columns, len(rows))):
+    for popularity in (found.popularity(2), popularity_of(live, found.users, columns, len(rows))):
         assert popularity.sums.tobytes() == expected.sums.tobytes()
         assert popularity.credit.tobytes() == expected.credit.tobytes()
 

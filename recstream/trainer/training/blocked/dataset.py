@@ -23,7 +23,7 @@ from recstream.core.evaluation import HeldOut
 from recstream.core.history import History
 from recstream.core.neighbours import Neighbours
 from recstream.core.numeric.arrays import Int32s, Int64s
-from recstream.core.popularity import Popularity
+from recstream.core.popularity import Popularity, in_order
 from recstream.errors import TrainingFailed
 from recstream.settings import Settings, without_secrets
 from recstream.spark.blocks import (
@@ -296,13 +296,12 @@ class BlockedDataset:
         weights = np.concatenate([np.empty(0, np.float32), *some])
         indptr = np.searchsorted(joined[3], np.arange(self.matrix.shape[0] + 1))
         self._some = sparse.csr_matrix((weights, joined[4], indptr), shape=self.matrix.shape)
-        self.popularity = self._popularity()
 
     def _rest(self, block: MergedUsers) -> dict[str, NDArray[Any]]:
         named = read_file(self._folder, block.rest)
         return {name: array for name, array in named.items() if name not in {"sequence", "lengths"}}
 
-    def _popularity(self) -> Popularity:
+    def popularity(self, version: int) -> Popularity:
         """Count the items of all blocks by time, some at a time."""
         live = Popularity.empty(len(self.items)).live()
         files = [
@@ -325,8 +324,8 @@ class BlockedDataset:
                 times.append(at_ms[own])
                 items.append(rows[own])
                 next_at[number] = end
-            rows = np.concatenate(items)
-            live.observe(rows[np.lexsort((rows, np.concatenate(times)))], len(self.items))
+            rows = in_order(np.concatenate(items), np.concatenate(times), version)
+            live.observe(rows, len(self.items))
 
     def fit(self, als: ALS, touched: Int64s, **options: Any) -> ALSModel:
         """Train factors of the items with positive entries, which `touched` names."""
