@@ -86,12 +86,18 @@ def export(
         Replaced if it exists.
     user : str, optional
         Only this user's events and lists; other users' events are blanked out.
+
+    Raises
+    ------
+    NotFound
+        There are none of this user, or an artifact is gone.
     """
     n_partitions = log.partitions(INTERACTIONS)
     topics: dict[tuple[str, int], list[_Stored]] = {}
     bases: dict[int, dict[bytes, bytes]] = {}
     needed: set[int] = set()
     followed: set[tuple[int, int]] = set()
+    has_events = False
     for partition, (start, stop) in ranges.items():
         fold = snapshots.fold_at(partition, start)
         events = [
@@ -99,6 +105,7 @@ def export(
         ]
         topics[INTERACTIONS, partition] = [_stored(each) for each in events]
         users = {event.user for each in events for _, event in decode(each).events}
+        has_events |= bool(users)
         lists = list(_lists(log, snapshots, partition, (start, stop), users))
         topics[RECOMMENDATIONS, partition] = [_stored(each) for each in lists]
         for each in lists:
@@ -109,6 +116,8 @@ def export(
         bases[partition] = dict(
             row for name in sorted(users) for row in table_rows.changes(None, fold.history(name))
         )
+    if user is not None and not has_events:
+        raise NotFound(f"these offsets have no event of user {user!r}; nothing was exported")
     topics[CONTROL, 0] = [_stored(each) for each in control_records(log)]
     generations = Generations(log, store)
     topics[MODELS, 0] = [

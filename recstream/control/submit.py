@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -32,6 +33,8 @@ from recstream.log import (
 )
 
 LOOK_EVERY_S = 0.1
+log = logging.getLogger(__name__)
+
 SNAPSHOT_KEY = b"snapshot"
 _KEYS = {
     SettingsActivated: b"rules",
@@ -40,6 +43,9 @@ _KEYS = {
     HyperparametersChosen: b"tuned",
     ControlSnapshot: SNAPSHOT_KEY,
 }
+
+NOTE_AFTER_S = 10.0
+"""Seconds without an answer after which a person reads that something else must run."""
 
 T = TypeVar("T")
 
@@ -71,10 +77,15 @@ def wait_for(answer: Callable[[], T | None], timeout_s: float, late: Callable[[]
     RecstreamError
         No answer within the timeout.
     """
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
+    note_after_s = NOTE_AFTER_S
     while (found := answer()) is None:
-        if time.monotonic() > deadline:
+        waited_s = time.monotonic() - began
+        if waited_s > timeout_s:
             raise RecstreamError(late())
+        if waited_s > note_after_s:
+            log.warning("no answer yet; a running role gives it: `recstream up` starts them")
+            note_after_s = timeout_s
         time.sleep(LOOK_EVERY_S)
     return found
 

@@ -16,7 +16,7 @@ from recstream.core.evaluation import RankHistograms
 from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import ClickCounts, PrequentialScore
 from recstream.erasure import forgetting
-from recstream.errors import StartupError
+from recstream.errors import NotFound, StartupError
 from recstream.log import (
     INTERACTIONS,
     RECOMMENDATIONS,
@@ -274,24 +274,29 @@ def stored_histories(
 ) -> tuple[dict[str, History], int]:
     """Return the histories in a table's changelog, and the interactions offset that they are as of.
 
-    A history whose rows can't be read is skipped, and so differs.
+    A history whose rows can't be read is skipped, and so differs. Before the first worker there is no
+    changelog, and no history.
     """
     rows: dict[bytes, bytes] = {}
-    for record in read_records(log, changelog, partition):
-        if record.key is None:
-            continue
-        if record.value is None:
-            rows.pop(record.key, None)
-        else:
-            rows[record.key] = record.value
-    applied = rows.get(table_rows.APPLIED_KEY)
+    applied = 0
+    with contextlib.suppress(NotFound):
+        for record in read_records(log, changelog, partition):
+            if record.key is None:
+                continue
+            if record.value is None:
+                rows.pop(record.key, None)
+            elif record.key == table_rows.APPLIED_KEY:
+                with contextlib.suppress(msgspec.MsgspecError):
+                    applied = table_rows.decode_applied_row(record.value).next_offset
+            else:
+                rows[record.key] = record.value
     found = {}
     for user in [key.decode(errors="replace") for key in rows if b"\0" not in key]:
         with contextlib.suppress(ValueError, msgspec.MsgspecError):
             history = table_rows.load(user, rows.get)
             if history is not None:
                 found[user] = history
-    return found, 0 if applied is None else table_rows.decode_applied_row(applied).next_offset
+    return found, applied
 
 
 def compare_histories(

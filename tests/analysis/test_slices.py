@@ -13,7 +13,7 @@ import pytest
 from recstream.analysis.slices import Slice
 from recstream.control.reader import read_timeline
 from recstream.core.events import Event, encode_event, from_timestamp_ms
-from recstream.errors import ArtifactCorrupt, InvalidInput, OffsetOutOfRange
+from recstream.errors import ArtifactCorrupt, InvalidInput, NotFound, OffsetOutOfRange
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS
@@ -86,6 +86,13 @@ def test_one_users_slice_names_nobody_else_and_still_verifies(
     values = [record.value or b"" for at in range(2) for record in part.read(INTERACTIONS, at, 0)]
     assert any(b'"u3"' in value for value in values)
     assert not any(b'"u%d"' % other in value for value in values for other in (0, 1, 2, 4, 11))
+
+
+def test_a_slice_of_a_user_without_events_is_not_written(eventful: World, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no event of user 'ghost'"):
+        export_slice(eventful, whole(eventful), tmp_path / "ghost.zip", user="ghost")
+
+    assert not (tmp_path / "ghost.zip").exists()
 
 
 def test_reading_before_a_slice_is_refused(eventful: World, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from recstream.cli import COMMANDS, cli, run
 from recstream.cli.options import as_flags, table
+from recstream.control import wait_for
+from recstream.errors import RecstreamError
 from recstream.log.port import EventLog, NewRecord
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS
 from recstream.settings import child_environ, load
@@ -267,3 +269,14 @@ def test_up_without_a_secret_for_other_machines_is_refused_before_anything_start
 
     assert "set RECSTREAM_SECRET or RECSTREAM_SECRET_FILE" in capsys.readouterr().err
     assert not data.exists()
+
+
+def test_who_waits_for_an_answer_reads_that_a_role_must_run(monkeypatch, caplog):
+    monkeypatch.setitem(wait_for.__globals__, "NOTE_AFTER_S", 0.0)
+
+    with pytest.raises(RecstreamError, match="none came"):
+        wait_for(lambda: None, 0.3, lambda: "none came")
+
+    assert [each.message for each in caplog.records] == [
+        "no answer yet; a running role gives it: `recstream up` starts them"
+    ]

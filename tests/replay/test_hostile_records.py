@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from recstream.analysis import Slice
+from recstream.core.history import table_rows
 from recstream.log import (
     CATALOGUE,
     CONTROL,
@@ -16,7 +17,7 @@ from recstream.log import (
     RECOMMENDATIONS,
     NewRecord,
 )
-from recstream.replay.run import ReplayPlan, replay
+from recstream.replay.run import ReplayPlan, replay, stored_histories
 from recstream.time_travel import Moment, Snapshots, TimeTravel, diff_lists
 from recstream.trainer.lease import EmbeddedLease
 from recstream.trainer.loop import Trainer
@@ -103,3 +104,22 @@ def test_a_trainer_reads_on(hostile: World) -> None:
     stopping.set()
     thread.join()
     trainer.close()
+
+
+def test_histories_are_compared_beside_a_position_that_can_not_be_read(eventful: World) -> None:
+    key = table_rows.APPLIED_KEY
+    eventful.log.append([NewRecord(eventful.changelog, key, b"\xc1", at) for at in range(2)])
+    ranges = {at: (0, eventful.log.high_watermark(INTERACTIONS, at)) for at in range(2)}
+
+    report = replay(
+        eventful.log,
+        eventful.store,
+        ReplayPlan(ranges=ranges, verify=True, changelog=eventful.changelog),
+    )
+
+    assert report.is_identical
+    assert all(part.histories > 0 for part in report.partitions)
+
+
+def test_a_log_that_no_worker_has_read_has_no_histories_to_compare(eventful: World) -> None:
+    assert stored_histories(eventful.log, "nobody-user-histories-changelog", 0) == ({}, 0)
