@@ -1,7 +1,8 @@
 """Scenario `spark`: training on Spark, beside MLlib's ALS in the same session and `ALS.fit` in one process.
 
-Seconds per epoch are a quarter of the time of five epochs less that of one: the start of Spark and the
-shuffle cancel out. Recall@20 is on gowalla's test part. MLlib's objective is another one (uniform
+Seconds per epoch are those of the fastest of five; of MLlib, which does not report them, a quarter of the
+time of five epochs less that of one. Memory is that of each executor and of the driver, without pages that files back.
+Recall@20 is on gowalla's test part. MLlib's objective is another one (uniform
 weight of missing entries), so each uses parameters that suit it. ::
 
     python scripts/bench/spark.py --save                       # gowalla
@@ -32,10 +33,11 @@ from datasets import gowalla
 from results import Row, save
 
 from recstream import ALS
-from recstream.spark import fit
+from recstream.spark import driver, fit, run_stage
 
 FACTORS = 64
 TOP = 20
+PYTHON = ", its Python"
 
 
 def session(master: str) -> Any:
@@ -46,7 +48,8 @@ def session(master: str) -> Any:
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     spark = (
         SparkSession.builder.master(master)
-        .config("spark.driver.memory", "6g")
+        .config("spark.driver.memory", "3g")
+        .config("spark.executor.memory", "3g")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "8")
@@ -65,39 +68,93 @@ def resident(pid: int) -> int:
     return sum(int(line.split()[1]) << 10 for line in text.splitlines() if line[:7] == "RssAnon")
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, directly or not."""
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
     try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        more = [
-            each
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for each in (task / "children").read_text().split()
-        ]
+        found = [(task / "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     except OSError:
         return []
-    children = {int(each) for each in (*found, *more)}
-    return [each for child in children for each in (child, *descendants(child))]
+    return [int(each) for text in found for each in text.split()]
+
+
+def part_of(pid: int) -> str:
+    """Return which part of Spark a process is: driver, an executor, or the Python of one."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    if b"org.apache.spark.executor.CoarseGrainedExecutorBackend" in command:
+        return f"executor {command[command.index(b'--executor-id') + 1].decode()}"
+    if b"pyspark.daemon" in command:
+        return PYTHON
+    return "the driver's JVM" if command[0].endswith(b"java") else ""
+
+
+def memory_by_part(pid: int, part: str = "the driver's Python") -> dict[str, int]:
+    """Return the bytes of a process and of those below it, by the part of Spark; masters count for none."""
+    found = {part: resident(pid)}
+    for child in children(pid):
+        own = part_of(child)
+        named = f"{part.removesuffix(PYTHON)}{PYTHON}" if own == PYTHON else own or part
+        for name, size in memory_by_part(child, named).items():
+            found[name] = found.get(name, 0) + size
+    return found
 
 
 @contextmanager
-def peak() -> Iterator[Callable[[], float]]:
-    """Sample the memory of Spark's processes; give the highest sum in GB."""
-    highest = 0
+def peak() -> Iterator[Callable[[], dict[str, float]]]:
+    """Sample the memory of Spark's processes; give the highest of each part in GB."""
+    highest: dict[str, int] = {}
     ended = threading.Event()
 
     def sample() -> None:
-        nonlocal highest
         while not ended.wait(0.2):
-            highest = max(highest, sum(resident(pid) for pid in descendants(os.getpid())))
+            found = memory_by_part(os.getpid())
+            for name, size in {**found, "all parts": sum(found.values())}.items():
+                highest[name] = max(highest.get(name, 0), size)
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
     try:
-        yield lambda: highest / 1e9
+        yield lambda: {name: size / 1e9 for name, size in sorted(highest.items())}
     finally:
         ended.set()
         thread.join()
+
+
+class Stages:
+    """Seconds of a run: before the first epoch, of its epochs, of Spark's stages in them, and after the last."""
+
+    def __init__(self) -> None:
+        self._begun = self._last = time.perf_counter()
+        self.before_s = self.on_spark_s = self.after_s = 0.0
+        self.epochs_s: list[float] = []
+
+    def report(self, iteration: Any) -> None:
+        """Note an epoch that has ended; numbers below 1 are none."""
+        if iteration.number == 1:
+            self.before_s = time.perf_counter() - self._begun - iteration.seconds
+        if iteration.number >= 1:
+            self.epochs_s.append(iteration.seconds)
+            self._last = time.perf_counter()
+
+    def stage(self, *arguments: Any) -> Any:
+        """Run a stage of Spark as the driver does."""
+        begun = time.perf_counter()
+        found = run_stage(*arguments)
+        self.on_spark_s += time.perf_counter() - begun
+        return found
+
+    def end(self) -> None:
+        """Note that the model is there."""
+        self.after_s = time.perf_counter() - self._last
+
+    def rows(self) -> Iterator[tuple[float, str]]:
+        """Yield what a run of five epochs took besides the epochs."""
+        yield self.before_s, "before the first epoch"
+        if self.on_spark_s:
+            yield self.on_spark_s / len(self.epochs_s), "in Spark's stages, of an epoch"
+        yield self.after_s, "after the last epoch, until the model is there"
 
 
 def synthetic(n_entries: int) -> sp.csr_matrix:
@@ -131,21 +188,27 @@ def recall(
 def timed(run: Callable[[int], Any]) -> tuple[float, Any]:
     """Return seconds per epoch, and the result of five epochs; the first run warms up."""
     seconds = []
+    result: Any = ()
     for epochs in (1, 1, 5):
         begun = time.perf_counter()
         result = run(epochs)
         seconds.append(time.perf_counter() - begun)
-    return (seconds[2] - seconds[1]) / 4, result
+    stages = result[-1]
+    return min(stages.epochs_s) if stages else (seconds[2] - seconds[1]) / 4, result
 
 
 def ours(spark: Any, frame: Any, blocks: int, options: dict[str, Any]) -> Callable[[int], Any]:
-    """Return a run of recstream on Spark, in a folder of its own."""
+    """Return a run of recstream on Spark, in a folder of its own: factors, and its stages."""
 
     def run(epochs: int) -> Any:
+        stages = Stages()
+        driver.run_stage = stages.stage  # type: ignore[assignment]
         with tempfile.TemporaryDirectory() as folder:
             arguments = {"n_factors": FACTORS, "iterations": epochs, **options}
-            made = fit(spark, frame, folder=folder, n_blocks=(blocks, blocks), **arguments)
-        return np.asarray(made.model.user_factors), np.asarray(made.model.item_factors)
+            arguments |= {"callback": stages.report, "n_blocks": (blocks, blocks)}
+            made = fit(spark, frame, folder=folder, **arguments)
+            stages.end()
+            return np.array(made.model.user_factors), np.array(made.model.item_factors), stages
 
     return run
 
@@ -175,23 +238,25 @@ def mllib(frame: Any, blocks: int) -> Callable[[int], Any]:
             flat = table.column("features").combine_chunks().flatten().to_numpy()
             rows[table.column("id").to_numpy()] = flat.reshape(-1, FACTORS)
             sides.append(rows)
-        return sides
+        return *sides, None
 
     return run
 
 
-def alone(matrix: sp.csr_matrix, options: dict[str, Any]) -> float:
-    """Return seconds per epoch of `ALS.fit`."""
-    steps: list[float] = []
-    trainer = ALS(FACTORS, iterations=3, threads=2, **options)
-    trainer.fit(matrix, callback=lambda step: steps.append(step.seconds))
-    return min(steps[2:])
+def alone(matrix: sp.csr_matrix, options: dict[str, Any]) -> Stages:
+    """Return what `ALS.fit` takes; the first run warms up."""
+    stages = Stages()
+    for epochs in (1, 5):
+        stages = Stages()
+        ALS(FACTORS, iterations=epochs, threads=2, **options).fit(matrix, callback=stages.report)
+        stages.end()
+    return stages
 
 
 def main() -> None:
     """Print a line a measurement; with ``--save``, write docs/benchmarks/spark.json."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--master", default="local[2]")
+    parser.add_argument("--master", default="local-cluster[2,1,3072]")
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--synthetic", type=int, default=0, metavar="ENTRIES")
     parser.add_argument("--save", action="store_true")
@@ -200,8 +265,8 @@ def main() -> None:
     rows: list[Row] = []
 
     def say(value: float, unit: str, what: str) -> None:
-        rows.append(Row(value, unit, what))
-        print(f"{value:10.4g} {unit:12} {what}")
+        rows.append(Row(float(f"{value:.4g}"), unit, what))
+        print(f"{value:10.4g} {unit:12} {what}", flush=True)
 
     train, test = gowalla()[:2]
     arguments = {"unobserved_weight": 0.1, "regularization": 0.03}
@@ -222,14 +287,21 @@ def main() -> None:
             }
             for who, run in runs.items():
                 with peak() as highest:
-                    seconds, (users, items) = timed(run)
+                    seconds, (users, items, stages) = timed(run)
                     say(seconds, "s per epoch", f"{who}, {name}, {FACTORS} factors.")
-                    say(highest(), "GB", f"{who}, {name}: highest memory of Spark's processes.")
+                    for each, what in stages.rows() if stages else ():
+                        say(each, "s", f"{who}, {name}: {what}.")
+                    for part, size in highest().items():
+                        say(size, "GB", f"{who}, {name}: highest memory of {part}.")
                 if held is not None:
                     value = recall(users, items, train, held)
                     say(value, "recall@20", f"{who}, {name}, after five epochs.")
             frame.unpersist()
-        say(alone(matrix, arguments), "s per epoch", f"recstream in one process, {name}.")
+        who = "recstream in one process"
+        stages = alone(matrix, arguments)
+        say(min(stages.epochs_s), "s per epoch", f"{who}, {name}.")
+        for each, what in stages.rows():
+            say(each, "s", f"{who}, {name}: {what}.")
     spark.stop()
     if options.save:
         save("spark", "Training on Spark", rows)

@@ -128,3 +128,8 @@ test("stars are offered where the log has ratings", () => {
   assert.equal(hasRatings(["purchase"]), false);
   assert.equal(hasRatings(null), false);
 });
+
+test("a share below ten percent keeps a decimal, so that it is not shown as none", () => {
+  const of = (hit10) => predictedText({ predicted: { events: 1000, hit10, mrr: 0 } });
+  assert.deepEqual([0, 0.003, 0.0996, 0.25].map(of), ["0 % of 1,000", "0.3 % of 1,000", "10 % of 1,000", "25 % of 1,000"]);
+});

@@ -27,7 +27,9 @@ export function predictedText(pipeline) {
   const score = pipeline?.predicted ?? null;
   if (score === null || score.events === 0) return "–";
   if (score.events < ENOUGH_EVENTS) return `too early (${plural(score.events, "event")})`;
-  return `${Math.round(100 * score.hit10)} % of ${count(score.events)}`;
+  const percent = 100 * score.hit10;
+  // A new catalogue begins at some tenths.
+  return `${percent > 0 && percent < 9.95 ? percent.toFixed(1) : Math.round(percent)} % of ${count(score.events)}`;
 }
 
 /**
