@@ -322,19 +322,6 @@ def test_single_events_that_wait_for_the_log_are_appended_together(broken):
     assert broken.log.n_appends < 30
 
 
-def test_a_single_event_and_a_batch_of_one_get_the_same_answer(guarded):
-    token, _ = guarded.bridge.deps.auth.issue("same")
-    body = {"type": "view", "user": "same", "item": "i"}
-
-    alone = guarded.post("/v1/events", body, token=token)
-    batch = guarded.post("/v1/events", [body], token=token)
-
-    assert {name.lower() for name in alone.headers} == {name.lower() for name in batch.headers}
-    for name, value in batch.headers.items():
-        assert alone.headers[name] == value or name.lower() in {"x-request-id", "date"}
-    assert alone.json | {"position": ""} == batch.json | {"position": ""}
-
-
 @pytest.mark.parametrize("waiting", [0, 1024])
 def test_the_answer_to_a_single_event_does_not_depend_on_its_way(world, monkeypatch, waiting):
     monkeypatch.setattr(single_events, "MAX_WAITING", waiting)

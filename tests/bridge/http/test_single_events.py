@@ -1,4 +1,4 @@
-"""Requests with one event each: which of them share an append."""
+"""Requests with one event each: which of them share an append, and their answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from recstream.bridge.http import single_events
 from recstream.bridge.http.single_events import SingleEvents
+from tests.bridge.bridge_world import World
 
 WAIT_S = 10.0
 
@@ -62,3 +63,16 @@ def test_the_pause_after_an_append_grows_with_its_events_up_to_eight_millisecond
     finally:
         events.stop()
     assert pauses_ms[:4] == [0.0, 3.0, 6.0, 8.0]
+
+
+def test_a_single_event_and_a_batch_of_one_get_the_same_answer(guarded: World) -> None:
+    token, _ = guarded.bridge.deps.auth.issue("same")
+    body = {"type": "view", "user": "same", "item": "i"}
+
+    alone = guarded.post("/v1/events", body, token=token)
+    batch = guarded.post("/v1/events", [body], token=token)
+
+    assert {name.lower() for name in alone.headers} == {name.lower() for name in batch.headers}
+    for name, value in batch.headers.items():
+        assert alone.headers[name] == value or name.lower() in {"x-request-id", "date"}
+    assert alone.json | {"position": ""} == batch.json | {"position": ""}

@@ -151,9 +151,8 @@ def dataset_of(
     ]
     found = run_tasks(spark, tasks, Sorted, "while it sorted entries")
     merged = _merge_items(spark, folder, found, item_ranges, n_users)
-    return _merge_users(
-        spark, folder, found, user_ranges, merged, items=items, held=held, originals=originals
-    )
+    blocks = _merge_users(spark, folder, found, user_ranges, merged)
+    return BlockedDataset(spark, folder, items, held, originals, merged, user_ranges, blocks)
 
 
 def _by_block(sides: Sequence[Sequence[Any]], n_blocks: int) -> tuple[list[list[Any]], list[int]]:
@@ -223,11 +222,7 @@ def _merge_users(
     found: Sequence[Sorted],
     ranges: Sequence[tuple[int, int]],
     merged: _Items,
-    *,
-    items: list[str],
-    held: HeldOut,
-    originals: list[History],
-) -> BlockedDataset:
+) -> list[MergedUsers]:
     segments, firsts = _by_block([each.users for each in found], len(ranges))
     n_users = merged.matrix.shape[0]
     touched = np.cumsum(merged.positive > 0, dtype=np.int32) - np.int32(1)
@@ -248,8 +243,7 @@ def _merge_users(
         )
         for block, (start, stop), first in zip(segments, ranges, firsts[:-1], strict=True)
     ]
-    blocks = run_tasks(spark, tasks, MergedUsers, "while it merged users")
-    return BlockedDataset(spark, folder, items, held, originals, merged, ranges, blocks)
+    return run_tasks(spark, tasks, MergedUsers, "while it merged users")
 
 
 class BlockedDataset:
