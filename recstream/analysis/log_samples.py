@@ -105,8 +105,7 @@ def sample_events(
             times: dict[int, int] = times,
         ) -> None:
             if (
-                after is not before
-                and is_evaluated(before, event, settings.weights)
+                is_evaluated(before, after, event, settings.weights)
                 and snapshots.known_list(event.user, offset=offset - 1) is not None
             ):
                 sampler.add(offset, times[offset], event, before)

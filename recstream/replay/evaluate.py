@@ -60,7 +60,7 @@ def evaluation_watch(lists: ListsByOffset, scores: RankHistograms) -> Watch:
         is_counted = (
             bool(event.rec_id)
             if event.type == "impression"
-            else after is not before and is_evaluated(before, event, rules.weights)
+            else is_evaluated(before, after, event, rules.weights)
         )
         if is_counted:
             scores.evaluate(lists.before(before.user, offset), before, event)

@@ -105,7 +105,7 @@ def fold(
                 outcomes[event.type, "ignored"] += 1
             else:
                 folded.append(event.type)
-                if new.n_items > old.n_items and is_evaluated(old, event, rules.weights):
+                if is_evaluated(old, new, event, rules.weights):
                     evaluated.append((old, event))
                 first = triggers.get(user)
                 since = offset if first is None else first.offset

@@ -221,13 +221,12 @@ def _sum(clicks: Sequence[ClickCounts]) -> ClickCounts:
     )
 
 
-def is_evaluated(history: History, event: Event, weights: EventWeights) -> bool:
-    """Return whether an event is evaluated: a positive event for an item that is not in the history."""
+def is_evaluated(before: History, after: History, event: Event, weights: EventWeights) -> bool:
+    """Return whether an event is evaluated: a positive event for an item that the history lacked."""
     return (
-        event.item is not None
-        and event.type not in {"impression", "remove", "dislike"}
+        after.n_items > before.n_items
+        and event.type != "dislike"
         and event_weight(event, weights) > 0.0
-        and history.find(event.item) is None
     )
 
 

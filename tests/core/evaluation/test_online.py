@@ -68,15 +68,21 @@ def test_an_event_counts_for_all_for_its_generation_its_source_and_for_cold_user
     }
 
 
-def test_an_item_that_is_new_to_the_user_is_asked_for() -> None:
-    assert is_evaluated(History("u"), event("view", "a"), EventWeights())
+def is_evaluated_next(history: History, new: Event, weights: EventWeights) -> bool:
+    """Return `is_evaluated` of the next event of a history."""
+    after = apply(history, new, history.offset + 1, 0, RULES)
+    return is_evaluated(history, after, new, weights)
 
 
-def test_an_item_of_the_history_is_not_asked_for() -> None:
+def test_an_item_that_is_new_to_the_user_is_evaluated() -> None:
+    assert is_evaluated_next(History("u"), event("view", "a"), EventWeights())
+
+
+def test_an_item_of_the_history_is_not_evaluated() -> None:
     history = apply(History("u"), event("view", "a"), 0, 0, RULES)
 
-    assert not is_evaluated(history, event("purchase", "a"), EventWeights())
-    assert is_evaluated(history, event("purchase", "b"), EventWeights())
+    assert not is_evaluated_next(history, event("purchase", "a"), EventWeights())
+    assert is_evaluated_next(history, event("purchase", "b"), EventWeights())
 
 
 @pytest.mark.parametrize(
@@ -84,8 +90,8 @@ def test_an_item_of_the_history_is_not_asked_for() -> None:
     [("dislike", {}), ("remove", {}), ("rate", {"value": 1.0}), ("impression", {})],
 )
 def test_an_event_without_positive_weight_is_not_evaluated(kind: str, fields: dict) -> None:
-    assert not is_evaluated(History("u"), event(kind, "a", **fields), EventWeights())
+    assert not is_evaluated_next(History("u"), event(kind, "a", **fields), EventWeights())
 
 
 def test_a_type_without_weight_is_not_evaluated() -> None:
-    assert not is_evaluated(History("u"), event("view", "a"), EventWeights(view=0.0))
+    assert not is_evaluated_next(History("u"), event("view", "a"), EventWeights(view=0.0))
