@@ -158,7 +158,8 @@ class _WsgiAdapter:
             protocol.refuse("a request has Content-Length or Transfer-Encoding, not both")
             return
         target = scope["raw_path"]
-        if target[:1] != b"/" and b"://" not in target and target != b"*":
+        is_known = target[:1] == b"/" or b"://" in target
+        if not is_known and (scope["method"], target) != ("OPTIONS", b"*"):
             protocol.refuse(
                 f"a request's target begins with /, got {target[:40].decode('latin-1')!r}"
             )

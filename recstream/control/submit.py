@@ -84,7 +84,10 @@ def wait_for(answer: Callable[[], T | None], timeout_s: float, late: Callable[[]
         if waited_s > timeout_s:
             raise RecstreamError(late())
         if waited_s > note_after_s:
-            log.warning("no answer yet; a running role gives it: `recstream up` starts them")
+            log.warning(
+                "still waiting for the answer of a running role; `recstream up` starts the roles, and "
+                "/health/ready says what they wait for"
+            )
             note_after_s = timeout_s
         time.sleep(LOOK_EVERY_S)
     return found

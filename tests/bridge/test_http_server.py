@@ -176,6 +176,7 @@ MALFORMED = {
     "an empty host": a_request(LENGTH, host=b"Host:"),
     "an origin that is none": a_request(LENGTH, b"Origin: http://["),
     "a target without a slash": b"GET health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a target of all paths": b"GET * HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     "a target of a tunnel": b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     "a long head": b"GET / HTTP/1.1\r\nX-A: " + b"a" * 66_000,
     "a long line before a chunk": a_request(CHUNKED, body=b"28;" + b"a" * 66_000),

@@ -277,6 +277,5 @@ def test_who_waits_for_an_answer_reads_that_a_role_must_run(monkeypatch, caplog)
     with pytest.raises(RecstreamError, match="none came"):
         wait_for(lambda: None, 0.3, lambda: "none came")
 
-    assert [each.message for each in caplog.records] == [
-        "no answer yet; a running role gives it: `recstream up` starts them"
-    ]
+    (record,) = caplog.records
+    assert "`recstream up` starts the roles" in record.message

@@ -293,3 +293,15 @@ def test_unreadable_titles_stop_an_import_before_its_ratings(
 
     assert "movies.csv is empty" in done.error
     assert done.events == []
+
+
+def test_a_decimal_comma_is_refused_with_what_to_write(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    file = put(tmp_path, "user;item;stars\nu1;p1;3,5\nu2;p2;4\n")
+
+    outcome = events(file, "--value", "stars", "--type", "rate")
+
+    assert [event.user for event in outcome.events] == ["u2"]
+    (problem,) = outcome.report["problems"]
+    assert "got '3,5'; write decimals with a point" in problem["reason"]

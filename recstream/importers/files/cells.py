@@ -93,7 +93,8 @@ def parse_number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"expected a number as value, got {text[:40]!r}") from None
+        hint = "; write decimals with a point" if "," in text else ""
+        raise ValueError(f"expected a number as value, got {text[:40]!r}{hint}") from None
 
 
 def parse_time(text: str, form: str = "") -> int:
