@@ -300,3 +300,28 @@ def test_a_table_of_100000_rows_draws_only_what_is_seen(console, shop):
 
 def row(nth: int) -> dict[str, Any]:
     return {"user": f"user-{nth}", "n_items": 1, "n_events": 1, "last_ts": 1, "rec_id": ""}
+
+
+def test_what_was_pruned_is_named_and_not_tried_again(console, visit, shop):
+    visit.expected = ("410",)
+    page = console("/pipeline")
+    problem = {
+        "status": 410,
+        "title": "Gone",
+        "detail": "partition 3 keeps events from offset 9 on",
+    }
+    page.route("**/v1/lists/*", lambda route: route.fulfill(status=410, json=problem))
+    nothing = {"epoch": "e", "events": [], "older": "", "n_scanned": 0, "has_more": False}
+    page.route("**/v1/events?user=u1&*", lambda route: route.fulfill(json=nothing))
+
+    page.goto(f"{shop}/lists/r-0123456789abcdef")
+    failed = page.locator("[data-state=failed]")
+    expect(failed).to_contain_text(
+        "can't be derived any more: partition 3 keeps events from offset 9"
+    )
+    expect(failed.get_by_role("button")).to_have_count(0)
+
+    page.goto(f"{shop}/users/u1")
+    expect(page.locator("[data-state=empty]").first).to_contain_text(
+        "no longer keeps this user's events"
+    )

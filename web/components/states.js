@@ -3,6 +3,9 @@
 
 import { html } from "../vendor/preact.js";
 
+/** Status of what can't be answered from what the log and the model store keep. */
+const GONE = 410;
+
 /**
  * A page of the console: its title, and one sentence that says what it shows.
  *
@@ -36,11 +39,16 @@ export function Loading({ what = "" }) {
   return html`<p class="state" role="status">${what ? `Loading ${what} …` : "Loading …"}</p>`;
 }
 
-/** @param {{what: string, error: string, retry?: () => void}} props */
-export function Failed({ what, error, retry }) {
+/**
+ * Says why something is not there. What was pruned does not come back: it can't be tried again.
+ *
+ * @param {{what: string, error: string, code?: number, retry?: () => void}} props
+ */
+export function Failed({ what, error, code = 0, retry }) {
+  const isGone = code === GONE;
   return html`<div class="state" role="alert" data-state="failed">
-    <p>${what} can't be loaded: ${error}</p>
-    ${retry && html`<button class="button button-small" type="button" onClick=${retry}>Try again</button>`}
+    <p>${what} can't be ${isGone ? "derived any more" : "loaded"}: ${error}</p>
+    ${!isGone && retry && html`<button class="button button-small" type="button" onClick=${retry}>Try again</button>`}
   </div>`;
 }
 
@@ -57,6 +65,6 @@ export function Empty({ children }) {
  */
 export function Fetched({ of, what, children }) {
   if (of.data !== null) return children(of.data);
-  if (of.status === "failed") return html`<${Failed} what=${what} error=${of.error} retry=${of.reload} />`;
+  if (of.status === "failed") return html`<${Failed} what=${what} error=${of.error} code=${of.code} retry=${of.reload} />`;
   return html`<${Loading} />`;
 }

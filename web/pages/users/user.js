@@ -24,7 +24,7 @@ export function User({ id }) {
   const tools = html`<${CopyLink} /><a class="button button-small" href=${`/?user=${encodeURIComponent(id)}`}>Shop as this user</a><${Erase} id=${id} />`;
   return html`<${Page} title=${html`User ${id}`} tools=${tools}
       about="What this user did, and what each event did to the list: move the two handles, and compare the lists at both moments.">
-    <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more} />`}<//>
+    <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more} hasHistory=${(history.data?.n_events ?? 0) > 0} />`}<//>
     <div class="boxes">
       <div class="stack"><${History} history=${history} /><${Taste} id=${id} nEvents=${history.data?.n_events ?? 0} /></div>
       <${Shelves} id=${id} />
@@ -55,8 +55,8 @@ function momentText({ offset, entries }) {
   return `after “${did(event.type, titleOf(items, event.item))}”${more}, offset ${offset}, ${timeText(Date.parse(event.ts) || appended)}`;
 }
 
-/** @param {{id: string, events: any[], hasMore: boolean}} props */
-function Timeline({ id, events, hasMore }) {
+/** @param {{id: string, events: any[], hasMore: boolean, hasHistory: boolean}} props */
+function Timeline({ id, events, hasMore, hasHistory }) {
   const moments = useMemo(() => momentsOf(events), [events]);
   useTitles(moments.flatMap(({ entries }) => entries.map((/** @type {any} */ { event }) => event.item ?? "")).slice(-EVENTS));
   const { a, b } = address.value.query;
@@ -65,7 +65,12 @@ function Timeline({ id, events, hasMore }) {
     const at = moments.findIndex((moment) => moment.offset === Number(offset));
     return offset === undefined || at < 0 ? otherwise : at;
   };
-  if (moments.length === 0) return html`<${Card} title="Timeline"><${Empty}>The log has no event of this user. Events appear here as soon as they are appended.<//><//>`;
+  if (moments.length === 0) {
+    let why = "The log has no event of this user. Events appear here as soon as they are appended.";
+    if (hasMore) why = "No event of this user is among the newest records of the log.";
+    else if (hasHistory) why = "The log no longer keeps this user's events. The history below was made from them; earlier lists can't be derived any more.";
+    return html`<${Card} title="Timeline"><${Empty}>${why}<//><//>`;
+  }
   const [from, to] = [find(a, Math.max(0, last - 1)), find(b, last)];
   /** @param {"a" | "b"} handle @param {number} at */
   const move = (handle, at) => {
@@ -109,7 +114,7 @@ function Compared({ id, a, b }) {
   const causes = useFetch(`/v1/users/${encodeURIComponent(id)}/causes`, { a, b }, { pauseMs: HANDLE_PAUSE_MS });
   if (causes.code === 404) return html`<${Published} id=${id} a=${a} b=${b} why=${causes.error} />`;
   if (causes.data === null) {
-    return html`<${Card} title="What changed">${causes.status === "failed" ? html`<${Failed} what="The comparison" error=${causes.error} retry=${causes.reload} />` : html`<${Loading} what="both lists, and the later one without each event" />`}<//>`;
+    return html`<${Card} title="What changed">${causes.status === "failed" ? html`<${Failed} what="The comparison" error=${causes.error} code=${causes.code} retry=${causes.reload} />` : html`<${Loading} what="both lists, and the later one without each event" />`}<//>`;
   }
   return html`<${Changes} causes=${causes.data} isLate=${causes.status === "loading"} />`;
 }
