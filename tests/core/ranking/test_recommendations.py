@@ -15,7 +15,8 @@ from recstream.core.history import ActiveSettings, FoldSettings, History
 from recstream.core.ranking import encode_list, rank
 from recstream.core.records import Lineage, Recommendations, decode_recommendations, list_json
 from tests.core.ranking.steering_cases import HALF_LIFE_MS, document, history
-from tests.core.ranking.test_rerank import FAINT, FRESH, GENERATIONS
+from tests.core.ranking.test_newcomers import FAINT, FRESH
+from tests.core.ranking.test_rerank import GENERATIONS
 
 LINEAGE = Lineage(
     event_id="01K0000000000000000000000A", event_ts=1_790_000_000_000, appended_ts=1_790_000_000_010,
