@@ -33,7 +33,8 @@ from datasets import gowalla
 from results import Row, save
 
 from recstream import ALS
-from recstream.spark import driver, fit, run_stage
+from recstream.spark import driver, fit
+from recstream.spark.driver import run_stage
 
 FACTORS = 64
 TOP = 20
