@@ -23,6 +23,7 @@ MANY_NAMES = {
     "recstream.core.history": 19,
     "recstream.core.ranking": 12,
     "recstream.core.popularity": 12,
+    "recstream.core.evaluation": 11,
     "recstream.core.serving": 20,
     "recstream.core.validation": 12,  # a function for each kind of argument
 }

@@ -1,6 +1,6 @@
 """Self-tuning: search hyper-parameters on the log's own events while nothing else is to be done.
 
-The search (`recstream.core.evaluation.tune`) runs in one thread of low priority on one core, and pauses
+The search (`recstream.core.evaluation.tune`, then `tune_weights`) runs in one thread of low priority on one core, and pauses
 between trials while events arrive or a training runs. Its choice is a record on the control topic. The trainer then
 trains a candidate by it, and the gate decides. Announcements contain the hyper-parameters that they were
 trained with, so a replay that trains again agrees.
@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.control import read_control
-from recstream.core.evaluation import tune
+from recstream.core.evaluation import tune, tune_weights
 from recstream.core.generation import Generation
 from recstream.core.records import HyperparametersChosen
 from recstream.log import ReadableLog
 from recstream.process import lower_priority
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
+from recstream.trainer.training.train import hyperparameters
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class SelfTuning:
     def _search(self, snapshot: TrainingSnapshot, n_events: int) -> HyperparametersChosen:
         started_s = self._clock()
 
-        def between_trials(_: object) -> None:
+        def between_trials(*_: object) -> None:
             while not self._may_run.wait(0.2) and not self._is_stopped.is_set():
                 pass
             if self._is_stopped.is_set() or self._clock() - started_s > MAX_S:
@@ -162,6 +163,19 @@ class SelfTuning:
                 threads=1,
                 progress=between_trials,
             )
+            found = result.als_arguments(matrix)
+            used = hyperparameters(self._settings)
+            weights = tune_weights(
+                matrix,
+                at,
+                found,
+                {name: float(used[name]) for name in ("behaviour_weight", "popularity_weight")},
+                seed=self._settings.seed,
+                threads=1,
+                progress=between_trials,
+            )
+            if self._settings.popularity_weight is not None:
+                weights["popularity_weight"] = self._settings.popularity_weight
         finally:
             snapshot.histories.close()
         seconds = self._clock() - started_s
@@ -173,7 +187,7 @@ class SelfTuning:
             seconds,
         )
         return HyperparametersChosen(
-            hyperparameters=_plain(result.als_arguments(matrix)),
+            hyperparameters=_plain(found | weights),
             n_events=n_events,
             metric=result.metric,
             score=result.score,

@@ -49,7 +49,9 @@ def test_a_choice_is_a_record_and_a_candidate_is_trained_by_it(place, settings):
         (found,) = chosen(place)
         newest = place.announced()[-1]
 
-        assert found.hyperparameters
+        assert {"unobserved_weight", "behaviour_weight", "popularity_weight"} <= set(
+            found.hyperparameters
+        )
         assert not uses(place.announced()[1].hyperparameters, found)
         assert uses(newest.hyperparameters, found)
         assert newest.gate_result is not None

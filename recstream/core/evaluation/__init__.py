@@ -15,3 +15,4 @@ from recstream.core.evaluation.online import (
 )
 from recstream.core.evaluation.search import tune
 from recstream.core.evaluation.successive_halving import SearchProgress
+from recstream.core.evaluation.weights import tune_weights
