@@ -110,6 +110,7 @@ def write_checkpoints(folder: Path, n_users: int, n_items: int, each: int) -> No
             made_ts=0,
         )  # fmt: skip
         checkpoints.put(manifest, content)
+        print(f"checkpoint {partition + 1} of {PARTITIONS} written", flush=True)
     log.close()
 
 
