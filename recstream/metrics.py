@@ -1,6 +1,7 @@
-"""Prometheus metrics of all roles.
+"""Prometheus metrics of all roles, served by the bridge.
 
-Histograms are in base units. Labels never hold user or item ids. Each process has its own registry.
+The bridge reads what workers and trainer publish on the topics; they have no endpoint of their own.
+Histograms are in base units. Labels never hold user or item ids.
 """
 
 from __future__ import annotations
@@ -10,26 +11,25 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 _LATENCY_S = (
     0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-_WORK_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1.0)
 _TRAINING_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 
 REGISTRY = CollectorRegistry()
 
 EVENTS_INGESTED = Counter(
     "recstream_events_ingested",
-    "Events folded into histories, or ignored as repeats.",
+    "Events that workers folded into histories, or ignored as repeats, since the bridge started.",
     ("type", "outcome"),
     registry=REGISTRY,
 )
 DEAD_LETTERS = Counter(
     "recstream_dead_letters",
-    "Records or events that could not be read.",
+    "Records or events that could not be read, since the bridge started.",
     ("reason",),
     registry=REGISTRY,
 )
 CONSUMER_LAG = Gauge(
     "recstream_consumer_lag_events",
-    "Records of a partition that an agent has not read yet.",
+    "Records of a partition that workers have not folded and committed.",
     ("agent", "partition"),
     registry=REGISTRY,
 )
@@ -42,15 +42,15 @@ HEARTBEAT_AGE = Gauge(
     ("role",),
     registry=REGISTRY,
 )
-FOLD_IN_DURATION = Histogram(
+FOLD_IN_DURATION = Gauge(
     "recstream_fold_in_duration_seconds",
-    "Time to make one user's list: fold-in, ranking and reasons.",
-    buckets=_WORK_S,
+    "Time to make one user's list, of the newest 1,000: fold-in, ranking and reasons.",
+    ("quantile",),
     registry=REGISTRY,
 )
 FRESHNESS = Histogram(
     "recstream_freshness_seconds",
-    "Time from an event's append until it is folded, published and sent.",
+    "Time from an event's append until its list is ranked, published and sent; lists sent to a browser.",
     ("stage",),
     buckets=_LATENCY_S,
     registry=REGISTRY,

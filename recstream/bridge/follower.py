@@ -15,8 +15,7 @@ from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Status, Views
 from recstream.core.records import Recommendations
 from recstream.errors import OffsetOutOfRange
-from recstream.log import PIPELINE, RECOMMENDATIONS, EventLog, Record, Tail
-from recstream.metrics import FRESHNESS
+from recstream.log import RECOMMENDATIONS, EventLog, Record, Tail
 from recstream.process import Background
 
 log = logging.getLogger(__name__)
@@ -68,8 +67,6 @@ class Follower(Background):
 
     Parameters
     ----------
-    now_ms : callable
-        Milliseconds since 1970; used to measure freshness.
     observe : callable, optional
         Called with the records of each batch.
     """
@@ -84,7 +81,6 @@ class Follower(Background):
         hub: Hub,
         connections: ConnectionLoop,
         *,
-        now_ms: Callable[[], int],
         observe: Callable[[Sequence[Record]], object] = lambda _: None,
     ) -> None:
         super().__init__("follow")
@@ -95,9 +91,7 @@ class Follower(Background):
         self._status = status
         self._hub = hub
         self._connections = connections
-        self._now_ms = now_ms
         self._observe = observe
-        self._freshness = FRESHNESS.labels("sent")
         self._tail: Tail | None = None
         self.caught_up = threading.Event()
         active.on_change = self._status_changed
@@ -137,7 +131,7 @@ class Follower(Background):
             return
         models = self._views.apply(records)
         self._observe(records)
-        is_changed = self._status.take(record for record in records if record.topic == PIPELINE)
+        is_changed = self._status.take(records)
         if models:
             self._status.take_models(models)
             self._active.take(models)
@@ -200,10 +194,7 @@ class Follower(Background):
         if body.source == "popular":  # of a user without events: what the user's segment likes
             made = self._recommender.list_of(user)
             body = replace(made, partition=body.partition, offset=body.offset, lineage=body.lineage)
-        appended_ts = body.lineage.appended_ts
-        if appended_ts > 0 and body.source == "fold-in":
-            self._freshness.observe(max(0, self._now_ms() - appended_ts) / 1000)
-        self._status.pushed(body.lineage.published_ts)
+        self._status.pushed(body)
         return user, body.offset, recs_message(body)
 
     def _status_changed(self) -> None:

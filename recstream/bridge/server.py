@@ -178,7 +178,6 @@ class Bridge:
             status,
             hub,
             connections,
-            now_ms=now_ms,
             observe=history.observe,
         )
         for part in (

@@ -22,7 +22,6 @@ from recstream.log import (
     TopicPartition,
     histories_changelog,
 )
-from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 from recstream.settings import Settings
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.commands import Commands
@@ -203,5 +202,3 @@ class Inputs:
         log.warning("catalogue records not read n=%d: %s", len(letters), letters[-1].detail)
         self._log.append([NewRecord(DEAD_LETTERS, None, _encode(each), 0) for each in letters])
         self._dead_letters.clear()
-        for letter in letters:
-            N_DEAD_LETTERS.labels(letter.reason).inc()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from recstream.cli import run
+from recstream.log import INTERACTIONS, NewRecord, open_log
 from tests.integration.running import Up, get, post
 from tests.waiting import wait_until
 
@@ -139,6 +140,29 @@ def test_a_stopped_role_is_red_everywhere_and_green_again_when_it_continues(
     if role == "worker":
         assert pipeline["lag"] == red["lag"] == 1000
     wait_until(lambda: status_of(f"{url}/health/ready") == 200, "green")
+
+
+def test_the_bridge_serves_metrics_of_all_roles(up: Up) -> None:
+    url = up.wait_for("live")["url"]
+    items = [each["item"] for each in get(f"{url}/v1/items?limit=30")["items"]]
+
+    post(f"{url}/v1/events", [{"type": "view", "user": "u1", "item": each} for each in items])
+    with open_log(f"embedded://{up.data_dir / 'log.db'}") as log:
+        log.append([NewRecord(INTERACTIONS, b"u1", b"no event")])
+    post(f"{url}/v1/training-runs", {})
+
+    for metric in (
+        'events_ingested_total{outcome="folded",type="view"}',
+        "dead_letters_total{",
+        'consumer_lag_events{agent="ingest",partition="0"}',
+        'role_ready{role="worker"}',
+        'heartbeat_age_seconds{role="trainer"}',
+        'fold_in_duration_seconds{quantile="0.5"}',
+        'prequential_recall_ratio{k="10"}',
+    ):
+        wait_until(lambda: f"recstream_{metric}" in text(f"{url}/metrics"), metric)  # noqa: B023
+    for metric in ("training_duration_seconds_count", "model_generation"):
+        wait_until(lambda: f"recstream_{metric} 0.0" not in text(f"{url}/metrics"), metric)  # noqa: B023
 
 
 def status_of(url: str) -> int:

@@ -1,12 +1,11 @@
-"""The worker's status record, and the gauges that are set with it."""
+"""The worker's status record."""
 
 from __future__ import annotations
 
-from recstream.metrics import REGISTRY
 from recstream.worker.status import WorkerTotals
 
 
-def test_a_status_record_sets_the_gauges_of_online_evaluation() -> None:
+def test_a_status_record_has_the_recall_of_all_lists_and_of_each_arm() -> None:
     status = WorkerTotals()
     for rank in (1, 7, 0, 0):
         status.scores.add(rank, generation=1, source="fold-in", is_cold=False, arm="b")
@@ -14,5 +13,4 @@ def test_a_status_record_sets_the_gauges_of_online_evaluation() -> None:
     record = status.record("w", None, 0)
 
     assert record.prequential["all"].hits == {5: 0.25, 10: 0.5, 20: 0.5}
-    assert REGISTRY.get_sample_value("recstream_prequential_recall_ratio", {"k": "10"}) == 0.5
-    assert REGISTRY.get_sample_value("recstream_arm_recall_ratio", {"arm": "b", "k": "5"}) == 0.25
+    assert record.prequential["arm:b"].hits == {5: 0.25, 10: 0.5, 20: 0.5}

@@ -470,6 +470,7 @@ export interface WorkerStatus {
   type: "worker";
   worker: string;
   events: number;
+  outcomes?: Record<string, Record<string, number>>;
   published: number;
   dead_letters: number;
   lag: Record<string, number>;

@@ -10,15 +10,29 @@ from typing import NamedTuple, TypeVar
 
 from recstream.bridge.push import Pipeline, Stage
 from recstream.core.evaluation import merged, merged_clicks
+from recstream.core.events import EVENT_TYPES
 from recstream.core.records import (
     GenerationAnnounced,
     ModelRecord,
+    PipelineRecord,
+    Recommendations,
     TrainerStatus,
     TrainingProgress,
     WorkerStatus,
+    decode_dead_letter,
     decode_pipeline,
 )
-from recstream.log import PIPELINE, EventLog, Record, TopicPartition
+from recstream.log import DEAD_LETTERS, PIPELINE, EventLog, Record, TopicPartition
+from recstream.metrics import (
+    ARM_ITEMS,
+    ARM_RECALL,
+    EVENTS_INGESTED,
+    FOLD_IN_DURATION,
+    FRESHNESS,
+    PREQUENTIAL_RECALL,
+    TRAINING_DURATION,
+)
+from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +40,10 @@ FORGOTTEN_AFTER_MS = 30_000
 LOOK_BACK_RECORDS = 500
 PUSHES_KEPT = 1000
 ROLES_KEPT = 1000
+MAX_REASONS = 100
+"""Reasons of dead letters that have a metric of their own; programs that write to the topic choose them."""
 
+_STAGES = tuple(FRESHNESS.labels(stage) for stage in ("folded", "published", "sent"))
 _Status = TypeVar("_Status", WorkerStatus, TrainerStatus)
 
 
@@ -58,7 +75,7 @@ class Heartbeat(NamedTuple):
 
 
 class Status:
-    """The newest status of workers, trainers, training and models. Thread-safe.
+    """The newest status of workers, trainers, training and models; sets their metrics. Thread-safe.
 
     Parameters
     ----------
@@ -83,36 +100,55 @@ class Status:
         self._trainers: dict[str, TrainerStatus] = {}
         self._active_trainer = ""
         self._beats: dict[str, int] = {}
-        self._offset = -1
+        self._offset = self._start = -1
+        self._reasons: set[str] = set()
         self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return the start offset on the pipeline topic: a little before its end."""
-        end = self._log.high_watermark(PIPELINE, 0)
+        """Return start offsets: a little before the end of the pipeline topic, the end of dead letters.
+
+        What came before the end was counted by the bridge before, or by none: metrics count from here.
+        """
+        end = self._start = self._log.high_watermark(PIPELINE, 0)
         start = max(self._log.earliest(PIPELINE, 0), end - LOOK_BACK_RECORDS)
-        return {TopicPartition(PIPELINE, 0): start}
+        letters = (
+            TopicPartition(DEAD_LETTERS, n) for n in range(self._log.partitions(DEAD_LETTERS))
+        )
+        return {tp: self._log.high_watermark(*tp) for tp in letters} | {
+            TopicPartition(PIPELINE, 0): start
+        }
 
     def take(self, records: Iterable[Record]) -> bool:
-        """Process records of the pipeline topic; True if there were any."""
+        """Process records of the pipeline topic, and count dead letters; True if the status changed."""
         changed = False
         for record in records:
-            if record.topic != PIPELINE or record.value is None:
-                continue
-            try:
-                status = decode_pipeline(record.value)
-            except Exception as error:  # noqa: BLE001 - whatever a record's bytes do to a decoder
-                log.debug("pipeline record unreadable offset=%d reason=%s", record.offset, error)
-                continue
-            with self._mutex:
-                self._offset = record.offset
-                if isinstance(status, TrainingProgress):
-                    self._training = status
-                elif isinstance(status, WorkerStatus):
-                    self._put(self._workers, status.worker, status)
+            if record.topic == DEAD_LETTERS:
+                self._count_dead_letter(record)
+            elif record.topic == PIPELINE and record.value is not None:
+                try:
+                    self._take(decode_pipeline(record.value), record.offset)
+                except Exception as error:  # noqa: BLE001 - whatever a record's content does
+                    log.debug("pipeline record unusable offset=%d reason=%s", record.offset, error)
                 else:
-                    self._take_trainer(status)
-            changed = True
+                    changed = True
         return changed
+
+    def _take(self, status: PipelineRecord, offset: int) -> None:
+        is_counted = offset >= self._start
+        with self._mutex:
+            self._offset = offset
+            if isinstance(status, TrainingProgress):
+                self._training = status
+                if is_counted and status.state == "done" and status.generation > 0:
+                    TRAINING_DURATION.observe(status.seconds)
+            elif isinstance(status, WorkerStatus):
+                before = self._workers.get(status.worker)
+                self._put(self._workers, status.worker, status)
+                if is_counted:
+                    _count_events(before, status)
+                self._set_gauges()
+            else:
+                self._take_trainer(status)
 
     def _take_trainer(self, status: TrainerStatus) -> None:
         """Keep a trainer's status; a training of the active trainer before it was given up."""
@@ -141,10 +177,14 @@ class Status:
                 elif self._model is not None and model.generation == self._model.generation:
                     self._delta = max(self._delta, model.delta)
 
-    def pushed(self, published_ts: int) -> None:
-        """Record the latency of a list that was published then and is written to a socket now."""
-        if published_ts > 0:
-            self._push_ms.append(max(0.0, float(self._now_ms() - published_ts)))
+    def pushed(self, made: Recommendations) -> None:
+        """Record the latencies of a list that is written to a socket now."""
+        at, sent_ts = made.lineage, self._now_ms()
+        if at.published_ts > 0:
+            self._push_ms.append(max(0.0, float(sent_ts - at.published_ts)))
+        if at.appended_ts > 0 and made.source == "fold-in":
+            for stage, ts in zip(_STAGES, (at.folded_ts, at.published_ts, sent_ts), strict=True):
+                stage.observe(max(0, ts - at.appended_ts) / 1000.0)
 
     def worker_beat(self) -> Heartbeat:
         """Return the newest heartbeat of any worker."""
@@ -213,3 +253,40 @@ class Status:
         """Return the workers that reported in the 30 s before a time."""
         oldest_ms = now_ms - FORGOTTEN_AFTER_MS
         return tuple(each for name, each in self._workers.items() if self._beats[name] >= oldest_ms)
+
+    def _set_gauges(self) -> None:
+        """Set the gauges of the workers that reported lately."""
+        workers = self._reported_since(self._now_ms())
+        times_ms = [(each.fold_in_ms_p50, each.fold_in_ms_p99) for each in workers]
+        for quantile, found in zip(("0.5", "0.99"), zip(*times_ms, strict=True), strict=False):
+            FOLD_IN_DURATION.labels(quantile).set(max(found) / 1000.0)
+        for name, score in merged(each.prequential for each in workers).items():
+            arm = name.removeprefix("arm:")
+            for cut, share in score.hits.items():
+                if name == "all":
+                    PREQUENTIAL_RECALL.labels(cut).set(share)
+                elif arm != name:
+                    ARM_RECALL.labels(arm, cut).set(share)
+        for name, counts in merged_clicks(each.clicks for each in workers).items():
+            if (arm := name.removeprefix("arm:")) != name:
+                ARM_ITEMS.labels(arm, "shown").set(counts.shown)
+                ARM_ITEMS.labels(arm, "taken").set(counts.clicked)
+
+    def _count_dead_letter(self, record: Record) -> None:
+        try:
+            reason = decode_dead_letter(record.value or b"").reason
+        except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
+            reason = "unreadable"
+        if len(self._reasons) < MAX_REASONS:
+            self._reasons.add(reason)
+        N_DEAD_LETTERS.labels(reason if reason in self._reasons else "other").inc()
+
+
+def _count_events(before: WorkerStatus | None, now: WorkerStatus) -> None:
+    """Count the events between two status records of a worker; a count that fell is one since a restart."""
+    for kind in EVENT_TYPES:
+        old = {} if before is None else before.outcomes.get(kind, {})
+        new = now.outcomes.get(kind, {})
+        for outcome in {"folded", "ignored"} & new.keys():
+            n, n_before = new[outcome], old.get(outcome, 0)
+            EVENTS_INGESTED.labels(kind, outcome).inc(n - n_before if n >= n_before else n)

@@ -105,13 +105,13 @@ def send(
 ) -> None:
     """Resend dead letters, as they were or corrected.
 
-    Resending one twice is harmless: an event's id counts once. A product is sent with its own id as
-    the key.
+    An event that is sent twice counts once. Content that is still unreadable becomes a new dead
+    letter. A product is sent with its own id as the key.
 
     \b
     Examples:
       recstream dead-letters send 0:17 --with mended.json
-      recstream dead-letters send --reason too-large
+      recstream dead-letters send --reason in-the-future
     """
     if not (names or everything or reason):
         raise click.UsageError("name dead letters by id, or use --all or --reason")

@@ -46,10 +46,19 @@ class ClickCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="worker", omit_defaults=True):
-    """Counters and latencies of one worker, about once a second while it works."""
+    """Counters and latencies of one worker, about once a second while it works.
+
+    Attributes
+    ----------
+    events : int
+        Events folded or ignored since the worker's start.
+    outcomes : dict of str to dict of str to int
+        The same by type, and by outcome: ``folded``, or ``ignored`` as a repeat.
+    """
 
     worker: str
     events: int
+    outcomes: dict[str, dict[str, int]] = {}
     published: int
     dead_letters: int
     lag: dict[str, int]

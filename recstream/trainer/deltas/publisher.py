@@ -24,7 +24,6 @@ from recstream.core.records import (
 )
 from recstream.errors import ArtifactCorrupt, LogError, ModelStoreUnavailable, NotFound
 from recstream.log import MODELS, PIPELINE, EventLog, NewRecord
-from recstream.metrics import MODEL_GENERATION, TRAINING_DURATION
 from recstream.models import (
     DELTA_KEY,
     ModelStore,
@@ -185,9 +184,6 @@ class Publisher:
             OSError,
         ) as error:  # the next generation prunes again
             log.warning("old artifacts not deleted: %s", error)
-        MODEL_GENERATION.set(generation.number)
-        if trained.model is not None:
-            TRAINING_DURATION.observe(seconds)
         log.info(
             "model published generation=%d users=%d items=%d entries=%d seconds=%.2f bytes=%d",
             generation.number,

@@ -138,7 +138,7 @@ def test_health_says_whether_requests_can_be_served(world):
     assert (health["status"], health["roles"]["worker"]["lag"]) == ("ready", 0)
 
 
-def test_metrics_have_the_names_others_rely_on(world):
+def test_metrics_are_declared_under_the_names_others_rely_on(world):
     text = world.get("/metrics").body.decode()
 
     for name in (
