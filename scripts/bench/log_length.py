@@ -280,16 +280,24 @@ def measure(n_events: int, n_users: int, broker: str, *, without: bool) -> dict[
         log = open_log(settings.broker_url, settings)
         changelog = TopicSpec(histories_changelog(settings.app_id), PARTITIONS, compacted=True)
         log.create_topics((*topic_specs(PARTITIONS), changelog))
+        begun = perf_counter()
+
+        def say(step: str) -> None:
+            print(f"{perf_counter() - begun:7.1f} s  {n_events:,} events: {step}", file=sys.stderr)
+
         first = n_events * 9 // 10
         n_folded = min(first, FOLDED)
         append_unfolded(log, first - n_folded, settings)
         append_events(log, 0, n_folded, n_users)
         append_lists(log, 0, first // 10, n_users)
+        say("90 % of events and lists appended")
         append_list_rows(log, settings)
         asyncio.run(run_worker(log, settings, checkpoint=True))
+        say("folded, checkpoints made")
         append_events(log, n_folded, n_events - first, n_users)
         append_lists(log, first // 10, (n_events - first) // 10, n_users)
         asyncio.run(run_worker(log, settings))
+        say("the rest folded; starts follow")
         if isinstance(log, EmbeddedLog):
             maintain(log)
         size = sum(each.size for each in open_checkpoints(log, settings).all())
