@@ -41,6 +41,8 @@ class PartitionFold:
 
     Attributes
     ----------
+    timeline : SettingsTimeline
+        Replace it to follow settings that were appended since.
     watch : callable or None
         Called for each event, also if it changes nothing.
     histories : dict of str to History
@@ -66,7 +68,7 @@ class PartitionFold:
         self.loaded: dict[str, History] = {}
         self.n_events = 0
         self._n_partitions = n_partitions
-        self._timeline = timeline
+        self.timeline = timeline
         self._load = load
         self.watch: Watch | None = None
 
@@ -94,7 +96,7 @@ class PartitionFold:
         -------
         dict of (user, offset) to History
         """
-        histories, at, watch = self.histories, self._timeline.at, self.watch
+        histories, at, watch = self.histories, self.timeline.at, self.watch
         number, n_partitions = self.partition, self._n_partitions
         kept: dict[tuple[str, int], History] = {}
         for record in records:

@@ -28,7 +28,7 @@ from recstream.core.records import list_header
 from recstream.errors import StartupError
 from recstream.log import Record, partition_for
 
-SCHEMA = 2
+SCHEMA = 3
 """Of the table above; a folder of another one is rebuilt."""
 _END = struct.Struct(">Q")
 _PAIR = struct.Struct(">QQ")

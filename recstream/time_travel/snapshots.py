@@ -219,6 +219,7 @@ class Snapshots:
             reached = self._table.next_offsets(partition)
         next_offset, next_list = reached or (0, 0)
         fold = self._folds.setdefault(partition, self._new_fold(partition, next_offset))
+        fold.timeline = self._timeline
         for group in read_batches(
             self._log, INTERACTIONS, partition, fold.next_offset, offset or 0
         ):

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from recstream.control.reader import read_timeline
+from recstream.core.events import EventWeights
 from recstream.core.history.fold import History
 from recstream.core.records import decode_recommendations
 from recstream.errors import StartupError
@@ -51,6 +52,23 @@ def test_what_is_appended_later_is_taken_in(eventful: World, snapshots: Snapshot
     last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
 
     assert snapshots.history("u5", last) == folded(eventful, "u5", partition, last)
+
+
+def test_events_are_folded_by_settings_that_changed_while_the_folder_was_open(
+    eventful: World, snapshots: Snapshots
+) -> None:
+    for user in ("u4", "u5"):
+        partition = snapshots.partition(user)
+        snapshots.history(user, eventful.log.high_watermark(INTERACTIONS, partition) - 1)
+    weights = EventWeights(view=9.0, like=7.0, purchase=5.0)
+    eventful.settings = msgspec.structs.replace(eventful.settings, weights=weights)
+    eventful.worker()
+    eventful.browse(60, seed=9)
+
+    for user in ("u4", "u5"):
+        partition = snapshots.partition(user)
+        last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
+        assert snapshots.history(user, last) == folded(eventful, user, partition, last)
 
 
 def test_the_folder_serves_again_after_a_restart(eventful: World, tmp_path: Path) -> None:
