@@ -30,6 +30,8 @@ from recstream.log.port import Record
 from recstream.log.topics import RECOMMENDATIONS
 
 MAX_LETTER_CHARACTERS = MAX_EVENT_BYTES
+MAX_LETTERS = 100
+"""Dead letters of one record; one more says how many other events of it are invalid."""
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """The bridge allows 24 h by its clock; the log's clock may be a little behind it."""
 _AHEAD = MAX_AHEAD + CLOCK_TOLERANCE
@@ -118,11 +120,12 @@ def _latest(timestamp_ms: int) -> datetime:
 
 
 def _salvage(record: Record, value: bytes, latest: datetime) -> Decoded:
-    """Return the valid events of a record that holds an invalid one."""
+    """Return the valid events of a record that holds an invalid one, with at most `MAX_LETTERS` + 1 letters."""
     is_batch = value[:1] == b"["
     parts = _split(value) if is_batch else [msgspec.Raw(value)]
     events: list[tuple[int, Event]] = []
     letters: list[DeadLetter] = []
+    n_more = 0
     for place, part in enumerate(parts):
         raw = bytes(part)
         if raw == b"null" and is_batch:
@@ -130,8 +133,18 @@ def _salvage(record: Record, value: bytes, latest: datetime) -> Decoded:
         try:
             events.append((place, check_recorded(decode_event(raw), latest)))
         except Exception as error:  # noqa: BLE001 - no record may stop the reader
+            if len(letters) == MAX_LETTERS:
+                n_more += 1
+                continue
             prefix = f"/{place}" if is_batch else ""
             letters.append(dead_letter(record, raw, _as_invalid(error), prefix=prefix))
+    if n_more:
+        message = (
+            f"expected valid events, got {MAX_LETTERS + n_more} invalid ones of {len(parts)}; "
+            f"this letter stands for the last {n_more} of them"
+        )
+        others = dead_letter(record, b"", InvalidEvent(message, code="too-many-invalid"))
+        letters.append(msgspec.structs.replace(others, truncated=True))
     return Decoded(events, letters)
 
 

@@ -169,3 +169,16 @@ def test_any_record_can_be_shown_and_no_catalogue_record_stops_the_trainer(
     msgspec.json.encode(log_record(odd))
     with contextlib.suppress(InvalidInput):
         read_change(odd)
+
+
+def test_a_record_full_of_invalid_events_makes_few_letters_and_one_that_counts_the_others() -> None:
+    value = b"[%b,%b]" % (b",".join([b"1"] * 5_000), json.dumps(EVENT).encode())
+
+    found = decode(record(value))
+
+    assert [place for place, _ in found.events] == [5_000]
+    assert [each.pointer for each in found.letters] == [*(f"/{place}" for place in range(100)), ""]
+    assert found.letters[-1].reason == "too-many-invalid"
+    assert "5000 invalid ones of 5001" in found.letters[-1].detail
+    assert "the last 4900" in found.letters[-1].detail
+    assert (found.letters[-1].value, found.letters[-1].truncated) == ("", True)
