@@ -32,7 +32,7 @@ def shop(tmp_path_factory):
         for at in range(6):
             world.fold(event(f"b{at}", "i7", id=f"burst-{at}"))
             world.fold(event(f"b{at}", "i9", "purchase", ts=NOW - timedelta(days=20)))
-        counts = world.bridge.deps.shelves._counts
+        counts = world.bridge.deps.sources.counts
         total = sum(world.log.high_watermark("recstream.interactions", p) for p in range(2))
         wait_until(lambda: sum(counts.counted().next.values()) == total, "events that are counted")
         world.wait_for_views()
