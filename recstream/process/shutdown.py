@@ -68,3 +68,22 @@ def follow_parent(drain_s: float = DRAIN_S) -> None:
         os._exit(1)  # nobody is left to enforce the deadline
 
     run_in_thread("follow-parent", watch)
+
+
+def exit_text(returncode: int) -> str:
+    """Return how a child process ended, in words.
+
+    Examples
+    --------
+    >>> exit_text(3)
+    'ended with exit code 3'
+    >>> exit_text(-9)
+    'was killed by SIGKILL'
+    """
+    if returncode >= 0:
+        return f"ended with exit code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:  # real-time signals but two have no name
+        name = f"signal {-returncode}"
+    return f"was killed by {name}"

@@ -20,11 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from recstream.errors import StartupError
+from recstream.process import exit_text
 
 log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
+MAX_DOUBLINGS = 10
 STEADY_S = 30.0
 """A role that ran this long is restarted with the shortest back-off."""
 STARTUP_FAILURES = 3
@@ -183,7 +185,7 @@ class Supervisor:
     def add(self, role: Role) -> None:
         """Start a role and supervise it from now on."""
         self.roles.append(role)
-        role.start()
+        self._start(role)
 
     def check(self) -> None:
         """Restart roles that died, after their back-off.
@@ -191,37 +193,41 @@ class Supervisor:
         Raises
         ------
         StartupError
-            A role died `STARTUP_FAILURES` times without ever having run for `STEADY_S`.
+            A role died or could not be started `STARTUP_FAILURES` times without ever having run for
+            `STEADY_S`.
         """
         now = time.monotonic()
         for role in self.roles:
             process = role.process
             if process is None:
                 if now >= role.restart_at_s:
-                    role.start()
+                    self._start(role)
                 continue
             is_steady = now - role.started_s > STEADY_S
             if process.poll() is None:
                 role.was_steady |= is_steady
                 continue
-            self._handle_death(role, process.returncode, is_steady=is_steady)
+            role.reap()
+            role.process = None
+            role.failures = 0 if is_steady else role.failures
+            self._back_off(role, exit_text(process.returncode))
 
-    def _handle_death(self, role: Role, code: int, *, is_steady: bool) -> None:
-        role.reap()
-        role.process = None
-        role.failures = 1 if is_steady else role.failures + 1
-        how = (
-            f"was killed by {signal.Signals(-code).name}"
-            if code < 0
-            else f"ended with exit code {code}"
-        )
+    def _start(self, role: Role) -> None:
+        try:
+            role.start()
+        except OSError as error:  # e.g. too many processes, or no memory
+            self._back_off(role, f"was not started ({error})")
+
+    def _back_off(self, role: Role, how: str) -> None:
+        role.failures += 1
         lines = role.log_tail()
         quoted = f"; its last log lines:\n{lines}" if lines else ""
         if not role.was_steady and role.failures >= STARTUP_FAILURES:
             raise StartupError(
                 f"the {role.name} can't start: it {how} {role.failures} times{quoted}"
             )
-        wait_s = min(FIRST_BACKOFF_S * 2 ** (role.failures - 1), MAX_BACKOFF_S)
+        doublings = min(role.failures - 1, MAX_DOUBLINGS)
+        wait_s = min(FIRST_BACKOFF_S * 2**doublings, MAX_BACKOFF_S)
         role.restart_at_s = time.monotonic() + wait_s
         self._on_message(f"the {role.name} {how}; restarting it in {wait_s:g} s{quoted}")
 

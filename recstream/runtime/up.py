@@ -27,12 +27,14 @@ from recstream.core.records import (
     decode_pipeline,
     decode_recommendations,
 )
+from recstream.errors import LogError
 from recstream.log import (
     MODELS,
     PIPELINE,
     RECOMMENDATIONS,
     EventLog,
     Record,
+    Tail,
     TopicPartition,
     decode_record,
     open_log,
@@ -258,22 +260,43 @@ class _ProgressFeed:
     """Follows the records of trainer and worker, and reports generations and the first list."""
 
     def __init__(self, event_log: EventLog, say: Callable[..., None]) -> None:
-        self.is_live = _has_trained(event_log)
+        self.is_live = False
+        self._log = event_log
         self._say = say
+        self._reported: set[int] = set()
+        self._is_compiling = False
+        self._tail: Tail | None = self._open(start_of_generations(event_log, 1))
+
+    def _open(self, first: int) -> Tail:
+        """Return a reader of the models from offset ``first`` on, and of new records of other topics."""
+        event_log = self._log
+        self.is_live = self.is_live or _has_trained(event_log)
         starts: dict[TopicPartition, int] = {
-            TopicPartition(MODELS, 0): start_of_generations(event_log, 1),
+            TopicPartition(MODELS, 0): first,
             TopicPartition(PIPELINE, 0): event_log.high_watermark(PIPELINE, 0),
         }
         for partition in range(event_log.partitions(RECOMMENDATIONS)):
             newest = event_log.high_watermark(RECOMMENDATIONS, partition)
             starts[TopicPartition(RECOMMENDATIONS, partition)] = newest
-        self._tail = event_log.tail(starts)
-        self._reported: set[int] = set()
-        self._is_compiling = False
+        return event_log.tail(starts)
 
     def follow(self, timeout_s: float) -> None:
-        """Report the next records; wait up to ``timeout_s`` for the first."""
-        for record in self._tail.poll(timeout_s):
+        """Report the next records; wait up to ``timeout_s`` for the first.
+
+        If the log can't be read, it is opened again at its end: the roles must not stop with it.
+        """
+        try:
+            if self._tail is None:
+                self._tail = self._open(self._log.high_watermark(MODELS, 0))
+            records = self._tail.poll(timeout_s)
+        except LogError as error:
+            if self._tail is not None:
+                self._tail.close()
+                self._tail = None
+                self._say("log", f"progress can't be read from the log, trying again: {error}")
+            time.sleep(timeout_s)
+            return
+        for record in records:
             if record.value is not None:
                 self._report(record)
 

@@ -152,6 +152,54 @@ def test_the_backoff_doubles_with_each_death(tmp_path: Path, said: list[str]) ->
     assert waits == ["0.5", "1", "2"]
 
 
+def test_a_role_that_has_died_very_often_is_still_restarted(
+    tmp_path: Path, supervisor: Supervisor, said: list[str]
+) -> None:
+    worker = role(tmp_path, "raise SystemExit(7)")
+    worker.was_steady, worker.failures = True, 5_000
+    supervisor.add(worker)
+
+    def has_died() -> bool:
+        supervisor.check()
+        return len(said) == 1
+
+    wait_until(has_died, "the role dies")
+    assert "restarting it in 30 s" in said[0]
+
+
+def test_a_signal_without_a_name_is_said_by_its_number(
+    tmp_path: Path, supervisor: Supervisor, said: list[str]
+) -> None:
+    number = signal.SIGRTMIN + 3
+    supervisor.add(role(tmp_path, f"import os; os.kill(os.getpid(), {number})"))
+
+    def has_died() -> bool:
+        supervisor.check()
+        return len(said) == 1
+
+    wait_until(has_died, "the role dies")
+    assert f"was killed by signal {number};" in said[0]
+
+
+def test_a_role_that_the_system_can_not_start_now_is_started_later(
+    tmp_path: Path, supervisor: Supervisor, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = role(tmp_path, "import time; time.sleep(600)")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", refuse)
+        supervisor.add(worker)
+    assert "the worker was not started" in said[0]
+
+    worker.restart_at_s = 0.0
+    supervisor.check()
+
+    assert worker.process is not None
+
+
 SUPERVISES = """
 import sys, time
 from pathlib import Path

@@ -27,7 +27,7 @@ import msgspec
 
 from recstream.core.als import Iteration
 from recstream.errors import TrainingDied, TrainingFailed
-from recstream.process import BACKGROUND_NICE, run_in_thread
+from recstream.process import BACKGROUND_NICE, exit_text, run_in_thread
 from recstream.trainer.training.files import load_job, load_result, save_job, save_result
 from recstream.trainer.training.job import OnIteration, TrainingJob, TrainingResult, run_job
 
@@ -206,10 +206,8 @@ class _Process:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(EXIT_TIMEOUT_S)
             self._process.kill()
-            code = self._process.wait()
-            how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             raise TrainingDied(
-                f"the training process ended before it was done: {how}; SIGKILL usually means "
+                f"the training process ended before it was done: it {exit_text(self._process.wait())}; SIGKILL usually means "
                 "that memory ran out"
             ) from error
         finally:

@@ -185,7 +185,7 @@ def impostor(tmp_path, monkeypatch):
 def test_a_process_killed_in_the_middle_of_an_answer_has_died(impostor):
     process = impostor(b'{"done": tr', "os.kill(os.getpid(), signal.SIGKILL)")
 
-    with pytest.raises(TrainingDied, match="before it was done: SIGKILL"):
+    with pytest.raises(TrainingDied, match="before it was done: it was killed by SIGKILL"):
         process.run(print)
 
 
