@@ -17,14 +17,16 @@ SHRINKAGE = 20.0
 MAX_USERS = 1_000_000
 MAX_SEGMENTS = 10_000
 MAX_BY = 10.0
-_MAX_EXPONENT = 900.0
-"""Weights stay between 2⁻⁹⁰⁰ and 2⁹⁰⁰: neither 0 nor infinite, whatever time an event claims."""
+_MAX_EXPONENT = 400.0
+"""A weight is at least 2⁻⁴⁰⁰ and at most 2⁴⁰⁰: neither 0 nor infinite, whatever time an event claims."""
+_RESCALE_EXPONENT = 100.0
+"""Weights are rescaled when a new one would be larger than 2¹⁰⁰."""
 
 
 class _Counts:
     """Weights of items, and their sum.
 
-    Weights only grow. So the first n items are among those of the last call, and those that have reached
+    Between two calls of `scale`, weights only grow. So the first n items are among those of the last call, and those that have reached
     the least weight of these since.
     """
 
@@ -40,6 +42,13 @@ class _Counts:
         self.total += weight
         if held >= self._least:
             self._leading.add(item)
+
+    def scale(self, factor: float) -> None:
+        """Multiply all weights; delete those that become 0."""
+        scaled = {item: by for item, held in self.of.items() if (by := held * factor)}
+        self.__init__()  # type: ignore[misc]  # the first items are found anew
+        self.of.update(scaled)
+        self.total = math.fsum(scaled.values())
 
     def first(self, n: int) -> list[str]:
         if n > self._n:
@@ -57,7 +66,8 @@ class SegmentCounts:
     """
 
     def __init__(self) -> None:
-        self._first_ms: int | None = None
+        self._anchor_ms: int | None = None
+        """Time at which an event weighs 1."""
         self._all = _Counts()
         self._properties: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._segments: OrderedDict[tuple[str, Any], _Counts] = OrderedDict()
@@ -71,6 +81,13 @@ class SegmentCounts:
 
     def count(self, user: str, item: str, at_ms: int) -> None:
         """Count an event of a user on an item."""
+        if self._anchor_ms is None:
+            self._anchor_ms = at_ms
+        elif at_ms - self._anchor_ms > _RESCALE_EXPONENT * HALF_LIFE_MS:
+            factor = math.exp2((self._anchor_ms - at_ms) / HALF_LIFE_MS)
+            for each in (self._all, *self._segments.values()):
+                each.scale(factor)
+            self._anchor_ms = at_ms
         weight = self._weight(at_ms)
         self._all.add(item, weight)
         for pair in self._properties.get(user, {}).items():
@@ -81,9 +98,8 @@ class SegmentCounts:
                 self._segments.popitem(last=False)
 
     def _weight(self, at_ms: int) -> float:
-        if self._first_ms is None:
-            self._first_ms = at_ms
-        exponent = (at_ms - self._first_ms) / HALF_LIFE_MS
+        anchor_ms = at_ms if self._anchor_ms is None else self._anchor_ms
+        exponent = (at_ms - anchor_ms) / HALF_LIFE_MS
         return math.exp2(max(-_MAX_EXPONENT, min(_MAX_EXPONENT, exponent)))
 
     def boosts(
@@ -112,9 +128,13 @@ class SegmentCounts:
         prior = SHRINKAGE * self._weight(now_ms)
         changes = []
         for item in {item for each in (*segments, self._all) for item in each.first(4 * n)}:
-            share = self._all.of[item] / self._all.total
-            ratio = math.prod(
-                (each.of.get(item, 0.0) / share + prior) / (each.total + prior) for each in segments
+            if not (share := self._all.of[item] / self._all.total):
+                continue
+            by = sum(
+                math.log((each.of.get(item, 0.0) / share + prior) / (each.total + prior))
+                for each in segments
             )
-            changes.append((-abs(share * (ratio - 1.0)), item, popularity_weight * math.log(ratio)))
+            changes.append(
+                (-abs(share * math.expm1(min(by, _MAX_EXPONENT))), item, popularity_weight * by)
+            )
         return [(item, max(-MAX_BY, min(MAX_BY, by))) for _, item, by in sorted(changes)[:n] if by]

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recstream.core.serving.segments import HALF_LIFE_MS, SHRINKAGE, SegmentCounts, _Counts
@@ -65,14 +65,42 @@ def test_later_events_weigh_more():
     assert found["new"] > 0 > found["old"]
 
 
-@pytest.mark.parametrize("times_ms", [(0, NOW), (7_000_000_000_000, NOW)])
-def test_boosts_are_finite_whatever_time_the_first_event_claims(times_ms):
-    counts = SegmentCounts()
-    counts.learn("u", {"segment": "cook"})
-    for item, at_ms in zip(("first", "second"), times_ms, strict=True):
-        counts.count("u", item, at_ms)
+FUTURE = 250_000_000_000_000
 
-    assert all(math.isfinite(by) for _, by in counts.boosts(COOK, 1.0, 5, NOW))
+
+@given(
+    st.lists(
+        st.sampled_from([0, 10**12, NOW, 7 * 10**12, FUTURE]) | st.integers(0, FUTURE),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sampled_from([0, NOW, FUTURE]),
+)
+@example([10**12, NOW, 0], NOW)
+@example([NOW, FUTURE], NOW)
+def test_boosts_are_finite_whatever_times_events_claim(times_ms, now_ms):
+    counts = SegmentCounts()
+    counts.learn("u", {"segment": "cook", "land": "fr"})
+    for number, at_ms in enumerate(times_ms):
+        counts.count("u" if number % 2 else "v", f"item{number}", at_ms)
+
+    properties = (("segment", "cook"), ("land", "fr"))
+    assert all(math.isfinite(by) for _, by in counts.boosts(properties, 1.0, 5, now_ms))
+
+
+def test_weights_fade_however_old_the_first_event_is():
+    fresh, old = SegmentCounts(), SegmentCounts()
+    old.count("other", "first", 0)
+    for counts in (fresh, old):
+        counts.learn("u", {"segment": "cook"})
+        for age, item in ((10, "old"), (5, "pan"), (0, "pan")):
+            at_ms = int(NOW - age * HALF_LIFE_MS)
+            counts.count("u", item, at_ms)
+            counts.count("other", "bike", at_ms)
+
+    expected = dict(fresh.boosts(COOK, 1.0, 3, NOW))
+    found = {item: by for item, by in old.boosts(COOK, 1.0, 4, NOW) if item != "first"}
+    assert found == pytest.approx(expected)
 
 
 @given(
