@@ -11,14 +11,11 @@ from recstream.core.records import (
     GenerationAnnounced,
     RollbackRequested,
     TrainingRequested,
-    decode_model,
 )
-from recstream.log import MODELS, EventLog, Record, TopicPartition, decode_record
+from recstream.log import EventLog, Record, TopicPartition
 from recstream.trainer.histories import HistoryColumns
 
 log = logging.getLogger(__name__)
-
-READ_RECORDS = 5_000
 
 Command = TrainingRequested | RollbackRequested
 
@@ -81,36 +78,23 @@ class Commands:
         self.newest = None
         self.forgotten = []
 
-    def drop_answered(self, offsets: Mapping[str, int], n_users: int, now: HistoryColumns) -> None:
-        """Drop commands that an existing generation has carried out.
+    def drop_answered(self, serving: GenerationAnnounced, now: HistoryColumns) -> None:
+        """Drop commands that the newest generation, or one before it, has carried out.
 
         Parameters
         ----------
-        offsets : mapping of str to int
-            The generation's offsets.
-        n_users : int
-            Number of users that it was trained on.
+        serving : GenerationAnnounced
+            The newest generation.
         now : HistoryColumns
             The current histories.
         """
-        if self.newest is not None and self._came_after(self.newest):
+        if self.newest is not None and serving.created_ts >= self.newest.requested_ts:
             self.newest = None
         self.forgotten = [
-            each for each in self.forgotten if not _is_without(each, offsets, n_users, now)
+            each
+            for each in self.forgotten
+            if not _is_without(each, serving.offsets, serving.n_users, now)
         ]
-
-    def _came_after(self, request: Command) -> bool:
-        """Return whether a generation was announced after a command."""
-        end = self._log.high_watermark(MODELS, 0)
-        at = max(self._log.earliest(MODELS, 0), end - READ_RECORDS)
-        for record in self._log.read(MODELS, 0, at, READ_RECORDS):
-            announced = decode_record(record, decode_model)
-            if (
-                isinstance(announced, GenerationAnnounced)
-                and announced.created_ts >= request.requested_ts
-            ):
-                return True
-        return False
 
 
 def _is_without(

@@ -264,7 +264,7 @@ class Trainer:
         if stored.offsets == offsets:
             self._schedule.note_training(inputs.histories.n_events, len(stored.details))
         announced = find_announcement(self._log, stored.number)
-        inputs.commands.drop_answered(stored.offsets, announced.n_users, inputs.histories)
+        inputs.commands.drop_answered(announced, inputs.histories)
         inputs.commands.is_held &= announced.copies is not None
 
     # Training

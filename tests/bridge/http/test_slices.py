@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
+
 import pytest
 
 from recstream.analysis import Slice
 from recstream.bridge.http.routes.console import slices
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.replay import ReplayPlan, replay
+from tests.bridge.bridge_world import DEADLINE_S
 from tests.bridge.conftest import USER
+from tests.waiting import wait_until
 
 EVER = {"from": "2020-01-01T00:00:00Z", "to": "2030-01-01T00:00:00Z"}
 
@@ -97,13 +102,59 @@ def test_an_upload_that_is_no_slice_leaves_nothing(exported, body, kind, status)
     assert world.get("/v1/slices/bad.zip").status == 404
 
 
-def test_an_upload_may_be_larger_than_other_bodies_and_has_a_limit(exported, monkeypatch):
-    world, _ = exported
-    upload = {"body": b"x" * 3_000_000, "kind": "application/zip"}
+@pytest.fixture(params=["with its length", "in chunks"])
+def upload(request, exported):
+    """A function that uploads a slice larger than other bodies may be, and returns the answer."""
+    world, made = exported
+    # A zip archive is read from its end: what stands before it is ignored.
+    content = bytes(3_000_000) + world.get(f"/v1/slices/{made['name']}").body
 
-    assert world.call("PUT", "/v1/slices/big.zip", **upload).status == 400
-    monkeypatch.setattr(slices, "MAX_UPLOAD_BYTES", 1_000_000)
-    assert world.call("PUT", "/v1/slices/big.zip", **upload).status == 413
+    def put() -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(world.address, timeout=DEADLINE_S)
+        is_chunked = request.param == "in chunks"
+        starts = range(0, len(content), 100_000)
+        body = (content[at : at + 100_000] for at in starts) if is_chunked else content
+        connection.request("PUT", "/v1/slices/big.zip", body, {"Content-Type": "application/zip"})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer
+
+    return put
+
+
+def test_an_upload_may_be_larger_than_other_bodies(exported, upload):
+    world, made = exported
+
+    assert upload().status == 201
+
+    listed = {one["name"]: one["n_bytes"] for one in world.get("/v1/slices").json["slices"]}
+    assert listed["big.zip"] == 3_000_000 + listed[made["name"]]
+
+
+def test_an_upload_has_a_limit(upload, monkeypatch):
+    monkeypatch.setattr(slices, "MAX_UPLOAD_BYTES", 2_500_000)
+
+    assert upload().status == 413
+
+
+def test_an_upload_that_ends_early_leaves_nothing(exported):
+    world, _ = exported
+    host, port = world.address.split(":")
+    head = (
+        b"PUT /v1/slices/cut.zip HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/zip\r\n"
+    )
+    with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as client:
+        client.sendall(head + b"Content-Length: 3000000\r\n\r\n" + bytes(2_000_000))
+        client.shutdown(socket.SHUT_WR)
+        assert b"the body ended early" in client.recv(1 << 16)
+
+    def is_next_served() -> bool:  # one upload at a time
+        answer = world.call("PUT", "/v1/slices/next.zip", b"x", kind="application/zip")
+        return answer.status == 400
+
+    wait_until(is_next_served, "the upload ends")
+    assert not list(world.bridge.settings.path("slices").glob("cut.*"))
 
 
 @pytest.mark.parametrize("name", ["x", "..zip", ".hidden.zip", "a%2Fb.zip", "%2e%2e%2flog.zip"])
