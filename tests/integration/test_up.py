@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def test_the_bridge_serves_metrics_of_all_roles(up: Up) -> None:
     items = [each["item"] for each in get(f"{url}/v1/items?limit=30")["items"]]
 
     post(f"{url}/v1/events", [{"type": "view", "user": "u1", "item": each} for each in items])
-    with open_log(f"embedded://{up.data_dir / 'log.db'}") as log:
+    with closing(open_log(f"embedded://{up.data_dir / 'log.db'}")) as log:
         log.append([NewRecord(INTERACTIONS, b"u1", b"no event")])
     post(f"{url}/v1/training-runs", {})
 
