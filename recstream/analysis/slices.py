@@ -38,7 +38,7 @@ MAX_BYTES = 1 << 30
 """Maximum size of a slice's content: it is read into memory."""
 MAX_RATIO = 100
 MIN_LIMIT_BYTES = 16 << 20
-"""Content larger than this may be at most `MAX_RATIO` times as large as the file."""
+"""A slice's content is at most this, plus `MAX_RATIO` times the compressed size."""
 MAX_OFFSET = 2**63 - 1
 READ_LISTS = 200
 Ranges = Mapping[int, tuple[int, int]]
@@ -239,10 +239,10 @@ class Slice:
         stored = sum(member.compress_size for member in file.infolist())
         if len(members) < len(file.infolist()):
             raise InvalidInput(f"{self._name} holds two members of one name; export it again")
-        if sizes > min(MAX_BYTES, MIN_LIMIT_BYTES + MAX_RATIO * stored):
+        limit = min(MAX_BYTES, MIN_LIMIT_BYTES + MAX_RATIO * stored)
+        if sizes > limit:
             raise InvalidInput(
-                f"{self._name} must hold at most {MAX_BYTES} bytes, {MAX_RATIO} times its size, got "
-                f"{sizes}; export a shorter range"
+                f"{self._name} must hold at most {limit:,} bytes, got {sizes:,}; export a shorter range"
             )
         self.manifest = msgspec.json.decode(file.read("manifest.json"), type=SliceManifest)
         self._check_manifest()

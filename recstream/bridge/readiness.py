@@ -1,6 +1,6 @@
-"""Readiness of worker, trainer and bridge, with reasons, from heartbeats and the true lag.
+"""Readiness of worker, trainer and bridge, with reasons: for `/health/ready`, the metric and the page.
 
-A thread samples the log once a second: the end of each partition of interactions minus the offset
+It comes from heartbeats and the true lag. A thread samples the log once a second: the end of each partition of interactions minus the offset
 that the workers committed. Nothing else here asks the log, so answers never wait for it.
 """
 

@@ -3,8 +3,8 @@
 `ForgetRequested` names a user: on the control topic of the embedded log, whose records can be blanked;
 on Kafka on a topic of its own, whose records are deleted. The worker that owns the user's partition
 carries it out (`recstream.worker.forget`). Tombstones keep a header with the request's id. A reader with
-a store of its own that meets a tombstone without the user's key, or a finished id that it never met, is
-too late and rebuilds its store.
+its own store may meet a tombstone without the user's key, or a finished id it never met. Then it is too
+late, and rebuilds its store.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Run the whole system on one machine: worker, trainer and bridge as processes, and a demo shop.
 
-`run` puts the demo shop into an empty log, starts the roles, reports progress until the first list
-of a trained model, and then supervises the roles until it is interrupted.
+`run` puts the demo shop into an empty log and starts the roles. It reports progress until a trained
+model's first list. Then it supervises the roles.
 """
 
 from __future__ import annotations

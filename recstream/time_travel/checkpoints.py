@@ -64,7 +64,7 @@ def verify_checkpoints(
 
 
 def compare_with_changelog(checkpoints: Checkpoints, manifest: Manifest) -> int:
-    """Compare a checkpoint's rows with the table's changelog, where no event reaches back to it.
+    """Compare a checkpoint's rows with the table's changelog: the events before it were pruned.
 
     Rows that are newer in the changelog can't be compared if it was compacted.
 

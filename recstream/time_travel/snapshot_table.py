@@ -7,7 +7,7 @@ key                                 value
 ==================================  ================================================================
 ``h``, partition, row key, end      a row of a history as of a block's end
 ``b``, partition, end               empty: a block ends here
-``l``, partition, user, as_of       offset and time of the list published as of that event
+``l``, partition, user, as_of, end  offset and time of a list published as of that event
 ``i``, rec_id                       partition, event offset, offset and time of the list
 ``n``, partition                    next offsets of interactions and of recommendations
 ``s``, partition                    first offsets of interactions and of recommendations

@@ -4,9 +4,9 @@ For each `ForgetRequested` whose user is in a partition of this worker:
 
 1. append tombstones of the user's rows and list, and `Forgotten` (`Engine.forget`);
 2. wait `GRACE_MS`, so that readers delete the user by the tombstones;
-3. on the embedded log, blank the user's records, the tombstones' keys too (`recstream.erasure.erase`),
-   delete the partition's checkpoints from before, and append an empty event if none came since, which
-   parts these checkpoints from new ones; on Kafka, delete the partition's records from before
+3. on the embedded log, blank the user's records and the tombstones' keys (`recstream.erasure.erase`).
+   Delete the partition's older checkpoints. If no event came since, append an empty one, so that new
+   checkpoints get another offset. On Kafka, delete the partition's older records
    (`recstream.erasure.Truncation`);
 4. rewrite the table's files without the rows;
 5. erase the request.

@@ -56,7 +56,7 @@ async def _serve_once(settings: Settings, stopping: asyncio.Event) -> BaseExcept
         app = build_app(settings)
         try:
             await app.start()
-            log.info("worker ready app=%s broker=%s", settings.app_id, settings.broker_url)
+            log.info("worker started app=%s broker=%s", settings.app_id, settings.broker_url)
             await app.wait_first(stopping.wait())
         finally:
             await app.stop()

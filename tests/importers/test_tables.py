@@ -131,7 +131,7 @@ def test_columns_of_one_name_in_a_parquet_file_are_refused(
     assert "several columns called who" in str(result.exception)
 
 
-def test_bytes_changed_in_a_parquet_file_are_a_named_error(tmp_path: Path) -> None:
+def test_bytes_changed_in_a_parquet_file_raise_no_unnamed_error(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     rows_of(path)
     content, random = path.read_bytes(), Random(0)

@@ -92,7 +92,7 @@ def test_nothing_names_a_forgotten_user_on_the_brokers_and_the_rest_verifies(
     )
     worker, trainer = (Role(name, tmp_path / name, *options) for name in ("worker", "trainer"))
     roles += [worker, trainer]
-    until(lambda: "worker ready" in worker.said(), "the worker's start", roles)
+    until(lambda: "worker started" in worker.said(), "the worker's start", roles)
     until(lambda: "trainer active" in trainer.said(), "the trainer's start", roles)
     log = KafkaLog(server.kafka_url)
     log.append([each for n in range(20) for each in views(f"u{n}", n * 100, 8)])

@@ -39,7 +39,7 @@ def test_a_worker_works_over_tls_with_a_password_and_says_why_it_is_refused(
 
     worker = Role("worker", tmp_path / "worker", *options, f"--set=kafka_sasl_password={password}")
     roles.append(worker)
-    until(lambda: "worker ready" in worker.said(), "the worker's start", roles)
+    until(lambda: "worker started" in worker.said(), "the worker's start", roles)
     log = KafkaLog(broker.kafka_url, Settings(kafka_sasl_password=password, **given))
     log.append([NewRecord(INTERACTIONS, b"u1", EVENT)])
     until(

@@ -61,7 +61,7 @@ def test_all_roles_end_in_time_while_their_servers_are_away_and_nothing_is_lost(
     worker, trainer = (Role(name, tmp_path / name, *options) for name in ("worker", "trainer"))
     bridge = Role("bridge", tmp_path / "bridge", "--port", "0", *options)
     roles += [worker, trainer, bridge]
-    until(lambda: "worker ready" in worker.said(), "the worker's start", roles)
+    until(lambda: "worker started" in worker.said(), "the worker's start", roles)
     until(lambda: "trainer active" in trainer.said(), "the trainer's start", roles)
     until(bridge.url, "the bridge's start", roles)
     log = KafkaLog(broker.kafka_url)

@@ -249,7 +249,7 @@ def wait_until_ready(log: EventLog, roles: list[Role]) -> None:
     worker1, worker2, trainer, *bridges = roles
     workers = (worker1, worker2)
     until(lambda: all(bridge.url() for bridge in bridges), "the bridges' start", roles)
-    until(lambda: all("worker ready" in each.said() for each in workers), "both workers", roles)
+    until(lambda: all("worker started" in each.said() for each in workers), "both workers", roles)
     until(lambda: is_worked_off(log), "the end of the import's work", roles)
     until(lambda: "model published generation=1" in trainer.said(), "a first training", roles)
     until(lambda: all(n_items(b.url()) == N_TITLES for b in bridges), "all products", roles)

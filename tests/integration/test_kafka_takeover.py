@@ -82,7 +82,7 @@ def test_a_surviving_worker_reads_few_records_before_it_continues(
     # One folder for both, as on one machine: their tables must not get in each other's way.
     shared = (*options, "--data-dir", str(tmp_path / "data"))
     roles += [Role("worker", tmp_path / f"output{number}", *shared) for number in (1, 2)]
-    until(lambda: all("worker ready" in role.said() for role in roles), "two workers", roles)
+    until(lambda: all("worker started" in role.said() for role in roles), "two workers", roles)
     log = KafkaLog(broker.kafka_url)
     for start in range(0, EVENTS, 1000):
         log.append(views(start, 1000))
@@ -124,7 +124,7 @@ def test_a_stopped_workers_partitions_are_taken_over_within_15_seconds(
     broker = start_server("kafka")
     options = ("--broker", broker.kafka_url, "--set", f"partitions={PARTITIONS}")
     roles += [Role("worker", tmp_path / f"worker{number}", *options) for number in (1, 2)]
-    until(lambda: all("worker ready" in role.said() for role in roles), "two workers", roles)
+    until(lambda: all("worker started" in role.said() for role in roles), "two workers", roles)
     log = KafkaLog(broker.kafka_url)
     log.append(views(0, 1000))
 

@@ -97,7 +97,7 @@ def test_customers_buy_what_suits_their_taste(shop: Shop) -> None:
     assert np.mean(liking["purchase"]) > np.mean(liking["view"]) > 0.1
 
 
-def test_fashion_drifts(shop: Shop) -> None:
+def test_the_best_selling_items_change_over_time(shop: Shop) -> None:
     customers = Customers(shop, 150, 0)
     early = Counter(event.item for event in islice(traffic(customers, 5), 3_000))
     late = Counter(event.item for event in islice(traffic(customers, 5, n_before=4_000), 3_000))

@@ -4,7 +4,7 @@ import test from "node:test";
 
 import { PRESETS, sentences, withRule } from "../../web/state/steering.js";
 import { linesOf, roundedSum } from "../../web/state/explanation.js";
-import { likenessText, reasonText } from "../../web/elements/format.js";
+import { commonFeaturesText, reasonText } from "../../web/elements/format.js";
 import { play } from "./samples.mjs";
 
 const ITEMS = {
@@ -30,7 +30,7 @@ test("presets add up, and a rule of the same name takes the other's place", () =
 
   assert.deepEqual(
     sentences(again, ITEMS).map(({ text }) => text),
-    ["Pinned at place 1: Acme Teapot", "Left out: brand Zed"],
+    ["Pinned at place 1: Acme Teapot", "Excluded: brand Zed"],
   );
 });
 
@@ -64,10 +64,10 @@ test("a document that others wrote is told too", () => {
 });
 
 test("the text of what two items share names the strongest fact", () => {
-  assert.equal(likenessText(["brand: Acme", "word: tea"], "Teapot"), "same brand as Teapot");
-  assert.equal(likenessText(["word: steel", "word: strings"], "X"), "shares ‘steel’, ‘strings’ with X");
-  assert.equal(likenessText(["category: Tea"], ""), "same category");
-  assert.equal(likenessText([], "X"), "similar to X");
+  assert.equal(commonFeaturesText(["brand: Acme", "word: tea"], "Teapot"), "same brand as Teapot");
+  assert.equal(commonFeaturesText(["word: steel", "word: strings"], "X"), "shares ‘steel’, ‘strings’ with X");
+  assert.equal(commonFeaturesText(["category: Tea"], ""), "same category");
+  assert.equal(commonFeaturesText([], "X"), "similar to X");
 });
 
 test("each kind of reason has words of its own", () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { cut, likenessText, reasonText } from "../../web/elements/format.js";
+import { cut, commonFeaturesText, reasonText } from "../../web/elements/format.js";
 import { sourcesOf } from "../../web/state/explanation.js";
 import { freshnessOf } from "../../web/state/history.js";
 import { wilson, winner } from "../../web/state/intervals.js";
@@ -40,9 +40,9 @@ test("actions are those that the log has; films have no cart", () => {
 });
 
 test("a shared attribute reads as words; common words are no reason", () => {
-  assert.equal(likenessText(["attribute: genres=animation"], "Toy Story"), "same genres: animation, as Toy Story");
-  assert.equal(likenessText(["word: to", "word: teapot"], ""), "shares ‘teapot’");
-  assert.equal(likenessText(["word: to"], ""), "similar to what you looked at");
+  assert.equal(commonFeaturesText(["attribute: genres=animation"], "Toy Story"), "same genres: animation, as Toy Story");
+  assert.equal(commonFeaturesText(["word: to", "word: teapot"], ""), "shares ‘teapot’");
+  assert.equal(commonFeaturesText(["word: to"], ""), "similar to what you looked at");
   const why = [{ kind: "because", item: "p1", event: "cart" }];
   assert.equal(reasonText(why, { p1: { item: "p1", title: "Mug" } }, ""), "because you put Mug in the cart");
 });

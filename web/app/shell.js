@@ -7,7 +7,7 @@ import { Icon } from "../elements/icons.js";
 import { debounce } from "../elements/timing.js";
 import { ShopSearch, ShopTools } from "../pages/shop/shop.js";
 import { bannerText } from "../state/banner.js";
-import { troubleText, troubles } from "../state/pipeline-words.js";
+import { troubleText, rolesNotReady } from "../state/pipeline-words.js";
 import { announcement } from "../state/shelf-words.js";
 import { PAGES, findPage } from "./pages.js";
 import { Palette } from "./palette.js";
@@ -79,7 +79,7 @@ const phaseOf = (ill) => (ill.some(({ state }) => state === "down") ? "failed" :
 
 function Connection() {
   const { phase, detail } = shown.connection.value;
-  const ill = troubles(shown.pipeline.value);
+  const ill = rolesNotReady(shown.pipeline.value);
   const isIll = phase === "live" && ill.length > 0;
   const words = isIll ? ill.map(troubleText).join(" ") : detail;
   return html`<a class="connection" href="/pipeline" data-part="connection" data-phase=${isIll ? phaseOf(ill) : phase} title=${words || null}>
@@ -88,7 +88,7 @@ function Connection() {
 }
 
 function Banner() {
-  const ill = troubles(shown.pipeline.value);
+  const ill = rolesNotReady(shown.pipeline.value);
   const { phase } = shown.connection.value;
   const lost = bannerText({ connection: shown.connection.value, outbox: shown.outbox.value });
   const text = lost || ill.map(troubleText).join(" ");

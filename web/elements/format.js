@@ -1,7 +1,7 @@
 // @ts-check
 /** Texts of the page: names, prices, reasons and events. */
 
-import { isTelling } from "../state/vocabulary.js";
+import { isInformative } from "../state/vocabulary.js";
 
 /** @typedef {import("../state/state.js").Item} Item */
 
@@ -102,7 +102,7 @@ export function reasonText(why, items, category, who = "you") {
     case "popular":
       return "popular now";
     case "content":
-      return likenessText(reason.shared ?? [], reason.item ? shortTitleOf(items, reason.item) : "");
+      return commonFeaturesText(reason.shared ?? [], reason.item ? shortTitleOf(items, reason.item) : "");
     case "pinned":
       return "pinned by the shop";
     case "boosted":
@@ -121,13 +121,13 @@ export function reasonText(why, items, category, who = "you") {
  * @param {readonly string[]} shared facts like `brand: Acme`, `word: teapot`, `attribute: genres=drama`
  * @param {string} other the title of the other item
  */
-export function likenessText(shared, other) {
+export function commonFeaturesText(shared, other) {
   const facts = shared.map((fact) => {
     const at = fact.indexOf(": ");
     return at < 0 ? ["", fact] : [fact.slice(0, at), fact.slice(at + 2)];
   });
   const of = (/** @type {string} */ wanted) => facts.filter(([kind]) => kind === wanted).map(([, text]) => text);
-  const words = of("word").filter(isTelling).map((word) => `‘${word}’`);
+  const words = of("word").filter(isInformative).map((word) => `‘${word}’`);
   const [attribute] = of("attribute");
   const [same] = ["brand", "category"].filter((kind) => of(kind).length > 0);
   if (same === "brand") return other ? `same brand as ${other}` : "same brand";

@@ -1,7 +1,7 @@
 // @ts-check
 /** The explanation of a score: its sources and its terms, both rounded so that they add up to it. */
 
-import { likenessText, shortTitleOf, did } from "../elements/format.js";
+import { commonFeaturesText, shortTitleOf, did } from "../elements/format.js";
 
 /**
  * @typedef {import("./state.js").Item} Item
@@ -34,7 +34,7 @@ const SOURCES = {
 export function linesOf({ because, prior, boosts = [] }, items, who = "you") {
   const lines = because.slice(0, ENTRIES).map((part) => {
     const title = shortTitleOf(items, part.item);
-    const alike = (part.content ?? 0) > 0 ? likenessText(part.shared ?? [], "") : "";
+    const alike = (part.content ?? 0) > 0 ? commonFeaturesText(part.shared ?? [], "") : "";
     const why = (part.shared ?? []).length > 0 && alike ? ` (${alike})` : "";
     return { key: `entry ${part.item}`, text: `${who} ${did(part.event, title)}${why}`, value: part.score };
   });

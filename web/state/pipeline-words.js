@@ -75,7 +75,7 @@ export function trainingText(pipeline) {
  *
  * @param {Pipeline | null} pipeline
  */
-export function troubles(pipeline) {
+export function rolesNotReady(pipeline) {
   return (pipeline?.roles ?? []).filter(({ state }) => state !== "ready");
 }
 

@@ -128,7 +128,7 @@ export function sentences(document, items) {
     add("min_relevance", `Nothing below ${percent(document.min_relevance ?? 0)} of the best match`);
   }
   if (document.newcomers != null) {
-    add("newcomers", `${percent(document.newcomers)} of the places for items without events`);
+    add("newcomers", `${percent(document.newcomers)} of the slots for cold items`);
   }
   if (document.dislikes != null) add("dislikes", "What is similar to something disliked loses score");
   if (placements.length > 0) add("placements", `Own rules for ${placements.map(({ name }) => `“${name}”`).join(", ")}`);
@@ -157,7 +157,7 @@ function blendText(blend) {
 function ruleText({ action, name, where = {}, by = 0, items: pinned = [], at = 1 }, items) {
   switch (action) {
     case "exclude":
-      return `Left out: ${conditionText(where, items)}`;
+      return `Excluded: ${conditionText(where, items)}`;
     case "only":
       return `Nothing but ${conditionText(where, items)}`;
     case "boost":

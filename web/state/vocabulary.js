@@ -55,6 +55,6 @@ const COMMON = new Set(
  *
  * @param {string} word
  */
-export function isTelling(word) {
+export function isInformative(word) {
   return word.length > 2 && !COMMON.has(word.toLowerCase());
 }

@@ -1,7 +1,8 @@
 """The event loop thread that holds every push connection.
 
 A Flask route checks the request, detaches the socket and passes it here. A connection costs a
-transport and a protocol object, no thread.
+transport and a protocol object, no thread. A client that reads nothing, or answers no ping, between two
+pings is closed with 4008 (`_tick`).
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class SocketConnection(Connection, asyncio.Protocol):
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the client read nothing since the last ping."""
+        """Whether output waits because the client reads nothing; `websocket.py` adds missing pongs."""
         return self.is_blocked
 
     def ping(self) -> None:

@@ -22,7 +22,7 @@ MAX_SHOWN = 10
 def explain(settings: Settings, user: str, item: str, as_of: str | None, as_json: bool) -> None:
     """Show the contributions to the score of ITEM for USER: each history entry, and its event.
 
-    The contributions and the item's popularity sum to the score.
+    The contributions, the item's popularity and the boosts of rules sum to the score.
 
     \b
     Examples:

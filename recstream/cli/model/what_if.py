@@ -146,8 +146,8 @@ def log(
 ) -> None:
     """Compare published lists with those that other rules or another model would have given.
 
-    Each event of the range for an item that is new to its user is looked up in the list that the user
-    had before it, and in the list that the user would have had.
+    Takes the events of the range for items new to their users. Looks up each item in the list that
+    the user had, and in the list under the other rules.
 
     \b
     Examples:

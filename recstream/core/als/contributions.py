@@ -36,8 +36,10 @@ def history_contributions(
     item_weight : (m,) float32
     spectrum : (d,) float32
         Spectrum of the missing entries.
-    mean, terms : float, (6,) float64
-        As in `row_terms`.
+    mean : float
+        Mean user count.
+    terms : (6,) float64
+        Constants of the objective, see `row_terms`.
     """
     scale, ridge, missing = np.empty((3, 1), np.float32)
     bounds = np.array([0, len(columns)])

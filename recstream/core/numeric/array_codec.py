@@ -1,4 +1,7 @@
-"""Codec of named arrays: a ``.npz`` with a digest, read without pickle, and JSON as bytes."""
+"""Codec of named arrays: a ``.npz`` with a digest, read without pickle, and JSON as bytes.
+
+`array_digest` is the digest of a generation.
+"""
 
 from __future__ import annotations
 

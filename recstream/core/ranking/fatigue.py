@@ -1,7 +1,7 @@
 """Excluded items of each user: already seen, or cooling down after repeated impressions.
 
-Impression fatigue: an item that was shown `after` times without another event of the user cools down.
-It is listed only if the list has room.
+Impression fatigue: an item that was shown `min_impressions` times without another event of the user cools
+down. It is listed only if too few other items are eligible.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from recstream.core.numeric.jit import compiled, helper, interpretable
 from recstream.core.ranking.batch import RowLists
 
 
-def cooling_rows(histories: Sequence[History], rows: IdRows, after: int) -> RowLists:
-    """Return each user's items with at least ``after`` impressions, in any order, -1 for unknown ones."""
+def cooling_rows(histories: Sequence[History], rows: IdRows, min_impressions: int) -> RowLists:
+    """Return each user's items with so many impressions, in any order, -1 for unknown ones."""
     indptr = np.zeros(len(histories) + 1, np.int64)
     found: list[str] = []
     for at, history in enumerate(histories, start=1):
-        found += [item for item, count in history.impressions if count >= after]
+        found += [item for item, count in history.impressions if count >= min_impressions]
         indptr[at] = len(found)
     return RowLists(indptr, rows.rows_of(found))
 
@@ -54,8 +54,8 @@ def sorted_rows(found: RowLists) -> RowLists:
             while place > first and kept[place - 1] > rows[at]:
                 place -= 1
             if rows[at] >= 0 and (place == first or kept[place - 1] != rows[at]):
-                for after in range(n_kept, place, -1):
-                    kept[after] = kept[after - 1]
+                for shift in range(n_kept, place, -1):
+                    kept[shift] = kept[shift - 1]
                 kept[place] = rows[at]
                 n_kept += 1
         kept_indptr[u + 1] = n_kept

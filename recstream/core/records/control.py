@@ -39,8 +39,8 @@ class RollbackRequested(
 class SettingsActivated(msgspec.Struct, frozen=True, kw_only=True, tag="rules"):
     """Fold settings, list size and steering of a partition from an offset on.
 
-    The worker that owns the partition appends it before it folds the first event by them, so that a
-    replay folds every event by the settings in force then. Lists carry the record's own offset on the
+    The worker that owns the partition appends it before it folds by the new settings. So a replay uses
+    the same settings at every offset. Lists carry the record's own offset on the
     control topic as ``control``. ``steering`` is the control offset of the `SteeringSet` in force, -1
     for none. ``semantics`` is the version of the fold's rules (`recstream.core.history.SEMANTICS`),
     ``list_format`` the form of the lists (`recstream.core.records.LIST_FORMAT`); records without them

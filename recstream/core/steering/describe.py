@@ -81,7 +81,7 @@ def _whole(of: Steering | Arm | Placement) -> Iterator[str]:
     if of.min_relevance:
         yield f"nothing below {of.min_relevance:.0%} of the best personal score"
     if of.cold_start_share is not None:
-        yield f"{of.cold_start_share:.0%} of the places for items without events"
+        yield f"{of.cold_start_share:.0%} of the slots for cold items"
 
 
 def _rule(rule: Rule) -> str:

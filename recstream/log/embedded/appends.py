@@ -1,4 +1,7 @@
-"""Appends of the embedded log: split records by partition, check owners, write segments and offsets."""
+"""Appends of the embedded log: split records by partition, check owners, assign offsets, write segments.
+
+An append may also commit offsets of a consumer group.
+"""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class Membership:
         Raises
         ------
         LogFenced
-            The group is at another generation, or another member leads.
+            The group is at another generation, is settled, or has other members.
         """
         with self.log.write_mutex, self.log.storage.write() as connection:
             (current, is_settled) = connection.execute(

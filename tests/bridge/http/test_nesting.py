@@ -1,4 +1,4 @@
-"""Bodies that nest too deep are refused with 422 on every route that takes JSON."""
+"""Bodies that nest too deep are refused with 413 or 422: one body for each way of reading JSON."""
 
 from __future__ import annotations
 

@@ -57,7 +57,9 @@ def unit_rows(rng: np.random.Generator, size: int, n_features: int) -> sparse.cs
 
 @settings(max_examples=40)
 @given(SEEDS, st.sampled_from([1, 3, 40, 300]), st.sampled_from([1, 4, 30]), st.integers(0, 33))
-def test_nearest_features(seed: int, size: int, n_features: int, n: int) -> None:
+def test_nearest_features_have_the_same_bits_interpreted(
+    seed: int, size: int, n_features: int, n: int
+) -> None:
     rng = np.random.default_rng(seed)
     features, more = unit_rows(rng, size, n_features), unit_rows(rng, size, n_features)
 
@@ -73,7 +75,7 @@ def test_nearest_features(seed: int, size: int, n_features: int, n: int) -> None
 
 @settings(max_examples=40)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=6), max_size=200))
-def test_ids(ids: list[str]) -> None:
+def test_id_tables_have_the_same_bits_interpreted(ids: list[str]) -> None:
     def run() -> list[Any]:
         table = IdTable()
         added = table.add(ids)
@@ -86,7 +88,9 @@ def test_ids(ids: list[str]) -> None:
 
 @settings(max_examples=40)
 @given(SEEDS, st.integers(0, 12))
-def test_histories(seed: int, n_users: int) -> None:
+def test_matrix_rows_and_behaviour_neighbours_have_the_same_bits_interpreted(
+    seed: int, n_users: int
+) -> None:
     rng = np.random.default_rng(seed)
     sizes = rng.integers(0, 30, n_users)
     ends = np.cumsum([0, *sizes]).astype(np.int64)

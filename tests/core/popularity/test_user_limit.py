@@ -16,7 +16,8 @@ def test_a_user_has_at_most_a_share_of_the_newest_events():
     limit = UserLimit(0.125)  # 4 of 32
 
     assert [limit.admits("busy", f"a{n}") for n in range(6)] == [True] * 4 + [False] * 2
-    for n in range(31):
+    for n in range(28):
         assert limit.admits(f"u{n}", "a")
-    # Three of the four are still among the newest 32 but one: the first has left.
-    assert limit.admits("busy", "b1")
+    assert not limit.admits("busy", "b1")  # 32 counted events, 4 of them the user's
+    assert limit.admits("u28", "a")
+    assert limit.admits("busy", "b1")  # the first of the 4 has left the window

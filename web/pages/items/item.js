@@ -9,7 +9,7 @@ import { CopyLink } from "../../components/copy.js";
 import { ItemLink, UserLink, useTitles } from "../../components/items.js";
 import { ScoreSum } from "../../components/score-sum.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
-import { likenessText, plural, priceOf, verb } from "../../elements/format.js";
+import { commonFeaturesText, plural, priceOf, verb } from "../../elements/format.js";
 import { Picture } from "../../elements/picture.js";
 import { timeText } from "../../elements/time.js";
 
@@ -49,15 +49,15 @@ function Facts({ item }) {
 /** @type {Record<string, string>} */
 const VERDICTS = {
   listed: "It is in the list.",
-  newcomer: "It is in the list, in a place that is kept for items without events.",
+  newcomer: "It is in the list, in a slot reserved for cold items.",
   pinned: "It is in the list: a rule of the shop pins it.",
   seen: "It is not in the list: it is in the user's history already.",
   withdrawn: "It is not in the list: it was withdrawn from the catalogue.",
   excluded: "It is not in the list: a rule of the shop excludes it.",
-  rotated: "It is not in the list for now: it was shown several times and ignored.",
-  "below-min-relevance": "It is not in the list: its score is below the least relevance that the shop allows.",
+  rotated: "It is not in the list for now: it is cooling down, since it was shown several times and ignored.",
+  "below-min-relevance": "It is not in the list: its score is below the minimum score.",
   diversified: "It is not in the list: it is too similar to others that are.",
-  "made-way": "It is not in the list: it made way for an item without events.",
+  "made-way": "It is not in the list: a cold item has its place, by a reserved slot.",
   "below-the-cut": "It is not in the list: others have a higher score.",
 };
 
@@ -93,7 +93,7 @@ function Similar({ path }) {
             const share = (/** @type {string} */ kind) => why.find((/** @type {any} */ one) => one.kind === kind)?.share ?? 0;
             const shared = why.find((/** @type {any} */ one) => one.kind === "content")?.shared ?? [];
             return html`<li class="similar-row" key=${item}>
-              <span><a href=${`/items/${encodeURIComponent(item)}`}>${details?.title || item}</a>${shared.length > 0 && html` <span class="muted">${likenessText(shared, "")}</span>`}</span>
+              <span><a href=${`/items/${encodeURIComponent(item)}`}>${details?.title || item}</a>${shared.length > 0 && html` <span class="muted">${commonFeaturesText(shared, "")}</span>`}</span>
               <span class="two-bar" role="img" aria-label=${`behaviour ${Math.round(100 * share("behaviour"))} %, content ${Math.round(100 * share("content"))} %`} title=${`behaviour ${Math.round(100 * share("behaviour"))} %, content ${Math.round(100 * share("content"))} %`}
                 style=${{ "--one": share("behaviour").toFixed(3), "--two": share("content").toFixed(3) }}></span>
             </li>`;

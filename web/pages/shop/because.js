@@ -3,7 +3,7 @@
 
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { shown } from "../../app/session.js";
-import { likenessText, shortTitleOf, did } from "../../elements/format.js";
+import { commonFeaturesText, shortTitleOf, did } from "../../elements/format.js";
 import { Mini } from "./cards.js";
 
 export function Because() {
@@ -38,7 +38,7 @@ export function Because() {
       <ul class="row because-row" role="list" data-part="because-row" key=${current?.item}>
         ${(current?.items ?? []).map(
           ({ item, shared }) => html`<${Mini} key=${item} id=${item} item=${items[item]} from="because"
-            recId=${answer?.rec_id ?? null} why=${shared.length > 0 ? likenessText(shared, "") : ""} />`,
+            recId=${answer?.rec_id ?? null} why=${shared.length > 0 ? commonFeaturesText(shared, "") : ""} />`,
         )}
       </ul>
     </div>

@@ -4,7 +4,7 @@
 import { html, useEffect, useLayoutEffect, useRef } from "../../vendor/preact.js";
 import { close, shown } from "../../app/session.js";
 import { ScoreSum } from "../../components/score-sum.js";
-import { likenessText, priceOf, titleOf, did } from "../../elements/format.js";
+import { commonFeaturesText, priceOf, titleOf, did } from "../../elements/format.js";
 import { Icon } from "../../elements/icons.js";
 import { Picture } from "../../elements/picture.js";
 import { formatMs } from "../../state/latency.js";
@@ -18,7 +18,7 @@ const OTHER_REASONS = {
   popular: "popular now",
   pinned: "the shop pinned it",
   boosted: "the shop boosts it",
-  newcomer: "new item: this place is reserved for items without events",
+  newcomer: "new item: this slot is reserved for cold items",
 };
 
 /**
@@ -27,7 +27,7 @@ const OTHER_REASONS = {
  */
 function whyText({ kind, item = "", event = "", shared = [] }, items) {
   if (kind === "because") return `you ${did(event, titleOf(items, item))}`;
-  if (kind === "content") return likenessText(shared, item ? titleOf(items, item) : "");
+  if (kind === "content") return commonFeaturesText(shared, item ? titleOf(items, item) : "");
   return OTHER_REASONS[kind] ?? kind;
 }
 
@@ -38,7 +38,7 @@ function whyText({ kind, item = "", event = "", shared = [] }, items) {
  */
 function alikeText([first]) {
   if (first === undefined) return "";
-  return first.kind === "content" ? likenessText(first.shared ?? [], "") : "often goes with it";
+  return first.kind === "content" ? commonFeaturesText(first.shared ?? [], "") : "often goes with it";
 }
 
 export function ProductDialog() {
