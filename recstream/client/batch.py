@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Self, Unpack
+
+from recstream.client.connection import RequestFailed
 
 if TYPE_CHECKING:
     from recstream.client.answers import RejectedEvent
@@ -19,8 +22,9 @@ MOST_EVENTS = 1_000
 class EventBatch:
     """Collects events and sends them: when there are enough, and at the latest after some time.
 
-    Use it as a context: the end sends the rest. `add` blocks while a full batch is sent, and raises what
-    the sending raised, so that no loss goes unnoticed.
+    Use it as a context: the end sends the rest. `add` blocks while a full batch is sent. Events that could
+    not be sent are kept; the next `add` or `flush` sends them again and raises `RequestFailed` if that
+    fails, too, so that no loss goes unnoticed. An event is not added if `add` raises.
 
     Parameters
     ----------
@@ -38,7 +42,7 @@ class EventBatch:
         self._events: list[Event] = []
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
-        self._error: Exception | None = None
+        self._is_late = False
         self.rejected: list[RejectedEvent] = []
         """Events that the bridge refused, with the reasons."""
 
@@ -47,45 +51,67 @@ class EventBatch:
         event.setdefault("id", uuid.uuid4().hex)
         event.setdefault("ts", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
         with self._lock:
-            self._raise()
+            if self._is_late:
+                self._send()
             self._events.append(event)
             if len(self._events) >= self._size:
-                self._send()
+                self._try_to_send()
             elif self._timer is None:
-                self._timer = threading.Timer(self._wait_s, self._flush_late)
+                self._timer = threading.Timer(self._wait_s, self._send_late)
                 self._timer.daemon = True
                 self._timer.start()
 
     def flush(self) -> None:
         """Send what waits; raises `RequestFailed` if it can't be sent, and keeps it."""
         with self._lock:
-            self._raise()
             self._send()
 
-    def _flush_late(self) -> None:
+    def _send_late(self) -> None:
         with self._lock:
-            self._timer = None
-            try:
-                self._send()
-            except Exception as error:  # noqa: BLE001 - the next call raises it
-                self._error = error
+            self._try_to_send()
+
+    def _try_to_send(self) -> None:
+        try:
+            self._send()
+        except Exception:  # noqa: BLE001 - the next call tries again, and raises
+            self._is_late = True
 
     def _send(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._events:
-            answer = self._client.send_events(self._events)
-            self._events = []
-            self.rejected += answer["rejected"]
-
-    def _raise(self) -> None:
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        n = MOST_EVENTS
+        while some := self._events[:n]:
+            try:
+                rejected = self._client.send_events(some)["rejected"]
+            except RequestFailed as error:
+                if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(some) > 1:
+                    n = len(some) // 2
+                    continue
+                rejected = _rejected(error, some[0])
+            del self._events[: len(some)]
+            self.rejected += rejected
+        self._is_late = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.flush()
+
+
+def _rejected(error: RequestFailed, first: Event) -> list[RejectedEvent]:
+    """Return the events that the bridge refuses for good; raise the error if it may take them later."""
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        large: RejectedEvent = {
+            "index": 0,
+            "id": first["id"],
+            "pointer": "/0",
+            "code": "too-large",
+            "detail": str(error),
+        }
+        return [large]
+    rejected: list[RejectedEvent] = error.problem.get("rejected", [])
+    if not rejected:
+        raise error
+    return rejected

@@ -12,6 +12,7 @@ import pytest
 
 from recstream.client import AsyncClient, Client, EventBatch, RequestFailed
 from tests.bridge.bridge_world import World, running
+from tests.waiting import wait_until
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -179,6 +180,80 @@ def test_a_batch_keeps_what_it_could_not_send() -> None:
     first, second = [json.loads(each.content) for each in bridge.requests]
     assert second[0] == first[0]
     assert [event["item"] for event in second] == ["p1", "p2"]
+
+
+def sent_items(bridge: Scripted) -> list[list[str]]:
+    return [[event["item"] for event in json.loads(each.content)] for each in bridge.requests]
+
+
+def test_a_batch_sends_what_waited_during_an_outage_in_requests_of_1000_events() -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(answer)
+    with Client(transport=httpx.MockTransport(bridge)) as client:
+        batch = EventBatch(client, size=1000, wait_s=600)
+        batch._events = [{"type": "view", "user": "u", "item": f"p{n}"} for n in range(2_500)]
+        batch.flush()
+    assert [len(each) for each in sent_items(bridge)] == [1000, 1000, 500]
+
+
+def test_a_batch_halves_requests_that_are_too_large_and_rejects_an_event_that_is() -> None:
+    def bridge(request: httpx.Request) -> httpx.Response:
+        if len(json.loads(request.content)) > 2 or b'"big"' in request.content:
+            return httpx.Response(413, json={"detail": "expected at most 1048576 bytes"})
+        items.extend(event["item"] for event in json.loads(request.content))
+        return httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+
+    items: list[str] = []
+    with (
+        Client(transport=httpx.MockTransport(bridge)) as client,
+        EventBatch(client, size=10) as batch,
+    ):
+        for item in ("a", "b", "big", "c", "d"):
+            batch.add(type="view", user="u1", item=item, id=f"id-{item}")
+    assert items == ["a", "b", "c", "d"]
+    assert [(each["id"], each["code"]) for each in batch.rejected] == [("id-big", "too-large")]
+
+
+@pytest.mark.parametrize("status", [403, 422])
+def test_a_batch_of_which_no_event_is_accepted_does_not_stop_the_next(status: int) -> None:
+    wrong = {"index": 0, "id": "e1", "pointer": "/0/user", "code": "forbidden", "detail": "no"}
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(httpx.Response(status, json={"detail": "no", "rejected": [wrong]}), answer)
+    with (
+        Client(transport=httpx.MockTransport(bridge)) as client,
+        EventBatch(client, size=1) as batch,
+    ):
+        batch.add(type="view", user="u1", item="p1")
+        batch.add(type="view", user="u2", item="p2")
+    assert sent_items(bridge) == [["p1"], ["p2"]]
+    assert batch.rejected == [wrong]
+
+
+def test_an_event_whose_adding_raises_is_not_sent() -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    refusal = httpx.Response(401, json={"detail": "the token has expired"})
+    bridge = Scripted(refusal, refusal, answer)
+    with (
+        Client(transport=httpx.MockTransport(bridge)) as client,
+        EventBatch(client, size=1) as batch,
+    ):
+        batch.add(type="view", user="u1", item="p1")
+        with pytest.raises(RequestFailed):
+            batch.add(type="view", user="u1", item="p2")
+        batch.add(type="view", user="u1", item="p2")
+    assert sent_items(bridge) == [["p1"], ["p1"], ["p1"], ["p2"]]
+
+
+def test_the_end_of_a_batch_sends_again_what_failed_late() -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(httpx.Response(401, json={"detail": "expired"}), answer)
+    with (
+        Client(transport=httpx.MockTransport(bridge)) as client,
+        EventBatch(client, wait_s=0.0) as batch,
+    ):
+        batch.add(type="view", user="u1", item="p1")
+        wait_until(lambda: len(bridge.requests) == 1, "the late request")
+    assert sent_items(bridge) == [["p1"], ["p1"]]
 
 
 @pytest.fixture(scope="module")
