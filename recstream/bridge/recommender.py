@@ -245,6 +245,7 @@ class Recommender:
         candidates: tuple[str, ...],
     ) -> tuple[Recommendations, tuple[Unranked, ...]]:
         """Return what `_list` does, from the generation as it is."""
+        offset, steering = self._sources.steering.document()
         with self._sources.active.lock.read():
             generation = self._sources.active.generation
             if generation is None:
@@ -257,7 +258,6 @@ class Recommender:
                     epoch=self._sources.views.epoch,
                 )
                 return nothing, tuple(Unranked(item=each, reason="unknown") for each in candidates)
-            offset, steering = self._sources.steering.document()
             asked = among(request, candidates) if candidates else request
             ranked = rank_requested(
                 history,
@@ -312,6 +312,7 @@ class Recommender:
             The generation does not contain the item, or there is none yet.
         """
         history = self._sources.history(user)
+        active_steering = self._sources.steering.steering()
         with self._sources.active.lock.read():
             generation = self._sources.active.generation
             if generation is None:
@@ -322,7 +323,7 @@ class Recommender:
                 item,
                 list_size=self._list_size,
                 half_life_ms=self._sources.active.half_life_of(generation),
-                steering=self._sources.steering.steering(),
+                steering=active_steering,
                 now_ms=self._sources.now_ms(),
             )
 
@@ -337,6 +338,7 @@ class Recommender:
     ) -> tuple[SteeringEffect, ...]:
         """Return users' lists of ``n`` items now, and as they would be under a document."""
         histories = [self._sources.history(user) for user in users]
+        active_steering = self._sources.steering.steering()
         effects = []
         for history in histories:
             with self._sources.active.lock.read():
@@ -346,7 +348,7 @@ class Recommender:
                 half_life_ms = self._sources.active.half_life_of(generation)
                 old, ranked = (
                     rank([history], generation, n, half_life_ms, steering=each)[0]
-                    for each in (self._sources.steering.steering(), steering)
+                    for each in (active_steering, steering)
                 )
                 before = describe(old, history, generation)
                 names = [entry.item for entry in before]

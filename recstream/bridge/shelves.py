@@ -208,11 +208,11 @@ class ShelfMaker:
     ) -> Shelves:
         """Return what `because` does, from the generation as it is."""
         history = self._sources.history(user)
+        offset, steering = self._sources.steering.document()
         with self._sources.active.lock.read():
             generation = self._sources.active.generation
             if generation is None:
                 return Shelves(rec_id="none", user=user, generation=0, delta=0, shelves=())
-            offset, steering = self._sources.steering.document()
             ranked = rank_requested(
                 history,
                 generation,

@@ -50,6 +50,9 @@ NEVER_SET = ActiveSteering(offset=-1, id="", requested_ts=0, steering=Steering()
 class SteeringFeed:
     """Reads the control topic on demand, at most every `LOOK_EVERY_S`; thread-safe.
 
+    One caller at a time reads the log, which may take long. The others answer by the newest document
+    read so far, except before the first look.
+
     Parameters
     ----------
     event_log : ReadableLog
@@ -60,28 +63,36 @@ class SteeringFeed:
     def __init__(self, event_log: ReadableLog, *, now_s: Callable[[], float]) -> None:
         self._log = event_log
         self._now_s = now_s
+        self._reading = threading.Lock()
         self._mutex = threading.Lock()
         self._timeline = SettingsTimeline(default_settings())
         self._set: dict[int, SteeringSet] = {}
         self._next_look_s = float("-inf")
 
     def _look(self, *, at_once: bool = False) -> None:
-        now_s = self._now_s()
-        if now_s < self._next_look_s and not at_once:
+        """Read what was appended since the last look; without the mutex, as the log may hang."""
+        must_read = at_once or self._next_look_s == float("-inf")
+        if not must_read and self._now_s() < self._next_look_s:
             return
-        self._next_look_s = now_s + LOOK_EVERY_S
+        if not self._reading.acquire(blocking=must_read):
+            return
         try:
-            for offset, record in read_control(self._log, self._timeline.next_offset):
-                self._timeline.extend([(offset, record)])
-                if isinstance(record, SteeringSet):
-                    self._set = {offset: record}
+            found = list(read_control(self._log, self._timeline.next_offset))
+            with self._mutex:
+                self._timeline.extend(found)
+                for offset, record in found:
+                    if isinstance(record, SteeringSet):
+                        self._set = {offset: record}
         except LogError as error:
             log.warning("steering may be stale, the log can't be read: %s", error)
+        finally:
+            self._next_look_s = self._now_s() + LOOK_EVERY_S
+            self._reading.release()
 
     def newest(self, *, at_once: bool = False) -> ActiveSteering:
         """Return the newest document; with ``at_once``, read the topic now."""
+        self._look(at_once=at_once)
         with self._mutex:
-            self._look(at_once=at_once)
             for offset, record in self._set.items():
                 return ActiveSteering(
                     offset=offset,
@@ -104,8 +115,8 @@ class SteeringFeed:
 
     def is_current(self, control: int) -> bool:
         """Return whether the settings of a control offset include the newest document."""
+        self._look()
         with self._mutex:
-            self._look()
             adopted = self._timeline.by_control(control)
             newest = next((each.steering for each in self._set.values()), Steering())
             made_by = None if adopted is None else adopted.steering

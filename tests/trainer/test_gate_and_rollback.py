@@ -16,7 +16,7 @@ from recstream.core.records import (
     TrainingRequested,
 )
 from recstream.log.port import NewRecord
-from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE
+from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
@@ -216,3 +216,18 @@ def test_judged_generations_and_rollbacks_are_trained_again_bit_for_bit(place, t
         (2, True),
         (3, True),
     ]
+
+
+def test_a_command_stays_answered_after_a_restart_however_much_was_published_since(
+    place, trainer, settings, monkeypatch
+) -> None:
+    train(place, trainer)
+    trainer.close()
+    place.world.log.append([NewRecord(MODELS, None, b"unreadable", 0)] * 5_001)
+
+    again = place.trainer("b", settings)
+    monkeypatch.setattr(again, "_start_training", lambda: None)
+    work(again, lambda: again.generation is not None)
+
+    assert again._inputs.commands.newest is None
+    again.close()
