@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from recstream.bridge import recommender
+from recstream.control import steering_feed
 from recstream.core.records import DeltaAnnounced
 from recstream.log import MODELS, NewRecord
 from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, running
@@ -66,3 +67,50 @@ def test_a_slow_explanation_delays_no_push_and_no_list(tmp_path, slow_explain):
         assert pushed["requested"]["request"]["placement"] == "cart"
         assert (made.status, shelf.status, answers) == (200, 200, [200])
         wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/users/u/recommendations?n=7",
+        "/v1/users/u/recommendations/i1/explanation",
+        "/v1/users/u/shelves",
+    ],
+)
+def test_a_hanging_read_of_the_rules_delays_no_delta_and_no_other_request(
+    tmp_path, monkeypatch, path
+):
+    hangs, entered, release = threading.Event(), threading.Event(), threading.Event()
+    read_control = steering_feed.read_control
+
+    def wait_and_read(*args):
+        if hangs.is_set():
+            entered.set()
+            assert release.wait(DEADLINE_S)
+        return read_control(*args)
+
+    monkeypatch.setattr(steering_feed, "read_control", wait_and_read)
+    monkeypatch.setattr(steering_feed, "LOOK_EVERY_S", 0.0)
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board())
+        assert world.get(path, headers={}).status == 200
+        hangs.set()
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(world.get(path, headers={}).status))
+        asking.start()
+        try:
+            assert entered.wait(DEADLINE_S)
+            delta = DeltaAnnounced(
+                generation=1, delta=1, offsets={}, items=(), factors=b"", bias=b"", counts=b"",
+                created_ts=0, catalogue={"i2": None},
+            )  # fmt: skip
+            world.log.append([NewRecord(MODELS, b"delta", msgspec.json.encode(delta), 0)])
+            wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
+            other = world.get("/v1/items/i3/similar")
+            was_waiting = not answers
+        finally:
+            release.set()
+            asking.join(DEADLINE_S)
+
+        assert was_waiting
+        assert (other.status, answers) == (200, [200])
