@@ -96,10 +96,9 @@ class ItemFoldIn:
         if centre is not None:
             out += centre
         rotate(out, self._rotation.T, np.arange(len(out)))
-        if prior is not None:
-            # Rotating there and back would change the prior's last bits.
-            untouched = rows.counts() == 0
-            out[untouched, : self._n_factors] = prior[untouched]
+        # Rotating there and back would change a prior's last bits. Without users, D is 0.
+        untouched = rows.counts() == 0
+        out[untouched, : self._n_factors] = 0.0 if prior is None else prior[untouched]
         return np.ascontiguousarray(out[:, : self._n_factors])
 
     def _centre(self, prior: Float32s, rows: CSRRows) -> Float32s:

@@ -38,6 +38,15 @@ def test_an_item_without_events_is_its_prior():
     np.testing.assert_array_equal(MODEL.fold_in_items(nobody, prior=PRIOR), PRIOR)
 
 
+def test_items_of_a_generation_whose_users_are_all_forgotten_have_factors_of_zero():
+    model = ALS(8, iterations=5, seed=1, solver="exact").fit(MATRIX)
+    model.user_factors, model.user_counts = model.user_factors[:0], model.user_counts[:0]
+
+    items = model.fold_in_items(sp.csr_matrix((2, 0), dtype=np.float32))
+
+    np.testing.assert_array_equal(items, np.zeros((2, 8), np.float32))
+
+
 def test_a_seen_item_that_counts_for_nothing_is_its_prior():
     ignored = sp.csr_matrix((np.zeros(1, np.float32), ([0], [3])), shape=(1, 57))
 
