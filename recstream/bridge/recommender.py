@@ -7,6 +7,7 @@ category, of another length) are made here, by the same functions and from the s
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -42,7 +43,7 @@ from recstream.core.steering import (
     RequestBoost,
     Steering,
 )
-from recstream.errors import NotFound
+from recstream.errors import NotFound, Overloaded
 from recstream.log import partition_for
 
 
@@ -66,6 +67,10 @@ class SteeringEffect(msgspec.Struct, frozen=True, kw_only=True):
     after: tuple[RecommendedItem, ...]
 
 
+MAX_WAITING = 8
+"""Requests of all routes that wait for an offset at a time: each holds one of the server's threads."""
+
+
 class Recommender:
     """Answers queries from published lists, histories and the active generation.
 
@@ -83,6 +88,7 @@ class Recommender:
         self._list_size = list_size
         self._partitions = partitions
         self._published = PublishedLists(sources)
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     @property
     def current(self) -> tuple[int, int] | None:
@@ -209,9 +215,23 @@ class Recommender:
         return replace(found, partition=partition, offset=-1 if stored is None else stored.offset)
 
     def wait_for(self, user: str, offset: int, timeout_s: float) -> bool:
-        """Wait until this bridge's histories contain an offset of the user's partition."""
+        """Wait until this bridge's histories contain an offset of the user's partition.
+
+        Raises
+        ------
+        Overloaded
+            Too many requests wait already.
+        """
         partition = partition_for(user.encode(), self._partitions)
-        return self._sources.views.wait_folded(partition, offset, timeout_s)
+        if self._sources.views.wait_folded(partition, offset, 0.0):
+            return True
+        if not self._waiting.acquire(blocking=False):
+            message = f"{MAX_WAITING} requests wait for their min_position; try again later"
+            raise Overloaded(message)
+        try:
+            return self._sources.views.wait_folded(partition, offset, timeout_s)
+        finally:
+            self._waiting.release()
 
     def _list(
         self,

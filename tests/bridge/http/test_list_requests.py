@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from urllib.parse import quote
 
 import jsonschema
 import msgspec
 import pytest
 
+from recstream.bridge.recommender import MAX_WAITING
 from recstream.core.history import History
 from recstream.core.history import table_rows as history_rows
 from recstream.core.ranking import describe
@@ -210,6 +212,27 @@ def test_a_position_that_does_not_come_is_409_after_the_deadline(shop):
     assert (late.status, late.headers["Retry-After"]) == (409, "1")
     assert late.json["type"].endswith("position-not-reached")
     assert other.status == 400
+
+
+def test_so_many_requests_wait_for_a_position_that_others_are_answered(shop):
+    # Those that wait hold a thread each: public routes must not take all of them.
+    recommender = shop.bridge.deps.recommender
+    waiting = {"min_position": 10**15, "timeout_ms": 10}
+    visitor = {"items": [], "session": "late", **waiting}
+    with ExitStack() as full:
+        for _ in range(MAX_WAITING):
+            full.enter_context(recommender._waiting)
+
+        answers = [
+            ask(shop, "late", **waiting),
+            shop.post("/v1/recommendations", visitor),
+            shop.post("/v1/rank", visitor | {"candidates": ["p1"]}),
+        ]
+        assert [each.status for each in answers] == [503, 503, 503]
+        assert answers[0].headers["Retry-After"] == "1"
+        assert ask(shop, "late", min_position=-1).status in {200, 422}
+
+    assert shop.post("/v1/recommendations", visitor).status == 409
 
 
 @pytest.mark.parametrize(
