@@ -79,6 +79,8 @@ class CatalogueView:
 
     Attributes
     ----------
+    next_offset : int
+        Records before this offset are in the catalogue.
     unreadable : int
         Records that were skipped because they are no items.
     """
@@ -96,6 +98,7 @@ class CatalogueView:
         self._batch_size = batch_size
         self._on_change = on_change
         self._tail: Tail | None = None
+        self.next_offset = 0
         self.unreadable = 0
 
     def poll(self, timeout_s: float = 0.0) -> int:
@@ -108,10 +111,12 @@ class CatalogueView:
         """
         try:
             if self._tail is None:
-                self._tail = self._log.tail({_TP: self._start()})
+                self.next_offset = self._start()
+                self._tail = self._log.tail({_TP: self.next_offset})
             records = self._tail.poll(timeout_s, self._batch_size)
         except OffsetOutOfRange:
             self._close_tail()
+            self.next_offset = 0
             self._catalogue.clear()
             return 0
         if records:
@@ -123,6 +128,7 @@ class CatalogueView:
             except BaseException:
                 self._close_tail()  # the next call reads these records again
                 raise
+            self.next_offset = records[-1].offset + 1
             if self._on_change is not None:
                 self._on_change(changes)
         return len(records)

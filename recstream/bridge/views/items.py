@@ -64,15 +64,10 @@ class Items(Background):
         """
         record = delete_record(name) if item is None else upsert_record(item)
         (position,) = self._log.append([record])
-
-        def is_in() -> bool:
-            held = self.catalogue.position()
-            return (
-                held is not None and held.epoch == self._log.epoch and held.offset > position.offset
-            )
-
         with self._condition:
-            return self._condition.wait_for(is_in, timeout_s)
+            return self._condition.wait_for(
+                lambda: self._view.next_offset > position.offset, timeout_s
+            )
 
     def put_many(self, items: Sequence[Item]) -> list[Position]:
         """Append items to the log, all or none; reads return them soon.

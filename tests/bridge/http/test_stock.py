@@ -6,6 +6,8 @@ import msgspec
 import pytest
 
 from recstream.core.records import Item
+from recstream.errors import CatalogueUnavailable
+from recstream.log import CATALOGUE
 from tests.bridge.bridge_world import a_list, checker_board, event, running
 from tests.waiting import wait_until
 
@@ -52,6 +54,20 @@ def test_an_item_out_of_stock_leaves_every_list_before_a_delta_says_so(shop):
 
     put(shop, "i4", available=True)
     assert items_of(shop.get("/v1/users/buyer/recommendations?n=3")) == ["i2", "i4", "i6"]
+
+
+def test_a_change_is_accepted_while_the_item_store_is_away(shop, monkeypatch):
+    def refuse(*_):
+        raise CatalogueUnavailable("the item store is away")
+
+    catalogue = shop.bridge.deps.items.catalogue
+    for method in ("apply", "position"):
+        monkeypatch.setattr(catalogue, method, refuse)
+    before = shop.log.high_watermark(CATALOGUE, 0)
+
+    answer = shop.call("PUT", "/v1/items/i4", {"title": "T"})
+
+    assert (answer.status, shop.log.high_watermark(CATALOGUE, 0)) == (202, before + 1)
 
 
 def test_times_of_items_count_at_the_time_of_the_request(shop):
