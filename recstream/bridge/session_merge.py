@@ -18,13 +18,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.events import Event, encode_event
+from recstream.core.events import Event
 from recstream.core.history import History
 from recstream.errors import LogUnavailable, OffsetOutOfRange
 from recstream.log import (
     INTERACTIONS,
     EventLog,
-    NewRecord,
     Record,
     decode,
     partition_for,
@@ -136,11 +135,10 @@ class _Reader:
         return events
 
 
-def copy_event(event: Event, user: str) -> NewRecord:
-    """Return the record of a session's event as an event of a user."""
+def copy_event(event: Event, user: str) -> Event:
+    """Return a session's event as an event of a user."""
     context = event.context | {"merged_from": event.user}
-    copy = msgspec.structs.replace(event, id=copy_id(event, user), user=user, context=context)
-    return NewRecord(INTERACTIONS, user.encode(), encode_event(copy))
+    return msgspec.structs.replace(event, id=copy_id(event, user), user=user, context=context)
 
 
 def copy_id(event: Event, user: str) -> str:

@@ -77,6 +77,30 @@ def test_a_merge_that_is_repeated_counts_once(world):
     assert [one.id for one in twice[2:]] == [one.id for one in once]
 
 
+def test_a_merge_copies_no_event_that_the_user_has_already(world):
+    session = "visitor-repeats000000000"
+    world.fold(event(session, "i1"))
+    merge(world, "eve", session)
+    world.fold(*events_of(world, "eve"))
+    world.fold(event(session, "i2"))
+    world.wait_for_views()
+    n_before = len(events_of(world, "eve"))
+
+    answers = [merge(world, "eve", session) for _ in range(2)]
+
+    assert [one.json["merged"] for one in answers] == [2, 2]
+    copied = events_of(world, "eve")[n_before:]
+    assert {one.item for one in copied} == {"i2"}
+
+
+def test_a_merge_is_charged_by_its_events(tmp_path):
+    with running(tmp_path, rate_limit=4) as world:  # 20 at once
+        world.fold(*(event(SESSION, f"i{n}") for n in range(18)))
+        world.wait_for_views()
+
+        assert [merge(world, user).status for user in ("ann", "bob")] == [202, 429]
+
+
 def test_copies_of_one_event_for_two_users_have_two_ids():
     one = event(SESSION, "i1")
 

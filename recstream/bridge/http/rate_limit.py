@@ -69,8 +69,8 @@ class RateLimiter:
         with self._mutex:
             tokens, since_s = self._buckets.pop(client, (self._burst, now_s))
             tokens = min(self._burst, tokens + (now_s - since_s) * self._per_s)
-            # A batch larger than the bucket is accepted when the bucket is full.
-            missing = min(float(amount), self._burst) - tokens
+            # A batch larger than the bucket is accepted when the bucket is full but for its own request.
+            missing = min(float(amount), self._burst - 1.0) - tokens
             self._buckets[client] = (tokens if missing > 0 else tokens - amount, now_s)
             if len(self._buckets) > MAX_CLIENTS:
                 self._buckets.popitem(last=False)

@@ -160,6 +160,10 @@ class History(msgspec.Struct, frozen=True, gc=False):
         for page in self.pages:
             yield from page.values()
 
+    def has_event(self, event_id: str) -> bool:
+        """Whether an event with this id is among the newest ones applied."""
+        return _contains(self.window, id_digest(event_id))
+
     def find(self, item: str) -> Entry | None:
         """Return the entry of an item, or None."""
         return self.pages[page_of(item, len(self.pages))].get(item)

@@ -63,6 +63,12 @@ def test_a_batch_above_the_burst_is_accepted_by_itself_and_paid_for_later():
     client.charge(100)
 
 
+def test_a_request_with_a_batch_above_the_burst_is_accepted():
+    client = Client()
+    client.charge()  # the request
+    client.charge(1000)  # its entries
+
+
 def test_zero_means_no_limit():
     client = Client(per_s=0)
     for _ in range(1000):

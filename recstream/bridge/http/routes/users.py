@@ -22,6 +22,7 @@ from recstream.core.events import (
     is_printable,
     timestamp_ms,
 )
+from recstream.core.history import History
 from recstream.core.records import ForgetRequested
 from recstream.erasure import request_erasure
 from recstream.errors import InvalidEvent
@@ -52,6 +53,8 @@ class ForgetAccepted(msgspec.Struct, frozen=True, kw_only=True):
     follows: str
 
 
+MAX_MERGES = 4
+"""Merges at a time: each may read 100,000 records."""
 _UNGUESSABLE = re.compile(r"visitor-[0-9a-z]{16,}")
 """Session ids that only their own browser knows; for other ids the session's token is required."""
 
@@ -75,7 +78,8 @@ class MergeAccepted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     merged : int
-        Events copied. A repeated merge copies them again; they count once.
+        Events that are the user's now. A repeated merge counts them again, and copies only those that
+        the user's history doesn't contain yet.
     left : int
         Events that were not copied: older than the newest 1,000, or not found in the log.
     position : LogPosition
@@ -117,6 +121,7 @@ class UserRoutes:
         "POST",
         "/v1/users/<user>/merge",
         status=202,
+        max_in_flight=MAX_MERGES,
         problems={
             422: "The session is the user, or not a valid id",
             503: "The log can't be reached, or the workers are too far behind",
@@ -133,11 +138,18 @@ class UserRoutes:
         views, event_log = self._deps.views, self._deps.log
         folded = views.folded(partition_for(session.encode(), event_log.partitions(INTERACTIONS)))
         found = read_session(event_log, session, views.history(session), folded)
-        records = [copy_event(event, user) for event in found.events]
+        self._deps.limiter.charge(len(found.events))
+        known = views.history(user) or History(user)
+        copies = (copy_event(event, user) for event in found.events)
+        records = [
+            NewRecord(INTERACTIONS, user.encode(), encode_event(copy))
+            for copy in copies
+            if not known.has_event(copy.id)
+        ]
         positions = event_log.append(records) if records else []
         return MergeAccepted(
             user=user,
-            merged=len(records),
+            merged=len(found.events),
             left=found.n_missing,
             position=positioned(event_log.epoch, positions),
         )
