@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -99,12 +100,14 @@ def letter_without(record: Record, user: str) -> Record:
     return record._replace(key=None, value=None, headers=()) if is_mine else record
 
 
-def erase(event_log: EmbeddedLog, changelog: str, user: str, forgotten: Forgotten) -> None:
+def erase(event_log: EmbeddedLog, changelog: str, user: str, requests: Sequence[Forgotten]) -> None:
     """Blank a user's events before the offset, rows and lists up to the tombstones, and dead letters.
 
-    Events of the user in other partitions never counted: all of them are blanked. Idempotent.
+    Several requests for the user are carried out together, by the last offset and tombstone. Events of
+    the user in other partitions never counted: all of them are blanked. Idempotent.
     """
-    partition, until = forgotten.partition, forgotten.at_offset
+    partition, until = requests[-1].partition, max(each.at_offset for each in requests)
+    ids = {each.id for each in requests}
 
     def event(record: Record) -> Record:
         if record.partition == partition and record.offset >= until:
@@ -117,32 +120,35 @@ def erase(event_log: EmbeddedLog, changelog: str, user: str, forgotten: Forgotte
         redact(event_log, DEAD_LETTERS, number, lambda record: letter_without(record, user))
     key = user.encode()
     for topic in (RECOMMENDATIONS, changelog):
-        last = _last_marked(event_log, topic, partition, forgotten.id)
+        last = _last_marked(event_log, topic, partition, ids)
 
         def row(record: Record, last: int = last) -> Record:
             name = record.key
             if name is None or record.offset > last or name.partition(b"\0")[0] != key:
                 return record
-            headers = mark(forgotten.id) if marked(record) == forgotten.id else ()
+            found = marked(record)
+            headers = mark(found) if found in ids else ()
             return record._replace(key=BLANK_KEY, value=None, headers=headers)
 
         redact(event_log, topic, partition, row)
 
 
-def _last_marked(event_log: ReadableLog, topic: str, partition: int, request_id: str) -> int:
-    """Return the offset of a request's last tombstone, -1 if compaction removed them all."""
+def _last_marked(
+    event_log: ReadableLog, topic: str, partition: int, request_ids: Collection[str]
+) -> int:
+    """Return the offset of the requests' last tombstone, -1 if compaction removed them all."""
     for record in read_backwards(event_log, topic, partition):
-        if record.headers and marked(record) == request_id:
+        if record.headers and marked(record) in request_ids:
             return record.offset
     return -1
 
 
-def finish(event_log: EmbeddedLog, offset: int) -> None:
-    """Blank a request: it has been carried out."""
+def finish(event_log: EmbeddedLog, offsets: Collection[int]) -> None:
+    """Blank requests that have been carried out; then overwrite what they left in the file, once."""
     redact(
         event_log,
         CONTROL,
         0,
-        lambda each: each._replace(key=None, value=None) if each.offset == offset else each,
+        lambda each: each._replace(key=None, value=None) if each.offset in offsets else each,
     )
     zero_page_gaps(event_log.storage)

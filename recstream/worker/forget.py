@@ -174,11 +174,14 @@ class Forgetter:
             users = [(user, forgotten) for _, user, forgotten in due.requests]
             done = self._truncation.advance(due.partition, users)
             return due._replace(requests=tuple(e for e in due.requests if e.forgotten.id in done))
-        for _, user, forgotten in due.requests:
-            erase(cast(EmbeddedLog, self._log), self._changelog, user, forgotten)
-            if self._checkpoints is not None:
-                self._checkpoints.remove_erased(due.partition, forgotten.at_offset)
+        by_user: dict[str, list[Forgotten]] = {}
+        for each in due.requests:
+            by_user.setdefault(each.user, []).append(each.forgotten)
+        for user, requests in by_user.items():
+            erase(cast(EmbeddedLog, self._log), self._changelog, user, requests)
         last = max((each.forgotten.at_offset for each in due.requests), default=-1)
+        if self._checkpoints is not None:
+            self._checkpoints.remove_erased(due.partition, last)
         if self._log.high_watermark(INTERACTIONS, due.partition) <= last:
             # A checkpoint at the offset of the erasure could be from before it: none is used.
             self._log.append([NewRecord(INTERACTIONS, None, None, due.partition)])
@@ -189,7 +192,6 @@ class Forgetter:
         if self._truncation is not None:
             self._truncation.finish(due.partition, [each.forgotten.id for each in due.requests])
         else:
-            for each in due.requests:
-                finish(cast(EmbeddedLog, self._log), each.offset)
+            finish(cast(EmbeddedLog, self._log), {each.offset for each in due.requests})
         for each in due.requests:
             log.info("user forgotten request=%s", each.forgotten.id)

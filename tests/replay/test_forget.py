@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from recstream.core.records import (
 )
 from recstream.erasure import forgetting, without
 from recstream.errors import LogUnavailable
-from recstream.log.embedded import maintain
+from recstream.log.embedded import EmbeddedLog, maintain, redact, zero_page_gaps
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import (
@@ -186,6 +187,37 @@ def test_events_that_come_between_the_steps_are_kept(lived: World) -> None:
     history = lived.worker().state(home(WHO)).user(WHO).history
 
     assert [entry.item for entry in history.entries()] == ["i02"]
+    assert verified(lived).is_identical
+
+
+def test_repeated_requests_of_one_user_are_carried_out_together(
+    lived: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        lived.ask_to_forget(WHO)
+        lived.do(WHO, "i02")
+        lived.work()
+    redacted: list[tuple[str, int]] = []
+    zeroed: list[object] = []
+
+    def count(log: EmbeddedLog, topic: str, partition: int, change: Any) -> int:
+        redacted.append((topic, partition))
+        return redact(log, topic, partition, change)
+
+    monkeypatch.setattr("recstream.erasure.redact.redact", count)
+    monkeypatch.setattr("recstream.erasure.redact.zero_page_gaps", zeroed.append)
+    forgetter = lived.forgetter()
+    (due,) = forgetter.begin([0, 1])
+    forgetter.erase(due)
+    forgetter.finish(due)
+
+    assert len(due.requests) == 3
+    assert len(redacted) == len(set(redacted))
+    assert len(zeroed) == 1
+    assert len(forgetting(lived.log).finished) == 3
+    zero_page_gaps(lived.log.storage)
+    lived.recover_rows()
+    assert bytes_under(tmp_path).count(WHO.encode()) == 0
     assert verified(lived).is_identical
 
 

@@ -242,7 +242,7 @@ def test_a_user_is_erased_beside_records_that_can_not_be_read(world, value):
     request = ForgetRequested(id="f1", user="zoe", requested_ts=0)
 
     forgotten = world.engine.forget(request)
-    erase(world.log, CHANGELOG, "zoe", forgotten)
+    erase(world.log, CHANGELOG, "zoe", [forgotten])
 
     assert isinstance(forgotten, Forgotten)
     assert all(r.key != b"zoe" for r in world.read(INTERACTIONS, partition))

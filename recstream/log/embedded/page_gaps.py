@@ -23,6 +23,7 @@ _LEAVES, _INNER = {0x0A, 0x0D}, {0x02, 0x05}
 _LEAF_HEADER_BYTES, _INNER_HEADER_BYTES = 8, 12
 _FILE_HEADER_BYTES = 100
 _PAGES_AT_ONCE = 512
+_CHUNK_BYTES = 1 << 26
 _MOST_BYTES = 1 << 37
 """In larger files an overflow page could begin like a page of a tree."""
 _ATTEMPTS = 20
@@ -31,38 +32,54 @@ _descriptors: dict[tuple[int, int], int] = {}
 
 
 def zero_page_gaps(storage: Storage) -> None:
-    """Overwrite the gaps of all pages, while no process writes to the log.
+    """Overwrite the gaps of all pages: a chunk at a time, while no process writes to the log.
 
-    Cost: reads the file once. If other processes keep the write-ahead log from being emptied, pages
-    that are in it are not reached; a warning says so.
+    Appends wait for one chunk at most. Cost: reads the file once. If other processes keep the
+    write-ahead log from being emptied, pages that are in it are not reached; a warning says so.
     """
     wal = storage.path.with_name(f"{storage.path.name}-wal")
-    for _ in range(_ATTEMPTS):
+    start: int | None = 0
+    attempts = 0
+    while start is not None:
+        if attempts == _ATTEMPTS:
+            log.warning(
+                "unused bytes in %s were not overwritten: its write-ahead log is in use", wal
+            )
+            return
         storage.checkpoint()
         with storage.write_alone() as connection:
-            if not wal.exists() or wal.stat().st_size == 0:
-                _zero_gaps(storage.path)
-                # A change of the file: every connection reads its pages again.
-                connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
-                return
-        time.sleep(_PAUSE_S)
-    log.warning("unused bytes in %s were not overwritten: its write-ahead log is in use", wal)
+            is_empty = not wal.exists() or wal.stat().st_size == 0
+            if is_empty:
+                end, has_written = _zero_gaps(storage.path, start)
+                if has_written:
+                    # A change of the file: every connection reads its pages again.
+                    connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
+                start, attempts = end, 0
+        if not is_empty:
+            attempts += 1
+            time.sleep(_PAUSE_S)
 
 
-def _zero_gaps(path: Path) -> None:
+def _zero_gaps(path: Path, start: int) -> tuple[int | None, bool]:
+    """Overwrite the gaps of a chunk; return where the next one begins, and whether bytes changed."""
     descriptor = _descriptor(path)
     size = os.fstat(descriptor).st_size
     if size > _MOST_BYTES:
         log.warning("unused bytes in %s were not overwritten: it is too large", path)
-        return
-    for start in range(0, size, _PAGES_AT_ONCE * PAGE_SIZE):
-        block = os.pread(descriptor, _PAGES_AT_ONCE * PAGE_SIZE, start)
+        return None, False
+    stop = min(size, start + _CHUNK_BYTES)
+    has_written = False
+    for block_at in range(start, stop, _PAGES_AT_ONCE * PAGE_SIZE):
+        block = os.pread(descriptor, min(_PAGES_AT_ONCE * PAGE_SIZE, stop - block_at), block_at)
         for at in range(0, len(block), PAGE_SIZE):
             page = block[at : at + PAGE_SIZE]
-            first, end = page_gap(page, _FILE_HEADER_BYTES if start + at == 0 else 0)
+            first, end = page_gap(page, _FILE_HEADER_BYTES if block_at + at == 0 else 0)
             if page.count(0, first, end) < end - first:
-                os.pwrite(descriptor, bytes(end - first), start + at + first)
-    os.fsync(descriptor)
+                os.pwrite(descriptor, bytes(end - first), block_at + at + first)
+                has_written = True
+    if has_written:
+        os.fsync(descriptor)
+    return (stop if stop < size else None), has_written
 
 
 def _descriptor(path: Path) -> int:

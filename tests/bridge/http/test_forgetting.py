@@ -56,8 +56,8 @@ def begin(log: EmbeddedLog, request: ForgetRequested) -> Forgotten:
 
 
 def end(log: EmbeddedLog, request: ForgetRequested, done: Forgotten) -> None:
-    erase(log, CHANGELOG, request.user, done)
-    finish(log, forgetting(log).pending[request.id][0])
+    erase(log, CHANGELOG, request.user, [done])
+    finish(log, {forgetting(log).pending[request.id][0]})
 
 
 def filled(world: World) -> None:
